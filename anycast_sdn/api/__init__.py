@@ -1,0 +1,1 @@
+"""The REST interface: enrol servers, read what the controller knows."""

@@ -1,0 +1,75 @@
+"""Errors as application/problem+json (RFC 9457).
+
+``type`` is ``about:blank`` where the status alone says it; otherwise a stable URN made from the name of
+the error's class (``ServerInClientSubnet`` → ``urn:anycast-sdn:problem:server-in-client-subnet``), which
+is what a program should compare: renaming such a class changes the API.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import Any
+
+from webob import Response
+
+from anycast_sdn.control.registry import LimitReached, NotFound
+from anycast_sdn.core.enrolment import EnrolmentError, Overlap
+from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.store.sqlite import StoreError
+
+URN = "urn:anycast-sdn:problem:"
+
+
+class Problem(Exception):
+    """A request that is answered with an error; ``detail`` is a sentence for whoever sent it."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers or {}
+
+
+class AlreadyExists(ConfigurationError):
+    """POST of a group or server that is there already."""
+
+
+_STATUS: dict[type[ConfigurationError], int] = {
+    NotFound: 404,
+    AlreadyExists: 409,
+    Overlap: 409,
+    LimitReached: 409,
+    StoreError: 503,
+}
+
+
+def response_to(error: Problem | ConfigurationError, instance: str) -> Response:
+    """The response for ``error``; ``instance`` is the path that was asked for."""
+    if isinstance(error, Problem):
+        return _response(error.status, str(error), instance, error.headers)
+    slug = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    more = {"field": error.where} if isinstance(error, EnrolmentError) else {}
+    return _response(_STATUS.get(type(error), 422), str(error), instance, {}, slug, more)
+
+
+def _response(
+    status: int,
+    detail: str,
+    instance: str,
+    headers: dict[str, str],
+    slug: str = "",
+    more: dict[str, str] | None = None,
+) -> Response:
+    phrase = HTTPStatus(status).phrase
+    body: dict[str, Any] = {
+        "type": URN + slug if slug else "about:blank",
+        "title": slug.replace("-", " ").capitalize() if slug else phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    } | (more or {})
+    response = Response(status=f"{status} {phrase}", content_type="application/problem+json")
+    response.body = json.dumps(body).encode() + b"\n"
+    response.headers.update(headers)
+    return response

@@ -1,0 +1,253 @@
+"""The command line: run, check and trace a network file; ask a running controller.
+
+Each command imports what it needs itself.  ``run`` must choose the hub before anything else is there:
+OS-Ken decides at its first import whether it works on threads or on eventlet, only eventlet works (one
+hub, one writer), and eventlet has to replace the blocking modules before others take hold of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from anycast_sdn import __version__
+from anycast_sdn.core.model import AnycastError
+
+OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 what was asked for failed, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.act(arguments)
+        return status
+    except (AnycastError, OSError) as error:
+        print(f"anycast-sdn: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anycast-sdn",
+        description="IP anycast that keeps state: an OpenFlow 1.3 controller after WO 2004/014046.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the controller for a network", description="Run the controller.")
+    run.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
+    run.add_argument("--openflow", type=_address, default=OPENFLOW, metavar="HOST:PORT",
+                     help="where switches connect (default %(default)s)")
+    run.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
+                     help="where REST clients connect (default %(default)s)")
+    run.add_argument("--database", default="anycast-sdn.sqlite", metavar="PATH",
+                     help="where enrolments are kept (default %(default)s)")
+    run.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
+                     help="how much to log, to standard error (default %(default)s)")
+    run.set_defaults(act=_run)
+
+    check = commands.add_parser("check", help="check a network file", description="Check a network file.")
+    check.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
+    check.set_defaults(act=_check)
+
+    trace = commands.add_parser(
+        "trace",
+        help="show, table by table, what happens to a flow",
+        description="Trace a flow's first packet, its reply and its next packet through a simulated network.",
+        epilog="example: anycast-sdn trace topologies/one-switch.yaml 10.1.0.10:40000 198.18.0.1:80/tcp",
+    )
+    trace.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
+    trace.add_argument("source", metavar="SRC[:PORT]", help="an address of a subnet; IPv6 with port: [2001:db8::1]:40000")
+    trace.add_argument("destination", metavar="DST[:PORT]/PROTO", help="PROTO: tcp, udp, sctp, icmp or a number")
+    trace.add_argument("--group", action="append", default=[], metavar="NAME=ANY/n=SERVER[,SERVER]",
+                       help="add a group to those of the file; may be repeated")
+    trace.set_defaults(act=_trace)
+
+    for name, (describe, _, _) in _LISTINGS.items():
+        listing = commands.add_parser(name, help=describe, description=f"Show {describe} of a running controller.")
+        listing.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
+                             help="the controller's REST address (default %(default)s)")
+        listing.add_argument("--json", action="store_true", help="as JSON, for programs")
+        if name == "flows":
+            for field in ("group", "client", "server", "edge", "state"):
+                listing.add_argument(f"--{field}", help=f"only flows with this {field}")
+        listing.set_defaults(act=_list, listing=name)
+    return parser
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+# ------------------------------------------------------------------------------ controller
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    os.environ["OSKEN_HUB_TYPE"] = "eventlet"
+    # Only this one: eventlet announces at import that it is in maintenance.
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    import eventlet
+
+    eventlet.monkey_patch()
+    logging.basicConfig(
+        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("os_ken", "OSKenApp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from anycast_sdn import app
+
+    signal.signal(signal.SIGTERM, _interrupted)
+    app.run(arguments.file, arguments.openflow, arguments.rest, arguments.database)
+    return 0
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from anycast_sdn import settings
+
+    network = settings.load(arguments.file)
+    print(
+        f"{arguments.file}: good. Network {network.name}: {len(network.switches)} switches, {len(network.links)} links, "
+        f"{len(network.subnets)} subnets, {len(network.hosts)} hosts, {len(network.groups)} groups."
+    )
+    return 0
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from anycast_sdn import settings, trace
+
+    network = settings.load(arguments.file)
+    print(trace.trace(network, arguments.source, arguments.destination, arguments.group))
+    return 0
+
+
+# ------------------------------------------------------------------------------ listings
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    _, path, rows = _LISTINGS[arguments.listing]
+    filters = {name: getattr(arguments, name, None) for name in ("group", "client", "server", "edge", "state")}
+    query = urllib.parse.urlencode({name: value for name, value in filters.items() if value})
+    answer = _get_all(arguments.rest, f"{path}?{query}" if query else path, arguments.listing)
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    table = rows(answer)
+    print(tabulate(table, headers="keys") if table else f"no {arguments.listing}")
+    if summary := answer.get("summary"):
+        print("\n" + ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
+    return 0
+
+
+def _get_all(address: tuple[str, int], path: str, listing: str) -> Any:
+    """All pages of a listing as one answer."""
+    answer = _get(address, path)
+    page = answer
+    while following := page.get("next"):
+        page = _get(address, urllib.parse.urlsplit(following)._replace(scheme="", netloc="").geturl())
+        answer[listing] += page[listing]
+    answer.pop("next", None)
+    return answer
+
+
+def _get(address: tuple[str, int], path: str) -> Any:
+    host, port = address
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        detail = json.load(error).get("detail", error.reason)
+        raise AnycastError(detail) from error
+    except urllib.error.URLError as error:
+        raise AnycastError(f"no controller answers at {url}: {error.reason}; is 'anycast-sdn run' running?") from error
+
+
+def _flow_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "edge": flow["edge"],
+            "state": flow["state"] + (f" ({flow['idle']} idle)" if flow["idle"] else ""),
+            "group": flow["group"],
+            "H": _endpoint(flow["client"], flow["client_port"]),
+            "ANY": _endpoint(flow["service"], flow["service_port"]),
+            "protocol": flow["protocol"],
+            "PR1X": flow["translated"],
+            "ASg": flow["server"] or "",
+            "since": flow["since"],
+            "validity (s)": flow["validity_s"],
+        }
+        for flow in answer["flows"]
+    ]
+
+
+def _endpoint(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _group_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {"group": group["name"], "ANY/n": " ".join(group["prefixes"]), "servers": len(group["servers"])}
+        for group in answer["groups"]
+    ]
+
+
+def _server_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {"group": group["name"], "ASg": server["address"], "edge": server["edge"], "state": server["state"],
+         "weight": server["weight"], "reachable": "yes" if server["reachable"] else "no", "flows": server["flows"]}
+        for group in answer["groups"]
+        for server in group["servers"]
+    ]  # fmt: skip
+
+
+def _edge_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "edge": edge["name"],
+            "roles": ", ".join(edge["roles"]),
+            "connected": "yes" if edge["connected"] else "no",
+            "bindings": edge["bindings"],
+            "rules": edge["rules"]["bindings"] + edge["rules"]["other"],
+            "pool": ", ".join(f"{use['leased']}+{use['resting']}/{use['size']}" for use in edge["pools"].values()),
+            "drops": ", ".join(f"{name}: {count}" for name, count in sorted(edge["drops"].items()) if count),
+        }
+        for edge in answer["edges"]
+    ]
+
+
+# what it shows, where it comes from, how it becomes rows
+_LISTINGS: dict[str, tuple[str, str, Callable[[Any], list[dict[str, Any]]]]] = {
+    "flows": ("the state table", "/v1/flows", _flow_rows),
+    "groups": ("anycast groups", "/v1/groups", _group_rows),
+    "servers": ("enrolled servers", "/v1/groups", _server_rows),
+    "edges": ("switches with their pools, rules and drops", "/v1/edges", _edge_rows),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Decisions over time: events in, messages per switch out."""

@@ -1,0 +1,278 @@
+"""Controller: events of all switches in, messages per switch out.
+
+It knows what no single switch does: the groups, which edges are able to serve them, and the graph
+that makes routes of that.  Every method takes ``now`` (seconds, monotonic) and returns an ``Outbox``;
+nothing here sends, waits or reads a clock, so that a list of (event, now) replays exactly.
+
+One writer: the caller must not call a second method before the first has returned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from anycast_sdn.control.edge import EdgeSwitch, Features, Reaction
+from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.control.views import FlowView
+from anycast_sdn.core.bindings import Half
+from anycast_sdn.core.model import (
+    Address,
+    ConfigurationError,
+    Groups,
+    Link,
+    Network,
+    Port,
+    Prefix,
+    Side,
+    text,
+)
+from anycast_sdn.core.network import Graph, Routes
+from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
+from anycast_sdn.openflow.rules import Message
+
+Outbox = dict[int, list[Message]]  # datapath id → messages, in order
+
+
+class UnknownLink(ConfigurationError):
+    """No link of the network file ends at this port."""
+
+
+class Controller:
+    """The method over a whole network.  ``random``: see ``core.pool``."""
+
+    def __init__(self, network: Network, groups: Groups, random: RandomSource) -> None:
+        self.network = network
+        self.groups = groups
+        self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
+        self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
+        self._links = {frozenset((link.a, link.b)): link for link in network.links}
+        self._ports_down: set[Port] = set()
+        self._announced: dict[Prefix, tuple[str, ...]] = {}
+        self._routes: Routes = {}
+        self._want_servers()
+        self._reroute()
+
+    # ---------------------------------------------------------------- events
+
+    def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
+        """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
+        edge = self.edges[dpid]
+        messages = edge.synchronise(found, features, self.groups, now)
+        out = self._refresh()
+        out[dpid] = messages + out.get(dpid, [])
+        return out
+
+    def disconnected(self, dpid: int) -> None:
+        self.edges[dpid].disconnected()
+
+    def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
+        edge = self.edges[dpid]
+        kind = kind_of(cookie)
+        if kind is None:
+            edge.counters["unexpected_packet_in"] += 1
+            return {}
+        return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now))
+
+    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
+        """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
+        kind = kind_of(cookie)
+        if kind is None:
+            return {}
+        return self._follow(dpid, self.edges[dpid].rule_removed(kind, number_of(cookie), idle_timeout, now))
+
+    def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
+        """The switch has answered a binding's flow-mod with an error."""
+        return self._follow(dpid, self.edges[dpid].rule_refused(number_of(cookie), now))
+
+    def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
+        edge = self.edges[dpid]
+        end = Port(edge.switch.name, port)
+        if up:
+            self._ports_down.discard(end)
+            return self._refresh()
+        self._ports_down.add(end)
+        reaction = edge.port_down(port, now)
+        reaction.changed = True
+        return self._follow(dpid, reaction)
+
+    def set_groups(self, groups: Groups) -> Outbox:
+        """Enrolments have changed.  Bindings stay as they are (M20)."""
+        self.groups = groups
+        self._want_servers()
+        return self._refresh()
+
+    def set_cost(self, end: Port, cost: int) -> Outbox:
+        """Change a link's cost until the controller restarts.  Raises UnknownLink."""
+        for ends, link in self._links.items():
+            if end in ends:
+                self._links[ends] = replace(link, cost=cost)
+                return self._refresh()
+        raise UnknownLink(f"no link ends at {end}; the links are {', '.join(map(_link_name, self._links.values()))}")
+
+    def tick(self, now: float) -> Outbox:
+        """To be called several times a second."""
+        out: Outbox = {}
+        for dpid, edge in self.edges.items():
+            for to, messages in self._follow(dpid, edge.tick(now)).items():
+                out.setdefault(to, []).extend(messages)
+        return out
+
+    def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
+        """What the drop rules of a switch have counted, summed by kind."""
+        self.edges[dpid].dropped = {name: packets.get(kind, 0) for kind, name in DROPS.items()}
+
+    # ---------------------------------------------------------------- what follows
+
+    def _follow(self, dpid: int, reaction: Reaction) -> Outbox:
+        """What should be installed comes before the packets that rely on it."""
+        out = self._refresh() if reaction.changed else {}
+        if reaction.messages:
+            out.setdefault(dpid, []).extend(reaction.messages)
+        return out
+
+    def _refresh(self) -> Outbox:
+        self._reroute()
+        out: Outbox = {}
+        for dpid, edge in self.edges.items():
+            if messages := edge.refresh(self.groups, self._routes[edge.switch.name]):
+                out[dpid] = messages
+        return out
+
+    def _reroute(self) -> None:
+        graph = Graph(self._by_name, self._working_links())
+        self._announced = dict(self._announcements())
+        self._routes = graph.routes(self._announced)
+
+    def _working_links(self) -> Iterator[Link]:
+        return (link for ends, link in self._links.items() if not ends & self._ports_down)
+
+    def _announcements(self) -> Iterator[tuple[Prefix, tuple[str, ...]]]:
+        for switch in self.network.switches:
+            if switch.client_edge:
+                for prefix in switch.client_edge.translation_prefixes:
+                    yield prefix, (switch.name,)
+        for subnet in self.network.subnets:
+            for gateway in subnet.gateways:
+                yield gateway.prefix, (subnet.edge,)
+        for group in self.groups:
+            for prefix in group.prefixes:
+                able = tuple(name for name, edge in self._by_name.items() if edge.able_servers(group, prefix))
+                if able:
+                    yield prefix, able
+
+    def _want_servers(self) -> None:
+        servers = {address for group in self.groups for address in group.servers}
+        for edge in self.edges.values():
+            edge.neighbours.want(servers)
+
+    # ---------------------------------------------------------------- views
+
+    def flows(self, now: float, epoch: float) -> Iterator[FlowView]:
+        """All bindings.  ``epoch``: the wall clock's time at ``now``, to show when a flow began."""
+        for edge in self.edges.values():
+            if edge.client_edge is None:
+                continue
+            for binding in edge.client_edge.bindings:
+                idle = Half.BOTH & ~binding.installed if binding.server else Half.NONE
+                yield FlowView(
+                    number=binding.number,
+                    edge=edge.switch.name,
+                    state=binding.state.value,
+                    group=binding.group,
+                    client=binding.key.source,
+                    client_port=binding.key.source_port,
+                    service=binding.key.destination,
+                    service_port=binding.key.destination_port,
+                    protocol=binding.key.protocol,
+                    translated=binding.translated,
+                    server=binding.server,
+                    since=epoch - (now - binding.since),
+                    validity_s=edge.client_edge.validity_s(binding),
+                    idle={Half.OUT: "out", Half.IN: "in"}.get(idle, ""),
+                )
+
+    def flow_summary(self, now: float) -> dict[str, object]:
+        """Totals of all client edges."""
+        states: Counter[str] = Counter()
+        exhausted = 0
+        for edge in self.edges.values():
+            if edge.client_edge:
+                states.update(binding.state.value for binding in edge.client_edge.bindings)
+                exhausted += edge.counters["pool_empty"]
+        return {"unanswered": states["unanswered"], "pinned": states["pinned"], "pool_exhausted": exhausted}
+
+    def edge_views(self, now: float) -> list[dict[str, object]]:
+        return [self._edge_view(edge, now) for edge in self.edges.values()]
+
+    def _edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
+        roles = ["client edge"] * bool(edge.client_edge) + ["server edge"] * edge.switch.server_edge
+        client_edge = edge.client_edge
+        bindings = list(client_edge.bindings) if client_edge else []
+        return {
+            "name": edge.switch.name,
+            "dpid": edge.switch.dpid,
+            "roles": roles or ["core"],
+            "connected": edge.synchronised,
+            "pools": {
+                family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
+                for family, use in (client_edge.pool_use(now) if client_edge else {}).items()
+            },
+            "bindings": len(bindings),
+            "rules": {
+                "bindings": sum(bool(b.installed & half) for b in bindings for half in Half.BOTH),
+                "other": len(edge.installed.flows),
+                "groups": len(edge.installed.groups),
+            },
+            "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
+            "hosts": [
+                {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
+                for address, neighbour in edge.neighbours.known()
+            ],
+            "announces": [str(prefix) for prefix, edges in self._announced.items() if edge.switch.name in edges],
+        }
+
+    def server_status(self, address: Address) -> dict[str, object]:
+        """Where a server stands, whether it answers, and how many flows it has."""
+        subnet = self.network.subnet_of(address)
+        edge = self._by_name[subnet.edge] if subnet else None
+        tables = [edge.client_edge.bindings for edge in self.edges.values() if edge.client_edge]
+        return {
+            "edge": edge.switch.name if edge else None,
+            "reachable": bool(edge and edge.neighbours.get(address)),
+            "flows": sum(table.pinned_to(address) for table in tables),
+        }
+
+    def topology(self) -> dict[str, object]:
+        """Links with cost and state, and for each service the edge that each site's traffic goes to now."""
+        graph = Graph(self._by_name, self._working_links())
+        sites = sorted({subnet.edge for subnet in self.network.subnets if subnet.side is Side.CLIENT})
+        return {
+            "switches": [
+                {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised}
+                for edge in self.edges.values()
+            ],
+            "links": [
+                {"ends": [str(link.a), str(link.b)], "cost": link.cost, "up": not ends & self._ports_down}
+                for ends, link in self._links.items()
+            ],
+            "catchment": {
+                str(prefix): {site: graph.nearest(site, self._announced.get(prefix, ())) for site in sites}
+                for group in self.groups
+                for prefix in group.prefixes
+            },
+        }
+
+    def health(self) -> dict[str, object]:
+        switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
+        ready = all(edge.synchronised for edge in self.edges.values())
+        return {"status": "ok" if ready else "starting", "switches": switches}
+
+
+def _link_name(link: Link) -> str:
+    return f"{link.a}–{link.b}"
+
+
+

@@ -1,0 +1,467 @@
+"""One switch: what it should hold, and what to do with the packets that it sends up.
+
+An ``EdgeSwitch`` joins the switch's facts (network file), its hosts (``Neighbours``), its flows
+(``ClientEdge``) and what it is known to hold (``installed``).  It returns messages for its switch and
+sends nothing.  What concerns more than one switch is the ``Controller``'s.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from anycast_sdn.control.neighbours import Neighbours, Replies
+from anycast_sdn.control.reconcile import Tables, changes
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop
+from anycast_sdn.core.model import (
+    ICMP,
+    ICMPV6,
+    Address,
+    AnycastGroup,
+    FlowKey,
+    Groups,
+    Network,
+    Prefix,
+    Server,
+    Side,
+    Switch,
+)
+from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.server_edge import able_servers
+from anycast_sdn.openflow import builders, entries, frames
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    OFPP_TABLE,
+    AddFlow,
+    DeleteFlow,
+    FlowRule,
+    Message,
+    Output,
+    PacketOut,
+)
+
+ERRORS_PER_S = 100  # ICMP errors that an edge sends to its clients, with as many at once (RFC 4443 §2.4f)
+_ECHO_TYPES = {ICMP: (8, 0), ICMPV6: (128, 129)}
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a switch can do beyond what is required of it."""
+
+    fin_timeout: bool = True
+    meters: bool = True
+
+
+@dataclass(slots=True)
+class Reaction:
+    """What came of an event: messages for this switch; did it change what switches should hold?"""
+
+    messages: list[Message] = field(default_factory=list)
+    changed: bool = False
+
+
+class EdgeSwitch:
+    """A managed switch in any role (M25)."""
+
+    def __init__(self, switch: Switch, network: Network, random: RandomSource) -> None:
+        self.switch = switch
+        self.subnets = network.subnets_of(switch.name)
+        self.mac = b"\x02\xac" + (switch.dpid & 0xFFFFFFFF).to_bytes(4, "big")  # locally administered
+        self.neighbours = Neighbours(self.mac, self.subnets)
+        self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
+        self.features = Features()
+        self.installed = Tables()  # without the bindings' rules, which ``client_edge`` knows
+        self.synchronised = False
+        self.ever_synchronised = False
+        self.counters: Counter[str] = Counter()  # drops decided here
+        self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
+        self._limits = network.limits
+        self._anycast = network.anycast_prefixes
+        self._fabric_ports = sorted(
+            end.number for link in network.links for end in (link.a, link.b) if end.switch == switch.name
+        )
+        self._error_tokens = _TokenBucket(ERRORS_PER_S)
+        self._packet_handlers: Mapping[Kind, Callable[[int, bytes, Groups, float], Reaction]] = {
+            Kind.ARP: self._arp,
+            Kind.ND: self._nd,
+            Kind.FIRST_PACKET: self._first_packet,
+            Kind.FIRST_REPLY: self._first_reply,
+            Kind.ICMP_ERROR: self._icmp_error,
+            Kind.GATEWAY: self._gateway,
+            Kind.UNRESOLVED: self._unresolved,
+        }
+
+    # ---------------------------------------------------------------- what the switch should hold
+
+    def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
+        """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
+        if not self.switch.server_edge:
+            return ()
+        return able_servers(group, service, self.subnets, lambda address: self.neighbours.get(address) is not None)
+
+    def wanted(self, groups: Groups, routes: Mapping[Prefix, int]) -> Tables:
+        """All rules but the bindings', from facts, neighbours, enrolments and routes."""
+        services = [
+            (prefix, servers)
+            for group in groups
+            for prefix in group.prefixes
+            if (servers := self.able_servers(group, prefix))
+        ]
+        numbers = _group_numbers(prefix for prefix, _ in services)
+        flows = [
+            *entries.constant(),
+            *entries.ingress(self.subnets, self._fabric_ports, self._anycast),
+            *self._client_rules(groups),
+            *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
+            *self._route_rules(routes),
+        ]
+        return Tables.of(
+            flows if self.features.meters else map(_unmetered, flows),
+            [entries.server_group(numbers[prefix], map(self._bucket, servers)) for prefix, servers in services],
+            entries.meters(self._limits) if self.features.meters else (),
+        )
+
+    def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
+        prefixes = {
+            side: [gateway.prefix for subnet in self.subnets if subnet.side is side for gateway in subnet.gateways]
+            for side in Side
+        }
+        local = prefixes[Side.CLIENT] + prefixes[Side.SERVER]
+        yield from entries.client_edge(self.switch.client_edge, prefixes[Side.CLIENT], local, self._anycast)
+        if self.client_edge:
+            # A server that is enrolled no more keeps the flows that it has (M20).
+            enrolled = {address for group in groups for address in group.servers}
+            servers = sorted(enrolled | self.client_edge.bindings.pinned_servers())
+            yield from entries.first_replies(self.client_edge.role, servers)
+
+    def _route_rules(self, routes: Mapping[Prefix, int]) -> Iterator[FlowRule]:
+        for subnet in self.subnets:
+            for gateway in subnet.gateways:
+                yield entries.gateway(gateway.address)
+                yield entries.connected(gateway.prefix)
+        for address, neighbour in self.neighbours.known():
+            yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
+        for prefix, port in routes.items():
+            yield entries.route(prefix, port)
+
+    def _bucket(self, server: Server) -> tuple[Address, int, bytes, bytes, int]:
+        neighbour = self.neighbours.get(server.address)
+        assert neighbour is not None  # able_servers asked
+        return server.address, server.weight, self.mac, neighbour.mac, neighbour.port
+
+    def refresh(self, groups: Groups, routes: Mapping[Prefix, int]) -> list[Message]:
+        """The changes from what is installed to what is wanted; nothing while the switch is away."""
+        if not self.synchronised:
+            return []
+        wanted = self.wanted(groups, routes)
+        messages = changes(wanted, self.installed)
+        self.installed = wanted
+        return messages
+
+    # ---------------------------------------------------------------- connection
+
+    def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:
+        """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` does the rest.
+
+        At the controller's start the switch's own rules are its memory: bindings are rebuilt from
+        them.  After a mere reconnect the controller knows better: what it does not know, goes.
+        """
+        self.features = features
+        on_switch: dict[int, list[tuple[entries.FoundHalf, FlowRule]]] = {}
+        others = []
+        for rule in found.flows.values():
+            half = entries.read_binding(rule)
+            if half is None:
+                others.append(rule)
+            else:
+                on_switch.setdefault(half.number, []).append((half, rule))
+        messages: list[Message] = []
+        if self.client_edge:
+            if not self.ever_synchronised:
+                self._adopt(self.client_edge, on_switch, groups, now)
+            messages = self._settle_bindings(self.client_edge, on_switch, now)
+        self.installed = Tables.of(others, found.groups.values(), found.meters.values())
+        self.synchronised = self.ever_synchronised = True
+        return messages
+
+    def _adopt(
+        self,
+        client_edge: ClientEdge,
+        on_switch: Mapping[int, list[tuple[entries.FoundHalf, FlowRule]]],
+        groups: Groups,
+        now: float,
+    ) -> None:
+        for number, halves in on_switch.items():
+            half = max((half for half, _ in halves), key=lambda half: half.server is not None)
+            group = groups.covering(half.key.destination)
+            binding = Binding(number, half.key, half.translated, group.name if group else "", now, half.server)
+            try:
+                client_edge.adopt(binding)
+            except ValueError:
+                self.counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
+
+    def _settle_bindings(
+        self,
+        client_edge: ClientEdge,
+        on_switch: Mapping[int, list[tuple[entries.FoundHalf, FlowRule]]],
+        now: float,
+    ) -> list[Message]:
+        """Known bindings keep the halves that the switch still holds as they should be."""
+        messages: list[Message] = []
+        for binding in client_edge.bindings:
+            installed = Half.NONE
+            for half, rule in on_switch.get(binding.number, ()):
+                if (half.half is Half.OUT or binding.server) and self._same(binding, half.half, rule):
+                    installed |= half.half
+            if installed:
+                client_edge.found_installed(binding, installed)
+            else:
+                client_edge.release(binding, now)
+        for number, halves in on_switch.items():
+            kept = client_edge.bindings.by_number(number)
+            messages += [
+                DeleteFlow(rule) for half, rule in halves if not kept or half.half not in kept.installed
+            ]
+        return messages
+
+    def _same(self, binding: Binding, half: Half, rule: FlowRule) -> bool:
+        ours = self._binding_rule(binding, half)
+        return (ours.key, ours.cookie, ours.actions) == (rule.key, rule.cookie, rule.actions)
+
+    def disconnected(self) -> None:
+        self.synchronised = False
+
+    # ---------------------------------------------------------------- packets
+
+    def packet_in(self, kind: Kind, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A frame that a rule of this kind sent up."""
+        handler = self._packet_handlers.get(kind)
+        if handler is None or not self.synchronised:
+            self.counters["unexpected_packet_in"] += 1
+            return Reaction()
+        try:
+            return handler(in_port, frame, groups, now)
+        except frames.BadFrame as error:
+            self.counters[f"bad_frame: {error}"] += 1
+            return Reaction()
+
+    def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        packet = frames.parse_ip(frame)
+        edge = self.client_edge
+        if edge is None:
+            return self._count("unexpected_packet_in")
+        if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_TYPES[packet.key.protocol][0]:
+            return self._icmp_error_from_client(frame, edge)
+        decision = edge.client_packet(packet.key, groups, now)
+        if decision.drop is not None:
+            reaction = self._count(decision.drop.value)
+            reason = (
+                builders.Unreachable.ADMINISTRATIVELY_PROHIBITED
+                if decision.drop is Drop.POOL_EMPTY
+                else builders.Unreachable.NO_SERVICE
+            )
+            reaction.messages += self._unreachable(in_port, frame, packet.key.source, reason, now)
+            return reaction
+        return self._carry_out(decision, in_port, frame)
+
+    def _first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        packet = frames.parse_ip(frame)
+        if self.client_edge is None:
+            return self._count("unexpected_packet_in")
+        if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_TYPES[packet.key.protocol][1]:
+            return self._count("icmp_unsupported")
+        decision = self.client_edge.reply(packet.key, groups)
+        if decision.drop is not None:
+            return self._count(decision.drop.value)
+        return self._carry_out(decision, in_port, frame)
+
+    def _carry_out(self, decision: Decision, in_port: int, frame: bytes) -> Reaction:
+        """First the rules, then the packet, which takes the way that later packets take."""
+        assert decision.binding is not None
+        messages: list[Message] = [*self._put(decision)]
+        messages.append(PacketOut(frame, in_port, (Output(OFPP_TABLE),)))
+        return Reaction(messages)
+
+    def _put(self, decision: Decision) -> Iterator[AddFlow]:
+        assert decision.binding is not None
+        for half in decision.put:
+            yield AddFlow(self._binding_rule(decision.binding, half))
+
+    def _binding_rule(self, binding: Binding, half: Half) -> FlowRule:
+        assert self.client_edge is not None
+        return entries.binding(binding, half, self.client_edge.role.validity, self.features.fin_timeout)
+
+    def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """An error about a flow's packet, on its way to the client (RFC 5508 REQ-4)."""
+        error = frames.parse_icmp_error(frame)
+        binding = self.client_edge.bindings.by_translated(error.destination) if self.client_edge else None
+        if binding is None:
+            return self._count(Drop.NO_BINDING.value)
+        key, quoted = binding.key, error.quoted
+        group = groups.get(binding.group)
+        servers = {key.destination, binding.server} if binding.server else {key.destination, *(group.servers if group else ())}
+        expected = FlowKey(binding.translated, quoted.destination, *key[2:])
+        if quoted != expected or quoted.destination not in servers:
+            return self._count(Drop.STRANGER.value)
+        return self._send(
+            builders.translate_icmp_error(
+                frame,
+                source=key.destination if error.source in servers else error.source,
+                destination=key.source,
+                quoted_source=key.source,
+                quoted_destination=key.destination,
+            )
+        )
+
+    def _icmp_error_from_client(self, frame: bytes, edge: ClientEdge) -> Reaction:
+        """An error about a reply, on its way to the server (RFC 5508 REQ-5)."""
+        error = frames.parse_icmp_error(frame)
+        quoted = error.quoted
+        key = FlowKey(
+            quoted.destination, quoted.source, quoted.protocol, quoted.destination_port, quoted.source_port
+        )
+        binding = edge.bindings.by_key(key)
+        if binding is None or binding.server is None or error.source != key.source or error.destination != key.destination:
+            return self._count(Drop.NO_BINDING.value)
+        return self._send(
+            builders.translate_icmp_error(
+                frame,
+                source=binding.translated,
+                destination=binding.server,
+                quoted_source=binding.server,
+                quoted_destination=binding.translated,
+            )
+        )
+
+    def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        return self._send(builders.echo_reply(frame, self.mac))
+
+    def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        return self._neighbours_replied(self.neighbours.arp(frames.parse_arp(frame), in_port, now), now)
+
+    def _nd(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        return self._neighbours_replied(self.neighbours.nd(frames.parse_nd(frame), in_port, now), now)
+
+    def _unresolved(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        destination = frames.parse_ip(frame).key.destination
+        return self._neighbours_replied(self.neighbours.wait(frame, destination, now), now)
+
+    def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
+        reaction = Reaction(changed=replies.changed)
+        reaction.messages += [PacketOut(frame, OFPP_CONTROLLER, (Output(port),)) for port, frame in replies.frames]
+        # A host's route stands before its packets go on, so ``changed`` is acted upon first.
+        for frame in replies.resolved:
+            reaction.messages += self._send(frame).messages
+        return reaction
+
+    # ---------------------------------------------------------------- other events
+
+    def rule_removed(self, cookie_kind: Kind, number: int, idle_timeout: int, now: float) -> Reaction:
+        """A binding's rule has expired, or was deleted behind our back (M19)."""
+        if self.client_edge is None or cookie_kind not in entries.HALF_OF:
+            return Reaction()
+        half, state = entries.HALF_OF[cookie_kind]
+        closed = idle_timeout == self.client_edge.role.validity.tcp_closed_s
+        decision = self.client_edge.rule_removed(number, half, state, closed, now)
+        if decision.do is not Do.RELEASE:
+            return Reaction(list(self._put(decision)) if decision.put else [])
+        binding = decision.binding
+        assert binding is not None
+        if binding.server is None:
+            return Reaction()
+        # Both should be gone.  Should a message have crossed ours, the switch must not keep a rule
+        # of a binding that no longer exists.
+        gone: list[Message] = [DeleteFlow(self._binding_rule(binding, half)) for half in Half.BOTH]
+        return Reaction(gone, changed=not self.client_edge.bindings.pinned_to(binding.server))
+
+    def rule_refused(self, number: int, now: float) -> Reaction:
+        """The switch has no room for a rule of this binding: end it, rather than try for ever."""
+        binding = self.client_edge.bindings.by_number(number) if self.client_edge else None
+        if binding is None or self.client_edge is None:
+            return Reaction()
+        self.client_edge.release(binding, now)
+        self.counters["rule_refused"] += 1
+        halves = Half.BOTH if binding.server else Half.OUT
+        return Reaction([DeleteFlow(self._binding_rule(binding, half)) for half in halves])
+
+    def port_down(self, port: int, now: float) -> Reaction:
+        return self._neighbours_replied(self.neighbours.port_down(port, now), now)
+
+    def tick(self, now: float) -> Reaction:
+        if not self.synchronised:
+            return Reaction()
+        replies = self.neighbours.tick(now)
+        reaction = self._neighbours_replied(replies, now)
+        for frame in replies.unreachable:
+            reaction.messages += self._host_unreachable(frame, now)
+        return reaction
+
+    # ---------------------------------------------------------------- small things
+
+    def _count(self, name: str) -> Reaction:
+        self.counters[name] += 1
+        return Reaction()
+
+    def _send(self, frame: bytes) -> Reaction:
+        """A frame of ours, which the routes take to its destination."""
+        return Reaction([PacketOut(frame, OFPP_CONTROLLER, (Output(OFPP_TABLE),))])
+
+    def _gateway_for(self, address: Address) -> Address | None:
+        for subnet in self.subnets:
+            for gateway in subnet.gateways:
+                if address in gateway.prefix:
+                    return gateway.address
+        return None
+
+    def _unreachable(
+        self, port: int, frame: bytes, client: Address, reason: builders.Unreachable, now: float
+    ) -> Iterable[Message]:
+        """An ICMP error straight back to the port that the packet came from."""
+        source = self._gateway_for(client)
+        error = builders.unreachable(frame, self.mac, source, reason) if source else None
+        if error is None or not self._error_tokens.take(now):
+            return ()
+        return (PacketOut(error, OFPP_CONTROLLER, (Output(port),)),)
+
+    def _host_unreachable(self, frame: bytes, now: float) -> Iterable[Message]:
+        try:
+            source = self._gateway_for(frames.parse_ip(frame).key.destination)
+            error = builders.unreachable(frame, self.mac, source, builders.Unreachable.HOST) if source else None
+        except frames.BadFrame:
+            return ()  # it was parsed when it came; nothing to answer otherwise
+        return self._send(error).messages if error and self._error_tokens.take(now) else ()
+
+
+class _TokenBucket:
+    """Allows ``rate`` things a second on average, and as many at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = self._tokens = rate
+        self._last = 0.0
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(self._rate, self._tokens + (now - self._last) * self._rate)
+        self._last = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _group_numbers(prefixes: Iterable[Prefix]) -> dict[Prefix, int]:
+    """A select group's number for each ANY/n; the same after a restart, so that groups are recognised."""
+    numbers: dict[Prefix, int] = {}
+    for prefix in sorted(prefixes):
+        number = zlib.crc32(str(prefix).encode()) & 0x7FFFFFFF
+        while number in numbers.values():
+            number += 1
+        numbers[prefix] = number
+    return numbers
+
+
+def _unmetered(rule: FlowRule) -> FlowRule:
+    return replace(rule, meter=None)

@@ -1,0 +1,69 @@
+"""wanted − installed → the messages that make a switch hold exactly what it should.
+
+First connect, reconnect, restart and every change of configuration are this one function.  Rules are
+compared by their natural key; one that differs in anything else is added again, which replaces it.
+
+Order: meters and groups that rules refer to, then rules, then deletions.  What is new stands before
+what is old goes, so that an update loses no packet.  A barrier separates the groups from the rules
+that point at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from anycast_sdn.openflow.rules import (
+    AddFlow,
+    Barrier,
+    DeleteFlow,
+    DeleteGroup,
+    DeleteMeter,
+    FlowRule,
+    GroupRule,
+    Match,
+    Message,
+    MeterRule,
+    SetGroup,
+    SetMeter,
+)
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything that a switch holds, or should hold."""
+
+    flows: dict[tuple[int, int, Match], FlowRule] = field(default_factory=dict)
+    groups: dict[int, GroupRule] = field(default_factory=dict)
+    meters: dict[int, MeterRule] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, flows: Iterable[FlowRule], groups: Iterable[GroupRule] = (), meters: Iterable[MeterRule] = ()
+    ) -> Tables:
+        return cls(
+            {rule.key: rule for rule in flows},
+            {group.number: group for group in groups},
+            {meter.number: meter for meter in meters},
+        )
+
+
+def changes(wanted: Tables, installed: Tables) -> list[Message]:
+    """The messages that turn ``installed`` into ``wanted``; none when they are equal."""
+    first: list[Message] = [
+        SetMeter(meter, exists=number in installed.meters)
+        for number, meter in wanted.meters.items()
+        if installed.meters.get(number) != meter
+    ]
+    first += [
+        SetGroup(group, exists=number in installed.groups)
+        for number, group in wanted.groups.items()
+        if installed.groups.get(number) != group
+    ]
+    if first:
+        first.append(Barrier())
+    rules: list[Message] = [AddFlow(rule) for key, rule in wanted.flows.items() if installed.flows.get(key) != rule]
+    rules += [DeleteFlow(rule) for key, rule in installed.flows.items() if key not in wanted.flows]
+    last: list[Message] = [DeleteGroup(number) for number in installed.groups if number not in wanted.groups]
+    last += [DeleteMeter(number) for number in installed.meters if number not in wanted.meters]
+    return first + rules + ([Barrier(), *last] if last else [])

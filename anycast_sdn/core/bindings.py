@@ -1,0 +1,105 @@
+"""BindingTable: the document's state table (step 4b of ARh), found three ways.
+
+A binding is the state of one flow.  It is found by its five fields when a client's packet comes, by
+PR1X when a reply comes, and by its number when a switch reports about one of its rules.  PR1X
+belongs to one flow alone, so the address by itself names the binding.
+
+The expiry date of the document lives in the switch: each direction's rule has an idle timeout, and
+``installed`` says which of the two rules are still there, as far as we know.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from anycast_sdn.core.model import Address, FlowKey
+
+
+class State(enum.Enum):
+    """A binding's life; ``NONE`` is the flow that has no binding."""
+
+    NONE = "none"
+    UNANSWERED = "unanswered"  # PR1X is leased, no server has replied
+    PINNED = "pinned"  # the server that replied serves the flow from now on (M17)
+
+
+class Half(enum.Flag):
+    """The two directions of a binding, each one flow rule."""
+
+    NONE = 0
+    OUT = 1  # H → ANY becomes PR1X → ASg
+    IN = 2  # ASg → PR1X becomes ANY → H
+    BOTH = 3
+
+
+class Binding(NamedTuple):
+    """The state of one flow.  A change makes a new value with the same number."""
+
+    number: int  # unique at its edge, 1–2**40-1; part of the cookies of its rules
+    key: FlowKey  # H, ANY, ports, protocol
+    translated: Address  # PR1X
+    group: str
+    since: float  # when it was made, on the clock of ``now``
+    server: Address | None = None  # ASg, once pinned
+    installed: Half = Half.OUT
+    closing: bool = False  # TCP: one direction has ended
+
+    @property
+    def state(self) -> State:
+        return State.UNANSWERED if self.server is None else State.PINNED
+
+
+class BindingTable:
+    """All bindings of one client edge."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[FlowKey, Binding] = {}
+        self._by_translated: dict[Address, Binding] = {}
+        self._by_number: dict[int, Binding] = {}
+        self._pinned: Counter[Address] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Binding]:
+        """In the order of their numbers' creation; safe against changes while iterating."""
+        return iter(list(self._by_number.values()))
+
+    def by_key(self, key: FlowKey) -> Binding | None:
+        return self._by_key.get(key)
+
+    def by_translated(self, address: Address) -> Binding | None:
+        return self._by_translated.get(address)
+
+    def by_number(self, number: int) -> Binding | None:
+        return self._by_number.get(number)
+
+    def pinned_to(self, server: Address) -> int:
+        """How many flows this server has (M26: sessions in progress)."""
+        return self._pinned[server]
+
+    def pinned_servers(self) -> set[Address]:
+        return set(self._pinned)
+
+    def put(self, binding: Binding) -> None:
+        """Add a binding, or replace the one with its number."""
+        self._count(self._by_number.get(binding.number), -1)
+        self._count(binding, +1)
+        self._by_key[binding.key] = binding
+        self._by_translated[binding.translated] = binding
+        self._by_number[binding.number] = binding
+
+    def remove(self, binding: Binding) -> None:
+        self._count(self._by_number.pop(binding.number), -1)
+        del self._by_key[binding.key]
+        del self._by_translated[binding.translated]
+
+    def _count(self, binding: Binding | None, step: int) -> None:
+        if binding is None or binding.server is None:
+            return
+        self._pinned[binding.server] += step
+        if not self._pinned[binding.server]:
+            del self._pinned[binding.server]

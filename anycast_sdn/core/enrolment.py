@@ -1,0 +1,128 @@
+"""Who may be enrolled: the rules for groups and servers, for the network file and for REST alike.
+
+Rules:
+
+1. Pure: a question about values, answered by returning nothing or by raising.
+2. An error is a sentence for the operator, and ``where`` names the field that is at fault
+   ("prefixes[1]", "address").  It knows nothing of files or HTTP; the caller adds that.
+3. A group is checked against the *other* groups, by name: enrolling it anew or changing it is fine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from anycast_sdn.core.model import (
+    Address,
+    AnycastGroup,
+    ConfigurationError,
+    Gateway,
+    Network,
+    Prefix,
+    Side,
+    text,
+)
+
+GROUP_NAME = r"[a-z][a-z0-9-]{0,63}"
+
+
+class EnrolmentError(ConfigurationError):
+    """A group or a server that may not be enrolled; ``where`` is the field that says so."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(reason)
+        self.where = where
+
+
+class InvalidGroup(EnrolmentError):
+    """The name is not a name, or there is no prefix."""
+
+
+class OutsideAnycast(EnrolmentError):
+    """ANY/n lies in none of the network's ANY/m (M2)."""
+
+
+class Overlap(EnrolmentError):
+    """ANY/n shares addresses with another ANY/n."""
+
+
+class WrongFamily(EnrolmentError):
+    """The server's address family is none that the group's prefixes have."""
+
+
+class ServerOutsideEdges(EnrolmentError):
+    """No server edge stands in front of this address (M4)."""
+
+
+class ServerInClientSubnet(EnrolmentError):
+    """The address is one of a site's client subnet (M5)."""
+
+
+class NotAHostAddress(EnrolmentError):
+    """A gateway's, network's or broadcast address: no server can have it."""
+
+
+def check_group(network: Network, groups: Iterable[AnycastGroup], group: AnycastGroup) -> None:
+    """Raises EnrolmentError when ``group`` may not stand in ``network`` beside ``groups`` (M2)."""
+    if not re.fullmatch(GROUP_NAME, group.name):
+        raise InvalidGroup(
+            "name", f"{group.name!a} is not a group name: use 1-64 of a-z, 0-9 and '-', a letter first"
+        )
+    if not group.prefixes:
+        raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
+    others = [other for other in groups if other.name != group.name]
+    taken = [(prefix, other.name) for other in others for prefix in other.prefixes]
+    for index, prefix in enumerate(group.prefixes):
+        where = f"prefixes[{index}]"
+        if not any(anycast.covers(prefix) for anycast in network.anycast_prefixes):
+            known = ", ".join(map(str, network.anycast_prefixes))
+            raise OutsideAnycast(where, f"{prefix} is not within an anycast prefix of this network ({known})")
+        for other, owner in taken:
+            if prefix.overlaps(other):
+                raise Overlap(
+                    where, f"{prefix} overlaps {other} of group {owner}: an address names one service"
+                )
+        taken.append((prefix, group.name))
+
+
+def check_server(network: Network, group: AnycastGroup, address: Address) -> None:
+    """Raises EnrolmentError when no server with ``address`` can serve ``group`` (M4, M5)."""
+    family = "IPv6" if len(address) == 16 else "IPv4"
+    if all(len(prefix.network) != len(address) for prefix in group.prefixes):
+        raise WrongFamily(
+            "address", f"{text(address)} cannot serve group {group.name}: the group has no {family} prefix"
+        )
+    subnet = network.subnet_of(address)
+    if subnet is None:
+        raise ServerOutsideEdges(
+            "address", f"{text(address)} is in no server subnet: no server edge could deliver to it"
+        )
+    if subnet.side is Side.CLIENT:
+        raise ServerInClientSubnet(
+            "address",
+            f"{text(address)} is in {subnet.name}, a client subnet of its site {subnet.edge}: "
+            "give the server an address in a server subnet (M5)",
+        )
+    gateway = next(gateway for gateway in subnet.gateways if address in gateway.prefix)
+    if reason := unusable(gateway, address):
+        raise NotAHostAddress("address", f"{text(address)} is {reason}: no server can have it")
+
+
+def unusable(gateway: Gateway, address: Address) -> str | None:
+    """Why no host of the gateway's subnet can have ``address``, or None when it can."""
+    if address == gateway.address:
+        return f"the gateway of {gateway.prefix}"
+    return reserved(gateway.prefix, address)
+
+
+def reserved(prefix: Prefix, address: Address) -> str | None:
+    """What ``address`` of a subnet is reserved for, if anything (RFC 919, RFC 3021, RFC 4291 §2.6.1)."""
+    if prefix.bits - prefix.length < 2:
+        return None
+    if address == prefix.network:
+        return f"the {'subnet-router anycast' if prefix.is_v6 else 'network'} address of {prefix}"
+    host_bits = (1 << (prefix.bits - prefix.length)) - 1
+    if not prefix.is_v6 and int.from_bytes(address, "big") & host_bits == host_bits:
+        return f"the broadcast address of {prefix}"
+    return None

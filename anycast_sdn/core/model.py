@@ -1,0 +1,320 @@
+"""The nouns of the method, as frozen values.
+
+Everything here is a fact that was validated once, at construction, and never changes afterwards:
+what the network file says (``Network``), who is enrolled (``AnycastGroup``, ``Server``) and what
+names a flow (``FlowKey``).  What happens over time lives elsewhere: ``bindings``, ``pool``,
+``client_edge``.
+
+Addresses are packed bytes in network order, 4 (IPv4) or 16 (IPv6) of them, because that is what
+frames and OpenFlow rules carry.  Text exists only in YAML, REST, the command line and logs; the two
+functions ``packed`` and ``text`` are the border.
+
+Names follow RFC 2663 (binding), RFC 4786 (service address) and WO 2004/014046 (ARh, ARs, ANY, PRh).
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+Address: TypeAlias = bytes  # packed, 4 or 16 bytes, network order
+
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
+PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", SCTP: "sctp"}
+
+
+class AnycastError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class ConfigurationError(AnycastError):
+    """The operator's mistake: says which file or request, where in it, and why."""
+
+
+def packed(address: str) -> Address:
+    """'10.1.0.10' → b'\\n\\x01\\x00\\n'.  Raises ValueError when it is not an IP address."""
+    return ipaddress.ip_address(address).packed
+
+
+def text(address: Address) -> str:
+    """The usual text form (RFC 5952 for IPv6) of a packed address."""
+    return str(ipaddress.ip_address(address))
+
+
+def endpoint(address: Address, port: int) -> str:
+    """'10.1.0.10:80' or '[2001:db8::1]:80'; just the address when there is no port."""
+    if not port:
+        return text(address)
+    return f"{text(address)}:{port}" if len(address) == 4 else f"[{text(address)}]:{port}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Prefix:
+    """An address prefix such as ANY/n or PRh/k; host bits are zero."""
+
+    network: Address
+    length: int  # bits, 0–32 or 0–128
+
+    @classmethod
+    def parse(cls, value: str) -> Prefix:
+        """'198.18.0.0/16' → Prefix.  Raises ValueError for host bits or bad syntax."""
+        net = ipaddress.ip_network(value)
+        return cls(net.network_address.packed, net.prefixlen)
+
+    @classmethod
+    def host(cls, address: Address) -> Prefix:
+        return cls(address, 8 * len(address))
+
+    @property
+    def bits(self) -> int:
+        """Width of an address of this family: 32 or 128."""
+        return 8 * len(self.network)
+
+    @property
+    def mask(self) -> Address:
+        width = self.bits
+        return ((1 << width) - (1 << (width - self.length))).to_bytes(width // 8, "big")
+
+    @property
+    def is_v6(self) -> bool:
+        return len(self.network) == 16
+
+    def __contains__(self, address: Address) -> bool:
+        if len(address) != len(self.network):
+            return False
+        shift = self.bits - self.length
+        return int.from_bytes(address, "big") >> shift == int.from_bytes(self.network, "big") >> shift
+
+    def covers(self, other: Prefix) -> bool:
+        """True when every address of ``other`` is in this prefix."""
+        return self.length <= other.length and other.network in self
+
+    def overlaps(self, other: Prefix) -> bool:
+        return self.covers(other) or other.covers(self)
+
+    def __str__(self) -> str:
+        return f"{text(self.network)}/{self.length}"
+
+
+class Gateway(NamedTuple):
+    """The edge's own address on a subnet, and the subnet it stands for."""
+
+    address: Address
+    prefix: Prefix
+
+    @classmethod
+    def parse(cls, value: str) -> Gateway:
+        """'10.1.0.1/24' → Gateway(10.1.0.1, 10.1.0.0/24)."""
+        interface = ipaddress.ip_interface(value)
+        return cls(interface.ip.packed, Prefix(interface.network.network_address.packed, interface.network.prefixlen))
+
+    def __str__(self) -> str:
+        return f"{text(self.address)}/{self.prefix.length}"
+
+
+class FlowKey(NamedTuple):
+    """The document's five fields (M12).
+
+    Protocols without ports carry 0 in both; ICMP echo too: OpenFlow 1.3 cannot match the echo
+    identifier, so all echoes of one host to one service address are one flow.
+    """
+
+    source: Address
+    destination: Address
+    protocol: int
+    source_port: int
+    destination_port: int
+
+    def __str__(self) -> str:
+        name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
+        return (
+            f"{endpoint(self.source, self.source_port)} → "
+            f"{endpoint(self.destination, self.destination_port)}/{name}"
+        )
+
+
+# ------------------------------------------------------------------------------ groups and servers
+
+
+class ServerState(enum.Enum):
+    ACTIVE = "active"  # takes new flows
+    DRAINING = "draining"  # takes none, keeps those that it has
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One enrolled server, ASg: an ordinary unicast address behind a server edge (M4)."""
+
+    address: Address
+    weight: int = 1  # share of new flows among the servers of one edge, 1–1000
+    state: ServerState = ServerState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class AnycastGroup:
+    """One service: its prefixes ANY/n and the servers that may answer for it."""
+
+    name: str
+    prefixes: tuple[Prefix, ...]
+    servers: Mapping[Address, Server] = field(default_factory=dict)
+
+
+class Groups:
+    """All groups at one moment; looked up by service address.  Prefixes never overlap."""
+
+    def __init__(self, groups: Mapping[str, AnycastGroup] | None = None) -> None:
+        self._by_name = dict(groups or {})
+        self._hosts: dict[Address, AnycastGroup] = {}
+        self._ranges: list[tuple[Prefix, AnycastGroup]] = []
+        for group in self._by_name.values():
+            for prefix in group.prefixes:
+                if prefix.length == prefix.bits:
+                    self._hosts[prefix.network] = group
+                else:
+                    self._ranges.append((prefix, group))
+
+    def __iter__(self) -> Iterator[AnycastGroup]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: str) -> AnycastGroup | None:
+        return self._by_name.get(name)
+
+    def covering(self, address: Address) -> AnycastGroup | None:
+        """The group whose ANY/n holds this address, if any."""
+        group = self._hosts.get(address)
+        if group is None:
+            for prefix, candidate in self._ranges:
+                if address in prefix:
+                    return candidate
+        return group
+
+
+# ------------------------------------------------------------------------------ the network file
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """How long a binding may be idle in both directions, in seconds, 1–65535 each (M13, M19)."""
+
+    tcp_s: int = 7440  # RFC 5382 REQ-5: not less than 2 h 4 min
+    tcp_closing_s: int = 240  # one direction has closed; RFC 5382 REQ-5: not less than 4 min
+    tcp_closed_s: int = 5  # fin_timeout: after FIN or RST, on switches that have it
+    udp_s: int = 300  # RFC 4787 REQ-5
+    icmp_s: int = 60  # RFC 5508 REQ-2
+    other_s: int = 300
+    unanswered_s: int = 30  # no server has answered yet
+
+    def pinned_s(self, protocol: int) -> int:
+        if protocol == TCP:
+            return self.tcp_s
+        if protocol == UDP:
+            return self.udp_s
+        return self.icmp_s if protocol in (ICMP, ICMPV6) else self.other_s
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEdgeRole:
+    """What makes a switch an ARh."""
+
+    translation_prefixes: tuple[Prefix, ...]  # PRh/k, dedicated to the mechanism (M3)
+    services: tuple[Prefix, ...]  # ANY/m that this site may use (M6)
+    validity: Validity = Validity()
+    quarantine_s: int = 120  # a released PR1X rests this long
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One OpenFlow switch; with no role it is plain core (M25)."""
+
+    name: str
+    dpid: int  # 1–2**64-1
+    client_edge: ClientEdgeRole | None = None
+    server_edge: bool = False
+
+
+class Port(NamedTuple):
+    """A switch's port, written ``switch:number``."""
+
+    switch: str
+    number: int  # 1–65279
+
+    def __str__(self) -> str:
+        return f"{self.switch}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cable between two switches, usable in both directions."""
+
+    a: Port
+    b: Port
+    cost: int = 1  # 1–65535, added up along a path
+
+
+class Side(enum.Enum):
+    CLIENT = "client"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A network of hosts behind an edge; the edge is its gateway in each family."""
+
+    name: str
+    edge: str  # a switch's name
+    side: Side
+    gateways: tuple[Gateway, ...]  # at most one subnet per family and entry
+    ports: tuple[int, ...]  # the edge's ports that lead to these hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of the testbed.  The controller itself learns hosts by ARP and ND."""
+
+    name: str
+    subnet: str
+    port: int
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Packets per second that a switch may send to the controller, by purpose (OpenFlow meters)."""
+
+    first_packets: int = 20000
+    first_replies: int = 20000
+    neighbours: int = 1000
+    icmp_errors: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network description; drives the controller and the testbed alike (M28)."""
+
+    name: str
+    anycast_prefixes: tuple[Prefix, ...]  # ANY/m (M2)
+    switches: tuple[Switch, ...]
+    links: tuple[Link, ...]
+    subnets: tuple[Subnet, ...]
+    hosts: tuple[Host, ...] = ()
+    groups: tuple[AnycastGroup, ...] = ()
+    limits: Limits = Limits()
+
+    def switch(self, name: str) -> Switch:
+        return next(switch for switch in self.switches if switch.name == name)
+
+    def subnets_of(self, edge: str) -> tuple[Subnet, ...]:
+        return tuple(subnet for subnet in self.subnets if subnet.edge == edge)
+
+    def subnet_of(self, address: Address) -> Subnet | None:
+        """The subnet that an address belongs to, if any."""
+        for subnet in self.subnets:
+            if any(address in gateway.prefix for gateway in subnet.gateways):
+                return subnet
+        return None

@@ -1,0 +1,30 @@
+"""ServerEdge: ARs, the document's server edge: who stands behind it and may serve.
+
+An ARs keeps no state per flow (M9).  All it knows is which servers of a group stand behind it and
+can take a packet now; the switch's select group spreads flows over them by a hash (M10).  An edge
+with no such server does not capture the group's packets and announces no route to it (M8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, ServerState, Side, Subnet
+
+
+def able_servers(
+    group: AnycastGroup, service: Prefix, subnets: Iterable[Subnet], reachable: Callable[[Address], bool]
+) -> tuple[Server, ...]:
+    """The servers that take new flows for ``service`` at the edge with these ``subnets``.
+
+    They are active, of the service's family, behind this edge, and reachable; in address order.
+    """
+    behind = [gateway.prefix for subnet in subnets if subnet.side is Side.SERVER for gateway in subnet.gateways]
+    return tuple(
+        server
+        for address, server in sorted(group.servers.items())
+        if server.state is ServerState.ACTIVE
+        and len(address) == len(service.network)
+        and any(address in prefix for prefix in behind)
+        and reachable(address)
+    )

@@ -1,0 +1,241 @@
+"""The connection to one switch: bytes in, events out; messages in, bytes out.
+
+A ``Datapath`` of our own under OS-Ken's handler, which still does the handshake and the echoes.  What
+is different from OS-Ken's: large reads with messages taken by offset; every length is checked before
+any parser sees the bytes, and a bad one closes this connection and disturbs no other; ``send`` never
+waits, so that a handler never yields in the middle of a change; a switch that stops reading is
+disconnected after OS-Ken's ``socket_timeout``.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from os_ken.controller import controller, ofp_event
+from os_ken.controller.controller import Datapath
+from os_ken.controller.handler import CONFIG_DISPATCHER, DEAD_DISPATCHER, MAIN_DISPATCHER
+from os_ken.lib import hub
+from os_ken.ofproto import ofproto_parser
+from os_ken.ofproto import ofproto_v1_3 as ofp
+from os_ken.ofproto import ofproto_v1_3_parser as parser
+
+from anycast_sdn.openflow import codec
+from anycast_sdn.openflow.rules import Message
+
+LOG = logging.getLogger(__name__)
+
+READ_SIZE = 1 << 18
+MAX_UNSENT = 1 << 26  # bytes: a switch that takes no more than this is not there any more
+_HEADER = struct.Struct("!BBHI")
+_MULTIPART = struct.Struct("!HH4x")
+_ERROR = struct.Struct("!HH")
+_MORE = 1
+
+Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused
+
+
+class Listener(Protocol):
+    """Who hears what the switches say.  Called in the order of arrival; must not wait."""
+
+    def packet_in(self, dpid: int, message: codec.PacketInMessage) -> None: ...
+
+    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None: ...
+
+    def rule_refused(self, dpid: int, cookie: int, reason: str) -> None: ...
+
+    def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
+
+
+class Channel(Datapath):  # type: ignore[misc]
+    """A switch's connection; ``listener`` is set once, before the first switch connects."""
+
+    listener: Listener
+
+    def __init__(self, socket: Any, address: Any) -> None:
+        self._unsent = bytearray()
+        self._something_to_send = hub.Event()
+        self._close_when_sent = False
+        self._requests: dict[int, tuple[list[bytes], Reply]] = {}
+        self._probes: dict[int, Callable[[bool], None]] = {}
+        self._refused: set[int] = set()
+        super().__init__(socket, address)
+
+    # ---------------------------------------------------------------- sending
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        self.send(codec.encode(self, messages))
+
+    def send(self, buf: bytes, close_socket: bool = False) -> bool:
+        """Queue bytes; they leave when the writer gets its turn."""
+        if self.state == DEAD_DISPATCHER:
+            return False
+        self._unsent += buf
+        self._close_when_sent |= close_socket
+        self._something_to_send.set()
+        if len(self._unsent) > MAX_UNSENT:
+            LOG.warning("switch %s takes nothing any more: disconnected", self.name)
+            self.close()
+        return True
+
+    def _send_loop(self) -> None:
+        try:
+            while self.state != DEAD_DISPATCHER:
+                self._something_to_send.wait()
+                self._something_to_send.clear()
+                data, self._unsent = self._unsent, bytearray()
+                self.socket.sendall(data)
+                if self._close_when_sent and not self._unsent:
+                    break
+        except OSError as error:  # a timeout is one too
+            LOG.info("switch %s does not read: %s", self.name, error)
+        finally:
+            self.close()
+
+    # ---------------------------------------------------------------- asking
+
+    def ask(self, request: Any, reply: Reply) -> None:
+        """Send a multipart request; ``reply`` is called with the whole answer, in order of arrival."""
+        buf = codec.serialised(self, request)
+        self._requests[request.xid] = ([], reply)
+        self.send(buf)
+
+    def try_out(self, message: Message, result: Callable[[bool], None]) -> None:
+        """Send a message and tell whether the switch took it."""
+        attempt = codec.encode(self, [message])
+        barrier = parser.OFPBarrierRequest(self)
+        end = codec.serialised(self, barrier)
+        attempted = _HEADER.unpack_from(attempt)[3]
+        self._probes[barrier.xid] = lambda ok: result(ok and attempted not in self._refused)
+        self.send(attempt + end)
+
+    # ---------------------------------------------------------------- receiving
+
+    @property
+    def name(self) -> str:
+        return f"{self.id:016x}" if self.id else f"at {self.address[0]}:{self.address[1]}"
+
+    def _recv_loop(self) -> None:
+        buffer = bytearray()
+        try:
+            while self.state != DEAD_DISPATCHER:
+                try:
+                    chunk = self.socket.recv(READ_SIZE)
+                except TimeoutError:
+                    continue
+                if not chunk:
+                    break
+                buffer += chunk
+                del buffer[: self._take_messages(bytes(buffer))]
+                hub.sleep(0)  # a busy switch must not keep the others waiting
+        except codec.BadMessage as error:
+            LOG.warning("switch %s sent a bad message, disconnected: %s", self.name, error)
+        except OSError as error:
+            LOG.info("connection of switch %s lost: %s", self.name, error)
+        finally:
+            self.close()
+            self.socket.close()
+
+    def _take_messages(self, data: bytes) -> int:
+        """Handle all complete messages; returns how many bytes that were."""
+        start, size = 0, len(data)
+        while size - start >= _HEADER.size and self.state != DEAD_DISPATCHER:
+            version, kind, length, xid = _HEADER.unpack_from(data, start)
+            if length < _HEADER.size:
+                raise codec.BadMessage(f"length {length} of message type {kind}")
+            if version != ofp.OFP_VERSION and kind != ofp.OFPT_HELLO:
+                raise codec.BadMessage(f"version {version} of message type {kind}; set the switch to OpenFlow 1.3")
+            if size - start < length:
+                break
+            self._take(kind, xid, data[start : start + length])
+            start += length
+        return start
+
+    def _take(self, kind: int, xid: int, message: bytes) -> None:
+        body = message[_HEADER.size :]
+        if kind == ofp.OFPT_ERROR:
+            self._error(xid, body)
+        elif kind == ofp.OFPT_MULTIPART_REPLY:
+            self._multipart(xid, message)
+        elif kind == ofp.OFPT_BARRIER_REPLY:
+            if probe := self._probes.pop(xid, None):
+                probe(True)
+        elif kind in (ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS):
+            if self.state == MAIN_DISPATCHER:
+                self._event(kind, body)
+        elif kind in (ofp.OFPT_HELLO, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY, ofp.OFPT_FEATURES_REPLY):
+            self._to_os_ken(kind, xid, message)
+        else:
+            raise codec.BadMessage(f"unexpected message type {kind}")
+
+    def _event(self, kind: int, body: bytes) -> None:
+        if kind == ofp.OFPT_PACKET_IN:
+            self.listener.packet_in(self.id, codec.decode_packet_in(body))
+        elif kind == ofp.OFPT_FLOW_REMOVED:
+            self.listener.rule_removed(self.id, *codec.decode_flow_removed(body))
+        else:
+            self.listener.port_changed(self.id, *codec.decode_port_status(body))
+
+    def _multipart(self, xid: int, message: bytes) -> None:
+        body = message[_HEADER.size :]
+        if len(body) < _MULTIPART.size:
+            raise codec.BadMessage("multipart reply cut short")
+        _, flags = _MULTIPART.unpack_from(body)
+        if xid not in self._requests and self.state == CONFIG_DISPATCHER:
+            self._to_os_ken(ofp.OFPT_MULTIPART_REPLY, xid, message)  # the ports, which end the handshake
+            return
+        if xid not in self._requests:
+            raise codec.BadMessage("an answer to a question that nobody asked")
+        parts, reply = self._requests[xid]
+        parts.append(body[_MULTIPART.size :])
+        if not flags & _MORE:
+            del self._requests[xid]
+            reply(b"".join(parts))
+
+    def _error(self, xid: int, body: bytes) -> None:
+        """The switch refused something; ``body`` quotes the beginning of it (OF 1.3.5 §7.4.4)."""
+        if len(body) < _ERROR.size:
+            raise codec.BadMessage("error message cut short")
+        kind, code = _ERROR.unpack_from(body)
+        quoted = body[_ERROR.size :]
+        self._refused.add(xid)
+        if xid in self._requests:
+            self._requests.pop(xid)[1](None)
+        elif not self._probes and len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
+            reason = f"error type {kind} code {code}"
+            self.listener.rule_refused(self.id, int.from_bytes(quoted[8:16], "big"), reason)
+        elif not self._probes:
+            LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
+
+    def _to_os_ken(self, kind: int, xid: int, message: bytes) -> None:
+        """Handshake and echoes: messages without inner lengths, but for HELLO's elements."""
+        if kind == ofp.OFPT_HELLO:
+            message = message[: _HEADER.size]  # OS-Ken loops on an element of no length; the version is enough
+        elif kind == ofp.OFPT_FEATURES_REPLY and len(message) != ofp.OFP_SWITCH_FEATURES_SIZE:
+            raise codec.BadMessage("features reply of a wrong length")
+        elif kind == ofp.OFPT_MULTIPART_REPLY:
+            list(codec.decode_ports(message[_HEADER.size + _MULTIPART.size :]))  # raises what OS-Ken would not notice
+        parsed = ofproto_parser.msg(self, message[0], kind, len(message), xid, message)
+        event = ofp_event.ofp_msg_to_ev(parsed)
+        self.ofp_brick.send_event_to_observers(event, self.state)
+        for handler in self.ofp_brick.get_handlers(event, self.state):
+            handler(event)
+
+
+def serve(socket: Any, address: Any) -> None:
+    """One switch's connection from its first byte to its last; what OS-Ken's server calls."""
+    channel = Channel(socket, address)
+    try:
+        channel.serve()
+    except Exception:
+        LOG.exception("connection of switch %s ended by our own error", channel.name)
+    finally:
+        channel.close()
+
+
+def install(listener: Listener) -> None:
+    """Make OS-Ken's server use this channel for the switches that connect from now on."""
+    Channel.listener = listener
+    controller.datapath_connection_factory = serve

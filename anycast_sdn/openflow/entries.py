@@ -1,0 +1,301 @@
+"""The method in entries: facts → FlowRule, GroupRule.  Pure; one builder per row of the pipeline.
+
+``ingress``, ``client_edge`` and ``routes`` make the rules that follow from the network file, the
+enrolments and the neighbours; ``binding`` makes the two rules of one flow, and ``read_binding``
+reads one of them back from a switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, cast
+
+from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.core.model import (
+    ICMP,
+    ICMPV6,
+    SCTP,
+    TCP,
+    UDP,
+    Address,
+    ClientEdgeRole,
+    FlowKey,
+    Limits,
+    Prefix,
+    Subnet,
+    Validity,
+)
+from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of
+from anycast_sdn.openflow.rules import (
+    ETH_ARP,
+    OFPP_CONTROLLER,
+    Action,
+    Bucket,
+    DecTtl,
+    Field,
+    FinTimeout,
+    FlowRule,
+    GroupRule,
+    MeterRule,
+    Output,
+    SetField,
+    ToGroup,
+    destination_in,
+    eth_type,
+    match,
+    source_in,
+)
+
+_PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
+_ECHO = {ICMP: ("icmpv4_type", 8, 0), ICMPV6: ("icmpv6_type", 128, 129)}  # field, request, reply
+_ICMP_ERRORS = {False: ("icmpv4_type", ICMP, (3, 11, 12)), True: ("icmpv6_type", ICMPV6, (1, 2, 3, 4))}
+_HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
+
+
+def _rule(kind: Kind, *fields: Field | None, actions: tuple[Action, ...] = (), length: int = 0) -> FlowRule:
+    row = ROW[kind]
+    return FlowRule(
+        table=row.table,
+        priority=row.priority + (length if row.spread else 0),
+        match=match(*fields),
+        cookie=cookie(kind),
+        actions=(Output(OFPP_CONTROLLER),) if row.to_controller else actions,
+        goto=row.goto,
+        meter=row.meter,
+    )
+
+
+# ------------------------------------------------------------------------------ what never changes
+
+
+def constant() -> Iterator[FlowRule]:
+    """The rules that every switch has: what to do with "anything else"."""
+    yield _rule(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
+    for kind in (Kind.NOT_IP, Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE, Kind.NO_ROUTE):
+        yield _rule(kind)
+
+
+def meters(limits: Limits) -> Iterator[MeterRule]:
+    """What may reach the controller, with a burst of a tenth of a second's worth, at least 50."""
+    for number, rate in (
+        (Meter.FIRST_PACKETS, limits.first_packets),
+        (Meter.FIRST_REPLIES, limits.first_replies),
+        (Meter.NEIGHBOURS, limits.neighbours),
+        (Meter.ICMP_ERRORS, limits.icmp_errors),
+    ):
+        yield MeterRule(number, rate, max(50, rate // 10))
+
+
+def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Iterable[Prefix]) -> Iterator[FlowRule]:
+    """Table 0: what may enter by host ports and by ports to other switches."""
+    anycast = tuple(anycast)
+    for port in fabric_ports:
+        for v6 in (False, True):
+            yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6))
+    host_ports: dict[int, list[Prefix]] = {}
+    for subnet in subnets:
+        for port in subnet.ports:
+            host_ports.setdefault(port, []).extend(gateway.prefix for gateway in subnet.gateways)
+    for port, prefixes in host_ports.items():
+        in_port = Field("in_port", port)
+        yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP))
+        for icmp_type in (135, 136):
+            yield _rule(Kind.ND, in_port, eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
+        for kind, sources in (
+            (Kind.ANYCAST_SOURCE, anycast),
+            (Kind.FROM_HOST, tuple(prefixes)),
+            (Kind.LINK_LOCAL, _HARMLESS_SOURCES),
+        ):
+            for prefix in sources:
+                yield _rule(kind, in_port, eth_type(prefix.is_v6), source_in(prefix))
+        for v6 in (False, True):
+            yield _rule(Kind.WRONG_SOURCE, in_port, eth_type(v6))
+
+
+# ------------------------------------------------------------------------------ client edge
+
+
+def client_edge(
+    role: ClientEdgeRole | None, client: Iterable[Prefix], local: Iterable[Prefix], anycast: Iterable[Prefix]
+) -> Iterator[FlowRule]:
+    """Tables 1 and 3 without the bindings.
+
+    ``client``: prefixes of the client subnets here; ``local``: of all subnets here; ``anycast``: ANY/m.
+    """
+    for source in local:
+        yield from _pairs(Kind.UNAUTHORISED, [source], anycast)
+    if role is None:
+        return
+    yield from _pairs(Kind.FIRST_PACKET, client, role.services)
+    for prefix in role.translation_prefixes:
+        field, protocol, types = _ICMP_ERRORS[prefix.is_v6]
+        to_prefix = (eth_type(prefix.is_v6), destination_in(prefix))
+        for icmp_type in types:
+            yield _rule(Kind.ICMP_ERROR, *to_prefix, Field("ip_proto", protocol), Field(field, icmp_type))
+        yield _rule(Kind.UNKNOWN_TRANSLATED, *to_prefix)
+
+
+def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[FlowRule]:
+    """Table 3: servers whose packets to PRh/k may pin a flow, or belong to a pinned one."""
+    return _pairs(Kind.FIRST_REPLY, map(Prefix.host, servers), role.translation_prefixes)
+
+
+def _pairs(kind: Kind, sources: Iterable[Prefix], destinations: Iterable[Prefix]) -> Iterator[FlowRule]:
+    destinations = tuple(destinations)
+    for source in sources:
+        for destination in destinations:
+            if source.is_v6 is destination.is_v6:
+                yield _rule(kind, eth_type(source.is_v6), source_in(source), destination_in(destination))
+
+
+def binding(value: Binding, half: Half, validity: Validity, fin_timeout: bool) -> FlowRule:
+    """The rule of one direction of a binding, as it should be now (M14, M18).
+
+    ``half``: OUT or IN, not both; IN needs a pinned binding.
+    """
+    if half is Half.OUT:
+        kind = Kind.BINDING_OUT if value.server else Kind.BINDING_OUT_UNANSWERED
+        flow = value.key
+        rewrite = [_set("src", value.translated)]
+        if value.server:
+            rewrite.append(_set("dst", value.server))
+    else:
+        assert half is Half.IN and value.server is not None
+        kind = Kind.BINDING_IN
+        flow = reply_key(value)
+        rewrite = [_set("src", value.key.destination), _set("dst", value.key.source)]
+    tcp = value.key.protocol == TCP
+    row = ROW[kind]
+    return FlowRule(
+        table=row.table,
+        priority=row.priority,
+        match=_five_fields(flow, reply=half is Half.IN),
+        cookie=cookie(kind, value.number),
+        actions=(*rewrite, FinTimeout(validity.tcp_closed_s)) if tcp and fin_timeout else tuple(rewrite),
+        goto=row.goto,
+        idle_timeout=_idle_timeout(value, validity),
+        notify=True,
+    )
+
+
+def reply_key(value: Binding) -> FlowKey:
+    """The five fields of a pinned binding's replies, as they arrive: ASg → PR1X."""
+    assert value.server is not None
+    key = value.key
+    return FlowKey(value.server, value.translated, key.protocol, key.destination_port, key.source_port)
+
+
+def _idle_timeout(value: Binding, validity: Validity) -> int:
+    if value.server is None:
+        return validity.unanswered_s
+    return validity.tcp_closing_s if value.closing else validity.pinned_s(value.key.protocol)
+
+
+def _five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
+    fields = [
+        eth_type(len(key.source) == 16),
+        source_in(Prefix.host(key.source)),
+        destination_in(Prefix.host(key.destination)),
+        Field("ip_proto", key.protocol),
+    ]
+    if key.protocol in _PORT_FIELDS:
+        source, destination = _PORT_FIELDS[key.protocol]
+        fields += [Field(source, key.source_port), Field(destination, key.destination_port)]
+    elif key.protocol in _ECHO:
+        name, request, answer = _ECHO[key.protocol]
+        fields.append(Field(name, answer if reply else request))
+    return match(*fields)
+
+
+def _set(end: str, address: Address) -> SetField:
+    return SetField(f"{'ipv6' if len(address) == 16 else 'ipv4'}_{end}", address)
+
+
+# ------------------------------------------------------------------------------ server edge, routes
+
+
+def service(prefix: Prefix, group: int) -> FlowRule:
+    """Table 2: ANY/n is captured by the select group of its servers here (M9)."""
+    return _rule(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
+
+
+def server_group(number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]]) -> GroupRule:
+    """``buckets``: (ASg, weight, the edge's MAC, the server's MAC, port) of each server here (M10)."""
+    return GroupRule(
+        number,
+        tuple(
+            Bucket(weight, (_set("dst", server), *_last_hop(own_mac, mac, port)))
+            for server, weight, own_mac, mac, port in buckets
+        ),
+    )
+
+
+def host(address: Address, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
+    """Table 4: the last hop to a connected host."""
+    prefix = Prefix.host(address)
+    return _rule(
+        Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=_last_hop(own_mac, mac, port)
+    )
+
+
+def _last_hop(own_mac: bytes, mac: bytes, port: int) -> tuple[Action, ...]:
+    return SetField("eth_src", own_mac), SetField("eth_dst", mac), DecTtl(), Output(port)
+
+
+def gateway(address: Address) -> FlowRule:
+    prefix = Prefix.host(address)
+    return _rule(Kind.GATEWAY, eth_type(prefix.is_v6), destination_in(prefix))
+
+
+def connected(prefix: Prefix) -> FlowRule:
+    """Table 4: hosts of a connected subnet that are not known yet."""
+    return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
+
+
+def route(prefix: Prefix, port: int) -> FlowRule:
+    """Table 4: towards the edge that announces ``prefix``."""
+    actions = (DecTtl(), Output(port))
+    return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
+
+
+# ------------------------------------------------------------------------------ reading back
+
+
+class FoundHalf(NamedTuple):
+    """What one rule of a binding, found on a switch, says about the binding."""
+
+    number: int
+    half: Half
+    key: FlowKey  # the client's five fields
+    translated: Address  # PR1X
+    server: Address | None
+
+
+HALF_OF: Mapping[Kind, tuple[Half, State]] = {
+    Kind.BINDING_OUT_UNANSWERED: (Half.OUT, State.UNANSWERED),
+    Kind.BINDING_OUT: (Half.OUT, State.PINNED),
+    Kind.BINDING_IN: (Half.IN, State.PINNED),
+}
+
+
+def read_binding(rule: FlowRule) -> FoundHalf | None:
+    """The inverse of ``binding``, for one rule; None for rules that are not a binding's."""
+    kind = kind_of(rule.cookie)
+    if kind not in HALF_OF:
+        return None
+    matched = {_ANY_FAMILY.get(field.name, field.name): field.value for field in rule.match}
+    written = {_ANY_FAMILY[action.name]: action.value for action in rule.actions if isinstance(action, SetField)}
+    protocol = cast(int, matched["ip_proto"])
+    ports = [cast(int, matched[name]) for name in _PORT_FIELDS.get(protocol, ())] or [0, 0]
+    source, destination = cast(Address, matched["src"]), cast(Address, matched["dst"])
+    new_source, new_destination = cast(Address, written["src"]), cast("Address | None", written.get("dst"))
+    number = number_of(rule.cookie)
+    if kind is Kind.BINDING_IN:
+        assert new_destination is not None
+        key = FlowKey(new_destination, new_source, protocol, ports[1], ports[0])
+        return FoundHalf(number, Half.IN, key, destination, source)
+    key = FlowKey(source, destination, protocol, ports[0], ports[1])
+    return FoundHalf(number, Half.OUT, key, new_source, new_destination)
+
+
+_ANY_FAMILY = {"ipv4_src": "src", "ipv6_src": "src", "ipv4_dst": "dst", "ipv6_dst": "dst"}

@@ -1,0 +1,198 @@
+"""A packet's fields as OpenFlow names them, and the table that finds the rule for it.
+
+The simulated switch's half of matching.  ``Packet`` keeps a frame and its fields together while
+actions change both; ``FlowTable`` is a tuple space: rules that look at the same bits share one
+dictionary, so that a look-up costs as many steps as there are kinds of rules, not rules.
+
+Where a header is not what it should be, the fields are those that Open vSwitch reports: a later
+fragment, or a transport header that is cut short, has the ports 0; a broken IP header has the
+addresses 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import L3, BadFrame, checksum, parse_ip
+from anycast_sdn.openflow.rules import ETH_IPV4, ETH_IPV6, FlowRule, Match, Value
+
+# ------------------------------------------------------------------------------ packets
+
+PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
+_TYPES = {(ETH_IPV4, ICMP): "icmpv4_type", (ETH_IPV6, ICMPV6): "icmpv6_type"}
+_ADDRESSES = {ETH_IPV4: ("ipv4_src", "ipv4_dst", 4), ETH_IPV6: ("ipv6_src", "ipv6_dst", 16)}
+_OFFSETS = {"ipv4_src": L3 + 12, "ipv4_dst": L3 + 16, "ipv6_src": L3 + 8, "ipv6_dst": L3 + 24}
+_TTL_AT = {ETH_IPV4: L3 + 8, ETH_IPV6: L3 + 7}
+_EXTENSIONS = frozenset((0, 43, 60))  # those with a length in units of 8 bytes
+_FRAGMENT = 44
+_FIN_OR_RST = 0x05
+
+
+class Packet:
+    """A frame on its way through the tables, and its fields as OpenFlow names them."""
+
+    __slots__ = ("_whole", "closing", "fields", "frame")
+
+    def __init__(self, frame: bytes, in_port: int) -> None:
+        self.frame = frame
+        self.closing = False  # TCP FIN or RST
+        self._whole = True  # the transport header is there
+        kind = int.from_bytes(frame[12:14], "big")
+        self.fields: dict[str, Any] = {
+            "in_port": in_port,
+            "eth_dst": frame[:6],
+            "eth_src": frame[6:12],
+            "eth_type": kind,
+        }
+        if kind in _ADDRESSES:
+            self._read_ip(kind)
+
+    def _read_ip(self, kind: int) -> None:
+        try:
+            packet = parse_ip(self.frame)
+        except BadFrame as error:
+            self._whole = False
+            if str(error) not in ("fragment", "transport header"):
+                self._set_flow(kind, FlowKey(*2 * (bytes(_ADDRESSES[kind][2]),), 0, 0, 0), 0)
+                return
+            self._set_flow(kind, _flow_without_ports(self.frame, kind), 0)
+        else:
+            self._set_flow(kind, packet.key, packet.icmp_type)
+            if packet.key.protocol == TCP:
+                self.closing = self.frame[packet.l4 + 13] & _FIN_OR_RST != 0
+
+    def _set_flow(self, kind: int, key: FlowKey, icmp_type: int) -> None:
+        source, destination, _ = _ADDRESSES[kind]
+        self.fields |= {source: key.source, destination: key.destination, "ip_proto": key.protocol}
+        if key.protocol in PORT_FIELDS:
+            self.fields |= zip(PORT_FIELDS[key.protocol], key[3:], strict=True)
+        elif (kind, key.protocol) in _TYPES:
+            self.fields[_TYPES[kind, key.protocol]] = icmp_type
+
+    @property
+    def flow(self) -> FlowKey | None:
+        get = self.fields.get
+        names = _ADDRESSES.get(self.fields["eth_type"])
+        if names is None:
+            return None
+        protocol = self.fields["ip_proto"]
+        ports = (get(name, 0) for name in PORT_FIELDS.get(protocol, ("", "")))
+        return FlowKey(self.fields[names[0]], self.fields[names[1]], protocol, *ports)
+
+    def set_field(self, name: str, value: Value) -> None:
+        if self._whole or name not in _OFFSETS:
+            self.frame = builders.rewrite(self.frame, name, value)
+        else:
+            assert isinstance(value, bytes)
+            self.frame = _change_header(self.frame, _OFFSETS[name], value)
+        self.fields[name] = value
+
+    def decrement_ttl(self) -> bool:
+        """False when the packet has come to its end."""
+        at = _TTL_AT[self.fields["eth_type"]]
+        if self.frame[at] <= 1:
+            return False
+        self.frame = _change_header(self.frame, at, bytes((self.frame[at] - 1,)))
+        return True
+
+
+def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:
+    """The flow of a packet whose transport header is cut or in another fragment."""
+    if kind == ETH_IPV4:
+        return FlowKey(frame[26:30], frame[30:34], frame[23], 0, 0)
+    protocol, at = frame[20], L3 + 40
+    while protocol in _EXTENSIONS:  # each moves forward, and ``parse_ip`` has found them whole
+        protocol, at = frame[at], at + 8 * (frame[at + 1] + 1)
+    return FlowKey(frame[22:38], frame[38:54], frame[at] if protocol == _FRAGMENT else protocol, 0, 0)
+
+
+def _change_header(frame: bytes, at: int, value: bytes) -> bytes:
+    """Other bytes in the IP header, and in IPv4 its checksum; the transport header stays as it is."""
+    changed = bytearray(frame)
+    changed[at : at + len(value)] = value
+    if frame[L3] >> 4 == 4:
+        changed[L3 + 10 : L3 + 12] = bytes(2)
+        header = bytes(changed[L3 : L3 + 4 * (frame[L3] & 15)])
+        changed[L3 + 10 : L3 + 12] = checksum(header).to_bytes(2, "big")
+    return bytes(changed)
+
+
+# ------------------------------------------------------------------------------ rules
+
+
+class Entry:
+    """A rule on the switch; its idle timeout counts from ``used``."""
+
+    __slots__ = ("idle_timeout", "packets", "rule", "used")
+
+    def __init__(self, rule: FlowRule, now: float) -> None:
+        self.rule = rule
+        self.idle_timeout = rule.idle_timeout
+        self.used = now
+        self.packets = 0
+
+
+class _Space:
+    """The rules of one table that look at the same bits: one dictionary answers for all of them."""
+
+    def __init__(self, fields: Match) -> None:
+        self._bits = [(field.name, field.mask) for field in fields]
+        self._entries: dict[tuple[Value | None, ...], dict[int, Entry]] = {}
+        self.highest = -1  # no rule here has a higher priority; falls only when all are gone
+
+    def put(self, entry: Entry) -> None:
+        values = tuple(field.value for field in entry.rule.match)
+        self._entries.setdefault(values, {})[entry.rule.priority] = entry
+        self.highest = max(self.highest, entry.rule.priority)
+
+    def remove(self, rule: FlowRule) -> None:
+        values = tuple(field.value for field in rule.match)
+        del self._entries[values][rule.priority]
+        if not self._entries[values]:
+            del self._entries[values]
+
+    def find(self, fields: Mapping[str, Value]) -> Entry | None:
+        entries = self._entries.get(tuple(masked(fields.get(name), mask) for name, mask in self._bits))
+        return entries[max(entries)] if entries else None
+
+
+def masked(value: Value | None, mask: Value | None) -> Value | None:
+    if mask is None or value is None:
+        return value
+    if isinstance(value, bytes) and isinstance(mask, bytes):
+        return (int.from_bytes(value, "big") & int.from_bytes(mask, "big")).to_bytes(len(mask), "big")
+    assert isinstance(value, int)
+    assert isinstance(mask, int)
+    return value & mask
+
+
+class FlowTable:
+    """One table: the best rule for a packet."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[tuple[tuple[str, Value | None], ...], _Space] = {}
+        self._order: list[_Space] = []
+        self.size = 0
+
+    def _space(self, rule: FlowRule) -> _Space:
+        return self._spaces.setdefault(tuple((field.name, field.mask) for field in rule.match), _Space(rule.match))
+
+    def put(self, entry: Entry) -> None:
+        self._space(entry.rule).put(entry)
+        self._order = sorted(self._spaces.values(), key=lambda space: -space.highest)
+
+    def remove(self, rule: FlowRule) -> None:
+        self._space(rule).remove(rule)
+
+    def find(self, fields: Mapping[str, Value]) -> Entry | None:
+        best: Entry | None = None
+        for space in self._order:
+            if best and best.rule.priority >= space.highest:
+                break
+            entry = space.find(fields)
+            if entry and (best is None or entry.rule.priority > best.rule.priority):
+                best = entry
+        return best

@@ -1,0 +1,273 @@
+"""The pipeline, declared once as data: which rules may exist, in which table, and why.
+
+Every rule that this project installs belongs to one ``Row``, and carries the row's kind in its
+cookie.  So a packet-in or a removed rule says by itself what it is about, a dump of a switch can be
+read back, and ``check`` can refuse a rule that the declaration does not allow.  The same rows print
+the README's table (``as_markdown``).
+
+Tables are traversed upwards.  Every switch has all of them, whatever its role: a table of a role
+that a switch does not have holds only the rule that goes on to the next.
+
+    0 ingress → 1 client edge, out → 2 server edge → 3 client edge, in → 4 routes
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from anycast_sdn.core.model import AnycastError
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    Action,
+    DecTtl,
+    FinTimeout,
+    FlowRule,
+    Output,
+    SetField,
+    ToGroup,
+)
+
+
+class Table(enum.IntEnum):
+    INGRESS = 0
+    CLIENT_OUT = 1
+    SERVICE = 2
+    CLIENT_IN = 3
+    ROUTES = 4
+
+
+TABLE_TITLES = {
+    Table.INGRESS: "ingress: what may enter",
+    Table.CLIENT_OUT: "client edge, out: H → ANY becomes PR1X → ASg",
+    Table.SERVICE: "server edge: ANY becomes ASg",
+    Table.CLIENT_IN: "client edge, in: ASg → PR1X becomes ANY → H",
+    Table.ROUTES: "routes: towards hosts and other edges",
+}
+
+
+class Meter(enum.IntEnum):
+    """Limits on what a switch may send to the controller; rates are ``core.model.Limits``."""
+
+    FIRST_PACKETS = 1
+    FIRST_REPLIES = 2
+    NEIGHBOURS = 3
+    ICMP_ERRORS = 4
+
+
+class Kind(enum.IntEnum):
+    """The row that a rule belongs to; bits 40–47 of its cookie."""
+
+    FROM_CONTROLLER = 1
+    ARP = 2
+    ND = 3
+    ANYCAST_SOURCE = 4
+    FROM_FABRIC = 5
+    FROM_HOST = 6
+    LINK_LOCAL = 7
+    WRONG_SOURCE = 8
+    NOT_IP = 9
+    BINDING_OUT_UNANSWERED = 16
+    BINDING_OUT = 17
+    FIRST_PACKET = 18
+    UNAUTHORISED = 19
+    OUT_ELSE = 20
+    SERVICE = 32
+    SERVICE_ELSE = 33
+    BINDING_IN = 48
+    ICMP_ERROR = 49
+    FIRST_REPLY = 50
+    UNKNOWN_TRANSLATED = 51
+    IN_ELSE = 52
+    GATEWAY = 64
+    HOST = 65
+    UNRESOLVED = 66
+    ROUTE = 67
+    NO_ROUTE = 68
+
+
+class Undeclared(AnycastError):
+    """Our own bug: a rule that no row of the pipeline allows."""
+
+
+_SOURCE = frozenset({"eth_type", "ipv4_src", "ipv6_src"})
+_DESTINATION = frozenset({"eth_type", "ipv4_dst", "ipv6_dst"})
+_FLOW = (
+    _SOURCE
+    | _DESTINATION
+    | {"ip_proto", "tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst"}
+    | {"icmpv4_type", "icmpv6_type"}
+)
+_SET_SOURCE = frozenset({"ipv4_src", "ipv6_src"})
+_SET_BOTH = _SET_SOURCE | {"ipv4_dst", "ipv6_dst"}
+_SET_MACS = frozenset({"eth_src", "eth_dst"})
+
+
+class Row(NamedTuple):
+    """One kind of rule.  ``spread``: the priority grows by the prefix length, for longest match."""
+
+    kind: Kind
+    table: Table
+    priority: int
+    fields: frozenset[str]
+    matches: str  # in words, for people
+    does: str
+    why: str
+    goto: Table | None = None
+    meter: Meter | None = None
+    actions: tuple[type[Action], ...] = ()
+    sets: frozenset[str] = frozenset()
+    spread: int = 0
+    counter: str = ""  # the drops of this row are shown under this name
+
+    @property
+    def to_controller(self) -> bool:
+        return self.meter is not None
+
+
+_IN_PORT = frozenset({"in_port"})
+_BINDING: tuple[type[Action], ...] = (SetField, FinTimeout)
+_PUNT: tuple[type[Action], ...] = (Output,)
+_SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output)
+
+ROWS: tuple[Row, ...] = (
+    # ---- 0 ingress
+    Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
+        "→ routes", "answers and released packets need only a way out", Table.ROUTES),
+    Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port",
+        "to the controller", "hosts are learned, gateways answer, nothing is flooded",
+        meter=Meter.NEIGHBOURS, actions=_PUNT),
+    Row(Kind.ND, Table.INGRESS, 800, _IN_PORT | {"eth_type", "ip_proto", "icmpv6_type"},
+        "neighbour solicitation or advertisement from a host port", "to the controller",
+        "as ARP, for IPv6", meter=Meter.NEIGHBOURS, actions=_PUNT),
+    Row(Kind.ANYCAST_SOURCE, Table.INGRESS, 700, _IN_PORT | _SOURCE,
+        "source in an ANY/m, from a host port", "drop",
+        "M22: no anycast source address enters the network", counter="anycast_source"),
+    Row(Kind.FROM_FABRIC, Table.INGRESS, 600, _IN_PORT | {"eth_type"}, "IP from another switch",
+        "→ client edge, out", "checked where it entered", Table.CLIENT_OUT),
+    Row(Kind.FROM_HOST, Table.INGRESS, 500, _IN_PORT | _SOURCE, "source in a subnet of the host port",
+        "→ client edge, out", "M1: ordinary unicast addresses", Table.CLIENT_OUT),
+    Row(Kind.LINK_LOCAL, Table.INGRESS, 400, _IN_PORT | _SOURCE,
+        "link-local or unspecified source, from a host port", "drop",
+        "hosts' chatter (MLD, mDNS, DHCP) is not routed; not counted as an offence",
+        counter="link_local"),
+    Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, _IN_PORT | {"eth_type"}, "any other IP from a host port",
+        "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
+    Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP",
+        counter="not_ip"),
+    # ---- 1 client edge, out
+    Row(Kind.BINDING_OUT_UNANSWERED, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields, no server yet",
+        "source := PR1X → server edge", "M14, before the first reply", Table.SERVICE,
+        actions=_BINDING, sets=_SET_SOURCE),
+    Row(Kind.BINDING_OUT, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields",
+        "source := PR1X, destination := ASg → server edge", "M14, M20", Table.SERVICE,
+        actions=_BINDING, sets=_SET_BOTH),
+    Row(Kind.FIRST_PACKET, Table.CLIENT_OUT, 500, _SOURCE | _DESTINATION,
+        "source in a client subnet, destination in an authorised ANY/m", "to the controller",
+        "M11, M13: the first packet makes the binding", meter=Meter.FIRST_PACKETS, actions=_PUNT),
+    Row(Kind.UNAUTHORISED, Table.CLIENT_OUT, 400, _SOURCE | _DESTINATION,
+        "source in a subnet of this edge, destination in any ANY/m", "drop",
+        "M6: not among the site's services", counter="unauthorised"),
+    Row(Kind.OUT_ELSE, Table.CLIENT_OUT, 0, frozenset(), "anything else", "→ server edge", "transit",
+        Table.SERVICE),
+    # ---- 2 server edge
+    Row(Kind.SERVICE, Table.SERVICE, 500, _DESTINATION,
+        "destination in the ANY/n of a group with servers here",
+        "select group: destination := ASg, MACs, TTL, port", "M9, M10: no state per flow",
+        actions=(ToGroup,)),
+    Row(Kind.SERVICE_ELSE, Table.SERVICE, 0, frozenset(), "anything else", "→ client edge, in",
+        "not for a server here", Table.CLIENT_IN),
+    # ---- 3 client edge, in
+    Row(Kind.BINDING_IN, Table.CLIENT_IN, 900, _FLOW, "a binding's reply: ASg, PR1X, ports, protocol",
+        "source := ANY, destination := H → routes", "M18", Table.ROUTES, actions=_BINDING, sets=_SET_BOTH),
+    Row(Kind.ICMP_ERROR, Table.CLIENT_IN, 800,
+        _DESTINATION | {"ip_proto", "icmpv4_type", "icmpv6_type"},
+        "ICMP error, destination in PRh/k", "to the controller",
+        "RFC 5508 REQ-4: translated together with the packet it quotes",
+        meter=Meter.ICMP_ERRORS, actions=_PUNT),
+    Row(Kind.FIRST_REPLY, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
+        "source an enrolled server, destination in PRh/k", "to the controller",
+        "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
+    Row(Kind.UNKNOWN_TRANSLATED, Table.CLIENT_IN, 400, _DESTINATION, "destination in PRh/k", "drop",
+        "M16: strangers never reach the controller", counter="unknown_translated"),
+    Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
+        Table.ROUTES),
+    # ---- 4 routes
+    Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge",
+        "to the controller", "gateways answer ping", meter=Meter.NEIGHBOURS, actions=_PUNT),
+    Row(Kind.HOST, Table.ROUTES, 800, _DESTINATION, "destination a connected host", "MACs, TTL, port",
+        "last hop", actions=_SEND, sets=_SET_MACS),
+    Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet",
+        "to the controller", "the edge resolves its neighbours; the packet waits for the answer",
+        meter=Meter.NEIGHBOURS, actions=_PUNT, spread=128),
+    Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
+        "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
+        "M8, M23", actions=(DecTtl, Output), spread=128),
+    Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "drop", "nobody announces it",
+        counter="no_route"),
+)
+
+ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
+DROPS: Mapping[Kind, str] = {row.kind: row.counter for row in ROWS if row.counter}
+
+# ------------------------------------------------------------------------------ cookies
+
+_MAGIC = 0xA17C << 48  # tells our rules from anyone else's on the same switch
+_NUMBER = (1 << 40) - 1
+COOKIE_KIND_MASK = ~_NUMBER & (1 << 64) - 1
+
+
+def cookie(kind: Kind, number: int = 0) -> int:
+    """16 bits of magic, 8 of kind, 40 of the binding's number."""
+    return _MAGIC | kind << 40 | number
+
+
+def kind_of(value: int) -> Kind | None:
+    """The kind in a cookie; None when it is not ours."""
+    if value >> 48 << 48 != _MAGIC:
+        return None
+    try:
+        return Kind(value >> 40 & 0xFF)
+    except ValueError:
+        return None
+
+
+def number_of(value: int) -> int:
+    """The binding's number in a cookie, 0 for rules of no binding."""
+    return value & _NUMBER
+
+
+# ------------------------------------------------------------------------------ enforcement
+
+
+def check(rule: FlowRule) -> Row:
+    """The row that declares this rule.  Raises Undeclared with what does not fit."""
+    kind = kind_of(rule.cookie)
+    if kind is None:
+        raise Undeclared(f"cookie {rule.cookie:#x} belongs to no row")
+    row = ROW[kind]
+    if rule.table != row.table:
+        raise Undeclared(f"{kind.name} belongs in table {row.table}, not {rule.table}")
+    if not row.priority <= rule.priority <= row.priority + row.spread:
+        raise Undeclared(f"{kind.name} has no priority {rule.priority}")
+    if extra := {field.name for field in rule.match} - row.fields:
+        raise Undeclared(f"{kind.name} does not match on {', '.join(sorted(extra))}")
+    if rule.goto != row.goto or rule.meter not in (row.meter, None):  # None: a switch without meters
+        raise Undeclared(f"{kind.name} goes to {row.goto} by meter {row.meter}")
+    for action in rule.actions:
+        if not isinstance(action, row.actions) or (isinstance(action, SetField) and action.name not in row.sets):
+            raise Undeclared(f"{kind.name} does not do {action}")
+        if isinstance(action, Output) and (action.port == OFPP_CONTROLLER) != row.to_controller:
+            raise Undeclared(f"{kind.name} does not send to port {action.port:#x}")
+    return row
+
+
+def as_markdown() -> str:
+    """The rows as the README's table, highest priority first."""
+    lines = ["| table | priority | matches | does | why |", "| --- | --- | --- | --- | --- |"]
+    for row in ROWS:
+        does = row.does + (", metered" if row.meter else "") + (f" (counted: `{row.counter}`)" if row.counter else "")
+        priority = f"{row.priority} + prefix length" if row.spread else str(row.priority)
+        lines.append(f"| {row.table.value} {row.table.name.lower()} | {priority} | {row.matches} | {does} | {row.why} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,197 @@
+"""What a switch is told, in OpenFlow's words but without its bytes.
+
+A ``FlowRule`` is a frozen value with a natural key (table, priority, match): that is what OpenFlow
+itself uses to tell two entries apart, so that *wanted* and *installed* can be compared as plain
+dictionaries (see ``control.reconcile``).  ``codec`` turns these values into bytes and back;
+``simulator`` executes them; ``pipeline`` says which of them may exist.
+
+Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7.  Addresses are packed bytes, everything
+else is an integer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from anycast_sdn.core.model import Prefix
+
+OFPP_IN_PORT = 0xFFFFFFF8
+OFPP_TABLE = 0xFFFFFFF9
+OFPP_CONTROLLER = 0xFFFFFFFD
+
+ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
+
+Value: TypeAlias = int | bytes
+
+
+class Field(NamedTuple):
+    """One condition of a match: equal to ``value``, under ``mask`` when there is one."""
+
+    name: str
+    value: Value
+    mask: Value | None = None
+
+
+Match: TypeAlias = tuple[Field, ...]  # sorted by name, so that equal matches are equal values
+
+
+def match(*fields: Field | None) -> Match:
+    """Conditions in any order → a Match; None stands for "no condition" and is left out."""
+    return tuple(sorted((field for field in fields if field is not None), key=lambda field: field.name))
+
+
+# ------------------------------------------------------------------------------ actions
+
+
+class SetField(NamedTuple):
+    name: str
+    value: Value
+
+
+class DecTtl(NamedTuple):
+    pass
+
+
+class Output(NamedTuple):
+    port: int
+
+
+class ToGroup(NamedTuple):
+    group: int
+
+
+class FinTimeout(NamedTuple):
+    """Open vSwitch's extension: after FIN or RST the rule's idle timeout falls to this."""
+
+    idle_s: int
+
+
+Action: TypeAlias = SetField | DecTtl | Output | ToGroup | FinTimeout
+
+
+# ------------------------------------------------------------------------------ entries
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRule:
+    """One flow entry.  Instructions are fixed in order: meter, apply-actions, goto."""
+
+    table: int
+    priority: int
+    match: Match
+    cookie: int
+    actions: tuple[Action, ...] = ()
+    goto: int | None = None
+    meter: int | None = None
+    idle_timeout: int = 0  # seconds, 0 = never
+    notify: bool = False  # tell the controller when the entry is removed
+
+    @property
+    def key(self) -> tuple[int, int, Match]:
+        return self.table, self.priority, self.match
+
+
+class Bucket(NamedTuple):
+    weight: int
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRule:
+    """A select group: one bucket per server, chosen by the switch per flow (M10)."""
+
+    number: int
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRule:
+    """Drops what exceeds ``rate`` packets per second, allowing ``burst`` packets at once."""
+
+    number: int
+    rate: int
+    burst: int
+
+
+# ------------------------------------------------------------------------------ messages
+
+
+class AddFlow(NamedTuple):
+    rule: FlowRule
+
+
+class DeleteFlow(NamedTuple):
+    """Strict: exactly the entry with this rule's table, priority and match."""
+
+    rule: FlowRule
+
+
+class DeleteCookie(NamedTuple):
+    """All entries with exactly this cookie, in all tables: someone else's, found on our switch."""
+
+    cookie: int
+
+
+class SetGroup(NamedTuple):
+    group: GroupRule
+    exists: bool  # modify instead of add
+
+
+class DeleteGroup(NamedTuple):
+    number: int
+
+
+class SetMeter(NamedTuple):
+    meter: MeterRule
+    exists: bool
+
+
+class DeleteMeter(NamedTuple):
+    number: int
+
+
+class PacketOut(NamedTuple):
+    """``frame`` leaves by ``actions``; Output(OFPP_TABLE) sends it through the pipeline."""
+
+    frame: bytes
+    in_port: int
+    actions: tuple[Action, ...]
+
+
+class Barrier(NamedTuple):
+    pass
+
+
+Message: TypeAlias = (
+    AddFlow
+    | DeleteFlow
+    | DeleteCookie
+    | SetGroup
+    | DeleteGroup
+    | SetMeter
+    | DeleteMeter
+    | PacketOut
+    | Barrier
+)
+
+
+# ------------------------------------------------------------------------------ shared pieces
+
+
+def eth_type(v6: bool) -> Field:
+    return Field("eth_type", ETH_IPV6 if v6 else ETH_IPV4)
+
+
+def source_in(prefix: Prefix) -> Field | None:
+    return _within("ipv6_src" if prefix.is_v6 else "ipv4_src", prefix)
+
+
+def destination_in(prefix: Prefix) -> Field | None:
+    return _within("ipv6_dst" if prefix.is_v6 else "ipv4_dst", prefix)
+
+
+def _within(name: str, prefix: Prefix) -> Field | None:
+    if prefix.length == 0:
+        return None
+    return Field(name, prefix.network, None if prefix.length == prefix.bits else prefix.mask)

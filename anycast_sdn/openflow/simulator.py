@@ -1,0 +1,338 @@
+"""SimulatedSwitch: executes what a switch is told, as OpenFlow 1.3.5 says, and shows how it got there.
+
+It carries the tests and the ``trace`` command, so it is stricter than a real switch where that finds
+bugs early, and otherwise does what Open vSwitch does:
+
+- A rule that ``pipeline`` does not declare raises ``Undeclared``; one that a real switch would answer
+  with an error (no such group or meter, a missing prerequisite, a goto backwards, a full table) raises
+  ``Refused``.  Either way nothing has changed.
+- Of several rules that match, the one of the highest priority counts; none at all means drop.
+- Nothing here reads a clock; ``now`` is in seconds.
+
+Not here: VLAN tags, IP reassembly, flow-mods other than add and strict delete, hard timeouts, anything
+after a group action.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
+
+from anycast_sdn.core.model import ICMP, ICMPV6, AnycastError, FlowKey
+from anycast_sdn.openflow.matching import PORT_FIELDS, Entry, FlowTable, Packet, masked
+from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of
+from anycast_sdn.openflow.rules import (
+    ETH_IPV4,
+    ETH_IPV6,
+    OFPP_CONTROLLER,
+    OFPP_IN_PORT,
+    OFPP_TABLE,
+    Action,
+    AddFlow,
+    Barrier,
+    Bucket,
+    DecTtl,
+    DeleteFlow,
+    DeleteGroup,
+    DeleteMeter,
+    FinTimeout,
+    FlowRule,
+    GroupRule,
+    Match,
+    Message,
+    MeterRule,
+    Output,
+    PacketOut,
+    SetField,
+    SetGroup,
+    SetMeter,
+    ToGroup,
+)
+
+
+class Refused(AnycastError):
+    """The switch answers this message with an error; nothing has changed."""
+
+
+class TableFull(Refused):
+    """No room for one more rule (OFPFMFC_TABLE_FULL)."""
+
+
+# ------------------------------------------------------------------------------ what comes out
+
+
+class Transmit(NamedTuple):
+    port: int
+    frame: bytes
+
+
+class PacketIn(NamedTuple):
+    cookie: int
+    in_port: int
+    frame: bytes
+
+
+class FlowRemoved(NamedTuple):
+    cookie: int
+    idle_timeout: int  # as it was in the end: fin_timeout may have shortened it
+
+
+Effect: TypeAlias = Transmit | PacketIn | FlowRemoved
+
+
+class TraceStep(NamedTuple):
+    """What one table did to one packet."""
+
+    table: Table
+    rule: FlowRule | None  # None: no rule matched
+    done: tuple[Action, ...]  # those of the chosen bucket included
+    before: FlowKey | None  # None: not an IP packet
+    after: FlowKey | None
+    end: str = ""  # why it stopped here, when no rule says so: "meter", "ttl"
+
+
+Trace: TypeAlias = list[TraceStep]
+
+
+# ------------------------------------------------------------------------------ what a switch refuses
+
+_IP = frozenset((ETH_IPV4, ETH_IPV6))
+# OF 1.3.5 §7.2.3.8: a field may be matched or set only where the match says that it exists.
+_PREREQUISITES: Mapping[str, tuple[str, frozenset[int]]] = {
+    "ip_proto": ("eth_type", _IP),
+    "ipv4_src": ("eth_type", frozenset((ETH_IPV4,))),
+    "ipv4_dst": ("eth_type", frozenset((ETH_IPV4,))),
+    "ipv6_src": ("eth_type", frozenset((ETH_IPV6,))),
+    "ipv6_dst": ("eth_type", frozenset((ETH_IPV6,))),
+    "icmpv4_type": ("ip_proto", frozenset((ICMP,))),
+    "icmpv6_type": ("ip_proto", frozenset((ICMPV6,))),
+    **{name: ("ip_proto", frozenset((protocol,))) for protocol, names in PORT_FIELDS.items() for name in names},
+}
+
+
+def _check_match(rule: FlowRule) -> None:
+    fields = {field.name: field for field in rule.match}
+    if len(fields) != len(rule.match):
+        raise Refused(f"a field stands twice in {rule.match}")
+    for field in rule.match:
+        if masked(field.value, field.mask) != field.value:
+            raise Refused(f"{field} has bits set that its mask ignores")
+    used = [*fields, *(action.name for action in rule.actions if isinstance(action, SetField))]
+    needed = {_PREREQUISITES[name] for name in used if name in _PREREQUISITES}
+    if any(isinstance(action, DecTtl) for action in rule.actions):
+        needed.add(("eth_type", _IP))
+    for name, values in needed:
+        if name not in fields or fields[name].value not in values:
+            raise Refused(f"{rule} needs a match on {name}, one of {sorted(values)}")
+
+
+class _Meter:
+    """A token bucket of packets."""
+
+    def __init__(self, rule: MeterRule, now: float) -> None:
+        self.rule = rule
+        self._tokens = float(rule.burst)
+        self._last = now
+
+    def lets_pass(self, now: float) -> bool:
+        self._tokens = min(self.rule.burst, self._tokens + (now - self._last) * self.rule.rate)
+        self._last = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+# ------------------------------------------------------------------------------ the switch
+
+
+class SimulatedSwitch:
+    """One switch.  ``table_size``: how many rules it has room for, in all tables together."""
+
+    def __init__(self, *, fin_timeout: bool = True, meters: bool = True, table_size: int | None = None) -> None:
+        self._fin_timeout = fin_timeout
+        self._has_meters = meters
+        self._table_size = table_size
+        self._tables = {table: FlowTable() for table in Table}
+        self._entries: dict[tuple[int, int, Match], Entry] = {}
+        self._meters: dict[int, _Meter] = {}
+        self.groups: dict[int, GroupRule] = {}
+
+    # ---------------------------------------------------------------- what it holds
+
+    @property
+    def flows(self) -> dict[tuple[int, int, Match], FlowRule]:
+        """The rules by their natural key, with their idle timeouts as they are now."""
+        return {
+            key: replace(entry.rule, idle_timeout=entry.idle_timeout) for key, entry in self._entries.items()
+        }
+
+    @property
+    def meters(self) -> dict[int, MeterRule]:
+        return {number: meter.rule for number, meter in self._meters.items()}
+
+    def packets(self) -> Counter[Kind]:
+        """How many packets the rules of each kind have matched."""
+        counted: Counter[Kind] = Counter()
+        for entry in self._entries.values():
+            kind = kind_of(entry.rule.cookie)
+            assert kind is not None  # ``check`` asked
+            counted[kind] += entry.packets
+        return counted
+
+    # ---------------------------------------------------------------- messages
+
+    def apply(self, message: Message, now: float, trace: Trace | None = None) -> list[Effect]:
+        """Do what the controller says.  Raises Undeclared, Refused."""
+        match message:
+            case AddFlow(rule):
+                self._add(rule, now)
+            case DeleteFlow(rule):
+                return self._remove([rule.key])
+            case SetGroup(group, exists):
+                self._expect(exists, group.number in self.groups, message)
+                self.groups[group.number] = group
+            case DeleteGroup(number):
+                self.groups.pop(number, None)
+                return self._remove([key for key, e in self._entries.items() if ToGroup(number) in e.rule.actions])
+            case SetMeter(meter, exists):
+                self._expect(exists, meter.number in self._meters, message)
+                if not self._has_meters:
+                    raise Refused("this switch has no meters")
+                self._meters[meter.number] = _Meter(meter, now)
+            case DeleteMeter(number):
+                self._meters.pop(number, None)
+                return self._remove([key for key, e in self._entries.items() if e.rule.meter == number])
+            case PacketOut(frame, in_port, actions):
+                run = _Run(now, trace, [])
+                self._act(Packet(frame, in_port), actions, None, [], run)
+                return run.effects
+            case Barrier():
+                pass
+        return []
+
+    def _expect(self, wanted: bool, there: bool, message: Message) -> None:
+        if wanted is not there:
+            raise Refused(f"{message}: {'is' if there else 'is not'} there already")
+
+    def _add(self, rule: FlowRule, now: float) -> None:
+        check(rule)
+        _check_match(rule)
+        if rule.goto is not None and rule.goto <= rule.table:
+            raise Refused(f"{rule} goes backwards")
+        if rule.meter is not None and rule.meter not in self._meters:
+            raise Refused(f"{rule}: no such meter")
+        for action in rule.actions:
+            if isinstance(action, ToGroup) and action.group not in self.groups:
+                raise Refused(f"{rule}: no such group")
+            if isinstance(action, ToGroup) and (action is not rule.actions[-1] or rule.goto is not None):
+                raise Refused(f"{rule}: nothing may follow a group")
+            if isinstance(action, FinTimeout) and not self._fin_timeout:
+                raise Refused("this switch has no fin_timeout")
+        old = self._entries.get(rule.key)
+        if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
+            raise TableFull(f"{self._table_size} rules are here already")
+        entry = Entry(rule, now)
+        entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay unless told to reset
+        self._entries[rule.key] = entry
+        self._tables[Table(rule.table)].put(entry)
+
+    def _remove(self, keys: list[tuple[int, int, Match]]) -> list[Effect]:
+        effects: list[Effect] = []
+        for key in keys:
+            entry = self._entries.pop(key, None)
+            if entry:
+                self._tables[Table(entry.rule.table)].remove(entry.rule)
+                if entry.rule.notify:
+                    effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout))
+        return effects
+
+    def expire(self, now: float) -> list[Effect]:
+        """Remove the rules that have been idle for their timeout."""
+        return self._remove(
+            [key for key, e in self._entries.items() if e.idle_timeout and now - e.used >= e.idle_timeout]
+        )
+
+    # ---------------------------------------------------------------- packets
+
+    def receive(self, frame: bytes, in_port: int, now: float, trace: Trace | None = None) -> list[Effect]:
+        """A frame comes in by a port."""
+        run = _Run(now, trace, [])
+        self._pipeline(Packet(frame, in_port), run)
+        return run.effects
+
+    def _pipeline(self, packet: Packet, run: _Run) -> None:
+        table: int | None = Table.INGRESS
+        while table is not None:
+            before, done, end = packet.flow, list[Action](), ""
+            entry = self._tables[Table(table)].find(packet.fields)
+            if entry:
+                entry.packets += 1
+                entry.used = run.now
+                if entry.rule.meter is not None and not self._meters[entry.rule.meter].lets_pass(run.now):
+                    end = "meter"
+                elif not self._act(packet, entry.rule.actions, entry, done, run):
+                    end = "ttl"
+            if run.trace is not None:
+                rule = entry.rule if entry else None
+                run.trace.append(TraceStep(Table(table), rule, tuple(done), before, packet.flow, end))
+            table = entry.rule.goto if entry and not end else None
+
+    def _act(
+        self, packet: Packet, actions: tuple[Action, ...], entry: Entry | None, done: list[Action], run: _Run
+    ) -> bool:
+        """Do ``actions`` in order; those that were done are added to ``done``.  False: the TTL is used up."""
+        for action in actions:
+            if isinstance(action, DecTtl) and not packet.decrement_ttl():
+                return False
+            done.append(action)
+            match action:
+                case SetField(name, value):
+                    packet.set_field(name, value)
+                case Output(port):
+                    self._output(packet, port, entry, run)
+                case ToGroup(number):
+                    bucket = choose(self.groups[number], packet.flow)
+                    return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
+                case FinTimeout(idle_s):
+                    if packet.closing and entry:
+                        entry.idle_timeout = min(entry.idle_timeout or idle_s, idle_s)
+        return True
+
+    def _output(self, packet: Packet, port: int, entry: Entry | None, run: _Run) -> None:
+        in_port = packet.fields["in_port"]
+        if port == OFPP_TABLE:
+            self._pipeline(packet, run)
+        elif port == OFPP_CONTROLLER:
+            run.effects.append(PacketIn(entry.rule.cookie if entry else _NO_COOKIE, in_port, packet.frame))
+        elif port == OFPP_IN_PORT:
+            run.effects.append(Transmit(in_port, packet.frame))
+        elif port != in_port:  # OF 1.3.5 §4.5: back to where it came from only by OFPP_IN_PORT
+            run.effects.append(Transmit(port, packet.frame))
+
+
+class _Run(NamedTuple):
+    """One packet's way through the switch."""
+
+    now: float
+    trace: Trace | None
+    effects: list[Effect]
+
+
+_NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry sent it
+
+
+def choose(group: GroupRule, flow: FlowKey | None) -> Bucket | None:
+    """The bucket of a select group for this flow: always the same, in proportion to the weights."""
+    total = sum(bucket.weight for bucket in group.buckets)
+    if not total or flow is None:
+        return None
+    left = zlib.crc32(b"".join((*flow[:2], *(value.to_bytes(2, "big") for value in flow[2:])))) % total
+    for bucket in group.buckets:
+        left -= bucket.weight
+        if left < 0:
+            return bucket
+    raise AssertionError("weights add up to their total")

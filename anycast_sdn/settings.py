@@ -1,0 +1,354 @@
+"""The network file: YAML → a validated, frozen ``core.model.Network``.
+
+The file passes three borders, and after the last one nobody checks again:
+
+1. *Text.*  YAML as people mean it: no aliases, tags or duplicate keys, and a plain scalar is a number
+   only when it looks like one.  (YAML 1.1 reads 0010 as 8, and 1:20 in base 60.)
+2. *Shape.*  The pydantic models below mirror the file: its keys, types, units and ranges.
+3. *Sense.*  ``core.consistency`` compares the parts with one another.
+
+Each border reports all that it finds, one line per problem: ``FILE: switches[0].dpid: reason``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+
+from anycast_sdn.core import consistency, enrolment
+from anycast_sdn.core.consistency import Problem
+from anycast_sdn.core.model import (
+    Address,
+    AnycastGroup,
+    ClientEdgeRole,
+    ConfigurationError,
+    Gateway,
+    Host,
+    Limits,
+    Link,
+    Network,
+    Port,
+    Prefix,
+    Server,
+    Side,
+    Subnet,
+    Switch,
+    Validity,
+    packed,
+    text,
+)
+
+MAX_CHARACTERS = 1 << 18  # of a network file
+MAX_DEPTH = 16  # of its nesting; the format needs 6
+
+
+def load(path: str | Path) -> Network:
+    """The network that a file describes.  Raises ConfigurationError with every problem found."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = file.read(MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not a text file in UTF-8: {error.reason}") from error
+    return parse(content, str(path))
+
+
+def parse(content: str, source: str) -> Network:
+    """As ``load``, from text; ``source`` stands for the file's name in errors."""
+    if len(content) > MAX_CHARACTERS:
+        raise ConfigurationError(f"{source}: is longer than {MAX_CHARACTERS} characters: no network file is")
+    try:
+        values = yaml.load(content, _Loader)
+    # PyYAML raises plain ValueError or OverflowError for an escape like "\UFFFFFFFF".
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"{source}: {_yaml_reason(error)}") from error
+    try:
+        network = _File.model_validate(values).network()
+    except ValidationError as error:
+        raise _failure(source, map(_shape_problem, error.errors())) from error
+    if problems := list(consistency.problems(network)):
+        raise _failure(source, problems)
+    return network
+
+
+def _failure(source: str, problems: Iterable[Problem]) -> ConfigurationError:
+    return ConfigurationError("\n".join(": ".join(filter(None, (source, *problem))) for problem in problems))
+
+
+# ------------------------------------------------------------------------------ 1. text
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader without the parts of YAML that surprise or that a small file can abuse."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refusal("aliases (*name) are not supported: write the value out", event)
+        if getattr(event, "tag", None) is not None:
+            raise _refusal("tags (!name) are not supported: remove it", event)
+        if self.depth == MAX_DEPTH:
+            raise _refusal("nested too deeply for a network file", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refusal("a key must be a word", key)
+            if key.value in seen:
+                raise _refusal(f"{_shown(key.value)} stands here twice: keep one of them", key)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# No null either: a key without a value is a slip, never a meaning.
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)$"), ["t", "f"])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]{0,19})$"), list("-0123456789")
+)
+
+
+def _refusal(reason: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=reason, problem_mark=place.start_mark)
+
+
+def _yaml_reason(error: Exception) -> str:
+    """PyYAML's complaint on one line, with its place."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"is not YAML: {_shown(str(error), 200)}"
+    mark = error.problem_mark
+    context = f"{error.context}: " if error.context else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {context}{error.problem}"
+
+
+def _shown(value: object, limit: int = 60) -> str:
+    """A value from the file as it may stand in a one-line message."""
+    shown = ascii(value)
+    return shown if len(shown) <= limit else f"{shown[:limit]}..."
+
+
+# ------------------------------------------------------------------------------ 2. shape
+
+
+def _read(pattern: str, convert: Callable[[str], object], wanted: str) -> PlainValidator:
+    """Text of this pattern, converted; everything else is "not ``wanted``"."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f"{_shown(value)} is not {wanted}")
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise ValueError(f"{_shown(value)} is not {wanted}: {error}") from error
+
+    return PlainValidator(validate)
+
+
+def _prefix(value: str) -> Prefix:
+    gateway = Gateway.parse(value)
+    if gateway.address != gateway.prefix.network:
+        raise ValueError(f"bits are set beyond its length, write {gateway.prefix}")
+    return gateway.prefix
+
+
+def _port(value: str) -> Port:
+    switch, number = value.split(":")
+    if not 1 <= int(number) <= 65279:
+        raise ValueError("a port number is 1-65279")
+    return Port(switch, int(number))
+
+
+def _dpid(value: object) -> int:
+    """A datapath id; hexadecimal after 0x, and when written as the 16 digits that switches print."""
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9A-Fa-f]{1,16}|[0-9A-Fa-f]{16}", value):
+        dpid = int(value, 16)
+    elif isinstance(value, int) and not isinstance(value, bool) and value < 10**15:
+        dpid = value
+    else:  # 16 decimal digits without quotes too: nobody can tell what was meant
+        raise ValueError(f"{_shown(value)} is not a datapath id: write 1, 0x1 or '0000000000000001'")
+    if dpid <= 0:
+        raise ValueError(f"{dpid} is not a datapath id: it must be above 0")
+    return dpid
+
+
+def _keys_of(settings: type[Validity] | type[Limits]) -> AfterValidator:
+    known = [field.name for field in dataclasses.fields(settings)]
+
+    def validate(key: str) -> str:
+        if key not in known:
+            raise ValueError(f"unknown key: the keys here are {', '.join(known)}")
+        return key
+
+    return AfterValidator(validate)
+
+
+def _once_each(servers: list[_Server]) -> list[_Server]:
+    seen: set[Address] = set()
+    for server in servers:
+        if server.address in seen:
+            raise ValueError(f"{text(server.address)} is enrolled twice: keep one of them")
+        seen.add(server.address)
+    return servers
+
+
+_IP = r"[0-9A-Fa-f.:]{2,45}"
+_NAME = "a name: use 1-64 of a-z, 0-9 and '-', a letter first"
+Name = Annotated[str, _read(enrolment.GROUP_NAME, str, _NAME)]
+# Linux allows 15 characters for an interface, which is called NAME-ethN.
+NodeName = Annotated[str, _read(r"[a-z][a-z0-9-]{0,8}", str, _NAME.replace("64", "9"))]
+IpAddress = Annotated[Address, _read(_IP, packed, "an IP address such as 10.1.0.10 or 2001:db8:1::10")]
+IpPrefix = Annotated[Prefix, _read(_IP + "/[0-9]{1,3}", _prefix, "a prefix such as 10.1.0.0/24")]
+IpGateway = Annotated[
+    Gateway, _read(_IP + "/[0-9]{1,3}", Gateway.parse, "a gateway and its subnet's length, as in 10.1.0.1/24")
+]
+LinkEnd = Annotated[Port, _read(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
+PortNumber = Annotated[int, Field(ge=1, le=65279)]
+Seconds = Annotated[int, Field(ge=1, le=65535)]
+Rate = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _ClientEdge(_Section):
+    translation_prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
+    services: list[IpPrefix] | None = None  # None: all anycast prefixes
+    validity: dict[Annotated[str, _keys_of(Validity)], Seconds] = {}
+    quarantine_s: Annotated[int, Field(ge=0, le=65535)] = 120
+
+    def role(self, anycast: list[Prefix]) -> ClientEdgeRole:
+        return ClientEdgeRole(
+            tuple(self.translation_prefixes),
+            tuple(anycast if self.services is None else self.services),
+            Validity(**self.validity),
+            self.quarantine_s,
+        )
+
+
+class _Switch(_Section):
+    name: NodeName
+    dpid: Annotated[int, PlainValidator(_dpid)]
+    client_edge: _ClientEdge | None = None
+    server_edge: bool = False
+
+
+class _Link(_Section):
+    ends: Annotated[list[LinkEnd], Field(min_length=2, max_length=2)]
+    cost: Annotated[int, Field(ge=1, le=65535)] = 1
+
+
+class _Subnet(_Section):
+    name: Name
+    edge: str
+    side: Literal["client", "server"]
+    gateways: Annotated[list[IpGateway], Field(min_length=1)]
+    ports: Annotated[list[PortNumber], Field(min_length=1)]
+
+
+class _Host(_Section):
+    name: NodeName
+    subnet: str
+    port: PortNumber
+    addresses: Annotated[list[IpAddress], Field(min_length=1)]
+
+
+class _Server(_Section):
+    address: IpAddress
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class _Group(_Section):
+    name: Name
+    prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
+    servers: Annotated[list[_Server], AfterValidator(_once_each)] = []
+
+    def group(self) -> AnycastGroup:
+        servers = {server.address: Server(server.address, server.weight) for server in self.servers}
+        return AnycastGroup(self.name, tuple(self.prefixes), servers)
+
+
+class _File(_Section):
+    name: Name
+    anycast_prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
+    switches: Annotated[list[_Switch], Field(min_length=1)]
+    links: list[_Link] = []
+    subnets: list[_Subnet] = []
+    hosts: list[_Host] = []
+    groups: list[_Group] = []
+    limits: dict[Annotated[str, _keys_of(Limits)], Rate] = {}
+
+    def network(self) -> Network:
+        """The same as frozen values; positions in lists are kept, so that problems can name them."""
+        anycast = self.anycast_prefixes
+        return Network(
+            name=self.name,
+            anycast_prefixes=tuple(anycast),
+            switches=tuple(
+                Switch(s.name, s.dpid, s.client_edge.role(anycast) if s.client_edge else None, s.server_edge)
+                for s in self.switches
+            ),
+            links=tuple(Link(link.ends[0], link.ends[1], link.cost) for link in self.links),
+            subnets=tuple(
+                Subnet(s.name, s.edge, Side(s.side), tuple(s.gateways), tuple(s.ports)) for s in self.subnets
+            ),
+            hosts=tuple(Host(h.name, h.subnet, h.port, tuple(h.addresses)) for h in self.hosts),
+            groups=tuple(group.group() for group in self.groups),
+            limits=Limits(**self.limits),
+        )
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "switches": _Switch,
+    "client_edge": _ClientEdge,
+    "links": _Link,
+    "subnets": _Subnet,
+    "hosts": _Host,
+    "groups": _Group,
+    "servers": _Server,
+}
+
+
+def _shape_problem(error: Any) -> Problem:
+    """One of pydantic's errors as path and reason."""
+    location = [part for part in error["loc"] if part != "[key]"]
+    path = _path(location)
+    match error["type"]:
+        case "missing":
+            return path, "is missing: write it"
+        case "model_type" | "dict_type":
+            return path, f"must be a section of keys and values, not {_shown(error['input'])}"
+        case "too_short" | "too_long":
+            return path, error["msg"].replace("List should have", "needs").replace(" after validation", "")
+        case "extra_forbidden":
+            section = next((_SECTIONS[part] for part in reversed(location[:-1]) if part in _SECTIONS), _File)
+            return path, f"unknown key: the keys here are {', '.join(section.model_fields)}"
+        case "value_error":
+            return path, str(error["ctx"]["error"])
+        case _:
+            reason = error["msg"].replace("Input should", "must", 1).replace("integer", "whole number")
+            return path, f"{reason}, not {_shown(error['input'])}"
+
+
+def _path(location: Iterable[str | int]) -> str:
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += "." * bool(path) + (part if re.fullmatch(r"\w{1,40}", part, re.ASCII) else _shown(part))
+    return path

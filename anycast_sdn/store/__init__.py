@@ -1,0 +1,1 @@
+"""Where enrolments live between two runs of the controller."""

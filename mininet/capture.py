@@ -1,0 +1,149 @@
+"""What passed an interface, as tcpdump saw it: evidence that does not rest on the code under test.
+
+Frames are read from tcpdump's capture file and taken apart here, independently of the controller's own
+parser.  A capture begins when tcpdump says that it listens, and ends when it has written every packet
+that the kernel counted for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NamedTuple
+
+from programs import end, launch
+
+from anycast_sdn.core.model import SCTP, TCP, UDP, FlowKey, text
+
+DEADLINE_S = 10.0
+BUFFER_KIB = 1 << 16
+_COUNTS = rb"(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel"
+
+
+class Packet(NamedTuple):
+    """One IP packet.  Ports are 0 where the protocol, or a later fragment, has none."""
+
+    key: FlowKey
+    hop_limit: int  # TTL in IPv4
+    payload: bytes  # what follows the IP header
+    frame: bytes  # all of it, from the Ethernet header on
+
+    @property
+    def source(self) -> str:
+        return text(self.key.source)
+
+    @property
+    def destination(self) -> str:
+        return text(self.key.destination)
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+def parse(frame: bytes) -> Packet | None:
+    """An Ethernet frame → the IP packet in it; None when there is none."""
+    ether_type = int.from_bytes(frame[12:14], "big")
+    if ether_type == 0x0800:
+        start = 14 + 4 * (frame[14] & 15)
+        end = 14 + int.from_bytes(frame[16:18], "big")  # Ethernet pads short packets
+        later_fragment = int.from_bytes(frame[20:22], "big") & 0x1FFF != 0
+        source, destination, protocol, hop_limit = frame[26:30], frame[30:34], frame[23], frame[22]
+    elif ether_type == 0x86DD:
+        start, later_fragment = 54, False
+        end = start + int.from_bytes(frame[18:20], "big")
+        source, destination, protocol, hop_limit = frame[22:38], frame[38:54], frame[20], frame[21]
+    else:
+        return None
+    payload = frame[start:end]
+    ports = (0, 0)
+    if protocol in (TCP, UDP, SCTP) and not later_fragment and len(payload) >= 4:
+        ports = struct.unpack_from("!HH", payload)
+    return Packet(FlowKey(source, destination, protocol, *ports), hop_limit, payload, frame)
+
+
+class Capture:
+    """A running tcpdump on one interface, in the namespace of a process if one is given."""
+
+    def __init__(self, interface: str, expression: str, namespace_of: int | None = None) -> None:
+        self._namespace_of = namespace_of
+        options = ["-n", "-U", "--immediate-mode", "-B", str(BUFFER_KIB), "-w", "-"]
+        self._command = ["tcpdump", *options, "-i", interface, expression]
+
+    def __enter__(self) -> Capture:
+        # Standard output, because tcpdump gives up root's rights before it opens a file by name.
+        self._file = tempfile.TemporaryFile()
+        options = {"stdout": self._file, "stderr": subprocess.PIPE}
+        self._process = launch(self._command, self._namespace_of, **options)
+        self._await_report(rb"listening on")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._catch_up()
+        finally:
+            end(self._process)
+
+    def frames(self) -> list[bytes]:
+        """All frames so far; also while the capture is running."""
+        return list(self._read())
+
+    def packets(self) -> list[Packet]:
+        """The IP packets among the frames."""
+        return [packet for packet in map(parse, self._read()) if packet is not None]
+
+    def wait_for(self, count: int, timeout_s: float = DEADLINE_S) -> list[Packet]:
+        """Returns as soon as ``count`` IP packets were seen; TimeoutError when they do not come."""
+        deadline = time.monotonic() + timeout_s
+        while len(packets := self.packets()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(packets)} packets, not {count}: {'; '.join(map(str, packets))}")
+            time.sleep(0.02)
+        return packets
+
+    def _read(self) -> Iterator[bytes]:
+        """The records of the capture file (pcap, in this machine's byte order) that are complete."""
+        # pread, because the position of the file belongs to tcpdump, which is still writing.
+        data = os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size, 0)
+        offset = 24
+        while offset + 16 <= len(data):
+            start = offset + 16
+            offset = start + int(struct.unpack_from("=I", data, offset + 8)[0])
+            if offset <= len(data):
+                yield data[start:offset]
+
+    def _catch_up(self) -> None:
+        """Waits until tcpdump has written every packet that the kernel counted for it."""
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            self._process.send_signal(signal.SIGUSR1)  # tcpdump(1): report the packet counts
+            captured, received, dropped = map(int, self._await_report(_COUNTS).groups())
+            if dropped:
+                raise RuntimeError(f"the capture missed {dropped} packets; a narrower filter helps")
+            if captured >= received:
+                return
+        raise TimeoutError("tcpdump does not catch up with the packets that it received")
+
+    def _await_report(self, pattern: bytes) -> re.Match[bytes]:
+        """Reads what tcpdump says until ``pattern`` is in it."""
+        assert self._process.stderr is not None
+        said = b""
+        deadline = time.monotonic() + DEADLINE_S
+        while (found := re.search(pattern, said)) is None:
+            ready, _, _ = select.select([self._process.stderr], [], [], max(0, deadline - time.monotonic()))
+            chunk = os.read(self._process.stderr.fileno(), 4096) if ready else b""
+            if not chunk:
+                end(self._process)
+                raise RuntimeError(f"{' '.join(self._command)}: {said.decode().strip() or 'says nothing'}")
+            said += chunk
+        return found

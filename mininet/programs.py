@@ -1,0 +1,191 @@
+"""Programs that the testbed starts: on hosts, and the controller.  All end with this process.
+
+A program is started in a session of its own and ended by its own process id, never by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+DEADLINE_S = 30.0
+# Programs get nothing of the caller's environment: no proxy, no language.
+ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+# The kernel ends a program when this process dies, whatever it dies of.
+TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
+
+T = TypeVar("T")
+
+
+class TestbedError(Exception):
+    """The testbed could not be built, or something in it did not happen in time."""
+
+    __test__: ClassVar = False  # pytest takes names in Test… for test classes
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = DEADLINE_S) -> T:
+    """The first truthy result of ``condition``; TestbedError naming ``what`` after the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TestbedError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(0.05)
+    return result
+
+
+def output_of(*words: str) -> str:
+    """Runs a command in the root namespace → its output; TestbedError when it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=2 * DEADLINE_S, env=ENVIRONMENT)
+    if done.returncode != 0:
+        raise TestbedError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def launch(words: Sequence[str], namespace_of: int | None = None, **options: Any) -> subprocess.Popen[Any]:
+    """Starts a program, in the namespace of the process ``namespace_of`` if one is given."""
+    enter = [] if namespace_of is None else ["mnexec", "-a", str(namespace_of)]
+    defaults: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": ENVIRONMENT, "start_new_session": True}
+    process: subprocess.Popen[Any] = subprocess.Popen([*enter, *TIED_TO_US, *words], **defaults | options)
+    return process
+
+
+def end(process: subprocess.Popen[Any], timeout_s: float = 5.0) -> None:
+    """Ends what ``launch`` started, and its children: asks first, insists after the deadline."""
+    if process.returncode is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    # WNOWAIT leaves the process its number until the rest of its session is ended as well.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class Program:
+    """A program in the background; what it says goes to a file."""
+
+    def __init__(self, words: Sequence[str], namespace_of: int | None = None, **options: Any) -> None:
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
+        self.process = launch(words, namespace_of, stdout=self._output, stderr=subprocess.STDOUT, **options)
+
+    def output(self) -> str:
+        """Its standard output and error so far."""
+        # pread, because the file's position is the program's, too.
+        descriptor = self._output.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+
+    def stop(self) -> None:
+        end(self.process)
+
+
+class Answer(NamedTuple):
+    """What the REST interface answered; ``body`` is None when there was none."""
+
+    status: int
+    body: Any
+
+
+class ControllerProcess:
+    """``anycast-sdn run`` for one network file, on ports of its own; a context manager.
+
+    The ports and the database are the same for every ``start`` of one object, so that switches come
+    back and enrolments are still there after ``stop`` and ``start``.
+    """
+
+    def __init__(self, network_file: Path | str, directory: Path | str, options: Sequence[str] = ()) -> None:
+        self.network_file = Path(network_file)
+        self.database = Path(directory) / "anycast.sqlite"
+        self.openflow_port, self.rest_port = _free_ports(2)
+        self._options = options
+        self._program: Program | None = None
+
+    def __enter__(self) -> ControllerProcess:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, timeout_s: float = DEADLINE_S) -> None:
+        """Returns when all switches are connected and hold their rules; they must be running already."""
+        words = [sys.executable, "-m", "anycast_sdn.cli", "run", str(self.network_file)]
+        words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
+        self._program = Program([*words, "--database", str(self.database), *self._options])
+        try:
+            wait_until(self._is_ready, "the controller is ready", timeout_s)
+        except TestbedError as error:
+            self.stop()
+            raise TestbedError(f"{error}\n{self.log()}") from None
+
+    def stop(self) -> None:
+        """Ends it with SIGTERM, after 5 s with SIGKILL."""
+        if self._program is not None:
+            self._program.stop()
+
+    def kill(self) -> None:
+        """Ends it as a crash would, without a chance to tidy up."""
+        assert self._program is not None
+        self._program.process.kill()
+        self._program.stop()
+
+    def log(self) -> str:
+        """What it has said since it was last started."""
+        return self._program.output() if self._program else ""
+
+    def rest(self, method: str, path: str, body: object = None, media: str = "application/json") -> Answer:
+        """One REST call.  ``body`` is sent as JSON, or as it is when it is bytes already."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.rest_port}{path}", data, method=method)
+        if data is not None:
+            request.add_header("Content-Type", media)
+        try:
+            with _DIRECT.open(request, timeout=DEADLINE_S) as response:
+                return Answer(response.status, json.loads(response.read() or "null"))
+        except urllib.error.HTTPError as refusal:
+            return Answer(refusal.code, json.loads(refusal.read() or "null"))
+
+    def enrol(self, group: str, prefixes: Iterable[str], servers: Iterable[str]) -> None:
+        """Makes a group and enrols its servers; TestbedError when the controller refuses."""
+        calls: list[tuple[str, object]] = [(f"/v1/groups/{group}", {"prefixes": list(prefixes)})]
+        calls += [(f"/v1/groups/{group}/servers/{server}", {}) for server in servers]
+        for path, body in calls:
+            answer = self.rest("PUT", path, body)
+            if answer.status not in (200, 201, 204):
+                raise TestbedError(f"PUT {path}: {answer.status} {answer.body}")
+
+    def _is_ready(self) -> bool:
+        assert self._program is not None
+        if self._program.process.poll() is not None:
+            raise TestbedError(f"the controller ended with status {self._program.process.returncode}")
+        try:
+            status, health = self.rest("GET", "/healthz")
+        except OSError:  # it does not listen yet
+            return False
+        switches = health.get("switches", {}).values() if status == 200 else ()
+        return bool(switches) and health["status"] == "ok" and all(switch["connected"] for switch in switches)
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+
+
+def _free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback interface that nobody uses now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports

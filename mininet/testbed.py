@@ -1,0 +1,286 @@
+"""A network file as a real network: Mininet hosts in namespaces, one Open vSwitch bridge per switch.
+
+Rules that it keeps:
+- Nothing of this machine is touched but what was made here.  Bridges carry the mark ``MARK``, interfaces
+  are named ``<switch>-eth<port>``, processes are ended by their own id.  All of it goes with ``stop``;
+  what a run that was killed left behind goes with the next ``start``.
+- Switch ports have no address, and hosts no link but those of the file.  ``start`` returns when every
+  host's addresses are in place in its own namespace: nothing sent there can leave by another way.
+- One testbed at a time, because names of bridges are global: a lock makes the others wait.
+- Every wait is for a condition, with a deadline.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, ClassVar, TypeAlias
+
+from capture import Capture
+from mininet.link import Intf
+from mininet.net import Mininet
+from mininet.node import Node, OVSSwitch
+from programs import DEADLINE_S, ControllerProcess, Program, TestbedError, end, launch, output_of, wait_until
+
+from anycast_sdn.core.model import Gateway, Host, Network, Port, text
+
+__all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
+
+MARK = "external_ids:made-by=anycast-sdn-testbed"
+LOCK = Path("/run/anycast-sdn-testbed.lock")
+LOCK_DEADLINE_S = 900.0
+RECONNECT_MS = 1000  # a switch looks for its controller this often; Open vSwitch's own default is 8 s
+PROBE_MS = 5000  # a silent controller is asked after this, and given up after as much again
+
+IPV6 = "/proc/sys/net/ipv6/conf/default"
+
+Command: TypeAlias = str | Sequence[str]  # a string is for the shell
+
+
+def obstacle() -> str | None:
+    """Why no testbed can be built on this machine now, if so."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    try:
+        output_of("ovs-vsctl", "--timeout=5", "show")
+    except (FileNotFoundError, TestbedError) as error:
+        return f"Open vSwitch does not answer; run mininet/install ({error})"
+    return None
+
+
+class _Port(Intf):  # type: ignore[misc]
+    """An interface; a switch's must not speak IPv6 for the root namespace, so that is off before it is up."""
+
+    def config(self, **params: Any) -> Any:
+        own_ipv6 = Path(f"/proc/sys/net/ipv6/conf/{self.name}/disable_ipv6")
+        if isinstance(self.node, OVSSwitch) and own_ipv6.exists():
+            own_ipv6.write_text("1")
+        return super().config(**params)
+
+
+class _Switch(OVSSwitch):  # type: ignore[misc]
+    """An Open vSwitch bridge that carries our mark from its first moment."""
+
+    def bridgeOpts(self) -> str:
+        return f"{super().bridgeOpts()} {MARK}"
+
+
+class Testbed:
+    """``network`` on this machine; a context manager.  ``openflow_port``: where the controller listens."""
+
+    __test__: ClassVar = False
+
+    def __init__(self, network: Network, openflow_port: int | None = None) -> None:
+        self.network = network
+        self.openflow_port = openflow_port
+        self._programs: list[Program] = []
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Testbed:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Builds the network; when that fails, nothing is left behind."""
+        with ExitStack() as undo:
+            undo.enter_context(_the_only_one())
+            self._remove_leftovers()
+            undo.callback(self._remove)
+            self._build()
+            self._configure_switches()
+            for host in self.network.hosts:
+                self._configure_host(host)
+            self._undo = undo.pop_all()
+
+    def stop(self) -> None:
+        """Removes everything that ``start`` and ``spawn`` made; may be called at any time."""
+        self._undo.close()
+
+    # -------------------------------------------------------------------------- using it
+
+    def host(self, name: str) -> Node:
+        """The Mininet host."""
+        return self._mininet.nameToNode[name]
+
+    def interface(self, name: str, port: int = 0) -> str:
+        """The interface of a switch's port, or of a host."""
+        return f"{name}-eth{port}"
+
+    def run(self, host: str, command: Command, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Runs a program on a host to its end; subprocess.TimeoutExpired when that does not come."""
+        words = _words(command)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = launch(words, self.host(host).pid, text=True, **pipes)
+        try:
+            output, errors = process.communicate(timeout=timeout_s)
+        finally:
+            end(process)
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+    def spawn(self, host: str, command: Command) -> Program:
+        """Starts a program on a host; it ends with the testbed, or before by its ``stop``."""
+        program = Program(_words(command), self.host(host).pid)
+        self._programs.append(program)
+        return program
+
+    def wait_listening(self, host: str, port: int, protocol: str = "tcp") -> None:
+        """Waits until something on the host listens on a port of "tcp" or "udp"."""
+        question = ["ss", "-Hln", f"--{protocol}", f"sport = :{port}"]
+        wait_until(lambda: self.run(host, question).stdout, f"{host} listens on {port}/{protocol}")
+
+    def capture(self, name: str, port: int = 0, expression: str = "ip or ip6") -> Capture:
+        """What passes a host's interface, or a switch's port, in both directions; a context manager.
+
+        ``expression`` is tcpdump's filter.  Packets count from the beginning of the block to its end.
+        """
+        is_host = any(host.name == name for host in self.network.hosts)
+        return Capture(self.interface(name, port), expression, self.host(name).pid if is_host else None)
+
+    def ofctl(self, command: str, switch: str, *arguments: str) -> str:
+        """``ovs-ofctl COMMAND SWITCH ARGUMENTS…`` in OpenFlow 1.3 → what it prints."""
+        return output_of("ovs-ofctl", "-O", "OpenFlow13", command, switch, *arguments)
+
+    # -------------------------------------------------------------------------- building it
+
+    def _build(self) -> None:
+        # Open vSwitch loads its kernel module when it starts, where there is one.
+        datapath = "kernel" if Path("/sys/module/openvswitch").exists() else "user"
+        self._mininet = mininet = Mininet(controller=None, intf=_Port)
+        for switch in self.network.switches:
+            dpid = f"{switch.dpid:016x}"
+            mininet.addSwitch(switch.name, cls=_Switch, dpid=dpid, datapath=datapath, protocols="OpenFlow13")
+        for host in self.network.hosts:
+            mininet.addHost(host.name, ip=None)
+            # The interface takes these over when it is made.  Without DAD its addresses are usable at once.
+            self._must_run(host.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
+        for link in self.network.links:
+            mininet.addLink(link.a.switch, link.b.switch, port1=link.a.number, port2=link.b.number)
+        for host in self.network.hosts:
+            mininet.addLink(host.name, self._edge_port(host).switch, port1=0, port2=host.port)
+        mininet.start()
+
+    def _configure_switches(self) -> None:
+        """Waits until each port has its number; then tells the switches where their controller is."""
+        commands = []
+        for port in self._ports():
+            commands += ["--", "wait-until", "Interface", self.interface(*port), f"ofport={port.number}"]
+        for switch in self.network.switches if self.openflow_port else ():
+            commands += ["--", "set-controller", switch.name, f"tcp:127.0.0.1:{self.openflow_port}"]
+            commands += ["--", "set", "Controller", switch.name]
+            commands += [f"max_backoff={RECONNECT_MS}", f"inactivity_probe={PROBE_MS}"]
+        output_of("ovs-vsctl", f"--timeout={DEADLINE_S:.0f}", *commands)
+
+    def _configure_host(self, host: Host) -> None:
+        """Addresses and default routes; returns when they are in place in the host's namespace."""
+        interface = self.interface(host.name)
+        subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
+        commands = []
+        default: dict[int, Gateway] = {}  # by family
+        for address in host.addresses:
+            gateway = next(gateway for gateway in subnet.gateways if address in gateway.prefix)
+            default.setdefault(len(address), gateway)
+            commands.append(f"ip address add {text(address)}/{gateway.prefix.length} dev {interface}")
+        for gateway in default.values():
+            commands.append(f"ip route add default via {text(gateway.address)} dev {interface}")
+        # The userspace datapath passes on checksums that were left for the card to fill in.
+        commands.append(f"ethtool -K {interface} tx off")
+        self._must_run(host.name, " && ".join(commands))
+        wait_until(lambda: self._is_addressed(host), f"{host.name} has its addresses")
+
+    def _is_addressed(self, host: Host) -> bool:
+        shown = self._must_run(host.name, f"ip -json address show dev {self.interface(host.name)}")
+        state = json.loads(shown)[0]
+        usable = {entry["local"] for entry in state["addr_info"] if not entry.get("tentative")}
+        return state["operstate"] == "UP" and usable >= set(map(text, host.addresses))
+
+    def _must_run(self, host: str, command: str) -> str:
+        done = self.run(host, command)
+        if done.returncode != 0:
+            raise TestbedError(f"{host}: {command}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _edge_port(self, host: Host) -> Port:
+        subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
+        return Port(subnet.edge, host.port)
+
+    def _ports(self) -> Iterator[Port]:
+        """All ports of switches that something is plugged into."""
+        for link in self.network.links:
+            yield from (link.a, link.b)
+        yield from map(self._edge_port, self.network.hosts)
+
+    # -------------------------------------------------------------------------- removing it
+
+    def _remove(self) -> None:
+        for program in self._programs:
+            program.stop()
+        # Not Mininet's own stop(): it talks to shells that may hang when it was interrupted.
+        for node in self._mininet.nameToNode.values():
+            node.terminate()
+        _delete([switch.name for switch in self.network.switches], self._interfaces())
+
+    def _remove_leftovers(self) -> None:
+        """What an earlier run left when it was killed; refuses to take over bridges of others."""
+        ours = output_of("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge", MARK).split()
+        foreign = set(output_of("ovs-vsctl", "list-br").split()) - set(ours)
+        if foreign := foreign & {switch.name for switch in self.network.switches}:
+            raise TestbedError(f"bridges of these names exist and are not ours: {', '.join(sorted(foreign))}")
+        interfaces = set(filter(_exists, self._interfaces()))
+        for bridge in ours:
+            interfaces.update(output_of("ovs-vsctl", "list-ports", bridge).split())
+        if ours or interfaces:
+            print("testbed: removing what an earlier run left:", *ours, *sorted(interfaces), file=sys.stderr)
+            _delete(ours, interfaces)
+
+    def _interfaces(self) -> list[str]:
+        return [self.interface(*port) for port in self._ports()]
+
+
+def _words(command: Command) -> list[str]:
+    return ["sh", "-c", command] if isinstance(command, str) else list(command)
+
+
+def _exists(interface: str) -> bool:
+    return Path("/sys/class/net", interface).exists()
+
+
+def _delete(bridges: Collection[str], interfaces: Collection[str]) -> None:
+    for bridge in bridges:
+        output_of("ovs-vsctl", f"--timeout={DEADLINE_S:.0f}", "--if-exists", "del-br", bridge)
+    for interface in filter(_exists, interfaces):
+        # It may be gone by now: either end of a link takes the other along.  The check is below.
+        subprocess.run(["ip", "link", "delete", interface], capture_output=True)
+    wait_until(lambda: not any(map(_exists, interfaces)), f"{', '.join(interfaces)} to be gone")
+
+
+@contextmanager
+def _the_only_one() -> Iterator[None]:
+    """Holds the lock that the kernel takes back even from a process that is killed."""
+    with LOCK.open("a+") as lock:
+        if not _try_lock(lock):
+            holder = LOCK.read_text().strip()
+            if holder == str(os.getpid()):
+                raise TestbedError("this process has a testbed already; stop that first")
+            print(f"testbed: waiting for the testbed of process {holder}", file=sys.stderr)
+            wait_until(lambda: _try_lock(lock), f"process {holder} gives up its testbed", LOCK_DEADLINE_S)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""Ties tests to the rows of the requirements, M1 to M29, and closes a run with a table of them.
+
+A test on a real network says what it shows:
+
+    @pytest.mark.row("M13", "a new flow's source becomes an address of PRh/k", on="Open vSwitch")
+
+A test may carry several rows.  The table has one line per row and test, with the worst result of the
+test's phases.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from tabulate import tabulate
+
+OUTCOMES = ("passed", "skipped", "failed", "error")  # the later, the worse
+
+
+class Row(NamedTuple):
+    """One line of the table, without its result."""
+
+    number: int
+    shown: str
+    on: str
+
+
+def _row(name: str, shown: str, on: str = "Open vSwitch") -> Row:
+    """The arguments of the marker → Row; refuses what is no row of the requirements."""
+    if name[:1] != "M" or not name[1:].isdecimal() or not 1 <= int(name[1:]) <= 29:
+        raise pytest.UsageError(f"no such row: {name}")
+    return Row(int(name[1:]), shown, on)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        case = f" [{item.callspec.id}]" if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
+        for marker in item.iter_markers("row"):
+            row = _row(*marker.args, **marker.kwargs)
+            item.user_properties.append(("row", row._replace(shown=row.shown + case)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    results: dict[Row, str] = {}
+    for outcome in OUTCOMES:
+        for report in terminalreporter.getreports(outcome):
+            for name, row in getattr(report, "user_properties", ()):
+                if name == "row":
+                    results[row] = outcome
+    if results:
+        lines = [(f"M{row.number}", row.shown, row.on, result) for row, result in sorted(results.items())]
+        terminalreporter.section("requirements")
+        terminalreporter.write_line(tabulate(lines, headers=("row", "what was shown", "on what", "result")))

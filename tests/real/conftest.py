@@ -1,0 +1,60 @@
+"""Real networks for the tests of this folder: Mininet, Open vSwitch and the controller as a process.
+
+Without root or Open vSwitch these tests are skipped, and the reason is shown; where CI=true, they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from testbed import ControllerProcess, Testbed, obstacle
+
+from anycast_sdn import settings
+
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+LOG_CHARACTERS = 8000  # of the controller's log, shown with a failed test
+
+
+class Running(NamedTuple):
+    """A network with its controller, both up."""
+
+    testbed: Testbed
+    controller: ControllerProcess
+
+
+@contextmanager
+def running(network_file: Path, directory: Path) -> Iterator[Running]:
+    """The network of a file and its controller, all switches connected; database in ``directory``."""
+    controller = ControllerProcess(network_file, directory)
+    with Testbed(settings.load(network_file), controller.openflow_port) as testbed, controller:
+        yield Running(testbed, controller)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _able() -> None:
+    if reason := obstacle():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="module")
+def figure1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """topologies/figure1.yaml; nothing is enrolled yet (``figure1.controller.enrol``)."""
+    with running(TOPOLOGIES / "figure1.yaml", tmp_path_factory.mktemp("figure1")) as network:
+        yield network
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the controller's log to the report of a failed test."""
+    report = yield
+    for value in item.funcargs.values() if report.failed else ():
+        if isinstance(value, Running):
+            report.sections.append(("controller", value.controller.log()[-LOG_CHARACTERS:]))
+    return report

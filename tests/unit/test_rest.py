@@ -1,0 +1,499 @@
+"""The REST endpoint over a real registry and store; what the controller would show is given as facts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from webob import Request, Response
+
+from anycast_sdn.api.rest import MAX_BODY, RestApi
+from anycast_sdn.control.registry import Registry
+from anycast_sdn.control.views import FlowView
+from anycast_sdn.core.model import (
+    ICMPV6,
+    TCP,
+    Address,
+    Gateway,
+    Groups,
+    Network,
+    Prefix,
+    Side,
+    Subnet,
+    Switch,
+    packed,
+)
+from anycast_sdn.store.sqlite import SqliteStore
+
+NETWORK = Network(
+    name="pair",
+    anycast_prefixes=(Prefix.parse("198.18.0.0/16"), Prefix.parse("2001:db8:ffff::/48")),
+    switches=(Switch("arh1", 1), Switch("ars2", 2, server_edge=True)),
+    links=(),
+    subnets=(
+        Subnet("clients", "arh1", Side.CLIENT, (Gateway.parse("10.1.0.1/24"),), (1,)),
+        Subnet(
+            "servers",
+            "ars2",
+            Side.SERVER,
+            (Gateway.parse("10.2.0.1/24"), Gateway.parse("2001:db8:2::1/64")),
+            (1,),
+        ),
+    ),
+)
+
+
+def flow(number: int, edge: str = "arh1", **changes: Any) -> FlowView:
+    pinned = FlowView(
+        number=number,
+        edge=edge,
+        state="pinned",
+        group="web",
+        client=packed("10.1.0.10"),
+        client_port=40000 + number,
+        service=packed("198.18.0.1"),
+        service_port=80,
+        protocol=TCP,
+        translated=packed("203.0.113.7"),
+        server=packed("10.2.0.10"),
+        since=1_700_000_000.25,
+        validity_s=7440,
+        idle="",
+    )
+    return pinned._replace(**changes)
+
+
+class Facts:
+    """Views of a controller at one moment."""
+
+    def __init__(self) -> None:
+        self.table = [flow(n, edge) for n in (3, 1, 2) for edge in ("arh2", "arh1")]
+        self.status = "ok"
+
+    def flows(self) -> Iterable[FlowView]:
+        return iter(self.table)
+
+    def flow_summary(self) -> dict[str, Any]:
+        return {"pool_exhausted": 2}
+
+    def edges(self) -> list[dict[str, Any]]:
+        return [{"name": "arh1", "pool": {"size": 254, "leased": 3}}]
+
+    def topology(self) -> dict[str, Any]:
+        return {"switches": ["arh1", "ars2"]}
+
+    def health(self) -> dict[str, Any]:
+        return {"status": self.status}
+
+    def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
+        return {"edge": "ars2", "reachable": True, "flows": 3}
+
+
+class Client:
+    """Asks the application and reads its answers."""
+
+    def __init__(self, path: str) -> None:
+        self.store = SqliteStore(path)
+        self.sent: list[Groups] = []
+        self.facts = Facts()
+        self.registry = Registry(NETWORK, self.store, self.sent.append)
+        self.api = RestApi(self.registry, self.facts)
+
+    def ask(self, method: str, path: str, body: Any = None, **environ: Any) -> Response:
+        """``body`` is sent as JSON, bytes as they are; further arguments go into the WSGI environment."""
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        request = Request.blank(path, method=method, body=raw or b"", content_type="application/json")
+        request.environ.update(environ)
+        return request.get_response(self.api)
+
+    def get(self, path: str) -> Any:
+        response = self.ask("GET", path)
+        assert response.status_code == 200, response.text
+        assert response.content_type == "application/json"
+        return response.json
+
+    def refused(self, status: int, method: str, path: str, body: Any = None, **environ: Any) -> Any:
+        """Asserts a well-formed problem and returns it; nothing may have been changed."""
+        before = self.registry.groups
+        response = self.ask(method, path, body, **environ)
+        assert (response.status_code, response.content_type) == (status, "application/problem+json"), (
+            response.text
+        )
+        problem = response.json
+        assert problem["status"] == status
+        assert problem["instance"].startswith("/")
+        assert len(problem["detail"]) > 10
+        assert problem["title"]
+        assert problem["type"] == "about:blank" or problem["type"].startswith("urn:anycast-sdn:problem:")
+        assert self.registry.groups is before
+        return problem
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    client = Client(str(tmp_path / "db"))
+    client.ask("POST", "/v1/groups", {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"]})
+    client.ask("POST", "/v1/groups/web/servers", {"address": "10.2.0.10"})
+    yield client
+    client.store.close()
+
+
+AS2 = {"address": "10.2.0.10", "weight": 1, "state": "active", "edge": "ars2", "reachable": True, "flows": 3}
+WEB = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"], "servers": [AS2]}
+
+
+# ------------------------------------------------------------------------------ groups and servers
+
+
+def test_groups_and_servers_are_created_read_and_listed(client: Client) -> None:
+    created = client.ask("POST", "/v1/groups", {"name": "dns", "prefixes": ["198.18.0.53/32"]})
+    assert created.status_code == 201
+    assert created.headers["Location"].endswith("/v1/groups/dns")
+    dns = {"name": "dns", "prefixes": ["198.18.0.53/32"], "servers": []}
+    assert created.json == client.get("/v1/groups/dns") == dns
+    assert client.get("/v1/groups") == {"groups": [dns, WEB]}
+    assert client.get("/v1/groups/web/servers") == {"servers": [AS2]}
+    assert client.get("/v1/groups/web/servers/10.2.0.10") == AS2
+    assert client.sent[-1].covering(packed("198.18.0.53")) is not None
+
+
+def test_put_creates_changes_and_repeats_without_effect(client: Client) -> None:
+    statuses, changes = [], []
+    for body in ({"weight": 2}, {"weight": 3, "state": "draining"}, {"state": "draining", "weight": 3}, {}):
+        statuses.append(client.ask("PUT", "/v1/groups/web/servers/10.2.0.11", body).status_code)
+        changes.append(len(client.sent))
+    assert statuses == [201, 200, 200, 200]
+    assert [after - changes[0] for after in changes] == [0, 1, 1, 2]
+    assert client.get("/v1/groups/web/servers/10.2.0.11") == AS2 | {"address": "10.2.0.11"}
+    assert [
+        client.ask("PUT", "/v1/groups/dns", {"prefixes": [prefix]}).status_code
+        for prefix in ("198.18.0.53/32", "198.18.0.53/32", "198.18.0.54/32")
+    ] == [201, 200, 200]
+
+
+def test_patch_changes_what_it_names_only(client: Client) -> None:
+    client.ask("PUT", "/v1/groups/web/servers/10.2.0.10", {"weight": 9})
+    patched = client.ask("PATCH", "/v1/groups/web/servers/10.2.0.10", {"state": "draining"})
+    assert patched.status_code == 200
+    assert patched.json == AS2 | {"weight": 9, "state": "draining"}
+
+
+def test_delete_answers_204_once_and_404_afterwards(client: Client) -> None:
+    for path in ("/v1/groups/web/servers/10.2.0.10", "/v1/groups/web"):
+        deleted = client.ask("DELETE", path)
+        assert (deleted.status_code, deleted.body) == (204, b"")
+        client.refused(404, "DELETE", path)
+    assert client.get("/v1/groups") == {"groups": []}
+
+
+@pytest.mark.parametrize("spelling", ["2001:db8:2:0:0::10", "2001%3ADB8%3A2%3A%3A10"])
+def test_an_ipv6_server_is_found_by_any_spelling_of_its_address(client: Client, spelling: str) -> None:
+    created = client.ask("PUT", f"/v1/groups/web/servers/{spelling}", {})
+    assert created.headers["Location"].endswith("/v1/groups/web/servers/2001:db8:2::10")
+    assert client.get("/v1/groups/web/servers/2001:db8:2::10")["address"] == "2001:db8:2::10"
+
+
+def test_head_answers_as_get_without_a_body(client: Client) -> None:
+    head, get = client.ask("HEAD", "/v1/groups"), client.ask("GET", "/v1/groups")
+    assert (head.status_code, head.body, head.headers["Content-Length"]) == (
+        200,
+        b"",
+        get.headers["Content-Length"],
+    )
+
+
+# ------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "field", "method", "path", "body"),
+    [
+        (409, "already-exists", None, "POST", "", {"name": "web", "prefixes": ["198.18.0.2/32"]}),
+        (409, "already-exists", None, "POST", "/web/servers", {"address": "10.2.0.10"}),
+        (409, "overlap", "prefixes[1]", "PUT", "/dns", {"prefixes": ["198.18.1.0/24", "198.18.0.0/24"]}),
+        (422, "outside-anycast", "prefixes[0]", "PUT", "/dns", {"prefixes": ["192.0.2.1/32"]}),
+        (422, "invalid-group", "name", "PUT", "/DNS", {"prefixes": ["198.18.0.2/32"]}),
+        (422, "invalid-group", "prefixes", "PUT", "/dns", {"prefixes": []}),
+        (422, "server-in-client-subnet", "address", "PUT", "/web/servers/10.1.0.10", {}),
+        (422, "server-outside-edges", "address", "PUT", "/web/servers/192.0.2.1", {}),
+        (422, "not-a-host-address", "address", "PUT", "/web/servers/10.2.0.255", {}),
+        (422, "wrong-family", "address", "PUT", "/web", {"prefixes": ["2001:db8:ffff::1/128"]}),
+        (422, "invalid-weight", "weight", "PATCH", "/web/servers/10.2.0.10", {"weight": 1001}),
+        (404, "not-found", None, "GET", "/dns", None),
+        (404, "not-found", None, "GET", "/dns/servers", None),
+        (404, "not-found", None, "GET", "/web/servers/10.2.0.11", None),
+        (404, "not-found", None, "PATCH", "/web/servers/10.2.0.11", {}),
+        (404, "not-found", None, "PUT", "/web/servers/nonsense", {}),
+        (404, "not-found", None, "POST", "/dns/servers", {"address": "10.2.0.10"}),
+    ],
+)
+def test_each_refusal_has_its_status_type_and_field(
+    client: Client, status: int, slug: str, field: str | None, method: str, path: str, body: Any
+) -> None:
+    problem = client.refused(status, method, f"/v1/groups{path}", body)
+    assert problem["type"] == f"urn:anycast-sdn:problem:{slug}"
+    assert problem.get("field") == field
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("/v1/groups", [], '"name", "prefixes"'),
+        ("/v1/groups", {"name": "dns"}, '"prefixes" is missing'),
+        ("/v1/groups", {"name": "dns", "prefixes": "198.18.0.2/32"}, "not a list"),
+        ("/v1/groups", {"name": "dns", "prefixes": [7]}, "7 is not a string"),
+        ("/v1/groups", {"name": "dns", "prefixes": ["198.18.0.2/16"]}, "host bits"),
+        ("/v1/groups", {"name": 7, "prefixes": ["198.18.0.2/32"]}, "7 is not a string"),
+        ("/v1/groups", {"name": "dns", "prefixes": [], "\ud800" * 99: 1}, "is not known here"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "weight": True}, "true is not a whole number"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "weight": 1.0}, "1.0 is not a whole number"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "state": "asleep"}, '"active", "draining"'),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "state": []}, '"active", "draining"'),
+        ("/v1/groups/web/servers", {"address": 167903243}, "not a string"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.011"}, "10.2.0.011"),
+    ],
+)
+def test_valid_json_of_the_wrong_shape_is_unprocessable_and_says_why(
+    client: Client, path: str, body: Any, detail: str
+) -> None:
+    assert detail in client.refused(422, "POST", path, body)["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff\xfe{}",
+        b'{"weight": NaN}',
+        b'{"weight": 1, "weight": 2}',
+        b'{"a":' * 12_000,
+        b"[" * 60_000,
+        b'{"weight": ' + b"9" * 9000 + b"}",
+        b"\xef\xbb\xbf{}",
+        b"",
+    ],
+)
+def test_a_body_that_is_not_json_is_a_bad_request(client: Client, body: bytes) -> None:
+    client.refused(400, "PUT", "/v1/groups/web/servers/10.2.0.11", body)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/x-www-form-urlencoded", "application/json2", ""]
+)
+def test_any_other_media_type_is_refused(client: Client, media_type: str) -> None:
+    client.refused(415, "PUT", "/v1/groups/web/servers/10.2.0.11", {}, CONTENT_TYPE=media_type)
+
+
+def test_a_charset_parameter_does_not_hurt(client: Client) -> None:
+    json_utf8 = "application/json; charset=utf-8"
+    response = client.ask("PUT", "/v1/groups/web/servers/10.2.0.11", {}, CONTENT_TYPE=json_utf8)
+    assert response.status_code == 201
+
+
+class CountingInput(io.BytesIO):
+    taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+def test_a_body_over_the_limit_is_refused_unread_when_it_says_its_length(client: Client) -> None:
+    body = CountingInput(b" " * (MAX_BODY + 1))
+    environ = {"wsgi.input": body, "CONTENT_LENGTH": str(MAX_BODY + 1)}
+    client.refused(413, "PUT", "/v1/groups/web/servers/10.2.0.11", **environ)
+    assert body.taken == 0
+
+
+def test_a_chunked_body_is_read_one_byte_past_the_limit_at_most(client: Client) -> None:
+    body = CountingInput(b" " * (3 * MAX_BODY))
+    environ = {"wsgi.input": body, "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+    client.refused(413, "PUT", "/v1/groups/web/servers/10.2.0.11", **environ)
+    assert body.taken == MAX_BODY + 1
+
+
+def test_a_body_that_ends_early_is_refused_even_when_it_reads_well(client: Client) -> None:
+    client.refused(400, "PUT", "/v1/groups/web/servers/10.2.0.11", {}, CONTENT_LENGTH="3")
+
+
+def test_a_body_of_exactly_the_limit_is_taken(client: Client) -> None:
+    body = b"{}" + b" " * (MAX_BODY - 2)
+    assert client.ask("PUT", "/v1/groups/web/servers/10.2.0.11", body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/groups", {"HEAD", "GET", "POST"}),
+        ("POST", "/v1/groups/web", {"HEAD", "GET", "PUT", "DELETE"}),
+        ("POST", "/v1/groups/web/servers/10.2.0.10", {"HEAD", "GET", "PUT", "PATCH", "DELETE"}),
+        ("PUT", "/v1/flows", {"HEAD", "GET"}),
+        ("BREW", "/healthz", {"HEAD", "GET"}),
+    ],
+)
+def test_a_method_that_a_resource_does_not_take_is_answered_with_those_it_takes(
+    client: Client, method: str, path: str, allowed: set[str]
+) -> None:
+    client.refused(405, method, path)
+    assert set(client.ask(method, path).headers["Allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/v1", "/v1/groups/web/x", "/v1/groups/", "/v1//groups", "/v1/groups/web%0A", "/%FF", "/v2/flows"],
+)
+def test_a_path_without_a_resource_is_not_found(client: Client, path: str) -> None:
+    assert client.refused(404, "GET", path)["instance"] == path
+
+
+def test_a_database_that_fails_is_told_apart_from_a_mistake_of_the_caller(client: Client) -> None:
+    client.store.close()
+    problem = client.refused(503, "PUT", "/v1/groups/web/servers/10.2.0.11", {})
+    assert problem["type"] == "urn:anycast-sdn:problem:store-error"
+
+
+def test_our_own_fault_is_logged_and_shows_no_traceback(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.facts.table.append(None)  # type: ignore[arg-type]
+    problem = client.refused(500, "GET", "/v1/flows?edge=arh1")
+    assert "Traceback" not in problem["detail"]
+    assert "AttributeError" in caplog.text
+
+
+# ------------------------------------------------------------------------------ flows, edges, health
+
+
+def test_a_flow_shows_its_binding_in_text() -> None:
+    client = Client(":memory:")
+    client.facts.table = [
+        flow(1),
+        flow(2, state="unanswered", server=None, protocol=ICMPV6, client=packed("2001:db8:1::10"), idle="in"),
+    ]
+    first, second = client.get("/v1/flows")["flows"]
+    assert first == flow(1)._asdict() | {
+        "client": "10.1.0.10",
+        "service": "198.18.0.1",
+        "protocol": "tcp",
+        "translated": "203.0.113.7",
+        "server": "10.2.0.10",
+        "since": "2023-11-14T22:13:20.250Z",
+    }
+    assert (second["client"], second["server"], second["protocol"]) == ("2001:db8:1::10", None, "icmpv6")
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("edge=arh2", [11]),
+        ("group=dns", [12]),
+        ("client=2001:DB8:1:0::10", [13]),
+        ("server=10.2.0.11", [14]),
+        ("state=unanswered", [15]),
+        ("state=pinned&server=10.2.0.10&edge=arh1&group=web&client=10.1.0.10", [10]),
+        ("edge=nobody", []),
+    ],
+)
+def test_flows_are_filtered(client: Client, query: str, numbers: list[int]) -> None:
+    client.facts.table = [
+        flow(10),
+        flow(11, "arh2"),
+        flow(12, group="dns"),
+        flow(13, client=packed("2001:db8:1::10")),
+        flow(14, server=packed("10.2.0.11")),
+        flow(15, state="unanswered", server=None),
+    ]
+    answer = client.get(f"/v1/flows?{query}")
+    assert [found["number"] for found in answer["flows"]] == numbers
+    assert answer["next"] is None
+    assert answer["summary"] == {"pool_exhausted": 2}
+
+
+def test_pages_neither_repeat_nor_skip_a_flow_that_stays_while_others_come_and_go(client: Client) -> None:
+    seen = []
+    url = "/v1/flows?limit=2&state=pinned"
+    while url:
+        answer = client.get(url)
+        seen += [(found["edge"], found["number"]) for found in answer["flows"]]
+        url = answer["next"]
+        client.facts.table = [kept for kept in client.facts.table if (kept.edge, kept.number) != seen[-1]]
+        client.facts.table.insert(0, flow(0, state="pinned"))
+    assert seen == [(edge, number) for edge in ("arh1", "arh2") for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("colour=red", "edge=arh1&edge=arh2", "state=asleep", "client=nonsense", "server=", "edge=%FF"),
+        *("limit=0", "limit=1001", "limit=-1", "limit=%D9%A1", "cursor=!", "cursor=AAAA"),
+    ],
+)
+def test_a_query_that_cannot_be_meant_is_a_bad_request(client: Client, query: str) -> None:
+    client.refused(400, "GET", f"/v1/flows?{query}")
+
+
+def test_edges_and_topology_are_the_controllers(client: Client) -> None:
+    assert client.get("/v1/edges") == {"edges": client.facts.edges()}
+    assert client.get("/v1/edges/arh1") == client.facts.edges()[0]
+    assert client.get("/v1/topology") == client.facts.topology()
+    client.refused(404, "GET", "/v1/edges/arh9")
+
+
+def test_health_is_503_unless_all_is_well(client: Client) -> None:
+    assert client.get("/healthz") == {"status": "ok"}
+    client.facts.status = "switch arh1 is away"
+    response = client.ask("GET", "/healthz")
+    assert (response.status_code, response.json) == (503, {"status": "switch arh1 is away"})
+
+
+# ------------------------------------------------------------------------------ whatever arrives
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["name", "prefixes"]), inner),
+)
+_MEMBERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["dns", "web", "A", ""]) | _JSON,
+        "prefixes": st.lists(st.sampled_from(["198.18.0.1/32", "::/0", "198.18.0.1/8"]) | _JSON) | _JSON,
+        "address": st.sampled_from(["10.2.0.9", "fe80::1%lo", "::ffff:10.2.0.9"]) | _JSON,
+        "weight": st.integers() | _JSON,
+        "state": st.sampled_from(["active", "draining"]) | _JSON,
+    },
+)
+_BODIES = st.binary() | (_JSON | _MEMBERS).map(lambda value: json.dumps(value).encode())
+_SEGMENTS = st.sampled_from(
+    ["v1", "groups", "web", "servers", "10.2.0.10", "2001:db8:2::10", "flows", "edges", "healthz", ""]
+) | st.binary(max_size=8).map(lambda raw: raw.decode("latin-1"))
+_RESOURCES = st.sampled_from(
+    ["/v1/groups", "/v1/groups/web", "/v1/groups/web/servers", "/v1/groups/web/servers/2001:db8:2::10"]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+    | st.text("ABCXYZ_", min_size=1),
+    path=_RESOURCES | st.lists(_SEGMENTS, max_size=6).map(lambda parts: "/" + "/".join(parts)),
+    query=st.sampled_from(["", "limit=", "cursor="]).flatmap(
+        lambda start: st.text(st.characters(max_codepoint=255), max_size=20).map(lambda rest: start + rest)
+    ),
+    body=_BODIES,
+    host=st.sampled_from(["localhost", "[", "a b", "//x", "é"]),
+)
+def test_no_request_whatsoever_makes_a_server_error(
+    client: Client, method: str, path: str, query: str, body: bytes, host: str
+) -> None:
+    response = client.ask(method, "/", body, PATH_INFO=path, QUERY_STRING=query, HTTP_HOST=host)
+    assert response.status_code < 500
+    if response.status_code >= 400:
+        assert response.content_type == "application/problem+json"
+    client.ask("PUT", "/v1/groups/web", {"prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"]})
