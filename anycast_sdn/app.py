@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from os_ken.base import app_manager
 from os_ken.controller import ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.lib import hub
-
 
 from anycast_sdn import settings
 from anycast_sdn.api import rest
@@ -31,7 +31,7 @@ from anycast_sdn.core.model import Address, Groups, Network, Port
 from anycast_sdn.openflow import channel, codec
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import DROPS, ROW, Kind, Table, cookie
-from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule, Message
+from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule
 from anycast_sdn.store.sqlite import SqliteStore
 
 LOG = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send(self.controller.set_groups(groups))
 
     def set_cost(self, end: Port, cost: int) -> None:
-        """Raises UnknownLink."""
+        """Raises NotFound."""
         self._send(self.controller.set_cost(end, cost))
 
     def _tick(self) -> None:
@@ -211,7 +211,7 @@ class _DropCount:
     def begin(self) -> None:
         for kind in DROPS:
             request = codec.aggregate_request(self._switch, ROW[kind].table, cookie(kind))
-            self._switch.ask(request, lambda body, kind=kind: self._take(kind, body))
+            self._switch.ask(request, partial(self._take, kind))
 
     def _take(self, kind: Kind, body: bytes | None) -> None:
         self._packets[kind] = codec.decode_aggregate(body) if body else 0
@@ -222,8 +222,9 @@ class _DropCount:
 class ControllerViews:
     """What the REST API shows, at the time of asking (``rest.Views``)."""
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+    def __init__(self, app: AnycastApp) -> None:
+        self._app = app
+        self._controller = app.controller
 
     def flows(self) -> Iterable[FlowView]:
         return self._controller.flows(time.monotonic(), time.time())
@@ -236,6 +237,10 @@ class ControllerViews:
 
     def topology(self) -> dict[str, Any]:
         return self._controller.topology()
+
+    def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
+        self._app.set_cost(end, cost)
+        return self._controller.link_view(end)
 
     def health(self) -> dict[str, Any]:
         return self._controller.health()
@@ -266,7 +271,7 @@ def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], da
     manager = app_manager.AppManager.get_instance()
     manager.load_apps(["os_ken.controller.ofp_handler"])
     app = manager.instantiate(AnycastApp, network, registry.groups)
-    rest.serve(rest.RestApi(registry, ControllerViews(app.controller)), rest_address)
+    rest.serve(rest.RestApi(registry, ControllerViews(app)), rest_address)
     services = manager.instantiate_apps()
     LOG.info("%s: %d switches; OpenFlow on %s:%d, REST on http://%s:%d", network.name, len(network.switches),
              host, port, *rest_address)  # fmt: skip

@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: anycast-sdn trace topologies/one-switch.yaml 10.1.0.10:40000 198.18.0.1:80/tcp",
     )
     trace.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
-    trace.add_argument("source", metavar="SRC[:PORT]", help="an address of a subnet; IPv6 with port: [2001:db8::1]:40000")
+    trace.add_argument("source", metavar="SRC[:PORT]",
+                       help="an address of a subnet; IPv6 with port: [2001:db8::1]:40000")
     trace.add_argument("destination", metavar="DST[:PORT]/PROTO", help="PROTO: tcp, udp, sctp, icmp or a number")
     trace.add_argument("--group", action="append", default=[], metavar="NAME=ANY/n=SERVER[,SERVER]",
                        help="add a group to those of the file; may be repeated")
@@ -129,8 +130,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
     network = settings.load(arguments.file)
     print(
-        f"{arguments.file}: good. Network {network.name}: {len(network.switches)} switches, {len(network.links)} links, "
-        f"{len(network.subnets)} subnets, {len(network.hosts)} hosts, {len(network.groups)} groups."
+        f"{arguments.file}: good. Network {network.name}: {len(network.switches)} switches, "
+        f"{len(network.links)} links, {len(network.subnets)} subnets, "
+        f"{len(network.hosts)} hosts, {len(network.groups)} groups."
     )
     return 0
 

@@ -35,7 +35,7 @@ def _row(name: str, shown: str, on: str = "Open vSwitch") -> Row:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        case = f" [{item.callspec.id}]" if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
+        case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""  # of a parametrised test
         for marker in item.iter_markers("row"):
             row = _row(*marker.args, **marker.kwargs)
             item.user_properties.append(("row", row._replace(shown=row.shown + case)))

@@ -33,9 +33,11 @@ from anycast_sdn.api.problems import AlreadyExists, Problem, response_to
 from anycast_sdn.control.registry import NotFound, Registry
 from anycast_sdn.control.views import FLOW_STATES, FlowView, flow_as_json
 from anycast_sdn.core.model import (
+    MAX_COST,
     Address,
     AnycastGroup,
     ConfigurationError,
+    Port,
     Prefix,
     Server,
     ServerState,
@@ -63,6 +65,12 @@ class Views(Protocol):
         """One dictionary per edge; its ``name`` is the edge's."""
 
     def topology(self) -> dict[str, Any]: ...
+
+    def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
+        """Changes the cost of the link at this port until the controller restarts → the link.
+
+        Raises NotFound.
+        """
 
     def health(self) -> dict[str, Any]:
         """``status`` is "ok" when everything is; anything else is answered with 503."""
@@ -96,6 +104,7 @@ class RestApi:
             "/v1/edges": {"GET": self._list_edges},
             "/v1/edges/{edge}": {"GET": self._get_edge},
             "/v1/topology": {"GET": self._get_topology},
+            "/v1/topology/links/{end}": {"PATCH": self._patch_link},
             "/healthz": {"GET": self._get_health},
         }
         self._mapper = Mapper()
@@ -236,6 +245,13 @@ class RestApi:
     def _get_topology(self, request: Request) -> Response:
         return _json(self._views.topology())
 
+    def _patch_link(self, request: Request, end: str) -> Response:
+        cost = _content(request, {"cost": _cost}, required=("cost",))["cost"]
+        switch, _, number = end.rpartition(":")
+        if not re.fullmatch(r"[0-9]{1,5}", number):
+            raise NotFound(f"{end!a} is no port of a link; a port is written SWITCH:NUMBER")
+        return _json(self._views.set_link_cost(Port(switch, int(number)), cost))
+
     def _get_health(self, request: Request) -> Response:
         health = self._views.health()
         return _json(health, status=200 if health["status"] == "ok" else 503)
@@ -352,6 +368,12 @@ def _integer(value: Any) -> int:
     if type(value) is not int:  # True is an int, too
         raise ValueError(f"{_shown(value)} is not a whole number")
     return value
+
+
+def _cost(value: Any) -> int:
+    if not 1 <= _integer(value) <= MAX_COST:
+        raise ValueError(f"{value} is not from 1 to {MAX_COST}")
+    return _integer(value)
 
 
 def _address(value: Any) -> Address:

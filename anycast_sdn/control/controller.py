@@ -15,11 +15,11 @@ from dataclasses import replace
 
 from anycast_sdn.control.edge import EdgeSwitch, Features, Reaction
 from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import (
     Address,
-    ConfigurationError,
     Groups,
     Link,
     Network,
@@ -34,10 +34,6 @@ from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
-
-
-class UnknownLink(ConfigurationError):
-    """No link of the network file ends at this port."""
 
 
 class Controller:
@@ -105,12 +101,13 @@ class Controller:
         return self._refresh()
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
-        """Change a link's cost until the controller restarts.  Raises UnknownLink."""
+        """Change a link's cost until the controller restarts.  Raises NotFound."""
         for ends, link in self._links.items():
             if end in ends:
                 self._links[ends] = replace(link, cost=cost)
                 return self._refresh()
-        raise UnknownLink(f"no link ends at {end}; the links are {', '.join(map(_link_name, self._links.values()))}")
+        names = ", ".join(f"{link.a}–{link.b}" for link in self._links.values())
+        raise NotFound(f"no link ends at {end}; the links are {names}")
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
@@ -254,10 +251,7 @@ class Controller:
                 {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised}
                 for edge in self.edges.values()
             ],
-            "links": [
-                {"ends": [str(link.a), str(link.b)], "cost": link.cost, "up": not ends & self._ports_down}
-                for ends, link in self._links.items()
-            ],
+            "links": [self.link_view(link.a) for link in self._links.values()],
             "catchment": {
                 str(prefix): {site: graph.nearest(site, self._announced.get(prefix, ())) for site in sites}
                 for group in self.groups
@@ -265,14 +259,13 @@ class Controller:
             },
         }
 
+    def link_view(self, end: Port) -> dict[str, object]:
+        """The link that ends at this port; there must be one."""
+        ends, link = next((ends, link) for ends, link in self._links.items() if end in ends)
+        return {"ends": [str(link.a), str(link.b)], "cost": link.cost, "up": not ends & self._ports_down}
+
     def health(self) -> dict[str, object]:
         switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
         ready = all(edge.synchronised for edge in self.edges.values())
         return {"status": "ok" if ready else "starting", "switches": switches}
-
-
-def _link_name(link: Link) -> str:
-    return f"{link.a}–{link.b}"
-
-
 

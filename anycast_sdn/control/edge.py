@@ -301,11 +301,12 @@ class EdgeSwitch:
         binding = self.client_edge.bindings.by_translated(error.destination) if self.client_edge else None
         if binding is None:
             return self._count(Drop.NO_BINDING.value)
-        key, quoted = binding.key, error.quoted
+        key = binding.key
         group = groups.get(binding.group)
-        servers = {key.destination, binding.server} if binding.server else {key.destination, *(group.servers if group else ())}
-        expected = FlowKey(binding.translated, quoted.destination, *key[2:])
-        if quoted != expected or quoted.destination not in servers:
+        servers = [binding.server] if binding.server else list(group.servers if group else ())
+        sent_to = error.quoted.destination
+        sent = FlowKey(binding.translated, sent_to, *key[2:])
+        if error.quoted != sent or sent_to not in (key.destination, *servers):
             return self._count(Drop.STRANGER.value)
         return self._send(
             builders.translate_icmp_error(
@@ -325,7 +326,8 @@ class EdgeSwitch:
             quoted.destination, quoted.source, quoted.protocol, quoted.destination_port, quoted.source_port
         )
         binding = edge.bindings.by_key(key)
-        if binding is None or binding.server is None or error.source != key.source or error.destination != key.destination:
+        addressed = (error.source, error.destination) == (key.source, key.destination)
+        if binding is None or binding.server is None or not addressed:
             return self._count(Drop.NO_BINDING.value)
         return self._send(
             builders.translate_icmp_error(

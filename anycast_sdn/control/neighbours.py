@@ -121,9 +121,9 @@ class Neighbours:
             self._learn(packet.target, packet.link_layer or packet.eth_src, port, now, out)
             return out
         probe = packet.source == _ANY_V6
-        if not probe and not _link_local(packet.source):
-            if not self._learn(packet.source, packet.link_layer or packet.eth_src, port, now, out):
-                return out
+        mac = packet.link_layer or packet.eth_src
+        if not (probe or _link_local(packet.source) or self._learn(packet.source, mac, port, now, out)):
+            return out
         if packet.target != packet.source and not _link_local(packet.target):
             asker = _Asker(port, packet.eth_src, None if probe else packet.source)
             self._question(packet.target, asker, now, out)

@@ -248,13 +248,16 @@ class Port(NamedTuple):
         return f"{self.switch}:{self.number}"
 
 
+MAX_COST = 65535
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A cable between two switches, usable in both directions."""
 
     a: Port
     b: Port
-    cost: int = 1  # 1–65535, added up along a path
+    cost: int = 1  # 1–MAX_COST, added up along a path
 
 
 class Side(enum.Enum):

@@ -160,7 +160,7 @@ def binding(value: Binding, half: Half, validity: Validity, fin_timeout: bool) -
         if value.server:
             rewrite.append(_set("dst", value.server))
     else:
-        assert half is Half.IN and value.server is not None
+        assert value.server is not None
         kind = Kind.BINDING_IN
         flow = reply_key(value)
         rewrite = [_set("src", value.key.destination), _set("dst", value.key.source)]

@@ -269,5 +269,6 @@ def as_markdown() -> str:
     for row in ROWS:
         does = row.does + (", metered" if row.meter else "") + (f" (counted: `{row.counter}`)" if row.counter else "")
         priority = f"{row.priority} + prefix length" if row.spread else str(row.priority)
-        lines.append(f"| {row.table.value} {row.table.name.lower()} | {priority} | {row.matches} | {does} | {row.why} |")
+        table = f"{row.table.value} {row.table.name.lower()}"
+        lines.append(f"| {table} | {priority} | {row.matches} | {does} | {row.why} |")
     return "\n".join(lines) + "\n"

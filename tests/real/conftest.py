@@ -6,15 +6,17 @@ Without root or Open vSwitch these tests are skipped, and the reason is shown; w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from testbed import ControllerProcess, Testbed, obstacle
 
 from anycast_sdn import settings
+
+if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
+    from testbed import ControllerProcess, Testbed
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 LOG_CHARACTERS = 8000  # of the controller's log, shown with a failed test
@@ -30,14 +32,24 @@ class Running(NamedTuple):
 @contextmanager
 def running(network_file: Path, directory: Path) -> Iterator[Running]:
     """The network of a file and its controller, all switches connected; database in ``directory``."""
+    from testbed import ControllerProcess, Testbed
+
     controller = ControllerProcess(network_file, directory)
     with Testbed(settings.load(network_file), controller.openflow_port) as testbed, controller:
         yield Running(testbed, controller)
 
 
+def _obstacle() -> str | None:
+    try:
+        from testbed import obstacle
+    except ImportError as error:
+        return f"{error}; run mininet/install"
+    return obstacle()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _able() -> None:
-    if reason := obstacle():
+    if reason := _obstacle():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 

@@ -1,0 +1,449 @@
+"""SimulatedNetwork: a whole network in one process and in virtual time.
+
+The real ``Controller`` and one ``SimulatedSwitch`` per switch, with links, control channels and simple
+hosts between them.  Everything that happens is an event in one queue, ordered by time and then by the
+order of its making, so that the same calls always give the same result.
+
+Rules kept here:
+- Messages of one control channel and frames of one link keep their order.  Each takes a little time,
+  so that packets do overtake the rules that are made for them, as they do in reality.
+- Too many events between two ticks raise ``Runaway``: something loops.
+- A host verifies the checksums of all that it gets: a wrong one is our bug and raises ``Damaged``.
+- A switch that refuses a rule for want of room tells the controller; any other refusal is raised.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.edge import Features
+from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.core.model import (
+    ICMP,
+    ICMPV6,
+    TCP,
+    UDP,
+    Address,
+    AnycastError,
+    FlowKey,
+    Groups,
+    Host,
+    Network,
+    Port,
+    Side,
+)
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import (
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+    IpPacket,
+    checksum,
+    parse_arp,
+    parse_ip,
+    parse_nd,
+    transport_checksum,
+)
+from anycast_sdn.openflow.rules import ETH_ARP, AddFlow, Message
+from anycast_sdn.openflow.simulator import (
+    Effect,
+    FlowRemoved,
+    PacketIn,
+    SimulatedSwitch,
+    TableFull,
+    Trace,
+    Transmit,
+)
+
+TICK_S = 0.25
+LINK_S = 0.0001  # a frame's time on a link
+CHANNEL_S = 0.001  # a message's time between switch and controller
+MAX_EVENTS_PER_TICK = 50_000
+TCP_SYN, TCP_ACK = 0x02, 0x10
+
+
+class Runaway(AnycastError):
+    """Too much happens at once: something loops."""
+
+
+class Damaged(AnycastError):
+    """A frame arrived with a wrong checksum."""
+
+
+class Sighting(NamedTuple):
+    """A frame on a wire; sender and receiver are names of switches and hosts."""
+
+    time: float
+    sender: str
+    receiver: str
+    frame: bytes
+
+
+class Passed(NamedTuple):
+    """A frame went through a switch, or into it by packet-out."""
+
+    switch: str
+    in_port: int
+    steps: Trace
+
+
+class Told(NamedTuple):
+    """The controller told a switch to do something, because of what the packet did."""
+
+    switch: str
+    message: Message
+
+
+class Arrived(NamedTuple):
+    host: str
+    frame: bytes
+
+
+Record: TypeAlias = Passed | Told | Arrived
+
+
+# ------------------------------------------------------------------------------ hosts
+
+
+class SimulatedHost:
+    """An unmodified host (M1): it asks for its gateway, answers for its addresses, and may serve.
+
+    ``on_packet``: what the host does with a packet to one of its addresses, as frames to send;
+    ``serve`` for hosts of a server subnet, nothing for clients.  Both answer ping.
+    """
+
+    def __init__(self, name: str, port: Port, mac: bytes, addresses: Iterable[Address], serves: bool) -> None:
+        self.name = name
+        self.port = port
+        self.mac = mac
+        self.addresses = tuple(addresses)
+        self.neighbours: dict[Address, bytes] = {}  # as learned by ARP and ND
+        self.gateway_mac = builders.BROADCAST
+        self.received: list[bytes] = []  # IP packets, without ND
+        self.on_packet: Callable[[bytes, IpPacket], Iterable[bytes]] = self.serve if serves else ignore
+
+    def address(self, v6: bool) -> Address:
+        return next(address for address in self.addresses if (len(address) == 16) is v6)
+
+    def packet(
+        self, destination: Address, protocol: int, source_port: int = 0, destination_port: int = 0, **options: Any
+    ) -> bytes:
+        """A packet of this host; ``options`` are those of ``builders.ip_packet``."""
+        source = self.address(len(destination) == 16)
+        key = FlowKey(source, destination, protocol, source_port, destination_port)
+        return builders.ip_packet(key, eth_src=self.mac, eth_dst=self.gateway_mac, **options)
+
+    def question(self, target: Address) -> bytes:
+        """Who has ``target``?"""
+        own = self.address(len(target) == 16)
+        if len(target) == 4:
+            return builders.arp_request(self.mac, own, target)
+        return builders.neighbour_solicitation(self.mac, own, target)
+
+    def keys(self) -> list[FlowKey]:
+        """The flows of the packets that were received, in order."""
+        return [parse_ip(frame).key for frame in self.received]
+
+    # ---------------------------------------------------------------- what it does
+
+    def receive(self, frame: bytes) -> Iterable[bytes]:
+        if frame[:6] != self.mac and not frame[0] & 1:
+            return ()  # the network card does not take it
+        if int.from_bytes(frame[12:14], "big") == ETH_ARP:
+            return self._arp(frame)
+        packet = parse_ip(frame)
+        _verify(frame, packet)
+        if packet.key.protocol == ICMPV6 and packet.icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
+            return self._nd(frame)
+        self.received.append(frame)
+        if packet.key.destination not in self.addresses:
+            return ()
+        if packet.icmp_type == (8 if packet.key.protocol == ICMP else 128):
+            return (builders.echo_reply(frame, self.mac),)
+        return self.on_packet(frame, packet)
+
+    def _arp(self, frame: bytes) -> Iterable[bytes]:
+        packet = parse_arp(frame)
+        if packet.op == 2:
+            self.neighbours[packet.sender_ip] = packet.sender_mac
+        elif packet.target_ip in self.addresses and packet.sender_mac != self.mac:
+            return (builders.arp_reply(self.mac, packet.target_ip, packet.sender_mac, packet.sender_ip),)
+        return ()
+
+    def _nd(self, frame: bytes) -> Iterable[bytes]:
+        packet = parse_nd(frame)
+        if packet.advertisement:
+            self.neighbours[packet.target] = packet.link_layer or packet.eth_src
+        elif packet.target in self.addresses:
+            own, asker = packet.target, packet.eth_src
+            return (builders.neighbour_advertisement(self.mac, own, own, asker, packet.source, solicited=True),)
+        return ()
+
+    def serve(self, frame: bytes, packet: IpPacket) -> Iterable[bytes]:
+        """SYN → SYN-ACK; ICMP and the rest of TCP: nothing; others: the same payload back."""
+        if packet.icmp_type >= 0:
+            return ()
+        if packet.key.protocol != TCP:
+            return (self.reply(frame, packet),)
+        syn = frame[packet.l4 + 13] & (TCP_SYN | TCP_ACK) == TCP_SYN
+        return (self.reply(frame, packet, tcp_flags=TCP_SYN | TCP_ACK),) if syn else ()
+
+    def reply(self, frame: bytes, packet: IpPacket, source: Address | None = None, **options: Any) -> bytes:
+        """The packet's payload back to its sender, from the address that it was sent to unless told."""
+        to, own, protocol, to_port, own_port = packet.key
+        header = {TCP: 20, UDP: 8}.get(protocol, 12 if own_port else 0)
+        payload = frame[packet.l4 + header : packet.end]
+        key = FlowKey(source or own, to, protocol, own_port, to_port)
+        return builders.ip_packet(
+            key, eth_src=self.mac, eth_dst=self.gateway_mac, **{"payload": payload, **options}
+        )
+
+
+def ignore(frame: bytes, packet: IpPacket) -> Iterable[bytes]:
+    """A client's ``on_packet``."""
+    return ()
+
+
+def _verify(frame: bytes, packet: IpPacket) -> None:
+    """Raises Damaged when a checksum that covers an address is wrong."""
+    source, destination, protocol, *_ = packet.key
+    if len(source) == 4 and checksum(frame[packet.l3 : packet.l4]):
+        raise Damaged(f"IPv4 header checksum of {packet.key}")
+    segment = frame[packet.l4 : packet.end]
+    unsummed = protocol == UDP and segment[6:8] == b"\0\0"
+    if packet.more_fragments or unsummed or protocol not in (TCP, UDP, ICMP, ICMPV6):
+        return
+    if transport_checksum(source, destination, protocol, segment):
+        raise Damaged(f"transport checksum of {packet.key}")
+
+
+# ------------------------------------------------------------------------------ the network
+
+
+class SimulatedNetwork:
+    """``network`` in operation: switches connected, hosts known to their edges.
+
+    ``seed`` orders the translation pools; ``fin_timeout``, ``meters`` and ``table_size`` are those of
+    ``SimulatedSwitch``, the same for all switches.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        groups: Groups | None = None,
+        seed: int = 1,
+        *,
+        fin_timeout: bool = True,
+        meters: bool = True,
+        table_size: int | None = None,
+    ) -> None:
+        self.network = network
+        self.now = 0.0
+        self.wires: list[Sighting] = []
+        self.journal: list[Record] | None = None  # a list: what happens is recorded there
+        self._seed = seed
+        self._features = Features(fin_timeout=fin_timeout, meters=meters)
+        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._events = 0
+        self._names = {switch.dpid: switch.name for switch in network.switches}
+        self._dpids = {name: dpid for dpid, name in self._names.items()}
+        self.switches = {
+            name: SimulatedSwitch(fin_timeout=fin_timeout, meters=meters, table_size=table_size)
+            for name in self._dpids
+        }
+        self._links = {end: link.b if end == link.a else link.a for link in network.links for end in (link.a, link.b)}
+        self._down: set[Port] = set()
+        groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
+        self.controller = Controller(network, groups, random.Random(seed))
+        self._synchronise_all()
+        self._hosts = {host.name: self._host(host, number) for number, host in enumerate(network.hosts, 1)}
+        self._tick()
+        for host in self._hosts.values():
+            self._announce(host)
+        self.settle()
+
+    def _host(self, host: Host, number: int) -> SimulatedHost:
+        subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
+        mac = b"\x06\0\0\0" + number.to_bytes(2, "big")
+        port = Port(subnet.edge, host.port)
+        return SimulatedHost(host.name, port, mac, host.addresses, serves=subnet.side is Side.SERVER)
+
+    def _announce(self, host: SimulatedHost) -> None:
+        """The host asks for its gateways, as a host does before its first packet."""
+        for gateway in self.gateways(host):
+            self.send(host.name, host.question(gateway))
+        self.settle()
+        host.gateway_mac = next(iter(host.neighbours.values()), builders.BROADCAST)
+
+    def gateways(self, host: SimulatedHost) -> Iterator[Address]:
+        for address in host.addresses:
+            for subnet in self.network.subnets:
+                yield from (gateway.address for gateway in subnet.gateways if address in gateway.prefix)
+
+    # ---------------------------------------------------------------- time
+
+    def advance(self, seconds: float) -> None:
+        """Let that much time pass."""
+        end = self.now + seconds
+        while self._queue[0][0] <= end:
+            self.now, _, event, arguments = heapq.heappop(self._queue)
+            self._events += 1
+            if self._events > MAX_EVENTS_PER_TICK:
+                raise Runaway(f"more than {MAX_EVENTS_PER_TICK} events in {TICK_S} s, at {self.now:.3f} s")
+            event(*arguments)
+        self.now = end
+
+    def settle(self) -> None:
+        """Let what is under way come to rest: packets and messages, no timeouts."""
+        self.advance(0.05)
+
+    def _after(self, seconds: float, event: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._queue, (self.now + seconds, next(self._order), event, arguments))
+
+    def _tick(self) -> None:
+        self._events = 0
+        for name, switch in self.switches.items():
+            self._follow(name, switch.expire(self.now))
+        self._tell(self.controller.tick(self.now))
+        self._after(TICK_S, self._tick)
+
+    # ---------------------------------------------------------------- control channels
+
+    def _synchronise_all(self) -> list[Message]:
+        sent: list[Message] = []
+        for dpid, name in self._names.items():
+            switch = self.switches[name]
+            found = Tables(switch.flows, dict(switch.groups), switch.meters)
+            outbox = self.controller.synchronise(dpid, found, self._features, self.now)
+            sent += itertools.chain.from_iterable(outbox.values())
+            self._tell(outbox)
+        return sent
+
+    def _tell(self, outbox: Outbox) -> None:
+        for dpid, messages in outbox.items():
+            self._after(CHANNEL_S, self._apply, self._names[dpid], messages)
+
+    def _apply(self, name: str, messages: Iterable[Message]) -> None:
+        for message in messages:
+            steps: Trace = []
+            try:
+                effects = self.switches[name].apply(message, self.now, steps)
+            except TableFull:
+                assert isinstance(message, AddFlow)
+                self._hear(self.controller.rule_refused, self._dpids[name], message.rule.cookie)
+                continue
+            self._record(Told(name, message))
+            if steps:
+                self._record(Passed(name, getattr(message, "in_port", 0), steps))
+            self._follow(name, effects)
+
+    def _follow(self, name: str, effects: Iterable[Effect]) -> None:
+        """What came of a message, a frame or a timeout at a switch."""
+        dpid = self._dpids[name]
+        for effect in effects:
+            match effect:
+                case Transmit(number, frame):
+                    self._leave(Port(name, number), frame)
+                case PacketIn(cookie, port, frame):
+                    self._hear(self.controller.packet_in, dpid, cookie, port, frame)
+                case FlowRemoved(cookie, idle_timeout):
+                    self._hear(self.controller.rule_removed, dpid, cookie, idle_timeout)
+
+    def _hear(self, event: Callable[..., Outbox], *arguments: Any) -> None:
+        """The controller learns of an event; its last argument is the time then."""
+        self._after(CHANNEL_S, lambda: self._tell(event(*arguments, self.now)))
+
+    # ---------------------------------------------------------------- links
+
+    def send(self, name: str, *frames: bytes) -> None:
+        """The host sends frames, back to back."""
+        host = self._hosts[name]
+        for frame in frames:
+            self.wires.append(Sighting(self.now, name, host.port.switch, frame))
+            self._after(LINK_S, self._enter, host.port, frame)
+
+    def _leave(self, port: Port, frame: bytes) -> None:
+        """A switch sends a frame by a port: to another switch, or to all hosts there."""
+        if port in self._down:
+            return
+        if port in self._links:
+            there = self._links[port]
+            self.wires.append(Sighting(self.now, port.switch, there.switch, frame))
+            self._after(LINK_S, self._enter, there, frame)
+        for host in self._hosts.values():
+            if host.port == port:
+                self.wires.append(Sighting(self.now, port.switch, host.name, frame))
+                self._after(LINK_S, self._arrive, host, frame)
+
+    def _enter(self, port: Port, frame: bytes) -> None:
+        if port in self._down:
+            return
+        steps: Trace = []
+        effects = self.switches[port.switch].receive(frame, port.number, self.now, steps)
+        self._record(Passed(port.switch, port.number, steps))
+        self._follow(port.switch, effects)
+
+    def _arrive(self, host: SimulatedHost, frame: bytes) -> None:
+        self._record(Arrived(host.name, frame))
+        self.send(host.name, *host.receive(frame))
+
+    def _record(self, record: Record) -> None:
+        if self.journal is not None:
+            self.journal.append(record)
+
+    # ---------------------------------------------------------------- what happens to it
+
+    def host(self, name: str) -> SimulatedHost:
+        return self._hosts[name]
+
+    def move(self, name: str, port: int) -> None:
+        """Plug a host into another port of its edge; it says nothing."""
+        host = self._hosts[name]
+        host.port = Port(host.port.switch, port)
+
+    def set_groups(self, groups: Groups) -> None:
+        self._tell(self.controller.set_groups(groups))
+
+    def set_cost(self, end: Port, cost: int) -> None:
+        self._tell(self.controller.set_cost(end, cost))
+
+    def set_port(self, port: Port, up: bool) -> None:
+        """Pull or plug a cable; both of its ends notice."""
+        for end in {port, self._links.get(port, port)}:
+            (self._down.discard if up else self._down.add)(end)
+            self._tell(self.controller.port_changed(self._dpids[end.switch], end.number, up, self.now))
+
+    def restart_controller(self) -> list[Message]:
+        """A new controller that knows only the enrolments.  → what it told the switches at first."""
+        self.settle()
+        self._seed += 1
+        self.controller = Controller(self.network, self.controller.groups, random.Random(self._seed))
+        return self._synchronise_all()
+
+    # ---------------------------------------------------------------- what can be seen
+
+    def seen(self, sender: str, receiver: str) -> list[FlowKey]:
+        """The flows of the IP packets that went from one node to a neighbour, in order; not ND."""
+        found = []
+        for _, here, there, frame in self.wires:
+            if (here, there) == (sender, receiver) and int.from_bytes(frame[12:14], "big") != ETH_ARP:
+                packet = parse_ip(frame)
+                if packet.icmp_type not in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
+                    found.append(packet.key)
+        return found
+
+    def check_recompute_changes_nothing(self) -> None:
+        """All that the switches hold is what they should hold, and the controller knows it."""
+        self.settle()
+        before = self._bindings()
+        messages = self._synchronise_all()
+        assert not messages, f"a recompute would send {messages}"
+        assert self._bindings() == before, "a recompute changes bindings"
+
+    def _bindings(self) -> list[Any]:
+        return [list(edge.client_edge.bindings) for edge in self.controller.edges.values() if edge.client_edge]
