@@ -15,7 +15,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -42,6 +43,16 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = DEADLIN
             raise TestbedError(f"{what}: not within {timeout_s:g} s")
         time.sleep(0.05)
     return result
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Holds back signals that would end this process until the block is done: what it takes down is gone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def output_of(*words: str) -> str:

@@ -12,6 +12,7 @@ Rules that it keeps:
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -26,7 +27,17 @@ from capture import Capture
 from mininet.link import Intf
 from mininet.net import Mininet
 from mininet.node import Node, OVSSwitch
-from programs import DEADLINE_S, ControllerProcess, Program, TestbedError, end, launch, output_of, wait_until
+from programs import (
+    DEADLINE_S,
+    ControllerProcess,
+    Program,
+    TestbedError,
+    end,
+    launch,
+    output_of,
+    undisturbed,
+    wait_until,
+)
 
 from anycast_sdn.core.model import Gateway, Host, Network, Port, text
 
@@ -95,6 +106,7 @@ class Testbed:
             undo.enter_context(_the_only_one())
             self._remove_leftovers()
             undo.callback(self._remove)
+            atexit.register(self.stop)  # for a signal that strikes just before a `with` block begins or ends
             self._build()
             self._configure_switches()
             for host in self.network.hosts:
@@ -103,7 +115,9 @@ class Testbed:
 
     def stop(self) -> None:
         """Removes everything that ``start`` and ``spawn`` made; may be called at any time."""
-        self._undo.close()
+        with undisturbed():
+            self._undo.close()
+        atexit.unregister(self.stop)
 
     # -------------------------------------------------------------------------- using it
 

@@ -239,6 +239,9 @@ class EdgeSwitch:
 
     def packet_in(self, kind: Kind, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A frame that a rule of this kind sent up."""
+        if in_port == OFPP_CONTROLLER and kind in (Kind.FIRST_PACKET, Kind.FIRST_REPLY):
+            # We sent it, behind its rule, and it missed the rule: the switch has refused or misread it.
+            return self._count("looped")
         handler = self._packet_handlers.get(kind)
         if handler is None or not self.synchronised:
             self.counters["unexpected_packet_in"] += 1
@@ -266,7 +269,7 @@ class EdgeSwitch:
             )
             reaction.messages += self._unreachable(in_port, frame, packet.key.source, reason, now)
             return reaction
-        return self._carry_out(decision, in_port, frame)
+        return self._carry_out(decision, frame)
 
     def _first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         packet = frames.parse_ip(frame)
@@ -277,14 +280,12 @@ class EdgeSwitch:
         decision = self.client_edge.reply(packet.key, groups)
         if decision.drop is not None:
             return self._count(decision.drop.value)
-        return self._carry_out(decision, in_port, frame)
+        return self._carry_out(decision, frame)
 
-    def _carry_out(self, decision: Decision, in_port: int, frame: bytes) -> Reaction:
+    def _carry_out(self, decision: Decision, frame: bytes) -> Reaction:
         """First the rules, then the packet, which takes the way that later packets take."""
         assert decision.binding is not None
-        messages: list[Message] = [*self._put(decision)]
-        messages.append(PacketOut(frame, in_port, (Output(OFPP_TABLE),)))
-        return Reaction(messages)
+        return Reaction([*self._put(decision), *self._send(frame).messages])
 
     def _put(self, decision: Decision) -> Iterator[AddFlow]:
         assert decision.binding is not None
@@ -350,6 +351,8 @@ class EdgeSwitch:
 
     def _unresolved(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         destination = frames.parse_ip(frame).key.destination
+        if in_port == OFPP_CONTROLLER and self.neighbours.get(destination):
+            return self._count("looped")
         return self._neighbours_replied(self.neighbours.wait(frame, destination, now), now)
 
     def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
@@ -409,7 +412,7 @@ class EdgeSwitch:
         return Reaction()
 
     def _send(self, frame: bytes) -> Reaction:
-        """A frame of ours, which the routes take to its destination."""
+        """A frame that leaves through the pipeline, as if it had just come in."""
         return Reaction([PacketOut(frame, OFPP_CONTROLLER, (Output(OFPP_TABLE),))])
 
     def _gateway_for(self, address: Address) -> Address | None:

@@ -104,9 +104,7 @@ def arp_reply(mac: bytes, sender_ip: Address, target_mac: bytes, target_ip: Addr
     return _ethernet(target_mac, mac, body, ETH_ARP)
 
 
-def neighbour_solicitation(
-    mac: bytes, source: Address, target: Address, destination_mac: bytes | None = None
-) -> bytes:
+def neighbour_solicitation(mac: bytes, source: Address, target: Address, destination_mac: bytes | None = None) -> bytes:
     """Asks who has ``target``; sent to one host alone it is a probe (RFC 4861 §7.2.2, §7.3.3)."""
     message = _ND.pack(NEIGHBOUR_SOLICITATION, 0, 0, 0, target)
     if source != UNSPECIFIED:

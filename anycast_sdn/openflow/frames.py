@@ -11,6 +11,9 @@ caused it sends that packet back to the controller for ever:
 * the switch reports no ports for a cut or impossible transport header: such packets are refused here;
 * what follows the IP packet in the frame (Ethernet padding) does not count.
 
+One difference is the caller's to mind: a first fragment (``more_fragments``) parses with its ports, but in
+its default fragment mode Open vSwitch matches it as if both were 0.
+
 Not here: VLAN tags, reassembly, IPv4 header checksums (the next hop's duty, RFC 1812 §5.2.2) and the
 frames that the edge itself sends (``builders``).
 """

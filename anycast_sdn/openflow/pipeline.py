@@ -134,7 +134,7 @@ _SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output)
 ROWS: tuple[Row, ...] = (
     # ---- 0 ingress
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
-        "→ routes", "answers and released packets need only a way out", Table.ROUTES),
+        "→ client edge, out", "they take the way of all others, and are known should they come back", Table.CLIENT_OUT),
     Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port",
         "to the controller", "hosts are learned, gateways answer, nothing is flooded",
         meter=Meter.NEIGHBOURS, actions=_PUNT),

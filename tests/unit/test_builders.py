@@ -72,9 +72,7 @@ class TestBuiltPackets:
     @BOTH
     def test_never_say_that_udp_has_no_checksum(self, key):
         at = parse_ip(build(key)).l4 + 6
-        cancels = build(key, b"\0\0")[
-            at : at + 2
-        ]  # as the payload it makes the sum come out as "no checksum"
+        cancels = build(key, b"\0\0")[at : at + 2]  # this payload makes the sum 0
         assert build(key, cancels)[at : at + 2] == b"\xff\xff"
 
     @BOTH
@@ -322,17 +320,12 @@ class TestChanges:
     @pytest.mark.parametrize(("key", "protocol"), [(V4, ICMPV6), (V6, ICMP)])
     def test_leave_icmp_of_the_other_family_alone(self, key, protocol):
         frame = build(portless(key, protocol), b"no ICMP")
-        assert (
-            builders.rewrite(frame, "ipv4_src" if key is V4 else "ipv6_src", key.destination)[-7:]
-            == b"no ICMP"
-        )
+        assert builders.rewrite(frame, "ipv4_src" if key is V4 else "ipv6_src", key.destination)[-7:] == b"no ICMP"
 
     @BOTH
     def test_never_take_away_the_checksum_of_udp(self, key):
         at = parse_ip(build(key)).l4 + 6
-        cancels = build(key, b"\0\0")[
-            at : at + 2
-        ]  # as the payload it makes the sum come out as "no checksum"
+        cancels = build(key, b"\0\0")[at : at + 2]  # this payload makes the sum 0
         other = build(key._replace(source=key.destination), cancels)
         changed = builders.rewrite(other, "ipv4_src" if key is V4 else "ipv6_src", key.source)
         assert changed[at : at + 2] == b"\xff\xff"

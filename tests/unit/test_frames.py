@@ -273,9 +273,7 @@ class TestNeighbourDiscovery:
 
     def test_what_is_built_is_what_os_ken_builds(self):
         question = icmpv6.nd_neighbor(dst="2001:db8:ff::1", option=icmpv6.nd_option_sla(hw_src=mac(MAC_A)))
-        answer = icmpv6.nd_neighbor(
-            res=7, dst="2001:db8:ff::1", option=icmpv6.nd_option_tla(hw_src=mac(MAC_A))
-        )
+        answer = icmpv6.nd_neighbor(res=7, dst="2001:db8:ff::1", option=icmpv6.nd_option_tla(hw_src=mac(MAC_A)))
         asked = builders.neighbour_solicitation(MAC_A, V6.source, V6.destination)
         told = builders.neighbour_advertisement(MAC_A, V6.source, V6.destination, MAC_B, V6.source, True)
         for built, kind, to_mac, to, message in [
@@ -292,10 +290,7 @@ class TestNeighbourDiscovery:
     def test_duplicate_address_detection_is_understood(self):
         asked = parse_nd(nd_frame(135, source=NOBODY))
         assert (asked.source, asked.target, asked.link_layer) == (NOBODY, V6.destination, None)
-        assert (
-            builders.neighbour_solicitation(MAC_A, NOBODY, V6.destination)[22:]
-            == nd_frame(135, source=NOBODY)[22:]
-        )
+        assert builders.neighbour_solicitation(MAC_A, NOBODY, V6.destination)[22:] == nd_frame(135, source=NOBODY)[22:]
 
     def test_unknown_options_are_stepped_over(self):
         assert parse_nd(nd_frame(135, b"\x0e\2" + bytes(14) + FROM_A)).link_layer == MAC_A
