@@ -37,7 +37,7 @@ from anycast_sdn.core.model import (
     Port,
     Side,
 )
-from anycast_sdn.openflow import builders
+from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
@@ -48,7 +48,7 @@ from anycast_sdn.openflow.frames import (
     parse_nd,
     transport_checksum,
 )
-from anycast_sdn.openflow.rules import ETH_ARP, AddFlow, Message
+from anycast_sdn.openflow.rules import ETH_ARP, AddFlow, Message, PutBinding
 from anycast_sdn.openflow.simulator import (
     Effect,
     FlowRemoved,
@@ -110,10 +110,10 @@ Record: TypeAlias = Passed | Told | Arrived
 
 
 class SimulatedHost:
-    """An unmodified host (M1): it asks for its gateway, answers for its addresses, and may serve.
+    """An unmodified host (M1): it asks for its gateway and answers for its addresses.
 
-    ``on_packet``: what the host does with a packet to one of its addresses, as frames to send;
-    ``serve`` for hosts of a server subnet, nothing for clients.  Both answer ping.
+    ``on_packet``: what the host does with a packet to one of its addresses, as frames to send.  At
+    first that is ``serve`` for hosts of a server subnet, and ``answer_ping`` for clients.
     """
 
     def __init__(self, name: str, port: Port, mac: bytes, addresses: Iterable[Address], serves: bool) -> None:
@@ -124,7 +124,9 @@ class SimulatedHost:
         self.neighbours: dict[Address, bytes] = {}  # as learned by ARP and ND
         self.gateway_mac = builders.BROADCAST
         self.received: list[bytes] = []  # IP packets, without ND
-        self.on_packet: Callable[[bytes, IpPacket], Iterable[bytes]] = self.serve if serves else ignore
+        self.on_packet: Callable[[bytes, IpPacket], Iterable[bytes]] = (
+            self.serve if serves else self.answer_ping
+        )
 
     def address(self, v6: bool) -> Address:
         return next(address for address in self.addresses if (len(address) == 16) is v6)
@@ -160,11 +162,7 @@ class SimulatedHost:
         if packet.key.protocol == ICMPV6 and packet.icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
             return self._nd(frame)
         self.received.append(frame)
-        if packet.key.destination not in self.addresses:
-            return ()
-        if packet.icmp_type == (8 if packet.key.protocol == ICMP else 128):
-            return (builders.echo_reply(frame, self.mac),)
-        return self.on_packet(frame, packet)
+        return self.on_packet(frame, packet) if packet.key.destination in self.addresses else ()
 
     def _arp(self, frame: bytes) -> Iterable[bytes]:
         packet = parse_arp(frame)
@@ -183,10 +181,14 @@ class SimulatedHost:
             return (builders.neighbour_advertisement(self.mac, own, own, asker, packet.source, solicited=True),)
         return ()
 
+    def answer_ping(self, frame: bytes, packet: IpPacket) -> Iterable[bytes]:
+        asked = packet.icmp_type == (8 if packet.key.protocol == ICMP else 128)
+        return (builders.echo_reply(frame, self.mac),) if asked else ()
+
     def serve(self, frame: bytes, packet: IpPacket) -> Iterable[bytes]:
-        """SYN → SYN-ACK; ICMP and the rest of TCP: nothing; others: the same payload back."""
+        """SYN → SYN-ACK, echo request → echo reply, no more for TCP and ICMP; others: the payload back."""
         if packet.icmp_type >= 0:
-            return ()
+            return self.answer_ping(frame, packet)
         if packet.key.protocol != TCP:
             return (self.reply(frame, packet),)
         syn = frame[packet.l4 + 13] & (TCP_SYN | TCP_ACK) == TCP_SYN
@@ -201,11 +203,6 @@ class SimulatedHost:
         return builders.ip_packet(
             key, eth_src=self.mac, eth_dst=self.gateway_mac, **{"payload": payload, **options}
         )
-
-
-def ignore(frame: bytes, packet: IpPacket) -> Iterable[bytes]:
-    """A client's ``on_packet``."""
-    return ()
 
 
 def _verify(frame: bytes, packet: IpPacket) -> None:
@@ -334,8 +331,9 @@ class SimulatedNetwork:
             try:
                 effects = self.switches[name].apply(message, self.now, steps)
             except TableFull:
-                assert isinstance(message, AddFlow)
-                self._hear(self.controller.rule_refused, self._dpids[name], message.rule.cookie)
+                assert isinstance(message, AddFlow | PutBinding)
+                rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
+                self._hear(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
             self._record(Told(name, message))
             if steps:
@@ -426,6 +424,12 @@ class SimulatedNetwork:
         return self._synchronise_all()
 
     # ---------------------------------------------------------------- what can be seen
+
+    def beyond(self, port: Port) -> list[str]:
+        """The names of what a port leads to."""
+        if port in self._links:
+            return [self._links[port].switch]
+        return [host.name for host in self._hosts.values() if host.port == port]
 
     def seen(self, sender: str, receiver: str) -> list[FlowKey]:
         """The flows of the IP packets that went from one node to a neighbour, in order; not ND."""

@@ -19,6 +19,9 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop
 from anycast_sdn.core.model import (
     ICMP,
     ICMPV6,
+    SCTP,
+    TCP,
+    UDP,
     Address,
     AnycastGroup,
     FlowKey,
@@ -36,15 +39,17 @@ from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
-    AddFlow,
     DeleteFlow,
     FlowRule,
     Message,
     Output,
     PacketOut,
+    PutBinding,
+    RemoveBinding,
 )
 
 ERRORS_PER_S = 100  # ICMP errors that an edge sends to its clients, with as many at once (RFC 4443 §2.4f)
+_NEED_MORE_THAN_IP = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # OpenFlow matches into these protocols' headers
 _ECHO_TYPES = {ICMP: (8, 0), ICMPV6: (128, 129)}
 
 
@@ -179,11 +184,12 @@ class EdgeSwitch:
                 others.append(rule)
             else:
                 on_switch.setdefault(half.number, []).append((half, rule))
-        messages: list[Message] = []
         if self.client_edge:
             if not self.ever_synchronised:
                 self._adopt(self.client_edge, on_switch, groups, now)
             messages = self._settle_bindings(self.client_edge, on_switch, now)
+        else:  # it was a client edge when these were made
+            messages = [DeleteFlow(rule) for halves in on_switch.values() for _, rule in halves]
         self.installed = Tables.of(others, found.groups.values(), found.meters.values())
         self.synchronised = self.ever_synchronised = True
         return messages
@@ -229,7 +235,7 @@ class EdgeSwitch:
         return messages
 
     def _same(self, binding: Binding, half: Half, rule: FlowRule) -> bool:
-        ours = self._binding_rule(binding, half)
+        ours = entries.binding(self._rule_of(binding, half))
         return (ours.key, ours.cookie, ours.actions) == (rule.key, rule.cookie, rule.actions)
 
     def disconnected(self) -> None:
@@ -257,6 +263,8 @@ class EdgeSwitch:
         edge = self.client_edge
         if edge is None:
             return self._count("unexpected_packet_in")
+        if packet.more_fragments and packet.key.protocol in _NEED_MORE_THAN_IP:
+            raise frames.BadFrame("fragment")  # switches match no ports in fragments, not even in the first
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_TYPES[packet.key.protocol][0]:
             return self._icmp_error_from_client(frame, edge)
         decision = edge.client_packet(packet.key, groups, now)
@@ -287,14 +295,17 @@ class EdgeSwitch:
         assert decision.binding is not None
         return Reaction([*self._put(decision), *self._send(frame).messages])
 
-    def _put(self, decision: Decision) -> Iterator[AddFlow]:
+    def _put(self, decision: Decision) -> Iterator[PutBinding]:
         assert decision.binding is not None
         for half in decision.put:
-            yield AddFlow(self._binding_rule(decision.binding, half))
+            yield self._rule_of(decision.binding, half)
 
-    def _binding_rule(self, binding: Binding, half: Half) -> FlowRule:
+    def _rule_of(self, binding: Binding, half: Half) -> PutBinding:
+        """The rule of one direction of a binding, as it should be now."""
         assert self.client_edge is not None
-        return entries.binding(binding, half, self.client_edge.role.validity, self.features.fin_timeout)
+        tcp = binding.key.protocol == TCP and self.features.fin_timeout
+        fin_timeout = self.client_edge.role.validity.tcp_closed_s if tcp else 0
+        return PutBinding(binding, half, self.client_edge.validity_s(binding), fin_timeout)
 
     def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """An error about a flow's packet, on its way to the client (RFC 5508 REQ-4)."""
@@ -380,7 +391,7 @@ class EdgeSwitch:
             return Reaction()
         # Both should be gone.  Should a message have crossed ours, the switch must not keep a rule
         # of a binding that no longer exists.
-        gone: list[Message] = [DeleteFlow(self._binding_rule(binding, half)) for half in Half.BOTH]
+        gone: list[Message] = [RemoveBinding(self._rule_of(binding, half)) for half in Half.BOTH]
         return Reaction(gone, changed=not self.client_edge.bindings.pinned_to(binding.server))
 
     def rule_refused(self, number: int, now: float) -> Reaction:
@@ -391,7 +402,7 @@ class EdgeSwitch:
         self.client_edge.release(binding, now)
         self.counters["rule_refused"] += 1
         halves = Half.BOTH if binding.server else Half.OUT
-        return Reaction([DeleteFlow(self._binding_rule(binding, half)) for half in halves])
+        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves])
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)

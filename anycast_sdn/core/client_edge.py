@@ -184,8 +184,14 @@ class ClientEdge:
         self._pools[len(binding.translated) == 16].release(binding.translated, now)
 
     def adopt(self, binding: Binding) -> None:
-        """Take over a binding that was found on the switch, after a restart of the controller."""
-        self._pools[len(binding.translated) == 16].claim(binding.translated)
+        """Take over a binding that was found on the switch, after a restart of the controller.
+
+        Raises ValueError and changes nothing when its PR1X is in no pool, or another binding has it.
+        """
+        pool = self._pools.get(len(binding.translated) == 16)
+        if pool is None:
+            raise ValueError("no translation prefix of this family")
+        pool.claim(binding.translated)
         self._last_number = max(self._last_number, binding.number)
         self.bindings.put(binding)
 

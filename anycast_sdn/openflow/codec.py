@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
+from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.core.model import AnycastError
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import kind_of
 from anycast_sdn.openflow.rules import (
     Action,
@@ -34,12 +36,15 @@ from anycast_sdn.openflow.rules import (
     MeterRule,
     Output,
     PacketOut,
+    PutBinding,
+    RemoveBinding,
     SetField,
     SetGroup,
     SetMeter,
     ToGroup,
     Value,
 )
+from anycast_sdn.openflow.templates import Templates
 
 NXM_VENDOR, NXAST_FIN_TIMEOUT = 0x00002320, 19
 
@@ -77,7 +82,33 @@ _ADDRESSES = {"eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_ds
 
 def encode(datapath: Any, messages: Iterable[Message]) -> bytes:
     """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
-    return b"".join(serialised(datapath, _build(datapath, message)) for message in messages)
+    return b"".join([_encode(datapath, message) for message in messages])
+
+
+def _encode(datapath: Any, message: Message) -> bytes:
+    kind = type(message)
+    if kind is PutBinding:
+        return TEMPLATES.put(cast(PutBinding, message))
+    if kind is PacketOut:
+        return _packet_out(datapath, cast(PacketOut, message))
+    if kind is RemoveBinding:
+        return TEMPLATES.remove(cast(RemoveBinding, message).put)
+    return serialised(datapath, _build(datapath, message))
+
+
+def _packet_out(datapath: Any, message: PacketOut) -> bytes:
+    """What comes before the frame is the same for all packets that leave the same way."""
+    way = message[1:]
+    head = _PACKET_OUT_HEADS.get(way)
+    if head is None:
+        empty = parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, message.in_port, _actions(message.actions), b"")
+        empty.xid = 0
+        head = _PACKET_OUT_HEADS[way] = serialised(datapath, empty)
+    frame = message.frame
+    return b"".join((head[:2], (len(head) + len(frame)).to_bytes(2, "big"), head[4:], frame))
+
+
+_PACKET_OUT_HEADS: dict[tuple[int, tuple[Action, ...]], bytes] = {}
 
 
 def serialised(datapath: Any, message: Any) -> bytes:
@@ -99,6 +130,10 @@ def _build(datapath: Any, message: Message) -> Any:
                 datapath, cookie=cookie, cookie_mask=(1 << 64) - 1, table_id=ofp.OFPTT_ALL,
                 command=ofp.OFPFC_DELETE, out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY,
             )  # fmt: skip
+        case PutBinding():
+            return _flow_mod(datapath, entries.binding(message), ofp.OFPFC_ADD)
+        case RemoveBinding(put):
+            return _flow_mod(datapath, entries.binding(put), ofp.OFPFC_DELETE_STRICT)
         case PacketOut(frame, in_port, actions):
             return parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, in_port, _actions(actions), frame)
         case SetGroup(group, exists):
@@ -176,6 +211,16 @@ def _action(action: Action) -> Any:
             return parser.OFPActionGroup(group)
         case FinTimeout(idle_s):
             return parser.NXActionFinTimeout(fin_idle_timeout=idle_s, fin_hard_timeout=0)
+
+
+def _add_without_xid(rule: FlowRule) -> bytes:
+    message = _flow_mod(_VERSION_ONLY, rule, ofp.OFPFC_ADD)
+    message.xid = 0
+    return serialised(_VERSION_ONLY, message)
+
+
+_VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message must know of its datapath
+TEMPLATES = Templates(_add_without_xid)
 
 
 # ------------------------------------------------------------------------------ requests

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
-from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.model import (
     ICMP,
     ICMPV6,
@@ -23,7 +23,6 @@ from anycast_sdn.core.model import (
     Limits,
     Prefix,
     Subnet,
-    Validity,
 )
 from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of
 from anycast_sdn.openflow.rules import (
@@ -38,6 +37,7 @@ from anycast_sdn.openflow.rules import (
     GroupRule,
     MeterRule,
     Output,
+    PutBinding,
     SetField,
     ToGroup,
     destination_in,
@@ -47,7 +47,8 @@ from anycast_sdn.openflow.rules import (
 )
 
 _PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
-_ECHO = {ICMP: ("icmpv4_type", 8, 0), ICMPV6: ("icmpv6_type", 128, 129)}  # field, request, reply
+# (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is a protocol like any other
+_ECHO = {(ICMP, 4): ("icmpv4_type", 8, 0), (ICMPV6, 16): ("icmpv6_type", 128, 129)}
 _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, (3, 11, 12)), True: ("icmpv6_type", ICMPV6, (1, 2, 3, 4))}
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
 
@@ -148,47 +149,32 @@ def _pairs(kind: Kind, sources: Iterable[Prefix], destinations: Iterable[Prefix]
                 yield _rule(kind, eth_type(source.is_v6), source_in(source), destination_in(destination))
 
 
-def binding(value: Binding, half: Half, validity: Validity, fin_timeout: bool) -> FlowRule:
-    """The rule of one direction of a binding, as it should be now (M14, M18).
-
-    ``half``: OUT or IN, not both; IN needs a pinned binding.
-    """
-    if half is Half.OUT:
+def binding(put: PutBinding) -> FlowRule:
+    """The rule of one direction of a binding (M14, M18).  IN needs a pinned binding."""
+    value = put.binding
+    key = value.key
+    if put.half is Half.OUT:
         kind = Kind.BINDING_OUT if value.server else Kind.BINDING_OUT_UNANSWERED
-        flow = value.key
-        rewrite = [_set("src", value.translated)]
+        flow = key
+        rewrite: tuple[Action, ...] = (_set("src", value.translated),)
         if value.server:
-            rewrite.append(_set("dst", value.server))
+            rewrite += (_set("dst", value.server),)
     else:
         assert value.server is not None
         kind = Kind.BINDING_IN
-        flow = reply_key(value)
-        rewrite = [_set("src", value.key.destination), _set("dst", value.key.source)]
-    tcp = value.key.protocol == TCP
+        flow = FlowKey(value.server, value.translated, key.protocol, key.destination_port, key.source_port)
+        rewrite = (_set("src", key.destination), _set("dst", key.source))
     row = ROW[kind]
     return FlowRule(
         table=row.table,
         priority=row.priority,
-        match=_five_fields(flow, reply=half is Half.IN),
+        match=_five_fields(flow, reply=put.half is Half.IN),
         cookie=cookie(kind, value.number),
-        actions=(*rewrite, FinTimeout(validity.tcp_closed_s)) if tcp and fin_timeout else tuple(rewrite),
+        actions=(*rewrite, FinTimeout(put.fin_timeout)) if put.fin_timeout else rewrite,
         goto=row.goto,
-        idle_timeout=_idle_timeout(value, validity),
+        idle_timeout=put.idle_timeout,
         notify=True,
     )
-
-
-def reply_key(value: Binding) -> FlowKey:
-    """The five fields of a pinned binding's replies, as they arrive: ASg → PR1X."""
-    assert value.server is not None
-    key = value.key
-    return FlowKey(value.server, value.translated, key.protocol, key.destination_port, key.source_port)
-
-
-def _idle_timeout(value: Binding, validity: Validity) -> int:
-    if value.server is None:
-        return validity.unanswered_s
-    return validity.tcp_closing_s if value.closing else validity.pinned_s(value.key.protocol)
 
 
 def _five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
@@ -201,8 +187,8 @@ def _five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
     if key.protocol in _PORT_FIELDS:
         source, destination = _PORT_FIELDS[key.protocol]
         fields += [Field(source, key.source_port), Field(destination, key.destination_port)]
-    elif key.protocol in _ECHO:
-        name, request, answer = _ECHO[key.protocol]
+    elif (key.protocol, len(key.source)) in _ECHO:
+        name, request, answer = _ECHO[key.protocol, len(key.source)]
         fields.append(Field(name, answer if reply else request))
     return match(*fields)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import Prefix
 
 OFPP_IN_PORT = 0xFFFFFFF8
@@ -121,6 +122,24 @@ class AddFlow(NamedTuple):
     rule: FlowRule
 
 
+class PutBinding(NamedTuple):
+    """Add the rule of one direction of a binding: AddFlow(entries.binding(self)), but built only if needed.
+
+    This is the message of the first-packet path, for which ``templates`` knows a short cut to the bytes.
+    """
+
+    binding: Binding
+    half: Half  # OUT or IN
+    idle_timeout: int  # seconds, 0 = never
+    fin_timeout: int  # seconds, 0 = the switch does not have it, or the flow is not TCP
+
+
+class RemoveBinding(NamedTuple):
+    """Delete, strictly, the rule that ``put`` added."""
+
+    put: PutBinding
+
+
 class DeleteFlow(NamedTuple):
     """Strict: exactly the entry with this rule's table, priority and match."""
 
@@ -165,6 +184,8 @@ class Barrier(NamedTuple):
 
 Message: TypeAlias = (
     AddFlow
+    | PutBinding
+    | RemoveBinding
     | DeleteFlow
     | DeleteCookie
     | SetGroup

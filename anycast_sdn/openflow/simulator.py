@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.model import ICMP, ICMPV6, AnycastError, FlowKey
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.matching import PORT_FIELDS, Entry, FlowTable, Packet, masked
 from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of
 from anycast_sdn.openflow.rules import (
@@ -46,6 +47,8 @@ from anycast_sdn.openflow.rules import (
     MeterRule,
     Output,
     PacketOut,
+    PutBinding,
+    RemoveBinding,
     SetField,
     SetGroup,
     SetMeter,
@@ -101,15 +104,16 @@ Trace: TypeAlias = list[TraceStep]
 
 _IP = frozenset((ETH_IPV4, ETH_IPV6))
 # OF 1.3.5 §7.2.3.8: a field may be matched or set only where the match says that it exists.
-_PREREQUISITES: Mapping[str, tuple[str, frozenset[int]]] = {
-    "ip_proto": ("eth_type", _IP),
-    "ipv4_src": ("eth_type", frozenset((ETH_IPV4,))),
-    "ipv4_dst": ("eth_type", frozenset((ETH_IPV4,))),
-    "ipv6_src": ("eth_type", frozenset((ETH_IPV6,))),
-    "ipv6_dst": ("eth_type", frozenset((ETH_IPV6,))),
-    "icmpv4_type": ("ip_proto", frozenset((ICMP,))),
-    "icmpv6_type": ("ip_proto", frozenset((ICMPV6,))),
-    **{name: ("ip_proto", frozenset((protocol,))) for protocol, names in PORT_FIELDS.items() for name in names},
+_V4, _V6 = ("eth_type", frozenset((ETH_IPV4,))), ("eth_type", frozenset((ETH_IPV6,)))
+_PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
+    "ip_proto": (("eth_type", _IP),),
+    "ipv4_src": (_V4,),
+    "ipv4_dst": (_V4,),
+    "ipv6_src": (_V6,),
+    "ipv6_dst": (_V6,),
+    "icmpv4_type": (_V4, ("ip_proto", frozenset((ICMP,)))),
+    "icmpv6_type": (_V6, ("ip_proto", frozenset((ICMPV6,)))),
+    **{name: (("ip_proto", frozenset((protocol,))),) for protocol, names in PORT_FIELDS.items() for name in names},
 }
 
 
@@ -121,7 +125,7 @@ def _check_match(rule: FlowRule) -> None:
         if masked(field.value, field.mask) != field.value:
             raise Refused(f"{field} has bits set that its mask ignores")
     used = [*fields, *(action.name for action in rule.actions if isinstance(action, SetField))]
-    needed = {_PREREQUISITES[name] for name in used if name in _PREREQUISITES}
+    needed = {condition for name in used for condition in _PREREQUISITES.get(name, ())}
     if any(isinstance(action, DecTtl) for action in rule.actions):
         needed.add(("eth_type", _IP))
     for name, values in needed:
@@ -188,6 +192,10 @@ class SimulatedSwitch:
     def apply(self, message: Message, now: float, trace: Trace | None = None) -> list[Effect]:
         """Do what the controller says.  Raises Undeclared, Refused."""
         match message:
+            case PutBinding():
+                return self.apply(AddFlow(entries.binding(message)), now)
+            case RemoveBinding(put):
+                return self.apply(DeleteFlow(entries.binding(put)), now)
             case AddFlow(rule):
                 self._add(rule, now)
             case DeleteFlow(rule):

@@ -1,0 +1,134 @@
+"""The short cut of the first-packet path: a binding's flow-mods, from templates.
+
+A template is a message that OS-Ken's serialiser made once, for a binding of recognisable values; where
+these values stand in the bytes, the next binding's are packed instead.  So the field-by-field path
+(``codec``) stays the definition, and a test holds the two equal.
+
+There is one template per ``_Shape``: everything about a rule that changes the layout of its bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from operator import itemgetter
+from typing import NamedTuple
+
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.rules import FlowRule, PutBinding
+
+Serialise = Callable[[FlowRule], bytes]  # the flow-mod that adds a rule, with transaction id 0
+
+_LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6))  # protocols with fields of their own; all others look alike
+_COMMAND_AT = 25  # in an ofp_flow_mod (OF 1.3.5 §7.3.4.2)
+_ADD, _DELETE_STRICT = 0, 4  # OFPFC_*
+_FIN_MARK = 0xE1E2
+_IP_PROTO = [b"\x80\x00\x14\x01" + bytes([protocol]) for protocol in range(256)]  # the OXM, header and value
+
+
+class _Shape(NamedTuple):
+    half: Half
+    pinned: bool
+    v6: bool
+    protocol: int  # 0: none of _LAYOUTS
+    fin_timeout: bool
+
+
+class _Values(NamedTuple):
+    """What differs between the rules of one shape; what a shape does not have is not in its bytes."""
+
+    command: int
+    cookie: int
+    idle_timeout: int
+    fin_timeout: int
+    protocol: bytes
+    source: bytes
+    destination: bytes
+    source_port: int
+    destination_port: int
+    new_source: bytes
+    new_destination: bytes | None
+
+    @classmethod
+    def of(cls, put: PutBinding, command: int) -> _Values:
+        binding, half, idle, fin = put
+        number, key, translated, _, _, server, _, _ = binding
+        source, destination, protocol, source_port, destination_port = key
+        rest = (idle, fin, _IP_PROTO[protocol])
+        if half is Half.OUT:
+            base = _OUT if server else _OUT_UNANSWERED
+            return cls(command, base | number, *rest, *key[:2], source_port, destination_port, translated, server)
+        assert server is not None
+        swapped = (destination_port, source_port)
+        return cls(command, _IN | number, *rest, server, translated, *swapped, destination, source)
+
+
+_OUT, _OUT_UNANSWERED, _IN = map(cookie, (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN))
+
+
+class _Template:
+    """A message with holes for ``_Values``."""
+
+    def __init__(self, message: bytes, sample: _Values) -> None:
+        width = f"{len(sample.source)}s"
+        formats = ("B", "Q", "H", "H", "5s", width, width, "H", "H", width, width)
+        holes = [(_COMMAND_AT, 0)]
+        for index, (value, form) in enumerate(zip(sample, formats, strict=True)):
+            marker = b"" if value is None else struct.pack("!" + form, value)
+            if index and marker and marker in message:
+                holes.append((message.index(marker), index))
+                assert message.count(marker) == 1, "the sample's values must be unmistakable"
+        layout, order, end = "!", [], 0
+        constants: list[bytes] = []
+        for at, index in sorted(holes):
+            layout += f"{at - end}s{formats[index]}"
+            order += [len(sample) + len(constants), index]
+            constants.append(message[end:at])
+            end = at + struct.calcsize("!" + formats[index])
+        self._pack = struct.Struct(f"{layout}{len(message) - end}s").pack
+        self._pick = itemgetter(*order, len(sample) + len(constants))
+        self._constants = (*constants, message[end:])
+
+    def fill(self, values: _Values) -> bytes:
+        return self._pack(*self._pick(values + self._constants))
+
+
+class Templates:
+    """All templates, each made when its shape is first seen."""
+
+    def __init__(self, serialise: Serialise) -> None:
+        self._serialise = serialise
+        self._known: dict[_Shape, _Template] = {}
+
+    def put(self, put: PutBinding) -> bytes:
+        """The flow-mod that adds the rule, with transaction id 0."""
+        return self._template(put).fill(_Values.of(put, _ADD))
+
+    def remove(self, put: PutBinding) -> bytes:
+        """The flow-mod that deletes it.  Strict deletion looks at table, priority and match alone."""
+        return self._template(put).fill(_Values.of(put, _DELETE_STRICT))
+
+    def _template(self, put: PutBinding) -> _Template:
+        binding = put.binding
+        key = binding.key
+        protocol = key.protocol if key.protocol in _LAYOUTS else 0
+        shape = _Shape(put.half, binding.server is not None, len(key.source) == 16, protocol, put.fin_timeout > 0)
+        template = self._known.get(shape)
+        if template is None:
+            sample = _sample(shape)
+            message = self._serialise(entries.binding(sample))
+            marks = _Values.of(sample, _ADD)._replace(fin_timeout=_FIN_MARK)
+            template = self._known[shape] = _Template(message, marks)
+        return template
+
+
+def _sample(shape: _Shape) -> PutBinding:
+    """A binding of this shape whose values cannot be taken for anything else in a flow-mod."""
+    size = 16 if shape.v6 else 4
+    client, service, translated, server = (bytes([0xC1 + 7 * end] * size) for end in range(4))
+    key = FlowKey(client, service, shape.protocol or 253, 0xA1A2, 0xA3A4)
+    binding = Binding(0xB1B2B3B4B5, key, translated, "", 0.0, server if shape.pinned else None)
+    return PutBinding(binding, shape.half, 0xD1D2, _FIN_MARK if shape.fin_timeout else 0)
