@@ -146,7 +146,7 @@ class SimulatedHost:
             return builders.arp_request(self.mac, own, target)
         return builders.neighbour_solicitation(self.mac, own, target)
 
-    def keys(self) -> list[FlowKey]:
+    def flows(self) -> list[FlowKey]:
         """The flows of the packets that were received, in order."""
         return [parse_ip(frame).key for frame in self.received]
 
@@ -257,9 +257,10 @@ class SimulatedNetwork:
         self._down: set[Port] = set()
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self.controller = Controller(network, groups, random.Random(seed))
-        self._synchronise_all()
         self._hosts = {host.name: self._host(host, number) for number, host in enumerate(network.hosts, 1)}
+        self._synchronise_all()
         self._tick()
+        self.settle()
         for host in self._hosts.values():
             self._announce(host)
         self.settle()

@@ -35,23 +35,25 @@ from anycast_sdn.core.model import (
     Port,
     Prefix,
     Server,
+    endpoint,
     packed,
     text,
 )
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.frames import IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
+    ETH_ARP,
     OFPP_CONTROLLER,
     OFPP_TABLE,
     Action,
     AddFlow,
-    Barrier,
     DecTtl,
-    DeleteFlow,
     FinTimeout,
     FlowRule,
     Output,
     PacketOut,
+    PutBinding,
     SetField,
     ToGroup,
     Value,
@@ -101,7 +103,7 @@ def parse_flow(source_text: str, destination_text: str) -> FlowKey:
             raise ConfigurationError(f"{name} has no ports: leave them out")
         return FlowKey(source, destination, protocol, 0, 0)
     if destination_port is None:
-        raise ConfigurationError(f"{destination_text}: {name} needs a port, as in {_bracketed(destination)}:80/{name}")
+        raise ConfigurationError(f"{destination_text}: {name} needs a port, as in {endpoint(destination, 80)}/{name}")
     return FlowKey(source, destination, protocol, source_port or _SOURCE_PORT, destination_port)
 
 
@@ -227,7 +229,8 @@ class _Story:
         yield from self._send("first packet", self._client.name, self._packet())
         served = [waiting for waiting in self._waiting if waiting.host != self._client.name]
         if not served:
-            yield f"Not delivered to {text(self._key.destination)}."
+            answered = self._key.destination in (key.source for key in self._client.flows())
+            yield "Answered by the edge." if answered else f"Not delivered to {text(self._key.destination)}."
             return
         waiting = served[0]
         host = self._net.host(waiting.host)
@@ -298,15 +301,16 @@ class _Story:
                     yield from self._step(switch, step)
             case Told(switch, AddFlow(rule)):
                 yield f"controller → {switch}: add {self._rule(rule)}"
-            case Told(switch, DeleteFlow(rule)):
-                yield f"controller → {switch}: remove {self._rule(rule)}"
+            case Told(switch, PutBinding() as put):
+                yield f"controller → {switch}: add {self._rule(entries.binding(put))}"
             case Told(switch, PacketOut(_, _, actions)):
-                yield f"controller → {switch}: packet-out: {', '.join(self._action(switch, action) for action in actions)}"
-            case Told(_, Barrier()):
-                pass
+                did = ", ".join(self._action(switch, action) for action in actions)
+                yield f"controller → {switch}: packet-out, {did}"
             case Told(switch, message):
                 yield f"controller → {switch}: {message}"
             case Arrived(host, frame):
+                if int.from_bytes(frame[12:14], "big") == ETH_ARP:
+                    return
                 packet = parse_ip(frame)
                 error = packet.icmp_type in ((3, 11, 12) if packet.key.protocol == ICMP else (1, 2, 3, 4))
                 what = f"ICMP error, type {packet.icmp_type} code {frame[packet.l4 + 1]}: " if error else ""

@@ -219,7 +219,7 @@ class Controller:
             },
             "bindings": len(bindings),
             "rules": {
-                "bindings": sum(bool(b.installed & half) for b in bindings for half in Half.BOTH),
+                "bindings": sum(bool(b.installed & half) for b in bindings for half in Half.BOTH.parts),
                 "other": len(edge.installed.flows),
                 "groups": len(edge.installed.groups),
             },

@@ -297,7 +297,7 @@ class EdgeSwitch:
 
     def _put(self, decision: Decision) -> Iterator[PutBinding]:
         assert decision.binding is not None
-        for half in decision.put:
+        for half in decision.put.parts:
             yield self._rule_of(decision.binding, half)
 
     def _rule_of(self, binding: Binding, half: Half) -> PutBinding:
@@ -391,7 +391,7 @@ class EdgeSwitch:
             return Reaction()
         # Both should be gone.  Should a message have crossed ours, the switch must not keep a rule
         # of a binding that no longer exists.
-        gone: list[Message] = [RemoveBinding(self._rule_of(binding, half)) for half in Half.BOTH]
+        gone: list[Message] = [RemoveBinding(self._rule_of(binding, half)) for half in Half.BOTH.parts]
         return Reaction(gone, changed=not self.client_edge.bindings.pinned_to(binding.server))
 
     def rule_refused(self, number: int, now: float) -> Reaction:
@@ -402,7 +402,7 @@ class EdgeSwitch:
         self.client_edge.release(binding, now)
         self.counters["rule_refused"] += 1
         halves = Half.BOTH if binding.server else Half.OUT
-        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves])
+        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts])
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)

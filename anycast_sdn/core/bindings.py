@@ -34,6 +34,19 @@ class Half(enum.Flag):
     IN = 2  # ASg → PR1X becomes ANY → H
     BOTH = 3
 
+    @property
+    def parts(self) -> tuple[Half, ...]:
+        """The single directions in it; iterating over a flag does the same, ten times slower."""
+        return _PARTS[self]
+
+
+_PARTS = {
+    Half.NONE: (),
+    Half.OUT: (Half.OUT,),
+    Half.IN: (Half.IN,),
+    Half.BOTH: (Half.OUT, Half.IN),
+}
+
 
 class Binding(NamedTuple):
     """The state of one flow.  A change makes a new value with the same number."""

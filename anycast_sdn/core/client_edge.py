@@ -10,7 +10,9 @@ Rules kept here:
 - Only an enrolled server of the flow's group may pin it, and only the first to answer does (M17).
 - A binding ends when both of its rules have been idle; while one is used, an idle one is put back
   from the binding when it is needed again (M19).
-- Of a TCP connection that has ended in one direction, the other rests for ``tcp_closing_s`` only.
+- Of a TCP connection that has ended in one direction, the other rests for ``tcp_closing_s`` only.  That
+  is settled a little later, because mostly the other side closes too: to put a rule that the switch is
+  about to remove would only keep it.
 - An event that does not fit, such as a report about a rule that has been replaced since, changes
   nothing.
 
@@ -20,12 +22,16 @@ Not here: packets' bytes, OpenFlow, who is nearest, and time itself.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.model import Address, ClientEdgeRole, FlowKey, Groups, ServerState
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, TranslationPool
+
+
+_CLOSING_GRACE_S = 1.0  # for the other side to close as well, and for the switch to notice
 
 
 class Event(enum.Enum):
@@ -96,6 +102,7 @@ class ClientEdge:
             if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
         }
         self._last_number = 0
+        self._closing: deque[tuple[float, int]] = deque()  # (when to settle it, number), in that order
 
     def pool_use(self, now: float) -> dict[str, PoolUse]:
         return {"ipv6" if v6 else "ipv4": pool.use(now) for v6, pool in self._pools.items()}
@@ -174,9 +181,18 @@ class ClientEdge:
         if do is Do.RELEASE:
             self.release(binding, now)
             return Decision(do, binding)
+        if closed and not binding.closing:
+            self._closing.append((now + self.role.validity.tcp_closed_s + _CLOSING_GRACE_S, number))
         changed = binding._replace(installed=left, closing=binding.closing or closed)
         self.bindings.put(changed)
-        return Decision(do, changed, left if changed.closing and not binding.closing else Half.NONE)
+        return Decision(do, changed)
+
+    def closing(self, now: float) -> Iterator[Decision]:
+        """Connections that one side closed a while ago, and the other still has not."""
+        while self._closing and self._closing[0][0] <= now:
+            binding = self.bindings.by_number(self._closing.popleft()[1])
+            if binding:
+                yield Decision(Do.KEEP, binding, binding.installed)
 
     def release(self, binding: Binding, now: float) -> None:
         """End a binding; PR1X goes into quarantine (M19)."""

@@ -297,6 +297,8 @@ _BUCKET = struct.Struct("!HHII4x")
 _METER = struct.Struct("!HHI")
 _BAND = struct.Struct("!HHII4x")
 _PACKET_IN = struct.Struct("!IHBBQ")
+_USUAL_PACKET_IN = struct.Struct("!8sQ8sI4x2x")
+_ONLY_IN_PORT = struct.pack("!HHHBB", ofp.OFPMT_OXM, 12, ofp.OFPXMC_OPENFLOW_BASIC, 0, 4)
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _AGGREGATE = struct.Struct("!QQI4x")
 _PORT = struct.Struct("!I4x6s2x16sII24x")
@@ -311,6 +313,10 @@ class PacketInMessage(NamedTuple):
 
 def decode_packet_in(body: bytes) -> PacketInMessage:
     """``body``: the message without its header.  Raises BadMessage."""
+    if len(body) >= _USUAL_PACKET_IN.size:
+        _, cookie, usual, in_port = _USUAL_PACKET_IN.unpack_from(body)
+        if usual == _ONLY_IN_PORT:  # as Open vSwitch writes it for a packet that came by a plain port
+            return PacketInMessage(cookie, in_port, body[_USUAL_PACKET_IN.size :])
     reader = _Reader(body)
     _, _, _, _, cookie = reader.take(_PACKET_IN)
     for name, value, _ in _match(reader):

@@ -4,9 +4,8 @@ The simulated switch's half of matching.  ``Packet`` keeps a frame and its field
 actions change both; ``FlowTable`` is a tuple space: rules that look at the same bits share one
 dictionary, so that a look-up costs as many steps as there are kinds of rules, not rules.
 
-Where a header is not what it should be, the fields are those that Open vSwitch reports: a later
-fragment, or a transport header that is cut short, has the ports 0; a broken IP header has the
-addresses 0.
+Where not all is there, the fields are those that Open vSwitch reports: a fragment, also the first, and
+a transport header that is cut short have the ports 0; a broken IP header has the addresses 0.
 """
 
 from __future__ import annotations
@@ -55,14 +54,15 @@ class Packet:
             packet = parse_ip(self.frame)
         except BadFrame as error:
             self._whole = False
-            if str(error) not in ("fragment", "transport header"):
-                self._set_flow(kind, FlowKey(*2 * (bytes(_ADDRESSES[kind][2]),), 0, 0, 0), 0)
-                return
-            self._set_flow(kind, _flow_without_ports(self.frame, kind), 0)
+            cut = str(error) in ("fragment", "transport header")
+            nothing = FlowKey(*2 * (bytes(_ADDRESSES[kind][2]),), 0, 0, 0)
+            self._set_flow(kind, _flow_without_ports(self.frame, kind) if cut else nothing, 0)
+            return
+        if packet.more_fragments:
+            self._set_flow(kind, FlowKey(*packet.key[:3], 0, 0), 0)
         else:
             self._set_flow(kind, packet.key, packet.icmp_type)
-            if packet.key.protocol == TCP:
-                self.closing = self.frame[packet.l4 + 13] & _FIN_OR_RST != 0
+            self.closing = packet.key.protocol == TCP and self.frame[packet.l4 + 13] & _FIN_OR_RST != 0
 
     def _set_flow(self, kind: int, key: FlowKey, icmp_type: int) -> None:
         source, destination, _ = _ADDRESSES[kind]

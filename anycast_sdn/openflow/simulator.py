@@ -36,6 +36,7 @@ from anycast_sdn.openflow.rules import (
     Barrier,
     Bucket,
     DecTtl,
+    DeleteCookie,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
@@ -200,6 +201,8 @@ class SimulatedSwitch:
                 self._add(rule, now)
             case DeleteFlow(rule):
                 return self._remove([rule.key])
+            case DeleteCookie(cookie):
+                return self._remove([key for key, e in self._entries.items() if e.rule.cookie == cookie])
             case SetGroup(group, exists):
                 self._expect(exists, group.number in self.groups, message)
                 self.groups[group.number] = group

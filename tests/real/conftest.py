@@ -7,36 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from support import TOPOLOGIES, Running, running
 
-from anycast_sdn import settings
-
-if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
-    from testbed import ControllerProcess, Testbed
-
-TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 LOG_CHARACTERS = 8000  # of the controller's log, shown with a failed test
-
-
-class Running(NamedTuple):
-    """A network with its controller, both up."""
-
-    testbed: Testbed
-    controller: ControllerProcess
-
-
-@contextmanager
-def running(network_file: Path, directory: Path) -> Iterator[Running]:
-    """The network of a file and its controller, all switches connected; database in ``directory``."""
-    from testbed import ControllerProcess, Testbed
-
-    controller = ControllerProcess(network_file, directory)
-    with Testbed(settings.load(network_file), controller.openflow_port) as testbed, controller:
-        yield Running(testbed, controller)
 
 
 def _obstacle() -> str | None:
@@ -55,7 +30,7 @@ def _able() -> None:
 
 @pytest.fixture(scope="module")
 def figure1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """topologies/figure1.yaml; nothing is enrolled yet (``figure1.controller.enrol``)."""
+    """topologies/figure1.yaml; nothing is enrolled yet (``figure1.enrol``)."""
     with running(TOPOLOGIES / "figure1.yaml", tmp_path_factory.mktemp("figure1")) as network:
         yield network
 

@@ -1,0 +1,163 @@
+"""The programs under test on the emulated network: the product, the textbook application.
+
+A contender is a context manager that starts a controller process and ends it.  ``openflow_port`` is where
+switches connect, ``pid`` its process; ``await_ready`` returns when it will set up flows for every edge,
+and ``punting`` says how a switch would report a flow's first packet and first reply.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+from emulated import EmulatedSwitch, Host
+from flows import EDGE_PORT, FABRIC_PORT, SERVER, SERVICE, Edge
+from programs import ControllerProcess, Program, TestbedError, end, wait_until
+
+from anycast_sdn.core.model import packed
+from anycast_sdn.openflow.pipeline import Kind
+
+HERE = Path(__file__).parent
+SERVER_EDGE_DPID = 1000
+FIRST_FABRIC_PORT = 100  # of the server edge
+Punting = tuple[tuple[int, int], tuple[int, int]]  # (table, cookie) of first packets and of first replies
+
+
+class Contender(Protocol):
+    name: str
+    openflow_port: int
+
+    @property
+    def pid(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None: ...
+
+    def punting(self, switch: EmulatedSwitch) -> Punting: ...
+
+    def stop(self) -> None: ...
+
+
+def emulated_switches(edges: Sequence[Edge], remember: bool = False) -> list[EmulatedSwitch]:
+    """The client edges in order, and behind them the server edge with its one server."""
+    server = Host(b"\x02\0\0\0\0\x02", 1)
+    hosts = {packed(address): server for address in SERVER.values()}
+    fabric = [FIRST_FABRIC_PORT + edge.number for edge in edges]
+    return [
+        *(EmulatedSwitch(edge.dpid, [EDGE_PORT, FABRIC_PORT], remember=remember) for edge in edges),
+        EmulatedSwitch(SERVER_EDGE_DPID, [1, *fabric], hosts),
+    ]
+
+
+def network(edges: Sequence[Edge]) -> dict[str, object]:
+    """The network file of the emulated network."""
+    switches: list[object] = [
+        {"name": edge.name, "dpid": edge.dpid, "client_edge": {"translation_prefixes": [*edge.translation.values()]}}
+        for edge in edges
+    ]
+    subnets: list[object] = [
+        {"name": f"clients-{edge.number}", "edge": edge.name, "side": "client", "ports": [EDGE_PORT],
+         "gateways": [prefix.replace(".0.0/", ".0.1/").replace("::/", "::1/") for prefix in edge.clients.values()]}
+        for edge in edges
+    ]  # fmt: skip
+    gateways = ["172.31.0.1/24", "2001:db8:0:5::1/64"]
+    return {
+        "name": "bench",
+        "anycast_prefixes": ["198.18.0.0/16", "2001:db8:a::/48"],
+        "switches": [*switches, {"name": "servers", "dpid": SERVER_EDGE_DPID, "server_edge": True}],
+        "links": [
+            {"ends": [f"{edge.name}:{FABRIC_PORT}", f"servers:{FIRST_FABRIC_PORT + edge.number}"]} for edge in edges
+        ],
+        "subnets": [*subnets, {"name": "as", "edge": "servers", "side": "server", "gateways": gateways, "ports": [1]}],
+    }
+
+
+class Product(ControllerProcess):
+    """``anycast-sdn run``, with its servers enrolled over REST.  ``profile``: where to write samples."""
+
+    name = "anycast-sdn"
+
+    def __init__(self, edges: Sequence[Edge], directory: Path, profile: Path | None = None) -> None:
+        file = directory / "network.yaml"
+        file.write_text(yaml.safe_dump(network(edges), sort_keys=False))
+        super().__init__(file, directory)
+        self.database.unlink(missing_ok=True)
+        self._profile = profile
+
+    @property
+    def pid(self) -> int:
+        assert self._program is not None
+        return self._program.process.pid
+
+    def start(self, timeout_s: float = 30.0) -> None:
+        words = [str(HERE / "sampler.py"), str(self._profile)] if self._profile else ["-m"]
+        words += ["anycast_sdn.cli", "run", str(self.network_file), "--database", str(self.database)]
+        words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
+        self._program = Program([sys.executable, *words])
+
+    def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
+        wait_until(self._is_ready, "the controller is ready")
+        self.enrol("bench", [f"{SERVICE[4]}/32", f"{SERVICE[6]}/128"], SERVER.values())
+        wait_until(self._servers_answer, "the servers have answered")
+        for switch in switches[:-1]:
+            wait_until(_has(switch, Kind.FIRST_REPLY), "rules for first replies")
+
+    def _servers_answer(self) -> bool:
+        group = self.rest("GET", "/v1/groups/bench").body
+        return all(server["reachable"] for server in group["servers"])
+
+    def punting(self, switch: EmulatedSwitch) -> Punting:
+        return switch.rules.punting(Kind.FIRST_PACKET), switch.rules.punting(Kind.FIRST_REPLY)
+
+
+def _has(switch: EmulatedSwitch, kind: Kind) -> Callable[[], bool]:
+    return lambda: switch.rules.knows(kind)
+
+
+class Textbook:
+    """The textbook application with this configuration."""
+
+    name = "textbook"
+
+    def __init__(self, configuration: object, directory: Path) -> None:
+        self._file = directory / "textbook.json"
+        self._file.write_text(json.dumps(configuration))
+        (self.openflow_port,) = free_ports(1)
+
+    def __enter__(self) -> Textbook:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @classmethod
+    def emulated(cls, edges: Sequence[Edge], directory: Path) -> Textbook:
+        switches: dict[int, object] = {edge.dpid: {"prefixes": [*edge.translation.values()]} for edge in edges}
+        switches[SERVER_EDGE_DPID] = {}
+        services, servers = [*SERVICE.values()], [*SERVER.values()]
+        return cls({"services": services, "servers": servers, "switches": switches}, directory)
+
+    @property
+    def pid(self) -> int:
+        return self._program.process.pid
+
+    def start(self) -> None:
+        self._program = Program([sys.executable, str(HERE / "textbook.py"), str(self._file), str(self.openflow_port)])
+
+    def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
+        wait_until(lambda: all(len(switch.rules) for switch in switches), "the textbook application's first rules")
+
+    def punting(self, switch: EmulatedSwitch) -> Punting:
+        return (0, 0), (1, 0)
+
+    def stop(self) -> None:
+        self._program.stop()
+
+    def log(self) -> str:
+        return self._program.output()

@@ -1,0 +1,271 @@
+"""An emulated OpenFlow 1.3 switch: enough of one for a controller to work with it, and fast.
+
+It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; it forwards
+nothing.  Every question that it does not know is refused with an OpenFlow error.  What a controller says
+about flows under load is taken by ``load`` (see ``loadgen``), everything else here.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from struct import Struct
+from typing import NamedTuple, Protocol
+
+from anycast_sdn.core.model import ICMPV6, Address
+from anycast_sdn.openflow import builders, frames
+from anycast_sdn.openflow.pipeline import Kind, kind_of
+
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1, 2, 3, 5, 6
+PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (
+    10, 13, 14, 18, 19, 20, 21,
+)  # fmt: skip
+FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 1, 2, 7, 10, 11, 13
+ADD, DELETE, DELETE_STRICT = 0, 3, 4
+ALL_TABLES = 0xFF
+
+HEADER = Struct("!BBHI")
+FLOW_MOD_FIXED = Struct("!8x QQBBHHHIIIH2x")  # up to the match: cookie, mask, table, command, idle, hard, priority, …
+MATCH = 48  # where a flow-mod's match begins
+_MULTIPART = Struct("!HH4x")
+_FLOW_STATS_REQUEST = Struct("!B3xII4xQQ")
+_FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
+_FEATURES = Struct("!QIBB2xII")
+_PORT = Struct("!I4x6s2x16sIIIIIIII")
+_PACKET_IN = Struct("!IHBBQHHIIxxxx xx")
+_REPLY_SIZE = 60000  # of one part of a multipart reply
+_READ_SIZE = 1 << 18
+
+
+class Wrong(Exception):
+    """The controller said something that the benchmark's flows do not allow."""
+
+
+class Host(NamedTuple):
+    mac: bytes
+    port: int
+
+
+class Load(Protocol):
+    """Takes what it knows of the messages in ``data`` from ``at`` on; returns where it stopped."""
+
+    def take(self, data: bytes, at: int, out: list[bytes], now: float) -> int: ...
+
+
+class EmulatedSwitch:
+    """``hosts``: who answers here.  ``remember``: keep the rules of flows, to answer statistics requests."""
+
+    def __init__(
+        self, dpid: int, ports: Sequence[int], hosts: Mapping[Address, Host] | None = None, remember: bool = False
+    ) -> None:
+        self.dpid = dpid
+        self.load: Load | None = None
+        self.rules = Rules(remember)
+        self._ports = ports
+        self._hosts = dict(hosts or {})
+        self._rest = b""
+        self._unsent = b""
+
+    def connect(self, port: int, deadline: float) -> None:
+        """To a controller on the loopback interface, as soon as it listens."""
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", port))
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self.send([_message(HELLO, 0)])
+
+    def close(self) -> None:
+        self.socket.close()
+
+    # ---------------------------------------------------------------- bytes
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Now, or as much of it as fits; ``flush`` sends the rest."""
+        self._unsent += b"".join(messages)
+        self.flush()
+
+    def flush(self) -> None:
+        if self._unsent:
+            try:
+                self._unsent = self._unsent[self.socket.send(self._unsent) :]
+            except BlockingIOError:
+                return
+
+    @property
+    def wants_to_send(self) -> bool:
+        return bool(self._unsent)
+
+    def receive(self, now: float) -> None:
+        """Reads once and handles every complete message."""
+        chunk = self.socket.recv(_READ_SIZE)
+        if not chunk:
+            raise Wrong(f"the controller has disconnected switch {self.dpid}")
+        data = self._rest + chunk
+        at = 0
+        out: list[bytes] = []
+        while True:
+            if self.load is not None:
+                at = self.load.take(data, at, out, now)
+            if len(data) - at < HEADER.size:
+                break
+            _, kind, length, xid = HEADER.unpack_from(data, at)
+            if at + length > len(data):
+                break
+            out.extend(self._answer(kind, xid, data[at : at + length]))
+            at += length
+        self._rest = data[at:]
+        if out:
+            self.send(out)
+
+    # ---------------------------------------------------------------- messages
+
+    def _answer(self, kind: int, xid: int, message: bytes) -> Iterator[bytes]:
+        if kind == ECHO_REQUEST:
+            yield _message(ECHO_REPLY, xid, message[HEADER.size :])
+        elif kind == FEATURES_REQUEST:
+            yield _message(FEATURES_REPLY, xid, _FEATURES.pack(self.dpid, 0, 254, 0, 0x4F, 0))
+        elif kind == BARRIER_REQUEST:
+            yield _message(BARRIER_REPLY, xid)
+        elif kind == MULTIPART_REQUEST:
+            yield from self._multipart(xid, message)
+        elif kind == FLOW_MOD:
+            self.rules.take(message)
+        elif kind == PACKET_OUT:
+            yield from self._deliver(message)
+        elif kind == ERROR:
+            raise Wrong(f"error message from the controller: {message.hex()}")
+
+    def _multipart(self, xid: int, message: bytes) -> Iterator[bytes]:
+        kind, _ = _MULTIPART.unpack_from(message, HEADER.size)
+        parts: list[bytes] = [b""]
+        if kind == FLOW_STATS:
+            table, _, _, cookie, mask = _FLOW_STATS_REQUEST.unpack_from(message, 16)
+            parts = self.rules.statistics(table, cookie, mask) or parts
+        elif kind == AGGREGATE:
+            parts = [bytes(24)]
+        elif kind == METER_FEATURES:
+            parts = [Struct("!IIIBBxx").pack(1000, 2, 15, 1, 0)]
+        elif kind == PORT_DESC:
+            parts = [b"".join(map(_port, self._ports))]
+        elif kind not in (GROUP_DESC, METER_CONFIG):
+            yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
+            return
+        for number, part in enumerate(parts, 1):
+            yield _message(MULTIPART_REPLY, xid, _MULTIPART.pack(kind, number < len(parts)) + part)
+
+    def _deliver(self, message: bytes) -> Iterator[bytes]:
+        """A packet-out that asks for a host here: the host answers."""
+        (actions,) = Struct("!H").unpack_from(message, 16)
+        frame = message[24 + actions :]
+        ethertype = frame[12:14]
+        if ethertype == b"\x08\x06":
+            question = frames.parse_arp(frame)
+            if host := self._hosts.get(question.target_ip):
+                answer = builders.arp_reply(host.mac, question.target_ip, question.sender_mac, question.sender_ip)
+                yield self._packet_in(Kind.ARP, host.port, answer)
+        elif ethertype == b"\x86\xdd" and frame[20] == ICMPV6:
+            solicitation = frames.parse_nd(frame)
+            if host := self._hosts.get(solicitation.target):
+                answer = builders.neighbour_advertisement(
+                    host.mac, solicitation.target, solicitation.target, frame[6:12], solicitation.source, True
+                )
+                yield self._packet_in(Kind.ND, host.port, answer)
+
+    def _packet_in(self, kind: Kind, in_port: int, frame: bytes) -> bytes:
+        table, cookie = self.rules.punting(kind)
+        fixed = _PACKET_IN.pack(0xFFFFFFFF, len(frame), 1, table, cookie, 1, 12, 0x80000004, in_port)
+        return _message(PACKET_IN, 0, fixed + frame)
+
+
+def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
+    return HEADER.pack(4, kind, HEADER.size + len(body), xid) + body
+
+
+def _port(number: int) -> bytes:
+    mac = b"\x02\x00" + number.to_bytes(4, "big")
+    return _PORT.pack(number, mac, b"eth%d" % number, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Rules:
+    """What the controller has installed.  Flows' rules are looked at only when somebody asks for them."""
+
+    def __init__(self, remember: bool) -> None:
+        self.remember = remember
+        self.pending: list[bytes] = []  # flow-mods in order, not looked at yet
+        self._entries: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}  # → cookie, statistics entry
+        self._punting: dict[int, int] = {}  # cookie → table, of all rules that are not a flow's
+        self._answers: dict[tuple[int, int, int], list[bytes]] = {}
+
+    def take(self, message: bytes) -> None:
+        """A flow-mod that is not part of the load."""
+        cookie, _, table, command, *_ = FLOW_MOD_FIXED.unpack_from(message)
+        if command == ADD:
+            self._punting[cookie] = table
+        self.pending.append(message)
+
+    def knows(self, kind: Kind) -> bool:
+        return any(kind_of(cookie) is kind for cookie in self._punting)
+
+    def punting(self, kind: Kind) -> tuple[int, int]:
+        """(table, cookie) of the installed rule of this kind, for packet-ins."""
+        for cookie, table in self._punting.items():
+            if kind_of(cookie) is kind:
+                return table, cookie
+        raise Wrong(f"the controller has installed no rule {kind.name}")
+
+    def __len__(self) -> int:
+        self._settle()
+        return len(self._entries)
+
+    def statistics(self, table: int, cookie: int, mask: int) -> list[bytes]:
+        """The bodies of a flow statistics reply; made once, as long as the rules stay the same."""
+        self._settle()
+        asked = table, cookie & mask, mask
+        if asked not in self._answers:
+            self._answers[asked] = list(_parts(self._matching(*asked)))
+        return self._answers[asked]
+
+    def _matching(self, table: int, cookie: int, mask: int) -> Iterator[bytes]:
+        for (in_table, _, _), (own, entry) in self._entries.items():
+            if table in (ALL_TABLES, in_table) and own & mask == cookie:
+                yield entry
+
+    def _settle(self) -> None:
+        if not self.pending:
+            return
+        pending, self.pending = self.pending, []
+        self._answers.clear()
+        for message in pending:
+            cookie, mask, table, command, idle, hard, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)
+            match_size = int.from_bytes(message[MATCH + 2 : MATCH + 4], "big")
+            key = table, priority, message[MATCH : MATCH + match_size]
+            if command == ADD:
+                size = len(message) - MATCH + _FLOW_STATS.size
+                entry = _FLOW_STATS.pack(size, table, 1, 0, priority, idle, hard, flags, cookie, 1, 64)
+                self._entries[key] = cookie, entry + message[MATCH:]
+            elif command == DELETE_STRICT:
+                self._entries.pop(key, None)
+            elif command == DELETE:
+                gone = [key for key, (own, _) in self._entries.items() if own & mask == cookie & mask]
+                for each in gone:
+                    del self._entries[each]
+
+
+def _parts(entries: Iterator[bytes]) -> Iterator[bytes]:
+    part: list[bytes] = []
+    size = 0
+    for entry in entries:
+        if size + len(entry) > _REPLY_SIZE:
+            yield b"".join(part)
+            part, size = [], 0
+        part.append(entry)
+        size += len(entry)
+    if part:
+        yield b"".join(part)

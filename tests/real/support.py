@@ -1,0 +1,170 @@
+"""What the tests of this folder share: networks that run, and short words for what is asked of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from anycast_sdn import settings
+
+if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
+    from testbed import ControllerProcess, Program, Testbed
+
+ROOT = Path(__file__).parents[2]
+TOPOLOGIES = ROOT / "topologies"
+PROGRAMS = Path(__file__).parent / "programs"
+PORT = 7000  # of the UDP servers
+
+
+class Family(NamedTuple):
+    """The addresses of figure 1 in one address family; ``web`` is the service address of group web."""
+
+    name: str
+    web: str
+    gateway: str
+    h1: str
+    h2: str
+    as2: str
+    as3: str
+    as4: str
+    translation: str  # how an address of PRh/k begins
+    ip: str  # tcpdump's name for it
+
+
+V4 = Family("IPv4", "198.18.0.1", "10.1.0.1", "10.1.0.10", "10.1.0.11", "10.2.0.10", "10.3.0.10", "10.3.0.11",
+            "203.0.113.", "ip")  # fmt: skip
+V6 = Family("IPv6", "2001:db8:a::1", "2001:db8:1::1", "2001:db8:1::10", "2001:db8:1::11", "2001:db8:2::10",
+            "2001:db8:3::10", "2001:db8:3::11", "2001:db8:1:f:", "ip6")  # fmt: skip
+in_both_families = pytest.mark.parametrize("family", [V4, V6], ids=["IPv4", "IPv6"])
+WEB = ("198.18.0.1/32", "2001:db8:a::1/128")  # the prefixes of group web
+
+
+def program(name: str, *arguments: object) -> list[str]:
+    """The words that start one of ``programs/`` on a host: by the system's Python, nothing else."""
+    return ["/usr/bin/python3", str(PROGRAMS / name), *map(str, arguments)]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A network with its controller, both up."""
+
+    testbed: Testbed
+    controller: ControllerProcess
+
+    # -------------------------------------------------------------------------- the controller
+
+    def enrol(self, group: str, prefixes: Iterable[str], servers: Iterable[str]) -> None:
+        """A group that has just these servers; returns when the controller has found each of them."""
+        wanted = set(servers)
+        self.controller.enrol(group, prefixes, wanted)
+        for server in {server["address"] for server in self.servers(group)} - wanted:
+            self.call("DELETE", f"/v1/groups/{group}/servers/{server}")
+        until(lambda: all(server["reachable"] for server in self.servers(group)), f"{group}'s servers are found")
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """A REST call that must succeed → the answer's body."""
+        answer = self.controller.rest(method, path, body)
+        assert answer.status in (200, 201, 204), answer
+        return answer.body
+
+    def servers(self, group: str) -> list[dict[str, Any]]:
+        return list(self.call("GET", f"/v1/groups/{group}/servers")["servers"])
+
+    def flows(self, query: str = "") -> list[dict[str, Any]]:
+        return list(self.call("GET", f"/v1/flows?limit=1000&{query}")["flows"])
+
+    def flow(self, client: str, source_port: int) -> dict[str, Any]:
+        """The one flow of this client and source port."""
+        (flow,) = [flow for flow in self.flows(f"client={client}") if flow["client_port"] == source_port]
+        return flow
+
+    def edge(self, name: str) -> dict[str, Any]:
+        return dict(self.call("GET", f"/v1/edges/{name}"))
+
+    def drops(self, edge: str, counter: str) -> int:
+        return int(self.edge(edge)["drops"].get(counter, 0))
+
+    @contextmanager
+    def counts(self, edge: str, counter: str, packets: int = 1) -> Iterator[None]:
+        """What happens in the block makes this counter grow by so much; waits for that, not for more."""
+        before = self.drops(edge, counter)
+        yield
+        until(lambda: self.drops(edge, counter) >= before + packets, f"{edge} counts {packets} {counter}")
+        assert self.drops(edge, counter) == before + packets
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The command line, asking this controller."""
+        rest = ["--rest", f"127.0.0.1:{self.controller.rest_port}"]
+        return anycast_sdn(*words, *rest)
+
+    # -------------------------------------------------------------------------- hosts
+
+    def serve_udp(self, *hosts: str, port: int = PORT, pass_to: Iterable[str] = ()) -> list[Program]:
+        """UDP servers, each with its host's name, that listen; see programs/udp_server.py."""
+        options = ["--pass-to", *pass_to] if pass_to else []
+        servers = [self.testbed.spawn(host, program("udp_server.py", host, port, *options)) for host in hosts]
+        for host in hosts:
+            self.testbed.wait_listening(host, port, "udp")
+        return servers
+
+    def serve_tcp(self, *hosts: str, port: int = PORT) -> None:
+        for host in hosts:
+            self.testbed.spawn(host, program("tcp_server.py", host, port))
+        for host in hosts:
+            self.testbed.wait_listening(host, port)
+
+    def ask(self, host: str, address: str, *options: object, port: int = PORT) -> list[str]:
+        """What programs/udp_client.py prints, line by line: "NAME TEXT" for each answer."""
+        return self.run(host, *program("udp_client.py", address, port, *options)).splitlines()
+
+    def run(self, host: str, *words: str) -> str:
+        """A program on a host that must succeed → what it prints."""
+        done = self.testbed.run(host, words, timeout_s=60)
+        assert done.returncode == 0, done
+        return str(done.stdout)
+
+
+def anycast_sdn(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, to its end."""
+    command = [sys.executable, "-m", "anycast_sdn.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
+
+
+def until(condition: Any, what: str, timeout_s: float = 15.0) -> Any:
+    """As the testbed's ``wait_until``, which can be imported only where Mininet is."""
+    from testbed import wait_until
+
+    return wait_until(condition, what, timeout_s)
+
+
+@contextmanager
+def running(network_file: Path, directory: Path) -> Iterator[Running]:
+    """The network of a file and its controller, all switches connected; database in ``directory``.
+
+    Fails at the end when the controller has met an error of its own.
+    """
+    from testbed import ControllerProcess, Testbed
+
+    controller = ControllerProcess(network_file, directory)
+    with Testbed(settings.load(network_file), controller.openflow_port) as testbed, controller:
+        yield Running(testbed, controller)
+        log = controller.log()
+    assert "Traceback" not in log, log
+
+
+def edited(topology: str, directory: Path, *changes: tuple[str, str]) -> Path:
+    """A copy of a topology file with texts replaced; each must be there."""
+    content = (TOPOLOGIES / topology).read_text()
+    for old, new in changes:
+        assert old in content, f"{topology} does not say {old!r}"
+        content = content.replace(old, new)
+    copy = directory / topology
+    copy.write_text(content)
+    return copy

@@ -1,0 +1,111 @@
+"""Every IP protocol by the fields that it has, and a first packet that is neither lost nor doubled (M12, M13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import PORT, WEB, Family, Running, in_both_families, program, until
+
+SCTP, GRE, EXPERIMENT = 132, 47, 253
+
+
+@pytest.fixture(scope="module")
+def network(figure1: Running) -> Iterator[Running]:
+    figure1.enrol("web", WEB, ["10.2.0.10", "2001:db8:2::10"])
+    figure1.serve_udp("as2")
+    figure1.serve_tcp("as2")
+    for protocol in (SCTP, GRE, EXPERIMENT):
+        peer = figure1.testbed.spawn("as2", program("raw_peer.py", "serve", protocol))
+        until(peer.output, f"the peer for protocol {protocol} is ready")
+    yield figure1
+
+
+def flows_of(network: Running, client: str, protocol: str) -> list[tuple[int, int, str, str | None]]:
+    """Ports, state and server of this client's flows of a protocol."""
+    return [
+        (flow["client_port"], flow["service_port"], flow["state"], flow["server"])
+        for flow in network.flows(f"client={client}")
+        if flow["protocol"] == protocol
+    ]
+
+
+@pytest.mark.row("M12", "a protocol without an entry in any kernel works both ways; its binding has the fields it has")
+@pytest.mark.parametrize(
+    ("protocol", "name", "ports"),
+    [(SCTP, "sctp", (4000, 9000)), (GRE, "47", (0, 0)), (EXPERIMENT, "253", (0, 0))],
+    ids=["SCTP", "GRE", "protocol 253"],
+)
+@in_both_families
+def test_raw_protocols_work_both_ways(
+    network: Running, family: Family, protocol: int, name: str, ports: tuple[int, int]
+) -> None:
+    with network.testbed.capture("as2", 0, f"{family.ip} proto {protocol}") as at_server:
+        said = network.run("h1", *program("raw_peer.py", "ask", protocol, family.web))
+    assert said.splitlines() == [f"answered {text} by {family.web}" for text in ("first", "second")]
+    assert flows_of(network, family.h1, name) == [(*ports, "pinned", family.as2)]
+    assert len(at_server.packets()) == 4
+
+
+@pytest.mark.row("M12", "ICMP echo: one binding per host and service address, without ports")
+@in_both_families
+def test_echoes_of_one_host_are_one_flow(network: Running, family: Family) -> None:
+    for _ in range(2):
+        network.run("h1", "ping", "-c", "2", "-i", "0.1", "-W", "2", family.web)
+    name = "icmpv6" if ":" in family.web else "icmp"
+    assert flows_of(network, family.h1, name) == [(0, 0, "pinned", family.as2)]
+
+
+@pytest.mark.row("M12", "TCP and UDP with the same ports are two flows")
+@in_both_families
+def test_the_protocol_is_part_of_the_flow(network: Running, family: Family) -> None:
+    said = network.run("h2", *program("tcp_client.py", family.web, PORT, "--bytes", 20_000))
+    assert said.splitlines()[1] == "20000 bytes, checksum right"
+    port = int(said.splitlines()[0].rpartition(" ")[2])
+    assert network.ask("h2", family.web, "--source-port", port) == ["as2 hello"]
+    assert flows_of(network, family.h2, "tcp") == flows_of(network, family.h2, "udp") == [
+        (port, PORT, "pinned", family.as2)
+    ]
+
+
+@pytest.mark.row("M13", "50 packets of a new flow, back to back: one binding, all arrive exactly once")
+@in_both_families
+def test_a_burst_of_a_new_flow_arrives_whole(network: Running, family: Family) -> None:
+    options = ("--source-port", 20100, "--count", 50, "--text", "burst #")
+    with network.testbed.capture("as2", 0, f"{family.ip} and udp dst port {PORT}") as at_server:
+        answers = network.ask("h1", family.web, *options)
+    assert sorted(answers) == sorted(f"as2 burst {number}" for number in range(50))
+    arrived = at_server.packets()
+    assert sorted(packet.payload[8:] for packet in arrived) == sorted(b"burst %d" % number for number in range(50))
+    assert {packet.source for packet in arrived} == {network.flow(family.h1, 20100)["translated"]}
+
+
+@pytest.mark.row("M13", "a burst to a server that never answers arrives whole, too")
+@in_both_families
+def test_a_burst_without_answers_arrives_whole(network: Running, family: Family) -> None:
+    options = ("--source-port", 20101, "--count", 50, "--text", "quiet #", "--answers", 0)
+    with network.testbed.capture("as2", 0, f"{family.ip} and udp dst port {PORT}") as at_server:
+        network.ask("h1", family.web, *options)
+        at_server.wait_for(50)
+        assert network.ask("h2", family.web) == ["as2 hello"]  # had anything been doubled, it would be here by now
+    arrived = [packet.payload[8:] for packet in at_server.packets()]
+    assert sorted(arrived) == sorted([b"hello", *(b"quiet %d" % number for number in range(50))])
+
+
+@pytest.mark.row("M13", "TCP connects at once: one SYN, no retransmission, for 20 connections in a row")
+@in_both_families
+def test_a_connection_needs_one_syn(network: Running, family: Family) -> None:
+    flag = "tcp[tcpflags] & tcp-syn != 0" if family.ip == "ip" else "ip6[53] & 2 != 0"
+    with network.testbed.capture("h1", 0, f"{family.ip} and tcp and {flag}") as syns:
+        for _ in range(20):
+            network.run("h1", *program("tcp_client.py", family.web, PORT, "--bytes", 1))
+    ends = [packet.key for packet in syns.packets()]
+    assert len(ends) == len(set(ends)) == 40  # 20 SYNs of the client, 20 SYN-ACKs of the server
+
+
+@pytest.mark.row("M12", "fragments carry no ports, so they cannot be told apart: dropped, counted")
+@in_both_families
+def test_fragments_are_dropped_and_counted(network: Running, family: Family) -> None:
+    with network.counts("arh1", "bad_frame: fragment", 2):
+        network.ask("h1", family.web, "--source-port", 20102, "--text", "x" * 2000, "--answers", 0)
+    assert network.ask("h1", family.web, "--source-port", 20103) == ["as2 hello"]

@@ -1,0 +1,134 @@
+"""Shorthand of the simulated tests: the topologies with groups, and what to look at afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from anycast_sdn import settings
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.client_edge import ClientEdge
+from anycast_sdn.core.model import (
+    UDP,
+    AnycastGroup,
+    ClientEdgeRole,
+    FlowKey,
+    Groups,
+    Network,
+    Prefix,
+    Server,
+    ServerState,
+    packed,
+)
+from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.openflow.frames import parse_ip
+from anycast_sdn.simulation import SimulatedNetwork
+
+TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+SERVICE = {False: packed("198.18.0.1"), True: packed("2001:db8:a::1")}  # ANY, by family
+SECOND_SERVICE = {False: packed("198.18.0.2"), True: packed("2001:db8:a::2")}
+
+
+_load = cache(settings.load)
+
+
+def topology(name: str, **changes: Any) -> Network:
+    """A topology file; ``changes`` are fields of every client edge's role, and ``validity``'s by name."""
+    network = _load(TOPOLOGIES / f"{name}.yaml")
+    validity = changes.pop("validity", {})
+    return replace(
+        network,
+        switches=tuple(
+            replace(switch, client_edge=_changed(switch.client_edge, changes, validity)) for switch in network.switches
+        ),
+    )
+
+
+def _changed(role: ClientEdgeRole | None, changes: dict[str, Any], validity: dict[str, int]) -> ClientEdgeRole | None:
+    return role and replace(role, **changes, validity=replace(role.validity, **validity))
+
+
+def group(network: Network, name: str, service: dict[bool, bytes], *hosts: str, draining: str = "") -> AnycastGroup:
+    """A group of these hosts of the topology, in both families."""
+    servers = {
+        address: Server(address, state=ServerState.DRAINING if host.name == draining else ServerState.ACTIVE)
+        for host in network.hosts
+        if host.name in hosts
+        for address in host.addresses
+    }
+    return AnycastGroup(name, tuple(Prefix.host(address) for address in service.values()), servers)
+
+
+def web(network: Network, *hosts: str, draining: str = "") -> Groups:
+    """One group, web, at SERVICE."""
+    return Groups({"web": group(network, "web", SERVICE, *hosts, draining=draining)})
+
+
+def network(name: str = "figure1", *hosts: str, switch: dict[str, Any] | None = None, **changes: Any) -> SimulatedNetwork:
+    """A topology with ``hosts`` enrolled as web, or with the file's groups when there are none.
+
+    ``switch``: options of ``SimulatedNetwork``; ``changes``: see ``topology``.
+    """
+    description = topology(name, **changes)
+    return SimulatedNetwork(description, web(description, *hosts) if hosts else None, **(switch or {}))
+
+
+def edge(net: SimulatedNetwork, name: str) -> EdgeSwitch:
+    return next(edge for edge in net.controller.edges.values() if edge.switch.name == name)
+
+
+def client_edge(net: SimulatedNetwork, name: str = "arh1") -> ClientEdge:
+    found = edge(net, name).client_edge
+    assert found is not None
+    return found
+
+
+def bindings(net: SimulatedNetwork, name: str = "arh1") -> list[Binding]:
+    return list(client_edge(net, name).bindings)
+
+
+def the_binding(net: SimulatedNetwork, name: str = "arh1") -> Binding:
+    """The only binding there is."""
+    (binding,) = bindings(net, name)
+    return binding
+
+
+def drops(net: SimulatedNetwork, name: str) -> dict[str, int]:
+    """Everything that was dropped at a switch, by its rules and by the controller, without zeroes."""
+    dpid = next(switch.dpid for switch in net.network.switches if switch.name == name)
+    net.controller.drops_counted(dpid, net.switches[name].packets())
+    view = next(view for view in net.controller.edge_views(net.now) if view["name"] == name)
+    counted = view["drops"]
+    assert isinstance(counted, dict)
+    return {counter: count for counter, count in counted.items() if count}
+
+
+def ask(
+    net: SimulatedNetwork,
+    client: str = "h1",
+    service: bytes = SERVICE[False],
+    port: int = 40000,
+    protocol: int = UDP,
+    service_port: int = 53,
+    **options: Any,
+) -> None:
+    """One packet of a client to a service, and all that follows from it."""
+    net.send(client, net.host(client).packet(service, protocol, port, service_port, **options))
+    net.settle()
+
+
+def served_by(net: SimulatedNetwork, *hosts: str) -> dict[FlowKey, set[str]]:
+    """Which hosts got packets of a flow, by the flow as the server sees it but without its own address."""
+    seen: dict[FlowKey, set[str]] = {}
+    for host in hosts:
+        for key in net.host(host).flows():
+            seen.setdefault(key._replace(destination=b""), set()).add(host)
+    return seen
+
+
+def payloads(frames: list[bytes], header: int = 8) -> list[bytes]:
+    """What the packets carry behind a header of that size (UDP unless told)."""
+    packets = [(frame, parse_ip(frame)) for frame in frames]
+    return [frame[packet.l4 + header : packet.end] for frame, packet in packets]
