@@ -28,6 +28,7 @@ from anycast_sdn.core.model import (
     AnycastGroup,
     ClientEdgeRole,
     ConfigurationError,
+    Expiry,
     Gateway,
     Host,
     Limits,
@@ -219,6 +220,7 @@ LinkEnd = Annotated[Port, _read(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's por
 PortNumber = Annotated[int, Field(ge=1, le=65279)]
 Seconds = Annotated[int, Field(ge=1, le=65535)]
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class _Section(BaseModel):
@@ -230,6 +232,9 @@ class _ClientEdge(_Section):
     services: list[IpPrefix] | None = None  # None: all anycast prefixes
     validity: dict[Annotated[str, _keys_of(Validity)], Seconds] = {}
     quarantine_s: Annotated[int, Field(ge=0, le=65535)] = 120
+    expiry: Annotated[Expiry, _read(r"idle_timeout|sweep|auto", Expiry, "idle_timeout, sweep or auto")] = Expiry.AUTO
+    idle_timeouts: Count = 4000
+    bindings_per_client: Annotated[int, Field(ge=1)] = 4096
 
     def role(self, anycast: list[Prefix]) -> ClientEdgeRole:
         return ClientEdgeRole(
@@ -237,6 +242,9 @@ class _ClientEdge(_Section):
             tuple(anycast if self.services is None else self.services),
             Validity(**self.validity),
             self.quarantine_s,
+            self.expiry,
+            self.idle_timeouts,
+            self.bindings_per_client,
         )
 
 

@@ -212,7 +212,8 @@ def _verify(frame: bytes, packet: IpPacket) -> None:
         raise Damaged(f"IPv4 header checksum of {packet.key}")
     segment = frame[packet.l4 : packet.end]
     unsummed = protocol == UDP and segment[6:8] == b"\0\0"
-    if packet.more_fragments or unsummed or protocol not in (TCP, UDP, ICMP, ICMPV6):
+    summed = protocol in (TCP, UDP) or packet.icmp_type >= 0
+    if packet.more_fragments or unsummed or not summed:
         return
     if transport_checksum(source, destination, protocol, segment):
         raise Damaged(f"transport checksum of {packet.key}")
@@ -255,10 +256,11 @@ class SimulatedNetwork:
         }
         self._links = {end: link.b if end == link.a else link.a for link in network.links for end in (link.a, link.b)}
         self._down: set[Port] = set()
+        self._away: set[str] = set()  # switches without a controller
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self.controller = Controller(network, groups, random.Random(seed))
         self._hosts = {host.name: self._host(host, number) for number, host in enumerate(network.hosts, 1)}
-        self._synchronise_all()
+        self._connect_all()
         self._tick()
         self.settle()
         for host in self._hosts.values():
@@ -312,15 +314,22 @@ class SimulatedNetwork:
 
     # ---------------------------------------------------------------- control channels
 
-    def _synchronise_all(self) -> list[Message]:
-        sent: list[Message] = []
-        for dpid, name in self._names.items():
-            switch = self.switches[name]
-            found = Tables(switch.flows, dict(switch.groups), switch.meters)
-            outbox = self.controller.synchronise(dpid, found, self._features, self.now)
-            sent += itertools.chain.from_iterable(outbox.values())
-            self._tell(outbox)
-        return sent
+    def connect(self, name: str) -> list[Message]:
+        """The switch reaches the controller.  → what all switches are told because of that."""
+        switch, dpid = self.switches[name], self._dpids[name]
+        self._away.discard(name)
+        found = Tables(switch.flows, dict(switch.groups), switch.meters)
+        outbox = self.controller.synchronise(dpid, found, self._features, self.now)
+        self._tell(outbox)
+        return list(itertools.chain.from_iterable(outbox.values()))
+
+    def disconnect(self, name: str) -> None:
+        """The switch loses the controller; it goes on with the rules that it has."""
+        self._away.add(name)
+        self.controller.disconnected(self._dpids[name])
+
+    def _connect_all(self) -> list[Message]:
+        return [message for name in self.switches for message in self.connect(name)]
 
     def _tell(self, outbox: Outbox) -> None:
         for dpid, messages in outbox.items():
@@ -348,6 +357,8 @@ class SimulatedNetwork:
             match effect:
                 case Transmit(number, frame):
                     self._leave(Port(name, number), frame)
+                case _ if name in self._away:
+                    pass
                 case PacketIn(cookie, port, frame):
                     self._hear(self.controller.packet_in, dpid, cookie, port, frame)
                 case FlowRemoved(cookie, idle_timeout):
@@ -422,7 +433,7 @@ class SimulatedNetwork:
         self.settle()
         self._seed += 1
         self.controller = Controller(self.network, self.controller.groups, random.Random(self._seed))
-        return self._synchronise_all()
+        return self._connect_all()
 
     # ---------------------------------------------------------------- what can be seen
 
@@ -446,7 +457,7 @@ class SimulatedNetwork:
         """All that the switches hold is what they should hold, and the controller knows it."""
         self.settle()
         before = self._bindings()
-        messages = self._synchronise_all()
+        messages = self._connect_all()
         assert not messages, f"a recompute would send {messages}"
         assert self._bindings() == before, "a recompute changes bindings"
 

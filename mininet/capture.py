@@ -31,6 +31,7 @@ _COUNTS = rb"(\d+) packets? captured, (\d+) packets? received by filter, (\d+) p
 class Packet(NamedTuple):
     """One IP packet.  Ports are 0 where the protocol, or a later fragment, has none."""
 
+    time_s: float  # since the epoch
     key: FlowKey
     hop_limit: int  # TTL in IPv4
     payload: bytes  # what follows the IP header
@@ -48,7 +49,7 @@ class Packet(NamedTuple):
         return str(self.key)
 
 
-def parse(frame: bytes) -> Packet | None:
+def parse(time_s: float, frame: bytes) -> Packet | None:
     """An Ethernet frame → the IP packet in it; None when there is none."""
     ether_type = int.from_bytes(frame[12:14], "big")
     if ether_type == 0x0800:
@@ -66,7 +67,7 @@ def parse(frame: bytes) -> Packet | None:
     ports = (0, 0)
     if protocol in (TCP, UDP, SCTP) and not later_fragment and len(payload) >= 4:
         ports = struct.unpack_from("!HH", payload)
-    return Packet(FlowKey(source, destination, protocol, *ports), hop_limit, payload, frame)
+    return Packet(time_s, FlowKey(source, destination, protocol, *ports), hop_limit, payload, frame)
 
 
 class Capture:
@@ -96,11 +97,11 @@ class Capture:
 
     def frames(self) -> list[bytes]:
         """All frames so far; also while the capture is running."""
-        return list(self._read())
+        return [frame for _, frame in self._read()]
 
     def packets(self) -> list[Packet]:
         """The IP packets among the frames."""
-        return [packet for packet in map(parse, self._read()) if packet is not None]
+        return [packet for time_s, frame in self._read() if (packet := parse(time_s, frame))]
 
     def wait_for(self, count: int, timeout_s: float = DEADLINE_S) -> list[Packet]:
         """Returns as soon as ``count`` IP packets were seen; TimeoutError when they do not come."""
@@ -111,16 +112,16 @@ class Capture:
             time.sleep(0.02)
         return packets
 
-    def _read(self) -> Iterator[bytes]:
-        """The records of the capture file (pcap, in this machine's byte order) that are complete."""
-        # pread, because the position of the file belongs to tcpdump, which is still writing.
+    def _read(self) -> Iterator[tuple[float, bytes]]:
+        """Times and frames of the records in the capture file (pcap, this machine's byte order)."""
+        # pread, because the position of the file belongs to tcpdump, which may still be writing.
         data = os.pread(self._file.fileno(), os.fstat(self._file.fileno()).st_size, 0)
         offset = 24
         while offset + 16 <= len(data):
-            start = offset + 16
-            offset = start + int(struct.unpack_from("=I", data, offset + 8)[0])
-            if offset <= len(data):
-                yield data[start:offset]
+            seconds, microseconds, length = struct.unpack_from("=III", data, offset)
+            start, offset = offset + 16, offset + 16 + length
+            if offset <= len(data):  # complete
+                yield seconds + microseconds / 1e6, data[start:offset]
 
     def _catch_up(self) -> None:
         """Waits until tcpdump has written every packet that the kernel counted for it."""

@@ -59,9 +59,10 @@ def obstacle() -> str | None:
     if os.geteuid() != 0:
         return "network namespaces need root"
     try:
+        output_of("mnexec", "-n", "true")  # Mininet itself would hang where namespaces are forbidden
         output_of("ovs-vsctl", "--timeout=5", "show")
     except (FileNotFoundError, TestbedError) as error:
-        return f"Open vSwitch does not answer; run mininet/install ({error})"
+        return f"Mininet and Open vSwitch do not work here; run mininet/install ({error})"
     return None
 
 
@@ -102,6 +103,8 @@ class Testbed:
 
     def start(self) -> None:
         """Builds the network; when that fails, nothing is left behind."""
+        if reason := obstacle():
+            raise TestbedError(reason)
         with ExitStack() as undo:
             undo.enter_context(_the_only_one())
             self._remove_leftovers()

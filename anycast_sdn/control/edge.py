@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from anycast_sdn.control.neighbours import Neighbours, Replies
+from anycast_sdn.control.neighbours import Neighbour, Neighbours, Replies
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop
@@ -29,7 +29,6 @@ from anycast_sdn.core.model import (
     Network,
     Prefix,
     Server,
-    Side,
     Switch,
 )
 from anycast_sdn.core.pool import RandomSource
@@ -127,16 +126,11 @@ class EdgeSwitch:
         return Tables.of(
             flows if self.features.meters else map(_unmetered, flows),
             [entries.server_group(numbers[prefix], map(self._bucket, servers)) for prefix, servers in services],
-            entries.meters(self._limits) if self.features.meters else (),
+            entries.meters(self._limits, len(entries.host_ports(self.subnets))) if self.features.meters else (),
         )
 
     def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
-        prefixes = {
-            side: [gateway.prefix for subnet in self.subnets if subnet.side is side for gateway in subnet.gateways]
-            for side in Side
-        }
-        local = prefixes[Side.CLIENT] + prefixes[Side.SERVER]
-        yield from entries.client_edge(self.switch.client_edge, prefixes[Side.CLIENT], local, self._anycast)
+        yield from entries.client_edge(self.switch.client_edge, self.subnets, self._anycast)
         if self.client_edge:
             # A server that is enrolled no more keeps the flows that it has (M20).
             enrolled = {address for group in groups for address in group.servers}
@@ -172,8 +166,8 @@ class EdgeSwitch:
     def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:
         """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` does the rest.
 
-        At the controller's start the switch's own rules are its memory: bindings are rebuilt from
-        them.  After a mere reconnect the controller knows better: what it does not know, goes.
+        At the controller's start the switch's own rules are its memory: bindings and hosts are
+        rebuilt from them.  After a mere reconnect the controller knows better: what it does not know, goes.
         """
         self.features = features
         on_switch: dict[int, list[tuple[entries.FoundHalf, FlowRule]]] = {}
@@ -184,6 +178,9 @@ class EdgeSwitch:
                 others.append(rule)
             else:
                 on_switch.setdefault(half.number, []).append((half, rule))
+        if not self.ever_synchronised:
+            for address, mac, port in filter(None, map(entries.read_host, others)):
+                self.neighbours.adopt(address, Neighbour(mac, port), now)
         if self.client_edge:
             if not self.ever_synchronised:
                 self._adopt(self.client_edge, on_switch, groups, now)
@@ -202,9 +199,11 @@ class EdgeSwitch:
         now: float,
     ) -> None:
         for number, halves in on_switch.items():
-            half = max((half for half, _ in halves), key=lambda half: half.server is not None)
+            half, _ = max(halves, key=lambda found: found[0].server is not None)
             group = groups.covering(half.key.destination)
-            binding = Binding(number, half.key, half.translated, group.name if group else "", now, half.server)
+            swept = not any(rule.idle_timeout for _, rule in halves)
+            name = group.name if group else ""
+            binding = Binding(number, half.key, half.translated, name, now, half.server, swept=swept)
             try:
                 client_edge.adopt(binding)
             except ValueError:
@@ -271,9 +270,9 @@ class EdgeSwitch:
         if decision.drop is not None:
             reaction = self._count(decision.drop.value)
             reason = (
-                builders.Unreachable.ADMINISTRATIVELY_PROHIBITED
-                if decision.drop is Drop.POOL_EMPTY
-                else builders.Unreachable.NO_SERVICE
+                builders.Unreachable.NO_SERVICE
+                if decision.drop is Drop.NO_SERVICE
+                else builders.Unreachable.ADMINISTRATIVELY_PROHIBITED
             )
             reaction.messages += self._unreachable(in_port, frame, packet.key.source, reason, now)
             return reaction
@@ -305,7 +304,8 @@ class EdgeSwitch:
         assert self.client_edge is not None
         tcp = binding.key.protocol == TCP and self.features.fin_timeout
         fin_timeout = self.client_edge.role.validity.tcp_closed_s if tcp else 0
-        return PutBinding(binding, half, self.client_edge.validity_s(binding), fin_timeout)
+        idle_timeout = 0 if binding.swept else self.client_edge.validity_s(binding)
+        return PutBinding(binding, half, idle_timeout, fin_timeout)
 
     def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """An error about a flow's packet, on its way to the client (RFC 5508 REQ-4)."""
@@ -384,15 +384,29 @@ class EdgeSwitch:
         closed = idle_timeout == self.client_edge.role.validity.tcp_closed_s
         decision = self.client_edge.rule_removed(number, half, state, closed, now)
         if decision.do is not Do.RELEASE:
-            return Reaction(list(self._put(decision)) if decision.put else [])
-        binding = decision.binding
-        assert binding is not None
-        if binding.server is None:
             return Reaction()
+        assert decision.binding is not None
         # Both should be gone.  Should a message have crossed ours, the switch must not keep a rule
         # of a binding that no longer exists.
-        gone: list[Message] = [RemoveBinding(self._rule_of(binding, half)) for half in Half.BOTH.parts]
-        return Reaction(gone, changed=not self.client_edge.bindings.pinned_to(binding.server))
+        return self._released(decision.binding) if decision.binding.server else Reaction()
+
+    def _released(self, binding: Binding) -> Reaction:
+        """A binding has ended: its rules go, and what was there for its server alone."""
+        assert self.client_edge is not None
+        halves = Half.BOTH if binding.server else Half.OUT
+        last = binding.server is not None and not self.client_edge.bindings.pinned_to(binding.server)
+        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts], changed=last)
+
+    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
+        """Ends those of these bindings that a whole sweep has found idle."""
+        reaction = Reaction()
+        if self.client_edge:
+            for binding in self.client_edge.idle_bindings(numbers, now):
+                self.client_edge.release(binding, now)
+                released = self._released(binding)
+                reaction.messages += released.messages
+                reaction.changed |= released.changed
+        return reaction
 
     def rule_refused(self, number: int, now: float) -> Reaction:
         """The switch has no room for a rule of this binding: end it, rather than try for ever."""
@@ -401,8 +415,7 @@ class EdgeSwitch:
             return Reaction()
         self.client_edge.release(binding, now)
         self.counters["rule_refused"] += 1
-        halves = Half.BOTH if binding.server else Half.OUT
-        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts])
+        return self._released(binding)
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)
@@ -414,6 +427,8 @@ class EdgeSwitch:
         reaction = self._neighbours_replied(replies, now)
         for frame in replies.unreachable:
             reaction.messages += self._host_unreachable(frame, now)
+        for decision in self.client_edge.closing(now) if self.client_edge else ():
+            reaction.messages += self._put(decision)
         return reaction
 
     # ---------------------------------------------------------------- small things

@@ -100,6 +100,12 @@ class Neighbours:
             if self._home(address):
                 self._entries.setdefault(address, _Entry())
 
+    def adopt(self, address: Address, neighbour: Neighbour, now: float) -> None:
+        """Believe what the switch still holds after a restart, and ask the host at once."""
+        home = self._home(address)
+        if home and neighbour.port in home[1].ports:
+            self._entries[address] = _Entry(known=neighbour, ask_at=now)
+
     # ---------------------------------------------------------------- events
 
     def arp(self, packet: Arp, port: int, now: float) -> Replies:

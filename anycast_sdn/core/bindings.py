@@ -59,6 +59,7 @@ class Binding(NamedTuple):
     server: Address | None = None  # ASg, once pinned
     installed: Half = Half.OUT
     closing: bool = False  # TCP: one direction has ended
+    swept: bool = False  # its rules have no timeouts: the controller's sweep ends it
 
     @property
     def state(self) -> State:
@@ -73,6 +74,7 @@ class BindingTable:
         self._by_translated: dict[Address, Binding] = {}
         self._by_number: dict[int, Binding] = {}
         self._pinned: Counter[Address] = Counter()
+        self._clients: Counter[Address] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -97,22 +99,32 @@ class BindingTable:
     def pinned_servers(self) -> set[Address]:
         return set(self._pinned)
 
+    def of_client(self, client: Address) -> int:
+        """How many bindings this client has."""
+        return self._clients[client]
+
     def put(self, binding: Binding) -> None:
         """Add a binding, or replace the one with its number."""
-        self._count(self._by_number.get(binding.number), -1)
-        self._count(binding, +1)
+        before = self._by_number.get(binding.number)
+        if before is None:
+            self._clients[binding.key.source] += 1
+        if before is None or before.server != binding.server:
+            _add(self._pinned, before and before.server, -1)
+            _add(self._pinned, binding.server, +1)
         self._by_key[binding.key] = binding
         self._by_translated[binding.translated] = binding
         self._by_number[binding.number] = binding
 
     def remove(self, binding: Binding) -> None:
-        self._count(self._by_number.pop(binding.number), -1)
+        before = self._by_number.pop(binding.number)
+        _add(self._pinned, before.server, -1)
+        _add(self._clients, before.key.source, -1)
         del self._by_key[binding.key]
         del self._by_translated[binding.translated]
 
-    def _count(self, binding: Binding | None, step: int) -> None:
-        if binding is None or binding.server is None:
-            return
-        self._pinned[binding.server] += step
-        if not self._pinned[binding.server]:
-            del self._pinned[binding.server]
+
+def _add(counter: Counter[Address], address: Address | None, step: int) -> None:
+    if address is not None:
+        counter[address] += step
+        if not counter[address]:
+            del counter[address]

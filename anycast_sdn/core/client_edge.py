@@ -23,13 +23,15 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
-from anycast_sdn.core.model import Address, ClientEdgeRole, FlowKey, Groups, ServerState
+from anycast_sdn.core.model import TCP, Address, ClientEdgeRole, Expiry, FlowKey, Groups, ServerState
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, TranslationPool
+from anycast_sdn.core.sweep import Sweep
 
+COUNTERS_LATE_S = 1.0  # a switch may show a packet in its counters this much later
 
 _CLOSING_GRACE_S = 1.0  # for the other side to close as well, and for the switch to notice
 
@@ -79,6 +81,7 @@ class Drop(enum.Enum):
 
     NO_SERVICE = "no_service"  # no group covers the service address, or it has no active server
     POOL_EMPTY = "pool_empty"
+    CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
     NO_BINDING = "no_binding"  # M16
     STRANGER = "stranger_reply"  # M17
 
@@ -96,6 +99,8 @@ class ClientEdge:
     def __init__(self, role: ClientEdgeRole, random: RandomSource) -> None:
         self.role = role
         self.bindings = BindingTable()
+        self.sweep = Sweep()
+        self.swept = 0  # bindings that the sweep ends
         self._pools = {
             v6: TranslationPool(prefixes, role.quarantine_s, random)
             for v6 in (False, True)
@@ -143,12 +148,15 @@ class ClientEdge:
         group = groups.covering(key.destination)
         if group is None or not any(server.state is ServerState.ACTIVE for server in group.servers.values()):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
+        if self.bindings.of_client(key.source) >= self.role.bindings_per_client:
+            return Decision(Do.DROP, drop=Drop.CLIENT_FULL)
         try:
             translated = self._pools[len(key.source) == 16].lease(now)
         except (PoolEmpty, KeyError):
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
         self._last_number += 1
-        binding = Binding(self._last_number, key, translated, group.name, now)
+        binding = Binding(self._last_number, key, translated, group.name, now, swept=self._sweeps())
+        self.swept += binding.swept
         self.bindings.put(binding)
         return Decision(TRANSITIONS[State.NONE][Event.CLIENT_PACKET][1], binding, Half.OUT)
 
@@ -181,6 +189,7 @@ class ClientEdge:
         if do is Do.RELEASE:
             self.release(binding, now)
             return Decision(do, binding)
+        closed = closed and binding.key.protocol == TCP
         if closed and not binding.closing:
             self._closing.append((now + self.role.validity.tcp_closed_s + _CLOSING_GRACE_S, number))
         changed = binding._replace(installed=left, closing=binding.closing or closed)
@@ -194,8 +203,20 @@ class ClientEdge:
             if binding:
                 yield Decision(Do.KEEP, binding, binding.installed)
 
+    def idle_bindings(self, numbers: Iterable[int], now: float) -> list[Binding]:
+        """Of these bindings, those that have been idle in both directions for their validity (M19)."""
+        bindings = filter(None, map(self.bindings.by_number, numbers))
+        return [
+            binding
+            for binding in bindings
+            if binding.swept and self.sweep.idle_s(binding.number, now) >= self.validity_s(binding) + COUNTERS_LATE_S
+        ]
+
     def release(self, binding: Binding, now: float) -> None:
         """End a binding; PR1X goes into quarantine (M19)."""
+        if binding.swept:
+            self.swept -= 1
+            self.sweep.forget(binding.number)
         self.bindings.remove(binding)
         self._pools[len(binding.translated) == 16].release(binding.translated, now)
 
@@ -209,6 +230,7 @@ class ClientEdge:
             raise ValueError("no translation prefix of this family")
         pool.claim(binding.translated)
         self._last_number = max(self._last_number, binding.number)
+        self.swept += binding.swept
         self.bindings.put(binding)
 
     def found_installed(self, binding: Binding, installed: Half) -> Binding:
@@ -216,6 +238,12 @@ class ClientEdge:
         changed = binding._replace(installed=installed)
         self.bindings.put(changed)
         return changed
+
+    def _sweeps(self) -> bool:
+        """Is the next binding one for the sweep?"""
+        if self.role.expiry is Expiry.AUTO:
+            return len(self.bindings) - self.swept >= self.role.idle_timeouts
+        return self.role.expiry is Expiry.SWEEP
 
     def validity_s(self, binding: Binding) -> int:
         """How long the binding may be idle, in seconds."""

@@ -218,6 +218,14 @@ class Validity:
         return self.icmp_s if protocol in (ICMP, ICMPV6) else self.other_s
 
 
+class Expiry(enum.Enum):
+    """How the switch's rules of a binding end when both directions have been idle."""
+
+    IDLE_TIMEOUT = "idle_timeout"  # each rule by its own timeout, in the switch
+    SWEEP = "sweep"  # rules have no timeout; the controller reads their counters from time to time
+    AUTO = "auto"  # timeouts while there are few bindings, the sweep for those beyond
+
+
 @dataclass(frozen=True, slots=True)
 class ClientEdgeRole:
     """What makes a switch an ARh."""
@@ -226,6 +234,9 @@ class ClientEdgeRole:
     services: tuple[Prefix, ...]  # ANY/m that this site may use (M6)
     validity: Validity = Validity()
     quarantine_s: int = 120  # a released PR1X rests this long
+    expiry: Expiry = Expiry.AUTO
+    idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans them all the time
+    bindings_per_client: int = 4096  # one client may not use up the pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +301,11 @@ class Host:
 class Limits:
     """Packets per second that a switch may send to the controller, by purpose (OpenFlow meters)."""
 
-    first_packets: int = 20000
-    first_replies: int = 20000
-    neighbours: int = 1000
+    first_packets: int = 10000  # of new flows, from each host port
+    first_replies: int = 20000  # of flows that are unanswered or half idle
+    neighbours: int = 500  # ARP and neighbour discovery from each host port; packets to unknown hosts
     icmp_errors: int = 500
+    wait_ms: int = 500  # a first packet that the controller could not look at in time is shed; its client sends again
 
 
 @dataclass(frozen=True, slots=True)

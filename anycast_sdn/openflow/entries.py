@@ -7,7 +7,8 @@ reads one of them back from a switch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
@@ -22,9 +23,10 @@ from anycast_sdn.core.model import (
     FlowKey,
     Limits,
     Prefix,
+    Side,
     Subnet,
 )
-from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of
+from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of, port_meter
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
     OFPP_CONTROLLER,
@@ -53,7 +55,9 @@ _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, (3, 11, 12)), True: ("icmpv6_type",
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
 
 
-def _rule(kind: Kind, *fields: Field | None, actions: tuple[Action, ...] = (), length: int = 0) -> FlowRule:
+def _rule(
+    kind: Kind, *fields: Field | None, actions: tuple[Action, ...] = (), length: int = 0, port_index: int = 0
+) -> FlowRule:
     row = ROW[kind]
     return FlowRule(
         table=row.table,
@@ -62,7 +66,7 @@ def _rule(kind: Kind, *fields: Field | None, actions: tuple[Action, ...] = (), l
         cookie=cookie(kind),
         actions=(Output(OFPP_CONTROLLER),) if row.to_controller else actions,
         goto=row.goto,
-        meter=row.meter,
+        meter=port_meter(row.meter, port_index) if row.meter else None,
     )
 
 
@@ -76,35 +80,44 @@ def constant() -> Iterator[FlowRule]:
         yield _rule(kind)
 
 
-def meters(limits: Limits) -> Iterator[MeterRule]:
-    """What may reach the controller, with a burst of a tenth of a second's worth, at least 50."""
-    for number, rate in (
-        (Meter.FIRST_PACKETS, limits.first_packets),
-        (Meter.FIRST_REPLIES, limits.first_replies),
-        (Meter.NEIGHBOURS, limits.neighbours),
-        (Meter.ICMP_ERRORS, limits.icmp_errors),
-    ):
-        yield MeterRule(number, rate, max(50, rate // 10))
+def host_ports(subnets: Iterable[Subnet]) -> list[int]:
+    """All ports that lead to hosts; a port's place in this list numbers its meters."""
+    return sorted({port for subnet in subnets for port in subnet.ports})
+
+
+def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
+    """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
+
+    ``ports``: how many host ports the switch has.
+    """
+    rates: dict[int, int] = {
+        Meter.FIRST_REPLIES: limits.first_replies,
+        Meter.UNRESOLVED: limits.neighbours,
+        Meter.ICMP_ERRORS: limits.icmp_errors,
+    }
+    for index in range(ports):
+        rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
+        rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
+    for number, rate in rates.items():
+        yield MeterRule(int(number), rate, max(50, rate // 10))
 
 
 def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Iterable[Prefix]) -> Iterator[FlowRule]:
     """Table 0: what may enter by host ports and by ports to other switches."""
-    anycast = tuple(anycast)
+    subnets, anycast = tuple(subnets), tuple(anycast)
     for port in fabric_ports:
         for v6 in (False, True):
             yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6))
-    host_ports: dict[int, list[Prefix]] = {}
-    for subnet in subnets:
-        for port in subnet.ports:
-            host_ports.setdefault(port, []).extend(gateway.prefix for gateway in subnet.gateways)
-    for port, prefixes in host_ports.items():
+    for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
-        yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP))
+        yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP), port_index=index)
         for icmp_type in (135, 136):
-            yield _rule(Kind.ND, in_port, eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
+            neighbour = (eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
+            yield _rule(Kind.ND, in_port, *neighbour, port_index=index)
+        own = [gateway.prefix for subnet in subnets if port in subnet.ports for gateway in subnet.gateways]
         for kind, sources in (
             (Kind.ANYCAST_SOURCE, anycast),
-            (Kind.FROM_HOST, tuple(prefixes)),
+            (Kind.FROM_HOST, own),
             (Kind.LINK_LOCAL, _HARMLESS_SOURCES),
         ):
             for prefix in sources:
@@ -117,17 +130,17 @@ def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Ite
 
 
 def client_edge(
-    role: ClientEdgeRole | None, client: Iterable[Prefix], local: Iterable[Prefix], anycast: Iterable[Prefix]
+    role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix]
 ) -> Iterator[FlowRule]:
-    """Tables 1 and 3 without the bindings.
-
-    ``client``: prefixes of the client subnets here; ``local``: of all subnets here; ``anycast``: ANY/m.
-    """
-    for source in local:
-        yield from _pairs(Kind.UNAUTHORISED, [source], anycast)
+    """Tables 1 and 3 without the bindings.  ``subnets``: those of this edge; ``anycast``: ANY/m."""
+    local = [gateway.prefix for subnet in subnets for gateway in subnet.gateways]
+    yield from _pairs(Kind.UNAUTHORISED, local, anycast)
     if role is None:
         return
-    yield from _pairs(Kind.FIRST_PACKET, client, role.services)
+    for index, port in enumerate(host_ports(subnets)):
+        clients = [subnet for subnet in subnets if subnet.side is Side.CLIENT and port in subnet.ports]
+        own = [gateway.prefix for subnet in clients for gateway in subnet.gateways]
+        yield from _pairs(Kind.FIRST_PACKET, own, role.services, Field("in_port", port), port_index=index)
     for prefix in role.translation_prefixes:
         field, protocol, types = _ICMP_ERRORS[prefix.is_v6]
         to_prefix = (eth_type(prefix.is_v6), destination_in(prefix))
@@ -141,12 +154,14 @@ def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[
     return _pairs(Kind.FIRST_REPLY, map(Prefix.host, servers), role.translation_prefixes)
 
 
-def _pairs(kind: Kind, sources: Iterable[Prefix], destinations: Iterable[Prefix]) -> Iterator[FlowRule]:
-    destinations = tuple(destinations)
-    for source in sources:
-        for destination in destinations:
-            if source.is_v6 is destination.is_v6:
-                yield _rule(kind, eth_type(source.is_v6), source_in(source), destination_in(destination))
+def _pairs(
+    kind: Kind, sources: Iterable[Prefix], destinations: Iterable[Prefix], *fields: Field, port_index: int = 0
+) -> Iterator[FlowRule]:
+    """A rule for each source and destination of the same family."""
+    for source, destination in itertools.product(sources, destinations):
+        if source.is_v6 is destination.is_v6:
+            ends = (eth_type(source.is_v6), source_in(source), destination_in(destination))
+            yield _rule(kind, *ends, *fields, port_index=port_index)
 
 
 def binding(put: PutBinding) -> FlowRule:
@@ -222,6 +237,16 @@ def host(address: Address, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
     return _rule(
         Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=_last_hop(own_mac, mac, port)
     )
+
+
+def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
+    """The inverse of ``host``: (address, MAC, port); None for rules of other kinds."""
+    if kind_of(rule.cookie) is not Kind.HOST:
+        return None
+    (address,) = (field.value for field in rule.match if field.name != "eth_type")
+    written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
+    (port,) = (action.port for action in rule.actions if isinstance(action, Output))
+    return cast(Address, address), cast(bytes, written["eth_dst"]), port
 
 
 def _last_hop(own_mac: bytes, mac: bytes, port: int) -> tuple[Action, ...]:

@@ -48,12 +48,24 @@ TABLE_TITLES = {
 
 
 class Meter(enum.IntEnum):
-    """Limits on what a switch may send to the controller; rates are ``core.model.Limits``."""
+    """Limits on what a switch may send to the controller; rates are ``core.model.Limits``.
 
-    FIRST_PACKETS = 1
-    FIRST_REPLIES = 2
-    NEIGHBOURS = 3
-    ICMP_ERRORS = 4
+    The last two are one meter for each host port, so that a flood on one leaves the others alone.
+    """
+
+    FIRST_REPLIES = 1
+    UNRESOLVED = 2
+    ICMP_ERRORS = 3
+    FIRST_PACKETS = 16
+    NEIGHBOURS = 17
+
+
+_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS))
+
+
+def port_meter(meter: Meter, index: int) -> int:
+    """The number of the meter for the ``index``-th host port; Open vSwitch has numbers up to 65535."""
+    return int(meter) + (2 * index if meter in _PER_PORT else 0)
 
 
 class Kind(enum.IntEnum):
@@ -163,8 +175,8 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.BINDING_OUT, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields",
         "source := PR1X, destination := ASg → server edge", "M14, M20", Table.SERVICE,
         actions=_BINDING, sets=_SET_BOTH),
-    Row(Kind.FIRST_PACKET, Table.CLIENT_OUT, 500, _SOURCE | _DESTINATION,
-        "source in a client subnet, destination in an authorised ANY/m", "to the controller",
+    Row(Kind.FIRST_PACKET, Table.CLIENT_OUT, 500, _IN_PORT | _SOURCE | _DESTINATION,
+        "source in a client subnet of the port, destination in an authorised ANY/m", "to the controller",
         "M11, M13: the first packet makes the binding", meter=Meter.FIRST_PACKETS, actions=_PUNT),
     Row(Kind.UNAUTHORISED, Table.CLIENT_OUT, 400, _SOURCE | _DESTINATION,
         "source in a subnet of this edge, destination in any ANY/m", "drop",
@@ -195,12 +207,12 @@ ROWS: tuple[Row, ...] = (
         Table.ROUTES),
     # ---- 4 routes
     Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge",
-        "to the controller", "gateways answer ping", meter=Meter.NEIGHBOURS, actions=_PUNT),
+        "to the controller", "gateways answer ping", meter=Meter.UNRESOLVED, actions=_PUNT),
     Row(Kind.HOST, Table.ROUTES, 800, _DESTINATION, "destination a connected host", "MACs, TTL, port",
         "last hop", actions=_SEND, sets=_SET_MACS),
     Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet",
         "to the controller", "the edge resolves its neighbours; the packet waits for the answer",
-        meter=Meter.NEIGHBOURS, actions=_PUNT, spread=128),
+        meter=Meter.UNRESOLVED, actions=_PUNT, spread=128),
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
         "M8, M23", actions=(DecTtl, Output), spread=128),
@@ -253,7 +265,7 @@ def check(rule: FlowRule) -> Row:
         raise Undeclared(f"{kind.name} has no priority {rule.priority}")
     if extra := {field.name for field in rule.match} - row.fields:
         raise Undeclared(f"{kind.name} does not match on {', '.join(sorted(extra))}")
-    if rule.goto != row.goto or rule.meter not in (row.meter, None):  # None: a switch without meters
+    if rule.goto != row.goto or not _meter_fits(rule.meter, row.meter):
         raise Undeclared(f"{kind.name} goes to {row.goto} by meter {row.meter}")
     for action in rule.actions:
         if not isinstance(action, row.actions) or (isinstance(action, SetField) and action.name not in row.sets):
@@ -263,11 +275,20 @@ def check(rule: FlowRule) -> Row:
     return row
 
 
+def _meter_fits(number: int | None, declared: Meter | None) -> bool:
+    if number is None:
+        return True  # also of a row with a meter, on a switch that has none
+    if declared in _PER_PORT:
+        return number >= declared and (number - declared) % 2 == 0
+    return number == declared
+
+
 def as_markdown() -> str:
     """The rows as the README's table, highest priority first."""
     lines = ["| table | priority | matches | does | why |", "| --- | --- | --- | --- | --- |"]
     for row in ROWS:
-        does = row.does + (", metered" if row.meter else "") + (f" (counted: `{row.counter}`)" if row.counter else "")
+        metered = ", metered" + " per port" * (row.meter in _PER_PORT) if row.meter else ""
+        does = row.does + metered + (f" (counted: `{row.counter}`)" if row.counter else "")
         priority = f"{row.priority} + prefix length" if row.spread else str(row.priority)
         table = f"{row.table.value} {row.table.name.lower()}"
         lines.append(f"| {table} | {priority} | {row.matches} | {does} | {row.why} |")

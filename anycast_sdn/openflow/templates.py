@@ -55,15 +55,16 @@ class _Values(NamedTuple):
     @classmethod
     def of(cls, put: PutBinding, command: int) -> _Values:
         binding, half, idle, fin = put
-        number, key, translated, _, _, server, _, _ = binding
+        number, key, translated, _, _, server, *_ = binding
         source, destination, protocol, source_port, destination_port = key
         rest = (idle, fin, _IP_PROTO[protocol])
         if half is Half.OUT:
             base = _OUT if server else _OUT_UNANSWERED
-            return cls(command, base | number, *rest, *key[:2], source_port, destination_port, translated, server)
+            ports = (source_port, destination_port)
+            return cls(command, base | number, *rest, source, destination, *ports, translated, server)
         assert server is not None
-        swapped = (destination_port, source_port)
-        return cls(command, _IN | number, *rest, server, translated, *swapped, destination, source)
+        ports = (destination_port, source_port)
+        return cls(command, _IN | number, *rest, server, translated, *ports, destination, source)
 
 
 _OUT, _OUT_UNANSWERED, _IN = map(cookie, (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN))

@@ -8,15 +8,17 @@ and ``punting`` says how a switch would report a flow's first packet and first r
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import yaml
 from emulated import EmulatedSwitch, Host
 from flows import EDGE_PORT, FABRIC_PORT, SERVER, SERVICE, Edge
-from programs import ControllerProcess, Program, TestbedError, end, wait_until
+from programs import ControllerProcess, Program, wait_until
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.openflow.pipeline import Kind
@@ -28,6 +30,8 @@ Punting = tuple[tuple[int, int], tuple[int, int]]  # (table, cookie) of first pa
 
 
 class Contender(Protocol):
+    """A program under test; see above."""
+
     name: str
     openflow_port: int
 
@@ -41,6 +45,12 @@ class Contender(Protocol):
     def punting(self, switch: EmulatedSwitch) -> Punting: ...
 
     def stop(self) -> None: ...
+
+    def log(self) -> str: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def emulated_switches(edges: Sequence[Edge], remember: bool = False) -> list[EmulatedSwitch]:
@@ -119,22 +129,52 @@ def _has(switch: EmulatedSwitch, kind: Kind) -> Callable[[], bool]:
     return lambda: switch.rules.knows(kind)
 
 
-class Textbook:
-    """The textbook application with this configuration."""
+class _Bare:
+    """A controller without a REST interface, on a port of its own."""
 
-    name = "textbook"
+    openflow_port: int
+    _program: Program
 
-    def __init__(self, configuration: object, directory: Path) -> None:
-        self._file = directory / "textbook.json"
-        self._file.write_text(json.dumps(configuration))
-        (self.openflow_port,) = free_ports(1)
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            self.openflow_port = unused.getsockname()[1]
 
-    def __enter__(self) -> Textbook:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self._program.process.pid
+
+    def start(self) -> None:
+        self._program = Program([sys.executable, *self._words()])
+
+    def _words(self) -> list[str]:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        self._program.stop()
+
+    def log(self) -> str:
+        return self._program.output()
+
+    def punting(self, switch: EmulatedSwitch) -> Punting:
+        return (0, 0), (1, 0)
+
+
+class Textbook(_Bare):
+    """The textbook application with this configuration."""
+
+    name = "textbook"
+
+    def __init__(self, configuration: object, directory: Path) -> None:
+        super().__init__()
+        self._file = directory / "textbook.json"
+        self._file.write_text(json.dumps(configuration))
 
     @classmethod
     def emulated(cls, edges: Sequence[Edge], directory: Path) -> Textbook:
@@ -143,21 +183,21 @@ class Textbook:
         services, servers = [*SERVICE.values()], [*SERVER.values()]
         return cls({"services": services, "servers": servers, "switches": switches}, directory)
 
-    @property
-    def pid(self) -> int:
-        return self._program.process.pid
-
-    def start(self) -> None:
-        self._program = Program([sys.executable, str(HERE / "textbook.py"), str(self._file), str(self.openflow_port)])
+    def _words(self) -> list[str]:
+        return [str(HERE / "textbook.py"), str(self._file), str(self.openflow_port)]
 
     def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
-        wait_until(lambda: all(len(switch.rules) for switch in switches), "the textbook application's first rules")
+        wait_until(lambda: all(switch.introduced for switch in switches), "all switches are introduced")
+        time.sleep(0.5)  # it does not say when it is ready: when it has handled the last answers
 
-    def punting(self, switch: EmulatedSwitch) -> Punting:
-        return (0, 0), (1, 0)
 
-    def stop(self) -> None:
-        self._program.stop()
+class Responder(_Bare):
+    """No controller: ready-made answers, to measure the generator itself.  One switch only."""
 
-    def log(self) -> str:
-        return self._program.output()
+    name = "responder"
+
+    def _words(self) -> list[str]:
+        return [str(HERE / "responder.py"), str(self.openflow_port)]
+
+    def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
+        """It needs no introduction."""

@@ -62,6 +62,7 @@ class EmulatedSwitch:
         self.dpid = dpid
         self.load: Load | None = None
         self.rules = Rules(remember)
+        self.introduced = False  # the controller knows our ports, which ends OS-Ken's handshake
         self._ports = ports
         self._hosts = dict(hosts or {})
         self._rest = b""
@@ -154,6 +155,7 @@ class EmulatedSwitch:
             parts = [Struct("!IIIBBxx").pack(1000, 2, 15, 1, 0)]
         elif kind == PORT_DESC:
             parts = [b"".join(map(_port, self._ports))]
+            self.introduced = True
         elif kind not in (GROUP_DESC, METER_CONFIG):
             yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
             return

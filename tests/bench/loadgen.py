@@ -25,8 +25,9 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from emulated import ADD, FLOW_MOD, MATCH, PACKET_OUT, EmulatedSwitch, Wrong
 from flows import FIRST_PORT, REPLY, SERVICE_PORT, Packets
@@ -65,7 +66,7 @@ class EdgeLoad:
         self._switch = switch
         self._packets = packets
         self._packet_out_size = 24 + 16 + packets.frame_size  # with one output action
-        self._shapes: dict[tuple[int, ...], tuple[int, Callable[[bytes, int], tuple[int, ...]]]] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, Callable[[bytes, int], tuple[Any, ...]]]] = {}
         self._next = 0
         self._fresh: Iterator[tuple[int, bytes]] = iter(())
         self._translated: dict[int, bytes] = {}
@@ -171,7 +172,7 @@ class EdgeLoad:
 
     # ---------------------------------------------------------------- shapes of rules
 
-    def _learn(self, message: bytes) -> tuple[int, Callable[[bytes, int], tuple[int, ...]]] | None:
+    def _learn(self, message: bytes) -> tuple[int, Callable[[bytes, int], tuple[Any, ...]]] | None:
         """The shape of a binding's rule, taken apart field by field; None for any other rule."""
         _, _, command, _ = key = _RULE.unpack_from(message)
         matched, written = _places(message)
@@ -196,15 +197,17 @@ class EdgeLoad:
         return self._shapes[key]
 
 
-def _picker(picks: Sequence[tuple[int, str]]) -> Callable[[bytes, int], tuple[int, ...]]:
-    """Reads the fields at these offsets of a message, in this order, which must be the message's own."""
+def _picker(picks: Sequence[tuple[int, str]]) -> Callable[[bytes, int], tuple[Any, ...]]:
+    """Reads the fields at these offsets of a message and returns them in the order asked for."""
     form, at = "!", 0
-    for offset, code in picks:
-        if offset < at:
-            raise Wrong("the fields of a rule come in an order that the generator does not read")
+    for offset, code in sorted(picks):
         form += f"{offset - at}x{code}"
         at = offset + Struct("!" + code).size
-    return Struct(form).unpack_from
+    unpack = Struct(form).unpack_from
+    if list(picks) == sorted(picks):
+        return unpack
+    arranged = itemgetter(*(sorted(picks).index(pick) for pick in picks))
+    return lambda data, at: arranged(unpack(data, at))
 
 
 def _places(message: bytes) -> tuple[dict[str, int], dict[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from scenes import SERVICE, ask, bindings, client_edge, payloads, the_binding
 
 from anycast_sdn.core.model import ICMP, TCP, UDP
@@ -125,23 +126,25 @@ def test_an_idle_half_is_put_back_without_losing_a_packet(build):
     assert sorted(payloads(net.host("as2").received)) == sent
 
 
-def test_a_tcp_connection_closed_by_both_is_forgotten_within_seconds(build, v6):
+@pytest.mark.parametrize("pause", [0, 0.3, 1, 4])
+def test_a_tcp_connection_closed_by_both_is_forgotten_within_seconds(build, v6, pause):
     net = build("figure1", "as2")
     ask(net, service=SERVICE[v6], protocol=TCP, service_port=80)
     say(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
+    net.advance(pause)
     ask(net, service=SERVICE[v6], protocol=TCP, service_port=80, tcp_flags=FIN | TCP_ACK)
     net.advance(6)
     assert binding_rules(net) == []
     assert bindings(net) == []
 
 
-def test_a_reset_tcp_connection_is_forgotten_after_the_closing_time(build):
+def test_a_connection_that_only_the_server_ends_is_forgotten_after_the_closing_time(build):
     net = build("figure1", "as2", validity={"tcp_closing_s": 10})
     ask(net, protocol=TCP, service_port=80)
     say(net, "as2", protocol=TCP, tcp_flags=RST)
     net.advance(7)
     assert binding_rules(net) == [Kind.BINDING_OUT]
-    net.advance(10)
+    net.advance(16)
     assert bindings(net) == []
 
 

@@ -39,7 +39,7 @@ def answer(server: socket.socket, name: str, text: str, client: tuple[str, int])
     for number in range(0 if text.startswith("quiet") else count):
         if number:
             time.sleep(interval_s)
-        server.sendto(f"{name} {text}".encode(), client)
+        server.sendto(f"{name} {text}".encode(), (mapped(client[0]), client[1]))
 
 
 def serve(name: str, port: int, pass_to: list[str]) -> None:

@@ -1,0 +1,95 @@
+"""The benchmark: four tables, printed and as JSON.  Started by ``tests/bench/run``.
+
+Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
+the least and the most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "mininet"))  # programs.py and testbed.py
+
+import setups  # noqa: E402
+from programs import output_of  # noqa: E402
+from report import Options, say  # noqa: E402
+
+TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "setup": setups.run,
+}
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    machine = _machine()
+    print(", ".join(f"{name}: {value}" for name, value in machine.items()))
+    results: dict[str, Any] = {"machine": machine}
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="anycast-sdn-bench-") as directory:
+        options = Options(arguments.rounds or (1 if arguments.quick else 3), arguments.quick, Path(directory))
+        if arguments.profile:
+            setups.profile(options)
+            return 0
+        for name in arguments.only or TABLES:
+            results[name] = TABLES[name](options)
+    results["seconds"] = round(time.monotonic() - start)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+    say(f"done in {results['seconds']} s" + (f"; results are in {arguments.json}" if arguments.json else ""))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tests/bench/run", description="Measures anycast-sdn against a textbook OS-Ken application."
+    )
+    parser.add_argument("--only", choices=TABLES, action="append", help="this table alone; may be repeated")
+    parser.add_argument("--rounds", type=_positive, help="repetitions of each measurement (default 3, quick: 1)")
+    parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all measurements to this file")
+    parser.add_argument("--profile", action="store_true", help="show where the product spends its time instead")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _machine() -> dict[str, Any]:
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.machine(),
+    )  # fmt: skip
+    return {
+        "processors": os.cpu_count(),
+        "model": model,
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        "Open vSwitch": output_of("ovs-vswitchd", "--version").split()[3],
+        "OS-Ken": version("os-ken"),
+    }
+
+
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

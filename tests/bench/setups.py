@@ -1,0 +1,156 @@
+"""Table 1: flow set-up on emulated switches, the product and the textbook application in turns.
+
+A set-up is a whole binding: first packet and first reply (see ``loadgen``).  With one switch the first
+half alone is measured too.  Each turn starts the controller afresh, so that all begin with no bindings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contenders import Contender, Product, Responder, Textbook, emulated_switches
+from flows import MAX_EDGES, Edge, Packets, edges
+from loadgen import EdgeLoad, LoadGenerator, Result
+from report import Options, Spread, say, show
+
+WINDOWS = (1, 32, 256)
+FAMILIES = (4, 6)
+
+
+class Case(NamedTuple):
+    """One line of the table."""
+
+    switches: int
+    family: int
+    window: int
+    whole: bool
+
+
+def cases(switches: int, family: int) -> list[Case]:
+    """Whole set-ups first, while there are few bindings."""
+    halves = (True, False) if switches == 1 else (True,)
+    return [Case(switches, family, window, whole) for whole in halves for window in WINDOWS]
+
+
+@contextmanager
+def loaded(
+    contender: Contender, some: Sequence[Edge], families: Sequence[int], remember: bool = False
+) -> Iterator[tuple[LoadGenerator, dict[int, list[EdgeLoad]]]]:
+    """A running contender, its emulated switches connected → the generator, and the loads by family."""
+    switches = emulated_switches(some, remember)
+    if isinstance(contender, Responder):
+        del switches[1:]
+    generator = LoadGenerator(switches)
+    try:
+        with contender:
+            with generator.serving(contender.openflow_port):
+                contender.await_ready(switches)
+            yield generator, {
+                family: [
+                    EdgeLoad(switch, Packets(edge, family, *contender.punting(switch)))
+                    for switch, edge in zip(switches, some, strict=False)
+                ]
+                for family in families
+            }
+    except Exception:
+        say(f"{contender.name} said last:\n{contender.log()[-2000:]}")
+        raise
+    finally:
+        generator.close()
+
+
+def run(options: Options) -> dict[str, Any]:
+    most, seconds = (5000, 0.3) if options.quick else (20000, 1.0)
+    results: dict[tuple[str, Case], list[Result]] = {}
+    for number in range(options.rounds):
+        for switches in (1, MAX_EDGES):
+            some = edges(switches)
+            for family in FAMILIES:
+                for contender in _contenders(some, options.directory, switches == 1):
+                    say(f"set-ups, round {number + 1}: {contender.name}, {switches} switches, IPv{family}")
+                    with loaded(contender, some, [family]) as (generator, loads):
+                        for case in cases(switches, family):
+                            result = generator.run(loads[family], case.window, most, seconds, case.whole)
+                            results.setdefault((contender.name, case), []).append(result)
+    every = [case for switches in (1, MAX_EDGES) for family in FAMILIES for case in cases(switches, family)]
+    _show(every, results)
+    return {"cases": [_as_json(case, results) for case in every]}
+
+
+def _contenders(some: Sequence[Edge], directory: Path, responder: bool) -> list[Contender]:
+    contenders: list[Contender] = [Product(some, directory), Textbook.emulated(some, directory)]
+    return [*contenders, Responder()] if responder else contenders
+
+
+def _rates(results: Sequence[Result]) -> Spread:
+    return Spread.of(result.rate for result in results)
+
+
+def _show(every: Sequence[Case], results: dict[tuple[str, Case], list[Result]]) -> None:
+    rows = []
+    for case in every:
+        ours, theirs = results[Product.name, case], results[Textbook.name, case]
+        rate = _rates(ours)
+        rows.append({
+            "switches": case.switches,
+            "IPv": case.family,
+            "window": case.window,
+            "measured": "set-up" if case.whole else "first half",
+            "anycast-sdn /s": rate,
+            "textbook /s": _rates(theirs),
+            "ratio": f"{rate.median / _rates(theirs).median:.1f}",
+            "p50, p99 ms": _latency(ours),
+            "textbook p50, p99 ms": _latency(theirs),
+            "lost": f"{sum(r.lost for r in ours)}, {sum(r.lost for r in theirs)}",
+            "generator busy": f"{max(result.busy for result in ours):.0%}",
+        })  # fmt: skip
+    show("Flow set-up on emulated switches; window: set-ups outstanding at each switch", rows)
+    rows = []
+    for (name, case), measured in results.items():
+        if name == Responder.name and case.window > 1:
+            rate = _rates(measured)
+            busy = Spread.of(result.busy for result in measured)
+            rows.append({
+                "IPv": case.family,
+                "window": case.window,
+                "measured": "set-up" if case.whole else "first half",
+                "reached /s": rate,
+                "generator busy": f"{busy.median:.0%}",
+                "generator alone /s": f"{rate.median / busy.median:,.0f}",
+            })  # fmt: skip
+    show("The generator's own ceiling: against ready-made answers, and by its own processor time", rows)
+
+
+def _latency(results: Sequence[Result]) -> str:
+    p50, p99 = (Spread.of(values).median for values in zip(*((r.p50_ms, r.p99_ms) for r in results), strict=True))
+    return f"{p50:.3g}, {p99:.3g}"
+
+
+def _as_json(case: Case, results: dict[tuple[str, Case], list[Result]]) -> dict[str, Any]:
+    measured = {
+        name: [result._asdict() | {"rate": result.rate} for result in runs]
+        for (name, its), runs in results.items()
+        if its == case
+    }
+    return case._asdict() | {"results": measured}
+
+
+def profile(options: Options) -> None:
+    """Where the product's time goes: window 32, one switch, both families, as samples of its stack."""
+    some = edges(1)
+    for family in FAMILIES:
+        file = options.directory / "profile.json"
+        product = Product(some, options.directory, file)
+        with loaded(product, some, [family]) as (generator, loads):
+            result = generator.run(loads[family], 32, 100_000, 4.0)
+        profiled = json.loads(file.read_text())
+        rows = [
+            {"itself": f"{entry['self'] / profiled['samples']:.1%}",
+             "with what it calls": f"{entry['total'] / profiled['samples']:.1%}", "function": entry["function"]}
+            for entry in sorted(profiled["functions"], key=lambda entry: -entry["self"])[:30]
+        ]  # fmt: skip
+        show(f"Profile of the product, IPv{family}, window 32, {result.rate:,.0f} set-ups/s while sampled", rows)

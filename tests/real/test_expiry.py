@@ -1,0 +1,167 @@
+"""State lives exactly as long as its flow (M19): validities of a few seconds, in an edited figure 1.
+
+A rule's idle timeout is whole seconds, and Open vSwitch looks for expired rules about once a second, so
+"gone" comes up to two seconds after the validity: tests wait for it.  Both families at once, to save time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support import PORT, V4, V6, WEB, Family, Running, edited, program, running, until
+
+VALIDITY_S = 3  # of UDP, ICMP and other flows
+TCP_S = 8
+UNANSWERED_S = 2
+BOTH = (V4, V6)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    directory = tmp_path_factory.mktemp("expiry")
+    changes = [
+        ("tcp_s: 7440", f"tcp_s: {TCP_S}"),
+        ("tcp_closing_s: 240", "tcp_closing_s: 2"),
+        ("tcp_closed_s: 5", "tcp_closed_s: 1"),
+        ("udp_s: 300", f"udp_s: {VALIDITY_S}"),
+        ("icmp_s: 60", f"icmp_s: {VALIDITY_S}"),
+        ("other_s: 300", f"other_s: {VALIDITY_S}"),
+        ("unanswered_s: 30", f"unanswered_s: {UNANSWERED_S}"),
+        ("quarantine_s: 120", "quarantine_s: 3"),
+    ]
+    with running(edited("figure1.yaml", directory, *changes), directory) as network:
+        network.enrol("web", WEB, [V4.as2, V6.as2])
+        network.serve_udp("as2")
+        network.serve_tcp("as2")
+        peer = network.testbed.spawn("as2", program("raw_peer.py", "serve", 253))
+        until(peer.output, "the peer for protocol 253 is ready")
+        yield network
+
+
+def flows_of(network: Running, source_port: int) -> list[dict[str, Any]]:
+    """h1's flows from this port, one in each family."""
+    flows = [network.flow(family.h1, source_port) for family in BOTH]
+    return [{name: value for name, value in flow.items() if name != "idle"} for flow in flows]
+
+
+def rules_of(network: Running, flow: dict[str, Any]) -> list[str]:
+    """The rules on arh1 that name the flow's PR1X."""
+    named = (f"_dst={flow['translated']},", f"set_field:{flow['translated']}->")
+    rules = network.testbed.ofctl("dump-flows", "arh1", "--no-stats").splitlines()
+    return [rule for rule in rules if any(name in rule for name in named)]
+
+
+def are_gone(network: Running, flows: list[dict[str, Any]]) -> bool:
+    """Neither bindings nor rules are left of these flows."""
+    alive = {(flow["edge"], flow["number"]) for flow in network.flows()}
+    return not any((flow["edge"], flow["number"]) in alive or rules_of(network, flow) for flow in flows)
+
+
+def pool(network: Running, family: Family) -> tuple[int, int]:
+    """How many translation addresses are leased, and how many rest."""
+    use = network.edge("arh1")["pools"][family.name.lower()]
+    return use["leased"], use["resting"]
+
+
+@pytest.mark.row("M19", "both directions idle: rules gone from the switch, binding gone, PR1X rests, then is free")
+def test_an_idle_flow_leaves_nothing_behind(network: Running) -> None:
+    for family in BOTH:
+        assert network.ask("h1", family.web, "--source-port", 20500) == ["as2 hello"]
+    flows = flows_of(network, 20500)
+    assert [len(rules_of(network, flow)) for flow in flows] == [2, 2]
+    assert [pool(network, family) for family in BOTH] == [(1, 0), (1, 0)]
+    until(lambda: are_gone(network, flows), "bindings and rules are gone")
+    assert [pool(network, family) for family in BOTH] == [(0, 1), (0, 1)]
+    until(lambda: [pool(network, family) for family in BOTH] == [(0, 0), (0, 0)], "PR1X has rested")
+
+
+@pytest.mark.row("M19", "a one-way stream, longer than the validity, keeps the other direction and PR1X alive")
+@pytest.mark.parametrize(
+    ("source_port", "idle", "stream"),
+    [
+        (20501, "in", ("--text", "quiet", "--count", 15, "--seconds", 0.5, "--answers", 0)),
+        (20502, "out", ("--text", "repeat 15 0.5", "--answers", 15, "--wait", 20)),
+    ],
+    ids=["to the server", "to the client"],
+)
+def test_a_one_way_stream_keeps_both_directions(
+    network: Running, source_port: int, idle: str, stream: tuple[object, ...]
+) -> None:
+    for family in BOTH:
+        assert network.ask("h1", family.web, "--source-port", source_port) == ["as2 hello"]
+    before = flows_of(network, source_port)
+    clients = [
+        network.testbed.spawn("h1", program("udp_client.py", family.web, PORT, "--source-port", source_port, *stream))
+        for family in BOTH
+    ]
+    for family in BOTH:
+        idle_now = lambda family=family: network.flow(family.h1, source_port)["idle"] == idle  # noqa: E731
+        until(idle_now, f"the rule of direction {idle} has expired")
+    assert [client.process.poll() for client in clients] == [None, None]
+    for family in BOTH:
+        assert network.ask("h1", family.web, "--source-port", source_port) == ["as2 hello"]
+    until(lambda: None not in [client.process.poll() for client in clients], "the streams end")
+    assert flows_of(network, source_port) == before
+
+
+@pytest.mark.row("M20", "a removed server keeps its flow, also when half of the flow's rules have expired")
+def test_a_removed_server_keeps_a_half_idle_flow(network: Running) -> None:
+    stream = ("--source-port", 20503, "--text", "repeat 12 0.5", "--answers", 12, "--wait", 20)
+    clients = [network.testbed.spawn("h1", program("udp_client.py", family.web, PORT, *stream)) for family in BOTH]
+    until(lambda: all(client.output() for client in clients), "the streams have begun")
+    before = flows_of(network, 20503)
+    for family in BOTH:
+        network.call("DELETE", f"/v1/groups/web/servers/{family.as2}")
+    until(lambda: None not in [client.process.poll() for client in clients], "the streams end")
+    assert [len(client.output().splitlines()) for client in clients] == [12, 12]
+    for family in BOTH:
+        assert network.ask("h1", family.web, "--source-port", 20503) == ["as2 hello"]
+    assert flows_of(network, 20503) == before
+    network.enrol("web", WEB, [V4.as2, V6.as2])
+
+
+@pytest.mark.row("M19", "a flow that nobody answers has a shorter validity of its own")
+@pytest.mark.row("M19", "ICMP echo and a protocol without ports expire by their own validities")
+def test_each_kind_of_flow_has_its_validity(network: Running) -> None:
+    for family in BOTH:
+        network.ask("h2", family.web, "--text", "quiet", "--answers", 0)
+        network.run("h2", "ping", "-c", "1", "-W", "2", family.web)
+        network.run("h2", *program("raw_peer.py", "ask", 253, family.web))
+    flows = [flow for family in BOTH for flow in network.flows(f"client={family.h2}")]
+    assert [flow["validity_s"] for flow in flows] == [UNANSWERED_S, VALIDITY_S, VALIDITY_S] * 2
+    until(lambda: are_gone(network, flows), "all are gone")
+
+
+@pytest.mark.row("M19", "TCP: after FIN, or RST, the flow goes in seconds, long before its validity")
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_closed_connection_goes_soon(network: Running, end: str) -> None:
+    started = time.monotonic()
+    for family in BOTH:
+        assert "checksum right" in network.run("h1", *program("tcp_client.py", family.web, PORT, "--end", end))
+    until(lambda: not [flow for flow in network.flows() if flow["protocol"] == "tcp"], "the bindings are gone")
+    assert time.monotonic() - started < TCP_S
+
+
+@pytest.mark.row("M19", "TCP: a connection that is open but idle has the long validity")
+def test_an_open_connection_has_its_own_validity(network: Running) -> None:
+    client = network.testbed.spawn("h1", program("tcp_client.py", V4.web, PORT, "--bytes", 20_000, "--rate", 10))
+    until(lambda: "connected" in client.output(), "the connection is open")
+    connected = time.monotonic()
+    (flow,) = [flow for flow in network.flows() if flow["protocol"] == "tcp"]
+    assert flow["validity_s"] == TCP_S
+    until(lambda: are_gone(network, [flow]), "the connection's state is gone")
+    assert time.monotonic() - connected > TCP_S - 1
+    client.stop()
+
+
+@pytest.mark.row("M19", "an address that was freed rests before another flow gets it")
+def test_addresses_rest(network: Running) -> None:
+    network.ask("h1", V4.web, "--flows", 5)
+    freed = {flow["translated"] for flow in network.flows(f"client={V4.h1}")}
+    until(lambda: not network.flows(f"client={V4.h1}"), "the flows are gone")
+    assert pool(network, V4)[1] >= 5
+    network.ask("h1", V4.web, "--flows", 200)  # of 254 addresses
+    assert not freed & {flow["translated"] for flow in network.flows()}

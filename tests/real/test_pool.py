@@ -1,0 +1,65 @@
+"""Translation prefixes: several, and what happens when all their addresses are taken (M3, M13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+
+import pytest
+from support import PORT, V4, V6, WEB, Family, Running, edited, in_both_families, running
+
+PREFIXES = {
+    "IPv4": ("203.0.113.8/29", "203.0.113.32/29"),
+    "IPv6": ("2001:db8:1:f::8/125", "2001:db8:1:f::20/125"),
+}
+SIZE = 12  # two prefixes of 8 addresses, without the first and the last of each
+PROHIBITED = {"IPv4": "error EHOSTUNREACH", "IPv6": "error EACCES"}  # what Linux makes of (3, 13) and (1, 1)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    directory = tmp_path_factory.mktemp("pool")
+    changes = [
+        ("- 203.0.113.0/24", "\n        - ".join(["- " + PREFIXES["IPv4"][0], *PREFIXES["IPv4"][1:]])),
+        ("- 2001:db8:1:f::/64", "\n        - ".join(["- " + PREFIXES["IPv6"][0], *PREFIXES["IPv6"][1:]])),
+    ]
+    with running(edited("figure1.yaml", directory, *changes), directory) as network:
+        network.enrol("web", WEB, [V4.as2, V6.as2])
+        network.serve_udp("as2")
+        yield network
+
+
+@pytest.mark.row("M3", "two translation prefixes per family: all addresses of both are used, but first and last")
+@pytest.mark.row("M13", "no address is free: the client hears 'administratively prohibited', present flows go on")
+@in_both_families
+def test_every_address_is_used_and_then_the_client_is_told(network: Running, family: Family) -> None:
+    assert network.ask("h1", family.web, "--source-port", 20601) == ["as2 hello"]
+    before = network.flow(family.h1, 20601)
+    assert network.ask("h1", family.web, "--flows", SIZE - 1) == ["as2 hello"] * (SIZE - 1)
+    exhausted = network.call("GET", "/v1/flows")["summary"]["pool_exhausted"]
+
+    with network.testbed.capture("h2", 0, "icmp or icmp6") as at_h2, network.counts("arh1", "pool_empty"):
+        assert network.ask("h2", family.web, "--source-port", 20602) == [PROHIBITED[family.name]]
+    kinds = [(p.source, p.payload[0], p.payload[1]) for p in at_h2.packets() if p.payload[0] in (1, 3)]
+    assert kinds == [(family.gateway, 3, 13) if family is V4 else (family.gateway, 1, 1)]
+    assert network.call("GET", "/v1/flows")["summary"]["pool_exhausted"] == exhausted + 1
+
+    prefixes = [ip_network(prefix) for prefix in PREFIXES[family.name]]
+    used = {ip_address(flow["translated"]) for flow in network.flows() if flow["service"] == family.web}
+    assert used == {address for prefix in prefixes for address in list(prefix)[1:-1]}
+    assert network.ask("h1", family.web, "--source-port", 20601) == ["as2 hello"]
+    assert network.flow(family.h1, 20601) == before
+
+
+@pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")
+@in_both_families
+def test_the_errors_are_rate_limited(network: Running, family: Family) -> None:
+    """Runs on the pool that the test above has emptied."""
+    flows = 900
+    with network.testbed.capture("h2", 0, f"icmp or icmp6 or udp port {PORT}") as at_h2:
+        with network.counts("arh1", "pool_empty", flows):
+            network.ask("h2", family.web, "--flows", flows, "--answers", 0, "--wait", 0)
+        assert network.ask("h1", family.h2, "--answers", 0) == []
+        at_h2.wait_for(flows + 1)
+    errors = [packet for packet in at_h2.packets() if packet.source == family.gateway and packet.payload[0] in (1, 3)]
+    assert 1 <= len(errors) <= 300
