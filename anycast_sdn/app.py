@@ -10,7 +10,6 @@ import logging
 import random
 import time
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,11 @@ from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.model import Address, Groups, Network, Port
 from anycast_sdn.openflow import channel, codec
+from anycast_sdn.openflow.backlog import Backlog
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.pipeline import DROPS, ROW, Kind, Table, cookie
-from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule
+from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.rules import Message
+from anycast_sdn.questions import DropCount, Introduction, SweepRun
 from anycast_sdn.store.sqlite import SqliteStore
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ LOG = logging.getLogger(__name__)
 TICK_S = 0.25
 POLL_S = 1.0  # how often the switches' drop counters are read
 ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
-_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rule that finds out whether a switch has fin_timeout
+TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
+ENDED_AT_ONCE = 256  # idle bindings
 
 
 class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
@@ -49,11 +51,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().__init__()
         self.controller = Controller(network, groups, random.SystemRandom())
         self.channels: dict[int, Channel] = {}
+        self._waiting = {dpid: Backlog[codec.PacketInMessage](network.limits.wait_ms / 1000)
+                         for dpid in self.controller.edges}  # fmt: skip
+        self._someone_waits = hub.Event()
 
     def start(self) -> None:
         super().start()
         channel.install(self)
-        self.threads += [hub.spawn(self._every, TICK_S, self._tick), hub.spawn(self._every, POLL_S, self._poll)]
+        self.threads += [
+            hub.spawn(self._every, TICK_S, self._tick),
+            hub.spawn(self._every, POLL_S, self._poll),
+            hub.spawn(self._serve_first_packets),
+        ]
 
     # ---------------------------------------------------------------- connections
 
@@ -71,7 +80,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 older.close()
                 self._disconnected(older)
             self.channels[switch.id] = switch
-            _Introduction(switch, self._introduced).begin()
+            meters = self.controller.edges[switch.id].meters
+            Introduction(switch, meters, self._introduced).begin()
 
     def _disconnected(self, switch: Channel) -> None:
         if self.channels.get(switch.id) is switch:
@@ -100,8 +110,38 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     # ---------------------------------------------------------------- what switches say (channel.Listener)
 
     def packet_in(self, dpid: int, message: codec.PacketInMessage) -> None:
-        if dpid in self.channels:
+        if dpid not in self.channels:
+            return
+        if kind_of(message.cookie) is Kind.FIRST_PACKET:
+            self._waiting[dpid].add(message, time.monotonic())
+            self._someone_waits.set()
+        else:  # what is known already goes before what is new
             self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+
+    def _serve_first_packets(self) -> None:
+        """All switches in turn, as long as anyone waits."""
+        while self.is_active:
+            self._someone_waits.wait()
+            self._someone_waits.clear()
+            while any(self._waiting.values()):
+                for dpid, backlog in self._waiting.items():
+                    self._serve(dpid, backlog)
+                hub.sleep(0)
+
+    def _serve(self, dpid: int, backlog: Backlog[codec.PacketInMessage]) -> None:
+        messages: list[Message] = []
+        for _ in range(TURN):
+            now = time.monotonic()
+            message = backlog.take(now)
+            if message is None:
+                break
+            for to, more in self.controller.packet_in(dpid, *message, now=now).items():
+                if to == dpid:
+                    messages += more
+                else:
+                    self._send({to: more})
+        self._send({dpid: messages} if messages else {})
+        self.controller.edges[dpid].counters["shed"] = backlog.shed
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None:
         if dpid in self.channels:
@@ -125,11 +165,29 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send(self.controller.set_cost(end, cost))
 
     def _tick(self) -> None:
-        self._send(self.controller.tick(time.monotonic()))
+        now = time.monotonic()
+        self._send(self.controller.tick(now))
+        for dpid in self.controller.sweeps_due(now):
+            self._sweep(self.channels[dpid])
 
     def _poll(self) -> None:
         for switch in list(self.channels.values()):
-            _DropCount(switch, self.controller.drops_counted).begin()
+            DropCount(switch, self.controller.drops_counted).begin()
+
+    def _sweep(self, switch: Channel) -> None:
+        dpid = switch.id
+        began = time.monotonic()
+
+        def read(inward: bool, counters: Iterable[tuple[int, int]]) -> list[int]:
+            return self.controller.counters_read(dpid, inward, counters, time.monotonic())
+
+        def end(idle: list[int]) -> None:
+            for start in range(0, len(idle), ENDED_AT_ONCE):
+                self._send(self.controller.end_idle(dpid, idle[start : start + ENDED_AT_ONCE], time.monotonic()))
+                hub.sleep(0)
+            self.controller.swept(dpid, began, time.monotonic())
+
+        SweepRun(switch, self.controller.begin_sweep(dpid), read, end).proceed()
 
     def _every(self, seconds: float, act: Any) -> None:
         while self.is_active:
@@ -143,80 +201,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         for dpid, messages in out.items():
             if switch := self.channels.get(dpid):
                 switch.tell(messages)
-
-
-class _Introduction:
-    """Asks a new switch what it is and what it holds, one question after the other.
-
-    The rules come last: whatever the switch says about them afterwards comes after ``done``.
-    """
-
-    def __init__(self, switch: Channel, done: Any) -> None:
-        self._switch = switch
-        self._done = done
-        self._ports: dict[int, bool] = {}
-        self._found = Tables()
-        self._features = Features()
-
-    def begin(self) -> None:
-        self._switch.ask(codec.port_request(self._switch), self._take_ports)
-
-    def _take_ports(self, body: bytes | None) -> None:
-        self._ports = dict(codec.decode_ports(body or b""))
-        trial = FlowRule(Table.ROUTES, 1, (Field("eth_type", 0x0800), Field("ip_proto", 6)), _TRIAL_COOKIE,
-                         (FinTimeout(1),))  # fmt: skip
-        self._switch.try_out(AddFlow(trial), self._take_trial)
-
-    def _take_trial(self, fin_timeout: bool) -> None:
-        self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
-        self._fin_timeout = fin_timeout
-        self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
-
-    def _take_meter_features(self, body: bytes | None) -> None:
-        meters = body is not None and codec.decode_meter_features(body) >= 4
-        self._features = Features(self._fin_timeout, meters)
-        if meters:
-            self._switch.ask(codec.meter_request(self._switch), self._take_meters)
-        else:
-            self._ask_groups()
-
-    def _take_meters(self, body: bytes | None) -> None:
-        self._found.meters = {meter.number: meter for meter in codec.decode_meters(body or b"")}
-        self._ask_groups()
-
-    def _ask_groups(self) -> None:
-        self._switch.ask(codec.group_request(self._switch), self._take_groups)
-
-    def _take_groups(self, body: bytes | None) -> None:
-        self._found.groups = {group.number: group for group in codec.decode_groups(body or b"")}
-        self._switch.ask(codec.flow_stats_request(self._switch), self._take_flows)
-
-    def _take_flows(self, body: bytes | None) -> None:
-        rules, foreign = codec.decode_flow_stats(body or b"")
-        self._found.flows = {rule.key: rule for rule in rules}
-        if foreign:
-            LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
-            self._switch.tell(DeleteCookie(cookie) for cookie in foreign)
-        self._done(self._switch, self._found, self._features, self._ports)
-
-
-class _DropCount:
-    """Reads what a switch's drop rules have counted."""
-
-    def __init__(self, switch: Channel, done: Any) -> None:
-        self._switch = switch
-        self._done = done
-        self._packets: dict[Kind, int] = {}
-
-    def begin(self) -> None:
-        for kind in DROPS:
-            request = codec.aggregate_request(self._switch, ROW[kind].table, cookie(kind))
-            self._switch.ask(request, partial(self._take, kind))
-
-    def _take(self, kind: Kind, body: bytes | None) -> None:
-        self._packets[kind] = codec.decode_aggregate(body) if body else 0
-        if len(self._packets) == len(DROPS):
-            self._done(self._switch.id, self._packets)
 
 
 class ControllerViews:

@@ -10,7 +10,7 @@ One writer: the caller must not call a second method before the first has return
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from anycast_sdn.control.edge import EdgeSwitch, Features, Reaction
@@ -116,6 +116,27 @@ class Controller:
             for to, messages in self._follow(dpid, edge.tick(now)).items():
                 out.setdefault(to, []).extend(messages)
         return out
+
+    # ---------------------------------------------------------------- sweeps
+
+    def sweeps_due(self, now: float) -> list[int]:
+        """The switches whose counters are to be read now; each is to be swept, and ``swept`` told."""
+        return [dpid for dpid, edge in self.edges.items() if edge.sweep_is_due(now)]
+
+    def begin_sweep(self, dpid: int) -> int:
+        """→ how many bindings there are to look at."""
+        return self.edges[dpid].begin_sweep()
+
+    def counters_read(self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], now: float) -> list[int]:
+        """Counters of bindings' rules of one direction → the bindings that may be idle."""
+        return self.edges[dpid].counters_read(inward, counters, now)
+
+    def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
+        """After a whole sweep: ends those of these bindings that are idle."""
+        return self._follow(dpid, self.edges[dpid].end_idle(numbers, now))
+
+    def swept(self, dpid: int, began: float, now: float) -> None:
+        self.edges[dpid].swept(began, now)
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""
@@ -224,6 +245,7 @@ class Controller:
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
+            "last_sweep_s": edge.last_sweep_s,
             "hosts": [
                 {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
                 for address, neighbour in edge.neighbours.known()

@@ -7,6 +7,7 @@ sends nothing.  What concerns more than one switch is the ``Controller``'s.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,12 +42,14 @@ from anycast_sdn.openflow.rules import (
     DeleteFlow,
     FlowRule,
     Message,
+    MeterRule,
     Output,
     PacketOut,
     PutBinding,
     RemoveBinding,
 )
 
+LONGEST_SWEEP_S = 15.0  # from one sweep to the next
 ERRORS_PER_S = 100  # ICMP errors that an edge sends to its clients, with as many at once (RFC 4443 §2.4f)
 _NEED_MORE_THAN_IP = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # OpenFlow matches into these protocols' headers
 _ECHO_TYPES = {ICMP: (8, 0), ICMPV6: (128, 129)}
@@ -83,6 +86,8 @@ class EdgeSwitch:
         self.ever_synchronised = False
         self.counters: Counter[str] = Counter()  # drops decided here
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
+        self.last_sweep_s: float | None = None  # how long the last sweep took
+        self._next_sweep = 0.0
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
         self._fabric_ports = sorted(
@@ -100,6 +105,14 @@ class EdgeSwitch:
         }
 
     # ---------------------------------------------------------------- what the switch should hold
+
+    @property
+    def meters(self) -> int:
+        """The highest meter number that this switch needs."""
+        return max(meter.number for meter in self._meters())
+
+    def _meters(self) -> Iterator[MeterRule]:
+        return entries.meters(self._limits, len(entries.host_ports(self.subnets)))
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
@@ -126,7 +139,7 @@ class EdgeSwitch:
         return Tables.of(
             flows if self.features.meters else map(_unmetered, flows),
             [entries.server_group(numbers[prefix], map(self._bucket, servers)) for prefix, servers in services],
-            entries.meters(self._limits, len(entries.host_ports(self.subnets))) if self.features.meters else (),
+            self._meters() if self.features.meters else (),
         )
 
     def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
@@ -239,6 +252,7 @@ class EdgeSwitch:
 
     def disconnected(self) -> None:
         self.synchronised = False
+        self._next_sweep = 0.0  # one that was under way will not end
 
     # ---------------------------------------------------------------- packets
 
@@ -396,6 +410,25 @@ class EdgeSwitch:
         halves = Half.BOTH if binding.server else Half.OUT
         last = binding.server is not None and not self.client_edge.bindings.pinned_to(binding.server)
         return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts], changed=last)
+
+    # ---------------------------------------------------------------- sweep
+
+    def sweep_is_due(self, now: float) -> bool:
+        return self.synchronised and bool(self.client_edge and self.client_edge.swept) and now >= self._next_sweep
+
+    def begin_sweep(self) -> int:
+        """→ how many bindings there are; the next sweep is due only after this one has ended."""
+        self._next_sweep = math.inf
+        return len(self.client_edge.bindings) if self.client_edge else 0
+
+    def swept(self, began: float, now: float) -> None:
+        assert self.client_edge is not None
+        self.last_sweep_s = now - began
+        self._next_sweep = now + min(LONGEST_SWEEP_S, self.client_edge.role.validity.shortest_s / 2)
+
+    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], now: float) -> list[int]:
+        """Counters of bindings' rules → the bindings that may be idle; see ``core.sweep``."""
+        return self.client_edge.sweep.read(inward, counters, now) if self.client_edge else []
 
     def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
         """Ends those of these bindings that a whole sweep has found idle."""

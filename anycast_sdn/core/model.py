@@ -210,6 +210,11 @@ class Validity:
     other_s: int = 300
     unanswered_s: int = 30  # no server has answered yet
 
+    @property
+    def shortest_s(self) -> int:
+        """The least of those that the sweep has to keep."""
+        return min(self.tcp_closing_s, self.tcp_s, self.udp_s, self.icmp_s, self.other_s, self.unanswered_s)
+
     def pinned_s(self, protocol: int) -> int:
         if protocol == TCP:
             return self.tcp_s

@@ -27,7 +27,7 @@ from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 18
+READ_SIZE = 1 << 16  # bytes: some hundred packet-ins, a few milliseconds' work, then it is another switch's turn
 MAX_UNSENT = 1 << 26  # bytes: a switch that takes no more than this is not there any more
 _HEADER = struct.Struct("!BBHI")
 _MULTIPART = struct.Struct("!HH4x")
@@ -35,6 +35,7 @@ _ERROR = struct.Struct("!HH")
 _MORE = 1
 
 Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused
+PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
 
 
 class Listener(Protocol):
@@ -58,9 +59,9 @@ class Channel(Datapath):  # type: ignore[misc]
         self._unsent = bytearray()
         self._something_to_send = hub.Event()
         self._close_when_sent = False
-        self._requests: dict[int, tuple[list[bytes], Reply]] = {}
-        self._probes: dict[int, Callable[[bool], None]] = {}
-        self._refused: set[int] = set()
+        self._requests: dict[int, PartOfReply] = {}
+        self._trials: dict[int, Callable[[bool], None]] = {}  # by the transaction id of what is tried out
+        self._barriers: dict[int, int] = {}  # of a barrier → of what was tried out before it
         super().__init__(socket, address)
 
     # ---------------------------------------------------------------- sending
@@ -97,9 +98,20 @@ class Channel(Datapath):  # type: ignore[misc]
     # ---------------------------------------------------------------- asking
 
     def ask(self, request: Any, reply: Reply) -> None:
-        """Send a multipart request; ``reply`` is called with the whole answer, in order of arrival."""
+        """Send a multipart request; ``reply`` is called with the whole answer."""
+        parts: list[bytes] = []
+
+        def collect(body: bytes | None, last: bool) -> None:
+            parts.append(body or b"")
+            if last:
+                reply(None if body is None else b"".join(parts))
+
+        self.ask_in_parts(request, collect)
+
+    def ask_in_parts(self, request: Any, part: PartOfReply) -> None:
+        """Send a multipart request; ``part`` is called with each message of the answer as it arrives."""
         buf = codec.serialised(self, request)
-        self._requests[request.xid] = ([], reply)
+        self._requests[request.xid] = part
         self.send(buf)
 
     def try_out(self, message: Message, result: Callable[[bool], None]) -> None:
@@ -108,8 +120,17 @@ class Channel(Datapath):  # type: ignore[misc]
         barrier = parser.OFPBarrierRequest(self)
         end = codec.serialised(self, barrier)
         attempted = _HEADER.unpack_from(attempt)[3]
-        self._probes[barrier.xid] = lambda ok: result(ok and attempted not in self._refused)
+        self._trials[attempted] = result
+        self._barriers[barrier.xid] = attempted
         self.send(attempt + end)
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Act after others have had their turn, if the switch is still there then."""
+        hub.spawn_after(0, self._unless_dead, act)
+
+    def _unless_dead(self, act: Callable[[], None]) -> None:
+        if self.state == MAIN_DISPATCHER:
+            act()
 
     # ---------------------------------------------------------------- receiving
 
@@ -160,8 +181,8 @@ class Channel(Datapath):  # type: ignore[misc]
         elif kind == ofp.OFPT_MULTIPART_REPLY:
             self._multipart(xid, message)
         elif kind == ofp.OFPT_BARRIER_REPLY:
-            if probe := self._probes.pop(xid, None):
-                probe(True)
+            if result := self._trials.pop(self._barriers.pop(xid, 0), None):
+                result(True)
         elif kind in (ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS):
             if self.state == MAIN_DISPATCHER:
                 self._event(kind, body)
@@ -188,11 +209,11 @@ class Channel(Datapath):  # type: ignore[misc]
             return
         if xid not in self._requests:
             raise codec.BadMessage("an answer to a question that nobody asked")
-        parts, reply = self._requests[xid]
-        parts.append(body[_MULTIPART.size :])
-        if not flags & _MORE:
+        part = self._requests[xid]
+        last = not flags & _MORE
+        if last:
             del self._requests[xid]
-            reply(b"".join(parts))
+        part(body[_MULTIPART.size :], last)
 
     def _error(self, xid: int, body: bytes) -> None:
         """The switch refused something; ``body`` quotes the beginning of it (OF 1.3.5 §7.4.4)."""
@@ -200,13 +221,14 @@ class Channel(Datapath):  # type: ignore[misc]
             raise codec.BadMessage("error message cut short")
         kind, code = _ERROR.unpack_from(body)
         quoted = body[_ERROR.size :]
-        self._refused.add(xid)
-        if xid in self._requests:
-            self._requests.pop(xid)[1](None)
-        elif not self._probes and len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
+        if part := self._requests.pop(xid, None):
+            part(None, True)
+        elif result := self._trials.pop(xid, None):
+            result(False)
+        elif len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
             reason = f"error type {kind} code {code}"
             self.listener.rule_refused(self.id, int.from_bytes(quoted[8:16], "big"), reason)
-        elif not self._probes:
+        else:
             LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
 
     def _to_os_ken(self, kind: int, xid: int, message: bytes) -> None:

@@ -17,7 +17,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.pipeline import kind_of, number_of
 from anycast_sdn.openflow.rules import (
     Action,
     AddFlow,
@@ -226,8 +226,9 @@ TEMPLATES = Templates(_add_without_xid)
 # ------------------------------------------------------------------------------ requests
 
 
-def flow_stats_request(datapath: Any) -> Any:
-    return parser.OFPFlowStatsRequest(datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0)
+def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
+    """All rules, or those of one table whose cookie equals ``cookie`` under ``mask``."""
+    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask)
 
 
 def aggregate_request(datapath: Any, table: int, cookie: int) -> Any:
@@ -292,6 +293,7 @@ _U16_PAIR = struct.Struct("!HH")
 _U32 = struct.Struct("!I")
 _OXM = struct.Struct("!HBB")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
+_COUNTERS = struct.Struct("!H12xH8xQQ")  # of the same
 _GROUP = struct.Struct("!HBxI")
 _BUCKET = struct.Struct("!HHII4x")
 _METER = struct.Struct("!HHI")
@@ -349,6 +351,22 @@ def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
         notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
         rules.append(FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify))
     return rules, foreign
+
+
+def decode_counters(body: bytes) -> list[tuple[int, int]]:
+    """(binding's number, packets) of each rule without a timeout; nothing else of it is looked at."""
+    counters = []
+    at, end = 0, len(body)
+    while at < end:
+        if end - at < _FLOW_STATS.size:
+            raise BadMessage("truncated")
+        length, idle_timeout, cookie, packets = _COUNTERS.unpack_from(body, at)
+        if length < _FLOW_STATS.size:
+            raise BadMessage("impossible length")
+        if not idle_timeout:
+            counters.append((number_of(cookie), packets))
+        at += length
+    return counters
 
 
 def decode_groups(body: bytes) -> list[GroupRule]:

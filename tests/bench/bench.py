@@ -22,12 +22,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "mininet"))  # programs.py and testbed.py
 
+import overload  # noqa: E402
 import setups  # noqa: E402
+import size  # noqa: E402
+import throughput  # noqa: E402
 from programs import output_of  # noqa: E402
-from report import Options, say  # noqa: E402
+from tables import Options, say  # noqa: E402
 
 TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "setup": setups.run,
+    "packets": overload.run,
+    "size": size.run,
+    "throughput": throughput.run,
 }
 
 

@@ -8,6 +8,8 @@ and ``punting`` says how a switch would report a flow's first packet and first r
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sys
 import time
@@ -88,16 +90,22 @@ def network(edges: Sequence[Edge]) -> dict[str, object]:
 
 
 class Product(ControllerProcess):
-    """``anycast-sdn run``, with its servers enrolled over REST.  ``profile``: where to write samples."""
+    """``anycast-sdn run`` for a network, its servers enrolled over REST.  ``profile``: where samples go."""
 
     name = "anycast-sdn"
 
-    def __init__(self, edges: Sequence[Edge], directory: Path, profile: Path | None = None) -> None:
+    def __init__(
+        self, network: object, directory: Path, servers: Sequence[str], profile: Path | None = None
+    ) -> None:
         file = directory / "network.yaml"
-        file.write_text(yaml.safe_dump(network(edges), sort_keys=False))
+        file.write_text(yaml.safe_dump(network, sort_keys=False))
         super().__init__(file, directory)
-        self.database.unlink(missing_ok=True)
+        self._servers = servers
         self._profile = profile
+
+    @classmethod
+    def emulated(cls, edges: Sequence[Edge], directory: Path, profile: Path | None = None) -> Product:
+        return cls(network(edges), directory, [*SERVER.values()], profile)
 
     @property
     def pid(self) -> int:
@@ -105,17 +113,27 @@ class Product(ControllerProcess):
         return self._program.process.pid
 
     def start(self, timeout_s: float = 30.0) -> None:
+        """Does not wait, as the switches may be ours to run; ``await_enrolled`` does."""
+        self.database.unlink(missing_ok=True)
         words = [str(HERE / "sampler.py"), str(self._profile)] if self._profile else ["-m"]
         words += ["anycast_sdn.cli", "run", str(self.network_file), "--database", str(self.database)]
         words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
         self._program = Program([sys.executable, *words])
 
-    def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
+    def await_enrolled(self) -> None:
+        """Returns when all switches hold their rules, and the servers are enrolled and answer."""
         wait_until(self._is_ready, "the controller is ready")
-        self.enrol("bench", [f"{SERVICE[4]}/32", f"{SERVICE[6]}/128"], SERVER.values())
+        self.enrol("bench", [f"{SERVICE[4]}/32", f"{SERVICE[6]}/128"], self._servers)
         wait_until(self._servers_answer, "the servers have answered")
+
+    def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
+        self.await_enrolled()
         for switch in switches[:-1]:
             wait_until(_has(switch, Kind.FIRST_REPLY), "rules for first replies")
+
+    def start_profile(self) -> None:
+        """Samples from now on."""
+        os.kill(self.pid, signal.SIGUSR1)
 
     def _servers_answer(self) -> bool:
         group = self.rest("GET", "/v1/groups/bench").body

@@ -2,7 +2,7 @@
 
     sampler.py RESULT MODULE [ARGUMENT...]
 
-Works under eventlet, where the standard profiler confuses greenlets.  RESULT, written when the program
+Sampling begins with the signal SIGUSR1.  Works under eventlet, where the standard profiler confuses greenlets.  RESULT, written when the program
 ends, is JSON: ``samples``, and per function the samples in which it was at work itself (``self``) and in
 which it was anywhere on the stack (``total``).  Time inside C functions counts for the caller.
 """
@@ -35,7 +35,7 @@ def main() -> None:
         total.update(stack)
 
     signal.signal(signal.SIGPROF, sample)
-    signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
+    signal.signal(signal.SIGUSR1, lambda *_: signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S))
     sys.argv = sys.argv[2:]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -48,6 +48,8 @@ def main() -> None:
 
 
 def _name(code: CodeType) -> str:
+    if code.co_filename == "<string>":  # made by namedtuple or dataclass
+        return f"new value of ({', '.join(code.co_varnames[1:4])}, …)"
     path = Path(code.co_filename)
     return f"{'/'.join(path.parts[-2:])}:{code.co_firstlineno} {code.co_qualname}"
 

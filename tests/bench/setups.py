@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from contenders import Contender, Product, Responder, Textbook, emulated_switches
 from flows import MAX_EDGES, Edge, Packets, edges
 from loadgen import EdgeLoad, LoadGenerator, Result
-from report import Options, Spread, say, show
+from tables import Options, Spread, say, show
 
 WINDOWS = (1, 32, 256)
 FAMILIES = (4, 6)
@@ -82,7 +82,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def _contenders(some: Sequence[Edge], directory: Path, responder: bool) -> list[Contender]:
-    contenders: list[Contender] = [Product(some, directory), Textbook.emulated(some, directory)]
+    contenders: list[Contender] = [Product.emulated(some, directory), Textbook.emulated(some, directory)]
     return [*contenders, Responder()] if responder else contenders
 
 
@@ -144,8 +144,9 @@ def profile(options: Options) -> None:
     some = edges(1)
     for family in FAMILIES:
         file = options.directory / "profile.json"
-        product = Product(some, options.directory, file)
+        product = Product.emulated(some, options.directory, file)
         with loaded(product, some, [family]) as (generator, loads):
+            product.start_profile()
             result = generator.run(loads[family], 32, 100_000, 4.0)
         profiled = json.loads(file.read_text())
         rows = [

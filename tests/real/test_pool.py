@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, edited, in_both_families, running
+from support import V4, V6, WEB, Family, Running, edited, in_both_families, running, until
 
 PREFIXES = {
     "IPv4": ("203.0.113.8/29", "203.0.113.32/29"),
@@ -54,12 +54,14 @@ def test_every_address_is_used_and_then_the_client_is_told(network: Running, fam
 @pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")
 @in_both_families
 def test_the_errors_are_rate_limited(network: Running, family: Family) -> None:
-    """Runs on the pool that the test above has emptied."""
-    flows = 900
-    with network.testbed.capture("h2", 0, f"icmp or icmp6 or udp port {PORT}") as at_h2:
-        with network.counts("arh1", "pool_empty", flows):
-            network.ask("h2", family.web, "--flows", flows, "--answers", 0, "--wait", 0)
-        assert network.ask("h1", family.h2, "--answers", 0) == []
-        at_h2.wait_for(flows + 1)
+    """Runs on the pool that the test above has emptied.
+
+    A burst of 900 new flows within milliseconds is more than Open vSwitch passes on; 300 are enough here.
+    """
+    before = network.drops("arh1", "pool_empty")
+    with network.testbed.capture("h2", 0, "icmp or icmp6") as at_h2:
+        network.ask("h2", family.web, "--flows", 900, "--answers", 0, "--wait", 0)
+        until(lambda: network.drops("arh1", "pool_empty") >= before + 300, "300 refusals are counted")
+        network.run("h2", "ping", "-c", "1", "-W", "2", family.gateway)  # behind all errors
     errors = [packet for packet in at_h2.packets() if packet.source == family.gateway and packet.payload[0] in (1, 3)]
-    assert 1 <= len(errors) <= 300
+    assert 1 <= len(errors) <= 200

@@ -11,7 +11,7 @@ from scenes import network
 from anycast_sdn.simulation import SimulatedNetwork
 
 
-@pytest.fixture()
+@pytest.fixture
 def build() -> Iterator[Callable[..., SimulatedNetwork]]:
     """Makes networks as ``scenes.network`` does; at the test's end a recompute changes nothing on any."""
     made: list[SimulatedNetwork] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anycast_sdn import settings
+from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.model import (
@@ -22,7 +23,6 @@ from anycast_sdn.core.model import (
     ServerState,
     packed,
 )
-from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.simulation import SimulatedNetwork
 
@@ -66,7 +66,7 @@ def web(network: Network, *hosts: str, draining: str = "") -> Groups:
     return Groups({"web": group(network, "web", SERVICE, *hosts, draining=draining)})
 
 
-def network(name: str = "figure1", *hosts: str, switch: dict[str, Any] | None = None, **changes: Any) -> SimulatedNetwork:
+def network(name: str, *hosts: str, switch: dict[str, Any] | None = None, **changes: Any) -> SimulatedNetwork:
     """A topology with ``hosts`` enrolled as web, or with the file's groups when there are none.
 
     ``switch``: options of ``SimulatedNetwork``; ``changes``: see ``topology``.

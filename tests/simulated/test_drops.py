@@ -102,9 +102,8 @@ def test_what_is_neither_ip_nor_arp_is_dropped(build):
 
 
 def test_no_client_can_overload_the_controller(build):
-    net = build("figure1", "as2", translation_prefixes=(Prefix.parse("203.0.0.0/16"), Prefix.parse("2001:db8:1:f::/64")))
+    net = build("figure1", "as2", translation_prefixes=(Prefix.parse("203.0.0.0/16"),))
     h1 = net.host("h1")
-    net.journal = []
     net.send("h1", *(h1.packet(SERVICE[False], UDP, port, 53) for port in range(20000, 24000)))
     net.settle()
     burst = net.network.limits.first_packets // 10

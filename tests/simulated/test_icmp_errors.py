@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenes import SERVICE, ask, drops, the_binding
 
 from anycast_sdn.core.model import UDP, FlowKey, packed
-from anycast_sdn.openflow.builders import Unreachable, unreachable
+from anycast_sdn.openflow.builders import Unreachable, ip_packet, unreachable
 from anycast_sdn.openflow.frames import IcmpError, parse_icmp_error, parse_ip
 from anycast_sdn.simulation import SimulatedHost
 
@@ -102,8 +102,6 @@ def test_an_error_that_quotes_another_flow_is_dropped(build, v6):
 
 def forged_error(host: SimulatedHost, carrier: bytes, quoted: FlowKey) -> bytes:
     """An error from ``host`` to the quoted flow's source, about a packet that it never saw."""
-    from anycast_sdn.openflow.builders import ip_packet
-
     frame = ip_packet(quoted, eth_src=host.gateway_mac, eth_dst=host.mac)
     error = unreachable(frame, host.mac, parse_ip(carrier).key.source, PROHIBITED)
     assert error is not None

@@ -1,0 +1,140 @@
+"""What the controller asks of its switches, one question after the other, and never waiting.
+
+``Introduction``: what a switch that has just connected is and holds.  ``DropCount``: what its drop rules
+have counted.  ``SweepRun``: the counters of the bindings' rules, for ``core.sweep``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from anycast_sdn.control.edge import Features
+from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.openflow import codec
+from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
+from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule
+
+LOG = logging.getLogger(__name__)
+
+SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
+_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rule that finds out whether a switch has fin_timeout
+_TRIAL = FlowRule(
+    Table.ROUTES, 1, (Field("eth_type", 0x0800), Field("ip_proto", 6)), _TRIAL_COOKIE, (FinTimeout(1),)
+)
+
+Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
+
+
+class Introduction:
+    """Asks a new switch what it can do and what it holds.
+
+    The rules come last: whatever the switch says about them afterwards comes after ``done``.
+    """
+
+    def __init__(self, switch: Channel, meters: int, done: Introduced) -> None:
+        self._switch = switch
+        self._meters = meters  # the highest number that is needed
+        self._done = done
+        self._ports: dict[int, bool] = {}
+        self._found = Tables()
+        self._fin_timeout = self._has_meters = False
+
+    def begin(self) -> None:
+        self._switch.ask(codec.port_request(self._switch), self._take_ports)
+
+    def _take_ports(self, body: bytes | None) -> None:
+        self._ports = dict(codec.decode_ports(body or b""))
+        self._switch.try_out(AddFlow(_TRIAL), self._take_trial)
+
+    def _take_trial(self, fin_timeout: bool) -> None:
+        self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
+        self._fin_timeout = fin_timeout
+        self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
+
+    def _take_meter_features(self, body: bytes | None) -> None:
+        self._has_meters = body is not None and codec.decode_meter_features(body) >= self._meters
+        if self._has_meters:
+            self._switch.ask(codec.meter_request(self._switch), self._take_meters)
+        else:
+            self._ask_groups()
+
+    def _take_meters(self, body: bytes | None) -> None:
+        self._found.meters = {meter.number: meter for meter in codec.decode_meters(body or b"")}
+        self._ask_groups()
+
+    def _ask_groups(self) -> None:
+        self._switch.ask(codec.group_request(self._switch), self._take_groups)
+
+    def _take_groups(self, body: bytes | None) -> None:
+        self._found.groups = {group.number: group for group in codec.decode_groups(body or b"")}
+        self._switch.ask(codec.flow_stats_request(self._switch), self._take_flows)
+
+    def _take_flows(self, body: bytes | None) -> None:
+        rules, foreign = codec.decode_flow_stats(body or b"")
+        self._found.flows = {rule.key: rule for rule in rules}
+        if foreign:
+            LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
+            self._switch.tell(DeleteCookie(cookie) for cookie in foreign)
+        self._done(self._switch, self._found, Features(self._fin_timeout, self._has_meters), self._ports)
+
+
+class DropCount:
+    """Reads what a switch's drop rules have counted."""
+
+    def __init__(self, switch: Channel, done: Callable[[int, dict[Kind, int]], None]) -> None:
+        self._switch = switch
+        self._done = done
+        self._packets: dict[Kind, int] = {}
+
+    def begin(self) -> None:
+        for kind in DROPS:
+            request = codec.aggregate_request(self._switch, ROW[kind].table, cookie(kind))
+            self._switch.ask(request, partial(self._take, kind))
+
+    def _take(self, kind: Kind, body: bytes | None) -> None:
+        self._packets[kind] = codec.decode_aggregate(body) if body else 0
+        if len(self._packets) == len(DROPS):
+            self._done(self._switch.id, self._packets)
+
+
+class SweepRun:
+    """Reads the counters of a switch's bindings in slices, so that first packets get their turn between.
+
+    ``read`` takes (inward, [(number, packets)]) and returns the bindings that may be idle; ``done`` takes
+    them all.
+    """
+
+    def __init__(
+        self,
+        switch: Channel,
+        bindings: int,
+        read: Callable[[bool, Iterable[tuple[int, int]]], list[int]],
+        done: Callable[[list[int]], None],
+    ) -> None:
+        self._switch = switch
+        self._read = read
+        self._done = done
+        self._bits = max(0, (bindings // SLICE).bit_length())
+        self._left = [(inward, part) for part in range(1 << self._bits) for inward in (True, False)]
+        self._unused: list[int] = []
+
+    def proceed(self) -> None:
+        """Ask for the next slice, or finish."""
+        if not self._left:
+            self._done(self._unused)
+            return
+        inward, part = self._left.pop()
+        # BINDING_OUT and BINDING_OUT_UNANSWERED differ in the lowest bit of the kind.
+        kind, any_of_them = (Kind.BINDING_IN, 0) if inward else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
+        mask = (COOKIE_KIND_MASK & ~any_of_them) | ((1 << self._bits) - 1)
+        request = codec.flow_stats_request(self._switch, ROW[kind].table, cookie(kind, part), mask)
+        self._switch.ask_in_parts(request, partial(self._take, inward))
+
+    def _take(self, inward: bool, body: bytes | None, last: bool) -> None:
+        if body:
+            self._unused += self._read(inward, codec.decode_counters(body))
+        if last:
+            self._switch.later(self.proceed)

@@ -1,0 +1,66 @@
+"""The addresses of packets on every cable of their way, as tcpdump captured them there.
+
+Nothing here is computed from what ought to happen.  The order of a packet's stretches comes from its
+own hop limit, which every switch lowers by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from capture import Capture, Packet
+from roles import Roles
+from testbed import Testbed
+
+
+class Stretch(NamedTuple):
+    """One packet between two neighbours."""
+
+    here: str
+    there: str
+    source: str
+    destination: str
+
+
+class Wire:
+    """Captures on H's cable, the servers' and all links; a context manager.
+
+    Ways can be read after the block has ended: then every packet of it is in.
+    """
+
+    def __init__(self, testbed: Testbed, roles: Roles, expression: str) -> None:
+        self._captures: dict[tuple[str, str], Capture] = {}
+        for host in (roles.client, *roles.servers):
+            self._captures[host, roles.edge_of(host)] = testbed.capture(host, 0, expression)
+        for link in roles.network.links:
+            self._captures[link.a.switch, link.b.switch] = testbed.capture(*link.a, expression)
+
+    def __enter__(self) -> Wire:
+        with ExitStack() as stack:
+            for capture in self._captures.values():
+                stack.enter_context(capture)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    def way(self, start: str, is_wanted: Callable[[Packet], bool], number: int) -> list[Stretch]:
+        """The way of the wanted packet with this number (0 is the first), beginning at host ``start``."""
+        found = sorted(self._sightings(is_wanted, number), key=lambda sighting: -sighting[1].hop_limit)
+        way, here = [], start
+        for (a, b), packet in found:
+            there = b if here == a else a
+            way.append(Stretch(here, there, packet.source, packet.destination))
+            here = there
+        return way
+
+    def _sightings(
+        self, is_wanted: Callable[[Packet], bool], number: int
+    ) -> Iterator[tuple[tuple[str, str], Packet]]:
+        for cable, capture in self._captures.items():
+            packets = list(filter(is_wanted, capture.packets()))
+            if len(packets) > number:
+                yield cable, packets[number]

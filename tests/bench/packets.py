@@ -1,0 +1,92 @@
+"""Real packets: a generator of new UDP flows, and the receiver that counts them.  Run inside namespaces.
+
+    packets.py send INTERFACE RATE SECONDS      → JSON: ``sent``, ``seconds``
+    packets.py receive ADDRESS SECONDS          → JSON: ``in_time`` and ``late`` (flows), ``p50_ms``, ``p99_ms``
+
+Every packet is a flow of its own and carries its number and the time when it left (CLOCK_MONOTONIC, which
+all namespaces share).  A flow is in time within a second.  The generator keeps to its rate by the clock:
+late packets are sent at once, so that the number sent is what was asked for unless the machine is too slow;
+``seconds`` tells.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import sys
+import time
+from struct import Struct
+
+from flows import SERVICE
+
+from anycast_sdn.core.model import packed
+from anycast_sdn.openflow.frames import checksum
+
+PORT = 9000
+EDGE_MAC = bytes.fromhex("02ac00000001")  # of the client edge with datapath id 1
+CLIENTS = "10.1.0.0"  # the first of 65536
+IN_TIME_NS = 1_000_000_000
+
+_PAYLOAD = Struct("!IQ")
+_IPV4 = Struct("!BBHHHBBH4s4s")
+_UDP = Struct("!HHHH")
+_SO_RCVBUFFORCE = 33
+
+
+def headers(count: int) -> list[bytes]:
+    """Ethernet, IP and UDP headers of flows 0, 1, …; without a UDP checksum (RFC 768: 0 says so)."""
+    first, service = int.from_bytes(packed(CLIENTS), "big"), packed(SERVICE[4])
+    size = 8 + _PAYLOAD.size
+    ethernet = EDGE_MAC + bytes.fromhex("020000000001") + b"\x08\x00"
+    made = []
+    for flow in range(count):
+        client = (first + flow % 65536).to_bytes(4, "big")
+        ip = _IPV4.pack(0x45, 0, 20 + size, 0, 0x4000, 64, 17, 0, client, service)
+        ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
+        made.append(ethernet + ip + _UDP.pack(1024 + flow // 65536, PORT, size, 0))
+    return made
+
+
+def send(interface: str, rate: float, seconds: float) -> None:
+    made = headers(int(rate * seconds))
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    sock.bind((interface, 0))
+    count, sent = len(made), 0
+    start = time.monotonic_ns()
+    while sent < count:
+        due = min(count, int((time.monotonic_ns() - start) * rate / 1e9) + 1)
+        for flow in range(sent, due):
+            sock.send(made[flow] + _PAYLOAD.pack(flow, time.monotonic_ns()))
+        sent = due
+        time.sleep(0.0005)
+    print(json.dumps({"sent": sent, "seconds": (time.monotonic_ns() - start) / 1e9}))
+
+
+def receive(address: str, seconds: float) -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 26)
+    sock.bind((address, PORT))
+    sock.settimeout(0.1)
+    took: dict[int, int] = {}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            data = sock.recv(2048)
+        except TimeoutError:
+            continue
+        flow, sent_at = _PAYLOAD.unpack(data)
+        took.setdefault(flow, time.monotonic_ns() - sent_at)
+    in_time = [each / 1e6 for each in took.values() if each <= IN_TIME_NS]
+    cuts = statistics.quantiles(in_time, n=100) if len(in_time) > 1 else [float("nan")] * 99
+    print(json.dumps({"in_time": len(in_time), "late": len(took) - len(in_time), "p50_ms": cuts[49], "p99_ms": cuts[98]}))
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["send", interface, rate, seconds]:
+            send(interface, float(rate), float(seconds))
+        case ["receive", address, seconds]:
+            receive(address, float(seconds))
+        case _:
+            sys.exit(__doc__)

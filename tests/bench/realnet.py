@@ -1,0 +1,88 @@
+"""The real network of tables 2 and 4: one client, ARh, ARs, one server, on Open vSwitch in namespaces.
+
+    h1 ── arh1 ── ars2 ── as2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contenders import Product, Textbook
+from flows import SERVICE
+from programs import wait_until
+from tables import say
+from testbed import Testbed
+
+from anycast_sdn import settings
+
+SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
+NETWORK = {
+    "name": "bench-real",
+    "anycast_prefixes": ["198.18.0.0/16", "2001:db8:a::/48"],
+    "switches": [
+        {"name": "arh1", "dpid": 1, "client_edge": {"translation_prefixes": ["100.64.0.0/10", "2001:db8:0:f000::/64"]}},
+        {"name": "ars2", "dpid": 2, "server_edge": True},
+    ],
+    "links": [{"ends": ["arh1:10", "ars2:10"]}],
+    "subnets": [
+        {"name": "n1", "edge": "arh1", "side": "client", "gateways": ["10.0.0.1/12", "2001:db8:0:c000::1/64"],
+         "ports": [1]},
+        {"name": "n2", "edge": "ars2", "side": "server", "gateways": ["172.31.0.1/24", "2001:db8:0:5::1/64"],
+         "ports": [1]},
+    ],
+    "hosts": [
+        {"name": "h1", "subnet": "n1", "port": 1, "addresses": ["10.0.0.10", "2001:db8:0:c000::10"]},
+        {"name": "as2", "subnet": "n2", "port": 1, "addresses": [*SERVER.values()]},
+    ],
+}  # fmt: skip
+
+
+@contextmanager
+def testbed(directory: Path) -> Iterator[tuple[Testbed, Product]]:
+    """The running network, and the product for it, which is not started yet."""
+    product = Product(NETWORK, directory, [*SERVER.values()])
+    with Testbed(settings.load(product.network_file), product.openflow_port) as bed:
+        yield bed, product
+
+
+def textbook(bed: Testbed, product: Product, directory: Path) -> Textbook:
+    """The textbook application for the same network; its routes are ready-made, for IPv4."""
+    mac = str(bed.host("as2").MAC())
+    service = {"eth_type": 0x0800, "ipv4_dst": SERVICE[4]}
+    to_server = {"match": service, "set": {"ipv4_dst": SERVER[4], "eth_dst": mac}, "port": 1}
+    configuration = {
+        "services": [SERVICE[4]],
+        "servers": [SERVER[4]],
+        "switches": {
+            1: {"prefixes": ["100.64.0.0/10"], "routes": [{"match": service, "set": {}, "port": 10}]},
+            2: {"routes": [to_server]},
+        },
+    }
+    application = Textbook(configuration, directory)
+    application.openflow_port = product.openflow_port  # the switches look for their controller there
+    return application
+
+
+@contextmanager
+def controlled(bed: Testbed, contender: Product | Textbook) -> Iterator[None]:
+    """The contender at work on switches that held nothing before."""
+    for switch in ("arh1", "ars2"):
+        bed.ofctl("del-flows", switch)
+        bed.ofctl("del-groups", switch)
+        bed.ofctl("del-meters", switch)
+    try:
+        with contender:
+            if isinstance(contender, Product):
+                contender.await_enrolled()
+            wait_until(lambda: _serves(bed), f"{contender.name}'s rules on the switches")
+            yield
+    except Exception:
+        say(f"{contender.name} said last:\n{contender.log()[-2000:]}")
+        raise
+
+
+def _serves(bed: Testbed) -> bool:
+    """Both switches know where the service is."""
+    return all(SERVICE[4] in bed.ofctl("dump-flows", switch) for switch in ("arh1", "ars2"))

@@ -1,0 +1,329 @@
+"""The simulated switch itself: what it refuses, and what it does as OpenFlow 1.3.5 says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.model import TCP, UDP, FlowKey, Prefix, packed
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.builders import TCP_SYN, ip_packet
+from anycast_sdn.openflow.frames import checksum, parse_ip
+from anycast_sdn.openflow.matching import FlowTable, Packet
+from anycast_sdn.openflow.pipeline import Kind, Table, Undeclared
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    OFPP_TABLE,
+    AddFlow,
+    Bucket,
+    DecTtl,
+    DeleteFlow,
+    DeleteGroup,
+    DeleteMeter,
+    Field,
+    FlowRule,
+    GroupRule,
+    MeterRule,
+    Output,
+    PacketOut,
+    PutBinding,
+    SetField,
+    SetGroup,
+    SetMeter,
+    ToGroup,
+    eth_type,
+    match,
+)
+from anycast_sdn.openflow.simulator import (
+    FlowRemoved,
+    PacketIn,
+    Refused,
+    SimulatedSwitch,
+    TableFull,
+    Transmit,
+    choose,
+)
+
+H, ANY, PR1X = map(packed, ("10.1.0.10", "198.18.0.1", "203.0.113.9"))
+KEY = FlowKey(H, ANY, TCP, 40000, 80)
+MACS = {"eth_src": b"\x06\0\0\0\0\1", "eth_dst": b"\x02\xac\0\0\0\1"}
+FRAME = ip_packet(KEY, **MACS)
+ROUTE = entries.route(Prefix.parse("198.18.0.0/16"), 10)
+GATEWAY = entries.gateway(ANY)  # one that goes to the controller, metered
+METER = MeterRule(GATEWAY.meter or 0, 10, 50)
+BINDING = Binding(7, KEY, PR1X, "web", 0.0)
+FROM_FABRIC = FlowRule(
+    Table.INGRESS, 600, match(Field("in_port", 3), eth_type(False)), next(entries.ingress((), [3], ())).cookie, goto=1
+)
+
+
+def switch(*rules: FlowRule, **options) -> SimulatedSwitch:
+    """A switch whose packets from port 3 get as far as its tables let them."""
+    made = SimulatedSwitch(**options)
+    if options.get("meters", True):
+        made.apply(SetMeter(METER, exists=False), 0)
+    for rule in (FROM_FABRIC, *entries.constant(), *rules):
+        made.apply(AddFlow(rule), 0)
+    return made
+
+
+# ------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        replace(ROUTE, match=tuple(field for field in ROUTE.match if field.name != "eth_type")),
+        replace(ROUTE, match=match(eth_type(True), *(field for field in ROUTE.match if field.name != "eth_type"))),
+        replace(ROUTE, match=match(eth_type(False), Field("ipv4_dst", ANY, b"\xff\xff\0\0"))),
+        replace(ROUTE, match=(*ROUTE.match, ROUTE.match[0])),
+        entries.service(Prefix.host(ANY), 5),
+        replace(GATEWAY, meter=entries.connected(Prefix.host(ANY)).meter),
+    ],
+    ids=["no eth_type", "wrong eth_type", "bits beyond the mask", "field twice", "no such group", "fine"],
+)
+def test_a_rule_that_a_real_switch_would_refuse_is_refused(rule, request):
+    made = switch()
+    before = made.flows
+    if request.node.callspec.id == "fine":
+        made.apply(AddFlow(rule), 0)
+        assert len(made.flows) == len(before) + 1
+        return
+    with pytest.raises(Refused):
+        made.apply(AddFlow(rule), 0)
+    assert made.flows == before
+
+
+def test_a_rule_that_the_pipeline_does_not_declare_is_refused():
+    made = switch()
+    with pytest.raises(Undeclared):
+        made.apply(AddFlow(replace(ROUTE, priority=1)), 0)
+
+
+def test_a_rule_needs_its_meter():
+    made = switch()
+    made.apply(DeleteMeter(METER.number), 0)
+    with pytest.raises(Refused, match="no such meter"):
+        made.apply(AddFlow(GATEWAY), 0)
+
+
+def test_a_switch_without_an_extension_refuses_it():
+    with pytest.raises(Refused, match="no meters"):
+        SimulatedSwitch(meters=False).apply(SetMeter(METER, exists=False), 0)
+    with pytest.raises(Refused, match="fin_timeout"):
+        SimulatedSwitch(fin_timeout=False).apply(PutBinding(BINDING, Half.OUT, 30, 5), 0)
+
+
+@pytest.mark.parametrize("message", [SetGroup(GroupRule(1, ()), exists=True), SetMeter(METER, exists=False)])
+def test_adding_what_is_there_and_changing_what_is_not_are_refused(message):
+    with pytest.raises(Refused):
+        switch().apply(message, 0)
+
+
+def test_a_full_table_takes_changes_but_nothing_new():
+    made = switch(ROUTE)
+    made = switch(ROUTE, table_size=len(made.flows))
+    with pytest.raises(TableFull):
+        made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
+    made.apply(AddFlow(replace(ROUTE, actions=(DecTtl(), Output(11)))), 0)
+    assert made.receive(FRAME, 3, 0)[0].port == 11
+
+
+# ------------------------------------------------------------------------------ packets
+
+
+def test_the_highest_priority_counts():
+    made = switch(ROUTE, entries.route(Prefix.parse("198.18.0.0/24"), 11), entries.route(Prefix.host(ANY), 12))
+    assert [effect.port for effect in made.receive(FRAME, 3, 0)] == [12]
+    made.apply(DeleteFlow(entries.route(Prefix.host(ANY), 12)), 0)
+    assert [effect.port for effect in made.receive(FRAME, 3, 0)] == [11]
+
+
+def test_a_packet_that_no_rule_matches_is_dropped():
+    assert SimulatedSwitch().receive(FRAME, 3, 0) == []
+
+
+def test_a_packet_does_not_go_back_where_it_came_from():
+    made = switch(entries.route(Prefix.parse("198.18.0.0/16"), 3))
+    assert made.receive(FRAME, 3, 0) == []
+
+
+def test_the_last_hop_of_a_ttl_is_not_sent():
+    made = switch(ROUTE)
+    trace = []
+    assert made.receive(ip_packet(KEY, ttl=1, **MACS), 3, 0, trace) == []
+    assert trace[-1].end == "ttl"
+    (sent,) = made.receive(ip_packet(KEY, ttl=2, **MACS), 3, 0)
+    assert parse_ip(sent.frame).ttl == 1
+
+
+def test_a_meter_lets_its_rate_and_a_burst_pass():
+    made = switch(GATEWAY)
+    assert sum(len(made.receive(FRAME, 3, 0)) for _ in range(200)) == METER.burst
+    assert sum(len(made.receive(FRAME, 3, 1)) for _ in range(200)) == METER.rate
+
+
+def test_a_packet_in_says_which_rule_sent_it_and_from_where():
+    assert switch(GATEWAY).receive(FRAME, 3, 0) == [PacketIn(GATEWAY.cookie, 3, FRAME)]
+
+
+def test_a_packet_out_goes_through_the_tables():
+    made = switch(ROUTE)
+    (sent,) = made.apply(PacketOut(FRAME, OFPP_CONTROLLER, (Output(OFPP_TABLE),)), 0)
+    assert (sent.port, parse_ip(sent.frame).key) == (10, KEY)
+    assert made.apply(PacketOut(FRAME, OFPP_CONTROLLER, (Output(4),)), 0) == [Transmit(4, FRAME)]
+
+
+def test_the_trace_tells_each_table():
+    trace = []
+    switch(ROUTE).apply(PutBinding(BINDING, Half.OUT, 30, 0), 0, trace)
+    made = switch(ROUTE)
+    made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
+    made.receive(FRAME, 3, 0, trace)
+    assert [step.table for step in trace] == list(Table)
+    assert (trace[1].before, trace[1].after) == (KEY, KEY._replace(source=PR1X))
+    assert trace[1].done == (SetField("ipv4_src", PR1X),)
+
+
+# ------------------------------------------------------------------------------ groups
+
+
+def bucket(weight: int, port: int) -> Bucket:
+    return Bucket(weight, (Output(port),))
+
+
+def test_a_flow_always_gets_the_same_bucket_and_flows_share_by_weight():
+    group = GroupRule(1, (bucket(1, 1), bucket(3, 2)))
+    flows = [KEY._replace(source_port=port) for port in range(1, 4001)]
+    chosen = [choose(group, flow) for flow in flows]
+    assert chosen == [choose(group, flow) for flow in flows]
+    assert 800 <= chosen.count(group.buckets[0]) <= 1200
+
+
+def test_a_group_without_buckets_drops():
+    assert choose(GroupRule(1, ()), KEY) is None
+
+
+def test_the_rules_of_a_group_go_with_it():
+    made = switch()
+    made.apply(SetGroup(GroupRule(5, (bucket(1, 1),)), exists=False), 0)
+    made.apply(AddFlow(entries.service(Prefix.host(ANY), 5)), 0)
+    assert made.receive(FRAME, 3, 0) == [Transmit(1, FRAME)]
+    made.apply(DeleteGroup(5), 0)
+    assert not any(ToGroup(5) in rule.actions for rule in made.flows.values())
+
+
+# ------------------------------------------------------------------------------ time
+
+
+def test_a_rule_expires_when_it_has_been_idle_and_says_so():
+    made = switch(ROUTE)
+    made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
+    made.receive(FRAME, 3, 20)
+    assert made.expire(49.9) == []
+    cookie = next(rule.cookie for rule in made.flows.values() if rule.idle_timeout)
+    assert made.expire(50) == [FlowRemoved(cookie, 30)]
+    assert made.expire(51) == []
+
+
+def test_a_fin_shortens_the_idle_timeout():
+    made = switch(ROUTE)
+    made.apply(PutBinding(BINDING, Half.OUT, 30, 5), 0)
+    made.receive(ip_packet(KEY, tcp_flags=0x11, **MACS), 3, 1)
+    assert [rule.idle_timeout for rule in made.flows.values() if rule.notify] == [5]
+    (removed,) = made.expire(6)
+    assert removed.idle_timeout == 5
+
+
+def test_a_rule_that_is_added_again_keeps_its_count_and_starts_its_time_anew():
+    made = switch(ROUTE)
+    made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
+    made.receive(FRAME, 3, 0)
+    made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 20)
+    assert made.packets()[Kind.BINDING_OUT_UNANSWERED] == 1
+    assert made.expire(40) == []
+
+
+# ------------------------------------------------------------------------------ matching
+
+
+def fragment(frame: bytes, field: int) -> bytes:
+    header = frame[14:20] + field.to_bytes(2, "big") + frame[22:24] + bytes(2) + frame[26:34]
+    return frame[:14] + header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + frame[34:]
+
+
+@pytest.mark.parametrize("field", [0x2000, 5], ids=["first", "later"])
+def test_a_fragment_has_no_ports_and_is_rewritten_without_touching_its_data(field):
+    frame = fragment(ip_packet(KEY._replace(protocol=UDP), payload=bytes(24), **MACS), field)
+    packet = Packet(frame, 3)
+    assert packet.flow == FlowKey(H, ANY, UDP, 0, 0)
+    packet.set_field("ipv4_src", PR1X)
+    assert packet.decrement_ttl()
+    assert packet.frame[26:30] == PR1X
+    assert checksum(packet.frame[14:34]) == 0
+    if field == 5:
+        assert packet.frame[34:] == frame[34:]
+
+
+def test_a_later_ipv6_fragment_is_known_by_its_protocol():
+    source, destination = packed("2001:db8:1::10"), packed("2001:db8:a::1")
+    whole = ip_packet(FlowKey(source, destination, UDP, 1, 2), payload=bytes(16), **MACS)
+    header = bytes((UDP, 0)) + (8 << 3).to_bytes(2, "big") + bytes(4)
+    length = (int.from_bytes(whole[18:20], "big") + 8).to_bytes(2, "big")
+    packet = Packet(whole[:18] + length + b"\x2c" + whole[21:54] + header + whole[54:], 3)
+    assert packet.flow == FlowKey(source, destination, UDP, 0, 0)
+    packet.set_field("ipv6_src", destination)
+    assert packet.frame[22:38] == destination
+
+
+@pytest.mark.parametrize("cut", range(14, 34))
+def test_a_cut_ip_header_matches_no_address(cut):
+    packet = Packet(FRAME[:cut], 3)
+    assert packet.flow == FlowKey(bytes(4), bytes(4), 0, 0, 0)
+
+
+def test_a_frame_that_is_not_ip_has_no_flow():
+    assert Packet(b"\xff" * 12 + b"\x88\xcc" + bytes(46), 3).flow is None
+
+
+@given(st.binary(max_size=200))
+def test_no_frame_upsets_the_switch(frame):
+    made = switch(ROUTE, GATEWAY)
+    made.receive(frame, 3, 0)
+    made.receive(FRAME[:14] + frame, 3, 0)
+
+
+@st.composite
+def prefix_rules(draw: st.DrawFn) -> list[FlowRule]:
+    """Routes of any length over a small space of addresses, so that many overlap."""
+    lengths = draw(st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32)), max_size=12, unique=True))
+    prefixes = {Prefix((last >> 32 - length << 32 - length).to_bytes(4, "big"), length) for last, length in lengths}
+    return [entries.route(prefix, port) for port, prefix in enumerate(sorted(prefixes), 1)]
+
+
+@given(prefix_rules(), st.integers(0, 255))
+def test_the_table_finds_what_a_search_through_all_rules_finds(rules, last):
+    from anycast_sdn.openflow.matching import Entry
+
+    table = FlowTable()
+    for rule in rules:
+        table.put(Entry(rule, 0))
+    address = last.to_bytes(4, "big")
+    found = table.find({"eth_type": 0x0800, "ipv4_dst": address})
+    fitting = [
+        rule
+        for rule in rules
+        for field in rule.match
+        if field.name == "ipv4_dst" and address in Prefix(field.value, rule.priority - 200)
+    ]
+    best = max(fitting, key=lambda rule: rule.priority, default=None)
+    assert (found and found.rule) == best
+
+
+def test_a_syn_is_not_a_fin():
+    assert not Packet(ip_packet(KEY, tcp_flags=TCP_SYN, **MACS), 3).closing
+    assert Packet(ip_packet(KEY, tcp_flags=0x14, **MACS), 3).closing
