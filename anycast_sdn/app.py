@@ -22,9 +22,9 @@ from os_ken.lib import hub
 from anycast_sdn import settings
 from anycast_sdn.api import rest
 from anycast_sdn.control.controller import Controller, Outbox
-from anycast_sdn.control.edge import Features
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import Registry
+from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.model import Address, Groups, Network, Port
 from anycast_sdn.openflow import channel, codec
@@ -175,19 +175,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             DropCount(switch, self.controller.drops_counted).begin()
 
     def _sweep(self, switch: Channel) -> None:
-        dpid = switch.id
+        translation = self.controller.sweep_of(switch.id)
         began = time.monotonic()
-
-        def read(inward: bool, counters: Iterable[tuple[int, int]]) -> list[int]:
-            return self.controller.counters_read(dpid, inward, counters, time.monotonic())
 
         def end(idle: list[int]) -> None:
             for start in range(0, len(idle), ENDED_AT_ONCE):
-                self._send(self.controller.end_idle(dpid, idle[start : start + ENDED_AT_ONCE], time.monotonic()))
+                ended = idle[start : start + ENDED_AT_ONCE]
+                self._send(self.controller.end_idle(switch.id, ended, time.monotonic()))
                 hub.sleep(0)
-            self.controller.swept(dpid, began, time.monotonic())
+            translation.swept(began, time.monotonic())
 
-        SweepRun(switch, self.controller.begin_sweep(dpid), read, end).proceed()
+        def read(inward: bool, counters: Iterable[tuple[int, int]]) -> list[int]:
+            return translation.counters_read(inward, counters, time.monotonic())
+
+        SweepRun(switch, translation.begin_sweep(), read, end).proceed()
 
     def _every(self, seconds: float, act: Any) -> None:
         while self.is_active:

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from anycast_sdn.control.edge import Features
 from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.control.translation import Features
 from anycast_sdn.openflow import codec
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie

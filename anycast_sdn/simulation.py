@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.controller import Controller, Outbox
-from anycast_sdn.control.edge import Features
 from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.control.translation import Features
 from anycast_sdn.core.model import (
     ICMP,
     ICMPV6,

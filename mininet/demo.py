@@ -1,61 +1,165 @@
 """The demo: a network file as a real network, the controller, real programs; one line per result.
 
-Started by ``mininet/demo``, which installs what is missing.  Exit status 0 only if every line holds.
+Started by ``mininet/demo``, which installs what is missing.  Exit status: 0 only if every line holds,
+1 if one does not or the network cannot be built, 2 for wrong usage, 128 + N after signal N.  Whatever
+ends it, nothing that it made is left behind.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
+import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from testbed import ControllerProcess, Testbed
+from report import Report
+from roles import Roles, cast
+from scene import DNS_NAME, REST_PORT, Scene
+from short_times import SHORT_TIMES, with_short_times
+from story import tell
+from testbed import ControllerProcess, Testbed, TestbedError, obstacle
 
 from anycast_sdn import settings
+from anycast_sdn.core.model import ConfigurationError, Network
 
-HERE = Path(__file__).parent
-FIGURE_1 = HERE.parent / "topologies" / "figure1.yaml"
-
-
-class Report:
-    """The lines of result, and whether all of them hold."""
-
-    def __init__(self) -> None:
-        self.holds = True
-
-    def line(self, holds: bool, shown: str, seen: str) -> None:
-        self.holds = self.holds and holds
-        print(f"{'ok    ' if holds else 'FAILED'}  {shown}: {seen}", flush=True)
-
-
-def show(testbed: Testbed, controller: ControllerProcess, report: Report) -> None:
-    """The story, from the first enrolment on."""
-    controller.enrol("web", ["198.18.0.1/32", "2001:db8:a::1/128"], ["10.2.0.10"])
-    testbed.spawn("as2", [sys.executable, str(HERE / "web_server.py"), "as2"])
-    testbed.wait_listening("as2", 80)
-    curl = testbed.run("h1", ["curl", "--silent", "--show-error", "--max-time", "10", "http://198.18.0.1/"])
-    said = (curl.stdout or curl.stderr).strip()
-    report.line(curl.stdout.startswith("as2 answers 203.0.113."), "h1: curl http://198.18.0.1/", said)
+TOPOLOGIES = Path(__file__).parents[1] / "topologies"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    report = Report()
+    arguments = _parser().parse_args()
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]  # hosts at the prompt inherit the rest, and there is no way to a proxy there
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if reason := obstacle():
+        return _refuse(reason)
+    try:
+        with _stage(arguments.topology, Report()) as scene:
+            tell(scene)
+            scene.report.summary()
+            if arguments.cli:
+                _prompt(scene)
+            return 0 if scene.report.holds else 1
+    except (ConfigurationError, TestbedError) as error:
+        return _refuse(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="demo", description="Builds a network on Open vSwitch and shows the mechanism with real programs."
+    )
+    parser.add_argument(
+        "topology", nargs="?", type=_topology, default="figure1", metavar="TOPOLOGY",
+        help=f"one of {', '.join(_names())}, or the path of a network file (default %(default)s)")  # fmt: skip
+    parser.add_argument("--cli", action="store_true", help="then leave the network up, with a Mininet prompt")
+    return parser
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in TOPOLOGIES.glob("*.yaml"))
+
+
+def _topology(name: str) -> Path:
+    """A network file, by its name in topologies/ or by its path."""
+    for path in (TOPOLOGIES / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    raise argparse.ArgumentTypeError(
+        f"there is no network file {name!r}; topologies/ has {', '.join(_names())}, or give a path"
+    )
+
+
+@contextmanager
+def _stage(file: Path, report: Report) -> Iterator[Scene]:
+    """The network, its controller and its servers, all running; taken down at the end."""
+    roles = cast(settings.load(file))
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-") as directory:
-        controller = ControllerProcess(FIGURE_1, directory)
-        with Testbed(settings.load(FIGURE_1), controller.openflow_port) as testbed, controller:
-            show(testbed, controller, report)
-    return 0 if report.holds else 1
+        copy = Path(directory, file.name)
+        copy.write_text(with_short_times(file.read_text(encoding="utf-8")), encoding="utf-8")
+        network = settings.load(copy)
+        controller = ControllerProcess(copy, directory)
+        if _is_free(REST_PORT):
+            controller.rest_port = REST_PORT
+        testbed = Testbed(network, controller.openflow_port)
+        report.progress(f"building {file}: {_counted(network)}")
+        with testbed:
+            report.progress("starting the controller (anycast-sdn run); switches connect and get their rules")
+            with controller:
+                scene = Scene(testbed, controller, report, cast(network))
+                _introduce(scene, roles)
+                yield scene
+                report.progress("taking everything down")
+
+
+def _introduce(scene: Scene, as_written: Roles) -> None:
+    """Enrols and starts the servers; says who plays which part."""
+    roles, report = scene.roles, scene.report
+    old, new = as_written.edge.client_edge, roles.edge.client_edge
+    assert old is not None
+    assert new is not None
+    if old != new:
+        report.text(
+            f"In a copy of the file, to watch expiry: udp_s is {new.validity.udp_s} instead of {old.validity.udp_s}, "
+            f"quarantine_s {new.quarantine_s} instead of {old.quarantine_s}."
+        )
+    report.progress(f"starting web, DNS and UDP servers on {', '.join(roles.servers)}")
+    scene.start_servers()
+    report.progress(f"enrolling them over REST in the group {roles.group!r}")
+    scene.enrol()
+    report.text(f"H is {roles.client}, ARh is {roles.edge.name}; ANY is " + ", ".join(f.service for f in roles.families))
+    if local := roles.local_servers():
+        report.text(f"{', '.join(local)}, behind {roles.edge.name} as well, would always be nearest: not enrolled.")
+
+
+def _counted(network: Network) -> str:
+    return f"{len(network.switches)} switches, {len(network.links)} links, {len(network.hosts)} hosts"
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _prompt(scene: Scene) -> None:
+    """Mininet's prompt, until the user leaves it; Ctrl-C ends only what runs there."""
+    family, client = scene.family, scene.roles.client
+    shown, _ = scene.listing("flows")
+    print(f"""
+The network stays up until you leave this prompt (exit, or Ctrl-D).  For example:
+  {client} curl {'-g ' * family.is_v6}{family.url}
+  {client} ping -c 3 {family.service}
+  {client} dig @{family.service} {DNS_NAME} TXT
+  sh ovs-ofctl -O OpenFlow13 dump-flows {scene.roles.edge.name}
+and from another terminal:
+  .venv/bin/{shown}
+""")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    scene.testbed.prompt()
+    signal.signal(signal.SIGINT, _leave)
+
+
+def _refuse(reason: str) -> int:
+    print(f"demo: {reason}", file=sys.stderr)
+    return 1
 
 
 def _leave(number: int, _: object) -> None:
     """A signal ends the demo in the ordinary way, so that everything is taken down; a second one waits."""
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    print("\ndemo: interrupted; taking everything down", file=sys.stderr)
     sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
     sys.exit(main())

@@ -170,13 +170,24 @@ class ControllerProcess:
             return Answer(refusal.code, json.loads(refusal.read() or "null"))
 
     def enrol(self, group: str, prefixes: Iterable[str], servers: Iterable[str]) -> None:
-        """Makes a group and enrols its servers; TestbedError when the controller refuses."""
-        calls: list[tuple[str, object]] = [(f"/v1/groups/{group}", {"prefixes": list(prefixes)})]
-        calls += [(f"/v1/groups/{group}/servers/{server}", {}) for server in servers]
-        for path, body in calls:
-            answer = self.rest("PUT", path, body)
-            if answer.status not in (200, 201, 204):
-                raise TestbedError(f"PUT {path}: {answer.status} {answer.body}")
+        """Makes a group and enrols its servers; returns when the network takes new flows to them.
+
+        TestbedError when the controller refuses, or does not find one of the servers.
+        """
+        resource = f"/v1/groups/{group}"
+        paths = [f"{resource}/servers/{server}" for server in servers]
+        self._put(resource, {"prefixes": list(prefixes)})
+        for path in paths:
+            self._put(path, {})
+        wait_until(
+            lambda: all(self.rest("GET", path).body["reachable"] for path in paths),
+            f"the servers of {group} are found",
+        )
+
+    def _put(self, path: str, body: object) -> None:
+        answer = self.rest("PUT", path, body)
+        if answer.status not in (200, 201, 204):
+            raise TestbedError(f"PUT {path}: {answer.status} {answer.body}")
 
     def _is_ready(self) -> bool:
         assert self._program is not None

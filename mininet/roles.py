@@ -57,12 +57,23 @@ class Family:
         """ANY/n."""
         return str(Prefix.host(packed(self.service)))
 
+    def name_of(self, server: str) -> str:
+        """What the document calls a server's address."""
+        return f"{server.upper()}g"
+
     def is_translation(self, address: str) -> bool:
         return any(packed(address) in prefix for prefix in self.translation)
 
+    def translation_addresses(self) -> Iterator[str]:
+        """The addresses of PRh/k that flows can get, from the upper end."""
+        for prefix in self.translation:
+            first = int.from_bytes(prefix.network, "big")
+            for offset in range((1 << prefix.bits - prefix.length) - 2, 0, -1):
+                yield text((first + offset).to_bytes(prefix.bits // 8, "big"))
+
     def notation(self, translated: str) -> dict[str, str]:
         """Address → what the document calls it; ``translated`` is the PR1X at hand."""
-        servers = {address: f"{name.upper()}g" for name, address in self.servers.items()}
+        servers = {address: self.name_of(name) for name, address in self.servers.items()}
         return {self.client: "H", self.service: "ANY", translated: "PR1X"} | servers
 
 
@@ -79,6 +90,11 @@ class Roles:
         """Their names, in the file's order."""
         playing = {name for family in self.families for name in family.servers}
         return tuple(host.name for host in self.network.hosts if host.name in playing)
+
+    def local_servers(self) -> list[str]:
+        """Those that could serve, but stand behind H's own switch, where nobody is nearer."""
+        able = [host.name for host, edge in _hosts(self.network, Side.SERVER) if edge == self.edge.name]
+        return [name for name in able if name not in self.servers]
 
     def edge_of(self, host: str) -> str:
         """The switch that a host stands behind."""

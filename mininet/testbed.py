@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, TypeAlias
 
 from capture import Capture
+from mininet.cli import CLI
 from mininet.link import Intf
 from mininet.net import Mininet
 from mininet.node import Node, OVSSwitch
@@ -165,6 +166,10 @@ class Testbed:
     def ofctl(self, command: str, switch: str, *arguments: str) -> str:
         """``ovs-ofctl COMMAND SWITCH ARGUMENTS…`` in OpenFlow 1.3 → what it prints."""
         return output_of("ovs-ofctl", "-O", "OpenFlow13", command, switch, *arguments)
+
+    def prompt(self) -> None:
+        """Mininet's command line, until the user leaves it."""
+        CLI(self._mininet)
 
     # -------------------------------------------------------------------------- building it
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from capture import Capture, Packet
 from roles import Roles
 from testbed import Testbed
+
+Cable: TypeAlias = tuple[str, str]  # the names at its ends
 
 
 class Stretch(NamedTuple):
@@ -31,15 +33,17 @@ class Wire:
     """
 
     def __init__(self, testbed: Testbed, roles: Roles, expression: str) -> None:
-        self._captures: dict[tuple[str, str], Capture] = {}
-        for host in (roles.client, *roles.servers):
-            self._captures[host, roles.edge_of(host)] = testbed.capture(host, 0, expression)
+        self._captures: list[tuple[Cable, Capture]] = [
+            ((host, roles.edge_of(host)), testbed.capture(host, 0, expression))
+            for host in (roles.client, *roles.servers)
+        ]
         for link in roles.network.links:
-            self._captures[link.a.switch, link.b.switch] = testbed.capture(*link.a, expression)
+            cable = (link.a.switch, link.b.switch)
+            self._captures.append((cable, testbed.capture(*link.a, expression)))
 
     def __enter__(self) -> Wire:
         with ExitStack() as stack:
-            for capture in self._captures.values():
+            for _, capture in self._captures:
                 stack.enter_context(capture)
             self._stack = stack.pop_all()
         return self
@@ -57,10 +61,8 @@ class Wire:
             here = there
         return way
 
-    def _sightings(
-        self, is_wanted: Callable[[Packet], bool], number: int
-    ) -> Iterator[tuple[tuple[str, str], Packet]]:
-        for cable, capture in self._captures.items():
+    def _sightings(self, is_wanted: Callable[[Packet], bool], number: int) -> Iterator[tuple[Cable, Packet]]:
+        for cable, capture in self._captures:
             packets = list(filter(is_wanted, capture.packets()))
             if len(packets) > number:
                 yield cable, packets[number]

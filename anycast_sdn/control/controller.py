@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from anycast_sdn.control.edge import EdgeSwitch, Features, Reaction
+from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.control.reaction import Reaction
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
+from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import (
@@ -75,13 +77,15 @@ class Controller:
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
         """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
         kind = kind_of(cookie)
-        if kind is None:
+        translation = self.edges[dpid].translation
+        if kind is None or translation is None:
             return {}
-        return self._follow(dpid, self.edges[dpid].rule_removed(kind, number_of(cookie), idle_timeout, now))
+        return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), idle_timeout, now))
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
-        """The switch has answered a binding's flow-mod with an error."""
-        return self._follow(dpid, self.edges[dpid].rule_refused(number_of(cookie), now))
+        """The switch has answered a flow-mod with an error."""
+        translation = self.edges[dpid].translation
+        return self._follow(dpid, translation.rule_refused(number_of(cookie), now)) if translation else {}
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]
@@ -120,23 +124,18 @@ class Controller:
     # ---------------------------------------------------------------- sweeps
 
     def sweeps_due(self, now: float) -> list[int]:
-        """The switches whose counters are to be read now; each is to be swept, and ``swept`` told."""
+        """The switches whose counters are to be read now."""
         return [dpid for dpid, edge in self.edges.items() if edge.sweep_is_due(now)]
 
-    def begin_sweep(self, dpid: int) -> int:
-        """→ how many bindings there are to look at."""
-        return self.edges[dpid].begin_sweep()
-
-    def counters_read(self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], now: float) -> list[int]:
-        """Counters of bindings' rules of one direction → the bindings that may be idle."""
-        return self.edges[dpid].counters_read(inward, counters, now)
+    def sweep_of(self, dpid: int) -> Translation:
+        """Where to tell what a sweep of this switch finds."""
+        translation = self.edges[dpid].translation
+        assert translation is not None  # only such switches are due
+        return translation
 
     def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
         """After a whole sweep: ends those of these bindings that are idle."""
-        return self._follow(dpid, self.edges[dpid].end_idle(numbers, now))
-
-    def swept(self, dpid: int, began: float, now: float) -> None:
-        self.edges[dpid].swept(began, now)
+        return self._follow(dpid, self.sweep_of(dpid).end_idle(numbers, now))
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""
@@ -245,7 +244,7 @@ class Controller:
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
-            "last_sweep_s": edge.last_sweep_s,
+            "last_sweep_s": edge.translation.last_sweep_s if edge.translation else None,
             "hosts": [
                 {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
                 for address, neighbour in edge.neighbours.known()

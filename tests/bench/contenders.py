@@ -66,12 +66,13 @@ def emulated_switches(edges: Sequence[Edge], remember: bool = False) -> list[Emu
     ]
 
 
-def network(edges: Sequence[Edge]) -> dict[str, object]:
-    """The network file of the emulated network."""
+def network(edges: Sequence[Edge], **client_edge: object) -> dict[str, object]:
+    """The network file of the emulated network; ``client_edge``: further settings of all client edges."""
     switches: list[object] = [
-        {"name": edge.name, "dpid": edge.dpid, "client_edge": {"translation_prefixes": [*edge.translation.values()]}}
+        {"name": edge.name, "dpid": edge.dpid,
+         "client_edge": {"translation_prefixes": [*edge.translation.values()], **client_edge}}
         for edge in edges
-    ]
+    ]  # fmt: skip
     subnets: list[object] = [
         {"name": f"clients-{edge.number}", "edge": edge.name, "side": "client", "ports": [EDGE_PORT],
          "gateways": [prefix.replace(".0.0/", ".0.1/").replace("::/", "::1/") for prefix in edge.clients.values()]}
@@ -104,8 +105,8 @@ class Product(ControllerProcess):
         self._profile = profile
 
     @classmethod
-    def emulated(cls, edges: Sequence[Edge], directory: Path, profile: Path | None = None) -> Product:
-        return cls(network(edges), directory, [*SERVER.values()], profile)
+    def emulated(cls, network: object, directory: Path, profile: Path | None = None) -> Product:
+        return cls(network, directory, [*SERVER.values()], profile)
 
     @property
     def pid(self) -> int:

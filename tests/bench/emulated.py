@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.model import ICMPV6, Address
 from anycast_sdn.openflow import builders, frames
@@ -36,6 +36,9 @@ _PORT = Struct("!I4x6s2x16sIIIIIIII")
 _PACKET_IN = Struct("!IHBBQHHIIxxxx xx")
 _REPLY_SIZE = 60000  # of one part of a multipart reply
 _READ_SIZE = 1 << 18
+_VIEWS = 3  # masks that a controller uses by turns
+
+_Key: TypeAlias = tuple[int, int, bytes]  # table, priority, match
 
 
 class Wrong(Exception):
@@ -196,14 +199,21 @@ def _port(number: int) -> bytes:
 
 
 class Rules:
-    """What the controller has installed.  Flows' rules are looked at only when somebody asks for them."""
+    """What the controller has installed.
+
+    Flows' rules are taken down as they come and looked at only when somebody asks.  A controller may read a
+    large table slice by slice, told apart by bits of the cookie, while more rules come: so the rules are
+    kept sorted by the bits that were asked for last.
+    """
 
     def __init__(self, remember: bool) -> None:
         self.remember = remember
         self.pending: list[bytes] = []  # flow-mods in order, not looked at yet
-        self._entries: dict[tuple[int, int, bytes], tuple[int, bytes]] = {}  # → cookie, statistics entry
+        self.asked = 0  # how often somebody asked for statistics, and when last
+        self.asked_at = 0.0
+        self._entries: dict[_Key, tuple[int, bytes]] = {}  # → cookie, statistics entry
+        self._views: dict[int, dict[tuple[int, int], dict[_Key, bytes]]] = {}  # mask → (table, cookie & mask)
         self._punting: dict[int, int] = {}  # cookie → table, of all rules that are not a flow's
-        self._answers: dict[tuple[int, int, int], list[bytes]] = {}
 
     def take(self, message: bytes) -> None:
         """A flow-mod that is not part of the load."""
@@ -222,42 +232,48 @@ class Rules:
                 return table, cookie
         raise Wrong(f"the controller has installed no rule {kind.name}")
 
-    def __len__(self) -> int:
-        self._settle()
-        return len(self._entries)
-
     def statistics(self, table: int, cookie: int, mask: int) -> list[bytes]:
-        """The bodies of a flow statistics reply; made once, as long as the rules stay the same."""
-        self._settle()
-        asked = table, cookie & mask, mask
-        if asked not in self._answers:
-            self._answers[asked] = list(_parts(self._matching(*asked)))
-        return self._answers[asked]
+        """The bodies of a flow statistics reply."""
+        self.asked += 1
+        self.asked_at = time.monotonic()
+        self.settle()
+        view = self._views.get(mask)
+        if view is None:
+            if len(self._views) == _VIEWS:
+                del self._views[next(iter(self._views))]
+            view = self._views[mask] = {}
+            for key, (own, entry) in self._entries.items():
+                view.setdefault((key[0], own & mask), {})[key] = entry
+        groups = [group for (own, bits), group in view.items() if bits == cookie & mask and table in (ALL_TABLES, own)]
+        return list(_parts(entry for group in groups for entry in group.values()))
 
-    def _matching(self, table: int, cookie: int, mask: int) -> Iterator[bytes]:
-        for (in_table, _, _), (own, entry) in self._entries.items():
-            if table in (ALL_TABLES, in_table) and own & mask == cookie:
-                yield entry
-
-    def _settle(self) -> None:
-        if not self.pending:
-            return
+    def settle(self) -> None:
+        """Look at the flow-mods that have come since; takes a while when they are many."""
         pending, self.pending = self.pending, []
-        self._answers.clear()
         for message in pending:
             cookie, mask, table, command, idle, hard, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)
             match_size = int.from_bytes(message[MATCH + 2 : MATCH + 4], "big")
             key = table, priority, message[MATCH : MATCH + match_size]
             if command == ADD:
+                self._remove(key)
                 size = len(message) - MATCH + _FLOW_STATS.size
-                entry = _FLOW_STATS.pack(size, table, 1, 0, priority, idle, hard, flags, cookie, 1, 64)
-                self._entries[key] = cookie, entry + message[MATCH:]
+                fixed = _FLOW_STATS.pack(size, table, 1, 0, priority, idle, hard, flags, cookie, 1, 64)
+                self._put(key, cookie, fixed + message[MATCH:])
             elif command == DELETE_STRICT:
-                self._entries.pop(key, None)
+                self._remove(key)
             elif command == DELETE:
-                gone = [key for key, (own, _) in self._entries.items() if own & mask == cookie & mask]
-                for each in gone:
-                    del self._entries[each]
+                for each in [key for key, (own, _) in self._entries.items() if own & mask == cookie & mask]:
+                    self._remove(each)
+
+    def _put(self, key: _Key, cookie: int, entry: bytes) -> None:
+        self._entries[key] = cookie, entry
+        for mask, view in self._views.items():
+            view.setdefault((key[0], cookie & mask), {})[key] = entry
+
+    def _remove(self, key: _Key) -> None:
+        if known := self._entries.pop(key, None):
+            for mask, view in self._views.items():
+                del view[key[0], known[0] & mask][key]
 
 
 def _parts(entries: Iterator[bytes]) -> Iterator[bytes]:

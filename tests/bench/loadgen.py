@@ -52,6 +52,7 @@ class Result(NamedTuple):
     lost: int
     p50_ms: float
     p99_ms: float
+    worst_ms: float
     busy: float
 
     @property
@@ -191,7 +192,8 @@ class EdgeLoad:
             half = _IN
             picks = [(matched["dst"], address), (matched["dport"], "H"), (written["src"], address)]
             picks.append((written["dst"] + width - 2, "H"))
-            if value["src"] != self._packets.server or message[matched["sport"] :][:2] != SERVICE_PORT.to_bytes(2, "big"):
+            from_port = int.from_bytes(message[matched["sport"] :][:2], "big")
+            if value["src"] != self._packets.server or from_port != SERVICE_PORT:
                 raise Wrong(f"inward rule: {message.hex()}")
         self._shapes[key] = half, _picker(picks)
         return self._shapes[key]
@@ -323,7 +325,8 @@ class LoadGenerator:
             raise Wrong("the controller sets up no flows")
         cuts = statistics.quantiles(latencies, n=100)
         lost = sum(load.outstanding for load in loads)
-        return Result(len(latencies), end - start, lost, cuts[49] * 1e3, cuts[98] * 1e3, busy / (end - start))
+        p50, p99, worst = (1e3 * latency for latency in (cuts[49], cuts[98], max(latencies)))
+        return Result(len(latencies), end - start, lost, p50, p99, worst, busy / (end - start))
 
     def _until_done(self, loads: Sequence[EdgeLoad], deadline: float) -> float:
         """When the last set-up was done."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contenders import Product, Textbook
-from programs import Program, wait_until
+from programs import wait_until
 from realnet import SERVER, controlled, testbed, textbook
 from tables import Options, Spread, say, show
 from testbed import Testbed

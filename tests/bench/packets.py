@@ -79,7 +79,8 @@ def receive(address: str, seconds: float) -> None:
         took.setdefault(flow, time.monotonic_ns() - sent_at)
     in_time = [each / 1e6 for each in took.values() if each <= IN_TIME_NS]
     cuts = statistics.quantiles(in_time, n=100) if len(in_time) > 1 else [float("nan")] * 99
-    print(json.dumps({"in_time": len(in_time), "late": len(took) - len(in_time), "p50_ms": cuts[49], "p99_ms": cuts[98]}))
+    late = len(took) - len(in_time)
+    print(json.dumps({"in_time": len(in_time), "late": late, "p50_ms": cuts[49], "p99_ms": cuts[98]}))
 
 
 if __name__ == "__main__":

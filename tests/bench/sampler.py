@@ -2,9 +2,10 @@
 
     sampler.py RESULT MODULE [ARGUMENT...]
 
-Sampling begins with the signal SIGUSR1.  Works under eventlet, where the standard profiler confuses greenlets.  RESULT, written when the program
-ends, is JSON: ``samples``, and per function the samples in which it was at work itself (``self``) and in
-which it was anywhere on the stack (``total``).  Time inside C functions counts for the caller.
+Sampling begins with the signal SIGUSR1, and works under eventlet, where the standard profiler confuses
+greenlets.  RESULT, written when the program ends, is JSON: ``samples``, and per function the samples in
+which it was at work itself (``self``) and in which it was anywhere on the stack (``total``).  Time inside
+C functions counts for the caller.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contenders import Contender, Product, Responder, Textbook, emulated_switches
+from contenders import Contender, Product, Responder, Textbook, emulated_switches, network
 from flows import MAX_EDGES, Edge, Packets, edges
 from loadgen import EdgeLoad, LoadGenerator, Result
 from tables import Options, Spread, say, show
@@ -82,8 +82,13 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def _contenders(some: Sequence[Edge], directory: Path, responder: bool) -> list[Contender]:
-    contenders: list[Contender] = [Product.emulated(some, directory), Textbook.emulated(some, directory)]
+    contenders: list[Contender] = [Product.emulated(_network(some), directory), Textbook.emulated(some, directory)]
     return [*contenders, Responder()] if responder else contenders
+
+
+def _network(some: Sequence[Edge]) -> object:
+    """Rules with idle timeouts, however many: the same work as the textbook application's."""
+    return network(some, expiry="idle_timeout")
 
 
 def _rates(results: Sequence[Result]) -> Spread:
@@ -144,7 +149,7 @@ def profile(options: Options) -> None:
     some = edges(1)
     for family in FAMILIES:
         file = options.directory / "profile.json"
-        product = Product.emulated(some, options.directory, file)
+        product = Product.emulated(_network(some), options.directory, file)
         with loaded(product, some, [family]) as (generator, loads):
             product.start_profile()
             result = generator.run(loads[family], 32, 100_000, 4.0)

@@ -1,65 +1,103 @@
 """Table 3: what bindings that are in place cost: set-up rate, controller memory, the sweep.
 
-One emulated switch, which remembers its rules and shows them when the product sweeps.
+One emulated switch, which remembers its rules and shows them when the product sweeps.  The rate is taken
+between two sweeps; set-ups one at a time during a sweep show what the sweep costs them.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contenders import Product
+from contenders import Product, network
 from flows import edges
-from tables import Options, Spread, say, show
+from loadgen import EdgeLoad, LoadGenerator, Result
+from programs import wait_until
 from setups import loaded
+from tables import Options, Spread, say, show
 
 SIZES = (0, 10_000, 100_000, 500_000)
 WINDOW = 32
 FAMILY = 4
 BATCH = 20_000  # flows made in advance while filling
+UNANSWERED_S = 10  # the shortest validity: the product sweeps every 5 s
+SILENCE_S = 1.0  # without a question: the sweep has ended
 
 
 class Cost(NamedTuple):
-    """``memory``: of the controller process in bytes; ``sweep_s``: None while it has not swept."""
+    """``memory``: of the controller process in bytes.  Without bindings there is no sweep."""
 
     rate: float
     memory: int
-    sweep_s: float | None
+    sweep_s: float | None = None
+    p50_ms: float | None = None  # of set-ups during a sweep
+    worst_ms: float | None = None
 
 
 def run(options: Options) -> dict[str, Any]:
     sizes = SIZES[:3] if options.quick else SIZES
-    most, seconds = (5000, 0.3) if options.quick else (20000, 1.0)
-    costs: dict[int, list[Cost]] = {size: [] for size in sizes}
     some = edges(1)
+    costs: dict[int, list[Cost]] = {size: [] for size in sizes}
     for number in range(options.rounds):
-        product = Product.emulated(some, options.directory)
+        product = Product.emulated(network(some, validity={"unanswered_s": UNANSWERED_S}), options.directory)
         with loaded(product, some, [FAMILY], remember=True) as (generator, loads):
-            there = 0
+            bench = _Filled(product, generator, loads[FAMILY])
             for size in sizes:
                 say(f"cost against size, round {number + 1}: {size:,} bindings")
-                while there < size:
-                    there += generator.run(loads[FAMILY], 256, min(BATCH, size - there), 60.0).setups
-                memory = _resident(product.pid)
-                result = generator.run(loads[FAMILY], WINDOW, most, seconds)
-                there += result.setups
-                with generator.serving():
-                    costs[size].append(Cost(result.rate, memory, _sweep_s(product)))
+                bench.fill(size)
+                costs[size].append(bench.cost(5000 if options.quick else 20000))
     _show(costs)
     return {str(size): [cost._asdict() for cost in measured] for size, measured in costs.items()}
 
 
+class _Filled:
+    """A product at work, and how many bindings it has."""
+
+    def __init__(self, product: Product, generator: LoadGenerator, loads: list[EdgeLoad]) -> None:
+        self._product = product
+        self._generator = generator
+        self._loads = loads
+        self._rules = generator.switches[0].rules
+        self._bindings = 0
+
+    def fill(self, size: int) -> None:
+        while self._bindings < size:
+            self._run(256, min(BATCH, size - self._bindings), 60.0)
+
+    def cost(self, most: int) -> Cost:
+        memory = _resident(self._product.pid)
+        if not self._bindings:
+            return Cost(self._run(WINDOW, most, 1.0).rate, memory)
+        self._await_sweep()  # for the first of this size the emulated switch has to sort its rules
+        sweep_s = self._await_sweep()
+        rate = self._run(WINDOW, most, 1.0).rate
+        asked = self._rules.asked
+        with self._generator.serving():
+            wait_until(lambda: self._rules.asked > asked, "the next sweep begins")
+        during = self._run(1, most, min(1.0, sweep_s))
+        return Cost(rate, memory, sweep_s, during.p50_ms, during.worst_ms)
+
+    def _run(self, window: int, most: int, seconds: float) -> Result:
+        result = self._generator.run(self._loads, window, most, seconds)
+        self._bindings += result.setups
+        self._rules.settle()
+        return result
+
+    def _await_sweep(self) -> float:
+        """Waits for the end of a sweep → how long it took, in seconds, as the product tells."""
+        rules, asked = self._rules, self._rules.asked
+        with self._generator.serving():
+            wait_until(lambda: rules.asked > asked, "a sweep begins", 60.0)
+            # Asking the product whether it is done would slow it down.
+            wait_until(lambda: time.monotonic() - rules.asked_at > SILENCE_S, "the sweep ends", 60.0)
+            edges = self._product.rest("GET", "/v1/edges").body["edges"]
+        return float(next(edge for edge in edges if edge["name"] == "c0")["last_sweep_s"])
+
+
 def _resident(pid: int) -> int:
     """Bytes of memory that the process holds."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096
-
-
-def _sweep_s(product: Product) -> float | None:
-    """How long the last sweep of the client edge took, as the product itself tells."""
-    edge = next(edge for edge in product.rest("GET", "/v1/edges").body["edges"] if edge["name"] == "c0")
-    seconds: float | None = edge.get("sweep_s")
-    return seconds
+    return 4096 * int(Path(f"/proc/{pid}/statm").read_text().split()[1])
 
 
 def _show(costs: dict[int, list[Cost]]) -> None:
@@ -67,13 +105,16 @@ def _show(costs: dict[int, list[Cost]]) -> None:
     rows = []
     for size, measured in costs.items():
         ratio = Spread.of(cost.rate / at_0.rate for cost, at_0 in zip(measured, empty, strict=True))
-        sweeps = [cost.sweep_s for cost in measured if cost.sweep_s is not None]
-        bytes_each = [(cost.memory - at_0.memory) / size for cost, at_0 in zip(measured, empty, strict=True) if size]
-        rows.append({
+        row: dict[str, Any] = {
             "bindings": f"{size:,}",
             "set-ups/s": Spread.of(cost.rate for cost in measured),
             "of the rate at 0": f"{ratio.median:.0%} ({ratio.least:.0%}–{ratio.most:.0%})",
-            "bytes of memory per binding": Spread.of(bytes_each) if size else "–",
-            "one sweep, s": Spread.of(sweeps) if sweeps else "–",
-        })  # fmt: skip
+        }
+        if size:
+            bytes_each = [(cost.memory - at_0.memory) / size for cost, at_0 in zip(measured, empty, strict=True)]
+            row["bytes of memory per binding"] = Spread.of(bytes_each)
+            row["one sweep, s"] = Spread.of(cost.sweep_s or 0.0 for cost in measured)
+            row["set-up during a sweep: p50 ms"] = Spread.of(cost.p50_ms or 0.0 for cost in measured)
+            row["worst ms"] = Spread.of(cost.worst_ms or 0.0 for cost in measured)
+        rows.append(row)
     show(f"Cost against size; one emulated switch, window {WINDOW}, IPv{FAMILY}", rows)

@@ -90,8 +90,7 @@ class Textbook(app_manager.OSKenApp):
         for route in switch.get("routes", []):
             actions = [parser.OFPActionSetField(**{field: value}) for field, value in route["set"].items()]
             actions += [parser.OFPActionDecNwTtl(), parser.OFPActionOutput(route["port"])]
-            match = {field: tuple(value) if isinstance(value, list) else value for field, value in route["match"].items()}
-            self.add_flow(datapath, ROUTES, 10, parser.OFPMatch(**match), actions)
+            self.add_flow(datapath, ROUTES, 10, parser.OFPMatch(**route["match"]), actions)
 
     def add_flow(self, datapath, table, priority, match, actions=(), goto=None, idle=0):
         ofproto, parser = datapath.ofproto, datapath.ofproto_parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ V4 = Family("IPv4", "198.18.0.1", "10.1.0.1", "10.1.0.10", "10.1.0.11", "10.2.0.
 V6 = Family("IPv6", "2001:db8:a::1", "2001:db8:1::1", "2001:db8:1::10", "2001:db8:1::11", "2001:db8:2::10",
             "2001:db8:3::10", "2001:db8:3::11", "2001:db8:1:f:", "ip6")  # fmt: skip
 in_both_families = pytest.mark.parametrize("family", [V4, V6], ids=["IPv4", "IPv6"])
+ARH1_MAC, ARS2_MAC, ARS3_MAC = (b"\x02\xac" + dpid.to_bytes(4, "big") for dpid in (1, 2, 3))  # as hosts see them
 WEB = ("198.18.0.1/32", "2001:db8:a::1/128")  # the prefixes of group web
 
 
@@ -123,6 +125,17 @@ class Running:
     def ask(self, host: str, address: str, *options: object, port: int = PORT) -> list[str]:
         """What programs/udp_client.py prints, line by line: "NAME TEXT" for each answer."""
         return self.run(host, *program("udp_client.py", address, port, *options)).splitlines()
+
+    def mac(self, host: str) -> bytes:
+        shown = self.run(host, "cat", f"/sys/class/net/{self.testbed.interface(host)}/address")
+        return bytes.fromhex(shown.strip().replace(":", ""))
+
+    def send_frames(self, host: str, frames: Iterable[bytes]) -> None:
+        """Ethernet frames leave the host's interface just as they are."""
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.writelines(f"{frame.hex()}\n" for frame in frames)
+            file.flush()
+            self.run(host, *program("send_frames.py", self.testbed.interface(host), file.name))
 
     def run(self, host: str, *words: str) -> str:
         """A program on a host that must succeed → what it prints."""

@@ -6,10 +6,9 @@ That nothing arrived is shown by a packet behind it that did.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, in_both_families, program
+from support import ARH1_MAC, ARS2_MAC, PORT, V4, V6, WEB, Family, Running, in_both_families
 
 from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.openflow import builders
@@ -22,29 +21,24 @@ def network(figure1: Running) -> Iterator[Running]:
     yield figure1
 
 
-def send_udp(network: Running, host: str, source: str, destination: str, directory: Path, count: int = 1) -> None:
+def forge(network: Running, host: str, source: str, destination: str, count: int) -> None:
     """``host`` sends datagrams with any source address to its gateway, as no socket would."""
-    interface = network.testbed.interface(host)
-    mac = network.run(host, "cat", f"/sys/class/net/{interface}/address").strip()
-    edge = {"h1": 1, "h2": 1, "as2": 2, "as3": 3}[host]
     frame = builders.ip_packet(
         FlowKey(packed(source), packed(destination), UDP, 20200, PORT),
-        eth_src=bytes.fromhex(mac.replace(":", "")),
-        eth_dst=b"\x02\xac" + edge.to_bytes(4, "big"),
+        eth_src=network.mac(host),
+        eth_dst={"h1": ARH1_MAC, "as2": ARS2_MAC}[host],
         payload=b"quiet forged",
     )
-    file = directory / "frames"
-    file.write_text(f"{frame.hex()}\n" * count)
-    network.run(host, *program("send_frames.py", interface, file))
+    network.send_frames(host, [frame] * count)
 
 
 @pytest.mark.row("M22", "a host's packets with an anycast source are dropped at its port, counted")
 @pytest.mark.parametrize(("host", "edge"), [("h1", "arh1"), ("as2", "ars2")], ids=["client", "server"])
 @in_both_families
-def test_anycast_sources_do_not_enter(network: Running, family: Family, host: str, edge: str, tmp_path: Path) -> None:
+def test_anycast_sources_do_not_enter(network: Running, family: Family, host: str, edge: str) -> None:
     uplink = network.testbed.capture(edge, 10, f"{family.ip} and udp")
     with uplink, network.counts(edge, "anycast_source", 3):
-        send_udp(network, host, family.web, family.as3, tmp_path, count=3)
+        forge(network, host, family.web, family.as3, 3)
         assert network.ask(host, family.as3) == ["as3 hello"]
     assert family.web not in {packet.source for packet in uplink.packets()}
     assert len(uplink.packets()) == 2
@@ -52,10 +46,10 @@ def test_anycast_sources_do_not_enter(network: Running, family: Family, host: st
 
 @pytest.mark.row("M1", "a source that does not belong to its port's subnet is dropped, counted")
 @in_both_families
-def test_wrong_sources_do_not_enter(network: Running, family: Family, tmp_path: Path) -> None:
+def test_wrong_sources_do_not_enter(network: Running, family: Family) -> None:
     uplink = network.testbed.capture("arh1", 10, f"{family.ip} and udp")
     with uplink, network.counts("arh1", "wrong_source", 3):
-        send_udp(network, "h1", family.as2, family.as3, tmp_path, count=3)
+        forge(network, "h1", family.as2, family.as3, 3)
         assert network.ask("h1", family.as3) == ["as3 hello"]
     assert {packet.source for packet in uplink.packets()} == {family.h1, family.as3}
 

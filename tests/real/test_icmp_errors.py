@@ -56,10 +56,11 @@ def test_a_client_that_has_left_refuses_a_late_reply(network: Running, family: F
 @in_both_families
 def test_path_mtu_discovery_works_through_the_translation(network: Running, family: Family) -> None:
     """as2 plays the narrow router, and quotes a packet as it was captured there."""
+    words = ("--source-port", 20404, "--text", "repeat 2 9", "--answers", 2, "--wait", 12)
     with network.testbed.capture("as2", 0, f"{family.ip} and dst host {family.as2}") as at_server:
-        network.run("h1", "ping", "-c", "2", "-i", "0.1", "-W", "2", "-s", "1000", family.web)
-    request = at_server.packets()[-1]
-    network.run("as2", *program("too_big.py", request.source, 1300, request.frame[14:562].hex()))
-    until(
-        lambda: "mtu 1300" in network.run("h1", "ip", "route", "get", family.web), f"h1 knows the MTU to {family.web}"
-    )
+        client = network.testbed.spawn("h1", program("udp_client.py", family.web, PORT, *words))
+        until(client.output, "the first answer has come")
+        (request,) = at_server.wait_for(1)
+    network.run("as2", *program("too_big.py", request.source, 1300, request.frame[14:].hex()))
+    until(lambda: "error EMSGSIZE" in client.output(), "the client's socket is told")
+    assert "mtu 1300" in network.run("h1", "ip", "route", "get", family.web)

@@ -19,7 +19,7 @@ def network(figure1: Running) -> Iterator[Running]:
     figure1.enrol("web", WEB, SERVERS)
     figure1.enrol("dns", DNS, SERVERS)
     testbed = figure1.testbed
-    testbed.spawn("as2", [sys.executable, str(ROOT / "mininet" / "web_server.py"), "as2"])
+    testbed.spawn("as2", [sys.executable, str(ROOT / "mininet" / "hosts" / "web_server.py"), "as2"])
     dnsmasq = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"]
     records = ["--host-record=service.example,192.0.2.7", "--txt-record=big.example," + ",".join(["x" * 250] * 12)]
     testbed.spawn("as2", [*dnsmasq, "--no-resolv", "--no-hosts", "--edns-packet-max=1232", *records])

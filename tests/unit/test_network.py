@@ -74,7 +74,7 @@ def test_equal_costs_are_resolved_by_name_each_time_the_same():
 
 
 def test_of_parallel_links_the_cheapest_is_used():
-    links = [Link(Port("a", 1), Port("b", 1), 5), Link(Port("a", 2), Port("b", 2), 2), Link(Port("a", 3), Port("b", 3), 9)]
+    links = [Link(Port("a", number), Port("b", number), cost) for number, cost in ((1, 5), (2, 2), (3, 9))]
     graph = Graph("ab", links)
     assert graph.routes({UNICAST: ["b"]})["a"] == {UNICAST: 2}
     assert graph.distances("b") == {"b": 0, "a": 2}

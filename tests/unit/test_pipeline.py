@@ -65,7 +65,7 @@ def test_whatever_goes_to_the_controller_is_metered():
     assert all(row.actions == (Output,) for row in rows)
 
 
-@pytest.mark.parametrize("rule", [ROUTE, HOST, GATEWAY, *entries.constant()], ids=lambda rule: kind_of(rule.cookie).name)
+@pytest.mark.parametrize("rule", [ROUTE, HOST, GATEWAY, *entries.constant()], ids=lambda r: kind_of(r.cookie).name)
 def test_what_the_builders_make_is_declared(rule):
     assert check(rule) is ROW[kind_of(rule.cookie)]
 

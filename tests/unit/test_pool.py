@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import settings
@@ -62,7 +63,7 @@ def test_the_order_depends_on_the_seed_and_is_not_that_of_the_addresses():
     first, second = (lease_all(pool(Prefix.parse("203.0.113.0/24"), seed=seed)) for seed in (1, 2))
     assert first != second
     assert sorted(first) == sorted(second)
-    steps = [int.from_bytes(b, "big") - int.from_bytes(a, "big") for a, b in zip(first, first[1:], strict=False)]
+    steps = [int.from_bytes(b, "big") - int.from_bytes(a, "big") for a, b in pairwise(first)]
     assert steps.count(1) < 10
 
 

@@ -1,0 +1,31 @@
+"""What comes of an event at one switch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, OFPP_TABLE, Message, Output, PacketOut
+
+
+@dataclass(slots=True)
+class Reaction:
+    """Messages for this switch; did the event change what switches should hold?"""
+
+    messages: list[Message] = field(default_factory=list)
+    changed: bool = False
+
+
+_PIPELINE = (Output(OFPP_TABLE),)
+
+
+def through_pipeline(frame: bytes) -> PacketOut:
+    """A frame that takes the way of one that has just come in.
+
+    It enters as the controller's own, so that it is known should it miss its rule and come back.
+    """
+    return PacketOut(frame, OFPP_CONTROLLER, _PIPELINE)
+
+
+def out_of(port: int, frame: bytes) -> PacketOut:
+    """A frame that leaves by this port as it is."""
+    return PacketOut(frame, OFPP_CONTROLLER, (Output(port),))

@@ -1,0 +1,244 @@
+"""ARh at one switch: frames and reports of its rules in, rules and frames out.
+
+``ClientEdge`` decides; here its decisions meet the switch: which packets are events for it, which rules
+carry out what it decides, which bindings a restarted controller finds on the switch, and when counters are
+to be swept.  Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from anycast_sdn.control.answers import Answers
+from anycast_sdn.control.reaction import Reaction, through_pipeline
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Groups
+from anycast_sdn.openflow import builders, entries, frames
+from anycast_sdn.openflow.builders import Unreachable
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, PutBinding, RemoveBinding
+
+LONGEST_SWEEP_S = 15.0  # from one sweep to the next
+_ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
+_MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a switch can do beyond what is required of it."""
+
+    fin_timeout: bool = True
+    meters: bool = True
+
+
+Found = Mapping[int, Sequence[tuple[entries.FoundHalf, FlowRule]]]  # binding's number → its rules on the switch
+
+
+class Translation:
+    """The bindings of one switch and their rules.  ``counters``: the switch's, of drops."""
+
+    def __init__(self, edge: ClientEdge, answers: Answers, counters: Counter[str]) -> None:
+        self.edge = edge
+        self.features = Features()
+        self.enrolled: Collection[Address] = ()  # servers whose replies the switch sends up anyway
+        self.last_sweep_s: float | None = None  # how long the last sweep took
+        self._next_sweep = 0.0
+        self._answers = answers
+        self._counters = counters
+
+    # ---------------------------------------------------------------- packets
+
+    def first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A client's packet to ANY that met no rule of a binding (M13, M14).  Raises BadFrame."""
+        if in_port == OFPP_CONTROLLER:
+            return self._drop("looped")  # it met its rule, we thought: the switch has refused or misread it
+        packet = frames.parse_ip(frame)
+        if packet.more_fragments and packet.key.protocol in _MATCHED_INTO:
+            raise frames.BadFrame("fragment")  # switches match no ports in fragments, not even in the first
+        if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REQUEST[packet.key.protocol]:
+            return self._error_from_client(frame)
+        decision = self.edge.client_packet(packet.key, groups, now)
+        if decision.drop is None:
+            return self._carry_out(decision, frame)
+        self._counters[decision.drop.value] += 1
+        no_service = decision.drop is Drop.NO_SERVICE
+        reason = Unreachable.NO_SERVICE if no_service else Unreachable.ADMINISTRATIVELY_PROHIBITED
+        return Reaction([*self._answers.refuse(in_port, frame, packet.key.source, reason, now)])
+
+    def first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A server's packet to PR1X that met no rule of a binding (M16–M18).  Raises BadFrame."""
+        if in_port == OFPP_CONTROLLER:
+            return self._drop("looped")
+        packet = frames.parse_ip(frame)
+        if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REPLY[packet.key.protocol]:
+            return self._drop("icmp_unsupported")
+        decision = self.edge.reply(packet.key, groups)
+        return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop.value)
+
+    def _carry_out(self, decision: Decision, frame: bytes) -> Reaction:
+        """First the rules, then the packet, which takes the way that later packets take."""
+        return Reaction([*self._put(decision), through_pipeline(frame)])
+
+    def icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """An error about a flow's packet, on its way to the client (RFC 5508 REQ-4).  Raises BadFrame."""
+        error = frames.parse_icmp_error(frame)
+        binding = self.edge.bindings.by_translated(error.destination)
+        if binding is None:
+            return self._drop(Drop.NO_BINDING.value)
+        key = binding.key
+        group = groups.get(binding.group)
+        servers = [binding.server] if binding.server else list(group.servers if group else ())
+        sent_to = error.quoted.destination
+        sent = FlowKey(binding.translated, sent_to, *key[2:])
+        if error.quoted != sent or sent_to not in (key.destination, *servers):
+            return self._drop(Drop.STRANGER.value)
+        translated = builders.translate_icmp_error(
+            frame,
+            source=key.destination if error.source in servers else error.source,
+            destination=key.source,
+            quoted_source=key.source,
+            quoted_destination=key.destination,
+        )
+        return Reaction([through_pipeline(translated)])
+
+    def _error_from_client(self, frame: bytes) -> Reaction:
+        """An error about a reply, on its way to the server (RFC 5508 REQ-5)."""
+        error = frames.parse_icmp_error(frame)
+        quoted = error.quoted
+        key = FlowKey(
+            quoted.destination, quoted.source, quoted.protocol, quoted.destination_port, quoted.source_port
+        )
+        binding = self.edge.bindings.by_key(key)
+        addressed = (error.source, error.destination) == (key.source, key.destination)
+        if binding is None or binding.server is None or not addressed:
+            return self._drop(Drop.NO_BINDING.value)
+        translated = builders.translate_icmp_error(
+            frame,
+            source=binding.translated,
+            destination=binding.server,
+            quoted_source=binding.server,
+            quoted_destination=binding.translated,
+        )
+        return Reaction([through_pipeline(translated)])
+
+    def _drop(self, counter: str) -> Reaction:
+        self._counters[counter] += 1
+        return Reaction()
+
+    # ---------------------------------------------------------------- rules
+
+    def _put(self, decision: Decision) -> Iterator[PutBinding]:
+        assert decision.binding is not None
+        for half in decision.put.parts:
+            yield self._rule_of(decision.binding, half)
+
+    def _rule_of(self, binding: Binding, half: Half) -> PutBinding:
+        """The rule of one direction of a binding, as it should be now."""
+        tcp = binding.key.protocol == TCP and self.features.fin_timeout
+        fin_timeout = self.edge.role.validity.tcp_closed_s if tcp else 0
+        idle_timeout = 0 if binding.swept else self.edge.validity_s(binding)
+        return PutBinding(binding, half, idle_timeout, fin_timeout)
+
+    def rule_removed(self, kind: Kind, number: int, idle_timeout: int, now: float) -> Reaction:
+        """A binding's rule has expired, or was deleted behind our back (M19)."""
+        if kind not in entries.HALF_OF:
+            return Reaction()
+        half, state = entries.HALF_OF[kind]
+        closed = idle_timeout == self.edge.role.validity.tcp_closed_s
+        decision = self.edge.rule_removed(number, half, state, closed, now)
+        if decision.do is not Do.RELEASE:
+            return Reaction()
+        assert decision.binding is not None
+        # Both should be gone.  Should a message have crossed ours, the switch must not keep a rule
+        # of a binding that no longer exists.
+        return self._released(decision.binding) if decision.binding.server else Reaction()
+
+    def rule_refused(self, number: int, now: float) -> Reaction:
+        """The switch has no room for a rule of this binding: end it, rather than try for ever."""
+        binding = self.edge.bindings.by_number(number)
+        if binding is None:
+            return Reaction()
+        self._counters["rule_refused"] += 1
+        self.edge.release(binding, now)
+        return self._released(binding)
+
+    def _released(self, binding: Binding) -> Reaction:
+        """A binding has ended: its rules go, and what was there for its server alone."""
+        server = binding.server
+        halves = Half.BOTH if server else Half.OUT
+        forgotten = server is not None and server not in self.enrolled and not self.edge.bindings.pinned_to(server)
+        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts], changed=forgotten)
+
+    def tick(self, now: float) -> Iterator[Message]:
+        for decision in self.edge.closing(now):
+            yield from self._put(decision)
+
+    # ---------------------------------------------------------------- sweep
+
+    def sweep_is_due(self, now: float) -> bool:
+        return bool(self.edge.swept) and now >= self._next_sweep
+
+    def begin_sweep(self) -> int:
+        """→ how many bindings there are; the next sweep is due only after this one has ended."""
+        self._next_sweep = math.inf
+        return len(self.edge.bindings)
+
+    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], now: float) -> list[int]:
+        """Counters of bindings' rules → the bindings that may be idle; see ``core.sweep``."""
+        return self.edge.sweep.read(inward, counters, now)
+
+    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
+        """Ends those of these bindings that a whole sweep has found idle (M19)."""
+        reaction = Reaction()
+        for binding in self.edge.idle_bindings(numbers, now):
+            self.edge.release(binding, now)
+            released = self._released(binding)
+            reaction.messages += released.messages
+            reaction.changed |= released.changed
+        return reaction
+
+    def swept(self, began: float, now: float) -> None:
+        self.last_sweep_s = now - began
+        self._next_sweep = now + min(LONGEST_SWEEP_S, self.edge.role.validity.shortest_s / 2)
+
+    # ---------------------------------------------------------------- connection
+
+    def disconnected(self) -> None:
+        self._next_sweep = 0.0  # one that was under way will not end
+
+    def adopt(self, found: Found, groups: Groups, now: float) -> None:
+        """After a restart: the switch's own rules are our memory."""
+        for number, halves in found.items():
+            half, _ = max(halves, key=lambda found: found[0].server is not None)
+            group = groups.covering(half.key.destination)
+            swept = not any(rule.idle_timeout for _, rule in halves)
+            name = group.name if group else ""
+            try:
+                self.edge.adopt(Binding(number, half.key, half.translated, name, now, half.server, swept=swept))
+            except ValueError:
+                self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
+
+    def settle(self, found: Found, now: float) -> list[Message]:
+        """Bindings keep the halves that the switch holds as they should be; all other rules go."""
+        for binding in self.edge.bindings:
+            installed = Half.NONE
+            for half, rule in found.get(binding.number, ()):
+                if (half.half is Half.OUT or binding.server) and self._same(binding, half.half, rule):
+                    installed |= half.half
+            if installed:
+                self.edge.found_installed(binding, installed)
+            else:
+                self.edge.release(binding, now)
+        messages: list[Message] = []
+        for number, halves in found.items():
+            kept = self.edge.bindings.by_number(number)
+            messages += [DeleteFlow(rule) for half, rule in halves if not kept or half.half not in kept.installed]
+        return messages
+
+    def _same(self, binding: Binding, half: Half, rule: FlowRule) -> bool:
+        ours = entries.binding(self._rule_of(binding, half))
+        return (ours.key, ours.cookie, ours.actions) == (rule.key, rule.cookie, rule.actions)

@@ -1,0 +1,141 @@
+"""What every step of the story works with: the running network, its controller, the parts, the report.
+
+What is asked of hosts and of the controller is printed as it is asked, so that it can be repeated by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from programs import output_of
+from report import Report
+from roles import Family, Roles
+from testbed import ControllerProcess, Program, Testbed, TestbedError, wait_until
+from wire import Wire
+
+HOSTS = Path(__file__).parent / "hosts"
+REST_PORT = 8080  # what the command line asks when it is told nothing else
+WEB, DNS, UDP = 80, 53, 7000  # the ports of the demo's servers
+DNS_NAME = "whoami.demo"  # its TXT record is the name of the server that answers
+
+
+def program(name: str, *arguments: object) -> list[str]:
+    """The words that start one of ``hosts/`` on a host."""
+    return [sys.executable, str(HOSTS / name), *map(str, arguments)]
+
+
+@dataclass(frozen=True)
+class Scene:
+    testbed: Testbed
+    controller: ControllerProcess
+    report: Report
+    roles: Roles
+
+    @property
+    def family(self) -> Family:
+        """The one that the whole story is told in."""
+        return self.roles.families[0]
+
+    # -------------------------------------------------------------------------- hosts
+
+    def run(self, host: str, *words: str) -> str:
+        """Runs a program on a host to its end → what it printed; a failing program has its say, too."""
+        shown = [Path(words[1]).name, *words[2:]] if words[0] == sys.executable else words
+        self.report.command(host, shlex.join(shown))
+        done = self.testbed.run(host, words)
+        said = (done.stdout + done.stderr).strip()
+        self.report.text(said)
+        return said
+
+    def start(self, host: str, *words: str) -> Program:
+        """Starts a program on a host."""
+        self.report.command(host, shlex.join(words))
+        return self.testbed.spawn(host, words)
+
+    def wire(self, family: Family, expression: str) -> Wire:
+        return Wire(self.testbed, self.roles, f"{family.filter} and {expression}")
+
+    def start_servers(self) -> None:
+        """On each server host a web server, a DNS server and a UDP server; all know their host's name."""
+        servers = list(self.family.servers.items())
+        dnsmasq = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"]
+        dnsmasq += ["--no-resolv", "--no-hosts"]
+        for name in self.roles.servers:
+            self.testbed.spawn(name, program("web_server.py", name, WEB))
+            self.testbed.spawn(name, [*dnsmasq, f"--txt-record={DNS_NAME},{name}"])
+        # Each hands over to the next, and the last one to the first.
+        for (name, _), (_, colleague) in zip(servers, servers[1:] + servers[:1], strict=True):
+            self.testbed.spawn(name, program("udp_server.py", name, UDP, colleague))
+        for name in self.roles.servers:
+            self.testbed.wait_listening(name, WEB)
+            self.testbed.wait_listening(name, DNS, "udp")
+        for name, _ in servers:
+            self.testbed.wait_listening(name, UDP, "udp")
+
+    # -------------------------------------------------------------------------- the controller
+
+    def call(self, method: str, path: str, body: object) -> Any:
+        """A REST call that changes something, printed as curl would make it; TestbedError when refused."""
+        self.report.command("", f"curl -X {method} $API{path} -H \"$JSON\" -d '{json.dumps(body)}'")
+        return self._rest(method, path, body)
+
+    def get(self, path: str) -> Any:
+        return self._rest("GET", path)
+
+    def _rest(self, method: str, path: str, body: object = None) -> Any:
+        answer = self.controller.rest(method, path, body)
+        if answer.status not in (200, 201, 204):
+            raise TestbedError(f"{method} {path}: {answer.status} {answer.body}")
+        return answer.body
+
+    def enrol(self) -> None:
+        """The demo's group and its servers; returns when the controller has found each of them."""
+        address = f"http://127.0.0.1:{self.controller.rest_port}"
+        self.report.command("", f"API={address} JSON='Content-Type: application/json'")
+        group = f"/v1/groups/{self.roles.group}"
+        self.call("PUT", group, {"prefixes": [family.prefix for family in self.roles.families]})
+        for family in self.roles.families:
+            for server in family.servers.values():
+                self.call("PUT", f"{group}/servers/{server}", {"weight": 1})
+        wait_until(
+            lambda: all(server["reachable"] for server in self.get(f"{group}/servers")["servers"]),
+            "the controller finds the servers",
+        )
+
+    def listing(self, name: str) -> tuple[str, str]:
+        """A listing of the command line → what to type for it, and what it prints."""
+        port = self.controller.rest_port
+        words = [name] if port == REST_PORT else [name, "--rest", f"127.0.0.1:{port}"]
+        shown = shlex.join(["anycast-sdn", *words])
+        return shown, output_of(sys.executable, "-m", "anycast_sdn.cli", *words)
+
+    def flows(self, family: Family) -> list[dict[str, Any]]:
+        """All flows of H to ANY."""
+        flows = self.get(f"/v1/flows?limit=1000&client={family.client}")["flows"]
+        return [flow for flow in flows if flow["service"] == family.service]
+
+    def newest_flow(self, family: Family, port: int) -> dict[str, Any]:
+        """H's youngest flow to this port of ANY; TestbedError when there is none."""
+        flows = [flow for flow in self.flows(family) if flow["service_port"] == port]
+        if not flows:
+            raise TestbedError(f"/v1/flows has no flow of {family.client} to port {port} of {family.service}")
+        return max(flows, key=lambda flow: str(flow["since"]))
+
+    def drops(self, edge: str, counter: str) -> int:
+        """What an edge has counted under this name."""
+        return int(self.get(f"/v1/edges/{edge}")["drops"].get(counter, 0))
+
+    def pool(self, family: Family) -> dict[str, int]:
+        """The use of the addresses of PRh/k at H's edge."""
+        return dict(self.get(f"/v1/edges/{self.roles.edge.name}")["pools"][family.name.lower()])
+
+    def rules(self, translated: str) -> int:
+        """How many rules of the switch at H's edge speak of this PR1X, by the switch's own word."""
+        shown = self.testbed.ofctl("dump-flows", self.roles.edge.name)
+        return sum(re.search(rf"[:=]{re.escape(translated)}(?![\w.:])", line) is not None for line in shown.splitlines())

@@ -1,0 +1,170 @@
+"""`anycast-sdn trace`: what it understands, what it tells."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from scenes import topology
+
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, ConfigurationError, FlowKey, packed
+from anycast_sdn.trace import parse_flow, parse_group, trace
+
+H, ANY = packed("10.1.0.10"), packed("198.18.0.1")
+H6, ANY6 = packed("2001:db8:1::10"), packed("2001:db8:a::1")
+WEB = "web=198.18.0.1/32=10.2.0.10,10.3.0.10"
+
+
+# ------------------------------------------------------------------------------ what was asked
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "key"),
+    [
+        ("10.1.0.10:1234", "198.18.0.1:80/tcp", FlowKey(H, ANY, TCP, 1234, 80)),
+        ("10.1.0.10", "198.18.0.1:53/UDP", FlowKey(H, ANY, UDP, 40000, 53)),
+        ("10.1.0.10", "198.18.0.1/icmp", FlowKey(H, ANY, ICMP, 0, 0)),
+        ("10.1.0.10", "198.18.0.1/47", FlowKey(H, ANY, 47, 0, 0)),
+        ("[2001:db8:1::10]:1234", "[2001:db8:a::1]:80/sctp", FlowKey(H6, ANY6, SCTP, 1234, 80)),
+        ("2001:db8:1::10", "[2001:db8:a::1]:80/tcp", FlowKey(H6, ANY6, TCP, 40000, 80)),
+        ("2001:db8:1::10", "2001:db8:a::1/icmp", FlowKey(H6, ANY6, ICMPV6, 0, 0)),
+        ("[2001:db8:1::10]", "[2001:db8:a::1]/icmpv6", FlowKey(H6, ANY6, ICMPV6, 0, 0)),
+    ],
+)
+def test_a_flow_is_written_as_people_write_it(source, destination, key):
+    assert parse_flow(source, destination) == key
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "why"),
+    [
+        ("10.1.0.10", "198.18.0.1:80", "add the protocol"),
+        ("10.1.0.10", "198.18.0.1/tcp", r"tcp needs a port, as in 198\.18\.0\.1:80/tcp"),
+        ("2001:db8:1::10", "2001:db8:a::1/tcp", r"needs a port, as in \[2001:db8:a::1\]:80/tcp"),
+        ("10.1.0.10", "198.18.0.1:80/icmp", "icmp has no ports"),
+        ("10.1.0.10:5", "198.18.0.1/47", "47 has no ports"),
+        ("10.1.0.10", "2001:db8:a::1/icmp", "not of the same address family"),
+        ("10.1.0.10", "198.18.0.1/icmpv6", "needs IPv6"),
+        ("10.1.0.10", "198.18.0.1:80/http", "'http' is not a protocol"),
+        ("10.1.0.10", "198.18.0.1/256", "'256' is not a protocol"),
+        ("10.1.0.300", "198.18.0.1:80/tcp", "10.1.0.300 is not an address"),
+        ("h1", "198.18.0.1:80/tcp", "h1 is not an address"),
+        ("10.1.0.10:0", "198.18.0.1:80/tcp", "a port is 1-65535"),
+        ("10.1.0.10", "198.18.0.1:65536/tcp", "a port is 1-65535"),
+        ("10.1.0.10:abc", "198.18.0.1:80/tcp", "is not an address"),
+        ("", "/", "is not an address"),
+    ],
+)
+def test_what_cannot_be_understood_is_explained(source, destination, why):
+    with pytest.raises(ConfigurationError, match=why):
+        parse_flow(source, destination)
+
+
+def test_a_group_may_have_several_prefixes_and_servers():
+    group = parse_group("web=198.18.0.1/32,2001:db8:a::1/128=10.2.0.10,2001:db8:2::10")
+    assert group.name == "web"
+    assert [str(prefix) for prefix in group.prefixes] == ["198.18.0.1/32", "2001:db8:a::1/128"]
+    assert list(group.servers) == [packed("10.2.0.10"), packed("2001:db8:2::10")]
+
+
+@pytest.mark.parametrize("given", ["web", "web=198.18.0.1/32", "web=198.18.0.1/33=10.2.0.10", "web=198.18.0.1/32=as2"])
+def test_a_group_that_cannot_be_understood_is_refused(given):
+    with pytest.raises(ConfigurationError, match=re.escape(given)):
+        parse_group(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("web=192.0.2.1/32=10.2.0.10", "not within an anycast prefix"),
+        ("web=198.18.0.1/32=10.9.0.10", "in no server subnet"),
+        ("web=198.18.0.1/32=10.1.0.11", "client subnet"),
+        ("Web=198.18.0.1/32=10.2.0.10", "not a group name"),
+    ],
+)
+def test_a_group_that_may_not_be_enrolled_is_refused(given, why):
+    with pytest.raises(ConfigurationError, match=why):
+        trace(topology("figure1"), "10.1.0.10", "198.18.0.1:80/tcp", [given])
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [("192.0.2.1", "in no subnet of figure1"), ("10.1.0.1", "the gateway of"), ("10.1.0.0", "the network address")],
+)
+def test_the_source_must_be_a_hosts_address_of_a_subnet(source, why):
+    with pytest.raises(ConfigurationError, match=why):
+        trace(topology("figure1"), source, "198.18.0.1:80/tcp")
+
+
+# ------------------------------------------------------------------------------ what it tells
+
+
+def told(*arguments, name="figure1") -> str:
+    return trace(topology(name), *arguments)
+
+
+def test_the_whole_story_in_the_documents_notation():
+    text = told("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB])
+    story = re.findall(r"\((\w+ → \w+)\)", text)
+    first = ["H → ANY", "PR1X → ANY", "PR1X → AS2", "PR1X → AS2"]  # the last one is the server that receives it
+    reply = ["AS2 → PR1X", "ANY → H", "ANY → H"]
+    second = ["H → ANY", "PR1X → AS2", "PR1X → AS2"]
+    assert story == first + reply + second
+    parts = ["FIRST PACKET", "add binding_out_unanswered 1", "FIRST REPLY", "add binding_out 1", "add binding_in 1"]
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+    assert "controller" not in text.partition("SECOND PACKET")[2].replace("without the controller", "")
+
+
+def test_every_switch_and_table_on_the_way_is_shown():
+    first = told("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB]).partition("FIRST REPLY")[0]
+    assert re.findall(r"^(\w+), (?:port \d+|from the controller)$", first, re.M) == ["arh1", "arh1", "core", "ars2"]
+    assert re.findall(r"^  (\d) ", first, re.M) == list("01" "01234" "01234" "012")
+
+
+def test_a_client_that_the_file_does_not_name_is_assumed():
+    assert "PR1X → AS2" in told("10.1.0.77", "198.18.0.1/icmp", [WEB])
+
+
+def test_ipv6_and_the_groups_of_the_file():
+    text = told("2001:db8:1::10", "[2001:db8:a::1]:53/udp", name="two-sites")
+    assert "AS1 → PR1X" in text
+    assert "as1 receives" in text
+
+
+def test_nobody_is_enrolled():
+    text = told("10.1.0.10", "198.18.0.1:80/tcp")
+    assert "nobody is enrolled for this anycast address" in text
+    assert "--group NAME=198.18.0.1/32=SERVER" in text
+    assert "controller: dropped at arh1, counted as no_service" in text
+    assert "h1 receives ICMP error" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "destination", "counter", "why"),
+    [
+        ("two-sites", "10.4.0.10", "198.19.0.1:80/tcp", "unauthorised", "M6"),
+        ("figure1", "10.1.0.10", "203.0.113.7:80/tcp", "unknown_translated", "M16"),
+        ("figure1", "10.1.0.10", "192.0.2.1:80/tcp", "no_route", "nobody announces it"),
+        ("figure1", "10.2.0.10", "198.18.0.1:80/tcp", "unauthorised", "M6"),
+    ],
+)
+def test_a_dropped_packet_says_where_and_why(name, source, destination, counter, why):
+    text = told(source, destination, name=name)
+    assert f"(counted as {counter})" in text
+    assert why in text
+    assert text.splitlines()[-1].startswith("Not delivered")
+
+
+def test_plain_unicast_is_told_too():
+    text = told("10.1.0.10", "10.3.0.10:22/tcp")
+    assert "as3 receives" in text
+    assert "h1 receives" in text
+    assert "SECOND PACKET" not in text
+
+
+def test_the_gateway_answers():
+    assert told("10.1.0.10", "10.1.0.1/icmp").splitlines()[-1] == "Answered by the edge."
+
+
+def test_the_same_question_has_the_same_answer():
+    assert told("10.1.0.10", "198.18.0.1:80/tcp", [WEB]) == told("10.1.0.10", "198.18.0.1:80/tcp", [WEB])
