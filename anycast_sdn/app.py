@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from os_ken import cfg
 from os_ken.base import app_manager
@@ -27,7 +27,7 @@ from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.model import Address, Groups, Network, Port
-from anycast_sdn.openflow import channel, codec
+from anycast_sdn.openflow import channel, codec, decoding
 from anycast_sdn.openflow.backlog import Backlog
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, kind_of
@@ -47,11 +47,13 @@ ENDED_AT_ONCE = 256  # idle bindings
 class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     """The OS-Ken application."""
 
+    OFP_VERSIONS: ClassVar = [codec.OPENFLOW_VERSION]
+
     def __init__(self, network: Network, groups: Groups) -> None:
         super().__init__()
         self.controller = Controller(network, groups, random.SystemRandom())
         self.channels: dict[int, Channel] = {}
-        self._waiting = {dpid: Backlog[codec.PacketInMessage](network.limits.wait_ms / 1000)
+        self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
                          for dpid in self.controller.edges}  # fmt: skip
         self._someone_waits = hub.Event()
 
@@ -63,6 +65,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, POLL_S, self._poll),
             hub.spawn(self._serve_first_packets),
         ]
+
+    def stop(self) -> None:
+        self.is_active = False
+        self._someone_waits.set()  # nobody does, but who serves them must see that this is the end
+        super().stop()
 
     # ---------------------------------------------------------------- connections
 
@@ -109,7 +116,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- what switches say (channel.Listener)
 
-    def packet_in(self, dpid: int, message: codec.PacketInMessage) -> None:
+    def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid not in self.channels:
             return
         if kind_of(message.cookie) is Kind.FIRST_PACKET:
@@ -128,7 +135,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                     self._serve(dpid, backlog)
                 hub.sleep(0)
 
-    def _serve(self, dpid: int, backlog: Backlog[codec.PacketInMessage]) -> None:
+    def _serve(self, dpid: int, backlog: Backlog[decoding.PacketInMessage]) -> None:
         messages: list[Message] = []
         for _ in range(TURN):
             now = time.monotonic()

@@ -12,7 +12,7 @@ from functools import partial
 
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
-from anycast_sdn.openflow import codec
+from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
 from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule
@@ -46,7 +46,7 @@ class Introduction:
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:
-        self._ports = dict(codec.decode_ports(body or b""))
+        self._ports = dict(decoding.decode_ports(body or b""))
         self._switch.try_out(AddFlow(_TRIAL), self._take_trial)
 
     def _take_trial(self, fin_timeout: bool) -> None:
@@ -55,25 +55,25 @@ class Introduction:
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
-        self._has_meters = body is not None and codec.decode_meter_features(body) >= self._meters
+        self._has_meters = body is not None and decoding.decode_meter_features(body) >= self._meters
         if self._has_meters:
             self._switch.ask(codec.meter_request(self._switch), self._take_meters)
         else:
             self._ask_groups()
 
     def _take_meters(self, body: bytes | None) -> None:
-        self._found.meters = {meter.number: meter for meter in codec.decode_meters(body or b"")}
+        self._found.meters = {meter.number: meter for meter in decoding.decode_meters(body or b"")}
         self._ask_groups()
 
     def _ask_groups(self) -> None:
         self._switch.ask(codec.group_request(self._switch), self._take_groups)
 
     def _take_groups(self, body: bytes | None) -> None:
-        self._found.groups = {group.number: group for group in codec.decode_groups(body or b"")}
+        self._found.groups = {group.number: group for group in decoding.decode_groups(body or b"")}
         self._switch.ask(codec.flow_stats_request(self._switch), self._take_flows)
 
     def _take_flows(self, body: bytes | None) -> None:
-        rules, foreign = codec.decode_flow_stats(body or b"")
+        rules, foreign = decoding.decode_flow_stats(body or b"")
         self._found.flows = {rule.key: rule for rule in rules}
         if foreign:
             LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
@@ -95,7 +95,7 @@ class DropCount:
             self._switch.ask(request, partial(self._take, kind))
 
     def _take(self, kind: Kind, body: bytes | None) -> None:
-        self._packets[kind] = codec.decode_aggregate(body) if body else 0
+        self._packets[kind] = decoding.decode_aggregate(body) if body else 0
         if len(self._packets) == len(DROPS):
             self._done(self._switch.id, self._packets)
 
@@ -135,6 +135,6 @@ class SweepRun:
 
     def _take(self, inward: bool, body: bytes | None, last: bool) -> None:
         if body:
-            self._unused += self._read(inward, codec.decode_counters(body))
+            self._unused += self._read(inward, decoding.decode_counters(body))
         if last:
             self._switch.later(self.proceed)

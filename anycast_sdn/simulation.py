@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
+from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import (
     ICMP,
     ICMPV6,
@@ -310,7 +311,24 @@ class SimulatedNetwork:
         for name, switch in self.switches.items():
             self._follow(name, switch.expire(self.now))
         self._tell(self.controller.tick(self.now))
+        for dpid in self.controller.sweeps_due(self.now):
+            self._sweep(dpid)
         self._after(TICK_S, self._tick)
+
+    def _sweep(self, dpid: int) -> None:
+        """The controller reads the counters of the bindings' rules, all at once."""
+        translation = self.controller.sweep_of(dpid)
+        translation.begin_sweep()
+        unused: list[int] = []
+        for inward in (True, False):
+            counters = [
+                (number, packets)
+                for kind, number, packets in self.switches[self._names[dpid]].counters()
+                if kind in entries.HALF_OF and (entries.HALF_OF[kind][0] is Half.IN) is inward
+            ]
+            unused += translation.counters_read(inward, counters, self.now)
+        self._tell(self.controller.end_idle(dpid, unused, self.now))
+        translation.swept(self.now, self.now)
 
     # ---------------------------------------------------------------- control channels
 

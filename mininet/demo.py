@@ -20,7 +20,7 @@ from pathlib import Path
 from report import Report
 from roles import Roles, cast
 from scene import DNS_NAME, REST_PORT, Scene
-from short_times import SHORT_TIMES, with_short_times
+from short_times import with_short_times
 from story import tell
 from testbed import ControllerProcess, Testbed, TestbedError, obstacle
 
@@ -88,7 +88,7 @@ def _stage(file: Path, report: Report) -> Iterator[Scene]:
         if _is_free(REST_PORT):
             controller.rest_port = REST_PORT
         testbed = Testbed(network, controller.openflow_port)
-        report.progress(f"building {file}: {_counted(network)}")
+        report.progress(f"building {network.name}: {_counted(network)}")
         with testbed:
             report.progress("starting the controller (anycast-sdn run); switches connect and get their rules")
             with controller:
@@ -113,7 +113,8 @@ def _introduce(scene: Scene, as_written: Roles) -> None:
     scene.start_servers()
     report.progress(f"enrolling them over REST in the group {roles.group!r}")
     scene.enrol()
-    report.text(f"H is {roles.client}, ARh is {roles.edge.name}; ANY is " + ", ".join(f.service for f in roles.families))
+    services = ", ".join(family.service for family in roles.families)
+    report.text(f"H is {roles.client}, ARh is {roles.edge.name}, ANY is {services}.")
     if local := roles.local_servers():
         report.text(f"{', '.join(local)}, behind {roles.edge.name} as well, would always be nearest: not enrolled.")
 
@@ -136,7 +137,7 @@ def _prompt(scene: Scene) -> None:
     shown, _ = scene.listing("flows")
     print(f"""
 The network stays up until you leave this prompt (exit, or Ctrl-D).  For example:
-  {client} curl {'-g ' * family.is_v6}{family.url}
+  {client} curl {family.url}
   {client} ping -c 3 {family.service}
   {client} dig @{family.service} {DNS_NAME} TXT
   sh ovs-ofctl -O OpenFlow13 dump-flows {scene.roles.edge.name}

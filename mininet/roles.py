@@ -189,4 +189,3 @@ def _address(host: Host, width: int) -> Address | None:
 
 def _graph(network: Network, links: tuple[Link, ...] | list[Link]) -> Graph:
     return Graph((switch.name for switch in network.switches), links)
-

@@ -50,8 +50,9 @@ class Scene:
         self.report.command(host, shlex.join(shown))
         done = self.testbed.run(host, words)
         said = (done.stdout + done.stderr).strip()
-        self.report.text(said)
-        return said
+        if said:
+            self.report.text(said)
+        return str(said)
 
     def start(self, host: str, *words: str) -> Program:
         """Starts a program on a host."""
@@ -136,6 +137,6 @@ class Scene:
         return dict(self.get(f"/v1/edges/{self.roles.edge.name}")["pools"][family.name.lower()])
 
     def rules(self, translated: str) -> int:
-        """How many rules of the switch at H's edge speak of this PR1X, by the switch's own word."""
+        """How many rules of H's edge name this PR1X, each in one place, as the switch itself says."""
         shown = self.testbed.ofctl("dump-flows", self.roles.edge.name)
-        return sum(re.search(rf"[:=]{re.escape(translated)}(?![\w.:])", line) is not None for line in shown.splitlines())
+        return len(re.findall(rf"[:=]{re.escape(translated)}(?![\w.:])", shown))

@@ -23,11 +23,12 @@ def with_short_times(content: str) -> str:
     return str(yaml.serialize(document, Dumper=yaml.SafeDumper))
 
 
-def _get(mapping: yaml.MappingNode, name: str) -> yaml.Node | None:
+def _get(mapping: yaml.Node | None, name: str) -> yaml.Node | None:
+    assert isinstance(mapping, yaml.MappingNode)  # the settings have read the file before
     return next((value for key, value in mapping.value if key.value == name), None)
 
 
-def _shorten(mapping: yaml.MappingNode, name: str) -> None:
+def _shorten(mapping: yaml.Node, name: str) -> None:
     present = _get(mapping, name)
     if present is None:
         mapping.value.append((_scalar("str", name), _scalar("int", str(SHORT_TIMES[name]))))

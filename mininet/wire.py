@@ -14,6 +14,8 @@ from capture import Capture, Packet
 from roles import Roles
 from testbed import Testbed
 
+from anycast_sdn.core.model import TCP, UDP
+
 Cable: TypeAlias = tuple[str, str]  # the names at its ends
 
 
@@ -27,7 +29,7 @@ class Stretch(NamedTuple):
 
 
 class Wire:
-    """Captures on H's cable, the servers' and all links; a context manager.
+    """Captures of TCP or UDP on H's cable, the servers' and all links; a context manager.
 
     Ways can be read after the block has ended: then every packet of it is in.
     """
@@ -53,7 +55,7 @@ class Wire:
 
     def way(self, start: str, is_wanted: Callable[[Packet], bool], number: int) -> list[Stretch]:
         """The way of the wanted packet with this number (0 is the first), beginning at host ``start``."""
-        found = sorted(self._sightings(is_wanted, number), key=lambda sighting: -sighting[1].hop_limit)
+        found = sorted(self._sightings(start, is_wanted, number), key=lambda sighting: -sighting[1].hop_limit)
         way, here = [], start
         for (a, b), packet in found:
             there = b if here == a else a
@@ -61,8 +63,19 @@ class Wire:
             here = there
         return way
 
-    def _sightings(self, is_wanted: Callable[[Packet], bool], number: int) -> Iterator[tuple[Cable, Packet]]:
-        for cable, capture in self._captures:
-            packets = list(filter(is_wanted, capture.packets()))
-            if len(packets) > number:
-                yield cable, packets[number]
+    def _sightings(
+        self, start: str, is_wanted: Callable[[Packet], bool], number: int
+    ) -> Iterator[tuple[Cable, Packet]]:
+        """Where one packet was seen: the one with this number on the cable of ``start``."""
+        seen = [(cable, list(filter(is_wanted, capture.packets()))) for cable, capture in self._captures]
+        begin = next(packets for cable, packets in seen if cable[0] == start)
+        content = _content(begin[number]) if number < len(begin) else None
+        for cable, packets in seen:
+            if same := [packet for packet in packets if _content(packet) == content]:
+                yield cable, same[0]
+
+
+def _content(packet: Packet) -> bytes:
+    """What rewritten addresses leave as it is: a TCP or UDP packet without its checksum."""
+    checksum = {TCP: 16, UDP: 6}[packet.key.protocol]
+    return packet.payload[:checksum] + packet.payload[checksum + 2 :]

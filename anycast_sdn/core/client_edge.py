@@ -204,8 +204,11 @@ class ClientEdge:
                 yield Decision(Do.KEEP, binding, binding.installed)
 
     def idle_bindings(self, numbers: Iterable[int], now: float) -> list[Binding]:
-        """Of these bindings, those that have been idle in both directions for their validity (M19)."""
-        bindings = filter(None, map(self.bindings.by_number, numbers))
+        """Of these bindings, those that have been idle in both directions for their validity (M19).
+
+        A number may stand there twice: each of its halves was found idle.
+        """
+        bindings = filter(None, map(self.bindings.by_number, dict.fromkeys(numbers)))
         return [
             binding
             for binding in bindings

@@ -22,7 +22,7 @@ from os_ken.ofproto import ofproto_parser
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
-from anycast_sdn.openflow import codec
+from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by messa
 class Listener(Protocol):
     """Who hears what the switches say.  Called in the order of arrival; must not wait."""
 
-    def packet_in(self, dpid: int, message: codec.PacketInMessage) -> None: ...
+    def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None: ...
 
@@ -151,7 +151,7 @@ class Channel(Datapath):  # type: ignore[misc]
                 buffer += chunk
                 del buffer[: self._take_messages(bytes(buffer))]
                 hub.sleep(0)  # a busy switch must not keep the others waiting
-        except codec.BadMessage as error:
+        except decoding.BadMessage as error:
             LOG.warning("switch %s sent a bad message, disconnected: %s", self.name, error)
         except OSError as error:
             LOG.info("connection of switch %s lost: %s", self.name, error)
@@ -165,9 +165,9 @@ class Channel(Datapath):  # type: ignore[misc]
         while size - start >= _HEADER.size and self.state != DEAD_DISPATCHER:
             version, kind, length, xid = _HEADER.unpack_from(data, start)
             if length < _HEADER.size:
-                raise codec.BadMessage(f"length {length} of message type {kind}")
+                raise decoding.BadMessage(f"length {length} of message type {kind}")
             if version != ofp.OFP_VERSION and kind != ofp.OFPT_HELLO:
-                raise codec.BadMessage(f"version {version} of message type {kind}; set the switch to OpenFlow 1.3")
+                raise decoding.BadMessage(f"version {version} of message type {kind}; set the switch to OpenFlow 1.3")
             if size - start < length:
                 break
             self._take(kind, xid, data[start : start + length])
@@ -189,26 +189,26 @@ class Channel(Datapath):  # type: ignore[misc]
         elif kind in (ofp.OFPT_HELLO, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY, ofp.OFPT_FEATURES_REPLY):
             self._to_os_ken(kind, xid, message)
         else:
-            raise codec.BadMessage(f"unexpected message type {kind}")
+            raise decoding.BadMessage(f"unexpected message type {kind}")
 
     def _event(self, kind: int, body: bytes) -> None:
         if kind == ofp.OFPT_PACKET_IN:
-            self.listener.packet_in(self.id, codec.decode_packet_in(body))
+            self.listener.packet_in(self.id, decoding.decode_packet_in(body))
         elif kind == ofp.OFPT_FLOW_REMOVED:
-            self.listener.rule_removed(self.id, *codec.decode_flow_removed(body))
+            self.listener.rule_removed(self.id, *decoding.decode_flow_removed(body))
         else:
-            self.listener.port_changed(self.id, *codec.decode_port_status(body))
+            self.listener.port_changed(self.id, *decoding.decode_port_status(body))
 
     def _multipart(self, xid: int, message: bytes) -> None:
         body = message[_HEADER.size :]
         if len(body) < _MULTIPART.size:
-            raise codec.BadMessage("multipart reply cut short")
+            raise decoding.BadMessage("multipart reply cut short")
         _, flags = _MULTIPART.unpack_from(body)
         if xid not in self._requests and self.state == CONFIG_DISPATCHER:
             self._to_os_ken(ofp.OFPT_MULTIPART_REPLY, xid, message)  # the ports, which end the handshake
             return
         if xid not in self._requests:
-            raise codec.BadMessage("an answer to a question that nobody asked")
+            raise decoding.BadMessage("an answer to a question that nobody asked")
         part = self._requests[xid]
         last = not flags & _MORE
         if last:
@@ -218,7 +218,7 @@ class Channel(Datapath):  # type: ignore[misc]
     def _error(self, xid: int, body: bytes) -> None:
         """The switch refused something; ``body`` quotes the beginning of it (OF 1.3.5 §7.4.4)."""
         if len(body) < _ERROR.size:
-            raise codec.BadMessage("error message cut short")
+            raise decoding.BadMessage("error message cut short")
         kind, code = _ERROR.unpack_from(body)
         quoted = body[_ERROR.size :]
         if part := self._requests.pop(xid, None):
@@ -236,9 +236,9 @@ class Channel(Datapath):  # type: ignore[misc]
         if kind == ofp.OFPT_HELLO:
             message = message[: _HEADER.size]  # OS-Ken loops on an element of no length; the version is enough
         elif kind == ofp.OFPT_FEATURES_REPLY and len(message) != ofp.OFP_SWITCH_FEATURES_SIZE:
-            raise codec.BadMessage("features reply of a wrong length")
+            raise decoding.BadMessage("features reply of a wrong length")
         elif kind == ofp.OFPT_MULTIPART_REPLY:
-            list(codec.decode_ports(message[_HEADER.size + _MULTIPART.size :]))  # raises what OS-Ken would not notice
+            list(decoding.decode_ports(message[_HEADER.size + _MULTIPART.size :]))  # raises what OS-Ken would not notice
         parsed = ofproto_parser.msg(self, message[0], kind, len(message), xid, message)
         event = ofp_event.ofp_msg_to_ev(parsed)
         self.ofp_brick.send_event_to_observers(event, self.state)

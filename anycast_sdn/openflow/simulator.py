@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.model import ICMP, ICMPV6, AnycastError, FlowKey
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.matching import PORT_FIELDS, Entry, FlowTable, Packet, masked
-from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of
+from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     ETH_IPV4,
     ETH_IPV6,
@@ -179,13 +179,18 @@ class SimulatedSwitch:
     def meters(self) -> dict[int, MeterRule]:
         return {number: meter.rule for number, meter in self._meters.items()}
 
-    def packets(self) -> Counter[Kind]:
-        """How many packets the rules of each kind have matched."""
-        counted: Counter[Kind] = Counter()
+    def counters(self) -> Iterator[tuple[Kind, int, int]]:
+        """(kind, binding's number or 0, packets matched) of every rule."""
         for entry in self._entries.values():
             kind = kind_of(entry.rule.cookie)
             assert kind is not None  # ``check`` asked
-            counted[kind] += entry.packets
+            yield kind, number_of(entry.rule.cookie), entry.packets
+
+    def packets(self) -> Counter[Kind]:
+        """How many packets the rules of each kind have matched."""
+        counted: Counter[Kind] = Counter()
+        for kind, _, packets in self.counters():
+            counted[kind] += packets
         return counted
 
     # ---------------------------------------------------------------- messages

@@ -39,14 +39,14 @@ def run(options: Options) -> dict[str, Any]:
     sizes = SIZES[:3] if options.quick else SIZES
     some = edges(1)
     costs: dict[int, list[Cost]] = {size: [] for size in sizes}
-    for number in range(options.rounds):
+    for number in range(max(1, options.rounds - 1)):  # a round has each rate three times
         product = Product.emulated(network(some, validity={"unanswered_s": UNANSWERED_S}), options.directory)
         with loaded(product, some, [FAMILY], remember=True) as (generator, loads):
             bench = _Filled(product, generator, loads[FAMILY])
             for size in sizes:
                 say(f"cost against size, round {number + 1}: {size:,} bindings")
                 bench.fill(size)
-                costs[size].append(bench.cost(5000 if options.quick else 20000))
+                costs[size].append(bench.cost(3000 if options.quick else 10000))
     _show(costs)
     return {str(size): [cost._asdict() for cost in measured] for size, measured in costs.items()}
 
@@ -68,15 +68,18 @@ class _Filled:
     def cost(self, most: int) -> Cost:
         memory = _resident(self._product.pid)
         if not self._bindings:
-            return Cost(self._run(WINDOW, most, 1.0).rate, memory)
+            return Cost(self._rate(most), memory)
         self._await_sweep()  # for the first of this size the emulated switch has to sort its rules
         sweep_s = self._await_sweep()
-        rate = self._run(WINDOW, most, 1.0).rate
+        rate = self._rate(most)
         asked = self._rules.asked
         with self._generator.serving():
             wait_until(lambda: self._rules.asked > asked, "the next sweep begins")
         during = self._run(1, most, min(1.0, sweep_s))
         return Cost(rate, memory, sweep_s, during.p50_ms, during.worst_ms)
+
+    def _rate(self, most: int) -> float:
+        return Spread.of(self._run(WINDOW, most, 1.0).rate for _ in range(3)).median
 
     def _run(self, window: int, most: int, seconds: float) -> Result:
         result = self._generator.run(self._loads, window, most, seconds)

@@ -63,12 +63,11 @@ class Running:
     # -------------------------------------------------------------------------- the controller
 
     def enrol(self, group: str, prefixes: Iterable[str], servers: Iterable[str]) -> None:
-        """A group that has just these servers; returns when the controller has found each of them."""
+        """A group that has just these servers, all of them found and ready."""
         wanted = set(servers)
         self.controller.enrol(group, prefixes, wanted)
         for server in {server["address"] for server in self.servers(group)} - wanted:
             self.call("DELETE", f"/v1/groups/{group}/servers/{server}")
-        until(lambda: all(server["reachable"] for server in self.servers(group)), f"{group}'s servers are found")
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """A REST call that must succeed → the answer's body."""
@@ -78,6 +77,11 @@ class Running:
 
     def servers(self, group: str) -> list[dict[str, Any]]:
         return list(self.call("GET", f"/v1/groups/{group}/servers")["servers"])
+
+    def wait_for_servers(self, *groups: str) -> None:
+        """Returns when the controller has found every server of these groups."""
+        for group in groups:
+            until(lambda group=group: all(server["reachable"] for server in self.servers(group)), f"{group}'s servers are found")
 
     def flows(self, query: str = "") -> list[dict[str, Any]]:
         return list(self.call("GET", f"/v1/flows?limit=1000&{query}")["flows"])

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from scenes import SERVICE, client_edge, topology, web
 
 from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Port, Prefix
+from anycast_sdn.core.model import TCP, UDP, Address, Expiry, FlowKey, Port, Prefix
 from anycast_sdn.openflow.frames import IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import ETH_ARP
@@ -32,9 +32,10 @@ ports, protocols = st.integers(40000, 40005), st.sampled_from([TCP, UDP])
 class AnyHistory(RuleBasedStateMachine):
     """Figure 1 with little room and little patience.  Every server's packets carry its name."""
 
-    @initialize(seed=st.integers(0, 1000), fin_timeout=st.booleans())
-    def begin(self, seed: int, fin_timeout: bool) -> None:
-        network = topology("figure1", translation_prefixes=POOLS, quarantine_s=QUARANTINE_S, validity=VALIDITY)
+    @initialize(seed=st.integers(0, 1000), fin_timeout=st.booleans(), expiry=st.sampled_from(Expiry))
+    def begin(self, seed: int, fin_timeout: bool, expiry: Expiry) -> None:
+        role = {"translation_prefixes": POOLS, "quarantine_s": QUARANTINE_S, "expiry": expiry, "idle_timeouts": 3}
+        network = topology("figure1", **role, validity=VALIDITY)
         self.net = SimulatedNetwork(network, web(network, *SERVERS), seed, fin_timeout=fin_timeout)
         self.restarts = 0
         self.checked = 0  # how many sightings were looked at
@@ -156,7 +157,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 AnyHistory.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -12,14 +12,13 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import FlowKey, Limits, Prefix
-from anycast_sdn.openflow import codec, entries
+from anycast_sdn.openflow import codec, decoding, entries
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
     AddFlow,
     DeleteFlow,
     FlowRule,
-    Message,
     Output,
     PacketOut,
     PutBinding,
@@ -79,7 +78,7 @@ def as_flow_stats(rule: FlowRule) -> bytes:
 def test_rules_are_read_back_as_they_were_written(written: list[PutBinding]) -> None:
     rules = [entries.binding(put) for put in written]
     body = b"".join(map(as_flow_stats, rules))
-    assert codec.decode_flow_stats(body) == (rules, set())
+    assert decoding.decode_flow_stats(body) == (rules, set())
 
 
 def test_all_other_rules_are_read_back_too() -> None:
@@ -91,24 +90,24 @@ def test_all_other_rules_are_read_back_too() -> None:
         entries.route(Prefix.parse("203.0.113.0/24"), 10),
         entries.service(Prefix.parse("198.18.0.0/28"), 77),
     ]
-    assert codec.decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
+    assert decoding.decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
 
 
 def test_rules_of_others_are_known_by_their_cookie() -> None:
     foreign = FlowRule(0, 1, (), 0x1234)
-    assert codec.decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
+    assert decoding.decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
 
 
 @given(st.binary(max_size=400))
 def test_no_bytes_make_a_decoder_hang_or_raise_anything_but_bad_message(body: bytes) -> None:
     for decode in (
-        codec.decode_packet_in, codec.decode_flow_removed, codec.decode_flow_stats, codec.decode_groups,
-        codec.decode_meters, codec.decode_meter_features, codec.decode_aggregate, codec.decode_port_status,
-        lambda body: list(codec.decode_ports(body)),
+        decoding.decode_packet_in, decoding.decode_flow_removed, decoding.decode_flow_stats, decoding.decode_groups,
+        decoding.decode_meters, decoding.decode_meter_features, decoding.decode_aggregate, decoding.decode_port_status,
+        lambda body: list(decoding.decode_ports(body)),
     ):  # fmt: skip
         try:
             decode(body)
-        except codec.BadMessage:
+        except decoding.BadMessage:
             pass
 
 
@@ -117,8 +116,8 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
     body = bytearray(as_flow_stats(entries.binding(put)))
     body[at % len(body)] = value
     try:
-        codec.decode_flow_stats(bytes(body))
-    except codec.BadMessage:
+        decoding.decode_flow_stats(bytes(body))
+    except decoding.BadMessage:
         pass
 
 

@@ -1,0 +1,307 @@
+"""Bytes of OpenFlow 1.3 → values: what switches say, read with care.
+
+Ours, and not OS-Ken's parser: that one can loop for ever on a length of zero, and a dump of a large table
+must not build an object per field.  Whatever does not fit raises ``BadMessage``; nothing else is raised.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from os_ken.ofproto import ofproto_v1_3 as ofp
+
+from anycast_sdn.core.model import AnycastError
+from anycast_sdn.openflow.pipeline import kind_of, number_of
+from anycast_sdn.openflow.rules import (
+    Action,
+    Bucket,
+    DecTtl,
+    Field,
+    FinTimeout,
+    FlowRule,
+    GroupRule,
+    MeterRule,
+    Output,
+    SetField,
+    ToGroup,
+    Value,
+)
+
+NXM_VENDOR, NXAST_FIN_TIMEOUT = 0x00002320, 19
+
+
+class BadMessage(AnycastError):
+    """Bytes from a switch that are not the message they claim to be."""
+
+
+# OXM class 0x8000 (OF 1.3.5 §7.2.3.7): name → (field number, bytes)
+_FIELDS = {
+    "in_port": (0, 4),
+    "eth_dst": (3, 6),
+    "eth_src": (4, 6),
+    "eth_type": (5, 2),
+    "ip_proto": (10, 1),
+    "ipv4_src": (11, 4),
+    "ipv4_dst": (12, 4),
+    "tcp_src": (13, 2),
+    "tcp_dst": (14, 2),
+    "udp_src": (15, 2),
+    "udp_dst": (16, 2),
+    "sctp_src": (17, 2),
+    "sctp_dst": (18, 2),
+    "icmpv4_type": (19, 1),
+    "ipv6_src": (26, 16),
+    "ipv6_dst": (27, 16),
+    "icmpv6_type": (29, 1),
+}
+_BY_NUMBER = {number: (name, size) for name, (number, size) in _FIELDS.items()}
+_ADDRESSES = {"eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"}
+
+
+class _Reader:
+    """Bytes with an end: nothing is read beyond it, and an element never has less than its header."""
+
+    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.at = start
+        self.end = len(data) if end is None else end
+
+    def take(self, form: struct.Struct) -> tuple[Any, ...]:
+        if self.at + form.size > self.end:
+            raise BadMessage("truncated")
+        values = form.unpack_from(self.data, self.at)
+        self.at += form.size
+        return values
+
+    def bytes(self, size: int) -> bytes:
+        if size < 0 or self.at + size > self.end:
+            raise BadMessage("truncated")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def part(self, length: int, least: int) -> _Reader:
+        """The next ``length`` bytes as a reader of their own; at least ``least``, so that reading moves on."""
+        if length < least or self.at + length > self.end:
+            raise BadMessage("impossible length")
+        self.at += length
+        return _Reader(self.data, self.at - length, self.at)
+
+    def __bool__(self) -> bool:
+        return self.at < self.end
+
+
+_U16_PAIR = struct.Struct("!HH")
+_U32 = struct.Struct("!I")
+_OXM = struct.Struct("!HBB")
+_FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
+_COUNTERS = struct.Struct("!H12xH8xQQ")  # of the same
+_GROUP = struct.Struct("!HBxI")
+_BUCKET = struct.Struct("!HHII4x")
+_METER = struct.Struct("!HHI")
+_BAND = struct.Struct("!HHII4x")
+_PACKET_IN = struct.Struct("!IHBBQ")
+_USUAL_PACKET_IN = struct.Struct("!8sQ8sI4x2x")
+_ONLY_IN_PORT = struct.pack("!HHHBB", ofp.OFPMT_OXM, 12, ofp.OFPXMC_OPENFLOW_BASIC, 0, 4)
+_FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
+_AGGREGATE = struct.Struct("!QQI4x")
+_PORT = struct.Struct("!I4x6s2x16sII24x")
+_PORT_STATUS = struct.Struct("!B7x")
+
+
+class PacketInMessage(NamedTuple):
+    cookie: int
+    in_port: int
+    frame: bytes
+
+
+def decode_packet_in(body: bytes) -> PacketInMessage:
+    """``body``: the message without its header.  Raises BadMessage."""
+    if len(body) >= _USUAL_PACKET_IN.size:
+        _, cookie, usual, in_port = _USUAL_PACKET_IN.unpack_from(body)
+        if usual == _ONLY_IN_PORT:  # as Open vSwitch writes it for a packet that came by a plain port
+            return PacketInMessage(cookie, in_port, body[_USUAL_PACKET_IN.size :])
+    reader = _Reader(body)
+    _, _, _, _, cookie = reader.take(_PACKET_IN)
+    for name, value, _ in _match(reader):
+        if name == "in_port":
+            reader.bytes(2)  # padding before the frame, OF 1.3.5 §7.4.1
+            return PacketInMessage(cookie, value, body[reader.at :])
+    raise BadMessage("packet-in without in_port")
+
+
+def decode_flow_removed(body: bytes) -> tuple[int, int]:
+    """(cookie, the rule's idle timeout when it went)."""
+    values = _Reader(body).take(_FLOW_REMOVED)
+    return values[0], values[6]
+
+
+def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
+    """The rules of ours, and the cookies of all others."""
+    rules: list[FlowRule] = []
+    foreign: set[int] = set()
+    for entry in _elements(body, _FLOW_STATS.size):
+        _, table, _, _, priority, idle, _, flags, cookie, _, _ = entry.take(_FLOW_STATS)
+        try:
+            if kind_of(cookie) is None:
+                raise _Unknown
+            conditions = tuple(sorted(Field(*condition) for condition in _match(entry)))
+            meter, actions, goto = _instructions(entry)
+        except _Unknown:
+            foreign.add(cookie)
+            continue
+        notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
+        rules.append(FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify))
+    return rules, foreign
+
+
+def decode_counters(body: bytes) -> list[tuple[int, int]]:
+    """(binding's number, packets) of each rule without a timeout; nothing else of it is looked at."""
+    counters = []
+    at, end = 0, len(body)
+    while at < end:
+        if end - at < _FLOW_STATS.size:
+            raise BadMessage("truncated")
+        length, idle_timeout, cookie, packets = _COUNTERS.unpack_from(body, at)
+        if length < _FLOW_STATS.size:
+            raise BadMessage("impossible length")
+        if not idle_timeout:
+            counters.append((number_of(cookie), packets))
+        at += length
+    return counters
+
+
+def decode_groups(body: bytes) -> list[GroupRule]:
+    """All groups.  One that is not a select group comes without buckets, and so equals none of ours."""
+    groups = []
+    for entry in _elements(body, _GROUP.size):
+        _, kind, number = entry.take(_GROUP)
+        buckets = []
+        while entry and kind == ofp.OFPGT_SELECT:
+            length, weight, _, _ = entry.take(_BUCKET)
+            actions = entry.part(length - _BUCKET.size, 0)
+            buckets.append(Bucket(weight, _read_actions(actions)))
+        groups.append(GroupRule(number, tuple(buckets)))
+    return groups
+
+
+def decode_meters(body: bytes) -> list[MeterRule]:
+    meters = []
+    for entry in _elements(body, _METER.size):
+        _, _, number = entry.take(_METER)
+        _, _, rate, burst = entry.take(_BAND) if entry else (0, 0, 0, 0)
+        meters.append(MeterRule(number, rate, burst))
+    return meters
+
+
+def decode_meter_features(body: bytes) -> int:
+    """How many meters the switch can have."""
+    (most,) = _Reader(body).take(_U32)
+    return int(most)
+
+
+def decode_aggregate(body: bytes) -> int:
+    """Packets counted."""
+    packets, _, _ = _Reader(body).take(_AGGREGATE)
+    return int(packets)
+
+
+def decode_ports(body: bytes) -> Iterator[tuple[int, bool]]:
+    """(number, has a carrier and is not switched off) of each port."""
+    reader = _Reader(body)
+    while reader:
+        number, _, _, config, state = reader.take(_PORT)
+        yield number, not (config & ofp.OFPPC_PORT_DOWN or state & ofp.OFPPS_LINK_DOWN)
+
+
+def decode_port_status(body: bytes) -> tuple[int, bool]:
+    """(number, usable) of the port that changed."""
+    reader = _Reader(body)
+    (reason,) = reader.take(_PORT_STATUS)
+    number, up = next(decode_ports(reader.bytes(_PORT.size)))
+    return number, up and reason != ofp.OFPPR_DELETE
+
+
+class _Unknown(Exception):
+    """A rule with something in it that we never write."""
+
+
+def _elements(body: bytes, least: int) -> Iterator[_Reader]:
+    """The elements of a multipart reply, each of which starts with its own length."""
+    reader = _Reader(body)
+    while reader:
+        length, _ = _U16_PAIR.unpack(reader.bytes(4))
+        reader.at -= 4
+        yield reader.part(length, least)
+
+
+def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:
+    """Conditions of an ofp_match; leaves ``reader`` behind its padding, once exhausted."""
+    kind, length = reader.take(_U16_PAIR)
+    if kind != ofp.OFPMT_OXM:
+        raise BadMessage("not an OXM match")
+    oxms = reader.part(length - 4, 0)
+    reader.bytes(-length % 8)
+    while oxms:
+        yield _oxm(oxms)
+
+
+def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
+    oxm_class, field, size = reader.take(_OXM)
+    payload = reader.part(size, 1)
+    name, width = _BY_NUMBER.get(field >> 1, ("", 0))
+    if oxm_class != ofp.OFPXMC_OPENFLOW_BASIC or not name:
+        raise _Unknown
+    if size != width * (1 + (field & 1)):
+        raise BadMessage(f"length of {name}")
+    value = _value(name, payload.bytes(width))
+    return name, value, _value(name, payload.bytes(width)) if field & 1 else None
+
+
+def _value(name: str, data: bytes) -> Value:
+    return data if name in _ADDRESSES else int.from_bytes(data, "big")
+
+
+def _instructions(reader: _Reader) -> tuple[int | None, tuple[Action, ...], int | None]:
+    meter: int | None = None
+    goto: int | None = None
+    actions: tuple[Action, ...] = ()
+    while reader:
+        kind, length = reader.take(_U16_PAIR)
+        part = reader.part(length - 4, 4)
+        if kind == ofp.OFPIT_METER:
+            (meter,) = part.take(_U32)
+        elif kind == ofp.OFPIT_GOTO_TABLE:
+            goto = part.bytes(1)[0]
+        elif kind == ofp.OFPIT_APPLY_ACTIONS:
+            part.bytes(4)
+            actions = _read_actions(part)
+        else:
+            raise _Unknown
+    return meter, actions, goto
+
+
+def _read_actions(reader: _Reader) -> tuple[Action, ...]:
+    actions: list[Action] = []
+    while reader:
+        kind, length = reader.take(_U16_PAIR)
+        actions.append(_read_action(kind, reader.part(length - 4, 4)))
+    return tuple(actions)
+
+
+def _read_action(kind: int, part: _Reader) -> Action:
+    if kind == ofp.OFPAT_SET_FIELD:
+        name, value, _ = _oxm(part)
+        return SetField(name, value)
+    if kind == ofp.OFPAT_DEC_NW_TTL:
+        return DecTtl()
+    if kind == ofp.OFPAT_OUTPUT:
+        return Output(*part.take(_U32))
+    if kind == ofp.OFPAT_GROUP:
+        return ToGroup(*part.take(_U32))
+    if kind == ofp.OFPAT_EXPERIMENTER:
+        vendor, subtype, idle = part.take(struct.Struct("!IHH"))
+        if (vendor, subtype) == (NXM_VENDOR, NXAST_FIN_TIMEOUT):
+            return FinTimeout(idle)
+    raise _Unknown
