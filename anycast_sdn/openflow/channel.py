@@ -238,7 +238,8 @@ class Channel(Datapath):  # type: ignore[misc]
         elif kind == ofp.OFPT_FEATURES_REPLY and len(message) != ofp.OFP_SWITCH_FEATURES_SIZE:
             raise decoding.BadMessage("features reply of a wrong length")
         elif kind == ofp.OFPT_MULTIPART_REPLY:
-            list(decoding.decode_ports(message[_HEADER.size + _MULTIPART.size :]))  # raises what OS-Ken would not notice
+            # For its complaints: OS-Ken would not notice.
+            list(decoding.decode_ports(message[_HEADER.size + _MULTIPART.size :]))
         parsed = ofproto_parser.msg(self, message[0], kind, len(message), xid, message)
         event = ofp_event.ofp_msg_to_ev(parsed)
         self.ofp_brick.send_event_to_observers(event, self.state)
