@@ -26,7 +26,7 @@ class State(enum.Enum):
     PINNED = "pinned"  # the server that replied serves the flow from now on (M17)
 
 
-class Half(enum.Flag):
+class Half(enum.IntFlag):
     """The two directions of a binding, each one flow rule."""
 
     NONE = 0

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
-from anycast_sdn.core.model import TCP, Address, ClientEdgeRole, Expiry, FlowKey, Groups, ServerState
+from anycast_sdn.core.model import TCP, Address, ClientEdgeRole, Expiry, FlowKey, Groups
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, TranslationPool
 from anycast_sdn.core.sweep import Sweep
 
@@ -146,7 +146,7 @@ class ClientEdge:
 
     def _lease(self, key: FlowKey, groups: Groups, now: float) -> Decision:
         group = groups.covering(key.destination)
-        if group is None or not any(server.state is ServerState.ACTIVE for server in group.servers.values()):
+        if group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
         if self.bindings.of_client(key.source) >= self.role.bindings_per_client:
             return Decision(Do.DROP, drop=Drop.CLIENT_FULL)

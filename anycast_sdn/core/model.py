@@ -168,6 +168,11 @@ class Groups:
     def __init__(self, groups: Mapping[str, AnycastGroup] | None = None) -> None:
         self._by_name = dict(groups or {})
         self._hosts: dict[Address, AnycastGroup] = {}
+        self._active = {
+            name
+            for name, group in self._by_name.items()
+            if any(server.state is ServerState.ACTIVE for server in group.servers.values())
+        }
         self._ranges: list[tuple[Prefix, AnycastGroup]] = []
         for group in self._by_name.values():
             for prefix in group.prefixes:
@@ -184,6 +189,10 @@ class Groups:
 
     def get(self, name: str) -> AnycastGroup | None:
         return self._by_name.get(name)
+
+    def is_active(self, group: AnycastGroup) -> bool:
+        """Has it a server that takes new flows?"""
+        return group.name in self._active
 
     def covering(self, address: Address) -> AnycastGroup | None:
         """The group whose ANY/n holds this address, if any."""

@@ -102,7 +102,7 @@ class Templates:
 
     def __init__(self, serialise: Serialise) -> None:
         self._serialise = serialise
-        self._known: dict[_Shape, _Template] = {}
+        self._known: dict[tuple[Half, bool, bool, int, bool], _Template] = {}  # by _Shape, as a plain tuple
 
     def put(self, put: PutBinding) -> bytes:
         """The flow-mod that adds the rule, with transaction id 0."""
@@ -116,10 +116,10 @@ class Templates:
         binding = put.binding
         key = binding.key
         protocol = key.protocol if key.protocol in _LAYOUTS else 0
-        shape = _Shape(put.half, binding.server is not None, len(key.source) == 16, protocol, put.fin_timeout > 0)
+        shape = (put.half, binding.server is not None, len(key.source) == 16, protocol, put.fin_timeout > 0)
         template = self._known.get(shape)
         if template is None:
-            sample = _sample(shape)
+            sample = _sample(_Shape(*shape))
             message = self._serialise(entries.binding(sample))
             marks = _Values.of(sample, _ADD)._replace(fin_timeout=_FIN_MARK)
             template = self._known[shape] = _Template(message, marks)
