@@ -46,6 +46,10 @@ class Conversation(NamedTuple):
         translated = ways[0][1].source
         return cls(family.notation(translated), translated, *ways)
 
+    def summary(self, way: Way) -> str:
+        """'H → ANY, PR1X → ASg': how the addresses change on a way."""
+        return ", ".join(dict.fromkeys(map(" → ".join, self._ends(way))))
+
     def _ends(self, way: Way) -> list[tuple[str, str]]:
         return [(self._name(stretch.source), self._name(stretch.destination)) for stretch in way]
 

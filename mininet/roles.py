@@ -101,9 +101,9 @@ class Roles:
         return _edge_of(self.network, next(each for each in self.network.hosts if each.name == host))
 
     def distances(self) -> dict[str, int]:
-        """Edge → its cost from H's, for all edges that a server stands behind; the nearest first."""
+        """Edge → its cost from H's, for the edges of the first family's servers; the nearest first."""
         found = _graph(self.network, self.network.links).distances(self.edge.name)
-        edges = {self.edge_of(server) for server in self.servers}
+        edges = {self.edge_of(server) for server in self.families[0].servers}
         return {edge: found[edge] for edge in sorted(edges, key=lambda edge: (found[edge], edge))}
 
     def detour(self) -> tuple[Link, int] | None:

@@ -54,6 +54,15 @@ class Scene:
             self.report.text(said)
         return str(said)
 
+    def ask(self, family: Family, *words: str) -> str:
+        """H runs a program that begins a flow to ANY → what it printed."""
+        self.await_free(family)
+        return self.run(self.roles.client, *words)
+
+    def await_free(self, family: Family, count: int = 1) -> None:
+        """Waits until so many addresses of PRh/k are free; a small one may have to rest between steps."""
+        wait_until(lambda: self.pool(family)["free"] >= count, f"{count} addresses of PRh/k are free", 90)
+
     def start(self, host: str, *words: str) -> Program:
         """Starts a program on a host."""
         self.report.command(host, shlex.join(words))

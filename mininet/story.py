@@ -61,7 +61,7 @@ def first_request(scene: Scene) -> None:
 
 def _curl(scene: Scene, family: Family) -> str:
     """H fetches the page of ANY → the name of the server that says that it answered."""
-    said = scene.run(scene.roles.client, "curl", "-sS", "-m", "10", family.url)
+    said = scene.ask(family, "curl", "-sS", "-m", "10", family.url)
     found = re.fullmatch(r"(\S+) answers \S+", said)
     if not found or found[1] not in family.servers:
         raise TestbedError(f"no server answered: {said}")
@@ -79,10 +79,10 @@ def _compare(
     prefixes = ", ".join(map(str, family.translation))
     scene.report.line(
         seen.first_packet_holds(to) and family.is_translation(seen.translated),
-        f"first packet: H → ANY, PR1X → ANY, PR1X → {to}, and PR1X is in {prefixes}",
+        f"first packet: {seen.summary(seen.first_packet)}; PR1X is in {prefixes}",
     )
-    scene.report.line(seen.replies_hold(by), f"replies: {by} → PR1X, ANY → H")
-    scene.report.line(seen.later_packet_holds(by), f"later packets: H → ANY, PR1X → {by}")
+    scene.report.line(seen.replies_hold(by), f"replies: {seen.summary(seen.first_reply)}")
+    scene.report.line(seen.later_packet_holds(by), f"later packets: {seen.summary(seen.later_packet)}")
     return seen.translated
 
 
@@ -92,6 +92,7 @@ def one_connection(scene: Scene) -> None:
     detour = roles.detour()
     pause = ["--rate", f"{60 // LATER_S}/m"] if detour else []
     words = ["curl", "-sSN", "-m", "20", *pause, "-w", r"(new connections: %{num_connects})\n"]
+    scene.await_free(family, 2)
     connection = scene.start(roles.client, *words, family.url, family.url)
     if detour:
         report.text(f"(the second request follows the first one after {LATER_S} s)")
@@ -137,9 +138,7 @@ def hand_over(scene: Scene) -> None:
         report.not_shown("a hand-over", "there is one server only")
         return
     with scene.wire(family, f"udp port {UDP}") as wire:
-        said = scene.run(
-            scene.roles.client, *program("udp_client.py", family.service, UDP, "hand over", "another request")
-        )
+        said = scene.ask(family, *program("udp_client.py", family.service, UDP, "hand over", "another request"))
     found = re.fullmatch(r"(\S+) answers for (\S+)\n(\S+) answers", said)
     if not found:
         raise TestbedError(f"no hand-over: {said}")
@@ -161,7 +160,7 @@ def dns(scene: Scene) -> None:
 
 def _dig(scene: Scene, family: Family) -> None:
     query = ("+tries=1", "+time=5", "+short", "+identify", f"@{family.service}", DNS_NAME, "TXT")
-    said = scene.run(scene.roles.client, "dig", *query)
+    said = scene.ask(family, "dig", *query)
     found = re.fullmatch(r'"(\S+)" from server (\S+) in .*', said)
     holds = found is not None and found[1] in family.servers and found[2] == family.service
     scene.report.line(holds, f"dig: {found[1] if found else 'nobody'} answers, and dig sees {family.service}")
@@ -173,7 +172,7 @@ def ping(scene: Scene) -> None:
 
 
 def _ping(scene: Scene, family: Family) -> None:
-    said = scene.run(scene.roles.client, "ping", "-q", "-c", "3", "-i", "0.2", "-W", "2", family.service)
+    said = scene.ask(family, "ping", "-q", "-c", "3", "-i", "0.2", "-W", "2", family.service)
     holds = "3 packets transmitted, 3 received, 0% packet loss" in said
     scene.report.line(holds, f"ping: {family.service} answers each echo once, the first one included")
 
@@ -206,6 +205,7 @@ def unknown_translated(scene: Scene) -> None:
     before = scene.drops(edge, "no_binding")
     with scene.testbed.capture(roles.client, 0, f"{family.filter} and udp") as at_client:
         scene.run(server, "dig", "+tries=1", "+time=1", "+short", f"@{unknown}", DNS_NAME)
+        scene.await_free(family)
         scene.testbed.run(roles.client, ("dig", "+tries=1", f"@{family.service}", DNS_NAME))
     after = scene.drops(edge, "no_binding")
     report.line(after == before + 1, f"{edge} dropped it: its counter no_binding went from {before} to {after}")
@@ -250,8 +250,9 @@ def expiry(scene: Scene) -> None:
     assert role is not None
     udp_s, quarantine_s = role.validity.udp_s, role.quarantine_s
     report.heading(f"Expiry: a UDP flow is forgotten after {udp_s} s, its address rests for {quarantine_s} s")
+    scene.await_free(family)
     begin = time.monotonic()
-    scene.run(roles.client, *program("udp_client.py", family.service, UDP, "hello"))
+    scene.ask(family, *program("udp_client.py", family.service, UDP, "hello"))
     flow = scene.newest_flow(family, UDP)
     translated, rules = flow["translated"], scene.rules(flow["translated"])
     report.line(rules == 2, f"{translated} is {flow['state']} to {flow['server']}; {edge} has {rules} rules for it")
