@@ -8,7 +8,6 @@ Rules kept here:
 - Messages of one control channel and frames of one link keep their order.  Each takes a little time,
   so that packets do overtake the rules that are made for them, as they do in reality.
 - Too many events between two ticks raise ``Runaway``: something loops.
-- A host verifies the checksums of all that it gets: a wrong one is our bug and raises ``Damaged``.
 - A switch that refuses a rule for want of room tells the controller; any other refusal is raised.
 """
 
@@ -24,31 +23,9 @@ from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.core.model import (
-    ICMP,
-    ICMPV6,
-    TCP,
-    UDP,
-    Address,
-    AnycastError,
-    FlowKey,
-    Groups,
-    Host,
-    Network,
-    Port,
-    Side,
-)
+from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Network, Port, Side
 from anycast_sdn.openflow import builders, entries
-from anycast_sdn.openflow.frames import (
-    NEIGHBOUR_ADVERTISEMENT,
-    NEIGHBOUR_SOLICITATION,
-    IpPacket,
-    checksum,
-    parse_arp,
-    parse_ip,
-    parse_nd,
-    transport_checksum,
-)
+from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
 from anycast_sdn.openflow.rules import ETH_ARP, AddFlow, Message, PutBinding
 from anycast_sdn.openflow.simulator import (
     Effect,
@@ -59,20 +36,16 @@ from anycast_sdn.openflow.simulator import (
     Trace,
     Transmit,
 )
+from anycast_sdn.simulated_host import SimulatedHost
 
 TICK_S = 0.25
 LINK_S = 0.0001  # a frame's time on a link
 CHANNEL_S = 0.001  # a message's time between switch and controller
 MAX_EVENTS_PER_TICK = 50_000
-TCP_SYN, TCP_ACK = 0x02, 0x10
 
 
 class Runaway(AnycastError):
     """Too much happens at once: something loops."""
-
-
-class Damaged(AnycastError):
-    """A frame arrived with a wrong checksum."""
 
 
 class Sighting(NamedTuple):
@@ -105,119 +78,6 @@ class Arrived(NamedTuple):
 
 
 Record: TypeAlias = Passed | Told | Arrived
-
-
-# ------------------------------------------------------------------------------ hosts
-
-
-class SimulatedHost:
-    """An unmodified host (M1): it asks for its gateway and answers for its addresses.
-
-    ``on_packet``: what the host does with a packet to one of its addresses, as frames to send.  At
-    first that is ``serve`` for hosts of a server subnet, and ``answer_ping`` for clients.
-    """
-
-    def __init__(self, name: str, port: Port, mac: bytes, addresses: Iterable[Address], serves: bool) -> None:
-        self.name = name
-        self.port = port
-        self.mac = mac
-        self.addresses = tuple(addresses)
-        self.neighbours: dict[Address, bytes] = {}  # as learned by ARP and ND
-        self.gateway_mac = builders.BROADCAST
-        self.received: list[bytes] = []  # IP packets, without ND
-        self.on_packet: Callable[[bytes, IpPacket], Iterable[bytes]] = (
-            self.serve if serves else self.answer_ping
-        )
-
-    def address(self, v6: bool) -> Address:
-        return next(address for address in self.addresses if (len(address) == 16) is v6)
-
-    def packet(
-        self, destination: Address, protocol: int, source_port: int = 0, destination_port: int = 0, **options: Any
-    ) -> bytes:
-        """A packet of this host; ``options`` are those of ``builders.ip_packet``."""
-        source = self.address(len(destination) == 16)
-        key = FlowKey(source, destination, protocol, source_port, destination_port)
-        return builders.ip_packet(key, eth_src=self.mac, eth_dst=self.gateway_mac, **options)
-
-    def question(self, target: Address) -> bytes:
-        """Who has ``target``?"""
-        own = self.address(len(target) == 16)
-        if len(target) == 4:
-            return builders.arp_request(self.mac, own, target)
-        return builders.neighbour_solicitation(self.mac, own, target)
-
-    def flows(self) -> list[FlowKey]:
-        """The flows of the packets that were received, in order."""
-        return [parse_ip(frame).key for frame in self.received]
-
-    # ---------------------------------------------------------------- what it does
-
-    def receive(self, frame: bytes) -> Iterable[bytes]:
-        if frame[:6] != self.mac and not frame[0] & 1:
-            return ()  # the network card does not take it
-        if int.from_bytes(frame[12:14], "big") == ETH_ARP:
-            return self._arp(frame)
-        packet = parse_ip(frame)
-        _verify(frame, packet)
-        if packet.key.protocol == ICMPV6 and packet.icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
-            return self._nd(frame)
-        self.received.append(frame)
-        return self.on_packet(frame, packet) if packet.key.destination in self.addresses else ()
-
-    def _arp(self, frame: bytes) -> Iterable[bytes]:
-        packet = parse_arp(frame)
-        if packet.op == 2:
-            self.neighbours[packet.sender_ip] = packet.sender_mac
-        elif packet.target_ip in self.addresses and packet.sender_mac != self.mac:
-            return (builders.arp_reply(self.mac, packet.target_ip, packet.sender_mac, packet.sender_ip),)
-        return ()
-
-    def _nd(self, frame: bytes) -> Iterable[bytes]:
-        packet = parse_nd(frame)
-        if packet.advertisement:
-            self.neighbours[packet.target] = packet.link_layer or packet.eth_src
-        elif packet.target in self.addresses:
-            own, asker = packet.target, packet.eth_src
-            return (builders.neighbour_advertisement(self.mac, own, own, asker, packet.source, solicited=True),)
-        return ()
-
-    def answer_ping(self, frame: bytes, packet: IpPacket) -> Iterable[bytes]:
-        asked = packet.icmp_type == (8 if packet.key.protocol == ICMP else 128)
-        return (builders.echo_reply(frame, self.mac),) if asked else ()
-
-    def serve(self, frame: bytes, packet: IpPacket) -> Iterable[bytes]:
-        """SYN → SYN-ACK, echo request → echo reply, no more for TCP and ICMP; others: the payload back."""
-        if packet.icmp_type >= 0:
-            return self.answer_ping(frame, packet)
-        if packet.key.protocol != TCP:
-            return (self.reply(frame, packet),)
-        syn = frame[packet.l4 + 13] & (TCP_SYN | TCP_ACK) == TCP_SYN
-        return (self.reply(frame, packet, tcp_flags=TCP_SYN | TCP_ACK),) if syn else ()
-
-    def reply(self, frame: bytes, packet: IpPacket, source: Address | None = None, **options: Any) -> bytes:
-        """The packet's payload back to its sender, from the address that it was sent to unless told."""
-        to, own, protocol, to_port, own_port = packet.key
-        header = {TCP: 20, UDP: 8}.get(protocol, 12 if own_port else 0)
-        payload = frame[packet.l4 + header : packet.end]
-        key = FlowKey(source or own, to, protocol, own_port, to_port)
-        return builders.ip_packet(
-            key, eth_src=self.mac, eth_dst=self.gateway_mac, **{"payload": payload, **options}
-        )
-
-
-def _verify(frame: bytes, packet: IpPacket) -> None:
-    """Raises Damaged when a checksum that covers an address is wrong."""
-    source, destination, protocol, *_ = packet.key
-    if len(source) == 4 and checksum(frame[packet.l3 : packet.l4]):
-        raise Damaged(f"IPv4 header checksum of {packet.key}")
-    segment = frame[packet.l4 : packet.end]
-    unsummed = protocol == UDP and segment[6:8] == b"\0\0"
-    summed = protocol in (TCP, UDP) or packet.icmp_type >= 0
-    if packet.more_fragments or unsummed or not summed:
-        return
-    if transport_checksum(source, destination, protocol, segment):
-        raise Damaged(f"transport checksum of {packet.key}")
 
 
 # ------------------------------------------------------------------------------ the network
@@ -302,6 +162,8 @@ class SimulatedNetwork:
     def settle(self) -> None:
         """Let what is under way come to rest: packets and messages, no timeouts."""
         self.advance(0.05)
+        while len(self._queue) > 1:  # the next tick is always there
+            self.advance(LINK_S)
 
     def _after(self, seconds: float, event: Callable[..., None], *arguments: Any) -> None:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), event, arguments))
@@ -337,9 +199,17 @@ class SimulatedNetwork:
         switch, dpid = self.switches[name], self._dpids[name]
         self._away.discard(name)
         found = Tables(switch.flows, dict(switch.groups), switch.meters)
-        outbox = self.controller.synchronise(dpid, found, self._features, self.now)
-        self._tell(outbox)
-        return list(itertools.chain.from_iterable(outbox.values()))
+        ends = {*self._links, *(host.port for host in self._hosts.values())}
+        events = [
+            self.controller.port_changed(dpid, end.number, end not in self._down, self.now)
+            for end in sorted(ends)
+            if end.switch == name
+        ]
+        told: list[Message] = []
+        for outbox in (*events, self.controller.synchronise(dpid, found, self._features, self.now)):
+            self._tell(outbox)
+            told += itertools.chain.from_iterable(outbox.values())
+        return told
 
     def disconnect(self, name: str) -> None:
         """The switch loses the controller; it goes on with the rules that it has."""
@@ -444,7 +314,8 @@ class SimulatedNetwork:
         """Pull or plug a cable; both of its ends notice."""
         for end in {port, self._links.get(port, port)}:
             (self._down.discard if up else self._down.add)(end)
-            self._tell(self.controller.port_changed(self._dpids[end.switch], end.number, up, self.now))
+            if end.switch not in self._away:
+                self._tell(self.controller.port_changed(self._dpids[end.switch], end.number, up, self.now))
 
     def restart_controller(self) -> list[Message]:
         """A new controller that knows only the enrolments.  → what it told the switches at first."""

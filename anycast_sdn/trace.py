@@ -59,7 +59,8 @@ from anycast_sdn.openflow.rules import (
     Value,
 )
 from anycast_sdn.openflow.simulator import TraceStep
-from anycast_sdn.simulation import TCP_ACK, Arrived, Passed, Record, SimulatedNetwork, Told
+from anycast_sdn.simulated_host import TCP_ACK
+from anycast_sdn.simulation import Arrived, Passed, Record, SimulatedNetwork, Told
 
 _PORTED = (TCP, UDP, SCTP)
 _SOURCE_PORT = 40000  # when none is given
@@ -357,8 +358,9 @@ class _Story:
                 return _RESERVED[port]
             case Output(port):
                 return f"out by port {port} to {' or '.join(self._net.beyond(Port(switch, port)))}"
-            case ToGroup():
-                return "select group"
+            case ToGroup(number):
+                servers = len(self._net.switches[switch].groups[number].buckets)
+                return "select group" if servers == 1 else f"select group of {servers} (a real switch may choose another)"
             case FinTimeout(idle_s):
                 return f"idle timeout {idle_s} s after FIN or RST"
 

@@ -49,9 +49,11 @@ def curl(network: Running, path: str, *options: str, stdin: str = "") -> Reply:
 @pytest.mark.row("M27", "a group's life by curl: create, enrol, change, drain, remove; PUT twice changes nothing")
 def test_groups_and_servers_are_managed_by_curl(network: Running) -> None:
     created = curl(network, "/v1/groups", *AS_JSON, "-d", '{"name": "dns", "prefixes": ["198.18.53.0/24"]}')
-    assert (created.status, created.media, created.location) == (201, "application/json", "/v1/groups/dns")
+    assert (created.status, created.media) == (201, "application/json")
+    assert created.location.endswith("/v1/groups/dns")
     enrolled = curl(network, "/v1/groups/dns/servers", *AS_JSON, "-d", '{"address": "10.3.0.10"}')
-    assert (enrolled.status, enrolled.location) == (201, "/v1/groups/dns/servers/10.3.0.10")
+    assert enrolled.status == 201
+    assert enrolled.location.endswith("/v1/groups/dns/servers/10.3.0.10")
     network.wait_for_servers("dns")
     assert network.ask("h2", "198.18.53.7") == ["as3 hello"]
 

@@ -19,7 +19,8 @@ from anycast_sdn.core.model import TCP, UDP, Address, Expiry, FlowKey, Port, Pre
 from anycast_sdn.openflow.frames import IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import ETH_ARP
-from anycast_sdn.simulation import TCP_ACK, SimulatedNetwork
+from anycast_sdn.simulated_host import TCP_ACK
+from anycast_sdn.simulation import SimulatedNetwork
 
 CLIENTS, SERVERS, SWITCHES = ("h1", "h2"), ("as2", "as3", "as4"), ("arh1", "core", "ars2", "ars3")
 POOLS = (Prefix.parse("203.0.113.0/28"), Prefix.parse("2001:db8:1:f::/124"))  # fourteen addresses: soon short

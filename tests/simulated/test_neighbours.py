@@ -293,6 +293,25 @@ def test_nobody_can_claim_an_address_that_is_not_a_hosts_here(build, address):
     assert drops(net, "arh1") == {"false_claims": 1}
 
 
+def test_nobody_can_claim_an_address_of_another_subnet_of_the_same_edge(build, v6):
+    net = build("two-sites")
+    before = known(net)
+    net.send("h1", claim(net.host("h1").mac, net.host("as4").address(v6)))
+    net.settle()
+    assert known(net) == before
+    assert drops(net, "arh1") == {"false_claims": 1}
+
+
+def test_a_group_mac_is_nobodys(build):
+    net = build("figure1", "as2")
+    before = known(net)
+    group_mac = bytes.fromhex("0700000000aa")
+    net.send("h1", claim(group_mac, UNUSED[False]))
+    net.settle()
+    assert known(net) == before
+    assert drops(net, "arh1") == {"bad_frame: source mac": 1}
+
+
 def test_the_gateway_is_defended(build, v6):
     net = build("figure1", "as2")
     net.wires.clear()
