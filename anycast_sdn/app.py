@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterable
@@ -28,7 +29,7 @@ from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowView
-from anycast_sdn.core.model import Address, Groups, Network, Port
+from anycast_sdn.core.model import Address, ConfigurationError, Groups, Network, Port
 from anycast_sdn.openflow import channel, codec, decoding
 from anycast_sdn.openflow.backlog import Backlog
 from anycast_sdn.openflow.channel import Channel
@@ -256,8 +257,16 @@ class ControllerViews:
         return self._controller.server_status(address)
 
 
+def _must_be_free(host: str, port: int) -> None:
+    """OS-Ken's server would share the address with another one, and each would get some of the switches."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ConfigurationError(f"OpenFlow address {host} port {port}: {error.strerror}") from error
+
+
 def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], database: str) -> None:
-    """Serve until interrupted.  Raises ConfigurationError, and OSError for an address in use."""
+    """Serve until interrupted.  Raises ConfigurationError."""
     network = settings.load(file)
     # A binding is a few small values without cycles.  By default Python looks through all of them for
     # cycles again and again, which takes a third of the time and stops everything meanwhile.
@@ -270,6 +279,7 @@ def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], da
 
     registry = Registry(network, SqliteStore(database), on_change)
     host, port = openflow
+    _must_be_free(host, port)
     cfg.CONF([], project="anycast-sdn", default_config_files=[])
     for name, value in (
         ("ofp_listen_host", host),

@@ -80,8 +80,10 @@ class Running:
 
     def wait_for_servers(self, *groups: str) -> None:
         """Returns when the controller has found every server of these groups."""
-        for group in groups:
-            until(lambda group=group: all(server["reachable"] for server in self.servers(group)), f"{group}'s servers are found")
+        until(
+            lambda: all(server["reachable"] for group in groups for server in self.servers(group)),
+            f"the servers of {', '.join(groups)} are found",
+        )
 
     def flows(self, query: str = "") -> list[dict[str, Any]]:
         return list(self.call("GET", f"/v1/flows?limit=1000&{query}")["flows"])

@@ -5,8 +5,6 @@ That nothing arrived is shown by a packet behind it that did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from support import ARH1_MAC, ARS2_MAC, PORT, V4, V6, WEB, Family, Running, in_both_families
 
@@ -15,10 +13,10 @@ from anycast_sdn.openflow import builders
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     figure1.enrol("web", WEB, [V4.as2, V6.as2])
     figure1.serve_udp("as2", "as3", "h2")
-    yield figure1
+    return figure1
 
 
 def forge(network: Running, host: str, source: str, destination: str, count: int) -> None:

@@ -97,9 +97,10 @@ def test_a_one_way_stream_keeps_both_directions(
         network.testbed.spawn("h1", program("udp_client.py", family.web, PORT, "--source-port", source_port, *stream))
         for family in BOTH
     ]
-    for family in BOTH:
-        idle_now = lambda family=family: network.flow(family.h1, source_port)["idle"] == idle  # noqa: E731
-        until(idle_now, f"the rule of direction {idle} has expired")
+    until(
+        lambda: [network.flow(family.h1, source_port)["idle"] for family in BOTH] == [idle, idle],
+        f"the rules of direction {idle} have expired",
+    )
     assert [client.process.poll() for client in clients] == [None, None]
     for family in BOTH:
         assert network.ask("h1", family.web, "--source-port", source_port) == ["as2 hello"]

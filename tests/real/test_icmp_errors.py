@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from support import PORT, V4, V6, WEB, Family, Running, in_both_families, program, until
 
@@ -11,10 +9,10 @@ CLOSED = PORT + 50
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     figure1.enrol("web", WEB, [V4.as2, V6.as2])
     figure1.serve_udp("as2")
-    yield figure1
+    return figure1
 
 
 @pytest.mark.row("M18", "a closed UDP port behind ANY: the client gets ECONNREFUSED, from ANY; the flow is not pinned")
@@ -52,7 +50,7 @@ def test_a_client_that_has_left_refuses_a_late_reply(network: Running, family: F
     assert (error.source, error.destination) == (translated, family.as2)
 
 
-@pytest.mark.row("M18", "path MTU discovery: a \"packet too big\" about PR1X → ASg lowers the client's MTU towards ANY")
+@pytest.mark.row("M18", "path MTU discovery: 'packet too big' about PR1X → ASg lowers the client's MTU towards ANY")
 @in_both_families
 def test_path_mtu_discovery_works_through_the_translation(network: Running, family: Family) -> None:
     """as2 plays the narrow router, and quotes a packet as it was captured there."""

@@ -72,7 +72,7 @@ def test_the_edge_resolves_its_neighbours(network: Running, family: Family) -> N
     ping(network, "h1", family.as4)
 
 
-@pytest.mark.row("M1", "hosts of one subnet reach each other through their edge; a host that is not there is unreachable")
+@pytest.mark.row("M1", "hosts of one subnet reach each other through their edge; a host that is absent is unreachable")
 @in_both_families
 def test_hosts_of_a_subnet_talk_through_the_edge(network: Running, family: Family) -> None:
     ping(network, "h1", family.h2, count=3)

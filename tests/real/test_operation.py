@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,14 +14,14 @@ AS_JSON = ("-H", "Content-Type: application/json")
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     figure1.enrol("web", WEB, [V4.as2, V6.as2, V4.as3])
     figure1.serve_udp("as2", "as3")
     for family in (V4, V6):
         assert figure1.ask("h1", family.web, "--source-port", 21001) == ["as2 hello"]
         assert figure1.ask("h2", family.web, "--source-port", 21002) == ["as2 hello"]
     figure1.ask("h2", V4.web, "--source-port", 21003, "--text", "quiet", "--answers", 0)
-    yield figure1
+    return figure1
 
 
 class Reply(NamedTuple):

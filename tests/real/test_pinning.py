@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from support import PORT, V4, V6, WEB, Family, Running, in_both_families, program, until
 
@@ -12,7 +10,7 @@ CORE_TO_ARS2 = "/v1/topology/links/core:11"
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     """as2 and as3 are in group web, as4 in another; as2 hands requests over to as3, or to as4."""
     figure1.enrol("web", WEB, [V4.as2, V6.as2, V4.as3, V6.as3])
     figure1.serve_udp("as2", "as3", "as4")
@@ -20,7 +18,7 @@ def network(figure1: Running) -> Iterator[Running]:
     for port, other in ((TO_AS3, "as3"), (TO_AS4, "as4")):
         figure1.serve_udp("as2", port=port, pass_to=[getattr(family, other) for family in (V4, V6)])
         figure1.serve_udp(other, port=port)
-    yield figure1
+    return figure1
 
 
 @pytest.mark.row("M17", "hand-over: the request reaches AS2, AS3 answers from its own address: pinned to AS3")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 
 import pytest
 from support import ROOT, WEB, Family, Running, in_both_families
@@ -14,7 +13,7 @@ SERVERS = ("10.2.0.10", "2001:db8:2::10")
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     """as2 is a web server, a DNS server and an iperf3 server."""
     figure1.enrol("web", WEB, SERVERS)
     figure1.enrol("dns", DNS, SERVERS)
@@ -26,7 +25,7 @@ def network(figure1: Running) -> Iterator[Running]:
     testbed.spawn("as2", ["iperf3", "--server"])
     for port in (80, 53, 5201):
         testbed.wait_listening("as2", port)
-    yield figure1
+    return figure1
 
 
 @pytest.mark.row("M1", "curl fetches a page from ANY; the web server sees PR1X as its client")

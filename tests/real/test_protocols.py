@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from support import PORT, WEB, Family, Running, in_both_families, program, until
 
@@ -11,14 +9,14 @@ SCTP, GRE, EXPERIMENT = 132, 47, 253
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     figure1.enrol("web", WEB, ["10.2.0.10", "2001:db8:2::10"])
     figure1.serve_udp("as2")
     figure1.serve_tcp("as2")
     for protocol in (SCTP, GRE, EXPERIMENT):
         peer = figure1.testbed.spawn("as2", program("raw_peer.py", "serve", protocol))
         until(peer.output, f"the peer for protocol {protocol} is ready")
-    yield figure1
+    return figure1
 
 
 def flows_of(network: Running, client: str, protocol: str) -> list[tuple[int, int, str, str | None]]:

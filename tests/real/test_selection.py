@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from support import V4, V6, WEB, Family, Running, in_both_families, until
@@ -12,9 +11,9 @@ CORE_TO_ARS2 = "/v1/topology/links/core:11"
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     figure1.serve_udp("as2", "as3", "as4")
-    yield figure1
+    return figure1
 
 
 def enrol_all(network: Running, *names: str) -> None:
@@ -85,7 +84,8 @@ def test_servers_behind_one_edge_share_flows_not_packets(network: Running, famil
     shares = who_answers(network, family.web, 24)
     assert set(shares) == {"as3", "as4"}
     expression = f"{family.ip} and udp dst port 7000"
-    with network.testbed.capture("as3", 0, expression) as at_as3, network.testbed.capture("as4", 0, expression) as at_as4:
+    at_as3, at_as4 = (network.testbed.capture(server, 0, expression) for server in ("as3", "as4"))
+    with at_as3, at_as4:
         network.ask("h1", family.web, "--flows", 12, "--count", 10, "--text", "quiet", "--answers", 0)
         until(lambda: len(at_as3.packets()) + len(at_as4.packets()) >= 120, "all packets have arrived")
     servers = {"as3": at_as3, "as4": at_as4}

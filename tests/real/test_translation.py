@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -16,10 +15,10 @@ Ends = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Iterator[Running]:
+def network(figure1: Running) -> Running:
     figure1.enrol("web", WEB, ["10.2.0.10", "2001:db8:2::10"])
     figure1.serve_udp("as2")
-    yield figure1
+    return figure1
 
 
 def seen(network: Running, family: Family, source_port: int, packets: int) -> dict[str, list[Ends]]:
