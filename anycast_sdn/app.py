@@ -257,6 +257,11 @@ class ControllerViews:
         return self._controller.server_status(address)
 
 
+def _shown(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _must_be_free(host: str, port: int) -> None:
     """OS-Ken's server would share the address with another one, and each would get some of the switches."""
     try:
@@ -293,8 +298,8 @@ def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], da
     app = manager.instantiate(AnycastApp, network, registry.groups)
     rest.serve(rest.RestApi(registry, ControllerViews(app)), rest_address)
     services = manager.instantiate_apps()
-    LOG.info("%s: %d switches; OpenFlow on %s:%d, REST on http://%s:%d", network.name, len(network.switches),
-             host, port, *rest_address)  # fmt: skip
+    LOG.info("%s: %d switches; OpenFlow on %s, REST on http://%s", network.name, len(network.switches),
+             _shown(openflow), _shown(rest_address))  # fmt: skip
     try:
         hub.joinall(services)
     finally:
