@@ -116,9 +116,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if self.channels.get(switch.id) is not switch:
             return
         now = time.monotonic()
-        for port, up in ports.items():
-            self._send(self.controller.port_changed(switch.id, port, up, now))
         self._send(self.controller.synchronise(switch.id, found, features, now))
+        for port, up in ports.items():  # afterwards, so that no host stays on a dead port
+            self._send(self.controller.port_changed(switch.id, port, up, now))
         name = self._name(switch.id)
         LOG.info("switch %s is ready: %d rules found, %d wanted", name, len(found.flows),
                  len(self.controller.edges[switch.id].installed.flows))  # fmt: skip

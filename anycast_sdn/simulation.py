@@ -315,7 +315,7 @@ class SimulatedNetwork:
         for end in {port, self._links.get(port, port)}:
             (self._down.discard if up else self._down.add)(end)
             if end.switch not in self._away:
-                self._tell(self.controller.port_changed(self._dpids[end.switch], end.number, up, self.now))
+                self._hear(self.controller.port_changed, self._dpids[end.switch], end.number, up)
 
     def restart_controller(self) -> list[Message]:
         """A new controller that knows only the enrolments.  → what it told the switches at first."""
