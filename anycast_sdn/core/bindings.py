@@ -112,7 +112,7 @@ class BindingTable:
 
     def of_client(self, client: Address) -> int:
         """How many bindings this client has."""
-        return self._clients[client]
+        return self._clients.get(client, 0)  # faster than asking a Counter for what it does not have
 
     def put(self, binding: Binding) -> None:
         """Add a binding, or replace the one with its number."""
