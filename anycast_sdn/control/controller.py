@@ -10,7 +10,7 @@ One writer: the caller must not call a second method before the first has return
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from anycast_sdn.control.edge import EdgeSwitch
@@ -30,7 +30,7 @@ from anycast_sdn.core.model import (
     Side,
     text,
 )
-from anycast_sdn.core.network import Graph, Routes
+from anycast_sdn.core.network import Changes, Graph, Routing
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
@@ -48,10 +48,11 @@ class Controller:
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
         self._links = {frozenset((link.a, link.b)): link for link in network.links}
         self._ports_down: set[Port] = set()
-        self._announced: dict[Prefix, tuple[str, ...]] = {}
-        self._routes: Routes = {}
+        self._announced: dict[Prefix, set[str]] = {}
+        self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
+        self._routing = Routing(self._by_name)
         self._want_servers()
-        self._reroute()
+        self._reroute(self.edges)
 
     # ---------------------------------------------------------------- events
 
@@ -59,7 +60,9 @@ class Controller:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
         edge = self.edges[dpid]
         messages = edge.synchronise(found, features, self.groups, now)
-        out = self._refresh()
+        changed = self._reroute([dpid])
+        changed[edge.switch.name] = dict(self._routing.of(edge.switch.name))
+        out = self._refresh([dpid], changed)
         out[dpid] = messages + out.get(dpid, [])
         return out
 
@@ -92,7 +95,7 @@ class Controller:
         end = Port(edge.switch.name, port)
         if up:
             self._ports_down.discard(end)
-            return self._refresh()
+            return self._refresh([], self._reroute([]))
         self._ports_down.add(end)
         reaction = edge.port_down(port, now)
         reaction.changed = True
@@ -102,14 +105,14 @@ class Controller:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups
         self._want_servers()
-        return self._refresh()
+        return self._refresh(self.edges, self._reroute(self.edges))
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
         for ends, link in self._links.items():
             if end in ends:
                 self._links[ends] = replace(link, cost=cost)
-                return self._refresh()
+                return self._refresh([], self._reroute([]))
         names = ", ".join(f"{link.a}–{link.b}" for link in self._links.values())
         raise NotFound(f"no link ends at {end}; the links are {names}")
 
@@ -145,40 +148,53 @@ class Controller:
 
     def _follow(self, dpid: int, reaction: Reaction) -> Outbox:
         """What should be installed comes before the packets that rely on it."""
-        out = self._refresh() if reaction.changed else {}
+        out = self._refresh([dpid], self._reroute([dpid])) if reaction.changed else {}
         if reaction.messages:
             out.setdefault(dpid, []).extend(reaction.messages)
         return out
 
-    def _refresh(self) -> Outbox:
-        self._reroute()
+    def _refresh(self, changed: Collection[int], routes: Changes) -> Outbox:
+        """``changed``: the switches that may want other rules; ``routes``: the routes that are different."""
         out: Outbox = {}
         for dpid, edge in self.edges.items():
-            if messages := edge.refresh(self.groups, self._routes[edge.switch.name]):
+            rerouted = routes.get(edge.switch.name, {})
+            if dpid in changed:
+                messages = edge.refresh(self.groups, rerouted)
+            else:
+                messages = edge.reroute(rerouted) if rerouted else []
+            if messages:
                 out[dpid] = messages
         return out
 
-    def _reroute(self) -> None:
-        graph = Graph(self._by_name, self._working_links())
-        self._announced = dict(self._announcements())
-        self._routes = graph.routes(self._announced)
+    def _reroute(self, changed: Iterable[int]) -> Changes:
+        """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
+        for dpid in changed:
+            edge = self.edges[dpid]
+            self._able[edge.switch.name] = [
+                prefix for group in self.groups for prefix in group.prefixes if edge.able_servers(group, prefix)
+            ]
+        changes = self._routing.set_links(self._working_links())
+        announced: dict[Prefix, set[str]] = {}
+        for name, prefix in self._announcements():
+            announced.setdefault(prefix, set()).add(name)
+        if announced != self._announced:
+            self._announced = announced
+            for switch, routes in self._routing.announce(announced).items():
+                changes.setdefault(switch, {}).update(routes)
+        return changes
 
     def _working_links(self) -> Iterator[Link]:
         return (link for ends, link in self._links.items() if not ends & self._ports_down)
 
-    def _announcements(self) -> Iterator[tuple[Prefix, tuple[str, ...]]]:
+    def _announcements(self) -> Iterator[tuple[str, Prefix]]:
+        """(edge, prefix that it announces)."""
         for switch in self.network.switches:
             if switch.client_edge:
-                for prefix in switch.client_edge.translation_prefixes:
-                    yield prefix, (switch.name,)
+                yield from ((switch.name, prefix) for prefix in switch.client_edge.translation_prefixes)
         for subnet in self.network.subnets:
-            for gateway in subnet.gateways:
-                yield gateway.prefix, (subnet.edge,)
-        for group in self.groups:
-            for prefix in group.prefixes:
-                able = tuple(name for name, edge in self._by_name.items() if edge.able_servers(group, prefix))
-                if able:
-                    yield prefix, able
+            yield from ((subnet.edge, gateway.prefix) for gateway in subnet.gateways)
+        for name, prefixes in self._able.items():
+            yield from ((name, prefix) for prefix in prefixes)
 
     def _want_servers(self) -> None:
         servers = {address for group in self.groups for address in group.servers}
@@ -240,7 +256,7 @@ class Controller:
             "bindings": len(bindings),
             "rules": {
                 "bindings": sum(bool(b.installed & half) for b in bindings for half in Half.BOTH.parts),
-                "other": len(edge.installed.flows),
+                "other": len(edge.installed.flows) + len(edge.routes),
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},

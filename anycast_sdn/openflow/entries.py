@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
@@ -263,8 +264,9 @@ def connected(prefix: Prefix) -> FlowRule:
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
+@cache
 def route(prefix: Prefix, port: int) -> FlowRule:
-    """Table 4: towards the edge that announces ``prefix``."""
+    """Table 4: towards the edge that announces ``prefix``.  The same value on all switches of a large network."""
     actions = (DecTtl(), Output(port))
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 

@@ -73,6 +73,8 @@ Action: TypeAlias = SetField | DecTtl | Output | ToGroup | FinTimeout
 
 # ------------------------------------------------------------------------------ entries
 
+RuleKey: TypeAlias = tuple[int, int, Match]  # table, priority, match
+
 
 @dataclass(frozen=True, slots=True)
 class FlowRule:
@@ -89,7 +91,7 @@ class FlowRule:
     notify: bool = False  # tell the controller when the entry is removed
 
     @property
-    def key(self) -> tuple[int, int, Match]:
+    def key(self) -> RuleKey:
         return self.table, self.priority, self.match
 
 
