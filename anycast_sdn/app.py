@@ -109,7 +109,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _disconnected(self, switch: Channel) -> None:
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
-            self.controller.disconnected(switch.id)
+            self._send(self.controller.disconnected(switch.id, time.monotonic()))
             LOG.warning("switch %s is gone; its rules stay as they are", self._name(switch.id))
 
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
@@ -244,11 +244,11 @@ class ControllerViews:
         return self._controller.edge_views(time.monotonic())
 
     def topology(self) -> dict[str, Any]:
-        return self._controller.topology()
+        return self._controller.topology(time.monotonic())
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)
-        return self._controller.link_view(end)
+        return self._controller.link_view(end, time.monotonic())
 
     def health(self) -> dict[str, Any]:
         return self._controller.health()

@@ -290,6 +290,10 @@ class _Group(_Section):
         return AnycastGroup(self.name, tuple(self.prefixes), servers)
 
 
+class _Discovery(_Section):
+    undeclared_links: bool = False
+
+
 class _File(_Section):
     name: Name
     anycast_prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
@@ -299,6 +303,7 @@ class _File(_Section):
     hosts: list[_Host] = []
     groups: list[_Group] = []
     limits: dict[Annotated[str, _keys_of(Limits)], Rate] = {}
+    discovery: _Discovery = _Discovery()
 
     def network(self) -> Network:
         """The same as frozen values; positions in lists are kept, so that problems can name them."""
@@ -317,6 +322,7 @@ class _File(_Section):
             hosts=tuple(Host(h.name, h.subnet, h.port, tuple(h.addresses)) for h in self.hosts),
             groups=tuple(group.group() for group in self.groups),
             limits=Limits(**self.limits),
+            undeclared_links=self.discovery.undeclared_links,
         )
 
 
@@ -328,6 +334,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "hosts": _Host,
     "groups": _Group,
     "servers": _Server,
+    "discovery": _Discovery,
 }
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
-
+from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
-from anycast_sdn.control.reaction import Reaction
+from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.translation import Features, Translation
@@ -23,7 +22,6 @@ from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import (
     Address,
     Groups,
-    Link,
     Network,
     Port,
     Prefix,
@@ -32,6 +30,7 @@ from anycast_sdn.core.model import (
 )
 from anycast_sdn.core.network import Changes, Graph, Routing
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 
@@ -46,19 +45,20 @@ class Controller:
         self.groups = groups
         self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
-        self._links = {frozenset((link.a, link.b)): link for link in network.links}
-        self._ports_down: set[Port] = set()
+        self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self._announced: dict[Prefix, set[str]] = {}
         self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
         self._routing = Routing(self._by_name)
         self._want_servers()
         self._reroute(self.edges)
+        self._relink()
 
     # ---------------------------------------------------------------- events
 
     def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
         edge = self.edges[dpid]
+        self._discovery.connected(edge.switch.name, now)
         messages = edge.synchronise(found, features, self.groups, now)
         changed = self._reroute([dpid])
         changed[edge.switch.name] = dict(self._routing.of(edge.switch.name))
@@ -66,12 +66,16 @@ class Controller:
         out[dpid] = messages + out.get(dpid, [])
         return out
 
-    def disconnected(self, dpid: int) -> None:
-        self.edges[dpid].disconnected()
+    def disconnected(self, dpid: int, now: float) -> Outbox:
+        edge = self.edges[dpid]
+        edge.disconnected()
+        return self._relink() if self._discovery.disconnected(edge.switch.name, now) else {}
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
         kind = kind_of(cookie)
+        if kind is Kind.LLDP:
+            return self._lldp(edge, in_port, frame, now)
         if kind is None:
             edge.counters["unexpected_packet_in"] += 1
             return {}
@@ -92,14 +96,11 @@ class Controller:
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]
-        end = Port(edge.switch.name, port)
-        if up:
-            self._ports_down.discard(end)
-            return self._refresh([], self._reroute([]))
-        self._ports_down.add(end)
-        reaction = edge.port_down(port, now)
-        reaction.changed = True
-        return self._follow(dpid, reaction)
+        relinked = self._discovery.port_changed(Port(edge.switch.name, port), up, now)
+        out = self._relink() if relinked else {}
+        if not up:
+            _add(out, self._follow(dpid, edge.port_down(port, now)))
+        return out
 
     def set_groups(self, groups: Groups) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
@@ -109,19 +110,19 @@ class Controller:
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
-        for ends, link in self._links.items():
-            if end in ends:
-                self._links[ends] = replace(link, cost=cost)
-                return self._refresh([], self._reroute([]))
-        names = ", ".join(f"{link.a}–{link.b}" for link in self._links.values())
-        raise NotFound(f"no link ends at {end}; the links are {names}")
+        if not self._discovery.set_cost(end, cost):
+            names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
+            raise NotFound(f"no link ends at {end}; the links are {names}")
+        return self._relink()
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
-        out: Outbox = {}
+        relinked, probes = self._discovery.tick(now)
+        out = self._relink() if relinked else {}
         for dpid, edge in self.edges.items():
-            for to, messages in self._follow(dpid, edge.tick(now)).items():
-                out.setdefault(to, []).extend(messages)
+            _add(out, self._follow(dpid, edge.tick(now)))
+        for dpid, port, frame in probes:
+            out.setdefault(dpid, []).append(out_of(port, frame))
         return out
 
     # ---------------------------------------------------------------- sweeps
@@ -145,6 +146,24 @@ class Controller:
         self.edges[dpid].dropped = {name: packets.get(kind, 0) for kind, name in DROPS.items()}
 
     # ---------------------------------------------------------------- what follows
+
+    def _lldp(self, edge: EdgeSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
+        try:
+            relinked = self._discovery.hear(Port(edge.switch.name, in_port), frame, now)
+        except frames.BadFrame as error:
+            edge.counters[f"bad_frame: {error}"] += 1
+            return {}
+        return self._relink() if relinked else {}
+
+    def _relink(self) -> Outbox:
+        """The usable links are others, and with them perhaps the ports that lead to other switches."""
+        rewired = []
+        for switch, ports in self._discovery.fabric_ports().items():
+            edge = self._by_name[switch]
+            if ports != edge.fabric_ports:
+                edge.fabric_ports = ports
+                rewired.append(edge.switch.dpid)
+        return self._refresh(rewired, self._reroute([]))
 
     def _follow(self, dpid: int, reaction: Reaction) -> Outbox:
         """What should be installed comes before the packets that rely on it."""
@@ -173,7 +192,7 @@ class Controller:
             self._able[edge.switch.name] = [
                 prefix for group in self.groups for prefix in group.prefixes if edge.able_servers(group, prefix)
             ]
-        changes = self._routing.set_links(self._working_links())
+        changes = self._routing.set_links(self._discovery.links())
         announced: dict[Prefix, set[str]] = {}
         for name, prefix in self._announcements():
             announced.setdefault(prefix, set()).add(name)
@@ -182,9 +201,6 @@ class Controller:
             for switch, routes in self._routing.announce(announced).items():
                 changes.setdefault(switch, {}).update(routes)
         return changes
-
-    def _working_links(self) -> Iterator[Link]:
-        return (link for ends, link in self._links.items() if not ends & self._ports_down)
 
     def _announcements(self) -> Iterator[tuple[str, Prefix]]:
         """(edge, prefix that it announces)."""
@@ -279,16 +295,16 @@ class Controller:
             "flows": sum(table.pinned_to(address) for table in tables),
         }
 
-    def topology(self) -> dict[str, object]:
+    def topology(self, now: float) -> dict[str, object]:
         """Links with cost and state, and for each service the edge that each site's traffic goes to now."""
-        graph = Graph(self._by_name, self._working_links())
+        graph = Graph(self._by_name, self._discovery.links())
         sites = sorted({subnet.edge for subnet in self.network.subnets if subnet.side is Side.CLIENT})
         return {
             "switches": [
                 {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised}
                 for edge in self.edges.values()
             ],
-            "links": [self.link_view(link.a) for link in self._links.values()],
+            "links": [self._discovery.view(cable, now) for cable in self._discovery.cables()],
             "catchment": {
                 str(prefix): {site: graph.nearest(site, self._announced.get(prefix, ())) for site in sites}
                 for group in self.groups
@@ -296,13 +312,19 @@ class Controller:
             },
         }
 
-    def link_view(self, end: Port) -> dict[str, object]:
+    def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port; there must be one."""
-        ends, link = next((ends, link) for ends, link in self._links.items() if end in ends)
-        return {"ends": [str(link.a), str(link.b)], "cost": link.cost, "up": not ends & self._ports_down}
+        cable = self._discovery.at(end)
+        assert cable is not None
+        return self._discovery.view(cable, now)
 
     def health(self) -> dict[str, object]:
         switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
         ready = all(edge.synchronised for edge in self.edges.values())
         return {"status": "ok" if ready else "starting", "switches": switches}
 
+
+
+def _add(out: Outbox, more: Outbox) -> None:
+    for dpid, messages in more.items():
+        out.setdefault(dpid, []).extend(messages)

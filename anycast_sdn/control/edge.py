@@ -35,7 +35,7 @@ class EdgeSwitch:
     def __init__(self, switch: Switch, network: Network, random: RandomSource) -> None:
         self.switch = switch
         self.subnets = network.subnets_of(switch.name)
-        self.mac = b"\x02\xac" + (switch.dpid & 0xFFFFFFFF).to_bytes(4, "big")  # locally administered
+        self.mac = switch.mac
         self.neighbours = Neighbours(self.mac, self.subnets)
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
@@ -49,9 +49,7 @@ class EdgeSwitch:
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
-        self._fabric_ports = sorted(
-            end.number for link in network.links for end in (link.a, link.b) if end.switch == switch.name
-        )
+        self.fabric_ports: list[int] = []  # to other switches
         self._packet_handlers: dict[Kind, PacketHandler] = {
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
@@ -90,7 +88,7 @@ class EdgeSwitch:
         numbers = _group_numbers(prefix for prefix, _ in services)
         flows = [
             *entries.constant(),
-            *entries.ingress(self.subnets, self._fabric_ports, self._anycast),
+            *entries.ingress(self.subnets, self.fabric_ports, self._anycast),
             *self._client_rules(groups),
             *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
             *self._local_routes(),

@@ -262,6 +262,11 @@ class Switch:
     client_edge: ClientEdgeRole | None = None
     server_edge: bool = False
 
+    @property
+    def mac(self) -> bytes:
+        """What its neighbours see; locally administered."""
+        return b"\x02\xac" + (self.dpid & 0xFFFFFFFF).to_bytes(4, "big")
+
 
 class Port(NamedTuple):
     """A switch's port, written ``switch:number``."""
@@ -334,6 +339,7 @@ class Network:
     hosts: tuple[Host, ...] = ()
     groups: tuple[AnycastGroup, ...] = ()
     limits: Limits = Limits()
+    undeclared_links: bool = False  # use those that discovery finds beside ``links``
 
     def switch(self, name: str) -> Switch:
         return next(switch for switch in self.switches if switch.name == name)

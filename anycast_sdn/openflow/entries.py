@@ -30,6 +30,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of, port_meter
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
+    ETH_LLDP,
     OFPP_CONTROLLER,
     Action,
     Bucket,
@@ -95,6 +96,7 @@ def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
         Meter.FIRST_REPLIES: limits.first_replies,
         Meter.UNRESOLVED: limits.neighbours,
         Meter.ICMP_ERRORS: limits.icmp_errors,
+        Meter.LLDP: limits.neighbours,
     }
     for index in range(ports):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
@@ -109,8 +111,10 @@ def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Ite
     for port in fabric_ports:
         for v6 in (False, True):
             yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6))
+    yield _rule(Kind.LLDP, Field("eth_type", ETH_LLDP))
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
+        yield _rule(Kind.LLDP_FROM_HOST, in_port, Field("eth_type", ETH_LLDP))
         yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP), port_index=index)
         for icmp_type in (135, 136):
             neighbour = (eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
