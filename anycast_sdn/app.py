@@ -121,7 +121,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send(self.controller.synchronise(switch.id, found, features, now))
         name = self._name(switch.id)
         LOG.info("switch %s is ready: %d rules found, %d wanted", name, len(found.flows),
-                 len(self.controller.edges[switch.id].installed.flows))  # fmt: skip
+                 self.controller.edges[switch.id].rules)  # fmt: skip
         if not features.fin_timeout:
             LOG.warning("switch %s has no fin_timeout: closed TCP connections stay for their idle validity", name)
         if not features.meters:
@@ -140,6 +140,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._someone_waits.set()
         else:  # what is known already goes before what is new
             self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+
+    def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
+        if dpid in self.channels:
+            self._send(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def _serve_first_packets(self) -> None:
         """All switches in turn, as long as anyone waits."""

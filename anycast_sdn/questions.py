@@ -15,7 +15,7 @@ from anycast_sdn.control.translation import Features
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
-from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule
+from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule, ReportExpired
 
 LOG = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Introduction:
         self._fin_timeout = self._has_meters = False
 
     def begin(self) -> None:
+        self._switch.tell([ReportExpired(True)])
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:

@@ -253,6 +253,11 @@ class _Switch(_Section):
     dpid: Annotated[int, PlainValidator(_dpid)]
     client_edge: _ClientEdge | None = None
     server_edge: bool = False
+    addresses: list[IpAddress] = []
+
+    def switch(self, anycast: list[Prefix]) -> Switch:
+        role = self.client_edge.role(anycast) if self.client_edge else None
+        return Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses))
 
 
 class _Link(_Section):
@@ -311,10 +316,7 @@ class _File(_Section):
         return Network(
             name=self.name,
             anycast_prefixes=tuple(anycast),
-            switches=tuple(
-                Switch(s.name, s.dpid, s.client_edge.role(anycast) if s.client_edge else None, s.server_edge)
-                for s in self.switches
-            ),
+            switches=tuple(switch.switch(anycast) for switch in self.switches),
             links=tuple(Link(link.ends[0], link.ends[1], link.cost) for link in self.links),
             subnets=tuple(
                 Subnet(s.name, s.edge, Side(s.side), tuple(s.gateways), tuple(s.ports)) for s in self.subnets

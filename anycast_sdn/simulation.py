@@ -36,6 +36,7 @@ from anycast_sdn.openflow.simulator import (
     TableFull,
     Trace,
     Transmit,
+    TtlExpired,
 )
 from anycast_sdn.simulated_host import SimulatedHost
 
@@ -258,6 +259,8 @@ class SimulatedNetwork:
                     pass
                 case PacketIn(cookie, port, frame):
                     self._hear(self.controller.packet_in, dpid, cookie, port, frame)
+                case TtlExpired(port, frame):
+                    self._hear(self.controller.ttl_expired, dpid, port, frame)
                 case FlowRemoved(cookie, idle_timeout):
                     self._hear(self.controller.rule_removed, dpid, cookie, idle_timeout)
 

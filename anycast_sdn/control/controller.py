@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.reaction import Reaction, out_of
@@ -80,6 +81,10 @@ class Controller:
             edge.counters["unexpected_packet_in"] += 1
             return {}
         return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now))
+
+    def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
+        """A packet has come to the end of its TTL at this switch."""
+        return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now))
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
         """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
@@ -205,6 +210,7 @@ class Controller:
     def _announcements(self) -> Iterator[tuple[str, Prefix]]:
         """(edge, prefix that it announces)."""
         for switch in self.network.switches:
+            yield from ((switch.name, Prefix.host(address)) for address in switch.addresses)
             if switch.client_edge:
                 yield from ((switch.name, prefix) for prefix in switch.client_edge.translation_prefixes)
         for subnet in self.network.subnets:
@@ -272,7 +278,7 @@ class Controller:
             "bindings": len(bindings),
             "rules": {
                 "bindings": sum(bool(b.installed & half) for b in bindings for half in Half.BOTH.parts),
-                "other": len(edge.installed.flows) + len(edge.routes),
+                "other": edge.rules,
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},

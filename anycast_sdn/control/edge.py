@@ -18,7 +18,7 @@ from anycast_sdn.control.reaction import Reaction, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
-from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
+from anycast_sdn.core.model import UDP, Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
@@ -39,7 +39,7 @@ class EdgeSwitch:
         self.neighbours = Neighbours(self.mac, self.subnets)
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
-        self._answers = Answers(self.mac, self.subnets)
+        self._answers = Answers(switch, self.subnets)
         self.translation = Translation(self.client_edge, self._answers, self.counters) if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
@@ -62,6 +62,11 @@ class EdgeSwitch:
             self._packet_handlers[Kind.ICMP_ERROR] = self.translation.icmp_error
 
     # ---------------------------------------------------------------- what the switch should hold
+
+    @property
+    def rules(self) -> int:
+        """How many it holds, without the bindings'."""
+        return len(self.installed.flows) + len(self.routes)
 
     @property
     def meters(self) -> int:
@@ -112,6 +117,7 @@ class EdgeSwitch:
             for gateway in subnet.gateways:
                 yield entries.gateway(gateway.address)
                 yield entries.connected(gateway.prefix)
+        yield from map(entries.gateway, self.switch.addresses)
         for address, neighbour in self.neighbours.known():
             yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
 
@@ -184,6 +190,7 @@ class EdgeSwitch:
 
     def disconnected(self) -> None:
         self.synchronised = False
+        self._answers.disconnected()
         if self.translation:
             self.translation.disconnected()
 
@@ -200,6 +207,8 @@ class EdgeSwitch:
             return self._drop(f"bad_frame: {error}")
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        if frames.parse_ip(frame).key.protocol == UDP:
+            return Reaction([*self._answers.port_unreachable(frame, now)])
         return Reaction([self._answers.echo_reply(frame)])
 
     def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
@@ -231,6 +240,10 @@ class EdgeSwitch:
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)
 
+    def ttl_expired(self, in_port: int, frame: bytes, now: float) -> Reaction:
+        self.counters["ttl_expired"] += 1
+        return Reaction([*self._answers.ttl_expired(in_port, frame, now)]) if self.synchronised else Reaction()
+
     def sweep_is_due(self, now: float) -> bool:
         return self.synchronised and self.translation is not None and self.translation.sweep_is_due(now)
 
@@ -238,6 +251,7 @@ class EdgeSwitch:
         if not self.synchronised:
             return Reaction()
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
+        reaction.messages += self._answers.tick(now)
         if self.translation:
             reaction.messages += self.translation.tick(now)
         return reaction

@@ -261,6 +261,7 @@ class Switch:
     dpid: int  # 1–2**64-1
     client_edge: ClientEdgeRole | None = None
     server_edge: bool = False
+    addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
 
     @property
     def mac(self) -> bytes:

@@ -180,6 +180,12 @@ class PacketOut(NamedTuple):
     actions: tuple[Action, ...]
 
 
+class ReportExpired(NamedTuple):
+    """Should the switch send packets whose TTL is used up to the controller?  They have no meter."""
+
+    wanted: bool
+
+
 class Barrier(NamedTuple):
     pass
 
@@ -195,6 +201,7 @@ Message: TypeAlias = (
     | SetMeter
     | DeleteMeter
     | PacketOut
+    | ReportExpired
     | Barrier
 )
 

@@ -206,7 +206,7 @@ def test_a_replayed_frame_is_refused_wherever_it_comes_in(cables):
 def test_a_frame_of_an_old_round_is_refused_even_if_nobody_has_heard_it(cables):
     del cables.wires[A]
     cables.pass_time(SEND_S)
-    end, frame = next((end, frame) for end, frame in reversed(cables.sent) if end == A)
+    frame = next(frame for end, frame in reversed(cables.sent) if end == A)
     cables.pass_time(4 * SEND_S)
     assert refused(cables, B, frame) == "lldp replayed"
 
