@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -247,8 +247,8 @@ class ControllerViews:
     def edges(self) -> list[dict[str, Any]]:
         return self._controller.edge_views(time.monotonic())
 
-    def topology(self) -> dict[str, Any]:
-        return self._controller.topology(time.monotonic())
+    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+        return self._controller.topology(without, time.monotonic())
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)

@@ -10,26 +10,27 @@ One writer: the caller must not call a second method before the first has return
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
+from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import (
     Address,
+    AnycastGroup,
     Groups,
     Network,
     Port,
     Prefix,
-    Side,
     text,
 )
-from anycast_sdn.core.network import Changes, Graph, Routing
+from anycast_sdn.core.network import Changes, Routing
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
@@ -194,20 +195,26 @@ class Controller:
         """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
         for dpid in changed:
             edge = self.edges[dpid]
-            self._able[edge.switch.name] = [
-                prefix for group in self.groups for prefix in group.prefixes if edge.able_servers(group, prefix)
-            ]
+            self._able[edge.switch.name] = self._able_prefixes(edge, self.groups)
         changes = self._routing.set_links(self._discovery.links())
-        announced: dict[Prefix, set[str]] = {}
-        for name, prefix in self._announcements():
-            announced.setdefault(prefix, set()).add(name)
+        announced = self._all_announcements(self._able)
         if announced != self._announced:
             self._announced = announced
             for switch, routes in self._routing.announce(announced).items():
                 changes.setdefault(switch, {}).update(routes)
         return changes
 
-    def _announcements(self) -> Iterator[tuple[str, Prefix]]:
+    def _able_prefixes(self, edge: EdgeSwitch, groups: Iterable[AnycastGroup]) -> list[Prefix]:
+        return [prefix for group in groups for prefix in group.prefixes if edge.able_servers(group, prefix)]
+
+    def _all_announcements(self, able: Mapping[str, Iterable[Prefix]]) -> dict[Prefix, set[str]]:
+        """Prefix → the edges that announce it.  ``able``: edge → the ANY/n that it is able to serve."""
+        announced: dict[Prefix, set[str]] = {}
+        for name, prefix in self._announcements(able):
+            announced.setdefault(prefix, set()).add(name)
+        return announced
+
+    def _announcements(self, able: Mapping[str, Iterable[Prefix]]) -> Iterator[tuple[str, Prefix]]:
         """(edge, prefix that it announces)."""
         for switch in self.network.switches:
             yield from ((switch.name, Prefix.host(address)) for address in switch.addresses)
@@ -215,7 +222,7 @@ class Controller:
                 yield from ((switch.name, prefix) for prefix in switch.client_edge.translation_prefixes)
         for subnet in self.network.subnets:
             yield from ((subnet.edge, gateway.prefix) for gateway in subnet.gateways)
-        for name, prefixes in self._able.items():
+        for name, prefixes in able.items():
             yield from ((name, prefix) for prefix in prefixes)
 
     def _want_servers(self) -> None:
@@ -301,22 +308,18 @@ class Controller:
             "flows": sum(table.pinned_to(address) for table in tables),
         }
 
-    def topology(self, now: float) -> dict[str, object]:
-        """Links with cost and state, and for each service the edge that each site's traffic goes to now."""
-        graph = Graph(self._by_name, self._discovery.links())
-        sites = sorted({subnet.edge for subnet in self.network.subnets if subnet.side is Side.CLIENT})
-        return {
-            "switches": [
-                {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised}
-                for edge in self.edges.values()
-            ],
-            "links": [self._discovery.view(cable, now) for cable in self._discovery.cables()],
-            "catchment": {
-                str(prefix): {site: graph.nearest(site, self._announced.get(prefix, ())) for site in sites}
-                for group in self.groups
-                for prefix in group.prefixes
-            },
+    def topology(self, without: Sequence[str], now: float) -> dict[str, object]:
+        """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
+        missing = Missing.parse(without, self._by_name, self._discovery.cables(), self.groups)
+        able = {
+            name: self._able_prefixes(edge, map(missing.from_group, self.groups))
+            for name, edge in self._by_name.items()
+            if name not in missing.switches
         }
+        announced = self._all_announcements(able)
+        for names in announced.values():
+            names -= missing.switches
+        return view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
 
     def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port; there must be one."""

@@ -216,9 +216,13 @@ class Discovery:
 
     def links(self) -> list[Link]:
         """The links that may be used now; those of last resort at a cost that nothing else has."""
+        return self.usable(self._cables.values())
+
+    def usable(self, cables: Iterable[Cable]) -> list[Link]:
+        """As ``links``, of these only."""
         return [
             replace(cable.link, cost=cable.link.cost + LAST_RESORT) if cable.last_resort else cable.link
-            for cable in self._cables.values()
+            for cable in cables
             if cable.up and self._used(cable)
         ]
 

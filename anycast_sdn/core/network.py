@@ -115,7 +115,11 @@ class Graph:
         _, neighbour = min((hop.cost + distance[there], there) for there, hop in hops.items() if there in distance)
         return hops[neighbour].port
 
-    def nearest(self, switch: str, announcers: Collection[str]) -> str | None:
+    def parts(self) -> list[list[str]]:
+        """The switches that can reach one another, in groups: one, unless the network is split."""
+        return sorted(sorted(part) for part in networkx.connected_components(self._graph))
+
+    def nearest(self, switch: str, announcers: Iterable[str]) -> str | None:
         """The edge that this switch's packets go to; None when none can be reached."""
         near = [(self.distances(edge)[switch], edge) for edge in announcers if switch in self.distances(edge)]
         return min(near)[1] if near else None
