@@ -18,6 +18,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.controller import Controller, Outbox
@@ -118,10 +119,8 @@ class SimulatedNetwork:
         self._events = 0
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
-        self.switches = {
-            name: SimulatedSwitch(fin_timeout=fin_timeout, meters=meters, table_size=table_size)
-            for name in self._dpids
-        }
+        self._new_switch = partial(SimulatedSwitch, fin_timeout=fin_timeout, meters=meters, table_size=table_size)
+        self.switches = {name: self._new_switch() for name in self._dpids}
         cables = network.links if cables is None else tuple(cables)
         self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}
         self._down: set[Port] = set()
@@ -224,6 +223,11 @@ class SimulatedNetwork:
         """The switch loses the controller; it goes on with the rules that it has."""
         self._away.add(name)
         self._tell(self.controller.disconnected(self._dpids[name], self.now))
+
+    def kill(self, name: str) -> None:
+        """The switch dies, with all that it holds; its neighbours notice nothing.  ``connect`` brings it back."""
+        self.switches[name] = self._new_switch()
+        self.disconnect(name)
 
     def _connect_all(self) -> list[Message]:
         return [message for name in self.switches for message in self.connect(name)]
@@ -330,6 +334,10 @@ class SimulatedNetwork:
             (self._down.discard if up else self._down.add)(end)
             if end.switch not in self._away:
                 self._tell(self.controller.port_changed(self._dpids[end.switch], end.number, up, self.now))
+
+    def found_port(self, port: Port) -> None:
+        """The switch tells of a port that the network file does not know."""
+        self._tell(self.controller.port_changed(self._dpids[port.switch], port.number, True, self.now))
 
     def restart_controller(self) -> list[Message]:
         """A new controller that knows only the enrolments.  → what it told the switches at first."""

@@ -162,6 +162,20 @@ def test_a_switch_that_comes_back_gets_its_rules_again(network: Running) -> None
         assert rules_of(network, "c4") == before
 
 
+@pytest.mark.row("M29", "anycast-sdn topology: links, announcements, catchment, and what if a part were missing")
+def test_the_command_shows_the_network_and_what_if(network: Running) -> None:
+    shown = network.command("topology").stdout
+    assert re.search(r"c1:1–c2:2 +1 +up +yes +yes", shown)
+    assert re.search(r"198\.18\.0\.1/32 +arh1 +ars1", shown)
+    without = network.command("topology", "--without", "c1-c2", "--without", "10.23.0.10").stdout
+    assert "c1:1" not in without
+    assert re.search(r"198\.18\.0\.1/32 +arh1 +ars2", without)
+    assert "the network is split" in network.command("topology", "--without", "c2").stdout
+    refused = network.command("topology", "--without", "c9")
+    assert (refused.returncode, "is no switch" in refused.stderr) == (1, True)
+    assert network.ask("h1", ANY[4]) == ["as1 hello"]
+
+
 def hops(output: str) -> list[str]:
     """The address in each line of traceroute's or tracepath's that begins with a hop's number; once each."""
     found = re.findall(r"^ ?\d+\??: +([0-9a-f.:]+) |^ ?\d+  ([0-9a-f.:]+) ", output, re.MULTILINE)

@@ -13,7 +13,7 @@ from anycast_sdn.openflow.frames import parse_ip
 FILES = {False: packed("198.19.0.1"), True: packed("2001:db8:b::1")}
 
 
-@pytest.mark.parametrize("name", ["figure1", "one-switch", "two-sites"])
+@pytest.mark.parametrize("name", ["figure1", "one-switch", "ring", "two-sites"])
 def test_every_host_reaches_every_other_by_its_unicast_address(build, v6, name):
     net = build(name)
     hosts = [host.name for host in net.network.hosts]
