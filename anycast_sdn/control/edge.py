@@ -93,7 +93,7 @@ class EdgeSwitch:
         numbers = _group_numbers(prefix for prefix, _ in services)
         flows = [
             *entries.constant(),
-            *entries.ingress(self.subnets, self.fabric_ports, self._anycast),
+            *entries.ingress(self.subnets, self.fabric_ports, self._anycast, self.features.turning),
             *self._client_rules(groups),
             *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
             *self._local_routes(),

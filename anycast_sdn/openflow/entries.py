@@ -105,12 +105,18 @@ def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
         yield MeterRule(int(number), rate, max(50, rate // 10))
 
 
-def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Iterable[Prefix]) -> Iterator[FlowRule]:
-    """Table 0: what may enter by host ports and by ports to other switches."""
+def ingress(
+    subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Iterable[Prefix], turning: bool
+) -> Iterator[FlowRule]:
+    """Table 0: what may enter by host ports and by ports to other switches.
+
+    ``turning``: packets of other switches may go back where they came from (see ``pipeline``).
+    """
+    forget = (SetField("in_port", 0),) if turning else ()
     subnets, anycast = tuple(subnets), tuple(anycast)
     for port in fabric_ports:
         for v6 in (False, True):
-            yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6))
+            yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget)
     yield _rule(Kind.LLDP, Field("eth_type", ETH_LLDP))
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,18 @@ def test_a_cut_link_costs_no_transfer(network: Running) -> None:
     assert servers == [{"as1": 50}, {"as1": 50}, {"as3": 50}, {"as3": 50}]
     assert stall < 2.0
     all_links_up(network)
+
+
+@pytest.mark.row("M24", "changes of cost move a running flow back and forth, and it loses no packet")
+@in_both_families
+def test_a_change_of_cost_loses_no_packet(network: Running, v: int) -> None:
+    as1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}[v]
+    ping = network.testbed.spawn("h1", ["ping", "-n", "-q", "-i", "0.002", "-c", "1500", as1])
+    for cost in (9, 1) * 5:
+        time.sleep(0.25)
+        network.call("PATCH", "/v1/topology/links/c1:1", {"cost": cost})
+    until(lambda: ping.process.poll() is not None, "all pings are sent")
+    assert "1500 received, 0% packet loss" in ping.output(), ping.output()
 
 
 @pytest.mark.row("M24", "a link that loses all packets but keeps its carrier is gone within 3 s; 200 transfers finish")

@@ -57,7 +57,7 @@ ROUTE = entries.route(Prefix.parse("198.18.0.0/16"), 10)
 GATEWAY = entries.gateway(ANY)  # one that goes to the controller, metered
 METER = MeterRule(GATEWAY.meter or 0, 10, 50)
 BINDING = Binding(7, KEY, PR1X, "web", 0.0)
-FROM_FABRIC = next(entries.ingress((), [3], ()))
+FROM_FABRIC = next(entries.ingress((), [3], (), turning=False))
 
 
 def switch(*rules: FlowRule, **options) -> SimulatedSwitch:

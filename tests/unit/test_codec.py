@@ -85,7 +85,7 @@ def test_rules_are_read_back_as_they_were_written(written: list[PutBinding]) -> 
 def test_all_other_rules_are_read_back_too() -> None:
     rules = [
         *entries.constant(),
-        *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")]),
+        *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")], turning=True),
         entries.host(b"\x0a\x01\x00\x0a", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3),
         entries.connected(Prefix.parse("2001:db8:1::/64")),
         entries.route(Prefix.parse("203.0.113.0/24"), 10),
