@@ -5,15 +5,16 @@ edge's name, then the neighbour's name, so that equal costs are resolved the sam
 are positive, so each hop is strictly nearer than the one before: hop-by-hop forwarding cannot loop, even
 where two switches on the way prefer different edges of equal distance.
 
-``Graph`` knows distances: one tree for each edge that somebody asked about, kept while links change.  A
-change of a link drops only the trees whose distances it can change.  ``Routing`` keeps the routes of all
-switches and tells, after each change, which of them differ.  Nothing here depends on history: the routes
-are always those that a new ``Routing`` would find.
+``Graph`` knows distances: one tree for each edge that somebody asked about, kept while links change.  Only
+trees whose distances a change alters are touched, and when links have become worse, only where ways were
+lost.  ``Routing`` keeps the routes of all switches and tells, after each change, which of them differ.
+Nothing here depends on history: the routes are always those that a new ``Routing`` would find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import networkx
@@ -58,14 +59,14 @@ class Graph:
     def set_links(self, links: Iterable[Link]) -> tuple[set[str], dict[str, Distances]]:
         """These links work now, and no others.
 
-        → the switches at whose ports something has changed, and the trees that are not valid any more.
+        → the switches at whose ports something has changed, and the trees in which distances have, as they were.
         """
         wanted: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._hops}
         for link in sorted(links, key=lambda link: (link.cost, link.a, link.b), reverse=True):
             for here, there in ((link.a, link.b), (link.b, link.a)):
                 wanted[here.switch][there.switch] = _Hop(link.cost, here.number)  # the cheapest comes last
         touched: set[str] = set()
-        dropped: dict[str, Distances] = {}
+        lost: dict[str, list[str]] = {}  # tree → the switches that may have lost their ways; none: another must be made
         for a, hops in wanted.items():
             if hops == self._hops[a]:
                 continue
@@ -73,41 +74,76 @@ class Graph:
             for b in sorted(hops.keys() | self._hops[a].keys()):
                 old, new = self._hops[a].get(b), hops.get(b)
                 if a < b and (old and old.cost) != (new and new.cost):
-                    dropped.update(self._trees_changed_by(a, b, old, new))
-                    self._set_cost(a, b, new)
+                    self._set_cost(a, b, old, new, lost)
         self._hops = wanted
-        for edge in dropped:
-            del self._distances[edge]
-        return touched, dropped
+        before = {edge: self._distances.pop(edge) for edge in lost}
+        self._distances |= {edge: self._repaired(before[edge], starts) for edge, starts in lost.items() if starts}
+        return touched, before
 
-    def _set_cost(self, a: str, b: str, hop: _Hop | None) -> None:
-        if hop:
-            self._graph.add_edge(a, b, cost=hop.cost)
+    def _set_cost(self, a: str, b: str, old: _Hop | None, new: _Hop | None, lost: dict[str, list[str]]) -> None:
+        """A link comes, goes or changes its cost; ``lost`` gets the trees whose distances change with it.
+
+        With several changes at once each is judged by the trees as they were.  That is enough: as long as a
+        change alters no distance, the tree is valid for the next; once one does, the tree is in ``lost``.
+        """
+        if new:
+            self._graph.add_edge(a, b, cost=new.cost)
         else:
             self._graph.remove_edge(a, b)
-
-    def _trees_changed_by(self, a: str, b: str, old: _Hop | None, new: _Hop | None) -> Iterator[tuple[str, Distances]]:
-        """The trees in which some distance changes with the link between ``a`` and ``b``.
-
-        With several changes at once each is judged by the trees as they were.  That is enough: links that
-        are in no shortest path, and better nothing, change no distance, however many they are; and of
-        several that are lost at one switch, each counts as lost for it only when no other is left.
-        """
         for edge, distance in self._distances.items():
             near, far = sorted((a, b), key=lambda end: distance.get(end, _UNREACHABLE))
             gap = distance.get(far, _UNREACHABLE) - distance.get(near, _UNREACHABLE)
-            better = new is not None and new.cost < gap
-            needed = old is not None and old.cost == gap and (new is None or new.cost > gap)
-            if better or (needed and not self._other_way(near, far, distance)):
-                yield edge, distance
+            starts = lost.get(edge)
+            if new and new.cost < gap:
+                lost[edge] = []
+                continue
+            worse = old is not None and old.cost == gap and (new is None or new.cost > gap)
+            if worse and starts != [] and (starts or not self._other_way(near, far, distance)):
+                lost[edge] = [*(starts or ()), far]
 
     def _other_way(self, near: str, far: str, distance: Distances) -> bool:
-        """Is ``far`` as near as it is also without the link from ``near``?  ``_graph`` has the changes so far."""
+        """Is ``far`` as near as it is also without the link from ``near``?"""
         return any(
             distance.get(other, _UNREACHABLE) + link["cost"] == distance[far]
             for other, link in self._graph.adj[far].items()
             if other != near
         )
+
+    def _repaired(self, before: Distances, starts: Iterable[str]) -> Distances:
+        """A tree after links have become worse: looks only at switches all whose shortest ways are lost.
+
+        ``starts``: those that such a link led to.  Whoever is nearer to the edge is decided first.
+        """
+        adjacent = self._graph.adj
+        lost: set[str] = set()
+        queue = [(before[switch], switch) for switch in starts]
+        heapify(queue)
+        while queue:
+            far, switch = heappop(queue)
+            costs = {other: link["cost"] for other, link in adjacent[switch].items() if other in before}
+            if switch in lost or any(before[o] + cost == far and o not in lost for o, cost in costs.items()):
+                continue
+            lost.add(switch)
+            for other, cost in costs.items():
+                if before[other] == far + cost:
+                    heappush(queue, (before[other], other))
+        distance = {switch: cost for switch, cost in before.items() if switch not in lost}
+        queue = [
+            (distance[other] + link["cost"], switch)
+            for switch in lost
+            for other, link in adjacent[switch].items()
+            if other in distance
+        ]
+        heapify(queue)
+        while queue:
+            far, switch = heappop(queue)
+            if switch in distance:
+                continue
+            distance[switch] = far
+            for other, link in adjacent[switch].items():
+                if other not in distance:
+                    heappush(queue, (far + link["cost"], other))
+        return distance
 
     def port_towards(self, switch: str, distance: Distances) -> int:
         """The port to the neighbour on a shortest path; ``distance`` is that of every switch to the goal."""
