@@ -116,9 +116,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if self.channels.get(switch.id) is not switch:
             return
         now = time.monotonic()
-        for port, up in ports.items():
-            self._send(self.controller.port_changed(switch.id, port, up, now))
         self._send(self.controller.synchronise(switch.id, found, features, now))
+        for port, up in ports.items():  # afterwards, so that no host stays on a dead port
+            self._send(self.controller.port_changed(switch.id, port, up, now))
         name = self._name(switch.id)
         LOG.info("switch %s is ready: %d rules found, %d wanted", name, len(found.flows),
                  self.controller.edges[switch.id].rules)  # fmt: skip
@@ -137,7 +137,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             return
         if kind_of(message.cookie) is Kind.FIRST_PACKET:
             self._waiting[dpid].add(message, time.monotonic())
-            self._someone_waits.set()
+            if not self._someone_waits.is_set():
+                self._someone_waits.set()
         else:  # what is known already goes before what is new
             self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
 
@@ -266,6 +267,16 @@ def _shown(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _keep_what_has_stayed(phase: str, info: dict[str, int]) -> None:
+    """Python looks through all objects for cycles, again and again, and everything stops meanwhile.
+
+    Bindings are small values without cycles, and there may be millions of them: what one look has left is
+    not looked at again.
+    """
+    if phase == "stop":
+        gc.freeze()
+
+
 def _must_be_free(host: str, port: int) -> None:
     """OS-Ken's server would share the address with another one, and each would get some of the switches."""
     try:
@@ -277,9 +288,8 @@ def _must_be_free(host: str, port: int) -> None:
 def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], database: str) -> None:
     """Serve until interrupted.  Raises ConfigurationError."""
     network = settings.load(file)
-    # A binding is a few small values without cycles.  By default Python looks through all of them for
-    # cycles again and again, which takes a third of the time and stops everything meanwhile.
-    gc.set_threshold(50_000, 50, 100)
+    gc.set_threshold(50_000)
+    gc.callbacks.append(_keep_what_has_stayed)
     app: AnycastApp | None = None
 
     def on_change(groups: Groups) -> None:

@@ -333,7 +333,7 @@ class SimulatedNetwork:
         for end in {port, self._links.get(port, port)}:
             (self._down.discard if up else self._down.add)(end)
             if end.switch not in self._away:
-                self._tell(self.controller.port_changed(self._dpids[end.switch], end.number, up, self.now))
+                self._hear(self.controller.port_changed, self._dpids[end.switch], end.number, up)
 
     def found_port(self, port: Port) -> None:
         """The switch tells of a port that the network file does not know."""

@@ -360,7 +360,7 @@ class _Story:
                 return f"out by port {port} to {' or '.join(self._net.beyond(Port(switch, port)))}"
             case ToGroup(number):
                 servers = len(self._net.switches[switch].groups[number].buckets)
-                return "select group" if servers == 1 else f"select group of {servers} (a real switch may choose another)"
+                return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
             case FinTimeout(idle_s):
                 return f"idle timeout {idle_s} s after FIN or RST"
 

@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from report import Report
@@ -158,7 +158,8 @@ def _leave(number: int, _: object) -> None:
     """A signal ends the demo in the ordinary way, so that everything is taken down; a second one waits."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    print("\ndemo: interrupted; taking everything down", file=sys.stderr)
+    with suppress(OSError):  # the terminal may be what is gone
+        print("\ndemo: interrupted; taking everything down", file=sys.stderr)
     sys.exit(128 + number)
 
 

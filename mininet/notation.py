@@ -1,7 +1,8 @@
 """What was captured, in the document's notation (WO 2004/014046, steps 4 and 5 of ARh, step 4 of ARs).
 
-    first packet   H → ANY, PR1X → ANY, PR1X → ASg        replies   ASg → PR1X, ANY → H
-    later packets  H → ANY, PR1X → ASg
+- first packet: H → ANY, PR1X → ANY, PR1X → ASg
+- replies: ASg → PR1X, ANY → H
+- later packets: H → ANY, PR1X → ASg
 """
 
 from __future__ import annotations

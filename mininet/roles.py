@@ -148,9 +148,7 @@ def _families(network: Network, client: Host, edge: Switch) -> Iterator[Family]:
 def _servers(network: Network, edge: Switch, width: int) -> dict[str, str]:
     reachable = _graph(network, network.links).distances(edge.name)
     able = {
-        host: behind
-        for host, behind in _hosts(network, Side.SERVER)
-        if behind in reachable and _address(host, width)
+        host: behind for host, behind in _hosts(network, Side.SERVER) if behind in reachable and _address(host, width)
     }
     elsewhere = [host for host, behind in able.items() if behind != edge.name]
     return {host.name: text(_address(host, width) or b"") for host in elsewhere or able}

@@ -7,6 +7,7 @@ that the network at hand has no parts for says so instead.
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 
 from capture import Packet
@@ -20,6 +21,8 @@ from anycast_sdn.core.model import Link
 
 LATER_S = 3  # between the two requests of one connection: time enough to change a cost
 EXPIRY_DEADLINE_S = 60.0
+# What the testbed, captures, REST and programs raise when something does not work; all else is our own bug.
+STEP_ERRORS = (TestbedError, RuntimeError, OSError, subprocess.TimeoutExpired)
 
 
 def tell(scene: Scene) -> None:
@@ -28,7 +31,7 @@ def tell(scene: Scene) -> None:
                  unknown_translated, anycast_source, expiry):  # fmt: skip
         try:
             step(scene)
-        except (TestbedError, TimeoutError) as error:
+        except STEP_ERRORS as error:
             scene.report.line(False, str(error))
     log = scene.controller.log()
     scene.report.heading("The controller's own log")
@@ -47,7 +50,9 @@ def first_request(scene: Scene) -> None:
         server = _curl(scene, family)
     distances, edge = roles.distances(), roles.edge_of(server)
     costs = ", ".join(f"{edge} {cost}" for edge, cost in distances.items())
-    report.line(distances[edge] == min(distances.values()), f"{server} answers, behind the nearest edge ({costs})")
+    report.line(
+        distances[edge] == min(distances.values()), f"{server} answers, behind the nearest edge (costs: {costs})"
+    )
     report.heading("The addresses on the wire, captured on every cable with tcpdump")
     translated = _compare(scene, family, wire, WEB, asked=server, answered=server, table=True)
     report.heading("The state table")

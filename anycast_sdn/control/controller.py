@@ -9,7 +9,6 @@ One writer: the caller must not call a second method before the first has return
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.control.discovery import Discovery
@@ -258,13 +257,10 @@ class Controller:
 
     def flow_summary(self, now: float) -> dict[str, object]:
         """Totals of all client edges."""
-        states: Counter[str] = Counter()
-        exhausted = 0
-        for edge in self.edges.values():
-            if edge.client_edge:
-                states.update(binding.state.value for binding in edge.client_edge.bindings)
-                exhausted += edge.counters["pool_empty"]
-        return {"unanswered": states["unanswered"], "pinned": states["pinned"], "pool_exhausted": exhausted}
+        tables = [edge.client_edge.bindings for edge in self.edges.values() if edge.client_edge]
+        pinned = sum(table.pinned() for table in tables)
+        exhausted = sum(edge.counters["pool_empty"] for edge in self.edges.values())
+        return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
 
     def edge_views(self, now: float) -> list[dict[str, object]]:
         return [self._edge_view(edge, now) for edge in self.edges.values()]
@@ -272,7 +268,6 @@ class Controller:
     def _edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
         roles = ["client edge"] * bool(edge.client_edge) + ["server edge"] * edge.switch.server_edge
         client_edge = edge.client_edge
-        bindings = list(client_edge.bindings) if client_edge else []
         return {
             "name": edge.switch.name,
             "dpid": edge.switch.dpid,
@@ -282,9 +277,9 @@ class Controller:
                 family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
                 for family, use in (client_edge.pool_use(now) if client_edge else {}).items()
             },
-            "bindings": len(bindings),
+            "bindings": len(client_edge.bindings) if client_edge else 0,
             "rules": {
-                "bindings": sum(bool(b.installed & half) for b in bindings for half in Half.BOTH.parts),
+                "bindings": client_edge.bindings.rules if client_edge else 0,
                 "other": edge.rules,
                 "groups": len(edge.installed.groups),
             },

@@ -209,7 +209,7 @@ class Neighbours:
         out.changed |= entry.known != neighbour
         entry.known, entry.asked, entry.ask_at = neighbour, 0, now + REFRESH_S
         for asker in entry.askers:
-            if asker.mac != mac:
+            if asker.mac != mac and asker.port != port:
                 self._answer(address, asker, out)
         entry.askers.clear()
         out.resolved.extend(entry.waiting)
@@ -228,8 +228,8 @@ class Neighbours:
         entry = self._entries.get(target) or self._unknown(target)
         if entry is None:
             return
-        if entry.known and entry.known.mac == asker.mac:
-            return  # it asks about itself: it may be back on another port
+        if entry.known and (entry.known.mac == asker.mac or entry.known.port == asker.port):
+            return  # it asks about itself, perhaps on another port; or the two hear each other
         rival = any(other.address is None and other.mac != asker.mac for other in entry.askers)
         if (entry.known and asker.address is not None) or (rival and asker.address is None):
             self._answer(target, asker, out)

@@ -21,6 +21,8 @@ from anycast_sdn.core.model import Address, FlowKey
 class State(enum.Enum):
     """A binding's life; ``NONE`` is the flow that has no binding."""
 
+    __hash__ = object.__hash__  # as good as Enum's own, and on the first-packet path
+
     NONE = "none"
     UNANSWERED = "unanswered"  # PR1X is leased, no server has replied
     PINNED = "pinned"  # the server that replied serves the flow from now on (M17)
@@ -34,12 +36,16 @@ class Half(enum.IntFlag):
     IN = 2  # ASg → PR1X becomes ANY → H
     BOTH = 3
 
+    def __or__(self, other: int) -> Half:
+        return _HALVES[int(self).__or__(other)]  # as inherited, ten times faster
+
     @property
     def parts(self) -> tuple[Half, ...]:
-        """The single directions in it; iterating over a flag does the same, ten times slower."""
+        """The single directions in it."""
         return _PARTS[self]
 
 
+_HALVES = (Half.NONE, Half.OUT, Half.IN, Half.BOTH)
 _PARTS = {
     Half.NONE: (),
     Half.OUT: (Half.OUT,),
@@ -75,6 +81,7 @@ class BindingTable:
         self._by_number: dict[int, Binding] = {}
         self._pinned: Counter[Address] = Counter()
         self._clients: Counter[Address] = Counter()
+        self.rules = 0  # that the switch holds for them, as far as we know
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -96,16 +103,21 @@ class BindingTable:
         """How many flows this server has (M26: sessions in progress)."""
         return self._pinned[server]
 
+    def pinned(self) -> int:
+        """How many flows have a server."""
+        return sum(self._pinned.values())
+
     def pinned_servers(self) -> set[Address]:
         return set(self._pinned)
 
     def of_client(self, client: Address) -> int:
         """How many bindings this client has."""
-        return self._clients[client]
+        return self._clients.get(client, 0)  # faster than asking a Counter for what it does not have
 
     def put(self, binding: Binding) -> None:
         """Add a binding, or replace the one with its number."""
         before = self._by_number.get(binding.number)
+        self.rules += len(binding.installed.parts) - (len(before.installed.parts) if before else 0)
         if before is None:
             self._clients[binding.key.source] += 1
         if before is None or before.server != binding.server:
@@ -119,6 +131,7 @@ class BindingTable:
         before = self._by_number.pop(binding.number)
         _add(self._pinned, before.server, -1)
         _add(self._clients, before.key.source, -1)
+        self.rules -= len(before.installed.parts)
         del self._by_key[binding.key]
         del self._by_translated[binding.translated]
 

@@ -37,6 +37,8 @@ _CLOSING_GRACE_S = 1.0  # for the other side to close as well, and for the switc
 
 
 class Event(enum.Enum):
+    __hash__ = object.__hash__  # see ``State``
+
     CLIENT_PACKET = "client packet"
     MEMBER_REPLY = "reply from an enrolled server of the group"
     PINNED_REPLY = "reply from the server that the flow is pinned to"
@@ -46,6 +48,8 @@ class Event(enum.Enum):
 
 
 class Do(enum.Enum):
+    __hash__ = object.__hash__
+
     LEASE = "lease PR1X, forward to ANY"
     SEND_OUT = "put the outward rule back, forward to the server, or to ANY while there is none"
     PIN = "pin to the server that answered, put both rules, forward to the client"
@@ -74,6 +78,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
         Event.ALL_IDLE: (State.NONE, Do.RELEASE),
     },
 }
+
+
+_PUT: Mapping[Do, Half] = {Do.SEND_OUT: Half.OUT, Do.PIN: Half.BOTH, Do.SEND_IN: Half.IN}
 
 
 class Drop(enum.Enum):
@@ -164,13 +171,15 @@ class ClientEdge:
         do = TRANSITIONS[binding.state][event][1]
         if do is Do.DROP:
             return Decision(do, binding, drop=Drop.STRANGER)
-        put = {Do.SEND_OUT: Half.OUT, Do.PIN: Half.BOTH, Do.SEND_IN: Half.IN}[do]
-        changed = binding._replace(installed=binding.installed | put)
+        put = _PUT[do]
+        installed = binding.installed | put
         if do is Do.PIN:
-            changed = changed._replace(server=source)
-        if changed != binding:
-            self.bindings.put(changed)
-        return Decision(do, changed, put)
+            binding = binding._replace(server=source, installed=installed)
+            self.bindings.put(binding)
+        elif installed is not binding.installed:
+            binding = binding._replace(installed=installed)
+            self.bindings.put(binding)
+        return Decision(do, binding, put)
 
     # ---------------------------------------------------------------- rules
 

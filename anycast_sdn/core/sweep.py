@@ -13,32 +13,42 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+class _Seen:
+    """What was read last of one binding.  A class with slots, because there are as many as bindings."""
+
+    __slots__ = ("packets", "used")
+
+    def __init__(self, used: float) -> None:
+        self.packets = [-1, -1]  # outward, inward; -1: not read yet
+        self.used = used
+
+
 class Sweep:
     """What was read last, and when each binding was last seen to be used."""
 
     def __init__(self) -> None:
-        self._packets: tuple[dict[int, int], dict[int, int]] = ({}, {})  # outward, inward: number → packets
-        self._used: dict[int, float] = {}  # number → when
+        self._seen: dict[int, _Seen] = {}  # by the binding's number
 
     def read(self, inward: bool, counters: Iterable[tuple[int, int]], now: float) -> list[int]:
         """Takes (number, packets) of rules of one direction → the bindings that this one did not use."""
-        packets = self._packets[inward]
-        used = self._used
+        seen = self._seen
         unused = []
         for number, count in counters:
-            if packets.get(number) == count:
+            one = seen.get(number)
+            if one is None:
+                one = seen[number] = _Seen(now)
+            if one.packets[inward] == count:
                 unused.append(number)
             else:
-                packets[number] = count
-                used[number] = now
+                one.packets[inward] = count
+                one.used = now
         return unused
 
     def idle_s(self, number: int, now: float) -> float:
         """For how long the binding has been seen to be idle, in seconds; 0 when it was never read."""
-        return now - self._used.get(number, now)
+        one = self._seen.get(number)
+        return now - one.used if one else 0.0
 
     def forget(self, number: int) -> None:
         """The binding has ended."""
-        self._used.pop(number, None)
-        for packets in self._packets:
-            packets.pop(number, None)
+        self._seen.pop(number, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-PATIENCE = 0.1  # of wait_s: so long the order of arrival is kept
+PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
 MOST = 1 << 16  # packets, should the clock be of no help
 
 Item = TypeVar("Item")

@@ -75,9 +75,10 @@ class Channel(Datapath):  # type: ignore[misc]
         """Queue bytes; they leave when the writer gets its turn."""
         if self.state == DEAD_DISPATCHER:
             return False
+        if not self._unsent:
+            self._something_to_send.set()
         self._unsent += buf
         self._close_when_sent |= close_socket
-        self._something_to_send.set()
         if len(self._unsent) > MAX_UNSENT:
             LOG.warning("switch %s takes nothing any more: disconnected", self.name)
             self.close()

@@ -7,7 +7,7 @@ the short cut of ``templates``.  The other direction is ``decoding``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
@@ -49,25 +49,23 @@ def encode(datapath: Any, messages: Iterable[Message]) -> bytes:
 
 
 def _encode(datapath: Any, message: Message) -> bytes:
-    kind = type(message)
-    if kind is PutBinding:
-        return TEMPLATES.put(cast(PutBinding, message))
-    if kind is PacketOut:
-        return _packet_out(datapath, cast(PacketOut, message))
-    if kind is RemoveBinding:
-        return TEMPLATES.remove(cast(RemoveBinding, message).put)
+    if isinstance(message, PutBinding):
+        return TEMPLATES.put(message)
+    if isinstance(message, PacketOut):
+        return _packet_out(datapath, message)
+    if isinstance(message, RemoveBinding):
+        return TEMPLATES.remove(message.put)
     return serialised(datapath, _build(datapath, message))
 
 
 def _packet_out(datapath: Any, message: PacketOut) -> bytes:
     """What comes before the frame is the same for all packets that leave the same way."""
-    way = message[1:]
-    head = _PACKET_OUT_HEADS.get(way)
+    frame, in_port, actions = message
+    head = _PACKET_OUT_HEADS.get((in_port, actions))
     if head is None:
-        empty = parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, message.in_port, _actions(message.actions), b"")
+        empty = parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, in_port, _actions(actions), b"")
         empty.xid = 0
-        head = _PACKET_OUT_HEADS[way] = serialised(datapath, empty)
-    frame = message.frame
+        head = _PACKET_OUT_HEADS[in_port, actions] = serialised(datapath, empty)
     return b"".join((head[:2], (len(head) + len(frame)).to_bytes(2, "big"), head[4:], frame))
 
 

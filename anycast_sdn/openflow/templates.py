@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
@@ -37,34 +37,25 @@ class _Shape(NamedTuple):
     fin_timeout: bool
 
 
-class _Values(NamedTuple):
-    """What differs between the rules of one shape; what a shape does not have is not in its bytes."""
+# What differs between the rules of one shape, in this order: command, cookie, idle timeout, fin timeout, protocol,
+# source, destination, source port, destination port, new source, new destination.  A plain tuple, because one is
+# made for every rule.
+_Values: TypeAlias = tuple[int, int, int, int, bytes, bytes, bytes, int, int, bytes, bytes | None]
+_FIN_AT = 3
 
-    command: int
-    cookie: int
-    idle_timeout: int
-    fin_timeout: int
-    protocol: bytes
-    source: bytes
-    destination: bytes
-    source_port: int
-    destination_port: int
-    new_source: bytes
-    new_destination: bytes | None
 
-    @classmethod
-    def of(cls, put: PutBinding, command: int) -> _Values:
-        binding, half, idle, fin = put
-        number, key, translated, _, _, server, *_ = binding
-        source, destination, protocol, source_port, destination_port = key
-        rest = (idle, fin, _IP_PROTO[protocol])
-        if half is Half.OUT:
-            base = _OUT if server else _OUT_UNANSWERED
-            ports = (source_port, destination_port)
-            return cls(command, base | number, *rest, source, destination, *ports, translated, server)
-        assert server is not None
-        ports = (destination_port, source_port)
-        return cls(command, _IN | number, *rest, server, translated, *ports, destination, source)
+def _values(put: PutBinding, command: int) -> _Values:
+    binding, half, idle, fin = put
+    number, key, translated, _, _, server, *_ = binding
+    source, destination, protocol, source_port, destination_port = key
+    proto = _IP_PROTO[protocol]
+    if half is Half.OUT:
+        cookie = (_OUT if server else _OUT_UNANSWERED) | number
+        ends = (source, destination, source_port, destination_port, translated, server)
+        return command, cookie, idle, fin, proto, *ends
+    assert server is not None
+    ends = (server, translated, destination_port, source_port, destination, source)
+    return command, _IN | number, idle, fin, proto, *ends
 
 
 _OUT, _OUT_UNANSWERED, _IN = map(cookie, (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN))
@@ -74,7 +65,7 @@ class _Template:
     """A message with holes for ``_Values``."""
 
     def __init__(self, message: bytes, sample: _Values) -> None:
-        width = f"{len(sample.source)}s"
+        width = f"{len(sample[5])}s"
         formats = ("B", "Q", "H", "H", "5s", width, width, "H", "H", width, width)
         holes = [(_COMMAND_AT, 0)]
         for index, (value, form) in enumerate(zip(sample, formats, strict=True)):
@@ -106,11 +97,11 @@ class Templates:
 
     def put(self, put: PutBinding) -> bytes:
         """The flow-mod that adds the rule, with transaction id 0."""
-        return self._template(put).fill(_Values.of(put, _ADD))
+        return self._template(put).fill(_values(put, _ADD))
 
     def remove(self, put: PutBinding) -> bytes:
         """The flow-mod that deletes it.  Strict deletion looks at table, priority and match alone."""
-        return self._template(put).fill(_Values.of(put, _DELETE_STRICT))
+        return self._template(put).fill(_values(put, _DELETE_STRICT))
 
     def _template(self, put: PutBinding) -> _Template:
         binding = put.binding
@@ -121,7 +112,8 @@ class Templates:
         if template is None:
             sample = _sample(_Shape(*shape))
             message = self._serialise(entries.binding(sample))
-            marks = _Values.of(sample, _ADD)._replace(fin_timeout=_FIN_MARK)
+            values = _values(sample, _ADD)
+            marks = (*values[:_FIN_AT], _FIN_MARK, *values[_FIN_AT + 1 :])
             template = self._known[shape] = _Template(message, marks)
         return template
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from contenders import Product, Textbook
-from programs import wait_until
+from packets import IN_TIME_S, PORT
 from realnet import SERVER, controlled, testbed, textbook
 from tables import Options, Spread, say, show
 from testbed import Testbed
@@ -34,17 +36,21 @@ class Passage(NamedTuple):
 
 
 def run(options: Options) -> dict[str, Any]:
-    seconds, rounds = (1.0, 1) if options.quick else (2.0, options.rounds)
+    seconds, rounds = (1.0, 1) if options.quick else (4.0, options.rounds)
     rates = RATES[1::2] if options.quick else RATES
     with testbed(options.directory) as (bed, product):
         contenders = (product, textbook(bed, product, options.directory))
         measured: dict[str, dict[int, list[Passage]]] = {contender.name: {} for contender in contenders}
 
-        def measure(contender: Product | Textbook, rate: int) -> float:
+        def measure(contender: Product | Textbook, rate: int) -> None:
             say(f"real packets: {contender.name}, {rate:,} new flows/s")
-            passages = measured[contender.name].setdefault(rate, [])
             with controlled(bed, contender):
-                passages.append(_pass(bed, rate, seconds))
+                measured[contender.name].setdefault(rate, []).append(_pass(bed, rate, seconds))
+
+        def share(contender: Product | Textbook, rate: int) -> float:
+            passages = measured[contender.name].setdefault(rate, [])
+            while len(passages) < rounds:
+                measure(contender, rate)
             return _share(passages)
 
         for _ in range(rounds):
@@ -54,14 +60,13 @@ def run(options: Options) -> dict[str, Any]:
         highest = {
             contender.name: _refine(
                 {rate: _share(passages) for rate, passages in measured[contender.name].items()},
-                lambda rate, contender=contender: [measure(contender, rate) for _ in range(rounds)][-1],  # type: ignore[misc]
+                partial(share, contender),
                 0 if options.quick else REFINEMENTS,
             )
             for contender in contenders
         }
-        twice = 2 * highest[product.name]
-        while twice and len(measured[product.name].get(twice, ())) < rounds:
-            measure(product, twice)
+        if ours := highest[product.name]:
+            share(product, 2 * ours)
     return _report(measured, highest)
 
 
@@ -78,7 +83,7 @@ def _refine(shares: dict[int, float], measure: Callable[[int], float], steps: in
         good = rate
     bad = min((rate for rate in shares if rate > good), default=0)
     for _ in range(steps if bad else 0):
-        middle = round((good + bad) / 2, -2)
+        middle = (good + bad) // 200 * 100
         if measure(middle) >= NO_LOSS:
             good = middle
         else:
@@ -87,10 +92,11 @@ def _refine(shares: dict[int, float], measure: Callable[[int], float], steps: in
 
 
 def _pass(bed: Testbed, rate: int, seconds: float) -> Passage:
-    receiver = bed.spawn("as2", [sys.executable, _PACKETS, "receive", SERVER[4], str(seconds + 3.0)])
-    bed.wait_listening("as2", 9000, "udp")
+    receiver = bed.spawn("as2", [sys.executable, _PACKETS, "receive", SERVER[4]])
+    bed.wait_listening("as2", PORT, "udp")
     sent = bed.run("h1", [sys.executable, _PACKETS, "send", "h1-eth0", str(rate), str(seconds)])
-    wait_until(lambda: receiver.process.poll() is not None, "the receiver ends")
+    time.sleep(IN_TIME_S)
+    receiver.stop()
     said, heard = _json(sent.stdout, sent.stderr), _json(receiver.output(), "")
     return Passage(said["sent"] / said["seconds"], heard["in_time"] / said["sent"], heard["p50_ms"], heard["p99_ms"])
 

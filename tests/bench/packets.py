@@ -1,17 +1,18 @@
 """Real packets: a generator of new UDP flows, and the receiver that counts them.  Run inside namespaces.
 
     packets.py send INTERFACE RATE SECONDS      → JSON: ``sent``, ``seconds``
-    packets.py receive ADDRESS SECONDS          → JSON: ``in_time`` and ``late`` (flows), ``p50_ms``, ``p99_ms``
+    packets.py receive ADDRESS                  → JSON: ``in_time`` and ``late`` (flows), ``p50_ms``, ``p99_ms``
 
 Every packet is a flow of its own and carries its number and the time when it left (CLOCK_MONOTONIC, which
 all namespaces share).  A flow is in time within a second.  The generator keeps to its rate by the clock:
 late packets are sent at once, so that the number sent is what was asked for unless the machine is too slow;
-``seconds`` tells.
+``seconds`` tells.  The receiver counts until it is ended by SIGTERM.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import statistics
 import sys
@@ -26,7 +27,7 @@ from anycast_sdn.openflow.frames import checksum
 PORT = 9000
 EDGE_MAC = bytes.fromhex("02ac00000001")  # of the client edge with datapath id 1
 CLIENTS = "10.1.0.0"  # the first of 65536
-IN_TIME_NS = 1_000_000_000
+IN_TIME_S = 1.0
 
 _PAYLOAD = Struct("!IQ")
 _IPV4 = Struct("!BBHHHBBH4s4s")
@@ -63,21 +64,22 @@ def send(interface: str, rate: float, seconds: float) -> None:
     print(json.dumps({"sent": sent, "seconds": (time.monotonic_ns() - start) / 1e9}))
 
 
-def receive(address: str, seconds: float) -> None:
+def receive(address: str) -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 26)
     sock.bind((address, PORT))
     sock.settimeout(0.1)
     took: dict[int, int] = {}
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    while not ended:
         try:
             data = sock.recv(2048)
         except TimeoutError:
             continue
         flow, sent_at = _PAYLOAD.unpack(data)
         took.setdefault(flow, time.monotonic_ns() - sent_at)
-    in_time = [each / 1e6 for each in took.values() if each <= IN_TIME_NS]
+    in_time = [each / 1e6 for each in took.values() if each <= IN_TIME_S * 1e9]
     cuts = statistics.quantiles(in_time, n=100) if len(in_time) > 1 else [float("nan")] * 99
     late = len(took) - len(in_time)
     print(json.dumps({"in_time": len(in_time), "late": late, "p50_ms": cuts[49], "p99_ms": cuts[98]}))
@@ -87,7 +89,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["send", interface, rate, seconds]:
             send(interface, float(rate), float(seconds))
-        case ["receive", address, seconds]:
-            receive(address, float(seconds))
+        case ["receive", address]:
+            receive(address)
         case _:
             sys.exit(__doc__)

@@ -64,7 +64,7 @@ def loaded(
 
 
 def run(options: Options) -> dict[str, Any]:
-    most, seconds = (5000, 0.3) if options.quick else (20000, 1.0)
+    most, seconds = (5000, 0.3) if options.quick else (20000, 0.7)
     results: dict[tuple[str, Case], list[Result]] = {}
     for number in range(options.rounds):
         for switches in (1, MAX_EDGES):

@@ -26,9 +26,10 @@ SILENCE_S = 1.0  # without a question: the sweep has ended
 
 
 class Cost(NamedTuple):
-    """``memory``: of the controller process in bytes.  Without bindings there is no sweep."""
+    """``memory``: of the controller process in bytes, with so many bindings.  Without any there is no sweep."""
 
     rate: float
+    bindings: int
     memory: int
     sweep_s: float | None = None
     p50_ms: float | None = None  # of set-ups during a sweep
@@ -66,9 +67,9 @@ class _Filled:
             self._run(256, min(BATCH, size - self._bindings), 60.0)
 
     def cost(self, most: int) -> Cost:
-        memory = _resident(self._product.pid)
-        if not self._bindings:
-            return Cost(self._rate(most), memory)
+        bindings, memory = self._bindings, _resident(self._product.pid)
+        if not bindings:
+            return Cost(self._rate(most), 0, memory)
         self._await_sweep()  # for the first of this size the emulated switch has to sort its rules
         sweep_s = self._await_sweep()
         rate = self._rate(most)
@@ -76,7 +77,7 @@ class _Filled:
         with self._generator.serving():
             wait_until(lambda: self._rules.asked > asked, "the next sweep begins")
         during = self._run(1, most, min(1.0, sweep_s))
-        return Cost(rate, memory, sweep_s, during.p50_ms, during.worst_ms)
+        return Cost(rate, bindings, memory, sweep_s, during.p50_ms, during.worst_ms)
 
     def _rate(self, most: int) -> float:
         return Spread.of(self._run(WINDOW, most, 1.0).rate for _ in range(3)).median
@@ -114,8 +115,9 @@ def _show(costs: dict[int, list[Cost]]) -> None:
             "of the rate at 0": f"{ratio.median:.0%} ({ratio.least:.0%}–{ratio.most:.0%})",
         }
         if size:
-            bytes_each = [(cost.memory - at_0.memory) / size for cost, at_0 in zip(measured, empty, strict=True)]
-            row["bytes of memory per binding"] = Spread.of(bytes_each)
+            row["bytes of memory per binding"] = Spread.of(
+                (cost.memory - at_0.memory) / cost.bindings for cost, at_0 in zip(measured, empty, strict=True)
+            )
             row["one sweep, s"] = Spread.of(cost.sweep_s or 0.0 for cost in measured)
             row["set-up during a sweep: p50 ms"] = Spread.of(cost.p50_ms or 0.0 for cost in measured)
             row["worst ms"] = Spread.of(cost.worst_ms or 0.0 for cost in measured)

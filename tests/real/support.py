@@ -93,6 +93,17 @@ class Running:
         (flow,) = [flow for flow in self.flows(f"client={client}") if flow["client_port"] == source_port]
         return flow
 
+    def rules_of(self, flow: dict[str, Any]) -> list[str]:
+        """The rules on its client edge that name the flow's PR1X."""
+        named = (f"_dst={flow['translated']},", f"set_field:{flow['translated']}->")
+        rules = self.testbed.ofctl("dump-flows", flow["edge"], "--no-stats").splitlines()
+        return [rule for rule in rules if any(name in rule for name in named)]
+
+    def are_gone(self, flows: list[dict[str, Any]]) -> bool:
+        """Neither bindings nor rules are left of these flows."""
+        alive = {(flow["edge"], flow["number"]) for flow in self.flows()}
+        return not any((flow["edge"], flow["number"]) in alive or self.rules_of(flow) for flow in flows)
+
     def edge(self, name: str) -> dict[str, Any]:
         return dict(self.call("GET", f"/v1/edges/{name}"))
 

@@ -47,19 +47,6 @@ def flows_of(network: Running, source_port: int) -> list[dict[str, Any]]:
     return [{name: value for name, value in flow.items() if name != "idle"} for flow in flows]
 
 
-def rules_of(network: Running, flow: dict[str, Any]) -> list[str]:
-    """The rules on arh1 that name the flow's PR1X."""
-    named = (f"_dst={flow['translated']},", f"set_field:{flow['translated']}->")
-    rules = network.testbed.ofctl("dump-flows", "arh1", "--no-stats").splitlines()
-    return [rule for rule in rules if any(name in rule for name in named)]
-
-
-def are_gone(network: Running, flows: list[dict[str, Any]]) -> bool:
-    """Neither bindings nor rules are left of these flows."""
-    alive = {(flow["edge"], flow["number"]) for flow in network.flows()}
-    return not any((flow["edge"], flow["number"]) in alive or rules_of(network, flow) for flow in flows)
-
-
 def pool(network: Running, family: Family) -> tuple[int, int]:
     """How many translation addresses are leased, and how many rest."""
     use = network.edge("arh1")["pools"][family.name.lower()]
@@ -71,9 +58,9 @@ def test_an_idle_flow_leaves_nothing_behind(network: Running) -> None:
     for family in BOTH:
         assert network.ask("h1", family.web, "--source-port", 20500) == ["as2 hello"]
     flows = flows_of(network, 20500)
-    assert [len(rules_of(network, flow)) for flow in flows] == [2, 2]
+    assert [len(network.rules_of(flow)) for flow in flows] == [2, 2]
     assert [pool(network, family) for family in BOTH] == [(1, 0), (1, 0)]
-    until(lambda: are_gone(network, flows), "bindings and rules are gone")
+    until(lambda: network.are_gone(flows), "bindings and rules are gone")
     assert [pool(network, family) for family in BOTH] == [(0, 1), (0, 1)]
     until(lambda: [pool(network, family) for family in BOTH] == [(0, 0), (0, 0)], "PR1X has rested")
 
@@ -133,7 +120,7 @@ def test_each_kind_of_flow_has_its_validity(network: Running) -> None:
         network.run("h2", *program("raw_peer.py", "ask", 253, family.web))
     flows = [flow for family in BOTH for flow in network.flows(f"client={family.h2}")]
     assert [flow["validity_s"] for flow in flows] == [UNANSWERED_S, VALIDITY_S, VALIDITY_S] * 2
-    until(lambda: are_gone(network, flows), "all are gone")
+    until(lambda: network.are_gone(flows), "all are gone")
 
 
 @pytest.mark.row("M19", "TCP: after FIN, or RST, the flow goes in seconds, long before its validity")
@@ -153,7 +140,7 @@ def test_an_open_connection_has_its_own_validity(network: Running) -> None:
     connected = time.monotonic()
     (flow,) = [flow for flow in network.flows() if flow["protocol"] == "tcp"]
     assert flow["validity_s"] == TCP_S
-    until(lambda: are_gone(network, [flow]), "the connection's state is gone")
+    until(lambda: network.are_gone([flow]), "the connection's state is gone")
     assert time.monotonic() - connected > TCP_S - 1
     client.stop()
 
@@ -162,7 +149,7 @@ def test_an_open_connection_has_its_own_validity(network: Running) -> None:
 def test_addresses_rest(network: Running) -> None:
     network.ask("h2", V4.web, "--flows", 5)
     flows = network.flows(f"client={V4.h2}")
-    until(lambda: are_gone(network, flows), "the flows are gone")
+    until(lambda: network.are_gone(flows), "the flows are gone")
     assert pool(network, V4)[1] >= 5
     network.ask("h2", V4.web, "--flows", 200)  # of 254 addresses
     freed = {flow["translated"] for flow in flows}

@@ -38,6 +38,14 @@ def test_a_closed_port_is_refused_in_a_pinned_flow(network: Running, family: Fam
     assert network.flow(family.h1, 20402)["server"] == family.as2
 
 
+@pytest.mark.row("M18", "a closed TCP port behind ANY: curl is refused at once, by the server's own RST")
+@in_both_families
+def test_a_closed_tcp_port_is_refused(network: Running, family: Family) -> None:
+    host = f"[{family.web}]" if family is V6 else family.web
+    done = network.testbed.run("h1", ["curl", "-gsS", "-m", "5", f"http://{host}:{CLOSED}/"])
+    assert done.returncode == 7, done.stderr  # could not connect; 28 would be a timeout
+
+
 @pytest.mark.row("M18", "a client's own ICMP error about a reply reaches the server as one about PR1X")
 @in_both_families
 def test_a_client_that_has_left_refuses_a_late_reply(network: Running, family: Family) -> None:

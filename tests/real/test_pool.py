@@ -13,6 +13,7 @@ PREFIXES = {
     "IPv6": ("2001:db8:1:f::8/125", "2001:db8:1:f::20/125"),
 }
 SIZE = 12  # two prefixes of 8 addresses, without the first and the last of each
+SHARE = 9  # of them, for each client
 PROHIBITED = {"IPv4": "error EHOSTUNREACH", "IPv6": "error EACCES"}  # what Linux makes of (3, 13) and (1, 1)
 
 
@@ -20,6 +21,7 @@ PROHIBITED = {"IPv4": "error EHOSTUNREACH", "IPv6": "error EACCES"}  # what Linu
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("pool")
     changes = [
+        ("bindings_per_client: 4096", f"bindings_per_client: {SHARE}"),
         ("- 203.0.113.0/24", "\n        - ".join(["- " + PREFIXES["IPv4"][0], *PREFIXES["IPv4"][1:]])),
         ("- 2001:db8:1:f::/64", "\n        - ".join(["- " + PREFIXES["IPv6"][0], *PREFIXES["IPv6"][1:]])),
     ]
@@ -29,13 +31,22 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield network
 
 
+@pytest.mark.row("M13", "one client cannot use up the pool: beyond its share it hears 'administratively prohibited'")
+@in_both_families
+def test_a_client_has_its_share(network: Running, family: Family) -> None:
+    assert network.ask("h1", family.web, "--flows", SHARE) == ["as2 hello"] * SHARE
+    with network.counts("arh1", "client_full"):
+        assert network.ask("h1", family.web) == [PROHIBITED[family.name]]
+
+
 @pytest.mark.row("M3", "two translation prefixes per family: all addresses of both are used, but first and last")
 @pytest.mark.row("M13", "no address is free: the client hears 'administratively prohibited', present flows go on")
 @in_both_families
 def test_every_address_is_used_and_then_the_client_is_told(network: Running, family: Family) -> None:
-    assert network.ask("h1", family.web, "--source-port", 20601) == ["as2 hello"]
-    before = network.flow(family.h1, 20601)
-    assert network.ask("h1", family.web, "--flows", SIZE - 1) == ["as2 hello"] * (SIZE - 1)
+    """After the test above, h2 takes what is left."""
+    assert network.ask("h2", family.web, "--source-port", 20601) == ["as2 hello"]
+    before = network.flow(family.h2, 20601)
+    assert network.ask("h2", family.web, "--flows", SIZE - SHARE - 1) == ["as2 hello"] * (SIZE - SHARE - 1)
     exhausted = network.call("GET", "/v1/flows")["summary"]["pool_exhausted"]
 
     with network.testbed.capture("h2", 0, "icmp or icmp6") as at_h2, network.counts("arh1", "pool_empty"):
@@ -47,8 +58,8 @@ def test_every_address_is_used_and_then_the_client_is_told(network: Running, fam
     prefixes = [ip_network(prefix) for prefix in PREFIXES[family.name]]
     used = {ip_address(flow["translated"]) for flow in network.flows() if flow["service"] == family.web}
     assert used == {address for prefix in prefixes for address in list(prefix)[1:-1]}
-    assert network.ask("h1", family.web, "--source-port", 20601) == ["as2 hello"]
-    assert network.flow(family.h1, 20601) == before
+    assert network.ask("h2", family.web, "--source-port", 20601) == ["as2 hello"]
+    assert network.flow(family.h2, 20601) == before
 
 
 @pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")

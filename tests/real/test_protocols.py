@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from support import PORT, WEB, Family, Running, in_both_families, program, until
+from support import ARH1_MAC, PORT, V4, V6, WEB, Family, Running, in_both_families, program, until
+
+from anycast_sdn.core.model import UDP, FlowKey, packed
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import checksum
 
 SCTP, GRE, EXPERIMENT = 132, 47, 253
+HOP_BY_HOP, FRAGMENT, DESTINATION_OPTIONS = 0, 44, 60  # IPv6 extension headers
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +106,66 @@ def test_a_connection_needs_one_syn(network: Running, family: Family) -> None:
             network.run("h1", *program("tcp_client.py", family.web, PORT, "--bytes", 1))
     ends = [packet.key for packet in syns.packets()]
     assert len(ends) == len(set(ends)) == 40  # 20 SYNs of the client, 20 SYN-ACKs of the server
+
+
+def udp_frame(network: Running, family: Family, source_port: int) -> bytes:
+    key = FlowKey(packed(family.h1), packed(family.web), UDP, source_port, PORT)
+    return builders.ip_packet(key, eth_src=network.mac("h1"), eth_dst=ARH1_MAC, payload=b"quiet one")
+
+
+def with_options(frame: bytes) -> bytes:
+    """An IPv4 packet with four bytes of options: no operation, end of list."""
+    header = bytearray(frame[14:34])
+    header[0] = 0x46
+    header[2:4] = (int.from_bytes(header[2:4], "big") + 4).to_bytes(2, "big")
+    header[10:12] = bytes(2)
+    header += b"\1\1\1\0"
+    header[10:12] = checksum(bytes(header)).to_bytes(2, "big")
+    return frame[:14] + bytes(header) + frame[34:]
+
+
+def without_checksum(frame: bytes) -> bytes:
+    """IPv4: the sender of a UDP datagram may leave its checksum out."""
+    return frame[:40] + bytes(2) + frame[42:]
+
+
+def with_extension(kind: int) -> Callable[[bytes], bytes]:
+    """An IPv6 packet with one extension header of 8 bytes, all options padding; or an atomic fragment."""
+
+    def change(frame: bytes) -> bytes:
+        length = int.from_bytes(frame[18:20], "big") + 8
+        body = bytes(6) if kind == FRAGMENT else bytes([1, 4, 0, 0, 0, 0])
+        header = frame[:18] + length.to_bytes(2, "big") + bytes([kind]) + frame[21:54]
+        return header + bytes([UDP, 0]) + body + frame[54:]
+
+    return change
+
+
+UNUSUAL: list[tuple[Family, Callable[[bytes], bytes]]] = [
+    (V4, with_options),
+    (V4, without_checksum),
+    (V4, lambda frame: frame + bytes(30)),
+    (V6, with_extension(HOP_BY_HOP)),
+    (V6, with_extension(DESTINATION_OPTIONS)),
+    (V6, with_extension(FRAGMENT)),
+    (V6, lambda frame: frame + bytes(30)),
+]
+NAMES = ["IPv4 options", "no UDP checksum", "IPv4 padded", "hop-by-hop options", "destination options",
+         "atomic fragment", "IPv6 padded"]  # fmt: skip
+
+
+@pytest.mark.row("M12", "unusual but valid packets: one binding, every packet once")
+@pytest.mark.parametrize("case", range(len(UNUSUAL)), ids=NAMES)
+def test_unusual_packets_are_flows_like_others(network: Running, case: int) -> None:
+    family, change = UNUSUAL[case]
+    frame = change(udp_frame(network, family, 20110 + case))
+    with network.testbed.capture("as2", 0, f"{family.ip} and not icmp6") as at_server:
+        network.send_frames("h1", [frame] * 3)
+        at_server.wait_for(3)
+        assert network.ask("h2", family.web) == ["as2 hello"]  # had anything been doubled, it would be here by now
+    arrived = [packet.frame for packet in at_server.packets() if b"quiet one" in packet.frame]
+    assert len(arrived) == 3
+    assert packed(network.flow(family.h1, 20110 + case)["translated"]) in arrived[0]
 
 
 @pytest.mark.row("M12", "fragments carry no ports, so they cannot be told apart: dropped, counted")

@@ -27,7 +27,7 @@ def test_whoever_is_served_soon_is_served_in_the_order_of_arrival() -> None:
 
 
 def test_when_the_oldest_has_waited_long_the_newest_goes_first() -> None:
-    assert take_all(filled(5), now=0.2) == [4, 3, 2, 1, 0]
+    assert take_all(filled(5), now=0.3) == [4, 3, 2, 1, 0]
 
 
 def test_whoever_has_waited_too_long_is_shed_and_counted() -> None:

@@ -58,9 +58,10 @@ def main() -> None:
     clients = []
     for _ in range(arguments.flows):
         client = socket.socket(socket.AF_INET6 if ":" in arguments.address else socket.AF_INET, socket.SOCK_DGRAM)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        client.bind(("", arguments.source_port))
+        if arguments.source_port:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind(("", arguments.source_port))
         client.connect((arguments.address, arguments.port))
         selector.register(client, selectors.EVENT_READ)
         clients.append(client)
