@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,7 +109,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _disconnected(self, switch: Channel) -> None:
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
-            self.controller.disconnected(switch.id)
+            self._send(self.controller.disconnected(switch.id, time.monotonic()))
             LOG.warning("switch %s is gone; its rules stay as they are", self._name(switch.id))
 
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
@@ -121,7 +121,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._send(self.controller.port_changed(switch.id, port, up, now))
         name = self._name(switch.id)
         LOG.info("switch %s is ready: %d rules found, %d wanted", name, len(found.flows),
-                 len(self.controller.edges[switch.id].installed.flows))  # fmt: skip
+                 self.controller.edges[switch.id].rules)  # fmt: skip
         if not features.fin_timeout:
             LOG.warning("switch %s has no fin_timeout: closed TCP connections stay for their idle validity", name)
         if not features.meters:
@@ -141,6 +141,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 self._someone_waits.set()
         else:  # what is known already goes before what is new
             self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+
+    def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
+        if dpid in self.channels:
+            self._send(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def _serve_first_packets(self) -> None:
         """All switches in turn, as long as anyone waits."""
@@ -244,12 +248,12 @@ class ControllerViews:
     def edges(self) -> list[dict[str, Any]]:
         return self._controller.edge_views(time.monotonic())
 
-    def topology(self) -> dict[str, Any]:
-        return self._controller.topology()
+    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+        return self._controller.topology(without, time.monotonic())
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)
-        return self._controller.link_view(end)
+        return self._controller.link_view(end, time.monotonic())
 
     def health(self) -> dict[str, Any]:
         return self._controller.health()

@@ -9,28 +9,29 @@ One writer: the caller must not call a second method before the first has return
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
-from anycast_sdn.control.reaction import Reaction
+from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
+from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import (
     Address,
+    AnycastGroup,
     Groups,
-    Link,
     Network,
     Port,
     Prefix,
-    Side,
     text,
 )
-from anycast_sdn.core.network import Graph, Routes
+from anycast_sdn.core.network import Changes, Routing
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 
@@ -45,33 +46,45 @@ class Controller:
         self.groups = groups
         self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
-        self._links = {frozenset((link.a, link.b)): link for link in network.links}
-        self._ports_down: set[Port] = set()
-        self._announced: dict[Prefix, tuple[str, ...]] = {}
-        self._routes: Routes = {}
+        self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
+        self._announced: dict[Prefix, set[str]] = {}
+        self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
+        self._routing = Routing(self._by_name)
         self._want_servers()
-        self._reroute()
+        self._reroute(self.edges)
+        self._relink()
 
     # ---------------------------------------------------------------- events
 
     def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
         edge = self.edges[dpid]
+        self._discovery.connected(edge.switch.name, now)
         messages = edge.synchronise(found, features, self.groups, now)
-        out = self._refresh()
+        changed = self._reroute([dpid])
+        changed[edge.switch.name] = dict(self._routing.of(edge.switch.name))
+        out = self._refresh([dpid], changed)
         out[dpid] = messages + out.get(dpid, [])
         return out
 
-    def disconnected(self, dpid: int) -> None:
-        self.edges[dpid].disconnected()
+    def disconnected(self, dpid: int, now: float) -> Outbox:
+        edge = self.edges[dpid]
+        edge.disconnected()
+        return self._relink() if self._discovery.disconnected(edge.switch.name, now) else {}
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
         kind = kind_of(cookie)
+        if kind is Kind.LLDP:
+            return self._lldp(edge, in_port, frame, now)
         if kind is None:
             edge.counters["unexpected_packet_in"] += 1
             return {}
         return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now))
+
+    def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
+        """A packet has come to the end of its TTL at this switch."""
+        return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now))
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
         """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
@@ -88,36 +101,33 @@ class Controller:
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]
-        end = Port(edge.switch.name, port)
-        if up:
-            self._ports_down.discard(end)
-            return self._refresh()
-        self._ports_down.add(end)
-        reaction = edge.port_down(port, now)
-        reaction.changed = True
-        return self._follow(dpid, reaction)
+        relinked = self._discovery.port_changed(Port(edge.switch.name, port), up, now)
+        out = self._relink() if relinked else {}
+        if not up:
+            _add(out, self._follow(dpid, edge.port_down(port, now)))
+        return out
 
     def set_groups(self, groups: Groups) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups
         self._want_servers()
-        return self._refresh()
+        return self._refresh(self.edges, self._reroute(self.edges))
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
-        for ends, link in self._links.items():
-            if end in ends:
-                self._links[ends] = replace(link, cost=cost)
-                return self._refresh()
-        names = ", ".join(f"{link.a}–{link.b}" for link in self._links.values())
-        raise NotFound(f"no link ends at {end}; the links are {names}")
+        if not self._discovery.set_cost(end, cost):
+            names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
+            raise NotFound(f"no link ends at {end}; the links are {names}")
+        return self._relink()
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
-        out: Outbox = {}
+        relinked, probes = self._discovery.tick(now)
+        out = self._relink() if relinked else {}
         for dpid, edge in self.edges.items():
-            for to, messages in self._follow(dpid, edge.tick(now)).items():
-                out.setdefault(to, []).extend(messages)
+            _add(out, self._follow(dpid, edge.tick(now)))
+        for dpid, port, frame in probes:
+            out.setdefault(dpid, []).append(out_of(port, frame))
         return out
 
     # ---------------------------------------------------------------- sweeps
@@ -142,42 +152,77 @@ class Controller:
 
     # ---------------------------------------------------------------- what follows
 
+    def _lldp(self, edge: EdgeSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
+        try:
+            relinked = self._discovery.hear(Port(edge.switch.name, in_port), frame, now)
+        except frames.BadFrame as error:
+            edge.counters[f"bad_frame: {error}"] += 1
+            return {}
+        return self._relink() if relinked else {}
+
+    def _relink(self) -> Outbox:
+        """The usable links are others, and with them perhaps the ports that lead to other switches."""
+        rewired = []
+        for switch, ports in self._discovery.fabric_ports().items():
+            edge = self._by_name[switch]
+            if ports != edge.fabric_ports:
+                edge.fabric_ports = ports
+                rewired.append(edge.switch.dpid)
+        return self._refresh(rewired, self._reroute([]))
+
     def _follow(self, dpid: int, reaction: Reaction) -> Outbox:
         """What should be installed comes before the packets that rely on it."""
-        out = self._refresh() if reaction.changed else {}
+        out = self._refresh([dpid], self._reroute([dpid])) if reaction.changed else {}
         if reaction.messages:
             out.setdefault(dpid, []).extend(reaction.messages)
         return out
 
-    def _refresh(self) -> Outbox:
-        self._reroute()
+    def _refresh(self, changed: Collection[int], routes: Changes) -> Outbox:
+        """``changed``: the switches that may want other rules; ``routes``: the routes that are different."""
         out: Outbox = {}
         for dpid, edge in self.edges.items():
-            if messages := edge.refresh(self.groups, self._routes[edge.switch.name]):
+            rerouted = routes.get(edge.switch.name, {})
+            if dpid in changed:
+                messages = edge.refresh(self.groups, rerouted)
+            else:
+                messages = edge.reroute(rerouted) if rerouted else []
+            if messages:
                 out[dpid] = messages
         return out
 
-    def _reroute(self) -> None:
-        graph = Graph(self._by_name, self._working_links())
-        self._announced = dict(self._announcements())
-        self._routes = graph.routes(self._announced)
+    def _reroute(self, changed: Iterable[int]) -> Changes:
+        """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
+        for dpid in changed:
+            edge = self.edges[dpid]
+            self._able[edge.switch.name] = self._able_prefixes(edge, self.groups)
+        changes = self._routing.set_links(self._discovery.links())
+        announced = self._all_announcements(self._able)
+        if announced != self._announced:
+            self._announced = announced
+            for switch, routes in self._routing.announce(announced).items():
+                changes.setdefault(switch, {}).update(routes)
+        return changes
 
-    def _working_links(self) -> Iterator[Link]:
-        return (link for ends, link in self._links.items() if not ends & self._ports_down)
+    def _able_prefixes(self, edge: EdgeSwitch, groups: Iterable[AnycastGroup]) -> list[Prefix]:
+        return [prefix for group in groups for prefix in group.prefixes if edge.able_servers(group, prefix)]
 
-    def _announcements(self) -> Iterator[tuple[Prefix, tuple[str, ...]]]:
+    def _all_announcements(self, able: Mapping[str, Iterable[Prefix]]) -> dict[Prefix, set[str]]:
+        """Prefix → the edges that announce it.  ``able``: edge → the ANY/n that it is able to serve."""
+        announced: dict[Prefix, set[str]] = {}
+        for name, prefix in self._announcements(able):
+            announced.setdefault(prefix, set()).add(name)
+        return announced
+
+    def _announcements(self, able: Mapping[str, Iterable[Prefix]]) -> Iterator[tuple[str, Prefix]]:
+        """(edge, prefix that it announces)."""
         for switch in self.network.switches:
+            yield from ((switch.name, Prefix.host(address)) for address in switch.addresses)
             if switch.client_edge:
-                for prefix in switch.client_edge.translation_prefixes:
-                    yield prefix, (switch.name,)
+                yield from ((switch.name, prefix) for prefix in switch.client_edge.translation_prefixes)
         for subnet in self.network.subnets:
-            for gateway in subnet.gateways:
-                yield gateway.prefix, (subnet.edge,)
-        for group in self.groups:
-            for prefix in group.prefixes:
-                able = tuple(name for name, edge in self._by_name.items() if edge.able_servers(group, prefix))
-                if able:
-                    yield prefix, able
+            yield from ((subnet.edge, gateway.prefix) for gateway in subnet.gateways)
+        for name, prefixes in able.items():
+            yield from ((name, prefix) for prefix in prefixes)
 
     def _want_servers(self) -> None:
         servers = {address for group in self.groups for address in group.servers}
@@ -235,7 +280,7 @@ class Controller:
             "bindings": len(client_edge.bindings) if client_edge else 0,
             "rules": {
                 "bindings": client_edge.bindings.rules if client_edge else 0,
-                "other": len(edge.installed.flows),
+                "other": edge.rules,
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
@@ -258,30 +303,32 @@ class Controller:
             "flows": sum(table.pinned_to(address) for table in tables),
         }
 
-    def topology(self) -> dict[str, object]:
-        """Links with cost and state, and for each service the edge that each site's traffic goes to now."""
-        graph = Graph(self._by_name, self._working_links())
-        sites = sorted({subnet.edge for subnet in self.network.subnets if subnet.side is Side.CLIENT})
-        return {
-            "switches": [
-                {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised}
-                for edge in self.edges.values()
-            ],
-            "links": [self.link_view(link.a) for link in self._links.values()],
-            "catchment": {
-                str(prefix): {site: graph.nearest(site, self._announced.get(prefix, ())) for site in sites}
-                for group in self.groups
-                for prefix in group.prefixes
-            },
+    def topology(self, without: Sequence[str], now: float) -> dict[str, object]:
+        """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
+        missing = Missing.parse(without, self._by_name, self._discovery.cables(), self.groups)
+        able = {
+            name: self._able_prefixes(edge, map(missing.from_group, self.groups))
+            for name, edge in self._by_name.items()
+            if name not in missing.switches
         }
+        announced = self._all_announcements(able)
+        for names in announced.values():
+            names -= missing.switches
+        return view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
 
-    def link_view(self, end: Port) -> dict[str, object]:
+    def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port; there must be one."""
-        ends, link = next((ends, link) for ends, link in self._links.items() if end in ends)
-        return {"ends": [str(link.a), str(link.b)], "cost": link.cost, "up": not ends & self._ports_down}
+        cable = self._discovery.at(end)
+        assert cable is not None
+        return self._discovery.view(cable, now)
 
     def health(self) -> dict[str, object]:
         switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
         ready = all(edge.synchronised for edge in self.edges.values())
         return {"status": "ok" if ready else "starting", "switches": switches}
 
+
+
+def _add(out: Outbox, more: Outbox) -> None:
+    for dpid, messages in more.items():
+        out.setdefault(dpid, []).extend(messages)
