@@ -153,7 +153,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._someone_waits.clear()
             while any(self._waiting.values()):
                 for dpid, backlog in self._waiting.items():
-                    self._serve(dpid, backlog)
+                    try:
+                        self._serve(dpid, backlog)
+                    except Exception:
+                        LOG.exception("our own error with a first packet; the controller goes on")
                 hub.sleep(0)
 
     def _serve(self, dpid: int, backlog: Backlog[decoding.PacketInMessage]) -> None:

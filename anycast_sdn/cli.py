@@ -8,6 +8,7 @@ hub, one writer), and eventlet has to replace the blocking modules before others
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from tabulate import tabulate
 from anycast_sdn import __version__
 from anycast_sdn.core.model import AnycastError
 
+_PAGE = 1000  # flows in one answer
 OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
 
 
@@ -164,6 +166,7 @@ def _trace(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     _, path, rows = _LISTINGS[arguments.listing]
     filters = {name: getattr(arguments, name, None) for name in ("group", "client", "server", "edge", "state")}
+    filters["limit"] = _PAGE if arguments.listing == "flows" else None
     query = urllib.parse.urlencode({name: value for name, value in filters.items() if value})
     answer = _get_all(arguments.rest, f"{path}?{query}" if query else path, arguments.listing)
     if arguments.json:
@@ -194,10 +197,19 @@ def _get(address: tuple[str, int], path: str) -> Any:
         with urllib.request.urlopen(url, timeout=10) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        detail = json.load(error).get("detail", error.reason)
-        raise AnycastError(detail) from error
+        raise AnycastError(_detail(error.read()) or f"{url}: {error.reason}") from error
     except urllib.error.URLError as error:
         raise AnycastError(f"no controller answers at {url}: {error.reason}; is 'anycast-sdn run' running?") from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise AnycastError(f"what answers at {url} is not the REST address of a controller") from error
+
+
+def _detail(body: bytes) -> str:
+    """The sentence of a problem (RFC 9457); empty when it is none."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _flow_rows(answer: Any) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ class Controller:
 
     def set_groups(self, groups: Groups) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
-        self.groups = groups
+        self.groups = groups.announced(self._announced)
         self._want_servers()
         return self._refresh(self.edges, self._reroute(self.edges))
 
@@ -199,6 +199,7 @@ class Controller:
         announced = self._all_announcements(self._able)
         if announced != self._announced:
             self._announced = announced
+            self.groups = self.groups.announced(announced)
             for switch, routes in self._routing.announce(announced).items():
                 changes.setdefault(switch, {}).update(routes)
         return changes

@@ -23,8 +23,9 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.pipeline import Kind
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
 
+MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
 
@@ -80,7 +81,10 @@ class EdgeSwitch:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
         if not self.switch.server_edge:
             return ()
-        return able_servers(group, service, self.subnets, lambda address: self.neighbours.get(address) is not None)
+        able = able_servers(group, service, self.subnets, lambda address: self.neighbours.get(address) is not None)
+        if len(able) <= MOST_BUCKETS:
+            return able
+        return tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MOST_BUCKETS])
 
     def wanted(self, groups: Groups) -> Tables:
         """All rules but the bindings' and the routes to other edges, from facts, neighbours and enrolments."""
@@ -180,7 +184,8 @@ class EdgeSwitch:
             self.translation.features = features
             if not self.ever_synchronised:
                 self.translation.adopt(on_switch, groups, now)
-            messages = self.translation.settle(on_switch, now)
+            wiped = self.ever_synchronised and not found.flows
+            messages = self.translation.put_all() if wiped else self.translation.settle(on_switch, now)
         else:  # it was a client edge when these were made
             messages = [DeleteFlow(rule) for halves in on_switch.values() for _, rule in halves]
         self.routes = {}
@@ -224,12 +229,25 @@ class EdgeSwitch:
         return self._neighbours_replied(self.neighbours.wait(frame, destination, now), now)
 
     def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
-        """What is resolved goes on; its route stands before, because ``changed`` is acted upon first."""
-        messages: list[Message] = [out_of(port, frame) for port, frame in replies.frames]
+        """A host's route stands before the packets that waited for it go on.
+
+        Most hosts concern nobody else; a server is another matter, groups and routes hang on it.
+        """
+        messages: list[Message] = list(map(self._host_rule, replies.moved)) if self.synchronised else []
+        messages += [out_of(port, frame) for port, frame in replies.frames]
         messages += map(through_pipeline, replies.resolved)
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
-        return Reaction(messages, replies.changed)
+        return Reaction(messages, changed=any(map(self.neighbours.is_wanted, replies.moved)))
+
+    def _host_rule(self, address: Address) -> Message:
+        """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
+        neighbour = self.neighbours.get(address) or Neighbour(bytes(6), 0)
+        rule = entries.host(address, self.mac, *neighbour)
+        if neighbour.port:
+            self.installed.flows[rule.key] = rule
+            return AddFlow(rule)
+        return DeleteFlow(self.installed.flows.pop(rule.key, rule))
 
     def _drop(self, counter: str) -> Reaction:
         self.counters[counter] += 1
@@ -260,10 +278,12 @@ class EdgeSwitch:
 def _group_numbers(prefixes: Iterable[Prefix]) -> dict[Prefix, int]:
     """A select group's number for each ANY/n; the same after a restart, so that groups are recognised."""
     numbers: dict[Prefix, int] = {}
+    taken: set[int] = set()
     for prefix in sorted(prefixes):
         number = zlib.crc32(str(prefix).encode()) & 0x7FFFFFFF
-        while number in numbers.values():
+        while number in taken:
             number += 1
+        taken.add(number)
         numbers[prefix] = number
     return numbers
 

@@ -34,7 +34,7 @@ QUESTIONS = 3  # unanswered ones before a host counts as gone
 WANTED_RETRY_S = 3.0  # a server that is away is looked for this often
 WAITING_PER_HOST = 64  # packets
 MAX_UNKNOWN = 1024  # hosts asked for at once: a scan of a large subnet must not fill the memory
-MAX_HOSTS = 16384  # per edge, for the same reason
+MAX_HOSTS = 4096  # known at once behind one port, for the same reason
 
 _ANY_V4, _ANY_V6 = bytes(4), bytes(16)
 _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -72,7 +72,7 @@ class Replies:
     frames: list[tuple[int, bytes]] = field(default_factory=list)  # (port, frame)
     resolved: list[bytes] = field(default_factory=list)
     unreachable: list[bytes] = field(default_factory=list)
-    changed: bool = False  # someone appeared, moved or vanished
+    moved: list[Address] = field(default_factory=list)  # who appeared, moved or vanished
 
 
 class Neighbours:
@@ -83,6 +83,8 @@ class Neighbours:
         self._subnets = tuple(subnets)
         self._gateways = {gateway.address for subnet in self._subnets for gateway in subnet.gateways}
         self._entries: dict[Address, _Entry] = {}
+        self._at_port: Counter[int] = Counter()  # known hosts
+        self._looked_for: set[Address] = set()  # unknown hosts that nobody wants for good
         self._wanted: set[Address] = set()
         self.counters: Counter[str] = Counter()
 
@@ -92,6 +94,9 @@ class Neighbours:
     def get(self, address: Address) -> Neighbour | None:
         entry = self._entries.get(address)
         return entry.known if entry else None
+
+    def is_wanted(self, address: Address) -> bool:
+        return address in self._wanted
 
     def want(self, addresses: Iterable[Address]) -> None:
         """Keep looking for these hosts, also when nobody sends to them: enrolled servers."""
@@ -104,7 +109,8 @@ class Neighbours:
         """Believe what the switch still holds after a restart, and ask the host at once."""
         home = self._home(address)
         if home and neighbour.port in home[1].ports:
-            self._entries[address] = _Entry(known=neighbour, ask_at=now)
+            entry = self._entries[address] = _Entry(ask_at=now)
+            self._place(entry, neighbour)
 
     # ---------------------------------------------------------------- events
 
@@ -187,9 +193,10 @@ class Neighbours:
 
     def _unknown(self, address: Address) -> _Entry | None:
         """Start to look for a host; None when there can be none, or too many are looked for."""
-        if not self._home(address) or sum(not entry.known for entry in self._entries.values()) >= MAX_UNKNOWN:
+        if not self._home(address) or len(self._looked_for) >= MAX_UNKNOWN:
             self.counters["unresolvable"] += 1
             return None
+        self._looked_for.add(address)
         return self._entries.setdefault(address, _Entry())
 
     def _learn(self, address: Address, mac: bytes, port: int, now: float, out: Replies) -> bool:
@@ -201,13 +208,15 @@ class Neighbours:
             return False
         entry = self._entries.get(address)
         if entry is None:
-            if len(self._entries) >= MAX_HOSTS:
+            if self._at_port[port] >= MAX_HOSTS:
                 self.counters["too_many_hosts"] += 1
-                return False
+                return True  # not learned; what it asks for is answered all the same
             entry = self._entries[address] = _Entry()
-        neighbour = Neighbour(mac, port)
-        out.changed |= entry.known != neighbour
-        entry.known, entry.asked, entry.ask_at = neighbour, 0, now + REFRESH_S
+        if entry.known != (mac, port):
+            self._place(entry, Neighbour(mac, port))
+            out.moved.append(address)
+        entry.asked, entry.ask_at = 0, now + REFRESH_S
+        self._looked_for.discard(address)
         for asker in entry.askers:
             if asker.mac != mac and asker.port != port:
                 self._answer(address, asker, out)
@@ -215,6 +224,13 @@ class Neighbours:
         out.resolved.extend(entry.waiting)
         entry.waiting.clear()
         return True
+
+    def _place(self, entry: _Entry, neighbour: Neighbour | None) -> None:
+        if entry.known:
+            self._at_port[entry.known.port] -= 1
+        if neighbour:
+            self._at_port[neighbour.port] += 1
+        entry.known = neighbour
 
     def _question(self, target: Address, asker: _Asker, now: float, out: Replies) -> None:
         """A host asks who has ``target``."""
@@ -259,7 +275,10 @@ class Neighbours:
             out.frames.append((port, frame))
 
     def _forget(self, address: Address, entry: _Entry, now: float, out: Replies) -> None:
-        out.changed |= entry.known is not None
+        if entry.known:
+            out.moved.append(address)
+            self._place(entry, None)
+        self._looked_for.discard(address)
         out.unreachable.extend(entry.waiting)
         if address in self._wanted:
             self._entries[address] = _Entry(asked=QUESTIONS - 1, ask_at=now + WANTED_RETRY_S)

@@ -66,6 +66,8 @@ class Translation:
         if decision.drop is None:
             return self._carry_out(decision, frame)
         self._counters[decision.drop.value] += 1
+        if decision.drop is Drop.NO_ABLE_EDGE:
+            return Reaction()
         no_service = decision.drop is Drop.NO_SERVICE
         reason = Unreachable.NO_SERVICE if no_service else Unreachable.ADMINISTRATIVELY_PROHIBITED
         return Reaction([*self._answers.refuse(in_port, frame, packet.key.source, reason, now)])
@@ -75,6 +77,8 @@ class Translation:
         if in_port == OFPP_CONTROLLER:
             return self._drop("looped")
         packet = frames.parse_ip(frame)
+        if packet.more_fragments and packet.key.protocol in _MATCHED_INTO:
+            raise frames.BadFrame("fragment")
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REPLY[packet.key.protocol]:
             return self._drop("icmp_unsupported")
         decision = self.edge.reply(packet.key, groups)
@@ -149,7 +153,9 @@ class Translation:
         if kind not in entries.HALF_OF:
             return Reaction()
         half, state = entries.HALF_OF[kind]
-        closed = idle_timeout == self.edge.role.validity.tcp_closed_s
+        binding = self.edge.bindings.by_number(number)
+        closed_s = self.edge.role.validity.tcp_closed_s
+        closed = binding is not None and idle_timeout == closed_s != self.edge.validity_s(binding)
         decision = self.edge.rule_removed(number, half, state, closed, now)
         if decision.do is not Do.RELEASE:
             return Reaction()
@@ -222,6 +228,15 @@ class Translation:
                 self.edge.adopt(Binding(number, half.key, half.translated, name, now, half.server, swept=swept))
             except ValueError:
                 self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
+
+    def put_all(self) -> list[Message]:
+        """The switch has lost everything, as after a power cut: it gets all bindings again (M20)."""
+        messages: list[Message] = []
+        for binding in self.edge.bindings:
+            halves = Half.BOTH if binding.server else Half.OUT
+            binding = self.edge.found_installed(binding, halves)
+            messages += [self._rule_of(binding, half) for half in halves.parts]
+        return messages
 
     def settle(self, found: Found, now: float) -> list[Message]:
         """Bindings keep the halves that the switch holds as they should be; all other rules go."""

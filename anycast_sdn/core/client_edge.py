@@ -87,6 +87,7 @@ class Drop(enum.Enum):
     """Why a packet goes no further; the values are the names of the counters."""
 
     NO_SERVICE = "no_service"  # no group covers the service address, or it has no active server
+    NO_ABLE_EDGE = "no_able_edge"  # it has, but none of them can be reached now: the client may try again
     POOL_EMPTY = "pool_empty"
     CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
     NO_BINDING = "no_binding"  # M16
@@ -155,6 +156,8 @@ class ClientEdge:
         group = groups.covering(key.destination)
         if group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
+        if not groups.is_announced(group, key.destination):
+            return Decision(Do.DROP, drop=Drop.NO_ABLE_EDGE)
         if self.bindings.of_client(key.source) >= self.role.bindings_per_client:
             return Decision(Do.DROP, drop=Drop.CLIENT_FULL)
         try:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -163,10 +163,16 @@ class AnycastGroup:
 
 
 class Groups:
-    """All groups at one moment; looked up by service address.  Prefixes never overlap."""
+    """All groups at one moment; looked up by service address.  Prefixes never overlap.
 
-    def __init__(self, groups: Mapping[str, AnycastGroup] | None = None) -> None:
+    ``announced``: the ANY/n that some edge is able to serve; None when that is not known.
+    """
+
+    def __init__(
+        self, groups: Mapping[str, AnycastGroup] | None = None, announced: Container[Prefix] | None = None
+    ) -> None:
         self._by_name = dict(groups or {})
+        self._announced = announced
         self._hosts: dict[Address, AnycastGroup] = {}
         self._active = {
             name
@@ -193,6 +199,15 @@ class Groups:
     def is_active(self, group: AnycastGroup) -> bool:
         """Has it a server that takes new flows?"""
         return group.name in self._active
+
+    def announced(self, prefixes: Container[Prefix]) -> Groups:
+        """The same groups, of which these ANY/n are announced."""
+        return Groups(self._by_name, prefixes)
+
+    def is_announced(self, group: AnycastGroup, address: Address) -> bool:
+        """Is there an edge that is able to serve this address of the group?"""
+        announced = self._announced
+        return announced is None or any(prefix in announced and address in prefix for prefix in group.prefixes)
 
     def covering(self, address: Address) -> AnycastGroup | None:
         """The group whose ANY/n holds this address, if any."""

@@ -33,6 +33,9 @@ _HEADER = struct.Struct("!BBHI")
 _MULTIPART = struct.Struct("!HH4x")
 _ERROR = struct.Struct("!HH")
 _MORE = 1
+_OF_NO_CONCERN = frozenset(
+    (ofp.OFPT_EXPERIMENTER, ofp.OFPT_GET_CONFIG_REPLY, ofp.OFPT_ROLE_REPLY, ofp.OFPT_GET_ASYNC_REPLY)
+)
 
 Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
@@ -191,7 +194,7 @@ class Channel(Datapath):  # type: ignore[misc]
                 self._event(kind, body)
         elif kind in (ofp.OFPT_HELLO, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY, ofp.OFPT_FEATURES_REPLY):
             self._to_os_ken(kind, xid, message)
-        else:
+        elif kind not in _OF_NO_CONCERN:
             raise decoding.BadMessage(f"unexpected message type {kind}")
 
     def _event(self, kind: int, body: bytes) -> None:

@@ -124,10 +124,13 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
             return PacketInMessage(cookie, in_port, body[_USUAL_PACKET_IN.size :])
     reader = _Reader(body)
     _, _, _, _, cookie = reader.take(_PACKET_IN)
-    for name, value, _ in _match(reader):
-        if name == "in_port":
-            reader.bytes(2)  # padding before the frame, OF 1.3.5 §7.4.1
-            return PacketInMessage(cookie, value, body[reader.at :])
+    try:
+        for name, value, _ in _match(reader):
+            if name == "in_port":
+                reader.bytes(2)  # padding before the frame, OF 1.3.5 §7.4.1
+                return PacketInMessage(cookie, value, body[reader.at :])
+    except _Unknown:
+        raise BadMessage("packet-in with an unknown field before in_port") from None
     raise BadMessage("packet-in without in_port")
 
 
@@ -186,7 +189,10 @@ def decode_groups(body: bytes) -> list[GroupRule]:
         while entry and kind == ofp.OFPGT_SELECT:
             length, weight, _, _ = entry.take(_BUCKET)
             actions = entry.part(length - _BUCKET.size, 0)
-            buckets.append(Bucket(weight, _read_actions(actions)))
+            try:
+                buckets.append(Bucket(weight, _read_actions(actions)))
+            except _Unknown:
+                buckets.append(Bucket(weight, ()))
         groups.append(GroupRule(number, tuple(buckets)))
     return groups
 
