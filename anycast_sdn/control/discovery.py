@@ -253,16 +253,19 @@ class Discovery:
             "ends": [str(end) for end in cable.ends],
             "cost": cable.link.cost,
             "up": cable.up and self._used(cable),
-            "state": self._state(cable, now),
+            "state": self._state(cable),
             "declared": cable.declared,
             "confirmed": self._confirmed(cable, now),
             "failures": cable.failures,
             "cabled_instead": wrong,
         }
 
-    def _state(self, cable: Cable, now: float) -> str:
+    def _state(self, cable: Cable) -> str:
+        """As the routes take it."""
         if not self._used(cable):
             return "not declared"
+        if cable.up and cable.last_resort:
+            return "held back" if cable.trusted else "switch away"
         if cable.up:
-            return "held back" if now < cable.held_until else "up" if cable.trusted else "switch away"
+            return "up"
         return "silent" if all(self._ports.get(end, True) for end in cable.ends) else "port down"
