@@ -9,7 +9,7 @@ One writer: the caller must not call a second method before the first has return
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.edge import EdgeSwitch
@@ -19,6 +19,7 @@ from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
+from anycast_sdn.core.exits import Own, Route
 from anycast_sdn.core.model import (
     Address,
     Groups,
@@ -27,6 +28,7 @@ from anycast_sdn.core.model import (
     Port,
     Prefix,
     Side,
+    Uplink,
     text,
 )
 from anycast_sdn.core.network import Graph, Routes
@@ -35,6 +37,8 @@ from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
+
+ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
 
 
 class Controller:
@@ -48,8 +52,11 @@ class Controller:
         self._links = {frozenset((link.a, link.b)): link for link in network.links}
         self._ports_down: set[Port] = set()
         self._announced: dict[Prefix, tuple[str, ...]] = {}
+        self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
+        self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
+        self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
         self._routes: Routes = {}
-        self._want_servers()
+        self._want_neighbours()
         self._reroute()
 
     # ---------------------------------------------------------------- events
@@ -100,7 +107,7 @@ class Controller:
     def set_groups(self, groups: Groups) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups
-        self._want_servers()
+        self._want_neighbours()
         return self._refresh()
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
@@ -112,9 +119,20 @@ class Controller:
         names = ", ".join(f"{link.a}–{link.b}" for link in self._links.values())
         raise NotFound(f"no link ends at {end}; the links are {names}")
 
+    def set_taught(self, uplink: str, routes: Mapping[Prefix, Route]) -> Outbox:
+        """All that the router at this uplink teaches now."""
+        self._taught[uplink] = routes
+        edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
+        edge.set_taught(self._taught)
+        self._want_neighbours()
+        return self._refresh()
+
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
         out: Outbox = {}
+        for edge in self.edges.values():
+            if edge.uplinks and edge.synchronised:
+                self._last_seen[edge.switch.name] = now
         for dpid, edge in self.edges.items():
             for to, messages in self._follow(dpid, edge.tick(now)).items():
                 out.setdefault(to, []).extend(messages)
@@ -160,7 +178,35 @@ class Controller:
     def _reroute(self) -> None:
         graph = Graph(self._by_name, self._working_links())
         self._announced = dict(self._announcements())
-        self._routes = graph.routes(self._announced)
+        self._routes = graph.routes(self._announced | self._ways_out(graph))
+
+    def _ways_out(self, graph: Graph) -> dict[Prefix, tuple[str, ...]]:
+        """Chooses the ways out at each edge with uplinks.  → which edges lead to what is beyond them.
+
+        The same prefix may be another part's own, out of reach by our links: its edges stay in the list.
+        """
+        leading = dict[Prefix, tuple[str, ...]]()
+        for edge in self.edges.values():
+            if edge.uplinks:
+                name = edge.switch.name
+                part = graph.distances(name).keys()
+                own = Own(prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges))
+                self._to_tell[name] = own.prefixes
+                edge.ways_out = {prefix: router for prefix, router in edge.working_exits() if not own.covers(prefix)}
+                for prefix in edge.ways_out:
+                    leading[prefix] = (*leading.get(prefix, self._announced.get(prefix, ())), name)
+        return leading
+
+    def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
+        """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
+
+        None until the edge's switch has been here: before, nobody knows.  An edge whose switch has been
+        away for ``ABSENT_S`` announces nothing.
+        """
+        seen = self._last_seen.get(uplink.edge)
+        if seen is None:
+            return None
+        return self._to_tell[uplink.edge] if now - seen <= ABSENT_S else frozenset()
 
     def _working_links(self) -> Iterator[Link]:
         return (link for ends, link in self._links.items() if not ends & self._ports_down)
@@ -179,10 +225,10 @@ class Controller:
                 if able:
                     yield prefix, able
 
-    def _want_servers(self) -> None:
+    def _want_neighbours(self) -> None:
         servers = {address for group in self.groups for address in group.servers}
         for edge in self.edges.values():
-            edge.neighbours.want(servers)
+            edge.neighbours.want(servers | edge.routers())
 
     # ---------------------------------------------------------------- views
 
@@ -273,6 +319,18 @@ class Controller:
                 for group in self.groups
                 for prefix in group.prefixes
             },
+            "uplinks": [self._uplink_view(edge, uplink) for edge in self.edges.values() for uplink in edge.uplinks],
+        }
+
+    def _uplink_view(self, edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
+        return {
+            "name": uplink.name,
+            "port": str(Port(uplink.edge, uplink.port)),
+            "routers": [
+                {"address": text(router), "reachable": edge.neighbours.get(router) is not None}
+                for router in uplink.routers
+            ],
+            "routes": sum(router.port == uplink.port for router in edge.ways_out.values()),
         }
 
     def link_view(self, end: Port) -> dict[str, object]:

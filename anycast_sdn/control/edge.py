@@ -18,6 +18,7 @@ from anycast_sdn.control.reaction import Reaction, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
+from anycast_sdn.core.exits import Exits, Taught, exits
 from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.server_edge import able_servers
@@ -35,17 +36,22 @@ class EdgeSwitch:
     def __init__(self, switch: Switch, network: Network, random: RandomSource) -> None:
         self.switch = switch
         self.subnets = network.subnets_of(switch.name)
+        self.uplinks = network.uplinks_of(switch.name)
+        connected = self._connected = (*self.subnets, *(uplink.subnet for uplink in self.uplinks))
         self.mac = b"\x02\xac" + (switch.dpid & 0xFFFFFFFF).to_bytes(4, "big")  # locally administered
-        self.neighbours = Neighbours(self.mac, self.subnets)
+        self.neighbours = Neighbours(self.mac, connected)
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
-        self._answers = Answers(self.mac, self.subnets)
+        self._answers = Answers(self.mac, connected)
         self.translation = Translation(self.client_edge, self._answers, self.counters) if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the bindings' rules, which ``client_edge`` knows
         self.synchronised = False
         self.ever_synchronised = False
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
+        self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
+        self._exits: Exits = {}
+        self.set_taught({})
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
         self._fabric_ports = sorted(
@@ -70,7 +76,7 @@ class EdgeSwitch:
         return max(meter.number for meter in self._meters())
 
     def _meters(self) -> Iterator[MeterRule]:
-        return entries.meters(self._limits, len(entries.host_ports(self.subnets)))
+        return entries.meters(self._limits, len(entries.host_ports(self._connected)))
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
@@ -89,7 +95,7 @@ class EdgeSwitch:
         numbers = _group_numbers(prefix for prefix, _ in services)
         flows = [
             *entries.constant(),
-            *entries.ingress(self.subnets, self._fabric_ports, self._anycast),
+            *self._ingress_rules(),
             *self._client_rules(groups),
             *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
             *self._route_rules(routes),
@@ -100,8 +106,13 @@ class EdgeSwitch:
             self._meters() if self.features.meters else (),
         )
 
+    def _ingress_rules(self) -> Iterator[FlowRule]:
+        role = self.switch.client_edge
+        translation = role.translation_prefixes if role else ()
+        return entries.ingress(self._connected, self._fabric_ports, self._anycast, translation)
+
     def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
-        yield from entries.client_edge(self.switch.client_edge, self.subnets, self._anycast)
+        yield from entries.client_edge(self.switch.client_edge, self._connected, self._anycast)
         if self.translation:
             # A server that is enrolled no more keeps the flows that it has (M20).
             enrolled = self.translation.enrolled = {address for group in groups for address in group.servers}
@@ -109,7 +120,7 @@ class EdgeSwitch:
             yield from entries.first_replies(self.translation.edge.role, servers)
 
     def _route_rules(self, routes: Mapping[Prefix, int]) -> Iterator[FlowRule]:
-        for subnet in self.subnets:
+        for subnet in self._connected:
             for gateway in subnet.gateways:
                 yield entries.gateway(gateway.address)
                 yield entries.connected(gateway.prefix)
@@ -117,6 +128,8 @@ class EdgeSwitch:
             yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
         for prefix, port in routes.items():
             yield entries.route(prefix, port)
+        for prefix, router in self.ways_out.items():
+            yield entries.way_out(prefix, self.mac, router.mac, router.port)
 
     def _bucket(self, server: Server) -> tuple[Address, int, bytes, bytes, int]:
         neighbour = self.neighbours.get(server.address)
@@ -131,6 +144,24 @@ class EdgeSwitch:
         messages = changes(wanted, self.installed)
         self.installed = wanted
         return messages
+
+    # ---------------------------------------------------------------- uplinks
+
+    def set_taught(self, taught: Taught) -> None:
+        """What the routers at the uplinks teach now, all of it."""
+        self._exits = exits(self.uplinks, taught)
+
+    def routers(self) -> set[Address]:
+        """The next hops on this edge's uplinks: to be found, and not lost sight of."""
+        next_hops = {router for uplink in self.uplinks for router in uplink.routers}
+        return next_hops.union(*self._exits.values())
+
+    def working_exits(self) -> Iterator[tuple[Prefix, Neighbour]]:
+        """Prefixes that can be reached by an uplink now, with the router to send to."""
+        for prefix, next_hops in self._exits.items():
+            router = next(filter(None, map(self.neighbours.get, next_hops)), None)
+            if router:
+                yield prefix, router
 
     # ---------------------------------------------------------------- connection
 

@@ -102,9 +102,20 @@ def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
         yield MeterRule(int(number), rate, max(50, rate // 10))
 
 
-def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Iterable[Prefix]) -> Iterator[FlowRule]:
-    """Table 0: what may enter by host ports and by ports to other switches."""
+def ingress(
+    subnets: Iterable[Subnet],
+    fabric_ports: Iterable[int],
+    anycast: Iterable[Prefix],
+    translation: Iterable[Prefix] = (),
+) -> Iterator[FlowRule]:
+    """Table 0: what may enter by host ports, uplinks and ports to other switches.
+
+    ``subnets``: those of the edge, uplinks among them; ``translation``: its PRh/k.
+    """
     subnets, anycast = tuple(subnets), tuple(anycast)
+    uplinks = {port for subnet in subnets if subnet.side is Side.UPLINK for port in subnet.ports}
+    hosts = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
+    ours = (*hosts, *translation)
     for port in fabric_ports:
         for v6 in (False, True):
             yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6))
@@ -117,13 +128,13 @@ def ingress(subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Ite
         own = [gateway.prefix for subnet in subnets if port in subnet.ports for gateway in subnet.gateways]
         for kind, sources in (
             (Kind.ANYCAST_SOURCE, anycast),
-            (Kind.FROM_HOST, own),
+            (Kind.OWN_SOURCE, ours) if port in uplinks else (Kind.FROM_HOST, own),
             (Kind.LINK_LOCAL, _HARMLESS_SOURCES),
         ):
             for prefix in sources:
                 yield _rule(kind, in_port, eth_type(prefix.is_v6), source_in(prefix))
         for v6 in (False, True):
-            yield _rule(Kind.WRONG_SOURCE, in_port, eth_type(v6))
+            yield _rule(Kind.FROM_UPLINK if port in uplinks else Kind.WRONG_SOURCE, in_port, eth_type(v6))
 
 
 # ------------------------------------------------------------------------------ client edge
@@ -133,7 +144,7 @@ def client_edge(
     role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix]
 ) -> Iterator[FlowRule]:
     """Tables 1 and 3 without the bindings.  ``subnets``: those of this edge; ``anycast``: ANY/m."""
-    local = [gateway.prefix for subnet in subnets for gateway in subnet.gateways]
+    local = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
     yield from _pairs(Kind.UNAUTHORISED, local, anycast)
     if role is None:
         return
@@ -267,6 +278,12 @@ def route(prefix: Prefix, port: int) -> FlowRule:
     """Table 4: towards the edge that announces ``prefix``."""
     actions = (DecTtl(), Output(port))
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
+
+
+def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
+    """Table 4: to the router beyond an uplink; ``mac``: the router's."""
+    actions = _last_hop(own_mac, mac, port)
+    return _rule(Kind.EXIT, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
 # ------------------------------------------------------------------------------ reading back
