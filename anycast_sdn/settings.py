@@ -331,7 +331,7 @@ class _Uplink(_Section):
 
 class _LegacyRouter(_Section):
     name: NodeName
-    router_id: IpAddress
+    loopbacks: Annotated[list[IpAddress], Field(min_length=1)]
     uplinks: list[str] = []
 
 
@@ -349,7 +349,7 @@ class _LegacyCore(_Section):
     def core(self) -> LegacyCore:
         return LegacyCore(
             self.as_number,
-            tuple(LegacyRouter(r.name, r.router_id, tuple(r.uplinks)) for r in self.routers),
+            tuple(LegacyRouter(r.name, tuple(r.loopbacks), tuple(r.uplinks)) for r in self.routers),
             tuple(LegacyCable((c.ends[0], c.ends[1]), tuple(c.prefixes), c.cost) for c in self.cables),
         )
 

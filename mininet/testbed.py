@@ -39,8 +39,9 @@ from programs import (
     undisturbed,
     wait_until,
 )
+from routers import Routers, remove_leftovers
 
-from anycast_sdn.core.model import Gateway, Host, Network, Port, text
+from anycast_sdn.core.model import Gateway, Host, LegacyRouter, Network, Port, Uplink, text
 
 __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
 
@@ -92,6 +93,7 @@ class Testbed:
     def __init__(self, network: Network, openflow_port: int | None = None) -> None:
         self.network = network
         self.openflow_port = openflow_port
+        self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
         self._undo = ExitStack()
 
@@ -115,6 +117,8 @@ class Testbed:
             self._configure_switches()
             for host in self.network.hosts:
                 self._configure_host(host)
+            if self.network.legacy_core:
+                self.routers.start(lambda name: int(self.host(name).pid), self._must_run)
             self._undo = undo.pop_all()
 
     def stop(self) -> None:
@@ -186,9 +190,35 @@ class Testbed:
             self._must_run(host.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
         for link in self.network.links:
             mininet.addLink(link.a.switch, link.b.switch, port1=link.a.number, port2=link.b.number)
+        self._plug_routers(mininet)
         for host in self.network.hosts:
             mininet.addLink(host.name, self._edge_port(host).switch, port1=0, port2=host.port)
         mininet.start()
+
+    def _plug_routers(self, mininet: Mininet) -> None:
+        """Routers are hosts to Mininet; their interfaces are numbered as in ``routers.Router``."""
+        core = self.network.legacy_core
+        if core is None:
+            return
+        plugged = dict.fromkeys((router.name for router in core.routers), 0)
+
+        def next_port(router: str) -> int:
+            plugged[router] += 1
+            return plugged[router] - 1
+
+        for router in core.routers:
+            mininet.addHost(router.name, ip=None)
+            self._must_run(router.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
+        for router, uplink in self._plugged_uplinks():
+            mininet.addLink(uplink.edge, router.name, port1=uplink.port, port2=next_port(router.name))
+        for cable in core.cables:
+            first, second = cable.ends
+            mininet.addLink(first, second, port1=next_port(first), port2=next_port(second))
+
+    def _plugged_uplinks(self) -> Iterator[tuple[LegacyRouter, Uplink]]:
+        """Uplinks with a router at the other end, each router's in the order of the file."""
+        for router in self.network.legacy_core.routers if self.network.legacy_core else ():
+            yield from ((router, uplink) for uplink in self.network.uplinks if uplink.name in router.uplinks)
 
     def _configure_switches(self) -> None:
         """Waits until each port has its number; then tells the switches where their controller is."""
@@ -239,12 +269,14 @@ class Testbed:
         for link in self.network.links:
             yield from (link.a, link.b)
         yield from map(self._edge_port, self.network.hosts)
+        yield from (Port(uplink.edge, uplink.port) for _, uplink in self._plugged_uplinks())
 
     # -------------------------------------------------------------------------- removing it
 
     def _remove(self) -> None:
         for program in self._programs:
             program.stop()
+        self.routers.stop()
         # Not Mininet's own stop(): it talks to shells that may hang when it was interrupted.
         for node in self._mininet.nameToNode.values():
             node.terminate()
@@ -252,6 +284,7 @@ class Testbed:
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""
+        remove_leftovers()
         ours = output_of("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge", MARK).split()
         foreign = set(output_of("ovs-vsctl", "list-br").split()) - set(ours)
         if foreign := foreign & {switch.name for switch in self.network.switches}:

@@ -32,6 +32,7 @@ Taught = Mapping[str, Mapping[Prefix, Route]]  # uplink's name → what its rout
 def exits(uplinks: Iterable[Uplink], taught: Taught) -> Exits:
     """All ways out of one edge."""
     uplinks = tuple(uplinks)
+    links = {own.prefix for uplink in uplinks for own in uplink.addresses}  # we are there already
     static: dict[Prefix, list[Address]] = {}
     for uplink in uplinks:
         for prefix in uplink.routes:
@@ -39,7 +40,8 @@ def exits(uplinks: Iterable[Uplink], taught: Taught) -> Exits:
     learned: dict[Prefix, list[tuple[Route, Address]]] = {}
     for uplink in uplinks:
         for prefix, route in taught.get(uplink.name, {}).items():
-            if next_hop := _on_link(uplink, prefix, route.next_hop):
+            next_hop = _on_link(uplink, prefix, route.next_hop)
+            if next_hop and prefix not in links:
                 learned.setdefault(prefix, []).append((route, next_hop))
     return {
         prefix: (*static.get(prefix, ()), *(next_hop for _, next_hop in sorted(learned.get(prefix, ()))))

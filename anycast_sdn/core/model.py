@@ -356,8 +356,12 @@ class LegacyRouter:
     """An ordinary router of the testbed, at the other end of these uplinks."""
 
     name: str
-    router_id: Address  # IPv4, also its address to the other routers
+    loopbacks: tuple[Address, ...]  # at most one per family; the IPv4 one is its router id
     uplinks: tuple[str, ...] = ()
+
+    @property
+    def router_id(self) -> Address:
+        return next(address for address in self.loopbacks if len(address) == 4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ def unique(network: Network) -> Iterator[Problem]:
             yield f"uplinks[{i}].bgp.neighbour", f"BGP neighbour {text(uplink.bgp.neighbour)}"
     for i, router in enumerate(network.legacy_core.routers if network.legacy_core else ()):
         yield f"legacy_core.routers[{i}].name", f"node name {router.name}"
-        yield f"legacy_core.routers[{i}].router_id", f"router id {text(router.router_id)}"
+        for j, loopback in enumerate(router.loopbacks):
+            yield f"legacy_core.routers[{i}].loopbacks[{j}]", f"loopback address {text(loopback)}"
         for j, name in enumerate(router.uplinks):
             yield f"legacy_core.routers[{i}].uplinks[{j}]", f"other end of uplink {name}"
 
@@ -78,8 +79,8 @@ def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:
     uplinks = {uplink.name: uplink for uplink in network.uplinks}
     names = {router.name for router in core.routers}
     for i, router in enumerate(core.routers):
-        if len(router.router_id) != 4:
-            yield f"legacy_core.routers[{i}].router_id", "must be an IPv4 address"
+        if sorted(map(len, router.loopbacks)) not in ([4], [4, 16]):
+            yield f"legacy_core.routers[{i}].loopbacks", "needs one IPv4 address, which is the router id, and at most one of IPv6"
         for j, name in enumerate(router.uplinks):
             where = f"legacy_core.routers[{i}].uplinks[{j}]"
             if name not in uplinks:

@@ -209,6 +209,7 @@ class _Neighbour(NeighborConf):  # type: ignore[misc]
             remote_as=settings.neighbour_as,
             ip_address=text(settings.neighbour),
             local_as=settings.local_as,
+            rtc_as=settings.local_as,
             hold_time=settings.hold_s,
             multi_exit_disc=settings.med,
             connect_mode=CONNECT_MODE_PASSIVE,
@@ -227,7 +228,12 @@ class _Neighbour(NeighborConf):  # type: ignore[misc]
 
 def _core(settings: BgpSession, router: _Neighbour) -> CoreService:
     # Another of our edges may be in the same AS.  We pass nothing on, so nothing can go round.
-    common = CommonConf(local_as=settings.local_as, router_id=text(settings.router_id), allow_local_as_in_count=10)
+    common = CommonConf(
+        local_as=settings.local_as,
+        router_id=text(settings.router_id),
+        bgp_server_port=0,  # do not listen
+        allow_local_as_in_count=10,
+    )
     neighbours = NeighborsConf()
     core = CoreService(common, neighbours, VrfsConf())
     neighbours.add_neighbor_conf(router)
