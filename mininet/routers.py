@@ -11,6 +11,7 @@ leave the machine.  An address that this machine reaches already in some other w
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -24,7 +25,18 @@ from typing import Any
 
 from programs import Program, TestbedError, output_of, wait_until
 
-from anycast_sdn.core.model import Address, BgpSession, LegacyCore, LegacyRouter, Network, Prefix, Uplink, text
+from anycast_sdn.core.model import (
+    Address,
+    BgpSession,
+    LegacyCore,
+    LegacyRouter,
+    Link,
+    Network,
+    Port,
+    Prefix,
+    Uplink,
+    text,
+)
 
 FRR = Path("/usr/lib/frr")
 DAEMONS = ("zebra", "ospfd", "ospf6d", "bgpd")  # in the order of their start
@@ -33,6 +45,23 @@ FOLDER = "anycast-sdn-routers-"  # in /run; a run's own
 READY_S = 60.0
 
 MustRun = Callable[[str, str], str]  # (host, shell command) → what it prints
+
+
+def cables(network: Network) -> Iterator[Link]:
+    """Uplinks and the cables between routers, with their costs; none without a legacy core.
+
+    A router's ports are numbered from 0: its uplinks in the order of the file, then its cables.
+    """
+    core = network.legacy_core
+    if core is None:
+        return
+    numbers = {router.name: itertools.count() for router in core.routers}
+    for router in core.routers:
+        for uplink in (uplink for uplink in network.uplinks if uplink.name in router.uplinks):
+            yield Link(Port(uplink.edge, uplink.port), Port(router.name, next(numbers[router.name])))
+    for cable in core.cables:
+        first, second = (Port(end, next(numbers[end])) for end in cable.ends)
+        yield Link(first, second, cable.cost)
 
 
 class Router:
@@ -105,6 +134,16 @@ class Router:
         for left in (*self._folder.glob("*.vty"), self._folder / "zserv.api"):
             left.unlink(missing_ok=True)
 
+    def ways(self, prefix: str) -> dict[str, bool]:
+        """BGP's paths to a prefix: next hop → is it the best one?  None when the table does not have the prefix."""
+        family = "ipv6" if ":" in prefix else "ipv4"
+        return {
+            hop["ip"]: bool(path.get("bestpath", {}).get("overall"))
+            for path in self.show(f"bgp {family} unicast {prefix}").get("paths", ())
+            for hop in path["nexthops"]
+            if hop.get("scope", "global") == "global"
+        }
+
     def show(self, question: str) -> Any:
         """``vtysh -c "show QUESTION json"`` → the answer."""
         return json.loads(output_of("vtysh", "--vty_socket", str(self._folder), "-c", f"show {question} json"))
@@ -160,7 +199,6 @@ class Router:
 
     def _own_prefixes(self) -> Iterator[Prefix]:
         """So that hosts can reach the routers: for ping and traceroute."""
-        yield from map(Prefix.host, self._router.loopbacks)
         for cable in self.cables:
             yield from cable.prefixes
 
@@ -172,6 +210,9 @@ class Routers:
         self._network = network
         self._by_name: dict[str, Router] = {}
         self._undo = ExitStack()
+
+    def __iter__(self) -> Iterator[Router]:
+        return iter(self._by_name.values())
 
     def __getitem__(self, name: str) -> Router:
         return self._by_name[name]

@@ -39,9 +39,9 @@ from programs import (
     undisturbed,
     wait_until,
 )
-from routers import Routers, remove_leftovers
+from routers import Routers, cables, remove_leftovers
 
-from anycast_sdn.core.model import Gateway, Host, LegacyRouter, Network, Port, Uplink, text
+from anycast_sdn.core.model import Gateway, Host, Network, Port, text
 
 __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
 
@@ -164,8 +164,8 @@ class Testbed:
 
         ``expression`` is tcpdump's filter.  Packets count from the beginning of the block to its end.
         """
-        is_host = any(host.name == name for host in self.network.hosts)
-        return Capture(self.interface(name, port), expression, self.host(name).pid if is_host else None)
+        is_switch = any(switch.name == name for switch in self.network.switches)
+        return Capture(self.interface(name, port), expression, None if is_switch else self.host(name).pid)
 
     def ofctl(self, command: str, switch: str, *arguments: str) -> str:
         """``ovs-ofctl COMMAND SWITCH ARGUMENTS…`` in OpenFlow 1.3 → what it prints."""
@@ -196,29 +196,12 @@ class Testbed:
         mininet.start()
 
     def _plug_routers(self, mininet: Mininet) -> None:
-        """Routers are hosts to Mininet; their interfaces are numbered as in ``routers.Router``."""
-        core = self.network.legacy_core
-        if core is None:
-            return
-        plugged = dict.fromkeys((router.name for router in core.routers), 0)
-
-        def next_port(router: str) -> int:
-            plugged[router] += 1
-            return plugged[router] - 1
-
-        for router in core.routers:
+        """Routers are hosts to Mininet."""
+        for router in self.network.legacy_core.routers if self.network.legacy_core else ():
             mininet.addHost(router.name, ip=None)
             self._must_run(router.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
-        for router, uplink in self._plugged_uplinks():
-            mininet.addLink(uplink.edge, router.name, port1=uplink.port, port2=next_port(router.name))
-        for cable in core.cables:
-            first, second = cable.ends
-            mininet.addLink(first, second, port1=next_port(first), port2=next_port(second))
-
-    def _plugged_uplinks(self) -> Iterator[tuple[LegacyRouter, Uplink]]:
-        """Uplinks with a router at the other end, each router's in the order of the file."""
-        for router in self.network.legacy_core.routers if self.network.legacy_core else ():
-            yield from ((router, uplink) for uplink in self.network.uplinks if uplink.name in router.uplinks)
+        for cable in cables(self.network):
+            mininet.addLink(cable.a.switch, cable.b.switch, port1=cable.a.number, port2=cable.b.number)
 
     def _configure_switches(self) -> None:
         """Waits until each port has its number; then tells the switches where their controller is."""
@@ -269,7 +252,8 @@ class Testbed:
         for link in self.network.links:
             yield from (link.a, link.b)
         yield from map(self._edge_port, self.network.hosts)
-        yield from (Port(uplink.edge, uplink.port) for _, uplink in self._plugged_uplinks())
+        managed = {switch.name for switch in self.network.switches}
+        yield from (cable.a for cable in cables(self.network) if cable.a.switch in managed)
 
     # -------------------------------------------------------------------------- removing it
 

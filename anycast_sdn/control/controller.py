@@ -315,12 +315,23 @@ class Controller:
             ],
             "links": [self.link_view(link.a) for link in self._links.values()],
             "catchment": {
-                str(prefix): {site: graph.nearest(site, self._announced.get(prefix, ())) for site in sites}
+                str(prefix): {site: self._catching(graph, site, prefix) for site in sites}
                 for group in self.groups
                 for prefix in group.prefixes
             },
             "uplinks": [self._uplink_view(edge, uplink) for edge in self.edges.values() for uplink in edge.uplinks],
         }
+
+    def _catching(self, graph: Graph, site: str, prefix: Prefix) -> str | None:
+        """The edge that a site's traffic for a service goes to; "beyond UPLINK" when it leaves the fabric."""
+        if edge := graph.nearest(site, self._announced.get(prefix, ())):
+            return edge
+        leading = {name: way for name, edge in self._by_name.items() if (way := edge.way_out(prefix))}
+        name = graph.nearest(site, leading)
+        if name is None:
+            return None
+        uplink = next(uplink for uplink in self._by_name[name].uplinks if uplink.port == leading[name].port)
+        return f"beyond {uplink.name}"
 
     def _uplink_view(self, edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
         return {

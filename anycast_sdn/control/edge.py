@@ -163,6 +163,11 @@ class EdgeSwitch:
             if router:
                 yield prefix, router
 
+    def way_out(self, prefix: Prefix) -> Neighbour | None:
+        """The router that packets to ``prefix`` leave by, if they leave here: that of the longest match."""
+        matches = [(known.length, router) for known, router in self.ways_out.items() if known.covers(prefix)]
+        return max(matches)[1] if matches else None
+
     # ---------------------------------------------------------------- connection
 
     def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:

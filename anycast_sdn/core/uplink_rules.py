@@ -80,7 +80,8 @@ def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:
     names = {router.name for router in core.routers}
     for i, router in enumerate(core.routers):
         if sorted(map(len, router.loopbacks)) not in ([4], [4, 16]):
-            yield f"legacy_core.routers[{i}].loopbacks", "needs one IPv4 address, which is the router id, and at most one of IPv6"
+            where = f"legacy_core.routers[{i}].loopbacks"
+            yield where, "needs one IPv4 address, which is the router id, and at most one IPv6 address"
         for j, name in enumerate(router.uplinks):
             where = f"legacy_core.routers[{i}].uplinks[{j}]"
             if name not in uplinks:

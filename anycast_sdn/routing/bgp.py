@@ -26,6 +26,7 @@ from os_ken.lib import hub
 from os_ken.lib.packet import bgp
 from os_ken.services.protocols.bgp.bgpspeaker import BGPSpeaker
 from os_ken.services.protocols.bgp.core import CoreService
+from os_ken.services.protocols.bgp.info_base.base import Filter
 from os_ken.services.protocols.bgp.info_base.ipv4 import Ipv4Path
 from os_ken.services.protocols.bgp.info_base.ipv6 import Ipv6Path
 from os_ken.services.protocols.bgp.rtconf.common import CommonConf
@@ -75,6 +76,7 @@ class Speaker:
         self._router = _Neighbour.of(self.settings)
         self._core = _core(self.settings, self._router)
         self._peer = next(self._core.peer_manager.iterpeers)
+        self._peer.in_filters = [_KeepOut(), _KeepOutV6()]
         bus = self._core.signal_bus
         bus.register_listener(BgpSignalBus.BGP_ADJ_UP, lambda *_: self._up())
         bus.register_listener(BgpSignalBus.BGP_ADJ_DOWN, lambda *_: self._down())
@@ -224,6 +226,25 @@ class _Neighbour(NeighborConf):  # type: ignore[misc]
         restart = bgp.BGPOptParamCapabilityGracefulRestart(_RESTARTED * self.restarted, RESTART_S, families)
         capabilities[bgp.BGP_CAP_GRACEFUL_RESTART] = [restart]
         return capabilities
+
+
+class _KeepOut(Filter):  # type: ignore[misc]
+    """Nothing that is learned enters OS-Ken's own table: ``Speaker.routes`` has it.
+
+    In that table a prefix that we withdraw while the router teaches it too would never be withdrawn.
+    """
+
+    prefix = "all"
+
+    def evaluate(self, path: Any) -> tuple[int, bool]:
+        return self.POLICY_DENY, True
+
+    def clone(self) -> _KeepOut:
+        return self
+
+
+class _KeepOutV6(_KeepOut):
+    ROUTE_FAMILY = bgp.RF_IPv6_UC
 
 
 def _core(settings: BgpSession, router: _Neighbour) -> CoreService:
