@@ -26,6 +26,8 @@ from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, MeterRule
 
+INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
+
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
 
@@ -51,6 +53,8 @@ class EdgeSwitch:
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
         self._exits: Exits = {}
+        self._inherited: dict[Prefix, Neighbour] = {}  # ways out found on the switch at the controller's start
+        self._inherited_until = 0.0
         self.set_taught({})
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
@@ -162,6 +166,7 @@ class EdgeSwitch:
             router = next(filter(None, map(self.neighbours.get, next_hops)), None)
             if router:
                 yield prefix, router
+        yield from ((prefix, router) for prefix, router in self._inherited.items() if prefix not in self._exits)
 
     def way_out(self, prefix: Prefix) -> Neighbour | None:
         """The router that packets to ``prefix`` leave by, if they leave here: that of the longest match."""
@@ -188,6 +193,10 @@ class EdgeSwitch:
         if not self.ever_synchronised:
             for address, mac, port in filter(None, map(entries.read_host, others)):
                 self.neighbours.adopt(address, Neighbour(mac, port), now)
+            ways_out = filter(None, map(entries.read_way_out, others))
+            ports = {uplink.port for uplink in self.uplinks}
+            self._inherited = {prefix: Neighbour(mac, port) for prefix, mac, port in ways_out if port in ports}
+            self._inherited_until = now + INHERITED_S
         messages: list[Message]
         if self.translation:
             self.translation.features = features
@@ -256,6 +265,9 @@ class EdgeSwitch:
         if not self.synchronised:
             return Reaction()
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
+        if self._inherited and now >= self._inherited_until:
+            self._inherited.clear()
+            reaction.changed = True
         if self.translation:
             reaction.messages += self.translation.tick(now)
         return reaction

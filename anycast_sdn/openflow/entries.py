@@ -29,6 +29,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of, port_meter
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
+    ETH_IPV6,
     OFPP_CONTROLLER,
     Action,
     Bucket,
@@ -255,9 +256,13 @@ def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
     if kind_of(rule.cookie) is not Kind.HOST:
         return None
     (address,) = (field.value for field in rule.match if field.name != "eth_type")
+    return cast(Address, address), *_read_last_hop(rule)
+
+
+def _read_last_hop(rule: FlowRule) -> tuple[bytes, int]:
     written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
     (port,) = (action.port for action in rule.actions if isinstance(action, Output))
-    return cast(Address, address), cast(bytes, written["eth_dst"]), port
+    return cast(bytes, written["eth_dst"]), port
 
 
 def _last_hop(own_mac: bytes, mac: bytes, port: int) -> tuple[Action, ...]:
@@ -284,6 +289,17 @@ def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
     """Table 4: to the router beyond an uplink; ``mac``: the router's."""
     actions = _last_hop(own_mac, mac, port)
     return _rule(Kind.EXIT, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
+
+
+def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
+    """The inverse of ``way_out``: (prefix, MAC, port); None for rules of other kinds."""
+    if kind_of(rule.cookie) is not Kind.EXIT:
+        return None
+    fields = {field.name: field.value for field in rule.match}
+    network = next((value for name, value in fields.items() if name != "eth_type"), None)
+    if network is None:
+        network = bytes(16 if fields["eth_type"] == ETH_IPV6 else 4)
+    return Prefix(cast(Address, network), rule.priority - ROW[Kind.EXIT].priority), *_read_last_hop(rule)
 
 
 # ------------------------------------------------------------------------------ reading back

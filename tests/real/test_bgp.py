@@ -118,7 +118,7 @@ def test_curl_works_through_ordinary_routers(network: Running, family: Family) -
     assert page.startswith(f"as2 answers {family.translation}")
 
 
-@pytest.mark.row("M25", "packets leave for the router's MAC, from the edge's own, TTL less one; the uplink answers ping")
+@pytest.mark.row("M25", "packets leave for the router's MAC from the edge's own, TTL less one; the uplink answers ping")
 @in_both_families
 def test_an_uplink_is_a_link_like_any_other(network: Running, family: Family) -> None:
     router_mac = network.mac("r1")
@@ -192,11 +192,16 @@ def test_a_lost_session_takes_its_routes_along(network: Running) -> None:
     all_serve(network)
 
 
-@pytest.mark.row("M8", "the controller dies: FRR keeps the routes (graceful restart), new requests of known flows are "
-                 "answered; it comes back, and the routes are fresh again")  # fmt: skip
+@pytest.mark.row("M8", "the controller dies: FRR keeps its routes (graceful restart); it comes back: they are fresh again")
+@pytest.mark.row("M24", "while the controller dies and comes back, ping to ANY loses no echo")
 def test_the_service_outlives_its_controller(network: Running) -> None:
     for family in (V4, V6):
         assert network.ask("h1", family.web, "--source-port", 22002) == ["as2 hello"]
+    running_pings = [network.testbed.spawn("h2", ["ping", "-q", "-i", "0.1", "-w", "25", family.web])
+                     for family in (V4, V6)]  # fmt: skip
+    for family in (V4, V6):
+        pinned = f"state=pinned&client={family.h2}"
+        until(lambda pinned=pinned: any(flow["protocol"].startswith("icmp") for flow in network.flows(pinned)), "it pings")
     network.controller.kill()
     until(lambda: any(path.get("stale") for path in paths(network, "r2", WEB[0])), "r2 keeps the route as a stale one")
     for family in (V4, V6):
@@ -205,7 +210,10 @@ def test_the_service_outlives_its_controller(network: Running) -> None:
     network.controller.start()
     all_serve(network)
     for prefix in WEB:
-        until(lambda prefix=prefix: not any(path.get("stale") for path in paths(network, "r2", prefix)), "no stale route")
+        until(lambda prefix=prefix: not any(path.get("stale") for path in paths(network, "r2", prefix)), "all is fresh")
+    for pings in running_pings:
+        until(lambda pings=pings: pings.process.poll() is not None, "the pings end", 40)
+        assert " 0% packet loss" in pings.output()
 
 
 @pytest.mark.row("M27", "/v1/topology shows uplinks, their routers and the BGP sessions")
