@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ LOG = logging.getLogger(__name__)
 BGP_PORT = 179
 CONNECT_S = 5.0  # an attempt to connect takes no longer
 RETRY_S = 2.0  # between attempts
+OPEN_S = 20.0  # a router that accepts the connection and then says nothing is given up after this
 RESTART_S = 120  # 1–4095; so long may the controller be away
 END_OF_RIB_S = 1.0  # after the session is up: all that is announced at first has been sent
 MAX_ROUTES = 100_000  # learned from one router
@@ -158,18 +160,31 @@ class Speaker:
     # ---------------------------------------------------------------- connection
 
     def _connect(self) -> None:
+        connection: socket.socket | None = None
+        waited_s = 0.0
         while True:
             if self._peer.in_idle():
-                try:
-                    self._core.start_protocol(self._connection())
-                except OSError as error:
-                    if not self._refusal_told:
-                        LOG.warning("%s: no BGP session with %s yet: %s",
-                                    self.uplink.name, text(self.settings.neighbour), error)  # fmt: skip
-                    self._refusal_told = True
-                else:
-                    self._refusal_told = False
+                connection, waited_s = self._try_to_connect(), 0.0
+            elif connection and not self._peer.in_established():
+                waited_s += RETRY_S
+                if waited_s > OPEN_S:  # OS-Ken waits for the router's OPEN for ever
+                    with suppress(OSError):  # closed by now
+                        connection.shutdown(socket.SHUT_RDWR)
+                    connection = None
             hub.sleep(RETRY_S)
+
+    def _try_to_connect(self) -> socket.socket | None:
+        try:
+            connection = self._connection()
+        except OSError as error:
+            if not self._refusal_told:
+                LOG.warning("%s: no BGP session with %s yet: %s",
+                            self.uplink.name, text(self.settings.neighbour), error)  # fmt: skip
+            self._refusal_told = True
+            return None
+        self._refusal_told = False
+        self._core.start_protocol(connection)
+        return connection
 
     def _connection(self) -> socket.socket:
         """A connection to the router.  Raises OSError, before anything is sent when the own address is missing."""
