@@ -237,7 +237,7 @@ class Routers:
             for index, session in enumerate(uplink.bgp for uplink in started.uplinks if uplink.bgp):
                 interface = f"bgp-{router.name}-{index}"
                 self._undo.callback(subprocess.run, ["ip", "link", "delete", interface], capture_output=True)
-                _join(session, interface, f"{router.name}-ctl{index}", pid_of(router.name))
+                join_session(session, interface, f"{router.name}-ctl{index}", pid_of(router.name))
             started.start()
         wait_until(lambda: all(self._knows_all(router, must_run) for router in self.core.routers),
                    "the routers know one another", READY_S)  # fmt: skip
@@ -274,7 +274,7 @@ def _remove_routes() -> None:
         subprocess.run(["ip", family, "route", "flush", "protocol", PROTOCOL], capture_output=True)
 
 
-def _join(session: BgpSession, ours: str, theirs: str, namespace_of: int) -> None:
+def join_session(session: BgpSession, ours: str, theirs: str, namespace_of: int) -> None:
     """The cable of a BGP session; its end in the root namespace, ``ours``, has the controller's address."""
     length = 8 * len(session.neighbour) - 2
     prefix = Prefix(_network_of(session.neighbour), length)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import (
@@ -26,8 +27,11 @@ from support import (
     until,
 )
 
-from anycast_sdn.core.model import UDP, FlowKey, packed
+from anycast_sdn.core.model import UDP, BgpSession, FlowKey, Prefix, packed
 from anycast_sdn.openflow import builders
+
+if TYPE_CHECKING:  # needs what is not there where these tests are skipped
+    from capture import Capture
 
 ARH1, ARS2, ARS3 = ("10.9.1.1", "2001:db8:9:1::1"), ("10.9.2.1", "2001:db8:9:2::1"), ("10.9.3.1", "2001:db8:9:3::1")
 R1_UPLINK = {V4: "10.9.1.2", V6: "2001:db8:9:1::2"}
@@ -36,7 +40,23 @@ SESSIONS = "198.51.100.0/24"
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def outside() -> Iterator[list[Capture]]:
+    """What leaves this machine, or comes to it, that looks like ours: from before all tests to after the others."""
+    from capture import Capture
+
+    devices = {route["dev"] for route in machine_routes("default") if "dev" in route}
+    with ExitStack() as stack:
+        ours = f"tcp port 179 or ip proto 89 or net {SESSIONS}"
+        yield [stack.enter_context(Capture(device, ours)) for device in devices]
+
+
+def machine_routes(*selection: str) -> list[dict[str, Any]]:
+    words = ["ip", "-json", "route", "show", *selection]
+    return list(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout or "[]"))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory, outside: list[Capture]) -> Iterator[Running]:
     """as2 and as3 serve; the routers know it."""
     with running(TOPOLOGIES / "legacy-core.yaml", tmp_path_factory.mktemp("bgp")) as network:
         network.serve_udp("as2", "as3")
@@ -224,11 +244,25 @@ def test_the_topology_shows_the_sessions(network: Running) -> None:
     assert (first["neighbour"], first["neighbour_as"], first["announced"]) == ("198.51.100.2", 65000, 4)
 
 
-def test_what_is_meant_for_a_router_does_not_leave_the_machine(network: Running) -> None:
+def test_a_session_to_what_the_machine_reaches_by_itself_is_refused() -> None:
+    from routers import join_session
+    from testbed import TestbedError
+
+    own = [Prefix.parse(route["dst"]) for route in machine_routes() if "/" in route["dst"]]
+    if not own:
+        pytest.skip("this machine has no network of its own")
+    first, second = (own[0].network[:-1] + bytes((own[0].network[-1] + offset,)) for offset in (1, 2))
+    with pytest.raises(TestbedError, match="this machine reaches"):
+        join_session(BgpSession(65001, first, first, second, 65000), "unused", "unused", 1)
+
+
+def test_nothing_leaves_the_machine(network: Running, outside: list[Capture]) -> None:
     """Last, because it takes a session's cable away."""
+    assert sessions(network)["arh1"] == "established"
     subprocess.run(["ip", "link", "set", "bgp-r1-0", "down"], check=True)
     asked = subprocess.run(["ip", "route", "get", "198.51.100.2"], capture_output=True, text=True)
     assert "unreachable" in asked.stdout + asked.stderr or "No route to host" in asked.stderr
-    routes = json.loads(subprocess.run(["ip", "-json", "route", "show", "root", SESSIONS], capture_output=True,
-                                       text=True, check=True).stdout)  # fmt: skip
+    routes = machine_routes("root", SESSIONS)
     assert {route["dev"] for route in routes if route.get("type") != "unreachable"} == {"bgp-r2-0", "bgp-r3-0"}
+    until(lambda: sessions(network)["arh1"] != "established", "the session is lost", 30)
+    assert [capture.packets() for capture in outside] == [[]] * len(outside)
