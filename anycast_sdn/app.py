@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +36,6 @@ from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.questions import DropCount, Introduction, SweepRun
-from anycast_sdn.routing.bgp import Speaker
 from anycast_sdn.store.sqlite import SqliteStore
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +72,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
                          for dpid in self.controller.edges}  # fmt: skip
         self._someone_waits = hub.Event()
-        self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
         super().start()
@@ -111,7 +109,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _disconnected(self, switch: Channel) -> None:
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
-            self.controller.disconnected(switch.id)
+            self._send(self.controller.disconnected(switch.id, time.monotonic()))
             LOG.warning("switch %s is gone; its rules stay as they are", self._name(switch.id))
 
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
@@ -123,7 +121,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._send(self.controller.port_changed(switch.id, port, up, now))
         name = self._name(switch.id)
         LOG.info("switch %s is ready: %d rules found, %d wanted", name, len(found.flows),
-                 len(self.controller.edges[switch.id].installed.flows))  # fmt: skip
+                 self.controller.edges[switch.id].rules)  # fmt: skip
         if not features.fin_timeout:
             LOG.warning("switch %s has no fin_timeout: closed TCP connections stay for their idle validity", name)
         if not features.meters:
@@ -143,6 +141,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 self._someone_waits.set()
         else:  # what is known already goes before what is new
             self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+
+    def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
+        if dpid in self.channels:
+            self._send(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def _serve_first_packets(self) -> None:
         """All switches in turn, as long as anyone waits."""
@@ -185,7 +187,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def set_groups(self, groups: Groups) -> None:
         self._send(self.controller.set_groups(groups))
-        self._speak()
 
     def set_cost(self, end: Port, cost: int) -> None:
         """Raises NotFound."""
@@ -196,18 +197,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send(self.controller.tick(now))
         for dpid in self.controller.sweeps_due(now):
             self._sweep(self.channels[dpid])
-        self._speak()
-
-    def _speak(self) -> None:
-        """BGP: what routers have taught goes in, what has changed here goes out."""
-        for speaker in self.speakers:
-            if speaker.changed:
-                speaker.changed = False
-                self._send(self.controller.set_taught(speaker.uplink.name, dict(speaker.routes)))
-            prefixes = self.controller.to_tell(speaker.uplink, time.monotonic())
-            if prefixes is not None:
-                speaker.announce(prefixes)
-                speaker.start()
 
     def _poll(self) -> None:
         for switch in list(self.channels.values()):
@@ -259,12 +248,13 @@ class ControllerViews:
     def edges(self) -> list[dict[str, Any]]:
         return self._controller.edge_views(time.monotonic())
 
-    def topology(self) -> dict[str, Any]:
-        return self._controller.topology() | {"bgp": [speaker.view()._asdict() for speaker in self._app.speakers]}
+    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+        sessions = [speaker.view()._asdict() for speaker in self._app.speakers]
+        return self._controller.topology(without, time.monotonic()) | {"bgp": sessions}
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)
-        return self._controller.link_view(end)
+        return self._controller.link_view(end, time.monotonic())
 
     def health(self) -> dict[str, Any]:
         return self._controller.health()

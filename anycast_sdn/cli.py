@@ -89,6 +89,19 @@ def _parser() -> argparse.ArgumentParser:
             for field in ("group", "client", "server", "edge", "state"):
                 listing.add_argument(f"--{field}", help=f"only flows with this {field}")
         listing.set_defaults(act=_list, listing=name)
+
+    topology = commands.add_parser(
+        "topology",
+        help="show links, announcements and where traffic goes, also without parts of the network",
+        description="Show switches, links, announcements and the catchment of a running controller.",
+        epilog="example: anycast-sdn topology --without c1-c2 --without 10.21.0.10",
+    )
+    topology.add_argument("--without", action="append", default=[], metavar="LINK|SWITCH|SERVER",
+                          help="what if this were not there; a link is c1:1, c1:1-c2:2 or c1-c2; may be repeated")
+    topology.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
+                          help="the controller's REST address (default %(default)s)")
+    topology.add_argument("--json", action="store_true", help="as JSON, for programs")
+    topology.set_defaults(act=_topology)
     return parser
 
 
@@ -240,6 +253,43 @@ def _edge_rows(answer: Any) -> list[dict[str, Any]]:
         }
         for edge in answer["edges"]
     ]
+
+
+# ------------------------------------------------------------------------------ topology
+
+
+def _topology(arguments: argparse.Namespace) -> int:
+    query = urllib.parse.urlencode([("without", part) for part in arguments.without])
+    answer = _get(arguments.rest, f"/v1/topology?{query}" if query else "/v1/topology")
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    links = [
+        {"link": "–".join(link["ends"]), "cost": link["cost"], "state": link["state"],
+         "declared": "yes" if link["declared"] else "no", "confirmed": "yes" if link["confirmed"] else "no",
+         "cabled instead": ", ".join(f"{end}–{peer}" for end, peer in link["cabled_instead"].items())}
+        for link in answer["links"]
+    ]  # fmt: skip
+    edges = [{"edge": edge["name"], "announces": " ".join(edge["announces"])} for edge in answer["edges"]]
+    catchment = [
+        {"ANY/n": prefix, "site": site, "goes to": edge or "nobody"}
+        for prefix, sites in answer["catchment"].items()
+        for site, edge in sites.items()
+    ]
+    away = [switch["name"] for switch in answer["switches"] if not switch["connected"]]
+    uplinks = [
+        {"uplink": uplink["name"], "port": uplink["port"], "routes": uplink["routes"],
+         "routers": ", ".join(router["address"] if router["reachable"] else f"{router['address']} (silent)"
+                              for router in uplink["routers"])}
+        for uplink in answer["uplinks"]
+    ]  # fmt: skip
+    tables = (links, uplinks, answer["bgp"], edges, catchment)
+    print("\n\n".join(tabulate(table, headers="keys") for table in tables if table))
+    if away:
+        print(f"\nnot connected: {', '.join(away)}")
+    if len(answer["parts"]) > 1 and not uplinks:
+        print("\nthe network is split: " + " | ".join(", ".join(part) for part in answer["parts"]))
+    return 0
 
 
 # what it shows, where it comes from, how it becomes rows

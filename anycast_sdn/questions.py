@@ -15,15 +15,15 @@ from anycast_sdn.control.translation import Features
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
-from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule
+from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule, ReportExpired, SetField
 
 LOG = logging.getLogger(__name__)
 
 SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
 _TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rule that finds out whether a switch has fin_timeout
-_TRIAL = FlowRule(
-    Table.ROUTES, 1, (Field("eth_type", 0x0800), Field("ip_proto", 6)), _TRIAL_COOKIE, (FinTimeout(1),)
-)
+_TCP_ONLY = (Field("eth_type", 0x0800), Field("ip_proto", 6))
+_FIN_TIMEOUT = FlowRule(Table.ROUTES, 1, _TCP_ONLY, _TRIAL_COOKIE, (FinTimeout(1),))
+_TURNING = FlowRule(Table.ROUTES, 1, _TCP_ONLY, _TRIAL_COOKIE, (SetField("in_port", 0),))
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 
@@ -40,18 +40,23 @@ class Introduction:
         self._done = done
         self._ports: dict[int, bool] = {}
         self._found = Tables()
-        self._fin_timeout = self._has_meters = False
+        self._fin_timeout = self._has_meters = self._turning = False
 
     def begin(self) -> None:
+        self._switch.tell([ReportExpired(True)])
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:
         self._ports = dict(decoding.decode_ports(body or b""))
-        self._switch.try_out(AddFlow(_TRIAL), self._take_trial)
+        self._switch.try_out(AddFlow(_FIN_TIMEOUT), self._take_fin_timeout)
 
-    def _take_trial(self, fin_timeout: bool) -> None:
+    def _take_fin_timeout(self, taken: bool) -> None:
+        self._fin_timeout = taken
+        self._switch.try_out(AddFlow(_TURNING), self._take_turning)
+
+    def _take_turning(self, taken: bool) -> None:
+        self._turning = taken
         self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
-        self._fin_timeout = fin_timeout
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
@@ -78,7 +83,7 @@ class Introduction:
         if foreign:
             LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
             self._switch.tell(DeleteCookie(cookie) for cookie in foreign)
-        self._done(self._switch, self._found, Features(self._fin_timeout, self._has_meters), self._ports)
+        self._done(self._switch, self._found, Features(self._fin_timeout, self._has_meters, self._turning), self._ports)
 
 
 class DropCount:

@@ -267,6 +267,11 @@ class _Switch(_Section):
     dpid: Annotated[int, PlainValidator(_dpid)]
     client_edge: _ClientEdge | None = None
     server_edge: bool = False
+    addresses: list[IpAddress] = []
+
+    def switch(self, anycast: list[Prefix]) -> Switch:
+        role = self.client_edge.role(anycast) if self.client_edge else None
+        return Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses))
 
 
 class _Link(_Section):
@@ -376,6 +381,10 @@ class _Group(_Section):
         return AnycastGroup(self.name, tuple(self.prefixes), servers)
 
 
+class _Discovery(_Section):
+    undeclared_links: bool = False
+
+
 class _File(_Section):
     name: Name
     anycast_prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
@@ -387,6 +396,7 @@ class _File(_Section):
     limits: dict[Annotated[str, _keys_of(Limits)], Rate] = {}
     uplinks: list[_Uplink] = []
     legacy_core: _LegacyCore | None = None
+    discovery: _Discovery = _Discovery()
 
     def network(self) -> Network:
         """The same as frozen values; positions in lists are kept, so that problems can name them."""
@@ -394,10 +404,7 @@ class _File(_Section):
         return Network(
             name=self.name,
             anycast_prefixes=tuple(anycast),
-            switches=tuple(
-                Switch(s.name, s.dpid, s.client_edge.role(anycast) if s.client_edge else None, s.server_edge)
-                for s in self.switches
-            ),
+            switches=tuple(switch.switch(anycast) for switch in self.switches),
             links=tuple(Link(link.ends[0], link.ends[1], link.cost) for link in self.links),
             subnets=tuple(
                 Subnet(s.name, s.edge, Side(s.side), tuple(s.gateways), tuple(s.ports)) for s in self.subnets
@@ -407,6 +414,7 @@ class _File(_Section):
             limits=Limits(**self.limits),
             uplinks=tuple(uplink.uplink() for uplink in self.uplinks),
             legacy_core=self.legacy_core.core() if self.legacy_core else None,
+            undeclared_links=self.discovery.undeclared_links,
         )
 
 
@@ -423,6 +431,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "legacy_core": _LegacyCore,
     "routers": _LegacyRouter,
     "cables": _LegacyCable,
+    "discovery": _Discovery,
 }
 
 

@@ -8,6 +8,7 @@ Rules kept here:
 - Messages of one control channel and frames of one link keep their order.  Each takes a little time,
   so that packets do overtake the rules that are made for them, as they do in reality.
 - Too many events between two ticks raise ``Runaway``: something loops.
+- What switches say to one another by LLDP is carried, but not recorded: it goes on all the time.
 - A switch that refuses a rule for want of room tells the controller; any other refusal is raised.
 """
 
@@ -17,6 +18,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.controller import Controller, Outbox
@@ -24,10 +26,10 @@ from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.exits import Route
-from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Network, Port, Prefix, Side
+from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Prefix, Side
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
-from anycast_sdn.openflow.rules import ETH_ARP, AddFlow, Message, PutBinding
+from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Message, PacketOut, PutBinding
 from anycast_sdn.openflow.simulator import (
     Effect,
     FlowRemoved,
@@ -36,6 +38,7 @@ from anycast_sdn.openflow.simulator import (
     TableFull,
     Trace,
     Transmit,
+    TtlExpired,
 )
 from anycast_sdn.simulated_host import SimulatedHost
 
@@ -81,6 +84,10 @@ class Arrived(NamedTuple):
 Record: TypeAlias = Passed | Told | Arrived
 
 
+def _is_lldp(frame: bytes) -> bool:
+    return int.from_bytes(frame[12:14], "big") == ETH_LLDP
+
+
 # ------------------------------------------------------------------------------ the network
 
 
@@ -88,7 +95,7 @@ class SimulatedNetwork:
     """``network`` in operation: switches connected, hosts known to their edges.
 
     ``seed`` orders the translation pools; ``fin_timeout``, ``meters`` and ``table_size`` are those of
-    ``SimulatedSwitch``, the same for all switches.
+    ``SimulatedSwitch``, the same for all switches; ``cables`` are the real ones, if not the network's links.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class SimulatedNetwork:
         fin_timeout: bool = True,
         meters: bool = True,
         table_size: int | None = None,
+        cables: Iterable[Link] | None = None,
     ) -> None:
         self.network = network
         self.now = 0.0
@@ -112,12 +120,12 @@ class SimulatedNetwork:
         self._events = 0
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
-        self.switches = {
-            name: SimulatedSwitch(fin_timeout=fin_timeout, meters=meters, table_size=table_size)
-            for name in self._dpids
-        }
-        self._links = {end: link.b if end == link.a else link.a for link in network.links for end in (link.a, link.b)}
+        self._new_switch = partial(SimulatedSwitch, fin_timeout=fin_timeout, meters=meters, table_size=table_size)
+        self.switches = {name: self._new_switch() for name in self._dpids}
+        cables = network.links if cables is None else tuple(cables)
+        self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}
         self._down: set[Port] = set()
+        self.silent: set[Port] = set()  # what should leave or enter here is lost, and nobody notices
         self._away: set[str] = set()  # switches without a controller
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self.controller = Controller(network, groups, random.Random(seed))
@@ -217,7 +225,12 @@ class SimulatedNetwork:
     def disconnect(self, name: str) -> None:
         """The switch loses the controller; it goes on with the rules that it has."""
         self._away.add(name)
-        self.controller.disconnected(self._dpids[name])
+        self._tell(self.controller.disconnected(self._dpids[name], self.now))
+
+    def kill(self, name: str) -> None:
+        """The switch dies, with all that it holds; its neighbours notice nothing.  ``connect`` brings it back."""
+        self.switches[name] = self._new_switch()
+        self.disconnect(name)
 
     def _connect_all(self) -> list[Message]:
         return [message for name in self.switches for message in self.connect(name)]
@@ -236,7 +249,8 @@ class SimulatedNetwork:
                 rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
                 self._hear(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
-            self._record(Told(name, message))
+            if not (isinstance(message, PacketOut) and _is_lldp(message.frame)):
+                self._record(Told(name, message))
             if steps:
                 self._record(Passed(name, getattr(message, "in_port", 0), steps))
             self._follow(name, effects)
@@ -252,6 +266,8 @@ class SimulatedNetwork:
                     pass
                 case PacketIn(cookie, port, frame):
                     self._hear(self.controller.packet_in, dpid, cookie, port, frame)
+                case TtlExpired(port, frame):
+                    self._hear(self.controller.ttl_expired, dpid, port, frame)
                 case FlowRemoved(cookie, idle_timeout):
                     self._hear(self.controller.rule_removed, dpid, cookie, idle_timeout)
 
@@ -270,11 +286,12 @@ class SimulatedNetwork:
 
     def _leave(self, port: Port, frame: bytes) -> None:
         """A switch sends a frame by a port: to another switch, or to all hosts there."""
-        if port in self._down:
+        if port in self._down or port in self.silent:
             return
         if port in self._links:
             there = self._links[port]
-            self.wires.append(Sighting(self.now, port.switch, there.switch, frame))
+            if not _is_lldp(frame):
+                self.wires.append(Sighting(self.now, port.switch, there.switch, frame))
             self._after(LINK_S, self._enter, there, frame)
         for host in self._hosts.values():
             if host.port == port:
@@ -282,11 +299,12 @@ class SimulatedNetwork:
                 self._after(LINK_S, self._arrive, host, frame)
 
     def _enter(self, port: Port, frame: bytes) -> None:
-        if port in self._down:
+        if port in self._down or port in self.silent:
             return
         steps: Trace = []
         effects = self.switches[port.switch].receive(frame, port.number, self.now, steps)
-        self._record(Passed(port.switch, port.number, steps))
+        if not _is_lldp(frame):
+            self._record(Passed(port.switch, port.number, steps))
         self._follow(port.switch, effects)
 
     def _arrive(self, host: SimulatedHost, frame: bytes) -> None:
@@ -323,6 +341,10 @@ class SimulatedNetwork:
             (self._down.discard if up else self._down.add)(end)
             if end.switch not in self._away:
                 self._hear(self.controller.port_changed, self._dpids[end.switch], end.number, up)
+
+    def found_port(self, port: Port) -> None:
+        """The switch tells of a port that the network file does not know."""
+        self._tell(self.controller.port_changed(self._dpids[port.switch], port.number, True, self.now))
 
     def restart_controller(self) -> list[Message]:
         """A new controller that knows only the enrolments.  → what it told the switches at first."""

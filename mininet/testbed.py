@@ -41,7 +41,7 @@ from programs import (
 )
 from routers import Routers, cables, remove_leftovers
 
-from anycast_sdn.core.model import Gateway, Host, Network, Port, text
+from anycast_sdn.core.model import Gateway, Host, Network, Port, Switch, text
 
 __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
 
@@ -114,7 +114,7 @@ class Testbed:
             undo.callback(self._remove)
             atexit.register(self.stop)  # for a signal that strikes just before a `with` block begins or ends
             self._build()
-            self._configure_switches()
+            self._configure_switches(self.network.switches)
             for host in self.network.hosts:
                 self._configure_host(host)
             if self.network.legacy_core:
@@ -167,6 +167,15 @@ class Testbed:
         is_switch = any(switch.name == name for switch in self.network.switches)
         return Capture(self.interface(name, port), expression, None if is_switch else self.host(name).pid)
 
+    def stop_switch(self, name: str) -> None:
+        """The switch is gone with all its rules; its neighbours still have a carrier."""
+        self._mininet.nameToNode[name].stop(deleteIntfs=False)
+
+    def start_switch(self, name: str) -> None:
+        """The switch is back, and knows nothing but its controller."""
+        self._mininet.nameToNode[name].start([])
+        self._configure_switches([self.network.switch(name)])
+
     def ofctl(self, command: str, switch: str, *arguments: str) -> str:
         """``ovs-ofctl COMMAND SWITCH ARGUMENTS…`` in OpenFlow 1.3 → what it prints."""
         return output_of("ovs-ofctl", "-O", "OpenFlow13", command, switch, *arguments)
@@ -203,12 +212,14 @@ class Testbed:
         for cable in cables(self.network):
             mininet.addLink(cable.a.switch, cable.b.switch, port1=cable.a.number, port2=cable.b.number)
 
-    def _configure_switches(self) -> None:
+    def _configure_switches(self, switches: Collection[Switch]) -> None:
         """Waits until each port has its number; then tells the switches where their controller is."""
+        names = [switch.name for switch in switches]
         commands = []
         for port in self._ports():
-            commands += ["--", "wait-until", "Interface", self.interface(*port), f"ofport={port.number}"]
-        for switch in self.network.switches if self.openflow_port else ():
+            if port.switch in names:
+                commands += ["--", "wait-until", "Interface", self.interface(*port), f"ofport={port.number}"]
+        for switch in switches if self.openflow_port else ():
             commands += ["--", "set-controller", switch.name, f"tcp:127.0.0.1:{self.openflow_port}"]
             commands += ["--", "set", "Controller", switch.name]
             commands += [f"max_backoff={RECONNECT_MS}", f"inactivity_probe={PROBE_MS}"]

@@ -19,7 +19,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -64,7 +64,8 @@ class Views(Protocol):
     def edges(self) -> list[dict[str, Any]]:
         """One dictionary per edge; its ``name`` is the edge's."""
 
-    def topology(self) -> dict[str, Any]: ...
+    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+        """The network, as it would be without these switches, links and servers.  Raises NotFound."""
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         """Changes the cost of the link at this port until the controller restarts → the link.
@@ -243,7 +244,14 @@ class RestApi:
         raise NotFound(f"there is no edge {edge!a}")
 
     def _get_topology(self, request: Request) -> Response:
-        return _json(self._views.topology())
+        """``?without=``, which may be repeated: a switch, a link or a server to leave out of the picture."""
+        try:
+            pairs = parse_qsl(request.query_string, keep_blank_values=True, errors="strict", max_num_fields=100)
+        except ValueError as error:
+            raise Problem(400, f"the query cannot be read: {error}") from error
+        if others := {name for name, _ in pairs} - {"without"}:
+            raise Problem(400, f"{_shown(min(others))} is not a parameter here; there is without")
+        return _json(self._views.topology([value for _, value in pairs]))
 
     def _patch_link(self, request: Request, end: str) -> Response:
         cost = _content(request, {"cost": _cost}, required=("cost",))["cost"]

@@ -9,30 +9,31 @@ One writer: the caller must not call a second method before the first has return
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
-from anycast_sdn.control.reaction import Reaction
+from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
+from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.exits import Own, Route
 from anycast_sdn.core.model import (
     Address,
+    AnycastGroup,
     Groups,
-    Link,
     Network,
     Port,
     Prefix,
-    Side,
     Uplink,
     text,
 )
-from anycast_sdn.core.network import Graph, Routes
+from anycast_sdn.core.network import Changes, Routing
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 
@@ -49,36 +50,49 @@ class Controller:
         self.groups = groups
         self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
-        self._links = {frozenset((link.a, link.b)): link for link in network.links}
-        self._ports_down: set[Port] = set()
-        self._announced: dict[Prefix, tuple[str, ...]] = {}
+        self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
+        self._announced: dict[Prefix, set[str]] = {}
+        self._leading: dict[Prefix, set[str]] = {}  # as ``_announced``, with what uplinks lead to
         self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
-        self._routes: Routes = {}
+        self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
+        self._routing = Routing(self._by_name)
         self._want_neighbours()
-        self._reroute()
+        self._reroute(self.edges)
+        self._relink()
 
     # ---------------------------------------------------------------- events
 
     def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
         edge = self.edges[dpid]
+        self._discovery.connected(edge.switch.name, now)
         messages = edge.synchronise(found, features, self.groups, now)
-        out = self._refresh()
+        changed = self._reroute([dpid])
+        changed[edge.switch.name] = dict(self._routing.of(edge.switch.name))
+        out = self._refresh([dpid], changed)
         out[dpid] = messages + out.get(dpid, [])
         return out
 
-    def disconnected(self, dpid: int) -> None:
-        self.edges[dpid].disconnected()
+    def disconnected(self, dpid: int, now: float) -> Outbox:
+        edge = self.edges[dpid]
+        edge.disconnected()
+        return self._relink() if self._discovery.disconnected(edge.switch.name, now) else {}
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
         kind = kind_of(cookie)
+        if kind is Kind.LLDP:
+            return self._lldp(edge, in_port, frame, now)
         if kind is None:
             edge.counters["unexpected_packet_in"] += 1
             return {}
         return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now))
+
+    def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
+        """A packet has come to the end of its TTL at this switch."""
+        return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now))
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
         """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
@@ -95,29 +109,24 @@ class Controller:
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]
-        end = Port(edge.switch.name, port)
-        if up:
-            self._ports_down.discard(end)
-            return self._refresh()
-        self._ports_down.add(end)
-        reaction = edge.port_down(port, now)
-        reaction.changed = True
-        return self._follow(dpid, reaction)
+        relinked = self._discovery.port_changed(Port(edge.switch.name, port), up, now)
+        out = self._relink() if relinked else {}
+        if not up:
+            _add(out, self._follow(dpid, edge.port_down(port, now)))
+        return out
 
     def set_groups(self, groups: Groups) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups
         self._want_neighbours()
-        return self._refresh()
+        return self._refresh(self.edges, self._reroute(self.edges))
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
-        for ends, link in self._links.items():
-            if end in ends:
-                self._links[ends] = replace(link, cost=cost)
-                return self._refresh()
-        names = ", ".join(f"{link.a}–{link.b}" for link in self._links.values())
-        raise NotFound(f"no link ends at {end}; the links are {names}")
+        if not self._discovery.set_cost(end, cost):
+            names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
+            raise NotFound(f"no link ends at {end}; the links are {names}")
+        return self._relink()
 
     def set_taught(self, uplink: str, routes: Mapping[Prefix, Route]) -> Outbox:
         """All that the router at this uplink teaches now."""
@@ -125,17 +134,19 @@ class Controller:
         edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
         edge.set_taught(self._taught)
         self._want_neighbours()
-        return self._refresh()
+        return self._refresh([], self._reroute([]))
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
-        out: Outbox = {}
         for edge in self.edges.values():
             if edge.uplinks and edge.synchronised:
                 self._last_seen[edge.switch.name] = now
+        relinked, probes = self._discovery.tick(now)
+        out = self._relink() if relinked else {}
         for dpid, edge in self.edges.items():
-            for to, messages in self._follow(dpid, edge.tick(now)).items():
-                out.setdefault(to, []).extend(messages)
+            _add(out, self._follow(dpid, edge.tick(now)))
+        for dpid, port, frame in probes:
+            out.setdefault(dpid, []).append(out_of(port, frame))
         return out
 
     # ---------------------------------------------------------------- sweeps
@@ -160,41 +171,73 @@ class Controller:
 
     # ---------------------------------------------------------------- what follows
 
+    def _lldp(self, edge: EdgeSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
+        try:
+            relinked = self._discovery.hear(Port(edge.switch.name, in_port), frame, now)
+        except frames.BadFrame as error:
+            edge.counters[f"bad_frame: {error}"] += 1
+            return {}
+        return self._relink() if relinked else {}
+
+    def _relink(self) -> Outbox:
+        """The usable links are others, and with them perhaps the ports that lead to other switches."""
+        rewired = []
+        for switch, ports in self._discovery.fabric_ports().items():
+            edge = self._by_name[switch]
+            if ports != edge.fabric_ports:
+                edge.fabric_ports = ports
+                rewired.append(edge.switch.dpid)
+        return self._refresh(rewired, self._reroute([]))
+
     def _follow(self, dpid: int, reaction: Reaction) -> Outbox:
         """What should be installed comes before the packets that rely on it."""
-        out = self._refresh() if reaction.changed else {}
+        out = self._refresh([dpid], self._reroute([dpid])) if reaction.changed else {}
         if reaction.messages:
             out.setdefault(dpid, []).extend(reaction.messages)
         return out
 
-    def _refresh(self) -> Outbox:
-        self._reroute()
+    def _refresh(self, changed: Collection[int], routes: Changes) -> Outbox:
+        """``changed``: the switches that may want other rules; ``routes``: the routes that are different."""
         out: Outbox = {}
         for dpid, edge in self.edges.items():
-            if messages := edge.refresh(self.groups, self._routes[edge.switch.name]):
+            rerouted = routes.get(edge.switch.name, {})
+            if dpid in changed or edge.outdated:
+                messages = edge.refresh(self.groups, rerouted)
+            else:
+                messages = edge.reroute(rerouted) if rerouted else []
+            if messages:
                 out[dpid] = messages
         return out
 
-    def _reroute(self) -> None:
-        graph = Graph(self._by_name, self._working_links())
-        self._announced = dict(self._announcements())
-        self._routes = graph.routes(self._announced | self._ways_out(graph))
+    def _reroute(self, changed: Iterable[int]) -> Changes:
+        """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
+        for dpid in changed:
+            edge = self.edges[dpid]
+            self._able[edge.switch.name] = self._able_prefixes(edge, self.groups)
+        changes = self._routing.set_links(self._discovery.links())
+        self._announced = self._all_announcements(self._able)
+        leading = self._announced | self._choose_ways_out()
+        if leading != self._leading:
+            self._leading = leading
+            for switch, routes in self._routing.announce(leading).items():
+                changes.setdefault(switch, {}).update(routes)
+        return changes
 
-    def _ways_out(self, graph: Graph) -> dict[Prefix, tuple[str, ...]]:
-        """Chooses the ways out at each edge with uplinks.  → which edges lead to what is beyond them.
+    def _choose_ways_out(self) -> dict[Prefix, set[str]]:
+        """Prefixes beyond the uplinks → the edges that lead there.
 
-        The same prefix may be another part's own, out of reach by our links: its edges stay in the list.
+        The same prefix may be another part's own, out of reach by our links: its edges stay in the set.
         """
-        leading = dict[Prefix, tuple[str, ...]]()
+        leading: dict[Prefix, set[str]] = {}
         for edge in self.edges.values():
             if edge.uplinks:
                 name = edge.switch.name
-                part = graph.distances(name).keys()
+                part = self._routing.graph.distances(name).keys()
                 own = Own(prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges))
                 self._to_tell[name] = own.prefixes
-                edge.ways_out = {prefix: router for prefix, router in edge.working_exits() if not own.covers(prefix)}
+                edge.choose_ways_out(own)
                 for prefix in edge.ways_out:
-                    leading[prefix] = (*leading.get(prefix, self._announced.get(prefix, ())), name)
+                    leading.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
         return leading
 
     def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
@@ -208,22 +251,26 @@ class Controller:
             return None
         return self._to_tell[uplink.edge] if now - seen <= ABSENT_S else frozenset()
 
-    def _working_links(self) -> Iterator[Link]:
-        return (link for ends, link in self._links.items() if not ends & self._ports_down)
+    def _able_prefixes(self, edge: EdgeSwitch, groups: Iterable[AnycastGroup]) -> list[Prefix]:
+        return [prefix for group in groups for prefix in group.prefixes if edge.able_servers(group, prefix)]
 
-    def _announcements(self) -> Iterator[tuple[Prefix, tuple[str, ...]]]:
+    def _all_announcements(self, able: Mapping[str, Iterable[Prefix]]) -> dict[Prefix, set[str]]:
+        """Prefix → the edges that announce it.  ``able``: edge → the ANY/n that it is able to serve."""
+        announced: dict[Prefix, set[str]] = {}
+        for name, prefix in self._announcements(able):
+            announced.setdefault(prefix, set()).add(name)
+        return announced
+
+    def _announcements(self, able: Mapping[str, Iterable[Prefix]]) -> Iterator[tuple[str, Prefix]]:
+        """(edge, prefix that it announces)."""
         for switch in self.network.switches:
+            yield from ((switch.name, Prefix.host(address)) for address in switch.addresses)
             if switch.client_edge:
-                for prefix in switch.client_edge.translation_prefixes:
-                    yield prefix, (switch.name,)
+                yield from ((switch.name, prefix) for prefix in switch.client_edge.translation_prefixes)
         for subnet in self.network.subnets:
-            for gateway in subnet.gateways:
-                yield gateway.prefix, (subnet.edge,)
-        for group in self.groups:
-            for prefix in group.prefixes:
-                able = tuple(name for name, edge in self._by_name.items() if edge.able_servers(group, prefix))
-                if able:
-                    yield prefix, able
+            yield from ((subnet.edge, gateway.prefix) for gateway in subnet.gateways)
+        for name, prefixes in able.items():
+            yield from ((name, prefix) for prefix in prefixes)
 
     def _want_neighbours(self) -> None:
         servers = {address for group in self.groups for address in group.servers}
@@ -281,7 +328,7 @@ class Controller:
             "bindings": len(client_edge.bindings) if client_edge else 0,
             "rules": {
                 "bindings": client_edge.bindings.rules if client_edge else 0,
-                "other": len(edge.installed.flows),
+                "other": edge.rules,
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
@@ -304,53 +351,32 @@ class Controller:
             "flows": sum(table.pinned_to(address) for table in tables),
         }
 
-    def topology(self) -> dict[str, object]:
-        """Links with cost and state, and for each service the edge that each site's traffic goes to now."""
-        graph = Graph(self._by_name, self._working_links())
-        sites = sorted({subnet.edge for subnet in self.network.subnets if subnet.side is Side.CLIENT})
-        return {
-            "switches": [
-                {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised}
-                for edge in self.edges.values()
-            ],
-            "links": [self.link_view(link.a) for link in self._links.values()],
-            "catchment": {
-                str(prefix): {site: self._catching(graph, site, prefix) for site in sites}
-                for group in self.groups
-                for prefix in group.prefixes
-            },
-            "uplinks": [self._uplink_view(edge, uplink) for edge in self.edges.values() for uplink in edge.uplinks],
+    def topology(self, without: Sequence[str], now: float) -> dict[str, object]:
+        """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
+        missing = Missing.parse(without, self._by_name, self._discovery.cables(), self.groups)
+        able = {
+            name: self._able_prefixes(edge, map(missing.from_group, self.groups))
+            for name, edge in self._by_name.items()
+            if name not in missing.switches
         }
+        announced = self._all_announcements(able)
+        for names in announced.values():
+            names -= missing.switches
+        return view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
 
-    def _catching(self, graph: Graph, site: str, prefix: Prefix) -> str | None:
-        """The edge that a site's traffic for a service goes to; "beyond UPLINK" when it leaves the fabric."""
-        if edge := graph.nearest(site, self._announced.get(prefix, ())):
-            return edge
-        leading = {name: way for name, edge in self._by_name.items() if (way := edge.way_out(prefix))}
-        name = graph.nearest(site, leading)
-        if name is None:
-            return None
-        uplink = next(uplink for uplink in self._by_name[name].uplinks if uplink.port == leading[name].port)
-        return f"beyond {uplink.name}"
-
-    def _uplink_view(self, edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
-        return {
-            "name": uplink.name,
-            "port": str(Port(uplink.edge, uplink.port)),
-            "routers": [
-                {"address": text(router), "reachable": edge.neighbours.get(router) is not None}
-                for router in uplink.routers
-            ],
-            "routes": sum(router.port == uplink.port for router in edge.ways_out.values()),
-        }
-
-    def link_view(self, end: Port) -> dict[str, object]:
+    def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port; there must be one."""
-        ends, link = next((ends, link) for ends, link in self._links.items() if end in ends)
-        return {"ends": [str(link.a), str(link.b)], "cost": link.cost, "up": not ends & self._ports_down}
+        cable = self._discovery.at(end)
+        assert cable is not None
+        return self._discovery.view(cable, now)
 
     def health(self) -> dict[str, object]:
         switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
         ready = all(edge.synchronised for edge in self.edges.values())
         return {"status": "ok" if ready else "starting", "switches": switches}
 
+
+
+def _add(out: Outbox, more: Outbox) -> None:
+    for dpid, messages in more.items():
+        out.setdefault(dpid, []).extend(messages)

@@ -18,13 +18,13 @@ from anycast_sdn.control.reaction import Reaction, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
-from anycast_sdn.core.exits import Exits, Taught, exits
-from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
+from anycast_sdn.core.exits import Exits, Own, Taught, exits
+from anycast_sdn.core.model import UDP, Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.pipeline import Kind
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, MeterRule
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
 
 INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
 
@@ -40,27 +40,27 @@ class EdgeSwitch:
         self.subnets = network.subnets_of(switch.name)
         self.uplinks = network.uplinks_of(switch.name)
         connected = self._connected = (*self.subnets, *(uplink.subnet for uplink in self.uplinks))
-        self.mac = b"\x02\xac" + (switch.dpid & 0xFFFFFFFF).to_bytes(4, "big")  # locally administered
+        self.mac = switch.mac
         self.neighbours = Neighbours(self.mac, connected)
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
-        self._answers = Answers(self.mac, connected)
+        self._answers = Answers(switch, connected)
         self.translation = Translation(self.client_edge, self._answers, self.counters) if self.client_edge else None
         self.features = Features()
-        self.installed = Tables()  # without the bindings' rules, which ``client_edge`` knows
+        self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
+        self.routes: dict[RuleKey, FlowRule] = {}  # installed ones, to other edges
         self.synchronised = False
         self.ever_synchronised = False
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
+        self.outdated = False  # they have changed since the last ``refresh``
         self._exits: Exits = {}
         self._inherited: dict[Prefix, Neighbour] = {}  # ways out found on the switch at the controller's start
         self._inherited_until = 0.0
         self.set_taught({})
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
-        self._fabric_ports = sorted(
-            end.number for link in network.links for end in (link.a, link.b) if end.switch == switch.name
-        )
+        self.fabric_ports: list[int] = []  # to other switches
         self._packet_handlers: dict[Kind, PacketHandler] = {
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
@@ -73,6 +73,11 @@ class EdgeSwitch:
             self._packet_handlers[Kind.ICMP_ERROR] = self.translation.icmp_error
 
     # ---------------------------------------------------------------- what the switch should hold
+
+    @property
+    def rules(self) -> int:
+        """How many it holds, without the bindings'."""
+        return len(self.installed.flows) + len(self.routes)
 
     @property
     def meters(self) -> int:
@@ -88,8 +93,8 @@ class EdgeSwitch:
             return ()
         return able_servers(group, service, self.subnets, lambda address: self.neighbours.get(address) is not None)
 
-    def wanted(self, groups: Groups, routes: Mapping[Prefix, int]) -> Tables:
-        """All rules but the bindings', from facts, neighbours, enrolments and routes."""
+    def wanted(self, groups: Groups) -> Tables:
+        """All rules but the bindings' and the routes to other edges, from facts, neighbours and enrolments."""
         services = [
             (prefix, servers)
             for group in groups
@@ -102,7 +107,7 @@ class EdgeSwitch:
             *self._ingress_rules(),
             *self._client_rules(groups),
             *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
-            *self._route_rules(routes),
+            *self._local_routes(),
         ]
         return Tables.of(
             flows if self.features.meters else map(_unmetered, flows),
@@ -113,7 +118,8 @@ class EdgeSwitch:
     def _ingress_rules(self) -> Iterator[FlowRule]:
         role = self.switch.client_edge
         translation = role.translation_prefixes if role else ()
-        return entries.ingress(self._connected, self._fabric_ports, self._anycast, translation)
+        turning = self.features.turning
+        return entries.ingress(self._connected, self.fabric_ports, self._anycast, turning, translation)
 
     def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
         yield from entries.client_edge(self.switch.client_edge, self._connected, self._anycast)
@@ -123,15 +129,14 @@ class EdgeSwitch:
             servers = sorted(enrolled | self.translation.edge.bindings.pinned_servers())
             yield from entries.first_replies(self.translation.edge.role, servers)
 
-    def _route_rules(self, routes: Mapping[Prefix, int]) -> Iterator[FlowRule]:
+    def _local_routes(self) -> Iterator[FlowRule]:
         for subnet in self._connected:
             for gateway in subnet.gateways:
                 yield entries.gateway(gateway.address)
                 yield entries.connected(gateway.prefix)
+        yield from map(entries.gateway, self.switch.addresses)
         for address, neighbour in self.neighbours.known():
             yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
-        for prefix, port in routes.items():
-            yield entries.route(prefix, port)
         for prefix, router in self.ways_out.items():
             yield entries.way_out(prefix, self.mac, router.mac, router.port)
 
@@ -140,14 +145,35 @@ class EdgeSwitch:
         assert neighbour is not None  # able_servers asked
         return server.address, server.weight, self.mac, neighbour.mac, neighbour.port
 
-    def refresh(self, groups: Groups, routes: Mapping[Prefix, int]) -> list[Message]:
-        """The changes from what is installed to what is wanted; nothing while the switch is away."""
+    def refresh(self, groups: Groups, routes: Mapping[Prefix, int | None]) -> list[Message]:
+        """The changes from what is installed to what is wanted; nothing while the switch is away.
+
+        ``routes``: those to other edges that may have changed, see ``core.network.Changes``.
+        """
         if not self.synchronised:
             return []
-        wanted = self.wanted(groups, routes)
-        messages = changes(wanted, self.installed)
+        self.outdated = False
+        wanted = self.wanted(groups)
+        messages = self._apply(routes, wanted, self.installed)
         self.installed = wanted
         return messages
+
+    def reroute(self, routes: Mapping[Prefix, int | None]) -> list[Message]:
+        """As ``refresh``, where nothing but these routes has changed."""
+        return self._apply(routes, Tables(), Tables()) if self.synchronised else []
+
+    def _apply(self, routes: Mapping[Prefix, int | None], wanted: Tables, installed: Tables) -> list[Message]:
+        """From ``installed`` to ``wanted``, and the routes: all that is added stands before anything goes."""
+        new: dict[RuleKey, FlowRule] = {}
+        old: dict[RuleKey, FlowRule] = {}
+        for prefix, port in routes.items():
+            rule = entries.route(prefix, port or 0)
+            if was := self.routes.pop(rule.key, None):
+                old[rule.key] = was
+            if port is not None:
+                new[rule.key] = rule
+        self.routes |= new
+        return changes(replace(wanted, flows=wanted.flows | new), replace(installed, flows=installed.flows | old))
 
     # ---------------------------------------------------------------- uplinks
 
@@ -160,23 +186,28 @@ class EdgeSwitch:
         next_hops = {router for uplink in self.uplinks for router in uplink.routers}
         return next_hops.union(*self._exits.values())
 
-    def working_exits(self) -> Iterator[tuple[Prefix, Neighbour]]:
-        """Prefixes that can be reached by an uplink now, with the router to send to."""
+    def choose_ways_out(self, own: Own) -> None:
+        """Of all that can be reached by an uplink now, what is not the fabric's ``own``."""
+        ways_out = {prefix: router for prefix, router in self._working_exits() if not own.covers(prefix)}
+        self.outdated |= ways_out != self.ways_out
+        self.ways_out = ways_out
+
+    def _working_exits(self) -> Iterator[tuple[Prefix, Neighbour]]:
         for prefix, next_hops in self._exits.items():
             router = next(filter(None, map(self.neighbours.get, next_hops)), None)
             if router:
                 yield prefix, router
         yield from ((prefix, router) for prefix, router in self._inherited.items() if prefix not in self._exits)
 
-    def way_out(self, prefix: Prefix) -> Neighbour | None:
-        """The router that packets to ``prefix`` leave by, if they leave here: that of the longest match."""
-        matches = [(known.length, router) for known, router in self.ways_out.items() if known.covers(prefix)]
-        return max(matches)[1] if matches else None
+    def way_out(self, prefix: Prefix) -> str | None:
+        """The uplink that packets to ``prefix`` leave by, if they leave here: that of the longest match."""
+        matches = [(known.length, router.port) for known, router in self.ways_out.items() if known.covers(prefix)]
+        return next((uplink.name for uplink in self.uplinks if matches and uplink.port == max(matches)[1]), None)
 
     # ---------------------------------------------------------------- connection
 
     def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:
-        """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` does the rest.
+        """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` with all routes does the rest.
 
         At the controller's start the switch's own rules are its memory: bindings and hosts are
         rebuilt from them.  After a mere reconnect the controller knows better: what it does not know, goes.
@@ -205,12 +236,14 @@ class EdgeSwitch:
             messages = self.translation.settle(on_switch, now)
         else:  # it was a client edge when these were made
             messages = [DeleteFlow(rule) for halves in on_switch.values() for _, rule in halves]
+        self.routes = {}
         self.installed = Tables.of(others, found.groups.values(), found.meters.values())
         self.synchronised = self.ever_synchronised = True
         return messages
 
     def disconnected(self) -> None:
         self.synchronised = False
+        self._answers.disconnected()
         if self.translation:
             self.translation.disconnected()
 
@@ -227,6 +260,8 @@ class EdgeSwitch:
             return self._drop(f"bad_frame: {error}")
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        if frames.parse_ip(frame).key.protocol == UDP:
+            return Reaction([*self._answers.port_unreachable(frame, now)])
         return Reaction([self._answers.echo_reply(frame)])
 
     def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
@@ -258,6 +293,10 @@ class EdgeSwitch:
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)
 
+    def ttl_expired(self, in_port: int, frame: bytes, now: float) -> Reaction:
+        self.counters["ttl_expired"] += 1
+        return Reaction([*self._answers.ttl_expired(in_port, frame, now)]) if self.synchronised else Reaction()
+
     def sweep_is_due(self, now: float) -> bool:
         return self.synchronised and self.translation is not None and self.translation.sweep_is_due(now)
 
@@ -268,6 +307,7 @@ class EdgeSwitch:
         if self._inherited and now >= self._inherited_until:
             self._inherited.clear()
             reaction.changed = True
+        reaction.messages += self._answers.tick(now)
         if self.translation:
             reaction.messages += self.translation.tick(now)
         return reaction

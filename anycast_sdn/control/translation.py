@@ -33,6 +33,7 @@ class Features:
 
     fin_timeout: bool = True
     meters: bool = True
+    turning: bool = True  # a packet may go back where it came from: its in_port can be overwritten
 
 
 Found = Mapping[int, Sequence[tuple[entries.FoundHalf, FlowRule]]]  # binding's number → its rules on the switch

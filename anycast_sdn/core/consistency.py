@@ -141,6 +141,8 @@ def _claims(network: Network) -> Iterator[_Claim]:
         for j, prefix in enumerate(switch.client_edge.translation_prefixes if switch.client_edge else ()):
             path = f"switches[{i}].client_edge.translation_prefixes[{j}]"
             yield _Claim(path, f"a translation prefix of {switch.name}", prefix)
+        for j, address in enumerate(switch.addresses):
+            yield _Claim(f"switches[{i}].addresses[{j}]", f"an address of {switch.name}", Prefix.host(address))
 
 
 def _overlaps(claims: list[_Claim]) -> Iterator[Problem]:

@@ -261,6 +261,12 @@ class Switch:
     dpid: int  # 1–2**64-1
     client_edge: ClientEdgeRole | None = None
     server_edge: bool = False
+    addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
+
+    @property
+    def mac(self) -> bytes:
+        """What its neighbours see; locally administered."""
+        return b"\x02\xac" + (self.dpid & 0xFFFFFFFF).to_bytes(4, "big")
 
 
 class Port(NamedTuple):
@@ -407,6 +413,7 @@ class Network:
     limits: Limits = Limits()
     uplinks: tuple[Uplink, ...] = ()
     legacy_core: LegacyCore | None = None
+    undeclared_links: bool = False  # use those that discovery finds beside ``links``
 
     def switch(self, name: str) -> Switch:
         return next(switch for switch in self.switches if switch.name == name)

@@ -1,73 +1,240 @@
 """The interconnect network as a graph: costs → which way each switch sends each prefix.
 
-``routes`` is a pure function.  Every switch sends a prefix towards the nearest edge that announces
-it (M23): least total cost, then the edge's name, then the neighbour's name, so that equal costs are
-resolved the same way every time.  Costs are positive, so each hop is strictly nearer than the one
-before: hop-by-hop forwarding cannot loop, even where two switches on the way prefer different edges
-of equal distance.
+Every switch sends a prefix towards the nearest edge that announces it (M23): least total cost, then the
+edge's name, then the neighbour's name, so that equal costs are resolved the same way every time.  Costs
+are positive, so each hop is strictly nearer than the one before: hop-by-hop forwarding cannot loop, even
+where two switches on the way prefer different edges of equal distance.
+
+``Graph`` knows distances: one tree for each edge that somebody asked about, kept while links change.  Only
+trees whose distances a change alters are touched, and when links have become worse, only where ways were
+lost.  ``Routing`` keeps the routes of all switches and tells, after each change, which of them differ.
+Nothing here depends on history: the routes are always those that a new ``Routing`` would find.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 import networkx
 
 from anycast_sdn.core.model import Link, Prefix
 
-Routes = dict[str, dict[Prefix, int]]  # switch → prefix → the port that leads there
+Distances = Mapping[str, int]  # switch → total cost to an edge; unreachable ones are absent
+Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now; None: no way
+
+
+class _Hop(NamedTuple):
+    """The cheapest working link from a switch to a neighbour."""
+
+    cost: int
+    port: int
 
 
 class Graph:
     """Switches and the links that work now.  Of parallel links the cheapest counts."""
 
-    def __init__(self, switches: Iterable[str], links: Iterable[Link]) -> None:
+    def __init__(self, switches: Iterable[str], links: Iterable[Link] = ()) -> None:
         self._graph = networkx.Graph()
         self._graph.add_nodes_from(switches)
-        self._ports: dict[tuple[str, str], int] = {}
-        for link in sorted(links, key=lambda link: (link.cost, link.a, link.b), reverse=True):
-            self._graph.add_edge(link.a.switch, link.b.switch, cost=link.cost)  # the cheapest comes last
-            for here, there in ((link.a, link.b), (link.b, link.a)):
-                self._ports[here.switch, there.switch] = here.number
+        self._hops: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._graph}
+        self._distances: dict[str, Distances] = {}
+        self.set_links(links)
 
-    def distances(self, edge: str) -> dict[str, int]:
-        """Switch → total cost to this edge; unreachable ones are absent."""
-        found: dict[str, int] = networkx.single_source_dijkstra_path_length(self._graph, edge, weight="cost")
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._hops)
+
+    def distances(self, edge: str) -> Distances:
+        """What every switch is away from this edge."""
+        found = self._distances.get(edge)
+        if found is None:
+            found = networkx.single_source_dijkstra_path_length(self._graph, edge, weight="cost")
+            self._distances[edge] = found
         return found
 
-    def port_towards(self, switch: str, distance: Mapping[str, int]) -> int:
-        """The port to the neighbour on a shortest path; ``distance`` is that of every switch to the goal."""
-        hops = (
-            (self._graph.edges[switch, neighbour]["cost"] + distance[neighbour], neighbour)
-            for neighbour in self._graph.neighbors(switch)
-            if neighbour in distance
-        )
-        _, neighbour = min(hops)
-        return self._ports[switch, neighbour]
+    def neighbours(self, switch: str) -> Iterable[str]:
+        return self._hops[switch]
 
-    def routes(self, announced: Mapping[Prefix, Collection[str]]) -> Routes:
-        """``announced``: prefix → the edges that announce it.
+    def set_links(self, links: Iterable[Link]) -> tuple[set[str], dict[str, Distances]]:
+        """These links work now, and no others.
 
-        A switch that announces a prefix itself gets no route for it, nor does one that can reach
-        none of the edges.
+        → the switches at whose ports something has changed, and the trees in which distances have, as they were.
         """
-        edges = {edge for announcers in announced.values() for edge in announcers}
-        distance = {edge: self.distances(edge) for edge in edges}
-        routes: Routes = {switch: {} for switch in self._graph}
-        for switch, mine in routes.items():
-            towards: dict[str, int] = {}
-            for prefix, announcers in announced.items():
-                near = [(distance[edge][switch], edge) for edge in announcers if switch in distance[edge]]
-                if not near or switch in announcers:
-                    continue
-                edge = min(near)[1]
-                if edge not in towards:
-                    towards[edge] = self.port_towards(switch, distance[edge])
-                mine[prefix] = towards[edge]
-        return routes
+        wanted: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._hops}
+        for link in sorted(links, key=lambda link: (link.cost, link.a, link.b), reverse=True):
+            for here, there in ((link.a, link.b), (link.b, link.a)):
+                wanted[here.switch][there.switch] = _Hop(link.cost, here.number)  # the cheapest comes last
+        touched: set[str] = set()
+        lost: dict[str, list[str]] = {}  # tree → the switches that may have lost their ways; none: another must be made
+        for a, hops in wanted.items():
+            if hops == self._hops[a]:
+                continue
+            touched.add(a)
+            for b in sorted(hops.keys() | self._hops[a].keys()):
+                old, new = self._hops[a].get(b), hops.get(b)
+                if a < b and (old and old.cost) != (new and new.cost):
+                    self._set_cost(a, b, old, new, lost)
+        self._hops = wanted
+        before = {edge: self._distances.pop(edge) for edge in lost}
+        self._distances |= {edge: self._repaired(before[edge], starts) for edge, starts in lost.items() if starts}
+        return touched, before
 
-    def nearest(self, switch: str, announcers: Collection[str]) -> str | None:
+    def _set_cost(self, a: str, b: str, old: _Hop | None, new: _Hop | None, lost: dict[str, list[str]]) -> None:
+        """A link comes, goes or changes its cost; ``lost`` gets the trees whose distances change with it.
+
+        With several changes at once each is judged by the trees as they were.  That is enough: as long as a
+        change alters no distance, the tree is valid for the next; once one does, the tree is in ``lost``.
+        """
+        if new:
+            self._graph.add_edge(a, b, cost=new.cost)
+        else:
+            self._graph.remove_edge(a, b)
+        for edge, distance in self._distances.items():
+            near, far = sorted((a, b), key=lambda end: distance.get(end, _UNREACHABLE))
+            gap = distance.get(far, _UNREACHABLE) - distance.get(near, _UNREACHABLE)
+            starts = lost.get(edge)
+            if new and new.cost < gap:
+                lost[edge] = []
+                continue
+            worse = old is not None and old.cost == gap and (new is None or new.cost > gap)
+            if worse and starts != [] and (starts or not self._other_way(near, far, distance)):
+                lost[edge] = [*(starts or ()), far]
+
+    def _other_way(self, near: str, far: str, distance: Distances) -> bool:
+        """Is ``far`` as near as it is also without the link from ``near``?"""
+        return any(
+            distance.get(other, _UNREACHABLE) + link["cost"] == distance[far]
+            for other, link in self._graph.adj[far].items()
+            if other != near
+        )
+
+    def _repaired(self, before: Distances, starts: Iterable[str]) -> Distances:
+        """A tree after links have become worse: looks only at switches all whose shortest ways are lost.
+
+        ``starts``: those that such a link led to.  Whoever is nearer to the edge is decided first.
+        """
+        adjacent = self._graph.adj
+        lost: set[str] = set()
+        queue = [(before[switch], switch) for switch in starts]
+        heapify(queue)
+        while queue:
+            far, switch = heappop(queue)
+            costs = {other: link["cost"] for other, link in adjacent[switch].items() if other in before}
+            if switch in lost or any(before[o] + cost == far and o not in lost for o, cost in costs.items()):
+                continue
+            lost.add(switch)
+            for other, cost in costs.items():
+                if before[other] == far + cost:
+                    heappush(queue, (before[other], other))
+        distance = {switch: cost for switch, cost in before.items() if switch not in lost}
+        queue = [
+            (distance[other] + link["cost"], switch)
+            for switch in lost
+            for other, link in adjacent[switch].items()
+            if other in distance
+        ]
+        heapify(queue)
+        while queue:
+            far, switch = heappop(queue)
+            if switch in distance:
+                continue
+            distance[switch] = far
+            for other, link in adjacent[switch].items():
+                if other not in distance:
+                    heappush(queue, (far + link["cost"], other))
+        return distance
+
+    def port_towards(self, switch: str, distance: Distances) -> int:
+        """The port to the neighbour on a shortest path; ``distance`` is that of every switch to the goal."""
+        hops = self._hops[switch]
+        _, neighbour = min((hop.cost + distance[there], there) for there, hop in hops.items() if there in distance)
+        return hops[neighbour].port
+
+    def parts(self) -> list[list[str]]:
+        """The switches that can reach one another, in groups: one, unless the network is split."""
+        return sorted(sorted(part) for part in networkx.connected_components(self._graph))
+
+    def nearest(self, switch: str, announcers: Iterable[str]) -> str | None:
         """The edge that this switch's packets go to; None when none can be reached."""
-        distance = self.distances(switch)
-        near = [(distance[edge], edge) for edge in announcers if edge in distance]
+        near = [(self.distances(edge)[switch], edge) for edge in announcers if switch in self.distances(edge)]
         return min(near)[1] if near else None
+
+
+_UNREACHABLE = 1 << 60  # farther than any sum of costs
+
+
+class Routing:
+    """The routes of all switches while links and announcements change.
+
+    A switch that announces a prefix itself has no route for it, nor has one that can reach none of the
+    edges.  Prefixes that the same edges announce share their routes.
+    """
+
+    def __init__(self, switches: Iterable[str]) -> None:
+        self.graph = Graph(switches)
+        self._announced: dict[Prefix, frozenset[str]] = {}
+        self._ports: dict[frozenset[str], dict[str, int]] = {}  # announcing edges → switch → port
+
+    def of(self, switch: str) -> dict[Prefix, int]:
+        """Prefix → the port that leads there."""
+        ports = ((prefix, self._ports[edges].get(switch)) for prefix, edges in self._announced.items())
+        return {prefix: port for prefix, port in ports if port is not None}
+
+    def set_links(self, links: Iterable[Link]) -> Changes:
+        """These links work now, and no others.  → what is different."""
+        touched, before = self.graph.set_links(links)
+        suspects = {edge: self._near_changes(edge, old) for edge, old in before.items()}
+        prefixes: dict[frozenset[str], list[Prefix]] = {}
+        for prefix, edges in self._announced.items():
+            prefixes.setdefault(edges, []).append(prefix)
+        changes: Changes = {}
+        for edges, ports in self._ports.items():
+            for switch in touched.union(*(suspects[edge] for edge in edges & suspects.keys())):
+                port = self._port(switch, edges)
+                if port != ports.get(switch):
+                    _put(ports, switch, port)
+                    changes.setdefault(switch, {}).update(dict.fromkeys(prefixes[edges], port))
+        return changes
+
+    def _near_changes(self, edge: str, before: Distances) -> set[str]:
+        """The switches whose way to the edge may be another: their distance or a neighbour's has changed."""
+        now = self.graph.distances(edge)
+        moved = {switch for switch in self.graph if now.get(switch) != before.get(switch)}
+        return moved.union(*map(self.graph.neighbours, moved))
+
+    def announce(self, announced: Mapping[Prefix, Collection[str]]) -> Changes:
+        """``announced``: prefix → the edges that announce it now.  → what is different."""
+        before, was = self._announced, self._ports
+        self._announced = {prefix: frozenset(edges) for prefix, edges in announced.items()}
+        self._ports = {edges: was.get(edges) or self._ports_to(edges) for edges in set(self._announced.values())}
+        changes: Changes = {}
+        for prefix in before.keys() | self._announced.keys():
+            old, new = before.get(prefix), self._announced.get(prefix)
+            if old == new:
+                continue
+            old_ports = was[old] if old is not None else {}
+            new_ports = self._ports[new] if new is not None else {}
+            for switch in old_ports.keys() | new_ports.keys():
+                if old_ports.get(switch) != new_ports.get(switch):
+                    changes.setdefault(switch, {})[prefix] = new_ports.get(switch)
+        return changes
+
+    def _ports_to(self, edges: frozenset[str]) -> dict[str, int]:
+        ports: dict[str, int] = {}
+        for switch in self.graph:
+            _put(ports, switch, self._port(switch, edges))
+        return ports
+
+    def _port(self, switch: str, edges: frozenset[str]) -> int | None:
+        edge = self.graph.nearest(switch, edges)
+        if edge is None or switch in edges:
+            return None
+        return self.graph.port_towards(switch, self.graph.distances(edge))
+
+
+def _put(ports: dict[str, int], switch: str, port: int | None) -> None:
+    if port is None:
+        ports.pop(switch, None)
+    else:
+        ports[switch] = port

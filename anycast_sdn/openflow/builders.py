@@ -136,7 +136,7 @@ def neighbour_advertisement(
 # ------------------------------------------------------------------------------ ICMP
 
 
-def echo_reply(frame: bytes, mac: bytes) -> bytes:
+def echo_reply(frame: bytes, mac: bytes, ttl: int = 64) -> bytes:
     """The answer of the host that this echo request is addressed to (RFC 1122 §3.2.2.6, RFC 4443 §4.2).
 
     Raises BadFrame when it is no echo request, or a fragment or damaged, or nobody can be answered.
@@ -151,7 +151,7 @@ def echo_reply(frame: bytes, mac: bytes) -> bytes:
     if transport_checksum(source, destination, protocol, request):
         raise BadFrame("checksum")
     reply = _icmp(destination, source, bytes((0 if protocol == ICMP else 129, 0, 0, 0)) + request[4:])
-    return _ip_frame(packet.eth_src, mac, destination, source, protocol, reply)
+    return _ip_frame(packet.eth_src, mac, destination, source, protocol, reply, ttl)
 
 
 class Unreachable(enum.Enum):
@@ -160,9 +160,11 @@ class Unreachable(enum.Enum):
     ADMINISTRATIVELY_PROHIBITED = ((3, 13), (1, 1))
     HOST = ((3, 1), (1, 3))  # the neighbour does not answer
     NO_SERVICE = ((3, 1), (1, 0))  # no route: nobody serves this group
+    PORT = ((3, 3), (1, 4))  # nobody listens there
+    TTL_EXPIRED = ((11, 0), (3, 0))
 
 
-def unreachable(frame: bytes, mac: bytes, source: Address, reason: Unreachable) -> bytes | None:
+def unreachable(frame: bytes, mac: bytes, source: Address, reason: Unreachable, ttl: int = 64) -> bytes | None:
     """Tells the sender of ``frame`` that its packet was not delivered; ``source`` is the edge's address.
 
     None where no error may be sent (RFC 1122 §3.2.2, RFC 4443 §2.4e): about an ICMP error, a broadcast
@@ -183,7 +185,7 @@ def unreachable(frame: bytes, mac: bytes, source: Address, reason: Unreachable) 
     room = 1280 - 48 if v6 else 576 - 28  # RFC 4443 §2.4c, RFC 1812 §4.3.2.3
     message = _ICMP.pack(kind, code, 0, 0) + frame[L3 : packet.end][:room]
     segment = _icmp(source, sender, message)
-    return _ip_frame(packet.eth_src, mac, source, sender, _icmp_protocol(sender), segment)
+    return _ip_frame(packet.eth_src, mac, source, sender, _icmp_protocol(sender), segment, ttl)
 
 
 def _is_error(protocol: int, icmp_type: int) -> bool:

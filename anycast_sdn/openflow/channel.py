@@ -43,6 +43,8 @@ class Listener(Protocol):
 
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
 
+    def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
+
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None: ...
 
     def rule_refused(self, dpid: int, cookie: int, reason: str) -> None: ...
@@ -194,7 +196,11 @@ class Channel(Datapath):  # type: ignore[misc]
 
     def _event(self, kind: int, body: bytes) -> None:
         if kind == ofp.OFPT_PACKET_IN:
-            self.listener.packet_in(self.id, decoding.decode_packet_in(body))
+            message = decoding.decode_packet_in(body)
+            if decoding.is_expired(body):
+                self.listener.ttl_expired(self.id, message)
+            else:
+                self.listener.packet_in(self.id, message)
         elif kind == ofp.OFPT_FLOW_REMOVED:
             self.listener.rule_removed(self.id, *decoding.decode_flow_removed(body))
         else:

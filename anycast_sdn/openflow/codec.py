@@ -31,6 +31,7 @@ from anycast_sdn.openflow.rules import (
     PacketOut,
     PutBinding,
     RemoveBinding,
+    ReportExpired,
     SetField,
     SetGroup,
     SetMeter,
@@ -68,6 +69,11 @@ def _packet_out(datapath: Any, message: PacketOut) -> bytes:
     return b"".join((head[:2], (len(head) + len(frame)).to_bytes(2, "big"), head[4:], frame))
 
 
+# OF 1.3.5 §7.3.10: what is not named is not sent.
+_ALL_PORT_REASONS = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_MODIFY
+_ALL_REMOVED_REASONS = (
+    1 << ofp.OFPRR_IDLE_TIMEOUT | 1 << ofp.OFPRR_HARD_TIMEOUT | 1 << ofp.OFPRR_DELETE | 1 << ofp.OFPRR_GROUP_DELETE
+)
 _PACKET_OUT_HEADS: dict[tuple[int, tuple[Action, ...]], bytes] = {}
 
 
@@ -112,6 +118,9 @@ def _build(datapath: Any, message: Message) -> Any:
             return parser.OFPMeterMod(datapath, command, flags, meter.number, bands)
         case DeleteMeter(number):
             return parser.OFPMeterMod(datapath, ofp.OFPMC_DELETE, 0, number, [])
+        case ReportExpired(wanted):
+            reasons = 1 << ofp.OFPR_ACTION | (1 << ofp.OFPR_INVALID_TTL if wanted else 0)
+            return parser.OFPSetAsync(datapath, [reasons, 0], [_ALL_PORT_REASONS, 0], [_ALL_REMOVED_REASONS, 0])
         case Barrier():
             return parser.OFPBarrierRequest(datapath)
 

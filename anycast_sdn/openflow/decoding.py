@@ -131,6 +131,11 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
     raise BadMessage("packet-in without in_port")
 
 
+def is_expired(body: bytes) -> bool:
+    """Was a packet-in sent because of a TTL that is used up?  ``body`` is one that could be decoded."""
+    return bool(body[6] == ofp.OFPR_INVALID_TTL)
+
+
 def decode_flow_removed(body: bytes) -> tuple[int, int]:
     """(cookie, the rule's idle timeout when it went)."""
     values = _Reader(body).take(_FLOW_REMOVED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
@@ -30,6 +31,7 @@ from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, num
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
     ETH_IPV6,
+    ETH_LLDP,
     OFPP_CONTROLLER,
     Action,
     Bucket,
@@ -95,6 +97,7 @@ def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
         Meter.FIRST_REPLIES: limits.first_replies,
         Meter.UNRESOLVED: limits.neighbours,
         Meter.ICMP_ERRORS: limits.icmp_errors,
+        Meter.LLDP: limits.neighbours,
     }
     for index in range(ports):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
@@ -107,21 +110,26 @@ def ingress(
     subnets: Iterable[Subnet],
     fabric_ports: Iterable[int],
     anycast: Iterable[Prefix],
+    turning: bool,
     translation: Iterable[Prefix] = (),
 ) -> Iterator[FlowRule]:
     """Table 0: what may enter by host ports, uplinks and ports to other switches.
 
-    ``subnets``: those of the edge, uplinks among them; ``translation``: its PRh/k.
+    ``subnets``: those of the edge, uplinks among them; ``turning``: packets of other switches may go back
+    where they came from (see ``pipeline``); ``translation``: the edge's PRh/k.
     """
+    forget = (SetField("in_port", 0),) if turning else ()
     subnets, anycast = tuple(subnets), tuple(anycast)
     uplinks = {port for subnet in subnets if subnet.side is Side.UPLINK for port in subnet.ports}
     hosts = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
     ours = (*hosts, *translation)
     for port in fabric_ports:
         for v6 in (False, True):
-            yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6))
+            yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget)
+    yield _rule(Kind.LLDP, Field("eth_type", ETH_LLDP))
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
+        yield _rule(Kind.LLDP_FROM_HOST, in_port, Field("eth_type", ETH_LLDP))
         yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP), port_index=index)
         for icmp_type in (135, 136):
             neighbour = (eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
@@ -279,8 +287,9 @@ def connected(prefix: Prefix) -> FlowRule:
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
+@cache
 def route(prefix: Prefix, port: int) -> FlowRule:
-    """Table 4: towards the edge that announces ``prefix``."""
+    """Table 4: towards the edge that announces ``prefix``.  The same value on all switches of a large network."""
     actions = (DecTtl(), Output(port))
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 

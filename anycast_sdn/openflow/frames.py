@@ -40,6 +40,9 @@ Reason: TypeAlias = Literal[
     "arp",  # not a request or reply for IPv4 over Ethernet
     "neighbour discovery",  # against RFC 4861 §7.1
     "icmp type",  # not the ICMP message asked for
+    "lldp",  # not a frame that we would send
+    "lldp digest",  # forged
+    "lldp replayed",
 ]
 REASONS: frozenset[str] = frozenset(get_args(Reason))
 

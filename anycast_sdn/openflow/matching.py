@@ -83,7 +83,9 @@ class Packet:
         return FlowKey(self.fields[names[0]], self.fields[names[1]], protocol, *ports)
 
     def set_field(self, name: str, value: Value) -> None:
-        if self._whole or name not in _OFFSETS:
+        if name == "in_port":
+            pass  # not in the frame
+        elif self._whole or name not in _OFFSETS:
             self.frame = builders.rewrite(self.frame, name, value)
         else:
             assert isinstance(value, bytes)

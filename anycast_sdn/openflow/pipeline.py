@@ -56,6 +56,7 @@ class Meter(enum.IntEnum):
     FIRST_REPLIES = 1
     UNRESOLVED = 2
     ICMP_ERRORS = 3
+    LLDP = 4
     FIRST_PACKETS = 16
     NEIGHBOURS = 17
 
@@ -80,8 +81,10 @@ class Kind(enum.IntEnum):
     LINK_LOCAL = 7
     WRONG_SOURCE = 8
     NOT_IP = 9
-    FROM_UPLINK = 10
-    OWN_SOURCE = 11
+    LLDP = 10
+    LLDP_FROM_HOST = 11
+    FROM_UPLINK = 12
+    OWN_SOURCE = 13
     BINDING_OUT_UNANSWERED = 16
     BINDING_OUT = 17
     FIRST_PACKET = 18
@@ -150,6 +153,10 @@ ROWS: tuple[Row, ...] = (
     # ---- 0 ingress
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
         "→ client edge, out", "they take the way of all others, and are known should they come back", Table.CLIENT_OUT),
+    Row(Kind.LLDP_FROM_HOST, Table.INGRESS, 850, _IN_PORT | {"eth_type"}, "LLDP from a host port or an uplink",
+        "drop", "no host has a say in which links there are", counter="lldp_from_host"),
+    Row(Kind.LLDP, Table.INGRESS, 800, frozenset({"eth_type"}), "LLDP from any other port", "to the controller",
+        "links are found, and watched", meter=Meter.LLDP, actions=_PUNT),
     Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port or an uplink",
         "to the controller", "hosts are learned, gateways answer, nothing is flooded",
         meter=Meter.NEIGHBOURS, actions=_PUNT),
@@ -163,7 +170,9 @@ ROWS: tuple[Row, ...] = (
         "source in a subnet or a PRh/k of this edge, from an uplink", "drop",
         "nobody out there can have it: a forged packet would look like a client's", counter="own_source"),
     Row(Kind.FROM_FABRIC, Table.INGRESS, 600, _IN_PORT | {"eth_type"}, "IP from another switch",
-        "→ client edge, out", "checked where it entered", Table.CLIENT_OUT),
+        "in_port := none → client edge, out",
+        "checked where it entered; when its way turns round at this moment, it may go back", Table.CLIENT_OUT,
+        actions=(SetField,), sets=_IN_PORT),
     Row(Kind.FROM_HOST, Table.INGRESS, 500, _IN_PORT | _SOURCE, "source in a subnet of the host port",
         "→ client edge, out", "M1: ordinary unicast addresses", Table.CLIENT_OUT),
     Row(Kind.LINK_LOCAL, Table.INGRESS, 400, _IN_PORT | _SOURCE,
@@ -174,7 +183,7 @@ ROWS: tuple[Row, ...] = (
         "→ client edge, out", "transit; a router may forward for anyone", Table.CLIENT_OUT),
     Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, _IN_PORT | {"eth_type"}, "any other IP from a host port",
         "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
-    Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP",
+    Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP nor LLDP",
         counter="not_ip"),
     # ---- 1 client edge, out
     Row(Kind.BINDING_OUT_UNANSWERED, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields, no server yet",

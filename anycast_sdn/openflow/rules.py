@@ -21,7 +21,7 @@ OFPP_IN_PORT = 0xFFFFFFF8
 OFPP_TABLE = 0xFFFFFFF9
 OFPP_CONTROLLER = 0xFFFFFFFD
 
-ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
+ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_LLDP = 0x0800, 0x0806, 0x86DD, 0x88CC
 
 Value: TypeAlias = int | bytes
 
@@ -73,6 +73,8 @@ Action: TypeAlias = SetField | DecTtl | Output | ToGroup | FinTimeout
 
 # ------------------------------------------------------------------------------ entries
 
+RuleKey: TypeAlias = tuple[int, int, Match]  # table, priority, match
+
 
 @dataclass(frozen=True, slots=True)
 class FlowRule:
@@ -89,7 +91,7 @@ class FlowRule:
     notify: bool = False  # tell the controller when the entry is removed
 
     @property
-    def key(self) -> tuple[int, int, Match]:
+    def key(self) -> RuleKey:
         return self.table, self.priority, self.match
 
 
@@ -178,6 +180,12 @@ class PacketOut(NamedTuple):
     actions: tuple[Action, ...]
 
 
+class ReportExpired(NamedTuple):
+    """Should the switch send packets whose TTL is used up to the controller?  They have no meter."""
+
+    wanted: bool
+
+
 class Barrier(NamedTuple):
     pass
 
@@ -193,6 +201,7 @@ Message: TypeAlias = (
     | SetMeter
     | DeleteMeter
     | PacketOut
+    | ReportExpired
     | Barrier
 )
 

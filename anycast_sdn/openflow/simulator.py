@@ -50,6 +50,7 @@ from anycast_sdn.openflow.rules import (
     PacketOut,
     PutBinding,
     RemoveBinding,
+    ReportExpired,
     SetField,
     SetGroup,
     SetMeter,
@@ -84,7 +85,12 @@ class FlowRemoved(NamedTuple):
     idle_timeout: int  # as it was in the end: fin_timeout may have shortened it
 
 
-Effect: TypeAlias = Transmit | PacketIn | FlowRemoved
+class TtlExpired(NamedTuple):
+    in_port: int
+    frame: bytes
+
+
+Effect: TypeAlias = Transmit | PacketIn | FlowRemoved | TtlExpired
 
 
 class TraceStep(NamedTuple):
@@ -164,6 +170,7 @@ class SimulatedSwitch:
         self._tables = {table: FlowTable() for table in Table}
         self._entries: dict[tuple[int, int, Match], Entry] = {}
         self._meters: dict[int, _Meter] = {}
+        self._reports_expired = True  # as ``ReportExpired`` asks at the start of every connection
         self.groups: dict[int, GroupRule] = {}
 
     # ---------------------------------------------------------------- what it holds
@@ -226,6 +233,8 @@ class SimulatedSwitch:
                 run = _Run(now, trace, [])
                 self._act(Packet(frame, in_port), actions, None, [], run)
                 return run.effects
+            case ReportExpired(wanted):
+                self._reports_expired = wanted
             case Barrier():
                 pass
         return []
@@ -303,6 +312,8 @@ class SimulatedSwitch:
         """Do ``actions`` in order; those that were done are added to ``done``.  False: the TTL is used up."""
         for action in actions:
             if isinstance(action, DecTtl) and not packet.decrement_ttl():
+                if self._reports_expired:
+                    run.effects.append(TtlExpired(packet.fields["in_port"], packet.frame))
                 return False
             done.append(action)
             match action:

@@ -41,7 +41,6 @@ class _Shape(NamedTuple):
 # source, destination, source port, destination port, new source, new destination.  A plain tuple, because one is
 # made for every rule.
 _Values: TypeAlias = tuple[int, int, int, int, bytes, bytes, bytes, int, int, bytes, bytes | None]
-_FIN_AT = 3
 
 
 def _values(put: PutBinding, command: int) -> _Values:
@@ -112,9 +111,8 @@ class Templates:
         if template is None:
             sample = _sample(_Shape(*shape))
             message = self._serialise(entries.binding(sample))
-            values = _values(sample, _ADD)
-            marks = (*values[:_FIN_AT], _FIN_MARK, *values[_FIN_AT + 1 :])
-            template = self._known[shape] = _Template(message, marks)
+            marked = _values(sample._replace(fin_timeout=_FIN_MARK), _ADD)
+            template = self._known[shape] = _Template(message, marked)
         return template
 
 

@@ -1,4 +1,4 @@
-"""What all four tables share: options, the spread of repeated measurements, printing."""
+"""What all tables share: options, the spread of repeated measurements, printing."""
 
 from __future__ import annotations
 

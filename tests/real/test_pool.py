@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
@@ -65,14 +66,18 @@ def test_every_address_is_used_and_then_the_client_is_told(network: Running, fam
 @pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")
 @in_both_families
 def test_the_errors_are_rate_limited(network: Running, family: Family) -> None:
-    """Runs on the pool that the test above has emptied.
-
-    A burst of 900 new flows within milliseconds is more than Open vSwitch passes on; 300 are enough here.
-    """
+    """Runs on the pool that the tests above have emptied."""
     before = network.drops("arh1", "pool_empty")
+
+    def a_thousand_refused() -> bool:
+        # In many bursts: Open vSwitch passes on only a part of a large one.
+        network.ask("h2", family.web, "--flows", 200, "--answers", 0, "--wait", 0)
+        return network.drops("arh1", "pool_empty") >= before + 1000
+
     with network.testbed.capture("h2", 0, "icmp or icmp6") as at_h2:
-        network.ask("h2", family.web, "--flows", 900, "--answers", 0, "--wait", 0)
-        until(lambda: network.drops("arh1", "pool_empty") >= before + 300, "300 refusals are counted")
+        began = time.monotonic()
+        until(a_thousand_refused, "a thousand new flows are refused")
         network.run("h2", "ping", "-c", "1", "-W", "2", family.gateway)  # behind all errors
+        seconds = time.monotonic() - began
     errors = [packet for packet in at_h2.packets() if packet.source == family.gateway and packet.payload[0] in (1, 3)]
-    assert 1 <= len(errors) <= 200
+    assert 1 <= len(errors) <= 100 + 100 * seconds < 1000

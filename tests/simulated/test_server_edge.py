@@ -120,7 +120,7 @@ def test_new_flows_follow_a_failure_to_the_next_edge(build):
     ask(net, "h1")
     assert the_binding(net, "arh1").server == net.host("as2").address(False)
     net.set_port(Port("ars1", 10), up=True)
-    net.settle()
+    net.advance(2)  # confirmed by LLDP, and held back for a second
     ask(net, "h1", port=40001)
     assert bindings(net)[1].server == net.host("as1").address(False)
 

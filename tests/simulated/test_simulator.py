@@ -45,6 +45,7 @@ from anycast_sdn.openflow.simulator import (
     SimulatedSwitch,
     TableFull,
     Transmit,
+    TtlExpired,
     choose,
 )
 
@@ -56,7 +57,7 @@ ROUTE = entries.route(Prefix.parse("198.18.0.0/16"), 10)
 GATEWAY = entries.gateway(ANY)  # one that goes to the controller, metered
 METER = MeterRule(GATEWAY.meter or 0, 10, 50)
 BINDING = Binding(7, KEY, PR1X, "web", 0.0)
-FROM_FABRIC = next(entries.ingress((), [3], ()))
+FROM_FABRIC = next(entries.ingress((), [3], (), turning=False))
 
 
 def switch(*rules: FlowRule, **options) -> SimulatedSwitch:
@@ -148,7 +149,8 @@ def test_a_packet_does_not_go_back_where_it_came_from():
 def test_the_last_hop_of_a_ttl_is_not_sent():
     made = switch(ROUTE)
     trace = []
-    assert made.receive(ip_packet(KEY, ttl=1, **MACS), 3, 0, trace) == []
+    frame = ip_packet(KEY, ttl=1, **MACS)
+    assert made.receive(frame, 3, 0, trace) == [TtlExpired(3, frame)]
     assert trace[-1].end == "ttl"
     (sent,) = made.receive(ip_packet(KEY, ttl=2, **MACS), 3, 0)
     assert parse_ip(sent.frame).ttl == 1

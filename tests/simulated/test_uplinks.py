@@ -115,7 +115,7 @@ def test_an_edge_announces_its_prefixes_and_any_only_while_it_can_serve():
 def test_an_edge_whose_switch_is_gone_announces_nothing_after_a_while():
     net = legacy()
     dpid = net.network.switch("arh1").dpid
-    net.controller.disconnected(dpid)
+    net.controller.disconnected(dpid, net.now)
     assert told(net)
     net.advance(11)
     assert told(net) == set()

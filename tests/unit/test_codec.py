@@ -85,7 +85,7 @@ def test_rules_are_read_back_as_they_were_written(written: list[PutBinding]) -> 
 def test_all_other_rules_are_read_back_too() -> None:
     rules = [
         *entries.constant(),
-        *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")]),
+        *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")], turning=True),
         entries.host(b"\x0a\x01\x00\x0a", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3),
         entries.connected(Prefix.parse("2001:db8:1::/64")),
         entries.route(Prefix.parse("203.0.113.0/24"), 10),
@@ -121,5 +121,6 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
 @pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4)])
 def test_meters_fit_their_limits(limits: Limits) -> None:
     assert [meter.rate for meter in entries.meters(limits, ports=1)] == [
-        limits.first_replies, limits.neighbours, limits.icmp_errors, limits.first_packets, limits.neighbours,
+        limits.first_replies, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.first_packets,
+        limits.neighbours,
     ]  # fmt: skip

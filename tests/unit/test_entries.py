@@ -125,4 +125,4 @@ def test_a_meter_allows_a_burst():
 
 def test_each_host_port_has_meters_of_its_own():
     numbers = [meter.number for meter in entries.meters(Limits(), ports=3)]
-    assert len(numbers) == len(set(numbers)) == 3 + 2 * 3
+    assert len(numbers) == len(set(numbers)) == 4 + 2 * 3

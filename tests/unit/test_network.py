@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import networkx
 import pytest
 
 from anycast_sdn.core.model import Link, Port, Prefix
-from anycast_sdn.core.network import Graph
+from anycast_sdn.core.network import Graph, Routing
 
 SERVICE = Prefix.parse("198.18.0.1/32")
 UNICAST = Prefix.parse("10.0.0.0/24")
@@ -21,9 +24,16 @@ def links_of(graph: networkx.Graph, costs: dict[tuple[int, int], int]) -> list[L
     ]
 
 
-def follow(graph: Graph, links: list[Link], switches: list[str], prefix: Prefix, announcers: list[str]) -> dict:
+def routes_of(switches, links: list[Link], announced: dict[Prefix, list[str]]) -> dict[str, dict[Prefix, int]]:
+    routing = Routing(switches)
+    routing.set_links(links)
+    routing.announce(announced)
+    return {switch: routing.of(switch) for switch in switches}
+
+
+def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: list[str]) -> dict:
     """Switch → (where its packets end, at what cost), None where they are dropped."""
-    routes = graph.routes({prefix: announcers})
+    routes = routes_of(switches, links, {prefix: announcers})
     cables = {end: (link.b if end == link.a else link.a, link.cost) for link in links for end in (link.a, link.b)}
     ends = {}
     for start in switches:
@@ -43,7 +53,7 @@ def test_whoever_can_reach_an_edge_reaches_it_at_the_least_cost(size):
         switches = [f"s{node}" for node in drawn]
         graph = Graph(switches, links)
         distance = graph.distances("s0")
-        for start, end in follow(graph, links, switches, UNICAST, ["s0"]).items():
+        for start, end in follow(links, switches, UNICAST, ["s0"]).items():
             assert end == (("s0", distance[start]) if start in distance else None)
 
 
@@ -55,7 +65,7 @@ def test_any_leads_to_a_nearest_edge(size):
         graph = Graph(switches, links)
         announcers = ["s0", f"s{size - 1}"]
         distance = {edge: graph.distances(edge) for edge in announcers}
-        for start, end in follow(graph, links, switches, SERVICE, announcers).items():
+        for start, end in follow(links, switches, SERVICE, announcers).items():
             least = min((distance[edge][start] for edge in announcers if start in distance[edge]), default=None)
             assert (end and end[1]) == least
 
@@ -68,25 +78,61 @@ def test_equal_costs_are_resolved_by_name_each_time_the_same():
         Link(Port("c", 2), Port("d", 2)),
     ]
     for links in (square, square[::-1]):
-        graph = Graph("abcd", links)
-        assert graph.routes({UNICAST: ["d"]})["a"] == {UNICAST: 1}  # by b
-        assert graph.nearest("a", ["c", "b"]) == "b"
+        assert routes_of("abcd", links, {UNICAST: ["d"]})["a"] == {UNICAST: 1}  # by b
+        assert Graph("abcd", links).nearest("a", ["c", "b"]) == "b"
 
 
 def test_of_parallel_links_the_cheapest_is_used():
     links = [Link(Port("a", number), Port("b", number), cost) for number, cost in ((1, 5), (2, 2), (3, 9))]
-    graph = Graph("ab", links)
-    assert graph.routes({UNICAST: ["b"]})["a"] == {UNICAST: 2}
-    assert graph.distances("b") == {"b": 0, "a": 2}
+    assert routes_of("ab", links, {UNICAST: ["b"]})["a"] == {UNICAST: 2}
+    assert Graph("ab", links).distances("b") == {"b": 0, "a": 2}
 
 
 def test_an_edge_has_no_route_to_what_it_announces_itself():
-    graph = Graph("ab", [Link(Port("a", 1), Port("b", 1))])
-    assert graph.routes({SERVICE: ["a", "b"]}) == {"a": {}, "b": {}}
+    assert routes_of("ab", [Link(Port("a", 1), Port("b", 1))], {SERVICE: ["a", "b"]}) == {"a": {}, "b": {}}
 
 
 def test_what_cannot_be_reached_has_no_route():
-    graph = Graph("abc", [Link(Port("a", 1), Port("b", 1))])
-    assert graph.routes({UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {}}
+    links = [Link(Port("a", 1), Port("b", 1))]
+    assert routes_of("abc", links, {UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {}}
+    graph = Graph("abc", links)
     assert graph.nearest("a", ["c"]) is None
     assert graph.nearest("a", []) is None
+
+
+def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
+    """Links fail, come back and change cost, edges come and go, one or several at once."""
+    draw = random.Random(4)
+    for _ in range(80):
+        drawn = networkx.gnm_random_graph(draw.randint(3, 9), draw.randint(2, 20), seed=draw.randint(0, 1 << 30))
+        switches = [f"s{node}" for node in drawn]
+        all_links = links_of(drawn, {edge: draw.randint(1, 3) for edge in drawn.edges})
+        routing = Routing(switches)
+        known = {switch: {} for switch in switches}
+        for _ in range(40):
+            links = [
+                replace(link, cost=draw.choice((link.cost, link.cost, draw.randint(1, 4))))
+                for link in all_links
+                if draw.random() < 0.8
+            ]
+            prefixes = [prefix for prefix in (SERVICE, UNICAST) if draw.random() < 0.9]
+            announced = {prefix: draw.sample(switches, draw.randint(1, 2)) for prefix in prefixes}
+            for changes in (routing.set_links(links), routing.announce(announced)):
+                for switch, routes in changes.items():
+                    assert all(known[switch].get(prefix) != port for prefix, port in routes.items()), "no change at all"
+                    known[switch].update(routes)
+            fresh = routes_of(switches, links, announced)
+            assert {switch: routing.of(switch) for switch in switches} == fresh
+            told = {switch: {p: port for p, port in known[switch].items() if port is not None} for switch in switches}
+            assert told == fresh
+
+
+def test_a_link_that_is_in_no_shortest_path_leaves_the_trees_alone():
+    triangle = [Link(Port("a", 1), Port("b", 1)), Link(Port("b", 2), Port("c", 1)), Link(Port("a", 2), Port("c", 2), 5)]
+    graph = Graph("abc", triangle)
+    kept = graph.distances("a"), graph.distances("b")
+    touched, dropped = graph.set_links(triangle[:2])
+    assert (touched, dropped) == ({"a", "c"}, {})
+    assert (graph.distances("a"), graph.distances("b")) == kept
+    _, dropped = graph.set_links(triangle[1:])
+    assert sorted(dropped) == ["a", "b"]

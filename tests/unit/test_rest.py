@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from webob import Request, Response
 
 from anycast_sdn.api.rest import MAX_BODY, RestApi
-from anycast_sdn.control.registry import Registry
+from anycast_sdn.control.registry import NotFound, Registry
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.model import (
     ICMPV6,
@@ -85,8 +85,10 @@ class Facts:
     def edges(self) -> list[dict[str, Any]]:
         return [{"name": "arh1", "pool": {"size": 254, "leased": 3}}]
 
-    def topology(self) -> dict[str, Any]:
-        return {"switches": ["arh1", "ars2"]}
+    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+        if "nowhere" in without:
+            raise NotFound("'nowhere' is no switch")
+        return {"switches": [name for name in ("arh1", "ars2") if name not in without]}
 
     def health(self) -> dict[str, Any]:
         return {"status": self.status}
@@ -442,7 +444,10 @@ def test_a_query_that_cannot_be_meant_is_a_bad_request(client: Client, query: st
 def test_edges_and_topology_are_the_controllers(client: Client) -> None:
     assert client.get("/v1/edges") == {"edges": client.facts.edges()}
     assert client.get("/v1/edges/arh1") == client.facts.edges()[0]
-    assert client.get("/v1/topology") == client.facts.topology()
+    assert client.get("/v1/topology") == client.facts.topology([])
+    assert client.get("/v1/topology?without=ars2&without=arh1") == {"switches": []}
+    assert "nowhere" in client.refused(404, "GET", "/v1/topology?without=nowhere")["detail"]
+    assert "with" in client.refused(400, "GET", "/v1/topology?with=ars2")["detail"]
     client.refused(404, "GET", "/v1/edges/arh9")
 
 

@@ -146,6 +146,29 @@ def test_the_comments_in_figure_1_state_the_true_defaults() -> None:
     assert network.limits == Limits()
 
 
+def test_switches_may_have_addresses_of_their_own_and_undeclared_links_may_be_allowed() -> None:
+    changes = {"switches[1].addresses": ["10.255.0.1", "2001:db8:ff::1"], "discovery": {"undeclared_links": True}}
+    network = settings.parse(edited(changes), "net.yaml")
+    assert network.switch("core").addresses == (packed("10.255.0.1"), packed("2001:db8:ff::1"))
+    assert network.undeclared_links
+    assert not settings.parse(VALID, "net.yaml").undeclared_links
+
+
+@pytest.mark.parametrize(
+    ("changed", "value", "path", "reason"),
+    [
+        ("switches[1].addresses", ["10.255.0.1/32"], "switches[1].addresses[0]", "is not an IP address"),
+        ("switches[1].addresses", ["10.1.0.7"], "switches[1].addresses[0]", "overlaps 10.1.0.0/24, subnet desks"),
+        ("switches[1].addresses", ["10.9.0.1"] * 2, "switches[1].addresses[1]", "an address of core"),
+        ("switches[1].addresses", ["127.0.0.1"], "switches[1].addresses[0]", "which is loopback"),
+        ("discovery", {"undeclared_links": "yes"}, "discovery.undeclared_links", "must be a valid boolean"),
+        ("discovery", {"links": True}, "discovery.links", "unknown key: the keys here are undeclared_links"),
+    ],
+)
+def test_addresses_of_switches_and_discovery_are_checked(changed: str, value: Any, path: str, reason: str) -> None:
+    assert_refused(refusal(edited({changed: value})), path, reason)
+
+
 @pytest.mark.parametrize(
     ("written", "dpid"),
     [
@@ -259,6 +282,8 @@ def test_an_alias_bomb_is_refused_before_it_unfolds() -> None:
         ("switches[1].dpid", 1122334455667788, "not a datapath id"),
         ("switches[2].server_edge", "yes", "must be a valid boolean, not 'yes'"),
         ("switches[2].server_edge", 1, "must be a valid boolean, not 1"),
+        ("switches[1].addresses", "10.255.0.1", "must be a valid list"),
+        ("discovery", "all", "must be a section of keys and values, not 'all'"),
         ("switches[0].client_edge", "", "must be a section of keys and values, not ''"),
         ("switches[1]", "core", "must be a section of keys and values, not 'core'"),
         ("switches", [], "needs at least 1 item, not 0"),

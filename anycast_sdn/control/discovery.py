@@ -1,0 +1,269 @@
+"""The links between managed switches: declared ones checked, others found, all of them watched.
+
+Each switch sends LLDP by every port that does not lead to hosts, and every switch passes on to us what comes
+in.  A link is *confirmed* while both of its ends hear the other.
+
+Rules kept here:
+- A declared link works from the start, so that a network comes up at once, and is down when it is not
+  confirmed ``DEAD_S`` after both its switches have connected.  An undeclared link works only where the
+  network file allows it, and not before it is confirmed.
+- A port without a carrier takes its link down at once, silence after ``DEAD_S``.  Only confirmation brings a
+  link back, and then it is *held back*: for 1 s, and twice as long each time that it fails again, up to
+  ``LONGEST_HOLD_S``; each ``CALM_S`` without a failure takes one doubling back.
+- A switch that has lost its controller cannot be told of changes, nor heard.  Its links stay, because it goes
+  on forwarding, until they are confirmed again or a port goes down.
+- A link that is held back, or leads to such a switch, is a last resort: it counts ``LAST_RESORT`` more than
+  it costs, so that it carries what has no other way, and nothing else (as in RFC 6987).
+- A frame counts once, at the first port that hears it, and only in its own round or shortly after.  What is
+  forged, replayed or not ours is dropped, and counted by the caller.
+- Should we ourselves have been kept from looking, nobody is blamed for silence.
+
+Events in, frames and link states out: nothing here sends, and nothing reads a clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from anycast_sdn.core.model import Link, Network, Port
+from anycast_sdn.openflow import lldp
+from anycast_sdn.openflow.frames import BadFrame
+
+SEND_S = 0.5
+DEAD_S = 2.6  # five frames lost; a tick later, and before 3 s, the link is gone
+START_S = 10.0  # so long a switch that has not connected yet is believed to be about to
+LATE_S = 1.0  # between two ticks: longer than that, and it is we who did not listen
+FRESH_ROUNDS = 3  # so old may a frame be
+LONGEST_HOLD_S = 60.0
+CALM_S = 60.0
+LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
+UNDECLARED_COST = 1
+MAX_PORT = 0xFFFFFF00  # OFPP_MAX: what is above is no cable
+
+
+class _Heard(NamedTuple):
+    peer: Port
+    when: float
+
+
+@dataclass(slots=True)
+class Cable:
+    """A link and what is known of it."""
+
+    link: Link
+    declared: bool
+    up: bool
+    trusted: bool = True  # nobody at its ends has left since it was last confirmed
+    watched_from: float = math.inf  # since then both ends can speak
+    held_until: float = -math.inf
+    failures: int = 0  # those that are not forgotten
+    changed_at: float = -math.inf  # when it last went up or down
+    last_resort: bool = False
+
+    @property
+    def ends(self) -> tuple[Port, Port]:
+        return self.link.a, self.link.b
+
+
+class Discovery:
+    """All links of ``network``.  ``key``: a secret of this run of the controller."""
+
+    def __init__(self, network: Network, key: bytes) -> None:
+        self._key = key
+        self._switches = {switch.dpid: switch for switch in network.switches}
+        self._dpids = {switch.name: switch.dpid for switch in network.switches}
+        self._use_undeclared = network.undeclared_links
+        self._host_ports = {Port(subnet.edge, port) for subnet in network.subnets for port in subnet.ports}
+        self._host_ports |= {Port(uplink.edge, uplink.port) for uplink in network.uplinks}  # routers are no switches
+        self._cables = {frozenset((link.a, link.b)): Cable(link, True, True) for link in network.links}
+        self._declared_peer = {
+            end: there for link in network.links for end, there in ((link.a, link.b), (link.b, link.a))
+        }
+        self._ports = dict.fromkeys(self._declared_peer, True)  # those that do not lead to hosts → has a carrier
+        self._present: set[str] = set()  # switches that are connected
+        self._heard: dict[Port, _Heard] = {}  # what a port last heard
+        self._last_sequence: dict[Port, int] = {}  # of each sender
+        self._sequence = 0
+        self._send_at = -math.inf
+        self._started: float | None = None
+        self._last_tick = math.inf
+        self._excused_until = -math.inf
+
+    # ---------------------------------------------------------------- events; True: the usable links differ
+
+    def connected(self, switch: str, now: float) -> bool:
+        if switch in self._present:
+            return False
+        self._present.add(switch)
+        for cable in self._cables_at(switch):
+            if all(end.switch in self._present for end in cable.ends):
+                cable.watched_from = now
+        self._send_at = now
+        return self._judge(now)
+
+    def disconnected(self, switch: str, now: float) -> bool:
+        self._present.discard(switch)
+        for cable in self._cables_at(switch):
+            cable.trusted, cable.watched_from = False, math.inf
+        return self._judge(now)
+
+    def port_changed(self, end: Port, up: bool, now: float) -> bool:
+        if end in self._host_ports or not 0 < end.number < MAX_PORT or self._ports.get(end) is up:
+            return False
+        self._ports[end] = up
+        self._send_at = now
+        for cable in self._cables.values():
+            if end in cable.ends and all(there.switch in self._present for there in cable.ends):
+                cable.watched_from = now
+        return self._judge(now)
+
+    def set_cost(self, end: Port, cost: int) -> bool:
+        """Of the link that ends here.  False when there is none."""
+        cable = self.at(end)
+        if cable:
+            cable.link = replace(cable.link, cost=cost)
+        return cable is not None
+
+    def hear(self, at: Port, frame: bytes, now: float) -> bool:
+        """An LLDP frame came in by this port.  Raises BadFrame when it is none of ours, or comes again."""
+        probe = lldp.read(frame, self._key)
+        switch = self._switches.get(probe.dpid)
+        if switch is None or at in self._host_ports:
+            raise BadFrame("lldp")
+        peer = Port(switch.name, probe.port)
+        newest = self._last_sequence.get(peer, 0)
+        if not max(newest, self._sequence - FRESH_ROUNDS) < probe.sequence <= self._sequence:
+            raise BadFrame("lldp replayed")
+        self._last_sequence[peer] = probe.sequence
+        self._heard[at] = _Heard(peer, now)
+        ends = frozenset((at, peer))
+        if ends not in self._cables and self._hears(peer, at, now - DEAD_S):
+            link = Link(min(ends), max(ends), UNDECLARED_COST)
+            self._cables[ends] = Cable(link, declared=False, up=False, watched_from=-math.inf, changed_at=now)
+        cable = self._cables.get(ends)
+        return cable is not None and not (cable.up and cable.trusted) and self._judge_one(cable, now)
+
+    def tick(self, now: float) -> tuple[bool, list[tuple[int, int, bytes]]]:
+        """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send."""
+        if self._started is None:
+            self._started = now
+        elif now - self._last_tick > LATE_S:
+            self._excused_until = now + DEAD_S
+        self._last_tick = now
+        changed = False
+        if self._started + START_S <= now:
+            self._started = math.inf
+            for switch in self._dpids.keys() - self._present:
+                changed |= self.disconnected(switch, now)
+        changed |= self._judge(now)
+        if now < self._send_at:
+            return changed, []
+        self._send_at = now + SEND_S
+        return changed, list(self._round())
+
+    def _round(self) -> Iterator[tuple[int, int, bytes]]:
+        self._sequence += 1
+        for (name, number), up in self._ports.items():
+            if up and name in self._present:
+                switch = self._switches[self._dpids[name]]
+                probe = lldp.Probe(switch.dpid, number, self._sequence)
+                yield switch.dpid, number, lldp.build(probe, switch.mac, self._key)
+
+    # ---------------------------------------------------------------- judgement
+
+    def _judge(self, now: float) -> bool:
+        return any([self._judge_one(cable, now) for cable in self._cables.values()])
+
+    def _judge_one(self, cable: Cable, now: float) -> bool:
+        before = cable.up, cable.last_resort
+        a, b = cable.ends
+        if not (self._ports.get(a, True) and self._ports.get(b, True)):
+            self._set_up(cable, False, now)
+        elif self._confirmed(cable, now):
+            cable.trusted = True
+            self._set_up(cable, True, now)
+        elif now - cable.watched_from > DEAD_S and now >= self._excused_until:
+            self._set_up(cable, False, now)
+        cable.last_resort = not cable.trusted or now < cable.held_until
+        return self._used(cable) and (cable.up, cable.last_resort) != before
+
+    def _set_up(self, cable: Cable, up: bool, now: float) -> None:
+        if cable.up is up:
+            return
+        if up:
+            hold = min(2.0 ** (cable.failures - 1), LONGEST_HOLD_S) if cable.failures else 0.0
+            cable.held_until = now + hold
+        else:
+            calm = int(min(now - cable.changed_at, 1e6) / CALM_S)
+            cable.failures = max(0, cable.failures - calm) + 1
+        cable.up, cable.changed_at = up, now
+
+    def _confirmed(self, cable: Cable, now: float) -> bool:
+        a, b = cable.ends
+        since = max(cable.watched_from, now - DEAD_S)
+        return self._hears(a, b, since) and self._hears(b, a, since)
+
+    def _hears(self, at: Port, peer: Port, since: float) -> bool:
+        heard = self._heard.get(at)
+        return heard is not None and heard.peer == peer and heard.when >= since
+
+    def _used(self, cable: Cable) -> bool:
+        return cable.declared or self._use_undeclared
+
+    # ---------------------------------------------------------------- what is known
+
+    def links(self) -> list[Link]:
+        """The links that may be used now; those of last resort at a cost that nothing else has."""
+        return self.usable(self._cables.values())
+
+    def usable(self, cables: Iterable[Cable]) -> list[Link]:
+        """As ``links``, of these only."""
+        return [
+            replace(cable.link, cost=cable.link.cost + LAST_RESORT) if cable.last_resort else cable.link
+            for cable in cables
+            if cable.up and self._used(cable)
+        ]
+
+    def fabric_ports(self) -> dict[str, list[int]]:
+        """Switch → the ports by which it takes packets of other switches."""
+        ports: dict[str, list[int]] = {switch: [] for switch in self._dpids}
+        for end in sorted({end for cable in self._cables.values() if self._used(cable) for end in cable.ends}):
+            ports[end.switch].append(end.number)
+        return ports
+
+    def cables(self) -> Iterable[Cable]:
+        return self._cables.values()
+
+    def at(self, end: Port) -> Cable | None:
+        return next((cable for cable in self._cables.values() if end in cable.ends), None)
+
+    def _cables_at(self, switch: str) -> Iterator[Cable]:
+        return (cable for cable in self._cables.values() if any(end.switch == switch for end in cable.ends))
+
+    def view(self, cable: Cable, now: float) -> dict[str, object]:
+        """One link for people and programs."""
+        wrong = {
+            str(end): str(heard.peer)
+            for end in cable.ends
+            if (heard := self._heard.get(end)) and heard.peer not in cable.ends and now - heard.when <= DEAD_S
+        }
+        return {
+            "ends": [str(end) for end in cable.ends],
+            "cost": cable.link.cost,
+            "up": cable.up and self._used(cable),
+            "state": self._state(cable, now),
+            "declared": cable.declared,
+            "confirmed": self._confirmed(cable, now),
+            "failures": cable.failures,
+            "cabled_instead": wrong,
+        }
+
+    def _state(self, cable: Cable, now: float) -> str:
+        if not self._used(cable):
+            return "not declared"
+        if cable.up:
+            return "held back" if now < cable.held_until else "up" if cable.trusted else "switch away"
+        return "silent" if all(self._ports.get(end, True) for end in cable.ends) else "port down"

@@ -1,0 +1,163 @@
+"""The fabric at scale: routes and rules of a whole network, at first and after the failure of one link.
+
+No switches and no wires: the controller's own work, from the event to the messages for all switches.  The
+networks are drawn, always the same for a size: a ring, so that everything is connected, and chords.  By
+itself: ``python tests/bench/fabric.py [--quick]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
+
+from tabulate import tabulate  # noqa: E402
+
+from anycast_sdn.control.controller import Controller, Outbox  # noqa: E402
+from anycast_sdn.control.reconcile import Tables  # noqa: E402
+from anycast_sdn.control.translation import Features  # noqa: E402
+from anycast_sdn.core.model import (  # noqa: E402
+    ClientEdgeRole,
+    Gateway,
+    Groups,
+    Link,
+    Network,
+    Port,
+    Prefix,
+    Side,
+    Subnet,
+    Switch,
+)
+from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
+from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, Output, PacketOut  # noqa: E402
+
+
+class Size(NamedTuple):
+    switches: int
+    links: int
+    prefixes: int
+
+
+SIZES = (Size(10, 20, 25), Size(25, 75, 60), Size(50, 200, 125), Size(100, 450, 250), Size(200, 1000, 500))
+TARGET_FIRST_S, TARGET_FAILURE_S = 2.0, 0.2  # of the largest
+
+
+def drawn(size: Size) -> Network:
+    """Every switch is an edge with its share of the prefixes: subnets, and a PRh/k where it serves clients."""
+    draw = random.Random(size.switches)
+    names = [f"s{number}" for number in range(size.switches)]
+    pairs = {(number, (number + 1) % size.switches) for number in range(size.switches)}
+    while len(pairs) < size.links:
+        a, b = sorted(draw.sample(range(size.switches), 2))
+        if (b, a) not in pairs:
+            pairs.add((a, b))
+    ports = dict.fromkeys(names, 100)
+    links = []
+    for a, b in sorted(pairs):
+        ends = []
+        for name in (names[a], names[b]):
+            ports[name] += 1
+            ends.append(Port(name, ports[name]))
+        links.append(Link(*ends, cost=draw.randint(1, 20)))
+    clients = range(0, size.switches, 4)
+    subnets = []
+    for number in range(size.prefixes - len(clients)):
+        edge = names[number % size.switches]
+        gateway = Gateway.parse(f"10.{number >> 8}.{number & 255}.1/24")
+        subnets.append(Subnet(f"n{number}", edge, Side.SERVER, (gateway,), (1 + number // size.switches,)))
+    roles = {names[at]: ClientEdgeRole((Prefix.parse(f"172.16.{at}.0/24"),), ()) for at in clients}
+    switches = [Switch(name, number, roles.get(name), True) for number, name in enumerate(names, 1)]
+    return Network("drawn", (Prefix.parse("198.18.0.0/16"),), tuple(switches), tuple(links), tuple(subnets))
+
+
+class Fabric:
+    """The controller of a drawn network, with cables that carry its LLDP frames."""
+
+    def __init__(self, size: Size) -> None:
+        self.network = drawn(size)
+        self.dpids = {switch.name: switch.dpid for switch in self.network.switches}
+        self.names = {dpid: name for name, dpid in self.dpids.items()}
+        self.peers = {end: there for link in self.network.links for end, there in ((link.a, link.b), (link.b, link.a))}
+        self.now = 0.0
+        begin = time.perf_counter()
+        self.controller = Controller(self.network, Groups(), random.Random(1))
+        for dpid in self.names:
+            self.controller.synchronise(dpid, Tables(), Features(), self.now)
+        self.first_s = time.perf_counter() - begin
+
+    def fail(self, link: Link) -> tuple[float, int]:
+        """→ seconds, and how many rules change."""
+        begin = time.perf_counter()
+        out = self.controller.port_changed(self.dpids[link.a.switch], link.a.number, False, self.now)
+        return time.perf_counter() - begin, _rule_changes(out)
+
+    def repair(self, link: Link) -> None:
+        """The link is back, confirmed, and not held back any more."""
+        self.controller.port_changed(self.dpids[link.a.switch], link.a.number, True, self.now)
+        for _ in range(4):
+            self.now += 0.5
+            for dpid, messages in self.controller.tick(self.now).items():
+                for message in messages:
+                    if isinstance(message, PacketOut) and isinstance(way := message.actions[0], Output):
+                        there = self.peers[Port(self.names[dpid], way.port)]
+                        to = self.dpids[there.switch]
+                        self.controller.packet_in(to, cookie(Kind.LLDP), there.number, message.frame, self.now)
+
+
+def measure(size: Size, failures: int) -> dict[str, Any]:
+    """Each failure is followed by its repair, which is not measured."""
+    fabric = Fabric(size)
+    seconds, changes = [], []
+    for link in random.Random(2).sample(fabric.network.links, failures):
+        took, changed = fabric.fail(link)
+        seconds.append(took)
+        changes.append(changed)
+        fabric.repair(link)
+    return {
+        **size._asdict(),
+        "first_s": fabric.first_s,
+        "failure_median_s": statistics.median(seconds),
+        "failure_worst_s": max(seconds),
+        "rule_changes_median": statistics.median(changes),
+        "rule_changes_worst": max(changes),
+        "rules": sum(edge.rules for edge in fabric.controller.edges.values()),
+    }
+
+
+def _rule_changes(out: Outbox) -> int:
+    return sum(isinstance(message, AddFlow | DeleteFlow) for messages in out.values() for message in messages)
+
+
+def run(options: Any) -> dict[str, Any]:
+    """The table; ``options.quick``: fewer failures."""
+    gc.set_threshold(50_000, 50, 100)  # as the running controller does, see app.run
+    rows = [measure(size, min(size.links, 10 if options.quick else 60)) for size in SIZES]
+    print(f"\nThe controller's work for a fabric: at first, and after one link's failure.  For the last "
+          f"line not more than {TARGET_FIRST_S:g} s and {1000 * TARGET_FAILURE_S:g} ms are wanted.\n")  # fmt: skip
+    print(tabulate(
+        [
+            {
+                "switches": row["switches"], "links": row["links"], "prefixes": row["prefixes"], "rules": row["rules"],
+                "first (s)": f"{row['first_s']:.2f}",
+                "failure (ms)": f"{1000 * row['failure_median_s']:.1f} [≤ {1000 * row['failure_worst_s']:.1f}]",
+                "rule changes": f"{row['rule_changes_median']:.0f} [≤ {row['rule_changes_worst']}]",
+            }
+            for row in rows
+        ],
+        headers="keys",
+    ))  # fmt: skip
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer failures: a look, not a result")
+    run(parser.parse_args())

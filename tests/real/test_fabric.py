@@ -1,0 +1,226 @@
+"""The ring, broken: links and switches fail under running transfers, and every switch is a hop (M8, M23, M24)."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import TOPOLOGIES, Running, program, running, until
+
+from anycast_sdn.openflow import lldp
+
+if TYPE_CHECKING:
+    from testbed import Program
+
+ANY = {4: "198.18.0.1", 6: "2001:db8:a::1"}
+AS2 = {4: "10.22.0.10", 6: "2001:db8:22::10"}
+PORT = 8000
+in_both_families = pytest.mark.parametrize("v", [4, 6], ids=["IPv4", "IPv6"])
+# The hops from h1: arh1, c1, c2, and then ars1, or c3 and ars2.
+HOPS = {4: ["10.1.0.1", "10.255.0.1", "10.255.0.2"], 6: ["2001:db8:1::1", "2001:db8:ff::1", "2001:db8:ff::2"]}
+TO_ANY = {4: [*HOPS[4], "10.21.0.1", ANY[4]], 6: [*HOPS[6], "2001:db8:21::1", ANY[6]]}
+TO_AS2 = {
+    4: [*HOPS[4], "10.255.0.3", "10.22.0.1", AS2[4]],
+    6: [*HOPS[6], "2001:db8:ff::3", "2001:db8:22::1", AS2[6]],
+}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(TOPOLOGIES / "ring.yaml", tmp_path_factory.mktemp("ring")) as network:
+        network.serve_tcp("as1", "as2", "as3", port=PORT)
+        network.serve_udp("as1", "as2", "as3")
+        network.wait_for_servers("web")
+        all_links_up(network)
+        yield network
+
+
+def links(network: Running) -> dict[str, str]:
+    """'c1:1 c2:2' → its state."""
+    return {" ".join(link["ends"]): link["state"] for link in network.call("GET", "/v1/topology")["links"]}
+
+
+def all_links_up(network: Running) -> None:
+    confirmed = "confirmed"
+    until(lambda: all(link[confirmed] for link in network.call("GET", "/v1/topology")["links"]), "links are confirmed")
+    until(lambda: set(links(network).values()) == {"up"}, "all links are up")
+
+
+def begin_transfers(network: Running, seconds: float) -> list[Program]:
+    """200 of them: 50 from each site in each family."""
+    crowds = [
+        network.testbed.spawn(host, program("tcp_crowd.py", ANY[v], PORT, "--transfers", 50, "--seconds", seconds))
+        for host in ("h1", "h3")
+        for v in (4, 6)
+    ]
+    for crowd in crowds:
+        until(lambda crowd=crowd: "connected" in crowd.output(), "50 transfers are connected")
+    return crowds
+
+
+def end_transfers(crowds: list[Program]) -> tuple[list[dict[str, int]], float]:
+    """Waits for them; all must have come to their end → the servers of each crowd, and the longest stall."""
+    for crowd in crowds:
+        until(lambda crowd=crowd: crowd.process.poll() is not None, "the transfers end", 60)
+    results: list[dict[str, Any]] = [json.loads(crowd.output().splitlines()[-1]) for crowd in crowds]
+    assert [(result["finished"], result["failed"]) for result in results] == [(50, 0)] * 4, results
+    return [result["servers"] for result in results], max(result["longest"] for result in results)
+
+
+@contextmanager
+def cut(network: Running, switch: str, port: int) -> Iterator[None]:
+    """The cable is pulled: both ends lose their carrier."""
+    interface = network.testbed.interface(switch, port)
+    subprocess.run(["ip", "link", "set", interface, "down"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
+
+
+@contextmanager
+def deafened(network: Running, *ports: tuple[str, int]) -> Iterator[None]:
+    """What comes in by these ports is lost, and the carrier stays."""
+    for switch, port in ports:
+        network.testbed.ofctl("add-flow", switch, f"cookie=0xdead,priority=65000,in_port={port},actions=drop")
+    try:
+        yield
+    finally:
+        for switch, port in ports:
+            network.testbed.ofctl("--strict", "del-flows", switch, f"priority=65000,in_port={port}")
+
+
+@contextmanager
+def draining(network: Running, *servers: str) -> Iterator[None]:
+    """These take no new flow."""
+
+    def make(state: str) -> None:
+        for address in servers:
+            network.call("PATCH", f"/v1/groups/web/servers/{address}", {"state": state})
+
+    make("draining")
+    try:
+        yield
+    finally:
+        make("active")
+
+
+def rules_of(network: Running, switch: str) -> list[str]:
+    """All that the switch holds, without what it counts."""
+    dump = network.testbed.ofctl("dump-flows", switch).splitlines()[1:]
+    return sorted(re.sub(r"(duration|n_packets|n_bytes)=[^,]*, ", "", line) for line in dump)
+
+
+@pytest.mark.row("M24", "a link is cut under 200 TCP transfers: all finish, checksums right, within about a second")
+@pytest.mark.row("M20", "pinned flows keep their server although another is nearest now; new flows take the new one")
+def test_a_cut_link_costs_no_transfer(network: Running) -> None:
+    crowds = begin_transfers(network, seconds=8)
+    with cut(network, "c1", 1):
+        until(lambda: links(network)["c1:1 c2:2"] == "port down", "the link is down", 1)
+        for v in (4, 6):
+            assert network.ask("h2", ANY[v]) == ["as3 hello"]
+    until(lambda: links(network)["c1:1 c2:2"] == "up", "the link is back", 5)
+    for v in (4, 6):
+        assert network.ask("h2", ANY[v]) == ["as1 hello"]
+    servers, stall = end_transfers(crowds)
+    assert servers == [{"as1": 50}, {"as1": 50}, {"as3": 50}, {"as3": 50}]
+    assert stall < 2.0
+    all_links_up(network)
+
+
+@pytest.mark.row("M24", "changes of cost move a running flow back and forth, and it loses no packet")
+@in_both_families
+def test_a_change_of_cost_loses_no_packet(network: Running, v: int) -> None:
+    as1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}[v]
+    ping = network.testbed.spawn("h1", ["ping", "-n", "-q", "-i", "0.002", "-c", "1500", as1])
+    for cost in (9, 1) * 5:
+        time.sleep(0.25)
+        network.call("PATCH", "/v1/topology/links/c1:1", {"cost": cost})
+    until(lambda: ping.process.poll() is not None, "all pings are sent")
+    assert "1500 received, 0% packet loss" in ping.output(), ping.output()
+
+
+@pytest.mark.row("M24", "a link that loses all packets but keeps its carrier is gone within 3 s; 200 transfers finish")
+def test_a_link_that_dies_silently_is_noticed(network: Running) -> None:
+    crowds = begin_transfers(network, seconds=12)
+    with deafened(network, ("c1", 1), ("c2", 2)):
+        until(lambda: links(network)["c1:1 c2:2"] == "silent", "the link is given up", 3.3)
+        assert network.ask("h2", ANY[4]) == ["as3 hello"]
+    servers, stall = end_transfers(crowds)
+    assert servers == [{"as1": 50}, {"as1": 50}, {"as3": 50}, {"as3": 50}]
+    assert stall < 8.0  # three seconds, and TCP's own back-off
+    all_links_up(network)
+
+
+@pytest.mark.row("M24", "a core switch dies with all its rules under 200 transfers, and gets exactly its rules again")
+def test_a_switch_that_comes_back_gets_its_rules_again(network: Running) -> None:
+    """With as2 alone, c4 is on the way from site 2."""
+    with draining(network, "10.21.0.10", "10.23.0.10", "2001:db8:21::10", "2001:db8:23::10"):
+        before = rules_of(network, "c4")
+        crowds = begin_transfers(network, seconds=10)
+        network.testbed.stop_switch("c4")
+        assert network.ask("h4", ANY[4]) == ["as2 hello"]
+        assert "10.255.0.1" in hops(network.run("h4", "traceroute", "-n", "-q1", "-w2", AS2[4]))  # by c6 and c1
+        network.testbed.start_switch("c4")
+        all_links_up(network)
+        servers, stall = end_transfers(crowds)
+        assert servers == [{"as2": 50}] * 4
+        assert stall < 3.0
+        assert rules_of(network, "c4") == before
+
+
+@pytest.mark.row("M29", "anycast-sdn topology: links, announcements, catchment, and what if a part were missing")
+def test_the_command_shows_the_network_and_what_if(network: Running) -> None:
+    shown = network.command("topology").stdout
+    assert re.search(r"c1:1–c2:2 +1 +up +yes +yes", shown)
+    assert re.search(r"198\.18\.0\.1/32 +arh1 +ars1", shown)
+    without = network.command("topology", "--without", "c1-c2", "--without", "10.23.0.10").stdout
+    assert "c1:1" not in without
+    assert re.search(r"198\.18\.0\.1/32 +arh1 +ars2", without)
+    assert "the network is split" in network.command("topology", "--without", "c2").stdout
+    refused = network.command("topology", "--without", "c9")
+    assert (refused.returncode, "is no switch" in refused.stderr) == (1, True)
+    assert network.ask("h1", ANY[4]) == ["as1 hello"]
+
+
+def hops(output: str) -> list[str]:
+    """The address in each line of traceroute's or tracepath's that begins with a hop's number; once each."""
+    found = re.findall(r"^ ?\d+\??: +([0-9a-f.:]+) |^ ?\d+  ([0-9a-f.:]+) ", output, re.MULTILINE)
+    return list(dict.fromkeys(a or b for a, b in found))
+
+
+@pytest.mark.row("M23", "traceroute shows every switch on the way, to ANY and to a unicast address")
+@in_both_families
+def test_traceroute_shows_every_switch(network: Running, v: int) -> None:
+    assert hops(network.run("h1", "traceroute", "-n", "-q1", ANY[v])) == TO_ANY[v]
+    assert hops(network.run("h1", "traceroute", "-n", "-q1", AS2[v])) == TO_AS2[v]
+    assert hops(network.run("h1", "traceroute", "-n", "-q1", "-I", ANY[v])) == TO_ANY[v]
+
+
+@pytest.mark.row("M23", "tracepath too, and as many hops back as there were forth")
+@in_both_families
+def test_tracepath_shows_every_switch(network: Running, v: int) -> None:
+    for destination, expected in ((ANY[v], TO_ANY[v]), (AS2[v], TO_AS2[v])):
+        shown = network.run("h1", "tracepath", "-n", destination)
+        assert hops(shown) == expected
+        assert f"hops {len(expected)} back {len(expected)}" in shown
+        assert "asymm" not in shown
+
+
+@in_both_families
+def test_core_switches_answer_ping(network: Running, v: int) -> None:
+    for address in HOPS[v]:
+        network.run("h3", "ping", "-n", "-c1", "-W2", address)
+
+
+def test_hosts_have_no_say_in_which_links_there_are(network: Running) -> None:
+    forged = lldp.build(lldp.Probe(0x31, 1, 1 << 40), network.mac("h1"), b"no such key")
+    with network.counts("arh1", "lldp_from_host", 3):
+        network.send_frames("h1", [forged] * 3)
+    assert set(links(network).values()) == {"up"}
