@@ -252,7 +252,8 @@ class ControllerViews:
         return self._controller.edge_views(time.monotonic())
 
     def topology(self, without: Sequence[str]) -> dict[str, Any]:
-        return self._controller.topology(without, time.monotonic())
+        sessions = [speaker.view()._asdict() for speaker in self._app.speakers]
+        return self._controller.topology(without, time.monotonic()) | {"bgp": sessions}
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)

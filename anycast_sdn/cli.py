@@ -289,10 +289,17 @@ def _topology(arguments: argparse.Namespace) -> int:
         for site, edge in sites.items()
     ]
     away = [switch["name"] for switch in answer["switches"] if not switch["connected"]]
-    print("\n\n".join(tabulate(table, headers="keys") for table in (links, edges, catchment) if table))
+    uplinks = [
+        {"uplink": uplink["name"], "port": uplink["port"], "routes": uplink["routes"],
+         "routers": ", ".join(router["address"] if router["reachable"] else f"{router['address']} (silent)"
+                              for router in uplink["routers"])}
+        for uplink in answer["uplinks"]
+    ]  # fmt: skip
+    tables = (links, uplinks, answer["bgp"], edges, catchment)
+    print("\n\n".join(tabulate(table, headers="keys") for table in tables if table))
     if away:
         print(f"\nnot connected: {', '.join(away)}")
-    if len(answer["parts"]) > 1:
+    if len(answer["parts"]) > 1 and not uplinks:
         print("\nthe network is split: " + " | ".join(", ".join(part) for part in answer["parts"]))
     return 0
 

@@ -26,11 +26,15 @@ from anycast_sdn.core.consistency import Problem
 from anycast_sdn.core.model import (
     Address,
     AnycastGroup,
+    BgpSession,
     ClientEdgeRole,
     ConfigurationError,
     Expiry,
     Gateway,
     Host,
+    LegacyCable,
+    LegacyCore,
+    LegacyRouter,
     Limits,
     Link,
     Network,
@@ -40,6 +44,7 @@ from anycast_sdn.core.model import (
     Side,
     Subnet,
     Switch,
+    Uplink,
     Validity,
     packed,
     text,
@@ -186,6 +191,13 @@ def _dpid(value: object) -> int:
     return dpid
 
 
+def _community(value: str) -> int:
+    high, low = map(int, value.split(":"))
+    if max(high, low) > 65535:
+        raise ValueError("each half is 0-65535")
+    return high << 16 | low
+
+
 def _keys_of(settings: type[Validity] | type[Limits]) -> AfterValidator:
     known = [field.name for field in dataclasses.fields(settings)]
 
@@ -217,6 +229,8 @@ IpGateway = Annotated[
     Gateway, _read(_IP + "/[0-9]{1,3}", Gateway.parse, "a gateway and its subnet's length, as in 10.1.0.1/24")
 ]
 LinkEnd = Annotated[Port, _read(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
+Community = Annotated[int, _read(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
+AsNumber = Annotated[int, Field(ge=1, le=4294967294)]
 PortNumber = Annotated[int, Field(ge=1, le=65279)]
 Seconds = Annotated[int, Field(ge=1, le=65535)]
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -273,6 +287,78 @@ class _Subnet(_Section):
     ports: Annotated[list[PortNumber], Field(min_length=1)]
 
 
+class _Bgp(_Section):
+    local_as: AsNumber
+    local_address: IpAddress
+    neighbour: IpAddress
+    neighbour_as: AsNumber
+    router_id: IpAddress | None = None  # None: the uplink's own IPv4 address
+    med: Annotated[int, Field(ge=1, le=4294967295)] | None = None
+    communities: list[Community] = []
+    hold_s: Annotated[int, Field(ge=10, le=65535)] = 10
+    ttl: Annotated[int, Field(ge=1, le=255)] = 1
+
+    def session(self, addresses: Iterable[Gateway]) -> BgpSession:
+        own = (gateway.address for gateway in addresses if not gateway.prefix.is_v6)
+        return BgpSession(
+            local_as=self.local_as,
+            router_id=self.router_id or next(own, b""),
+            local_address=self.local_address,
+            neighbour=self.neighbour,
+            neighbour_as=self.neighbour_as,
+            med=self.med,
+            communities=tuple(self.communities),
+            hold_s=self.hold_s,
+            ttl=self.ttl,
+        )
+
+
+class _Uplink(_Section):
+    name: Name
+    edge: str
+    port: PortNumber
+    addresses: Annotated[list[IpGateway], Field(min_length=1)]
+    routers: Annotated[list[IpAddress], Field(min_length=1)]
+    routes: list[IpPrefix] = []
+    bgp: _Bgp | None = None
+
+    def uplink(self) -> Uplink:
+        return Uplink(
+            self.name,
+            self.edge,
+            self.port,
+            tuple(self.addresses),
+            tuple(self.routers),
+            tuple(self.routes),
+            self.bgp.session(self.addresses) if self.bgp else None,
+        )
+
+
+class _LegacyRouter(_Section):
+    name: NodeName
+    loopbacks: Annotated[list[IpAddress], Field(min_length=1)]
+    uplinks: list[str] = []
+
+
+class _LegacyCable(_Section):
+    ends: Annotated[list[str], Field(min_length=2, max_length=2)]
+    prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
+    cost: Annotated[int, Field(ge=1, le=65535)] = 1
+
+
+class _LegacyCore(_Section):
+    as_number: AsNumber
+    routers: Annotated[list[_LegacyRouter], Field(min_length=1)]
+    cables: list[_LegacyCable] = []
+
+    def core(self) -> LegacyCore:
+        return LegacyCore(
+            self.as_number,
+            tuple(LegacyRouter(r.name, tuple(r.loopbacks), tuple(r.uplinks)) for r in self.routers),
+            tuple(LegacyCable((c.ends[0], c.ends[1]), tuple(c.prefixes), c.cost) for c in self.cables),
+        )
+
+
 class _Host(_Section):
     name: NodeName
     subnet: str
@@ -308,6 +394,8 @@ class _File(_Section):
     hosts: list[_Host] = []
     groups: list[_Group] = []
     limits: dict[Annotated[str, _keys_of(Limits)], Rate] = {}
+    uplinks: list[_Uplink] = []
+    legacy_core: _LegacyCore | None = None
     discovery: _Discovery = _Discovery()
 
     def network(self) -> Network:
@@ -324,6 +412,8 @@ class _File(_Section):
             hosts=tuple(Host(h.name, h.subnet, h.port, tuple(h.addresses)) for h in self.hosts),
             groups=tuple(group.group() for group in self.groups),
             limits=Limits(**self.limits),
+            uplinks=tuple(uplink.uplink() for uplink in self.uplinks),
+            legacy_core=self.legacy_core.core() if self.legacy_core else None,
             undeclared_links=self.discovery.undeclared_links,
         )
 
@@ -336,6 +426,11 @@ _SECTIONS: dict[str, type[_Section]] = {
     "hosts": _Host,
     "groups": _Group,
     "servers": _Server,
+    "uplinks": _Uplink,
+    "bgp": _Bgp,
+    "legacy_core": _LegacyCore,
+    "routers": _LegacyRouter,
+    "cables": _LegacyCable,
     "discovery": _Discovery,
 }
 

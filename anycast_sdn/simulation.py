@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,7 +25,8 @@ from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Side
+from anycast_sdn.core.exits import Route
+from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Prefix, Side
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
 from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Message, PacketOut, PutBinding
@@ -137,7 +138,9 @@ class SimulatedNetwork:
         self.settle()
 
     def _host(self, host: Host, number: int) -> SimulatedHost:
-        subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
+        """A host, or a router at an uplink that is named as its subnet."""
+        subnets = (*self.network.subnets, *(uplink.subnet for uplink in self.network.uplinks))
+        subnet = next(subnet for subnet in subnets if subnet.name == host.subnet)
         mac = b"\x06\0\0\0" + number.to_bytes(2, "big")
         port = Port(subnet.edge, host.port)
         return SimulatedHost(host.name, port, mac, host.addresses, serves=subnet.side is Side.SERVER)
@@ -324,6 +327,10 @@ class SimulatedNetwork:
 
     def set_groups(self, groups: Groups) -> None:
         self._tell(self.controller.set_groups(groups))
+
+    def teach(self, uplink: str, routes: Mapping[Prefix, Route]) -> None:
+        """All that the router at an uplink says by BGP."""
+        self._tell(self.controller.set_taught(uplink, routes))
 
     def set_cost(self, end: Port, cost: int) -> None:
         self._tell(self.controller.set_cost(end, cost))

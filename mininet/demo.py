@@ -120,7 +120,9 @@ def _introduce(scene: Scene, as_written: Roles) -> None:
 
 
 def _counted(network: Network) -> str:
-    return f"{len(network.switches)} switches, {len(network.links)} links, {len(network.hosts)} hosts"
+    counted = f"{len(network.switches)} switches, {len(network.links)} links, {len(network.hosts)} hosts"
+    core = network.legacy_core
+    return f"{counted}, {len(core.routers)} routers of FRR" if core else counted
 
 
 def _is_free(port: int) -> bool:

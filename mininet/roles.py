@@ -13,6 +13,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from routers import cables
+
 from anycast_sdn.core.model import (
     MAX_COST,
     Address,
@@ -102,7 +104,7 @@ class Roles:
 
     def distances(self) -> dict[str, int]:
         """Edge → its cost from H's, for the edges of the first family's servers; the nearest first."""
-        found = _graph(self.network, self.network.links).distances(self.edge.name)
+        found = _graph(self.network, all_links(self.network)).distances(self.edge.name)
         edges = {self.edge_of(server) for server in self.families[0].servers}
         return {edge: found[edge] for edge in sorted(edges, key=lambda edge: (found[edge], edge))}
 
@@ -146,7 +148,7 @@ def _families(network: Network, client: Host, edge: Switch) -> Iterator[Family]:
 
 
 def _servers(network: Network, edge: Switch, width: int) -> dict[str, str]:
-    reachable = _graph(network, network.links).distances(edge.name)
+    reachable = _graph(network, all_links(network)).distances(edge.name)
     able = {
         host: behind for host, behind in _hosts(network, Side.SERVER) if behind in reachable and _address(host, width)
     }
@@ -183,6 +185,11 @@ def _edge_of(network: Network, host: Host) -> str:
 
 def _address(host: Host, width: int) -> Address | None:
     return next((address for address in host.addresses if len(address) == width), None)
+
+
+def all_links(network: Network) -> tuple[Link, ...]:
+    """Those between switches, and those of the testbed's ordinary routers."""
+    return (*network.links, *cables(network))
 
 
 def _graph(network: Network, links: tuple[Link, ...] | list[Link]) -> Graph:

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from report import Report
 from roles import Family, Roles
 from testbed import ControllerProcess, Program, Testbed, TestbedError, wait_until
 from wire import Wire
+
+from anycast_sdn.core.model import text
 
 HOSTS = Path(__file__).parent / "hosts"
 REST_PORT = 8080  # what the command line asks when it is told nothing else
@@ -117,6 +120,26 @@ class Scene:
             lambda: all(server["reachable"] for server in self.get(f"{group}/servers")["servers"]),
             "the controller finds the servers",
         )
+        self.await_routers()
+
+    def await_routers(self) -> None:
+        """Returns when every ordinary router knows all edges of the demo's servers, and H's edge has its routes."""
+        if not self.testbed.network.legacy_core:
+            return
+        for family in self.roles.families:
+            wait_until(partial(self._is_known, family), f"the routers and {self.roles.edge.name} know {family.prefix}")
+
+    def _is_known(self, family: Family) -> bool:
+        wanted = {self.uplink_of(server, family) for server in family.servers}
+        if any(wanted - router.ways(family.prefix).keys() for router in self.testbed.routers):
+            return False
+        return all(self.get("/v1/topology")["catchment"][family.prefix].values())
+
+    def uplink_of(self, server: str, family: Family) -> str:
+        """The address of the server's edge at its uplink."""
+        edge = self.roles.edge_of(server)
+        uplinks = (uplink for uplink in self.testbed.network.uplinks if uplink.edge == edge)
+        return text(next(address for uplink in uplinks if (address := uplink.address(family.is_v6))))
 
     def listing(self, name: str) -> tuple[str, str]:
         """A listing of the command line → what to type for it, and what it prints."""

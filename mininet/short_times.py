@@ -10,17 +10,17 @@ SHORT_TIMES = {"udp_s": 3, "quarantine_s": 4}  # seconds; where the file's own a
 def with_short_times(content: str) -> str:
     """A network file's text with SHORT_TIMES at every client edge; the rest means what it meant."""
     # Composed, not loaded: numbers, quotes and all stay as they are written.
-    document = yaml.compose(content, yaml.SafeLoader)
+    document = yaml.compose(content, yaml.BaseLoader)
     switches = _get(document, "switches")
     for switch in switches.value if switches else ():
         if role := _get(switch, "client_edge"):
             validity = _get(role, "validity")
             if validity is None:
                 validity = yaml.MappingNode("tag:yaml.org,2002:map", [])
-                role.value.append((_scalar("str", "validity"), validity))
+                role.value.append((_scalar("validity"), validity))
             _shorten(validity, "udp_s")
             _shorten(role, "quarantine_s")
-    return str(yaml.serialize(document, Dumper=yaml.SafeDumper))
+    return str(yaml.serialize(document, Dumper=yaml.BaseDumper))
 
 
 def _get(mapping: yaml.Node | None, name: str) -> yaml.Node | None:
@@ -31,10 +31,10 @@ def _get(mapping: yaml.Node | None, name: str) -> yaml.Node | None:
 def _shorten(mapping: yaml.Node, name: str) -> None:
     present = _get(mapping, name)
     if present is None:
-        mapping.value.append((_scalar("str", name), _scalar("int", str(SHORT_TIMES[name]))))
+        mapping.value.append((_scalar(name), _scalar(str(SHORT_TIMES[name]))))
     elif int(present.value) > SHORT_TIMES[name]:
         present.value = str(SHORT_TIMES[name])
 
 
-def _scalar(kind: str, value: str) -> yaml.ScalarNode:
-    return yaml.ScalarNode(f"tag:yaml.org,2002:{kind}", value)
+def _scalar(value: str) -> yaml.ScalarNode:
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value)

@@ -27,7 +27,7 @@ STEP_ERRORS = (TestbedError, RuntimeError, OSError, subprocess.TimeoutExpired)
 
 def tell(scene: Scene) -> None:
     """All steps, whatever becomes of each."""
-    for step in (first_request, one_connection, hand_over, dns, ping, other_family,
+    for step in (routers, first_request, one_connection, withdrawal, hand_over, dns, ping, other_family,
                  unknown_translated, anycast_source, expiry):  # fmt: skip
         try:
             step(scene)
@@ -110,6 +110,8 @@ def one_connection(scene: Scene) -> None:
     if not detour:
         one_edge = len(roles.distances()) == 1
         reason = "servers stand behind one edge only" if one_edge else "no single link's cost decides who is"
+        if scene.testbed.network.legacy_core:
+            reason = "costs are the routers' own; a withdrawal does it, below"
         report.not_shown("another edge becoming the nearest in between", reason)
 
 
@@ -153,6 +155,59 @@ def hand_over(scene: Scene) -> None:
     holds = (flow["state"], flow["server"]) == ("pinned", family.servers[answered])
     report.line(holds, f"/v1/flows: PR1X {flow['translated']} is {flow['state']} to {flow['server']}, {answered}")
     _compare(scene, family, wire, UDP, asked=asked, answered=answered, table=True)
+
+
+# ------------------------------------------------------------------------------ ordinary routers
+
+
+def routers(scene: Scene) -> None:
+    """What the tables of the ordinary routers say of ANY."""
+    if not scene.testbed.network.legacy_core:
+        return
+    scene.report.heading("The ordinary routers: what BGP has told them of ANY")
+    nearest = next(iter(scene.roles.distances()))
+    for family in scene.roles.families:
+        _compare_tables(scene, family, {scene.roles.edge_of(server) for server in family.servers}, nearest)
+
+
+def _compare_tables(scene: Scene, family: Family, serving: set[str], nearest: str) -> None:
+    """The router at H's edge knows all edges that serve, and prefers the nearest; each line as FRR has it."""
+    edges = {scene.uplink_of(server, family): scene.roles.edge_of(server) for server in family.servers}
+    for router in scene.testbed.routers:
+        ways = router.ways(family.prefix)
+        shown = ", ".join(f"{hop} ({edges.get(hop, '?')}){' best' if best else ''}" for hop, best in ways.items())
+        scene.report.text(f"{router.name}: {family.prefix} by {shown or 'nobody'}")
+        if any(uplink.edge == scene.roles.edge.name for uplink in router.uplinks):
+            best = [edges.get(hop) for hop, is_best in ways.items() if is_best]
+            holds = {edges.get(hop) for hop in ways} == serving and best == [nearest]
+            scene.report.line(holds, f"{router.name}, at {scene.roles.edge.name}, sends {family.service} to {nearest}")
+
+
+def withdrawal(scene: Scene) -> None:
+    """The servers of the nearest edge leave: its announcement goes with the last of them."""
+    family, roles, report = scene.family, scene.roles, scene.report
+    if not scene.testbed.network.legacy_core:
+        return
+    report.heading("The nearest edge withdraws: its servers leave the group")
+    nearest, *others = roles.distances()
+    if not others:
+        report.not_shown("a withdrawal", "servers stand behind one edge only")
+        return
+    leaving = {name: address for name, address in family.servers.items() if roles.edge_of(name) == nearest}
+    group = f"/v1/groups/{roles.group}"
+    uplink = scene.uplink_of(next(iter(leaving)), family)
+    for address in leaving.values():
+        scene.call("DELETE", f"{group}/servers/{address}", None)
+    began = time.monotonic()
+    wait_until(lambda: not any(uplink in router.ways(family.prefix) for router in scene.testbed.routers),
+               f"the routers forget {uplink}")  # fmt: skip
+    report.line(True, f"{time.monotonic() - began:.2f} s later no router knows {nearest} for {family.service} any more")
+    _compare_tables(scene, family, set(others), others[0])
+    server = _curl(scene, family)
+    report.line(roles.edge_of(server) in others, f"a new connection goes to {server}, behind {roles.edge_of(server)}")
+    for address in leaving.values():
+        scene.call("PUT", f"{group}/servers/{address}", {"weight": 1})
+    scene.await_routers()
 
 
 # ------------------------------------------------------------------------------ other programs, other family

@@ -39,6 +39,7 @@ from programs import (
     undisturbed,
     wait_until,
 )
+from routers import Routers, cables, remove_leftovers
 
 from anycast_sdn.core.model import Gateway, Host, Network, Port, Switch, text
 
@@ -92,6 +93,7 @@ class Testbed:
     def __init__(self, network: Network, openflow_port: int | None = None) -> None:
         self.network = network
         self.openflow_port = openflow_port
+        self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
         self._undo = ExitStack()
 
@@ -115,6 +117,8 @@ class Testbed:
             self._configure_switches(self.network.switches)
             for host in self.network.hosts:
                 self._configure_host(host)
+            if self.network.legacy_core:
+                self.routers.start(lambda name: int(self.host(name).pid), self._must_run)
             self._undo = undo.pop_all()
 
     def stop(self) -> None:
@@ -160,8 +164,8 @@ class Testbed:
 
         ``expression`` is tcpdump's filter.  Packets count from the beginning of the block to its end.
         """
-        is_host = any(host.name == name for host in self.network.hosts)
-        return Capture(self.interface(name, port), expression, self.host(name).pid if is_host else None)
+        is_switch = any(switch.name == name for switch in self.network.switches)
+        return Capture(self.interface(name, port), expression, None if is_switch else self.host(name).pid)
 
     def stop_switch(self, name: str) -> None:
         """The switch is gone with all its rules; its neighbours still have a carrier."""
@@ -195,9 +199,18 @@ class Testbed:
             self._must_run(host.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
         for link in self.network.links:
             mininet.addLink(link.a.switch, link.b.switch, port1=link.a.number, port2=link.b.number)
+        self._plug_routers(mininet)
         for host in self.network.hosts:
             mininet.addLink(host.name, self._edge_port(host).switch, port1=0, port2=host.port)
         mininet.start()
+
+    def _plug_routers(self, mininet: Mininet) -> None:
+        """Routers are hosts to Mininet."""
+        for router in self.network.legacy_core.routers if self.network.legacy_core else ():
+            mininet.addHost(router.name, ip=None)
+            self._must_run(router.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
+        for cable in cables(self.network):
+            mininet.addLink(cable.a.switch, cable.b.switch, port1=cable.a.number, port2=cable.b.number)
 
     def _configure_switches(self, switches: Collection[Switch]) -> None:
         """Waits until each port has its number; then tells the switches where their controller is."""
@@ -250,12 +263,15 @@ class Testbed:
         for link in self.network.links:
             yield from (link.a, link.b)
         yield from map(self._edge_port, self.network.hosts)
+        managed = {switch.name for switch in self.network.switches}
+        yield from (cable.a for cable in cables(self.network) if cable.a.switch in managed)
 
     # -------------------------------------------------------------------------- removing it
 
     def _remove(self) -> None:
         for program in self._programs:
             program.stop()
+        self.routers.stop()
         # Not Mininet's own stop(): it talks to shells that may hang when it was interrupted.
         for node in self._mininet.nameToNode.values():
             node.terminate()
@@ -263,6 +279,7 @@ class Testbed:
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""
+        remove_leftovers()
         ours = output_of("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge", MARK).split()
         foreign = set(output_of("ovs-vsctl", "list-br").split()) - set(ours)
         if foreign := foreign & {switch.name for switch in self.network.switches}:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import NamedTuple, TypeAlias
 
 from capture import Capture, Packet
-from roles import Roles
+from roles import Roles, all_links
 from testbed import Testbed
 
 from anycast_sdn.core.model import TCP, UDP
@@ -39,7 +39,7 @@ class Wire:
             ((host, roles.edge_of(host)), testbed.capture(host, 0, expression))
             for host in (roles.client, *roles.servers)
         ]
-        for link in roles.network.links:
+        for link in all_links(roles.network):
             cable = (link.a.switch, link.b.switch)
             self._captures.append((cable, testbed.capture(*link.a, expression)))
 

@@ -20,6 +20,7 @@ from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
+from anycast_sdn.core.exits import Own, Route
 from anycast_sdn.core.model import (
     Address,
     AnycastGroup,
@@ -27,6 +28,7 @@ from anycast_sdn.core.model import (
     Network,
     Port,
     Prefix,
+    Uplink,
     text,
 )
 from anycast_sdn.core.network import Changes, Routing
@@ -36,6 +38,8 @@ from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
+
+ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
 
 
 class Controller:
@@ -48,9 +52,13 @@ class Controller:
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
         self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self._announced: dict[Prefix, set[str]] = {}
+        self._leading: dict[Prefix, set[str]] = {}  # as ``_announced``, with what uplinks lead to
+        self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
+        self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
+        self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
         self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
         self._routing = Routing(self._by_name)
-        self._want_servers()
+        self._want_neighbours()
         self._reroute(self.edges)
         self._relink()
 
@@ -110,7 +118,7 @@ class Controller:
     def set_groups(self, groups: Groups) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups.announced(self._announced)
-        self._want_servers()
+        self._want_neighbours()
         return self._refresh(self.edges, self._reroute(self.edges))
 
     def set_cost(self, end: Port, cost: int) -> Outbox:
@@ -120,8 +128,19 @@ class Controller:
             raise NotFound(f"no link ends at {end}; the links are {names}")
         return self._relink()
 
+    def set_taught(self, uplink: str, routes: Mapping[Prefix, Route]) -> Outbox:
+        """All that the router at this uplink teaches now."""
+        self._taught[uplink] = routes
+        edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
+        edge.set_taught(self._taught)
+        self._want_neighbours()
+        return self._refresh([], self._reroute([]))
+
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
+        for edge in self.edges.values():
+            if edge.uplinks and edge.synchronised:
+                self._last_seen[edge.switch.name] = now
         relinked, probes = self._discovery.tick(now)
         out = self._relink() if relinked else {}
         for dpid, edge in self.edges.items():
@@ -182,7 +201,7 @@ class Controller:
         out: Outbox = {}
         for dpid, edge in self.edges.items():
             rerouted = routes.get(edge.switch.name, {})
-            if dpid in changed:
+            if dpid in changed or edge.outdated:
                 messages = edge.refresh(self.groups, rerouted)
             else:
                 messages = edge.reroute(rerouted) if rerouted else []
@@ -200,9 +219,40 @@ class Controller:
         if announced != self._announced:
             self._announced = announced
             self.groups = self.groups.announced(announced)
-            for switch, routes in self._routing.announce(announced).items():
+        leading = self._announced | self._choose_ways_out()
+        if leading != self._leading:
+            self._leading = leading
+            for switch, routes in self._routing.announce(leading).items():
                 changes.setdefault(switch, {}).update(routes)
         return changes
+
+    def _choose_ways_out(self) -> dict[Prefix, set[str]]:
+        """Prefixes beyond the uplinks → the edges that lead there.
+
+        The same prefix may be another part's own, out of reach by our links: its edges stay in the set.
+        """
+        leading: dict[Prefix, set[str]] = {}
+        for edge in self.edges.values():
+            if edge.uplinks:
+                name = edge.switch.name
+                part = self._routing.graph.distances(name).keys()
+                own = Own(prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges))
+                self._to_tell[name] = own.prefixes
+                edge.choose_ways_out(own)
+                for prefix in edge.ways_out:
+                    leading.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
+        return leading
+
+    def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
+        """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
+
+        None until the edge's switch has been here: before, nobody knows.  An edge whose switch has been
+        away for ``ABSENT_S`` announces nothing.
+        """
+        seen = self._last_seen.get(uplink.edge)
+        if seen is None:
+            return None
+        return self._to_tell[uplink.edge] if now - seen <= ABSENT_S else frozenset()
 
     def _able_prefixes(self, edge: EdgeSwitch, groups: Iterable[AnycastGroup]) -> list[Prefix]:
         return [prefix for group in groups for prefix in group.prefixes if edge.able_servers(group, prefix)]
@@ -225,10 +275,10 @@ class Controller:
         for name, prefixes in able.items():
             yield from ((name, prefix) for prefix in prefixes)
 
-    def _want_servers(self) -> None:
+    def _want_neighbours(self) -> None:
         servers = {address for group in self.groups for address in group.servers}
         for edge in self.edges.values():
-            edge.neighbours.want(servers)
+            edge.neighbours.want(servers | edge.routers())
 
     # ---------------------------------------------------------------- views
 

@@ -77,6 +77,7 @@ class Discovery:
         self._dpids = {switch.name: switch.dpid for switch in network.switches}
         self._use_undeclared = network.undeclared_links
         self._host_ports = {Port(subnet.edge, port) for subnet in network.subnets for port in subnet.ports}
+        self._host_ports |= {Port(uplink.edge, uplink.port) for uplink in network.uplinks}  # routers are no switches
         self._cables = {frozenset((link.a, link.b)): Cable(link, True, True) for link in network.links}
         self._declared_peer = {
             end: there for link in network.links for end, there in ((link.a, link.b), (link.b, link.a))

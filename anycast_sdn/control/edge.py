@@ -18,6 +18,7 @@ from anycast_sdn.control.reaction import Reaction, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
+from anycast_sdn.core.exits import Exits, Own, Taught, exits
 from anycast_sdn.core.model import UDP, Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.server_edge import able_servers
@@ -26,6 +27,7 @@ from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
 
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
+INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
 
@@ -36,11 +38,13 @@ class EdgeSwitch:
     def __init__(self, switch: Switch, network: Network, random: RandomSource) -> None:
         self.switch = switch
         self.subnets = network.subnets_of(switch.name)
+        self.uplinks = network.uplinks_of(switch.name)
+        connected = self._connected = (*self.subnets, *(uplink.subnet for uplink in self.uplinks))
         self.mac = switch.mac
-        self.neighbours = Neighbours(self.mac, self.subnets)
+        self.neighbours = Neighbours(self.mac, connected)
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
-        self._answers = Answers(switch, self.subnets)
+        self._answers = Answers(switch, connected)
         self.translation = Translation(self.client_edge, self._answers, self.counters) if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
@@ -48,6 +52,12 @@ class EdgeSwitch:
         self.synchronised = False
         self.ever_synchronised = False
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
+        self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
+        self.outdated = False  # they have changed since the last ``refresh``
+        self._exits: Exits = {}
+        self._inherited: dict[Prefix, Neighbour] = {}  # ways out found on the switch at the controller's start
+        self._inherited_until = 0.0
+        self.set_taught({})
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
         self.fabric_ports: list[int] = []  # to other switches
@@ -75,7 +85,7 @@ class EdgeSwitch:
         return max(meter.number for meter in self._meters())
 
     def _meters(self) -> Iterator[MeterRule]:
-        return entries.meters(self._limits, len(entries.host_ports(self.subnets)))
+        return entries.meters(self._limits, len(entries.host_ports(self._connected)))
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
@@ -97,7 +107,7 @@ class EdgeSwitch:
         numbers = _group_numbers(prefix for prefix, _ in services)
         flows = [
             *entries.constant(),
-            *entries.ingress(self.subnets, self.fabric_ports, self._anycast, self.features.turning),
+            *self._ingress_rules(),
             *self._client_rules(groups),
             *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
             *self._local_routes(),
@@ -108,8 +118,14 @@ class EdgeSwitch:
             self._meters() if self.features.meters else (),
         )
 
+    def _ingress_rules(self) -> Iterator[FlowRule]:
+        role = self.switch.client_edge
+        translation = role.translation_prefixes if role else ()
+        turning = self.features.turning
+        return entries.ingress(self._connected, self.fabric_ports, self._anycast, turning, translation)
+
     def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
-        yield from entries.client_edge(self.switch.client_edge, self.subnets, self._anycast)
+        yield from entries.client_edge(self.switch.client_edge, self._connected, self._anycast)
         if self.translation:
             # A server that is enrolled no more keeps the flows that it has (M20).
             enrolled = self.translation.enrolled = {address for group in groups for address in group.servers}
@@ -117,13 +133,15 @@ class EdgeSwitch:
             yield from entries.first_replies(self.translation.edge.role, servers)
 
     def _local_routes(self) -> Iterator[FlowRule]:
-        for subnet in self.subnets:
+        for subnet in self._connected:
             for gateway in subnet.gateways:
                 yield entries.gateway(gateway.address)
                 yield entries.connected(gateway.prefix)
         yield from map(entries.gateway, self.switch.addresses)
         for address, neighbour in self.neighbours.known():
             yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
+        for prefix, router in self.ways_out.items():
+            yield entries.way_out(prefix, self.mac, router.mac, router.port)
 
     def _bucket(self, server: Server) -> tuple[Address, int, bytes, bytes, int]:
         neighbour = self.neighbours.get(server.address)
@@ -137,6 +155,7 @@ class EdgeSwitch:
         """
         if not self.synchronised:
             return []
+        self.outdated = False
         wanted = self.wanted(groups)
         messages = self._apply(routes, wanted, self.installed)
         self.installed = wanted
@@ -159,6 +178,35 @@ class EdgeSwitch:
         self.routes |= new
         return changes(replace(wanted, flows=wanted.flows | new), replace(installed, flows=installed.flows | old))
 
+    # ---------------------------------------------------------------- uplinks
+
+    def set_taught(self, taught: Taught) -> None:
+        """What the routers at the uplinks teach now, all of it."""
+        self._exits = exits(self.uplinks, taught)
+
+    def routers(self) -> set[Address]:
+        """The next hops on this edge's uplinks: to be found, and not lost sight of."""
+        next_hops = {router for uplink in self.uplinks for router in uplink.routers}
+        return next_hops.union(*self._exits.values())
+
+    def choose_ways_out(self, own: Own) -> None:
+        """Of all that can be reached by an uplink now, what is not the fabric's ``own``."""
+        ways_out = {prefix: router for prefix, router in self._working_exits() if not own.covers(prefix)}
+        self.outdated |= ways_out != self.ways_out
+        self.ways_out = ways_out
+
+    def _working_exits(self) -> Iterator[tuple[Prefix, Neighbour]]:
+        for prefix, next_hops in self._exits.items():
+            router = next(filter(None, map(self.neighbours.get, next_hops)), None)
+            if router:
+                yield prefix, router
+        yield from ((prefix, router) for prefix, router in self._inherited.items() if prefix not in self._exits)
+
+    def way_out(self, prefix: Prefix) -> str | None:
+        """The uplink that packets to ``prefix`` leave by, if they leave here: that of the longest match."""
+        matches = [(known.length, router.port) for known, router in self.ways_out.items() if known.covers(prefix)]
+        return next((uplink.name for uplink in self.uplinks if matches and uplink.port == max(matches)[1]), None)
+
     # ---------------------------------------------------------------- connection
 
     def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:
@@ -179,6 +227,10 @@ class EdgeSwitch:
         if not self.ever_synchronised:
             for address, mac, port in filter(None, map(entries.read_host, others)):
                 self.neighbours.adopt(address, Neighbour(mac, port), now)
+            ways_out = filter(None, map(entries.read_way_out, others))
+            ports = {uplink.port for uplink in self.uplinks}
+            self._inherited = {prefix: Neighbour(mac, port) for prefix, mac, port in ways_out if port in ports}
+            self._inherited_until = now + INHERITED_S
         messages: list[Message]
         if self.translation:
             self.translation.features = features
@@ -269,6 +321,9 @@ class EdgeSwitch:
         if not self.synchronised:
             return Reaction()
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
+        if self._inherited and now >= self._inherited_until:
+            self._inherited.clear()
+            reaction.changed = True
         reaction.messages += self._answers.tick(now)
         if self.translation:
             reaction.messages += self.translation.tick(now)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from anycast_sdn.control.discovery import Cable, Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.registry import NotFound
-from anycast_sdn.core.model import Address, AnycastGroup, Groups, Prefix, Side, packed, text
+from anycast_sdn.core.model import Address, AnycastGroup, Groups, Port, Prefix, Side, Uplink, packed, text
 from anycast_sdn.core.network import Graph
 
 Announced = Mapping[Prefix, Iterable[str]]  # prefix → the edges that announce it
@@ -79,8 +79,9 @@ def view(
     missing: Missing,
     now: float,
 ) -> dict[str, object]:
-    """Switches, links with cost and state, what edges announce, and for each service the edge that each
-    site's traffic goes to (the catchment).  ``announced``: without what is ``missing``, as all the rest here.
+    """Switches, links with cost and state, uplinks, what edges announce, and for each service the edge that each
+    site's traffic goes to (the catchment), or "beyond UPLINK" where it leaves the fabric.  ``announced``: without
+    what is ``missing``, as all the rest here.
     """
     left = [edge for edge in edges if edge.switch.name not in missing.switches]
     cables = [cable for cable in discovery.cables() if not missing.has(cable)]
@@ -98,8 +99,30 @@ def view(
         "edges": [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())],
         "parts": graph.parts(),
         "catchment": {
-            str(prefix): {site: graph.nearest(site, announced.get(prefix, ())) for site in sorted(sites)}
+            str(prefix): {
+                site: graph.nearest(site, announced.get(prefix, ())) or _beyond(graph, left, site, prefix)
+                for site in sorted(sites)
+            }
             for group in groups
             for prefix in group.prefixes
         },
+        "uplinks": [_uplink_view(edge, uplink) for edge in left for uplink in edge.uplinks],
+    }
+
+
+def _beyond(graph: Graph, edges: Iterable[EdgeSwitch], site: str, prefix: Prefix) -> str | None:
+    leading = {edge.switch.name: uplink for edge in edges if (uplink := edge.way_out(prefix))}
+    name = graph.nearest(site, leading)
+    return f"beyond {leading[name]}" if name else None
+
+
+def _uplink_view(edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
+    return {
+        "name": uplink.name,
+        "port": str(Port(uplink.edge, uplink.port)),
+        "routers": [
+            {"address": text(router), "reachable": edge.neighbours.get(router) is not None}
+            for router in uplink.routers
+        ],
+        "routes": sum(router.port == uplink.port for router in edge.ways_out.values()),
     }

@@ -6,7 +6,8 @@ Rules:
 2. Names, datapath ids and cables are unique, every reference leads somewhere.
 3. Each address has one purpose: ANY/m, PRh/k and subnets never overlap (M2, M3).
 4. A role has what it needs: prefixes in the families that it serves, subnets of its side (M25).
-5. First enrolments obey ``enrolment``, as those over REST do (M4, M5).
+5. Uplinks and what is beyond them obey ``uplink_rules``.
+6. First enrolments obey ``enrolment``, as those over REST do (M4, M5).
 
 Switches that cannot reach one another are no problem: links may come and go.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from anycast_sdn.core import enrolment
+from anycast_sdn.core import enrolment, uplink_rules
 from anycast_sdn.core.model import (
     AnycastGroup,
     ClientEdgeRole,
@@ -64,6 +65,7 @@ def problems(network: Network) -> Iterator[Problem]:
         yield from _subnet_problems(network, subnet, f"subnets[{index}]")
     for index, host in enumerate(network.hosts):
         yield from _host_problems(network, host, f"hosts[{index}]")
+    yield from uplink_rules.problems(network)
     for index, group in enumerate(network.groups):
         yield from _group_problems(network, network.groups[:index], group, f"groups[{index}]")
 
@@ -83,6 +85,7 @@ def _unique(network: Network) -> Iterator[tuple[str, str]]:
         for j, number in enumerate(subnet.ports):
             subnet_ports.setdefault(Port(subnet.edge, number), f"subnets[{i}].ports[{j}]")
     yield from ((path, f"port {port}") for port, path in subnet_ports.items())
+    yield from uplink_rules.unique(network)
     edges = {subnet.name: subnet.edge for subnet in network.subnets}
     for i, host in enumerate(network.hosts):
         yield f"hosts[{i}].name", f"node name {host.name}"
@@ -128,6 +131,12 @@ def _claims(network: Network) -> Iterator[_Claim]:
     for i, subnet in enumerate(network.subnets):
         for j, gateway in enumerate(subnet.gateways):
             yield _Claim(f"subnets[{i}].gateways[{j}]", f"subnet {subnet.name}", gateway.prefix)
+    for i, uplink in enumerate(network.uplinks):
+        for j, own in enumerate(uplink.addresses):
+            yield _Claim(f"uplinks[{i}].addresses[{j}]", f"uplink {uplink.name}", own.prefix)
+    for i, cable in enumerate(network.legacy_core.cables if network.legacy_core else ()):
+        for j, prefix in enumerate(cable.prefixes):
+            yield _Claim(f"legacy_core.cables[{i}].prefixes[{j}]", f"cable {'-'.join(cable.ends)}", prefix)
     for i, switch in enumerate(network.switches):
         for j, prefix in enumerate(switch.client_edge.translation_prefixes if switch.client_edge else ()):
             path = f"switches[{i}].client_edge.translation_prefixes[{j}]"

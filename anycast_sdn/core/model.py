@@ -309,6 +309,7 @@ class Link:
 class Side(enum.Enum):
     CLIENT = "client"
     SERVER = "server"
+    UPLINK = "uplink"  # no hosts, but a router of a network that we do not manage
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,45 @@ class Subnet:
 
 
 @dataclass(frozen=True, slots=True)
+class BgpSession:
+    """What the controller says in an edge's name to the router at the other end of an uplink (RFC 4271)."""
+
+    local_as: int  # 1–2**32-2
+    router_id: Address  # IPv4: the edge's BGP identifier
+    local_address: Address  # the controller's own: the session does not pass the edge
+    neighbour: Address  # the router's, in the same family
+    neighbour_as: int
+    med: int | None = None  # multi-exit discriminator, 1–2**32-1: of two ways into our AS the lower one
+    communities: tuple[int, ...] = ()  # RFC 1997
+    hold_s: int = 10  # 10–65535; the session is lost when the router is silent for so long
+    ttl: int = 1  # 1–255; 1: the router is on the controller's own link
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """An edge's port to an ordinary router, with the edge's own address there in each family."""
+
+    name: str
+    edge: str
+    port: int
+    addresses: tuple[Gateway, ...]
+    routers: tuple[Address, ...]  # the router's own, at most one per family: the next hops
+    routes: tuple[Prefix, ...] = ()  # static: what is reached by this uplink, whatever BGP says
+    bgp: BgpSession | None = None
+
+    @property
+    def subnet(self) -> Subnet:
+        """The link as a subnet whose hosts are routers."""
+        return Subnet(self.name, self.edge, Side.UPLINK, self.addresses, (self.port,))
+
+    def router(self, v6: bool) -> Address | None:
+        return next((router for router in self.routers if (len(router) == 16) == v6), None)
+
+    def address(self, v6: bool) -> Address | None:
+        return next((own.address for own in self.addresses if own.prefix.is_v6 == v6), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """A host of the testbed.  The controller itself learns hosts by ARP and ND."""
 
@@ -330,6 +370,37 @@ class Host:
     subnet: str
     port: int
     addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyRouter:
+    """An ordinary router of the testbed, at the other end of these uplinks."""
+
+    name: str
+    loopbacks: tuple[Address, ...]  # at most one per family; the IPv4 one is its router id
+    uplinks: tuple[str, ...] = ()
+
+    @property
+    def router_id(self) -> Address:
+        return next(address for address in self.loopbacks if len(address) == 4)
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyCable:
+    """A cable between two of them; of each prefix the first end has the first address, the other the second."""
+
+    ends: tuple[str, str]
+    prefixes: tuple[Prefix, ...]
+    cost: int = 1  # 1–65535, OSPF's
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyCore:
+    """The testbed's network of ordinary routers; the controller itself knows nothing of it."""
+
+    as_number: int
+    routers: tuple[LegacyRouter, ...]
+    cables: tuple[LegacyCable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +426,8 @@ class Network:
     hosts: tuple[Host, ...] = ()
     groups: tuple[AnycastGroup, ...] = ()
     limits: Limits = Limits()
+    uplinks: tuple[Uplink, ...] = ()
+    legacy_core: LegacyCore | None = None
     undeclared_links: bool = False  # use those that discovery finds beside ``links``
 
     def switch(self, name: str) -> Switch:
@@ -362,6 +435,9 @@ class Network:
 
     def subnets_of(self, edge: str) -> tuple[Subnet, ...]:
         return tuple(subnet for subnet in self.subnets if subnet.edge == edge)
+
+    def uplinks_of(self, edge: str) -> tuple[Uplink, ...]:
+        return tuple(uplink for uplink in self.uplinks if uplink.edge == edge)
 
     def subnet_of(self, address: Address) -> Subnet | None:
         """The subnet that an address belongs to, if any."""

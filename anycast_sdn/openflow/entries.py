@@ -30,6 +30,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of, port_meter
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
+    ETH_IPV6,
     ETH_LLDP,
     OFPP_CONTROLLER,
     Action,
@@ -106,14 +107,22 @@ def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
 
 
 def ingress(
-    subnets: Iterable[Subnet], fabric_ports: Iterable[int], anycast: Iterable[Prefix], turning: bool
+    subnets: Iterable[Subnet],
+    fabric_ports: Iterable[int],
+    anycast: Iterable[Prefix],
+    turning: bool,
+    translation: Iterable[Prefix] = (),
 ) -> Iterator[FlowRule]:
-    """Table 0: what may enter by host ports and by ports to other switches.
+    """Table 0: what may enter by host ports, uplinks and ports to other switches.
 
-    ``turning``: packets of other switches may go back where they came from (see ``pipeline``).
+    ``subnets``: those of the edge, uplinks among them; ``turning``: packets of other switches may go back
+    where they came from (see ``pipeline``); ``translation``: the edge's PRh/k.
     """
     forget = (SetField("in_port", 0),) if turning else ()
     subnets, anycast = tuple(subnets), tuple(anycast)
+    uplinks = {port for subnet in subnets if subnet.side is Side.UPLINK for port in subnet.ports}
+    hosts = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
+    ours = (*hosts, *translation)
     for port in fabric_ports:
         for v6 in (False, True):
             yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget)
@@ -128,13 +137,13 @@ def ingress(
         own = [gateway.prefix for subnet in subnets if port in subnet.ports for gateway in subnet.gateways]
         for kind, sources in (
             (Kind.ANYCAST_SOURCE, anycast),
-            (Kind.FROM_HOST, own),
+            (Kind.OWN_SOURCE, ours) if port in uplinks else (Kind.FROM_HOST, own),
             (Kind.LINK_LOCAL, _HARMLESS_SOURCES),
         ):
             for prefix in sources:
                 yield _rule(kind, in_port, eth_type(prefix.is_v6), source_in(prefix))
         for v6 in (False, True):
-            yield _rule(Kind.WRONG_SOURCE, in_port, eth_type(v6))
+            yield _rule(Kind.FROM_UPLINK if port in uplinks else Kind.WRONG_SOURCE, in_port, eth_type(v6))
 
 
 # ------------------------------------------------------------------------------ client edge
@@ -144,7 +153,7 @@ def client_edge(
     role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix]
 ) -> Iterator[FlowRule]:
     """Tables 1 and 3 without the bindings.  ``subnets``: those of this edge; ``anycast``: ANY/m."""
-    local = [gateway.prefix for subnet in subnets for gateway in subnet.gateways]
+    local = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
     yield from _pairs(Kind.UNAUTHORISED, local, anycast)
     if role is None:
         return
@@ -255,9 +264,13 @@ def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
     if kind_of(rule.cookie) is not Kind.HOST:
         return None
     (address,) = (field.value for field in rule.match if field.name != "eth_type")
+    return cast(Address, address), *_read_last_hop(rule)
+
+
+def _read_last_hop(rule: FlowRule) -> tuple[bytes, int]:
     written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
     (port,) = (action.port for action in rule.actions if isinstance(action, Output))
-    return cast(Address, address), cast(bytes, written["eth_dst"]), port
+    return cast(bytes, written["eth_dst"]), port
 
 
 def _last_hop(own_mac: bytes, mac: bytes, port: int) -> tuple[Action, ...]:
@@ -279,6 +292,23 @@ def route(prefix: Prefix, port: int) -> FlowRule:
     """Table 4: towards the edge that announces ``prefix``.  The same value on all switches of a large network."""
     actions = (DecTtl(), Output(port))
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
+
+
+def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
+    """Table 4: to the router beyond an uplink; ``mac``: the router's."""
+    actions = _last_hop(own_mac, mac, port)
+    return _rule(Kind.EXIT, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
+
+
+def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
+    """The inverse of ``way_out``: (prefix, MAC, port); None for rules of other kinds."""
+    if kind_of(rule.cookie) is not Kind.EXIT:
+        return None
+    fields = {field.name: field.value for field in rule.match}
+    network = next((value for name, value in fields.items() if name != "eth_type"), None)
+    if network is None:
+        network = bytes(16 if fields["eth_type"] == ETH_IPV6 else 4)
+    return Prefix(cast(Address, network), rule.priority - ROW[Kind.EXIT].priority), *_read_last_hop(rule)
 
 
 # ------------------------------------------------------------------------------ reading back

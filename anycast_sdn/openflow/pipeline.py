@@ -83,6 +83,8 @@ class Kind(enum.IntEnum):
     NOT_IP = 9
     LLDP = 10
     LLDP_FROM_HOST = 11
+    FROM_UPLINK = 12
+    OWN_SOURCE = 13
     BINDING_OUT_UNANSWERED = 16
     BINDING_OUT = 17
     FIRST_PACKET = 18
@@ -100,6 +102,7 @@ class Kind(enum.IntEnum):
     UNRESOLVED = 66
     ROUTE = 67
     NO_ROUTE = 68
+    EXIT = 69
 
 
 class Undeclared(AnycastError):
@@ -150,19 +153,22 @@ ROWS: tuple[Row, ...] = (
     # ---- 0 ingress
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
         "→ client edge, out", "they take the way of all others, and are known should they come back", Table.CLIENT_OUT),
-    Row(Kind.LLDP_FROM_HOST, Table.INGRESS, 850, _IN_PORT | {"eth_type"}, "LLDP from a host port",
+    Row(Kind.LLDP_FROM_HOST, Table.INGRESS, 850, _IN_PORT | {"eth_type"}, "LLDP from a host port or an uplink",
         "drop", "no host has a say in which links there are", counter="lldp_from_host"),
     Row(Kind.LLDP, Table.INGRESS, 800, frozenset({"eth_type"}), "LLDP from any other port", "to the controller",
         "links are found, and watched", meter=Meter.LLDP, actions=_PUNT),
-    Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port",
+    Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port or an uplink",
         "to the controller", "hosts are learned, gateways answer, nothing is flooded",
         meter=Meter.NEIGHBOURS, actions=_PUNT),
     Row(Kind.ND, Table.INGRESS, 800, _IN_PORT | {"eth_type", "ip_proto", "icmpv6_type"},
-        "neighbour solicitation or advertisement from a host port", "to the controller",
+        "neighbour solicitation or advertisement from a host port or an uplink", "to the controller",
         "as ARP, for IPv6", meter=Meter.NEIGHBOURS, actions=_PUNT),
     Row(Kind.ANYCAST_SOURCE, Table.INGRESS, 700, _IN_PORT | _SOURCE,
-        "source in an ANY/m, from a host port", "drop",
+        "source in an ANY/m, from a host port or an uplink", "drop",
         "M22: no anycast source address enters the network", counter="anycast_source"),
+    Row(Kind.OWN_SOURCE, Table.INGRESS, 650, _IN_PORT | _SOURCE,
+        "source in a subnet or a PRh/k of this edge, from an uplink", "drop",
+        "nobody out there can have it: a forged packet would look like a client's", counter="own_source"),
     Row(Kind.FROM_FABRIC, Table.INGRESS, 600, _IN_PORT | {"eth_type"}, "IP from another switch",
         "in_port := none → client edge, out",
         "checked where it entered; when its way turns round at this moment, it may go back", Table.CLIENT_OUT,
@@ -170,9 +176,11 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FROM_HOST, Table.INGRESS, 500, _IN_PORT | _SOURCE, "source in a subnet of the host port",
         "→ client edge, out", "M1: ordinary unicast addresses", Table.CLIENT_OUT),
     Row(Kind.LINK_LOCAL, Table.INGRESS, 400, _IN_PORT | _SOURCE,
-        "link-local or unspecified source, from a host port", "drop",
+        "link-local or unspecified source, from a host port or an uplink", "drop",
         "hosts' chatter (MLD, mDNS, DHCP) is not routed; not counted as an offence",
         counter="link_local"),
+    Row(Kind.FROM_UPLINK, Table.INGRESS, 300, _IN_PORT | {"eth_type"}, "any other IP from an uplink",
+        "→ client edge, out", "transit; a router may forward for anyone", Table.CLIENT_OUT),
     Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, _IN_PORT | {"eth_type"}, "any other IP from a host port",
         "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
     Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP nor LLDP",
@@ -225,6 +233,9 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
         "M8, M23", actions=(DecTtl, Output), spread=128),
+    Row(Kind.EXIT, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
+        "MACs, TTL, port", "to the router that teaches the prefix, or by a static route",
+        actions=_SEND, sets=_SET_MACS, spread=128),
     Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "drop", "nobody announces it",
         counter="no_route"),
 )

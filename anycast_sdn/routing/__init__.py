@@ -1,0 +1,1 @@
+"""Routing protocols towards networks that we do not manage."""

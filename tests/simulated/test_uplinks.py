@@ -1,0 +1,155 @@
+"""An edge that faces an ordinary router: static and learned routes, what is announced, what may come in (M8, M24)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scenes import SERVICE, drops, edge, topology, web
+
+from anycast_sdn.core.exits import Route
+from anycast_sdn.core.model import UDP, FlowKey, Host, Network, Prefix, Uplink, packed
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import parse_ip
+from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.simulation import SimulatedNetwork
+
+FAR = {False: packed("10.77.0.9"), True: packed("2001:db8:77::9")}
+PREFIXES = [Prefix.parse("10.77.0.0/16"), Prefix.parse("2001:db8:77::/48")]
+ROUTE = Route(1, 0, 0, packed("198.51.100.2"))
+UP1 = topology("legacy-core").uplinks[0]
+
+
+def legacy(routes: tuple[Prefix, ...] = ()) -> SimulatedNetwork:
+    """arh1 of legacy-core.yaml with its router at up1, which takes everything; as2 and as3 are enrolled."""
+    network = topology("legacy-core")
+    uplinks = (replace(network.uplinks[0], routes=routes), *network.uplinks[1:])
+    return build(replace(network, uplinks=uplinks), UP1)
+
+
+def build(network: Network, uplink: Uplink) -> SimulatedNetwork:
+    router = Host("r1", uplink.name, uplink.port, uplink.routers)
+    net = SimulatedNetwork(replace(network, hosts=(*network.hosts, router)), web(network, "as2", "as3"))
+    net.host("r1").on_packet = lambda frame, packet: ()
+    return net
+
+
+def send(net: SimulatedNetwork, destination: bytes, host: str = "h1", **options: Any) -> list[bytes]:
+    """One UDP packet of a host → the UDP packets that the router gets of it."""
+    before = len(net.host("r1").received)
+    net.send(host, net.host(host).packet(destination, UDP, 4000, 53, **options))
+    net.settle()
+    return [frame for frame in net.host("r1").received[before:] if parse_ip(frame).key.protocol == UDP]
+
+
+def teach(net: SimulatedNetwork, routes: dict[Prefix, Route]) -> None:
+    net.teach("up1", routes)
+    net.settle()
+
+
+def told(net: SimulatedNetwork, uplink: Uplink = UP1) -> set[str] | None:
+    prefixes = net.controller.to_tell(uplink, net.now)
+    return None if prefixes is None else set(map(str, prefixes))
+
+
+@pytest.mark.parametrize("way", ["static", "learned"])
+def test_packets_leave_for_the_router_from_the_edges_mac_with_a_lower_ttl(v6, way):
+    net = legacy(tuple(PREFIXES) if way == "static" else ())
+    if way == "learned":
+        assert send(net, FAR[v6]) == []
+        teach(net, dict.fromkeys(PREFIXES, ROUTE))
+    (frame,) = send(net, FAR[v6])
+    assert (frame[:6], frame[6:12]) == (net.host("r1").mac, edge(net, "arh1").mac)
+    assert parse_ip(frame).ttl == 63
+    net.check_recompute_changes_nothing()
+
+
+def test_the_longest_prefix_decides(v6):
+    net = legacy((Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")))
+    assert len(send(net, FAR[v6])) == 1
+    dead = packed("2001:db8:9:1::7" if v6 else "10.9.1.3")  # on the link, but nobody has it
+    teach(net, {PREFIXES[v6]: ROUTE._replace(next_hop=dead)})
+    assert len(send(net, FAR[v6])) == 1, "a way to a router that does not answer is none"
+    teach(net, {PREFIXES[v6]: ROUTE})
+    by_length = {rule.priority for rule in net.switches["arh1"].flows.values() if kind_of(rule.cookie) is Kind.EXIT}
+    assert by_length == {200, 200 + PREFIXES[v6].length}
+
+
+def test_what_the_router_takes_back_is_gone(v6):
+    net = legacy()
+    teach(net, dict.fromkeys(PREFIXES, ROUTE))
+    assert len(send(net, FAR[v6])) == 1
+    teach(net, {})
+    assert send(net, FAR[v6]) == []
+    assert drops(net, "arh1")["no_route"] == 1
+
+
+def test_nobody_out_there_can_draw_our_own_traffic_away(v6):
+    net = legacy()
+    ours = ["10.1.0.0/24", "10.1.0.0/28", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1::/80", "2001:db8:1:f::/64"]
+    teach(net, {Prefix.parse(prefix): ROUTE for prefix in ours})
+    assert edge(net, "arh1").ways_out == {}
+    assert send(net, net.host("h2").address(v6)) == []
+
+
+def test_first_packets_to_any_leave_as_pr1x_by_the_learned_route(v6):
+    net = legacy()
+    teach(net, {Prefix.host(service): ROUTE for service in SERVICE.values()})
+    (frame,) = send(net, SERVICE[v6])
+    key = parse_ip(frame).key
+    assert key.destination == SERVICE[v6]
+    assert any(key.source in prefix for prefix in net.network.switch("arh1").client_edge.translation_prefixes)
+
+
+def test_an_edge_announces_its_prefixes_and_any_only_while_it_can_serve():
+    net = legacy()
+    up2 = net.network.uplinks[1]
+    services = {"198.18.0.1/32", "2001:db8:a::1/128"}
+    assert told(net) == {"10.1.0.0/24", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1:f::/64"}
+    assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"} | services
+    net.set_groups(web(net.network, "as3"))
+    assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"}
+
+
+def test_an_edge_whose_switch_is_gone_announces_nothing_after_a_while():
+    net = legacy()
+    dpid = net.network.switch("arh1").dpid
+    net.controller.disconnected(dpid, net.now)
+    assert told(net)
+    net.advance(11)
+    assert told(net) == set()
+
+
+def test_a_new_controller_keeps_the_ways_out_until_routers_have_had_time_to_teach_it(v6):
+    net = legacy()
+    default = Prefix.parse("::/0" if v6 else "0.0.0.0/0")
+    teach(net, dict.fromkeys([*PREFIXES, default], ROUTE))
+    assert net.restart_controller() == []
+    assert len(send(net, FAR[v6])) == 1
+    teach(net, {default: ROUTE})
+    net.advance(16)
+    assert set(edge(net, "arh1").ways_out) == {default}
+
+
+def test_forged_sources_do_not_come_in(v6):
+    net = legacy()
+    client = net.host("h1").address(v6)
+    translated = packed("2001:db8:1:f::9" if v6 else "203.0.113.9")
+    for source, counter in ((client, "own_source"), (translated, "own_source"), (SERVICE[v6], "anycast_source")):
+        before = drops(net, "arh1").get(counter, 0)
+        key = FlowKey(source, net.host("h2").address(v6), UDP, 1, 2)
+        net.send("r1", builders.ip_packet(key, eth_src=net.host("r1").mac, eth_dst=edge(net, "arh1").mac))
+        net.settle()
+        assert drops(net, "arh1")[counter] == before + 1
+    assert net.host("h2").received == []
+
+
+def test_other_switches_send_to_the_nearest_edge_that_leads_out(v6):
+    """figure 1 with an uplink at arh1: as2, two links away, reaches what is beyond."""
+    figure1 = topology("figure1")
+    uplink = replace(UP1, routes=(Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")))
+    net = build(replace(figure1, uplinks=(uplink,)), uplink)
+    assert len(send(net, FAR[v6], host="as2")) == 1
+    assert "198.18.0.1/32" in (told(net) or ()), "the whole fabric is announced at its uplink"
+    net.check_recompute_changes_nothing()

@@ -1,0 +1,59 @@
+"""Ways out: which router gets what, and which routes are believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycast_sdn.core.exits import Own, Route, exits
+from anycast_sdn.core.model import Gateway, Prefix, Uplink, packed
+
+R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
+NEAR = Uplink("near", "e", 1, (Gateway.parse("10.9.1.1/30"), Gateway.parse("2001:db8:9::1/64")), (R1,))
+FAR = Uplink("far", "e", 2, (Gateway.parse("10.9.2.1/30"),), (R2,))
+THERE = Prefix.parse("10.7.0.0/16")
+SESSION = packed("198.51.100.2")  # where the session ends: not on the uplink
+
+
+def route(as_hops: int = 1, origin: int = 0, med: int = 0, next_hop: bytes = SESSION) -> Route:
+    return Route(as_hops, origin, med, next_hop)
+
+
+def test_a_next_hop_on_the_link_is_taken_as_it_is():
+    third = packed("2001:db8:9::77")
+    prefix = Prefix.parse("2001:db8:7::/48")
+    assert exits([NEAR], {"near": {prefix: route(next_hop=third)}}) == {prefix: (third,)}
+
+
+def test_any_other_next_hop_means_the_router_at_the_uplink():
+    assert exits([NEAR], {"near": {THERE: route()}}) == {THERE: (R1,)}
+
+
+def test_a_route_of_a_family_without_a_router_is_no_way_out():
+    assert exits([NEAR], {"near": {Prefix.parse("2001:db8:7::/48"): route()}}) == {}
+
+
+def test_static_routes_come_first_then_the_shorter_way_then_the_lower_origin_and_med():
+    static = replace(FAR, routes=(THERE,))
+    assert exits([NEAR, static], {"near": {THERE: route()}}) == {THERE: (R2, R1)}
+    for better, worse in (({"as_hops": 1}, {"as_hops": 2}), ({"origin": 0}, {"origin": 2}), ({"med": 0}, {"med": 5})):
+        taught = {"near": {THERE: route(**worse)}, "far": {THERE: route(**better)}}
+        assert exits([NEAR, FAR], taught) == {THERE: (R2, R1)}
+
+
+def test_the_link_itself_is_no_way_out():
+    assert exits([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
+
+
+prefixes = st.builds(
+    lambda address, length: Prefix.parse(f"{address >> (32 - length) << (32 - length) >> 24}.0.0.0/{min(length, 8)}"),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 8),
+)
+
+
+@given(st.sets(prefixes, max_size=5), prefixes)
+def test_own_prefixes_cover_what_lies_within_one_of_them(own, prefix):
+    assert Own(own).covers(prefix) is any(each.covers(prefix) for each in own)
