@@ -36,6 +36,7 @@ from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.questions import DropCount, Introduction, SweepRun
+from anycast_sdn.routing.bgp import Speaker
 from anycast_sdn.store.sqlite import SqliteStore
 
 LOG = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
                          for dpid in self.controller.edges}  # fmt: skip
         self._someone_waits = hub.Event()
+        self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
         super().start()
@@ -190,6 +192,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def set_groups(self, groups: Groups) -> None:
         self._send(self.controller.set_groups(groups))
+        self._speak()
 
     def set_cost(self, end: Port, cost: int) -> None:
         """Raises NotFound."""
@@ -200,6 +203,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send(self.controller.tick(now))
         for dpid in self.controller.sweeps_due(now):
             self._sweep(self.channels[dpid])
+        self._speak()
+
+    def _speak(self) -> None:
+        """BGP: what routers have taught goes in, what has changed here goes out."""
+        for speaker in self.speakers:
+            if speaker.changed:
+                speaker.changed = False
+                self._send(self.controller.set_taught(speaker.uplink.name, dict(speaker.routes)))
+            prefixes = self.controller.to_tell(speaker.uplink, time.monotonic())
+            if prefixes is not None:
+                speaker.announce(prefixes)
+                speaker.start()
 
     def _poll(self) -> None:
         for switch in list(self.channels.values()):

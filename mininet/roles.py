@@ -193,4 +193,5 @@ def all_links(network: Network) -> tuple[Link, ...]:
 
 
 def _graph(network: Network, links: tuple[Link, ...] | list[Link]) -> Graph:
-    return Graph((switch.name for switch in network.switches), links)
+    ends = {end.switch for link in links for end in (link.a, link.b)}  # the ordinary routers, too
+    return Graph(ends.union(switch.name for switch in network.switches), links)

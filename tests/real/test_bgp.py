@@ -200,7 +200,8 @@ def test_the_service_survives_a_router(network: Running) -> None:
 
 @pytest.mark.row("M24", "a BGP session that is lost takes what it taught out of the edge's route table; it comes back")
 def test_a_lost_session_takes_its_routes_along(network: Running) -> None:
-    assert {WEB[0], WEB[1], "10.2.0.0/24"} <= exits(network, "arh1")
+    taught = {*WEB, "10.2.0.0/24", "2001:db8:2::/64"}
+    until(lambda: taught <= exits(network, "arh1"), "arh1 has learned the routes to as2 and to ANY")
     router = network.testbed.routers["r1"]
     router.kill()
     try:
