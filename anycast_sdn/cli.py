@@ -82,11 +82,19 @@ def _parser() -> argparse.ArgumentParser:
                        help="add a group to those of the file; may be repeated")
     trace.set_defaults(act=_trace)
 
+    _add_questions(commands)
+    return parser
+
+
+def _add_questions(commands: Any) -> None:
+    """The commands that ask a running controller."""
+    asking = argparse.ArgumentParser(add_help=False)
+    asking.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
+                        help="the controller's REST address (default %(default)s)")
+    asking.add_argument("--json", action="store_true", help="as JSON, for programs")
     for name, (describe, _, _) in _LISTINGS.items():
-        listing = commands.add_parser(name, help=describe, description=f"Show {describe} of a running controller.")
-        listing.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
-                             help="the controller's REST address (default %(default)s)")
-        listing.add_argument("--json", action="store_true", help="as JSON, for programs")
+        about = f"Show {describe} of a running controller."
+        listing = commands.add_parser(name, help=describe, description=about, parents=[asking])
         if name == "flows":
             for field in ("group", "client", "server", "edge", "state"):
                 listing.add_argument(f"--{field}", help=f"only flows with this {field}")
@@ -94,17 +102,14 @@ def _parser() -> argparse.ArgumentParser:
 
     topology = commands.add_parser(
         "topology",
+        parents=[asking],
         help="show links, announcements and where traffic goes, also without parts of the network",
         description="Show switches, links, announcements and the catchment of a running controller.",
         epilog="example: anycast-sdn topology --without c1-c2 --without 10.21.0.10",
     )
     topology.add_argument("--without", action="append", default=[], metavar="LINK|SWITCH|SERVER",
                           help="what if this were not there; a link is c1:1, c1:1-c2:2 or c1-c2; may be repeated")
-    topology.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
-                          help="the controller's REST address (default %(default)s)")
-    topology.add_argument("--json", action="store_true", help="as JSON, for programs")
     topology.set_defaults(act=_topology)
-    return parser
 
 
 def _address(text: str) -> tuple[str, int]:
