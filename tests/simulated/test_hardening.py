@@ -10,7 +10,7 @@ from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, drops, e
 from anycast_sdn.control import edge as control_edge
 from anycast_sdn.control import neighbours
 from anycast_sdn.control.neighbours import Neighbour
-from anycast_sdn.core.model import TCP, AnycastGroup, Groups, Prefix, Server, packed
+from anycast_sdn.core.model import TCP, UDP, AnycastGroup, Groups, Prefix, Server, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.simulation import SimulatedNetwork
 
@@ -73,3 +73,20 @@ def test_a_tcp_validity_equal_to_that_of_a_closed_connection_is_not_taken_for_on
     net.advance(30)
     assert bindings(net) == []
     assert client_edge(net).bindings.rules == 0
+
+
+def test_a_flood_of_new_flows_from_one_port_leaves_the_other_ports_and_existing_flows_alone(build):
+    net = build("figure1", "as2", bindings_per_client=100_000, translation_prefixes=(Prefix.parse("100.64.0.0/16"),))
+    ask(net, "h2", port=30000)
+    for port in range(1024, 8000):
+        net.send("h1", net.host("h1").packet(SERVICE[False], UDP, port, 53))
+    net.settle()
+    of_h1 = sum(binding.key.source == packed("10.1.0.10") for binding in bindings(net))
+    assert of_h1 <= net.network.limits.first_packets // 10 + 100  # the meter's burst, and what little time passed
+    ask(net, "h2", port=30001)
+    ask(net, "h2", port=30000, payload=b"still here")
+    assert {binding.key.source_port for binding in bindings(net) if binding.key.source == packed("10.1.0.11")} == {
+        30000,
+        30001,
+    }
+    assert payloads(net.host("as2").received)[-1] == b"still here"
