@@ -46,6 +46,8 @@ POLL_S = 1.0  # how often the switches' drop counters are read
 ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
 TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
+SETTLE_S = 0.05  # from a switch's confirmation until it is believed
+TAKEN_UP_S = 2.0  # a change of the operator's is answered after this at the latest
 
 
 class SecureRandom:
@@ -188,15 +190,30 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if dpid in self.channels:
             self._send(self.controller.port_changed(dpid, port, up, time.monotonic()))
 
+    def confirmed(self, dpid: int, ticket: int) -> None:
+        """Its tables hold it.  Open vSwitch goes on a little longer by what it remembers of earlier packets."""
+        hub.spawn_after(SETTLE_S, self._confirmed, ticket)
+
+    def _confirmed(self, ticket: int) -> None:
+        self._send(self.controller.confirmed(ticket, time.monotonic()))
+
     # ---------------------------------------------------------------- what the operator and the clock say
 
     def set_groups(self, groups: Groups) -> None:
-        self._send(self.controller.set_groups(groups))
+        """Returns when the switches have taken it up, or after ``TAKEN_UP_S``."""
+        self._send(self.controller.set_groups(groups, time.monotonic()))
         self._speak()
+        self._until_taken_up()
 
     def set_cost(self, end: Port, cost: int) -> None:
-        """Raises NotFound."""
-        self._send(self.controller.set_cost(end, cost))
+        """As ``set_groups``.  Raises NotFound."""
+        self._send(self.controller.set_cost(end, cost, time.monotonic()))
+        self._until_taken_up()
+
+    def _until_taken_up(self) -> None:
+        deadline = time.monotonic() + TAKEN_UP_S
+        while self.controller.updating and time.monotonic() < deadline:
+            hub.sleep(SETTLE_S / 4)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -207,11 +224,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _speak(self) -> None:
         """BGP: what routers have taught goes in, what has changed here goes out."""
+        now = time.monotonic()
         for speaker in self.speakers:
             if speaker.changed:
                 speaker.changed = False
-                self._send(self.controller.set_taught(speaker.uplink.name, dict(speaker.routes)))
-            prefixes = self.controller.to_tell(speaker.uplink, time.monotonic())
+                self._send(self.controller.set_taught(speaker.uplink.name, dict(speaker.routes), now))
+            prefixes = self.controller.to_tell(speaker.uplink, now)
             if prefixes is not None:
                 speaker.announce(prefixes)
                 speaker.start()

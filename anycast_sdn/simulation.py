@@ -29,7 +29,7 @@ from anycast_sdn.core.exits import Route
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Prefix, Side
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
-from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Message, PacketOut, PutBinding
+from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding
 from anycast_sdn.openflow.simulator import (
     Effect,
     FlowRemoved,
@@ -95,7 +95,8 @@ class SimulatedNetwork:
     """``network`` in operation: switches connected, hosts known to their edges.
 
     ``seed`` orders the translation pools; ``fin_timeout``, ``meters`` and ``table_size`` are those of
-    ``SimulatedSwitch``, the same for all switches; ``cables`` are the real ones, if not the network's links.
+    ``SimulatedSwitch``, the same for all switches; ``cables`` are the real ones, if not the network's links;
+    ``slowest_s``: what the controller says takes a time of its own to each switch, each time, not more than that.
     """
 
     def __init__(
@@ -108,12 +109,16 @@ class SimulatedNetwork:
         meters: bool = True,
         table_size: int | None = None,
         cables: Iterable[Link] | None = None,
+        slowest_s: float = CHANNEL_S,
     ) -> None:
         self.network = network
         self.now = 0.0
         self.wires: list[Sighting] = []
         self.journal: list[Record] | None = None  # a list: what happens is recorded there
         self._seed = seed
+        self._slowest_s = slowest_s
+        self._delays = random.Random(seed)
+        self._told_until: dict[int, float] = {}  # switch → when the last of its messages arrives
         self._features = Features(fin_timeout=fin_timeout, meters=meters)
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
@@ -177,7 +182,10 @@ class SimulatedNetwork:
             self.advance(LINK_S)
 
     def _after(self, seconds: float, event: Callable[..., None], *arguments: Any) -> None:
-        heapq.heappush(self._queue, (self.now + seconds, next(self._order), event, arguments))
+        self._at(self.now + seconds, event, *arguments)
+
+    def _at(self, time: float, event: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._queue, (time, next(self._order), event, arguments))
 
     def _tick(self) -> None:
         self._events = 0
@@ -237,7 +245,9 @@ class SimulatedNetwork:
 
     def _tell(self, outbox: Outbox) -> None:
         for dpid, messages in outbox.items():
-            self._after(CHANNEL_S, self._apply, self._names[dpid], messages)
+            arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
+            arrival = self._told_until[dpid] = max(arrival, self._told_until.get(dpid, 0.0))
+            self._at(arrival, self._apply, self._names[dpid], messages)
 
     def _apply(self, name: str, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -249,6 +259,8 @@ class SimulatedNetwork:
                 rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
                 self._hear(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
+            if isinstance(message, Barrier) and message.ticket and name not in self._away:
+                self._hear(self.controller.confirmed, message.ticket)
             if not (isinstance(message, PacketOut) and _is_lldp(message.frame)):
                 self._record(Told(name, message))
             if steps:
@@ -326,14 +338,14 @@ class SimulatedNetwork:
         host.port = Port(host.port.switch, port)
 
     def set_groups(self, groups: Groups) -> None:
-        self._tell(self.controller.set_groups(groups))
+        self._tell(self.controller.set_groups(groups, self.now))
 
     def teach(self, uplink: str, routes: Mapping[Prefix, Route]) -> None:
         """All that the router at an uplink says by BGP."""
-        self._tell(self.controller.set_taught(uplink, routes))
+        self._tell(self.controller.set_taught(uplink, routes, self.now))
 
     def set_cost(self, end: Port, cost: int) -> None:
-        self._tell(self.controller.set_cost(end, cost))
+        self._tell(self.controller.set_cost(end, cost, self.now))
 
     def set_port(self, port: Port, up: bool) -> None:
         """Pull or plug a cable; both of its ends notice."""

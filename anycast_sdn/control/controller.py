@@ -2,7 +2,8 @@
 
 It knows what no single switch does: the groups, which edges are able to serve them, and the graph
 that makes routes of that.  Every method takes ``now`` (seconds, monotonic) and returns an ``Outbox``;
-nothing here sends, waits or reads a clock, so that a list of (event, now) replays exactly.
+nothing here sends, waits or reads a clock, so that a list of (event, now) replays exactly.  Routes are told in
+an order that loses no packet (``core.ordered_update``): what has to wait follows from later events.
 
 One writer: the caller must not call a second method before the first has returned.
 """
@@ -20,7 +21,7 @@ from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.core.exits import Own, Route
+from anycast_sdn.core.exits import Route
 from anycast_sdn.core.model import (
     Address,
     AnycastGroup,
@@ -32,10 +33,12 @@ from anycast_sdn.core.model import (
     text,
 )
 from anycast_sdn.core.network import Changes, Routing
+from anycast_sdn.core.ordered_update import OrderedUpdate
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
-from anycast_sdn.openflow.rules import Message
+from anycast_sdn.openflow.rules import Barrier, Message
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 
@@ -58,9 +61,11 @@ class Controller:
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
         self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
         self._routing = Routing(self._by_name)
+        told = {name: edge.routes for name, edge in self._by_name.items()}
+        self._update = OrderedUpdate(self._routing, told, self._delivers)
         self._want_neighbours()
         self._reroute(self.edges)
-        self._relink()
+        self._relink(now=0.0)
 
     # ---------------------------------------------------------------- events
 
@@ -68,17 +73,30 @@ class Controller:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
         edge = self.edges[dpid]
         self._discovery.connected(edge.switch.name, now)
+        self._update.connected(edge.switch.name)
         messages = edge.synchronise(found, features, self.groups, now)
-        changed = self._reroute([dpid])
-        changed[edge.switch.name] = dict(self._routing.of(edge.switch.name))
-        out = self._refresh([dpid], changed)
+        rerouted = self._reroute([dpid])
+        messages += edge.refresh(self.groups, self._routing.of(edge.switch.name))
+        out = self._refresh([], rerouted, now)
         out[dpid] = messages + out.get(dpid, [])
         return out
 
     def disconnected(self, dpid: int, now: float) -> Outbox:
         edge = self.edges[dpid]
         edge.disconnected()
-        return self._relink() if self._discovery.disconnected(edge.switch.name, now) else {}
+        self._update.disconnected(edge.switch.name)
+        relinked = self._discovery.disconnected(edge.switch.name, now)
+        return self._relink(now) if relinked else self._refresh([], {}, now)
+
+    def confirmed(self, ticket: int, now: float) -> Outbox:
+        """A switch holds what it was told before the barrier with this ticket."""
+        self._update.confirmed(ticket)
+        return self._refresh([], {}, now)
+
+    @property
+    def updating(self) -> bool:
+        """Do switches still have to take up other routes, or to confirm that they have?"""
+        return self._update.under_way
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
@@ -88,11 +106,11 @@ class Controller:
         if kind is None:
             edge.counters["unexpected_packet_in"] += 1
             return {}
-        return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now))
+        return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now), now)
 
     def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
         """A packet has come to the end of its TTL at this switch."""
-        return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now))
+        return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now), now)
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
         """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
@@ -100,41 +118,41 @@ class Controller:
         translation = self.edges[dpid].translation
         if kind is None or translation is None:
             return {}
-        return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), idle_timeout, now))
+        return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), idle_timeout, now), now)
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
         translation = self.edges[dpid].translation
-        return self._follow(dpid, translation.rule_refused(number_of(cookie), now)) if translation else {}
+        return self._follow(dpid, translation.rule_refused(number_of(cookie), now), now) if translation else {}
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]
         relinked = self._discovery.port_changed(Port(edge.switch.name, port), up, now)
-        out = self._relink() if relinked else {}
+        out = self._relink(now) if relinked else {}
         if not up:
-            _add(out, self._follow(dpid, edge.port_down(port, now)))
+            _add(out, self._follow(dpid, edge.port_down(port, now), now))
         return out
 
-    def set_groups(self, groups: Groups) -> Outbox:
+    def set_groups(self, groups: Groups, now: float) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups.announced(self._announced)
         self._want_neighbours()
-        return self._refresh(self.edges, self._reroute(self.edges))
+        return self._refresh(self.edges, self._reroute(self.edges), now)
 
-    def set_cost(self, end: Port, cost: int) -> Outbox:
+    def set_cost(self, end: Port, cost: int, now: float) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
         if not self._discovery.set_cost(end, cost):
             names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
             raise NotFound(f"no link ends at {end}; the links are {names}")
-        return self._relink()
+        return self._relink(now)
 
-    def set_taught(self, uplink: str, routes: Mapping[Prefix, Route]) -> Outbox:
+    def set_taught(self, uplink: str, routes: Mapping[Prefix, Route], now: float) -> Outbox:
         """All that the router at this uplink teaches now."""
         self._taught[uplink] = routes
         edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
         edge.set_taught(self._taught)
         self._want_neighbours()
-        return self._refresh([], self._reroute([]))
+        return self._refresh([], self._reroute([]), now)
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
@@ -142,9 +160,12 @@ class Controller:
             if edge.uplinks and edge.synchronised:
                 self._last_seen[edge.switch.name] = now
         relinked, probes = self._discovery.tick(now)
-        out = self._relink() if relinked else {}
+        out = self._relink(now) if relinked else {}
+        for ticket, switch in self._update.overdue(now):
+            self._by_name[switch].counters["routes_unconfirmed"] += 1
+            _add(out, self.confirmed(ticket, now))
         for dpid, edge in self.edges.items():
-            _add(out, self._follow(dpid, edge.tick(now)))
+            _add(out, self._follow(dpid, edge.tick(now), now))
         for dpid, port, frame in probes:
             out.setdefault(dpid, []).append(out_of(port, frame))
         return out
@@ -163,7 +184,7 @@ class Controller:
 
     def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
         """After a whole sweep: ends those of these bindings that are idle."""
-        return self._follow(dpid, self.sweep_of(dpid).end_idle(numbers, now))
+        return self._follow(dpid, self.sweep_of(dpid).end_idle(numbers, now), now)
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""
@@ -177,9 +198,9 @@ class Controller:
         except frames.BadFrame as error:
             edge.counters[f"bad_frame: {error}"] += 1
             return {}
-        return self._relink() if relinked else {}
+        return self._relink(now) if relinked else {}
 
-    def _relink(self) -> Outbox:
+    def _relink(self, now: float) -> Outbox:
         """The usable links are others, and with them perhaps the ports that lead to other switches."""
         rewired = []
         for switch, ports in self._discovery.fabric_ports().items():
@@ -187,27 +208,37 @@ class Controller:
             if ports != edge.fabric_ports:
                 edge.fabric_ports = ports
                 rewired.append(edge.switch.dpid)
-        return self._refresh(rewired, self._reroute([]))
+        return self._refresh(rewired, self._reroute([]), now)
 
-    def _follow(self, dpid: int, reaction: Reaction) -> Outbox:
+    def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outbox:
         """What should be installed comes before the packets that rely on it."""
-        out = self._refresh([dpid], self._reroute([dpid])) if reaction.changed else {}
+        out = self._refresh([dpid], self._reroute([dpid]), now) if reaction.changed else {}
         if reaction.messages:
             out.setdefault(dpid, []).extend(reaction.messages)
         return out
 
-    def _refresh(self, changed: Collection[int], routes: Changes) -> Outbox:
-        """``changed``: the switches that may want other rules; ``routes``: the routes that are different."""
+    def _refresh(self, changed: Collection[int], rerouted: Changes, now: float) -> Outbox:
+        """``changed``: the switches that may want other rules; ``rerouted``: the routes that are different."""
+        self._update.want(rerouted)
+        ready = self._update.ready()
         out: Outbox = {}
         for dpid, edge in self.edges.items():
-            rerouted = routes.get(edge.switch.name, {})
-            if dpid in changed or edge.outdated:
-                messages = edge.refresh(self.groups, rerouted)
+            name = edge.switch.name
+            routes = ready.get(name, {})
+            if dpid in changed or edge.outdated or edge.delivers_some(routes):
+                messages = edge.refresh(self.groups, routes)
             else:
-                messages = edge.reroute(rerouted) if rerouted else []
+                messages = edge.reroute(routes) if routes else []
+            if routes:
+                messages.append(Barrier(self._update.tell(name, tuple(routes), now)))
             if messages:
                 out[dpid] = messages
         return out
+
+    def _delivers(self, switch: str, service: Prefix) -> bool:
+        """Could this edge still serve what it has ceased to announce?"""
+        group = self.groups.covering(service.network)
+        return group is not None and bool(self._by_name[switch].leaving_servers(group, service))
 
     def _reroute(self, changed: Iterable[int]) -> Changes:
         """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
@@ -236,7 +267,7 @@ class Controller:
             if edge.uplinks:
                 name = edge.switch.name
                 part = self._routing.graph.distances(name).keys()
-                own = Own(prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges))
+                own = PrefixSet(prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges))
                 self._to_tell[name] = own.prefixes
                 edge.choose_ways_out(own)
                 for prefix in edge.ways_out:

@@ -18,9 +18,11 @@ from anycast_sdn.control.reaction import Reaction, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
-from anycast_sdn.core.exits import Exits, Own, Taught, exits
+from anycast_sdn.core.exits import Exits, Taught, exits
 from anycast_sdn.core.model import UDP, Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
+from anycast_sdn.core.network import LOCAL
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.pipeline import Kind
@@ -28,6 +30,7 @@ from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, DeleteFlow, Flo
 
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
 INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
+Flows = dict[RuleKey, FlowRule]
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
 
@@ -48,7 +51,8 @@ class EdgeSwitch:
         self.translation = Translation(self.client_edge, self._answers, self.counters) if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
-        self.routes: dict[RuleKey, FlowRule] = {}  # installed ones, to other edges
+        self.routes: dict[Prefix, int] = {}  # the ways that it was told: ports, or LOCAL for what it delivers itself
+        self._serving: dict[Prefix, tuple[Server, ...]] = {}  # ANY/n → the servers here that take new flows
         self.synchronised = False
         self.ever_synchronised = False
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
@@ -77,7 +81,7 @@ class EdgeSwitch:
     @property
     def rules(self) -> int:
         """How many it holds, without the bindings'."""
-        return len(self.installed.flows) + len(self.routes)
+        return len(self.installed.flows) + sum(way != LOCAL for way in self.routes.values())
 
     @property
     def meters(self) -> int:
@@ -96,25 +100,40 @@ class EdgeSwitch:
             return able
         return tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MOST_BUCKETS])
 
-    def wanted(self, groups: Groups) -> Tables:
+    def leaving_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
+        """Those that took new flows for ``service``, should not do so any more, and still could."""
+        return tuple(
+            server
+            for server in self._serving.get(service, ())
+            if server.address in group.servers and self.neighbours.get(server.address)
+        )
+
+    def _services(self, groups: Groups) -> dict[Prefix, tuple[Server, ...]]:
+        """ANY/n → its servers here; the leaving ones until others have taken over (``core.ordered_update``)."""
+        services = {}
+        for group in groups:
+            for prefix in group.prefixes:
+                servers = self.able_servers(group, prefix)
+                if not servers and self.routes.get(prefix) == LOCAL:
+                    servers = self.leaving_servers(group, prefix)
+                if servers:
+                    services[prefix] = servers
+        return services
+
+    def _wanted(self, groups: Groups) -> Tables:
         """All rules but the bindings' and the routes to other edges, from facts, neighbours and enrolments."""
-        services = [
-            (prefix, servers)
-            for group in groups
-            for prefix in group.prefixes
-            if (servers := self.able_servers(group, prefix))
-        ]
-        numbers = _group_numbers(prefix for prefix, _ in services)
+        services = self._serving
+        numbers = _group_numbers(services)
         flows = [
             *entries.constant(),
             *self._ingress_rules(),
             *self._client_rules(groups),
-            *(entries.service(prefix, numbers[prefix]) for prefix, _ in services),
+            *(entries.service(prefix, numbers[prefix]) for prefix in services),
             *self._local_routes(),
         ]
         return Tables.of(
             flows if self.features.meters else map(_unmetered, flows),
-            [entries.server_group(numbers[prefix], map(self._bucket, servers)) for prefix, servers in services],
+            [entries.server_group(numbers[prefix], map(self._bucket, servers)) for prefix, servers in services.items()],
             self._meters() if self.features.meters else (),
         )
 
@@ -145,38 +164,46 @@ class EdgeSwitch:
 
     def _bucket(self, server: Server) -> tuple[Address, int, bytes, bytes, int]:
         neighbour = self.neighbours.get(server.address)
-        assert neighbour is not None  # able_servers asked
+        assert neighbour is not None  # able_servers and leaving_servers asked
         return server.address, server.weight, self.mac, neighbour.mac, neighbour.port
 
     def refresh(self, groups: Groups, routes: Mapping[Prefix, int | None]) -> list[Message]:
         """The changes from what is installed to what is wanted; nothing while the switch is away.
 
-        ``routes``: those to other edges that may have changed, see ``core.network.Changes``.
+        ``routes``: those that it should take up now, see ``core.network.Changes``.
         """
         if not self.synchronised:
             return []
         self.outdated = False
-        wanted = self.wanted(groups)
-        messages = self._apply(routes, wanted, self.installed)
-        self.installed = wanted
-        return messages
+        new, old = self._turn(routes)
+        self._serving = self._services(groups)
+        before, self.installed = self.installed, self._wanted(groups)
+        wanted = replace(self.installed, flows=self.installed.flows | new)
+        return changes(wanted, replace(before, flows=before.flows | old))
 
     def reroute(self, routes: Mapping[Prefix, int | None]) -> list[Message]:
-        """As ``refresh``, where nothing but these routes has changed."""
-        return self._apply(routes, Tables(), Tables()) if self.synchronised else []
+        """As ``refresh``, where nothing but these routes has changed, and it ``delivers_some`` of none."""
+        new, old = self._turn(routes)
+        return changes(Tables(new), Tables(old))
 
-    def _apply(self, routes: Mapping[Prefix, int | None], wanted: Tables, installed: Tables) -> list[Message]:
-        """From ``installed`` to ``wanted``, and the routes: all that is added stands before anything goes."""
-        new: dict[RuleKey, FlowRule] = {}
-        old: dict[RuleKey, FlowRule] = {}
-        for prefix, port in routes.items():
-            rule = entries.route(prefix, port or 0)
-            if was := self.routes.pop(rule.key, None):
-                old[rule.key] = was
-            if port is not None:
+    def delivers_some(self, prefixes: Iterable[Prefix]) -> bool:
+        """Has it rules of its own for one of these?"""
+        return any(self.routes.get(prefix) == LOCAL for prefix in prefixes)
+
+    def _turn(self, routes: Mapping[Prefix, int | None]) -> tuple[Flows, Flows]:
+        """Takes up these routes → the rules for them, and those for what they replace."""
+        new: Flows = {}
+        old: Flows = {}
+        for prefix, way in routes.items():
+            if was := self.routes.pop(prefix, LOCAL):
+                rule = entries.route(prefix, was)
+                old[rule.key] = rule
+            if way is not None:
+                self.routes[prefix] = way
+            if way:
+                rule = entries.route(prefix, way)
                 new[rule.key] = rule
-        self.routes |= new
-        return changes(replace(wanted, flows=wanted.flows | new), replace(installed, flows=installed.flows | old))
+        return new, old
 
     # ---------------------------------------------------------------- uplinks
 
@@ -189,7 +216,7 @@ class EdgeSwitch:
         next_hops = {router for uplink in self.uplinks for router in uplink.routers}
         return next_hops.union(*self._exits.values())
 
-    def choose_ways_out(self, own: Own) -> None:
+    def choose_ways_out(self, own: PrefixSet) -> None:
         """Of all that can be reached by an uplink now, what is not the fabric's ``own``."""
         ways_out = {prefix: router for prefix, router in self._working_exits() if not own.covers(prefix)}
         self.outdated |= ways_out != self.ways_out
@@ -240,7 +267,7 @@ class EdgeSwitch:
             messages = self.translation.put_all() if wiped else self.translation.settle(on_switch, now)
         else:  # it was a client edge when these were made
             messages = [DeleteFlow(rule) for halves in on_switch.values() for _, rule in halves]
-        self.routes = {}
+        self.routes.clear()
         self.installed = Tables.of(others, found.groups.values(), found.meters.values())
         self.synchronised = self.ever_synchronised = True
         return messages

@@ -54,24 +54,3 @@ def _on_link(uplink: Uplink, prefix: Prefix, next_hop: Address) -> Address | Non
     if any(next_hop in own.prefix for own in uplink.addresses):
         return next_hop
     return uplink.router(prefix.is_v6)
-
-
-class Own:
-    """The prefixes that a part of the fabric holds itself."""
-
-    def __init__(self, prefixes: Iterable[Prefix]) -> None:
-        self.prefixes = frozenset(prefixes)
-        self._lengths = sorted({(prefix.bits, prefix.length) for prefix in self.prefixes})
-
-    def covers(self, prefix: Prefix) -> bool:
-        """Is all of ``prefix`` ours?"""
-        return any(
-            Prefix(_truncated(prefix.network, length), length) in self.prefixes
-            for bits, length in self._lengths
-            if bits == prefix.bits and length <= prefix.length
-        )
-
-
-def _truncated(address: Address, length: int) -> Address:
-    shift = 8 * len(address) - length
-    return (int.from_bytes(address, "big") >> shift << shift).to_bytes(len(address), "big")

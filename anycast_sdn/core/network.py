@@ -20,9 +20,11 @@ from typing import NamedTuple
 import networkx
 
 from anycast_sdn.core.model import Link, Prefix
+from anycast_sdn.core.prefixes import PrefixSet
 
 Distances = Mapping[str, int]  # switch → total cost to an edge; unreachable ones are absent
-Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now; None: no way
+Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now, or LOCAL; None: no way
+LOCAL = 0  # no port: the switch announces the prefix itself
 
 
 class _Hop(NamedTuple):
@@ -39,6 +41,7 @@ class Graph:
         self._graph = networkx.Graph()
         self._graph.add_nodes_from(switches)
         self._hops: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._graph}
+        self._beyond: dict[tuple[str, int], str] = {}  # a working link's end → the switch at the other
         self._distances: dict[str, Distances] = {}
         self.set_links(links)
 
@@ -62,9 +65,11 @@ class Graph:
         → the switches at whose ports something has changed, and the trees in which distances have, as they were.
         """
         wanted: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._hops}
+        self._beyond.clear()
         for link in sorted(links, key=lambda link: (link.cost, link.a, link.b), reverse=True):
             for here, there in ((link.a, link.b), (link.b, link.a)):
                 wanted[here.switch][there.switch] = _Hop(link.cost, here.number)  # the cheapest comes last
+                self._beyond[here] = there.switch
         touched: set[str] = set()
         lost: dict[str, list[str]] = {}  # tree → the switches that may have lost their ways; none: another must be made
         for a, hops in wanted.items():
@@ -151,6 +156,10 @@ class Graph:
         _, neighbour = min((hop.cost + distance[there], there) for there, hop in hops.items() if there in distance)
         return hops[neighbour].port
 
+    def beyond(self, switch: str, port: int) -> str | None:
+        """The switch that a port leads to by a link that works."""
+        return self._beyond.get((switch, port))
+
     def parts(self) -> list[list[str]]:
         """The switches that can reach one another, in groups: one, unless the network is split."""
         return sorted(sorted(part) for part in networkx.connected_components(self._graph))
@@ -167,19 +176,25 @@ _UNREACHABLE = 1 << 60  # farther than any sum of costs
 class Routing:
     """The routes of all switches while links and announcements change.
 
-    A switch that announces a prefix itself has no route for it, nor has one that can reach none of the
-    edges.  Prefixes that the same edges announce share their routes.
+    A switch has a route by a port, or LOCAL where it announces the prefix itself, or none when it can reach
+    none of the edges that do.  Prefixes that the same edges announce share their routes.
     """
 
     def __init__(self, switches: Iterable[str]) -> None:
         self.graph = Graph(switches)
         self._announced: dict[Prefix, frozenset[str]] = {}
         self._ports: dict[frozenset[str], dict[str, int]] = {}  # announcing edges → switch → port
+        self.prefixes = PrefixSet()  # all that somebody announces
 
     def of(self, switch: str) -> dict[Prefix, int]:
-        """Prefix → the port that leads there."""
+        """Prefix → the port that leads there, or LOCAL."""
         ports = ((prefix, self._ports[edges].get(switch)) for prefix, edges in self._announced.items())
         return {prefix: port for prefix, port in ports if port is not None}
+
+    def ways(self, prefix: Prefix) -> Mapping[str, int]:
+        """Switch → the port that leads to this prefix, or LOCAL."""
+        edges = self._announced.get(prefix)
+        return self._ports[edges] if edges is not None else {}
 
     def set_links(self, links: Iterable[Link]) -> Changes:
         """These links work now, and no others.  → what is different."""
@@ -207,6 +222,8 @@ class Routing:
         """``announced``: prefix → the edges that announce it now.  → what is different."""
         before, was = self._announced, self._ports
         self._announced = {prefix: frozenset(edges) for prefix, edges in announced.items()}
+        if before.keys() != self._announced.keys():
+            self.prefixes = PrefixSet(self._announced)
         self._ports = {edges: was.get(edges) or self._ports_to(edges) for edges in set(self._announced.values())}
         changes: Changes = {}
         for prefix in before.keys() | self._announced.keys():
@@ -227,8 +244,10 @@ class Routing:
         return ports
 
     def _port(self, switch: str, edges: frozenset[str]) -> int | None:
+        if switch in edges:
+            return LOCAL
         edge = self.graph.nearest(switch, edges)
-        if edge is None or switch in edges:
+        if edge is None:
             return None
         return self.graph.port_towards(switch, self.graph.distances(edge))
 

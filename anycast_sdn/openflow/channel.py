@@ -52,6 +52,8 @@ class Listener(Protocol):
 
     def rule_refused(self, dpid: int, cookie: int, reason: str) -> None: ...
 
+    def confirmed(self, dpid: int, ticket: int) -> None: ...
+
     def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
 
 
@@ -100,6 +102,12 @@ class Channel(Datapath):  # type: ignore[misc]
             LOG.info("switch %s does not read: %s", self.name, error)
         finally:
             self.close()
+
+    def set_xid(self, msg: Any) -> int:
+        """The next transaction id; those with the bit ``TICKET`` are ``rules.Barrier``'s."""
+        self.xid: int = (self.xid + 1) % codec.TICKET
+        msg.set_xid(self.xid)
+        return self.xid
 
     # ---------------------------------------------------------------- asking
 
@@ -187,7 +195,9 @@ class Channel(Datapath):  # type: ignore[misc]
         elif kind == ofp.OFPT_MULTIPART_REPLY:
             self._multipart(xid, message)
         elif kind == ofp.OFPT_BARRIER_REPLY:
-            if result := self._trials.pop(self._barriers.pop(xid, 0), None):
+            if xid & codec.TICKET:
+                self.listener.confirmed(self.id, xid ^ codec.TICKET)
+            elif result := self._trials.pop(self._barriers.pop(xid, 0), None):
                 result(True)
         elif kind in (ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS):
             if self.state == MAIN_DISPATCHER:

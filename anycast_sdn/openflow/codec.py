@@ -41,6 +41,7 @@ from anycast_sdn.openflow.rules import (
 from anycast_sdn.openflow.templates import Templates
 
 OPENFLOW_VERSION = ofp.OFP_VERSION  # 1.3
+TICKET = 1 << 31  # set in the transaction id of a barrier with a ticket, and in no other
 
 
 def encode(datapath: Any, messages: Iterable[Message]) -> bytes:
@@ -121,8 +122,10 @@ def _build(datapath: Any, message: Message) -> Any:
         case ReportExpired(wanted):
             reasons = 1 << ofp.OFPR_ACTION | (1 << ofp.OFPR_INVALID_TTL if wanted else 0)
             return parser.OFPSetAsync(datapath, [reasons, 0], [_ALL_PORT_REASONS, 0], [_ALL_REMOVED_REASONS, 0])
-        case Barrier():
-            return parser.OFPBarrierRequest(datapath)
+        case Barrier(ticket):
+            barrier = parser.OFPBarrierRequest(datapath)
+            barrier.xid = TICKET | ticket if ticket else None
+            return barrier
 
 
 def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:

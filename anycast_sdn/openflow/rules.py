@@ -187,7 +187,12 @@ class ReportExpired(NamedTuple):
 
 
 class Barrier(NamedTuple):
-    pass
+    """What comes before is done before what comes after; the switch answers when it is.
+
+    ``ticket``: 1 to 2**31 − 1, tells the answer from others; 0: nobody waits for it.
+    """
+
+    ticket: int = 0
 
 
 Message: TypeAlias = (

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from anycast_sdn.core.exits import Own, Route, exits
+from anycast_sdn.core.exits import Route, exits
 from anycast_sdn.core.model import Gateway, Prefix, Uplink, packed
 
 R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
@@ -45,15 +42,3 @@ def test_static_routes_come_first_then_the_shorter_way_then_the_lower_origin_and
 
 def test_the_link_itself_is_no_way_out():
     assert exits([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
-
-
-prefixes = st.builds(
-    lambda address, length: Prefix.parse(f"{address >> (32 - length) << (32 - length) >> 24}.0.0.0/{min(length, 8)}"),
-    st.integers(0, 2**32 - 1),
-    st.integers(0, 8),
-)
-
-
-@given(st.sets(prefixes, max_size=5), prefixes)
-def test_own_prefixes_cover_what_lies_within_one_of_them(own, prefix):
-    assert Own(own).covers(prefix) is any(each.covers(prefix) for each in own)

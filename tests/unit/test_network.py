@@ -9,7 +9,7 @@ import networkx
 import pytest
 
 from anycast_sdn.core.model import Link, Port, Prefix
-from anycast_sdn.core.network import Graph, Routing
+from anycast_sdn.core.network import LOCAL, Graph, Routing
 
 SERVICE = Prefix.parse("198.18.0.1/32")
 UNICAST = Prefix.parse("10.0.0.0/24")
@@ -38,11 +38,12 @@ def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: l
     ends = {}
     for start in switches:
         here, cost, hops = start, 0, 0
-        while prefix in routes[here]:
+        while routes[here].get(prefix, LOCAL) != LOCAL:
             there, step = cables[Port(here, routes[here][prefix])]
             here, cost, hops = there.switch, cost + step, hops + 1
             assert hops <= len(switches), f"packets of {start} go round"
-        ends[start] = (here, cost) if here in announcers else None
+        ends[start] = (here, cost) if prefix in routes[here] else None
+        assert (prefix in routes[here]) is (here in announcers)
     return ends
 
 
@@ -88,13 +89,14 @@ def test_of_parallel_links_the_cheapest_is_used():
     assert Graph("ab", links).distances("b") == {"b": 0, "a": 2}
 
 
-def test_an_edge_has_no_route_to_what_it_announces_itself():
-    assert routes_of("ab", [Link(Port("a", 1), Port("b", 1))], {SERVICE: ["a", "b"]}) == {"a": {}, "b": {}}
+def test_an_edge_delivers_itself_what_it_announces():
+    links = [Link(Port("a", 1), Port("b", 1))]
+    assert routes_of("ab", links, {SERVICE: ["a", "b"]}) == {"a": {SERVICE: LOCAL}, "b": {SERVICE: LOCAL}}
 
 
 def test_what_cannot_be_reached_has_no_route():
     links = [Link(Port("a", 1), Port("b", 1))]
-    assert routes_of("abc", links, {UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {}}
+    assert routes_of("abc", links, {UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {UNICAST: LOCAL}}
     graph = Graph("abc", links)
     assert graph.nearest("a", ["c"]) is None
     assert graph.nearest("a", []) is None

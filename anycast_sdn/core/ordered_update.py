@@ -1,0 +1,206 @@
+"""Which switch may turn to its new way, and when: an update of routes that takes no packet's way from it.
+
+Switches take up what they are told in no order.  If B turns to A while A still sends by B, packets circle
+between them until their TTL ends.  So updates are ordered, as in RFC 6976, but by the one who knows all
+routes: a switch is told its new way to a prefix only when everybody on that way is *settled*, that is, has
+confirmed that it holds what it should.  New ways grow outwards from the edges that announce the prefix.
+
+Why no packet circles: the settled send to the settled only, all the way to an edge.  The others hold ways
+from before, which do not circle either, and may end among the settled.  When other routes are wanted in the
+middle of that, it is judged anew who is settled; all ways that a switch may hold, with those it was told but
+has not confirmed, still make no circle.
+
+- Who has nothing to lose does not wait: a switch is told at once when its present way leads nowhere, because
+  a link on it is gone or the edge at its end cannot deliver.  So a failure is repaired in one step.
+- An edge that announces a prefix no longer is a switch like all others: it delivers until it may turn.
+- A switch without a way to a prefix takes the one to the longest prefix that covers it.
+- A switch that is away cannot be told, and keeps nobody waiting.
+
+Pure: says what may be told, and is told what was.  Ways are ports, or ``network.LOCAL``: it delivers itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.network import LOCAL, Changes, Routing
+from anycast_sdn.core.prefixes import PrefixSet
+
+CONFIRM_S = 1.0  # a switch that does not confirm within this keeps nobody waiting any longer
+
+
+class _Ticket(NamedTuple):
+    """What a switch was told at one time and has not confirmed."""
+
+    switch: str
+    prefixes: tuple[Prefix, ...]
+    issued: float
+
+
+class OrderedUpdate:
+    """From what switches hold to what ``routing`` wants.
+
+    ``told``: switch → prefix → the way that it was told last; the caller keeps it.  ``delivers``: does a
+    switch still deliver to a prefix that it announces no longer?
+    """
+
+    def __init__(
+        self,
+        routing: Routing,
+        told: Mapping[str, Mapping[Prefix, int]],
+        delivers: Callable[[str, Prefix], bool],
+    ) -> None:
+        self._routing = routing
+        self._told = told
+        self._delivers = delivers
+        self._present: set[str] = set()
+        self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
+        self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
+        self._tickets: dict[int, _Ticket] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self._waiting or self._tickets)
+
+    def connected(self, switch: str) -> None:
+        """It can be told from now on.  The caller tells it all that it should hold, at once."""
+        self.disconnected(switch)
+        self._present.add(switch)
+
+    def disconnected(self, switch: str) -> None:
+        self._present.discard(switch)
+        for prefix in [prefix for prefix, switches in self._waiting.items() if switch in switches]:
+            self._waits_no_more(switch, prefix)
+        for number in [number for number, ticket in self._tickets.items() if ticket.switch == switch]:
+            self.confirmed(number)
+
+    def want(self, changes: Changes) -> None:
+        """Other routes are wanted."""
+        for switch in changes.keys() & self._present:
+            told = self._told[switch]
+            for prefix, way in changes[switch].items():
+                if told.get(prefix) == way:
+                    self._waits_no_more(switch, prefix)
+                else:
+                    self._waiting.setdefault(prefix, set()).add(switch)
+
+    def ready(self) -> Changes:
+        """What may be told now."""
+        ready: Changes = {}
+        waiting = PrefixSet(self._waiting)
+        for prefix, switches in self._waiting.items():
+            covering = {*self._routing.prefixes.covering(prefix), *waiting.covering(prefix)}
+            longest_first = sorted(covering, key=lambda each: each.length, reverse=True)
+            ways = _Ways([self._layer(each) for each in longest_first], self._routing.graph.beyond)
+            for switch in switches:
+                if ways.may_turn(switch):
+                    ready.setdefault(switch, {})[prefix] = self._routing.ways(prefix).get(switch)
+        return ready
+
+    def _layer(self, prefix: Prefix) -> _Layer:
+        def told(switch: str) -> int | None:
+            return self._told[switch].get(prefix)
+
+        def delivers(switch: str) -> bool:
+            return self._delivers(switch, prefix)
+
+        unsettled = self._waiting.get(prefix, set()) | self._unconfirmed.get(prefix, {}).keys()
+        return _Layer(self._routing.ways(prefix), told, delivers, unsettled)
+
+    def tell(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
+        """The switch is told its ways to these → the ticket by which it will confirm that."""
+        number = next(self._numbers)
+        self._tickets[number] = _Ticket(switch, tuple(prefixes), now)
+        for prefix in prefixes:
+            self._unconfirmed.setdefault(prefix, {})[switch] = number
+            self._waits_no_more(switch, prefix)
+        return number
+
+    def confirmed(self, number: int) -> None:
+        """The switch holds what it was told with this ticket; unknown ones are ignored."""
+        ticket = self._tickets.pop(number, None)
+        if ticket is None:
+            return
+        for prefix in ticket.prefixes:
+            unconfirmed = self._unconfirmed[prefix]
+            if unconfirmed[ticket.switch] == number:  # the last that it was told
+                del unconfirmed[ticket.switch]
+                if not unconfirmed:
+                    del self._unconfirmed[prefix]
+
+    def overdue(self, now: float) -> list[tuple[int, str]]:
+        """(ticket, switch) of all that should have been confirmed by now."""
+        return [
+            (number, ticket.switch) for number, ticket in self._tickets.items() if now - ticket.issued > CONFIRM_S
+        ]
+
+    def _waits_no_more(self, switch: str, prefix: Prefix) -> None:
+        switches = self._waiting.get(prefix)
+        if switches:
+            switches.discard(switch)
+            if not switches:
+                del self._waiting[prefix]
+
+
+class _Layer(NamedTuple):
+    """The ways to one prefix."""
+
+    wanted: Mapping[str, int]
+    told: Callable[[str], int | None]
+    delivers: Callable[[str], bool]
+    unsettled: set[str]
+
+
+_Step = bool | str  # the next switch on a way, or how it ends
+
+
+class _Ways:
+    """Where packets to one prefix go.  ``layers``: the prefix and those that cover it, the longest first."""
+
+    def __init__(self, layers: Sequence[_Layer], beyond: Callable[[str, int], str | None]) -> None:
+        self._layers = layers
+        self._beyond = beyond
+        self._settled: dict[str, bool] = {}
+        self._works: dict[str, bool] = {}
+
+    def may_turn(self, switch: str) -> bool:
+        """May this switch, which waits, be told its way?"""
+        onwards = self._as_wanted(switch, self._layers[0])
+        settled = onwards if isinstance(onwards, bool) else _follow(onwards, self._as_wanted, self._settled)
+        return settled or not _follow(switch, self._as_told, self._works)
+
+    def _as_wanted(self, switch: str, about_to_be_told: _Layer | None = None) -> _Step:
+        """False where it is not sure that the switch holds the way that it should."""
+        for layer in self._layers:
+            if layer is not about_to_be_told and switch in layer.unsettled:
+                return False
+            way = layer.wanted.get(switch)
+            if way is not None:
+                return way == LOCAL or self._beyond(switch, way) or False
+        return True  # nobody announces it
+
+    def _as_told(self, switch: str) -> _Step:
+        for layer in self._layers:
+            way = layer.told(switch)
+            if way == LOCAL:
+                return layer.wanted.get(switch) == LOCAL or layer.delivers(switch)
+            if way is not None:
+                return self._beyond(switch, way) or False
+        return False
+
+
+def _follow(start: str, step: Callable[[str], _Step], known: dict[str, bool]) -> bool:
+    """How the way from here ends; ``known``: how other ways did, which grows."""
+    trail = []
+    here: _Step = start
+    while isinstance(here, str) and here not in known:
+        trail.append(here)
+        known[here] = False  # should the way come back here
+        here = step(here)
+    end = known[here] if isinstance(here, str) else here
+    known.update(dict.fromkeys(trail, end))
+    return end
