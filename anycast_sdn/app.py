@@ -47,6 +47,7 @@ ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
 TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
+STEP_S = 0.02  # what has been confirmed meanwhile is taken together
 TAKEN_UP_S = 2.0  # a change of the operator's is answered after this at the latest
 
 
@@ -75,6 +76,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
                          for dpid in self.controller.edges}  # fmt: skip
         self._someone_waits = hub.Event()
+        self._settling: list[tuple[float, int]] = []  # (when it is believed, ticket) of what switches have confirmed
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
@@ -83,6 +85,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
             hub.spawn(self._every, POLL_S, self._poll),
+            hub.spawn(self._every, STEP_S, self._settle),
             hub.spawn(self._serve_first_packets),
         ]
 
@@ -192,10 +195,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def confirmed(self, dpid: int, ticket: int) -> None:
         """Its tables hold it.  Open vSwitch goes on a little longer by what it remembers of earlier packets."""
-        hub.spawn_after(SETTLE_S, self._confirmed, ticket)
+        self._settling.append((time.monotonic() + SETTLE_S, ticket))
 
-    def _confirmed(self, ticket: int) -> None:
-        self._send(self.controller.confirmed(ticket, time.monotonic()))
+    def _settle(self) -> None:
+        now = time.monotonic()
+        if settled := [ticket for when, ticket in self._settling if when <= now]:
+            del self._settling[: len(settled)]
+            self._send(self.controller.confirmed(settled, now))
 
     # ---------------------------------------------------------------- what the operator and the clock say
 
@@ -213,7 +219,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _until_taken_up(self) -> None:
         deadline = time.monotonic() + TAKEN_UP_S
         while self.controller.updating and time.monotonic() < deadline:
-            hub.sleep(SETTLE_S / 4)
+            hub.sleep(STEP_S)
 
     def _tick(self) -> None:
         now = time.monotonic()

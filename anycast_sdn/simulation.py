@@ -260,7 +260,7 @@ class SimulatedNetwork:
                 self._hear(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
             if isinstance(message, Barrier) and message.ticket and name not in self._away:
-                self._hear(self.controller.confirmed, message.ticket)
+                self._hear(self.controller.confirmed, [message.ticket])
             if not (isinstance(message, PacketOut) and _is_lldp(message.frame)):
                 self._record(Told(name, message))
             if steps:

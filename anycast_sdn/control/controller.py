@@ -88,9 +88,10 @@ class Controller:
         relinked = self._discovery.disconnected(edge.switch.name, now)
         return self._relink(now) if relinked else self._refresh([], {}, now)
 
-    def confirmed(self, ticket: int, now: float) -> Outbox:
-        """A switch holds what it was told before the barrier with this ticket."""
-        self._update.confirmed(ticket)
+    def confirmed(self, tickets: Iterable[int], now: float) -> Outbox:
+        """Switches hold what they were told before the barriers with these tickets."""
+        for ticket in tickets:
+            self._update.confirmed(ticket)
         return self._refresh([], {}, now)
 
     @property
@@ -161,9 +162,10 @@ class Controller:
                 self._last_seen[edge.switch.name] = now
         relinked, probes = self._discovery.tick(now)
         out = self._relink(now) if relinked else {}
-        for ticket, switch in self._update.overdue(now):
-            self._by_name[switch].counters["routes_unconfirmed"] += 1
-            _add(out, self.confirmed(ticket, now))
+        if overdue := dict(self._update.overdue(now)):
+            for switch in overdue.values():
+                self._by_name[switch].counters["routes_unconfirmed"] += 1
+            _add(out, self.confirmed(overdue, now))
         for dpid, edge in self.edges.items():
             _add(out, self._follow(dpid, edge.tick(now), now))
         for dpid, port, frame in probes:

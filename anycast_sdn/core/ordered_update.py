@@ -13,7 +13,8 @@ has not confirmed, still make no circle.
 - Who has nothing to lose does not wait: a switch is told at once when its present way leads nowhere, because
   a link on it is gone or the edge at its end cannot deliver.  So a failure is repaired in one step.
 - An edge that announces a prefix no longer is a switch like all others: it delivers until it may turn.
-- A switch without a way to a prefix takes the one to the longest prefix that covers it.
+- A switch without a way to a prefix takes the one to the longest prefix that covers it.  So a new way must
+  also be good for packets to those prefixes within its own that the switch may have no way of their own to.
 - A switch that is away cannot be told, and keeps nobody waiting.
 
 Pure: says what may be told, and is told what was.  Ways are ports, or ``network.LOCAL``: it delivers itself.
@@ -91,13 +92,22 @@ class OrderedUpdate:
     def ready(self) -> Changes:
         """What may be told now."""
         ready: Changes = {}
-        waiting = PrefixSet(self._waiting)
+        if not self._waiting:
+            return ready
+        in_flux = PrefixSet(self._waiting.keys() | self._unconfirmed.keys())
+        ways: dict[Prefix, _Ways] = {}
+        within: dict[Prefix, list[_Ways]] = {}  # those to prefixes that lie within another
+        for prefix in in_flux.prefixes:
+            covering = {*self._routing.prefixes.covering(prefix), *in_flux.covering(prefix)}
+            chain = sorted(covering, key=lambda each: each.length, reverse=True)
+            ways[prefix] = _Ways([self._layer(each) for each in chain], self._routing.graph.beyond)
+            for outer in chain[1:]:
+                within.setdefault(outer, []).append(ways[prefix])
         for prefix, switches in self._waiting.items():
-            covering = {*self._routing.prefixes.covering(prefix), *waiting.covering(prefix)}
-            longest_first = sorted(covering, key=lambda each: each.length, reverse=True)
-            ways = _Ways([self._layer(each) for each in longest_first], self._routing.graph.beyond)
             for switch in switches:
-                if ways.may_turn(switch):
+                onwards = ways[prefix].onwards(switch)
+                concerned = [ways[prefix], *(inner for inner in within.get(prefix, ()) if inner.missing(switch))]
+                if all(each.allow(switch, onwards) for each in concerned):
                     ready.setdefault(switch, {})[prefix] = self._routing.ways(prefix).get(switch)
         return ready
 
@@ -167,11 +177,18 @@ class _Ways:
         self._settled: dict[str, bool] = {}
         self._works: dict[str, bool] = {}
 
-    def may_turn(self, switch: str) -> bool:
-        """May this switch, which waits, be told its way?"""
-        onwards = self._as_wanted(switch, self._layers[0])
+    def onwards(self, switch: str) -> _Step:
+        """Where this switch, which waits, will send."""
+        return self._as_wanted(switch, self._layers[0])
+
+    def allow(self, switch: str, onwards: _Step) -> bool:
+        """May the switch be told to send these packets there?"""
         settled = onwards if isinstance(onwards, bool) else _follow(onwards, self._as_wanted, self._settled)
         return settled or not _follow(switch, self._as_told, self._works)
+
+    def missing(self, switch: str) -> bool:
+        """Has it no way to the very prefix when it takes up what it is told next, but one that covers it?"""
+        return self._layers[0].told(switch) is None
 
     def _as_wanted(self, switch: str, about_to_be_told: _Layer | None = None) -> _Step:
         """False where it is not sure that the switch holds the way that it should."""

@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import PORT as UDP_PORT
 from support import TOPOLOGIES, Running, program, running, until
 
 from anycast_sdn.openflow import lldp
@@ -130,22 +132,39 @@ def test_a_cut_link_costs_no_transfer(network: Running) -> None:
         assert network.ask("h2", ANY[v]) == ["as1 hello"]
     servers, stall = end_transfers(crowds)
     assert servers == [{"as1": 50}, {"as1": 50}, {"as3": 50}, {"as3": 50}]
-    assert stall < 2.0
+    assert stall < 1.2  # the longest of 200, with what TCP waits itself; mostly 0.3 to 0.4 s
     all_links_up(network)
 
 
-@pytest.mark.row("M24", "ten changes of cost move a running flow of 500 packets/s back and forth: 99 % arrive and more")
+@pytest.mark.row("M24", "ten changes of cost move a running flow of 500 packets/s back and forth: no packet is lost")
 @in_both_families
-def test_a_change_of_cost_loses_hardly_a_packet(network: Running, v: int) -> None:
-    """Switches take up their new routes within milliseconds of one another; a packet may circle meanwhile."""
+def test_a_change_of_cost_loses_no_packet(network: Running, v: int) -> None:
     as1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}[v]
-    ping = network.testbed.spawn("h1", ["ping", "-n", "-q", "-i", "0.002", "-c", "1500", as1])
+    ping = network.testbed.spawn("h1", ["ping", "-n", "-q", "-i", "0.002", "-c", "2500", as1])
     for cost in (9, 1) * 5:
-        time.sleep(0.25)
+        time.sleep(0.2)
         network.call("PATCH", "/v1/topology/links/c1:1", {"cost": cost})
+        assert ping.process.poll() is None, "the change comes while packets are sent"
     until(lambda: ping.process.poll() is not None, "all pings are sent")
-    (received,) = re.findall(r"1500 packets transmitted, (\d+) received", ping.output())
-    assert int(received) >= 1485
+    (received,) = re.findall(r"2500 packets transmitted, (\d+) received", ping.output())
+    assert int(received) == 2500
+
+
+@pytest.mark.row("M8", "a nearest server drains and returns, again and again: none of 250 new flows goes unanswered")
+@in_both_families
+def test_draining_a_server_costs_no_new_flow_its_answer(network: Running, v: int) -> None:
+    """Half of the site's PRh/k."""
+    as1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}[v]
+    flows = network.testbed.spawn("h1", program("udp_client.py", ANY[v], UDP_PORT, "--flows", 250, "--apart", 0.012))
+    for _ in range(4):
+        time.sleep(0.2)
+        with draining(network, as1):
+            time.sleep(0.2)
+            assert flows.process.poll() is None, "the change comes while flows begin"
+    until(lambda: flows.process.poll() is not None, "all flows are answered, or given up")
+    answers = Counter(flows.output().splitlines())
+    assert answers.total() == 250, answers
+    assert answers.keys() == {"as1 hello", "as2 hello"}
 
 
 @pytest.mark.row("M24", "a link that loses all packets but keeps its carrier is gone within 3 s; 200 transfers finish")

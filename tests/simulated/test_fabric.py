@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from anycast_sdn.core.model import (
     Port,
     Prefix,
     Server,
+    ServerState,
     Side,
     Subnet,
     Switch,
@@ -61,10 +63,14 @@ def address_of(node: int) -> bytes:
 
 
 class Fabric:
-    """A simulated network, what is broken in it, and what follows from that by another computation."""
+    """A simulated network, what is broken in it, and what follows from that by another computation.
 
-    def __init__(self, graph: networkx.Graph, seed: int) -> None:
+    ``able``: whose servers take new flows; the others' are not enrolled, or only draining if ``others_drain``.
+    """
+
+    def __init__(self, graph: networkx.Graph, seed: int, *, others_drain: bool = False, **options: float) -> None:
         self.draw = random.Random(seed)
+        self.others_drain = others_drain
         self.nodes = list(graph)
         description = fabric(graph, self.draw)
         self.links = {link.a: link for link in description.links}
@@ -74,10 +80,12 @@ class Fabric:
         self.cut: set[Port] = set()
         self.silent: set[Port] = set()
         self.dead: set[str] = set()
-        self.net = SimulatedNetwork(description, self.groups())
+        self.net = SimulatedNetwork(description, self.groups(), **options)
 
     def groups(self) -> Groups:
         servers = {address_of(node): Server(address_of(node)) for node in sorted(self.able)}
+        for address in map(address_of, self.nodes if self.others_drain else ()):
+            servers.setdefault(address, Server(address, state=ServerState.DRAINING))
         return Groups({"web": AnycastGroup("web", (Prefix.host(ANY),), servers)})
 
     # ---------------------------------------------------------------- what happens
@@ -198,6 +206,26 @@ def test_the_same_holds_for_larger_random_graphs(seed):
         made.check()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_change_of_costs_or_servers_takes_nobodys_way_however_slow_the_switches_are(seed):
+    """At every moment, with each switch told at a time of its own, and with changes that overtake one another."""
+    graph = networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed)
+    made = Fabric(graph, seed, others_drain=True, slowest_s=0.03)
+    for _ in range(12):
+        if made.draw.random() < 0.5:
+            made.cost_changes()
+        else:
+            made.able = set(made.draw.sample(made.nodes, made.draw.randint(1, 2)))
+            made.net.set_groups(made.groups())
+        for _ in range(made.draw.randint(1, 30)):
+            made.net.advance(0.003)
+            for start, node in itertools.product(made.nodes, made.nodes):
+                assert made.way(f"s{start}", address_of(node)) is not None
+            assert all(made.way(f"s{start}", ANY) for start in made.nodes)
+    made.net.settle()
+    made.check()
+
+
 # ------------------------------------------------------------------------------ the ring
 
 
@@ -247,15 +275,18 @@ def test_a_pinned_flow_keeps_its_server_and_a_new_one_goes_to_the_nearest(ring, 
     assert len(ring.host("h1").received) == 3
 
 
-def test_no_packet_is_lost_when_the_way_moves(ring, v6):
+@pytest.mark.parametrize("slowest_s", [0.001, 0.004, 0.03])
+def test_no_packet_is_lost_when_the_way_moves(build, v6, slowest_s):
     """Back and forth, under a running flow: also packets whose way turns round while they are on it arrive."""
+    ring = build("ring", switch={"slowest_s": slowest_s})
+    ring.advance(1)
     ask(ring, "h1", SERVICE[v6])
     h1, sent = ring.host("h1"), 1
     for cost in (9, 1, 9, 1):
         ring.set_cost(Port("c1", 1), cost)
         for _ in range(20):
             ring.send("h1", h1.packet(SERVICE[v6], UDP, 40000, 53))
-            ring.advance(0.0003)
+            ring.advance(0.3 * slowest_s)
             sent += 1
     ring.settle()
     assert len(ring.host("as1").received) == len(h1.received) == sent

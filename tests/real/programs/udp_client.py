@@ -1,11 +1,12 @@
 """A UDP client for a test host: it sends texts, and prints each answer and each error as a line.
 
     python3 udp_client.py ADDRESS PORT [--source-port N] [--flows N] [--count N] [--text T] [--seconds S]
-                          [--answers N] [--wait S]
+                          [--apart S] [--answers N] [--wait S]
 
 Every flow is a connected socket with a port of its own; on each, ``count`` datagrams "TEXT" leave, back to
-back or ``seconds`` apart.  It ends when ``answers`` lines are there, or ``wait`` seconds after the last
-datagram.  Connected sockets take answers from ADDRESS alone, and hear of ICMP errors ("error ECONNREFUSED").
+back or ``seconds`` apart; the flows are ``apart`` seconds apart.  It ends when ``answers`` lines are there, or
+``wait`` seconds after the last datagram.  Connected sockets take answers from ADDRESS alone, and hear of ICMP
+errors ("error ECONNREFUSED").
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--text", default="hello")
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--apart", type=float, default=0.0)
     parser.add_argument("--answers", type=int)
     parser.add_argument("--wait", type=float, default=3.0)
     arguments = parser.parse_args()
@@ -72,6 +74,8 @@ def main() -> None:
             missing -= listen(selector, time.monotonic() + arguments.seconds, 1 << 30)
         for client in clients:
             send(client, arguments.text.replace("#", str(number)))
+            if arguments.apart:
+                missing -= listen(selector, time.monotonic() + arguments.apart, 1 << 30)
     listen(selector, time.monotonic() + arguments.wait, missing)
 
 
