@@ -1,4 +1,4 @@
-"""The benchmark: five tables, printed and as JSON.  Started by ``tests/bench/run``.
+"""The benchmark: six tables, printed and as JSON.  Started by ``tests/bench/run``.
 
 Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
 the least and the most.
@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "mininet"))  # programs.py and testbed.py
 
+import changes  # noqa: E402
 import fabric  # noqa: E402
 import overload  # noqa: E402
 import setups  # noqa: E402
@@ -36,6 +37,7 @@ TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "size": size.run,
     "throughput": throughput.run,
     "fabric": fabric.run,
+    "changes": changes.run,
 }
 
 

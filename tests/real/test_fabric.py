@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support import PORT as UDP_PORT
-from support import TOPOLOGIES, Running, program, running, until
+from ring import ANY, all_links_up, begin_transfers, cut, deafened, draining, end_transfers, links, ring
+from support import PORT, Running, program, until
 
 from anycast_sdn.openflow import lldp
 
 if TYPE_CHECKING:
-    from testbed import Program
+    pass
 
-ANY = {4: "198.18.0.1", 6: "2001:db8:a::1"}
+AS1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}
 AS2 = {4: "10.22.0.10", 6: "2001:db8:22::10"}
-PORT = 8000
 in_both_families = pytest.mark.parametrize("v", [4, 6], ids=["IPv4", "IPv6"])
 # The hops from h1: arh1, c1, c2, and then ars1, or c3 and ars2.
 HOPS = {4: ["10.1.0.1", "10.255.0.1", "10.255.0.2"], 6: ["2001:db8:1::1", "2001:db8:ff::1", "2001:db8:ff::2"]}
@@ -35,82 +31,8 @@ TO_AS2 = {
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(TOPOLOGIES / "ring.yaml", tmp_path_factory.mktemp("ring")) as network:
-        network.serve_tcp("as1", "as2", "as3", port=PORT)
-        network.serve_udp("as1", "as2", "as3")
-        network.wait_for_servers("web")
-        all_links_up(network)
+    with ring(tmp_path_factory.mktemp("ring")) as network:
         yield network
-
-
-def links(network: Running) -> dict[str, str]:
-    """'c1:1 c2:2' → its state."""
-    return {" ".join(link["ends"]): link["state"] for link in network.call("GET", "/v1/topology")["links"]}
-
-
-def all_links_up(network: Running) -> None:
-    confirmed = "confirmed"
-    until(lambda: all(link[confirmed] for link in network.call("GET", "/v1/topology")["links"]), "links are confirmed")
-    until(lambda: set(links(network).values()) == {"up"}, "all links are up")
-
-
-def begin_transfers(network: Running, seconds: float) -> list[Program]:
-    """200 of them: 50 from each site in each family."""
-    crowds = [
-        network.testbed.spawn(host, program("tcp_crowd.py", ANY[v], PORT, "--transfers", 50, "--seconds", seconds))
-        for host in ("h1", "h3")
-        for v in (4, 6)
-    ]
-    for crowd in crowds:
-        until(lambda crowd=crowd: "connected" in crowd.output(), "50 transfers are connected")
-    return crowds
-
-
-def end_transfers(crowds: list[Program]) -> tuple[list[dict[str, int]], float]:
-    """Waits for them; all must have come to their end → the servers of each crowd, and the longest stall."""
-    for crowd in crowds:
-        until(lambda crowd=crowd: crowd.process.poll() is not None, "the transfers end", 60)
-    results: list[dict[str, Any]] = [json.loads(crowd.output().splitlines()[-1]) for crowd in crowds]
-    assert [(result["finished"], result["failed"]) for result in results] == [(50, 0)] * 4, results
-    return [result["servers"] for result in results], max(result["longest"] for result in results)
-
-
-@contextmanager
-def cut(network: Running, switch: str, port: int) -> Iterator[None]:
-    """The cable is pulled: both ends lose their carrier."""
-    interface = network.testbed.interface(switch, port)
-    subprocess.run(["ip", "link", "set", interface, "down"], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
-
-
-@contextmanager
-def deafened(network: Running, *ports: tuple[str, int]) -> Iterator[None]:
-    """What comes in by these ports is lost, and the carrier stays."""
-    for switch, port in ports:
-        network.testbed.ofctl("add-flow", switch, f"cookie=0xdead,priority=65000,in_port={port},actions=drop")
-    try:
-        yield
-    finally:
-        for switch, port in ports:
-            network.testbed.ofctl("--strict", "del-flows", switch, f"priority=65000,in_port={port}")
-
-
-@contextmanager
-def draining(network: Running, *servers: str) -> Iterator[None]:
-    """These take no new flow."""
-
-    def make(state: str) -> None:
-        for address in servers:
-            network.call("PATCH", f"/v1/groups/web/servers/{address}", {"state": state})
-
-    make("draining")
-    try:
-        yield
-    finally:
-        make("active")
 
 
 def rules_of(network: Running, switch: str) -> list[str]:
@@ -139,8 +61,7 @@ def test_a_cut_link_costs_no_transfer(network: Running) -> None:
 @pytest.mark.row("M24", "ten changes of cost move a running flow of 500 packets/s back and forth: no packet is lost")
 @in_both_families
 def test_a_change_of_cost_loses_no_packet(network: Running, v: int) -> None:
-    as1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}[v]
-    ping = network.testbed.spawn("h1", ["ping", "-n", "-q", "-i", "0.002", "-c", "2500", as1])
+    ping = network.testbed.spawn("h1", ["ping", "-n", "-q", "-i", "0.002", "-c", "2500", AS1[v]])
     for cost in (9, 1) * 5:
         time.sleep(0.2)
         network.call("PATCH", "/v1/topology/links/c1:1", {"cost": cost})
@@ -154,11 +75,10 @@ def test_a_change_of_cost_loses_no_packet(network: Running, v: int) -> None:
 @in_both_families
 def test_draining_a_server_costs_no_new_flow_its_answer(network: Running, v: int) -> None:
     """Half of the site's PRh/k."""
-    as1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}[v]
-    flows = network.testbed.spawn("h1", program("udp_client.py", ANY[v], UDP_PORT, "--flows", 250, "--apart", 0.012))
+    flows = network.testbed.spawn("h1", program("udp_client.py", ANY[v], PORT, "--flows", 250, "--apart", 0.012))
     for _ in range(4):
         time.sleep(0.2)
-        with draining(network, as1):
+        with draining(network, AS1[v]):
             time.sleep(0.2)
             assert flows.process.poll() is None, "the change comes while flows begin"
     until(lambda: flows.process.poll() is not None, "all flows are answered, or given up")
