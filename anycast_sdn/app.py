@@ -218,7 +218,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _until_taken_up(self) -> None:
         deadline = time.monotonic() + TAKEN_UP_S
-        while self.controller.updating and time.monotonic() < deadline:
+        while self.controller.updating() and time.monotonic() < deadline:
             hub.sleep(STEP_S)
 
     def _tick(self) -> None:

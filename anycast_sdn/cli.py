@@ -304,6 +304,8 @@ def _topology(arguments: argparse.Namespace) -> int:
     print("\n\n".join(tabulate(table, headers="keys") for table in tables if table))
     if away:
         print(f"\nnot connected: {', '.join(away)}")
+    if answer["updating"]:
+        print(f"\ntaking up new routes: {', '.join(answer['updating'])}")
     if len(answer["parts"]) > 1 and not uplinks:
         print("\nthe network is split: " + " | ".join(", ".join(part) for part in answer["parts"]))
     return 0

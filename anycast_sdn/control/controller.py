@@ -94,10 +94,9 @@ class Controller:
             self._update.confirmed(ticket)
         return self._refresh([], {}, now)
 
-    @property
-    def updating(self) -> bool:
-        """Do switches still have to take up other routes, or to confirm that they have?"""
-        return self._update.under_way
+    def updating(self) -> list[str]:
+        """The switches that still have to take up other routes, or to confirm that they have."""
+        return sorted(self._update.unsettled())
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
@@ -398,7 +397,8 @@ class Controller:
         announced = self._all_announcements(able)
         for names in announced.values():
             names -= missing.switches
-        return view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
+        shown = view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
+        return shown | {"updating": self.updating()}
 
     def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port; there must be one."""

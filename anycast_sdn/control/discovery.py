@@ -194,8 +194,8 @@ class Discovery:
         if cable.up is up:
             return
         if up:
-            hold = min(2.0 ** (cable.failures - 1), LONGEST_HOLD_S) if cable.failures else 0.0
-            cable.held_until = now + hold
+            doublings = min(cable.failures - 1, 10)  # there is a limit to what a float can hold, too
+            cable.held_until = now + (min(2.0**doublings, LONGEST_HOLD_S) if cable.failures else 0.0)
         else:
             calm = int(min(now - cable.changed_at, 1e6) / CALM_S)
             cable.failures = max(0, cable.failures - calm) + 1

@@ -63,9 +63,9 @@ class OrderedUpdate:
         self._tickets: dict[int, _Ticket] = {}
         self._numbers = itertools.count(1)
 
-    @property
-    def under_way(self) -> bool:
-        return bool(self._waiting or self._tickets)
+    def unsettled(self) -> set[str]:
+        """The switches that have not been told all that they should hold, or have not confirmed it; most often none."""
+        return {ticket.switch for ticket in self._tickets.values()}.union(*self._waiting.values())
 
     def connected(self, switch: str) -> None:
         """It can be told from now on.  The caller tells it all that it should hold, at once."""

@@ -132,7 +132,7 @@ class Fabric:
             begin = time.perf_counter()
             out = self.controller.confirmed(tickets, self.now)
             seconds += time.perf_counter() - begin
-        assert not self.controller.updating
+        assert not self.controller.updating()
         return seconds, steps
 
 

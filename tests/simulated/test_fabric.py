@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import networkx
 import pytest
-from scenes import SERVICE, ask, bindings, drops, edge, topology
+from scenes import SERVICE, ask, bindings, drops, edge, network, topology
 
 from anycast_sdn.core.model import (
     ICMP,
@@ -273,6 +273,22 @@ def test_a_pinned_flow_keeps_its_server_and_a_new_one_goes_to_the_nearest(ring, 
     servers = [binding.server for binding in bindings(ring)]
     assert servers == [ring.host("as1").address(v6), ring.host("as3").address(v6)]
     assert len(ring.host("h1").received) == 3
+
+
+def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
+    """They take what they are told, and their answers are lost."""
+    net = network("ring")
+    controller, begin = net.controller, net.now
+    controller.set_cost(Port("c1", 1), 9, begin)
+    waiting = controller.updating()
+    assert waiting
+    controller.tick(begin + 1.0)
+    assert controller.updating() == waiting
+    for seconds in (1.1, 2.2, 3.3, 4.4):
+        controller.tick(begin + seconds)
+    assert controller.updating() == []
+    unconfirmed = {edge.switch.name for edge in controller.edges.values() if edge.counters["routes_unconfirmed"]}
+    assert unconfirmed == set(waiting)
 
 
 @pytest.mark.parametrize("slowest_s", [0.001, 0.004, 0.03])

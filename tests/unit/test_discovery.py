@@ -130,6 +130,12 @@ def test_a_link_that_flaps_is_held_back_twice_as_long_each_time(cables):
     assert held == [1, 2, 4, 8, 16, 32, LONGEST_HOLD_S, LONGEST_HOLD_S]
 
 
+def test_a_link_that_flaps_for_ever_does_no_harm(cables):
+    for _ in range(1100):  # two to the power of that is more than a float can hold
+        cables.fail_and_return()
+    assert cables.state == "held back"
+
+
 def test_what_was_long_ago_is_forgotten(cables):
     for _ in range(4):
         cables.fail_and_return()

@@ -65,7 +65,7 @@ class Switches:
     def finish(self) -> None:
         while busy := self.busy():
             self.take_up(busy[0])
-        assert not self.update.under_way
+        assert not self.update.unsettled()
         assert self.holds == self.told == {name: self.routing.of(name) for name in self.names}
 
     def way(self, switch: str, prefix: Prefix = P) -> str:
@@ -100,6 +100,7 @@ def test_a_switch_turns_only_after_the_next_one_has_confirmed():
     net = Switches(SQUARE, {P: "d"})
     assert net.way("b") == "bd"
     net.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert net.update.unsettled() == {"a", "b"}
     assert net.busy() == ["a"]  # by c, which has nothing to change; b, which goes by a now, still has to wait
     assert (net.way("a"), net.way("b")) == ("abd", "bd")
     net.take_up("a")
@@ -107,7 +108,7 @@ def test_a_switch_turns_only_after_the_next_one_has_confirmed():
     assert (net.way("a"), net.way("b")) == ("acd", "bd")
     net.take_up("b")
     assert net.way("b") == "bacd"
-    assert not net.update.under_way
+    assert not net.update.unsettled()
 
 
 def test_who_has_no_way_any_more_is_told_at_once():
