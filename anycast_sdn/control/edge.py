@@ -114,7 +114,7 @@ class EdgeSwitch:
         for group in groups:
             for prefix in group.prefixes:
                 servers = self.able_servers(group, prefix)
-                if not servers and self.routes.get(prefix) == LOCAL:
+                if not servers and self.routes.get(prefix) == LOCAL and prefix not in self.ways_out:
                     servers = self.leaving_servers(group, prefix)
                 if servers:
                     services[prefix] = servers

@@ -112,6 +112,21 @@ def test_an_edge_announces_its_prefixes_and_any_only_while_it_can_serve():
     assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"}
 
 
+def test_an_edge_that_drains_takes_the_routers_way_to_any_at_once(v6):
+    """The router knows another server; the edge need not wait for any switch of ours to turn away."""
+    network = topology("legacy-core")
+    net = build(network, network.uplinks[1])
+    service = Prefix.host(SERVICE[v6])
+    net.teach("up2", {service: ROUTE})
+    net.settle()
+    assert edge(net, "ars2").ways_out == {}
+    net.set_groups(web(network, "as2", "as3", draining="as2"))
+    net.settle()
+    assert list(edge(net, "ars2").ways_out) == [service]
+    assert Kind.SERVICE not in {kind_of(rule.cookie) for rule in net.switches["ars2"].flows.values()}
+    net.check_recompute_changes_nothing()
+
+
 def test_an_edge_whose_switch_is_gone_announces_nothing_after_a_while():
     net = legacy()
     dpid = net.network.switch("arh1").dpid
