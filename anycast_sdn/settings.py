@@ -297,6 +297,7 @@ class _Bgp(_Section):
     communities: list[Community] = []
     hold_s: Annotated[int, Field(ge=10, le=65535)] = 10
     ttl: Annotated[int, Field(ge=1, le=255)] = 1
+    password: Annotated[str, Field(min_length=1, max_length=80, pattern="^[!-~]+$")] | None = None
 
     def session(self, addresses: Iterable[Gateway]) -> BgpSession:
         own = (gateway.address for gateway in addresses if not gateway.prefix.is_v6)
@@ -310,6 +311,7 @@ class _Bgp(_Section):
             communities=tuple(self.communities),
             hold_s=self.hold_s,
             ttl=self.ttl,
+            password=self.password or "",
         )
 
 

@@ -183,6 +183,11 @@ class ControllerProcess:
             lambda: all(self.rest("GET", path).body["reachable"] for path in paths),
             f"the servers of {group} are found",
         )
+        self.await_routes()
+
+    def await_routes(self) -> None:
+        """Returns when all switches have taken up the routes that follow from what has happened."""
+        wait_until(lambda: not self.rest("GET", "/v1/topology").body["updating"], "routes are taken up")
 
     def _put(self, path: str, body: object) -> None:
         answer = self.rest("PUT", path, body)

@@ -146,7 +146,12 @@ class Router:
 
     def show(self, question: str) -> Any:
         """``vtysh -c "show QUESTION json"`` → the answer."""
-        return json.loads(output_of("vtysh", "--vty_socket", str(self._folder), "-c", f"show {question} json"))
+        return json.loads(self.vtysh(f"show {question} json"))
+
+    def vtysh(self, *commands: str) -> str:
+        """FRR's command line → what it prints."""
+        words = [word for command in commands for word in ("-c", command)]
+        return output_of("vtysh", "--vty_socket", str(self._folder), *words)
 
     def _configuration(self, daemon: str) -> Iterator[str]:
         yield f"hostname {self.name}"
@@ -191,6 +196,8 @@ class Router:
         for session, controller in zip(sessions, outer, strict=True):
             yield f" neighbor {controller} remote-as {session.local_as}"
             yield f" neighbor {controller} passive"
+            if session.password:
+                yield f" neighbor {controller} password {session.password}"
         for v6 in (False, True):
             yield f" address-family {'ipv6' if v6 else 'ipv4'} unicast"
             yield from (f"  neighbor {neighbour} activate" for neighbour in (*inner, *outer))

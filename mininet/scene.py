@@ -120,6 +120,7 @@ class Scene:
             lambda: all(server["reachable"] for server in self.get(f"{group}/servers")["servers"]),
             "the controller finds the servers",
         )
+        self.controller.await_routes()
         self.await_routers()
 
     def await_routers(self) -> None:

@@ -336,6 +336,7 @@ class BgpSession:
     communities: tuple[int, ...] = ()  # RFC 1997
     hold_s: int = 10  # 10–65535; the session is lost when the router is silent for so long
     ttl: int = 1  # 1–255; 1: the router is on the controller's own link
+    password: str = field(default="", repr=False)  # RFC 2385: signs every segment; 1–80 bytes, "" for none
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
-from os_ken.lib import hub
+from os_ken.lib import hub, sockopt
 from os_ken.lib.packet import bgp
 from os_ken.services.protocols.bgp.bgpspeaker import BGPSpeaker
 from os_ken.services.protocols.bgp.core import CoreService
@@ -194,6 +194,8 @@ class Speaker:
             connection.settimeout(CONNECT_S)
             hops = (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if v6 else (socket.IPPROTO_IP, socket.IP_TTL)
             connection.setsockopt(*hops, self.settings.ttl)
+            if self.settings.password:
+                sockopt.set_tcp_md5sig(connection, text(self.settings.neighbour), self.settings.password.encode())
             connection.bind((text(self.settings.local_address), 0))
             connection.connect((text(self.settings.neighbour), BGP_PORT))
             connection.settimeout(None)

@@ -84,6 +84,7 @@ class Running:
             lambda: all(server["reachable"] for group in groups for server in self.servers(group)),
             f"the servers of {', '.join(groups)} are found",
         )
+        self.controller.await_routes()
 
     def flows(self, query: str = "") -> list[dict[str, Any]]:
         return list(self.call("GET", f"/v1/flows?limit=1000&{query}")["flows"])

@@ -15,12 +15,12 @@ from support import (
     ARH1_MAC,
     PORT,
     ROOT,
-    TOPOLOGIES,
     V4,
     V6,
     WEB,
     Family,
     Running,
+    edited,
     in_both_families,
     program,
     running,
@@ -37,6 +37,7 @@ ARH1, ARS2, ARS3 = ("10.9.1.1", "2001:db8:9:1::1"), ("10.9.2.1", "2001:db8:9:2::
 R1_UPLINK = {V4: "10.9.1.2", V6: "2001:db8:9:1::2"}
 SERVERS = (V4.as2, V6.as2, V4.as3, V6.as3)
 SESSIONS = "198.51.100.0/24"
+PASSWORD = "open-sesame"
 HEALING_S = 60.0  # for routers that have started again: OSPF's and BGP's own timers add up
 
 
@@ -58,8 +59,10 @@ def machine_routes(*selection: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory, outside: list[Capture]) -> Iterator[Running]:
-    """as2 and as3 serve; the routers know it."""
-    with running(TOPOLOGIES / "legacy-core.yaml", tmp_path_factory.mktemp("bgp")) as network:
+    """as2 and as3 serve; the routers know it.  arh1's session has a password."""
+    directory = tmp_path_factory.mktemp("bgp")
+    file = edited("legacy-core.yaml", directory, ("ttl: 1 ", f"password: {PASSWORD}\n      ttl: 1 "))
+    with running(file, directory) as network:
         network.serve_udp("as2", "as3")
         network.serve_tcp("as2", "as3")
         for name in ("as2", "as3"):
@@ -236,6 +239,28 @@ def test_the_service_outlives_its_controller(network: Running) -> None:
     for pings in running_pings:
         until(lambda pings=pings: pings.process.poll() is not None, "the pings end", 40)
         assert " 0% packet loss" in pings.output()
+
+
+@pytest.mark.row("M8", "a BGP session with a password (TCP MD5): none with a router that has another")
+def test_a_session_is_only_had_by_who_knows_its_password(network: Running) -> None:
+    router = network.testbed.routers["r1"]
+
+    def let_the_password_be(password: str) -> None:
+        router.vtysh("configure terminal", "router bgp 65000", f"neighbor 198.51.100.1 password {password}")
+
+    def refused() -> int:
+        """Segments with a wrong signature, by the router's kernel."""
+        return int(network.run("r1", "nstat", "-asz", "TcpExtTCPMD5Failure").split()[-2])
+
+    assert sessions(network)["arh1"] == "established"
+    before = refused()
+    let_the_password_be("close-sesame")
+    try:
+        until(lambda: refused() > before, "the router refuses what the controller sends", 30)
+        until(lambda: sessions(network)["arh1"] != "established", "the session is lost", 30)
+    finally:
+        let_the_password_be(PASSWORD)
+    all_serve(network)
 
 
 @pytest.mark.row("M27", "/v1/topology shows uplinks, their routers and the BGP sessions")

@@ -184,6 +184,7 @@ def test_a_server_without_carrier_is_not_served(network: Running) -> None:
     assert network.ask("h1", V4.web) == network.ask("h1", V6.web) == ["as3 hello"]
     subprocess.run([*cable.split(), "up"], check=True)
     until(lambda: set(network.edge("ars2")["announces"]) >= set(WEB), "ars2 announces again")
+    network.controller.await_routes()
     assert network.ask("h1", V4.web) == network.ask("h1", V6.web) == ["as2 hello"]
 
 

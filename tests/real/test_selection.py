@@ -59,7 +59,7 @@ def test_new_flows_leave_an_edge_whose_server_stops(network: Running, family: Fa
         network.call("DELETE", server)
     assert who_answers(network, family.web, 5) == {"as3": 5}
     network.call("PUT", server, {})
-    until(lambda: network.call("GET", server)["reachable"], "as2 is found again")
+    network.wait_for_servers("web")
     assert who_answers(network, family.web, 5) == {"as2": 5}
 
 

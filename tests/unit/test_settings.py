@@ -555,11 +555,14 @@ def with_uplink(**changes: Any) -> str:
 
 
 def test_an_uplink_is_read_with_its_session() -> None:
-    network = settings.parse(with_uplink(uplinks__0__bgp__communities=["65001:100"]), "net.yaml")
+    more = {"uplinks__0__bgp__communities": ["65001:100"], "uplinks__0__bgp__password": "open-sesame"}
+    network = settings.parse(with_uplink(**more), "net.yaml")
     (uplink,) = network.uplinks
     assert uplink.bgp is not None
     assert uplink.bgp.router_id == packed("10.9.1.1")
     assert uplink.bgp.communities == (65001 << 16 | 100,)
+    assert uplink.bgp.password == "open-sesame"
+    assert "sesame" not in repr(network), "it is in no log"
     assert (uplink.bgp.hold_s, uplink.bgp.ttl, uplink.bgp.med) == (10, 1, None)
     assert uplink.subnet.side is Side.UPLINK
     assert network.legacy_core is not None
@@ -586,6 +589,8 @@ def test_an_uplink_is_read_with_its_session() -> None:
         ("uplinks__0__bgp__router_id", "2001:db8::1", "uplinks[0].bgp.router_id", "must be an IPv4 address"),
         ("uplinks__0__bgp__local_as", 0, "uplinks[0].bgp.local_as", "greater than or equal to 1"),
         ("uplinks__0__bgp__communities", ["65001:70000"], "uplinks[0].bgp.communities[0]", "each half is 0-65535"),
+        ("uplinks__0__bgp__password", "", "uplinks[0].bgp.password", "at least 1 character"),
+        ("uplinks__0__bgp__password", 81 * "x", "uplinks[0].bgp.password", "at most 80 characters"),
         ("uplinks__0__bgp__hold", 3, "uplinks[0].bgp.hold", "unknown key: the keys here are local_as, "),
         ("legacy_core__as_number", 65009, "legacy_core.routers[0].uplinks[0]", "but up expects 65000"),
         ("legacy_core__routers__0__uplinks", ["down"], "legacy_core.routers[0].uplinks[0]", "no uplink is called"),
