@@ -104,6 +104,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, moment: str, 
                 "the first Mininet node is there",
                 LOCK_DEADLINE_S,
             )
+            until(lambda: any(bridges_and_interfaces()), "the first bridge or interface is there")
         # Past the lock of the testbed: bridges and interfaces of these names are the demo's.
         made = descendants(demo.pid) | set(bridges_and_interfaces())
         demo.send_signal(number)
