@@ -412,7 +412,6 @@ class Controller:
         return {"status": "ok" if ready else "starting", "switches": switches}
 
 
-
 def _add(out: Outbox, more: Outbox) -> None:
     for dpid, messages in more.items():
         out.setdefault(dpid, []).extend(messages)
