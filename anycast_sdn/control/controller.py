@@ -43,6 +43,7 @@ from anycast_sdn.openflow.rules import Barrier, Message
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 
 ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
+RETIRE_S = 5.0  # so long may routers take to turn away from an edge that has withdrawn ANY/n
 
 
 class Controller:
@@ -60,6 +61,7 @@ class Controller:
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
         self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
+        self._retiring: dict[tuple[str, Prefix], float] = {}  # edge and ANY/n, just withdrawn → when it may cease
         self._routing = Routing(self._by_name)
         told = {name: edge.routes for name, edge in self._by_name.items()}
         self._update = OrderedUpdate(self._routing, told, self._delivers)
@@ -137,6 +139,7 @@ class Controller:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         self.groups = groups.announced(self._announced)
         self._want_neighbours()
+        self._retire(now)
         return self._refresh(self.edges, self._reroute(self.edges), now)
 
     def set_cost(self, end: Port, cost: int, now: float) -> Outbox:
@@ -165,6 +168,10 @@ class Controller:
             for switch in overdue.values():
                 self._by_name[switch].counters["routes_unconfirmed"] += 1
             _add(out, self.confirmed(overdue, now))
+        if retired := [each for each, until in self._retiring.items() if now >= until]:
+            for each in retired:
+                del self._retiring[each]
+            _add(out, self._refresh([], self._reroute([]), now))
         for dpid, edge in self.edges.items():
             _add(out, self._follow(dpid, edge.tick(now), now))
         for dpid, port, frame in probes:
@@ -259,7 +266,7 @@ class Controller:
         return changes
 
     def _choose_ways_out(self) -> dict[Prefix, set[str]]:
-        """Prefixes beyond the uplinks → the edges that lead there.
+        """Prefixes beyond the uplinks → the edges that lead there; those withdrawn just now → the retiring ones.
 
         The same prefix may be another part's own, out of reach by our links: its edges stay in the set.
         """
@@ -268,12 +275,21 @@ class Controller:
             if edge.uplinks:
                 name = edge.switch.name
                 part = self._routing.graph.distances(name).keys()
-                own = PrefixSet(prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges))
-                self._to_tell[name] = own.prefixes
-                edge.choose_ways_out(own)
-                for prefix in edge.ways_out:
-                    leading.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
+                own = {prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges)}
+                self._to_tell[name] = frozenset(own)
+                retiring = [(end, prefix) for end, prefix in self._retiring if end in part and prefix not in own]
+                edge.choose_ways_out(PrefixSet(own.union(prefix for _, prefix in retiring)))
+                for end, prefix in [*retiring, *((name, prefix) for prefix in edge.ways_out)]:
+                    leading.setdefault(prefix, set(self._announced.get(prefix, ()))).add(end)
         return leading
+
+    def _retire(self, now: float) -> None:
+        """Edges whose last servers drain: what routers still send there until they have heard of it is served."""
+        for edge in self.edges.values():
+            name = edge.switch.name
+            for prefix in set(self._able[name]).difference(self._able_prefixes(edge, self.groups)):
+                if self._delivers(name, prefix):
+                    self._retiring[name, prefix] = now + RETIRE_S
 
     def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
         """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
