@@ -134,6 +134,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     for noisy in ("os_ken", "OSKenApp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` says it in fewer words, once
     from anycast_sdn import app
 
     signal.signal(signal.SIGTERM, _interrupted)

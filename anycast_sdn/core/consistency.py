@@ -29,6 +29,7 @@ from anycast_sdn.core.model import (
     Subnet,
     text,
 )
+from anycast_sdn.core.prefixes import SPECIAL
 
 Problem: TypeAlias = tuple[str, str]  # path in the network file, reason
 
@@ -39,18 +40,6 @@ class _Claim(NamedTuple):
     path: str
     purpose: str
     prefix: Prefix
-
-
-_SPECIAL = {
-    Prefix.parse("0.0.0.0/8"): "reserved for this host",
-    Prefix.parse("127.0.0.0/8"): "loopback",
-    Prefix.parse("169.254.0.0/16"): "link-local",
-    Prefix.parse("224.0.0.0/4"): "multicast",
-    Prefix.parse("240.0.0.0/4"): "reserved, with the broadcast address",
-    Prefix.parse("::/80"): "reserved, with loopback and the IPv4-mapped addresses",
-    Prefix.parse("fe80::/10"): "link-local",
-    Prefix.parse("ff00::/8"): "multicast",
-}
 
 
 def problems(network: Network) -> Iterator[Problem]:
@@ -118,9 +107,9 @@ def _prefix_problems(network: Network) -> Iterator[Problem]:
     """No prefix is special, and each address has one purpose (M2, M3)."""
     claims = list(_claims(network))
     for claim in claims:
-        special = next((special for special in _SPECIAL if claim.prefix.overlaps(special)), None)
+        special = next((special for special in SPECIAL if claim.prefix.overlaps(special)), None)
         if special:
-            reason = f"{claim.prefix} overlaps {special}, which is {_SPECIAL[special]}"
+            reason = f"{claim.prefix} overlaps {special}, which is {SPECIAL[special]}"
             yield claim.path, f"{reason}: take another prefix"
     yield from _overlaps(claims)
 

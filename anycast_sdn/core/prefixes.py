@@ -1,10 +1,29 @@
-"""PrefixSet: which of many prefixes cover another one, as longest match would find them."""
+"""Prefixes among prefixes: which of many cover another one, and which no network may use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from anycast_sdn.core.model import Prefix
+
+SPECIAL = {  # RFC 6890: what no router forwards
+    Prefix.parse("0.0.0.0/8"): "reserved for this host",
+    Prefix.parse("127.0.0.0/8"): "loopback",
+    Prefix.parse("169.254.0.0/16"): "link-local",
+    Prefix.parse("224.0.0.0/4"): "multicast",
+    Prefix.parse("240.0.0.0/4"): "reserved, with the broadcast address",
+    Prefix.parse("::/80"): "reserved, with loopback and the IPv4-mapped addresses",
+    Prefix.parse("fe80::/10"): "link-local",
+    Prefix.parse("ff00::/8"): "multicast",
+}
+
+
+def special(prefix: Prefix) -> str | None:
+    """Why all of ``prefix`` is of no use as a destination, for example "multicast"; None for other prefixes.
+
+    0.0.0.0/8 and ::/80 hold the default routes' network, but not these.
+    """
+    return next((reason for special, reason in SPECIAL.items() if special.covers(prefix)), None)
 
 
 class PrefixSet:

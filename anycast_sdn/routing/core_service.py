@@ -1,0 +1,166 @@
+"""OS-Ken's BGP speaker below its surface, one for each session, with what it lacks.
+
+What is done differently here:
+- A withdrawal always goes out.  OS-Ken sends it to who was sent the announcement before, and does not count
+  announcements that are still on their way through its queues.
+- A hold time of less than 3 s is refused (RFC 4271 §4.2 demands it for 1 and 2): OS-Ken would send keepalives
+  in a loop.  That of 0 is refused too: without keepalives it is never known that a router is gone.
+- ROUTE-REFRESH is answered when no MED is set, too, and ignored for families that we do not speak.
+- Graceful restart is among what we offer (RFC 4724).
+- Nothing that is learned enters OS-Ken's own table.
+- Why a connection has ended is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from os_ken.lib import hub
+from os_ken.lib.packet import bgp
+from os_ken.services.protocols.bgp.bgpspeaker import BGPSpeaker
+from os_ken.services.protocols.bgp.core import CoreService
+from os_ken.services.protocols.bgp.info_base.base import Filter
+from os_ken.services.protocols.bgp.model import OutgoingRoute
+from os_ken.services.protocols.bgp.rtconf.common import CommonConf
+from os_ken.services.protocols.bgp.rtconf.neighbors import CONNECT_MODE_PASSIVE, NeighborConf, NeighborsConf
+from os_ken.services.protocols.bgp.rtconf.vrfs import VrfsConf
+from os_ken.services.protocols.bgp.speaker import BgpProtocol
+
+from anycast_sdn.core.model import BgpSession, text
+
+SHORTEST_HOLD_S = 3
+RESTART_S = 120  # 1–4095; so long may the controller be away
+FAMILIES = {False: bgp.RF_IPv4_UC, True: bgp.RF_IPv6_UC}  # is it IPv6?
+_RESTARTED, _FORWARDING_KEPT = 0x8, 0x80  # RFC 4724 §3
+
+
+class Router(NeighborConf):  # type: ignore[misc]
+    """The router's settings, with graceful restart among what we offer."""
+
+    restarted = True  # until the first session is up
+
+    @classmethod
+    def of(cls, settings: BgpSession) -> Router:
+        _prepare()
+        return cls(
+            remote_as=settings.neighbour_as,
+            ip_address=text(settings.neighbour),
+            local_as=settings.local_as,
+            rtc_as=settings.local_as,
+            hold_time=settings.hold_s,
+            multi_exit_disc=settings.med,
+            connect_mode=CONNECT_MODE_PASSIVE,
+            cap_mbgp_ipv4=True,
+            cap_mbgp_ipv6=True,
+            cap_four_octet_as_number=True,
+        )
+
+    def get_configured_capabilities(self) -> Any:
+        capabilities = super().get_configured_capabilities()
+        families = [(family.afi, family.safi, _FORWARDING_KEPT) for family in FAMILIES.values()]
+        restart = bgp.BGPOptParamCapabilityGracefulRestart(_RESTARTED * self.restarted, RESTART_S, families)
+        capabilities[bgp.BGP_CAP_GRACEFUL_RESTART] = [restart]
+        return capabilities
+
+
+class Core(CoreService):  # type: ignore[misc]
+    """OS-Ken's speaker proper, for one session.  ``lost``: is told why a connection has ended."""
+
+    def __init__(self, settings: BgpSession, router: Router, lost: Callable[[str], None]) -> None:
+        # Another of our edges may be in the same AS.  We pass nothing on, so nothing can go round.
+        common = CommonConf(
+            local_as=settings.local_as,
+            router_id=text(settings.router_id),
+            bgp_server_port=0,  # do not listen
+            allow_local_as_in_count=10,
+        )
+        neighbours = NeighborsConf()
+        super().__init__(common, neighbours, VrfsConf())
+        neighbours.add_neighbor_conf(router)
+        self.peer = next(self.peer_manager.iterpeers)
+        self.peer.in_filters = [_KeepOut(), _KeepOutV6()]
+        self.peer_manager.resend_sent = self._resend
+        self._lost = lost
+        running = hub.Event()
+        hub.spawn(self.start, waiter=running)
+        running.wait()
+
+    def protocol(self, *arguments: Any, **options: Any) -> BgpProtocol:
+        return _Protocol(self._lost, *arguments, **options)
+
+    def learn(self, path: Any) -> None:
+        """A route of ours, or its withdrawal, to be told to the router."""
+        self.table_manager.learn_path(path)
+        self._bgp_processor._process_dest()
+        if path.is_withdraw and self.peer.in_established():
+            self.peer.enque_outgoing_msg(OutgoingRoute(path))
+
+    def end_of_rib(self) -> None:
+        """All that we have at first was told (RFC 4724 §2)."""
+        for family in FAMILIES.values():
+            if self.peer.in_established() and self.peer.is_mbgp_cap_valid(family):
+                self.peer.enque_end_of_rib(family)
+
+    def _resend(self, family: Any, peer: Any) -> None:
+        """The router asks for all routes of a family again (RFC 2918)."""
+        for destination in self.table_manager.get_global_table_by_route_family(family).values():
+            for sent in destination.sent_routes or ():
+                peer.enque_outgoing_msg(OutgoingRoute(sent.path, for_route_refresh=True))
+
+
+class _Protocol(BgpProtocol):  # type: ignore[misc]
+    """One connection."""
+
+    def __init__(self, lost: Callable[[str], None], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._lost = lost
+        self._refusal = ""
+
+    def _validate_open_msg(self, message: Any) -> None:
+        super()._validate_open_msg(message)
+        if message.hold_time < SHORTEST_HOLD_S:
+            raise bgp.UnacceptableHoldTime
+
+    def _handle_msg(self, message: Any) -> None:
+        if message.type == bgp.BGP_MSG_NOTIFICATION:
+            self._refusal = f"the router has ended it: {message.reason} ({message.error_code}/{message.error_subcode})"
+        elif message.type == bgp.BGP_MSG_ROUTE_REFRESH:
+            if not any((message.afi, message.safi) == (family.afi, family.safi) for family in FAMILIES.values()):
+                return  # RFC 2918 §4
+        super()._handle_msg(message)
+
+    def send_notification(self, code: int, subcode: int) -> None:
+        self._refusal = f"the router was refused: {bgp.BGPNotification(code, subcode).reason} ({code}/{subcode})"
+        super().send_notification(code, subcode)
+
+    def connection_lost(self, reason: str) -> None:
+        if self._peer:  # it comes again when the rest of it ends
+            self._lost(self._refusal or reason)
+        super().connection_lost(reason)
+
+
+class _KeepOut(Filter):  # type: ignore[misc]
+    """In OS-Ken's table a prefix that we withdraw while the router teaches it too would never be withdrawn."""
+
+    prefix = "all"
+
+    def evaluate(self, path: Any) -> tuple[int, bool]:
+        return self.POLICY_DENY, True
+
+    def clone(self) -> _KeepOut:
+        return self
+
+
+class _KeepOutV6(_KeepOut):
+    ROUTE_FAMILY = bgp.RF_IPv6_UC
+
+
+@cache
+def _prepare() -> BGPSpeaker:
+    """OS-Ken's settings of neighbours ask the process's one ``BGPSpeaker`` for defaults: there has to be one.
+
+    It has no neighbour and listens nowhere.
+    """
+    return BGPSpeaker(64512, "0.0.0.1", bgp_server_port=0)  # an AS number for private use
