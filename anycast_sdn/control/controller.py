@@ -10,9 +10,10 @@ One writer: the caller must not call a second method before the first has return
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.discovery import START_S, Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
@@ -60,6 +61,7 @@ class Controller:
         self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
+        self._begun = math.inf  # the first tick
         self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
         self._retiring: dict[tuple[str, Prefix], float] = {}  # edge and ANY/n, just withdrawn → when it may cease
         self._routing = Routing(self._by_name)
@@ -103,7 +105,7 @@ class Controller:
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
         kind = kind_of(cookie)
-        if kind is Kind.LLDP:
+        if kind in (Kind.LLDP, Kind.LLDP_ELSE):
             return self._lldp(edge, in_port, frame, now)
         if kind is None:
             edge.counters["unexpected_packet_in"] += 1
@@ -159,6 +161,7 @@ class Controller:
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
+        self._begun = min(self._begun, now)
         for edge in self.edges.values():
             if edge.uplinks and edge.synchronised:
                 self._last_seen[edge.switch.name] = now
@@ -294,13 +297,20 @@ class Controller:
     def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
         """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
 
-        None until the edge's switch has been here: before, nobody knows.  An edge whose switch has been
-        away for ``ABSENT_S`` announces nothing.
+        None until all of that part has been here, and the routers, or ``START_S`` have passed: before, nobody
+        knows, and routers keep what an earlier controller told them.  An edge whose switch has been away for
+        ``ABSENT_S`` announces nothing, and none of a family whose router does not answer.
         """
+        edge = self._by_name[uplink.edge]
+        dead = {router for router in uplink.routers if not edge.neighbours.get(router)}
+        part = self._routing.graph.distances(uplink.edge)
+        complete = not dead and all(self._by_name[name].ever_synchronised for name in part)
         seen = self._last_seen.get(uplink.edge)
-        if seen is None:
+        if seen is None or not (complete or now - self._begun > START_S):
             return None
-        return self._to_tell[uplink.edge] if now - seen <= ABSENT_S else frozenset()
+        if now - seen > ABSENT_S:
+            return frozenset()
+        return frozenset(prefix for prefix in self._to_tell[uplink.edge] if uplink.router(prefix.is_v6) not in dead)
 
     def _able_prefixes(self, edge: EdgeSwitch, groups: Iterable[AnycastGroup]) -> list[Prefix]:
         return [prefix for group in groups for prefix in group.prefixes if edge.able_servers(group, prefix)]

@@ -7,6 +7,8 @@ Rules kept here:
 - A declared link works from the start, so that a network comes up at once, and is down when it is not
   confirmed ``DEAD_S`` after both its switches have connected.  An undeclared link works only where the
   network file allows it, and not before it is confirmed.
+- An undeclared link that is down is forgotten when its failures are.  While it is down, its ports are those of
+  a stranger.
 - A port without a carrier takes its link down at once, silence after ``DEAD_S``.  Only confirmation brings a
   link back, and then it is *held back*: for 1 s, and twice as long each time that it fails again, up to
   ``LONGEST_HOLD_S``; each ``CALM_S`` without a failure takes one doubling back.
@@ -137,6 +139,8 @@ class Discovery:
         newest = self._last_sequence.get(peer, 0)
         if not max(newest, self._sequence - FRESH_ROUNDS) < probe.sequence <= self._sequence:
             raise BadFrame("lldp replayed")
+        if peer == at:
+            raise BadFrame("lldp of its own port")
         self._last_sequence[peer] = probe.sequence
         self._heard[at] = _Heard(peer, now)
         ends = frozenset((at, peer))
@@ -150,15 +154,14 @@ class Discovery:
         """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send."""
         if self._started is None:
             self._started = now
-        elif now - self._last_tick > LATE_S:
-            self._excused_until = now + DEAD_S
-        self._last_tick = now
         changed = False
         if self._started + START_S <= now:
             self._started = math.inf
             for switch in self._dpids.keys() - self._present:
                 changed |= self.disconnected(switch, now)
         changed |= self._judge(now)
+        self._last_tick = now
+        self._forget(now)
         if now < self._send_at:
             return changed, []
         self._send_at = now + SEND_S
@@ -177,7 +180,14 @@ class Discovery:
     def _judge(self, now: float) -> bool:
         return any([self._judge_one(cable, now) for cable in self._cables.values()])
 
+    def _forget(self, now: float) -> None:
+        for ends, cable in list(self._cables.items()):
+            if not (cable.declared or cable.up) and now - cable.changed_at > CALM_S * cable.failures:
+                del self._cables[ends]
+
     def _judge_one(self, cable: Cable, now: float) -> bool:
+        if now - self._last_tick > LATE_S:  # whatever comes first afterwards
+            self._excused_until = now + DEAD_S
         before = cable.up, cable.last_resort
         a, b = cable.ends
         if not (self._ports.get(a, True) and self._ports.get(b, True)):
@@ -230,7 +240,8 @@ class Discovery:
     def fabric_ports(self) -> dict[str, list[int]]:
         """Switch → the ports by which it takes packets of other switches."""
         ports: dict[str, list[int]] = {switch: [] for switch in self._dpids}
-        for end in sorted({end for cable in self._cables.values() if self._used(cable) for end in cable.ends}):
+        links = [cable for cable in self._cables.values() if cable.declared or (cable.up and self._use_undeclared)]
+        for end in sorted({end for cable in links for end in cable.ends}):
             ports[end.switch].append(end.number)
         return ports
 
@@ -238,7 +249,8 @@ class Discovery:
         return self._cables.values()
 
     def at(self, end: Port) -> Cable | None:
-        return next((cable for cable in self._cables.values() if end in cable.ends), None)
+        here = [cable for cable in self._cables.values() if end in cable.ends]
+        return max(here, key=lambda cable: (cable.up and self._used(cable), cable.declared), default=None)
 
     def _cables_at(self, switch: str) -> Iterator[Cable]:
         return (cable for cable in self._cables.values() if any(end.switch == switch for end in cable.ends))

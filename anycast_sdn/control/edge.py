@@ -89,7 +89,7 @@ class EdgeSwitch:
         return max(meter.number for meter in self._meters())
 
     def _meters(self) -> Iterator[MeterRule]:
-        return entries.meters(self._limits, len(entries.host_ports(self._connected)))
+        return entries.meters(self._limits, len(entries.host_ports(self._connected)), len(self.fabric_ports))
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""

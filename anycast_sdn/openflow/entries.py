@@ -27,6 +27,7 @@ from anycast_sdn.core.model import (
     Side,
     Subnet,
 )
+from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of, port_meter
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
@@ -79,8 +80,11 @@ def _rule(
 def constant() -> Iterator[FlowRule]:
     """The rules that every switch has: what to do with "anything else"."""
     yield _rule(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
+    yield _rule(Kind.LLDP_ELSE, Field("eth_type", ETH_LLDP))
     for kind in (Kind.NOT_IP, Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE, Kind.NO_ROUTE):
         yield _rule(kind)
+    for prefix in SPECIAL:
+        yield _rule(Kind.MARTIAN, eth_type(prefix.is_v6), destination_in(prefix))
 
 
 def host_ports(subnets: Iterable[Subnet]) -> list[int]:
@@ -88,10 +92,10 @@ def host_ports(subnets: Iterable[Subnet]) -> list[int]:
     return sorted({port for subnet in subnets for port in subnet.ports})
 
 
-def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
+def meters(limits: Limits, hosts: int, links: int) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
-    ``ports``: how many host ports the switch has.
+    ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches.
     """
     rates: dict[int, int] = {
         Meter.FIRST_REPLIES: limits.first_replies,
@@ -99,9 +103,11 @@ def meters(limits: Limits, ports: int) -> Iterator[MeterRule]:
         Meter.ICMP_ERRORS: limits.icmp_errors,
         Meter.LLDP: limits.neighbours,
     }
-    for index in range(ports):
+    for index in range(hosts):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
+    for index in range(links):
+        rates[port_meter(Meter.LINK, index)] = limits.neighbours
     for number, rate in rates.items():
         yield MeterRule(int(number), rate, max(50, rate // 10))
 
@@ -123,10 +129,10 @@ def ingress(
     uplinks = {port for subnet in subnets if subnet.side is Side.UPLINK for port in subnet.ports}
     hosts = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
     ours = (*hosts, *translation)
-    for port in fabric_ports:
+    for index, port in enumerate(fabric_ports):
         for v6 in (False, True):
             yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget)
-    yield _rule(Kind.LLDP, Field("eth_type", ETH_LLDP))
+        yield _rule(Kind.LLDP, Field("in_port", port), Field("eth_type", ETH_LLDP), port_index=index)
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
         yield _rule(Kind.LLDP_FROM_HOST, in_port, Field("eth_type", ETH_LLDP))

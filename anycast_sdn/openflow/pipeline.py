@@ -50,7 +50,8 @@ TABLE_TITLES = {
 class Meter(enum.IntEnum):
     """Limits on what a switch may send to the controller; rates are ``core.model.Limits``.
 
-    The last two are one meter for each host port, so that a flood on one leaves the others alone.
+    The last three are one meter for each port to hosts, or to another switch (LINK), so that a flood on one
+    leaves the others alone.
     """
 
     FIRST_REPLIES = 1
@@ -59,14 +60,15 @@ class Meter(enum.IntEnum):
     LLDP = 4
     FIRST_PACKETS = 16
     NEIGHBOURS = 17
+    LINK = 18
 
 
-_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS))
+_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK))
 
 
 def port_meter(meter: Meter, index: int) -> int:
-    """The number of the meter for the ``index``-th host port; Open vSwitch has numbers up to 65535."""
-    return int(meter) + (2 * index if meter in _PER_PORT else 0)
+    """The number of the meter for the ``index``-th port of its sort; Open vSwitch has numbers up to 65535."""
+    return int(meter) + (len(_PER_PORT) * index if meter in _PER_PORT else 0)
 
 
 class Kind(enum.IntEnum):
@@ -85,6 +87,7 @@ class Kind(enum.IntEnum):
     LLDP_FROM_HOST = 11
     FROM_UPLINK = 12
     OWN_SOURCE = 13
+    LLDP_ELSE = 14
     BINDING_OUT_UNANSWERED = 16
     BINDING_OUT = 17
     FIRST_PACKET = 18
@@ -103,6 +106,7 @@ class Kind(enum.IntEnum):
     ROUTE = 67
     NO_ROUTE = 68
     EXIT = 69
+    MARTIAN = 70
 
 
 class Undeclared(AnycastError):
@@ -155,8 +159,10 @@ ROWS: tuple[Row, ...] = (
         "→ client edge, out", "they take the way of all others, and are known should they come back", Table.CLIENT_OUT),
     Row(Kind.LLDP_FROM_HOST, Table.INGRESS, 850, _IN_PORT | {"eth_type"}, "LLDP from a host port or an uplink",
         "drop", "no host has a say in which links there are", counter="lldp_from_host"),
-    Row(Kind.LLDP, Table.INGRESS, 800, frozenset({"eth_type"}), "LLDP from any other port", "to the controller",
-        "links are found, and watched", meter=Meter.LLDP, actions=_PUNT),
+    Row(Kind.LLDP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "LLDP from a port to another switch",
+        "to the controller", "links are watched", meter=Meter.LINK, actions=_PUNT),
+    Row(Kind.LLDP_ELSE, Table.INGRESS, 750, frozenset({"eth_type"}), "LLDP from any other port", "to the controller",
+        "links are found; a flood there does not hide the others", meter=Meter.LLDP, actions=_PUNT),
     Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port or an uplink",
         "to the controller", "hosts are learned, gateways answer, nothing is flooded",
         meter=Meter.NEIGHBOURS, actions=_PUNT),
@@ -230,6 +236,8 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet",
         "to the controller", "the edge resolves its neighbours; the packet waits for the answer",
         meter=Meter.UNRESOLVED, actions=_PUNT, spread=128),
+    Row(Kind.MARTIAN, Table.ROUTES, 350, _DESTINATION, "destination multicast, loopback, link-local or reserved",
+        "drop", "no default route leads there (RFC 1812 §5.3.7)", counter="martian"),
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
         "M8, M23", actions=(DecTtl, Output), spread=128),
@@ -297,7 +305,7 @@ def _meter_fits(number: int | None, declared: Meter | None) -> bool:
     if number is None:
         return True  # also of a row with a meter, on a switch that has none
     if declared in _PER_PORT:
-        return number >= declared and (number - declared) % 2 == 0
+        return number >= declared and (number - declared) % len(_PER_PORT) == 0
     return number == declared
 
 

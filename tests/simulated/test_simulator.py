@@ -14,7 +14,7 @@ from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import TCP_SYN, ip_packet
 from anycast_sdn.openflow.frames import checksum, parse_ip
 from anycast_sdn.openflow.matching import Entry, FlowTable, Packet
-from anycast_sdn.openflow.pipeline import Kind, Table, Undeclared
+from anycast_sdn.openflow.pipeline import Kind, Meter, Table, Undeclared
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
@@ -56,6 +56,7 @@ FRAME = ip_packet(KEY, **MACS)
 ROUTE = entries.route(Prefix.parse("198.18.0.0/16"), 10)
 GATEWAY = entries.gateway(ANY)  # one that goes to the controller, metered
 METER = MeterRule(GATEWAY.meter or 0, 10, 50)
+LLDP_METER = MeterRule(Meter.LLDP, 10, 50)
 BINDING = Binding(7, KEY, PR1X, "web", 0.0)
 FROM_FABRIC = next(entries.ingress((), [3], (), turning=False))
 
@@ -65,6 +66,7 @@ def switch(*rules: FlowRule, **options) -> SimulatedSwitch:
     made = SimulatedSwitch(**options)
     if options.get("meters", True):
         made.apply(SetMeter(METER, exists=False), 0)
+        made.apply(SetMeter(LLDP_METER, exists=False), 0)
     for rule in (FROM_FABRIC, *entries.constant(), *rules):
         made.apply(AddFlow(rule), 0)
     return made

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from scenes import SERVICE, drops, edge, topology, web
 
+from anycast_sdn.control.controller import RETIRE_S, Controller
+from anycast_sdn.control.discovery import START_S
 from anycast_sdn.core.exits import Route
-from anycast_sdn.core.model import UDP, FlowKey, Host, Network, Prefix, Uplink, packed
-from anycast_sdn.openflow import builders
+from anycast_sdn.core.model import UDP, FlowKey, Host, Network, Port, Prefix, Uplink, packed
+from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.simulation import SimulatedNetwork
@@ -46,6 +49,13 @@ def send(net: SimulatedNetwork, destination: bytes, host: str = "h1", **options:
 def teach(net: SimulatedNetwork, routes: dict[Prefix, Route]) -> None:
     net.teach("up1", routes)
     net.settle()
+
+
+def serves(net: SimulatedNetwork, name: str) -> set[Prefix]:
+    """The ANY/n that the switch has a rule for as a server edge."""
+    services = {Prefix.host(address) for address in SERVICE.values()}
+    rules = {rule.key for rule in net.switches[name].flows.values() if kind_of(rule.cookie) is Kind.SERVICE}
+    return {service for service in services if entries.service(service, 0).key in rules}
 
 
 def told(net: SimulatedNetwork, uplink: Uplink = UP1) -> set[str] | None:
@@ -103,28 +113,81 @@ def test_first_packets_to_any_leave_as_pr1x_by_the_learned_route(v6):
 
 
 def test_an_edge_announces_its_prefixes_and_any_only_while_it_can_serve():
-    net = legacy()
-    up2 = net.network.uplinks[1]
-    services = {"198.18.0.1/32", "2001:db8:a::1/128"}
-    assert told(net) == {"10.1.0.0/24", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1:f::/64"}
-    assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"} | services
+    assert told(legacy()) == {"10.1.0.0/24", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1:f::/64"}
+    network = topology("legacy-core")
+    up2 = network.uplinks[1]
+    net = build(network, up2)
+    assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64", "198.18.0.1/32", "2001:db8:a::1/128"}
     net.set_groups(web(net.network, "as3"))
     assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"}
 
 
-def test_an_edge_that_drains_takes_the_routers_way_to_any_at_once(v6):
-    """The router knows another server; the edge need not wait for any switch of ours to turn away."""
+def test_an_edge_that_drains_serves_until_routers_have_turned_away(v6):
+    """Its router knows another way, but others may still send here."""
     network = topology("legacy-core")
     net = build(network, network.uplinks[1])
     service = Prefix.host(SERVICE[v6])
     net.teach("up2", {service: ROUTE})
     net.settle()
-    assert edge(net, "ars2").ways_out == {}
     net.set_groups(web(network, "as2", "as3", draining="as2"))
     net.settle()
-    assert list(edge(net, "ars2").ways_out) == [service]
-    assert Kind.SERVICE not in {kind_of(rule.cookie) for rule in net.switches["ars2"].flows.values()}
+    assert service not in net.controller.to_tell(network.uplinks[1], net.now)
+    assert service in serves(net, "ars2")
+    assert edge(net, "ars2").ways_out == {}
     net.check_recompute_changes_nothing()
+    net.advance(RETIRE_S)
+    assert service not in serves(net, "ars2")
+    assert list(edge(net, "ars2").ways_out) == [service]
+    net.check_recompute_changes_nothing()
+
+
+def test_an_edge_that_drains_serves_on_behind_the_edge_that_faces_the_router(v6):
+    """figure 1 with an uplink at arh1: packets that come in there go on to ars2 for a while."""
+    figure1 = topology("figure1")
+    net = build(replace(figure1, uplinks=(UP1,)), UP1)
+    net.set_groups(web(figure1, "as2"))
+    net.settle()
+    assert Prefix.host(SERVICE[v6]) in net.controller.to_tell(UP1, net.now)
+    net.set_groups(web(figure1, "as2", draining="as2"))
+    net.settle()
+    assert Prefix.host(SERVICE[v6]) not in net.controller.to_tell(UP1, net.now)
+    for expected in (1, 0):
+        net.host("as2").received.clear()
+        key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)
+        net.send("r1", builders.ip_packet(key, eth_src=net.host("r1").mac, eth_dst=edge(net, "arh1").mac))
+        net.settle()
+        assert len(net.host("as2").received) == expected
+        net.advance(RETIRE_S)
+
+
+def test_an_edge_says_nothing_of_a_family_whose_router_does_not_answer():
+    """The session goes another way, and does not notice."""
+    net = legacy()
+    net.set_port(Port("arh1", UP1.port), False)
+    net.settle()
+    assert told(net) is None, "it has only just begun: the router may be about to answer"
+    net.advance(START_S)
+    assert told(net) == set()
+    net.set_port(Port("arh1", UP1.port), True)
+    net.advance(5)
+    assert {"10.1.0.0/24", "2001:db8:1::/64"} <= told(net)
+
+
+def test_after_a_restart_nothing_is_told_until_all_of_the_fabric_is_back():
+    """Routers would take back, with the end of what is told, what servers elsewhere in the fabric still serve."""
+    figure1 = topology("figure1")
+    net = build(replace(figure1, uplinks=(UP1,)), UP1)
+    net.settle()
+    before = told(net)
+    assert "198.18.0.1/32" in before
+    net.controller = Controller(net.network, net.controller.groups, random.Random(1))
+    for name in ("arh1", "core", "ars2"):
+        net.connect(name)
+        net.settle()
+        assert told(net) is None
+    net.connect("ars3")
+    net.settle()
+    assert told(net) == before
 
 
 def test_an_edge_whose_switch_is_gone_announces_nothing_after_a_while():

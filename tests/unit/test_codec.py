@@ -120,7 +120,7 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4)])
 def test_meters_fit_their_limits(limits: Limits) -> None:
-    assert [meter.rate for meter in entries.meters(limits, ports=1)] == [
+    assert [meter.rate for meter in entries.meters(limits, hosts=1, links=1)] == [
         limits.first_replies, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.first_packets,
-        limits.neighbours,
+        limits.neighbours, limits.neighbours,
     ]  # fmt: skip

@@ -119,10 +119,10 @@ def test_a_longer_prefix_has_the_higher_priority():
 
 
 def test_a_meter_allows_a_burst():
-    for meter in entries.meters(Limits(first_packets=20000, icmp_errors=10), ports=3):
+    for meter in entries.meters(Limits(first_packets=20000, icmp_errors=10), hosts=3, links=2):
         assert meter.burst == max(50, meter.rate // 10)
 
 
-def test_each_host_port_has_meters_of_its_own():
-    numbers = [meter.number for meter in entries.meters(Limits(), ports=3)]
-    assert len(numbers) == len(set(numbers)) == 4 + 2 * 3
+def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
+    numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
+    assert len(numbers) == len(set(numbers)) == 4 + 2 * 3 + 2
