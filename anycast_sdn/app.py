@@ -76,7 +76,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
                          for dpid in self.controller.edges}  # fmt: skip
         self._someone_waits = hub.Event()
-        self._settling: list[tuple[float, int]] = []  # (when it is believed, ticket) of what switches have confirmed
+        # What switches have confirmed: (when it is believed, (datapath id, ticket)).
+        self._settling: list[tuple[float, tuple[int, int]]] = []
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
@@ -195,7 +196,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def confirmed(self, dpid: int, ticket: int) -> None:
         """Its tables hold it.  Open vSwitch goes on a little longer by what it remembers of earlier packets."""
-        self._settling.append((time.monotonic() + SETTLE_S, ticket))
+        self._settling.append((time.monotonic() + SETTLE_S, (dpid, ticket)))
 
     def _settle(self) -> None:
         now = time.monotonic()

@@ -260,7 +260,7 @@ class SimulatedNetwork:
                 self._hear(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
             if isinstance(message, Barrier) and message.ticket and name not in self._away:
-                self._hear(self.controller.confirmed, [message.ticket])
+                self._hear(self.controller.confirmed, [(self._dpids[name], message.ticket)])
             if not (isinstance(message, PacketOut) and _is_lldp(message.frame)):
                 self._record(Told(name, message))
             if steps:
@@ -358,11 +358,16 @@ class SimulatedNetwork:
         """The switch tells of a port that the network file does not know."""
         self._tell(self.controller.port_changed(self._dpids[port.switch], port.number, True, self.now))
 
-    def restart_controller(self) -> list[Message]:
-        """A new controller that knows only the enrolments.  → what it told the switches at first."""
+    def replace_controller(self) -> None:
+        """A new controller that knows only the enrolments, and to which no switch has connected yet."""
         self.settle()
         self._seed += 1
         self.controller = Controller(self.network, self.controller.groups, random.Random(self._seed))
+        self._away |= set(self.switches)
+
+    def restart_controller(self) -> list[Message]:
+        """As ``replace_controller``, and all switches connect.  → what they are told at first."""
+        self.replace_controller()
         return self._connect_all()
 
     # ---------------------------------------------------------------- what can be seen

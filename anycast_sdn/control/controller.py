@@ -74,14 +74,17 @@ class Controller:
     # ---------------------------------------------------------------- events
 
     def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
-        """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should."""
+        """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should.
+
+        Where its routes differ, it is told them in their order.
+        """
         edge = self.edges[dpid]
         self._discovery.connected(edge.switch.name, now)
         self._update.connected(edge.switch.name)
         messages = edge.synchronise(found, features, self.groups, now)
         rerouted = self._reroute([dpid])
-        messages += edge.refresh(self.groups, self._routing.of(edge.switch.name))
-        out = self._refresh([], rerouted, now)
+        rerouted[edge.switch.name] = {**dict.fromkeys(edge.routes), **self._routing.of(edge.switch.name)}
+        out = self._refresh([dpid], rerouted, now)
         out[dpid] = messages + out.get(dpid, [])
         return out
 
@@ -92,10 +95,10 @@ class Controller:
         relinked = self._discovery.disconnected(edge.switch.name, now)
         return self._relink(now) if relinked else self._refresh([], {}, now)
 
-    def confirmed(self, tickets: Iterable[int], now: float) -> Outbox:
-        """Switches hold what they were told before the barriers with these tickets."""
-        for ticket in tickets:
-            self._update.confirmed(ticket)
+    def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outbox:
+        """Switches hold what they were told before barriers: (datapath id, ticket)."""
+        for dpid, ticket in tickets:
+            self._update.confirmed(self.edges[dpid].switch.name, ticket)
         return self._refresh([], {}, now)
 
     def updating(self) -> list[str]:
@@ -167,14 +170,18 @@ class Controller:
                 self._last_seen[edge.switch.name] = now
         relinked, probes = self._discovery.tick(now)
         out = self._relink(now) if relinked else {}
-        if overdue := dict(self._update.overdue(now)):
-            for switch in overdue.values():
-                self._by_name[switch].counters["routes_unconfirmed"] += 1
-            _add(out, self.confirmed(overdue, now))
+        if overdue := [(self._by_name[name], ticket) for name, ticket in self._update.overdue(now)]:
+            for edge, _ in overdue:
+                edge.counters["unconfirmed"] += 1
+            _add(out, self.confirmed([(edge.switch.dpid, ticket) for edge, ticket in overdue], now))
         if retired := [each for each, until in self._retiring.items() if now >= until]:
             for each in retired:
                 del self._retiring[each]
             _add(out, self._refresh([], self._reroute([]), now))
+        if now - self._begun > START_S and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
+            for dpid in late:
+                self.edges[dpid].expected = False
+            _add(out, self._refresh(late, self._reroute(late), now))
         for dpid, edge in self.edges.items():
             _add(out, self._follow(dpid, edge.tick(now), now))
         for dpid, port, frame in probes:
@@ -240,10 +247,8 @@ class Controller:
                 messages = edge.refresh(self.groups, routes)
             else:
                 messages = edge.reroute(routes) if routes else []
-            if routes:
-                messages.append(Barrier(self._update.tell(name, tuple(routes), now)))
             if messages:
-                out[dpid] = messages
+                out[dpid] = [*messages, Barrier(self._update.issue(name, tuple(routes), now))]
         return out
 
     def _delivers(self, switch: str, service: Prefix) -> bool:

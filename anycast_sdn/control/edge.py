@@ -55,6 +55,7 @@ class EdgeSwitch:
         self._serving: dict[Prefix, tuple[Server, ...]] = {}  # ANY/n → the servers here that take new flows
         self.synchronised = False
         self.ever_synchronised = False
+        self.expected = True  # not seen since the start, and believed to be about to connect, with its hosts
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
         self.outdated = False  # they have changed since the last ``refresh``
@@ -95,10 +96,13 @@ class EdgeSwitch:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
         if not self.switch.server_edge:
             return ()
-        able = able_servers(group, service, self.subnets, lambda address: self.neighbours.get(address) is not None)
+        able = able_servers(group, service, self.subnets, self._is_reachable)
         if len(able) <= MOST_BUCKETS:
             return able
         return tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MOST_BUCKETS])
+
+    def _is_reachable(self, address: Address) -> bool:
+        return self.expected or self.neighbours.get(address) is not None
 
     def leaving_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """Those that took new flows for ``service``, should not do so any more, and still could."""
@@ -237,20 +241,23 @@ class EdgeSwitch:
     # ---------------------------------------------------------------- connection
 
     def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:
-        """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` with all routes does the rest.
+        """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` does the rest.
 
-        At the controller's start the switch's own rules are its memory: bindings and hosts are
-        rebuilt from them.  After a mere reconnect the controller knows better: what it does not know, goes.
+        The routes that it has stay until it is told others.  At the controller's start the switch's own rules
+        are its memory: bindings and hosts are rebuilt from them.  After a mere reconnect the controller knows
+        better: what it does not know, goes.
         """
         self.features = features
         on_switch: dict[int, list[tuple[entries.FoundHalf, FlowRule]]] = {}
+        routes: dict[Prefix, int] = {}
         others = []
         for rule in found.flows.values():
-            half = entries.read_binding(rule)
-            if half is None:
-                others.append(rule)
-            else:
+            if half := entries.read_binding(rule):
                 on_switch.setdefault(half.number, []).append((half, rule))
+            elif route := entries.read_route(rule):
+                routes[route[0]] = route[1]
+            else:
+                others.append(rule)
         if not self.ever_synchronised:
             for address, mac, port in filter(None, map(entries.read_host, others)):
                 self.neighbours.adopt(address, Neighbour(mac, port), now)
@@ -267,9 +274,12 @@ class EdgeSwitch:
             messages = self.translation.put_all() if wiped else self.translation.settle(on_switch, now)
         else:  # it was a client edge when these were made
             messages = [DeleteFlow(rule) for halves in on_switch.values() for _, rule in halves]
+        delivers = [prefix for prefix, way in self.routes.items() if way == LOCAL and found.flows]
         self.routes.clear()
+        self.routes.update(dict.fromkeys(delivers, LOCAL) | routes)
         self.installed = Tables.of(others, found.groups.values(), found.meters.values())
         self.synchronised = self.ever_synchronised = True
+        self.expected = False
         return messages
 
     def disconnected(self) -> None:

@@ -15,7 +15,9 @@ has not confirmed, still make no circle.
 - An edge that announces a prefix no longer is a switch like all others: it delivers until it may turn.
 - A switch without a way to a prefix takes the one to the longest prefix that covers it.  So a new way must
   also be good for packets to those prefixes within its own that the switch may have no way of their own to.
-- A switch that is away cannot be told, and keeps nobody waiting.
+- A switch that is away cannot be told: what it was told last counts.  Nobody turns to it who has another way
+  and would lose his packets there.
+- Should we ourselves have been kept from looking, nobody is blamed for not having confirmed.
 
 Pure: says what may be told, and is told what was.  Ways are ports, or ``network.LOCAL``: it delivers itself.
 """
@@ -23,7 +25,8 @@ Pure: says what may be told, and is told what was.  Ways are ports, or ``network
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Prefix
@@ -31,6 +34,7 @@ from anycast_sdn.core.network import LOCAL, Changes, Routing
 from anycast_sdn.core.prefixes import PrefixSet
 
 CONFIRM_S = 1.0  # a switch that does not confirm within this keeps nobody waiting any longer
+LATE_S = 0.6  # between two looks at who is overdue: longer than that, and it may be us
 
 
 class _Ticket(NamedTuple):
@@ -61,14 +65,16 @@ class OrderedUpdate:
         self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._tickets: dict[int, _Ticket] = {}
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.cycle(range(1, 1 << 31))
+        self._looked = math.inf  # at who is overdue
+        self._excused_until = -math.inf
 
     def unsettled(self) -> set[str]:
         """The switches that have not been told all that they should hold, or have not confirmed it; most often none."""
         return {ticket.switch for ticket in self._tickets.values()}.union(*self._waiting.values())
 
     def connected(self, switch: str) -> None:
-        """It can be told from now on.  The caller tells it all that it should hold, at once."""
+        """It can be told from now on, and holds what ``told`` says."""
         self.disconnected(switch)
         self._present.add(switch)
 
@@ -77,7 +83,7 @@ class OrderedUpdate:
         for prefix in [prefix for prefix, switches in self._waiting.items() if switch in switches]:
             self._waits_no_more(switch, prefix)
         for number in [number for number, ticket in self._tickets.items() if ticket.switch == switch]:
-            self.confirmed(number)
+            self.confirmed(switch, number)
 
     def want(self, changes: Changes) -> None:
         """Other routes are wanted."""
@@ -100,12 +106,14 @@ class OrderedUpdate:
         for prefix in in_flux.prefixes:
             covering = {*self._routing.prefixes.covering(prefix), *in_flux.covering(prefix)}
             chain = sorted(covering, key=lambda each: each.length, reverse=True)
-            ways[prefix] = _Ways([self._layer(each) for each in chain], self._routing.graph.beyond)
+            layers = [self._layer(each) for each in chain]
+            ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present)
             for outer in chain[1:]:
                 within.setdefault(outer, []).append(ways[prefix])
         for prefix, switches in self._waiting.items():
             for switch in switches:
                 onwards = ways[prefix].onwards(switch)
+                # What it has no way of its own to will go there, too.
                 concerned = [ways[prefix], *(inner for inner in within.get(prefix, ()) if inner.missing(switch))]
                 if all(each.allow(switch, onwards) for each in concerned):
                     ready.setdefault(switch, {})[prefix] = self._routing.ways(prefix).get(switch)
@@ -121,7 +129,7 @@ class OrderedUpdate:
         unsettled = self._waiting.get(prefix, set()) | self._unconfirmed.get(prefix, {}).keys()
         return _Layer(self._routing.ways(prefix), told, delivers, unsettled)
 
-    def tell(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
+    def issue(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
         """The switch is told its ways to these → the ticket by which it will confirm that."""
         number = next(self._numbers)
         self._tickets[number] = _Ticket(switch, tuple(prefixes), now)
@@ -130,22 +138,28 @@ class OrderedUpdate:
             self._waits_no_more(switch, prefix)
         return number
 
-    def confirmed(self, number: int) -> None:
-        """The switch holds what it was told with this ticket; unknown ones are ignored."""
-        ticket = self._tickets.pop(number, None)
-        if ticket is None:
+    def confirmed(self, switch: str, number: int) -> None:
+        """The switch holds what it was told with this ticket; what is none of its tickets is ignored."""
+        ticket = self._tickets.get(number)
+        if ticket is None or ticket.switch != switch:
             return
+        del self._tickets[number]
         for prefix in ticket.prefixes:
-            unconfirmed = self._unconfirmed[prefix]
-            if unconfirmed[ticket.switch] == number:  # the last that it was told
-                del unconfirmed[ticket.switch]
+            unconfirmed = self._unconfirmed.get(prefix, {})
+            if unconfirmed.get(switch) == number:  # the last that it was told
+                del unconfirmed[switch]
                 if not unconfirmed:
                     del self._unconfirmed[prefix]
 
-    def overdue(self, now: float) -> list[tuple[int, str]]:
-        """(ticket, switch) of all that should have been confirmed by now."""
+    def overdue(self, now: float) -> list[tuple[str, int]]:
+        """(switch, ticket) of all that should have been confirmed by now.  To be asked several times a second."""
+        if now - self._looked > LATE_S:
+            self._excused_until = now + CONFIRM_S
+        self._looked = now
+        if now < self._excused_until:
+            return []
         return [
-            (number, ticket.switch) for number, ticket in self._tickets.items() if now - ticket.issued > CONFIRM_S
+            (ticket.switch, number) for number, ticket in self._tickets.items() if now - ticket.issued > CONFIRM_S
         ]
 
     def _waits_no_more(self, switch: str, prefix: Prefix) -> None:
@@ -165,15 +179,18 @@ class _Layer(NamedTuple):
     unsettled: set[str]
 
 
-_Step = bool | str  # the next switch on a way, or how it ends
+_Step = bool | str  # the next switch on a way; or its end: True where nothing is lost that should arrive
 
 
 class _Ways:
     """Where packets to one prefix go.  ``layers``: the prefix and those that cover it, the longest first."""
 
-    def __init__(self, layers: Sequence[_Layer], beyond: Callable[[str, int], str | None]) -> None:
+    def __init__(
+        self, layers: Sequence[_Layer], beyond: Callable[[str, int], str | None], present: Collection[str]
+    ) -> None:
         self._layers = layers
         self._beyond = beyond
+        self._present = present
         self._settled: dict[str, bool] = {}
         self._works: dict[str, bool] = {}
 
@@ -187,11 +204,13 @@ class _Ways:
         return settled or not _follow(switch, self._as_told, self._works)
 
     def missing(self, switch: str) -> bool:
-        """Has it no way to the very prefix when it takes up what it is told next, but one that covers it?"""
+        """Was it told no way to the very prefix?  Then it takes one that covers it."""
         return self._layers[0].told(switch) is None
 
     def _as_wanted(self, switch: str, about_to_be_told: _Layer | None = None) -> _Step:
         """False where it is not sure that the switch holds the way that it should."""
+        if switch not in self._present:
+            return self._as_told(switch)
         for layer in self._layers:
             if layer is not about_to_be_told and switch in layer.unsettled:
                 return False

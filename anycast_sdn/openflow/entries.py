@@ -306,15 +306,27 @@ def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
     return _rule(Kind.EXIT, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
+def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
+    """The inverse of ``route``: (prefix, port); None for rules that it would not make."""
+    if kind_of(rule.cookie) is not Kind.ROUTE:
+        return None
+    ports = [action.port for action in rule.actions if isinstance(action, Output)]
+    found = _destination(rule), ports[0] if ports else 0
+    return found if route(*found) == rule else None
+
+
 def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
     """The inverse of ``way_out``: (prefix, MAC, port); None for rules of other kinds."""
-    if kind_of(rule.cookie) is not Kind.EXIT:
-        return None
+    return (_destination(rule), *_read_last_hop(rule)) if kind_of(rule.cookie) is Kind.EXIT else None
+
+
+def _destination(rule: FlowRule) -> Prefix:
+    """The prefix that a ROUTE or an EXIT is for."""
     fields = {field.name: field.value for field in rule.match}
     network = next((value for name, value in fields.items() if name != "eth_type"), None)
     if network is None:
         network = bytes(16 if fields["eth_type"] == ETH_IPV6 else 4)
-    return Prefix(cast(Address, network), rule.priority - ROW[Kind.EXIT].priority), *_read_last_hop(rule)
+    return Prefix(cast(Address, network), rule.priority - ROW[Kind.ROUTE].priority)
 
 
 # ------------------------------------------------------------------------------ reading back

@@ -43,6 +43,7 @@ Reason: TypeAlias = Literal[
     "lldp",  # not a frame that we would send
     "lldp digest",  # forged
     "lldp replayed",
+    "lldp of its own port",
 ]
 REASONS: frozenset[str] = frozenset(get_args(Reason))
 

@@ -126,10 +126,9 @@ class _Protocol(BgpProtocol):  # type: ignore[misc]
     def _handle_msg(self, message: Any) -> None:
         if message.type == bgp.BGP_MSG_NOTIFICATION:
             self._refusal = f"the router has ended it: {message.reason} ({message.error_code}/{message.error_subcode})"
-        elif message.type == bgp.BGP_MSG_ROUTE_REFRESH:
-            if not any((message.afi, message.safi) == (family.afi, family.safi) for family in FAMILIES.values()):
-                return  # RFC 2918 §4
-        super()._handle_msg(message)
+        known = [(family.afi, family.safi) for family in FAMILIES.values()]
+        if message.type != bgp.BGP_MSG_ROUTE_REFRESH or (message.afi, message.safi) in known:  # RFC 2918 §4
+            super()._handle_msg(message)
 
     def send_notification(self, code: int, subcode: int) -> None:
         self._refusal = f"the router was refused: {bgp.BGPNotification(code, subcode).reason} ({code}/{subcode})"

@@ -126,7 +126,7 @@ class Fabric:
     def take_up(self, out: Outbox) -> tuple[float, int]:
         """All switches confirm what they are told, step by step → seconds that this took us, and how many steps."""
         seconds, steps = 0.0, 0
-        while tickets := [message.ticket for messages in out.values() for message in messages
+        while tickets := [(dpid, message.ticket) for dpid, messages in out.items() for message in messages
                           if isinstance(message, Barrier) and message.ticket]:  # fmt: skip
             steps += 1
             begin = time.perf_counter()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from scenes import SERVICE, drops, edge, topology, web
 
-from anycast_sdn.control.controller import RETIRE_S, Controller
+from anycast_sdn.control.controller import RETIRE_S
 from anycast_sdn.control.discovery import START_S
 from anycast_sdn.core.exits import Route
 from anycast_sdn.core.model import UDP, FlowKey, Host, Network, Port, Prefix, Uplink, packed
@@ -180,7 +179,7 @@ def test_after_a_restart_nothing_is_told_until_all_of_the_fabric_is_back():
     net.settle()
     before = told(net)
     assert "198.18.0.1/32" in before
-    net.controller = Controller(net.network, net.controller.groups, random.Random(1))
+    net.replace_controller()
     for name in ("arh1", "core", "ars2"):
         net.connect(name)
         net.settle()

@@ -49,14 +49,14 @@ class Switches:
         ready = self.update.ready()
         for switch, routes in ready.items():
             _take_up(self.told[switch], routes)
-            self.tickets[switch].append((self.update.tell(switch, tuple(routes), self.now), routes))
+            self.tickets[switch].append((self.update.issue(switch, tuple(routes), self.now), routes))
         return ready
 
     def take_up(self, switch: str) -> None:
         """The switch takes up the oldest of what it was told, and confirms that."""
         ticket, routes = self.tickets[switch].pop(0)
         _take_up(self.holds[switch], routes)
-        self.update.confirmed(ticket)
+        self.update.confirmed(switch, ticket)
         self.tell()
 
     def busy(self) -> list[str]:
@@ -166,11 +166,50 @@ def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.overdue(CONFIRM_S) == []
-    ((ticket, switch),) = net.update.overdue(CONFIRM_S + 0.1)
+    ((switch, ticket),) = net.update.overdue(CONFIRM_S + 0.1)
     assert switch == "a"
-    net.update.confirmed(ticket)
+    net.update.confirmed("b", ticket)  # it is not b's
+    assert net.tell().keys() == set()
+    net.update.confirmed("a", ticket)
     assert net.tell().keys() == {"b"}
-    net.update.confirmed(ticket)  # at last, and too late to matter
+    net.update.confirmed("a", ticket)  # at last, and too late to matter
+
+
+def test_no_switch_is_blamed_when_it_was_us_who_did_not_listen():
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert net.update.overdue(0.2) == []
+    assert net.update.overdue(5.0) == []
+    assert net.update.overdue(5.5) == []
+    assert [switch for switch, _ in net.update.overdue(6.1)] == ["a"]
+
+
+def test_tickets_may_be_confirmed_in_any_order():
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    net.want(SQUARE, {P: "d"})
+    (earlier, _), (later, _) = net.tickets["a"]
+    net.update.confirmed("a", later)
+    assert "a" in net.update.unsettled()
+    net.update.confirmed("a", earlier)
+    assert not net.update.unsettled()
+
+
+def test_nobody_turns_to_a_switch_that_is_away_and_would_send_back():
+    """c is away, and holds its way by b; what it should do by now it cannot be told."""
+    line = {"ab": 1, "bc": 1, "cd": 1}
+    net = Switches(line, {P: "a"})
+    assert net.way("d") == "dcba"
+    net.update.disconnected("c")
+    net.want(line, {P: "d"})
+    net.take_up("d")
+    assert net.busy() == []
+    assert (net.way("a"), net.way("b")) == ("a", "ba")
+    net.update.connected("c")
+    net.update.want({"c": net.routing.of("c")})
+    net.tell()
+    net.finish()
+    assert net.way("a") == "abcd"
 
 
 @pytest.mark.parametrize("seed", range(200))

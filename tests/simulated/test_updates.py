@@ -1,0 +1,147 @@
+"""Updates of routes while packets are on their way: nobody who has a way loses it (M24)."""
+
+from __future__ import annotations
+
+import itertools
+
+import networkx
+import pytest
+from graphs import ANY, SETTLED_S, Fabric, address_of
+from scenes import SERVICE, ask, network
+
+from anycast_sdn.control.discovery import START_S
+from anycast_sdn.core.model import UDP, Port
+from anycast_sdn.openflow.rules import AddFlow, Barrier
+from anycast_sdn.simulation import TICK_S, Told
+
+
+@pytest.fixture
+def ring(build):
+    net = build("ring")
+    net.advance(1)
+    return net
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_change_of_costs_or_servers_takes_nobodys_way_however_slow_the_switches_are(seed):
+    """At every moment, with each switch told at a time of its own, and with changes that overtake one another."""
+    graph = networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed)
+    made = Fabric(graph, seed, others_drain=True, slowest_s=0.03)
+    for _ in range(12):
+        if made.draw.random() < 0.5:
+            made.cost_changes()
+        else:
+            made.able = set(made.draw.sample(made.nodes, made.draw.randint(1, 2)))
+            made.net.set_groups(made.groups())
+        for _ in range(made.draw.randint(1, 30)):
+            made.net.advance(0.003)
+            for start, node in itertools.product(made.nodes, made.nodes):
+                assert made.way(f"s{start}", address_of(node)) is not None
+            assert all(made.way(f"s{start}", ANY) for start in made.nodes)
+    made.net.settle()
+    made.check()
+
+
+def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
+    """They take what they are told, and their answers are lost."""
+    net = network("ring")
+    controller, begin = net.controller, net.now
+    controller.set_cost(Port("c1", 1), 9, begin)
+    waiting = controller.updating()
+    assert waiting
+    for ticks in range(5):
+        controller.tick(begin + ticks * TICK_S)
+        assert controller.updating() == waiting
+    for ticks in range(5, 8):  # later on, links are silent, too
+        controller.tick(begin + ticks * TICK_S)
+    unconfirmed = {edge.switch.name for edge in controller.edges.values() if edge.counters["unconfirmed"]}
+    assert unconfirmed
+    assert set(controller.updating()) == set(waiting) - unconfirmed
+
+
+@pytest.mark.parametrize("slowest_s", [0.001, 0.004, 0.03])
+def test_no_packet_is_lost_when_the_way_moves(build, v6, slowest_s):
+    """Back and forth, under a running flow: also packets whose way turns round while they are on it arrive."""
+    ring = build("ring", switch={"slowest_s": slowest_s})
+    ring.advance(1)
+    ask(ring, "h1", SERVICE[v6])
+    h1, sent = ring.host("h1"), 1
+    for cost in (9, 1, 9, 1):
+        ring.set_cost(Port("c1", 1), cost)
+        for _ in range(20):
+            ring.send("h1", h1.packet(SERVICE[v6], UDP, 40000, 53))
+            ring.advance(0.3 * slowest_s)
+            sent += 1
+    ring.settle()
+    assert len(ring.host("as1").received) == len(h1.received) == sent
+    assert len(ring.seen("c1", "c6")) > 20
+
+
+def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(ring):
+    def told(cost: int) -> list[object]:
+        ring.journal = []
+        ring.set_cost(Port("c1", 1), cost)
+        ring.settle()
+        messages = [record.message for record in ring.journal if isinstance(record, Told)]
+        return [message for message in messages if not isinstance(message, Barrier)]
+
+    assert told(1) == []
+    for cost in (9, 1):
+        messages = told(cost)
+        assert all(isinstance(message, AddFlow) for message in messages)
+        assert 0 < len(messages) < sum(edge.rules for edge in ring.controller.edges.values()) / 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_switch_that_is_away_is_not_relied_on_for_what_it_cannot_have_been_told(seed):
+    made = Fabric(networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed), seed, others_drain=True)
+    away = f"s{made.draw.choice(made.nodes)}"
+    made.net.disconnect(away)
+    for _ in range(12):
+        made.able = set(made.draw.sample(made.nodes, made.draw.randint(1, 2)))
+        made.net.set_groups(made.groups())
+        for _ in range(20):
+            made.net.advance(0.005)
+            assert all(made.way(f"s{start}", ANY) for start in made.nodes)
+    made.net.connect(away)
+    made.net.advance(SETTLED_S)
+    made.check()
+
+
+def test_while_switches_return_to_a_new_controller_new_flows_are_served(ring, v6):
+    """One after the other, the server edges last: the routes that the others hold are good."""
+    ask(ring, "h1", SERVICE[v6])
+    ring.replace_controller()
+    for number, name in enumerate(sorted(ring.switches, key=lambda name: (name.startswith("ars"), name))):
+        ring.connect(name)
+        ring.advance(0.06)
+        ring.host("h1").received.clear()
+        ask(ring, "h1", SERVICE[v6], port=41000 + number)
+        assert len(ring.host("h1").received) == 1, f"when {name} is back"
+
+
+def test_an_edge_that_does_not_return_to_a_new_controller_is_given_up_after_a_while(ring, v6):
+    ring.replace_controller()
+    for name in ring.switches.keys() - {"ars1"}:
+        ring.connect(name)
+    ring.advance(START_S + 1)
+    ask(ring, "h1", SERVICE[v6])
+    assert len(ring.host("as2").received) == len(ring.host("h1").received) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_new_controller_changes_routes_in_their_order_too(seed):
+    """It has forgotten the costs that were set over REST."""
+    made = Fabric(networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed), seed, slowest_s=0.03)
+    before = dict(made.links)
+    for _ in range(6):
+        made.cost_changes()
+        made.net.advance(2)
+    made.net.restart_controller()
+    made.links = before
+    for _ in range(60):
+        made.net.advance(0.002)
+        for start, node in itertools.product(made.nodes, made.nodes):
+            assert made.way(f"s{start}", address_of(node)) is not None
+    made.net.advance(2)
+    made.check()
