@@ -181,6 +181,7 @@ class Controller:
         if now - self._begun > START_S and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
             for dpid in late:
                 self.edges[dpid].expected = False
+                self._update.disconnected(self.edges[dpid].switch.name)
             _add(out, self._refresh(late, self._reroute(late), now))
         for dpid, edge in self.edges.items():
             _add(out, self._follow(dpid, edge.tick(now), now))
@@ -238,8 +239,15 @@ class Controller:
     def _refresh(self, changed: Collection[int], rerouted: Changes, now: float) -> Outbox:
         """``changed``: the switches that may want other rules; ``rerouted``: the routes that are different."""
         self._update.want(rerouted)
-        ready = self._update.ready()
         out: Outbox = {}
+        while self._tell(changed, now, out):
+            changed = ()
+        return out
+
+    def _tell(self, changed: Collection[int], now: float, out: Outbox) -> bool:
+        """Adds to ``out`` what may be told now.  True: some switches hold already what they should have been told."""
+        ready = self._update.ready()
+        held = False
         for dpid, edge in self.edges.items():
             name = edge.switch.name
             routes = ready.get(name, {})
@@ -247,9 +255,15 @@ class Controller:
                 messages = edge.refresh(self.groups, routes)
             else:
                 messages = edge.reroute(routes) if routes else []
+            if not messages and not routes:
+                continue
+            ticket = self._update.issue(name, tuple(routes), now)
             if messages:
-                out[dpid] = [*messages, Barrier(self._update.issue(name, tuple(routes), now))]
-        return out
+                out.setdefault(dpid, []).extend((*messages, Barrier(ticket)))
+            else:
+                self._update.confirmed(name, ticket)
+                held = True
+        return held
 
     def _delivers(self, switch: str, service: Prefix) -> bool:
         """Could this edge still serve what it has ceased to announce?"""

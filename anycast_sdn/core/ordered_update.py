@@ -17,6 +17,8 @@ has not confirmed, still make no circle.
   also be good for packets to those prefixes within its own that the switch may have no way of their own to.
 - A switch that is away cannot be told: what it was told last counts.  Nobody turns to it who has another way
   and would lose his packets there.
+- A switch that has not been here yet may hold anything: it is believed to deliver what is sent to it now, and
+  nobody turns to it, unless he has no way at all.
 - Should we ourselves have been kept from looking, nobody is blamed for not having confirmed.
 
 Pure: says what may be told, and is told what was.  Ways are ports, or ``network.LOCAL``: it delivers itself.
@@ -62,6 +64,7 @@ class OrderedUpdate:
         self._told = told
         self._delivers = delivers
         self._present: set[str] = set()
+        self._unknown = set(routing.graph)  # switches that have not been here yet
         self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._tickets: dict[int, _Ticket] = {}
@@ -79,7 +82,9 @@ class OrderedUpdate:
         self._present.add(switch)
 
     def disconnected(self, switch: str) -> None:
+        """It is away; a switch that has not been here yet is not waited for any longer."""
         self._present.discard(switch)
+        self._unknown.discard(switch)
         for prefix in [prefix for prefix, switches in self._waiting.items() if switch in switches]:
             self._waits_no_more(switch, prefix)
         for number in [number for number, ticket in self._tickets.items() if ticket.switch == switch]:
@@ -107,7 +112,7 @@ class OrderedUpdate:
             covering = {*self._routing.prefixes.covering(prefix), *in_flux.covering(prefix)}
             chain = sorted(covering, key=lambda each: each.length, reverse=True)
             layers = [self._layer(each) for each in chain]
-            ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present)
+            ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present, self._unknown)
             for outer in chain[1:]:
                 within.setdefault(outer, []).append(ways[prefix])
         for prefix, switches in self._waiting.items():
@@ -186,11 +191,16 @@ class _Ways:
     """Where packets to one prefix go.  ``layers``: the prefix and those that cover it, the longest first."""
 
     def __init__(
-        self, layers: Sequence[_Layer], beyond: Callable[[str, int], str | None], present: Collection[str]
+        self,
+        layers: Sequence[_Layer],
+        beyond: Callable[[str, int], str | None],
+        present: Collection[str],
+        unknown: Collection[str],
     ) -> None:
         self._layers = layers
         self._beyond = beyond
         self._present = present
+        self._unknown = unknown
         self._settled: dict[str, bool] = {}
         self._works: dict[str, bool] = {}
 
@@ -210,7 +220,7 @@ class _Ways:
     def _as_wanted(self, switch: str, about_to_be_told: _Layer | None = None) -> _Step:
         """False where it is not sure that the switch holds the way that it should."""
         if switch not in self._present:
-            return self._as_told(switch)
+            return switch not in self._unknown and self._as_told(switch)
         for layer in self._layers:
             if layer is not about_to_be_told and switch in layer.unsettled:
                 return False
@@ -220,10 +230,14 @@ class _Ways:
         return True  # nobody announces it
 
     def _as_told(self, switch: str) -> _Step:
+        if switch in self._unknown:
+            return True
         for layer in self._layers:
             way = layer.told(switch)
+            if layer.wanted.get(switch) == LOCAL and (way == LOCAL or switch in self._present):
+                return True  # and if it was told nothing of that yet, it is without waiting
             if way == LOCAL:
-                return layer.wanted.get(switch) == LOCAL or layer.delivers(switch)
+                return layer.delivers(switch)
             if way is not None:
                 return self._beyond(switch, way) or False
         return False
