@@ -198,6 +198,20 @@ def _community(value: str) -> int:
     return high << 16 | low
 
 
+def _as_number(value: object) -> int:
+    reserved = (0, 23456, 65535, 4294967295)  # RFC 7607, RFC 6793, RFC 7300
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 32 or value in reserved:
+        raise ValueError(f"{_shown(value)} is no AS number: write one such as 64512, which is for private use")
+    return value
+
+
+def _password(value: object) -> str:
+    """Its value stands in no message."""
+    if not isinstance(value, str) or not re.fullmatch("[!-~]{1,80}", value):
+        raise ValueError("is no password for TCP MD5: write 1-80 ASCII characters without blanks, digits in quotes")
+    return value
+
+
 def _keys_of(settings: type[Validity] | type[Limits]) -> AfterValidator:
     known = [field.name for field in dataclasses.fields(settings)]
 
@@ -230,7 +244,7 @@ IpGateway = Annotated[
 ]
 LinkEnd = Annotated[Port, _read(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
 Community = Annotated[int, _read(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
-AsNumber = Annotated[int, Field(ge=1, le=4294967294)]
+AsNumber = Annotated[int, PlainValidator(_as_number)]
 PortNumber = Annotated[int, Field(ge=1, le=65279)]
 Seconds = Annotated[int, Field(ge=1, le=65535)]
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -294,10 +308,10 @@ class _Bgp(_Section):
     neighbour_as: AsNumber
     router_id: IpAddress | None = None  # None: the uplink's own IPv4 address
     med: Annotated[int, Field(ge=1, le=4294967295)] | None = None
-    communities: list[Community] = []
+    communities: Annotated[list[Community], Field(max_length=64)] = []
     hold_s: Annotated[int, Field(ge=10, le=65535)] = 10
     ttl: Annotated[int, Field(ge=1, le=255)] = 1
-    password: Annotated[str, Field(min_length=1, max_length=80, pattern="^[!-~]+$")] | None = None
+    password: Annotated[str, PlainValidator(_password)] | None = None
 
     def session(self, addresses: Iterable[Gateway]) -> BgpSession:
         own = (gateway.address for gateway in addresses if not gateway.prefix.is_v6)

@@ -126,6 +126,10 @@ def _claims(network: Network) -> Iterator[_Claim]:
     for i, cable in enumerate(network.legacy_core.cables if network.legacy_core else ()):
         for j, prefix in enumerate(cable.prefixes):
             yield _Claim(f"legacy_core.cables[{i}].prefixes[{j}]", f"cable {'-'.join(cable.ends)}", prefix)
+    for i, router in enumerate(network.legacy_core.routers if network.legacy_core else ()):
+        for j, address in enumerate(router.loopbacks):
+            path = f"legacy_core.routers[{i}].loopbacks[{j}]"
+            yield _Claim(path, f"an address of router {router.name}", Prefix.host(address))
     for i, switch in enumerate(network.switches):
         for j, prefix in enumerate(switch.client_edge.translation_prefixes if switch.client_edge else ()):
             path = f"switches[{i}].client_edge.translation_prefixes[{j}]"

@@ -4,8 +4,8 @@ Pure.  An edge reaches prefixes beyond its uplinks by static routes (network fil
 routers there teach (BGP).  Of several ways to one prefix the first that works is taken: static ones come
 first, then learned ones as RFC 4271 §9.1.2.2 ranks them, as far as that applies to routes of other ASes.
 
-A route to what the fabric itself holds is ignored, whoever teaches it: nobody out there can draw our own
-traffic away.
+Nobody out there can draw our own traffic away: a route to what the fabric itself holds is ignored, whoever
+teaches it.  So are routes to what no router forwards, such as multicast.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, Prefix, Uplink
+from anycast_sdn.core.prefixes import special
+
+MOST_NEXT_HOPS = 16  # on one uplink: each of them is asked for, and watched
 
 
 class Route(NamedTuple):
@@ -39,9 +42,13 @@ def exits(uplinks: Iterable[Uplink], taught: Taught) -> Exits:
             static.setdefault(prefix, []).extend(filter(None, (uplink.router(prefix.is_v6),)))
     learned: dict[Prefix, list[tuple[Route, Address]]] = {}
     for uplink in uplinks:
-        for prefix, route in taught.get(uplink.name, {}).items():
-            next_hop = _on_link(uplink, prefix, route.next_hop)
-            if next_hop and prefix not in links:
+        routes = taught.get(uplink.name, {})
+        next_hops = {route.next_hop for route in routes.values()}
+        on_link = set(sorted(hop for hop in next_hops if _is_on(uplink, hop))[:MOST_NEXT_HOPS])
+        for prefix, route in routes.items():
+            # The session goes another way: a next hop that is not on the link means its router.
+            next_hop = route.next_hop if route.next_hop in on_link else uplink.router(prefix.is_v6)
+            if next_hop and prefix not in links and not special(prefix):
                 learned.setdefault(prefix, []).append((route, next_hop))
     return {
         prefix: (*static.get(prefix, ()), *(next_hop for _, next_hop in sorted(learned.get(prefix, ()))))
@@ -49,8 +56,5 @@ def exits(uplinks: Iterable[Uplink], taught: Taught) -> Exits:
     }
 
 
-def _on_link(uplink: Uplink, prefix: Prefix, next_hop: Address) -> Address | None:
-    """Where to send: the session goes another way, so a next hop that is not on the link means its router."""
-    if any(next_hop in own.prefix for own in uplink.addresses):
-        return next_hop
-    return uplink.router(prefix.is_v6)
+def _is_on(uplink: Uplink, next_hop: Address) -> bool:
+    return any(next_hop in own.prefix and next_hop != own.address for own in uplink.addresses)

@@ -5,10 +5,12 @@ The part of ``consistency`` that is about networks which we do not manage, by th
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from anycast_sdn.core.enrolment import reserved
-from anycast_sdn.core.model import BgpSession, LegacyCore, Network, Port, Uplink, text
+from anycast_sdn.core.model import Address, BgpSession, LegacyCore, Network, Port, Prefix, Uplink, text
+from anycast_sdn.core.prefixes import special
 
 Problem = tuple[str, str]  # path in the network file, reason
 
@@ -19,7 +21,10 @@ def unique(network: Network) -> Iterator[Problem]:
         yield f"uplinks[{i}].name", f"uplink name {uplink.name}"
         yield f"uplinks[{i}].port", f"port {Port(uplink.edge, uplink.port)}"
         if uplink.bgp:
-            yield f"uplinks[{i}].bgp.neighbour", f"BGP neighbour {text(uplink.bgp.neighbour)}"
+            session = uplink.bgp
+            yield f"uplinks[{i}].bgp.neighbour", f"BGP neighbour {text(session.neighbour)}"
+            if len(session.router_id) == 4:
+                yield f"uplinks[{i}].bgp.router_id", f"router id {text(session.router_id)} of AS {session.local_as}"
     for i, router in enumerate(network.legacy_core.routers if network.legacy_core else ()):
         yield f"legacy_core.routers[{i}].name", f"node name {router.name}"
         for j, loopback in enumerate(router.loopbacks):
@@ -34,8 +39,9 @@ def problems(network: Network) -> Iterator[Problem]:
         if uplink.edge not in known:
             yield f"uplinks[{i}].edge", f"no switch is called {uplink.edge!a}"
         yield from _address_problems(uplink, f"uplinks[{i}]")
+        yield from _route_problems(network, uplink, f"uplinks[{i}]")
         if uplink.bgp:
-            yield from _session_problems(uplink.bgp, f"uplinks[{i}].bgp")
+            yield from _session_problems(network, uplink.bgp, f"uplinks[{i}].bgp")
     if network.legacy_core:
         yield from _core_problems(network, network.legacy_core)
 
@@ -60,19 +66,53 @@ def _address_problems(uplink: Uplink, path: str) -> Iterator[Problem]:
             yield where, f"{text(router)} is {reason}: no router can have it"
         if any(len(router) == len(other) for other in uplink.routers[:i]):
             yield where, "is the second router of its family: make an uplink of its own for it"
+
+
+def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Problem]:
+    own = [gateway.prefix for subnet in network.subnets_of(uplink.edge) for gateway in subnet.gateways]
+    own += [address.prefix for address in uplink.addresses]
+    own += [prefix for switch in network.switches if switch.name == uplink.edge and switch.client_edge
+            for prefix in switch.client_edge.translation_prefixes]  # fmt: skip
     for i, prefix in enumerate(uplink.routes):
+        where = f"{path}.routes[{i}]"
         if uplink.router(prefix.is_v6) is None:
             family = "IPv6" if prefix.is_v6 else "IPv4"
-            yield f"{path}.routes[{i}]", f"{prefix} cannot be reached: the uplink has no {family} router"
+            yield where, f"{prefix} cannot be reached: the uplink has no {family} router"
+        if reason := special(prefix):
+            yield where, f"{prefix} is {reason}: no router forwards that"
+        if home := next((known for known in own if known.covers(prefix)), None):
+            yield where, f"{prefix} is the edge's own ({home}): leave it out"
+        if prefix in uplink.routes[:i]:
+            yield where, f"{prefix} stands here twice: keep one of them"
 
 
-def _session_problems(session: BgpSession, path: str) -> Iterator[Problem]:
+def _session_problems(network: Network, session: BgpSession, path: str) -> Iterator[Problem]:
     if len(session.router_id) != 4 or session.router_id == bytes(4):
-        yield f"{path}.router_id", "must be an IPv4 address, which only names the edge: write one, such as 10.255.0.1"
+        reason = "is missing, and there is no IPv4 address that could stand for it" if not session.router_id else (
+            "must be an IPv4 address, which only names the edge"
+        )
+        yield f"{path}.router_id", f"{reason}: write one, such as 10.255.0.1"
     if len(session.local_address) != len(session.neighbour):
         yield f"{path}.local_address", "is of another family than the neighbour's: take both from one family"
     if session.local_address == session.neighbour:
         yield f"{path}.neighbour", "is our own address: write the router's"
+    if session.local_as == session.neighbour_as:
+        yield f"{path}.local_as", "is the router's AS, too: take another one for the edge, such as 64512"
+    for name, address in (("local_address", session.local_address), ("neighbour", session.neighbour)):
+        if no_end := _no_end_of_a_session(network, address):
+            yield f"{path}.{name}", f"{text(address)} is {no_end}: write one by which controller and router meet"
+
+
+def _no_end_of_a_session(network: Network, address: Address) -> str | None:
+    """Why nobody can have this address.  Loopback and 169.254.0.0/16 are used for sessions."""
+    found = ipaddress.ip_address(address)
+    used = found.is_loopback or (found.is_link_local and found.version == 4)
+    if not used and (reason := special(Prefix.host(address))):
+        return reason
+    taken = [(prefix, "an anycast prefix") for prefix in network.anycast_prefixes]
+    taken += [(prefix, f"a translation prefix of {switch.name}") for switch in network.switches if switch.client_edge
+              for prefix in switch.client_edge.translation_prefixes]  # fmt: skip
+    return next((f"in {prefix}, {purpose}" for prefix, purpose in taken if address in prefix), None)
 
 
 def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:

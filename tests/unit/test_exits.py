@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anycast_sdn.core.exits import Route, exits
+from anycast_sdn.core.exits import MOST_NEXT_HOPS, Route, exits
 from anycast_sdn.core.model import Gateway, Prefix, Uplink, packed
 
 R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
@@ -42,3 +42,19 @@ def test_static_routes_come_first_then_the_shorter_way_then_the_lower_origin_and
 
 def test_the_link_itself_is_no_way_out():
     assert exits([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
+
+
+def test_routes_to_what_no_router_forwards_are_ignored():
+    taught = ["224.0.0.0/4", "127.0.0.0/8", "169.254.1.0/24", "255.255.255.255/32", "fe80::/64", "ff05::/16", "::1/128"]
+    assert exits([NEAR], {"near": {Prefix.parse(prefix): route() for prefix in taught}}) == {}
+    default = Prefix.parse("0.0.0.0/0")
+    assert exits([NEAR], {"near": {default: route()}}) == {default: (R1,)}
+
+
+def test_a_few_next_hops_on_the_link_are_asked_for_and_our_own_address_is_none():
+    hops = [packed(f"2001:db8:9::{number:x}") for number in range(1, 200)]
+    near = replace(NEAR, routers=(R1, packed("2001:db8:9::ffff")))
+    taught = {Prefix.host(packed(f"2001:db8:7::{number:x}")): route(next_hop=hop) for number, hop in enumerate(hops)}
+    used = {next_hop for ways in exits([near], {"near": taught}).values() for next_hop in ways}
+    assert len(used) == MOST_NEXT_HOPS + 1
+    assert NEAR.addresses[1].address not in used

@@ -28,32 +28,10 @@ from anycast_sdn.core.model import (
     Validity,
     packed,
 )
+from tests.unit.network_files import VALID, assert_refused, refusal
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 
-VALID = """
-name: office
-anycast_prefixes: [198.18.0.0/16, 2001:db8:a::/48]
-switches:
-  - name: west
-    dpid: 1
-    client_edge: {translation_prefixes: [203.0.113.0/24, 2001:db8:1:f::/64]}
-  - {name: core, dpid: 2}
-  - {name: east, dpid: 3, server_edge: true}
-links:
-  - {ends: [west:10, core:1], cost: 5}
-  - {ends: [core:2, east:10]}
-subnets:
-  - {name: desks, edge: west, side: client, gateways: [10.1.0.1/24, 2001:db8:1::1/64], ports: [1, 2]}
-  - {name: racks, edge: east, side: server, gateways: [10.2.0.1/24, 2001:db8:2::1/64], ports: [1]}
-hosts:
-  - {name: h1, subnet: desks, port: 1, addresses: [10.1.0.10, 2001:db8:1::10]}
-  - {name: h2, subnet: desks, port: 2, addresses: [10.1.0.11]}
-  - {name: s1, subnet: racks, port: 1, addresses: [10.2.0.10, 2001:db8:2::10]}
-groups:
-  - {name: web, prefixes: [198.18.0.1/32], servers: [{address: 10.2.0.10, weight: 2}, {address: 10.2.0.11}]}
-  - {name: dns, prefixes: [2001:db8:a::53/128]}
-"""
 GONE = object()
 EDGE = "switches[0].client_edge"
 TRANSLATION, SERVICES = f"{EDGE}.translation_prefixes", f"{EDGE}.services"
@@ -80,16 +58,6 @@ def client_edge(network: Network, name: str) -> ClientEdgeRole:
     role = network.switch(name).client_edge
     assert role
     return role
-
-
-def refusal(text: str) -> list[str]:
-    with pytest.raises(ConfigurationError) as caught:
-        settings.parse(text, "net.yaml")
-    return str(caught.value).splitlines()
-
-
-def assert_refused(lines: list[str], path: str, reason: str) -> None:
-    assert any(line.startswith(f"net.yaml: {path}: ") and reason in line for line in lines), lines
 
 
 # ------------------------------------------------------------------------------ what is read
@@ -523,85 +491,3 @@ def test_any_value_in_any_place_is_read_or_refused_but_never_breaks_the_reader(p
 @given(st.text() | st.text(alphabet="ab:-[]{}&*!?|>#%@'\"\\ \n\tUx019~,"))
 def test_any_text_is_read_or_refused_but_never_breaks_the_reader(text: str) -> None:
     only_configuration_errors(text)
-
-
-# ------------------------------------------------------------------------------ uplinks and what is beyond them
-
-
-UPLINK: dict[str, Any] = {
-    "name": "up", "edge": "west", "port": 20, "addresses": ["10.9.1.1/30", "2001:db8:9::1/64"],
-    "routers": ["10.9.1.2", "2001:db8:9::2"], "routes": ["0.0.0.0/0"],
-    "bgp": {"local_as": 65001, "local_address": "198.51.100.1", "neighbour": "198.51.100.2", "neighbour_as": 65000},
-}  # fmt: skip
-CORE = {
-    "as_number": 65000,
-    "routers": [{"name": "r1", "loopbacks": ["10.255.0.1"], "uplinks": ["up"]},
-                {"name": "r2", "loopbacks": ["10.255.0.2"]}],
-    "cables": [{"ends": ["r1", "r2"], "prefixes": ["10.8.1.0/30"]}],
-}  # fmt: skip
-
-
-def with_uplink(**changes: Any) -> str:
-    """VALID with an uplink and routers, and these values at some of their paths, "." written as "__"."""
-    tree = yaml.safe_load(VALID) | {"uplinks": [UPLINK], "legacy_core": CORE}
-    tree = yaml.safe_load(yaml.safe_dump(tree, default_flow_style=None))  # a copy
-    for path, value in changes.items():
-        *parents, last = [int(part) if part.isdigit() else part for part in path.split("__")]
-        place = tree
-        for part in parents:
-            place = place[part]
-        place[last] = value
-    return yaml.safe_dump(tree)
-
-
-def test_an_uplink_is_read_with_its_session() -> None:
-    more = {"uplinks__0__bgp__communities": ["65001:100"], "uplinks__0__bgp__password": "open-sesame"}
-    network = settings.parse(with_uplink(**more), "net.yaml")
-    (uplink,) = network.uplinks
-    assert uplink.bgp is not None
-    assert uplink.bgp.router_id == packed("10.9.1.1")
-    assert uplink.bgp.communities == (65001 << 16 | 100,)
-    assert uplink.bgp.password == "open-sesame"
-    assert "sesame" not in repr(network), "it is in no log"
-    assert (uplink.bgp.hold_s, uplink.bgp.ttl, uplink.bgp.med) == (10, 1, None)
-    assert uplink.subnet.side is Side.UPLINK
-    assert network.legacy_core is not None
-    assert network.legacy_core.routers[0].router_id == packed("10.255.0.1")
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "where", "reason"),
-    [
-        ("uplinks__0__edge", "north", "uplinks[0].edge", "no switch is called 'north'"),
-        ("uplinks__0__port", 10, "uplinks[0].port", "port west:10 is already taken by links[0].ends[0]"),
-        ("uplinks__0__port", 1, "uplinks[0].port", "port west:1 is already taken by subnets[0].ports[0]"),
-        ("uplinks__0__addresses__0", "10.1.0.9/24", "uplinks[0].addresses[0]", "overlaps 10.1.0.0/24"),
-        ("uplinks__0__addresses__0", "10.9.1.0/30", "uplinks[0].addresses[0]", "is the network address"),
-        ("uplinks__0__addresses__0", "10.9.1.1/32", "uplinks[0].addresses[0]", "no room for a router"),
-        ("uplinks__0__addresses__1", "10.9.5.1/30", "uplinks[0].addresses[1]", "second address of its family"),
-        ("uplinks__0__routers__0", "10.9.2.2", "uplinks[0].routers[0]", "10.9.2.2 is not on the link"),
-        ("uplinks__0__routers__0", "10.9.1.1", "uplinks[0].routers[0]", "the edge's own address"),
-        ("uplinks__0__routers__0", "10.9.1.3", "uplinks[0].routers[0]", "is the broadcast address"),
-        ("uplinks__0__routers__1", "10.9.1.2", "uplinks[0].routers[1]", "second router of its family"),
-        ("uplinks__0__routers", ["2001:db8:9::2"], "uplinks[0].routes[0]", "the uplink has no IPv4 router"),
-        ("uplinks__0__bgp__local_address", "2001:db8::1", "uplinks[0].bgp.local_address", "of another family"),
-        ("uplinks__0__bgp__local_address", "198.51.100.2", "uplinks[0].bgp.neighbour", "our own address"),
-        ("uplinks__0__bgp__router_id", "2001:db8::1", "uplinks[0].bgp.router_id", "must be an IPv4 address"),
-        ("uplinks__0__bgp__local_as", 0, "uplinks[0].bgp.local_as", "greater than or equal to 1"),
-        ("uplinks__0__bgp__communities", ["65001:70000"], "uplinks[0].bgp.communities[0]", "each half is 0-65535"),
-        ("uplinks__0__bgp__password", "", "uplinks[0].bgp.password", "at least 1 character"),
-        ("uplinks__0__bgp__password", 81 * "x", "uplinks[0].bgp.password", "at most 80 characters"),
-        ("uplinks__0__bgp__hold", 3, "uplinks[0].bgp.hold", "unknown key: the keys here are local_as, "),
-        ("legacy_core__as_number", 65009, "legacy_core.routers[0].uplinks[0]", "but up expects 65000"),
-        ("legacy_core__routers__0__uplinks", ["down"], "legacy_core.routers[0].uplinks[0]", "no uplink is called"),
-        ("legacy_core__routers__1__uplinks", ["up"], "legacy_core.routers[1].uplinks[0]", "is already taken"),
-        ("legacy_core__routers__1__name", "east", "legacy_core.routers[1].name", "node name east is already taken"),
-        ("legacy_core__routers__1__loopbacks", ["2001:db8::9"], "legacy_core.routers[1].loopbacks", "one IPv4 address"),
-        ("legacy_core__cables__0__ends", ["r1", "r9"], "legacy_core.cables[0].ends[1]", "no router is called 'r9'"),
-        ("legacy_core__cables__0__ends", ["r1", "r1"], "legacy_core.cables[0].ends", "leads from r1 to itself"),
-        ("legacy_core__cables__0__prefixes", ["10.8.1.0/31"], "legacy_core.cables[0].prefixes[0]", "is too small"),
-        ("legacy_core__cables__0__prefixes", ["10.2.0.0/24"], "legacy_core.cables[0].prefixes[0]", "overlaps 10.2"),
-    ],
-)
-def test_what_cannot_be_right_about_an_uplink_is_refused(path: str, value: Any, where: str, reason: str) -> None:
-    assert_refused(refusal(with_uplink(**{path: value})), where, reason)
