@@ -294,21 +294,23 @@ def _topology(arguments: argparse.Namespace) -> int:
         for prefix, sites in answer["catchment"].items()
         for site, edge in sites.items()
     ]
-    away = [switch["name"] for switch in answer["switches"] if not switch["connected"]]
+    switches = [
+        {"switch": switch["name"], "datapath id": f"{switch['dpid']:#x}",
+         "connected": "yes" if switch["connected"] else "no"}
+        for switch in answer["switches"]
+    ]  # fmt: skip
     uplinks = [
         {"uplink": uplink["name"], "port": uplink["port"], "routes": uplink["routes"],
          "routers": ", ".join(router["address"] if router["reachable"] else f"{router['address']} (silent)"
                               for router in uplink["routers"])}
         for uplink in answer["uplinks"]
     ]  # fmt: skip
-    tables = (links, uplinks, answer["bgp"], edges, catchment)
+    tables = (switches, links, uplinks, answer["bgp"], edges, catchment)
     print("\n\n".join(tabulate(table, headers="keys") for table in tables if table))
-    if away:
-        print(f"\nnot connected: {', '.join(away)}")
     if answer["updating"]:
         print(f"\ntaking up new routes: {', '.join(answer['updating'])}")
-    if len(answer["parts"]) > 1 and not uplinks:
-        print("\nthe network is split: " + " | ".join(", ".join(part) for part in answer["parts"]))
+    if len(answer["parts"]) > 1:
+        print("\nparts, with no link of ours between them: " + " | ".join(", ".join(part) for part in answer["parts"]))
     return 0
 
 

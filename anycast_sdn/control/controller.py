@@ -433,7 +433,7 @@ class Controller:
 
     def topology(self, without: Sequence[str], now: float) -> dict[str, object]:
         """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
-        missing = Missing.parse(without, self._by_name, self._discovery.cables(), self.groups)
+        missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups)
         able = {
             name: self._able_prefixes(edge, map(missing.from_group, self.groups))
             for name, edge in self._by_name.items()

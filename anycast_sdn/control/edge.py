@@ -233,10 +233,10 @@ class EdgeSwitch:
                 yield prefix, router
         yield from ((prefix, router) for prefix, router in self._inherited.items() if prefix not in self._exits)
 
-    def way_out(self, prefix: Prefix) -> str | None:
-        """The uplink that packets to ``prefix`` leave by, if they leave here: that of the longest match."""
-        matches = [(known.length, router.port) for known, router in self.ways_out.items() if known.covers(prefix)]
-        return next((uplink.name for uplink in self.uplinks if matches and uplink.port == max(matches)[1]), None)
+    def exits(self) -> Iterator[tuple[Prefix, str]]:
+        """What can be reached by an uplink now, and by which: also what the fabric has itself."""
+        names = {uplink.port: uplink.name for uplink in self.uplinks}
+        yield from ((prefix, names[router.port]) for prefix, router in self._working_exits() if router.port in names)
 
     # ---------------------------------------------------------------- connection
 

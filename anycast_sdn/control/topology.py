@@ -15,7 +15,9 @@ from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.core.model import Address, AnycastGroup, Groups, Port, Prefix, Side, Uplink, packed, text
 from anycast_sdn.core.network import Graph
+from anycast_sdn.core.prefixes import PrefixSet
 
+MOST_NAMES = 12  # in an error
 Announced = Mapping[Prefix, Iterable[str]]  # prefix → the edges that announce it
 
 
@@ -24,32 +26,41 @@ class Missing(NamedTuple):
 
     switches: frozenset[str]
     links: frozenset[frozenset[str]]  # the ends of each, as text
+    uplinks: frozenset[str]
     servers: frozenset[Address]
 
     @classmethod
-    def parse(cls, words: Sequence[str], switches: Iterable[str], cables: Iterable[Cable], groups: Groups) -> Missing:
-        """Each word is a switch, a server's address, or a link: one of its ports, ``c1:1``, both, ``c1:1-c2:2``,
-        or the switches that it joins, ``c1-c2``, which leaves out all links between them.
+    def parse(
+        cls, words: Sequence[str], edges: Iterable[EdgeSwitch], cables: Iterable[Cable], groups: Groups
+    ) -> Missing:
+        """Each word is a switch, an uplink, a server's address, or a link: one of its ports, ``c1:1``, both,
+        ``c1:1-c2:2``, or the switches that it joins, ``c1-c2``, which leaves out all links between them.
 
-        Raises NotFound for a word that names nothing.
+        Raises NotFound for words that name nothing, or more than one thing.
         """
-        known = set(switches)
+        edges = tuple(edges)
+        switches = {edge.switch.name for edge in edges}
+        uplinks = {uplink.name for edge in edges for uplink in edge.uplinks}
         servers = {text(address): address for group in groups for address in group.servers}
-        links: dict[str, set[frozenset[str]]] = {}
+        links: dict[str, dict[frozenset[str], set[frozenset[str]]]] = {}  # name → the switches joined → the ends
         for cable in cables:
+            joined, ends = (frozenset(map(str, them)) for them in ((e.switch for e in cable.ends), cable.ends))
             for a, b in (cable.ends, cable.ends[::-1]):
                 for name in (str(a), f"{a}-{b}", f"{a.switch}-{b.switch}"):
-                    links.setdefault(name, set()).add(frozenset((str(a), str(b))))
+                    links.setdefault(name, {}).setdefault(joined, set()).add(ends)
         named = [_canonical(word) for word in words]
-        for word in named:
-            if word not in known and word not in links and word not in servers:
-                raise NotFound(
-                    f"{word!a} is no switch ({', '.join(sorted(known))}), no link, such as c1:1 or c1-c2, "
-                    f"and no enrolled server ({', '.join(servers)})"
-                )
+        meanings = {w: sum((w in switches, w in uplinks, w in servers, len(links.get(w, ())))) for w in named}
+        if unknown := [word for word, count in meanings.items() if not count]:
+            raise NotFound(
+                f"{_some(map(ascii, unknown))}: no switch ({_some(switches)}), no uplink ({_some(uplinks)}), "
+                f"no link, such as c1:1 or c1-c2, and no enrolled server ({_some(servers)})"
+            )
+        if unclear := [word for word, count in meanings.items() if count > 1]:
+            raise NotFound(f"{_some(map(ascii, unclear))}: names several things; name a link by a port, as in c1:1")
         return cls(
-            frozenset(word for word in named if word in known),
-            frozenset().union(*(links.get(word, ()) for word in named)),
+            frozenset(switches.intersection(named)),
+            frozenset().union(*(ends for word in named for ends in links.get(word, {}).values())),
+            frozenset(uplinks.intersection(named)),
             frozenset(servers[word] for word in named if word in servers),
         )
 
@@ -64,11 +75,17 @@ class Missing(NamedTuple):
 
 
 def _canonical(word: str) -> str:
-    """An address as we write it; anything else as it is."""
+    """An address as we write it; links as we show them, or with a hyphen; anything else as it is."""
     try:
         return text(packed(word))
     except ValueError:
-        return word
+        return word.replace("–", "-")
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = [f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return ", ".join(names[:MOST_NAMES] + more) or "there is none"
 
 
 def view(
@@ -80,8 +97,8 @@ def view(
     now: float,
 ) -> dict[str, object]:
     """Switches, links with cost and state, uplinks, what edges announce, and for each service the edge that each
-    site's traffic goes to (the catchment), or "beyond UPLINK" where it leaves the fabric.  ``announced``: without
-    what is ``missing``, as all the rest here.
+    site's traffic goes to (the catchment), see ``_goal``.  ``announced``: without what is ``missing``, as all
+    the rest here.
     """
     left = [edge for edge in edges if edge.switch.name not in missing.switches]
     cables = [cable for cable in discovery.cables() if not missing.has(cable)]
@@ -90,7 +107,8 @@ def view(
     for prefix, names in announced.items():
         for name in names:
             by_edge.setdefault(name, []).append(str(prefix))
-    sites = [edge.switch.name for edge in left if any(subnet.side is Side.CLIENT for subnet in edge.subnets)]
+    leading = _leading(graph, left, announced, missing)
+    uplinks = [(edge, uplink) for edge in left for uplink in edge.uplinks if uplink.name not in missing.uplinks]
     return {
         "switches": [
             {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised} for edge in left
@@ -99,21 +117,47 @@ def view(
         "edges": [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())],
         "parts": graph.parts(),
         "catchment": {
-            str(prefix): {
-                site: graph.nearest(site, announced.get(prefix, ())) or _beyond(graph, left, site, prefix)
-                for site in sorted(sites)
-            }
+            str(prefix): {site.switch.name: _goal(graph, site, prefix, leading) for site in _sites(left)}
             for group in groups
             for prefix in group.prefixes
         },
-        "uplinks": [_uplink_view(edge, uplink) for edge in left for uplink in edge.uplinks],
+        "uplinks": [_uplink_view(edge, uplink) for edge, uplink in uplinks],
     }
 
 
-def _beyond(graph: Graph, edges: Iterable[EdgeSwitch], site: str, prefix: Prefix) -> str | None:
-    leading = {edge.switch.name: uplink for edge in edges if (uplink := edge.way_out(prefix))}
-    name = graph.nearest(site, leading)
-    return f"beyond {leading[name]}" if name else None
+def _sites(edges: Iterable[EdgeSwitch]) -> list[EdgeSwitch]:
+    sites = [edge for edge in edges if any(subnet.side is Side.CLIENT for subnet in edge.subnets)]
+    return sorted(sites, key=lambda edge: edge.switch.name)
+
+
+def _leading(
+    graph: Graph, edges: Iterable[EdgeSwitch], announced: Announced, missing: Missing
+) -> dict[Prefix, dict[str, str]]:
+    """Prefix → edge → where packets go on from there: its own name, or "beyond UPLINK"."""
+    leading = {prefix: {name: name for name in names} for prefix, names in announced.items()}
+    for edge in edges:
+        name = edge.switch.name
+        if edge.uplinks:
+            part = graph.distances(name)
+            own = PrefixSet(prefix for prefix, names in announced.items() if any(name in part for name in names))
+            for prefix, uplink in edge.exits():
+                if uplink not in missing.uplinks and not own.covers(prefix):
+                    leading.setdefault(prefix, {})[name] = f"beyond {uplink}"
+    return leading
+
+
+def _goal(graph: Graph, site: EdgeSwitch, service: Prefix, leading: Mapping[Prefix, Mapping[str, str]]) -> str | None:
+    """Where this site's packets to a service go, by the longest prefix that leads somewhere; None: nowhere.
+
+    "unauthorised" where the site may not use the service (M6).
+    """
+    role = site.switch.client_edge
+    if role and not any(service.overlaps(authorised) for authorised in role.services):
+        return "unauthorised"
+    for prefix in PrefixSet(leading).covering(service):
+        if edge := graph.nearest(site.switch.name, leading[prefix]):
+            return leading[prefix][edge]
+    return None
 
 
 def _uplink_view(edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:

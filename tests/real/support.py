@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 TOPOLOGIES = ROOT / "topologies"
 PROGRAMS = Path(__file__).parent / "programs"
 PORT = 7000  # of the UDP servers
+FIRST_PORT, EPHEMERAL = 23000, 32768  # clients' ports: ours up to those that the kernel gives out
 
 
 class Family(NamedTuple):
@@ -53,12 +54,13 @@ def program(name: str, *arguments: object) -> list[str]:
     return ["/usr/bin/python3", str(PROGRAMS / name), *map(str, arguments)]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
     """A network with its controller, both up."""
 
     testbed: Testbed
     controller: ControllerProcess
+    _next_port: int = FIRST_PORT
 
     # -------------------------------------------------------------------------- the controller
 
@@ -141,8 +143,22 @@ class Running:
             self.testbed.wait_listening(host, port)
 
     def ask(self, host: str, address: str, *options: object, port: int = PORT) -> list[str]:
-        """What programs/udp_client.py prints, line by line: "NAME TEXT" for each answer."""
+        """What programs/udp_client.py prints, line by line: "NAME TEXT" for each answer.
+
+        Without a source port among the options these are new flows: none has the ports of one before, which
+        may still be pinned.
+        """
+        if "--source-port" not in options:
+            flows = int(str(options[options.index("--flows") + 1])) if "--flows" in options else 1
+            options = (*options, "--first-port", self._new_ports(flows))
         return self.run(host, *program("udp_client.py", address, port, *options)).splitlines()
+
+    def _new_ports(self, count: int) -> int:
+        """The first of so many in a row."""
+        if self._next_port + count > EPHEMERAL:
+            self._next_port = FIRST_PORT
+        first, self._next_port = self._next_port, self._next_port + count
+        return first
 
     def mac(self, host: str) -> bytes:
         shown = self.run(host, "cat", f"/sys/class/net/{self.testbed.interface(host)}/address")

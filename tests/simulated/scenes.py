@@ -132,3 +132,10 @@ def payloads(frames: list[bytes], header: int = 8) -> list[bytes]:
     """What the packets carry behind a header of that size (UDP unless told)."""
     packets = [(frame, parse_ip(frame)) for frame in frames]
     return [frame[packet.l4 + header : packet.end] for frame, packet in packets]
+
+
+def catchment(net: SimulatedNetwork, *without: str, service: str = "198.18.0.1/32") -> dict[str, str | None]:
+    """Site → where its packets to the service go."""
+    shown = net.controller.topology(without, net.now)["catchment"]
+    assert isinstance(shown, dict)
+    return dict(shown[service])

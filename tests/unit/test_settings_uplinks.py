@@ -118,7 +118,8 @@ def test_an_uplink_without_ipv4_needs_a_router_id() -> None:
 
 
 def test_two_edges_of_an_as_have_router_ids_of_their_own() -> None:
-    other = copy.deepcopy(UPLINK) | {"name": "down", "edge": "east", "addresses": ["10.9.2.1/30"], "routers": ["10.9.2.2"]}
+    other = copy.deepcopy(UPLINK) | {"name": "down", "edge": "east"}
+    other |= {"addresses": ["10.9.2.1/30"], "routers": ["10.9.2.2"]}
     bgp = other["bgp"] | {"neighbour": "198.51.100.6", "router_id": "10.9.1.1"}
     lines = refusal(with_uplink(uplinks=[UPLINK, other | {"bgp": bgp}]))
     assert_refused(lines, "uplinks[1].bgp.router_id", "the router id 10.9.1.1 of AS 65001 is already taken")
