@@ -33,7 +33,7 @@ from anycast_sdn.core.model import Address, ConfigurationError, Groups, Network,
 from anycast_sdn.openflow import channel, codec, decoding
 from anycast_sdn.openflow.backlog import Backlog
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.questions import DropCount, Introduction, SweepRun
 from anycast_sdn.routing.bgp import Speaker
@@ -48,6 +48,7 @@ TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
 STEP_S = 0.02  # what has been confirmed meanwhile is taken together
+AMISS_S = 10.0  # until a switch that has refused rules gets them again
 TAKEN_UP_S = 2.0  # a change of the operator's is answered after this at the latest
 
 
@@ -78,6 +79,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._someone_waits = hub.Event()
         # What switches have confirmed: (when it is believed, (datapath id, ticket)).
         self._settling: list[tuple[float, tuple[int, int]]] = []
+        self._amiss: set[int] = set()  # switches that have refused rules which they should have
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
@@ -189,6 +191,16 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_refused(self, dpid: int, cookie: int, reason: str) -> None:
         LOG.warning("switch %s refused a rule with cookie %#x: %s", self._name(dpid), cookie, reason)
         self._send(self.controller.rule_refused(dpid, cookie, time.monotonic()))
+        if not number_of(cookie) and dpid in self.channels and dpid not in self._amiss:
+            self._amiss.add(dpid)
+            hub.spawn_after(AMISS_S, self._begin_anew, dpid)
+
+    def _begin_anew(self, dpid: int) -> None:
+        """A switch without a rule that it should have is asked for all that it holds, and gets what is missing."""
+        self._amiss.discard(dpid)
+        if switch := self.channels.get(dpid):
+            LOG.warning("switch %s lacks rules that it refused: connecting anew, to try again", switch.name)
+            switch.close()
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
         if dpid in self.channels:

@@ -129,8 +129,11 @@ class Controller:
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
-        translation = self.edges[dpid].translation
-        return self._follow(dpid, translation.rule_refused(number_of(cookie), now), now) if translation else {}
+        edge = self.edges[dpid]
+        if number_of(cookie) and edge.translation:
+            return self._follow(dpid, edge.translation.rule_refused(number_of(cookie), now), now)
+        edge.counters["rule_refused"] += 1
+        return {}
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]

@@ -49,7 +49,10 @@ class Tables:
 
 
 def changes(wanted: Tables, installed: Tables) -> list[Message]:
-    """The messages that turn ``installed`` into ``wanted``; none when they are equal."""
+    """The messages that turn ``installed`` into ``wanted``; none when they are equal.
+
+    What is new comes first, and nothing goes before that is there: between the two is a barrier.
+    """
     first: list[Message] = [
         SetMeter(meter, exists=number in installed.meters)
         for number, meter in wanted.meters.items()
@@ -63,7 +66,10 @@ def changes(wanted: Tables, installed: Tables) -> list[Message]:
     if first:
         first.append(Barrier())
     rules: list[Message] = [AddFlow(rule) for key, rule in wanted.flows.items() if installed.flows.get(key) != rule]
-    rules += [DeleteFlow(rule) for key, rule in installed.flows.items() if key not in wanted.flows]
+    gone = [DeleteFlow(rule) for key, rule in installed.flows.items() if key not in wanted.flows]
+    if rules and gone:
+        rules.append(Barrier())
+    rules += gone
     last: list[Message] = [DeleteGroup(number) for number in installed.groups if number not in wanted.groups]
     last += [DeleteMeter(number) for number in installed.meters if number not in wanted.meters]
     return first + rules + ([Barrier(), *last] if last else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 
 import pytest
@@ -142,3 +143,19 @@ def test_one_server_serves_two_groups(network: Running, family: Family) -> None:
     network.enrol("other", ["198.18.6.1/32", "2001:db8:a:7::1/128"], [V4.as2, V6.as2])
     assert network.ask("h2", family.web) == network.ask("h2", other) == ["as2 hello"]
     assert [flow["server"] for flow in network.flows("group=other") if flow["service"] == other] == [family.as2]
+
+
+@pytest.mark.row("M8", "a switch that has no room for a route, counted, gets it when it has, a while later")
+def test_a_route_that_a_switch_refused_is_sent_again(network: Running) -> None:
+    ovs = ["ovs-vsctl", "--", "--id=@full", "create", "Flow_Table", "overflow_policy=refuse"]
+    rules = network.testbed.ofctl("dump-flows", "core", "table=4").splitlines()[1:]
+    full = [*ovs, f"flow_limit={len(rules)}", "--", "set", "Bridge", "core", "flow_tables:4=@full"]
+    subprocess.run(full, check=True, stdout=subprocess.DEVNULL)
+    try:
+        with network.counts("core", "rule_refused"):
+            network.enrol("new", ["198.18.7.7/32"], [V4.as3])
+        assert network.ask("h1", "198.18.7.7", "--wait", 0.5) == []
+    finally:
+        subprocess.run(["ovs-vsctl", "clear", "Bridge", "core", "flow_tables"], check=True)
+    until(lambda: network.ask("h1", "198.18.7.7", "--wait", 0.5) == ["as3 hello"], "the route is there", 20)
+    network.call("DELETE", "/v1/groups/new")
