@@ -268,10 +268,10 @@ class Controller:
                 held = True
         return held
 
-    def _delivers(self, switch: str, service: Prefix) -> bool:
-        """Could this edge still serve what it has ceased to announce?"""
-        group = self.groups.covering(service.network)
-        return group is not None and bool(self._by_name[switch].leaving_servers(group, service))
+    def _delivers(self, switch: str, prefix: Prefix) -> bool:
+        """Could this edge still deliver to a prefix that it has ceased to announce?"""
+        edge, group = self._by_name[switch], self.groups.covering(prefix.network)
+        return prefix in edge.ways_out or (group is not None and bool(edge.leaving_servers(group, prefix)))
 
     def _reroute(self, changed: Iterable[int]) -> Changes:
         """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
@@ -303,8 +303,10 @@ class Controller:
                 own = {prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges)}
                 self._to_tell[name] = frozenset(own)
                 retiring = [(end, prefix) for end, prefix in self._retiring if end in part and prefix not in own]
-                edge.choose_ways_out(PrefixSet(own.union(prefix for _, prefix in retiring)))
-                for end, prefix in [*retiring, *((name, prefix) for prefix in edge.ways_out)]:
+                ours = PrefixSet(own.union(prefix for _, prefix in retiring))
+                edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
+                ways_out = [(name, prefix) for prefix in edge.ways_out if not ours.covers(prefix)]
+                for end, prefix in [*retiring, *ways_out]:
                     leading.setdefault(prefix, set(self._announced.get(prefix, ()))).add(end)
         return leading
 

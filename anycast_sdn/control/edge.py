@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.answers import Answers
@@ -204,6 +204,8 @@ class EdgeSwitch:
                 old[rule.key] = rule
             if way is not None:
                 self.routes[prefix] = way
+            if way != LOCAL:
+                self.ways_out.pop(prefix, None)
             if way:
                 rule = entries.route(prefix, way)
                 new[rule.key] = rule
@@ -220,9 +222,18 @@ class EdgeSwitch:
         next_hops = {router for uplink in self.uplinks for router in uplink.routers}
         return next_hops.union(*self._exits.values())
 
-    def choose_ways_out(self, own: PrefixSet) -> None:
-        """Of all that can be reached by an uplink now, what is not the fabric's ``own``."""
-        ways_out = {prefix: router for prefix, router in self._working_exits() if not own.covers(prefix)}
+    def choose_ways_out(self, own: PrefixSet, announced: Collection[Prefix]) -> None:
+        """Of all that can be reached by an uplink now, what is not the fabric's ``own``.
+
+        What has become the fabric's goes on by the uplink until this edge turns, unless it is the edge itself that
+        has ``announced`` it.
+        """
+        ways_out = {
+            prefix: router
+            for prefix, router in self._working_exits()
+            if not own.covers(prefix)
+            or (prefix in self.ways_out and self.routes.get(prefix) == LOCAL and prefix not in announced)
+        }
         self.outdated |= ways_out != self.ways_out
         self.ways_out = ways_out
 

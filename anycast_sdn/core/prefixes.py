@@ -18,14 +18,6 @@ SPECIAL = {  # RFC 6890: what no router forwards
 }
 
 
-def special(prefix: Prefix) -> str | None:
-    """Why all of ``prefix`` is of no use as a destination, for example "multicast"; None for other prefixes.
-
-    0.0.0.0/8 and ::/80 hold the default routes' network, but not these.
-    """
-    return next((reason for special, reason in SPECIAL.items() if special.covers(prefix)), None)
-
-
 class PrefixSet:
     """Prefixes of both families; a look-up costs one step for each length that occurs."""
 
@@ -47,3 +39,14 @@ class PrefixSet:
     def covers(self, prefix: Prefix) -> bool:
         """Does one of them contain all of ``prefix``?"""
         return any(True for _ in self.covering(prefix))
+
+
+def special(prefix: Prefix) -> str | None:
+    """Why all of ``prefix`` is of no use as a destination, for example "multicast"; None for other prefixes.
+
+    0.0.0.0/8 and ::/80 hold the default routes' network, but not these.
+    """
+    return next((SPECIAL[found] for found in _SPECIAL.covering(prefix)), None)
+
+
+_SPECIAL = PrefixSet(SPECIAL)

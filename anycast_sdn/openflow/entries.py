@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
@@ -52,6 +52,7 @@ from anycast_sdn.openflow.rules import (
     source_in,
 )
 
+MOST_KEPT = 1 << 17  # rules that are the same values wherever they are wanted; old ones are made again
 _PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
 # (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is a protocol like any other
 _ECHO = {(ICMP, 4): ("icmpv4_type", 8, 0), (ICMPV6, 16): ("icmpv6_type", 128, 129)}
@@ -293,13 +294,14 @@ def connected(prefix: Prefix) -> FlowRule:
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
-@cache
+@lru_cache(MOST_KEPT)
 def route(prefix: Prefix, port: int) -> FlowRule:
     """Table 4: towards the edge that announces ``prefix``.  The same value on all switches of a large network."""
     actions = (DecTtl(), Output(port))
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
+@lru_cache(MOST_KEPT)
 def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
     """Table 4: to the router beyond an uplink; ``mac``: the router's."""
     actions = _last_hop(own_mac, mac, port)

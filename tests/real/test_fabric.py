@@ -126,7 +126,7 @@ def test_the_command_shows_the_network_and_what_if(network: Running) -> None:
     assert re.search(r"198\.18\.0\.1/32 +arh1 +ars2", without)
     assert "with no link of ours between them" in network.command("topology", "--without", "c2").stdout
     refused = network.command("topology", "--without", "c9")
-    assert (refused.returncode, "is no switch" in refused.stderr) == (1, True)
+    assert (refused.returncode, "no switch (" in refused.stderr) == (1, True)
     assert network.ask("h1", ANY[4]) == ["as1 hello"]
 
 

@@ -15,6 +15,7 @@ from anycast_sdn.core.model import UDP, FlowKey, Host, Network, Port, Prefix, Up
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER
 from anycast_sdn.simulation import SimulatedNetwork
 
 FAR = {False: packed("10.77.0.9"), True: packed("2001:db8:77::9")}
@@ -230,3 +231,30 @@ def test_other_switches_send_to_the_nearest_edge_that_leads_out(v6):
     assert len(send(net, FAR[v6], host="as2")) == 1
     assert "198.18.0.1/32" in (told(net) or ()), "the whole fabric is announced at its uplink"
     net.check_recompute_changes_nothing()
+
+
+def test_when_the_fabric_has_it_again_a_way_out_stays_until_the_others_have_turned(v6):
+    """ANY leaves by an uplink at c1 of the ring; then as2 serves it, and returns to draining."""
+    uplink = replace(UP1, edge="c1", port=77)
+    ring = topology("ring")
+    described = replace(ring, uplinks=(uplink,), hosts=(*ring.hosts, Host("r1", "up1", 77, uplink.routers)))
+    net = SimulatedNetwork(described, web(ring), slowest_s=0.03)
+    net.host("r1").on_packet = net.host("as2").on_packet = lambda frame, packet: ()
+    net.teach("up1", {Prefix.host(SERVICE[v6]): ROUTE})
+    net.advance(3)
+    starts = ["c1", "c2", "c3", "c4", "c5", "c6"]
+    key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)
+    frame = builders.ip_packet(key, eth_src=b"\2" + bytes(5), eth_dst=b"\2" + bytes(5))
+    sent = 0
+    for groups in (web(ring, "as2"), web(ring, "as2", draining="as2"), web(ring, "as2")):
+        net.set_groups(groups)
+        for _ in range(60):
+            for start in starts:
+                net._follow(start, net.switches[start].receive(frame, OFPP_CONTROLLER, net.now))
+                sent += 1
+            net.advance(0.002)
+    net.settle()
+    arrived = [net.host(name).received for name in ("r1", "as2")]
+    assert all(len(received) > 100 for received in arrived)
+    assert sum(parse_ip(one).key.protocol == UDP for received in arrived for one in received) == sent
+    assert edge(net, "c1").ways_out == {}
