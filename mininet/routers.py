@@ -19,7 +19,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,9 @@ class Router:
         self._folder.mkdir(exist_ok=True)
         shutil.chown(self._folder, "frr", "frr")  # FRR's daemons become this user
         for daemon in DAEMONS:
-            (self._folder / f"{daemon}.conf").write_text("\n".join(self._configuration(daemon)) + "\n")
+            configuration = self._folder / f"{daemon}.conf"
+            configuration.write_text("\n".join(self._configuration(daemon)) + "\n")
+            configuration.chmod(0o640)  # of bgpd, it holds the sessions' passwords
             words = [str(FRR / daemon), "-f", f"{self._folder}/{daemon}.conf", "-i", f"{self._folder}/{daemon}.pid"]
             words += ["-z", f"{self._folder}/zserv.api", "--vty_socket", str(self._folder), "-P", "0"]
             program = Program(words, self._namespace_of)
@@ -135,7 +137,7 @@ class Router:
             left.unlink(missing_ok=True)
 
     def ways(self, prefix: str) -> dict[str, bool]:
-        """BGP's paths to a prefix: next hop → is it the best one?  None when the table does not have the prefix."""
+        """BGP's paths to a prefix: next hop → is it the best one?  Empty when the table does not have it."""
         family = "ipv6" if ":" in prefix else "ipv4"
         return {
             hop["ip"]: bool(path.get("bestpath", {}).get("overall"))
@@ -269,8 +271,9 @@ def remove_leftovers() -> None:
     """What an earlier run left when it was killed: daemons, which then are nobody's children, and routes."""
     for pid_file in Path("/run").glob(f"{FOLDER}*/*/*.pid"):
         process = Path("/proc", pid_file.read_text().strip())
-        if str(pid_file).encode() in (process / "cmdline").read_bytes().split(b"\0"):
-            os.kill(int(process.name), signal.SIGKILL)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by itself
+            if str(pid_file).encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
     for folder in Path("/run").glob(f"{FOLDER}*"):
         shutil.rmtree(folder)
     _remove_routes()

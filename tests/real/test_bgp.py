@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,8 @@ if TYPE_CHECKING:  # needs what is not there where these tests are skipped
 ARH1, ARS2, ARS3 = ("10.9.1.1", "2001:db8:9:1::1"), ("10.9.2.1", "2001:db8:9:2::1"), ("10.9.3.1", "2001:db8:9:3::1")
 R1_UPLINK = {V4: "10.9.1.2", V6: "2001:db8:9:1::2"}
 SERVERS = (V4.as2, V6.as2, V4.as3, V6.as3)
-SESSIONS = "198.51.100.0/24"
-PASSWORD = "open-sesame"
+SESSIONS = "198.51.100.0/24", "2001:db8:5::/64"
+PASSWORD, ARS2_MED, ARS3_AS = "open-sesame", 30, 4200000003
 HEALING_S = 60.0  # for routers that have started again: OSPF's and BGP's own timers add up
 
 
@@ -48,7 +49,7 @@ def outside() -> Iterator[list[Capture]]:
 
     devices = {route["dev"] for route in machine_routes("default") if "dev" in route}
     with ExitStack() as stack:
-        ours = f"tcp port 179 or ip proto 89 or net {SESSIONS}"
+        ours = "tcp port 179 or ip proto 89 or " + " or ".join(f"net {prefix}" for prefix in SESSIONS)
         yield [stack.enter_context(Capture(device, ours)) for device in devices]
 
 
@@ -59,9 +60,19 @@ def machine_routes(*selection: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory, outside: list[Capture]) -> Iterator[Running]:
-    """as2 and as3 serve; the routers know it.  arh1's session has a password."""
+    """as2 and as3 serve; the routers know it.
+
+    arh1's session has a password, that of ars2 a MED; that of ars3 is by IPv6, of an AS with a long number.
+    """
     directory = tmp_path_factory.mktemp("bgp")
-    file = edited("legacy-core.yaml", directory, ("ttl: 1 ", f"password: {PASSWORD}\n      ttl: 1 "))
+    file = edited(
+        "legacy-core.yaml",
+        directory,
+        ("ttl: 1 ", f"password: {PASSWORD}\n      ttl: 1 "),
+        ("local_as: 65002", f"med: {ARS2_MED}, local_as: 65002"),
+        ("local_as: 65003, local_address: 198.51.100.9, neighbour: 198.51.100.10",
+         f"local_as: {ARS3_AS}, local_address: '2001:db8:5::9', neighbour: '2001:db8:5::a'"),
+    )  # fmt: skip
     with running(file, directory) as network:
         network.serve_udp("as2", "as3")
         network.serve_tcp("as2", "as3")
@@ -134,6 +145,46 @@ def test_prefixes_are_announced_from_their_edges(network: Running, family: Famil
         assert path["aspath"]["string"] == "65001"
         assert path["community"]["string"] == "65001:1"
         assert next_hops(network, "r2", prefix) == {at(ARH1, family)}
+
+
+@pytest.mark.row("M8", "MED as configured; a session by IPv6, of an AS with four octets, announces both families")
+@in_both_families
+def test_sessions_of_each_kind_announce_both_families(network: Running, family: Family) -> None:
+    (nearer,) = paths(network, "r2", "10.2.0.0/24" if family is V4 else "2001:db8:2::/64")
+    assert nearer["metric"] == ARS2_MED
+    (farther,) = paths(network, "r3", "10.3.0.0/24" if family is V4 else "2001:db8:3::/64")
+    assert farther["aspath"]["string"] == str(ARS3_AS)
+    assert farther["peer"]["peerId"] == "2001:db8:5::9"
+
+
+@pytest.mark.row("M8", "a router that asks for all routes again (ROUTE-REFRESH) is told them; no session is lost")
+def test_a_route_refresh_is_answered(network: Running) -> None:
+    def statistics() -> dict[str, Any]:
+        return dict(network.testbed.routers["r1"].show("bgp neighbors 198.51.100.1")["198.51.100.1"])
+
+    before = statistics()
+    for version in ("ipv4", "ipv6"):
+        network.testbed.routers["r1"].vtysh(f"clear bgp {version} unicast 198.51.100.1 soft in")
+    told = before["messageStats"]["updatesRecv"]
+    until(lambda: statistics()["messageStats"]["updatesRecv"] >= told + 4, "r1 is told PRh/k and subnets again")
+    assert statistics()["connectionsDropped"] == before["connectionsDropped"]
+    assert sessions(network)["arh1"] == "established"
+
+
+@pytest.mark.row("M8", "the nearest server edge drains: none of 100 new flows goes unanswered while routers turn away")
+@pytest.mark.row("M20", "the nearest server edge drains under new flows")
+def test_draining_an_edge_behind_routers_costs_no_new_flow_its_answer(network: Running) -> None:
+    """By IPv6, whose pool is large."""
+    words = program("udp_client.py", V6.web, PORT, "--flows", 100, "--apart", 0.01, "--wait", 2)
+    flows = network.testbed.spawn("h1", words)
+    until(lambda: flows.output().count("as2") > 10, "new flows go to as2")
+    network.call("PATCH", f"/v1/groups/web/servers/{V6.as2}", {"state": "draining"})
+    assert flows.process.poll() is None, "the change comes while flows begin"
+    until(lambda: flows.process.poll() is not None, "all flows are answered, or given up")
+    answers = Counter(flows.output().splitlines())
+    assert answers.total() == 100, answers
+    assert answers["as3 hello"] > 50
+    all_serve(network)
 
 
 @pytest.mark.row("M1", "curl fetches a page from ANY through ordinary routers")
@@ -241,6 +292,16 @@ def test_the_service_outlives_its_controller(network: Running) -> None:
         assert " 0% packet loss" in pings.output()
 
 
+@pytest.mark.row("M8", "the controller is stopped: FRR keeps its routes; it starts again: all is fresh")
+def test_the_service_outlives_a_controller_that_is_stopped(network: Running) -> None:
+    network.controller.stop()
+    until(lambda: any(path.get("stale") for path in paths(network, "r2", WEB[0])), "r2 keeps the route as a stale one")
+    network.controller.start()
+    all_serve(network)
+    for prefix in WEB:
+        until(lambda prefix=prefix: not any(path.get("stale") for path in paths(network, "r2", prefix)), "all is fresh")
+
+
 @pytest.mark.row("M8", "a BGP session with a password (TCP MD5): none with a router that has another")
 def test_a_session_is_only_had_by_who_knows_its_password(network: Running) -> None:
     router = network.testbed.routers["r1"]
@@ -290,7 +351,8 @@ def test_nothing_leaves_the_machine(network: Running, outside: list[Capture]) ->
     subprocess.run(["ip", "link", "set", "bgp-r1-0", "down"], check=True)
     asked = subprocess.run(["ip", "route", "get", "198.51.100.2"], capture_output=True, text=True)
     assert "unreachable" in asked.stdout + asked.stderr or "No route to host" in asked.stderr
-    routes = machine_routes("root", SESSIONS)
-    assert {route["dev"] for route in routes if route.get("type") != "unreachable"} == {"bgp-r2-0", "bgp-r3-0"}
+    routes = machine_routes("root", SESSIONS[0])
+    assert {route["dev"] for route in routes if route.get("type") != "unreachable"} == {"bgp-r2-0"}
     until(lambda: sessions(network)["arh1"] != "established", "the session is lost", 30)
+    assert outside, "this machine has no default route: nothing could leave it"
     assert [capture.packets() for capture in outside] == [[]] * len(outside)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from anycast_sdn.control.discovery import DEAD_S, LAST_RESORT, LONGEST_HOLD_S, SEND_S, START_S, Discovery
+from anycast_sdn.control.discovery import CALM_S, DEAD_S, LAST_RESORT, LONGEST_HOLD_S, SEND_S, START_S, Discovery
 from anycast_sdn.core.model import Link, Network, Port, Prefix, Side, Subnet, Switch
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
@@ -186,6 +186,29 @@ def test_an_undeclared_link_is_used_where_that_is_allowed():
     assert cables.discovery.links() == [Link(A, B, 7)]
 
 
+def test_an_undeclared_link_that_is_down_is_forgotten_with_its_failures():
+    cables = Cables(undeclared_links=True)
+    cables.wires |= {Port("b", 5): C, C: Port("b", 5)}
+    for end in (C, Port("b", 5)):
+        cables.discovery.port_changed(end, True, cables.now)
+    cables.pass_time(1)
+    del cables.wires[C]
+    cables.pass_time(3)
+    assert cables.discovery.fabric_ports()["c"] == [], "its port is a stranger's again"
+    assert len(list(cables.discovery.cables())) == 2
+    cables.pass_time(CALM_S)
+    assert len(list(cables.discovery.cables())) == 1
+
+
+def test_a_port_that_hears_itself_is_no_link():
+    cables = Cables(undeclared_links=True)
+    cables.discovery.port_changed(C, True, cables.now)
+    cables.pass_time(SEND_S)
+    frame = next(frame for end, frame in reversed(cables.sent) if end == C)
+    assert refused(cables, C, frame) == "lldp of its own port"
+    assert len(list(cables.discovery.cables())) == 1
+
+
 def test_no_frame_is_sent_to_hosts(cables):
     cables.discovery.port_changed(Port("c", 9), True, cables.now)
     cables.pass_time(2)
@@ -233,12 +256,19 @@ def test_from_a_host_port_nothing_is_believed(cables):
     assert refused(cables, Port("c", 9), frame) == "lldp"
 
 
-def test_when_we_did_not_listen_nobody_is_blamed(cables):
+@pytest.mark.parametrize("first", ["a tick", "a port", "a switch that is lost"])
+def test_when_we_did_not_listen_nobody_is_blamed(cables, first):
+    """Whatever is heard of first, when we listen again."""
     wires, cables.wires = cables.wires, {}
     cables.pass_time(1)
     cables.now += 30  # the controller stood still
     cables.wires = wires
-    cables.discovery.tick(cables.now)
+    if first == "a port":
+        cables.discovery.port_changed(C, True, cables.now)
+    elif first == "a switch that is lost":
+        cables.discovery.disconnected("c", cables.now)
+    else:
+        cables.discovery.tick(cables.now)
     assert cables.costs() == [7]
     cables.pass_time(1)
     assert cables.state == "up"
