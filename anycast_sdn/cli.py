@@ -107,7 +107,7 @@ def _add_questions(commands: Any) -> None:
         description="Show switches, links, announcements and the catchment of a running controller.",
         epilog="example: anycast-sdn topology --without c1-c2 --without 10.21.0.10",
     )
-    topology.add_argument("--without", action="append", default=[], metavar="LINK|SWITCH|SERVER",
+    topology.add_argument("--without", action="append", default=[], metavar="LINK|SWITCH|UPLINK|SERVER",
                           help="what if this were not there; a link is c1:1, c1:1-c2:2 or c1-c2; may be repeated")
     topology.set_defaults(act=_topology)
 

@@ -39,7 +39,7 @@ from anycast_sdn.core.model import (
 )
 
 FRR = Path("/usr/lib/frr")
-DAEMONS = ("zebra", "ospfd", "ospf6d", "bgpd")  # in the order of their start
+DAEMONS = ("zebra", "staticd", "ospfd", "ospf6d", "bgpd")  # in the order of their start
 PROTOCOL = "172"  # marks our routes in the root namespace; nobody else's in rt_protos
 FOLDER = "anycast-sdn-routers-"  # in /run; a run's own
 READY_S = 60.0

@@ -302,6 +302,29 @@ def test_the_service_outlives_a_controller_that_is_stopped(network: Running) -> 
         until(lambda prefix=prefix: not any(path.get("stale") for path in paths(network, "r2", prefix)), "all is fresh")
 
 
+@pytest.mark.row("M8", "the README's second speaker: a static route of the router's counts when the session is gone")
+def test_a_static_route_of_the_routers_stands_in(network: Running) -> None:
+    """Hosts behind r2 go on reaching PRh/k of arh1, whose session is shut down."""
+    (prefix, uplink), router = ("203.0.113.0/24", ARH1[0]), network.testbed.routers["r1"]
+    bgp = ("configure terminal", "router bgp 65000")
+
+    def known_from(as_path: str) -> bool:
+        return [path["aspath"]["string"] for path in paths(network, "r2", prefix)] == [as_path]
+
+    router.vtysh("configure terminal", f"ip route {prefix} {uplink} 250")
+    router.vtysh(*bgp, "address-family ipv4 unicast", "redistribute static")
+    until(lambda: known_from("65001"), "r2 has the route by BGP")
+    router.vtysh(*bgp, "neighbor 198.51.100.1 shutdown")
+    try:
+        until(lambda: known_from("Local"), "r2 has the static one", 30)
+        assert next_hops(network, "r2", prefix) == {uplink}
+    finally:
+        router.vtysh(*bgp, "no neighbor 198.51.100.1 shutdown")
+    until(lambda: known_from("65001"), "r2 has the route by BGP again", HEALING_S)
+    router.vtysh("configure terminal", f"no ip route {prefix} {uplink} 250")
+    all_serve(network)
+
+
 @pytest.mark.row("M8", "a BGP session with a password (TCP MD5): none with a router that has another")
 def test_a_session_is_only_had_by_who_knows_its_password(network: Running) -> None:
     router = network.testbed.routers["r1"]
