@@ -115,7 +115,8 @@ class Router:
         for daemon in DAEMONS:
             configuration = self._folder / f"{daemon}.conf"
             configuration.write_text("\n".join(self._configuration(daemon)) + "\n")
-            configuration.chmod(0o640)  # of bgpd, it holds the sessions' passwords
+            configuration.chmod(0o640)  # bgpd's holds the sessions' passwords
+            shutil.chown(configuration, "frr", "frr")
             words = [str(FRR / daemon), "-f", f"{self._folder}/{daemon}.conf", "-i", f"{self._folder}/{daemon}.pid"]
             words += ["-z", f"{self._folder}/zserv.api", "--vty_socket", str(self._folder), "-P", "0"]
             program = Program(words, self._namespace_of)
