@@ -10,10 +10,11 @@ import pytest
 from graphs import SETTLED_S, Fabric
 from scenes import SERVICE, ask, bindings, catchment, drops, edge, topology
 
-from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, Link, Port, packed
-from anycast_sdn.openflow import lldp
+from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, Link, Port, Prefix, packed
+from anycast_sdn.openflow import entries, lldp
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
+from anycast_sdn.openflow.rules import AddFlow
 from anycast_sdn.simulation import SimulatedNetwork
 
 ATLAS = [graph for graph in networkx.graph_atlas_g() if 2 <= len(graph) <= 6]  # all graphs of two to six nodes
@@ -270,3 +271,16 @@ def test_an_edge_without_links_is_a_network_of_its_own(build):
     net.advance(3)
     assert net.controller.topology((), net.now)["links"] == []
     assert edge(net, "edge").fabric_ports == []
+
+
+def test_a_packet_in_a_loop_ends_with_its_ttl_and_its_sender_hears_of_it(ring, v6):
+    """c1 and c2 send to each other, as no controller of ours would tell them."""
+    as1 = ring.host("as1").address(v6)
+    subnet = Prefix.parse("2001:db8:21::/64" if v6 else "10.21.0.0/24")
+    ring.switches["c2"].apply(AddFlow(entries.route(subnet, 2)), ring.now)
+    ring.send("h1", ring.host("h1").packet(as1, ICMPV6 if v6 else ICMP, ttl=21))
+    ring.settle()
+    between = [*ring.seen("c1", "c2"), *ring.seen("c2", "c1")]
+    assert sum(key.destination == as1 for key in between) == 19
+    assert list(errors(ring, "h1")) == [(packed(HOPS[v6][2]), as1)]
+    ring.switches["c2"].apply(AddFlow(entries.route(subnet, ring.controller.edges[0x32].routes[subnet])), ring.now)
