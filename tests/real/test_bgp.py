@@ -312,7 +312,8 @@ def test_a_static_route_of_the_routers_stands_in(network: Running) -> None:
         return [path["aspath"]["string"] for path in paths(network, "r2", prefix)] == [as_path]
 
     router.vtysh("configure terminal", f"ip route {prefix} {uplink} 250")
-    router.vtysh(*bgp, "address-family ipv4 unicast", "redistribute static")
+    router.vtysh("configure terminal", "route-map LAST-RESORT permit 10", "set weight 0", "set local-preference 50")
+    router.vtysh(*bgp, "address-family ipv4 unicast", "redistribute static route-map LAST-RESORT")
     until(lambda: known_from("65001"), "r2 has the route by BGP")
     router.vtysh(*bgp, "neighbor 198.51.100.1 shutdown")
     try:
