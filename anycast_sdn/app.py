@@ -48,7 +48,7 @@ TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
 STEP_S = 0.02  # what has been confirmed meanwhile is taken together
-AMISS_S = 10.0  # until a switch that has refused rules gets them again
+AMISS_S, LONGEST_AMISS_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
 TAKEN_UP_S = 2.0  # a change of the operator's is answered after this at the latest
 
 
@@ -79,7 +79,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._someone_waits = hub.Event()
         # What switches have confirmed: (when it is believed, (datapath id, ticket)).
         self._settling: list[tuple[float, tuple[int, int]]] = []
-        self._amiss: set[int] = set()  # switches that have refused rules which they should have
+        self._amiss: set[Channel] = set()  # switches that have had no room for rules which they should have
+        self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
+        self._stuck: set[str] = set()  # switches that have not taken up a change in time
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
@@ -188,18 +190,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if dpid in self.channels:
             self._send(self.controller.rule_removed(dpid, cookie, idle_timeout, time.monotonic()))
 
-    def rule_refused(self, dpid: int, cookie: int, reason: str) -> None:
+    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         LOG.warning("switch %s refused a rule with cookie %#x: %s", self._name(dpid), cookie, reason)
         self._send(self.controller.rule_refused(dpid, cookie, time.monotonic()))
-        if not number_of(cookie) and dpid in self.channels and dpid not in self._amiss:
-            self._amiss.add(dpid)
-            hub.spawn_after(AMISS_S, self._begin_anew, dpid)
+        switch = self.channels.get(dpid)
+        if full and switch and not number_of(cookie) and switch not in self._amiss:
+            self._amiss.add(switch)
+            pause = self._pauses[dpid] = min(2 * self._pauses.get(dpid, AMISS_S / 2), LONGEST_AMISS_S)
+            hub.spawn_after(pause, self._begin_anew, switch)
 
-    def _begin_anew(self, dpid: int) -> None:
+    def _begin_anew(self, switch: Channel) -> None:
         """A switch without a rule that it should have is asked for all that it holds, and gets what is missing."""
-        self._amiss.discard(dpid)
-        if switch := self.channels.get(dpid):
-            LOG.warning("switch %s lacks rules that it refused: connecting anew, to try again", switch.name)
+        self._amiss.discard(switch)
+        if self.channels.get(switch.id) is switch:
+            LOG.warning("switch %s had no room for rules: connecting anew, to try again", switch.name)
             switch.close()
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
@@ -231,8 +235,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _until_taken_up(self) -> None:
         deadline = time.monotonic() + TAKEN_UP_S
-        while self.controller.updating() and time.monotonic() < deadline:
+        self._stuck &= set(self.controller.updating())
+        while (busy := set(self.controller.updating()) - self._stuck) and time.monotonic() < deadline:
             hub.sleep(STEP_S)
+        self._stuck |= busy  # for the changes that come: one that is stuck does not make each of them slow
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -10,10 +10,9 @@ One writer: the caller must not call a second method before the first has return
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from anycast_sdn.control.discovery import START_S, Discovery
+from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
@@ -61,7 +60,6 @@ class Controller:
         self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
-        self._begun = math.inf  # the first tick
         self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
         self._retiring: dict[tuple[str, Prefix], float] = {}  # edge and ANY/n, just withdrawn → when it may cease
         self._routing = Routing(self._by_name)
@@ -76,7 +74,7 @@ class Controller:
     def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should.
 
-        Where its routes differ, it is told them in their order.
+        Only routes may still have to wait for others.
         """
         edge = self.edges[dpid]
         self._discovery.connected(edge.switch.name, now)
@@ -167,7 +165,6 @@ class Controller:
 
     def tick(self, now: float) -> Outbox:
         """To be called several times a second."""
-        self._begun = min(self._begun, now)
         for edge in self.edges.values():
             if edge.uplinks and edge.synchronised:
                 self._last_seen[edge.switch.name] = now
@@ -181,7 +178,7 @@ class Controller:
             for each in retired:
                 del self._retiring[each]
             _add(out, self._refresh([], self._reroute([]), now))
-        if now - self._begun > START_S and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
+        if not self._discovery.starting and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
             for dpid in late:
                 self.edges[dpid].expected = False
                 self._update.disconnected(self.edges[dpid].switch.name)
@@ -303,6 +300,7 @@ class Controller:
                 own = {prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges)}
                 self._to_tell[name] = frozenset(own)
                 retiring = [(end, prefix) for end, prefix in self._retiring if end in part and prefix not in own]
+                retiring = [end for end in retiring if self._delivers(*end)]
                 ours = PrefixSet(own.union(prefix for _, prefix in retiring))
                 edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
                 ways_out = [(name, prefix) for prefix in edge.ways_out if not ours.covers(prefix)]
@@ -321,8 +319,8 @@ class Controller:
     def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
         """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
 
-        None until all of that part has been here, and the routers, or ``START_S`` have passed: before, nobody
-        knows, and routers keep what an earlier controller told them.  An edge whose switch has been away for
+        None until all of that part has been here, and the routers, or the start is over: before, nobody knows,
+        and routers keep what an earlier controller told them.  An edge whose switch has been away for
         ``ABSENT_S`` announces nothing, and none of a family whose router does not answer.
         """
         edge = self._by_name[uplink.edge]
@@ -330,7 +328,7 @@ class Controller:
         part = self._routing.graph.distances(uplink.edge)
         complete = not dead and all(self._by_name[name].ever_synchronised for name in part)
         seen = self._last_seen.get(uplink.edge)
-        if seen is None or not (complete or now - self._begun > START_S):
+        if seen is None or not (complete or not self._discovery.starting):
             return None
         if now - seen > ABSENT_S:
             return frozenset()

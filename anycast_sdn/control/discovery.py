@@ -30,6 +30,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import Link, Network, Port
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
@@ -90,9 +91,8 @@ class Discovery:
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
         self._send_at = -math.inf
-        self._started: float | None = None
-        self._last_tick = math.inf
-        self._excused_until = -math.inf
+        self._lateness = Lateness(LATE_S, DEAD_S)
+        self.starting = True  # switches that have not connected yet are believed to be about to
 
     # ---------------------------------------------------------------- events; True: the usable links differ
 
@@ -152,15 +152,13 @@ class Discovery:
 
     def tick(self, now: float) -> tuple[bool, list[tuple[int, int, bytes]]]:
         """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send."""
-        if self._started is None:
-            self._started = now
         changed = False
-        if self._started + START_S <= now:
-            self._started = math.inf
+        if self.starting and self._lateness.attentive_s >= START_S:
+            self.starting = False
             for switch in self._dpids.keys() - self._present:
                 changed |= self.disconnected(switch, now)
         changed |= self._judge(now)
-        self._last_tick = now
+        self._lateness.look(now)
         self._forget(now)
         if now < self._send_at:
             return changed, []
@@ -186,8 +184,6 @@ class Discovery:
                 del self._cables[ends]
 
     def _judge_one(self, cable: Cable, now: float) -> bool:
-        if now - self._last_tick > LATE_S:  # whatever comes first afterwards
-            self._excused_until = now + DEAD_S
         before = cable.up, cable.last_resort
         a, b = cable.ends
         if not (self._ports.get(a, True) and self._ports.get(b, True)):
@@ -195,7 +191,7 @@ class Discovery:
         elif self._confirmed(cable, now):
             cable.trusted = True
             self._set_up(cable, True, now)
-        elif now - cable.watched_from > DEAD_S and now >= self._excused_until:
+        elif not self._lateness.excuses(now) and now - cable.watched_from > DEAD_S:
             self._set_up(cable, False, now)
         cable.last_resort = not cable.trusted or now < cable.held_until
         return self._used(cable) and (cable.up, cable.last_resort) != before

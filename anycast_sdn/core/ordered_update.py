@@ -8,7 +8,8 @@ confirmed that it holds what it should.  New ways grow outwards from the edges t
 Why no packet circles: the settled send to the settled only, all the way to an edge.  The others hold ways
 from before, which do not circle either, and may end among the settled.  When other routes are wanted in the
 middle of that, it is judged anew who is settled; all ways that a switch may hold, with those it was told but
-has not confirmed, still make no circle.
+has not confirmed, still make no circle.  (Only of prefixes that nobody announced just before may packets circle,
+by what is left of a covering one that is being taken away: they had no way.)
 
 - Who has nothing to lose does not wait: a switch is told at once when its present way leads nowhere, because
   a link on it is gone or the edge at its end cannot deliver.  So a failure is repaired in one step.
@@ -26,16 +27,16 @@ Pure: says what may be told, and is told what was.  Ways are ports, or ``network
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.network import LOCAL, Changes, Routing
 from anycast_sdn.core.prefixes import PrefixSet
 
 CONFIRM_S = 1.0  # a switch that does not confirm within this keeps nobody waiting any longer
+MOST_TICKETS = (1 << 31) - 1  # see ``openflow.rules.Barrier``
 LATE_S = 0.6  # between two looks at who is overdue: longer than that, and it may be us
 
 
@@ -68,9 +69,8 @@ class OrderedUpdate:
         self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._tickets: dict[int, _Ticket] = {}
-        self._numbers = itertools.cycle(range(1, 1 << 31))
-        self._looked = math.inf  # at who is overdue
-        self._excused_until = -math.inf
+        self._last_number = 0
+        self._lateness = Lateness(LATE_S, CONFIRM_S)
 
     def unsettled(self) -> set[str]:
         """The switches that have not been told all that they should hold, or have not confirmed it; most often none."""
@@ -136,7 +136,7 @@ class OrderedUpdate:
 
     def issue(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
         """The switch is told its ways to these → the ticket by which it will confirm that."""
-        number = next(self._numbers)
+        number = self._last_number = self._last_number % MOST_TICKETS + 1
         self._tickets[number] = _Ticket(switch, tuple(prefixes), now)
         for prefix in prefixes:
             self._unconfirmed.setdefault(prefix, {})[switch] = number
@@ -158,10 +158,9 @@ class OrderedUpdate:
 
     def overdue(self, now: float) -> list[tuple[str, int]]:
         """(switch, ticket) of all that should have been confirmed by now.  To be asked several times a second."""
-        if now - self._looked > LATE_S:
-            self._excused_until = now + CONFIRM_S
-        self._looked = now
-        if now < self._excused_until:
+        excused = self._lateness.excuses(now)
+        self._lateness.look(now)
+        if excused:
             return []
         return [
             (ticket.switch, number) for number, ticket in self._tickets.items() if now - ticket.issued > CONFIRM_S
@@ -235,7 +234,7 @@ class _Ways:
         for layer in self._layers:
             way = layer.told(switch)
             if layer.wanted.get(switch) == LOCAL and (way == LOCAL or switch in self._present):
-                return True  # and if it was told nothing of that yet, it is without waiting
+                return True  # or will at once: who delivers himself waits for nobody
             if way == LOCAL:
                 return layer.delivers(switch)
             if way is not None:

@@ -50,7 +50,7 @@ class Listener(Protocol):
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None: ...
 
-    def rule_refused(self, dpid: int, cookie: int, reason: str) -> None: ...
+    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None: ...
 
     def confirmed(self, dpid: int, ticket: int) -> None: ...
 
@@ -246,8 +246,9 @@ class Channel(Datapath):  # type: ignore[misc]
         elif result := self._trials.pop(xid, None):
             result(False)
         elif len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
-            reason = f"error type {kind} code {code}"
-            self.listener.rule_refused(self.id, int.from_bytes(quoted[8:16], "big"), reason)
+            full = (kind, code) == (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
+            reason = "table full" if full else f"error type {kind} code {code}"
+            self.listener.rule_refused(self.id, int.from_bytes(quoted[8:16], "big"), full, reason)
         else:
             LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
 

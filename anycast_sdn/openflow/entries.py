@@ -310,25 +310,26 @@ def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
 
 def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
     """The inverse of ``route``: (prefix, port); None for rules that it would not make."""
-    if kind_of(rule.cookie) is not Kind.ROUTE:
-        return None
-    ports = [action.port for action in rule.actions if isinstance(action, Output)]
-    found = _destination(rule), ports[0] if ports else 0
-    return found if route(*found) == rule else None
+    prefix = _destination(rule, Kind.ROUTE)
+    port = next((action.port for action in rule.actions if isinstance(action, Output)), 0)
+    return (prefix, port) if prefix and route(prefix, port) == rule else None
 
 
 def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
     """The inverse of ``way_out``: (prefix, MAC, port); None for rules of other kinds."""
-    return (_destination(rule), *_read_last_hop(rule)) if kind_of(rule.cookie) is Kind.EXIT else None
+    prefix = _destination(rule, Kind.EXIT)
+    return (prefix, *_read_last_hop(rule)) if prefix else None
 
 
-def _destination(rule: FlowRule) -> Prefix:
-    """The prefix that a ROUTE or an EXIT is for."""
+def _destination(rule: FlowRule, kind: Kind) -> Prefix | None:
+    """The prefix that a rule of this kind is for; None when it is none of ours."""
+    length = rule.priority - ROW[kind].priority
     fields = {field.name: field.value for field in rule.match}
-    network = next((value for name, value in fields.items() if name != "eth_type"), None)
-    if network is None:
-        network = bytes(16 if fields["eth_type"] == ETH_IPV6 else 4)
-    return Prefix(cast(Address, network), rule.priority - ROW[Kind.ROUTE].priority)
+    bits = 128 if fields.get("eth_type") == ETH_IPV6 else 32
+    if kind_of(rule.cookie) is not kind or not 0 <= length <= bits:
+        return None
+    network = next((value for name, value in fields.items() if name != "eth_type"), bytes(bits // 8))
+    return Prefix(cast(Address, network), length)
 
 
 # ------------------------------------------------------------------------------ reading back

@@ -125,7 +125,8 @@ class _Protocol(BgpProtocol):  # type: ignore[misc]
 
     def _handle_msg(self, message: Any) -> None:
         if message.type == bgp.BGP_MSG_NOTIFICATION:
-            self._refusal = f"the router has ended it: {message.reason} ({message.error_code}/{message.error_subcode})"
+            code, subcode = message.error_code, message.error_subcode
+            self._refusal = f"the router has ended it: {message.reason or 'unknown'} ({code}/{subcode})"
         known = [(family.afi, family.safi) for family in FAMILIES.values()]
         if message.type != bgp.BGP_MSG_ROUTE_REFRESH or (message.afi, message.safi) in known:  # RFC 2918 §4
             super()._handle_msg(message)
@@ -135,7 +136,7 @@ class _Protocol(BgpProtocol):  # type: ignore[misc]
         super().send_notification(code, subcode)
 
     def connection_lost(self, reason: str) -> None:
-        if self._peer:  # it comes again when the rest of it ends
+        if self._peer:  # the first of several calls
             self._lost(self._refusal or reason)
         super().connection_lost(reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -50,10 +51,12 @@ def _changed(role: ClientEdgeRole | None, changes: dict[str, Any], validity: dic
     return role and replace(role, **changes, validity=replace(role.validity, **validity))
 
 
-def group(network: Network, name: str, service: dict[bool, bytes], *hosts: str, draining: str = "") -> AnycastGroup:
+def group(
+    network: Network, name: str, service: dict[bool, bytes], *hosts: str, draining: Container[str] = ()
+) -> AnycastGroup:
     """A group of these hosts of the topology, in both families."""
     servers = {
-        address: Server(address, state=ServerState.DRAINING if host.name == draining else ServerState.ACTIVE)
+        address: Server(address, state=ServerState.DRAINING if host.name in draining else ServerState.ACTIVE)
         for host in network.hosts
         if host.name in hosts
         for address in host.addresses
@@ -61,7 +64,7 @@ def group(network: Network, name: str, service: dict[bool, bytes], *hosts: str, 
     return AnycastGroup(name, tuple(Prefix.host(address) for address in service.values()), servers)
 
 
-def web(network: Network, *hosts: str, draining: str = "") -> Groups:
+def web(network: Network, *hosts: str, draining: Container[str] = ()) -> Groups:
     """One group, web, at SERVICE."""
     return Groups({"web": group(network, "web", SERVICE, *hosts, draining=draining)})
 

@@ -142,7 +142,7 @@ def test_a_removed_server_keeps_its_flows_and_gets_no_new_ones(build, v6):
 def test_a_draining_server_keeps_its_flows_and_gets_no_new_ones(build):
     net = build("figure1", "as2", "as3")
     ask(net)
-    net.set_groups(web(net.network, "as2", "as3", draining="as2"))
+    net.set_groups(web(net.network, "as2", "as3", draining=["as2"]))
     net.settle()
     ask(net)
     ask(net, port=40001)

@@ -72,7 +72,7 @@ def test_an_edge_without_servers_of_a_group_does_not_capture_it(build):
 
 def test_a_draining_server_takes_no_new_flows_and_its_edge_announces_nothing(build):
     net = build("figure1", "as2", "as3")
-    net.set_groups(web(net.network, "as2", "as3", draining="as2"))
+    net.set_groups(web(net.network, "as2", "as3", draining=["as2"]))
     net.settle()
     ask(net)
     assert the_binding(net).server == net.host("as3").address(False)

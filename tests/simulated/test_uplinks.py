@@ -129,7 +129,7 @@ def test_an_edge_that_drains_serves_until_routers_have_turned_away(v6):
     service = Prefix.host(SERVICE[v6])
     net.teach("up2", {service: ROUTE})
     net.settle()
-    net.set_groups(web(network, "as2", "as3", draining="as2"))
+    net.set_groups(web(network, "as2", "as3", draining=["as2"]))
     net.settle()
     assert service not in net.controller.to_tell(network.uplinks[1], net.now)
     assert service in serves(net, "ars2")
@@ -148,7 +148,7 @@ def test_an_edge_that_drains_serves_on_behind_the_edge_that_faces_the_router(v6)
     net.set_groups(web(figure1, "as2"))
     net.settle()
     assert Prefix.host(SERVICE[v6]) in net.controller.to_tell(UP1, net.now)
-    net.set_groups(web(figure1, "as2", draining="as2"))
+    net.set_groups(web(figure1, "as2", draining=["as2"]))
     net.settle()
     assert Prefix.host(SERVICE[v6]) not in net.controller.to_tell(UP1, net.now)
     for expected in (1, 0):
@@ -158,6 +158,35 @@ def test_an_edge_that_drains_serves_on_behind_the_edge_that_faces_the_router(v6)
         net.settle()
         assert len(net.host("as2").received) == expected
         net.advance(RETIRE_S)
+
+
+@pytest.mark.parametrize("then", ["the other drains, too", "it is removed", "its port dies"])
+def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
+    """It was to serve on for a while; the router knows another way, which counts as soon as it cannot."""
+    figure1 = topology("figure1")
+    net = build(replace(figure1, uplinks=(UP1,)), UP1)
+    both = then == "the other drains, too"
+    net.teach("up1", {Prefix.host(SERVICE[v6]): ROUTE})
+    net.set_groups(web(figure1, "as2", "as3") if both else web(figure1, "as2"))
+    net.advance(2)
+    net.set_groups(web(figure1, *["as2", "as3"][: 1 + both], draining=["as2"]))
+    net.advance(0.5)
+    if both:
+        net.set_groups(web(figure1, "as2", "as3", draining=["as2", "as3"]))
+    elif then == "it is removed":
+        net.set_groups(web(figure1))
+    else:
+        net.set_port(net.host("as2").port, False)
+    net.settle()
+    key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)
+    frame = builders.ip_packet(key, eth_src=b"\2" + bytes(5), eth_dst=b"\2" + bytes(5))
+    before = len(net.host("r1").received), len(net.host("as3").received)
+    for name in net.switches:
+        net._follow(name, net.switches[name].receive(frame, OFPP_CONTROLLER, net.now))
+    net.settle()
+    after = len(net.host("r1").received), len(net.host("as3").received)
+    assert sum(after) - sum(before) == len(net.switches)
+    net.check_recompute_changes_nothing()
 
 
 def test_an_edge_says_nothing_of_a_family_whose_router_does_not_answer():
@@ -246,7 +275,7 @@ def test_when_the_fabric_has_it_again_a_way_out_stays_until_the_others_have_turn
     key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)
     frame = builders.ip_packet(key, eth_src=b"\2" + bytes(5), eth_dst=b"\2" + bytes(5))
     sent = 0
-    for groups in (web(ring, "as2"), web(ring, "as2", draining="as2"), web(ring, "as2")):
+    for groups in (web(ring, "as2"), web(ring, "as2", draining=["as2"]), web(ring, "as2")):
         net.set_groups(groups)
         for _ in range(60):
             for start in starts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,3 +128,24 @@ def test_a_meter_allows_a_burst():
 def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
     numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
     assert len(numbers) == len(set(numbers)) == 4 + 2 * 3 + 2
+
+
+@pytest.mark.parametrize("prefix", ["10.1.0.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"])
+def test_a_route_and_a_way_out_are_read_back_from_their_rules(prefix):
+    there, mac = Prefix.parse(prefix), bytes(range(6))
+    assert entries.read_route(entries.route(there, 7)) == (there, 7)
+    assert entries.read_way_out(entries.way_out(there, bytes(6), mac, 8)) == (there, mac, 8)
+    assert entries.read_route(entries.way_out(there, bytes(6), mac, 8)) is None
+    assert entries.read_way_out(entries.route(there, 7)) is None
+
+
+def test_rules_with_our_cookie_that_we_would_not_make_are_no_routes():
+    """They may be of another version, or somebody's own."""
+    rule = entries.route(Prefix.parse("10.1.0.0/24"), 7)
+    for strange in (
+        *(replace(rule, priority=priority) for priority in (0, 100, 199, 200, 233, 65535)),
+        replace(rule, match=()),
+        replace(rule, actions=()),
+        replace(rule, idle_timeout=5),
+    ):
+        assert entries.read_route(strange) is None
