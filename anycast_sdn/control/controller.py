@@ -280,33 +280,38 @@ class Controller:
         if announced != self._announced:
             self._announced = announced
             self.groups = self.groups.announced(announced)
-        leading = self._announced | self._choose_ways_out()
+        leading = self._announced | self._beyond_announcements()
         if leading != self._leading:
             self._leading = leading
             for switch, routes in self._routing.announce(leading).items():
                 changes.setdefault(switch, {}).update(routes)
         return changes
 
-    def _choose_ways_out(self) -> dict[Prefix, set[str]]:
-        """Prefixes beyond the uplinks → the edges that lead there; those withdrawn just now → the retiring ones.
+    def _beyond_announcements(self) -> dict[Prefix, set[str]]:
+        """Prefix → the edges to send it to, where these are more than those that announce it.
 
         The same prefix may be another part's own, out of reach by our links: its edges stay in the set.
         """
-        leading: dict[Prefix, set[str]] = {}
-        for edge in self.edges.values():
-            if edge.uplinks:
-                name = edge.switch.name
-                part = self._routing.graph.distances(name).keys()
-                own = {prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges)}
-                self._to_tell[name] = frozenset(own)
-                retiring = [(end, prefix) for end, prefix in self._retiring if end in part and prefix not in own]
-                retiring = [end for end in retiring if self._delivers(*end)]
-                ours = PrefixSet(own.union(prefix for _, prefix in retiring))
-                edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
-                ways_out = [(name, prefix) for prefix in edge.ways_out if not ours.covers(prefix)]
-                for end, prefix in [*retiring, *ways_out]:
-                    leading.setdefault(prefix, set(self._announced.get(prefix, ()))).add(end)
-        return leading
+        more: dict[Prefix, set[str]] = {}
+        for edge in filter(lambda edge: edge.uplinks, self.edges.values()):
+            for name, prefix in self._at_uplinks_of(edge):
+                more.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
+        return more
+
+    def _at_uplinks_of(self, edge: EdgeSwitch) -> Iterator[tuple[str, Prefix]]:
+        """(edge, prefix): what its uplinks lead to, and what edges of its part serve although it is withdrawn.
+
+        Sets what this edge is to tell its routers, and its ways out.
+        """
+        name = edge.switch.name
+        part = self._routing.graph.distances(name).keys()
+        own = {prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges)}
+        self._to_tell[name] = frozenset(own)
+        retiring = [end for end in self._retiring if end[0] in part and end[1] not in own and self._delivers(*end)]
+        ours = PrefixSet(own.union(prefix for _, prefix in retiring))
+        edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
+        yield from retiring
+        yield from ((name, prefix) for prefix in edge.ways_out if not ours.covers(prefix))
 
     def _retire(self, now: float) -> None:
         """Edges whose last servers drain: what routers still send there until they have heard of it is served."""
