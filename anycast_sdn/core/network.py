@@ -182,6 +182,7 @@ class Routing:
 
     def __init__(self, switches: Iterable[str]) -> None:
         self.graph = Graph(switches)
+        self._links: tuple[Link, ...] = ()
         self._announced: dict[Prefix, frozenset[str]] = {}
         self._ports: dict[frozenset[str], dict[str, int]] = {}  # announcing edges → switch → port
         self.prefixes = PrefixSet()  # all that somebody announces
@@ -198,6 +199,10 @@ class Routing:
 
     def set_links(self, links: Iterable[Link]) -> Changes:
         """These links work now, and no others.  → what is different."""
+        links = tuple(links)
+        if links == self._links:
+            return {}
+        self._links = links
         touched, before = self.graph.set_links(links)
         suspects = {edge: self._near_changes(edge, old) for edge, old in before.items()}
         prefixes: dict[frozenset[str], list[Prefix]] = {}

@@ -27,7 +27,7 @@ Pure: says what may be told, and is told what was.  Ways are ports, or ``network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.lateness import Lateness
@@ -103,26 +103,38 @@ class OrderedUpdate:
     def ready(self) -> Changes:
         """What may be told now."""
         ready: Changes = {}
-        if not self._waiting:
-            return ready
+        judged: dict[Prefix, list[str]] = {}
+        for prefix, switches in self._waiting.items():
+            for switch in switches:
+                if self._told[switch]:
+                    judged.setdefault(prefix, []).append(switch)
+                else:  # it has no way to anything, and nothing to lose
+                    ready.setdefault(switch, {})[prefix] = self._routing.ways(prefix).get(switch)
+        if judged:
+            self._judge(judged, ready)
+        return ready
+
+    def _judge(self, waiting: Mapping[Prefix, Sequence[str]], ready: Changes) -> None:
+        """Adds to ``ready`` what these may be told of what they wait for."""
         in_flux = PrefixSet(self._waiting.keys() | self._unconfirmed.keys())
         ways: dict[Prefix, _Ways] = {}
         within: dict[Prefix, list[_Ways]] = {}  # those to prefixes that lie within another
         for prefix in in_flux.prefixes:
             covering = {*self._routing.prefixes.covering(prefix), *in_flux.covering(prefix)}
+            if covering.isdisjoint(waiting):
+                continue
             chain = sorted(covering, key=lambda each: each.length, reverse=True)
             layers = [self._layer(each) for each in chain]
             ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present, self._unknown)
             for outer in chain[1:]:
                 within.setdefault(outer, []).append(ways[prefix])
-        for prefix, switches in self._waiting.items():
+        for prefix, switches in waiting.items():
             for switch in switches:
                 onwards = ways[prefix].onwards(switch)
                 # What it has no way of its own to will go there, too.
                 concerned = [ways[prefix], *(inner for inner in within.get(prefix, ()) if inner.missing(switch))]
                 if all(each.allow(switch, onwards) for each in concerned):
                     ready.setdefault(switch, {})[prefix] = self._routing.ways(prefix).get(switch)
-        return ready
 
     def _layer(self, prefix: Prefix) -> _Layer:
         def told(switch: str) -> int | None:
@@ -131,8 +143,8 @@ class OrderedUpdate:
         def delivers(switch: str) -> bool:
             return self._delivers(switch, prefix)
 
-        unsettled = self._waiting.get(prefix, set()) | self._unconfirmed.get(prefix, {}).keys()
-        return _Layer(self._routing.ways(prefix), told, delivers, unsettled)
+        waiting, unconfirmed = self._waiting.get(prefix, ()), self._unconfirmed.get(prefix, ())
+        return _Layer(self._routing.ways(prefix), told, delivers, waiting, unconfirmed)
 
     def issue(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
         """The switch is told its ways to these → the ticket by which it will confirm that."""
@@ -180,7 +192,11 @@ class _Layer(NamedTuple):
     wanted: Mapping[str, int]
     told: Callable[[str], int | None]
     delivers: Callable[[str], bool]
-    unsettled: set[str]
+    waiting: Container[str]
+    unconfirmed: Container[str]
+
+    def is_settled(self, switch: str) -> bool:
+        return switch not in self.waiting and switch not in self.unconfirmed
 
 
 _Step = bool | str  # the next switch on a way; or its end: True where nothing is lost that should arrive
@@ -221,7 +237,7 @@ class _Ways:
         if switch not in self._present:
             return switch not in self._unknown and self._as_told(switch)
         for layer in self._layers:
-            if layer is not about_to_be_told and switch in layer.unsettled:
+            if layer is not about_to_be_told and not layer.is_settled(switch):
                 return False
             way = layer.wanted.get(switch)
             if way is not None:

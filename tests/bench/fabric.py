@@ -90,9 +90,12 @@ class Fabric:
         self.now = 0.0
         begin = time.perf_counter()
         self.controller = Controller(self.network, Groups(), random.Random(1))
+        told: Outbox = {}
         for dpid in self.names:
-            self.controller.synchronise(dpid, Tables(), Features(), self.now)
+            for to, messages in self.controller.synchronise(dpid, Tables(), Features(), self.now).items():
+                told.setdefault(to, []).extend(messages)
         self.first_s = time.perf_counter() - begin
+        self.first_s += self.take_up(told)[0]
 
     def fail(self, link: Link) -> tuple[float, int]:
         """→ seconds, and how many rules change."""
@@ -121,7 +124,6 @@ class Fabric:
                         to = self.dpids[there.switch]
                         self.controller.packet_in(to, cookie(Kind.LLDP), there.number, message.frame, self.now)
         return seconds, steps
-
 
     def take_up(self, out: Outbox) -> tuple[float, int]:
         """All switches confirm what they are told, step by step → seconds that this took us, and how many steps."""
