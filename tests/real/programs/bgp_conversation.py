@@ -153,7 +153,7 @@ def a_router_without_keepalives_is_refused_and_the_reason_shown() -> None:
 
 def connections_that_are_reset_at_once_are_followed_by_others() -> None:
     bgp.RETRY_S = 0.01
-    speaker, _ = conversation(resets=400)
+    speaker, _ = conversation(resets=200)
     until(lambda: is_up(speaker), "the session is up")
     assert speaker.view().problem == ""
 
