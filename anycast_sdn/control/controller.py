@@ -21,7 +21,7 @@ from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.core.exits import Route
+from anycast_sdn.core.exits import Route, own_prefixes
 from anycast_sdn.core.model import (
     Address,
     AnycastGroup,
@@ -64,7 +64,7 @@ class Controller:
         self._retiring: dict[tuple[str, Prefix], float] = {}  # edge and ANY/n, just withdrawn → when it may cease
         self._routing = Routing(self._by_name)
         told = {name: edge.routes for name, edge in self._by_name.items()}
-        self._update = OrderedUpdate(self._routing, told, self._delivers)
+        self._update = OrderedUpdate(self._routing, told, self._delivers, self._is_expected)
         self._want_neighbours()
         self._reroute(self.edges)
         self._relink(now=0.0)
@@ -181,7 +181,6 @@ class Controller:
         if not self._discovery.starting and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
             for dpid in late:
                 self.edges[dpid].expected = False
-                self._update.disconnected(self.edges[dpid].switch.name)
             _add(out, self._refresh(late, self._reroute(late), now))
         for dpid, edge in self.edges.items():
             _add(out, self._follow(dpid, edge.tick(now), now))
@@ -270,6 +269,9 @@ class Controller:
         edge, group = self._by_name[switch], self.groups.covering(prefix.network)
         return prefix in edge.ways_out or (group is not None and bool(edge.leaving_servers(group, prefix)))
 
+    def _is_expected(self, switch: str) -> bool:
+        return self._by_name[switch].expected
+
     def _reroute(self, changed: Iterable[int]) -> Changes:
         """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
         for dpid in changed:
@@ -293,8 +295,8 @@ class Controller:
         The same prefix may be another part's own, out of reach by our links: its edges stay in the set.
         """
         more: dict[Prefix, set[str]] = {}
-        for edge in filter(lambda edge: edge.uplinks, self.edges.values()):
-            for name, prefix in self._at_uplinks_of(edge):
+        for edge in self.edges.values():
+            for name, prefix in self._at_uplinks_of(edge) if edge.uplinks else ():
                 more.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
         return more
 
@@ -304,8 +306,8 @@ class Controller:
         Sets what this edge is to tell its routers, and its ways out.
         """
         name = edge.switch.name
-        part = self._routing.graph.distances(name).keys()
-        own = {prefix for prefix, edges in self._announced.items() if not part.isdisjoint(edges)}
+        part = self._routing.graph.distances(name)
+        own = own_prefixes(self._announced, part)
         self._to_tell[name] = frozenset(own)
         retiring = [end for end in self._retiring if end[0] in part and end[1] not in own and self._delivers(*end)]
         ours = PrefixSet(own.union(prefix for _, prefix in retiring))

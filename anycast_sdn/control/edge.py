@@ -244,7 +244,7 @@ class EdgeSwitch:
                 yield prefix, router
         yield from ((prefix, router) for prefix, router in self._inherited.items() if prefix not in self._exits)
 
-    def exits(self) -> Iterator[tuple[Prefix, str]]:
+    def beyond_uplinks(self) -> Iterator[tuple[Prefix, str]]:
         """What can be reached by an uplink now, and by which: also what the fabric has itself."""
         names = {uplink.port: uplink.name for uplink in self.uplinks}
         yield from ((prefix, names[router.port]) for prefix, router in self._working_exits() if router.port in names)

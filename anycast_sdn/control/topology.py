@@ -13,6 +13,7 @@ from typing import NamedTuple
 from anycast_sdn.control.discovery import Cable, Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.registry import NotFound
+from anycast_sdn.core.exits import own_prefixes
 from anycast_sdn.core.model import Address, AnycastGroup, Groups, Port, Prefix, Side, Uplink, packed, text
 from anycast_sdn.core.network import Graph
 from anycast_sdn.core.prefixes import PrefixSet
@@ -25,7 +26,7 @@ class Missing(NamedTuple):
     """What is to be left out of the picture."""
 
     switches: frozenset[str]
-    links: frozenset[frozenset[str]]  # the ends of each, as text
+    links: frozenset[frozenset[Port]]  # the ends of each
     uplinks: frozenset[str]
     servers: frozenset[Address]
 
@@ -42,14 +43,16 @@ class Missing(NamedTuple):
         switches = {edge.switch.name for edge in edges}
         uplinks = {uplink.name for edge in edges for uplink in edge.uplinks}
         servers = {text(address): address for group in groups for address in group.servers}
-        links: dict[str, dict[frozenset[str], set[frozenset[str]]]] = {}  # name → the switches joined → the ends
+        links: dict[str, set[frozenset[Port]]] = {}
         for cable in cables:
-            joined, ends = (frozenset(map(str, them)) for them in ((e.switch for e in cable.ends), cable.ends))
             for a, b in (cable.ends, cable.ends[::-1]):
                 for name in (str(a), f"{a}-{b}", f"{a.switch}-{b.switch}"):
-                    links.setdefault(name, {}).setdefault(joined, set()).add(ends)
+                    links.setdefault(name, set()).add(frozenset(cable.ends))
         named = [_canonical(word) for word in words]
-        meanings = {w: sum((w in switches, w in uplinks, w in servers, len(links.get(w, ())))) for w in named}
+        meanings = dict.fromkeys(named, 0)
+        for word in meanings:
+            joined = {frozenset(end.switch for end in ends) for ends in links.get(word, ())}
+            meanings[word] = (word in switches) + (word in uplinks) + (word in servers) + len(joined)
         if unknown := [word for word, count in meanings.items() if not count]:
             raise NotFound(
                 f"{_some(map(ascii, unknown))}: no switch ({_some(switches)}), no uplink ({_some(uplinks)}), "
@@ -59,14 +62,13 @@ class Missing(NamedTuple):
             raise NotFound(f"{_some(map(ascii, unclear))}: names several things; name a link by a port, as in c1:1")
         return cls(
             frozenset(switches.intersection(named)),
-            frozenset().union(*(ends for word in named for ends in links.get(word, {}).values())),
+            frozenset().union(*(links.get(word, ()) for word in named)),
             frozenset(uplinks.intersection(named)),
             frozenset(servers[word] for word in named if word in servers),
         )
 
     def has(self, cable: Cable) -> bool:
-        ends = frozenset(map(str, cable.ends))
-        return ends in self.links or any(end.switch in self.switches for end in cable.ends)
+        return frozenset(cable.ends) in self.links or any(end.switch in self.switches for end in cable.ends)
 
     def from_group(self, group: AnycastGroup) -> AnycastGroup:
         """The group without its missing servers."""
@@ -139,8 +141,8 @@ def _leading(
         name = edge.switch.name
         if edge.uplinks:
             part = graph.distances(name)
-            own = PrefixSet(prefix for prefix, names in announced.items() if any(name in part for name in names))
-            for prefix, uplink in edge.exits():
+            own = PrefixSet(own_prefixes(announced, part))
+            for prefix, uplink in edge.beyond_uplinks():
                 if uplink not in missing.uplinks and not own.covers(prefix):
                     leading.setdefault(prefix, {})[name] = f"beyond {uplink}"
     return leading

@@ -10,7 +10,7 @@ teaches it.  So are routes to what no router forwards, such as multicast.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, Prefix, Uplink
@@ -54,6 +54,11 @@ def exits(uplinks: Iterable[Uplink], taught: Taught) -> Exits:
         prefix: (*static.get(prefix, ()), *(next_hop for _, next_hop in sorted(learned.get(prefix, ()))))
         for prefix in static | learned
     }
+
+
+def own_prefixes(announced: Mapping[Prefix, Iterable[str]], part: Collection[str]) -> set[Prefix]:
+    """What the switches of one part of the fabric announce.  ``announced``: prefix → the edges that do."""
+    return {prefix for prefix, edges in announced.items() if any(edge in part for edge in edges)}
 
 
 def _is_on(uplink: Uplink, next_hop: Address) -> bool:

@@ -52,7 +52,8 @@ class OrderedUpdate:
     """From what switches hold to what ``routing`` wants.
 
     ``told``: switch → prefix → the way that it was told last; the caller keeps it.  ``delivers``: does a
-    switch still deliver to a prefix that it announces no longer?
+    switch still deliver to a prefix that it announces no longer?  ``is_expected``: has it not been here yet, and
+    is it about to?
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class OrderedUpdate:
         routing: Routing,
         told: Mapping[str, Mapping[Prefix, int]],
         delivers: Callable[[str, Prefix], bool],
+        is_expected: Callable[[str], bool],
     ) -> None:
         self._routing = routing
         self._told = told
         self._delivers = delivers
+        self._is_expected = is_expected
         self._present: set[str] = set()
-        self._unknown = set(routing.graph)  # switches that have not been here yet
         self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._tickets: dict[int, _Ticket] = {}
@@ -82,9 +84,7 @@ class OrderedUpdate:
         self._present.add(switch)
 
     def disconnected(self, switch: str) -> None:
-        """It is away; a switch that has not been here yet is not waited for any longer."""
         self._present.discard(switch)
-        self._unknown.discard(switch)
         for prefix in [prefix for prefix, switches in self._waiting.items() if switch in switches]:
             self._waits_no_more(switch, prefix)
         for number in [number for number, ticket in self._tickets.items() if ticket.switch == switch]:
@@ -125,7 +125,7 @@ class OrderedUpdate:
                 continue
             chain = sorted(covering, key=lambda each: each.length, reverse=True)
             layers = [self._layer(each) for each in chain]
-            ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present, self._unknown)
+            ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present, self._is_expected)
             for outer in chain[1:]:
                 within.setdefault(outer, []).append(ways[prefix])
         for prefix, switches in waiting.items():
@@ -210,12 +210,12 @@ class _Ways:
         layers: Sequence[_Layer],
         beyond: Callable[[str, int], str | None],
         present: Collection[str],
-        unknown: Collection[str],
+        is_expected: Callable[[str], bool],
     ) -> None:
         self._layers = layers
         self._beyond = beyond
         self._present = present
-        self._unknown = unknown
+        self._is_expected = is_expected
         self._settled: dict[str, bool] = {}
         self._works: dict[str, bool] = {}
 
@@ -235,7 +235,7 @@ class _Ways:
     def _as_wanted(self, switch: str, about_to_be_told: _Layer | None = None) -> _Step:
         """False where it is not sure that the switch holds the way that it should."""
         if switch not in self._present:
-            return switch not in self._unknown and self._as_told(switch)
+            return not self._is_expected(switch) and self._as_told(switch)
         for layer in self._layers:
             if layer is not about_to_be_told and not layer.is_settled(switch):
                 return False
@@ -245,7 +245,7 @@ class _Ways:
         return True  # nobody announces it
 
     def _as_told(self, switch: str) -> _Step:
-        if switch in self._unknown:
+        if self._is_expected(switch):
             return True
         for layer in self._layers:
             way = layer.told(switch)

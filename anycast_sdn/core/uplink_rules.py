@@ -71,8 +71,7 @@ def _address_problems(uplink: Uplink, path: str) -> Iterator[Problem]:
 def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Problem]:
     own = [gateway.prefix for subnet in network.subnets_of(uplink.edge) for gateway in subnet.gateways]
     own += [address.prefix for address in uplink.addresses]
-    own += [prefix for switch in network.switches if switch.name == uplink.edge and switch.client_edge
-            for prefix in switch.client_edge.translation_prefixes]  # fmt: skip
+    own += [prefix for switch, prefix in _translation_prefixes(network) if switch == uplink.edge]
     for i, prefix in enumerate(uplink.routes):
         where = f"{path}.routes[{i}]"
         if uplink.router(prefix.is_v6) is None:
@@ -110,9 +109,14 @@ def _no_end_of_a_session(network: Network, address: Address) -> str | None:
     if not used and (reason := special(Prefix.host(address))):
         return reason
     taken = [(prefix, "an anycast prefix") for prefix in network.anycast_prefixes]
-    taken += [(prefix, f"a translation prefix of {switch.name}") for switch in network.switches if switch.client_edge
-              for prefix in switch.client_edge.translation_prefixes]  # fmt: skip
+    taken += [(prefix, f"a translation prefix of {switch}") for switch, prefix in _translation_prefixes(network)]
     return next((f"in {prefix}, {purpose}" for prefix, purpose in taken if address in prefix), None)
+
+
+def _translation_prefixes(network: Network) -> Iterator[tuple[str, Prefix]]:
+    for switch in network.switches:
+        for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+            yield switch.name, prefix
 
 
 def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:

@@ -129,7 +129,7 @@ class Speaker:
     def _heard(self, received: Any) -> None:
         """``received``: OS-Ken's ``ReceivedRoute``."""
         path = received.path
-        if path.route_family not in FAMILIES.values():
+        if path.route_family not in FAMILIES:
             self._ignore(path, f"is of no family that we speak: {path.route_family}")
             return
         # Bits beyond its length say nothing (RFC 4271 §4.3).
@@ -189,17 +189,9 @@ class Speaker:
             hub.sleep(RETRY_S)
 
     def _connect(self) -> socket.socket:
-        """As ``_connection``; a session is being made on it."""
-        connection = self._connection()
-        try:
-            self._core.start_protocol(connection)
-        except OSError:  # the router has closed it
-            connection.close()
-            raise
-        return connection
-
-    def _connection(self) -> socket.socket:
-        """A connection to the router.  Raises OSError, before anything is sent when the own address is missing."""
+        """Begins a session on a connection to the router.  Raises OSError, before anything is sent when the own
+        address is missing.
+        """
         v6 = len(self.settings.neighbour) == 16
         connection = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET)
         try:
@@ -211,6 +203,7 @@ class Speaker:
             connection.bind((text(self.settings.local_address), 0))
             connection.connect((text(self.settings.neighbour), BGP_PORT))
             connection.settimeout(None)
+            self._core.start_protocol(connection)
         except OSError:
             connection.close()
             raise

@@ -32,7 +32,7 @@ from anycast_sdn.core.model import BgpSession, text
 
 SHORTEST_HOLD_S = 3
 RESTART_S = 120  # 1–4095; so long may the controller be away
-FAMILIES = {False: bgp.RF_IPv4_UC, True: bgp.RF_IPv6_UC}  # is it IPv6?
+FAMILIES = (bgp.RF_IPv4_UC, bgp.RF_IPv6_UC)
 _RESTARTED, _FORWARDING_KEPT = 0x8, 0x80  # RFC 4724 §3
 
 
@@ -59,7 +59,7 @@ class Router(NeighborConf):  # type: ignore[misc]
 
     def get_configured_capabilities(self) -> Any:
         capabilities = super().get_configured_capabilities()
-        families = [(family.afi, family.safi, _FORWARDING_KEPT) for family in FAMILIES.values()]
+        families = [(family.afi, family.safi, _FORWARDING_KEPT) for family in FAMILIES]
         restart = bgp.BGPOptParamCapabilityGracefulRestart(_RESTARTED * self.restarted, RESTART_S, families)
         capabilities[bgp.BGP_CAP_GRACEFUL_RESTART] = [restart]
         return capabilities
@@ -99,7 +99,7 @@ class Core(CoreService):  # type: ignore[misc]
 
     def end_of_rib(self) -> None:
         """All that we have at first was told (RFC 4724 §2)."""
-        for family in FAMILIES.values():
+        for family in FAMILIES:
             if self.peer.in_established() and self.peer.is_mbgp_cap_valid(family):
                 self.peer.enque_end_of_rib(family)
 
@@ -127,7 +127,7 @@ class _Protocol(BgpProtocol):  # type: ignore[misc]
         if message.type == bgp.BGP_MSG_NOTIFICATION:
             code, subcode = message.error_code, message.error_subcode
             self._refusal = f"the router has ended it: {message.reason or 'unknown'} ({code}/{subcode})"
-        known = [(family.afi, family.safi) for family in FAMILIES.values()]
+        known = [(family.afi, family.safi) for family in FAMILIES]
         if message.type != bgp.BGP_MSG_ROUTE_REFRESH or (message.afi, message.safi) in known:  # RFC 2918 §4
             super()._handle_msg(message)
 

@@ -31,11 +31,14 @@ class Switches:
         self.out_of_service: set[str] = set()
         self.now = 0.0
         self.routing = Routing(self.names)
-        self.update = OrderedUpdate(self.routing, self.told, lambda switch, _: switch not in self.out_of_service)
+        self.update = OrderedUpdate(self.routing, self.told, self.delivers, lambda switch: False)
         for name in self.names:
             self.update.connected(name)
         self.want(costs, announced)
         self.finish()
+
+    def delivers(self, switch: str, _: Prefix) -> bool:
+        return switch not in self.out_of_service
 
     def want(self, costs: dict[str, int], announced: dict[Prefix, str]) -> None:
         """Links with their costs, and the edges that announce each prefix: "ab" is a and b."""
