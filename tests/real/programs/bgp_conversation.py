@@ -17,6 +17,7 @@ import eventlet
 
 eventlet.monkey_patch()
 
+import errno
 import socket
 import struct
 import subprocess
@@ -34,7 +35,7 @@ PREFIX = Prefix.parse("203.0.113.0/24")
 
 
 class Router:
-    """Takes connections one after the other.  ``resets``: so many of them are reset at once."""
+    """Takes connections one after the other.  ``resets``: so many of them are reset."""
 
     def __init__(self, hold_s: int = 30, resets: int = 0) -> None:
         self._hold_s = hold_s
@@ -50,6 +51,7 @@ class Router:
             self._connection, _ = listener.accept()
             if self._resets:
                 self._resets -= 1
+                eventlet.sleep(0.02)  # the other side has its connection by then
                 self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self._connection.close()
                 continue
@@ -152,9 +154,22 @@ def a_router_without_keepalives_is_refused_and_the_reason_shown() -> None:
 
 
 def connections_that_are_reset_at_once_are_followed_by_others() -> None:
+    """Whatever they were reset in the middle of: here, between the connection and the session on it."""
     bgp.RETRY_S = 0.01
-    speaker, _ = conversation(resets=200)
+    speaker, _ = conversation(resets=5)
+    begin, ends = speaker._core.start_protocol, []
+
+    def begin_late(connection: socket.socket) -> None:
+        eventlet.sleep(0.05)
+        try:
+            begin(connection)
+        except OSError as error:
+            ends.append(error.errno)
+            raise
+
+    speaker._core.start_protocol = begin_late
     until(lambda: is_up(speaker), "the session is up")
+    assert ends == 5 * [errno.ENOTCONN], ends
     assert speaker.view().problem == ""
 
 
