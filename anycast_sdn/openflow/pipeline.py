@@ -3,7 +3,7 @@
 Every rule that this project installs belongs to one ``Row``, and carries the row's kind in its
 cookie.  So a packet-in or a removed rule says by itself what it is about, a dump of a switch can be
 read back, and ``check`` can refuse a rule that the declaration does not allow.  The same rows print
-the README's table (``as_markdown``).
+the table in docs/pipeline.md (``as_markdown``).
 
 Tables are traversed upwards.  Every switch has all of them, whatever its role: a table of a role
 that a switch does not have holds only the rule that goes on to the next.
@@ -310,7 +310,7 @@ def _meter_fits(number: int | None, declared: Meter | None) -> bool:
 
 
 def as_markdown() -> str:
-    """The rows as the README's table, highest priority first."""
+    """The rows as the table of docs/pipeline.md, highest priority first."""
     lines = ["| table | priority | matches | does | why |", "| --- | --- | --- | --- | --- |"]
     for row in ROWS:
         metered = ", metered" + " per port" * (row.meter in _PER_PORT) if row.meter else ""

@@ -1,4 +1,4 @@
-"""The README says what the code does."""
+"""README.md and docs/ say what the code does."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from anycast_sdn.openflow import pipeline
 
-README = Path(__file__).parents[2] / "README.md"
+PIPELINE = Path(__file__).parents[2] / "docs" / "pipeline.md"
 
 
-def test_the_pipeline_in_the_readme_is_the_declared_one() -> None:
-    text = README.read_text()
+def test_the_pipeline_in_the_papers_is_the_declared_one() -> None:
+    text = PIPELINE.read_text()
     shown = text[text.index("as_markdown -->\n") : text.index("<!-- end of pipeline")]
     assert shown.removeprefix("as_markdown -->\n") == pipeline.as_markdown()
