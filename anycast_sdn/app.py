@@ -1,7 +1,9 @@
 """The running controller: OS-Ken's events and the clock → ``Controller`` → the switches' channels.
 
 A few lines per handler; every decision is the ``Controller``'s.  One hub, one writer: a handler runs
-to its end before the next starts, because nothing in it waits (``Channel.tell`` only queues).
+to its end before the next starts, because nothing in it waits (``Channel.tell`` only queues).  A fault of
+our own in one event loses that event alone (``_alone``, and ``Channel`` for what switches say): what came with
+it, before it and after it is served.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec
 
 from os_ken import cfg
 from os_ken.base import app_manager
@@ -63,6 +66,24 @@ class SecureRandom:
         if not self._numbers:
             self._numbers = [int.from_bytes(number, "big") for (number,) in struct.iter_unpack("16s", os.urandom(4096))]
         return self._numbers.pop() % stop
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def _alone(act: Callable[Arguments, object]) -> Callable[Arguments, bool]:
+    """``act``, as an event of its own: True when it was done, False when it failed, which is logged here."""
+
+    @wraps(act)
+    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> bool:
+        try:
+            act(*arguments, **named)
+        except Exception:
+            LOG.exception("our own error in %s; the controller goes on", act.__name__.strip("_").replace("_", " "))
+            return False
+        return True
+
+    return guarded
 
 
 class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
@@ -165,10 +186,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._someone_waits.clear()
             while any(self._waiting.values()):
                 for dpid, backlog in self._waiting.items():
-                    try:
-                        self._serve(dpid, backlog)
-                    except Exception:
-                        LOG.exception("our own error with a first packet; the controller goes on")
+                    self._serve(dpid, backlog)
                 hub.sleep(0)
 
     def _serve(self, dpid: int, backlog: Backlog[decoding.PacketInMessage]) -> None:
@@ -178,13 +196,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             message = backlog.take(now)
             if message is None:
                 break
-            for to, more in self.controller.packet_in(dpid, *message, now=now).items():
-                if to == dpid:
-                    messages += more
-                else:
-                    self._send({to: more})
+            self._first_packet(dpid, message, now, messages)
         self._send({dpid: messages} if messages else {})
         self.controller.edges[dpid].counters["shed"] = backlog.shed
+
+    @_alone
+    def _first_packet(self, dpid: int, message: decoding.PacketInMessage, now: float, messages: list[Message]) -> None:
+        """Adds to ``messages`` what its switch is to be sent; what others are, is sent at once."""
+        for to, more in self.controller.packet_in(dpid, *message, now=now).items():
+            if to == dpid:
+                messages += more
+            else:
+                self._send({to: more})
 
     def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None:
         if dpid in self.channels:
@@ -218,7 +241,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         if settled := [ticket for when, ticket in self._settling if when <= now]:
             del self._settling[: len(settled)]
-            self._send(self.controller.confirmed(settled, now))
+            if not self._confirm(settled, now):
+                for ticket in settled:  # again, each by itself: what failed must not lose the others
+                    self._confirm([ticket], now)
+
+    @_alone
+    def _confirm(self, tickets: list[tuple[int, int]], now: float) -> None:
+        self._send(self.controller.confirmed(tickets, now))
 
     # ---------------------------------------------------------------- what the operator and the clock say
 
@@ -242,35 +271,53 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self._send(self.controller.tick(now))
+        self._tick_network(now)
+        for dpid in self.controller.edges:
+            self._tick_switch(dpid, now)
         for dpid in self.controller.sweeps_due(now):
             self._sweep(self.channels[dpid])
         self._speak()
+
+    @_alone
+    def _tick_network(self, now: float) -> None:
+        self._send(self.controller.tick(now))
+
+    @_alone
+    def _tick_switch(self, dpid: int, now: float) -> None:
+        self._send(self.controller.tick_switch(dpid, now))
 
     def _speak(self) -> None:
         """BGP: what routers have taught goes in, what has changed here goes out."""
         now = time.monotonic()
         for speaker in self.speakers:
-            if speaker.changed:
-                speaker.changed = False
-                self._send(self.controller.set_taught(speaker.uplink.name, dict(speaker.routes), now))
-            prefixes = self.controller.to_tell(speaker.uplink, now)
-            if prefixes is not None:
-                speaker.announce(prefixes)
-                speaker.start()
+            self._speak_at(speaker, now)
+
+    @_alone
+    def _speak_at(self, speaker: Speaker, now: float) -> None:
+        if speaker.changed:
+            speaker.changed = False
+            self._send(self.controller.set_taught(speaker.uplink.name, dict(speaker.routes), now))
+        prefixes = self.controller.to_tell(speaker.uplink, now)
+        if prefixes is not None:
+            speaker.announce(prefixes)
+            speaker.start()
 
     def _poll(self) -> None:
         for switch in list(self.channels.values()):
             DropCount(switch, self.controller.drops_counted).begin()
 
+    @_alone
     def _sweep(self, switch: Channel) -> None:
         translation = self.controller.sweep_of(switch.id)
         began = time.monotonic()
 
+        @_alone
+        def end_idle(numbers: list[int]) -> None:
+            self._send(self.controller.end_idle(switch.id, numbers, time.monotonic()))
+
         def end(idle: list[int]) -> None:
             for start in range(0, len(idle), ENDED_AT_ONCE):
-                ended = idle[start : start + ENDED_AT_ONCE]
-                self._send(self.controller.end_idle(switch.id, ended, time.monotonic()))
+                end_idle(idle[start : start + ENDED_AT_ONCE])
                 hub.sleep(0)
             translation.swept(began, time.monotonic())
 
@@ -279,18 +326,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
         SweepRun(switch, translation.begin_sweep(), read, end).proceed()
 
-    def _every(self, seconds: float, act: Any) -> None:
+    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+        act_alone = _alone(act)
         while self.is_active:
             hub.sleep(seconds)
-            try:
-                act()
-            except Exception:
-                LOG.exception("our own error; the controller goes on")
+            act_alone()
 
     def _send(self, out: Outbox) -> None:
         for dpid, messages in out.items():
             if switch := self.channels.get(dpid):
-                switch.tell(messages)
+                self._tell(switch, messages)
+
+    @_alone
+    def _tell(self, switch: Channel, messages: list[Message]) -> None:
+        switch.tell(messages)
 
 
 class ControllerViews:

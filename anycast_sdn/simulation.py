@@ -192,6 +192,8 @@ class SimulatedNetwork:
         for name, switch in self.switches.items():
             self._follow(name, switch.expire(self.now))
         self._tell(self.controller.tick(self.now))
+        for dpid in self.controller.edges:
+            self._tell(self.controller.tick_switch(dpid, self.now))
         for dpid in self.controller.sweeps_due(self.now):
             self._sweep(dpid)
         self._after(TICK_S, self._tick)

@@ -164,7 +164,7 @@ class Controller:
         return self._refresh([], self._reroute([]), now)
 
     def tick(self, now: float) -> Outbox:
-        """To be called several times a second."""
+        """What concerns the whole network; to be called several times a second, and ``tick_switch`` with it."""
         for edge in self.edges.values():
             if edge.uplinks and edge.synchronised:
                 self._last_seen[edge.switch.name] = now
@@ -182,11 +182,16 @@ class Controller:
             for dpid in late:
                 self.edges[dpid].expected = False
             _add(out, self._refresh(late, self._reroute(late), now))
-        for dpid, edge in self.edges.items():
-            _add(out, self._follow(dpid, edge.tick(now), now))
         for dpid, port, frame in probes:
             out.setdefault(dpid, []).append(out_of(port, frame))
         return out
+
+    def tick_switch(self, dpid: int, now: float) -> Outbox:
+        """What concerns one switch: its neighbours, closing connections, pauses.
+
+        Apart from ``tick``, so that a fault in one switch's affairs leaves the others theirs.
+        """
+        return self._follow(dpid, self.edges[dpid].tick(now), now)
 
     # ---------------------------------------------------------------- sweeps
 

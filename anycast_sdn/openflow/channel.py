@@ -184,7 +184,12 @@ class Channel(Datapath):  # type: ignore[misc]
                 raise decoding.BadMessage(f"version {version} of message type {kind}; set the switch to OpenFlow 1.3")
             if size - start < length:
                 break
-            self._take(kind, xid, data[start : start + length])
+            try:
+                self._take(kind, xid, data[start : start + length])
+            except decoding.BadMessage:
+                raise
+            except Exception:  # it loses this message alone
+                LOG.exception("our own error with message type %d of switch %s; it is left out", kind, self.name)
             start += length
         return start
 
