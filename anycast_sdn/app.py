@@ -136,8 +136,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 older.close()
                 self._disconnected(older)
             self.channels[switch.id] = switch
-            meters = self.controller.edges[switch.id].meters
-            Introduction(switch, meters, self._introduced).begin()
+            edge = self.controller.edges[switch.id]
+            known = edge.features if edge.ever_synchronised else None
+            Introduction(switch, edge.meters, known, self._introduced).begin()
 
     def _disconnected(self, switch: Channel) -> None:
         if self.channels.get(switch.id) is switch:

@@ -8,22 +8,53 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
-from anycast_sdn.openflow.rules import AddFlow, DeleteCookie, Field, FinTimeout, FlowRule, ReportExpired, SetField
+from anycast_sdn.openflow.rules import (
+    Action,
+    AddFlow,
+    DeleteCookie,
+    Field,
+    FinTimeout,
+    FlowRule,
+    Match,
+    ReportExpired,
+    SetField,
+    match,
+)
 
 LOG = logging.getLogger(__name__)
 
 SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
-_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rule that finds out whether a switch has fin_timeout
-_TCP_ONLY = (Field("eth_type", 0x0800), Field("ip_proto", 6))
-_FIN_TIMEOUT = FlowRule(Table.ROUTES, 1, _TCP_ONLY, _TRIAL_COOKIE, (FinTimeout(1),))
-_TURNING = FlowRule(Table.ROUTES, 1, _TCP_ONLY, _TRIAL_COOKIE, (SetField("in_port", 0),))
+_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that find out what a switch can do
+_NOBODY = match(
+    Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
+)  # no packet's addresses
+
+
+class Trial(NamedTuple):
+    """A rule that is put for a moment, to see whether the switch takes it."""
+
+    rule: FlowRule
+    extension: bool = False  # of Open vSwitch: only such switches are asked, others may die of it
+
+
+def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
+    """The own timeout matters: without one, Open vSwitch may die of a rule with fin_timeout that goes."""
+    return FlowRule(Table.ROUTES, 1, conditions, _TRIAL_COOKIE, actions, idle_timeout=10)
+
+
+TRIALS = {  # by the field of ``Features`` that the result is for
+    "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
+    "turning": Trial(_trial(SetField("in_port", 0))),
+}
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 
@@ -31,16 +62,18 @@ Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 class Introduction:
     """Asks a new switch what it can do and what it holds.
 
-    The rules come last: whatever the switch says about them afterwards comes after ``done``.
+    What it does not say stays as ``known``; on the first contact it is believed to be able to.  The rules come
+    last: whatever the switch says about them afterwards comes after ``done``.
     """
 
-    def __init__(self, switch: Channel, meters: int, done: Introduced) -> None:
+    def __init__(self, switch: Channel, meters: int, known: Features | None, done: Introduced) -> None:
         self._switch = switch
         self._meters = meters  # the highest number that is needed
+        self._features = known or Features(open_vswitch=False)
         self._done = done
         self._ports: dict[int, bool] = {}
         self._found = Tables()
-        self._fin_timeout = self._has_meters = self._turning = False
+        self._untried: set[str] = set()
 
     def begin(self) -> None:
         self._switch.tell([ReportExpired(True)])
@@ -48,20 +81,32 @@ class Introduction:
 
     def _take_ports(self, body: bytes | None) -> None:
         self._ports = dict(decoding.decode_ports(body or b""))
-        self._switch.try_out(AddFlow(_FIN_TIMEOUT), self._take_fin_timeout)
+        self._switch.ask(codec.description_request(self._switch), self._take_description)
 
-    def _take_fin_timeout(self, taken: bool) -> None:
-        self._fin_timeout = taken
-        self._switch.try_out(AddFlow(_TURNING), self._take_turning)
+    def _take_description(self, body: bytes | None) -> None:
+        if body is not None:
+            open_vswitch = any("Open vSwitch" in words for words in decoding.decode_description(body))
+            self._features = replace(self._features, open_vswitch=open_vswitch)
+        if not self._features.open_vswitch:
+            missing = {name: False for name, trial in TRIALS.items() if trial.extension}
+            self._features = replace(self._features, **missing)
+        tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
+        self._untried = set(tried)
+        for name, trial in tried.items():
+            self._switch.try_out(AddFlow(trial.rule), partial(self._take_trial, name))
 
-    def _take_turning(self, taken: bool) -> None:
-        self._turning = taken
-        self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
-        self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
+    def _take_trial(self, name: str, taken: bool | None) -> None:
+        if taken is not None:
+            self._features = replace(self._features, **{name: taken})
+        self._untried.discard(name)
+        if not self._untried:
+            self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
+            self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
-        self._has_meters = body is not None and decoding.decode_meter_features(body) >= self._meters
-        if self._has_meters:
+        has_meters = body is not None and decoding.decode_meter_features(body) >= self._meters
+        self._features = replace(self._features, meters=has_meters)
+        if has_meters:
             self._switch.ask(codec.meter_request(self._switch), self._take_meters)
         else:
             self._ask_groups()
@@ -83,7 +128,7 @@ class Introduction:
         if foreign:
             LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
             self._switch.tell(DeleteCookie(cookie) for cookie in foreign)
-        self._done(self._switch, self._found, Features(self._fin_timeout, self._has_meters, self._turning), self._ports)
+        self._done(self._switch, self._found, self._features, self._ports)
 
 
 class DropCount:

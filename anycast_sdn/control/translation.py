@@ -34,6 +34,7 @@ class Features:
     fin_timeout: bool = True
     meters: bool = True
     turning: bool = True  # a packet may go back where it came from: its in_port can be overwritten
+    open_vswitch: bool = True  # it calls itself so; others are asked for no extension of Open vSwitch
 
 
 Found = Mapping[int, Sequence[tuple[entries.FoundHalf, FlowRule]]]  # binding's number → its rules on the switch

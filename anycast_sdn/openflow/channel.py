@@ -40,6 +40,8 @@ _OF_NO_CONCERN = frozenset(
 Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
 
+TrialResult = Callable[[bool | None], None]  # taken, not supported, or None: the switch does not say
+
 
 class Listener(Protocol):
     """Who hears what the switches say.  Called in the order of arrival; must not wait."""
@@ -67,7 +69,7 @@ class Channel(Datapath):  # type: ignore[misc]
         self._something_to_send = hub.Event()
         self._close_when_sent = False
         self._requests: dict[int, PartOfReply] = {}
-        self._trials: dict[int, Callable[[bool], None]] = {}  # by the transaction id of what is tried out
+        self._trials: dict[int, TrialResult] = {}  # by the transaction id of what is tried out
         self._barriers: dict[int, int] = {}  # of a barrier → of what was tried out before it
         super().__init__(socket, address)
 
@@ -128,7 +130,7 @@ class Channel(Datapath):  # type: ignore[misc]
         self._requests[request.xid] = part
         self.send(buf)
 
-    def try_out(self, message: Message, result: Callable[[bool], None]) -> None:
+    def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message and tell whether the switch took it."""
         attempt = codec.encode(self, [message])
         barrier = parser.OFPBarrierRequest(self)
@@ -249,7 +251,7 @@ class Channel(Datapath):  # type: ignore[misc]
         if part := self._requests.pop(xid, None):
             part(None, True)
         elif result := self._trials.pop(xid, None):
-            result(False)
+            result(False if decoding.means_unsupported(kind, code) else None)
         elif len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
             full = (kind, code) == (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
             reason = "table full" if full else f"error type {kind} code {code}"

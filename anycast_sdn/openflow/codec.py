@@ -224,3 +224,7 @@ def meter_features_request(datapath: Any) -> Any:
 
 def port_request(datapath: Any) -> Any:
     return parser.OFPPortDescStatsRequest(datapath)
+
+
+def description_request(datapath: Any) -> Any:
+    return parser.OFPDescStatsRequest(datapath, 0)

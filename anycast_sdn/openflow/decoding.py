@@ -107,7 +107,30 @@ _ONLY_IN_PORT = struct.pack("!HHHBB", ofp.OFPMT_OXM, 12, ofp.OFPXMC_OPENFLOW_BAS
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _AGGREGATE = struct.Struct("!QQI4x")
 _PORT = struct.Struct("!I4x6s2x16sII24x")
+_DESCRIPTION = struct.Struct("!256s256s256s32s256s")
 _PORT_STATUS = struct.Struct("!B7x")
+
+
+# Types of errors that may say that a switch cannot do something → their codes that do not.
+_SAYS_NOTHING: dict[int, set[int]] = {
+    ofp.OFPET_BAD_REQUEST: {
+        ofp.OFPBRC_EPERM, ofp.OFPBRC_BUFFER_EMPTY, ofp.OFPBRC_BUFFER_UNKNOWN, ofp.OFPBRC_IS_SLAVE,
+        ofp.OFPBRC_MULTIPART_BUFFER_OVERFLOW,
+    },
+    ofp.OFPET_BAD_ACTION: {ofp.OFPBAC_EPERM},
+    ofp.OFPET_BAD_INSTRUCTION: {ofp.OFPBIC_EPERM},
+    ofp.OFPET_BAD_MATCH: {ofp.OFPBMC_EPERM},
+    ofp.OFPET_FLOW_MOD_FAILED: {ofp.OFPFMFC_UNKNOWN, ofp.OFPFMFC_TABLE_FULL, ofp.OFPFMFC_OVERLAP, ofp.OFPFMFC_EPERM},
+    ofp.OFPET_GROUP_MOD_FAILED: {
+        ofp.OFPGMFC_GROUP_EXISTS, ofp.OFPGMFC_OUT_OF_GROUPS, ofp.OFPGMFC_OUT_OF_BUCKETS, ofp.OFPGMFC_UNKNOWN_GROUP,
+        ofp.OFPGMFC_CHAINED_GROUP, ofp.OFPGMFC_EPERM,
+    },
+    ofp.OFPET_METER_MOD_FAILED: {
+        ofp.OFPMMFC_UNKNOWN, ofp.OFPMMFC_METER_EXISTS, ofp.OFPMMFC_UNKNOWN_METER, ofp.OFPMMFC_OUT_OF_METERS,
+        ofp.OFPMMFC_OUT_OF_BANDS,
+    },
+    ofp.OFPET_EXPERIMENTER: set(),
+}  # fmt: skip
 
 
 class PacketInMessage(NamedTuple):
@@ -206,6 +229,11 @@ def decode_meters(body: bytes) -> list[MeterRule]:
     return meters
 
 
+def decode_description(body: bytes) -> tuple[str, ...]:
+    """What a switch says of itself: manufacturer, hardware, software, serial number, datapath."""
+    return tuple(words.split(b"\0")[0].decode("ascii", "replace") for words in _Reader(body).take(_DESCRIPTION))
+
+
 def decode_meter_features(body: bytes) -> int:
     """How many meters the switch can have."""
     (most,) = _Reader(body).take(_U32)
@@ -232,6 +260,14 @@ def decode_port_status(body: bytes) -> tuple[int, bool]:
     (reason,) = reader.take(_PORT_STATUS)
     number, up = next(decode_ports(reader.bytes(_PORT.size)))
     return number, up and reason != ofp.OFPPR_DELETE
+
+
+def means_unsupported(kind: int, code: int) -> bool:
+    """Does an error with this type and code say that a switch cannot do what it was asked to?
+
+    If not, it does not say: it has no room now, or something else was wrong.
+    """
+    return code not in _SAYS_NOTHING.get(kind, {code})
 
 
 class _Unknown(Exception):

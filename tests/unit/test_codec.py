@@ -104,10 +104,40 @@ def test_no_bytes_make_a_decoder_hang_or_raise_anything_but_bad_message(body: by
     for decode in (
         decoding.decode_packet_in, decoding.decode_flow_removed, decoding.decode_flow_stats, decoding.decode_groups,
         decoding.decode_meters, decoding.decode_meter_features, decoding.decode_aggregate, decoding.decode_port_status,
+        decoding.decode_description,
         lambda body: list(decoding.decode_ports(body)),
     ):  # fmt: skip
         with contextlib.suppress(decoding.BadMessage):
             decode(body)
+
+
+def test_a_description_is_read_up_to_its_zeros_and_whatever_bytes_it_has() -> None:
+    body = struct.pack("!256s256s256s32s256s", b"Nicira, Inc.", b"Open vSwitch", b"3.1.0", b"\xff" * 32, b"x" * 256)
+    assert decoding.decode_description(body) == ("Nicira, Inc.", "Open vSwitch", "3.1.0", "\ufffd" * 32, "x" * 256)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "unsupported"),
+    [
+        (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE, True),
+        (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_SET_ARGUMENT, True),
+        (ofp.OFPET_BAD_INSTRUCTION, ofp.OFPBIC_UNSUP_INST, True),
+        (ofp.OFPET_BAD_MATCH, ofp.OFPBMC_BAD_FIELD, True),
+        (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TYPE, True),
+        (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_BAD_TABLE_ID, True),
+        (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_BAD_TYPE, True),
+        (ofp.OFPET_EXPERIMENTER, 3, True),
+        (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL, False),
+        (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_UNKNOWN, False),
+        (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_BUCKETS, False),
+        (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS, False),
+        (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_EPERM, False),
+        (ofp.OFPET_HELLO_FAILED, 0, False),
+        (0x1234, 1, False),
+    ],
+)
+def test_only_errors_that_mean_it_say_that_a_switch_cannot(kind: int, code: int, unsupported: bool) -> None:
+    assert decoding.means_unsupported(kind, code) is unsupported
 
 
 @given(puts(), st.integers(48, 200), st.integers(0, 255))
