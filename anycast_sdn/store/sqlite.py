@@ -9,6 +9,11 @@ The rules this file keeps:
 - *First enrolments* (the groups of the network file) enter a file that has never been initialised,
   in the transaction that initialises it, and never again: what an operator removes over REST does
   not come back at the next start, and a group added to the network file later is not enrolled.
+- The log (``-wal``) is written back into the file at start and at the end, so that a copy of the file of a
+  controller that does not run is a copy of the enrolments.
+- A file that can only be read, on a read-only disk for example, is served and not written.
+- A file that vanishes while it is open is written anew; one in whose place another stands is left alone, and
+  nothing is written until it is back.
 - Every failure is a ``StoreError`` that names the file and says what to do.
 
 Nothing is judged here: whether a group fits the network is ``core.enrolment``'s question.
@@ -16,9 +21,14 @@ Nothing is judged here: whether a group fits the network is ``core.enrolment``'s
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from anycast_sdn.core.model import (
@@ -31,6 +41,8 @@ from anycast_sdn.core.model import (
     packed,
     text,
 )
+
+LOG = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1  # PRAGMA user_version
 APPLICATION_ID = 0x414E5943  # "ANYC", PRAGMA application_id: tells our files from other people's
@@ -63,22 +75,29 @@ class SqliteStore:
     def __init__(self, path: str) -> None:
         """Open and lock the file, create it when absent.  Raises StoreError."""
         self.path = path
+        self.problem = ""  # why nothing can be written now, for people; "" when all is well
         if path != ":memory:" and not Path(path).parent.is_dir():
             raise StoreError(f"{path}: the directory {Path(path).parent} does not exist; create it first")
-        with self._failures_named():
-            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            with self._failures_named():
-                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self.initialised = self._recognise()
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA foreign_keys = ON")
-        except StoreError:
-            self._db.close()
-            raise
+        self._read_only = path != ":memory:" and not _can_be_written(path)
+        self._open()
 
     def close(self) -> None:
-        self._db.close()
+        """Write the log back into the file, and let it go; a second time it does nothing.  Raises StoreError."""
+        with self._failures_named(), closing(self._db), suppress(sqlite3.ProgrammingError):  # it is closed
+            self._checkpoint()
+
+    def check(self) -> None:
+        """To be called now and then: sees to a file that has vanished, and sets ``problem``."""
+        try:
+            self._must_be_in_place()
+        except StoreError as error:
+            if str(error) != self.problem:
+                LOG.error("%s", error)
+            self.problem = str(error)
+        else:
+            if self.problem:
+                LOG.info("%s: can be written again", self.path)
+            self.problem = ""
 
     def initialise(self, groups: Iterable[AnycastGroup]) -> None:
         """Create the tables and enter the first enrolments; only for a file that has none yet."""
@@ -127,6 +146,61 @@ class SqliteStore:
             key = group_name, text(address)
             db.execute("DELETE FROM servers WHERE group_name = ? AND address = ?", key)
 
+    # -------------------------------------------------------------------------- the file
+
+    def _open(self) -> None:
+        with self._failures_named(OSError):
+            self._db = _in_memory(self.path) if self._read_only else _connect(self.path)
+        try:
+            with self._failures_named():
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self.initialised = self._recognise()
+                if self._read_only and not self.initialised:
+                    raise StoreError(f"{self.path}: holds no enrolments yet and cannot be written; give another path")
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._checkpoint()
+        except StoreError:
+            self._db.close()
+            raise
+        self._identity = _identity(self.path)
+        if self._read_only:
+            LOG.warning("%s: can only be read: what is stored is served, and changes are refused", self.path)
+
+    def _checkpoint(self) -> None:
+        if not self._read_only:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _must_be_in_place(self) -> None:
+        """The file under its name is the one that is open.  Raises StoreError when nothing may be written."""
+        if self._read_only:
+            raise StoreError(f"{self.path}: could only be read at start: make it writable and start again")
+        present = _identity(self.path)
+        if present == self._identity:
+            return
+        if present:
+            raise StoreError(
+                f"{self.path}: another file stands in its place, and what is enrolled is not in it; put the "
+                "old one back, or start the controller again to use the new one"
+            )
+        self._write_anew()
+
+    def _write_anew(self) -> None:
+        """The file has vanished; what was in it is still open, and goes into a new one."""
+        kept = _connect(":memory:")
+        with self._failures_named():
+            groups = self.load().values()
+            self._db.backup(kept)
+            self._db.close()  # first: it deletes the log by its name
+        try:
+            self._open()
+            self.initialise(groups)
+        except StoreError:
+            self._db = kept  # for the next attempt
+            raise
+        kept.close()
+        LOG.warning("%s: was removed while it was in use; written anew", self.path)
+
     # -------------------------------------------------------------------------- inside
 
     def _recognise(self) -> bool:
@@ -158,6 +232,7 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._must_be_in_place()
         with self._failures_named(), self._db:  # commits, or rolls back on any exception
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
@@ -174,3 +249,39 @@ class SqliteStore:
                 else "check the file and its disk; restore it from a copy, or move it away to start afresh"
             )
             raise StoreError(f"{self.path}: the enrolment database failed ({error}); {advice}") from error
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None when there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _can_be_written(path: str) -> bool:
+    """False for a file that is there and can only be read; whatever else is wrong shows when it is opened."""
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        return error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return os.access(Path(path).parent, os.W_OK)  # for its log
+
+
+def _in_memory(path: str) -> sqlite3.Connection:
+    """The content of a file that can only be read, with what its log holds: SQLite wants to write to both."""
+    memory = _connect(":memory:")
+    with tempfile.TemporaryDirectory() as directory:
+        for file in (path, f"{path}-wal"):
+            if os.path.exists(file):
+                shutil.copyfile(file, Path(directory, "copy" + file.removeprefix(path)))
+        with closing(_connect(str(Path(directory, "copy")))) as copy:
+            copy.backup(memory)
+    return memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -270,6 +272,125 @@ def test_a_killed_process_leaves_every_change_whole_and_loses_none_that_returned
     for found in groups.values():
         octets = [prefix.network[3] for prefix in found.prefixes]
         assert octets == list(range(octets[0], octets[0] + 40))
+
+
+# ------------------------------------------------------------------------------ the file
+
+
+def enrolled_in(path: Path) -> set[str]:
+    """The groups in a copy of the file alone, as an operator's backup would have them."""
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    store = SqliteStore(str(copy))
+    names = set(store.load())
+    store.close()
+    return names
+
+
+def test_after_the_end_a_copy_of_the_file_alone_is_a_copy_of_the_enrolments(enrolled: Operator) -> None:
+    enrolled.store.close()
+    assert enrolled_in(Path(enrolled.store.path)) == {"web"}
+    assert not Path(f"{enrolled.store.path}-wal").exists()
+
+
+def test_what_a_crash_left_in_the_log_is_in_the_file_after_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with subprocess.Popen([sys.executable, "-c", _ENDLESS_CHANGES, str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    assert Path(f"{path}-wal").stat().st_size, "the log was written back already: this shows nothing"
+    store = SqliteStore(str(path))
+    assert enrolled_in(path) >= {"g0"}
+    store.close()
+
+
+def test_a_file_that_vanishes_is_written_anew_with_all_that_was_in_it(enrolled: Operator) -> None:
+    path = Path(enrolled.store.path)
+    path.unlink()
+    enrolled.store.check()
+    enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    assert enrolled.store.problem == ""
+    enrolled.store.close()
+    assert enrolled_in(path) == {"web", "dns"}
+
+
+def test_a_change_right_after_the_file_has_vanished_is_not_lost(enrolled: Operator) -> None:
+    path = Path(enrolled.store.path)
+    path.unlink()
+    enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    enrolled.store.close()
+    assert enrolled_in(path) == {"web", "dns"}
+
+
+def test_nothing_is_written_while_the_directory_is_gone_and_all_is_when_it_is_back(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    operator = Operator(directory / "db", network())
+    operator.registry.put_group("web", WEB.prefixes)
+    shutil.rmtree(directory)
+    for _ in range(2):
+        operator.store.check()
+        assert "enrolment database failed" in operator.store.problem
+        with pytest.raises(StoreError):
+            operator.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    directory.mkdir()
+    operator.store.check()
+    assert operator.store.problem == ""
+    operator.store.close()
+    assert enrolled_in(directory / "db") == {"web"}
+
+
+def test_a_file_put_in_the_place_of_the_open_one_is_left_alone_until_the_old_one_is_back(enrolled: Operator) -> None:
+    path = Path(enrolled.store.path)
+    path.rename(path.with_name("away"))
+    path.write_bytes(b"somebody else's")
+    enrolled.store.check()
+    assert "another file stands in its place" in enrolled.store.problem
+    with pytest.raises(StoreError, match="another file stands in its place"):
+        enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    assert path.read_bytes() == b"somebody else's"
+    path.with_name("away").rename(path)
+    enrolled.store.check()
+    assert enrolled.store.problem == ""
+    enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+
+
+_READ_ONLY = """
+import sys
+from anycast_sdn.core.model import AnycastGroup, Prefix
+from anycast_sdn.store.sqlite import SqliteStore, StoreError
+store = SqliteStore(sys.argv[1])
+print(*sorted(store.load()))
+try:
+    store.save_group(AnycastGroup("dns", (Prefix.parse("198.18.0.53/32"),)))
+except StoreError as error:
+    print(error)
+store.check()
+print(bool(store.problem))
+store.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+@pytest.mark.parametrize("crashed", [False, True], ids=["closed", "with a log left by a crash"])
+def test_on_a_read_only_disk_what_is_stored_is_served_and_nothing_else(enrolled: Operator, crashed: bool) -> None:
+    path = Path(enrolled.store.path)
+    if crashed:
+        saved = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+        enrolled.store.close()
+        for name, content in saved.items():
+            path.with_name(name).write_bytes(content)
+        assert path.with_name(f"{path.name}-wal").stat().st_size
+    enrolled.store.close()
+    mount = f"mount --bind {path.parent} {path.parent} && mount -o remount,bind,ro {path.parent}"
+    words = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$0" -c "$1" "$2"', sys.executable, _READ_ONLY, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done
+    names, refusal, problem = done.stdout.splitlines()
+    assert names == "web"
+    assert "could only be read at start" in refusal
+    assert problem == "True"
 
 
 # ------------------------------------------------------------------------------ files that do not work
