@@ -179,13 +179,15 @@ def _port(value: str) -> Port:
 
 
 def _dpid(value: object) -> int:
-    """A datapath id; hexadecimal after 0x, and when written as the 16 digits that switches print."""
-    if isinstance(value, str) and re.fullmatch(r"0x[0-9A-Fa-f]{1,16}|[0-9A-Fa-f]{16}", value):
-        dpid = int(value, 16)
+    """A datapath id; hexadecimal after 0x, and when written as the 16 digits that switches print, in pairs or not."""
+    if isinstance(value, str) and re.fullmatch(_DPID, value):
+        dpid = int(value.replace(":", ""), 16)
     elif isinstance(value, int) and not isinstance(value, bool) and value < 10**15:
         dpid = value
     else:  # 16 decimal digits without quotes too: nobody can tell what was meant
-        raise ValueError(f"{_shown(value)} is not a datapath id: write 1, 0x1 or '0000000000000001'")
+        raise ValueError(
+            f"{_shown(value)} is not a datapath id: write 1, 0x1, '0000000000000001' or 00:00:00:00:00:00:00:01"
+        )
     if dpid <= 0:
         raise ValueError(f"{dpid} is not a datapath id: it must be above 0")
     return dpid
@@ -232,11 +234,14 @@ def _once_each(servers: list[_Server]) -> list[_Server]:
     return servers
 
 
+_DPID = r"0x[0-9A-Fa-f]{1,16}|[0-9A-Fa-f]{16}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){7}"
 _IP = r"[0-9A-Fa-f.:]{2,45}"
-_NAME = "a name: use 1-64 of a-z, 0-9 and '-', a letter first"
-Name = Annotated[str, _read(enrolment.GROUP_NAME, str, _NAME)]
-# Linux allows 15 characters for an interface, which is called NAME-ethN.
-NodeName = Annotated[str, _read(r"[a-z][a-z0-9-]{0,8}", str, _NAME.replace("64", "9"))]
+_NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,63}"
+Name = Annotated[str, _read(_NAME, str, "a name: use 1-64 of letters, digits, '-', '_' and '.', a letter first")]
+# Groups come over REST as well, and are named there.
+GroupName = Annotated[
+    str, _read(enrolment.GROUP_NAME, str, "a name: use 1-64 of a-z, 0-9 and '-', a letter first")
+]
 IpAddress = Annotated[Address, _read(_IP, packed, "an IP address such as 10.1.0.10 or 2001:db8:1::10")]
 IpPrefix = Annotated[Prefix, _read(_IP + "/[0-9]{1,3}", _prefix, "a prefix such as 10.1.0.0/24")]
 IpGateway = Annotated[
@@ -277,7 +282,7 @@ class _ClientEdge(_Section):
 
 
 class _Switch(_Section):
-    name: NodeName
+    name: Name
     dpid: Annotated[int, PlainValidator(_dpid)]
     client_edge: _ClientEdge | None = None
     server_edge: bool = False
@@ -351,7 +356,7 @@ class _Uplink(_Section):
 
 
 class _LegacyRouter(_Section):
-    name: NodeName
+    name: Name
     loopbacks: Annotated[list[IpAddress], Field(min_length=1)]
     uplinks: list[str] = []
 
@@ -376,7 +381,7 @@ class _LegacyCore(_Section):
 
 
 class _Host(_Section):
-    name: NodeName
+    name: Name
     subnet: str
     port: PortNumber
     addresses: Annotated[list[IpAddress], Field(min_length=1)]
@@ -388,7 +393,7 @@ class _Server(_Section):
 
 
 class _Group(_Section):
-    name: Name
+    name: GroupName
     prefixes: Annotated[list[IpPrefix], Field(min_length=1)]
     servers: Annotated[list[_Server], AfterValidator(_once_each)] = []
 

@@ -64,12 +64,25 @@ def cables(network: Network) -> Iterator[Link]:
         yield Link(first, second, cable.cost)
 
 
-class Router:
-    """One router.  ``namespace_of``: a process in its namespace; ``interfaces``: its uplinks', then its cables'."""
+def bgp_interface(short: str, session: int) -> str:
+    """In the root namespace, for the controller."""
+    return f"bgp-{short}-{session}"
 
-    def __init__(self, router: LegacyRouter, network: Network, namespace_of: int, folder: Path) -> None:
+
+def control_interface(short: str, session: int) -> str:
+    """In the router's namespace, the other end of that."""
+    return f"{short}-ctl{session}"
+
+
+class Router:
+    """One router.  ``short``: what its interfaces are called after, its uplinks' first, then its cables';
+    ``namespace_of``: a process in its namespace.
+    """
+
+    def __init__(self, router: LegacyRouter, short: str, network: Network, namespace_of: int, folder: Path) -> None:
         assert network.legacy_core
         self.name = router.name
+        self._short = short
         self._router = router
         self._network = network
         self._core = network.legacy_core
@@ -80,7 +93,7 @@ class Router:
         self.cables = [cable for cable in self._core.cables if router.name in cable.ends]
 
     def interface(self, index: int) -> str:
-        return f"{self.name}-eth{index}"
+        return f"{self._short}-eth{index}"
 
     def addresses(self) -> Iterator[tuple[str, str]]:
         """(interface, address with the length of its link)."""
@@ -232,7 +245,7 @@ class Routers:
         assert self._network.legacy_core
         return self._network.legacy_core
 
-    def start(self, pid_of: Callable[[str], int], must_run: MustRun) -> None:
+    def start(self, pid_of: Callable[[str], int], short_of: Callable[[str], str], must_run: MustRun) -> None:
         """Returns when all routers know the way to all uplinks."""
         if missing := [daemon for daemon in DAEMONS if not (FRR / daemon).exists()]:
             raise TestbedError(f"FRR is not installed ({', '.join(missing)}); run mininet/install")
@@ -240,14 +253,15 @@ class Routers:
         folder.chmod(0o755)
         self._undo.callback(_remove_routes)
         for router in self.core.routers:
-            started = Router(router, self._network, pid_of(router.name), folder)
+            short = short_of(router.name)
+            started = Router(router, short, self._network, pid_of(router.name), folder)
             self._by_name[router.name] = started
             self._undo.callback(started.stop)
             started.configure(must_run)
             for index, session in enumerate(uplink.bgp for uplink in started.uplinks if uplink.bgp):
-                interface = f"bgp-{router.name}-{index}"
+                interface = bgp_interface(short, index)
                 self._undo.callback(subprocess.run, ["ip", "link", "delete", interface], capture_output=True)
-                join_session(session, interface, f"{router.name}-ctl{index}", pid_of(router.name))
+                join_session(session, interface, control_interface(short, index), pid_of(router.name))
             started.start()
         wait_until(lambda: all(self._knows_all(router, must_run) for router in self.core.routers),
                    "the routers know one another", READY_S)  # fmt: skip

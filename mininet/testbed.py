@@ -1,8 +1,8 @@
 """A network file as a real network: Mininet hosts in namespaces, one Open vSwitch bridge per switch.
 
 Rules that it keeps:
-- Nothing of this machine is touched but what was made here.  Bridges carry the mark ``MARK``, interfaces
-  are named ``<switch>-eth<port>``, processes are ended by their own id.  All of it goes with ``stop``;
+- Nothing of this machine is touched but what was made here.  Bridges carry the mark ``MARK``, names are
+  those of ``plan``, processes are ended by their own id.  All of it goes with ``stop``;
   what a run that was killed left behind goes with the next ``start``.
 - Switch ports have no address, and hosts no link but those of the file.  ``start`` returns when every
   host's addresses are in place in its own namespace: nothing sent there can leave by another way.
@@ -20,14 +20,16 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, TypeAlias
 
 from capture import Capture
-from mininet.cli import CLI
 from mininet.link import Intf
 from mininet.net import Mininet
-from mininet.node import Node, OVSSwitch
+from mininet.node import Node, OVSBridge, OVSSwitch
+from nodes import CLI, Anycast, datapath_of_this_machine
+from plan import Plan
 from programs import (
     DEADLINE_S,
     ControllerProcess,
@@ -39,9 +41,9 @@ from programs import (
     undisturbed,
     wait_until,
 )
-from routers import Routers, cables, remove_leftovers
+from routers import Routers, remove_leftovers
 
-from anycast_sdn.core.model import Gateway, Host, Network, Port, Switch, text
+from anycast_sdn.core.model import Host, Network, Switch, text
 
 __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
 
@@ -50,8 +52,6 @@ LOCK = Path("/run/anycast-sdn-testbed.lock")
 LOCK_DEADLINE_S = 900.0
 RECONNECT_MS = 1000  # a switch looks for its controller this often; Open vSwitch's own default is 8 s
 PROBE_MS = 5000  # a silent controller is asked after this, and given up after as much again
-
-IPV6 = "/proc/sys/net/ipv6/conf/default"
 
 Command: TypeAlias = str | Sequence[str]  # a string is for the shell
 
@@ -85,6 +85,13 @@ class _Switch(OVSSwitch):  # type: ignore[misc]
         return f"{super().bridgeOpts()} {MARK}"
 
 
+class _Unmanaged(OVSBridge):  # type: ignore[misc]
+    """The same, for a switch that learns by itself."""
+
+    def bridgeOpts(self) -> str:
+        return f"{super().bridgeOpts()} {MARK}"
+
+
 class Testbed:
     """``network`` on this machine; a context manager.  ``openflow_port``: where the controller listens."""
 
@@ -93,6 +100,7 @@ class Testbed:
     def __init__(self, network: Network, openflow_port: int | None = None) -> None:
         self.network = network
         self.openflow_port = openflow_port
+        self._plan = Plan(network)
         self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
         self._undo = ExitStack()
@@ -116,9 +124,9 @@ class Testbed:
             self._build()
             self._configure_switches(self.network.switches)
             for host in self.network.hosts:
-                self._configure_host(host)
+                wait_until(partial(self._is_addressed, host), f"{host.name} has its addresses")
             if self.network.legacy_core:
-                self.routers.start(lambda name: int(self.host(name).pid), self._must_run)
+                self.routers.start(lambda name: int(self.host(name).pid), self._plan.short, self._must_run)
             self._undo = undo.pop_all()
 
     def stop(self) -> None:
@@ -135,7 +143,11 @@ class Testbed:
 
     def interface(self, name: str, port: int = 0) -> str:
         """The interface of a switch's port, or of a host."""
-        return f"{name}-eth{port}"
+        return self._plan.interface(name, port)
+
+    def bridge(self, switch: str) -> str:
+        """What Open vSwitch calls a switch: its name, where Linux has room for it."""
+        return self._plan.bridge(switch)
 
     def run(self, host: str, command: Command, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Runs a program on a host to its end; subprocess.TimeoutExpired when that does not come."""
@@ -169,16 +181,16 @@ class Testbed:
 
     def stop_switch(self, name: str) -> None:
         """The switch is gone with all its rules; its neighbours still have a carrier."""
-        self._mininet.nameToNode[name].stop(deleteIntfs=False)
+        self._mininet.nameToNode[self.bridge(name)].stop(deleteIntfs=False)
 
     def start_switch(self, name: str) -> None:
         """The switch is back, and knows nothing but its controller."""
-        self._mininet.nameToNode[name].start([])
+        self._mininet.nameToNode[self.bridge(name)].start([])
         self._configure_switches([self.network.switch(name)])
 
     def ofctl(self, command: str, switch: str, *arguments: str) -> str:
         """``ovs-ofctl COMMAND SWITCH ARGUMENTS…`` in OpenFlow 1.3 → what it prints."""
-        return output_of("ovs-ofctl", "-O", "OpenFlow13", command, switch, *arguments)
+        return output_of("ovs-ofctl", "-O", "OpenFlow13", command, self.bridge(switch), *arguments)
 
     def prompt(self) -> None:
         """Mininet's command line, until the user leaves it."""
@@ -187,60 +199,28 @@ class Testbed:
     # -------------------------------------------------------------------------- building it
 
     def _build(self) -> None:
-        # Open vSwitch loads its kernel module when it starts, where there is one.
-        datapath = "kernel" if Path("/sys/module/openvswitch").exists() else "user"
-        self._mininet = mininet = Mininet(controller=None, intf=_Port)
-        for switch in self.network.switches:
-            dpid = f"{switch.dpid:016x}"
-            mininet.addSwitch(switch.name, cls=_Switch, dpid=dpid, datapath=datapath, protocols="OpenFlow13")
-        for host in self.network.hosts:
-            mininet.addHost(host.name, ip=None)
-            # The interface takes these over when it is made.  Without DAD its addresses are usable at once.
-            self._must_run(host.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
-        for link in self.network.links:
-            mininet.addLink(link.a.switch, link.b.switch, port1=link.a.number, port2=link.b.number)
-        self._plug_routers(mininet)
-        for host in self.network.hosts:
-            mininet.addLink(host.name, self._edge_port(host).switch, port1=0, port2=host.port)
-        mininet.start()
-
-    def _plug_routers(self, mininet: Mininet) -> None:
-        """Routers are hosts to Mininet."""
-        for router in self.network.legacy_core.routers if self.network.legacy_core else ():
-            mininet.addHost(router.name, ip=None)
-            self._must_run(router.name, f"echo 0 | tee {IPV6}/accept_dad {IPV6}/accept_ra")
-        for cable in cables(self.network):
-            mininet.addLink(cable.a.switch, cable.b.switch, port1=cable.a.number, port2=cable.b.number)
+        datapath = datapath_of_this_machine() or "kernel"
+        self._mininet = Mininet(
+            topo=Anycast(self._plan, datapath, _Unmanaged),
+            switch=_Switch,
+            controller=None,
+            intf=_Port,
+            build=False,  # so that `_remove` finds what there is of it
+        )
+        self._mininet.start()
 
     def _configure_switches(self, switches: Collection[Switch]) -> None:
         """Waits until each port has its number; then tells the switches where their controller is."""
         names = [switch.name for switch in switches]
         commands = []
-        for port in self._ports():
+        for port in self._plan.ports():
             if port.switch in names:
                 commands += ["--", "wait-until", "Interface", self.interface(*port), f"ofport={port.number}"]
-        for switch in switches if self.openflow_port else ():
-            commands += ["--", "set-controller", switch.name, f"tcp:127.0.0.1:{self.openflow_port}"]
-            commands += ["--", "set", "Controller", switch.name]
+        for bridge in map(self._plan.bridge, names if self.openflow_port else ()):
+            commands += ["--", "set-controller", bridge, f"tcp:127.0.0.1:{self.openflow_port}"]
+            commands += ["--", "set", "Controller", bridge]
             commands += [f"max_backoff={RECONNECT_MS}", f"inactivity_probe={PROBE_MS}"]
         output_of("ovs-vsctl", f"--timeout={DEADLINE_S:.0f}", *commands)
-
-    def _configure_host(self, host: Host) -> None:
-        """Addresses and default routes; returns when they are in place in the host's namespace."""
-        interface = self.interface(host.name)
-        subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
-        commands = []
-        default: dict[int, Gateway] = {}  # by family
-        for address in host.addresses:
-            gateway = next(gateway for gateway in subnet.gateways if address in gateway.prefix)
-            default.setdefault(len(address), gateway)
-            commands.append(f"ip address add {text(address)}/{gateway.prefix.length} dev {interface}")
-        for gateway in default.values():
-            commands.append(f"ip route add default via {text(gateway.address)} dev {interface}")
-        # The userspace datapath passes on checksums that were left for the card to fill in.
-        commands.append(f"ethtool -K {interface} tx off")
-        self._must_run(host.name, " && ".join(commands))
-        wait_until(lambda: self._is_addressed(host), f"{host.name} has its addresses")
 
     def _is_addressed(self, host: Host) -> bool:
         shown = self._must_run(host.name, f"ip -json address show dev {self.interface(host.name)}")
@@ -254,18 +234,6 @@ class Testbed:
             raise TestbedError(f"{host}: {command}: {done.stderr.strip()}")
         return done.stdout
 
-    def _edge_port(self, host: Host) -> Port:
-        subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
-        return Port(subnet.edge, host.port)
-
-    def _ports(self) -> Iterator[Port]:
-        """All ports of switches that something is plugged into."""
-        for link in self.network.links:
-            yield from (link.a, link.b)
-        yield from map(self._edge_port, self.network.hosts)
-        managed = {switch.name for switch in self.network.switches}
-        yield from (cable.a for cable in cables(self.network) if cable.a.switch in managed)
-
     # -------------------------------------------------------------------------- removing it
 
     def _remove(self) -> None:
@@ -275,14 +243,14 @@ class Testbed:
         # Not Mininet's own stop(): it talks to shells that may hang when it was interrupted.
         for node in self._mininet.nameToNode.values():
             node.terminate()
-        _delete([switch.name for switch in self.network.switches], self._interfaces())
+        _delete(list(self._plan.bridges()), self._interfaces())
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""
         remove_leftovers()
         ours = output_of("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge", MARK).split()
         foreign = set(output_of("ovs-vsctl", "list-br").split()) - set(ours)
-        if foreign := foreign & {switch.name for switch in self.network.switches}:
+        if foreign := foreign.intersection(self._plan.bridges()):
             raise TestbedError(f"bridges of these names exist and are not ours: {', '.join(sorted(foreign))}")
         interfaces = set(filter(_exists, self._interfaces()))
         for bridge in ours:
@@ -290,9 +258,11 @@ class Testbed:
         if ours or interfaces:
             print("testbed: removing what an earlier run left:", *ours, *sorted(interfaces), file=sys.stderr)
             _delete(ours, interfaces)
+        if others := list(filter(_exists, self._plan.bridges())):
+            raise TestbedError(f"this machine has interfaces of these names already: {', '.join(others)}")
 
     def _interfaces(self) -> list[str]:
-        return [self.interface(*port) for port in self._ports()]
+        return [self.interface(*port) for port in self._plan.ports()]
 
 
 def _words(command: Command) -> list[str]:

@@ -75,11 +75,8 @@ def _unique(network: Network) -> Iterator[tuple[str, str]]:
             subnet_ports.setdefault(Port(subnet.edge, number), f"subnets[{i}].ports[{j}]")
     yield from ((path, f"port {port}") for port, path in subnet_ports.items())
     yield from uplink_rules.unique(network)
-    edges = {subnet.name: subnet.edge for subnet in network.subnets}
     for i, host in enumerate(network.hosts):
         yield f"hosts[{i}].name", f"node name {host.name}"
-        if host.subnet in edges:
-            yield f"hosts[{i}].port", f"cable of {Port(edges[host.subnet], host.port)} to a host"
         for j, address in enumerate(host.addresses):
             yield f"hosts[{i}].addresses[{j}]", f"address {text(address)}"
     for i, group in enumerate(network.groups):

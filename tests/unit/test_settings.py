@@ -147,11 +147,22 @@ def test_addresses_of_switches_and_discovery_are_checked(changed: str, value: An
         ("0000000000000010", 16),
         ("'1000000000000010'", 0x1000000000000010),
         ("ffffffffffffffff", 2**64 - 1),
+        ("00:00:00:00:00:00:00:1a", 26),
+        ("10:00:00:00:00:00:00:10", 0x1000000000000010),
+        ("FE:dc:ba:98:76:54:32:10", 0xFEDCBA9876543210),
     ],
 )
 def test_a_datapath_id_is_a_number_or_hexadecimal(written: str, dpid: int) -> None:
     network = settings.parse(VALID.replace("dpid: 1\n", f"dpid: {written}\n"), "net.yaml")
     assert network.switches[0].dpid == dpid
+
+
+@pytest.mark.parametrize("name", ["Core", "core-north-of-the-river", "SW_1.lab", "C" * 64, "a"])
+def test_names_are_those_that_people_give_their_switches(name: str) -> None:
+    text = VALID.replace("name: core,", f"name: {name},").replace("core:", f"{name}:")
+    network = settings.parse(text.replace("office", "Lab_1").replace("desks", "Desks.West"), "net.yaml")
+    assert network.switches[1].name == network.links[0].b.switch == name
+    assert (network.name, network.hosts[0].subnet) == ("Lab_1", "Desks.West")
 
 
 def test_an_address_of_decimal_groups_stays_an_address_without_quotes() -> None:
@@ -170,6 +181,7 @@ TRUNK = {"name": "x", "edge": "west", "side": "client", "gateways": ["10.9.0.1/2
         {SERVICES: []},  # a site that may use no service
         {"switches[1].server_edge": True},  # a server edge without servers yet
         {"subnets[2]": TRUNK},  # two subnets behind one port
+        {"hosts[1].port": 1},  # two hosts behind one port: there is a switch in between
         {"subnets[0].gateways[0]": "10.1.0.10/31", "hosts": []},
         {"groups[1].prefixes": ["198.18.53.0/24"], "groups[1].servers": [{"address": "10.2.0.10"}]},
         {"groups[1].prefixes[1]": "198.18.0.2/32", "groups[1].servers": [{"address": "10.2.0.10"}]},
@@ -271,9 +283,15 @@ def test_an_alias_bomb_is_refused_before_it_unfolds() -> None:
         ("anycast_prefixes[0]", "198.18.0.0", "not a prefix such as"),
         ("groups[0].servers[0].weight", 1001, "must be less than or equal to 1000"),
         ("groups[0].name", "w" * 65, "is not a name: use 1-64"),
-        ("switches[1].name", "Core", "'Core' is not a name: use 1-9"),
-        ("switches[1].name", "core-north", "is not a name: use 1-9"),
+        ("groups[0].name", "Web", "'Web' is not a name: use 1-64 of a-z"),
+        ("switches[1].name", "c" * 65, "is not a name: use 1-64"),
         ("switches[1].name", "4core", "a letter first"),
+        ("switches[1].name", "core 1", "'core 1' is not a name"),
+        ("switches[1].name", "core/1", "'core/1' is not a name"),
+        ("switches[1].name", "Köln", "is not a name"),
+        ("switches[1].dpid", "0:0:0:0:0:0:0:1", "not a datapath id"),
+        ("switches[1].dpid", "00:00:00:00:00:01", "not a datapath id"),
+        ("switches[1].dpid", "00:00:00:00:00:00:00:00", "must be above 0"),
         ("hosts[0].name", "h1\n", "'h1\\n' is not a name"),
         (f"{EDGE}.quarantine_s", -1, "not -1"),
     ],
@@ -302,7 +320,6 @@ def test_a_document_that_is_no_network_at_all_is_refused() -> None:
         ("subnets[1].name", "desks", "already taken by subnets[0].name"),
         ("groups[1].name", "web", "already taken by groups[0].name"),
         ("hosts[1].addresses[0]", "10.1.0.10", "taken by hosts[0].addresses[0]"),
-        ("hosts[1].port", 1, "cable of west:1 to a host is already taken by hosts[0].port"),
         ("links[1].ends[0]", "core:1", "port core:1 is already taken by links[0].ends[1]"),
         ("subnets[0].ports[2]", 10, "port west:10 is already taken by links[0].ends[0]"),
         ("subnets[0].ports[2]", 1, "port 1 stands here twice"),
