@@ -53,6 +53,7 @@ from anycast_sdn.openflow.rules import (
     FlowRule,
     Output,
     PacketOut,
+    PopVlan,
     PutBinding,
     SetField,
     ToGroup,
@@ -354,6 +355,8 @@ class _Story:
                 return f"{name} := {self._value(value)}"
             case DecTtl():
                 return "TTL − 1"
+            case PopVlan():
+                return "the tag is removed"
             case Output(port) if port in _RESERVED:
                 return _RESERVED[port]
             case Output(port):

@@ -29,6 +29,7 @@ from anycast_sdn.openflow.rules import (
     Message,
     Output,
     PacketOut,
+    PopVlan,
     PutBinding,
     RemoveBinding,
     ReportExpired,
@@ -177,6 +178,8 @@ def _action(action: Action) -> Any:
             return parser.OFPActionSetField(**{name: _text(name, value)})
         case DecTtl():
             return parser.OFPActionDecNwTtl()
+        case PopVlan():
+            return parser.OFPActionPopVlan()
         case Output(port):
             return parser.OFPActionOutput(port, ofp.OFPCML_NO_BUFFER)
         case ToGroup(group):

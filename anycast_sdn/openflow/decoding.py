@@ -24,6 +24,7 @@ from anycast_sdn.openflow.rules import (
     GroupRule,
     MeterRule,
     Output,
+    PopVlan,
     SetField,
     ToGroup,
     Value,
@@ -42,6 +43,7 @@ _FIELDS = {
     "eth_dst": (3, 6),
     "eth_src": (4, 6),
     "eth_type": (5, 2),
+    "vlan_vid": (6, 2),
     "ip_proto": (10, 1),
     "ipv4_src": (11, 4),
     "ipv4_dst": (12, 4),
@@ -343,6 +345,8 @@ def _read_action(kind: int, part: _Reader) -> Action:
         return SetField(name, value)
     if kind == ofp.OFPAT_DEC_NW_TTL:
         return DecTtl()
+    if kind == ofp.OFPAT_POP_VLAN:
+        return PopVlan()
     if kind == ofp.OFPAT_OUTPUT:
         return Output(*part.take(_U32))
     if kind == ofp.OFPAT_GROUP:

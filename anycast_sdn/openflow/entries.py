@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -33,7 +34,12 @@ from anycast_sdn.openflow.rules import (
     ETH_ARP,
     ETH_IPV6,
     ETH_LLDP,
+    ETH_QINQ,
+    ETH_VLAN,
     OFPP_CONTROLLER,
+    PRIORITY_TAG,
+    VLAN_BITS,
+    VLAN_PRESENT,
     Action,
     Bucket,
     DecTtl,
@@ -43,6 +49,7 @@ from anycast_sdn.openflow.rules import (
     GroupRule,
     MeterRule,
     Output,
+    PopVlan,
     PutBinding,
     SetField,
     ToGroup,
@@ -75,6 +82,13 @@ def _rule(
     )
 
 
+def _with_twin(rule: FlowRule) -> Iterator[FlowRule]:
+    """A rule of a row that ``untags``, and its twin for packets with a priority tag."""
+    yield rule
+    tagged = match(*rule.match, Field("vlan_vid", PRIORITY_TAG))
+    yield replace(rule, priority=rule.priority + 1, match=tagged, actions=(PopVlan(), *rule.actions))
+
+
 # ------------------------------------------------------------------------------ what never changes
 
 
@@ -82,10 +96,24 @@ def constant() -> Iterator[FlowRule]:
     """The rules that every switch has: what to do with "anything else"."""
     yield _rule(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
     yield _rule(Kind.LLDP_ELSE, Field("eth_type", ETH_LLDP))
+    yield from _tagged()
     for kind in (Kind.NOT_IP, Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE, Kind.NO_ROUTE):
         yield _rule(kind)
     for prefix in SPECIAL:
         yield _rule(Kind.MARTIAN, eth_type(prefix.is_v6), destination_in(prefix))
+
+
+def _tagged() -> Iterator[FlowRule]:
+    """VLAN identifiers other than 0: OpenFlow knows no "unequal", so a rule for each bit that may be set.
+
+    Of two tags a switch reports the inner one as the frame's type, or skips both.
+    """
+    for bit in range(VLAN_BITS):
+        present = VLAN_PRESENT | 1 << bit
+        yield _rule(Kind.TAGGED, Field("vlan_vid", present, present))
+    for ethertype in (ETH_VLAN, ETH_QINQ):
+        yield _rule(Kind.TAGGED, Field("eth_type", ethertype))
+    yield _rule(Kind.STILL_TAGGED, Field("vlan_vid", VLAN_PRESENT, VLAN_PRESENT))
 
 
 def host_ports(subnets: Iterable[Subnet]) -> list[int]:
@@ -132,7 +160,7 @@ def ingress(
     ours = (*hosts, *translation)
     for index, port in enumerate(fabric_ports):
         for v6 in (False, True):
-            yield _rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget)
+            yield from _with_twin(_rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget))
         yield _rule(Kind.LLDP, Field("in_port", port), Field("eth_type", ETH_LLDP), port_index=index)
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
@@ -144,13 +172,18 @@ def ingress(
         own = [gateway.prefix for subnet in subnets if port in subnet.ports for gateway in subnet.gateways]
         for kind, sources in (
             (Kind.ANYCAST_SOURCE, anycast),
-            (Kind.OWN_SOURCE, ours) if port in uplinks else (Kind.FROM_HOST, own),
+            (Kind.OWN_SOURCE, ours if port in uplinks else ()),
             (Kind.LINK_LOCAL, _HARMLESS_SOURCES),
         ):
             for prefix in sources:
                 yield _rule(kind, in_port, eth_type(prefix.is_v6), source_in(prefix))
+        for prefix in () if port in uplinks else own:
+            yield from _with_twin(_rule(Kind.FROM_HOST, in_port, eth_type(prefix.is_v6), source_in(prefix)))
         for v6 in (False, True):
-            yield _rule(Kind.FROM_UPLINK if port in uplinks else Kind.WRONG_SOURCE, in_port, eth_type(v6))
+            if port in uplinks:
+                yield from _with_twin(_rule(Kind.FROM_UPLINK, in_port, eth_type(v6)))
+            else:
+                yield _rule(Kind.WRONG_SOURCE, in_port, eth_type(v6))
 
 
 # ------------------------------------------------------------------------------ client edge

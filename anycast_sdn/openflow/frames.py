@@ -14,7 +14,10 @@ caused it sends that packet back to the controller for ever:
 One difference is the caller's to mind: a first fragment (``more_fragments``) parses with its ports, but in
 its default fragment mode Open vSwitch matches it as if both were 0.
 
-Not here: VLAN tags, reassembly, IPv4 header checksums (the next hop's duty, RFC 1812 §5.2.2) and the
+A frame may carry one priority tag (VID 0) where ``untagged`` is asked first: in ARP, ND and LLDP.  From IP
+packets the switch removes it before they come here.
+
+Not here: other VLAN tags, reassembly, IPv4 header checksums (the next hop's duty, RFC 1812 §5.2.2) and the
 frames that the edge itself sends (``builders``).
 """
 
@@ -24,11 +27,12 @@ from struct import Struct
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, AnycastError, FlowKey
-from anycast_sdn.openflow.rules import ETH_ARP, ETH_IPV4, ETH_IPV6
+from anycast_sdn.openflow.rules import ETH_ARP, ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN
 
 Reason: TypeAlias = Literal[
     "truncated",  # ends before what its length fields announce
-    "ethertype",  # not the protocol asked for; VLAN tags too
+    "ethertype",  # not the protocol asked for
+    "tagged",  # a tag of a VLAN, or two tags
     "source mac",  # a group address cannot send (IEEE 802.3 §3.2.3)
     "ip version",
     "ip length",  # a length field smaller than the headers
@@ -127,6 +131,20 @@ class IcmpError(NamedTuple):
     quoted_l3: int
     quoted_l4: int
     quoted_end: int  # errors quote only the beginning of a packet
+
+
+_TAGS = frozenset((ETH_VLAN.to_bytes(2, "big"), ETH_QINQ.to_bytes(2, "big")))
+
+
+def untagged(frame: bytes) -> bytes:
+    """The frame without its priority tag, if it has one.  Raises BadFrame: "tagged", any other tag."""
+    if frame[12:14] not in _TAGS:
+        return frame
+    if len(frame) < L3 + 4:
+        raise BadFrame("truncated")
+    if frame[14] & 0x0F or frame[15] or frame[16:18] in _TAGS:
+        raise BadFrame("tagged")
+    return frame[:12] + frame[16:]
 
 
 # ------------------------------------------------------------------------------ checksums
@@ -261,6 +279,7 @@ def _skip_extension_headers(frame: bytes, kind: int, at: int, end: int, limit: i
 
 def parse_arp(frame: bytes) -> Arp:
     """An ARP request or reply for IPv4 over Ethernet (RFC 826).  Raises BadFrame."""
+    frame = untagged(frame)
     if len(frame) < L3 + _ARP.size:
         raise BadFrame("truncated")
     _, eth_src, ethertype = _ETHERNET.unpack_from(frame)
@@ -279,6 +298,7 @@ def parse_nd(frame: bytes) -> Nd:
 
     Stricter than that in one way: no extension headers at all (RFC 6980 forbids the fragment header).
     """
+    frame = untagged(frame)
     packet = parse_ip(frame)
     source, destination, protocol, _, _ = packet.key
     if protocol != ICMPV6 or packet.icmp_type not in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):

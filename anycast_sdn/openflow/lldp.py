@@ -14,7 +14,7 @@ import hmac
 from struct import Struct
 from typing import NamedTuple
 
-from anycast_sdn.openflow.frames import BadFrame
+from anycast_sdn.openflow.frames import BadFrame, untagged
 from anycast_sdn.openflow.rules import ETH_LLDP
 
 NEAREST_BRIDGE = bytes.fromhex("0180c200000e")  # no bridge passes it on
@@ -57,6 +57,7 @@ def build(probe: Probe, mac: bytes, key: bytes) -> bytes:
 
 def read(frame: bytes, key: bytes) -> Probe:
     """The probe in a frame, whatever padding follows.  Raises BadFrame: "lldp", not ours; "lldp digest", forged."""
+    frame = untagged(frame)
     if len(frame) < _FRAME.size:
         raise BadFrame("lldp")
     (

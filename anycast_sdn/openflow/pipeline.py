@@ -25,6 +25,7 @@ from anycast_sdn.openflow.rules import (
     FinTimeout,
     FlowRule,
     Output,
+    PopVlan,
     SetField,
     ToGroup,
 )
@@ -88,11 +89,13 @@ class Kind(enum.IntEnum):
     FROM_UPLINK = 12
     OWN_SOURCE = 13
     LLDP_ELSE = 14
+    TAGGED = 15
     BINDING_OUT_UNANSWERED = 16
     BINDING_OUT = 17
     FIRST_PACKET = 18
     UNAUTHORISED = 19
     OUT_ELSE = 20
+    STILL_TAGGED = 21
     SERVICE = 32
     SERVICE_ELSE = 33
     BINDING_IN = 48
@@ -127,7 +130,11 @@ _SET_MACS = frozenset({"eth_src", "eth_dst"})
 
 
 class Row(NamedTuple):
-    """One kind of rule.  ``spread``: the priority grows by the prefix length, for longest match."""
+    """One kind of rule.
+
+    ``spread``: the priority grows by the prefix length, for longest match.  ``untags``: each rule has a twin,
+    one priority higher, for the same packets with a priority tag, which it removes.
+    """
 
     kind: Kind
     table: Table
@@ -142,6 +149,7 @@ class Row(NamedTuple):
     sets: frozenset[str] = frozenset()
     spread: int = 0
     counter: str = ""  # the drops of this row are shown under this name
+    untags: bool = False
 
     @property
     def to_controller(self) -> bool:
@@ -149,12 +157,16 @@ class Row(NamedTuple):
 
 
 _IN_PORT = frozenset({"in_port"})
+_TWINS_FIELDS = frozenset({"vlan_vid"})
 _BINDING: tuple[type[Action], ...] = (SetField, FinTimeout)
 _PUNT: tuple[type[Action], ...] = (Output,)
 _SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output)
 
 ROWS: tuple[Row, ...] = (
     # ---- 0 ingress
+    Row(Kind.TAGGED, Table.INGRESS, 950, frozenset({"vlan_vid", "eth_type"}),
+        "a tag of a VLAN, or two tags, from any port", "drop",
+        "no port is a member of a VLAN; fields behind a tag would match as if there were none", counter="tagged"),
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
         "→ client edge, out", "they take the way of all others, and are known should they come back", Table.CLIENT_OUT),
     Row(Kind.LLDP_FROM_HOST, Table.INGRESS, 850, _IN_PORT | {"eth_type"}, "LLDP from a host port or an uplink",
@@ -178,20 +190,22 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FROM_FABRIC, Table.INGRESS, 600, _IN_PORT | {"eth_type"}, "IP from another switch",
         "in_port := none → client edge, out",
         "checked where it entered; when its way turns round at this moment, it may go back", Table.CLIENT_OUT,
-        actions=(SetField,), sets=_IN_PORT),
+        actions=(SetField,), sets=_IN_PORT, untags=True),
     Row(Kind.FROM_HOST, Table.INGRESS, 500, _IN_PORT | _SOURCE, "source in a subnet of the host port",
-        "→ client edge, out", "M1: ordinary unicast addresses", Table.CLIENT_OUT),
+        "→ client edge, out", "M1: ordinary unicast addresses", Table.CLIENT_OUT, untags=True),
     Row(Kind.LINK_LOCAL, Table.INGRESS, 400, _IN_PORT | _SOURCE,
         "link-local or unspecified source, from a host port or an uplink", "drop",
         "hosts' chatter (MLD, mDNS, DHCP) is not routed; not counted as an offence",
         counter="link_local"),
     Row(Kind.FROM_UPLINK, Table.INGRESS, 300, _IN_PORT | {"eth_type"}, "any other IP from an uplink",
-        "→ client edge, out", "transit; a router may forward for anyone", Table.CLIENT_OUT),
+        "→ client edge, out", "transit; a router may forward for anyone", Table.CLIENT_OUT, untags=True),
     Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, _IN_PORT | {"eth_type"}, "any other IP from a host port",
         "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
     Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP nor LLDP",
         counter="not_ip"),
     # ---- 1 client edge, out
+    Row(Kind.STILL_TAGGED, Table.CLIENT_OUT, 950, frozenset({"vlan_vid"}), "a tag behind the one that was removed",
+        "drop", "a switch may look at fields behind all tags", counter="tagged_twice"),
     Row(Kind.BINDING_OUT_UNANSWERED, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields, no server yet",
         "source := PR1X → server edge", "M14, before the first reply", Table.SERVICE,
         actions=_BINDING, sets=_SET_SOURCE),
@@ -287,13 +301,14 @@ def check(rule: FlowRule) -> Row:
     row = ROW[kind]
     if rule.table != row.table:
         raise Undeclared(f"{kind.name} belongs in table {row.table}, not {rule.table}")
-    if not row.priority <= rule.priority <= row.priority + row.spread:
+    twin = row.untags and rule.actions[:1] == (PopVlan(),)
+    if not row.priority <= rule.priority - twin <= row.priority + row.spread:
         raise Undeclared(f"{kind.name} has no priority {rule.priority}")
-    if extra := {field.name for field in rule.match} - row.fields:
+    if extra := {field.name for field in rule.match} - (row.fields | _TWINS_FIELDS if twin else row.fields):
         raise Undeclared(f"{kind.name} does not match on {', '.join(sorted(extra))}")
     if rule.goto != row.goto or not _meter_fits(rule.meter, row.meter):
         raise Undeclared(f"{kind.name} goes to {row.goto} by meter {row.meter}")
-    for action in rule.actions:
+    for action in rule.actions[twin:]:
         if not isinstance(action, row.actions) or (isinstance(action, SetField) and action.name not in row.sets):
             raise Undeclared(f"{kind.name} does not do {action}")
         if isinstance(action, Output) and (action.port == OFPP_CONTROLLER) != row.to_controller:
@@ -314,7 +329,8 @@ def as_markdown() -> str:
     lines = ["| table | priority | matches | does | why |", "| --- | --- | --- | --- | --- |"]
     for row in ROWS:
         metered = ", metered" + " per port" * (row.meter in _PER_PORT) if row.meter else ""
-        does = row.does + metered + (f" (counted: `{row.counter}`)" if row.counter else "")
+        untagged = "; a priority tag (VID 0) is removed" * row.untags
+        does = row.does + metered + untagged + (f" (counted: `{row.counter}`)" if row.counter else "")
         priority = f"{row.priority} + prefix length" if row.spread else str(row.priority)
         table = f"{row.table.value} {row.table.name.lower()}"
         lines.append(f"| {table} | {priority} | {row.matches} | {does} | {row.why} |")

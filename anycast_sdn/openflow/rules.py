@@ -22,6 +22,9 @@ OFPP_TABLE = 0xFFFFFFF9
 OFPP_CONTROLLER = 0xFFFFFFFD
 
 ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_LLDP = 0x0800, 0x0806, 0x86DD, 0x88CC
+ETH_VLAN, ETH_QINQ = 0x8100, 0x88A8  # IEEE 802.1Q: a customer's and a provider's tag
+VLAN_PRESENT, VLAN_BITS = 0x1000, 12  # of the field vlan_vid, OF 1.3.5 table 14: there is a tag; its identifier
+PRIORITY_TAG = VLAN_PRESENT  # a tag that names no VLAN, only a priority
 
 Value: TypeAlias = int | bytes
 
@@ -54,6 +57,11 @@ class DecTtl(NamedTuple):
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class PopVlan:
+    """The outermost tag goes; the match must say that there is one.  No tuple: it would equal ``DecTtl``."""
+
+
 class Output(NamedTuple):
     port: int
 
@@ -68,7 +76,7 @@ class FinTimeout(NamedTuple):
     idle_s: int
 
 
-Action: TypeAlias = SetField | DecTtl | Output | ToGroup | FinTimeout
+Action: TypeAlias = SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout
 
 
 # ------------------------------------------------------------------------------ entries

@@ -9,7 +9,7 @@ bugs early, and otherwise does what Open vSwitch does:
 - Of several rules that match, the one of the highest priority counts; none at all means drop.
 - Nothing here reads a clock; ``now`` is in seconds.
 
-Not here: VLAN tags, IP reassembly, flow-mods other than add and strict delete, hard timeouts, anything
+Not here: IP reassembly, flow-mods other than add and strict delete, hard timeouts, anything
 after a group action.
 """
 
@@ -31,6 +31,7 @@ from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
     OFPP_TABLE,
+    PRIORITY_TAG,
     Action,
     AddFlow,
     Barrier,
@@ -48,6 +49,7 @@ from anycast_sdn.openflow.rules import (
     MeterRule,
     Output,
     PacketOut,
+    PopVlan,
     PutBinding,
     RemoveBinding,
     ReportExpired,
@@ -135,6 +137,8 @@ def _check_match(rule: FlowRule) -> None:
     needed = {condition for name in used for condition in _PREREQUISITES.get(name, ())}
     if any(isinstance(action, DecTtl) for action in rule.actions):
         needed.add(("eth_type", _IP))
+    if PopVlan() in rule.actions:
+        needed.add(("vlan_vid", frozenset((PRIORITY_TAG,))))
     for name, values in needed:
         if name not in fields or fields[name].value not in values:
             raise Refused(f"{rule} needs a match on {name}, one of {sorted(values)}")
@@ -321,6 +325,8 @@ class SimulatedSwitch:
                     packet.set_field(name, value)
                 case Output(port):
                     self._output(packet, port, entry, run)
+                case PopVlan():
+                    packet.pop_vlan()
                 case ToGroup(number):
                     bucket = choose(self.groups[number], packet.flow)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)

@@ -20,6 +20,7 @@ from anycast_sdn.openflow.frames import (
     parse_icmp_error,
     parse_ip,
     parse_nd,
+    untagged,
 )
 from tests.unit.frame_samples import (
     ALL_NODES,
@@ -337,3 +338,25 @@ class TestNeighbourDiscovery:
     def test_any_damaged_byte_of_addresses_or_message_is_noticed(self, at, damage):
         frame = nd_frame(135, FROM_A)
         reason(parse_nd, frame[:at] + bytes([frame[at] ^ damage]) + frame[at + 1 :])
+
+
+class TestTags:
+    @given(st.binary(min_size=2, max_size=60), st.integers(0, 15), st.sampled_from((b"\x81\0", b"\x88\xa8")))
+    def test_a_priority_tag_is_all_that_goes(self, behind, priority, ethertype):
+        macs = MAC_A + MAC_B
+        frame = macs + ethertype + bytes((priority << 4, 0)) + behind
+        if behind[:2] in (b"\x81\0", b"\x88\xa8"):
+            assert reason(untagged, frame) == "tagged"
+        else:
+            assert untagged(frame) == macs + behind
+
+    @given(st.binary(max_size=60), st.integers(1, 4095), st.integers(0, 15))
+    def test_the_tag_of_a_vlan_is_refused(self, behind, vid, priority):
+        frame = MAC_A + MAC_B + b"\x81\0" + (priority << 12 | vid).to_bytes(2, "big") + behind
+        assert reason(untagged, frame) == ("tagged" if len(behind) >= 2 else "truncated")
+
+    def test_arp_and_nd_are_read_behind_a_priority_tag(self):
+        for read, frame in ((parse_arp, builders.arp_request(MAC_A, V4.source, V4.destination)),
+                            (parse_nd, nd_frame(135, FROM_A))):  # fmt: skip
+            assert read(frame[:12] + b"\x81\0\xe0\0" + frame[12:]) == read(frame)
+            assert reason(read, frame[:12] + b"\x81\0\0\1" + frame[12:]) == "tagged"
