@@ -33,6 +33,7 @@ from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowView
 from anycast_sdn.core.model import Address, ConfigurationError, Groups, Network, Port
+from anycast_sdn.ending import Ending
 from anycast_sdn.openflow import channel, codec, decoding
 from anycast_sdn.openflow.backlog import Backlog
 from anycast_sdn.openflow.channel import Channel
@@ -52,6 +53,9 @@ ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
 STEP_S = 0.02  # what has been confirmed meanwhile is taken together
 AMISS_S, LONGEST_AMISS_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
+ENDING_LOOK_S = 0.1  # how often signals are looked for
+STORE_LOOK_S = 5.0  # and whether the database's file is still there
+FINISH_S = 2.0  # what is under way at the end may take so long
 TAKEN_UP_S = 2.0  # a change of the operator's is answered after this at the latest
 
 
@@ -114,6 +118,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, STEP_S, self._settle),
             hub.spawn(self._serve_first_packets),
         ]
+
+    def finish(self) -> None:
+        """Sends what switches have still to be sent, and ends their connections."""
+        for switch in self.channels.values():
+            switch.send(b"", close_socket=True)
+        deadline = time.monotonic() + FINISH_S
+        while self.channels and time.monotonic() < deadline:
+            hub.sleep(STEP_S)
 
     def stop(self) -> None:
         self.is_active = False
@@ -397,8 +409,8 @@ def _must_be_free(host: str, port: int) -> None:
         raise ConfigurationError(f"OpenFlow address {host} port {port}: {error.strerror}") from error
 
 
-def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], database: str) -> None:
-    """Serve until interrupted.  Raises ConfigurationError."""
+def run(ending: Ending, file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], database: str) -> None:
+    """Serve until a signal asks for the end.  Raises ConfigurationError."""
     network = settings.load(file)
     gc.set_threshold(50_000)
     gc.callbacks.append(_keep_what_has_stayed)
@@ -408,7 +420,8 @@ def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], da
         if app:
             app.set_groups(groups)
 
-    registry = Registry(network, SqliteStore(database), on_change)
+    store = SqliteStore(database)
+    registry = Registry(network, store, on_change)
     host, port = openflow
     _must_be_free(host, port)
     cfg.CONF([], project="anycast-sdn", default_config_files=[])
@@ -422,11 +435,27 @@ def run(file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], da
     manager = app_manager.AppManager.get_instance()
     manager.load_apps(["os_ken.controller.ofp_handler"])
     app = manager.instantiate(AnycastApp, network, registry.groups)
-    rest.serve(rest.RestApi(registry, ControllerViews(app)), rest_address)
-    services = manager.instantiate_apps()
+    listener = rest.serve(rest.RestApi(registry, ControllerViews(app)), rest_address)
+    manager.instantiate_apps()
     LOG.info("%s: %d switches; OpenFlow on %s, REST on http://%s", network.name, len(network.switches),
              _shown(openflow), _shown(rest_address))  # fmt: skip
-    try:
-        hub.joinall(services)
-    finally:
-        manager.close()
+    _wait_for(ending, store)
+    listener.close()
+    app.finish()
+    manager.close()
+    store.close()
+    LOG.info("stopped")
+
+
+def _wait_for(ending: Ending, store: SqliteStore) -> None:
+    """Returns when the end is asked for; until then, sees to the database."""
+    look = 0.0
+    while not ending.asked:
+        if (now := time.monotonic()) >= look:
+            store.check()
+            look = now + STORE_LOOK_S
+        if ending.hung_up:
+            ending.hung_up = False
+            LOG.info("SIGHUP: there is nothing to read again; the network file is read at start")
+        hub.sleep(ENDING_LOOK_S)
+    LOG.info("%s: stopping; switches keep their rules", ending.asked)

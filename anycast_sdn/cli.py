@@ -12,7 +12,6 @@ import http.client
 import json
 import logging
 import os
-import signal
 import sys
 import urllib.error
 import urllib.parse
@@ -26,6 +25,7 @@ from tabulate import tabulate
 
 from anycast_sdn import __version__
 from anycast_sdn.core.model import AnycastError
+from anycast_sdn.ending import Ending
 
 _PAGE = 1000  # flows in one answer
 OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
@@ -123,6 +123,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    ending = Ending()  # before anything that takes time
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     # Only this one: eventlet announces at import that it is in maintenance.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
@@ -137,13 +138,8 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` says it in fewer words, once
     from anycast_sdn import app
 
-    signal.signal(signal.SIGTERM, _interrupted)
-    app.run(arguments.file, arguments.openflow, arguments.rest, arguments.database)
+    app.run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database)
     return 0
-
-
-def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _check(arguments: argparse.Namespace) -> int:

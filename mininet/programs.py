@@ -142,6 +142,12 @@ class ControllerProcess:
             self.stop()
             raise TestbedError(f"{error}\n{self.log()}") from None
 
+    @property
+    def process(self) -> subprocess.Popen[Any]:
+        """As it was last started."""
+        assert self._program is not None
+        return self._program.process
+
     def stop(self) -> None:
         """Ends it with SIGTERM, after 5 s with SIGKILL."""
         if self._program is not None:
@@ -149,9 +155,8 @@ class ControllerProcess:
 
     def kill(self) -> None:
         """Ends it as a crash would, without a chance to tidy up."""
-        assert self._program is not None
-        self._program.process.kill()
-        self._program.stop()
+        self.process.kill()
+        self.stop()
 
     def log(self) -> str:
         """What it has said since it was last started."""
@@ -195,9 +200,8 @@ class ControllerProcess:
             raise TestbedError(f"PUT {path}: {answer.status} {answer.body}")
 
     def _is_ready(self) -> bool:
-        assert self._program is not None
-        if self._program.process.poll() is not None:
-            raise TestbedError(f"the controller ended with status {self._program.process.returncode}")
+        if self.process.poll() is not None:
+            raise TestbedError(f"the controller ended with status {self.process.returncode}")
         try:
             status, health = self.rest("GET", "/healthz")
         except OSError:  # it does not listen yet

@@ -1,0 +1,34 @@
+"""How the controller's process ends: signals ask, and whoever runs the controller looks whether they have.
+
+A signal strikes in the middle of whatever green thread runs, so a handler raises nothing and does nothing but
+note it.  A second signal to end, and an end that takes longer than ``END_S``, do not wait for anybody.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+END_S = 10  # seconds from the first signal
+_TO_END = (signal.SIGTERM, signal.SIGINT)
+
+
+class Ending:
+    """``asked`` and ``hung_up`` are to be looked at several times a second."""
+
+    def __init__(self) -> None:
+        """Takes the process's signals over; for the main thread alone."""
+        self.asked = ""  # the name of the signal that asked for the end
+        self.hung_up = False  # SIGHUP: a terminal is gone, or somebody expects a reload
+        for number in _TO_END:
+            signal.signal(number, self._ask)
+        signal.signal(signal.SIGHUP, self._hang_up)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = signal.Signals(number).name
+        for other in _TO_END:
+            signal.signal(other, signal.SIG_DFL)
+        signal.alarm(END_S)  # nobody handles it: it ends a process that does not end
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        self.hung_up = True

@@ -1,0 +1,81 @@
+"""How the controller's process ends: whole when it is asked, at once when it is asked twice, and by nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import PORT, ROOT, V4, WEB, Running, program, until
+
+from anycast_sdn.store.sqlite import SqliteStore
+
+END_S = 6.0  # within which it has ended
+
+
+@pytest.fixture(scope="module")
+def network(figure1: Running) -> Running:
+    figure1.enrol("web", WEB, [V4.as2])
+    figure1.serve_udp("as2")
+    return figure1
+
+
+def groups_in_a_copy(database: Path, directory: Path) -> set[str]:
+    copy = directory / "copy.sqlite"
+    shutil.copyfile(database, copy)
+    store = SqliteStore(str(copy))
+    names = set(store.load())
+    store.close()
+    return names
+
+
+@pytest.mark.row("M27", "SIGTERM or SIGINT under load: status 0, all is in the one file of the database, flows live on")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT] * 2)
+def test_a_signal_under_load_ends_the_controller_whole(network: Running, tmp_path: Path, number: int) -> None:
+    assert network.ask("h1", V4.web, "--source-port", 21201) == ["as2 hello"]
+    load = network.testbed.spawn(
+        "h2", program("udp_client.py", V4.web, PORT, "--flows", 150, "--first-port", 24000, "--answers", 0)
+    )
+    controller = network.controller
+    until(lambda: len(network.flows("client=10.1.0.11")) > 20, "the load is there")
+    controller.process.send_signal(number)
+    assert controller.process.wait(END_S) == 0
+    assert controller.log().splitlines()[-1].endswith("stopped")
+    assert groups_in_a_copy(controller.database, tmp_path) == {"web"}
+    assert network.ask("h1", V4.web, "--source-port", 21201) == ["as2 hello"]
+    load.stop()
+    controller.start()
+    network.wait_for_servers("web")
+
+
+def test_a_hangup_ends_nothing(network: Running) -> None:
+    network.controller.process.send_signal(signal.SIGHUP)
+    until(lambda: "SIGHUP" in network.controller.log(), "it is noted")
+    assert network.ask("h1", V4.web) == ["as2 hello"]
+
+
+def test_who_does_not_end_when_asked_ends_when_asked_again() -> None:
+    code = "import time; from anycast_sdn.ending import Ending; Ending(); print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_S) == -signal.SIGTERM
+
+
+@pytest.mark.row("M27", "another file in the database's place: changes are answered with 503 until it is back")
+def test_nothing_is_taken_while_another_file_stands_in_the_databases_place(network: Running) -> None:
+    database, path = network.controller.database, "/v1/groups/other"
+    database.rename(database.with_suffix(".away"))
+    database.write_bytes(b"")
+    refused = network.controller.rest("PUT", path, {"prefixes": ["198.18.9.9/32"]})
+    assert (refused.status, refused.body["type"]) == (503, "urn:anycast-sdn:problem:store-error")
+    assert network.controller.rest("GET", path).status == 404
+    database.with_suffix(".away").rename(database)
+    assert network.controller.rest("PUT", path, {"prefixes": ["198.18.9.9/32"]}).status == 201
