@@ -117,7 +117,7 @@ class Testbed:
         if reason := obstacle():
             raise TestbedError(reason)
         with ExitStack() as undo:
-            undo.enter_context(_the_only_one())
+            undo.enter_context(the_only_one())
             self._remove_leftovers()
             undo.callback(self._remove)
             atexit.register(self.stop)  # for a signal that strikes just before a `with` block begins or ends
@@ -243,7 +243,7 @@ class Testbed:
         # Not Mininet's own stop(): it talks to shells that may hang when it was interrupted.
         for node in self._mininet.nameToNode.values():
             node.terminate()
-        _delete(list(self._plan.bridges()), self._interfaces())
+        delete(list(self._plan.bridges()), self._interfaces())
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""
@@ -257,7 +257,7 @@ class Testbed:
             interfaces.update(output_of("ovs-vsctl", "list-ports", bridge).split())
         if ours or interfaces:
             print("testbed: removing what an earlier run left:", *ours, *sorted(interfaces), file=sys.stderr)
-            _delete(ours, interfaces)
+            delete(ours, interfaces)
         if others := list(filter(_exists, self._plan.bridges())):
             raise TestbedError(f"this machine has interfaces of these names already: {', '.join(others)}")
 
@@ -273,7 +273,8 @@ def _exists(interface: str) -> bool:
     return Path("/sys/class/net", interface).exists()
 
 
-def _delete(bridges: Collection[str], interfaces: Collection[str]) -> None:
+def delete(bridges: Collection[str], interfaces: Collection[str]) -> None:
+    """Returns when none of them is there any more."""
     for bridge in bridges:
         output_of("ovs-vsctl", f"--timeout={DEADLINE_S:.0f}", "--if-exists", "del-br", bridge)
     for interface in filter(_exists, interfaces):
@@ -283,7 +284,7 @@ def _delete(bridges: Collection[str], interfaces: Collection[str]) -> None:
 
 
 @contextmanager
-def _the_only_one() -> Iterator[None]:
+def the_only_one() -> Iterator[None]:
     """Holds the lock that the kernel takes back even from a process that is killed."""
     with LOCK.open("a+") as lock:
         if not _try_lock(lock):
