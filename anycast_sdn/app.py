@@ -222,9 +222,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             else:
                 self._send({to: more})
 
-    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int) -> None:
+    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, deleted: bool) -> None:
         if dpid in self.channels:
-            self._send(self.controller.rule_removed(dpid, cookie, idle_timeout, time.monotonic()))
+            self._send(self.controller.rule_removed(dpid, cookie, idle_timeout, deleted, time.monotonic()))
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         LOG.warning("switch %s refused a rule with cookie %#x: %s", self._name(dpid), cookie, reason)

@@ -29,7 +29,7 @@ from anycast_sdn.core.exits import Route
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Prefix, Side
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
-from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding
+from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding, RuleKey
 from anycast_sdn.openflow.simulator import (
     Effect,
     FlowRemoved,
@@ -282,8 +282,8 @@ class SimulatedNetwork:
                     self._hear(self.controller.packet_in, dpid, cookie, port, frame)
                 case TtlExpired(port, frame):
                     self._hear(self.controller.ttl_expired, dpid, port, frame)
-                case FlowRemoved(cookie, idle_timeout):
-                    self._hear(self.controller.rule_removed, dpid, cookie, idle_timeout)
+                case FlowRemoved(cookie, idle_timeout, deleted):
+                    self._hear(self.controller.rule_removed, dpid, cookie, idle_timeout, deleted)
 
     def _hear(self, event: Callable[..., Outbox], *arguments: Any) -> None:
         """The controller learns of an event; its last argument is the time then."""
@@ -355,6 +355,11 @@ class SimulatedNetwork:
             (self._down.discard if up else self._down.add)(end)
             if end.switch not in self._away:
                 self._hear(self.controller.port_changed, self._dpids[end.switch], end.number, up)
+
+    def delete_rules(self, name: str, keys: Iterable[RuleKey] | None = None) -> None:
+        """Somebody deletes rules of a switch behind the controller's back; all of them, unless told which."""
+        switch = self.switches[name]
+        self._follow(name, switch.delete(switch.flows if keys is None else keys))
 
     def found_port(self, port: Port) -> None:
         """The switch tells of a port that the network file does not know."""

@@ -57,6 +57,7 @@ from anycast_sdn.openflow.rules import (
     PutBinding,
     SetField,
     ToGroup,
+    Unread,
     Value,
 )
 from anycast_sdn.openflow.simulator import TraceStep
@@ -366,6 +367,8 @@ class _Story:
                 return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
             case FinTimeout(idle_s):
                 return f"idle timeout {idle_s} s after FIN or RST"
+            case Unread():
+                return "something unknown"
 
     def _value(self, value: Value) -> str:
         if isinstance(value, int):

@@ -117,11 +117,17 @@ class Controller:
         """A packet has come to the end of its TTL at this switch."""
         return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now), now)
 
-    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, now: float) -> Outbox:
-        """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short."""
+    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, deleted: bool, now: float) -> Outbox:
+        """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short.
+
+        ``deleted``: it did not expire.
+        """
         kind = kind_of(cookie)
         translation = self.edges[dpid].translation
         if kind is None or translation is None:
+            return {}
+        if deleted:
+            translation.rule_deleted(kind, number_of(cookie))
             return {}
         return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), idle_timeout, now), now)
 

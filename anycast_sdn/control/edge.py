@@ -25,7 +25,7 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.pipeline import Kind, number_of
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
 
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
@@ -48,7 +48,8 @@ class EdgeSwitch:
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
         self._answers = Answers(switch, connected)
-        self.translation = Translation(self.client_edge, self._answers, self.counters) if self.client_edge else None
+        self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
+        self.translation = self._translation() if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
         self.routes: dict[Prefix, int] = {}  # the ways that it was told: ports, or LOCAL for what it delivers itself
@@ -76,6 +77,10 @@ class EdgeSwitch:
             self._packet_handlers[Kind.FIRST_PACKET] = self.translation.first_packet
             self._packet_handlers[Kind.FIRST_REPLY] = self.translation.first_reply
             self._packet_handlers[Kind.ICMP_ERROR] = self.translation.icmp_error
+
+    def _translation(self) -> Translation:
+        assert self.client_edge
+        return Translation(self.client_edge, self._answers, self.counters, self.repairs)
 
     # ---------------------------------------------------------------- what the switch should hold
 
@@ -259,12 +264,12 @@ class EdgeSwitch:
         better: what it does not know, goes.
         """
         self.features = features
-        on_switch: dict[int, list[tuple[entries.FoundHalf, FlowRule]]] = {}
+        on_switch: dict[int, list[FlowRule]] = {}
         routes: dict[Prefix, int] = {}
         others = []
         for rule in found.flows.values():
-            if half := entries.read_binding(rule):
-                on_switch.setdefault(half.number, []).append((half, rule))
+            if entries.half_of(rule):
+                on_switch.setdefault(number_of(rule.cookie), []).append(rule)
             elif route := entries.read_route(rule):
                 routes[route[0]] = route[1]
             else:
@@ -284,7 +289,7 @@ class EdgeSwitch:
             wiped = self.ever_synchronised and not found.flows
             messages = self.translation.put_all() if wiped else self.translation.settle(on_switch, now)
         else:  # it was a client edge when these were made
-            messages = [DeleteFlow(rule) for halves in on_switch.values() for _, rule in halves]
+            messages = [DeleteFlow(rule) for rules in on_switch.values() for rule in rules]
         delivers = [prefix for prefix, way in self.routes.items() if way == LOCAL and found.flows]
         self.routes.clear()
         self.routes.update(dict.fromkeys(delivers, LOCAL) | routes)

@@ -7,10 +7,11 @@ to be swept.  Nothing is sent from here.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anycast_sdn.control.answers import Answers
 from anycast_sdn.control.reaction import Reaction, through_pipeline
@@ -23,6 +24,7 @@ from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, PutBinding, RemoveBinding
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
+PUT_BACK_AT_ONCE = 1000  # bindings, between two ticks
 _ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
 
@@ -37,14 +39,19 @@ class Features:
     open_vswitch: bool = True  # it calls itself so; others are asked for no extension of Open vSwitch
 
 
-Found = Mapping[int, Sequence[tuple[entries.FoundHalf, FlowRule]]]  # binding's number → its rules on the switch
+Found = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
 
 
 class Translation:
-    """The bindings of one switch and their rules.  ``counters``: the switch's, of drops."""
+    """The bindings of one switch and their rules.
 
-    def __init__(self, edge: ClientEdge, answers: Answers, counters: Counter[str]) -> None:
+    ``counters``: the switch's, of drops; ``repairs``: also the switch's, of rules that were put right.
+    """
+
+    def __init__(self, edge: ClientEdge, answers: Answers, counters: Counter[str], repairs: Counter[str]) -> None:
         self.edge = edge
+        self.repairs = repairs
+        self._lost: dict[int, Half] = {}  # rules of bindings that others have deleted, to be put back
         self.features = Features()
         self.enrolled: Collection[Address] = ()  # servers whose replies the switch sends up anyway
         self.last_sweep_s: float | None = None  # how long the last sweep took
@@ -149,8 +156,30 @@ class Translation:
         idle_timeout = 0 if binding.swept else self.edge.validity_s(binding)
         return PutBinding(binding, half, idle_timeout, fin_timeout)
 
+    def rule_deleted(self, kind: Kind, number: int) -> None:
+        """A binding's rule was deleted, by us or behind our back.  That says nothing about its packets (M20).
+
+        What we delete is no binding's any more, or of a state that has passed.  Everything else is put back soon,
+        see ``tick``.
+        """
+        if kind not in entries.HALF_OF:
+            return
+        half, state = entries.HALF_OF[kind]
+        binding = self.edge.bindings.by_number(number)
+        if binding and binding.state is state and half in binding.installed:
+            self._lost[number] = self._lost.get(number, Half.NONE) | half
+
+    def _put_back(self) -> Iterator[Message]:
+        """The rules that were lost, a part of them if they are many."""
+        for number in list(itertools.islice(self._lost, PUT_BACK_AT_ONCE)):
+            binding, halves = self.edge.bindings.by_number(number), self._lost.pop(number)
+            if binding:
+                for half in (halves & binding.installed).parts:
+                    self.repairs["missing"] += 1
+                    yield self._rule_of(binding, half)
+
     def rule_removed(self, kind: Kind, number: int, idle_timeout: int, now: float) -> Reaction:
-        """A binding's rule has expired, or was deleted behind our back (M19)."""
+        """A binding's rule has expired (M19)."""
         if kind not in entries.HALF_OF:
             return Reaction()
         half, state = entries.HALF_OF[kind]
@@ -184,6 +213,7 @@ class Translation:
     def tick(self, now: float) -> Iterator[Message]:
         for decision in self.edge.closing(now):
             yield from self._put(decision)
+        yield from self._put_back()
 
     # ---------------------------------------------------------------- sweep
 
@@ -217,10 +247,14 @@ class Translation:
 
     def disconnected(self) -> None:
         self._next_sweep = 0.0  # one that was under way will not end
+        self._lost.clear()  # what is there when the switch is back will be seen
 
     def adopt(self, found: Found, groups: Groups, now: float) -> None:
-        """After a restart: the switch's own rules are our memory."""
-        for number, halves in found.items():
+        """After a restart: the switch's own rules are our memory.  One that tells its flow is enough."""
+        for number, rules in found.items():
+            halves = [(half, rule) for rule in rules if (half := entries.read_binding(rule))]
+            if not halves:
+                continue
             half, _ = max(halves, key=lambda found: found[0].server is not None)
             group = groups.covering(half.key.destination)
             swept = not any(rule.idle_timeout for _, rule in halves)
@@ -240,22 +274,46 @@ class Translation:
         return messages
 
     def settle(self, found: Found, now: float) -> list[Message]:
-        """Bindings keep the halves that the switch holds as they should be; all other rules go."""
+        """Bindings keep the halves that the switch holds; one that is not as it should be is put anew.
+
+        A binding ends only when the switch holds nothing of it.  Rules that are no binding's go.
+        """
+        messages: list[Message] = []
         for binding in self.edge.bindings:
-            installed = Half.NONE
-            for half, rule in found.get(binding.number, ()):
-                if (half.half is Half.OUT or binding.server) and self._same(binding, half.half, rule):
-                    installed |= half.half
-            if installed:
+            rules = found.get(binding.number, ())
+            if installed := self._halves_of(binding, rules):
                 self.edge.found_installed(binding, installed)
+                messages += self._put_right(binding, installed, rules)
             else:
                 self.edge.release(binding, now)
-        messages: list[Message] = []
-        for number, halves in found.items():
-            kept = self.edge.bindings.by_number(number)
-            messages += [DeleteFlow(rule) for half, rule in halves if not kept or half.half not in kept.installed]
+        for number, rules in found.items():
+            if self.edge.bindings.by_number(number) is None:
+                messages += map(DeleteFlow, rules)
         return messages
 
-    def _same(self, binding: Binding, half: Half, rule: FlowRule) -> bool:
-        ours = entries.binding(self._rule_of(binding, half))
-        return (ours.key, ours.cookie, ours.actions) == (rule.key, rule.cookie, rule.actions)
+    def _halves_of(self, binding: Binding, rules: Iterable[FlowRule]) -> Half:
+        """The directions of a binding that the switch has rules for, whatever is in them."""
+        installed = Half.NONE
+        for rule in rules:
+            installed |= entries.half_of(rule)
+        return installed if binding.server else installed & Half.OUT
+
+    def _put_right(self, binding: Binding, installed: Half, rules: Iterable[FlowRule]) -> Iterator[Message]:
+        """The changes that leave, of the rules with this binding's cookies, just these halves as they should be."""
+        for half in installed.parts:
+            put = self._rule_of(binding, half)
+            ours = entries.binding(put)
+            there = [rule for rule in rules if entries.half_of(rule) is half]
+            yield from (DeleteFlow(rule) for rule in there if rule.key != ours.key)
+            if not any(_is_as_put(rule, ours, put) for rule in there):
+                self.repairs["wrong"] += 1
+                yield put
+        yield from (DeleteFlow(rule) for rule in rules if entries.half_of(rule) not in installed)
+
+
+def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:
+    """Is a rule the one that was put?  A FIN may have shortened its timeout."""
+    if found == ours:
+        return True
+    closed = 0 < found.idle_timeout == put.fin_timeout
+    return closed and replace(found, idle_timeout=ours.idle_timeout) == ours

@@ -238,8 +238,11 @@ class ClientEdge:
     def adopt(self, binding: Binding) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
 
-        Raises ValueError and changes nothing when its PR1X is in no pool, or another binding has it.
+        Raises ValueError and changes nothing when its PR1X is in no pool, or another binding has it, its number or
+        its five fields.
         """
+        if self.bindings.by_number(binding.number) or self.bindings.by_key(binding.key):
+            raise ValueError("a binding of this number or flow is there already")
         pool = self._pools.get(len(binding.translated) == 16)
         if pool is None:
             raise ValueError("no translation prefix of this family")

@@ -7,7 +7,7 @@ the short cut of ``templates``.  The other direction is ``decoding``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
@@ -15,6 +15,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.rules import (
+    UNREAD,
     Action,
     AddFlow,
     Barrier,
@@ -26,6 +27,7 @@ from anycast_sdn.openflow.rules import (
     Field,
     FinTimeout,
     FlowRule,
+    Match,
     Message,
     Output,
     PacketOut,
@@ -37,6 +39,7 @@ from anycast_sdn.openflow.rules import (
     SetGroup,
     SetMeter,
     ToGroup,
+    Unread,
     Value,
 )
 from anycast_sdn.openflow.templates import Templates
@@ -133,7 +136,7 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
     instructions: list[Any] = []
     if rule.meter is not None:
         instructions.append(parser.OFPInstructionMeter(rule.meter))
-    if rule.actions:
+    if rule.actions and Unread() not in rule.actions:  # a rule with that is only ever deleted
         instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, _actions(rule.actions)))
     if rule.goto is not None:
         instructions.append(parser.OFPInstructionGotoTable(rule.goto))
@@ -148,9 +151,30 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
         out_port=ofp.OFPP_ANY,
         out_group=ofp.OFPG_ANY,
         flags=ofp.OFPFF_SEND_FLOW_REM if rule.notify else 0,
-        match=parser.OFPMatch(**{field.name: _with_mask(field) for field in rule.match}),
+        match=_match(rule.match),
         instructions=instructions,
     )
+
+
+class _MatchAsFound(parser.OFPMatch):  # type: ignore[misc]
+    """A match whose bytes are those that a switch has sent."""
+
+    def __init__(self, oxms: bytes) -> None:
+        super().__init__()
+        self._oxms = oxms
+
+    def serialize(self, buf: bytearray, offset: int) -> int:
+        length = 4 + len(self._oxms)
+        data = length.to_bytes(2, "big") + self._oxms + bytes(-length % 8)
+        buf += bytes(offset - len(buf))
+        buf += ofp.OFPMT_OXM.to_bytes(2, "big") + data
+        return len(data) + 2
+
+
+def _match(conditions: Match) -> Any:
+    if conditions and conditions[0].name == UNREAD:
+        return _MatchAsFound(cast(bytes, conditions[0].value))
+    return parser.OFPMatch(**{field.name: _with_mask(field) for field in conditions})
 
 
 def _with_mask(field: Field) -> Any:
@@ -186,6 +210,8 @@ def _action(action: Action) -> Any:
             return parser.OFPActionGroup(group)
         case FinTimeout(idle_s):
             return parser.NXActionFinTimeout(fin_idle_timeout=idle_s, fin_hard_timeout=0)
+        case Unread():
+            raise AssertionError("nobody writes what was not read")
 
 
 def _add_without_xid(rule: FlowRule) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
@@ -15,6 +16,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.openflow.pipeline import kind_of, number_of
 from anycast_sdn.openflow.rules import (
+    UNREAD,
     Action,
     Bucket,
     DecTtl,
@@ -22,11 +24,13 @@ from anycast_sdn.openflow.rules import (
     FinTimeout,
     FlowRule,
     GroupRule,
+    Match,
     MeterRule,
     Output,
     PopVlan,
     SetField,
     ToGroup,
+    Unread,
     Value,
 )
 
@@ -96,6 +100,8 @@ class _Reader:
 
 _U16_PAIR = struct.Struct("!HH")
 _U32 = struct.Struct("!I")
+_NX_ACTION = struct.Struct("!IHH")
+_NAME = itemgetter(0)
 _OXM = struct.Struct("!HBB")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
 _COUNTERS = struct.Struct("!H12xH8xQQ")  # of the same
@@ -164,26 +170,28 @@ def is_expired(body: bytes) -> bool:
     return bool(body[6] == ofp.OFPR_INVALID_TTL)
 
 
-def decode_flow_removed(body: bytes) -> tuple[int, int]:
-    """(cookie, the rule's idle timeout when it went)."""
-    values = _Reader(body).take(_FLOW_REMOVED)
-    return values[0], values[6]
+def decode_flow_removed(body: bytes) -> tuple[int, int, bool]:
+    """(cookie, the rule's idle timeout when it went, was it deleted rather than expired)."""
+    cookie, _, reason, _, _, _, idle, *_ = _Reader(body).take(_FLOW_REMOVED)
+    return cookie, idle, reason not in (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT)
 
 
 def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
-    """The rules of ours, and the cookies of all others."""
+    """The rules with our cookies, whatever is in them, and the cookies of all others."""
     rules: list[FlowRule] = []
     foreign: set[int] = set()
     for entry in _elements(body, _FLOW_STATS.size):
-        _, table, _, _, priority, idle, _, flags, cookie, _, _ = entry.take(_FLOW_STATS)
-        try:
-            if kind_of(cookie) is None:
-                raise _Unknown
-            conditions = tuple(sorted(Field(*condition) for condition in _match(entry)))
-            meter, actions, goto = _instructions(entry)
-        except _Unknown:
+        _, table, _, _, priority, idle, hard, flags, cookie, _, _ = entry.take(_FLOW_STATS)
+        if kind_of(cookie) is None:
             foreign.add(cookie)
             continue
+        conditions = _conditions(entry)
+        try:
+            meter, actions, goto = _instructions(entry)
+        except _Unknown:
+            meter, actions, goto = None, (Unread(),), None
+        if hard:
+            actions = (*actions, Unread())
         notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
         rules.append(FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify))
     return rules, foreign
@@ -217,17 +225,19 @@ def decode_groups(body: bytes) -> list[GroupRule]:
             try:
                 buckets.append(Bucket(weight, _read_actions(actions)))
             except _Unknown:
-                buckets.append(Bucket(weight, ()))
+                buckets.append(Bucket(weight, (Unread(),)))
         groups.append(GroupRule(number, tuple(buckets)))
     return groups
 
 
 def decode_meters(body: bytes) -> list[MeterRule]:
+    """All meters.  One that does not drop packets by their number has the rate 0, and so equals none of ours."""
     meters = []
     for entry in _elements(body, _METER.size):
-        _, _, number = entry.take(_METER)
-        _, _, rate, burst = entry.take(_BAND) if entry else (0, 0, 0, 0)
-        meters.append(MeterRule(number, rate, burst))
+        _, flags, number = entry.take(_METER)
+        kind, _, rate, burst = entry.take(_BAND) if entry else (0, 0, 0, 0)
+        ours = kind == ofp.OFPMBT_DROP and flags & ofp.OFPMF_PKTPS and flags & ofp.OFPMF_BURST and not entry
+        meters.append(MeterRule(number, rate, burst) if ours else MeterRule(number, 0, 0))
     return meters
 
 
@@ -273,7 +283,7 @@ def means_unsupported(kind: int, code: int) -> bool:
 
 
 class _Unknown(Exception):
-    """A rule with something in it that we never write."""
+    """Something that we never write."""
 
 
 def _elements(body: bytes, least: int) -> Iterator[_Reader]:
@@ -294,6 +304,19 @@ def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:
     reader.bytes(-length % 8)
     while oxms:
         yield _oxm(oxms)
+
+
+def _conditions(reader: _Reader) -> Match:
+    """A rule's match; as it stands there, where there is something in it that we never write."""
+    start = reader.at
+    try:
+        return tuple(sorted((Field(*condition) for condition in _match(reader)), key=_NAME))
+    except _Unknown:
+        reader.at = start
+        _, length = reader.take(_U16_PAIR)
+        oxms = reader.bytes(length - 4)
+        reader.bytes(-length % 8)
+        return (Field(UNREAD, oxms),)
 
 
 def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
@@ -352,7 +375,14 @@ def _read_action(kind: int, part: _Reader) -> Action:
     if kind == ofp.OFPAT_GROUP:
         return ToGroup(*part.take(_U32))
     if kind == ofp.OFPAT_EXPERIMENTER:
-        vendor, subtype, idle = part.take(struct.Struct("!IHH"))
-        if (vendor, subtype) == (NXM_VENDOR, NXAST_FIN_TIMEOUT):
-            return FinTimeout(idle)
+        return _read_extension(part)
+    raise _Unknown
+
+
+def _read_extension(part: _Reader) -> Action:
+    if part.end - part.at < _NX_ACTION.size:
+        raise _Unknown
+    vendor, subtype, value = part.take(_NX_ACTION)
+    if (vendor, subtype) == (NXM_VENDOR, NXAST_FIN_TIMEOUT):
+        return FinTimeout(value)
     raise _Unknown

@@ -53,6 +53,7 @@ from anycast_sdn.openflow.rules import (
     PutBinding,
     SetField,
     ToGroup,
+    Value,
     destination_in,
     eth_type,
     match,
@@ -300,17 +301,20 @@ def host(address: Address, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
 
 
 def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
-    """The inverse of ``host``: (address, MAC, port); None for rules of other kinds."""
-    if kind_of(rule.cookie) is not Kind.HOST:
+    """The inverse of ``host``: (address, MAC, port); None for rules that it would not make."""
+    prefix, hop = _destination(rule, Kind.HOST), _read_last_hop(rule)
+    if not prefix or not hop or host(prefix.network, *hop) != rule:
         return None
-    (address,) = (field.value for field in rule.match if field.name != "eth_type")
-    return cast(Address, address), *_read_last_hop(rule)
+    _, mac, port = hop
+    return prefix.network, mac, port
 
 
-def _read_last_hop(rule: FlowRule) -> tuple[bytes, int]:
+def _read_last_hop(rule: FlowRule) -> tuple[bytes, bytes, int] | None:
+    """The inverse of ``_last_hop``: (own MAC, MAC, port), for a rule that has at least these."""
     written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
-    (port,) = (action.port for action in rule.actions if isinstance(action, Output))
-    return cast(bytes, written["eth_dst"]), port
+    own_mac, mac = written.get("eth_src"), written.get("eth_dst")
+    port = next((action.port for action in rule.actions if isinstance(action, Output)), 0)
+    return (own_mac, mac, port) if isinstance(own_mac, bytes) and isinstance(mac, bytes) else None
 
 
 def _last_hop(own_mac: bytes, mac: bytes, port: int) -> tuple[Action, ...]:
@@ -349,20 +353,24 @@ def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
 
 
 def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
-    """The inverse of ``way_out``: (prefix, MAC, port); None for rules of other kinds."""
-    prefix = _destination(rule, Kind.EXIT)
-    return (prefix, *_read_last_hop(rule)) if prefix else None
+    """The inverse of ``way_out``: (prefix, MAC, port); None for rules that it would not make."""
+    prefix, hop = _destination(rule, Kind.EXIT), _read_last_hop(rule)
+    if not prefix or not hop or way_out(prefix, *hop) != rule:
+        return None
+    _, mac, port = hop
+    return prefix, mac, port
 
 
 def _destination(rule: FlowRule, kind: Kind) -> Prefix | None:
-    """The prefix that a rule of this kind is for; None when it is none of ours."""
-    length = rule.priority - ROW[kind].priority
+    """The prefix that a rule of this kind may be for, whatever else is in it; None for other kinds."""
+    row = ROW[kind]
     fields = {field.name: field.value for field in rule.match}
     bits = 128 if fields.get("eth_type") == ETH_IPV6 else 32
+    length = rule.priority - row.priority if row.spread else bits
     if kind_of(rule.cookie) is not kind or not 0 <= length <= bits:
         return None
-    network = next((value for name, value in fields.items() if name != "eth_type"), bytes(bits // 8))
-    return Prefix(cast(Address, network), length)
+    network = fields.get("ipv6_dst" if bits == 128 else "ipv4_dst", bytes(bits // 8))
+    return Prefix(network, length) if isinstance(network, bytes) else None
 
 
 # ------------------------------------------------------------------------------ reading back
@@ -385,24 +393,44 @@ HALF_OF: Mapping[Kind, tuple[Half, State]] = {
 }
 
 
-def read_binding(rule: FlowRule) -> FoundHalf | None:
-    """The inverse of ``binding``, for one rule; None for rules that are not a binding's."""
+def half_of(rule: FlowRule) -> Half:
+    """Which direction of a binding a rule is for, by its cookie; NONE for rules of no binding."""
     kind = kind_of(rule.cookie)
-    if kind not in HALF_OF:
+    return HALF_OF[kind][0] if kind and kind in HALF_OF else Half.NONE
+
+
+def read_binding(rule: FlowRule) -> FoundHalf | None:
+    """The inverse of ``binding``, for one rule; None when it is no binding's, or does not tell its flow.
+
+    Where it stands, what it matches and the addresses that it writes are as ``binding`` makes them; timeouts, and
+    actions besides, may be others.
+    """
+    kind, number = kind_of(rule.cookie), number_of(rule.cookie)
+    if kind is None or kind not in HALF_OF or not number or (rule.table, rule.priority) != ROW[kind][1:3]:
         return None
     matched = {_ANY_FAMILY.get(field.name, field.name): field.value for field in rule.match}
-    written = {_ANY_FAMILY[action.name]: action.value for action in rule.actions if isinstance(action, SetField)}
-    protocol = cast(int, matched["ip_proto"])
-    ports = [cast(int, matched[name]) for name in _PORT_FIELDS.get(protocol, ())] or [0, 0]
-    source, destination = cast(Address, matched["src"]), cast(Address, matched["dst"])
-    new_source, new_destination = cast(Address, written["src"]), cast("Address | None", written.get("dst"))
-    number = number_of(rule.cookie)
+    written = {_ANY_FAMILY.get(action.name): action.value for action in rule.actions if isinstance(action, SetField)}
+    protocol, source, destination = matched.get("ip_proto"), matched.get("src"), matched.get("dst")
+    new_source, new_destination = written.get("src"), written.get("dst")
+    if not isinstance(protocol, int) or not isinstance(source, bytes) or not isinstance(destination, bytes):
+        return None
+    if not _are_of_one_family(source, destination, new_source, new_destination or source):
+        return None
+    if (new_destination is None) is not (kind is Kind.BINDING_OUT_UNANSWERED):
+        return None
+    ports = [cast(int, matched.get(name, 0)) for name in _PORT_FIELDS.get(protocol, ())] or [0, 0]
+    seen = FlowKey(source, destination, protocol, *ports)
+    if rule.match != _five_fields(seen, reply=kind is Kind.BINDING_IN):
+        return None
+    new_source, new_destination = cast(Address, new_source), cast("Address | None", new_destination)
     if kind is Kind.BINDING_IN:
-        assert new_destination is not None
-        key = FlowKey(new_destination, new_source, protocol, ports[1], ports[0])
+        key = FlowKey(cast(Address, new_destination), new_source, protocol, ports[1], ports[0])
         return FoundHalf(number, Half.IN, key, destination, source)
-    key = FlowKey(source, destination, protocol, ports[0], ports[1])
-    return FoundHalf(number, Half.OUT, key, new_source, new_destination)
+    return FoundHalf(number, Half.OUT, seen, new_source, new_destination)
+
+
+def _are_of_one_family(*addresses: Value | None) -> bool:
+    return len({len(address) if isinstance(address, bytes) else 0 for address in addresses}) == 1
 
 
 _ANY_FAMILY = {"ipv4_src": "src", "ipv6_src": "src", "ipv4_dst": "dst", "ipv6_dst": "dst"}

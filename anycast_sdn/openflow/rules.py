@@ -46,6 +46,7 @@ def match(*fields: Field | None) -> Match:
 
 
 # ------------------------------------------------------------------------------ actions
+# Classes of their own, and not tuples: two actions of different kinds are never equal, whatever numbers are in them.
 
 
 class SetField(NamedTuple):
@@ -53,30 +54,41 @@ class SetField(NamedTuple):
     value: Value
 
 
-class DecTtl(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DecTtl:
     pass
 
 
 @dataclass(frozen=True, slots=True)
 class PopVlan:
-    """The outermost tag goes; the match must say that there is one.  No tuple: it would equal ``DecTtl``."""
+    """The outermost tag goes; the match must say that there is one."""
 
 
-class Output(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Output:
     port: int
 
 
-class ToGroup(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ToGroup:
     group: int
 
 
-class FinTimeout(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FinTimeout:
     """Open vSwitch's extension: after FIN or RST the rule's idle timeout falls to this."""
 
     idle_s: int
 
 
-Action: TypeAlias = SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Anything that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
+
+
+Action: TypeAlias = SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | Unread
+
+UNREAD = "unread"  # the name of a field that stands for a whole match, as bytes, with something that we never write
 
 
 # ------------------------------------------------------------------------------ entries

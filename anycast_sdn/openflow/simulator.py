@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
@@ -53,6 +53,7 @@ from anycast_sdn.openflow.rules import (
     PutBinding,
     RemoveBinding,
     ReportExpired,
+    RuleKey,
     SetField,
     SetGroup,
     SetMeter,
@@ -85,6 +86,7 @@ class PacketIn(NamedTuple):
 class FlowRemoved(NamedTuple):
     cookie: int
     idle_timeout: int  # as it was in the end: fin_timeout may have shortened it
+    deleted: bool = False  # and did not expire
 
 
 class TtlExpired(NamedTuple):
@@ -269,21 +271,33 @@ class SimulatedSwitch:
         self._entries[rule.key] = entry
         self._tables[Table(rule.table)].put(entry)
 
-    def _remove(self, keys: list[tuple[int, int, Match]]) -> list[Effect]:
+    def _remove(self, keys: list[tuple[int, int, Match]], deleted: bool = True) -> list[Effect]:
         effects: list[Effect] = []
         for key in keys:
             entry = self._entries.pop(key, None)
             if entry:
                 self._tables[Table(entry.rule.table)].remove(entry.rule)
                 if entry.rule.notify:
-                    effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout))
+                    effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout, deleted))
         return effects
 
     def expire(self, now: float) -> list[Effect]:
         """Remove the rules that have been idle for their timeout."""
         return self._remove(
-            [key for key, e in self._entries.items() if e.idle_timeout and now - e.used >= e.idle_timeout]
+            [key for key, e in self._entries.items() if e.idle_timeout and now - e.used >= e.idle_timeout],
+            deleted=False,
         )
+
+    # ---------------------------------------------------------------- what others do behind the controller's back
+
+    def plant(self, rule: FlowRule) -> None:
+        """Somebody puts a rule, or edits one that is there.  Nothing is checked."""
+        entry = self._entries[rule.key] = Entry(rule, 0.0)
+        self._tables[Table(rule.table)].put(entry)
+
+    def delete(self, keys: Iterable[RuleKey]) -> list[Effect]:
+        """Somebody deletes rules."""
+        return self._remove(list(keys))
 
     # ---------------------------------------------------------------- packets
 
