@@ -2,7 +2,8 @@
 
 ``type`` is ``about:blank`` where the status alone says it; otherwise a stable URN made from the name of
 the error's class (``ServerInClientSubnet`` → ``urn:anycast-sdn:problem:server-in-client-subnet``), which
-is what a program should compare: renaming such a class changes the API.
+is what a program should compare: renaming such a class changes the API.  ``field`` names the member of the
+body or the query parameter that is at fault, where one is.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ URN = "urn:anycast-sdn:problem:"
 class Problem(Exception):
     """A request that is answered with an error; ``detail`` is a sentence for whoever sent it."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, *, field: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
+        self.field = field
         self.headers = headers or {}
 
 
@@ -47,19 +51,14 @@ _STATUS: dict[type[ConfigurationError], int] = {
 def response_to(error: Problem | ConfigurationError, instance: str) -> Response:
     """The response for ``error``; ``instance`` is the path that was asked for."""
     if isinstance(error, Problem):
-        return _response(error.status, str(error), instance, error.headers)
+        return _response(error.status, str(error), instance, error.field, error.headers)
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-    more = {"field": error.where} if isinstance(error, EnrolmentError) else {}
-    return _response(_STATUS.get(type(error), 422), str(error), instance, {}, slug, more)
+    field = error.where if isinstance(error, EnrolmentError) else ""
+    return _response(_STATUS.get(type(error), 422), str(error), instance, field, {}, slug)
 
 
 def _response(
-    status: int,
-    detail: str,
-    instance: str,
-    headers: dict[str, str],
-    slug: str = "",
-    more: dict[str, str] | None = None,
+    status: int, detail: str, instance: str, field: str, headers: dict[str, str], slug: str = ""
 ) -> Response:
     phrase = HTTPStatus(status).phrase
     body: dict[str, Any] = {
@@ -68,7 +67,7 @@ def _response(
         "status": status,
         "detail": detail,
         "instance": instance,
-    } | (more or {})
+    } | ({"field": field} if field else {})
     response = Response(status=f"{status} {phrase}", content_type="application/problem+json")
     response.body = json.dumps(body).encode() + b"\n"
     response.headers.update(headers)

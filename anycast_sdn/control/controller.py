@@ -380,29 +380,9 @@ class Controller:
 
     # ---------------------------------------------------------------- views
 
-    def flows(self, now: float, epoch: float) -> Iterator[FlowView]:
-        """All bindings.  ``epoch``: the wall clock's time at ``now``, to show when a flow began."""
-        for edge in self.edges.values():
-            if edge.client_edge is None:
-                continue
-            for binding in edge.client_edge.bindings:
-                idle = Half.BOTH & ~binding.installed if binding.server else Half.NONE
-                yield FlowView(
-                    number=binding.number,
-                    edge=edge.switch.name,
-                    state=binding.state.value,
-                    group=binding.group,
-                    client=binding.key.source,
-                    client_port=binding.key.source_port,
-                    service=binding.key.destination,
-                    service_port=binding.key.destination_port,
-                    protocol=binding.key.protocol,
-                    translated=binding.translated,
-                    server=binding.server,
-                    since=epoch - (now - binding.since),
-                    validity_s=edge.client_edge.validity_s(binding),
-                    idle={Half.OUT: "out", Half.IN: "in"}.get(idle, ""),
-                )
+    def flows(self, wanted: FlowFilter, after: Place, limit: int, now: float) -> tuple[list[FlowView], Place | None]:
+        """See ``control.views.flows_after``; ``since`` is on the clock of ``now``."""
+        return flows_after(self._by_name_sorted, wanted, after, limit, now)
 
     def flow_summary(self, now: float) -> dict[str, object]:
         """Totals of all client edges."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, FlowKey
+from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 
 class State(enum.Enum):
@@ -79,6 +80,7 @@ class BindingTable:
         self._by_key: dict[FlowKey, Binding] = {}
         self._by_translated: dict[Address, Binding] = {}
         self._by_number: dict[int, Binding] = {}
+        self._numbers = SortedNumbers()
         self._pinned: Counter[Address] = Counter()
         self._clients: Counter[Address] = Counter()
         self.rules = 0  # that the switch holds for them, as far as we know
@@ -98,6 +100,10 @@ class BindingTable:
 
     def by_number(self, number: int) -> Binding | None:
         return self._by_number.get(number)
+
+    def numbers_after(self, number: int, limit: int) -> list[int]:
+        """The next bindings' numbers, in ascending order: those that stay are met once, whatever comes and goes."""
+        return self._numbers.after(number, limit)
 
     def pinned_to(self, server: Address) -> int:
         """How many flows this server has (M26: sessions in progress)."""
@@ -119,6 +125,7 @@ class BindingTable:
         before = self._by_number.get(binding.number)
         self.rules += len(binding.installed.parts) - (len(before.installed.parts) if before else 0)
         if before is None:
+            self._numbers.add(binding.number)
             self._clients[binding.key.source] += 1
         if before is None or before.server != binding.server:
             _add(self._pinned, before and before.server, -1)
@@ -129,6 +136,7 @@ class BindingTable:
 
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
+        self._numbers.remove(binding.number)
         _add(self._pinned, before.server, -1)
         _add(self._clients, before.key.source, -1)
         self.rules -= len(before.installed.parts)

@@ -36,12 +36,19 @@ class ConfigurationError(AnycastError):
 
 def packed(address: str) -> Address:
     """'10.1.0.10' → b'\\n\\x01\\x00\\n'.  Raises ValueError when it is not an IP address."""
-    return ipaddress.ip_address(address).packed
+    return ipaddress.ip_address(_without_zone(address)).packed
+
+
+def _without_zone(value: str) -> str:
+    """Raises ValueError for fe80::1%eth0: a zone means something only on the node that wrote it (RFC 4007 §6)."""
+    if "%" in value:
+        raise ValueError(f"{value!a} has a zone, which is known only where it was written: leave it out")
+    return value
 
 
 def text(address: Address) -> str:
     """The usual text form (RFC 5952 for IPv6) of a packed address."""
-    return str(ipaddress.ip_address(address))
+    return ".".join(map(str, address)) if len(address) == 4 else str(ipaddress.ip_address(address))
 
 
 def endpoint(address: Address, port: int) -> str:
@@ -61,7 +68,7 @@ class Prefix:
     @classmethod
     def parse(cls, value: str) -> Prefix:
         """'198.18.0.0/16' → Prefix.  Raises ValueError for host bits or bad syntax."""
-        net = ipaddress.ip_network(value)
+        net = ipaddress.ip_network(_without_zone(value))
         return cls(net.network_address.packed, net.prefixlen)
 
     @classmethod
@@ -108,7 +115,7 @@ class Gateway(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> Gateway:
         """'10.1.0.1/24' → Gateway(10.1.0.1, 10.1.0.0/24)."""
-        interface = ipaddress.ip_interface(value)
+        interface = ipaddress.ip_interface(_without_zone(value))
         return cls(interface.ip.packed, Prefix(interface.network.network_address.packed, interface.network.prefixlen))
 
     def __str__(self) -> str:

@@ -1,0 +1,61 @@
+"""SortedNumbers: a set of numbers in ascending order, of which any stretch is found at once.
+
+They stand in chunks of bounded size, so that no step takes longer than one chunk, however many numbers there
+are.  The largest number so far, which is what mostly comes, is put in without a search.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from operator import itemgetter
+
+CHUNK = 512  # numbers, at the most
+
+_largest = itemgetter(-1)
+
+
+class SortedNumbers:
+    def __init__(self) -> None:
+        self._chunks: list[list[int]] = []  # none is empty
+
+    def add(self, number: int) -> None:
+        """One that is not there."""
+        chunks = self._chunks
+        if not chunks or number > chunks[-1][-1]:
+            if chunks and len(chunks[-1]) < CHUNK:
+                chunks[-1].append(number)
+            else:
+                chunks.append([number])
+            return
+        index = bisect_left(chunks, number, key=_largest)
+        insort(chunks[index], number)
+        if len(chunks[index]) > CHUNK:
+            middle = CHUNK // 2
+            chunks[index : index + 1] = [chunks[index][:middle], chunks[index][middle:]]
+
+    def remove(self, number: int) -> None:
+        """One that is there."""
+        index = bisect_left(self._chunks, number, key=_largest)
+        chunk = self._chunks[index]
+        del chunk[bisect_left(chunk, number)]
+        if len(chunk) < CHUNK // 4:
+            self._merge(index)
+
+    def _merge(self, index: int) -> None:
+        """A chunk that has become small goes into the one before it, if there is room."""
+        chunk = self._chunks[index]
+        if not chunk:
+            del self._chunks[index]
+        elif index and len(self._chunks[index - 1]) + len(chunk) <= CHUNK:
+            self._chunks[index - 1] += chunk
+            del self._chunks[index]
+
+    def after(self, number: int, limit: int) -> list[int]:
+        """The next ones after this number, so many at the most."""
+        found: list[int] = []
+        for chunk in self._chunks[bisect_right(self._chunks, number, key=_largest) :]:
+            start = 0 if found else bisect_right(chunk, number)
+            found += chunk[start : start + limit - len(found)]
+            if len(found) == limit:
+                break
+        return found
