@@ -26,12 +26,13 @@ from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_c
 from os_ken.lib import hub
 
 from anycast_sdn import settings
-from anycast_sdn.api import rest
+from anycast_sdn.api import server
+from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
-from anycast_sdn.control.views import FlowView
+from anycast_sdn.control.views import FlowFilter, FlowView, Place
 from anycast_sdn.core.model import Address, ConfigurationError, Groups, Network, Port
 from anycast_sdn.ending import Ending
 from anycast_sdn.openflow import channel, codec, decoding
@@ -362,8 +363,8 @@ class ControllerViews:
         self._app = app
         self._controller = app.controller
 
-    def flows(self) -> Iterable[FlowView]:
-        return self._controller.flows(time.monotonic(), time.time())
+    def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
+        return self._controller.flows(wanted, after, limit, time.monotonic(), time.time())
 
     def flow_summary(self) -> dict[str, Any]:
         return self._controller.flow_summary(time.monotonic())
@@ -374,6 +375,9 @@ class ControllerViews:
     def topology(self, without: Sequence[str]) -> dict[str, Any]:
         sessions = [speaker.view()._asdict() for speaker in self._app.speakers]
         return self._controller.topology(without, time.monotonic()) | {"bgp": sessions}
+
+    def link(self, end: Port) -> dict[str, Any]:
+        return self._controller.link_view(end, time.monotonic())
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)
@@ -409,7 +413,14 @@ def _must_be_free(host: str, port: int) -> None:
         raise ConfigurationError(f"OpenFlow address {host} port {port}: {error.strerror}") from error
 
 
-def run(ending: Ending, file: Path, openflow: tuple[str, int], rest_address: tuple[str, int], database: str) -> None:
+def run(
+    ending: Ending,
+    file: Path,
+    openflow: tuple[str, int],
+    rest_address: tuple[str, int],
+    database: str,
+    rest_names: Sequence[str] = (),
+) -> None:
     """Serve until a signal asks for the end.  Raises ConfigurationError."""
     network = settings.load(file)
     gc.set_threshold(50_000)
@@ -435,12 +446,13 @@ def run(ending: Ending, file: Path, openflow: tuple[str, int], rest_address: tup
     manager = app_manager.AppManager.get_instance()
     manager.load_apps(["os_ken.controller.ofp_handler"])
     app = manager.instantiate(AnycastApp, network, registry.groups)
-    listener = rest.serve(rest.RestApi(registry, ControllerViews(app)), rest_address)
+    api = RestApi(registry, ControllerViews(app), pause=lambda: hub.sleep(0))
+    rest = server.serve(api, rest_address, rest_names)
     manager.instantiate_apps()
     LOG.info("%s: %d switches; OpenFlow on %s, REST on http://%s", network.name, len(network.switches),
              _shown(openflow), _shown(rest_address))  # fmt: skip
     _wait_for(ending, store)
-    listener.close()
+    rest.close()
     app.finish()
     manager.close()
     store.close()

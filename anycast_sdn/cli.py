@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="where switches connect (default %(default)s)")
     run.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
                      help="where REST clients connect (default %(default)s)")
+    run.add_argument("--rest-host", action="append", default=[], metavar="NAME",
+                     help="a name by which clients ask, besides the address; may be repeated")
     run.add_argument("--database", default="anycast-sdn.sqlite", metavar="PATH",
                      help="where enrolments are kept (default %(default)s)")
     run.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
@@ -138,7 +140,7 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` says it in fewer words, once
     from anycast_sdn import app
 
-    app.run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database)
+    app.run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database, arguments.rest_host)
     return 0
 
 

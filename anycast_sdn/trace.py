@@ -291,8 +291,9 @@ class _Story:
         )
 
     def _learn_translated(self) -> None:
-        for view in self._net.controller.flows(self._net.now, 0):
-            self._names[view.translated] = "PR1X"
+        for edge in self._net.controller.edges.values():
+            for binding in edge.client_edge.bindings if edge.client_edge else ():
+                self._names[binding.translated] = "PR1X"
 
     # ---------------------------------------------------------------- as text
 

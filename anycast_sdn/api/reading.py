@@ -109,7 +109,7 @@ def _body(request: Request) -> bytes:
         raise too_large
     try:
         body: bytes = request.environ["wsgi.input"].read(MAX_BODY + 1 if chunked else declared)
-    except (OSError, ValueError) as error:  # the connection, or the chunks' framing
+    except OSError as error:
         raise Problem(400, "the body did not arrive whole") from error
     if len(body) > MAX_BODY:
         raise too_large

@@ -19,8 +19,7 @@ from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.topology import Missing, view
 from anycast_sdn.control.translation import Features, Translation
-from anycast_sdn.control.views import FlowView
-from anycast_sdn.core.bindings import Half
+from anycast_sdn.control.views import FlowFilter, FlowView, Place, flows_after
 from anycast_sdn.core.exits import Route, own_prefixes
 from anycast_sdn.core.model import (
     Address,
@@ -54,6 +53,7 @@ class Controller:
         self.groups = groups
         self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
+        self._in_order = [edge for _, edge in sorted(self._by_name.items())]
         self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self._announced: dict[Prefix, set[str]] = {}
         self._leading: dict[Prefix, set[str]] = {}  # as ``_announced``, with what uplinks lead to
@@ -157,8 +157,7 @@ class Controller:
     def set_cost(self, end: Port, cost: int, now: float) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
         if not self._discovery.set_cost(end, cost):
-            names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
-            raise NotFound(f"no link ends at {end}; the links are {names}")
+            raise self._no_link(end)
         return self._relink(now)
 
     def set_taught(self, uplink: str, routes: Mapping[Prefix, Route], now: float) -> Outbox:
@@ -380,9 +379,11 @@ class Controller:
 
     # ---------------------------------------------------------------- views
 
-    def flows(self, wanted: FlowFilter, after: Place, limit: int, now: float) -> tuple[list[FlowView], Place | None]:
-        """See ``control.views.flows_after``; ``since`` is on the clock of ``now``."""
-        return flows_after(self._by_name_sorted, wanted, after, limit, now)
+    def flows(
+        self, wanted: FlowFilter, after: Place, limit: int, now: float, epoch: float
+    ) -> tuple[list[FlowView], Place | None]:
+        """A slice of all bindings: see ``views.flows_after``."""
+        return flows_after(self._in_order, wanted, after, limit, now, epoch)
 
     def flow_summary(self, now: float) -> dict[str, object]:
         """Totals of all client edges."""
@@ -447,10 +448,15 @@ class Controller:
         return shown | {"updating": self.updating()}
 
     def link_view(self, end: Port, now: float) -> dict[str, object]:
-        """The link that ends at this port; there must be one."""
+        """The link that ends at this port.  Raises NotFound."""
         cable = self._discovery.at(end)
-        assert cable is not None
+        if cable is None:
+            raise self._no_link(end)
         return self._discovery.view(cable, now)
+
+    def _no_link(self, end: Port) -> NotFound:
+        names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
+        return NotFound(f"no link ends at {end}; the links are {names}")
 
     def health(self) -> dict[str, object]:
         switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}

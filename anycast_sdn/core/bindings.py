@@ -82,6 +82,7 @@ class BindingTable:
         self._by_number: dict[int, Binding] = {}
         self._numbers = SortedNumbers()
         self._pinned: Counter[Address] = Counter()
+        self._has_server = 0
         self._clients: Counter[Address] = Counter()
         self.rules = 0  # that the switch holds for them, as far as we know
 
@@ -111,7 +112,7 @@ class BindingTable:
 
     def pinned(self) -> int:
         """How many flows have a server."""
-        return sum(self._pinned.values())
+        return self._has_server
 
     def pinned_servers(self) -> set[Address]:
         return set(self._pinned)
@@ -130,6 +131,7 @@ class BindingTable:
         if before is None or before.server != binding.server:
             _add(self._pinned, before and before.server, -1)
             _add(self._pinned, binding.server, +1)
+            self._has_server += (binding.server is not None) - bool(before and before.server)
         self._by_key[binding.key] = binding
         self._by_translated[binding.translated] = binding
         self._by_number[binding.number] = binding
@@ -138,6 +140,7 @@ class BindingTable:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
         _add(self._pinned, before.server, -1)
+        self._has_server -= before.server is not None
         _add(self._clients, before.key.source, -1)
         self.rules -= len(before.installed.parts)
         del self._by_key[binding.key]

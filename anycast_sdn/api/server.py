@@ -1,0 +1,363 @@
+"""Serving the REST endpoint on a socket: who may connect, how long they may take.
+
+Theory of operation.  Each connection has a green thread that reads a head, hands the request to the WSGI
+application and sends what it answers.  A peer that takes its time costs a file and some memory, so whatever
+we wait for has a deadline, and connections have a bound: when it is reached, the one that we have waited for
+longest makes room for the newcomer.  Whoever sends whole requests at once is never that one, so however many
+connections dribble, somebody who asks is answered.
+
+The rules this file keeps:
+
+- A whole head within ``HEAD_S``, a whole body within ``BODY_S``, a response taken within a time that fits its
+  size; an idle connection stays for ``KEEPALIVE_S``.
+- At most a quarter of the process' files, and a quarter of these of one address, loopback excepted: proxies
+  and testbeds bring everybody from there.
+- What is no HTTP is answered with a problem (``http1``), and the connection ends.  It also ends when a body
+  was not read to its end.
+- Errors of ``accept`` and of single connections end nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from functools import partial
+from operator import attrgetter
+from typing import Any
+from urllib.parse import quote
+
+from anycast_sdn.api import http1
+from anycast_sdn.api.hosts import Hosts
+from anycast_sdn.api.http1 import Head
+from anycast_sdn.api.problems import Problem, response_to
+from anycast_sdn.core.model import ConfigurationError
+
+HEAD_S = 5.0
+BODY_S = 10.0
+KEEPALIVE_S = 15.0
+LINGER_S = 2.0  # for a peer to hear our last words while it still sends
+RESPONSE_S = 10.0  # and a second more for each SLOWEST bytes
+SLOWEST = 65536  # bytes per second
+MAX_CONNECTIONS = 256
+LEAST_CONNECTIONS = 8
+BACKLOG = 128
+PAUSE_S = 0.1  # after an error of accept
+QUIET_S = 60.0  # what repeats is logged so often
+
+_WAITING = attrgetter("waiting_since")
+
+log = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Connection:
+    """One client's connection, and what it has sent that nobody has read yet."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self.peer = peer
+        self.waiting_since: float | None = time.monotonic()  # for the peer; None: it waits for us
+        self._sock = sock
+        self._received = bytearray()
+        self._deadline = 0.0
+
+    # ---------------------------------------------------------------- reading
+
+    def head(self, *, first: bool) -> Head | None:
+        """The next request; None: there is none.  Raises Problem, OSError."""
+        self.waiting_since = time.monotonic()
+        self._deadline = self.waiting_since + (HEAD_S if first else KEEPALIVE_S)
+        if not self._received and not self._hears_something():
+            return None
+        self._deadline = (self.waiting_since if first else time.monotonic()) + HEAD_S
+        looked_at = 0
+        while True:
+            received = self._received
+            longest = http1.MAX_HEAD if b"\n" in received else http1.MAX_REQUEST_LINE
+            # Looking costs: a peer that sends byte by byte gets it at the ends of lines only.
+            worth_it = not looked_at or b"\n" in received[looked_at:] or len(received) > longest
+            if worth_it and (length := http1.end_of_head(bytes(received))):
+                self.waiting_since = None
+                return http1.parse_head(self._cut(length))
+            looked_at = len(received)
+            if not self._receive():
+                if received:
+                    raise Problem(400, "the request ended before its header fields did")
+                return None
+
+    def _hears_something(self) -> bool:
+        try:
+            return self._receive()
+        except Problem:  # a connection that was only idle ends without a word
+            return False
+
+    def begin_body(self, expected: bool) -> None:
+        """``expected``: the peer waits for us to say that we want it."""
+        if expected:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._deadline = time.monotonic() + BODY_S
+
+    def take(self, size: int) -> bytes:
+        """Part of a body (``http1.Source``).  Raises Problem when it takes too long."""
+        self._wait_until(lambda: len(self._received) >= size)
+        return self._cut(size)
+
+    def take_line(self, limit: int) -> bytes:
+        self._wait_until(lambda: b"\n" in self._received[:limit] or len(self._received) >= limit)
+        end = self._received.find(b"\n", 0, limit)
+        return self._cut(end + 1 if end >= 0 else limit)
+
+    def _wait_until(self, enough: Callable[[], bool]) -> None:
+        self.waiting_since = time.monotonic()
+        while not enough() and self._receive():
+            pass
+        self.waiting_since = None
+
+    def _cut(self, size: int) -> bytes:
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
+
+    def _receive(self) -> bool:
+        """Some more of what the peer sends; False at its end.  Raises Problem at the deadline, OSError."""
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            self._sock.settimeout(left)
+            try:
+                data = self._sock.recv(16384)
+            except TimeoutError:
+                pass
+            else:
+                self._received += data
+                return bool(data)
+        raise Problem(408, "the request did not arrive whole in time")
+
+    # ---------------------------------------------------------------- writing
+
+    def send(self, data: bytes) -> None:
+        """Raises OSError, also when the peer does not take it."""
+        self.waiting_since = time.monotonic()
+        deadline = self.waiting_since + RESPONSE_S + len(data) / SLOWEST
+        left = memoryview(data)
+        while left:
+            self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            left = left[self._sock.send(left) :]
+
+    def linger(self) -> None:
+        """No more from us.  What still comes is not read, but a reset would take our last words from the peer."""
+        self._sock.shutdown(socket.SHUT_WR)
+        self._deadline = time.monotonic() + LINGER_S
+        with suppress(Problem):
+            for _ in range(64):
+                self._received.clear()
+                if not self._receive():
+                    break
+
+    def shut(self) -> None:
+        """Whoever waits in it goes on, and finds that it has ended."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def own(self) -> tuple[str, int]:
+        """Our address and port."""
+        host, port, *_ = self._sock.getsockname()
+        return host, port
+
+
+class Server:
+    """Accepts connections on ``listener`` and serves ``application`` on each.  ``spawn`` starts a green thread."""
+
+    def __init__(
+        self, application: Application, listener: socket.socket, hosts: Hosts, spawn: Callable[..., Any]
+    ) -> None:
+        self._application = application
+        self._listener: socket.socket | None = listener
+        self._hosts = hosts
+        self._spawn = spawn
+        self._connections: set[Connection] = set()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._limit = max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, files // 4))
+        self._ended = 0  # connections that had to make room since it was last said
+        self._said = -QUIET_S
+
+    def close(self) -> None:
+        """Take no more connections; requests that are here are answered."""
+        listener, self._listener = self._listener, None
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
+            listener.close()
+
+    # ---------------------------------------------------------------- connections
+
+    def run(self) -> None:
+        while listener := self._listener:
+            if len(self._connections) >= self._limit and not any(map(_WAITING, self._connections)):
+                time.sleep(PAUSE_S)  # all of them are at work, which does not take long
+                continue
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if self._listener:
+                    self._make_room(self._connections, f"accept: {error.strerror}")
+                    time.sleep(PAUSE_S)
+                continue
+            self._take(sock, _peer(address[0]))
+            time.sleep(0)  # accept() does not let anybody else go on while newcomers queue
+
+    def _take(self, sock: socket.socket, peer: str) -> None:
+        """One more connection; if that is too many, another one ends."""
+        if len(same := [other for other in self._connections if other.peer == peer]) >= self._limit_of(peer):
+            self._make_room(same, f"{len(same)} connections from {peer}")
+        elif len(self._connections) >= self._limit:
+            self._make_room(self._connections, f"{len(self._connections)} connections")
+        connection = Connection(sock, peer)
+        self._connections.add(connection)
+        self._spawn(self._serve, connection, sock)
+
+    def _limit_of(self, peer: str) -> int:
+        return self._limit if ipaddress.ip_network(peer).is_loopback else max(LEAST_CONNECTIONS, self._limit // 4)
+
+    def _make_room(self, among: Collection[Connection], reason: str) -> None:
+        """Of these connections the one that has kept us waiting for longest ends.  They may all be at work."""
+        if waiting := [connection for connection in among if connection.waiting_since]:
+            victim = min(waiting, key=_WAITING)
+            self._connections.discard(victim)
+            victim.shut()
+        self._ended += 1
+        if (now := time.monotonic()) - self._said >= QUIET_S:
+            log.warning("REST: %s: those that wait longest make room for others (%d)", reason, self._ended)
+            self._said, self._ended = now, 0
+
+    def _serve(self, connection: Connection, sock: socket.socket) -> None:
+        try:
+            self._converse(connection)
+        except OSError as error:
+            log.debug("REST: %s: %s", connection.peer, error)
+        except Exception:
+            log.exception("our own error with a REST connection; the controller goes on")
+        finally:
+            self._connections.discard(connection)
+            sock.close()
+
+    def _converse(self, connection: Connection) -> None:
+        first = True
+        while True:
+            try:
+                head = connection.head(first=first)
+            except Problem as problem:
+                self._refuse(connection, problem)
+                return
+            if head is None or not self._respond(connection, head) or not self._listener:
+                return
+            first = False
+
+    def _refuse(self, connection: Connection, problem: Problem) -> None:
+        """The last words on a connection that sends what is no request."""
+        connection.send(_answer(response_to(problem, "/"), {"REQUEST_METHOD": "GET"}, lambda: False)[0])
+        connection.linger()
+
+    def _respond(self, connection: Connection, head: Head) -> bool:
+        """True: there may be another request."""
+        body = http1.Body(head.length, connection, partial(connection.begin_body, head.expects_continue))
+        environ = _environ(head, body, connection)
+
+        def stays() -> bool:
+            return head.keep_alive and body.whole
+
+        try:
+            self._hosts.check(head, connection.own[0])
+            application = self._application if head.raw_path != "*" else _about_all
+            answer, keep_alive = _answer(application, environ, stays)
+        except Problem as problem:
+            answer, keep_alive = _answer(response_to(problem, quote(head.path)), environ, stays)
+        log.debug("REST: %s %s %s: %s", connection.peer, head.method, head.raw_path, answer[9:12].decode())
+        connection.send(answer)
+        if not body.whole:
+            connection.linger()
+        return keep_alive
+
+
+def _answer(
+    application: Application, environ: dict[str, Any], keep_alive: Callable[[], bool]
+) -> tuple[bytes, bool]:
+    """Runs the application → (the whole response, whether the connection stays)."""
+    lines: list[str] = []
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
+        lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
+
+    body = b"".join(application(environ, start))
+    stays = keep_alive()
+    if not stays:
+        lines.append("Connection: close")
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body, stays
+
+
+def _about_all(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """OPTIONS * (RFC 9110 §9.3.7)."""
+    start_response("204 No Content", [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")])
+    return ()
+
+
+def _environ(head: Head, body: http1.Body, connection: Connection) -> dict[str, Any]:
+    """PEP 3333."""
+    host, port = connection.own
+    fields = {
+        "HTTP_" + name.upper().replace("-", "_"): value
+        for name, value in head.fields.items()
+        if "_" not in name  # it would look like the name with a hyphen
+    }
+    return fields | {
+        "REQUEST_METHOD": head.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": head.path.decode("latin-1"),
+        "RAW_PATH_INFO": head.raw_path,
+        "QUERY_STRING": head.query,
+        "CONTENT_TYPE": head.fields.get("content-type", ""),
+        "CONTENT_LENGTH": "" if head.length is None else str(head.length),
+        "HTTP_HOST": head.authority or f"{host}:{port}",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": connection.peer,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": body,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+
+def _peer(address: str) -> str:
+    """Who counts as one: an IPv4 address, or the /64 of an IPv6 one, of which a single host may have all."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 4 or found.is_loopback:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+
+
+def serve(application: Application, address: tuple[str, int], names: Iterable[str] = ()) -> Server:
+    """Serve from a green thread of its own, until ``Server.close``.
+
+    ``names``: hosts that we listen as, too.  Raises ConfigurationError when the address cannot be had.
+    """
+    import eventlet
+
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        # Without reuse_port=False a second controller would silently share the port.
+        listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
+    except OSError as error:
+        raise ConfigurationError(f"REST address {address[0]} port {address[1]}: {error.strerror}") from error
+    server = Server(application, listener, Hosts(address[0], names), eventlet.spawn)
+    eventlet.spawn(server.run)
+    return server

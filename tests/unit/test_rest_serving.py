@@ -1,0 +1,301 @@
+"""Serving on real sockets: whoever sends whole requests is answered, whatever others do with their connections.
+
+The server knows nothing of the hub: here it has threads.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from anycast_sdn.api import server as serving
+from anycast_sdn.api.hosts import Hosts
+from anycast_sdn.api.server import Connection, Server
+
+HOST = b"Host: localhost\r\n"
+GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+LARGE = 30_000_000  # bytes: more than the kernel takes from us while nobody reads
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Says what was asked for."""
+    start_response("200 OK", [("Content-Type", "application/json")])
+    body = environ["wsgi.input"].read(100) if environ["REQUEST_METHOD"] == "POST" else b""
+    large = "x" * LARGE if environ["PATH_INFO"] == "/large" else ""
+    said = {"path": environ["PATH_INFO"], "host": environ["HTTP_HOST"], "body": body.decode(), "large": large}
+    return [json.dumps(said).encode(), b"\n"]
+
+
+def start_thread(target: Callable[..., Any], *arguments: Any) -> None:
+    threading.Thread(target=target, args=arguments, daemon=True).start()
+
+
+class Service:
+    def __init__(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=400)
+        self.port = listener.getsockname()[1]
+        self.server = Server(application, listener, Hosts("127.0.0.1"), start_thread)
+        start_thread(self.server.run)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def say(self, *parts: bytes) -> bytes:
+        """On a connection of its own → all that is answered until it ends."""
+        with self.connect() as peer:
+            for part in parts:
+                peer.sendall(part)
+            peer.shutdown(socket.SHUT_WR)
+            return all_of(peer)
+
+    def open(self) -> int:
+        return len(self.server._connections)
+
+
+def all_of(peer: socket.socket) -> bytes:
+    received = b""
+    while data := peer.recv(65536):
+        received += data
+    return received
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.server.close()
+
+
+def problem(answer: bytes) -> int:
+    """Asserts that it is one problem on a connection that ends, and returns its status."""
+    lines, _, body = answer.partition(b"\r\n\r\n")
+    head = lines.decode().lower()
+    assert "content-type: application/problem+json" in head
+    assert "connection: close" in head
+    assert json.loads(body)["status"] == int(lines.split()[1])
+    return int(lines.split()[1])
+
+
+# ------------------------------------------------------------------------------ requests
+
+
+def test_requests_follow_each_other_on_one_connection(service: Service) -> None:
+    post = b"POST /a%20b HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nhi"
+    answers = service.say(GET, post + GET[:10], GET[10:])
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 3
+    assert b'"path": "/a b"' in answers
+    assert b'"body": "hi"' in answers
+
+
+def test_a_connection_ends_when_the_client_says_so_or_is_old(service: Service) -> None:
+    for request in (GET.replace(HOST, HOST + b"Connection: close\r\n"), GET.replace(b"HTTP/1.1", b"HTTP/1.0")):
+        with service.connect() as peer:
+            peer.sendall(request)
+            assert all_of(peer).count(b"Connection: close") == 1
+
+
+def test_the_absolute_form_names_the_host(service: Service) -> None:
+    assert b'"host": "127.0.0.1:1"' in service.say(b"GET http://127.0.0.1:1/healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+    evil = b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    assert b"421 Misdirected Request" in service.say(evil)
+    assert b"\r\nAllow: GET," in service.say(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n")
+
+
+def test_a_client_that_waits_for_100_continue_is_told(service: Service) -> None:
+    head = b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
+    with service.connect() as peer:
+        peer.sendall(head)
+        assert peer.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.sendall(b"hi")
+        assert b'"body": "hi"' in peer.recv(1000)
+        peer.sendall(head.replace(b"POST", b"PUT"))  # which this application does not read
+        assert peer.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("status", "raw"),
+    [
+        (400, b"\x16\x03\x01\x02\x00"),
+        (400, b"GET /healthz\r\n\r\n"),
+        (505, b"GET /healthz HTTP/3.7\r\n" + HOST + b"\r\n"),
+        (400, b"GET / HTTP/1.1\r\n\r\n"),
+        (400, GET[:-2] + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+        (400, GET[:-2] + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (414, b"GET /" + b"a" * 100_000),
+        (431, GET[:-2] + b"X: " + b"a" * 100_000),
+        (400, GET[:20]),
+    ],
+)
+def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(
+    service: Service, status: int, raw: bytes
+) -> None:
+    answer = service.say(raw + GET)
+    assert answer.count(b"\r\n\r\n") == 1
+    assert problem(answer) == status
+
+
+def test_a_body_that_nobody_read_is_not_taken_for_a_request(service: Service) -> None:
+    head = b"PUT /x HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(GET)
+    answer = service.say(head + GET + GET)
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"Connection: close" in answer
+
+
+# ------------------------------------------------------------------------------ peers that take their time
+
+
+def test_a_head_and_a_body_have_a_time_to_arrive_whole(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "HEAD_S", 0.3)
+    monkeypatch.setattr(serving, "BODY_S", 0.3)
+    with service.connect() as dribbling, service.connect() as silent:
+        for byte in GET[:20]:  # each byte soon after the last one
+            dribbling.sendall(bytes([byte]))
+            time.sleep(0.01)
+        assert problem(all_of(dribbling)) == 408
+        assert all_of(silent) == b""
+    with service.connect() as peer:
+        peer.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\nh")
+        assert b"408" in all_of(peer)  # the application's answer, or ours
+    until(lambda: not service.open())
+
+
+def test_an_idle_connection_ends_without_a_word(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "KEEPALIVE_S", 0.2)
+    with service.connect() as peer:
+        peer.sendall(GET)
+        assert all_of(peer).count(b"HTTP/1.1") == 1
+
+
+def test_a_response_has_a_time_to_be_taken(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "RESPONSE_S", 0.2)
+    monkeypatch.setattr(serving, "SLOWEST", 1e9)
+    with service.connect() as peer:
+        peer.sendall(GET.replace(b"/healthz", b"/large"))
+        until(lambda: service.open() == 1)
+        until(lambda: service.open() == 0)
+
+
+def test_300_connections_that_dribble_keep_nobody_out(service: Service) -> None:
+    dribbling = [service.connect() for _ in range(300)]
+    try:
+        for peer in dribbling:
+            send_quietly(peer, b"G")
+        for _ in range(3):
+            began = time.monotonic()
+            assert b'"path": "/healthz"' in service.say(GET)
+            assert time.monotonic() - began < 2
+        assert service.open() <= service.server._limit
+    finally:
+        for peer in dribbling:
+            peer.close()
+
+
+def send_quietly(peer: socket.socket, data: bytes) -> None:
+    """To a connection that may have had to make room."""
+    with suppress(OSError):
+        peer.sendall(data)
+
+
+class Held(Connection):
+    """One that has been in this state since then."""
+
+    def __init__(self, since: float | None) -> None:
+        self.waiting_since = since
+        self.peer = "192.0.2.1"
+        self.ended = False
+
+    def shut(self) -> None:
+        self.ended = True
+
+
+def test_who_has_kept_us_waiting_for_longest_makes_room_and_nobody_whom_we_keep_waiting(service: Service) -> None:
+    at_work, oldest, newer = Held(None), Held(1.0), Held(2.0)
+    service.server._make_room({at_work, newer, oldest}, "test")
+    assert [held.ended for held in (at_work, oldest, newer)] == [False, True, False]
+    service.server._make_room({at_work}, "test")
+    assert not at_work.ended
+
+
+def test_one_address_has_a_quarter_of_all_connections_and_loopback_all(service: Service) -> None:
+    limits = [service.server._limit_of(peer) for peer in ("192.0.2.1", "2001:db8::/64", "127.0.0.1", "::1")]
+    whole = service.server._limit
+    assert limits == [whole // 4, whole // 4, whole, whole]
+    assert [serving._peer(address) for address in ("2001:db8::7", "::ffff:192.0.2.1", "fe80::1%eth0", "::1")] == [
+        *("2001:db8::/64", "192.0.2.1", "fe80::/64", "::1")
+    ]
+
+
+class FailingListener:
+    """accept() fails twice, as when there are no files left."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.failures = 2
+
+    def accept(self) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(24, "Too many open files")
+        return self._real.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_an_error_of_accept_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "PAUSE_S", 0.01)
+    listener = FailingListener(socket.create_server(("127.0.0.1", 0)))
+    server = Server(application, listener, Hosts("127.0.0.1"), start_thread)  # type: ignore[arg-type]
+    start_thread(server.run)
+    with socket.create_connection(listener.getsockname(), timeout=10) as peer:
+        peer.sendall(GET)
+        assert peer.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    assert listener.failures == 0
+    server.close()
+
+
+def test_closing_ends_the_listening_and_answers_who_is_there(service: Service) -> None:
+    with service.connect() as peer:
+        peer.sendall(GET[:10])
+        until(lambda: service.open() == 1)
+        service.server.close()
+        peer.sendall(GET[10:])
+        assert all_of(peer).startswith(b"HTTP/1.1 200 OK")
+    with pytest.raises(OSError, match="refused"):
+        service.connect()
+
+
+def test_mutated_requests_are_answered_by_json_or_not_at_all(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    seeds = [GET, b"POST /v1 HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n{}",
+             b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]  # fmt: skip
+    chance = random.Random(8)
+    for _ in range(300):
+        raw = bytearray(chance.choice(seeds) * chance.choice([1, 1, 2]))
+        for _ in range(chance.randrange(1, 4)):
+            place = chance.randrange(len(raw))
+            raw[place : place + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+        answer = service.say(bytes(raw))
+        assert answer == b"" or re_json(answer), (raw, answer)
+    assert "Traceback" not in caplog.text
+    assert "our own error" not in caplog.text
+
+
+def re_json(answer: bytes) -> bool:
+    return all(part.partition(b"\r\n\r\n")[2][:1] in (b"{", b"") for part in answer.split(b"HTTP/1.1 ")[1:])
