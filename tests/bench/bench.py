@@ -1,7 +1,8 @@
-"""The benchmark: six tables, printed and as JSON.  Started by ``tests/bench/run``.
+"""The benchmark: seven tables, printed and as JSON.  Started by ``tests/bench/run``.
 
 Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
-the least and the most.
+the least and the most.  Each table has a directory of its own; what it has measured is written as soon as it is done,
+and one that fails keeps nobody from the others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ sys.path.insert(0, str(ROOT / "mininet"))  # programs.py and testbed.py
 
 import changes  # noqa: E402
 import fabric  # noqa: E402
+import holds  # noqa: E402
 import overload  # noqa: E402
 import setups  # noqa: E402
 import size  # noqa: E402
@@ -38,6 +42,7 @@ TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "throughput": throughput.run,
     "fabric": fabric.run,
     "changes": changes.run,
+    "holds": holds.run,
 }
 
 
@@ -47,20 +52,44 @@ def main() -> int:
         signal.signal(number, _leave)
     machine = _machine()
     print(", ".join(f"{name}: {value}" for name, value in machine.items()))
-    results: dict[str, Any] = {"machine": machine}
-    start = time.monotonic()
+    rounds = arguments.rounds or (1 if arguments.quick else 3)
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-bench-") as directory:
-        options = Options(arguments.rounds or (1 if arguments.quick else 3), arguments.quick, Path(directory))
         if arguments.profile:
-            setups.profile(options)
+            setups.profile(Options(rounds, arguments.quick, Path(directory)))
             return 0
-        for name in arguments.only or TABLES:
-            results[name] = TABLES[name](options)
-    results["seconds"] = round(time.monotonic() - start)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
-    say(f"done in {results['seconds']} s" + (f"; results are in {arguments.json}" if arguments.json else ""))
-    return 0
+        failed = measure(
+            {name: TABLES[name] for name in arguments.only or TABLES},
+            Options(rounds, arguments.quick, Path(directory)), arguments.json, {"machine": machine},
+        )  # fmt: skip
+    if failed:
+        say(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def measure(
+    tables: dict[str, Callable[[Options], dict[str, Any]]], options: Options, json_file: Path | None, about: Any
+) -> list[str]:
+    """All these tables, each in a directory of its own → the names of those that failed.
+
+    What is known so far is in ``json_file`` after each of them; ``about`` comes first there.
+    """
+    results, failed = dict(about), []
+    start = time.monotonic()
+    for name, table in tables.items():
+        directory = options.directory / name
+        directory.mkdir()
+        try:
+            results[name] = table(replace(options, directory=directory))
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(name)
+            results[name] = {"failed": f"{type(error).__name__}: {error}"}
+            say(f"the table {name} failed; the others go on")
+        results["seconds"] = round(time.monotonic() - start)
+        if json_file:
+            json_file.write_text(json.dumps(results, indent=1))
+    say(f"done in {results['seconds']} s" + (f"; results are in {json_file}" if json_file else ""))
+    return failed
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,357 @@
+"""Table 7: the longest time that the hub is held, by what makes work for the whole network at once.
+
+No switches and no wires: the controller of a large network, the registry and the views, called as ``app`` calls them,
+in one process.  A piece is what runs between two turns of others: an event with the encoding of its messages, or one
+slice of what follows from it.  What is shown is the longest piece, and what all of them took together.  By itself:
+``python tests/bench/holds.py [--quick]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
+
+from tabulate import tabulate  # noqa: E402
+
+from anycast_sdn.control.controller import Controller, Outbox  # noqa: E402
+from anycast_sdn.control.reconcile import Tables  # noqa: E402
+from anycast_sdn.control.registry import Registry  # noqa: E402
+from anycast_sdn.control.translation import Features  # noqa: E402
+from anycast_sdn.core.bindings import Binding  # noqa: E402
+from anycast_sdn.core.exits import Route  # noqa: E402
+from anycast_sdn.core.model import (  # noqa: E402
+    UDP,
+    AnycastGroup,
+    ClientEdgeRole,
+    FlowKey,
+    Gateway,
+    Groups,
+    Link,
+    Network,
+    Port,
+    Prefix,
+    Server,
+    ServerState,
+    Side,
+    Subnet,
+    Switch,
+    Uplink,
+    packed,
+)
+from anycast_sdn.openflow import builders, codec  # noqa: E402
+from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
+from anycast_sdn.openflow.rules import Barrier  # noqa: E402
+from anycast_sdn.store.sqlite import SqliteStore  # noqa: E402
+
+HELD_S = 0.02  # nothing should hold the hub for longer
+
+
+class Scale(NamedTuple):
+    switches: int
+    links: int
+    edges: int  # of the switches: client and server edges at once
+    groups: int  # with a prefix and some servers each; one server is in all of them
+    servers: int
+    prefixes: int  # those of the groups, and those of one more group, which has one server behind each edge
+    ports: int  # that lead to nobody
+    bindings: int
+    put: int  # prefixes of one request
+    taught: int  # routes
+
+
+DESIGN = Scale(200, 1000, 50, 5000, 10_000, 10_000, 60_000, 200_000, 3000, 10_000)
+SMALL = Scale(40, 100, 10, 500, 1000, 1000, 6000, 20_000, 300, 1000)
+COMMON = "10.1.0.10"  # at the first edge
+
+
+class _Wire:
+    """Hands out transaction ids, as a channel does."""
+
+    ofproto_parser = codec.parser
+    ofproto = codec.ofp
+
+    def __init__(self) -> None:
+        self.xid = 0
+
+    def set_xid(self, message: Any) -> int:
+        self.xid += 1
+        message.set_xid(self.xid)
+        return self.xid
+
+
+class Held(NamedTuple):
+    """``pieces``: seconds each."""
+
+    pieces: list[float]
+
+    @property
+    def longest(self) -> float:
+        return max(self.pieces)
+
+
+def network(scale: Scale) -> Network:
+    draw = random.Random(scale.switches)
+    pairs = {(number, (number + 1) % scale.switches) for number in range(scale.switches)}
+    while len(pairs) < scale.links:
+        a, b = sorted(draw.sample(range(scale.switches), 2))
+        pairs.add((a, b))
+    ports = itertools.count(1000)
+    links = [
+        Link(Port(f"s{a}", next(ports)), Port(f"s{b}", next(ports)), draw.randint(1, 20)) for a, b in sorted(pairs)
+    ]
+    anycast = Prefix.parse("198.0.0.0/8")
+    switches, subnets = [], []
+    for number in range(scale.switches):
+        if number < scale.edges:
+            role = ClientEdgeRole((Prefix.parse(f"172.{16 + number // 16}.{number % 16 * 16}.0/20"),), (anycast,))
+            switches.append(Switch(f"s{number}", number + 1, role, True))
+            server = Gateway.parse(f"10.{1 + number}.0.1/16")
+            client = Gateway.parse(f"11.{1 + number}.0.1/16")
+            subnets.append(Subnet(f"n{number}", f"s{number}", Side.SERVER, (server,), (1, 2, 3)))
+            subnets.append(Subnet(f"c{number}", f"s{number}", Side.CLIENT, (client,), (4, 5)))
+        else:
+            switches.append(Switch(f"s{number}", number + 1))
+    link = Gateway.parse("192.168.255.1/24")
+    uplinks = (Uplink("up", "s1", 9, (link,), (packed("192.168.255.2"),)),) if scale.edges > 1 else ()
+    return Network("holds", (anycast,), tuple(switches), tuple(links), tuple(subnets), uplinks=uplinks)
+
+
+def enrolled(scale: Scale) -> dict[str, AnycastGroup]:
+    common = Server(packed(COMMON))
+    servers = [Server(packed(_address(scale, number))) for number in range(scale.servers - 1)]
+    groups = {}
+    for number in range(scale.groups):
+        prefix = Prefix.parse(f"198.18.{number >> 8}.{number & 255}/32")
+        some = (common, *servers[number :: scale.groups])
+        groups[f"g{number}"] = AnycastGroup(f"g{number}", (prefix,), {server.address: server for server in some})
+    wide = [Prefix.parse(f"198.{64 + (number >> 12)}.{number >> 4 & 255}.{(number & 15) << 4}/28")
+            for number in range(scale.prefixes - scale.groups)]  # fmt: skip
+    groups["wide"] = AnycastGroup("wide", tuple(wide), {server.address: server for server in servers[: scale.edges]})
+    return groups
+
+
+def _address(scale: Scale, number: int) -> str:
+    edge, host = number % scale.edges, 100 + number // scale.edges
+    return f"10.{1 + edge}.{host >> 8}.{host & 255}"
+
+
+class Hub:
+    """The controller of the large network at work."""
+
+    def __init__(self, scale: Scale, directory: Path) -> None:
+        self.scale = scale
+        self.network = network(scale)
+        self.now = 0.0
+        self.wire = _Wire()
+        self.tickets: list[tuple[int, int]] = []
+        groups = enrolled(scale)
+        self.store = SqliteStore(str(directory / "holds.db"))
+        self.store.initialise(groups.values())
+        self.held: Held | None = None
+        self.controller = Controller(self.network, Groups(), random.Random(1))
+        self.registry = Registry(self.network, self.store, self._set_groups)
+        self._set_groups(self.registry.groups)
+        for number, switch in enumerate(self.network.switches):
+            self._take(self.controller.synchronise(switch.dpid, Tables(), Features(), self.now), encode=False)
+            for port in range(scale.ports // scale.switches):
+                self._take(self.controller.port_changed(switch.dpid, 2000 + port, True, self.now), encode=False)
+            if number < scale.edges:
+                self._bind(switch.dpid, scale.bindings // scale.edges)
+        self._finish(encode=False)
+        for number in range(scale.servers - 1):
+            self._appears(_address(scale, number), 1)
+        self._appears(COMMON, 2)
+        if self.network.uplinks:
+            self._appears("192.168.255.2", 9, dpid=2)
+        self._finish(encode=False)
+
+    def _set_groups(self, groups: Groups) -> None:
+        self._take(self.controller.set_groups(groups, self.now))
+
+    def _bind(self, dpid: int, count: int) -> None:
+        client_edge = self.controller.edges[dpid].client_edge
+        assert client_edge is not None
+        pool = int.from_bytes(client_edge.role.translation_prefixes[0].network, "big")
+        for number in range(min(count, 4000)):
+            key = FlowKey(packed(f"11.{dpid}.{number >> 8}.{number & 255}"), packed("198.18.0.1"), UDP, 5000, 53)
+            server = packed(_address(self.scale, 0))
+            client_edge.adopt(Binding(number + 1, key, (pool + number + 1).to_bytes(4, "big"), "g0", 0.0, server))
+
+    def _appears(self, address: str, port: int, dpid: int | None = None) -> Outbox:
+        """A host says where it is."""
+        dpid = dpid or int(address.split(".")[1])
+        own = self.controller.edges[dpid].mac
+        frame = builders.arp_reply(b"\x02\x00" + packed(address), packed(address), own, packed(address))
+        out = self.controller.packet_in(dpid, cookie(Kind.ARP), port, frame, self.now)
+        self._take(out, encode=False)
+        return out
+
+    # ---------------------------------------------------------------- pieces
+
+    def _take(self, out: Outbox, encode: bool = True) -> None:
+        for dpid, messages in out.items():
+            if encode:
+                codec.encode(self.wire, messages)
+            self.tickets += [(dpid, m.ticket) for m in messages if isinstance(m, Barrier) and m.ticket]
+
+    def _slices(self) -> Iterator[Callable[[], Outbox]]:
+        """What is left to do, in the pieces in which ``app`` does it."""
+        while True:
+            if getattr(self.controller, "is_busy", None) and self.controller.is_busy():
+                yield lambda: self.controller.work(self.now)
+            elif self.tickets:
+                some, self.tickets = self.tickets[:200], self.tickets[200:]
+                yield lambda some=some: self.controller.confirmed(some, self.now)  # type: ignore[misc]
+            else:
+                return
+
+    def _finish(self, encode: bool = True) -> list[float]:
+        pieces = []
+        for act in self._slices():
+            begin = time.perf_counter()
+            self._take(act(), encode)
+            pieces.append(time.perf_counter() - begin)
+        return pieces
+
+    def measure(self, event: Callable[[], Outbox | object]) -> Held:
+        """An event and all that follows from it."""
+        begin = time.perf_counter()
+        out = event()
+        if isinstance(out, dict) and all(isinstance(key, int) for key in out):
+            self._take(out)
+        return Held([time.perf_counter() - begin, *self._finish()])
+
+    def tick(self, seconds: float) -> Held:
+        pieces = []
+        for _ in range(int(seconds / 0.25)):
+            self.now += 0.25
+            pieces += self.measure(lambda: self.controller.tick(self.now)).pieces
+            for dpid in self.controller.edges:
+                pieces += self.measure(lambda dpid=dpid: self.controller.tick_switch(dpid, self.now)).pieces  # type: ignore[misc]
+        return Held(pieces)
+
+
+def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
+    """What an operator, the network and the clock do."""
+    scale, registry, controller = hub.scale, hub.registry, hub.controller
+    measure = hub.measure
+    first = hub.network.switches[0].dpid
+    yield "nothing: the clock, 2 s", hub.tick(2.0)
+    new = Server(packed("10.2.200.10"))
+    yield "one server enrolled", measure(lambda: registry.put_server("g7", new))
+    yield "it drains", measure(lambda: registry.put_server("g7", Server(new.address, 1, ServerState.DRAINING)))
+    yield "it is removed", measure(lambda: registry.delete_server("g7", new.address))
+    wide = controller.groups.get("wide")
+    assert wide is not None
+    more = Server(packed("10.2.200.11"))
+    yield "one server enrolled in the widest group", measure(lambda: registry.put_server("wide", more))
+    yield "it is removed again", measure(lambda: registry.delete_server("wide", more.address))
+    prefixes = [Prefix.parse(f"198.128.{number >> 8}.{number & 255}/32") for number in range(scale.put)]
+    yield f"PUT of a group with {scale.put:,} prefixes", measure(lambda: registry.put_group("put", prefixes))
+    yield "its first server", measure(lambda: registry.put_server("put", Server(packed(_address(scale, 3)))))
+    yield "DELETE of the group", measure(lambda: registry.delete_group("put"))
+    yield f"a port with a server of {scale.groups:,} groups: down", measure(
+        lambda: controller.port_changed(first, 2, False, hub.now))
+    yield "the server is back", measure(lambda: hub._appears(COMMON, 2))
+    link = max(hub.network.links, key=lambda link: sum(
+        controller._routing.ways(prefix).get(end.switch) == end.number
+        for prefix in list(controller._announced)[:200] for end in (link.a, link.b)))
+    dpid = next(switch.dpid for switch in hub.network.switches if switch.name == link.a.switch)
+    yield "a link fails", measure(lambda: controller.port_changed(dpid, link.a.number, False, hub.now))
+    yield "a cost changes", measure(lambda: controller.set_cost(hub.network.links[3].a, 60000, hub.now))
+    routes = {Prefix.parse(f"20.{number >> 8}.{number & 255}.0/24"): Route(1, 0, 0, packed("192.168.255.2"))
+              for number in range(scale.taught)}  # fmt: skip
+    if hub.network.uplinks:
+        yield f"a router teaches {scale.taught:,} routes", measure(lambda: controller.set_taught("up", routes, hub.now))
+        yield "one server enrolled then", measure(lambda: registry.put_server("g8", new))
+        fewer = dict(list(routes.items())[:-1])
+        yield "the router withdraws one", measure(lambda: controller.set_taught("up", fewer, hub.now))
+    last = hub.network.switches[-1].dpid
+    yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
+    yield "and back, empty", measure(lambda: controller.synchronise(last, Tables(), Features(), hub.now))
+    yield from _questions(hub)
+    begin = time.perf_counter()
+    gc.collect()
+    yield "Python's whole collection of cycles", Held([time.perf_counter() - begin])
+
+
+def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
+    """What only looks."""
+    controller = hub.controller
+    groups = controller.groups
+    addresses = [packed(f"198.64.{number}.1") for number in range(100)]
+    for _ in range(2):
+        held = hub.measure(lambda: [groups.covering(address) for address in addresses])
+    yield "the service of 100 addresses", held
+    views: dict[str, Callable[[], object]] = {
+        "/healthz": controller.health,
+        "/v1/edges": lambda: controller.edge_views(hub.now),
+        "/v1/topology": lambda: controller.topology((), hub.now),
+        "/v1/flows/summary": lambda: controller.flow_summary(hub.now),
+        "/v1/groups/wide/servers": lambda: [
+            controller.server_status(address) for address in list(groups.get("wide").servers)[:1000]  # type: ignore[union-attr]
+        ],
+    }
+    for name, view in views.items():
+        yield f"GET {name}", hub.measure(lambda view=view: _pieces_of(view()))  # type: ignore[misc]
+
+
+def _pieces_of(answer: object) -> None:
+    json.dumps(answer)
+
+
+def measured(scale: Scale, directory: Path) -> Iterator[tuple[str, Held]]:
+    gc.set_threshold(50_000, 50, 100)  # as the running controller does, see app.run
+    begin = time.perf_counter()
+    hub = Hub(scale, directory)
+    print(f"{scale.switches} switches are connected, after {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    gc.collect()
+    gc.freeze()
+    yield from operations(hub)
+
+
+def rows(scale: Scale, directory: Path) -> Iterator[dict[str, Any]]:
+    for name, held in measured(scale, directory):
+        yield {"operation": name, "longest_ms": 1000 * held.longest, "pieces": len(held.pieces),
+               "all_ms": 1000 * sum(held.pieces)}  # fmt: skip
+        print(f"{name}: {1000 * held.longest:.1f} ms", file=sys.stderr, flush=True)
+
+
+def run(options: Any) -> dict[str, Any]:
+    scale = SMALL if options.quick else DESIGN
+    found = list(rows(scale, options.directory))
+    show(scale, found)
+    return {"scale": scale._asdict(), "rows": found}
+
+
+def show(scale: Scale, found: Iterable[dict[str, Any]]) -> None:
+    words = ", ".join(f"{value:,} {name}" for name, value in scale._asdict().items())
+    print(f"\nThe longest time that the hub is held; {1000 * HELD_S:.0f} ms are allowed.  {words}.\n")
+    print(tabulate(
+        [{"operation": row["operation"], "longest (ms)": f"{row['longest_ms']:.1f}", "pieces": row["pieces"],
+          "together (ms)": f"{row['all_ms']:.0f}"} for row in found], headers="keys",
+    ))  # fmt: skip
+
+
+class _Alone(NamedTuple):
+    quick: bool
+    directory: Path
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a small network: a look, not a result")
+    with tempfile.TemporaryDirectory(prefix="anycast-sdn-holds-") as name:
+        run(_Alone(parser.parse_args().quick, Path(name)))
