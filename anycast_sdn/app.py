@@ -42,6 +42,7 @@ from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.questions import DropCount, Introduction, SweepRun
 from anycast_sdn.routing.bgp import Speaker
+from anycast_sdn.stalls import Gauge
 from anycast_sdn.store.sqlite import SqliteStore
 
 LOG = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._amiss: set[Channel] = set()  # switches that have had no room for rules which they should have
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
         self._stuck: set[str] = set()  # switches that have not taken up a change in time
+        self.gauge = Gauge(hub.sleep)
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
 
     def start(self) -> None:
@@ -118,6 +120,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, POLL_S, self._poll),
             hub.spawn(self._every, STEP_S, self._settle),
             hub.spawn(self._serve_first_packets),
+            hub.spawn(self.gauge.beat_while, lambda: self.is_active),
         ]
 
     def finish(self) -> None:
@@ -384,7 +387,7 @@ class ControllerViews:
         return self._controller.link_view(end, time.monotonic())
 
     def health(self) -> dict[str, Any]:
-        return self._controller.health()
+        return self._controller.health() | {"hub": self._app.gauge.stalls.view(time.monotonic())}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return self._controller.server_status(address)

@@ -1,0 +1,48 @@
+"""The gauge of how long the hub was held."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from anycast_sdn.stalls import BEAT_S, WARN_S, Gauge, Stalls
+
+
+def test_what_is_late_is_kept_for_a_minute_and_the_worst_for_good() -> None:
+    stalls = Stalls()
+    for late_s, now in ((0.001, 100.0), (0.15, 101.0), (0.03, 130.0)):
+        stalls.note(late_s, now)
+    assert stalls.view(131.0) == {
+        "longest_ms_last_minute": 150.0,
+        "stalls_over_20_ms_last_minute": 2,
+        "longest_ms": 150.0,
+        "stalls_over_20_ms": 2,
+    }
+    later = stalls.view(175.0)
+    assert (later["longest_ms_last_minute"], later["stalls_over_20_ms_last_minute"]) == (30.0, 1)
+    assert stalls.view(300.0) | {"longest_ms": 150.0, "stalls_over_20_ms": 2} == stalls.view(300.0)
+    assert stalls.view(300.0)["longest_ms_last_minute"] == 0.0
+
+
+def test_a_long_hold_is_worth_a_warning_once_a_minute_and_counted_between() -> None:
+    stalls = Stalls()
+    assert [stalls.note(0.3, now) for now in (0.0, 1.0, 59.0, 61.0)] == [True, False, False, True]
+    assert (stalls.unsaid(), stalls.unsaid()) == (2, 0)
+    assert not stalls.note(WARN_S / 2, 200.0)
+
+
+def test_the_warning_names_what_ran(caplog: Any) -> None:
+    def a_part_that_takes_its_time() -> None:
+        until = time.monotonic() + 2 * WARN_S
+        while time.monotonic() < until:
+            pass
+
+    beats = iter([time.sleep, lambda seconds: a_part_that_takes_its_time()])
+    gauge = Gauge(lambda seconds: next(beats)(seconds))
+    turns = iter([True, True, False])
+    with caplog.at_level(logging.WARNING):
+        gauge.beat_while(lambda: next(turns))
+    (record,) = caplog.records
+    assert "a_part_that_takes_its_time" in record.getMessage()
+    assert gauge.stalls.view(time.monotonic())["longest_ms"] >= 1000 * (2 * WARN_S - BEAT_S) - 1
