@@ -98,7 +98,7 @@ class Registry:
         """Remove the group and its servers.  Raises NotFound, StoreError."""
         self.group(name)
         self._store.delete_group(name)
-        self._publish({group.name: group for group in self.groups if group.name != name})
+        self._publish(self.groups.without(name))
 
     def put_server(self, group_name: str, server: Server) -> tuple[Server, bool]:
         """Enrol the server, or replace its weight and state.  → (server, created).
@@ -129,10 +129,10 @@ class Registry:
     # -------------------------------------------------------------------------- inside
 
     def _replace(self, group: AnycastGroup) -> None:
-        self._publish({**{other.name: other for other in self.groups}, group.name: group})
+        self._publish(self.groups.replaced(group))
 
-    def _publish(self, groups: dict[str, AnycastGroup]) -> None:
-        self.groups = Groups(groups)
+    def _publish(self, groups: Groups) -> None:
+        self.groups = groups
         self._on_change(self.groups)
 
     def _restored(self) -> dict[str, AnycastGroup]:

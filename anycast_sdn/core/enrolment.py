@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -18,11 +19,13 @@ from anycast_sdn.core.model import (
     AnycastGroup,
     ConfigurationError,
     Gateway,
+    Groups,
     Network,
     Prefix,
     Side,
     text,
 )
+from anycast_sdn.core.prefixes import NestedPrefixes
 
 GROUP_NAME = r"[a-z][a-z0-9-]{0,63}"
 
@@ -71,19 +74,20 @@ def check_group(network: Network, groups: Iterable[AnycastGroup], group: Anycast
         )
     if not group.prefixes:
         raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
-    others = [other for other in groups if other.name != group.name]
-    taken = [(prefix, other.name) for other in others for prefix in other.prefixes]
+    others = groups if isinstance(groups, Groups) else Groups({other.name: other for other in groups})
+    ours = NestedPrefixes()
     for index, prefix in enumerate(group.prefixes):
         where = f"prefixes[{index}]"
         if not any(anycast.covers(prefix) for anycast in network.anycast_prefixes):
             known = ", ".join(map(str, network.anycast_prefixes))
             raise OutsideAnycast(where, f"{prefix} is not within an anycast prefix of this network ({known})")
-        for other, owner in taken:
-            if prefix.overlaps(other):
-                raise Overlap(
-                    where, f"{prefix} overlaps {other} of group {owner}: an address names one service"
-                )
-        taken.append((prefix, group.name))
+        theirs = ((other, owner) for other, owner in others.overlapping(prefix) if owner != group.name)
+        own = ((other, group.name) for other in itertools.chain(ours.covering(prefix), ours.within(prefix)))
+        for other, owner in itertools.chain(theirs, own):
+            raise Overlap(
+                where, f"{prefix} overlaps {other} of group {owner}: an address names one service"
+            )
+        ours.add(prefix)
 
 
 def check_server(network: Network, group: AnycastGroup, address: Address) -> None:

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Container, Iterator, Mapping
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Set
+from copy import copy
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -58,8 +61,7 @@ def endpoint(address: Address, port: int) -> str:
     return f"{text(address)}:{port}" if len(address) == 4 else f"[{text(address)}]:{port}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Prefix:
+class Prefix(NamedTuple):
     """An address prefix such as ANY/n or PRh/k; host bits are zero."""
 
     network: Address
@@ -89,7 +91,7 @@ class Prefix:
     def is_v6(self) -> bool:
         return len(self.network) == 16
 
-    def __contains__(self, address: Address) -> bool:
+    def __contains__(self, address: Address) -> bool:  # type: ignore[override]
         if len(address) != len(self.network):
             return False
         shift = self.bits - self.length
@@ -173,26 +175,25 @@ class Groups:
     """All groups at one moment; looked up by service address.  Prefixes never overlap.
 
     ``announced``: the ANY/n that some edge is able to serve; None when that is not known.
+    A change of one group makes another value, which shares what is not different: it costs what that group has.
     """
 
     def __init__(
         self, groups: Mapping[str, AnycastGroup] | None = None, announced: Container[Prefix] | None = None
     ) -> None:
-        self._by_name = dict(groups or {})
+        self._by_name: dict[str, AnycastGroup] = {}
         self._announced = announced
-        self._hosts: dict[Address, AnycastGroup] = {}
-        self._active = {
-            name
-            for name, group in self._by_name.items()
-            if any(server.state is ServerState.ACTIVE for server in group.servers.values())
-        }
-        self._ranges: list[tuple[Prefix, AnycastGroup]] = []
-        for group in self._by_name.values():
-            for prefix in group.prefixes:
-                if prefix.length == prefix.bits:
-                    self._hosts[prefix.network] = group
-                else:
-                    self._ranges.append((prefix, group))
+        self._owners: dict[Prefix, str] = {}  # ANY/n → its group
+        self._lengths: Counter[tuple[int, int]] = Counter()  # (bits, length) of the ANY/n that are not one address
+        self._memberships: dict[Address, tuple[str, ...]] = {}  # server → its groups
+        self._active: set[str] = set()
+        self._sorted: dict[int, list[Prefix]] = {32: [], 128: []}  # all ANY/n by bits of an address
+        memberships: dict[Address, list[str]] = {}
+        for name, group in (groups or {}).items():
+            self._enter(name, group)
+            for address in group.servers:
+                memberships.setdefault(address, []).append(name)
+        self._memberships = {address: tuple(names) for address, names in memberships.items()}
 
     def __iter__(self) -> Iterator[AnycastGroup]:
         return iter(self._by_name.values())
@@ -203,27 +204,119 @@ class Groups:
     def get(self, name: str) -> AnycastGroup | None:
         return self._by_name.get(name)
 
+    def names(self) -> Set[str]:
+        return self._by_name.keys()
+
+    def servers(self) -> Set[Address]:
+        """All that are enrolled somewhere."""
+        return self._memberships.keys()
+
+    def of_server(self, address: Address) -> tuple[str, ...]:
+        """The names of the groups in which it is enrolled."""
+        return self._memberships.get(address, ())
+
     def is_active(self, group: AnycastGroup) -> bool:
         """Has it a server that takes new flows?"""
         return group.name in self._active
 
+    def replaced(self, group: AnycastGroup) -> Groups:
+        """The same groups but this one, which is new or another now."""
+        return self._changed(group.name, group)
+
+    def without(self, name: str) -> Groups:
+        return self._changed(name, None)
+
     def announced(self, prefixes: Container[Prefix]) -> Groups:
         """The same groups, of which these ANY/n are announced."""
-        return Groups(self._by_name, prefixes)
+        same = copy(self)
+        same._announced = prefixes
+        return same
 
     def is_announced(self, group: AnycastGroup, address: Address) -> bool:
         """Is there an edge that is able to serve this address of the group?"""
-        announced = self._announced
-        return announced is None or any(prefix in announced and address in prefix for prefix in group.prefixes)
+        if self._announced is None:
+            return True
+        service = self.service(address)
+        return service is not None and service in self._announced and self._owners[service] == group.name
+
+    def owner(self, service: Prefix) -> AnycastGroup | None:
+        """The group that has this very ANY/n."""
+        name = self._owners.get(service)
+        return self._by_name[name] if name is not None else None
+
+    def overlapping(self, prefix: Prefix) -> Iterator[tuple[Prefix, str]]:
+        """(ANY/n, its group) of those that share addresses with ``prefix``."""
+        in_order = self._sorted[prefix.bits]
+        at = bisect_left(in_order, prefix)
+        if at and in_order[at - 1].covers(prefix):  # those here do not overlap: no other one can
+            yield in_order[at - 1], self._owners[in_order[at - 1]]
+        while at < len(in_order) and prefix.covers(in_order[at]):
+            yield in_order[at], self._owners[in_order[at]]
+            at += 1
+
+    def service(self, address: Address) -> Prefix | None:
+        """The ANY/n that holds this address, if any."""
+        service = Prefix.host(address)
+        if service in self._owners:
+            return service
+        number, bits = int.from_bytes(address, "big"), 8 * len(address)
+        for width, length in self._lengths:
+            if width == bits:
+                shift = bits - length
+                service = Prefix((number >> shift << shift).to_bytes(bits // 8, "big"), length)
+                if service in self._owners:
+                    return service
+        return None
 
     def covering(self, address: Address) -> AnycastGroup | None:
         """The group whose ANY/n holds this address, if any."""
-        group = self._hosts.get(address)
-        if group is None:
-            for prefix, candidate in self._ranges:
-                if address in prefix:
-                    return candidate
-        return group
+        service = self.service(address)
+        return self._by_name[self._owners[service]] if service is not None else None
+
+    def _enter(self, name: str, group: AnycastGroup) -> None:
+        self._by_name[name] = group
+        if any(server.state is ServerState.ACTIVE for server in group.servers.values()):
+            self._active.add(name)
+        for prefix in group.prefixes:
+            self._owners[prefix] = name
+            insort(self._sorted[prefix.bits], prefix)
+            if prefix.length != prefix.bits:
+                self._lengths[prefix.bits, prefix.length] += 1
+
+    def _leave(self, group: AnycastGroup) -> None:
+        self._active.discard(group.name)
+        for prefix in group.prefixes:
+            del self._owners[prefix]
+            in_order = self._sorted[prefix.bits]
+            del in_order[bisect_left(in_order, prefix)]
+            kind = prefix.bits, prefix.length
+            if prefix.length != prefix.bits:
+                self._lengths[kind] -= 1
+                if not self._lengths[kind]:
+                    del self._lengths[kind]
+
+    def _changed(self, name: str, group: AnycastGroup | None) -> Groups:
+        """A copy with ``group`` under its name; None: without."""
+        changed = copy(self)
+        changed._by_name, changed._owners = self._by_name.copy(), self._owners.copy()
+        changed._lengths, changed._active = self._lengths.copy(), self._active.copy()
+        memberships = changed._memberships = self._memberships.copy()
+        changed._sorted = {bits: in_order.copy() for bits, in_order in self._sorted.items()}
+        before = self._by_name.get(name)
+        if before:
+            changed._leave(before)
+        if group:
+            changed._enter(name, group)
+        else:
+            changed._by_name.pop(name, None)
+        old, new = before.servers if before else {}, group.servers if group else {}
+        for address in old.keys() - new.keys():
+            memberships[address] = tuple(other for other in memberships[address] if other != name)
+            if not memberships[address]:
+                del memberships[address]
+        for address in new.keys() - old.keys():
+            memberships[address] = (*memberships.get(address, ()), name)
+        return changed
 
 
 # ------------------------------------------------------------------------------ the network file
@@ -437,6 +530,9 @@ class Network:
     uplinks: tuple[Uplink, ...] = ()
     legacy_core: LegacyCore | None = None
     undeclared_links: bool = False  # use those that discovery finds beside ``links``
+    # Where an address belongs: (bits, host bits, network's number) → subnet, and the first two of all of them.
+    _homes: Mapping[tuple[int, int, int], Subnet] = field(init=False, repr=False, compare=False)
+    _widths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
     def switch(self, name: str) -> Switch:
         return next(switch for switch in self.switches if switch.name == name)
@@ -449,7 +545,19 @@ class Network:
 
     def subnet_of(self, address: Address) -> Subnet | None:
         """The subnet that an address belongs to, if any."""
-        for subnet in self.subnets:
-            if any(address in gateway.prefix for gateway in subnet.gateways):
-                return subnet
+        number, bits = int.from_bytes(address, "big"), 8 * len(address)
+        for width, shift in self._widths:
+            if width == bits:
+                subnet = self._homes.get((width, shift, number >> shift))
+                if subnet:
+                    return subnet
         return None
+
+    def __post_init__(self) -> None:
+        homes: dict[tuple[int, int, int], Subnet] = {}
+        for subnet in self.subnets:
+            for _, prefix in subnet.gateways:
+                shift = prefix.bits - prefix.length
+                homes.setdefault((prefix.bits, shift, int.from_bytes(prefix.network, "big") >> shift), subnet)
+        object.__setattr__(self, "_homes", homes)
+        object.__setattr__(self, "_widths", tuple(sorted({key[:2] for key in homes})))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from anycast_sdn.core.model import Prefix
@@ -22,8 +24,26 @@ class PrefixSet:
     """Prefixes of both families; a look-up costs one step for each length that occurs."""
 
     def __init__(self, prefixes: Iterable[Prefix] = ()) -> None:
-        self.prefixes = frozenset(prefixes)
-        self._lengths = sorted({(prefix.bits, prefix.length) for prefix in self.prefixes}, reverse=True)
+        self.prefixes = set(prefixes)
+        self._count = Counter((prefix.bits, prefix.length) for prefix in self.prefixes)
+        self._lengths = sorted(self._count, reverse=True)
+
+    def add(self, prefix: Prefix) -> None:
+        if prefix not in self.prefixes:
+            self.prefixes.add(prefix)
+            kind = prefix.bits, prefix.length
+            self._count[kind] += 1
+            if self._count[kind] == 1:
+                self._lengths = sorted(self._count, reverse=True)
+
+    def discard(self, prefix: Prefix) -> None:
+        if prefix in self.prefixes:
+            self.prefixes.discard(prefix)
+            kind = prefix.bits, prefix.length
+            self._count[kind] -= 1
+            if not self._count[kind]:
+                del self._count[kind]
+                self._lengths = sorted(self._count, reverse=True)
 
     def covering(self, prefix: Prefix) -> Iterator[Prefix]:
         """Those that contain all of ``prefix``, itself included, the longest first."""
@@ -39,6 +59,35 @@ class PrefixSet:
     def covers(self, prefix: Prefix) -> bool:
         """Does one of them contain all of ``prefix``?"""
         return any(True for _ in self.covering(prefix))
+
+
+class NestedPrefixes(PrefixSet):
+    """Prefixes that are asked in the other direction, too."""
+
+    def __init__(self, prefixes: Iterable[Prefix] = ()) -> None:
+        super().__init__(prefixes)
+        self._sorted: dict[int, list[Prefix]] = {32: [], 128: []}  # by bits of an address
+        for prefix in sorted(self.prefixes):
+            self._sorted[prefix.bits].append(prefix)
+
+    def add(self, prefix: Prefix) -> None:
+        if prefix not in self.prefixes:
+            super().add(prefix)
+            insort(self._sorted[prefix.bits], prefix)
+
+    def discard(self, prefix: Prefix) -> None:
+        if prefix in self.prefixes:
+            super().discard(prefix)
+            in_order = self._sorted[prefix.bits]
+            del in_order[bisect_left(in_order, prefix)]
+
+    def within(self, prefix: Prefix) -> Iterator[Prefix]:
+        """Those that ``prefix`` contains all of, itself included.  Nothing may be added or taken away meanwhile."""
+        in_order = self._sorted[prefix.bits]
+        for at in range(bisect_left(in_order, prefix), len(in_order)):
+            if in_order[at].network not in prefix:
+                break
+            yield in_order[at]
 
 
 def special(prefix: Prefix) -> str | None:
