@@ -1,9 +1,15 @@
 """What a switch says in its own name: echo replies, and ICMP errors about packets that go no further.
 
-An edge speaks by its gateway addresses, every switch by the ``addresses`` that the network file gives it.
-Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f), and never sent about what must not be
-answered (``builders.unreachable``).  No meter can hold back packets whose TTL is used up, so a switch that
-sends too many of them is told to drop them itself for a while.
+An edge speaks by its gateway addresses, every switch by the ``addresses`` that the network file gives it; one
+that has none of a family says nothing in it.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
+for each port to hosts, and for each part of all other senders, so that nobody uses up what others are told.
+They are never sent about what must not be answered (``builders.unreachable``).
+
+An error leaves by the port where the packet came in, when its sender is there, and else by the routes: the
+sender may be a PR1X, which ARh translates back.
+
+No meter can hold back packets whose TTL is used up, so a switch that sends too many of them is told to drop
+them itself for a while.
 """
 
 from __future__ import annotations
@@ -17,7 +23,8 @@ from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.rules import Message, PacketOut, ReportExpired
 
-ERRORS_PER_S = 100  # of each kind on average, and as many at once
+ERRORS_PER_S = 100  # of each kind and to each sender on average, and as many at once
+SENDERS = 64  # beyond our own ports: one allowance for all whose addresses have the same last bits
 EXPIRED_PER_S = 500  # packets that a switch may send up
 PAUSE_S = 1.0
 _TTL = 65  # of what goes through our own tables, which take one away
@@ -48,7 +55,8 @@ class Answers:
         self._subnets = tuple(subnets)
         self._gateways = [gateway for subnet in self._subnets for gateway in subnet.gateways]
         self._addresses = [*switch.addresses, *(gateway.address for gateway in self._gateways)]
-        self._unreachable, self._time_exceeded = _Allowance(ERRORS_PER_S), _Allowance(ERRORS_PER_S)
+        self._ports = {port for subnet in self._subnets for port in subnet.ports}
+        self._allowed: dict[tuple[bool, int], _Allowance] = {}  # by kind (is it time exceeded?) and sender
         self._expired = _Allowance(EXPIRED_PER_S)
         self._paused_until = math.inf  # inf: not paused
 
@@ -56,42 +64,58 @@ class Answers:
         """To a ping of one of our addresses.  Raises BadFrame."""
         return through_pipeline(builders.echo_reply(frame, self._mac, _TTL))
 
-    def port_unreachable(self, frame: bytes, now: float) -> list[PacketOut]:
+    def port_unreachable(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
         """To a datagram for one of our addresses: nobody listens there (RFC 1122 §3.2.2.1)."""
         own = frames.parse_ip(frame).key.destination
         error = builders.unreachable(frame, self._mac, own, Unreachable.PORT, _TTL)
-        return [through_pipeline(error)] if error and self._unreachable.take(now) else []
-
-    def refuse(self, port: int, frame: bytes, client: Address, reason: Unreachable, now: float) -> list[PacketOut]:
-        """An error to a client about its packet, straight back to the port where it came in."""
-        return [out_of(port, error) for error in self._error(frame, client, reason, now, 64)]
+        return [through_pipeline(error)] if error and self._may_tell(port, frame, Unreachable.PORT, now) else []
 
     def host_unreachable(self, frame: bytes, now: float) -> list[PacketOut]:
-        """An error about a packet to one of our hosts that does not answer, to whoever sent it."""
+        """About a packet to one of our hosts that does not answer."""
         host = frames.parse_ip(frame).key.destination
-        return [through_pipeline(error) for error in self._error(frame, host, Unreachable.HOST, now, _TTL)]
+        gateway = next((gateway.address for gateway in self._gateways if host in gateway.prefix), None)
+        return self._tell(0, frame, gateway, Unreachable.HOST, now)
 
-    def _error(self, frame: bytes, of_ours: Address, reason: Unreachable, now: float, ttl: int) -> Iterable[bytes]:
-        """``of_ours``: an address of one of our subnets, whose gateway speaks."""
-        gateway = next((gateway.address for gateway in self._gateways if of_ours in gateway.prefix), None)
-        error = builders.unreachable(frame, self._mac, gateway, reason, ttl) if gateway else None
-        return (error,) if error and self._unreachable.take(now) else ()
+    def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float) -> list[PacketOut]:
+        """About a packet that came in by this port and goes no further, to whoever sent it."""
+        return self._tell(port, frame, self._own_address(port, frame), reason, now)
+
+    def _tell(
+        self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float
+    ) -> list[PacketOut]:
+        straight = frame[6:12] != self._mac and any(
+            port in subnet.ports and self._is_in(subnet, frame) for subnet in self._subnets
+        )  # our own MAC: the switch had prepared it for its next hop
+        error = builders.unreachable(frame, self._mac, own, reason, 64 if straight else _TTL) if own else None
+        if not error or not self._may_tell(port, frame, reason, now):
+            return []
+        return [out_of(port, error) if straight else through_pipeline(error)]
+
+    def _may_tell(self, port: int, frame: bytes, reason: Unreachable, now: float) -> bool:
+        """``frame``: an IP packet."""
+        sender = port if port in self._ports else -1 - _source(frame)[-1] % SENDERS
+        kind = reason is Unreachable.TTL_EXPIRED, sender
+        return self._allowed.setdefault(kind, _Allowance(ERRORS_PER_S)).take(now)
+
+    def _own_address(self, port: int, frame: bytes) -> Address | None:
+        """The sender's gateway at this port; or else that of any subnet there, or any address of ours."""
+        here = [subnet for subnet in self._subnets if port in subnet.ports]
+        here.sort(key=lambda subnet: not self._is_in(subnet, frame))
+        at_port = [gateway.address for subnet in here for gateway in subnet.gateways]
+        size = len(_source(frame))
+        return next((own for own in (*at_port, *self._addresses) if len(own) == size), None)
+
+    def _is_in(self, subnet: Subnet, frame: bytes) -> bool:
+        """Is the sender of this packet in that subnet?"""
+        return any(_source(frame) in gateway.prefix for gateway in subnet.gateways)
 
     # ---------------------------------------------------------------- TTL
 
     def ttl_expired(self, in_port: int, frame: bytes, now: float) -> list[Message]:
-        """To the packet's sender, by the routes; its source may be a PR1X, which ARh translates back."""
         if not self._expired.take(now):
             already, self._paused_until = self._paused_until < math.inf, now + PAUSE_S
             return [] if already else [ReportExpired(False)]
-        own = self._address_at(in_port, v6=frame[12:14] == b"\x86\xdd")
-        error = builders.unreachable(frame, self._mac, own, Unreachable.TTL_EXPIRED, _TTL) if own else None
-        return [through_pipeline(error)] if error and self._time_exceeded.take(now) else []
-
-    def _address_at(self, port: int, v6: bool) -> Address | None:
-        """The gateway of a subnet at this port, or else any address of ours."""
-        at_port = [gateway.address for s in self._subnets if port in s.ports for gateway in s.gateways]
-        return next((own for own in (*at_port, *self._addresses) if (len(own) == 16) is v6), None)
+        return [*self.refuse(in_port, frame, Unreachable.TTL_EXPIRED, now)]
 
     def tick(self, now: float) -> list[Message]:
         if now < self._paused_until:
@@ -101,3 +125,8 @@ class Answers:
 
     def disconnected(self) -> None:
         self._paused_until = math.inf  # the next connection begins without a pause
+
+
+def _source(frame: bytes) -> Address:
+    """The source of an IP packet; something shorter when it is cut off."""
+    return frame[22:38] if frame[12:14] == b"\x86\xdd" else frame[26:30]

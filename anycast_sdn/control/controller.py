@@ -216,7 +216,10 @@ class Controller:
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""
-        self.edges[dpid].dropped = {name: packets.get(kind, 0) for kind, name in DROPS.items()}
+        dropped = dict.fromkeys(DROPS.values(), 0)
+        for kind, name in DROPS.items():
+            dropped[name] += packets.get(kind, 0)
+        self.edges[dpid].dropped = dropped
 
     # ---------------------------------------------------------------- what follows
 

@@ -25,6 +25,7 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
+from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.pipeline import Kind, number_of
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
 
@@ -72,6 +73,9 @@ class EdgeSwitch:
             Kind.ND: self._nd,
             Kind.GATEWAY: self._gateway,
             Kind.UNRESOLVED: self._unresolved,
+            Kind.PROHIBITED: self._refuser(Unreachable.ADMINISTRATIVELY_PROHIBITED),
+            Kind.NO_ROUTE_HERE: self._refuser(Unreachable.NET),
+            Kind.NO_ROUTE: self._refuser(Unreachable.NET),
         }
         if self.translation:
             self._packet_handlers[Kind.FIRST_PACKET] = self.translation.first_packet
@@ -166,6 +170,7 @@ class EdgeSwitch:
                 yield entries.gateway(gateway.address)
                 yield entries.connected(gateway.prefix)
         yield from map(entries.gateway, self.switch.addresses)
+        yield from entries.no_route(self._connected)
         for address, neighbour in self.neighbours.known():
             yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
         for prefix, router in self.ways_out.items():
@@ -316,9 +321,17 @@ class EdgeSwitch:
         except frames.BadFrame as error:
             return self._drop(f"bad_frame: {error}")
 
+    def _refuser(self, reason: Unreachable) -> PacketHandler:
+        """Tells senders why their packets go no further; the switch's own rules count them."""
+
+        def refuse(in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+            return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
+
+        return refuse
+
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         if frames.parse_ip(frame).key.protocol == UDP:
-            return Reaction([*self._answers.port_unreachable(frame, now)])
+            return Reaction([*self._answers.port_unreachable(in_port, frame, now)])
         return Reaction([self._answers.echo_reply(frame)])
 
     def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:

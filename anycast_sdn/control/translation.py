@@ -28,6 +28,9 @@ PUT_BACK_AT_ONCE = 1000  # bindings, between two ticks
 _ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
 
+# What a client is told whose first packet goes no further; prohibited, where nothing else is said.
+_REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreachable.NO_SERVICE}
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -74,11 +77,8 @@ class Translation:
         if decision.drop is None:
             return self._carry_out(decision, frame)
         self._counters[decision.drop.value] += 1
-        if decision.drop is Drop.NO_ABLE_EDGE:
-            return Reaction()
-        no_service = decision.drop is Drop.NO_SERVICE
-        reason = Unreachable.NO_SERVICE if no_service else Unreachable.ADMINISTRATIVELY_PROHIBITED
-        return Reaction([*self._answers.refuse(in_port, frame, packet.key.source, reason, now)])
+        reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
+        return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
 
     def first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A server's packet to PR1X that met no rule of a binding (M16–M18).  Raises BadFrame."""

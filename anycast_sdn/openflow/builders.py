@@ -158,8 +158,9 @@ class Unreachable(enum.Enum):
     """Why a packet goes no further; (type, code) in ICMP and in ICMPv6."""
 
     ADMINISTRATIVELY_PROHIBITED = ((3, 13), (1, 1))
+    NET = ((3, 0), (1, 0))  # no route leads there
     HOST = ((3, 1), (1, 3))  # the neighbour does not answer
-    NO_SERVICE = ((3, 1), (1, 0))  # no route: nobody serves this group
+    NO_SERVICE = ((3, 1), (1, 0))  # nobody serves this group, or nobody who does can be reached
     PORT = ((3, 3), (1, 4))  # nobody listens there
     TTL_EXPIRED = ((11, 0), (3, 0))
 

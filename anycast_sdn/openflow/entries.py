@@ -98,7 +98,7 @@ def constant() -> Iterator[FlowRule]:
     yield _rule(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
     yield _rule(Kind.LLDP_ELSE, Field("eth_type", ETH_LLDP))
     yield from _tagged()
-    for kind in (Kind.NOT_IP, Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE, Kind.NO_ROUTE):
+    for kind in (Kind.NOT_IP, Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE):
         yield _rule(kind)
     for prefix in SPECIAL:
         yield _rule(Kind.MARTIAN, eth_type(prefix.is_v6), destination_in(prefix))
@@ -132,10 +132,12 @@ def meters(limits: Limits, hosts: int, links: int) -> Iterator[MeterRule]:
         Meter.UNRESOLVED: limits.neighbours,
         Meter.ICMP_ERRORS: limits.icmp_errors,
         Meter.LLDP: limits.neighbours,
+        Meter.UNDELIVERABLE: limits.undeliverable,
     }
     for index in range(hosts):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
+        rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
     for index in range(links):
         rates[port_meter(Meter.LINK, index)] = limits.neighbours
     for number, rate in rates.items():
@@ -194,8 +196,14 @@ def client_edge(
     role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix]
 ) -> Iterator[FlowRule]:
     """Tables 1 and 3 without the bindings.  ``subnets``: those of this edge; ``anycast``: ANY/m."""
-    local = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
-    yield from _pairs(Kind.UNAUTHORISED, local, anycast)
+    anycast = tuple(anycast)
+    hosts = [subnet for subnet in subnets if subnet.side is not Side.UPLINK]
+    yield from _pairs(Kind.UNAUTHORISED, [gateway.prefix for subnet in hosts for gateway in subnet.gateways], anycast)
+    for index, port in enumerate(host_ports(subnets)):
+        if any(port in subnet.ports for subnet in hosts):
+            for prefix in anycast:
+                ends = (Field("in_port", port), eth_type(prefix.is_v6), destination_in(prefix))
+                yield _rule(Kind.PROHIBITED, *ends, port_index=index)
     if role is None:
         return
     for index, port in enumerate(host_ports(subnets)):
@@ -208,6 +216,13 @@ def client_edge(
         for icmp_type in types:
             yield _rule(Kind.ICMP_ERROR, *to_prefix, Field("ip_proto", protocol), Field(field, icmp_type))
         yield _rule(Kind.UNKNOWN_TRANSLATED, *to_prefix)
+
+
+def no_route(subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
+    """Table 4: what has no route, by the port to hosts or routers where it came in, and in transit."""
+    yield _rule(Kind.NO_ROUTE)
+    for index, port in enumerate(host_ports(subnets)):
+        yield _rule(Kind.NO_ROUTE_HERE, Field("in_port", port), port_index=index)
 
 
 def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[FlowRule]:

@@ -51,7 +51,7 @@ TABLE_TITLES = {
 class Meter(enum.IntEnum):
     """Limits on what a switch may send to the controller; rates are ``core.model.Limits``.
 
-    The last three are one meter for each port to hosts, or to another switch (LINK), so that a flood on one
+    The last four are one meter for each port to hosts, or to another switch (LINK), so that a flood on one
     leaves the others alone.
     """
 
@@ -59,12 +59,14 @@ class Meter(enum.IntEnum):
     UNRESOLVED = 2
     ICMP_ERRORS = 3
     LLDP = 4
+    UNDELIVERABLE = 5
     FIRST_PACKETS = 16
     NEIGHBOURS = 17
     LINK = 18
+    REFUSED = 19
 
 
-_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK))
+_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED))
 
 
 def port_meter(meter: Meter, index: int) -> int:
@@ -96,6 +98,7 @@ class Kind(enum.IntEnum):
     UNAUTHORISED = 19
     OUT_ELSE = 20
     STILL_TAGGED = 21
+    PROHIBITED = 22
     SERVICE = 32
     SERVICE_ELSE = 33
     BINDING_IN = 48
@@ -110,6 +113,7 @@ class Kind(enum.IntEnum):
     NO_ROUTE = 68
     EXIT = 69
     MARTIAN = 70
+    NO_ROUTE_HERE = 71
 
 
 class Undeclared(AnycastError):
@@ -148,7 +152,7 @@ class Row(NamedTuple):
     actions: tuple[type[Action], ...] = ()
     sets: frozenset[str] = frozenset()
     spread: int = 0
-    counter: str = ""  # the drops of this row are shown under this name
+    counter: str = ""  # the packets that end at this row are shown under this name
     untags: bool = False
 
     @property
@@ -215,8 +219,12 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FIRST_PACKET, Table.CLIENT_OUT, 500, _IN_PORT | _SOURCE | _DESTINATION,
         "source in a client subnet of the port, destination in an authorised ANY/m", "to the controller",
         "M11, M13: the first packet makes the binding", meter=Meter.FIRST_PACKETS, actions=_PUNT),
+    Row(Kind.PROHIBITED, Table.CLIENT_OUT, 450, _IN_PORT | _DESTINATION,
+        "any other destination in an ANY/m, from a host port", "to the controller",
+        "M6: not among the site's services; the sender is told so", meter=Meter.REFUSED, actions=_PUNT,
+        counter="unauthorised"),
     Row(Kind.UNAUTHORISED, Table.CLIENT_OUT, 400, _SOURCE | _DESTINATION,
-        "source in a subnet of this edge, destination in any ANY/m", "drop",
+        "source in a subnet of this edge, destination in any ANY/m, from elsewhere", "drop",
         "M6: not among the site's services", counter="unauthorised"),
     Row(Kind.OUT_ELSE, Table.CLIENT_OUT, 0, frozenset(), "anything else", "→ server edge", "transit",
         Table.SERVICE),
@@ -258,8 +266,11 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.EXIT, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
         "MACs, TTL, port", "to the router that teaches the prefix, or by a static route",
         actions=_SEND, sets=_SET_MACS, spread=128),
-    Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "drop", "nobody announces it",
+    Row(Kind.NO_ROUTE_HERE, Table.ROUTES, 100, _IN_PORT, "anything else from a host port or an uplink",
+        "to the controller", "nobody announces it; the sender is told so", meter=Meter.REFUSED, actions=_PUNT,
         counter="no_route"),
+    Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "to the controller", "the same, in transit",
+        meter=Meter.UNDELIVERABLE, actions=_PUNT, counter="no_route"),
 )
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}

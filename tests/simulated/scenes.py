@@ -24,7 +24,8 @@ from anycast_sdn.core.model import (
     ServerState,
     packed,
 )
-from anycast_sdn.openflow.frames import parse_ip
+from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_ip
+from anycast_sdn.simulated_host import SimulatedHost
 from anycast_sdn.simulation import SimulatedNetwork
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
@@ -129,6 +130,16 @@ def served_by(net: SimulatedNetwork, *hosts: str) -> dict[FlowKey, set[str]]:
         for key in net.host(host).flows():
             seen.setdefault(key._replace(destination=b""), set()).add(host)
     return seen
+
+
+def errors(host: SimulatedHost) -> list[tuple[int, int]]:
+    """(type, code) of each ICMP error that the host has got."""
+    packets = [(frame, parse_ip(frame)) for frame in host.received]
+    return [
+        (packet.icmp_type, frame[packet.l4 + 1])
+        for frame, packet in packets
+        if packet.icmp_type in (ICMPV6_ERRORS if len(packet.key.source) == 16 else ICMP_ERRORS)
+    ]
 
 
 def payloads(frames: list[bytes], header: int = 8) -> list[bytes]:

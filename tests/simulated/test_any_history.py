@@ -73,7 +73,9 @@ class AnyHistory(RuleBasedStateMachine):
         host = self.net.host(server)
 
         def answer(frame: bytes, packet: IpPacket) -> Iterable[bytes]:
-            return [host.reply(frame, packet, payload=server.encode(), tcp_flags=TCP_ACK)] if talks else []
+            if not talks or packet.icmp_type >= 0:  # an ICMP error is not answered
+                return []
+            return [host.reply(frame, packet, payload=server.encode(), tcp_flags=TCP_ACK)]
 
         host.on_packet = answer
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from scenes import SERVICE, ask, bindings, drops
+from scenes import SERVICE, ask, bindings, drops, errors
 
-from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
+from anycast_sdn.core.model import ICMP, UDP, FlowKey, Prefix, packed
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import ip_packet
+from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
+from anycast_sdn.openflow.rules import DeleteFlow
 
 ELSEWHERE = {False: packed("192.0.2.77"), True: packed("2001:db8:77::1")}
 LINK_LOCAL = packed("fe80::1")
+CORE = {False: packed("10.255.0.4"), True: packed("2001:db8:ff::4")}
 
 
 def spoof(net, name, source, destination):
@@ -108,3 +112,105 @@ def test_no_client_can_overload_the_controller(build):
     net.settle()
     burst = net.network.limits.first_packets // 10
     assert burst <= len(bindings(net)) <= burst + 10  # the rest ended in the switch's meter
+
+
+# ------------------------------------------------------------------------------ who is told
+
+NET, HOST = {False: (3, 0), True: (1, 0)}, {False: (3, 1), True: (1, 0)}
+PROHIBITED = {False: (3, 13), True: (1, 1)}
+
+
+def test_a_sender_is_told_at_once_that_no_route_leads_there(build, v6):
+    net = build("figure1", "as2")
+    for name, at in (("h1", "arh1"), ("as3", "ars3")):
+        net.send(name, net.host(name).packet(ELSEWHERE[v6], UDP, 40000, 53))
+        net.advance(0.01)
+        assert errors(net.host(name)) == [NET[v6]]
+        assert drops(net, at) == {"no_route": 1}
+
+
+def test_a_packet_whose_route_ends_on_the_way_is_answered_from_there(build, v6):
+    net = build("figure1", "as2")
+    h1, as2 = net.host("h1"), net.host("as2")
+    ask(net, service=SERVICE[v6])  # pinned
+    lose_route(net, "core", as2.address(v6))
+    h1.received.clear()
+    net.send("h1", h1.packet(as2.address(v6), UDP, 40000, 53))
+    ask(net, service=SERVICE[v6])  # travels as PR1X → as2, so that its error is translated back
+    quoted = [parse_icmp_error(frame).quoted for frame in h1.received]
+    own = h1.address(v6)
+    assert quoted == [FlowKey(own, to, UDP, 40000, 53) for to in (as2.address(v6), SERVICE[v6])]
+    assert errors(h1) == [NET[v6], NET[v6]]
+    assert {parse_ip(frame).key.source for frame in h1.received} == {CORE[v6]}
+    assert drops(net, "core") == {"no_route": 2}
+    net.connect("core")
+
+
+def lose_route(net, name, destination):
+    """The switch forgets its route, and the controller does not know."""
+    switch = net.switches[name]
+    for rule in list(switch.flows.values()):
+        if (found := entries.read_route(rule)) and destination in found[0]:
+            switch.apply(DeleteFlow(rule), net.now)
+
+
+def test_an_error_that_has_no_route_itself_causes_no_other(build, v6):
+    """The sender is out of reach, too: its packet came before its route went."""
+    net = build("figure1", "as2")
+    lose_route(net, "core", net.host("h1").address(v6))
+    lose_route(net, "core", net.host("as2").address(v6))
+    net.send("h1", net.host("h1").packet(net.host("as2").address(v6), UDP, 40000, 53))
+    net.settle()
+    assert errors(net.host("h1")) == []
+    assert drops(net, "core") == {"no_route": 2}  # the packet, and the error about it
+    net.connect("core")
+
+
+def test_what_must_not_be_answered_is_not(build):
+    net = build("figure1", "as2")
+    h1 = net.host("h1")
+    packet = h1.packet(ELSEWHERE[False], UDP, 40000, 53, payload=bytes(64))
+    to_all = b"\xff" * 6 + packet[6:]  # a broadcast on the wire
+    later = packet[:20] + b"\x00\x10" + packet[22:]  # not the first fragment
+    echo = ip_packet(FlowKey(h1.address(False), ELSEWHERE[False], ICMP, 0, 0), eth_src=h1.mac, eth_dst=h1.gateway_mac)
+    quench = echo[:34] + b"\x04" + echo[35:]  # source quench, an error of old
+    about_error = ip_packet(
+        FlowKey(h1.address(False), ELSEWHERE[False], ICMP, 0, 0), eth_src=h1.mac, eth_dst=h1.gateway_mac, icmp_type=3
+    )
+    net.send("h1", to_all, later, quench, about_error)
+    net.settle()
+    assert h1.received == []
+    assert drops(net, "arh1")["no_route"] == 4
+
+
+def test_a_service_that_a_site_may_not_use_is_prohibited_at_once(build, v6):  # M6
+    net = build("two-sites")
+    h3 = net.host("h3")
+    ask(net, "h3", packed("2001:db8:b::1" if v6 else "198.19.0.1"))
+    assert errors(h3) == [PROHIBITED[v6]]
+    (error,) = h3.received
+    assert parse_ip(error).key.source in {gateway for gateway in net.gateways(h3)}
+
+
+def test_a_service_whose_servers_are_all_out_of_reach_is_unreachable(build, v6):
+    net = build("figure1", "as2")
+    net.set_port(net.host("as2").port, up=False)
+    net.settle()
+    for _ in range(2):
+        ask(net, service=SERVICE[v6])
+    assert errors(net.host("h1")) == [HOST[v6]] * 2
+    assert drops(net, "arh1") == {"no_able_edge": 2}
+    assert bindings(net) == []
+
+
+def test_a_flood_to_nowhere_does_not_silence_what_others_are_told(build):
+    net = build("figure1", "as2")
+    flood = net.host("h1").packet(ELSEWHERE[False], UDP, 40000, 53)
+    for _ in range(20):
+        net.send("h1", *[flood] * 200)
+        net.advance(0.05)
+    net.send("h2", *[net.host("h2").packet(ELSEWHERE[False], UDP, port, 53) for port in range(20)])
+    net.settle()
+    assert errors(net.host("h2")) == [NET[False]] * 20
+    assert len(errors(net.host("h1"))) <= net.network.limits.undeliverable * 3  # a burst, and a second's worth
+    assert drops(net, "arh1") == {"no_route": 4020}

@@ -148,9 +148,9 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
         decoding.decode_flow_stats(bytes(body))
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4)])
+@pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4, 5)])
 def test_meters_fit_their_limits(limits: Limits) -> None:
     assert [meter.rate for meter in entries.meters(limits, hosts=1, links=1)] == [
-        limits.first_replies, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.first_packets,
-        limits.neighbours, limits.neighbours,
+        limits.first_replies, limits.neighbours, limits.icmp_errors, limits.neighbours,
+        limits.undeliverable, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,
     ]  # fmt: skip
