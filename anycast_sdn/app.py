@@ -1,4 +1,4 @@
-"""The running controller: OS-Ken's events and the clock → ``Controller`` → the switches' channels.
+"""The running controller: what switches say and the clock → ``Controller`` → the switches' channels.
 
 A few lines per handler; every decision is the ``Controller``'s.  One hub, one writer: a handler runs
 to its end before the next starts, because nothing in it waits (``Channel.tell`` only queues).  A fault of
@@ -11,18 +11,14 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
 
-from os_ken import cfg
 from os_ken.base import app_manager
-from os_ken.controller import ofp_event
-from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.lib import hub
 
 from anycast_sdn import settings
@@ -33,9 +29,10 @@ from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowFilter, FlowView, Place
-from anycast_sdn.core.model import Address, ConfigurationError, Groups, Network, Port
+from anycast_sdn.core.model import Address, Groups, Network, Port
 from anycast_sdn.ending import Ending
-from anycast_sdn.openflow import channel, codec, decoding
+from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.openflow.backlog import Backlog
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
@@ -49,7 +46,8 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 POLL_S = 1.0  # how often the switches' drop counters are read
-ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
+INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
+SHOWN_IDS = 8  # of switches that are expected
 TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
@@ -101,6 +99,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().__init__()
         self.controller = Controller(network, groups, SecureRandom())
         self.channels: dict[int, Channel] = {}
+        self._introducing: dict[Channel, float] = {}  # → since when
         self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
                          for dpid in self.controller.edges}  # fmt: skip
         self._someone_waits = hub.Event()
@@ -114,7 +113,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def start(self) -> None:
         super().start()
-        channel.install(self)
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
             hub.spawn(self._every, POLL_S, self._poll),
@@ -123,14 +121,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self.gauge.beat_while, lambda: self.is_active),
         ]
 
-    def finish(self) -> None:
-        """Sends what switches have still to be sent, and ends their connections."""
-        for switch in self.channels.values():
-            switch.send(b"", close_socket=True)
-        deadline = time.monotonic() + FINISH_S
-        while self.channels and time.monotonic() < deadline:
-            hub.sleep(STEP_S)
-
     def stop(self) -> None:
         self.is_active = False
         self._someone_waits.set()  # nobody does, but who serves them must see that this is the end
@@ -138,39 +128,70 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- connections
 
-    @set_ev_cls(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
-    def _connection_changed(self, event: Any) -> None:
-        switch: Channel = event.datapath
-        if switch.state == DEAD_DISPATCHER:
-            self._disconnected(switch)
-        elif switch.id not in self.controller.edges:
-            LOG.warning("switch %s is not in the network file: disconnected", switch.name)
-            switch.close()
+    def identified(self, switch: Channel) -> None:
+        """A second connection of a switch is taken when the first is dead: otherwise anybody could end it."""
+        if switch.id not in self.controller.edges:
+            text = f"switch {switch.id:016x} is not in the network file; {self._expected()}"
+            switch.close(text, f"unknown {switch.id}")
+        elif older := self.channels.get(switch.id):
+            older.probe(partial(self._judge, switch, older))
         else:
-            if older := self.channels.get(switch.id):
-                LOG.warning("switch %s has connected again: the older connection is closed", switch.name)
-                older.close()
-                self._disconnected(older)
-            self.channels[switch.id] = switch
-            edge = self.controller.edges[switch.id]
-            known = edge.features if edge.ever_synchronised else None
-            Introduction(switch, edge.meters, known, self._introduced).begin()
+            self._admit(switch)
 
-    def _disconnected(self, switch: Channel) -> None:
+    def _expected(self) -> str:
+        """The switches of the file that are not here, or all."""
+        edges = self.controller.edges
+        awaited = [dpid for dpid in edges if dpid not in self.channels] or list(edges)
+        ids = [f"{dpid:016x} ({self._name(dpid)})" for dpid in awaited[:SHOWN_IDS]]
+        more = f" and {len(awaited) - SHOWN_IDS} more" if len(awaited) > SHOWN_IDS else ""
+        return f"{'awaited' if len(awaited) < len(edges) else 'it has'}: {', '.join(ids)}{more}"
+
+    def _judge(self, newer: Channel, older: Channel, alive: bool) -> None:
+        if newer.is_closed:
+            return
+        if alive:
+            newer.close(f"switch {older.name} is connected already, and answers", f"second {newer.id}")
+            return
+        older.close(f"it does not answer, and has connected again from {newer.peer}")
+        self.identified(newer)
+
+    def _admit(self, switch: Channel) -> None:
+        switch.admit(self._name(switch.id))
+        self.channels[switch.id] = switch
+        self._introducing[switch] = time.monotonic()
+        self.unanswered(switch.id, frozenset())
+        edge = self.controller.edges[switch.id]
+        known = edge.features if edge.ever_synchronised else None
+        Introduction(switch, edge.meters, known, self._introduced).begin()
+
+    def disconnected(self, switch: Channel) -> None:
+        LOG.warning("switch %s is gone: %s; its rules stay as they are", switch.name, switch.reason)
+        self._introducing.pop(switch, None)
+        self._amiss.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
             self._send(self.controller.disconnected(switch.id, time.monotonic()))
-            LOG.warning("switch %s is gone; its rules stay as they are", self._name(switch.id))
+
+    @_alone
+    def _end_long_introductions(self, now: float) -> None:
+        for switch in [switch for switch, since in self._introducing.items() if now - since > INTRODUCTION_S]:
+            switch.close(f"it has not said in {INTRODUCTION_S:.0f} s what it is and holds")
+
+    def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
+        edge = self.controller.edges[dpid]
+        for what in sorted(questions - edge.unanswered):
+            LOG.warning("switch %s does not answer when asked for its %s; going on without", edge.switch.name, what)
+        edge.unanswered = questions
 
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
-        if self.channels.get(switch.id) is not switch:
+        if self._introducing.pop(switch, None) is None:
             return
         now = time.monotonic()
         self._send(self.controller.synchronise(switch.id, found, features, now))
         for port, up in ports.items():  # afterwards, so that no host stays on a dead port
             self._send(self.controller.port_changed(switch.id, port, up, now))
         name = self._name(switch.id)
-        LOG.info("switch %s is ready: %d rules found, %d wanted", name, len(found.flows),
+        LOG.info("switch %s is ready: %d rules found, %d wanted", switch.name, len(found.flows),
                  self.controller.edges[switch.id].rules)  # fmt: skip
         if not features.fin_timeout:
             LOG.warning("switch %s has no fin_timeout: closed TCP connections stay for their idle validity", name)
@@ -243,8 +264,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """A switch without a rule that it should have is asked for all that it holds, and gets what is missing."""
         self._amiss.discard(switch)
         if self.channels.get(switch.id) is switch:
-            LOG.warning("switch %s had no room for rules: connecting anew, to try again", switch.name)
-            switch.close()
+            switch.close("it had no room for rules; connecting anew, to try again")
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
         if dpid in self.channels:
@@ -289,6 +309,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _tick(self) -> None:
         now = time.monotonic()
         self._tick_network(now)
+        self._end_long_introductions(now)
         for dpid in self.controller.edges:
             self._tick_switch(dpid, now)
         for dpid in self.controller.sweeps_due(now):
@@ -393,11 +414,6 @@ class ControllerViews:
         return self._controller.server_status(address)
 
 
-def _shown(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _keep_what_has_stayed(phase: str, info: dict[str, int]) -> None:
     """Python looks through all objects for cycles, again and again, and everything stops meanwhile.
 
@@ -406,14 +422,6 @@ def _keep_what_has_stayed(phase: str, info: dict[str, int]) -> None:
     """
     if phase == "stop":
         gc.freeze()
-
-
-def _must_be_free(host: str, port: int) -> None:
-    """OS-Ken's server would share the address with another one, and each would get some of the switches."""
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        raise ConfigurationError(f"OpenFlow address {host} port {port}: {error.strerror}") from error
 
 
 def run(
@@ -436,27 +444,19 @@ def run(
 
     store = SqliteStore(database)
     registry = Registry(network, store, on_change)
-    host, port = openflow
-    _must_be_free(host, port)
-    cfg.CONF([], project="anycast-sdn", default_config_files=[])
-    for name, value in (
-        ("ofp_listen_host", host),
-        ("ofp_tcp_listen_port", port),
-        ("echo_request_interval", ECHO_S),
-        ("maximum_unreplied_echo_requests", ECHOES_MISSED),
-    ):
-        cfg.CONF.set_override(name, value)
+    raise_file_limit()
+    acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
-    manager.load_apps(["os_ken.controller.ofp_handler"])
     app = manager.instantiate(AnycastApp, network, registry.groups)
     api = RestApi(registry, ControllerViews(app), pause=lambda: hub.sleep(0))
     rest = server.serve(api, rest_address, rest_names)
     manager.instantiate_apps()
+    hub.spawn(acceptor.serve, app)
     LOG.info("%s: %d switches; OpenFlow on %s, REST on http://%s", network.name, len(network.switches),
-             _shown(openflow), _shown(rest_address))  # fmt: skip
+             shown(openflow), shown(rest_address))  # fmt: skip
     _wait_for(ending, store)
     rest.close()
-    app.finish()
+    _finish(acceptor)
     manager.close()
     store.close()
     LOG.info("stopped")
@@ -474,3 +474,11 @@ def _wait_for(ending: Ending, store: SqliteStore) -> None:
             LOG.info("SIGHUP: there is nothing to read again; the network file is read at start")
         hub.sleep(ENDING_LOOK_S)
     LOG.info("%s: stopping; switches keep their rules", ending.asked)
+
+
+def _finish(acceptor: Acceptor) -> None:
+    """Sends what switches have still to be sent, and ends their connections."""
+    acceptor.stop()
+    deadline = time.monotonic() + FINISH_S
+    while acceptor.connections and time.monotonic() < deadline:
+        hub.sleep(STEP_S)

@@ -58,6 +58,7 @@ class EdgeSwitch:
         self.synchronised = False
         self.ever_synchronised = False
         self.expected = True  # not seen since the start, and believed to be about to connect, with its hosts
+        self.unanswered: frozenset[str] = frozenset()  # what the switch leaves unanswered when asked, by name
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
         self.outdated = False  # they have changed since the last ``refresh``

@@ -98,6 +98,7 @@ class _Reader:
         return self.at < self.end
 
 
+_FEATURES = struct.Struct("!Q4xBB10x")
 _U16_PAIR = struct.Struct("!HH")
 _U32 = struct.Struct("!I")
 _NX_ACTION = struct.Struct("!IHH")
@@ -141,10 +142,35 @@ _SAYS_NOTHING: dict[int, set[int]] = {
 }  # fmt: skip
 
 
+class SwitchFeatures(NamedTuple):
+    dpid: int
+    tables: int
+    auxiliary: int  # 0: this is the main connection
+
+
 class PacketInMessage(NamedTuple):
     cookie: int
     in_port: int
     frame: bytes
+
+
+def decode_hello(body: bytes) -> int | None:
+    """The versions that a HELLO offers, as bits; None where it names only the one in its header."""
+    reader = _Reader(body)
+    while reader:
+        kind, length = reader.take(_U16_PAIR)
+        element = reader.part(length - _U16_PAIR.size, 0)
+        reader.at = min(reader.at + -length % 8, reader.end)  # the last one's padding may be missing
+        if kind == ofp.OFPHET_VERSIONBITMAP and length >= _U16_PAIR.size + _U32.size:
+            (bitmap,) = element.take(_U32)  # versions 0 to 31; nobody has more
+            return int(bitmap)
+    return None
+
+
+def decode_features(body: bytes) -> SwitchFeatures:
+    if len(body) != _FEATURES.size:
+        raise BadMessage("features reply of a wrong length")
+    return SwitchFeatures(*_FEATURES.unpack(body))
 
 
 def decode_packet_in(body: bytes) -> PacketInMessage:

@@ -131,9 +131,19 @@ def test_a_switch_that_the_network_file_does_not_have_is_turned_away(scene: Scen
     assert scene.is_connected("one")
 
 
-@pytest.mark.row("M29", "a switch that connects again is served on the newer connection", on="emulated switches")
-def test_a_switch_that_connects_again_is_served_on_the_newer_connection(scene: Scene) -> None:
+@pytest.mark.row("M29", "a second switch with a datapath id that is in use is refused", on="emulated switches")
+def test_a_second_switch_with_a_datapath_id_in_use_is_refused(scene: Scene) -> None:
+    with scene.connect(dpid=1) as second:
+        wait_until(lambda: "is connected already, and answers" in scene.controller.log(), "it is refused", 10)
+        assert not second.switch.introduced
+    assert "is gone" not in scene.controller.log()
+    assert scene.is_connected("one")
+
+
+@pytest.mark.row("M29", "a switch connects again: served when its older connection is dead", on="emulated switches")
+def test_a_switch_that_connects_again_is_served_when_its_older_connection_is_dead(scene: Scene) -> None:
+    scene.one.fall_silent()
     with scene.connect(dpid=1) as again:
-        wait_until(lambda: "has connected again" in scene.controller.log(), "the newer connection is taken", 10)
+        wait_until(lambda: "has connected again from" in scene.controller.log(), "the newer connection is taken", 10)
         wait_until(lambda: again.switch.rules.knows(Kind.FIRST_PACKET), "it has its rules", 10)
-        assert scene.is_connected("one")
+        wait_until(lambda: scene.is_connected("one"), "it is served", 10)

@@ -1,0 +1,516 @@
+"""One switch's connection without its socket: bytes in, calls of the listener out; messages in, bytes out.
+
+The rules that it keeps:
+
+- Nothing here sends, waits or reads a clock.  ``unsent`` is what should leave, ``wake`` says that there is
+  something; time passes in ``tick`` alone, and a pause of our own is not counted as another's silence.
+- ``TAKEN`` and ``IGNORED`` say which kind of message may come in which state; any other ends the connection.
+  Nothing that comes before a switch is admitted reaches anybody else.
+- Every length is checked before anything is read, an answer is taken only to a question that was asked, and
+  bounded in size.  What does not fit is a BadMessage: this connection ends, and no other notices.
+- Whatever is asked has a deadline.  A question that is not answered counts as refused, so that whoever asked
+  goes on; its name is in ``unanswered`` until the switch answers one of its kind.
+- A connection that has ended holds nothing: neither bytes nor those who wait for them.
+
+Who is admitted is not decided here: ``listener.identified`` does that, now or later.  Messages are written by
+``codec``; of what switches say, no byte goes to a parser other than ``decoding``'s and ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from enum import IntEnum, auto
+from typing import Any, NamedTuple, Protocol
+
+from os_ken.ofproto import ofproto_v1_3 as ofp
+from os_ken.ofproto import ofproto_v1_3_parser as parser
+from os_ken.ofproto.ofproto_protocol import ProtocolDesc
+
+from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.rules import Message
+
+LOG = logging.getLogger(__name__)
+
+HANDSHAKE_S = 5.0  # until a switch has said who it is, and is admitted; echoes do not prolong it
+ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
+PROBE_S = 2.0  # for the answer to ``probe``
+ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
+LONGEST_TICK_S = 0.5  # a longer pause is our own
+MAX_UNSENT = 1 << 26  # bytes: a switch that takes no more than this is not there any more
+MAX_UNSENT_TO_STRANGERS = 1 << 16
+PART = 64  # bytes that each part of an answer counts for, beside its own, so that their number is bounded as well
+LATE_ANSWERS = 256  # questions past their deadline whose answers may still come
+HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a controller as UTF-8
+VERSIONS = range(4, 7)  # in HELLO: those that OpenFlow 1.3 can be agreed on with, where no bitmap says more
+
+_HEADER = struct.Struct("!BBHI")
+_MULTIPART = struct.Struct("!HH4x")
+_ERROR = struct.Struct("!HH")
+_MORE = 1
+
+
+class State(IntEnum):
+    HELLO = auto()  # nothing has come yet
+    FEATURES = auto()  # it speaks OpenFlow 1.3, and has been asked who it is
+    IDENTIFIED = auto()  # it has said who it is; ``admit`` or ``close`` comes next
+    ADMITTED = auto()
+    CLOSED = auto()
+
+
+_STRANGERS = frozenset((State.HELLO, State.FEATURES, State.IDENTIFIED))
+_AFTER_HELLO = frozenset((State.FEATURES, State.IDENTIFIED, State.ADMITTED))
+_BEFORE_ADMITTED = frozenset((State.FEATURES, State.IDENTIFIED))
+_ADMITTED = frozenset((State.ADMITTED,))
+
+# Kind of message → the states in which it is handled (OF 1.3.5 §6.3.1, §6.3.2, §7.1).
+TAKEN: dict[int, frozenset[State]] = {
+    ofp.OFPT_HELLO: frozenset((State.HELLO,)),
+    ofp.OFPT_FEATURES_REPLY: frozenset((State.FEATURES,)),
+    ofp.OFPT_ECHO_REQUEST: _AFTER_HELLO,
+    ofp.OFPT_ECHO_REPLY: _ADMITTED,
+    ofp.OFPT_ERROR: _ADMITTED,
+    ofp.OFPT_PACKET_IN: _ADMITTED,
+    ofp.OFPT_FLOW_REMOVED: _ADMITTED,
+    ofp.OFPT_PORT_STATUS: _ADMITTED,
+    ofp.OFPT_MULTIPART_REPLY: _ADMITTED,
+    ofp.OFPT_BARRIER_REPLY: _ADMITTED,
+}
+# … and in which it is passed over.  Rules of an earlier connection send packets at once.
+IGNORED: dict[int, frozenset[State]] = {
+    ofp.OFPT_ECHO_REPLY: _BEFORE_ADMITTED,
+    ofp.OFPT_PACKET_IN: _BEFORE_ADMITTED,
+    ofp.OFPT_FLOW_REMOVED: _BEFORE_ADMITTED,
+    ofp.OFPT_PORT_STATUS: _BEFORE_ADMITTED,
+    ofp.OFPT_EXPERIMENTER: _AFTER_HELLO,
+    ofp.OFPT_GET_CONFIG_REPLY: _AFTER_HELLO,
+    ofp.OFPT_ROLE_REPLY: _ADMITTED,
+    ofp.OFPT_GET_ASYNC_REPLY: _ADMITTED,
+}
+
+
+class Subject(NamedTuple):
+    """What a multipart request asks for, in words, and the longest answer that is taken, in bytes."""
+
+    name: str
+    most: int
+
+
+_SUBJECTS = {
+    ofp.OFPMP_DESC: Subject("description", 1 << 12),
+    ofp.OFPMP_FLOW: Subject("rules", 1 << 27),  # 700,000 of them
+    ofp.OFPMP_AGGREGATE: Subject("counters", 1 << 8),
+    ofp.OFPMP_GROUP_DESC: Subject("groups", 1 << 27),
+    ofp.OFPMP_METER_CONFIG: Subject("meters", 1 << 23),
+    ofp.OFPMP_METER_FEATURES: Subject("meter features", 1 << 8),
+    ofp.OFPMP_PORT_DESC: Subject("ports", 1 << 23),
+}
+_BARRIER = "confirmation"  # the name of what is asked with a trial
+
+Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or kept silent
+PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
+TrialResult = Callable[[bool | None], None]  # taken, not supported, or None: the switch does not say
+
+
+class Listener(Protocol):
+    """Who hears what the switches say.  Called in the order of arrival; must not wait."""
+
+    def identified(self, switch: Any) -> None:
+        """It has said who it is (``id``), and waits for ``admit`` or ``close``."""
+
+    def disconnected(self, switch: Any) -> None:
+        """An admitted switch's connection has ended, for ``reason``."""
+
+    def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
+        """What the switch leaves unanswered is now this."""
+
+    def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
+
+    def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
+
+    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, deleted: bool) -> None: ...
+
+    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None: ...
+
+    def confirmed(self, dpid: int, ticket: int) -> None: ...
+
+    def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
+
+
+class _Waiting:
+    """Somebody waits for an answer; ``left``: seconds that he still does."""
+
+    __slots__ = ("act", "barrier", "kind", "left", "most", "subject")
+
+    def __init__(self, act: Any, left: float) -> None:
+        self.act = act
+        self.left = left
+        self.subject = _BARRIER
+        self.kind = self.most = self.barrier = 0
+
+
+class Connection(ProtocolDesc):  # type: ignore[misc]
+    """``peer``: the other end's address, for the log.  ``wake``: called when there is something to send."""
+
+    def __init__(self, listener: Listener, peer: str, wake: Callable[[], None]) -> None:
+        super().__init__(codec.OPENFLOW_VERSION)
+        self.peer = peer
+        self.state = State.HELLO
+        self.id = 0  # the datapath id, once it is known
+        self.label = ""  # how the network file calls an admitted switch
+        self.reason = ""  # why the connection has ended, in words …
+        self.kind = ""  # … and as what the log should count it
+        self.unsent = bytearray()
+        self.unanswered: set[str] = set()
+        self._listener = listener
+        self._wake = wake
+        self._xid = 0
+        self._received = bytearray()
+        self._needed = _HEADER.size  # bytes up to the end of the next message, as far as is known
+        self._ticked: float | None = None
+        self._age = self._until_echo = 0.0
+        self._echoes: deque[int] = deque()  # transaction ids of those without a reply
+        self._probes: dict[int, _Waiting] = {}
+        self._questions: dict[int, _Waiting] = {}
+        self._trials: dict[int, _Waiting] = {}  # by the transaction id of what is tried out
+        self._barriers: dict[int, int] = {}  # of a barrier → of what was tried out before it
+        self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
+        self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
+
+    @property
+    def name(self) -> str:
+        return f"{self.label or format(self.id, '016x')} at {self.peer}"
+
+    @property
+    def is_stranger(self) -> bool:
+        """Is it still to say who it is, or to be admitted?"""
+        return self.state in _STRANGERS
+
+    @property
+    def is_admitted(self) -> bool:
+        return self.state is State.ADMITTED
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    # ---------------------------------------------------------------- its life
+
+    def admit(self, label: str) -> None:
+        """It is what it says; from now on it is heard."""
+        assert self.state is State.IDENTIFIED
+        self.state = State.ADMITTED
+        self.label = label
+
+    def close(self, reason: str, kind: str = "") -> None:
+        """The end.  What is ``unsent`` may still leave."""
+        if self.is_closed:
+            return
+        was_admitted = self.is_admitted
+        self.state = State.CLOSED
+        self.reason, self.kind = reason, kind or reason
+        probes = [probe.act for probe in self._probes.values()]
+        for kept in (self._questions, self._trials, self._barriers, self._probes, self._received, self._late):
+            kept.clear()
+        self._wake()
+        if was_admitted:
+            self._listener.disconnected(self)
+        for answer in probes:
+            answer(False)
+
+    def tick(self, now: float) -> None:
+        """Time has passed.  To be called several times a second."""
+        passed = min(now - self._ticked, LONGEST_TICK_S) if self._ticked is not None else 0.0
+        self._ticked = now
+        for _, probe in _overdue(self._probes, passed):
+            probe.act(False)
+        if self.is_stranger:
+            self._age += passed
+            if self._age >= HANDSHAKE_S:
+                self.close(f"it has not said who it is within {HANDSHAKE_S:.0f} s", "handshake")
+        elif self.is_admitted:
+            self._tick_admitted(passed)
+
+    def _tick_admitted(self, passed: float) -> None:
+        self._until_echo -= passed
+        if self._until_echo <= 0:
+            if len(self._echoes) > ECHOES_MISSED:
+                self.close("it does not answer echo requests")
+                return
+            self._until_echo = ECHO_S
+            self._echoes.append(self._send_echo())
+        for xid, question in _overdue(self._questions, passed):
+            self._late.append(xid)
+            self._not_answered(question.subject)
+            question.act(None, True)
+        for _, trial in _overdue(self._trials, passed):
+            self._barriers.pop(trial.barrier, None)
+            self._not_answered(trial.subject)
+            trial.act(None)
+
+    def _not_answered(self, subject: str) -> None:
+        if subject not in self.unanswered:
+            self.unanswered.add(subject)
+            self._listener.unanswered(self.id, frozenset(self.unanswered))
+
+    def _answered(self, subject: str) -> None:
+        if subject in self.unanswered:
+            self.unanswered.remove(subject)
+            self._listener.unanswered(self.id, frozenset(self.unanswered))
+
+    # ---------------------------------------------------------------- sending
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        self._queue(codec.encode(self, messages))
+
+    def _queue(self, data: bytes) -> None:
+        if self.is_closed:
+            return
+        if not self.unsent:
+            self._wake()
+        self.unsent += data
+        if len(self.unsent) > (MAX_UNSENT if self.is_admitted else MAX_UNSENT_TO_STRANGERS):
+            self.unsent.clear()
+            self.close("it takes nothing any more")
+
+    def set_xid(self, msg: Any) -> int:
+        """The next transaction id; those with the bit ``TICKET`` are ``rules.Barrier``'s.  For ``codec``."""
+        xid = self._next_xid()
+        msg.set_xid(xid)
+        return xid
+
+    def _next_xid(self) -> int:
+        self._xid = self._xid % (codec.TICKET - 1) + 1  # never 0: rules and packets without an id of their own have it
+        return self._xid
+
+    def _send_echo(self) -> int:
+        xid = self._next_xid()
+        self._queue(_message(ofp.OFPT_ECHO_REQUEST, xid))
+        return xid
+
+    # ---------------------------------------------------------------- asking
+
+    def ask(self, request: Any, reply: Reply) -> None:
+        """Send a multipart request; ``reply`` is called with the whole answer."""
+        parts: list[bytes] = []
+
+        def collect(body: bytes | None, last: bool) -> None:
+            parts.append(body or b"")
+            if last:
+                reply(None if body is None else b"".join(parts))
+
+        self.ask_in_parts(request, collect)
+
+    def ask_in_parts(self, request: Any, part: PartOfReply) -> None:
+        """Send a multipart request; ``part`` is called with each message of the answer as it arrives."""
+        data = codec.serialised(self, request)
+        if self.is_closed:
+            return
+        question = self._questions[request.xid] = _Waiting(part, ANSWER_S)
+        question.kind = request.type
+        question.subject, question.most = _SUBJECTS.get(request.type, Subject(f"type {request.type}", 1 << 23))
+        self._queue(data)
+
+    def try_out(self, message: Message, result: TrialResult) -> None:
+        """Send a message and tell whether the switch took it."""
+        attempt = codec.encode(self, [message])
+        barrier = parser.OFPBarrierRequest(self)
+        end = codec.serialised(self, barrier)
+        if self.is_closed:
+            return
+        attempted = _HEADER.unpack_from(attempt)[3]
+        trial = self._trials[attempted] = _Waiting(result, ANSWER_S)
+        trial.barrier = barrier.xid
+        self._barriers[barrier.xid] = attempted
+        self._queue(attempt + end)
+
+    def probe(self, answer: Callable[[bool], None]) -> None:
+        """Is it still there?  False when it has not answered within ``PROBE_S``, or the connection ends."""
+        if self.is_closed:
+            answer(False)
+        else:
+            self._probes[self._send_echo()] = _Waiting(answer, PROBE_S)
+
+    # ---------------------------------------------------------------- receiving
+
+    def receive(self, data: bytes) -> None:
+        """Bytes have arrived; ``handle`` looks at them."""
+        self._received += data
+
+    def handle(self, most: int) -> bool:
+        """Handle up to so many complete messages.  False: there are no more of them.  Raises BadMessage."""
+        received = self._received
+        if len(received) < self._needed:
+            return False
+        data = bytes(received)
+        at, size = 0, len(data)
+        try:
+            for _ in range(most):
+                if size - at < _HEADER.size or self.state is State.CLOSED:
+                    self._needed = _HEADER.size
+                    return False
+                version, kind, length, xid = _HEADER.unpack_from(data, at)
+                if length < _HEADER.size:
+                    raise BadMessage(f"length {length} of message type {kind}")
+                if version != ofp.OFP_VERSION and kind != ofp.OFPT_HELLO:
+                    raise BadMessage(f"version {version} of message type {kind}; set the switch to OpenFlow 1.3")
+                if size - at < length:
+                    self._needed = length
+                    return False
+                message = data[at : at + length]
+                at += length
+                try:
+                    self._take(version, kind, xid, message)
+                except BadMessage:
+                    raise
+                except Exception:  # it loses this message alone
+                    LOG.exception("our own error with message type %d of switch %s; it is left out", kind, self.name)
+            self._needed = _HEADER.size
+            return True
+        finally:
+            del received[:at]
+
+    def _take(self, version: int, kind: int, xid: int, message: bytes) -> None:
+        state = self.state
+        if state not in TAKEN.get(kind, ()):
+            if state not in IGNORED.get(kind, ()):
+                raise BadMessage(self._not_now(kind, message))
+            return
+        body = message[_HEADER.size :]
+        if kind in _EVENTS:
+            self._event(kind, body)
+        elif kind == ofp.OFPT_BARRIER_REPLY:
+            self._barrier(xid)
+        elif kind == ofp.OFPT_MULTIPART_REPLY:
+            self._multipart(xid, body)
+        elif kind == ofp.OFPT_ERROR:
+            self._error(xid, body)
+        elif kind == ofp.OFPT_ECHO_REQUEST:
+            self._queue(_message(ofp.OFPT_ECHO_REPLY, xid, body))
+        elif kind == ofp.OFPT_ECHO_REPLY:
+            self._echoed(xid)
+        elif kind == ofp.OFPT_HELLO:
+            self._hello(version, body)
+        else:
+            self._features(body)
+
+    def _not_now(self, kind: int, message: bytes) -> str:
+        if kind == ofp.OFPT_ERROR and len(message) >= _HEADER.size + _ERROR.size:
+            refused = "error type {} code {}".format(*_ERROR.unpack_from(message, _HEADER.size))
+            return f"it refuses our first messages: {refused}"
+        return f"message type {kind} " + {
+            State.HELLO: "before HELLO", State.ADMITTED: "that nobody asked for"
+        }.get(self.state, "before it was admitted")  # fmt: skip
+
+    # ---------------------------------------------------------------- the handshake
+
+    def _hello(self, version: int, body: bytes) -> None:
+        bitmap = decoding.decode_hello(body)
+        agreed = version in VERSIONS if bitmap is None else version >= ofp.OFP_VERSION and bitmap >> ofp.OFP_VERSION & 1
+        if agreed:
+            self.state = State.FEATURES
+            self._queue(_message(ofp.OFPT_FEATURES_REQUEST, self._next_xid()))
+            return
+        failed = _ERROR.pack(ofp.OFPET_HELLO_FAILED, ofp.OFPHFC_INCOMPATIBLE)
+        self._queue(_message(ofp.OFPT_ERROR, self._next_xid(), failed + b"this controller speaks OpenFlow 1.3 only"))
+        offered = f"version {version}" if bitmap is None else f"the versions {_versions(bitmap)}"
+        self.close(f"it offers {offered} in its HELLO; set the switch to OpenFlow 1.3 (version 4)", "version")
+
+    def _features(self, body: bytes) -> None:
+        features = decoding.decode_features(body)
+        self.id = features.dpid
+        self.state = State.IDENTIFIED
+        if features.auxiliary:
+            self.close(f"switch {self.id:016x}: auxiliary connections are not served", f"auxiliary {self.id}")
+        else:
+            self._listener.identified(self)
+
+    # ---------------------------------------------------------------- what an admitted switch says
+
+    def _event(self, kind: int, body: bytes) -> None:
+        if kind == ofp.OFPT_PACKET_IN:
+            message = decoding.decode_packet_in(body)
+            if decoding.is_expired(body):
+                self._listener.ttl_expired(self.id, message)
+            else:
+                self._listener.packet_in(self.id, message)
+        elif kind == ofp.OFPT_FLOW_REMOVED:
+            self._listener.rule_removed(self.id, *decoding.decode_flow_removed(body))
+        else:
+            self._listener.port_changed(self.id, *decoding.decode_port_status(body))
+
+    def _barrier(self, xid: int) -> None:
+        if xid & codec.TICKET:
+            self._listener.confirmed(self.id, xid ^ codec.TICKET)
+        elif trial := self._trials.pop(self._barriers.pop(xid, 0), None):
+            self._answered(trial.subject)
+            trial.act(True)
+
+    def _echoed(self, xid: int) -> None:
+        if probe := self._probes.pop(xid, None):
+            probe.act(True)
+        elif xid in self._echoes:
+            while self._echoes.popleft() != xid:
+                pass
+
+    def _multipart(self, xid: int, body: bytes) -> None:
+        if len(body) < _MULTIPART.size:
+            raise BadMessage("multipart reply cut short")
+        kind, flags = _MULTIPART.unpack_from(body)
+        question = self._questions.get(xid)
+        if question is None:
+            if xid in self._late:
+                return
+            raise BadMessage("an answer to a question that nobody asked")
+        if kind != question.kind:
+            raise BadMessage(f"multipart reply of type {kind} to a question of type {question.kind}")
+        question.left = ANSWER_S
+        question.most -= len(body) + PART
+        if question.most < 0:
+            raise BadMessage(f"the answer about its {question.subject} is too long")
+        last = not flags & _MORE
+        if last:
+            del self._questions[xid]
+            self._answered(question.subject)
+        question.act(body[_MULTIPART.size :], last)
+
+    def _error(self, xid: int, body: bytes) -> None:
+        """The switch refused something; ``body`` quotes the beginning of it (OF 1.3.5 §7.4.4)."""
+        if len(body) < _ERROR.size:
+            raise BadMessage("error message cut short")
+        kind, code = _ERROR.unpack_from(body)
+        quoted = body[_ERROR.size :]
+        if question := self._questions.pop(xid, None):
+            self._answered(question.subject)
+            question.act(None, True)
+        elif trial := self._trials.pop(xid, None):
+            trial.act(False if decoding.means_unsupported(kind, code) else None)
+        elif len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
+            full = (kind, code) == (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
+            reason = "table full" if full else f"error type {kind} code {code}"
+            self._listener.rule_refused(self.id, int.from_bytes(quoted[8:16], "big"), full, reason)
+        elif xid not in self._late:
+            LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
+
+
+_EVENTS = frozenset((ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS))
+
+
+def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
+    return _HEADER.pack(ofp.OFP_VERSION, kind, _HEADER.size + len(body), xid) + body
+
+
+def _versions(bitmap: int) -> str:
+    return ", ".join(str(version) for version in range(32) if bitmap >> version & 1) or "none"
+
+
+def _overdue(waiting: dict[int, _Waiting], passed: float) -> Iterator[tuple[int, _Waiting]]:
+    """Takes out, one after the other, those who have waited long enough."""
+    for xid, each in list(waiting.items()):
+        each.left -= passed
+        if each.left <= 0 and xid in waiting:
+            del waiting[xid]
+            yield xid, each

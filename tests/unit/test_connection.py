@@ -1,0 +1,456 @@
+"""One connection's bytes in and events out: every kind of message in every state, and what waits too long."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from os_ken.ofproto import ofproto_v1_3 as ofp
+
+from anycast_sdn.openflow import codec, connection, decoding
+from anycast_sdn.openflow.connection import IGNORED, TAKEN, Connection, State
+from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.pipeline import Kind, Table, cookie
+from anycast_sdn.openflow.rules import AddFlow, Barrier, FlowRule
+
+DPID = 0xA1
+RULE = FlowRule(Table.ROUTES, 1, (), cookie(Kind.BINDING_IN, 5))
+TRUTH = {True: "yes", False: "no", None: "does not say"}
+
+
+def message(kind: int, body: bytes = b"", xid: int = 0, version: int = 4) -> bytes:
+    return struct.pack("!BBHI", version, kind, 8 + len(body), xid) + body
+
+
+def features(dpid: int = DPID, auxiliary: int = 0) -> bytes:
+    return message(ofp.OFPT_FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, 254, auxiliary, 0x4F, 0))
+
+
+def multipart(kind: int, body: bytes = b"", xid: int = 0, more: bool = False) -> bytes:
+    return message(ofp.OFPT_MULTIPART_REPLY, struct.pack("!HH4x", kind, more) + body, xid)
+
+
+def error(kind: int, code: int, quoted: bytes = b"", xid: int = 0) -> bytes:
+    return message(ofp.OFPT_ERROR, struct.pack("!HH", kind, code) + quoted, xid)
+
+
+HELLO = message(ofp.OFPT_HELLO)
+PACKET_IN = message(
+    ofp.OFPT_PACKET_IN,
+    struct.pack("!IHBBQ", 0xFFFFFFFF, 60, 1, 0, 7) + struct.pack("!HHHBBI4x2x", 1, 12, 0x8000, 0, 4, 3) + bytes(60),
+)
+PORT = struct.pack("!I4x6s2x16sII24x", 3, bytes(6), b"eth3", 0, 0)
+WELL_FORMED = {
+    ofp.OFPT_HELLO: HELLO,
+    ofp.OFPT_ERROR: error(1, 1, bytes(12)),
+    ofp.OFPT_ECHO_REQUEST: message(ofp.OFPT_ECHO_REQUEST, b"ping"),
+    ofp.OFPT_ECHO_REPLY: message(ofp.OFPT_ECHO_REPLY),
+    ofp.OFPT_EXPERIMENTER: message(ofp.OFPT_EXPERIMENTER, bytes(8)),
+    ofp.OFPT_FEATURES_REPLY: features(),
+    ofp.OFPT_GET_CONFIG_REPLY: message(ofp.OFPT_GET_CONFIG_REPLY, bytes(4)),
+    ofp.OFPT_PACKET_IN: PACKET_IN,
+    ofp.OFPT_FLOW_REMOVED: message(ofp.OFPT_FLOW_REMOVED, bytes(48)),
+    ofp.OFPT_PORT_STATUS: message(ofp.OFPT_PORT_STATUS, bytes(8) + PORT),
+    ofp.OFPT_MULTIPART_REPLY: multipart(ofp.OFPMP_PORT_DESC, PORT),
+    ofp.OFPT_BARRIER_REPLY: message(ofp.OFPT_BARRIER_REPLY, xid=codec.TICKET | 9),
+    ofp.OFPT_ROLE_REPLY: message(ofp.OFPT_ROLE_REPLY, bytes(16)),
+    ofp.OFPT_GET_ASYNC_REPLY: message(ofp.OFPT_GET_ASYNC_REPLY, bytes(24)),
+}
+
+
+class Recorder:
+    """Takes down what it hears; ``admits``: switches are admitted at once."""
+
+    def __init__(self, admits: bool = True) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self.admits = admits
+
+    def identified(self, switch: Connection) -> None:
+        if self.admits:
+            switch.admit("arh1")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.heard.append((name, *arguments))
+
+    def names(self) -> list[str]:
+        return [name for name, *_ in self.heard]
+
+
+class Peer:
+    """A connection under test, and the switch's end of it."""
+
+    def __init__(self, state: State = State.ADMITTED) -> None:
+        self.listener = Recorder(state is State.ADMITTED)
+        self.connection = Connection(self.listener, "10.0.0.9:1234", lambda: None)  # type: ignore[arg-type]
+        self.now = 100.0
+        self.connection.tick(self.now)
+        if state is not State.HELLO:
+            self.say(HELLO)
+        if state in (State.IDENTIFIED, State.ADMITTED):
+            self.say(features())
+        assert self.connection.state is state
+        self.sent()
+
+    def say(self, data: bytes) -> None:
+        """As the channel does it."""
+        self.connection.receive(data)
+        try:
+            while self.connection.handle(3):
+                pass
+        except BadMessage as problem:
+            self.connection.close(str(problem), "bad message")
+
+    def sent(self) -> list[tuple[int, int, bytes]]:
+        """(kind, transaction id, body) of the messages that the connection wants to send."""
+        data, self.connection.unsent = bytes(self.connection.unsent), bytearray()
+        messages = []
+        while data:
+            _, kind, length, xid = struct.unpack_from("!BBHI", data)
+            messages.append((kind, xid, data[8:length]))
+            data = data[length:]
+        return messages
+
+    def wait(self, seconds: float, step: float = 0.25, echoes: bool = True) -> None:
+        """Time passes; the switch answers echo requests meanwhile."""
+        for _ in range(round(seconds / step)):
+            self.now += step
+            self.connection.tick(self.now)
+            for kind, xid, body in self.sent() if echoes else ():
+                if kind == ofp.OFPT_ECHO_REQUEST:
+                    self.say(message(ofp.OFPT_ECHO_REPLY, body, xid))
+
+    def ask(self, request: Callable[[Any], Any] = codec.port_request) -> tuple[int, list[bytes | None]]:
+        """(transaction id, where the answers come)."""
+        answers: list[bytes | None] = []
+        self.connection.ask(request(self.connection), answers.append)
+        (_, xid, _), *_ = self.sent()
+        return xid, answers
+
+    def try_out(self) -> tuple[int, int, list[bool | None]]:
+        """(transaction ids of what is tried out and of the barrier, where the results come)."""
+        results: list[bool | None] = []
+        self.connection.try_out(AddFlow(RULE), results.append)
+        (_, attempt, _), (_, barrier, _) = self.sent()
+        return attempt, barrier, results
+
+
+OPEN_STATES = [State.HELLO, State.FEATURES, State.IDENTIFIED, State.ADMITTED]
+
+
+class TestEveryKindInEveryState:
+    @pytest.mark.parametrize("state", OPEN_STATES)
+    @pytest.mark.parametrize("kind", range(31))
+    def test_a_message_is_taken_passed_over_or_the_end(self, kind: int, state: State) -> None:
+        peer = Peer(state)
+        peer.say(WELL_FORMED.get(kind, message(kind, bytes(32))))
+        unasked = (kind, state) == (ofp.OFPT_MULTIPART_REPLY, State.ADMITTED)
+        stays = not unasked and (state in TAKEN.get(kind, ()) or state in IGNORED.get(kind, ()))
+        assert peer.connection.is_closed is not stays
+
+    @pytest.mark.parametrize("state", OPEN_STATES[:-1])
+    @given(said=st.lists(st.sampled_from(sorted(WELL_FORMED.values())), max_size=6))
+    def test_nothing_is_heard_of_a_switch_that_is_not_admitted(self, state: State, said: list[bytes]) -> None:
+        peer = Peer(state)
+        peer.listener.admits = False
+        peer.say(b"".join(said))
+        assert peer.listener.heard == []
+
+    @given(st.lists(st.sampled_from(sorted(WELL_FORMED.values())), max_size=12), st.data())
+    def test_it_makes_no_difference_how_the_bytes_are_cut(self, said: list[bytes], data: st.DataObject) -> None:
+        whole, cut = Peer(State.HELLO), Peer(State.HELLO)
+        whole.listener.admits = cut.listener.admits = True
+        stream = b"".join([HELLO, features(), *said])
+        whole.say(stream)
+        while stream:
+            length = data.draw(st.integers(1, 100))
+            if not cut.connection.is_closed:
+                cut.say(stream[:length])
+            stream = stream[length:]
+        assert cut.listener.names() == whole.listener.names()
+        assert cut.connection.state is whole.connection.state
+        assert cut.connection.reason == whole.connection.reason
+
+    @given(
+        st.sampled_from(OPEN_STATES),
+        st.lists(
+            st.one_of(
+                st.binary(max_size=80),
+                st.sampled_from(sorted(WELL_FORMED.values())),
+                st.builds(message, st.integers(0, 40), st.binary(max_size=120), st.integers(0, 40)),
+                st.builds(multipart, st.integers(0, 15), st.binary(max_size=120), st.integers(1, 8), st.booleans()),
+                st.builds(error, st.integers(0, 14), st.integers(0, 14), st.binary(max_size=80), st.integers(0, 8)),
+            ),
+            max_size=8,
+        ),
+    )
+    def test_whatever_comes_nothing_but_bad_message_is_raised(self, state: State, said: list[bytes]) -> None:
+        peer = Peer(state)
+        for request in (codec.port_request, codec.flow_stats_request, codec.description_request):
+            if peer.connection.is_admitted:
+                peer.ask(request)
+        for data in said:
+            if not peer.connection.is_closed:
+                peer.say(data)
+        peer.wait(10)
+        assert peer.connection.is_closed or peer.connection.is_admitted
+
+    def test_a_fault_of_ours_loses_one_message_alone(self) -> None:
+        peer = Peer()
+        faults = iter([ZeroDivisionError()])
+
+        def packet_in(dpid: int, packet: decoding.PacketInMessage) -> None:
+            for fault in faults:
+                raise fault
+            peer.listener.heard.append(("packet_in", dpid))
+
+        peer.listener.packet_in = packet_in  # type: ignore[method-assign]
+        peer.say(PACKET_IN * 2)
+        assert peer.listener.heard == [("packet_in", DPID)]
+
+
+class TestHandshake:
+    def test_our_hello_is_text_whatever_reads_it(self) -> None:
+        """Mininet decodes the first bytes of a remote controller as UTF-8."""
+        peer = Connection(Recorder(), "10.0.0.9:1234", lambda: None)  # type: ignore[arg-type]
+        assert bytes(peer.unsent).decode()
+        assert peer.unsent[:4] == b"\x04\x00\x00\x08"
+
+    @pytest.mark.parametrize(
+        ("version", "elements", "agreed"),
+        [
+            (4, b"", True),
+            (5, b"", True),
+            (6, b"", True),
+            (4, struct.pack("!HHI", 1, 8, 0b10000), True),
+            (6, struct.pack("!HHI", 1, 8, 0b1010010), True),
+            (4, struct.pack("!HHI", 9, 6, 0) [:6] + bytes(2) + struct.pack("!HHI", 1, 8, 0b10000), True),
+            (4, struct.pack("!HHII", 1, 12, 0b10000, 0), True),
+            (0, b"", False),
+            (1, b"", False),
+            (2, b"", False),
+            (3, b"", False),
+            (7, b"", False),
+            (99, b"", False),
+            (255, b"", False),
+            (5, struct.pack("!HHI", 1, 8, 0b100000), False),
+            (4, struct.pack("!HHI", 1, 8, 0), False),
+            (1, struct.pack("!HHI", 1, 8, 0b10010), False),
+        ],
+    )  # fmt: skip
+    def test_a_version_is_agreed_on_or_refused_with_a_reason(self, version: int, elements: bytes, agreed: bool) -> None:
+        peer = Peer(State.HELLO)
+        peer.say(message(ofp.OFPT_HELLO, elements, version=version))
+        ((kind, _, body),) = peer.sent()
+        if agreed:
+            assert (kind, peer.connection.state) == (ofp.OFPT_FEATURES_REQUEST, State.FEATURES)
+        else:
+            assert (kind, body[:4]) == (ofp.OFPT_ERROR, struct.pack("!HH", 0, 0))
+            assert peer.connection.is_closed
+            assert "set the switch to OpenFlow 1.3" in peer.connection.reason
+
+    @pytest.mark.parametrize("elements", [struct.pack("!HH", 1, length) for length in (0, 1, 3, 9, 65535)])
+    def test_a_hello_with_an_impossible_element_is_the_end(self, elements: bytes) -> None:
+        peer = Peer(State.HELLO)
+        peer.say(message(ofp.OFPT_HELLO, elements))
+        assert peer.connection.is_closed
+
+    @pytest.mark.parametrize("state", OPEN_STATES[:-1])
+    def test_who_does_not_say_who_it_is_is_turned_away_after_five_seconds(self, state: State) -> None:
+        peer = Peer(state)
+        peer.wait(4.5)
+        assert not peer.connection.is_closed
+        peer.wait(0.75)
+        assert "not said who it is" in peer.connection.reason
+
+    def test_echoes_are_answered_and_prolong_nothing(self) -> None:
+        peer = Peer(State.FEATURES)
+        for _ in range(18):
+            peer.say(message(ofp.OFPT_ECHO_REQUEST, b"x", 77))
+            assert peer.sent() == [(ofp.OFPT_ECHO_REPLY, 77, b"x")]
+            peer.wait(0.25)
+        peer.wait(0.75)
+        assert peer.connection.is_closed
+
+    def test_who_takes_no_answers_is_turned_away_before_they_fill_the_memory(self) -> None:
+        peer = Peer(State.FEATURES)
+        for _ in range(3):
+            peer.say(message(ofp.OFPT_ECHO_REQUEST, bytes(30000)))
+        assert peer.connection.reason == "it takes nothing any more"
+        assert not peer.connection.unsent
+
+    def test_our_own_pauses_are_nobody_s_silence(self) -> None:
+        peer = Peer(State.HELLO)
+        peer.wait(60, step=20)
+        assert not peer.connection.is_closed
+
+    def test_an_auxiliary_connection_is_closed_and_nobody_hears_of_it(self) -> None:
+        peer = Peer(State.FEATURES)
+        peer.listener.admits = True
+        peer.say(features(auxiliary=1))
+        assert peer.connection.is_closed
+        assert peer.listener.heard == []
+
+    def test_an_error_about_our_first_messages_is_the_reason_of_the_end(self) -> None:
+        peer = Peer(State.FEATURES)
+        peer.say(error(0, 0, b"incompatible"))
+        assert "error type 0 code 0" in peer.connection.reason
+
+
+class TestQuestions:
+    def test_an_answer_in_parts_comes_as_one(self) -> None:
+        peer = Peer()
+        xid, answers = peer.ask()
+        peer.say(multipart(ofp.OFPMP_PORT_DESC, b"a", xid, more=True) + multipart(ofp.OFPMP_PORT_DESC, b"b", xid))
+        assert answers == [b"ab"]
+
+    def test_an_answer_of_another_kind_is_the_end(self) -> None:
+        peer = Peer()
+        xid, answers = peer.ask()
+        peer.say(multipart(ofp.OFPMP_FLOW, bytes(64), xid))
+        assert (peer.connection.is_closed, answers) == (True, [])
+
+    def test_a_refusal_is_an_answer(self) -> None:
+        peer = Peer()
+        xid, answers = peer.ask()
+        peer.say(error(1, 2, xid=xid))
+        assert answers == [None]
+        assert not peer.connection.unanswered
+
+    def test_silence_is_taken_for_a_refusal_and_named_until_there_is_an_answer(self) -> None:
+        peer = Peer()
+        xid, answers = peer.ask()
+        peer.wait(2.5)
+        assert answers == []
+        peer.wait(0.75)
+        assert answers == [None]
+        assert peer.listener.heard == [("unanswered", DPID, frozenset({"ports"}))]
+        peer.say(multipart(ofp.OFPMP_PORT_DESC, PORT, xid))  # late
+        assert (answers, peer.connection.is_closed) == ([None], False)
+        xid, answers = peer.ask()
+        peer.say(multipart(ofp.OFPMP_PORT_DESC, PORT, xid))
+        assert answers == [PORT]
+        assert peer.listener.heard[1:] == [("unanswered", DPID, frozenset())]
+
+    def test_a_long_answer_may_take_its_time_as_long_as_it_arrives(self) -> None:
+        peer = Peer()
+        xid, answers = peer.ask(codec.flow_stats_request)
+        for _ in range(5):
+            peer.wait(2)
+            peer.say(multipart(ofp.OFPMP_FLOW, b"x", xid, more=True))
+        peer.say(multipart(ofp.OFPMP_FLOW, b"y", xid))
+        assert answers == [b"xxxxxy"]
+
+    @pytest.mark.parametrize("part", [b"", bytes(60000)], ids=["of nothing", "of much"])
+    def test_an_answer_without_an_end_is_the_end(self, part: bytes) -> None:
+        peer = Peer()
+        xid, _ = peer.ask(codec.description_request)
+        for _ in range(1 + (1 << 12) // connection.PART):
+            if not peer.connection.is_closed:
+                peer.say(multipart(ofp.OFPMP_DESC, part, xid, more=True))
+        assert "too long" in peer.connection.reason
+
+    @pytest.mark.parametrize(
+        ("answer", "result"),
+        [
+            ([], True),
+            ([(ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)], False),
+            ([(ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)], None),
+        ],
+        ids=TRUTH.values(),
+    )
+    def test_a_trial_has_one_result(self, answer: list[tuple[int, int]], result: bool | None) -> None:
+        peer = Peer()
+        attempt, barrier, results = peer.try_out()
+        peer.say(b"".join(error(*each, xid=attempt) for each in answer) + message(ofp.OFPT_BARRIER_REPLY, xid=barrier))
+        assert results == [result]
+        assert peer.listener.heard == []
+
+    def test_a_trial_that_is_not_confirmed_says_nothing(self) -> None:
+        peer = Peer()
+        _, barrier, results = peer.try_out()
+        peer.wait(3.25)
+        peer.say(message(ofp.OFPT_BARRIER_REPLY, xid=barrier))
+        assert results == [None]
+        assert peer.connection.unanswered == {"confirmation"}
+
+    def test_after_the_end_nobody_is_answered_and_nothing_is_kept(self) -> None:
+        peer = Peer()
+        xid, answers = peer.ask(codec.flow_stats_request)
+        _, _, results = peer.try_out()
+        peer.say(multipart(ofp.OFPMP_FLOW, bytes(1000), xid, more=True) + PACKET_IN[:-1])
+        peer.connection.close("enough")
+        peer.wait(5, echoes=False)
+        assert (answers, results) == ([], [])
+        held = peer.connection
+        assert not any((held._questions, held._trials, held._barriers, held._probes, held._received))
+        peer.connection.ask(codec.port_request(peer.connection), answers.append)
+        peer.connection.tell([Barrier(1)])
+        assert peer.sent() == []
+
+
+class TestAdmitted:
+    def test_its_messages_are_heard(self) -> None:
+        peer = Peer()
+        peer.say(PACKET_IN + WELL_FORMED[ofp.OFPT_PORT_STATUS] + WELL_FORMED[ofp.OFPT_BARRIER_REPLY])
+        assert [(name, *rest[:2]) for name, *rest in peer.listener.heard] == [
+            ("packet_in", DPID, (7, 3, bytes(60))), ("port_changed", DPID, 3), ("confirmed", DPID, 9),
+        ]  # fmt: skip
+
+    def test_a_refused_rule_is_known_by_what_the_error_quotes(self) -> None:
+        peer = Peer()
+        peer.say(error(5, 1, codec.encode(peer.connection, [AddFlow(RULE)])[:64]))
+        assert peer.listener.heard == [("rule_refused", DPID, RULE.cookie, True, "table full")]
+
+    def test_silence_is_the_end_within_six_seconds(self) -> None:
+        peer = Peer()
+        peer.wait(4.5, echoes=False)
+        assert not peer.connection.is_closed
+        peer.wait(1.5, echoes=False)
+        assert peer.listener.names() == ["disconnected"]
+        assert "echo" in peer.connection.reason
+
+    def test_replies_that_nobody_asked_for_are_no_sign_of_life(self) -> None:
+        peer = Peer()
+        for _ in range(24):
+            peer.wait(0.25, echoes=False)
+            if not peer.connection.is_closed:
+                peer.say(message(ofp.OFPT_ECHO_REPLY, xid=12345))
+        assert peer.connection.is_closed
+
+    def test_who_answers_stays(self) -> None:
+        peer = Peer()
+        peer.wait(60)
+        assert not peer.connection.is_closed
+
+    @pytest.mark.parametrize("answers", [True, False])
+    def test_a_probe_tells_whether_it_is_still_there(self, answers: bool) -> None:
+        peer = Peer()
+        alive: list[bool] = []
+        peer.connection.probe(alive.append)
+        peer.wait(2.25, echoes=answers)
+        assert alive == [answers]
+
+    def test_a_probe_is_answered_when_the_connection_ends(self) -> None:
+        peer = Peer()
+        alive: list[bool] = []
+        peer.connection.probe(alive.append)
+        peer.connection.close("enough")
+        peer.connection.probe(alive.append)
+        assert alive == [False, False]
+
+    def test_who_reads_nothing_is_disconnected(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection, "MAX_UNSENT", 100000)
+        peer = Peer()
+        for _ in range(2):
+            peer.connection.tell([AddFlow(RULE)] * 900)
+        assert peer.connection.reason == "it takes nothing any more"
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level("CRITICAL"):
+        yield
