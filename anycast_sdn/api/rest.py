@@ -44,6 +44,7 @@ from anycast_sdn.core.model import (
 
 DEFAULT_PAGE = 100  # flows
 LONGEST_TURN_S = 0.005  # work on an answer lets others go on after so long
+AT_ONCE = 100  # items of a list that are written in one piece
 
 log = logging.getLogger(__name__)
 
@@ -267,13 +268,15 @@ class RestApi:
         place: Place | None = filters.pop("cursor", ("", 0))
         wanted, turn = FlowFilter(**filters), Turn(self._pause)
         page: list[FlowView] = []
+        flows: list[dict[str, Any]] = []
         while place is not None and len(page) <= limit:
             found, place = self._views.flows(wanted, place, limit + 1 - len(page))
             page += found
+            flows += map(flow_as_json, found)
             turn.over()
         more = urlencode(dict(given) | {"cursor": _cursor(page[limit - 1])}) if len(page) > limit else None
         shown = {
-            "flows": [flow_as_json(flow) for flow in page[:limit]],
+            "flows": flows[:limit],
             "next": f"/v1/flows?{more}" if more else None,
             "summary": self._views.flow_summary(),
         }
@@ -317,22 +320,35 @@ def _json(body: dict[str, Any], turn: Turn | None = None, status: int = 200, loc
 
 
 def _pieces(value: Any, turn: Turn) -> Iterator[str]:
-    """The value as JSON; lists, and what holds lists, item by item."""
+    """The value as JSON, a few items of its lists at a time."""
     if isinstance(value, list):
-        items: Iterable[tuple[str, Any]] = (("", item) for item in value)
-        begin, end = "[]"
-    elif isinstance(value, dict) and any(isinstance(item, list) for item in value.values()):
-        items = ((json.dumps(name) + ": ", item) for name, item in value.items())
-        begin, end = "{}"
+        yield "["
+        for start in range(0, len(value), AT_ONCE):
+            yield ", " if start else ""
+            yield from _few(value[start : start + AT_ONCE], turn)
+            turn.over()
+        yield "]"
+    elif _holds_lists(value):
+        for index, (name, item) in enumerate(value.items()):
+            yield f"{', ' if index else '{'}{json.dumps(name)}: "
+            yield from _pieces(item, turn)
+        yield "}"
     else:
         yield json.dumps(value)
-        return
-    yield begin
-    for index, (name, item) in enumerate(items):
-        yield f"{', ' if index else ''}{name}"
-        yield from _pieces(item, turn)
-        turn.over()
-    yield end
+
+
+def _few(items: list[Any], turn: Turn) -> Iterator[str]:
+    if any(map(_holds_lists, items)):
+        for index, item in enumerate(items):
+            yield ", " if index else ""
+            yield from _pieces(item, turn)
+    else:
+        yield json.dumps(items)[1:-1]
+
+
+def _holds_lists(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else [value]
+    return any(isinstance(item, list) for item in items)
 
 
 def _port(end: str) -> Port:

@@ -15,7 +15,7 @@ from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.edge import EdgeSwitch
-from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.model import PROTOCOL_NAMES, Address
 
@@ -91,38 +91,37 @@ def flows_after(
 
 def view_of(name: str, edge: ClientEdge, binding: Binding, now: float, epoch: float) -> FlowView:
     """One binding of the edge that has this name."""
-    key = binding.key
-    idle = Half.BOTH & ~binding.installed if binding.server else Half.NONE
+    key, server = binding.key, binding.server
     return FlowView(
-        number=binding.number,
-        edge=name,
-        state=binding.state.value,
-        group=binding.group,
-        client=key.source,
-        client_port=key.source_port,
-        service=key.destination,
-        service_port=key.destination_port,
-        protocol=key.protocol,
-        translated=binding.translated,
-        server=binding.server,
-        since=epoch - (now - binding.since),
-        validity_s=edge.validity_s(binding),
-        idle=_IDLE.get(idle, ""),
+        binding.number,
+        name,
+        State.UNANSWERED.value if server is None else State.PINNED.value,
+        binding.group,
+        key.source,
+        key.source_port,
+        key.destination,
+        key.destination_port,
+        key.protocol,
+        binding.translated,
+        server,
+        epoch - (now - binding.since),
+        edge.validity_s(binding),
+        "" if server is None else _IDLE.get(binding.installed, ""),
     )
 
 
-_IDLE = {Half.OUT: "out", Half.IN: "in"}
+_IDLE = {Half.OUT: "in", Half.IN: "out"}  # the one half that is installed → what the other one is called
 
 
 def flow_as_json(view: FlowView) -> dict[str, Any]:
-    return view._asdict() | {
-        "client": _text(view.client),
-        "service": _text(view.service),
-        "protocol": PROTOCOL_NAMES.get(view.protocol) or str(view.protocol),
-        "translated": _text(view.translated),
-        "server": _text(view.server) if view.server is not None else None,
-        "since": _rfc3339(view.since),
-    }
+    shown = view._asdict()
+    shown["client"] = _text(view.client)
+    shown["service"] = _text(view.service)
+    shown["protocol"] = PROTOCOL_NAMES.get(view.protocol) or str(view.protocol)
+    shown["translated"] = _text(view.translated)
+    shown["server"] = _text(view.server) if view.server is not None else None
+    shown["since"] = _rfc3339(view.since)
+    return shown
 
 
 def _text(address: Address) -> str:
