@@ -195,6 +195,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                  self.controller.edges[switch.id].rules)  # fmt: skip
         if not features.fin_timeout:
             LOG.warning("switch %s has no fin_timeout: closed TCP connections stay for their idle validity", name)
+        if not features.turning:
+            LOG.warning("switch %s cannot forget by which port a packet came: one whose way turns round here, while "
+                        "routes change, is lost", name)  # fmt: skip
         if not features.meters:
             LOG.warning("switch %s has no meters: nothing limits what it sends to the controller", name)
 

@@ -24,9 +24,9 @@ from anycast_sdn.openflow.rules import (
     Field,
     FinTimeout,
     FlowRule,
+    ForgetInPort,
     Match,
     ReportExpired,
-    SetField,
     match,
 )
 
@@ -53,7 +53,7 @@ def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
 
 TRIALS = {  # by the field of ``Features`` that the result is for
     "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
-    "turning": Trial(_trial(SetField("in_port", 0))),
+    "turning": Trial(_trial(ForgetInPort()), extension=True),
 }
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]

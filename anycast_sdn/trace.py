@@ -51,6 +51,7 @@ from anycast_sdn.openflow.rules import (
     DecTtl,
     FinTimeout,
     FlowRule,
+    ForgetInPort,
     Output,
     PacketOut,
     PopVlan,
@@ -368,6 +369,8 @@ class _Story:
                 return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
             case FinTimeout(idle_s):
                 return f"idle timeout {idle_s} s after FIN or RST"
+            case ForgetInPort():
+                return "in_port := none"
             case Unread():
                 return "something unknown"
 

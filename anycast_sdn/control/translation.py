@@ -38,7 +38,7 @@ class Features:
 
     fin_timeout: bool = True
     meters: bool = True
-    turning: bool = True  # a packet may go back where it came from: its in_port can be overwritten
+    turning: bool = True  # a packet may go back where it came from: its in_port can be forgotten
     open_vswitch: bool = True  # it calls itself so; others are asked for no extension of Open vSwitch
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+from os_ken.ofproto import nicira_ext
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
@@ -27,6 +28,7 @@ from anycast_sdn.openflow.rules import (
     Field,
     FinTimeout,
     FlowRule,
+    ForgetInPort,
     Match,
     Message,
     Output,
@@ -79,6 +81,7 @@ _ALL_PORT_REASONS = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_
 _ALL_REMOVED_REASONS = (
     1 << ofp.OFPRR_IDLE_TIMEOUT | 1 << ofp.OFPRR_HARD_TIMEOUT | 1 << ofp.OFPRR_DELETE | 1 << ofp.OFPRR_GROUP_DELETE
 )
+_OFPP_NONE = 0xFFFF  # 16 bits, as in OpenFlow 1.0
 _PACKET_OUT_HEADS: dict[tuple[int, tuple[Action, ...]], bytes] = {}
 
 
@@ -210,6 +213,8 @@ def _action(action: Action) -> Any:
             return parser.OFPActionGroup(group)
         case FinTimeout(idle_s):
             return parser.NXActionFinTimeout(fin_idle_timeout=idle_s, fin_hard_timeout=0)
+        case ForgetInPort():
+            return parser.NXActionRegLoad(nicira_ext.ofs_nbits(0, 15), "in_port_nxm", _OFPP_NONE)
         case Unread():
             raise AssertionError("nobody writes what was not read")
 

@@ -23,6 +23,7 @@ from anycast_sdn.openflow.rules import (
     Field,
     FinTimeout,
     FlowRule,
+    ForgetInPort,
     GroupRule,
     Match,
     MeterRule,
@@ -34,7 +35,7 @@ from anycast_sdn.openflow.rules import (
     Value,
 )
 
-NXM_VENDOR, NXAST_FIN_TIMEOUT = 0x00002320, 19
+NXM_VENDOR, NXAST_REG_LOAD, NXAST_FIN_TIMEOUT = 0x00002320, 7, 19
 
 
 class BadMessage(AnycastError):
@@ -102,6 +103,8 @@ _FEATURES = struct.Struct("!Q4xBB10x")
 _U16_PAIR = struct.Struct("!HH")
 _U32 = struct.Struct("!I")
 _NX_ACTION = struct.Struct("!IHH")
+_NX_IN_PORT, _OFPP_NONE = 0x0002, 0xFFFF
+_FORGET_IN_PORT = struct.pack("!IHHIQ", NXM_VENDOR, NXAST_REG_LOAD, 16 - 1, _NX_IN_PORT, _OFPP_NONE)
 _NAME = itemgetter(0)
 _OXM = struct.Struct("!HBB")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
@@ -406,6 +409,8 @@ def _read_action(kind: int, part: _Reader) -> Action:
 
 
 def _read_extension(part: _Reader) -> Action:
+    if part.data[part.at : part.end] == _FORGET_IN_PORT:
+        return ForgetInPort()
     if part.end - part.at < _NX_ACTION.size:
         raise _Unknown
     vendor, subtype, value = part.take(_NX_ACTION)

@@ -46,6 +46,7 @@ from anycast_sdn.openflow.rules import (
     Field,
     FinTimeout,
     FlowRule,
+    ForgetInPort,
     GroupRule,
     MeterRule,
     Output,
@@ -156,7 +157,7 @@ def ingress(
     ``subnets``: those of the edge, uplinks among them; ``turning``: packets of other switches may go back
     where they came from (see ``pipeline``); ``translation``: the edge's PRh/k.
     """
-    forget = (SetField("in_port", 0),) if turning else ()
+    forget = (ForgetInPort(),) if turning else ()
     subnets, anycast = tuple(subnets), tuple(anycast)
     uplinks = {port for subnet in subnets if subnet.side is Side.UPLINK for port in subnet.ports}
     hosts = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]

@@ -113,9 +113,7 @@ class Packet:
         return FlowKey(self.fields[names[0]], self.fields[names[1]], protocol, *ports)
 
     def set_field(self, name: str, value: Value) -> None:
-        if name == "in_port":
-            pass  # not in the frame
-        elif self._whole or name not in _OFFSETS:
+        if self._whole or name not in _OFFSETS:
             self._untagged = builders.rewrite(self._untagged, name, value)
         else:
             assert isinstance(value, bytes)

@@ -20,6 +20,7 @@ from anycast_sdn.core.model import Prefix
 OFPP_IN_PORT = 0xFFFFFFF8
 OFPP_TABLE = 0xFFFFFFF9
 OFPP_CONTROLLER = 0xFFFFFFFD
+OFPP_ANY = 0xFFFFFFFF  # as a packet's in_port: none
 
 ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_LLDP = 0x0800, 0x0806, 0x86DD, 0x88CC
 ETH_VLAN, ETH_QINQ = 0x8100, 0x88A8  # IEEE 802.1Q: a customer's and a provider's tag
@@ -82,11 +83,21 @@ class FinTimeout:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetInPort:
+    """The packet came by no port, from now on: it may leave by any.
+
+    Open vSwitch's extension, a load of OFPP_NONE; OpenFlow's own set-field may not set in_port (OF 1.3.5 §7.2.5).
+    No other value would do: Open vSwitch loses packets that the controller has made, and that come by a patch port,
+    when it has to look at them again, as for a group; of those that came by no port it knows the bridge.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """Anything that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
 
 
-Action: TypeAlias = SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | Unread
+Action: TypeAlias = SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort | Unread
 
 UNREAD = "unread"  # the name of a field that stands for a whole match, as bytes, with something that we never write
 

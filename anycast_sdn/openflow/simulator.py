@@ -28,6 +28,7 @@ from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     ETH_IPV4,
     ETH_IPV6,
+    OFPP_ANY,
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
     OFPP_TABLE,
@@ -43,6 +44,7 @@ from anycast_sdn.openflow.rules import (
     DeleteMeter,
     FinTimeout,
     FlowRule,
+    ForgetInPort,
     GroupRule,
     Match,
     Message,
@@ -337,6 +339,8 @@ class SimulatedSwitch:
             match action:
                 case SetField(name, value):
                     packet.set_field(name, value)
+                case ForgetInPort():
+                    packet.fields["in_port"] = OFPP_ANY
                 case Output(port):
                     self._output(packet, port, entry, run)
                 case PopVlan():
