@@ -24,6 +24,7 @@ from os_ken.lib import hub
 from anycast_sdn import settings
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
+from anycast_sdn.api.server import Server
 from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import Registry
@@ -458,8 +459,7 @@ def run(
     LOG.info("%s: %d switches; OpenFlow on %s, REST on http://%s", network.name, len(network.switches),
              shown(openflow), shown(rest_address))  # fmt: skip
     _wait_for(ending, store)
-    rest.close()
-    _finish(acceptor)
+    _finish(rest, acceptor)
     manager.close()
     store.close()
     LOG.info("stopped")
@@ -479,8 +479,12 @@ def _wait_for(ending: Ending, store: SqliteStore) -> None:
     LOG.info("%s: stopping; switches keep their rules", ending.asked)
 
 
-def _finish(acceptor: Acceptor) -> None:
-    """Sends what switches have still to be sent, and ends their connections."""
+def _finish(rest: Server, acceptor: Acceptor) -> None:
+    """Answers the requests that are here, sends what switches have still to be sent, and ends their connections."""
+    rest.close()
+    deadline = time.monotonic() + FINISH_S
+    while rest.busy and time.monotonic() < deadline:
+        hub.sleep(STEP_S)
     acceptor.stop()
     deadline = time.monotonic() + FINISH_S
     while acceptor.connections and time.monotonic() < deadline:

@@ -194,6 +194,11 @@ class Server:
             listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
             listener.close()
 
+    @property
+    def busy(self) -> bool:
+        """Are there requests that wait for us?"""
+        return any(connection.waiting_since is None for connection in self._connections)
+
     # ---------------------------------------------------------------- connections
 
     def run(self) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,30 @@ def test_a_signal_under_load_ends_the_controller_whole(network: Running, tmp_pat
     load.stop()
     controller.start()
     network.wait_for_servers("web")
+
+
+def test_what_was_stored_before_the_end_was_answered(network: Running, tmp_path: Path) -> None:
+    controller, answered = network.controller, {"web"}
+
+    def enrol() -> None:
+        for number in range(200):
+            try:
+                answer = controller.rest("PUT", f"/v1/groups/g{number}", {"prefixes": [f"198.18.8.{number}/32"]})
+            except OSError:  # it does not listen any more
+                return
+            assert answer.status == 201
+            answered.add(f"g{number}")
+
+    with ThreadPoolExecutor() as operator:
+        enrolling = operator.submit(enrol)
+        until(lambda: len(answered) > 5, "an operator is at work")
+        controller.process.send_signal(signal.SIGTERM)
+        assert controller.process.wait(END_S) == 0
+        enrolling.result()
+    assert groups_in_a_copy(controller.database, tmp_path) == answered
+    controller.start()
+    for name in sorted(answered - {"web"}):
+        network.call("DELETE", f"/v1/groups/{name}")
 
 
 def test_a_hangup_ends_nothing(network: Running) -> None:
