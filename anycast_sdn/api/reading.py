@@ -228,10 +228,15 @@ def this_address(wanted: Address) -> Reader:
     return read
 
 
-def prefixes(value: Any) -> list[Prefix]:
+def prefixes(value: Any, rest: Callable[[], None]) -> list[Prefix]:
+    """``rest`` is called between one and the next: there may be thousands."""
     if not isinstance(value, list):
         raise ValueError(f'{as_json(value)} is not a list of prefixes such as ["198.18.0.1/32"]')
-    return [_item(index, item) for index, item in enumerate(value)]
+    read = []
+    for index, item in enumerate(value):
+        read.append(_item(index, item))
+        rest()
+    return read
 
 
 def unchanged_servers(group: str, shown: Callable[[], Iterable[Shown]]) -> Reader:

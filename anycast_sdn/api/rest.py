@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -168,7 +169,7 @@ class RestApi:
         return _json({"groups": [self._group_json(group, turn) for group in groups]}, turn)
 
     def _add_group(self, request: Request) -> Response:
-        fields = {"name": reading.string, "prefixes": reading.prefixes}
+        fields = {"name": reading.string, "prefixes": self._prefixes()}
         content = reading.content(request, fields, required=("name", "prefixes"))
         if self._registry.groups.get(content["name"]):
             raise AlreadyExists(f"group {content['name']} exists already; use PUT to change it")
@@ -179,15 +180,13 @@ class RestApi:
         return _json(self._group_json(self._registry.group(group), turn), turn)
 
     def _put_group(self, request: Request, group: str) -> Response:
-        present = self._registry.groups.get(group) or AnycastGroup(group, ())
-        fields = {
-            "prefixes": reading.prefixes,
-            "servers": reading.unchanged_servers(
-                group, lambda: (self._shown_server(group, server) for server in present.servers.values())
-            ),
-        }
+        servers = reading.unchanged_servers(group, partial(self._shown_servers, group))
+        fields = {"prefixes": self._prefixes(), "servers": servers}
         content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
         return self._stored_group(group, content["prefixes"])
+
+    def _prefixes(self) -> Reader:
+        return partial(reading.prefixes, rest=Turn(self._pause).over)
 
     def _delete_group(self, request: Request, group: str) -> Response:
         self._registry.delete_group(group)
@@ -199,7 +198,10 @@ class RestApi:
         return _json(self._group_json(group, turn), turn, location=f"/v1/groups/{name}" if created else "")
 
     def _group_json(self, group: AnycastGroup, turn: Turn) -> dict[str, Any]:
-        prefixes = [str(prefix) for prefix in group.prefixes]
+        prefixes = []
+        for prefix in group.prefixes:
+            prefixes.append(str(prefix))
+            turn.over()
         return {"name": group.name, "prefixes": prefixes, "servers": self._servers_json(group, turn)}
 
     # -------------------------------------------------------------------------- servers
@@ -254,6 +256,10 @@ class RestApi:
     def _server_json(self, group: str, server: Server) -> dict[str, Any]:
         stored = {"address": text(server.address), "weight": server.weight, "state": server.state.value}
         return stored | self._views.server_status(group, server.address)
+
+    def _shown_servers(self, group: str) -> Iterator[Shown]:
+        present = self._registry.groups.get(group)
+        return (self._shown_server(group, server) for server in (present.servers.values() if present else ()))
 
     def _shown_server(self, group: str, server: Server) -> Shown:
         return Shown(self._server_json(group, server), observed=_OBSERVED_OF_SERVERS)
