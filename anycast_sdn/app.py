@@ -26,11 +26,13 @@ from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.api.server import Server
 from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.health import Attendance, Session
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowFilter, FlowView, Place
 from anycast_sdn.core.model import Address, Groups, Network, Port
+from anycast_sdn.core.words import counted, listed
 from anycast_sdn.ending import Ending
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.acceptor import Acceptor, raise_file_limit, shown
@@ -46,6 +48,7 @@ from anycast_sdn.store.sqlite import SqliteStore
 LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
+LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so, too
 POLL_S = 1.0  # how often the switches' drop counters are read
 INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
 SHOWN_IDS = 8  # of switches that are expected
@@ -111,12 +114,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._stuck: set[str] = set()  # switches that have not taken up a change in time
         self.gauge = Gauge(hub.sleep)
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
+        self._attendance = Attendance(len(network.switches), time.monotonic())
 
     def start(self) -> None:
         super().start()
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
             hub.spawn(self._every, POLL_S, self._poll),
+            hub.spawn(self._every, LOOK_S, self._look),
             hub.spawn(self._every, STEP_S, self._settle),
             hub.spawn(self._serve_first_packets),
             hub.spawn(self.gauge.beat_while, lambda: self.is_active),
@@ -344,6 +349,25 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             speaker.announce(prefixes)
             speaker.start()
 
+    def _look(self) -> None:
+        """For the log: who is missing, and whether all is well."""
+        now = time.monotonic()
+        if said := self._attendance.look(self.controller.missing_switches(), now):
+            LOG.info("%s", said)
+        self.health(now)
+
+    def health(self, now: float) -> dict[str, Any]:
+        """As it is at this moment; the log says it, too, when it has changed."""
+        views = [speaker.view() for speaker in self.speakers]
+        sessions = [Session(view.uplink, view.neighbour, view.state, view.problem) for view in views]
+        changed = self.controller.look_at_health(sessions, now)
+        view = self.controller.health_view(now, time.time())
+        if changed:
+            level = logging.INFO if view["status"] == "ok" else logging.WARNING
+            reasons = listed(view["reasons"], 3, "; ")
+            LOG.log(level, "health: %s%s", view["status"], f": {reasons}" if reasons else "")
+        return view
+
     def _poll(self) -> None:
         for switch in list(self.channels.values()):
             DropCount(switch, self.controller.drops_counted).begin()
@@ -412,10 +436,20 @@ class ControllerViews:
         return self._controller.link_view(end, time.monotonic())
 
     def health(self) -> dict[str, Any]:
-        return self._controller.health() | {"hub": self._app.gauge.stalls.view(time.monotonic())}
+        now = time.monotonic()
+        return self._app.health(now) | {"hub": self._app.gauge.stalls.view(now)}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return self._controller.server_status(address)
+
+
+def _enrolled(groups: Groups) -> str:
+    servers = sum(len(group.servers) for group in groups)
+    return f"{counted(len(list(groups)), 'group')}, {counted(servers, 'server')}"
+
+
+def _expected(network: Network) -> list[str]:
+    return [f"{switch.name} (datapath id {switch.dpid:#x})" for switch in network.switches]
 
 
 def _keep_what_has_stayed(phase: str, info: dict[str, int]) -> None:
@@ -456,8 +490,9 @@ def run(
     rest = server.serve(api, rest_address, rest_names)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
-    LOG.info("%s: %d switches; OpenFlow on %s, REST on http://%s", network.name, len(network.switches),
-             shown(openflow), shown(rest_address))  # fmt: skip
+    LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))
+    LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), Path(database).absolute())
+    LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     _wait_for(ending, store)
     _finish(rest, acceptor)
     manager.close()

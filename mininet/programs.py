@@ -203,11 +203,12 @@ class ControllerProcess:
         if self.process.poll() is not None:
             raise TestbedError(f"the controller ended with status {self.process.returncode}")
         try:
-            status, health = self.rest("GET", "/healthz")
+            _, health = self.rest("GET", "/healthz")
         except OSError:  # it does not listen yet
             return False
-        switches = health.get("switches", {}).values() if status == 200 else ()
-        return bool(switches) and health["status"] == "ok" and all(switch["connected"] for switch in switches)
+        # Not its status: first enrolments may name servers that are not there yet.
+        switches = health.get("switches", {}).values()
+        return bool(switches) and all(switch["connected"] for switch in switches)
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy

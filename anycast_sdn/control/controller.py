@@ -11,9 +11,11 @@ One writer: the caller must not call a second method before the first has return
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.control.health import Health, Session, reasons
 from anycast_sdn.control.reaction import Reaction, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
@@ -55,6 +57,7 @@ class Controller:
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
         self._in_order = [edge for _, edge in sorted(self._by_name.items())]
         self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
+        self.health = Health()
         self._announced: dict[Prefix, set[str]] = {}
         self._leading: dict[Prefix, set[str]] = {}  # as ``_announced``, with what uplinks lead to
         self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
@@ -461,10 +464,19 @@ class Controller:
         names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
         return NotFound(f"no link ends at {end}; the links are {names}")
 
-    def health(self) -> dict[str, object]:
+    def look_at_health(self, sessions: Iterable[Session], now: float) -> bool:
+        """To be called about once a second → is it another than before?  ``sessions``: those of BGP."""
+        found = reasons(self.edges.values(), self._discovery, self.groups, self._announced, sessions, now)
+        return self.health.look(found, self._discovery.starting, now)
+
+    def health_view(self, now: float, epoch: float) -> dict[str, Any]:
+        """As of the last ``look_at_health``.  ``epoch``: the wall clock's time at ``now``."""
         switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
-        ready = all(edge.synchronised for edge in self.edges.values())
-        return {"status": "ok" if ready else "starting", "switches": switches}
+        return {"status": self.health.status, "reasons": self.health.sentences(now, epoch), "switches": switches}
+
+    def missing_switches(self) -> list[str]:
+        """The names of those that are not connected."""
+        return [edge.switch.name for edge in self.edges.values() if not edge.synchronised]
 
 
 def _add(out: Outbox, more: Outbox) -> None:

@@ -251,13 +251,24 @@ class Discovery:
     def _cables_at(self, switch: str) -> Iterator[Cable]:
         return (cable for cable in self._cables.values() if any(end.switch == switch for end in cable.ends))
 
-    def view(self, cable: Cable, now: float) -> dict[str, object]:
-        """One link for people and programs."""
-        wrong = {
+    def down(self, now: float) -> Iterator[tuple[str, str]]:
+        """The declared links that do not work, each with the reason."""
+        for cable in self._cables.values():
+            if cable.declared and not cable.up:
+                wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(cable, now).items()]
+                silent = "its ends do not hear each other"
+                state = silent if self._state(cable) == "silent" else "a port of it is down"
+                yield "–".join(map(str, cable.ends)), ", ".join(wrong) or state
+
+    def _cabled_instead(self, cable: Cable, now: float) -> dict[str, str]:
+        return {
             str(end): str(heard.peer)
             for end in cable.ends
             if (heard := self._heard.get(end)) and heard.peer not in cable.ends and now - heard.when <= DEAD_S
         }
+
+    def view(self, cable: Cable, now: float) -> dict[str, object]:
+        """One link for people and programs."""
         return {
             "ends": [str(end) for end in cable.ends],
             "cost": cable.link.cost,
@@ -266,7 +277,7 @@ class Discovery:
             "declared": cable.declared,
             "confirmed": self._confirmed(cable, now),
             "failures": cable.failures,
-            "cabled_instead": wrong,
+            "cabled_instead": self._cabled_instead(cable, now),
         }
 
     def _state(self, cable: Cable) -> str:

@@ -1,0 +1,147 @@
+"""What is not well, and since when: for /healthz, for the log, and for an operator who waits.
+
+Rules that it keeps:
+- Pure but for its memory of when something was first seen to be wrong; nothing here reads a clock.
+- A reason is a sentence that names what is wrong.  Its key stays the same while its words may change.
+- ``ok``: there is no reason.  ``starting``: all of them may be because the controller has only just started.
+  ``degraded``: something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
+from anycast_sdn.core.words import counted, listed
+
+MOST_REASONS = 100  # in one answer
+REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two words about switches that are missing; doubles
+
+
+class Reason(NamedTuple):
+    """Something that is wrong."""
+
+    key: tuple[str, ...]  # what it is about
+    sentence: str
+    early: bool = False  # it is no wonder in the first seconds
+
+
+class Session(NamedTuple):
+    """A BGP session, as far as its health goes."""
+
+    uplink: str
+    neighbour: str
+    state: str
+    problem: str
+
+
+def reasons(
+    edges: Collection[EdgeSwitch],
+    discovery: Discovery,
+    groups: Iterable[AnycastGroup],
+    announced: Container[Prefix],
+    sessions: Iterable[Session],
+    now: float,
+) -> Iterator[Reason]:
+    """All that is wrong now.  ``announced``: the prefixes that some edge announces."""
+    for edge in edges:
+        yield from _of_switch(edge, now)
+    for ends, why in discovery.down(now):
+        yield Reason(("link", ends), f"link {ends} is down: {why}")
+    for group in groups:
+        for prefix in group.prefixes:
+            if prefix not in announced and _should_serve(group, prefix):
+                sentence = f"no server edge is able to serve {prefix} of group {group.name}"
+                yield Reason(("group", group.name, str(prefix)), sentence, early=True)
+    for session in sessions:
+        if session.state != "established":
+            why = f": {session.problem}" if session.problem else ""
+            sentence = f"the BGP session of uplink {session.uplink} with {session.neighbour} is {session.state}{why}"
+            yield Reason(("session", session.uplink), sentence, early=True)
+
+
+def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
+    name = edge.switch.name
+    if not edge.ever_synchronised:
+        sentence = f"switch {name} (datapath id {edge.switch.dpid:#x}) has not connected"
+        yield Reason(("switch", name), sentence, early=True)
+        return
+    if not edge.synchronised:
+        yield Reason(("switch", name), f"switch {name} has lost the controller")
+        return
+    for uplink in edge.uplinks:
+        for router in uplink.routers:
+            if not edge.neighbours.get(router):
+                sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
+                yield Reason(("router", uplink.name, text(router)), sentence, early=True)
+    for family, use in edge.client_edge.pool_use(now).items() if edge.client_edge else ():
+        if use.size and not use.free:
+            pool = f"the {'IPv6' if family == 'ipv6' else 'IPv4'} pool of {name}"
+            sentence = f"{pool} is exhausted: {use.leased} of {use.size} addresses in use, {use.resting} resting"
+            yield Reason(("pool", name, family), sentence)
+
+
+def _should_serve(group: AnycastGroup, prefix: Prefix) -> bool:
+    active = (server for server in group.servers.values() if server.state is ServerState.ACTIVE)
+    return any(len(server.address) == len(prefix.network) for server in active)
+
+
+class Health:
+    """The reasons of now, each with its time."""
+
+    def __init__(self) -> None:
+        self._reasons: Sequence[Reason] = ()
+        self._since: dict[tuple[str, ...], float] = {}
+        self.status = "starting"
+
+    def look(self, found: Iterable[Reason], starting: bool, now: float) -> bool:
+        """→ is the status another one?  ``starting``: the controller has started only seconds ago."""
+        self._reasons = list(found)
+        self._since = {reason.key: self._since.get(reason.key, now) for reason in self._reasons}
+        before = self.status
+        if not self._reasons:
+            self.status = "ok"
+        elif starting and all(reason.early for reason in self._reasons):
+            self.status = "starting"
+        else:
+            self.status = "degraded"
+        return self.status != before
+
+    def sentences(self, now: float, epoch: float) -> list[str]:
+        """What is wrong since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
+        latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
+        shown = [f"{each.sentence}, since {_time(epoch - now + self._since[each.key])}" for each in latest]
+        more = len(shown) - MOST_REASONS
+        return [*shown[:MOST_REASONS], f"{more} more"] if more > 0 else shown
+
+
+def _time(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Attendance:
+    """Who is missing: said again and again, but ever more rarely, and once when all are there."""
+
+    def __init__(self, switches: int, now: float) -> None:
+        self._switches = switches
+        self._pause = REPORT_S
+        self._due = now + REPORT_S
+        self._complete = False
+
+    def look(self, missing: Collection[str], now: float) -> str | None:
+        """To be called about once a second → what to say now.  ``missing``: switches that are not connected."""
+        if not missing:
+            was, self._complete = self._complete, True
+            everybody = "the switch is" if self._switches == 1 else f"all {self._switches} switches are"
+            return None if was else f"{everybody} connected"
+        if self._complete:
+            self._complete, self._pause, self._due = False, REPORT_S, now + REPORT_S
+        if now < self._due:
+            return None
+        self._pause = min(2 * self._pause, RAREST_REPORT_S)
+        self._due = now + self._pause
+        return f"still waiting for {counted(len(missing), 'switch')}: {listed(missing)}"

@@ -1,0 +1,172 @@
+"""What /healthz says: ok, starting or degraded, and the reasons with their times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scenes import ask, group, network, topology, web
+
+from anycast_sdn.control.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
+from anycast_sdn.core.model import Groups, Port, Prefix
+from anycast_sdn.simulation import SimulatedNetwork
+
+EPOCH = 1_800_000_000.0
+
+
+def look(net: SimulatedNetwork, *sessions: Session) -> dict[str, Any]:
+    net.controller.look_at_health(sessions, net.now)
+    return net.controller.health_view(net.now, EPOCH)
+
+
+def reasons(net: SimulatedNetwork, *sessions: Session) -> list[str]:
+    """Without their times."""
+    return [reason.rpartition(", since ")[0] for reason in look(net, *sessions)["reasons"]]
+
+
+def started_without(switch: str) -> SimulatedNetwork:
+    """A controller that has just started, and all switches but one have connected."""
+    net = network("figure1")
+    net.replace_controller()
+    for name in net.switches.keys() - {switch}:
+        net.connect(name)
+    net.settle()
+    return net
+
+
+def test_all_is_well_when_everything_works() -> None:
+    net = network("figure1", "as2")
+    view = look(net)
+    assert (view["status"], view["reasons"]) == ("ok", [])
+    assert view["switches"]["core"] == {"connected": True}
+
+
+def test_a_switch_that_is_lost_after_having_been_well_is_degraded() -> None:
+    net = network("figure1")
+    assert look(net)["status"] == "ok"
+    net.disconnect("core")
+    view = look(net)
+    assert view["status"] == "degraded"
+    assert view["switches"]["core"] == {"connected": False}
+    assert reasons(net) == ["switch core has lost the controller"]
+    net.connect("core")
+    net.settle()
+    assert look(net)["status"] == "ok"
+
+
+def test_switches_that_were_never_here_are_starting_for_ten_seconds_and_degraded_afterwards() -> None:
+    net = started_without("ars3")
+    assert look(net)["status"] == "starting"
+    assert reasons(net) == ["switch ars3 (datapath id 0x3) has not connected"]
+    net.advance(9)
+    assert look(net)["status"] == "starting"
+    net.advance(2)
+    assert look(net)["status"] == "degraded"
+
+
+def test_a_switch_lost_at_the_start_is_no_start() -> None:
+    net = started_without("ars3")
+    net.disconnect("core")
+    assert look(net)["status"] == "degraded"
+
+
+def test_a_reason_keeps_the_time_when_it_began() -> None:
+    net = network("figure1")
+    net.disconnect("core")
+    first = look(net)["reasons"]
+    net.advance(100)
+    net.controller.look_at_health((), net.now)
+    assert net.controller.health_view(net.now, EPOCH + 100)["reasons"] == first
+    assert first[0].endswith(", since 2027-01-15T08:00:00Z")
+
+
+def test_a_link_that_is_down_is_named_with_the_reason() -> None:
+    net = network("figure1")
+    net.set_port(Port("core", 12), False)
+    net.settle()
+    assert reasons(net) == ["link core:12–ars3:10 is down: a port of it is down"]
+    assert look(net)["status"] == "degraded"
+
+
+def test_a_pool_without_a_free_address_is_named() -> None:
+    small = (Prefix.parse("203.0.113.0/30"), Prefix.parse("2001:db8:1:f::/64"))
+    net = network("figure1", "as2", translation_prefixes=small)
+    for port in (40001, 40002):
+        ask(net, port=port)
+    assert reasons(net) == ["the IPv4 pool of arh1 is exhausted: 2 of 2 addresses in use, 0 resting"]
+
+
+def test_a_group_that_no_edge_can_serve_is_named_but_not_one_that_drains_or_is_empty() -> None:
+    net = network("figure1", "as2")
+    net.set_port(Port("ars2", 1), False)
+    net.advance(12)
+    assert reasons(net) == [
+        "no server edge is able to serve 198.18.0.1/32 of group web",
+        "no server edge is able to serve 2001:db8:a::1/128 of group web",
+    ]
+    net.set_groups(web(net.network, "as2", draining=("as2",)))
+    assert reasons(net) == []
+    empty = group(net.network, "web", {False: b"\xc6\x12\0\1"})
+    net.set_groups(Groups({"web": empty}))
+    assert reasons(net) == []
+
+
+@pytest.mark.parametrize("problem", ["", "connection refused"])
+def test_a_session_that_is_not_established_is_named(problem: str) -> None:
+    net = network("figure1")
+    net.advance(12)
+    assert reasons(net, Session("up1", "198.51.100.2", "established", "")) == []
+    said = reasons(net, Session("up1", "198.51.100.2", "idle", problem))
+    assert said == ["the BGP session of uplink up1 with 198.51.100.2 is idle" + (f": {problem}" if problem else "")]
+
+
+def test_a_router_that_does_not_answer_is_named() -> None:
+    net = SimulatedNetwork(topology("legacy-core"))
+    net.advance(12)
+    assert "router 10.9.1.2 at uplink up1 does not answer" in reasons(net)
+
+
+def test_many_reasons_are_cut() -> None:
+    health = Health()
+    health.look([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
+    said = health.sentences(0.0, EPOCH)
+    assert len(said) == MOST_REASONS + 1
+    assert said[-1] == "900 more"
+
+
+# ------------------------------------------------------------------------------ for an operator who waits
+
+
+def told(attendance: Attendance, missing: dict[int, list[str]], seconds: int) -> dict[int, str]:
+    """second → what is said.  ``missing``: from this second on."""
+    said = {}
+    now: list[str] = []
+    for second in range(seconds):
+        now = missing.get(second, now)
+        if words := attendance.look(now, second):
+            said[second] = words
+    return said
+
+
+def test_who_is_missing_is_said_after_ten_seconds_and_then_ever_more_rarely() -> None:
+    said = told(Attendance(3, 0), {0: ["b", "c"], 35: ["c"], 80: []}, 200)
+    assert said == {
+        10: "still waiting for 2 switches: b, c",
+        30: "still waiting for 2 switches: b, c",
+        70: "still waiting for 1 switch: c",
+        80: "all 3 switches are connected",
+    }
+
+
+def test_a_switch_that_leaves_is_waited_for_anew() -> None:
+    said = told(Attendance(1, 0), {0: ["a"], 2: [], 50: ["a"], 55: [], 60: ["a"]}, 75)
+    assert said == {
+        2: "the switch is connected",
+        55: "the switch is connected",
+        70: "still waiting for 1 switch: a",
+    }
+
+
+def test_the_pause_between_two_words_has_an_end() -> None:
+    times = list(told(Attendance(2, 0), {0: ["a"]}, 5000))
+    assert times[-1] - times[-2] == RAREST_REPORT_S
