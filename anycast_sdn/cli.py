@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import ipaddress
 import json
 import logging
+import math
 import os
+import re
 import sys
 import urllib.error
 import urllib.parse
@@ -22,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from anycast_sdn import __version__
-from anycast_sdn.core.model import AnycastError
+from anycast_sdn.core.model import AnycastError, ConfigurationError
+from anycast_sdn.core.words import counted
 from anycast_sdn.ending import Ending
 
 _PAGE = 1000  # flows in one answer
+_FLOW_STATES = ("unanswered", "pinned")
 OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
 
 
@@ -34,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.act(arguments)
+        sys.stdout.flush()
         return status
+    except BrokenPipeError:  # who reads has had enough: head, less
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the interpreter's end
+        return 1
     except (AnycastError, OSError) as error:
         print(f"anycast-sdn: {error}", file=sys.stderr)
         return 1
@@ -53,12 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the controller for a network", description="Run the controller.")
     run.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
     run.add_argument("--openflow", type=_address, default=OPENFLOW, metavar="HOST:PORT",
-                     help="where switches connect (default %(default)s)")
+                     help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
+                          "addresses, [::] all its IPv6 ones)")
     run.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
                      help="where REST clients connect (default %(default)s)")
     run.add_argument("--rest-host", action="append", default=[], metavar="NAME",
                      help="a name by which clients ask, besides the address; may be repeated")
-    run.add_argument("--database", default="anycast-sdn.sqlite", metavar="PATH",
+    run.add_argument("--database", type=_path, default="anycast-sdn.sqlite", metavar="PATH",
                      help="where enrolments are kept (default %(default)s)")
     run.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
                      help="how much to log, to standard error (default %(default)s)")
@@ -97,7 +107,8 @@ def _add_questions(commands: Any) -> None:
         listing = commands.add_parser(name, help=describe, description=about, parents=[asking])
         if name == "flows":
             for field in ("group", "client", "server", "edge", "state"):
-                listing.add_argument(f"--{field}", help=f"only flows with this {field}")
+                values = f", one of {', '.join(_FLOW_STATES)}" if field == "state" else ""
+                listing.add_argument(f"--{field}", help=f"only flows with this {field}{values}")
         listing.set_defaults(act=_list, listing=name)
 
     topology = commands.add_parser(
@@ -113,10 +124,26 @@ def _add_questions(commands: Any) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    """HOST:PORT; an IPv6 address in brackets, whose colons would be taken for the port's."""
+    found = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", text)
+    if not found or not 0 < int(found["port"]) < 65536 or (found["v6"] and not _is_ipv6(found["v6"])):
+        example = "127.0.0.1:8080 or [::1]:8080"
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in {example}")
+    return found["v6"] or found["host"] or "127.0.0.1", int(found["port"])
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _path(text: str) -> str:
+    if not text:  # SQLite would take it for a database that is gone at the end
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
 
 
 # ------------------------------------------------------------------------------ controller
@@ -124,6 +151,8 @@ def _address(text: str) -> tuple[str, int]:
 
 def _run(arguments: argparse.Namespace) -> int:
     ending = Ending()  # before anything that takes time
+    if arguments.openflow == arguments.rest:
+        raise ConfigurationError("OpenFlow and REST cannot have the same address: give one of them another port")
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     # Only this one: eventlet announces at import that it is in maintenance.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
@@ -146,11 +175,10 @@ def _check(arguments: argparse.Namespace) -> int:
     from anycast_sdn import settings
 
     network = settings.load(arguments.file)
-    print(
-        f"{arguments.file}: good. Network {network.name}: {len(network.switches)} switches, "
-        f"{len(network.links)} links, {len(network.subnets)} subnets, "
-        f"{len(network.hosts)} hosts, {len(network.groups)} groups."
-    )
+    parts = {"switch": network.switches, "link": network.links, "subnet": network.subnets,
+             "uplink": network.uplinks, "host": network.hosts, "group": network.groups}  # fmt: skip
+    has = ", ".join(counted(len(those), thing) for thing, those in parts.items())
+    print(f"{arguments.file}: good. Network {network.name}: {has}.")
     return 0
 
 
@@ -158,7 +186,7 @@ def _trace(arguments: argparse.Namespace) -> int:
     from anycast_sdn import settings, trace
 
     network = settings.load(arguments.file)
-    print(trace.trace(network, arguments.source, arguments.destination, arguments.group))
+    print(trace.trace(network, arguments.source, arguments.destination, arguments.group), end="")
     return 0
 
 
@@ -195,16 +223,23 @@ def _get_all(address: tuple[str, int], path: str, listing: str) -> Any:
 
 def _get(address: tuple[str, int], path: str) -> Any:
     host, port = address
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with _DIRECT.open(url + path, timeout=10) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
-        raise AnycastError(_detail(error.read()) or f"{url}: {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise AnycastError(f"no controller answers at {url}: {error.reason}; is 'anycast-sdn run' running?") from error
-    except (http.client.HTTPException, ValueError) as error:
-        raise AnycastError(f"what answers at {url} is not the REST address of a controller") from error
+        if detail := _detail(error.read()):
+            raise AnycastError(detail) from error
+        raise AnycastError(f"what answers at {url} is no controller: {error.code} {error.reason}") from error
+    except (urllib.error.URLError, TimeoutError) as error:
+        reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or reason
+        raise AnycastError(f"no controller answers at {url}: {words}; is 'anycast-sdn run' running?") from error
+    except (http.client.HTTPException, ConnectionError, ValueError) as error:
+        raise AnycastError(f"what answers at {url} is no controller") from error
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a controller is not asked through a proxy
 
 
 def _detail(body: bytes) -> str:
@@ -274,11 +309,24 @@ def _edge_rows(answer: Any) -> list[dict[str, Any]]:
             "connected": "yes" if edge["connected"] else "no",
             "bindings": edge["bindings"],
             "rules": edge["rules"]["bindings"] + edge["rules"]["other"],
-            "pool": ", ".join(f"{use['leased']}+{use['resting']}/{use['size']}" for use in edge["pools"].values()),
+            "pool": "; ".join(_pool(family, use) for family, use in edge["pools"].items()),
             "drops": ", ".join(f"{name}: {count}" for name, count in sorted(edge["drops"].items()) if count),
         }
         for edge in answer["edges"]
     ]
+
+
+def _pool(family: str, use: Any) -> str:
+    name = {"ipv4": "IPv4", "ipv6": "IPv6"}.get(family, family)
+    return f"{name}: {use['leased']} leased, {use['resting']} resting of {_size(use['size'])}"
+
+
+def _size(number: int) -> str:
+    """As a power of two where the digits would say nothing: a /64 has all of 2^64 but its first and last."""
+    if number < 1 << 20:
+        return str(number)
+    power = round(math.log2(number))
+    return f"2^{power}" if abs(number - (1 << power)) < number >> 10 else f"about 2^{power}"
 
 
 # ------------------------------------------------------------------------------ topology

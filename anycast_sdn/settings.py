@@ -464,7 +464,8 @@ def _shape_problem(error: Any) -> Problem:
         case "missing":
             return path, "is missing: write it"
         case "model_type" | "dict_type":
-            return path, f"must be a section of keys and values, not {_shown(error['input'])}"
+            found = "nothing: the file is empty" if error["input"] is None and not path else _shown(error["input"])
+            return path, f"must be a section of keys and values, not {found}"
         case "too_short" | "too_long":
             return path, error["msg"].replace("List should have", "needs").replace(" after validation", "")
         case "extra_forbidden":

@@ -142,6 +142,8 @@ def parse_group(value: str) -> AnycastGroup:
     parts = value.split("=")
     if len(parts) != 3:
         raise ConfigurationError(f"{value}: write NAME=ANY/n=SERVER[,SERVER], as in web=198.18.0.1/32=10.2.0.10")
+    if not all(",".join(parts[1:]).split(",")):
+        raise ConfigurationError(f"{value}: a prefix or a server is missing between its commas")
     try:
         prefixes = tuple(map(Prefix.parse, parts[1].split(",")))
         servers = [Server(packed(address)) for address in parts[2].split(",")]
@@ -216,8 +218,7 @@ class _Story:
         for host in network.hosts:
             self._net.host(host.name).on_packet = self._holder(host.name)
         self._anycast = any(key.destination in prefix for prefix in network.anycast_prefixes)
-        self._names = {key.source: "H"}
-        self._names |= {server: self._hosts[server].upper() for group in groups for server in group.servers}
+        self._names = self._server_names(network, groups) | {key.source: "H"}
         if self._anycast:
             self._names[key.destination] = "ANY"
 
@@ -227,6 +228,14 @@ class _Story:
             return ()
 
         return hold
+
+    def _server_names(self, network: Network, groups: Groups) -> dict[Address, str]:
+        """AS2 for the server as2; for those that the file does not name as hosts, ASg, or ASg1, ASg2, …"""
+        servers = sorted({server for group in groups for server in group.servers})
+        assumed = [server for server in servers if self._hosts[server] == text(server)]
+        several = len(assumed) > 1
+        names = {server: f"ASg{number}" if several else "ASg" for number, server in enumerate(assumed, 1)}
+        return names | {server: self._hosts[server].upper() for server in servers if server not in names}
 
     def tell(self) -> Iterator[str]:
         yield from self._cast()
@@ -253,20 +262,21 @@ class _Story:
 
     def _cast(self) -> Iterator[str]:
         """Who takes part, and the warning that nobody serves."""
-        yield f"{'H':<6}{text(self._key.source)}, at {self._client.port}"
-        if not self._anycast:
-            return
-        group = self._groups.covering(self._key.destination)
-        if group is None:
-            service = text(self._key.destination)
-            length = 8 * len(self._key.destination)
-            yield f"{'ANY':<6}{service}: nobody is enrolled for this anycast address.  Try the trace with a group:"
-            yield f"      --group NAME={service}/{length}=SERVER, or enrol servers over REST (PUT /v1/groups/NAME)."
-            return
-        yield f"{'ANY':<6}{text(self._key.destination)}, group {group.name}"
-        for address in group.servers:
-            if len(address) == len(self._key.destination):
-                yield f"{self._names[address]:<6}{text(address)}, at {self._net.host(self._hosts[address]).port}"
+        service = self._key.destination
+        group = self._groups.covering(service) if self._anycast else None
+        enrolled = group.servers if group else ()
+        servers = [each for each in enrolled if len(each) == len(service) and each != self._key.source]
+        width = 2 + max(map(len, ("ANY", *(self._names[address] for address in servers))))
+        yield f"{'H':<{width}}{text(self._key.source)}, at {self._client.port}"
+        if group:
+            yield f"{'ANY':<{width}}{text(service)}, group {group.name}"
+        elif self._anycast:
+            yield f"{'ANY':<{width}}{text(service)}: nobody is enrolled for this anycast address.  Try the trace with"
+            yield f"{'':<{width}}--group NAME={text(service)}/{8 * len(service)}=SERVER, or enrol servers over REST."
+        for address in servers:
+            yield f"{self._names[address]:<{width}}{text(address)}, at {self._net.host(self._hosts[address]).port}"
+        if any(uplink.bgp for uplink in self._network.uplinks):
+            yield "What routers teach by BGP is not known here: only static routes lead out by uplinks."
 
     def _send(self, title: str, sender: str, frame: bytes) -> Iterator[str]:
         """What happens to one packet of a host, up to everything that follows from it."""
@@ -314,12 +324,16 @@ class _Story:
             case Told(switch, message):
                 yield f"controller → {switch}: {message}"
             case Arrived(host, frame):
-                if int.from_bytes(frame[12:14], "big") == ETH_ARP:
+                if int.from_bytes(frame[12:14], "big") == ETH_ARP or not self._is_for(host, frame):
                     return
                 packet = parse_ip(frame)
                 error = packet.icmp_type in ((3, 11, 12) if packet.key.protocol == ICMP else (1, 2, 3, 4))
                 what = f"ICMP error, type {packet.icmp_type} code {frame[packet.l4 + 1]}: " if error else ""
                 yield f"{host} receives {what}{self._flow(packet.key)}"
+
+    def _is_for(self, host: str, frame: bytes) -> bool:
+        """Several hosts may share a port, and each sees what is the others'."""
+        return bool(frame[0] & 1) or frame[:6] == self._net.host(host).mac
 
     def _step(self, switch: str, step: TraceStep) -> Iterator[str]:
         table = f"  {step.table.value} {step.table.name.lower():<11}"

@@ -26,6 +26,7 @@ from testbed import ControllerProcess, Testbed, TestbedError, obstacle
 
 from anycast_sdn import settings
 from anycast_sdn.core.model import ConfigurationError, Network
+from anycast_sdn.core.words import counted
 
 TOPOLOGIES = Path(__file__).parents[1] / "topologies"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -120,9 +121,11 @@ def _introduce(scene: Scene, as_written: Roles) -> None:
 
 
 def _counted(network: Network) -> str:
-    counted = f"{len(network.switches)} switches, {len(network.links)} links, {len(network.hosts)} hosts"
     core = network.legacy_core
-    return f"{counted}, {len(core.routers)} routers of FRR" if core else counted
+    parts = {"switch": network.switches, "link": network.links, "host": network.hosts}
+    if core:
+        parts["FRR router"] = core.routers
+    return ", ".join(counted(len(those), thing) for thing, those in parts.items())
 
 
 def _is_free(port: int) -> bool:

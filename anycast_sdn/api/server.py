@@ -37,6 +37,7 @@ from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.words import cannot_listen
 
 HEAD_S = 5.0
 BODY_S = 10.0
@@ -362,7 +363,7 @@ def serve(application: Application, address: tuple[str, int], names: Iterable[st
         # Without reuse_port=False a second controller would silently share the port.
         listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
     except OSError as error:
-        raise ConfigurationError(f"REST address {address[0]} port {address[1]}: {error.strerror}") from error
+        raise ConfigurationError(cannot_listen("REST", "--rest", *address, error)) from error
     server = Server(application, listener, Hosts(address[0], names), eventlet.spawn)
     eventlet.spawn(server.run)
     return server

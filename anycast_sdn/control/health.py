@@ -73,6 +73,8 @@ def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
     if not edge.synchronised:
         yield Reason(("switch", name), f"switch {name} has lost the controller")
         return
+    for question in sorted(edge.unanswered):
+        yield Reason(("question", name, question), f"switch {name} does not answer when asked for its {question}")
     for uplink in edge.uplinks:
         for router in uplink.routers:
             if not edge.neighbours.get(router):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection
 
 MOST_NAMES = 12  # of a list in a sentence
@@ -18,3 +19,18 @@ def listed(names: Collection[str], most: int = MOST_NAMES, separator: str = ", "
     """"a, b, c and 4 more"."""
     shown = separator.join(list(names)[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def address(host: str, port: int) -> str:
+    """Where something listens, as the command line takes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def cannot_listen(what: str, option: str, host: str, port: int, error: OSError) -> str:
+    """What to tell the operator whose address cannot be had."""
+    advice = {
+        errno.EADDRINUSE: "another program listens there, perhaps a controller: end it, or take another port",
+        errno.EADDRNOTAVAIL: "this machine has no such address: take one that it has",
+        errno.EACCES: "only root may take ports below 1024: take another port",
+    }.get(error.errno or 0, f"{(error.strerror or str(error)).partition(' (')[0]}: take another address")
+    return f"{what} cannot listen on {address(host, port)}: {advice} ({option})"

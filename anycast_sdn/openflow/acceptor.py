@@ -22,6 +22,7 @@ from typing import Any
 
 from os_ken.lib import hub
 
+from anycast_sdn.core import words
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.repeats import Repeats
 from anycast_sdn.openflow.channel import Channel
@@ -64,8 +65,7 @@ def origin(host: str) -> str | None:
 
 
 def shown(address: tuple[Any, ...]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return words.address(*address[:2])
 
 
 class Acceptor:
@@ -84,8 +84,7 @@ class Acceptor:
             # Without reuse_port=False a second controller would silently share the port.
             self._socket = eventlet.listen(address, family=family, backlog=256, reuse_port=False)
         except OSError as error:
-            text = f"OpenFlow address {address[0]} port {address[1]}: {error.strerror}"
-            raise ConfigurationError(text) from error
+            raise ConfigurationError(words.cannot_listen("OpenFlow", "--openflow", *address, error)) from error
 
     def stop(self) -> None:
         """No more connections; those that are there end."""

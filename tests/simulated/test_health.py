@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scenes import ask, group, network, topology, web
+from scenes import ask, edge, group, network, topology, web
 
 from anycast_sdn.control.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
 from anycast_sdn.core.model import Groups, Port, Prefix
@@ -78,6 +78,12 @@ def test_a_reason_keeps_the_time_when_it_began() -> None:
     net.controller.look_at_health((), net.now)
     assert net.controller.health_view(net.now, EPOCH + 100)["reasons"] == first
     assert first[0].endswith(", since 2027-01-15T08:00:00Z")
+
+
+def test_what_a_switch_leaves_unanswered_is_named() -> None:
+    net = network("figure1")
+    edge(net, "core").unanswered = frozenset(("meters", "ports"))
+    assert reasons(net) == [f"switch core does not answer when asked for its {what}" for what in ("meters", "ports")]
 
 
 def test_a_link_that_is_down_is_named_with_the_reason() -> None:

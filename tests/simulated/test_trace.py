@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from scenes import topology
@@ -168,3 +169,43 @@ def test_the_gateway_answers():
 
 def test_the_same_question_has_the_same_answer():
     assert told("10.1.0.10", "198.18.0.1:80/tcp", [WEB]) == told("10.1.0.10", "198.18.0.1:80/tcp", [WEB])
+
+
+# ------------------------------------------------------------------------------ who takes part
+
+
+def cast_of(name: str, *asked: str, groups: tuple[str, ...] = ()) -> list[str]:
+    """The lines before the first packet's."""
+    return trace(topology(name), *asked, groups).split("\n\n")[0].splitlines()
+
+
+def test_servers_that_the_file_does_not_name_are_called_asg() -> None:
+    lines = cast_of("figure1", "10.1.0.10", "198.18.0.1:80/tcp", groups=("web=198.18.0.1/32=10.2.0.77,10.3.0.10",))
+    assert lines == [
+        "H    10.1.0.10, at arh1:1",
+        "ANY  198.18.0.1, group web",
+        "ASg  10.2.0.77, at ars2:1",
+        "AS3  10.3.0.10, at ars3:1",
+    ]
+
+
+def test_several_of_them_are_numbered() -> None:
+    given = "web=2001:db8:a::1/128=2001:db8:2::77,2001:db8:3::77"
+    lines = cast_of("figure1", "2001:db8:1::10", "[2001:db8:a::1]:80/tcp", groups=(given,))
+    assert lines[2:] == ["ASg1  2001:db8:2::77, at ars2:1", "ASg2  2001:db8:3::77, at ars3:1"]
+
+
+def test_no_name_runs_into_its_address_however_long_it_is() -> None:
+    network = topology("one-switch")
+    hosts = tuple(replace(host, name=f"a-host-of-long-name-{host.name}") for host in network.hosts)
+    long = replace(network, hosts=hosts)
+    lines = trace(long, "10.1.0.10", "198.18.0.1:80/tcp").split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines] == ["H", "ANY", "A-HOST-OF-LONG-NAME-S1", "A-HOST-OF-LONG-NAME-S2"]
+    assert [line.split()[1].rstrip(",") for line in lines] == ["10.1.0.10", "198.18.0.1", "10.2.0.10", "10.2.0.11"]
+    assert len({len(line) - len(line[line.index(" ") :].lstrip()) for line in lines}) == 1
+
+
+def test_a_host_does_not_receive_what_is_for_another_at_its_port() -> None:
+    told = trace(topology("figure1"), "10.1.0.10", "198.18.0.1:80/tcp", ["web=198.18.0.1/32=10.2.0.77"])
+    assert "10.2.0.77 receives" in told
+    assert "as2 receives" not in told
