@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
     run.add_argument("--openflow", type=_address, default=OPENFLOW, metavar="HOST:PORT",
                      help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
-                          "addresses, [::] all its IPv6 ones)")
+                          "addresses, [::] IPv6 as well)")
     run.add_argument("--rest", type=_address, default=REST, metavar="HOST:PORT",
                      help="where REST clients connect (default %(default)s)")
     run.add_argument("--rest-host", action="append", default=[], metavar="NAME",
