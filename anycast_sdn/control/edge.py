@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.answers import Answers
-from anycast_sdn.control.neighbours import Neighbour, Neighbours, Replies
-from anycast_sdn.control.reaction import Reaction, out_of, through_pipeline
+from anycast_sdn.control.claims import Neighbour
+from anycast_sdn.control.neighbours import Neighbours, Replies
+from anycast_sdn.control.reaction import Reaction, come_by, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
@@ -27,10 +28,20 @@ from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.pipeline import Kind, number_of
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, DeleteFlow, FlowRule, Message, MeterRule, RuleKey
+from anycast_sdn.openflow.rules import (
+    ETH_IPV6,
+    OFPP_CONTROLLER,
+    AddFlow,
+    DeleteFlow,
+    FlowRule,
+    Message,
+    MeterRule,
+    RuleKey,
+)
 
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
 INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
+_IPV6 = ETH_IPV6.to_bytes(2, "big")
 Flows = dict[RuleKey, FlowRule]
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
@@ -79,7 +90,7 @@ class EdgeSwitch:
             Kind.NO_ROUTE: self._refuser(Unreachable.NET),
         }
         if self.translation:
-            self._packet_handlers[Kind.FIRST_PACKET] = self.translation.first_packet
+            self._packet_handlers[Kind.FIRST_PACKET] = self._first_packet
             self._packet_handlers[Kind.FIRST_REPLY] = self.translation.first_reply
             self._packet_handlers[Kind.ICMP_ERROR] = self.translation.icmp_error
 
@@ -330,6 +341,17 @@ class EdgeSwitch:
 
         return refuse
 
+    def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """Bound only for a host that is known where the packet came in: whoever invents a source gets nothing."""
+        assert self.translation is not None  # only a client edge has this handler
+        assert self.client_edge is not None
+        source = frame[22:38] if frame[12:14] == _IPV6 else frame[26:30]
+        if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(source, in_port):
+            key = frames.parse_ip(frame).key
+            if self.client_edge.bindings.by_key(key) is None:
+                return self._neighbours_replied(self.neighbours.vouch(frame, key.source, in_port, now), now)
+        return self.translation.first_packet(in_port, frame, groups, now)
+
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         if frames.parse_ip(frame).key.protocol == UDP:
             return Reaction([*self._answers.port_unreachable(in_port, frame, now)])
@@ -345,7 +367,7 @@ class EdgeSwitch:
         destination = frames.parse_ip(frame).key.destination
         if in_port == OFPP_CONTROLLER and self.neighbours.get(destination):
             return self._drop("looped")
-        return self._neighbours_replied(self.neighbours.wait(frame, destination, now), now)
+        return self._neighbours_replied(self.neighbours.wait(frame, destination, in_port, now), now)
 
     def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
         """A host's route stands before the packets that waited for it go on.
@@ -355,6 +377,7 @@ class EdgeSwitch:
         messages: list[Message] = list(map(self._host_rule, replies.moved)) if self.synchronised else []
         messages += [out_of(port, frame) for port, frame in replies.frames]
         messages += map(through_pipeline, replies.resolved)
+        messages += [come_by(port, frame) for port, frame in replies.vouched]
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
         return Reaction(messages, changed=any(map(self.neighbours.is_wanted, replies.moved)))

@@ -10,9 +10,12 @@ Rules kept here:
   its port.  So nobody can claim a gateway, service or translation address.
 - Duplicate-address detection (RFC 5227, RFC 4862) is answered only for an address that another host
   holds *now*: the holder is asked first, because it may be gone.
+- A host that is known at one place is believed to be at another only when it is silent at the first; a packet
+  whose source is not known at its port waits until the source has answered there (``claims``).
 - A known host is asked again every ``REFRESH_S``; three questions without an answer forget it.  A host
   that changed its MAC or its port is found by the later questions, which go to the whole subnet.
-- Packets for a host that is not known yet wait, a few per host, for as long as it is asked.
+- Packets for a host that is not known yet wait, a few per host, for as long as it is asked.  How many unknown
+  hosts are asked for is bounded for each port that packets and questions come from.
 
 Events in, frames out: methods return ``Replies`` and send nothing.
 """
@@ -24,6 +27,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from anycast_sdn.control.claims import Moves, Neighbour, Sources
 from anycast_sdn.core.model import Address, Prefix, Subnet
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import Arp, Nd
@@ -33,19 +37,12 @@ RETRY_S = 1.0  # between questions
 QUESTIONS = 3  # unanswered ones before a host counts as gone
 WANTED_RETRY_S = 3.0  # a server that is away is looked for this often
 WAITING_PER_HOST = 64  # packets
-MAX_UNKNOWN = 1024  # hosts asked for at once: a scan of a large subnet must not fill the memory
+MAX_UNKNOWN = 256  # hosts asked for at once because of one port: a scan of a large subnet must not fill the memory
 MAX_HOSTS = 4096  # known at once behind one port, for the same reason
 
 _ANY_V4, _ANY_V6 = bytes(4), bytes(16)
 _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
-
-
-class Neighbour(NamedTuple):
-    """A host that answered."""
-
-    mac: bytes
-    port: int
 
 
 class _Asker(NamedTuple):
@@ -72,6 +69,7 @@ class Replies:
     frames: list[tuple[int, bytes]] = field(default_factory=list)  # (port, frame)
     resolved: list[bytes] = field(default_factory=list)
     unreachable: list[bytes] = field(default_factory=list)
+    vouched: list[tuple[int, bytes]] = field(default_factory=list)  # (port, first packet): its source is known now
     moved: list[Address] = field(default_factory=list)  # who appeared, moved or vanished
 
 
@@ -84,7 +82,10 @@ class Neighbours:
         self._gateways = {gateway.address for subnet in self._subnets for gateway in subnet.gateways}
         self._entries: dict[Address, _Entry] = {}
         self._at_port: Counter[int] = Counter()  # known hosts
-        self._looked_for: set[Address] = set()  # unknown hosts that nobody wants for good
+        self._looked_for: dict[Address, int] = {}  # unknown hosts that nobody wants for good → asked for because of
+        self._looked_for_by: Counter[int] = Counter()  # … this port
+        self._moves = Moves()
+        self._sources = Sources()
         self._wanted: set[Address] = set()
         self.counters: Counter[str] = Counter()
 
@@ -94,6 +95,11 @@ class Neighbours:
     def get(self, address: Address) -> Neighbour | None:
         entry = self._entries.get(address)
         return entry.known if entry else None
+
+    def is_at(self, address: Address, port: int) -> bool:
+        """Is the host known at this port?  Its MAC does not matter: a host may send by several."""
+        entry = self._entries.get(address)
+        return entry is not None and entry.known is not None and entry.known.port == port
 
     def is_wanted(self, address: Address) -> bool:
         return address in self._wanted
@@ -141,15 +147,15 @@ class Neighbours:
             self._question(packet.target, asker, now, out)
         return out
 
-    def wait(self, frame: bytes, address: Address, now: float) -> Replies:
-        """A packet for a host that the switch has no rule for: ask, and keep the packet meanwhile."""
+    def wait(self, frame: bytes, address: Address, port: int, now: float) -> Replies:
+        """A packet, come by ``port``, for a host that the switch has no rule for: ask, and keep it meanwhile."""
         out = Replies()
         entry = self._entries.get(address)
         if entry is not None and entry.known:
             out.resolved.append(frame)  # learned while the packet was on its way to us
             return out
         if entry is None:
-            entry = self._unknown(address)
+            entry = self._unknown(address, port)
         if entry is None:
             return out
         if len(entry.waiting) == WAITING_PER_HOST:
@@ -159,17 +165,35 @@ class Neighbours:
             self._ask_now(address, entry, now, out)
         return out
 
+    def vouch(self, frame: bytes, source: Address, port: int, now: float) -> Replies:
+        """A first packet whose source is not known at its port: ask for it there, and keep the packet meanwhile."""
+        out = Replies()
+        home = self._home(source)
+        waits, ask = self._sources.wait(source, port, frame, now) if home and port in home[1].ports else (False, False)
+        if ask:
+            self._ask_at(port, source, None, out)
+        if not waits:
+            self.counters["unknown_source"] += 1
+        return out
+
     def port_down(self, port: int, now: float) -> Replies:
         """Hosts behind a port that lost its carrier are gone until they speak again."""
         out = Replies()
+        self._moves.port_down(port)
+        self.counters["unknown_source"] += self._sources.port_down(port)
         for address, entry in list(self._entries.items()):
             if entry.known and entry.known.port == port:
-                self._forget(address, entry, now, out)
+                moved_to = self._moves.gone(address)
+                if moved_to:
+                    self._believe(address, entry, moved_to, now, out)
+                else:
+                    self._forget(address, entry, now, out)
         return out
 
     def tick(self, now: float) -> Replies:
         """Ask whom it is time to ask, and give up on who has not answered."""
         out = Replies()
+        self._settle_claims(now, out)
         for address, entry in list(self._entries.items()):
             if address in self._wanted and not entry.known and not entry.asked:
                 self._ask_now(address, entry, now, out)
@@ -191,15 +215,22 @@ class Neighbours:
                     return (gateway.address, subnet) if usable else None
         return None
 
-    def _unknown(self, address: Address) -> _Entry | None:
-        """Start to look for a host; None when there can be none, or too many are looked for."""
-        if not self._home(address) or len(self._looked_for) >= MAX_UNKNOWN:
+    def _unknown(self, address: Address, port: int) -> _Entry | None:
+        """Start to look for a host because of this port; None when there can be none, or it looks for too many."""
+        if not self._home(address) or self._looked_for_by[port] >= MAX_UNKNOWN:
             self.counters["unresolvable"] += 1
             return None
-        self._looked_for.add(address)
+        self._looked_for[address] = port
+        self._looked_for_by[port] += 1
         return self._entries.setdefault(address, _Entry())
 
+    def _looked_for_no_more(self, address: Address) -> None:
+        port = self._looked_for.pop(address, None)
+        if port is not None:
+            self._looked_for_by[port] -= 1
+
     def _learn(self, address: Address, mac: bytes, port: int, now: float, out: Replies) -> bool:
+        """A host says that it is there.  False: it cannot be; what it asks for is not answered."""
         home = self._home(address)
         if home is None or port not in home[1].ports or mac[0] & 1:
             self.counters["false_claims"] += 1
@@ -212,18 +243,45 @@ class Neighbours:
                 self.counters["too_many_hosts"] += 1
                 return True  # not learned; what it asks for is answered all the same
             entry = self._entries[address] = _Entry()
-        if entry.known != (mac, port):
-            self._place(entry, Neighbour(mac, port))
+        neighbour = Neighbour(mac, port)
+        if entry.known is None:
+            self._moves.gone(address)  # nobody is left to be asked
+        elif entry.known != neighbour:
+            if self._moves.claim(address, neighbour, now):
+                self._ask_at(entry.known.port, address, entry.known.mac, out)
+            return True
+        elif self._moves.stays(address):
+            self.counters["false_move"] += 1
+        self._believe(address, entry, neighbour, now, out)
+        return True
+
+    def _believe(self, address: Address, entry: _Entry, neighbour: Neighbour, now: float, out: Replies) -> None:
+        """The host is there now; who has waited for that goes on."""
+        if entry.known != neighbour:
+            self._place(entry, neighbour)
             out.moved.append(address)
         entry.asked, entry.ask_at = 0, now + REFRESH_S
-        self._looked_for.discard(address)
+        self._looked_for_no_more(address)
         for asker in entry.askers:
-            if asker.mac != mac and asker.port != port:
+            if asker.mac != neighbour.mac and asker.port != neighbour.port:
                 self._answer(address, asker, out)
         entry.askers.clear()
         out.resolved.extend(entry.waiting)
         entry.waiting.clear()
-        return True
+        out.vouched.extend((neighbour.port, frame) for frame in self._sources.answered(address, neighbour.port))
+
+    def _settle_claims(self, now: float, out: Replies) -> None:
+        """Ask again what it is time to ask again, and decide what has been asked for long enough."""
+        again, taken = self._moves.tick(now)
+        for address in again:
+            if known := self.get(address):
+                self._ask_at(known.port, address, known.mac, out)
+        for address, neighbour in taken:
+            self._believe(address, self._entries.setdefault(address, _Entry()), neighbour, now, out)
+        unknown, lost = self._sources.tick(now, self._moves)
+        for port, address in unknown:
+            self._ask_at(port, address, None, out)
+        self.counters["unknown_source"] += lost
 
     def _place(self, entry: _Entry, neighbour: Neighbour | None) -> None:
         if entry.known:
@@ -241,7 +299,7 @@ class Neighbours:
         if home is None or asker.port not in home[1].ports:
             self.counters["foreign_questions"] += 1
             return
-        entry = self._entries.get(target) or self._unknown(target)
+        entry = self._entries.get(target) or self._unknown(target, asker.port)
         if entry is None:
             return
         if entry.known and (entry.known.mac == asker.mac or entry.known.port == asker.port):
@@ -262,23 +320,27 @@ class Neighbours:
         """One question: the first to a known host goes to it alone, the later ones to its whole subnet."""
         home = self._home(address)
         assert home is not None
-        gateway, subnet = home
         entry.asked += 1
         entry.ask_at = now + RETRY_S
         known = entry.known if entry.asked == 1 else None
-        for port in [known.port] if known else subnet.ports:
-            if len(address) == 4:
-                to = known.mac if known else builders.BROADCAST
-                frame = builders.arp_request(self._mac, gateway, address, to)
-            else:
-                frame = builders.neighbour_solicitation(self._mac, gateway, address, known.mac if known else None)
-            out.frames.append((port, frame))
+        for port in [known.port] if known else home[1].ports:
+            self._ask_at(port, address, known.mac if known else None, out)
+
+    def _ask_at(self, port: int, address: Address, mac: bytes | None, out: Replies) -> None:
+        """One question by one port, to this MAC alone if there is one."""
+        home = self._home(address)
+        assert home is not None
+        if len(address) == 4:
+            frame = builders.arp_request(self._mac, home[0], address, mac or builders.BROADCAST)
+        else:
+            frame = builders.neighbour_solicitation(self._mac, home[0], address, mac)
+        out.frames.append((port, frame))
 
     def _forget(self, address: Address, entry: _Entry, now: float, out: Replies) -> None:
         if entry.known:
             out.moved.append(address)
             self._place(entry, None)
-        self._looked_for.discard(address)
+        self._looked_for_no_more(address)
         out.unreachable.extend(entry.waiting)
         if address in self._wanted:
             self._entries[address] = _Entry(asked=QUESTIONS - 1, ask_at=now + WANTED_RETRY_S)

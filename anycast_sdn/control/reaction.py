@@ -26,6 +26,11 @@ def through_pipeline(frame: bytes) -> PacketOut:
     return PacketOut(frame, OFPP_CONTROLLER, _PIPELINE)
 
 
+def come_by(port: int, frame: bytes) -> PacketOut:
+    """A host's frame that has waited: it comes in once more by its port, and is looked at, metered too, as at first."""
+    return PacketOut(frame, port, _PIPELINE)
+
+
 def out_of(port: int, frame: bytes) -> PacketOut:
     """A frame that leaves by this port as it is."""
     return PacketOut(frame, OFPP_CONTROLLER, (Output(port),))

@@ -61,9 +61,13 @@ def emulated_switches(edges: Sequence[Edge], remember: bool = False) -> list[Emu
     hosts = {packed(address): server for address in SERVER.values()}
     fabric = [FIRST_FABRIC_PORT + edge.number for edge in edges]
     return [
-        *(EmulatedSwitch(edge.dpid, [EDGE_PORT, FABRIC_PORT], remember=remember) for edge in edges),
+        *(EmulatedSwitch(edge.dpid, [EDGE_PORT, FABRIC_PORT], _clients(edge), remember) for edge in edges),
         EmulatedSwitch(SERVER_EDGE_DPID, [1, *fabric], hosts),
     ]
+
+
+def _clients(edge: Edge) -> dict[bytes, Host]:
+    return dict.fromkeys(edge.client_addresses(), Host(b"\x02\0\0\0\0\x01", EDGE_PORT))
 
 
 def network(edges: Sequence[Edge], **client_edge: object) -> dict[str, object]:
@@ -131,6 +135,12 @@ class Product(ControllerProcess):
         self.await_enrolled()
         for switch in switches[:-1]:
             wait_until(_has(switch, Kind.FIRST_REPLY), "rules for first replies")
+            switch.announce()
+        wait_until(lambda: self._knows(switches[:-1]), "the clients are known")
+
+    def _knows(self, switches: Sequence[EmulatedSwitch]) -> bool:
+        edges = {edge["dpid"]: len(edge["hosts"]) for edge in self.rest("GET", "/v1/edges").body["edges"]}
+        return all(edges[switch.dpid] >= switch.hosts for switch in switches)
 
     def start_profile(self) -> None:
         """Samples from now on."""

@@ -67,6 +67,8 @@ class EmulatedSwitch:
         self.rules = Rules(remember)
         self.introduced = False  # the controller knows our ports, which ends OS-Ken's handshake
         self._ports = ports
+        self._silent = True  # our hosts have not said yet that they are there
+        self._announcing = False
         self._hosts = dict(hosts or {})
         self._rest = b""
         self._unsent = b""
@@ -87,6 +89,23 @@ class EmulatedSwitch:
 
     def close(self) -> None:
         self.socket.close()
+
+    @property
+    def hosts(self) -> int:
+        return len(self._hosts)
+
+    def announce(self) -> None:
+        """From now on, the hosts say that they are there; may be called while another thread sends and receives."""
+        self._announcing = True
+
+    def _announcements(self) -> Iterator[bytes]:
+        for address, host in self._hosts.items():
+            if len(address) == 4:
+                yield self._packet_in(Kind.ARP, host.port, builders.arp_request(host.mac, address, address))
+            else:
+                to_all = bytes.fromhex("333300000001"), bytes.fromhex("ff02" + 27 * "0" + "1")
+                claim = builders.neighbour_advertisement(host.mac, address, address, *to_all, False)
+                yield self._packet_in(Kind.ND, host.port, claim)
 
     # ---------------------------------------------------------------- bytes
 
@@ -125,6 +144,9 @@ class EmulatedSwitch:
             out.extend(self._answer(kind, xid, data[at : at + length]))
             at += length
         self._rest = data[at:]
+        if self._announcing and self._silent:
+            self._silent = False
+            out.extend(self._announcements())
         if out:
             self.send(out)
 

@@ -21,7 +21,8 @@ EDGE_PORT, FABRIC_PORT = 1, 10  # of a client edge: towards its clients, towards
 REPLY = 1 << 31  # set in the sequence number of a reply
 FIRST_PORT = 1024
 
-_HOSTS = 1 << 16  # clients per edge; then come further ports of the same clients
+HOST_BITS = 10
+_HOSTS = 1 << HOST_BITS  # clients per edge; then come further ports of the same clients
 _FIRST_HOST = 1 << 16  # above the gateway
 _NO_BUFFER = 0xFFFFFFFF
 _PACKET_IN, _VERSION, _IN_PORT = 10, 4, 0x80000004  # in_port: OXM class 0x8000, field 0, 4 bytes
@@ -45,6 +46,14 @@ class Edge(NamedTuple):
     def name(self) -> str:
         return f"c{self.number}"
 
+    def client_addresses(self) -> list[bytes]:
+        """Of both families: a controller may want to know them before it serves them."""
+        return [
+            (_first_client(prefix) + host).to_bytes(4 if family == 4 else 16, "big")
+            for family, prefix in self.clients.items()
+            for host in range(_HOSTS)
+        ]
+
 
 def edges(count: int) -> list[Edge]:
     """Client edges; one alone has the larger translation prefix: 4 million addresses."""
@@ -59,9 +68,13 @@ def edges(count: int) -> list[Edge]:
     ]
 
 
+def _first_client(prefix: str) -> int:
+    return int(ipaddress.ip_network(prefix).network_address) + _FIRST_HOST
+
+
 def flow_number(host: int, port: int) -> int:
     """The flow of a client's address (its low 16 bits) and source port."""
-    return host | (port - FIRST_PORT) << 16
+    return host | (port - FIRST_PORT) << HOST_BITS
 
 
 class Packets:
@@ -76,7 +89,7 @@ class Packets:
         self.service, self.server = packed(SERVICE[family]), packed(SERVER[family])
         self.prefix = ipaddress.ip_network(edge.translation[family])
         self._width = width
-        self._clients = int(ipaddress.ip_network(edge.clients[family]).network_address) + _FIRST_HOST
+        self._clients = _first_client(edge.clients[family])
         if family == 4:
             # Version, length, identification 0, don't fragment, TTL, TCP; the checksum follows.
             ip = Struct("!BBHHHBB").pack(0x45, 0, 40, 0, 0x4000, 64, 6)
@@ -98,11 +111,12 @@ class Packets:
     def first(self, flow: int) -> bytes:
         """A client's SYN to the service address."""
         client = (self._clients + flow % _HOSTS).to_bytes(self._width, "big")
-        return self._packet(self._out, client, self.service, FIRST_PORT + (flow >> 16), SERVICE_PORT, flow, 0, _SYN)
+        port = FIRST_PORT + (flow >> HOST_BITS)
+        return self._packet(self._out, client, self.service, port, SERVICE_PORT, flow, 0, _SYN)
 
     def reply(self, flow: int, translated: bytes) -> bytes:
         """The server's answer to it, addressed to PR1X."""
-        port = FIRST_PORT + (flow >> 16)
+        port = FIRST_PORT + (flow >> HOST_BITS)
         return self._packet(self._back, self.server, translated, SERVICE_PORT, port, flow | REPLY, flow + 1, _SYN_ACK)
 
     def _packet(

@@ -30,7 +30,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from emulated import ADD, FLOW_MOD, MATCH, PACKET_OUT, EmulatedSwitch, Wrong
-from flows import FIRST_PORT, REPLY, SERVICE_PORT, Packets
+from flows import FIRST_PORT, HOST_BITS, REPLY, SERVICE_PORT, Packets
 
 DEADLINE_S = 30.0
 STALLED_S = 3.0  # nothing done for so long: what is outstanding is lost
@@ -137,16 +137,16 @@ class EdgeLoad:
                 half, pick = shape
                 if half == _FIRST_HALF:
                     host, port, translated = pick(data, at)
-                    translations[host | port - FIRST_PORT << 16] = translated
+                    translations[host | port - FIRST_PORT << HOST_BITS] = translated
                 elif half == _OUT:
                     host, port, translated, address = pick(data, at)
-                    flow = host | port - FIRST_PORT << 16
+                    flow = host | port - FIRST_PORT << HOST_BITS
                     if translations[flow] != translated or address != server:
                         raise Wrong(f"outward rule of flow {flow}: {data[at:end].hex()}")
                     self._out.add(flow)
                 else:
                     translated, port, address, host = pick(data, at)
-                    flow = host | port - FIRST_PORT << 16
+                    flow = host | port - FIRST_PORT << HOST_BITS
                     if translations[flow] != translated or address != service:
                         raise Wrong(f"inward rule of flow {flow}: {data[at:end].hex()}")
                     self._in.add(flow)

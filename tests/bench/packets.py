@@ -22,11 +22,15 @@ from struct import Struct
 from flows import SERVICE
 
 from anycast_sdn.core.model import packed
+from anycast_sdn.openflow.builders import arp_request
 from anycast_sdn.openflow.frames import checksum
 
 PORT = 9000
 EDGE_MAC = bytes.fromhex("02ac00000001")  # of the client edge with datapath id 1
-CLIENTS = "10.1.0.0"  # the first of 65536
+CLIENTS = "10.1.0.0"  # the first
+HOSTS = 1024  # of them
+MAC = bytes.fromhex("020000000001")
+ANNOUNCED_PER_S = 5000
 IN_TIME_S = 1.0
 
 _PAYLOAD = Struct("!IQ")
@@ -39,20 +43,31 @@ def headers(count: int) -> list[bytes]:
     """Ethernet, IP and UDP headers of flows 0, 1, …; without a UDP checksum (RFC 768: 0 says so)."""
     first, service = int.from_bytes(packed(CLIENTS), "big"), packed(SERVICE[4])
     size = 8 + _PAYLOAD.size
-    ethernet = EDGE_MAC + bytes.fromhex("020000000001") + b"\x08\x00"
+    ethernet = EDGE_MAC + MAC + b"\x08\x00"
     made = []
     for flow in range(count):
-        client = (first + flow % 65536).to_bytes(4, "big")
+        client = (first + flow % HOSTS).to_bytes(4, "big")
         ip = _IPV4.pack(0x45, 0, 20 + size, 0, 0x4000, 64, 17, 0, client, service)
         ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
-        made.append(ethernet + ip + _UDP.pack(1024 + flow // 65536, PORT, size, 0))
+        made.append(ethernet + ip + _UDP.pack(1024 + flow // HOSTS, PORT, size, 0))
     return made
+
+
+def announce(sock: socket.socket) -> None:
+    """The clients say by ARP that they are there: an edge serves nobody else."""
+    first = int.from_bytes(packed(CLIENTS), "big")
+    for host in range(HOSTS):
+        address = (first + host).to_bytes(4, "big")
+        sock.send(arp_request(MAC, address, address))
+        time.sleep(1 / ANNOUNCED_PER_S)
+    time.sleep(0.5)
 
 
 def send(interface: str, rate: float, seconds: float) -> None:
     made = headers(int(rate * seconds))
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     sock.bind((interface, 0))
+    announce(sock)
     count, sent = len(made), 0
     start = time.monotonic_ns()
     while sent < count:

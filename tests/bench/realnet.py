@@ -18,8 +18,8 @@ from testbed import Testbed
 from anycast_sdn import settings
 
 SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
-# The switch's meter is out of the way: its default protects the controller, and would be what is measured.
-LIMITS = {"first_packets": 1_000_000}
+# The switch's meters are out of the way: their defaults protect the controller, and would be what is measured.
+LIMITS = {"first_packets": 1_000_000, "neighbours": 10_000}
 NETWORK = {
     "name": "bench-real",
     "limits": LIMITS,

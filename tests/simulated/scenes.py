@@ -24,12 +24,16 @@ from anycast_sdn.core.model import (
     ServerState,
     packed,
 )
-from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_ip
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_arp, parse_ip, parse_nd
+from anycast_sdn.openflow.rules import ETH_ARP
 from anycast_sdn.simulated_host import SimulatedHost
 from anycast_sdn.simulation import SimulatedNetwork
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 SERVICE = {False: packed("198.18.0.1"), True: packed("2001:db8:a::1")}  # ANY, by family
+UNUSED = {False: packed("10.1.0.99"), True: packed("2001:db8:1::99")}  # of h1's subnet, by family
+STRANGE_MAC = bytes.fromhex("06000000aaaa")
 SECOND_SERVICE = {False: packed("198.18.0.2"), True: packed("2001:db8:a::2")}
 
 
@@ -153,3 +157,41 @@ def catchment(net: SimulatedNetwork, *without: str, service: str = "198.18.0.1/3
     shown = net.controller.topology(without, net.now)["catchment"]
     assert isinstance(shown, dict)
     return dict(shown[service])
+
+
+# ------------------------------------------------------------------------------ hosts and their edge
+
+
+def probe(mac: bytes, target: bytes) -> bytes:
+    """Duplicate-address detection: who has it, asked by nobody (RFC 5227, RFC 4862)."""
+    if len(target) == 4:
+        return builders.arp_request(mac, bytes(4), target)
+    return builders.neighbour_solicitation(mac, bytes(16), target)
+
+
+def claim(mac: bytes, address: bytes) -> bytes:
+    """A host says that it has ``address``, unasked."""
+    if len(address) == 4:
+        return builders.arp_request(mac, address, address)
+    everybody, mac_of_all = packed("ff02::1"), bytes.fromhex("333300000001")
+    return builders.neighbour_advertisement(mac, address, address, mac_of_all, everybody, solicited=False)
+
+
+def questions(net: SimulatedNetwork, name: str) -> list[bytes]:
+    """The addresses that a host was asked for."""
+    found = []
+    for _, _, receiver, frame in net.wires:
+        if receiver != name:
+            continue
+        if int.from_bytes(frame[12:14], "big") == ETH_ARP:
+            packet = parse_arp(frame)
+            if packet.op == 1:
+                found.append(packet.target_ip)
+        elif parse_ip(frame).icmp_type == 135:
+            found.append(parse_nd(frame).target)
+    return found
+
+
+def known(net: SimulatedNetwork, name: str = "arh1") -> dict[bytes, tuple[bytes, int]]:
+    """The hosts that an edge knows: their MACs and ports."""
+    return {address: (neighbour.mac, neighbour.port) for address, neighbour in edge(net, name).neighbours.known()}

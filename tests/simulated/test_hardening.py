@@ -9,7 +9,7 @@ from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, drops, e
 
 from anycast_sdn.control import edge as control_edge
 from anycast_sdn.control import neighbours
-from anycast_sdn.control.neighbours import Neighbour
+from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, Groups, Prefix, Server, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.simulation import SimulatedNetwork

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, drops, edge, payloads, the_binding
+from scenes import (
+    SERVICE,
+    STRANGE_MAC,
+    UNUSED,
+    ask,
+    bindings,
+    claim,
+    drops,
+    edge,
+    known,
+    payloads,
+    probe,
+    questions,
+    the_binding,
+)
 
 from anycast_sdn.core.model import ICMP, ICMPV6, UDP, packed
-from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import parse_arp, parse_ip, parse_nd
 from anycast_sdn.openflow.rules import ETH_ARP
 
 GATEWAY = {False: packed("10.1.0.1"), True: packed("2001:db8:1::1")}
-UNUSED = {False: packed("10.1.0.99"), True: packed("2001:db8:1::99")}
 UNSPECIFIED = {False: bytes(4), True: bytes(16)}
-STRANGE_MAC = bytes.fromhex("06000000aaaa")
 
 
 def question(host, target):
     host.neighbours.clear()
     return host.question(target)
-
-
-def probe(mac, target):
-    """Duplicate-address detection: who has it, asked by nobody (RFC 5227, RFC 4862)."""
-    if len(target) == 4:
-        return builders.arp_request(mac, bytes(4), target)
-    return builders.neighbour_solicitation(mac, bytes(16), target)
-
-
-def claim(mac, address):
-    """A host says that it has ``address``, unasked."""
-    if len(address) == 4:
-        return builders.arp_request(mac, address, address)
-    everybody, mac_of_all = packed("ff02::1"), bytes.fromhex("333300000001")
-    return builders.neighbour_advertisement(mac, address, address, mac_of_all, everybody, solicited=False)
 
 
 def heard(net, name):
@@ -50,25 +46,6 @@ def heard(net, name):
             packet = parse_nd(frame)
             found.append((packet.target, packet.link_layer))
     return found
-
-
-def questions(net, name):
-    """The addresses that a host was asked for."""
-    found = []
-    for _, _, receiver, frame in net.wires:
-        if receiver != name:
-            continue
-        if int.from_bytes(frame[12:14], "big") == ETH_ARP:
-            packet = parse_arp(frame)
-            if packet.op == 1:
-                found.append(packet.target_ip)
-        elif parse_ip(frame).icmp_type == 135:
-            found.append(parse_nd(frame).target)
-    return found
-
-
-def known(net, name="arh1"):
-    return {address: (neighbour.mac, neighbour.port) for address, neighbour in edge(net, name).neighbours.known()}
 
 
 # ------------------------------------------------------------------------------ the gateway
@@ -177,7 +154,7 @@ def test_a_host_that_moved_to_another_port_is_found_when_it_speaks(build, v6):
     ask(net, "h2", SERVICE[v6])
     net.move("h2", 1)
     net.send("h2", claim(net.host("h2").mac, net.host("h2").address(v6)))
-    net.settle()
+    net.advance(0.8)  # nobody answers at the old port
     assert known(net)[net.host("h2").address(v6)] == (net.host("h2").mac, 1)
     ask(net, "h2", SERVICE[v6])
     assert len(net.host("h2").received) == 2
@@ -196,7 +173,7 @@ def test_a_server_with_a_new_mac_keeps_its_flows(build, v6):
     as2 = net.host("as2")
     as2.mac = STRANGE_MAC
     net.send("as2", claim(STRANGE_MAC, as2.address(v6)))
-    net.settle()
+    net.advance(0.8)  # nobody answers at the old MAC
     ask(net, service=SERVICE[v6])
     ask(net, service=SERVICE[v6], port=40001)
     assert len(as2.received) == 3
