@@ -34,9 +34,9 @@ from anycast_sdn.control.views import FlowFilter, FlowView, Place
 from anycast_sdn.core.model import Address, Groups, Network, Port
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.ending import Ending
-from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow import codec, decoding, frames
 from anycast_sdn.openflow.acceptor import Acceptor, raise_file_limit, shown
-from anycast_sdn.openflow.backlog import Backlog
+from anycast_sdn.openflow.backlog import Turns
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import Message
@@ -52,7 +52,7 @@ LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so
 POLL_S = 1.0  # how often the switches' drop counters are read
 INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
 SHOWN_IDS = 8  # of switches that are expected
-TURN = 64  # first packets of one switch, then it is another's turn: some 2 ms
+TURN = 16  # first packets of one switch, and as many first replies, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
 STEP_S = 0.02  # what has been confirmed meanwhile is taken together
@@ -94,6 +94,31 @@ def _alone(act: Callable[Arguments, object]) -> Callable[Arguments, bool]:
     return guarded
 
 
+class _Waiting:
+    """What one switch has sent up about flows, and nobody has looked at yet."""
+
+    def __init__(self, wait_s: float) -> None:
+        self.replies = Turns[bytes, decoding.PacketInMessage](wait_s)  # by who answers
+        self.first = Turns[int, decoding.PacketInMessage](wait_s)  # by the port where they came in
+
+    def __bool__(self) -> bool:
+        return bool(self.replies or self.first)
+
+    @property
+    def shed(self) -> int:
+        return self.replies.shed + self.first.shed
+
+    def add(self, kind: Kind, message: decoding.PacketInMessage, now: float) -> None:
+        if kind is Kind.FIRST_REPLY:
+            self.replies.add(frames.source_of(message.frame), message, now)
+        else:
+            self.first.add(message.in_port, message, now)
+
+    def take(self, most: int, now: float) -> list[decoding.PacketInMessage]:
+        """So many of each sort; what has begun goes before what is new."""
+        return self.replies.take(most, now) + self.first.take(most, now)
+
+
 class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     """The OS-Ken application."""
 
@@ -104,8 +129,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.controller = Controller(network, groups, SecureRandom())
         self.channels: dict[int, Channel] = {}
         self._introducing: dict[Channel, float] = {}  # → since when
-        self._waiting = {dpid: Backlog[decoding.PacketInMessage](network.limits.wait_ms / 1000)
-                         for dpid in self.controller.edges}  # fmt: skip
+        self._waiting = {dpid: _Waiting(network.limits.wait_ms / 1000) for dpid in self.controller.edges}
         self._someone_waits = hub.Event()
         # What switches have confirmed: (when it is believed, (datapath id, ticket)).
         self._settling: list[tuple[float, tuple[int, int]]] = []
@@ -215,11 +239,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid not in self.channels:
             return
-        if kind_of(message.cookie) is Kind.FIRST_PACKET:
-            self._waiting[dpid].add(message, time.monotonic())
+        kind = kind_of(message.cookie)
+        if kind is Kind.FIRST_PACKET or kind is Kind.FIRST_REPLY:
+            self._waiting[dpid].add(kind, message, time.monotonic())
             if not self._someone_waits.is_set():
                 self._someone_waits.set()
-        else:  # what is known already goes before what is new
+        else:
             self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
 
     def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
@@ -227,25 +252,22 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._send(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def _serve_first_packets(self) -> None:
-        """All switches in turn, as long as anyone waits."""
+        """First packets and first replies: all switches in turn, and in each whoever waits there."""
         while self.is_active:
             self._someone_waits.wait()
             self._someone_waits.clear()
             while any(self._waiting.values()):
-                for dpid, backlog in self._waiting.items():
-                    self._serve(dpid, backlog)
-                hub.sleep(0)
+                for dpid, waiting in self._waiting.items():
+                    if waiting:
+                        self._serve(dpid, waiting)
+                        hub.sleep(0)
 
-    def _serve(self, dpid: int, backlog: Backlog[decoding.PacketInMessage]) -> None:
+    def _serve(self, dpid: int, waiting: _Waiting) -> None:
         messages: list[Message] = []
-        for _ in range(TURN):
-            now = time.monotonic()
-            message = backlog.take(now)
-            if message is None:
-                break
-            self._first_packet(dpid, message, now, messages)
+        for message in waiting.take(TURN, time.monotonic()):
+            self._first_packet(dpid, message, time.monotonic(), messages)
         self._send({dpid: messages} if messages else {})
-        self.controller.edges[dpid].counters["shed"] = backlog.shed
+        self.controller.edges[dpid].counters["shed"] = waiting.shed
 
     @_alone
     def _first_packet(self, dpid: int, message: decoding.PacketInMessage, now: float, messages: list[Message]) -> None:

@@ -29,7 +29,6 @@ from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.pipeline import Kind, number_of
 from anycast_sdn.openflow.rules import (
-    ETH_IPV6,
     OFPP_CONTROLLER,
     AddFlow,
     DeleteFlow,
@@ -41,7 +40,6 @@ from anycast_sdn.openflow.rules import (
 
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
 INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
-_IPV6 = ETH_IPV6.to_bytes(2, "big")
 Flows = dict[RuleKey, FlowRule]
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
@@ -345,8 +343,7 @@ class EdgeSwitch:
         """Bound only for a host that is known where the packet came in: whoever invents a source gets nothing."""
         assert self.translation is not None  # only a client edge has this handler
         assert self.client_edge is not None
-        source = frame[22:38] if frame[12:14] == _IPV6 else frame[26:30]
-        if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(source, in_port):
+        if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(frames.source_of(frame), in_port):
             key = frames.parse_ip(frame).key
             if self.client_edge.bindings.by_key(key) is None:
                 return self._neighbours_replied(self.neighbours.vouch(frame, key.source, in_port, now), now)

@@ -1,6 +1,9 @@
-"""Backlog: first packets that wait for the controller, bounded in age.
+"""First packets and first replies that wait for the controller: bounded in age, and served in turn.
 
-More may come than the controller can take.  Then it is better to serve some in time than all too late:
+``Turns``: whoever shares a switch has a backlog of its own, by port or by server, and one packet of each is served
+in turn, so that a flood from one of them does not make the others wait.
+
+``Backlog``: more may come than the controller can take.  Then it is better to serve some in time than all too late:
 who has waited longer than ``wait_s`` has sent again, or given up, and is shed.  As long as nobody waits for
 long, the order of arrival is kept; beyond that the newest go first, because they are the ones that can
 still be served in time.
@@ -9,11 +12,14 @@ still be served in time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
-MOST = 1 << 16  # packets, should the clock be of no help
+MOST = 1 << 13  # packets of one of them, should the clock be of no help
+MOST_AT_ONCE = 1 << 12  # that wait: a switch may name any port
 
+Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 
 
@@ -44,3 +50,46 @@ class Backlog(Generic[Item]):
             return None
         oldest_first = now - waiting[0][0] <= self._wait_s * PATIENCE
         return (waiting.popleft() if oldest_first else waiting.pop())[1]
+
+
+class Turns(Generic[Key, Item]):
+    """The backlogs of one switch."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._backlogs: dict[Key, Backlog[Item]] = {}  # only of those that wait
+        self._order: deque[Key] = deque()  # of their turns
+        self._shed = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._order)
+
+    @property
+    def shed(self) -> int:
+        """How many were not served, because they had waited for too long or were too many."""
+        return self._shed + sum(backlog.shed for backlog in self._backlogs.values())
+
+    def add(self, key: Key, item: Item, now: float) -> None:
+        backlog = self._backlogs.get(key)
+        if backlog is None:
+            if len(self._order) >= MOST_AT_ONCE:
+                self._shed += 1
+                return
+            backlog = self._backlogs[key] = Backlog(self._wait_s)
+            self._order.append(key)
+        backlog.add(item, now)
+
+    def take(self, most: int, now: float) -> list[Item]:
+        """The next ``most``, one of each who waits, round and round."""
+        items: list[Item] = []
+        while self._order and len(items) < most:
+            key = self._order.popleft()
+            backlog = self._backlogs[key]
+            item = backlog.take(now)
+            if item is not None:
+                items.append(item)
+            if len(backlog):
+                self._order.append(key)
+            else:
+                self._shed += self._backlogs.pop(key).shed
+        return items

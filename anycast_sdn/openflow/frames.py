@@ -133,6 +133,7 @@ class IcmpError(NamedTuple):
     quoted_end: int  # errors quote only the beginning of a packet
 
 
+_IPV6_TYPE = ETH_IPV6.to_bytes(2, "big")
 _TAGS = frozenset((ETH_VLAN.to_bytes(2, "big"), ETH_QINQ.to_bytes(2, "big")))
 
 
@@ -166,6 +167,12 @@ def transport_checksum(source: Address, destination: Address, protocol: int, seg
 
 
 # ------------------------------------------------------------------------------ IP
+
+
+def source_of(frame: bytes) -> Address:
+    """Where an IP packet says that it comes from, not looked at any closer."""
+    return frame[L3 + 8 : L3 + 24] if frame[12:14] == _IPV6_TYPE else frame[L3 + 12 : L3 + 16]
+
 
 # source, destination, protocol, TTL, start of the upper layer, announced end of packet, more fragments
 _Header: TypeAlias = tuple[Address, Address, int, int, int, int, bool]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_sdn.openflow.backlog import MOST, Backlog
+from anycast_sdn.openflow.backlog import MOST, MOST_AT_ONCE, Backlog, Turns
 
 
 def take_all(backlog: Backlog[int], now: float) -> list[int]:
@@ -55,3 +55,66 @@ def test_everything_is_served_once_or_shed_and_never_served_late(steps: list[tup
             assert now - item[1] <= 0.5
     assert len(set(served)) == len(served)
     assert len(served) + backlog.shed + len(backlog) == added
+
+
+# ------------------------------------------------------------------------------ in turn
+
+
+def waiting(**counts: int) -> Turns[str, tuple[str, int]]:
+    turns = Turns[str, tuple[str, int]](wait_s=0.5)
+    for key, count in counts.items():
+        for number in range(count):
+            turns.add(key, (key, number), 0.0)
+    return turns
+
+
+def test_one_of_each_who_waits_is_served_in_turn() -> None:
+    assert waiting(a=3, b=1, c=2).take(10, 0.1) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
+
+
+def test_a_flood_makes_no_other_wait() -> None:
+    turns = waiting(flood=5000)
+    turns.take(16, 0.0)
+    turns.add("other", ("other", 0), 0.0)
+    assert ("other", 0) in turns.take(16, 0.0)
+
+
+def test_a_turn_goes_on_where_the_last_one_ended() -> None:
+    turns = waiting(a=2, b=2, c=2)
+    assert [key for _ in range(3) for key, _ in turns.take(2, 0.1)] == ["a", "b", "c", "a", "b", "c"]
+    assert not turns
+
+
+def test_a_flood_sheds_nothing_of_others() -> None:
+    turns = waiting(flood=MOST + 100, other=5)
+    taken = turns.take(2 * MOST, 0.1)
+    assert [item for item in taken if item[0] == "other"] == [("other", number) for number in range(5)]
+    assert turns.shed == 100
+
+
+def test_who_has_waited_too_long_is_shed_in_turns_too() -> None:
+    turns = waiting(a=3, b=3)
+    assert turns.take(10, 0.6) == []
+    assert (bool(turns), turns.shed) == (False, 6)
+
+
+def test_a_switch_that_names_ever_new_ports_does_not_fill_the_memory() -> None:
+    turns = Turns[int, int](wait_s=0.5)
+    for port in range(MOST_AT_ONCE + 10):
+        turns.add(port, port, 0.0)
+    assert turns.shed == 10
+    assert len(turns.take(MOST_AT_ONCE * 2, 0.1)) == MOST_AT_ONCE
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=200))
+def test_everybody_is_served_once_and_in_the_order_of_arrival(steps: list[tuple[str, int]]) -> None:
+    turns, served, added = Turns[str, tuple[str, int]](wait_s=0.5), [], 0
+    for key, taken in steps:
+        turns.add(key, (key, added), 0.0)
+        added += 1
+        served += turns.take(taken, 0.0)
+    served += turns.take(1000, 0.0)
+    assert len(set(served)) == len(served) == added
+    for key in "abc":
+        numbers = [number for of, number in served if of == key]
+        assert numbers == sorted(numbers)
