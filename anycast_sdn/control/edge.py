@@ -86,6 +86,8 @@ class EdgeSwitch:
             Kind.PROHIBITED: self._refuser(Unreachable.ADMINISTRATIVELY_PROHIBITED),
             Kind.NO_ROUTE_HERE: self._refuser(Unreachable.NET),
             Kind.NO_ROUTE: self._refuser(Unreachable.NET),
+            Kind.GATEWAY_HERE: self._gateway,
+            Kind.UNRESOLVED_HERE: self._unresolved,
         }
         if self.translation:
             self._packet_handlers[Kind.FIRST_PACKET] = self._first_packet
@@ -181,6 +183,7 @@ class EdgeSwitch:
                 yield entries.connected(gateway.prefix)
         yield from map(entries.gateway, self.switch.addresses)
         yield from entries.no_route(self._connected)
+        yield from entries.asked_here(self._connected, self.switch.addresses)
         for address, neighbour in self.neighbours.known():
             yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
         for prefix, router in self.ways_out.items():

@@ -29,7 +29,17 @@ from anycast_sdn.core.model import (
     Subnet,
 )
 from anycast_sdn.core.prefixes import SPECIAL
-from anycast_sdn.openflow.pipeline import ROW, Kind, Meter, cookie, kind_of, number_of, port_meter
+from anycast_sdn.openflow.pipeline import (
+    REPLY_METERS,
+    ROW,
+    Kind,
+    Meter,
+    cookie,
+    kind_of,
+    number_of,
+    port_meter,
+    reply_meter,
+)
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
     ETH_IPV6,
@@ -61,6 +71,7 @@ from anycast_sdn.openflow.rules import (
     source_in,
 )
 
+MOST_ASKED = 1024  # ports × subnets of one switch, see ``asked_here``
 MOST_KEPT = 1 << 17  # rules that are the same values wherever they are wanted; old ones are made again
 _PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
 # (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is a protocol like any other
@@ -129,16 +140,19 @@ def meters(limits: Limits, hosts: int, links: int) -> Iterator[MeterRule]:
     ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches.
     """
     rates: dict[int, int] = {
-        Meter.FIRST_REPLIES: limits.first_replies,
+        Meter.GATEWAY: limits.neighbours,
         Meter.UNRESOLVED: limits.neighbours,
         Meter.ICMP_ERRORS: limits.icmp_errors,
         Meter.LLDP: limits.neighbours,
         Meter.UNDELIVERABLE: limits.undeliverable,
     }
+    for number in range(REPLY_METERS):
+        rates[Meter.FIRST_REPLIES + number] = limits.first_replies
     for index in range(hosts):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
         rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
+        rates[port_meter(Meter.ASKING, index)] = limits.neighbours
     for index in range(links):
         rates[port_meter(Meter.LINK, index)] = limits.neighbours
     for number, rate in rates.items():
@@ -228,7 +242,9 @@ def no_route(subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
 
 def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[FlowRule]:
     """Table 3: servers whose packets to PRh/k may pin a flow, or belong to a pinned one."""
-    return _pairs(Kind.FIRST_REPLY, map(Prefix.host, servers), role.translation_prefixes)
+    for server in servers:
+        for rule in _pairs(Kind.FIRST_REPLY, [Prefix.host(server)], role.translation_prefixes):
+            yield replace(rule, meter=reply_meter(server))
 
 
 def _pairs(
@@ -345,6 +361,29 @@ def gateway(address: Address) -> FlowRule:
 def connected(prefix: Prefix) -> FlowRule:
     """Table 4: hosts of a connected subnet that are not known yet."""
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
+
+
+def asked_here(subnets: Sequence[Subnet], addresses: Iterable[Address]) -> Iterator[FlowRule]:
+    """Table 4: ``gateway`` and ``connected`` for each port to hosts or routers, with a meter of its own.
+
+    ``addresses``: further ones of the switch's own.  Where that would be too many rules, each port has them for its
+    own subnets only.
+    """
+    ports = host_ports(subnets)
+    everywhere = len(ports) * len(subnets) <= MOST_ASKED
+    for index, port in enumerate(ports):
+        for subnet in subnets:
+            if everywhere or port in subnet.ports:
+                for each in subnet.gateways:
+                    yield _asked(Kind.GATEWAY_HERE, Prefix.host(each.address), port, index)
+                    yield _asked(Kind.UNRESOLVED_HERE, each.prefix, port, index)
+        for address in addresses:
+            yield _asked(Kind.GATEWAY_HERE, Prefix.host(address), port, index)
+
+
+@lru_cache(MOST_KEPT)
+def _asked(kind: Kind, prefix: Prefix, port: int, index: int) -> FlowRule:
+    return _rule(kind, Field("in_port", port), eth_type(prefix.is_v6), destination_in(prefix), port_index=index)
 
 
 @lru_cache(MOST_KEPT)

@@ -17,7 +17,7 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from anycast_sdn.core.model import AnycastError
+from anycast_sdn.core.model import Address, AnycastError
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     Action,
@@ -52,27 +52,35 @@ TABLE_TITLES = {
 class Meter(enum.IntEnum):
     """Limits on what a switch may send to the controller; rates are ``core.model.Limits``.
 
-    The last four are one meter for each port to hosts, or to another switch (LINK), so that a flood on one
-    leaves the others alone.
+    FIRST_REPLIES is the first of ``REPLY_METERS``, among which servers are divided.  Those of ``_PER_PORT`` are one
+    meter for each port to hosts, or to another switch (LINK).  So a flood from one leaves the others alone.
     """
 
-    FIRST_REPLIES = 1
+    GATEWAY = 1
     UNRESOLVED = 2
     ICMP_ERRORS = 3
     LLDP = 4
     UNDELIVERABLE = 5
-    FIRST_PACKETS = 16
-    NEIGHBOURS = 17
-    LINK = 18
-    REFUSED = 19
+    FIRST_REPLIES = 16
+    FIRST_PACKETS = 48
+    NEIGHBOURS = 49
+    LINK = 50
+    REFUSED = 51
+    ASKING = 52
 
 
-_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED))
+REPLY_METERS = 31  # a prime: addresses that differ in one bit never share one
+_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING))
 
 
 def port_meter(meter: Meter, index: int) -> int:
     """The number of the meter for the ``index``-th port of its sort; Open vSwitch has numbers up to 65535."""
     return int(meter) + (len(_PER_PORT) * index if meter in _PER_PORT else 0)
+
+
+def reply_meter(server: Address) -> int:
+    """The number of the meter for a server's first replies; the same after a restart."""
+    return Meter.FIRST_REPLIES + int.from_bytes(server, "big") % REPLY_METERS
 
 
 class Kind(enum.IntEnum):
@@ -115,6 +123,8 @@ class Kind(enum.IntEnum):
     EXIT = 69
     MARTIAN = 70
     NO_ROUTE_HERE = 71
+    GATEWAY_HERE = 80
+    UNRESOLVED_HERE = 81
 
 
 class Undeclared(AnycastError):
@@ -252,11 +262,18 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
         Table.ROUTES),
     # ---- 4 routes
-    Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge",
-        "to the controller", "gateways answer ping", meter=Meter.UNRESOLVED, actions=_PUNT),
+    Row(Kind.GATEWAY_HERE, Table.ROUTES, 950, _IN_PORT | _DESTINATION,
+        "destination a gateway address of this edge, from a host port or an uplink", "to the controller",
+        "gateways answer ping; a flood at one port leaves the others' answers", meter=Meter.ASKING, actions=_PUNT),
+    Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge, from elsewhere",
+        "to the controller", "gateways answer ping", meter=Meter.GATEWAY, actions=_PUNT),
     Row(Kind.HOST, Table.ROUTES, 800, _DESTINATION, "destination a connected host", "MACs, TTL, port",
         "last hop", actions=_SEND, sets=_SET_MACS),
-    Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet",
+    Row(Kind.UNRESOLVED_HERE, Table.ROUTES, 600, _IN_PORT | _DESTINATION,
+        "destination in a connected subnet, from a host port or an uplink", "to the controller",
+        "as the next; whoever looks for hosts that are not there keeps only itself from finding others",
+        meter=Meter.ASKING, actions=_PUNT),
+    Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet, from elsewhere",
         "to the controller", "the edge resolves its neighbours; the packet waits for the answer",
         meter=Meter.UNRESOLVED, actions=_PUNT, spread=128),
     Row(Kind.MARTIAN, Table.ROUTES, 350, _DESTINATION, "destination multicast, loopback, link-local or reserved",
@@ -333,14 +350,21 @@ def _meter_fits(number: int | None, declared: Meter | None) -> bool:
         return True  # also of a row with a meter, on a switch that has none
     if declared in _PER_PORT:
         return number >= declared and (number - declared) % len(_PER_PORT) == 0
+    if declared is Meter.FIRST_REPLIES:
+        return 0 <= number - declared < REPLY_METERS
     return number == declared
+
+
+_SHARES: Mapping[Meter, str] = {Meter.FIRST_REPLIES: " by server"}
 
 
 def as_markdown() -> str:
     """The rows as the table of docs/pipeline.md, highest priority first."""
     lines = ["| table | priority | matches | does | why |", "| --- | --- | --- | --- | --- |"]
     for row in ROWS:
-        metered = ", metered" + " per port" * (row.meter in _PER_PORT) if row.meter else ""
+        metered = ""
+        if row.meter:
+            metered = ", metered" + _SHARES.get(row.meter, " per port" * (row.meter in _PER_PORT))
         untagged = "; a priority tag (VID 0) is removed" * row.untags
         does = row.does + metered + untagged + (f" (counted: `{row.counter}`)" if row.counter else "")
         priority = f"{row.priority} + prefix length" if row.spread else str(row.priority)

@@ -32,7 +32,8 @@ from anycast_sdn.simulation import SimulatedNetwork
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 SERVICE = {False: packed("198.18.0.1"), True: packed("2001:db8:a::1")}  # ANY, by family
-UNUSED = {False: packed("10.1.0.99"), True: packed("2001:db8:1::99")}  # of h1's subnet, by family
+GATEWAY = {False: packed("10.1.0.1"), True: packed("2001:db8:1::1")}  # of h1's subnet, by family
+UNUSED = {False: packed("10.1.0.99"), True: packed("2001:db8:1::99")}
 STRANGE_MAC = bytes.fromhex("06000000aaaa")
 SECOND_SERVICE = {False: packed("198.18.0.2"), True: packed("2001:db8:a::2")}
 

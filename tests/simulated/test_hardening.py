@@ -5,13 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, drops, edge, group, payloads, topology, web
+from scenes import (
+    GATEWAY,
+    SECOND_SERVICE,
+    SERVICE,
+    UNUSED,
+    ask,
+    bindings,
+    client_edge,
+    drops,
+    edge,
+    group,
+    payloads,
+    topology,
+    web,
+)
 
 from anycast_sdn.control import edge as control_edge
 from anycast_sdn.control import neighbours
 from anycast_sdn.control.claims import Neighbour
-from anycast_sdn.core.model import TCP, UDP, AnycastGroup, Groups, Prefix, Server, packed
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Groups, Prefix, Server, packed
 from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.pipeline import reply_meter
 from anycast_sdn.simulation import SimulatedNetwork
 
 ABSENT = {False: packed("10.2.0.99"), True: packed("2001:db8:2::99")}  # behind ars2, where nobody has them
@@ -90,3 +105,88 @@ def test_a_flood_of_new_flows_from_one_port_leaves_the_other_ports_and_existing_
         30001,
     }
     assert payloads(net.host("as2").received)[-1] == b"still here"
+
+
+# ------------------------------------------------------------------------------ one host's flood silences nobody else
+
+
+FLOOD = 2000  # packets at once: far more than any meter's burst
+
+
+def test_a_flood_of_pings_to_the_gateway_leaves_the_others_their_answers(build, v6):
+    net = build("figure1", "as2")
+    gateway, ping = GATEWAY[v6], ICMPV6 if v6 else ICMP
+    h1, h2, as2 = map(net.host, ("h1", "h2", "as2"))
+    net.send("h1", *[h1.packet(gateway, ping)] * FLOOD)
+    net.send("h2", h2.packet(gateway, ping))
+    net.send("as2", as2.packet(gateway, ping))
+    net.settle()
+    assert len(h1.received) < FLOOD / 10
+    assert len(h2.received) == len(as2.received) == 1
+
+
+def test_a_flood_of_pings_from_afar_leaves_the_hosts_there_their_answers(build, v6):
+    net = build("figure1", "as2")
+    gateway, ping = GATEWAY[v6], ICMPV6 if v6 else ICMP
+    net.send("as2", *[net.host("as2").packet(gateway, ping)] * FLOOD)
+    net.settle()
+    net.send("h1", net.host("h1").packet(gateway, ping))
+    net.settle()
+    assert len(net.host("h1").received) == 1
+
+
+def forget(net, name):
+    """The host's edge has not heard of it, and the host says nothing by itself."""
+    host = net.host(name)
+    home, host.port = host.port, host.port._replace(number=99)
+    net.advance(40)
+    host.port = home
+
+
+@pytest.mark.parametrize("flooder", ["h1", "as3"])
+def test_a_flood_to_hosts_that_are_not_there_leaves_the_others_theirs(v6, flooder):
+    net = SimulatedNetwork(topology("figure1"))
+    h2, as2 = net.host("h2"), net.host("as2")
+    forget(net, "as2")
+    net.send(flooder, *(net.host(flooder).packet(ABSENT[v6], UDP, port, 9) for port in range(1, FLOOD)))
+    net.settle()
+    forget(net, "h2")
+    net.send(flooder, *(net.host(flooder).packet(UNUSED[v6], UDP, port, 9) for port in range(1, FLOOD)))
+    net.settle()
+    asker = net.host({"h1": "as4", "as3": "h1"}[flooder])
+    net.send(asker.name, asker.packet(h2.address(v6), UDP, 1, 9, payload=b"found"))
+    net.settle()
+    assert payloads(h2.received) == [b"found"]
+    assert as2.received == []
+
+
+def test_a_scan_behind_one_port_fills_nobody_elses_share_of_what_is_asked_for(v6, monkeypatch):
+    monkeypatch.setattr(neighbours, "MAX_UNKNOWN", 20)
+    net = SimulatedNetwork(topology("figure1"))
+    h2 = net.host("h2")
+    forget(net, "h2")
+    for last in range(30, 90):
+        address = packed(f"2001:db8:1::{last:x}" if v6 else f"10.1.0.{last}")
+        net.send("h1", net.host("h1").packet(address, UDP, 1, 9))
+    net.settle()
+    assert drops(net, "arh1")["unresolvable"] > 20
+    net.send("as4", net.host("as4").packet(h2.address(v6), UDP, 1, 9, payload=b"found"))
+    net.settle()
+    assert payloads(h2.received) == [b"found"]
+
+
+def test_a_server_that_floods_a_translation_prefix_leaves_the_others_replies(build, v6):
+    net = build("figure1", "as2", "as3")
+    nobody = packed("2001:db8:1:f::77" if v6 else "203.0.113.77")
+    as3 = net.host("as3")
+    net.send("as3", *(as3.packet(nobody, UDP, 53, port) for port in range(1, 3000)))
+    net.settle()
+    assert drops(net, "arh1")["no_binding"] < 2100
+    ask(net, "h1", SERVICE[v6])
+    assert bindings(net)[0].server == net.host("as2").address(v6)
+
+
+def test_the_servers_of_figure_1_have_meters_of_their_own(v6):
+    net = SimulatedNetwork(topology("figure1"))
+    servers = [host.address(v6) for name in ("as2", "as3", "as4") for host in [net.host(name)]]
+    assert len(set(map(reply_meter, servers))) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scenes import (
+    GATEWAY,
     SERVICE,
     STRANGE_MAC,
     UNUSED,
@@ -23,7 +24,6 @@ from anycast_sdn.core.model import ICMP, ICMPV6, UDP, packed
 from anycast_sdn.openflow.frames import parse_arp, parse_ip, parse_nd
 from anycast_sdn.openflow.rules import ETH_ARP
 
-GATEWAY = {False: packed("10.1.0.1"), True: packed("2001:db8:1::1")}
 UNSPECIFIED = {False: bytes(4), True: bytes(16)}
 
 

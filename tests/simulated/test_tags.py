@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, drops, edge, payloads, the_binding
+from scenes import GATEWAY, SERVICE, ask, drops, edge, payloads, the_binding
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey, Port, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import parse_ip
 
 PCP_5 = 0xA000
-GATEWAY = {False: packed("10.1.0.1"), True: packed("2001:db8:1::1")}
 
 
 def tagged(frame, tci, ethertype=0x8100):

@@ -14,6 +14,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import FlowKey, Limits, Prefix
 from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow.pipeline import REPLY_METERS
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
@@ -151,6 +152,7 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
 @pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4, 5)])
 def test_meters_fit_their_limits(limits: Limits) -> None:
     assert [meter.rate for meter in entries.meters(limits, hosts=1, links=1)] == [
-        limits.first_replies, limits.neighbours, limits.icmp_errors, limits.neighbours,
-        limits.undeliverable, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,
+        limits.neighbours, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.undeliverable,
+        *[limits.first_replies] * REPLY_METERS,
+        limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours, limits.neighbours,
     ]  # fmt: skip
