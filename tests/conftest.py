@@ -1,4 +1,4 @@
-"""Ties tests to the rows of the requirements, M1 to M29, and closes a run with a table of them.
+"""Ties tests to the rows of the requirements, M1 to M38, and closes a run with a table of them.
 
 A test on a real network says what it shows:
 
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 def _row(name: str, shown: str, on: str = "Open vSwitch") -> Row:
     """The arguments of the marker → Row; refuses what is no row of the requirements."""
-    if name[:1] != "M" or not name[1:].isdecimal() or not 1 <= int(name[1:]) <= 29:
+    if name[:1] != "M" or not name[1:].isdecimal() or not 1 <= int(name[1:]) <= 38:
         raise pytest.UsageError(f"no such row: {name}")
     return Row(int(name[1:]), shown, on)
 

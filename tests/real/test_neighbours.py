@@ -22,7 +22,8 @@ from support import (
     until,
 )
 
-from anycast_sdn.core.model import packed
+from anycast_sdn.control.claims import MAX_SOURCES
+from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.openflow import builders
 
 ALL_NODES, ALL_NODES_MAC = packed("ff02::1"), bytes.fromhex("333300000001")
@@ -202,3 +203,56 @@ def test_a_moved_host_is_found(network: Running) -> None:
         assert known_as(network, family.h2) == (network.mac("h2"), 3)
         assert network.ask("h2", family.web, "--source-port", 20702) == ["as2 hello"]
     assert [network.flow(family.h2, 20702) for family in (V4, V6)] == before
+
+
+@pytest.mark.row("M30", "nobody takes the address of a host that answers: a claim is checked at the old place, counted")
+@in_both_families
+def test_a_claim_of_anothers_address_is_not_believed(network: Running, family: Family) -> None:
+    h1, h2 = network.mac("h1"), network.mac("h2")
+    ping(network, "h2", family.gateway)
+    until(lambda: known_as(network, family.h2) is not None, "h2 is known")
+    before = known_as(network, family.h2)
+    assert before is not None
+    assert before[0] == h2
+    with network.testbed.capture("h1", 0, "udp or icmp or icmp6") as at_h1:
+        with network.counts("arh1", "false_move"):
+            network.send_frames("h1", [_claim(h1, packed(family.h2))] * 3)
+        assert network.ask("h2", family.web) == ["as2 hello"]
+        ping(network, "as2", family.h2)
+    assert known_as(network, family.h2) == before
+    assert not [packet for packet in at_h1.packets() if packet.destination == family.h2]
+
+
+@pytest.mark.row("M30", "first packets from invented sources bind nothing: a question each, few at a time, counted")
+@in_both_families
+def test_invented_sources_bind_nothing(network: Running, family: Family) -> None:
+    mac, flows = network.mac("h1"), len(network.flows())
+    sources = [packed(f"2001:db8:1::{n:x}" if ":" in family.h1 else f"10.1.0.{n}") for n in range(0x20, 0xF0)]
+    forged = [
+        builders.ip_packet(
+            FlowKey(source, packed(family.web), UDP, 20703, 7000), eth_src=mac, eth_dst=ARH1_MAC, payload=b"quiet"
+        )
+        for source in (*sources, packed(family.h2))
+    ]
+    questions = network.testbed.capture("h1", 0, f"ether src {ARH1_MAC.hex(':')}")
+    with questions, network.counts("arh1", "unknown_source", len(forged)):
+        network.send_frames("h1", forged)
+        assert network.ask("h1", family.web) == ["as2 hello"]
+        assert network.ask("h2", family.web) == ["as2 hello"]
+    assert len(network.flows()) <= flows + 2
+    assert not [flow for flow in network.flows() if flow["client_port"] == 20703]
+    assert len(questions.frames()) < 3 * MAX_SOURCES + 10
+
+
+@pytest.mark.row("M30", "an address that a host gives itself is asked for, and its first packet goes on")
+@in_both_families
+def test_a_new_address_of_a_host_works_from_its_first_packet(network: Running, family: Family) -> None:
+    """As a privacy extension's (RFC 8981): the gateway is known already, so nothing announces the new one."""
+    new, length = ("2001:db8:1::abcd", 64) if ":" in family.h1 else ("10.1.0.200", 24)
+    interface = network.testbed.interface("h1")
+    ping(network, "h1", family.gateway)
+    network.run("h1", "ip", "address", "add", f"{new}/{length}", "dev", interface, *["nodad"] * (":" in new))
+    assert known_as(network, new) is None
+    assert network.ask("h1", family.web, "--source", new) == ["as2 hello"]
+    assert known_as(network, new) == (network.mac("h1"), 1)
+    network.run("h1", "ip", "address", "del", f"{new}/{length}", "dev", interface)

@@ -1,7 +1,7 @@
 """A UDP client for a test host: it sends texts, and prints each answer and each error as a line.
 
-    python3 udp_client.py ADDRESS PORT [--source-port N] [--first-port N] [--flows N] [--count N] [--text T]
-                          [--seconds S] [--apart S] [--answers N] [--wait S]
+    python3 udp_client.py ADDRESS PORT [--source ADDRESS] [--source-port N] [--first-port N] [--flows N]
+                          [--count N] [--text T] [--seconds S] [--apart S] [--answers N] [--wait S]
 
 Every flow is a connected socket with a port of its own, the first port and those after it if that is given.
 On each, ``count`` datagrams "TEXT" leave, back to back or ``seconds`` apart; the flows are ``apart`` seconds
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("port", type=int)
     parser.add_argument("--source-port", type=int, default=0)
+    parser.add_argument("--source", default="")
     parser.add_argument("--first-port", type=int, default=0)
     parser.add_argument("--flows", type=int, default=1)
     parser.add_argument("--count", type=int, default=1)
@@ -65,7 +66,7 @@ def main() -> None:
         source_port = arguments.source_port or (arguments.first_port and arguments.first_port + flow)
         if source_port:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            client.bind(("", source_port))
+            client.bind((arguments.source, source_port))
         client.connect((arguments.address, arguments.port))
         selector.register(client, selectors.EVENT_READ)
         clients.append(client)
