@@ -17,6 +17,7 @@ from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reaction import Reaction, come_by, out_of, through_pipeline
 from anycast_sdn.control.reconcile import Tables, changes
+from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.exits import Exits, Taught, exits
@@ -35,6 +36,7 @@ from anycast_sdn.openflow.rules import (
     FlowRule,
     Message,
     MeterRule,
+    PacketOut,
     RuleKey,
 )
 
@@ -57,6 +59,7 @@ class EdgeSwitch:
         self.neighbours = Neighbours(self.mac, connected)
         self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
         self.counters: Counter[str] = Counter()  # drops decided here
+        self._throttle = Throttle()
         self._answers = Answers(switch, connected)
         self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
         self.translation = self._translation() if self.client_edge else None
@@ -111,7 +114,9 @@ class EdgeSwitch:
         return max(meter.number for meter in self._meters())
 
     def _meters(self) -> Iterator[MeterRule]:
-        return entries.meters(self._limits, len(entries.host_ports(self._connected)), len(self.fabric_ports))
+        ports = entries.host_ports(self._connected)
+        held = {ports.index(port): HELD_PER_S for port in self._throttle.held if port in ports}
+        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held)
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
@@ -349,8 +354,14 @@ class EdgeSwitch:
         if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(frames.source_of(frame), in_port):
             key = frames.parse_ip(frame).key
             if self.client_edge.bindings.by_key(key) is None:
-                return self._neighbours_replied(self.neighbours.vouch(frame, key.source, in_port, now), now)
-        return self.translation.first_packet(in_port, frame, groups, now)
+                replies = self.neighbours.vouch(frame, key.source, in_port, now)
+                if not replies.frames:
+                    self._throttle.refused(in_port)
+                return self._neighbours_replied(replies, now)
+        reaction = self.translation.first_packet(in_port, frame, groups, now)
+        if not any(isinstance(message, PacketOut) and message.frame is frame for message in reaction.messages):
+            self._throttle.refused(in_port)
+        return reaction
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         if frames.parse_ip(frame).key.protocol == UDP:
@@ -417,6 +428,10 @@ class EdgeSwitch:
         reaction.messages += self._answers.tick(now)
         if self.translation:
             reaction.messages += self.translation.tick(now)
+        newly_held = self._throttle.tick(now)
+        if newly_held is not None:
+            self.counters["port_held_back"] += newly_held
+            reaction.changed = True
         return reaction
 
 

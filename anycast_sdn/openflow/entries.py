@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
@@ -134,10 +135,13 @@ def host_ports(subnets: Iterable[Subnet]) -> list[int]:
     return sorted({port for subnet in subnets for port in subnet.ports})
 
 
-def meters(limits: Limits, hosts: int, links: int) -> Iterator[MeterRule]:
+def meters(
+    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({})
+) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
-    ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches.
+    ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: by their place
+    among those to hosts, the ports that may send up only so many first packets.
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
@@ -149,7 +153,7 @@ def meters(limits: Limits, hosts: int, links: int) -> Iterator[MeterRule]:
     for number in range(REPLY_METERS):
         rates[Meter.FIRST_REPLIES + number] = limits.first_replies
     for index in range(hosts):
-        rates[port_meter(Meter.FIRST_PACKETS, index)] = limits.first_packets
+        rates[port_meter(Meter.FIRST_PACKETS, index)] = min(limits.first_packets, held.get(index, limits.first_packets))
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
         rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
         rates[port_meter(Meter.ASKING, index)] = limits.neighbours

@@ -22,11 +22,11 @@ from scenes import (
 )
 
 from anycast_sdn.control import edge as control_edge
-from anycast_sdn.control import neighbours
+from anycast_sdn.control import neighbours, throttle
 from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Groups, Prefix, Server, packed
 from anycast_sdn.openflow import builders
-from anycast_sdn.openflow.pipeline import reply_meter
+from anycast_sdn.openflow.pipeline import Meter, port_meter, reply_meter
 from anycast_sdn.simulation import SimulatedNetwork
 
 ABSENT = {False: packed("10.2.0.99"), True: packed("2001:db8:2::99")}  # behind ars2, where nobody has them
@@ -190,3 +190,30 @@ def test_the_servers_of_figure_1_have_meters_of_their_own(v6):
     net = SimulatedNetwork(topology("figure1"))
     servers = [host.address(v6) for name in ("as2", "as3", "as4") for host in [net.host(name)]]
     assert len(set(map(reply_meter, servers))) == 3
+
+
+def test_a_port_whose_first_packets_are_refused_in_a_flood_is_held_back_and_let_go(build):
+    net = build("figure1", "as2", bindings_per_client=5)
+    limit = net.network.limits.first_packets
+    meter = port_meter(Meter.FIRST_PACKETS, 0)
+    h1 = net.host("h1")
+    for _ in range(4):
+        net.send("h1", *(h1.packet(SERVICE[False], UDP, port, 53) for port in range(20000, 20500)))
+        net.advance(0.25)
+    assert net.switches["arh1"].meters[meter].rate == throttle.HELD_PER_S
+    assert net.switches["arh1"].meters[port_meter(Meter.FIRST_PACKETS, 1)].rate == limit
+    assert drops(net, "arh1")["port_held_back"] == 1
+    ask(net, "h2")
+    assert payloads(net.host("h2").received)
+    net.advance(1)
+    assert net.switches["arh1"].meters[meter].rate == limit
+
+
+def test_a_flood_of_flows_that_are_served_is_not_held_back(build):
+    net = build("figure1", "as2", bindings_per_client=100_000, translation_prefixes=(Prefix.parse("100.64.0.0/16"),))
+    h1 = net.host("h1")
+    for start in range(20000, 24000, 500):
+        net.send("h1", *(h1.packet(SERVICE[False], UDP, port, 53) for port in range(start, start + 500)))
+        net.advance(0.25)
+    assert len(bindings(net)) == 4000
+    assert "port_held_back" not in drops(net, "arh1")
