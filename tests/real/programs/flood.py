@@ -71,7 +71,7 @@ def main() -> None:
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     link.bind((interface, 0))
     frames = Frames(kind, link.getsockname()[4], bytes.fromhex(gateway_mac.replace(":", "")), source, destination)
-    distinct = min(100_000, int(float(rate) * float(seconds)))
+    distinct = min(20_000, int(float(rate) * float(seconds)))
     made = [frames.frame(number) for number in range(distinct)]
     print("ready", flush=True)
     start, sent = time.monotonic(), 0
