@@ -38,7 +38,7 @@ from anycast_sdn.openflow import codec, decoding, frames
 from anycast_sdn.openflow.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.openflow.backlog import Turns
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import Kind, binding_of, kind_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.questions import DropCount, Introduction, SweepRun
 from anycast_sdn.routing.bgp import Speaker
@@ -228,6 +228,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if not features.turning:
             LOG.warning("switch %s cannot forget by which port a packet came: one whose way turns round here, while "
                         "routes change, is lost", name)  # fmt: skip
+        for port, mtu in self.controller.edges[switch.id].mtus.items() if not features.packet_size else ():
+            LOG.warning("switch %s cannot tell how large packets are: what is larger than the mtu of its port %d, %d, "
+                        "is lost, and nobody is told", name, port, mtu)  # fmt: skip
         if not features.meters:
             LOG.warning("switch %s has no meters: nothing limits what it sends to the controller", name)
 
@@ -286,7 +289,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         LOG.warning("switch %s refused a rule with cookie %#x: %s", self._name(dpid), cookie, reason)
         self._send(self.controller.rule_refused(dpid, cookie, time.monotonic()))
         switch = self.channels.get(dpid)
-        if full and switch and not number_of(cookie) and switch not in self._amiss:
+        if full and switch and not binding_of(cookie) and switch not in self._amiss:
             self._amiss.add(switch)
             pause = self._pauses[dpid] = min(2 * self._pauses.get(dpid, AMISS_S / 2), LONGEST_AMISS_S)
             hub.spawn_after(pause, self._begin_anew, switch)

@@ -20,7 +20,9 @@ from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Ta
 from anycast_sdn.openflow.rules import (
     Action,
     AddFlow,
+    CheckSize,
     DeleteCookie,
+    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -54,6 +56,7 @@ def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
 TRIALS = {  # by the field of ``Features`` that the result is for
     "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
     "turning": Trial(_trial(ForgetInPort()), extension=True),
+    "packet_size": Trial(_trial(CheckSize(1500), Egress(1)), extension=True),
 }
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]

@@ -253,6 +253,7 @@ AsNumber = Annotated[int, PlainValidator(_as_number)]
 PortNumber = Annotated[int, Field(ge=1, le=65279)]
 Seconds = Annotated[int, Field(ge=1, le=65535)]
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
+Mtu = Annotated[int, Field(ge=576, le=65520)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -296,6 +297,7 @@ class _Switch(_Section):
 class _Link(_Section):
     ends: Annotated[list[LinkEnd], Field(min_length=2, max_length=2)]
     cost: Annotated[int, Field(ge=1, le=65535)] = 1
+    mtu: Mtu | None = None  # None: whatever hosts send
 
 
 class _Subnet(_Section):
@@ -342,6 +344,7 @@ class _Uplink(_Section):
     routers: Annotated[list[IpAddress], Field(min_length=1)]
     routes: list[IpPrefix] = []
     bgp: _Bgp | None = None
+    mtu: Mtu | None = None
 
     def uplink(self) -> Uplink:
         return Uplink(
@@ -352,6 +355,7 @@ class _Uplink(_Section):
             tuple(self.routers),
             tuple(self.routes),
             self.bgp.session(self.addresses) if self.bgp else None,
+            self.mtu or 0,
         )
 
 
@@ -426,7 +430,7 @@ class _File(_Section):
             name=self.name,
             anycast_prefixes=tuple(anycast),
             switches=tuple(switch.switch(anycast) for switch in self.switches),
-            links=tuple(Link(link.ends[0], link.ends[1], link.cost) for link in self.links),
+            links=tuple(Link(link.ends[0], link.ends[1], link.cost, link.mtu or 0) for link in self.links),
             subnets=tuple(
                 Subnet(s.name, s.edge, Side(s.side), tuple(s.gateways), tuple(s.ports)) for s in self.subnets
             ),

@@ -28,7 +28,7 @@ from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.exits import Route
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Prefix, Side
 from anycast_sdn.openflow import builders, entries
-from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
+from anycast_sdn.openflow.frames import L3, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
 from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding, RuleKey
 from anycast_sdn.openflow.simulator import (
     Effect,
@@ -94,7 +94,7 @@ def _is_lldp(frame: bytes) -> bool:
 class SimulatedNetwork:
     """``network`` in operation: switches connected, hosts known to their edges.
 
-    ``seed`` orders the translation pools; ``fin_timeout``, ``meters`` and ``table_size`` are those of
+    ``seed`` orders the translation pools; ``fin_timeout``, ``packet_size``, ``meters`` and ``table_size`` are those of
     ``SimulatedSwitch``, the same for all switches; ``cables`` are the real ones, if not the network's links;
     ``slowest_s``: what the controller says takes a time of its own to each switch, each time, not more than that.
     """
@@ -106,6 +106,7 @@ class SimulatedNetwork:
         seed: int = 1,
         *,
         fin_timeout: bool = True,
+        packet_size: bool = True,
         meters: bool = True,
         table_size: int | None = None,
         cables: Iterable[Link] | None = None,
@@ -119,13 +120,15 @@ class SimulatedNetwork:
         self._slowest_s = slowest_s
         self._delays = random.Random(seed)
         self._told_until: dict[int, float] = {}  # switch → when the last of its messages arrives
-        self._features = Features(fin_timeout=fin_timeout, meters=meters)
+        self._features = Features(fin_timeout=fin_timeout, packet_size=packet_size, meters=meters)
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._events = 0
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
-        self._new_switch = partial(SimulatedSwitch, fin_timeout=fin_timeout, meters=meters, table_size=table_size)
+        self._new_switch = partial(
+            SimulatedSwitch, fin_timeout=fin_timeout, packet_size=packet_size, meters=meters, table_size=table_size
+        )
         self.switches = {name: self._new_switch() for name in self._dpids}
         cables = network.links if cables is None else tuple(cables)
         self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}
@@ -300,7 +303,8 @@ class SimulatedNetwork:
 
     def _leave(self, port: Port, frame: bytes) -> None:
         """A switch sends a frame by a port: to another switch, or to all hosts there."""
-        if port in self._down or port in self.silent:
+        mtu = self.controller.edges[self._dpids[port.switch]].mtus.get(port.number, len(frame))
+        if port in self._down or port in self.silent or len(frame) > L3 + mtu:
             return
         if port in self._links:
             there = self._links[port]

@@ -48,7 +48,9 @@ from anycast_sdn.openflow.rules import (
     OFPP_TABLE,
     Action,
     AddFlow,
+    CheckSize,
     DecTtl,
+    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
@@ -381,6 +383,10 @@ class _Story:
             case ToGroup(number):
                 servers = len(self._net.switches[switch].groups[number].buckets)
                 return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
+            case CheckSize(limit):
+                return f"larger than {limit} bytes?"
+            case Egress(port):
+                return f"→ egress, port {port}"
             case FinTimeout(idle_s):
                 return f"idle timeout {idle_s} s after FIN or RST"
             case ForgetInPort():

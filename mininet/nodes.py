@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import mininet.cli
+from mininet.link import Link
 from mininet.node import Host, OVSBridge
 from mininet.topo import Topo
 from plan import Plan
@@ -52,6 +53,15 @@ class AnycastHost(Host):  # type: ignore[misc]
         return configured
 
 
+class NarrowLink(Link):  # type: ignore[misc]
+    """A cable that takes smaller packets than hosts send."""
+
+    def __init__(self, *nodes: Any, mtu: int, **params: Any) -> None:
+        super().__init__(*nodes, **params)
+        for end in (self.intf1, self.intf2):
+            end.ifconfig("mtu", str(mtu))
+
+
 class Anycast(Topo):  # type: ignore[misc]
     """The topology of a plan.  ``datapath`` is Mininet's: user, kernel, or None for what --switch says."""
 
@@ -68,8 +78,9 @@ class Anycast(Topo):  # type: ignore[misc]
         bridges = plan.switches.keys() | plan.unmanaged
         for cable in plan.cables:
             a, b = (plan.bridge(end.switch) if end.switch in bridges else end.switch for end in (cable.a, cable.b))
+            narrow: dict[str, Any] = {"cls": NarrowLink, "mtu": cable.mtu} if cable.mtu else {}
             self.addLink(
-                a, b, port1=cable.a.number, port2=cable.b.number,
+                a, b, **narrow, port1=cable.a.number, port2=cable.b.number,
                 intfName1=plan.interface(*cable.a), intfName2=plan.interface(*cable.b))  # fmt: skip
 
 

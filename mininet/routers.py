@@ -58,7 +58,7 @@ def cables(network: Network) -> Iterator[Link]:
     numbers = {router.name: itertools.count() for router in core.routers}
     for router in core.routers:
         for uplink in (uplink for uplink in network.uplinks if uplink.name in router.uplinks):
-            yield Link(Port(uplink.edge, uplink.port), Port(router.name, next(numbers[router.name])))
+            yield Link(Port(uplink.edge, uplink.port), Port(router.name, next(numbers[router.name])), mtu=uplink.mtu)
     for cable in core.cables:
         first, second = (Port(end, next(numbers[end])) for end in cable.ends)
         yield Link(first, second, cable.cost)

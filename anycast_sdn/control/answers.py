@@ -56,7 +56,7 @@ class Answers:
         self._gateways = [gateway for subnet in self._subnets for gateway in subnet.gateways]
         self._addresses = [*switch.addresses, *(gateway.address for gateway in self._gateways)]
         self._ports = {port for subnet in self._subnets for port in subnet.ports}
-        self._allowed: dict[tuple[bool, int], _Allowance] = {}  # by kind (is it time exceeded?) and sender
+        self._allowed: dict[tuple[Unreachable, int], _Allowance] = {}  # by sender: a port, or less than 0
         self._expired = _Allowance(EXPIRED_PER_S)
         self._paused_until = math.inf  # inf: not paused
 
@@ -76,17 +76,17 @@ class Answers:
         gateway = next((gateway.address for gateway in self._gateways if host in gateway.prefix), None)
         return self._tell(0, frame, gateway, Unreachable.HOST, now)
 
-    def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float) -> list[PacketOut]:
+    def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float, mtu: int = 0) -> list[PacketOut]:
         """About a packet that came in by this port and goes no further, to whoever sent it."""
-        return self._tell(port, frame, self._own_address(port, frame), reason, now)
+        return self._tell(port, frame, self._own_address(port, frame), reason, now, mtu)
 
     def _tell(
-        self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float
+        self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float, mtu: int = 0
     ) -> list[PacketOut]:
         straight = frame[6:12] != self._mac and any(
             port in subnet.ports and self._is_in(subnet, frame) for subnet in self._subnets
         )  # our own MAC: the switch had prepared it for its next hop
-        error = builders.unreachable(frame, self._mac, own, reason, 64 if straight else _TTL) if own else None
+        error = builders.unreachable(frame, self._mac, own, reason, 64 if straight else _TTL, mtu) if own else None
         if not error or not self._may_tell(port, frame, reason, now):
             return []
         return [out_of(port, error) if straight else through_pipeline(error)]
@@ -94,8 +94,7 @@ class Answers:
     def _may_tell(self, port: int, frame: bytes, reason: Unreachable, now: float) -> bool:
         """``frame``: an IP packet."""
         sender = port if port in self._ports else -1 - _source(frame)[-1] % SENDERS
-        kind = reason is Unreachable.TTL_EXPIRED, sender
-        return self._allowed.setdefault(kind, _Allowance(ERRORS_PER_S)).take(now)
+        return self._allowed.setdefault((reason, sender), _Allowance(ERRORS_PER_S)).take(now)
 
     def _own_address(self, port: int, frame: bytes) -> Address | None:
         """The sender's gateway at this port; or else that of any subnet there, or any address of ours."""

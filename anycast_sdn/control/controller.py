@@ -38,7 +38,7 @@ from anycast_sdn.core.ordered_update import OrderedUpdate
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.openflow import frames
-from anycast_sdn.openflow.pipeline import DROPS, Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of, number_of
 from anycast_sdn.openflow.rules import Barrier, Message
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
@@ -114,7 +114,7 @@ class Controller:
         if kind is None:
             edge.counters["unexpected_packet_in"] += 1
             return {}
-        return self._follow(dpid, edge.packet_in(kind, in_port, frame, self.groups, now), now)
+        return self._follow(dpid, edge.packet_in(cookie, in_port, frame, self.groups, now), now)
 
     def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
         """A packet has come to the end of its TTL at this switch."""
@@ -137,8 +137,8 @@ class Controller:
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
         edge = self.edges[dpid]
-        if number_of(cookie) and edge.translation:
-            return self._follow(dpid, edge.translation.rule_refused(number_of(cookie), now), now)
+        if (number := binding_of(cookie)) and edge.translation:
+            return self._follow(dpid, edge.translation.rule_refused(number, now), now)
         edge.counters["rule_refused"] += 1
         return {}
 

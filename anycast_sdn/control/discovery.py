@@ -272,6 +272,7 @@ class Discovery:
         return {
             "ends": [str(end) for end in cable.ends],
             "cost": cable.link.cost,
+            "mtu": cable.link.mtu or None,
             "up": cable.up and self._used(cable),
             "state": self._state(cable),
             "declared": cable.declared,

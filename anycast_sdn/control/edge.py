@@ -28,7 +28,7 @@ from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.builders import Unreachable
-from anycast_sdn.openflow.pipeline import Kind, number_of
+from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
@@ -52,6 +52,7 @@ class EdgeSwitch:
 
     def __init__(self, switch: Switch, network: Network, random: RandomSource) -> None:
         self.switch = switch
+        self.mtus = network.mtus_of(switch.name)
         self.subnets = network.subnets_of(switch.name)
         self.uplinks = network.uplinks_of(switch.name)
         connected = self._connected = (*self.subnets, *(uplink.subnet for uplink in self.uplinks))
@@ -116,7 +117,7 @@ class EdgeSwitch:
     def _meters(self) -> Iterator[MeterRule]:
         ports = entries.host_ports(self._connected)
         held = {ports.index(port): HELD_PER_S for port in self._throttle.held if port in ports}
-        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held)
+        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held, narrow=bool(self.mtus))
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
@@ -190,9 +191,17 @@ class EdgeSwitch:
         yield from entries.no_route(self._connected)
         yield from entries.asked_here(self._connected, self.switch.addresses)
         for address, neighbour in self.neighbours.known():
-            yield entries.host(address, self.mac, neighbour.mac, neighbour.port)
+            yield self._host(address, neighbour)
         for prefix, router in self.ways_out.items():
-            yield entries.way_out(prefix, self.mac, router.mac, router.port)
+            yield entries.way_out(prefix, self.mac, *router, self._limit(router.port))
+        yield from entries.egress(self.mtus if self.features.packet_size else {})
+
+    def _host(self, address: Address, neighbour: Neighbour) -> FlowRule:
+        return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port))
+
+    def _limit(self, port: int) -> int:
+        """The largest IP packet that may leave by this port; 0: there is no limit that the switch could keep."""
+        return self.mtus.get(port, 0) if self.features.packet_size else 0
 
     def _bucket(self, server: Server) -> tuple[Address, int, bytes, bytes, int]:
         neighbour = self.neighbours.get(server.address)
@@ -228,14 +237,14 @@ class EdgeSwitch:
         old: Flows = {}
         for prefix, way in routes.items():
             if was := self.routes.pop(prefix, LOCAL):
-                rule = entries.route(prefix, was)
+                rule = entries.route(prefix, was, self._limit(was))
                 old[rule.key] = rule
             if way is not None:
                 self.routes[prefix] = way
             if way != LOCAL:
                 self.ways_out.pop(prefix, None)
             if way:
-                rule = entries.route(prefix, way)
+                rule = entries.route(prefix, way, self._limit(way))
                 new[rule.key] = rule
         return new, old
 
@@ -290,11 +299,14 @@ class EdgeSwitch:
         on_switch: dict[int, list[FlowRule]] = {}
         routes: dict[Prefix, int] = {}
         others = []
+        resized: list[Message] = []
         for rule in found.flows.values():
             if entries.half_of(rule):
                 on_switch.setdefault(number_of(rule.cookie), []).append(rule)
             elif route := entries.read_route(rule):
                 routes[route[0]] = route[1]
+                if rule != (ours := entries.route(*route, self._limit(route[1]))):
+                    resized.append(AddFlow(ours))  # the same way, for another mtu
             else:
                 others.append(rule)
         if not self.ever_synchronised:
@@ -319,7 +331,7 @@ class EdgeSwitch:
         self.installed = Tables.of(others, found.groups.values(), found.meters.values())
         self.synchronised = self.ever_synchronised = True
         self.expected = False
-        return messages
+        return messages + resized
 
     def disconnected(self) -> None:
         self.synchronised = False
@@ -329,9 +341,13 @@ class EdgeSwitch:
 
     # ---------------------------------------------------------------- packets
 
-    def packet_in(self, kind: Kind, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """A frame that a rule of this kind sent up."""
-        handler = self._packet_handlers.get(kind)
+    def packet_in(self, cookie: int, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A frame that a rule with this cookie, one of ours, sent up."""
+        kind = kind_of(cookie)
+        if kind is Kind.TOO_LARGE and self.synchronised:
+            mtu = number_of(cookie)
+            return Reaction([*self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)])
+        handler = self._packet_handlers.get(kind) if kind else None
         if handler is None or not self.synchronised:
             return self._drop("unexpected_packet_in")
         try:
@@ -396,7 +412,7 @@ class EdgeSwitch:
     def _host_rule(self, address: Address) -> Message:
         """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
         neighbour = self.neighbours.get(address) or Neighbour(bytes(6), 0)
-        rule = entries.host(address, self.mac, *neighbour)
+        rule = self._host(address, neighbour)
         if neighbour.port:
             self.installed.flows[rule.key] = rule
             return AddFlow(rule)

@@ -166,6 +166,7 @@ def _uplink_view(edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
     return {
         "name": uplink.name,
         "port": str(Port(uplink.edge, uplink.port)),
+        "mtu": uplink.mtu or None,
         "routers": [
             {"address": text(router), "reachable": edge.neighbours.get(router) is not None}
             for router in uplink.routers

@@ -39,6 +39,7 @@ class Features:
     fin_timeout: bool = True
     meters: bool = True
     turning: bool = True  # a packet may go back where it came from: its in_port can be forgotten
+    packet_size: bool = True  # it can tell packets that are too large for a link
     open_vswitch: bool = True  # it calls itself so; others are asked for no extension of Open vSwitch
 
 

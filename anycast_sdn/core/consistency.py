@@ -98,6 +98,18 @@ def _link_problems(network: Network) -> Iterator[Problem]:
                 yield f"links[{i}].ends[{j}]", f"leads to nowhere: no switch is called {end.switch!a}"
         if link.a.switch == link.b.switch:
             yield f"links[{i}].ends", f"leads from {link.a.switch} to itself: a link joins two switches"
+    yield from _mtu_problems(network)
+
+
+def _mtu_problems(network: Network) -> Iterator[Problem]:
+    """IPv6 needs links that take 1280 bytes (RFC 8200 §5)."""
+    if not any(prefix.is_v6 for _, _, prefix in _claims(network)):
+        return
+    sizes = [(f"links[{i}].mtu", link.mtu) for i, link in enumerate(network.links)]
+    sizes += [(f"uplinks[{i}].mtu", uplink.mtu) for i, uplink in enumerate(network.uplinks)]
+    for path, mtu in sizes:
+        if 0 < mtu < 1280:
+            yield path, f"{mtu} is too small for IPv6: write 1280 or more, or leave out all IPv6 addresses"
 
 
 def _prefix_problems(network: Network) -> Iterator[Problem]:

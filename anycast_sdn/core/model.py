@@ -404,6 +404,7 @@ class Link:
     a: Port
     b: Port
     cost: int = 1  # 1–MAX_COST, added up along a path
+    mtu: int = 0  # the largest IP packet that it takes, in bytes, 576–65520; 0: whatever hosts send
 
 
 class Side(enum.Enum):
@@ -450,6 +451,7 @@ class Uplink:
     routers: tuple[Address, ...]  # the router's own, at most one per family: the next hops
     routes: tuple[Prefix, ...] = ()  # static: what is reached by this uplink, whatever BGP says
     bgp: BgpSession | None = None
+    mtu: int = 0  # as a link's
 
     @property
     def subnet(self) -> Subnet:
@@ -543,6 +545,12 @@ class Network:
 
     def uplinks_of(self, edge: str) -> tuple[Uplink, ...]:
         return tuple(uplink for uplink in self.uplinks if uplink.edge == edge)
+
+    def mtus_of(self, switch: str) -> dict[int, int]:
+        """The ports of a switch whose link or uplink has an mtu, and that."""
+        ends = [(end, link.mtu) for link in self.links for end in (link.a, link.b)]
+        ends += [(Port(uplink.edge, uplink.port), uplink.mtu) for uplink in self.uplinks]
+        return {end.number: mtu for end, mtu in ends if mtu and end.switch == switch}
 
     def subnet_of(self, address: Address) -> Subnet | None:
         """The subnet that an address belongs to, if any."""

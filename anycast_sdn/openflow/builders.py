@@ -40,7 +40,7 @@ _IPV4 = Struct("!BBHHHBBH4s4s")
 _IPV6 = Struct("!IHBB16s16s")
 _ARP = Struct("!HHBBH6s4s6s4s")
 _ECHO = Struct("!BBHHH")
-_ICMP = Struct("!BBHI")  # type, code, checksum, the word that errors leave 0
+_ICMP = Struct("!BBHI")  # type, code, checksum, the word that most errors leave 0
 _TCP = Struct("!HHIIBBHHH")
 _UDP = Struct("!HHHH")
 _SCTP = Struct("!HHII")
@@ -162,11 +162,16 @@ class Unreachable(enum.Enum):
     HOST = ((3, 1), (1, 3))  # the neighbour does not answer
     NO_SERVICE = ((3, 1), (1, 0))  # nobody serves this group, or nobody who does can be reached
     PORT = ((3, 3), (1, 4))  # nobody listens there
+    TOO_LARGE = ((3, 4), (2, 0))  # for the next link; also without "don't fragment", for no switch fragments
     TTL_EXPIRED = ((11, 0), (3, 0))
 
 
-def unreachable(frame: bytes, mac: bytes, source: Address, reason: Unreachable, ttl: int = 64) -> bytes | None:
+def unreachable(
+    frame: bytes, mac: bytes, source: Address, reason: Unreachable, ttl: int = 64, mtu: int = 0
+) -> bytes | None:
     """Tells the sender of ``frame`` that its packet was not delivered; ``source`` is the edge's address.
+
+    ``mtu``: of the next link, for ``TOO_LARGE``.
 
     None where no error may be sent (RFC 1122 §3.2.2, RFC 4443 §2.4e): about an ICMP error, a broadcast
     or multicast, a sender that is not one host, any but a first fragment, or what is no packet at all.
@@ -184,7 +189,7 @@ def unreachable(frame: bytes, mac: bytes, source: Address, reason: Unreachable, 
     v6 = len(sender) == 16
     kind, code = reason.value[v6]
     room = 1280 - 48 if v6 else 576 - 28  # RFC 4443 §2.4c, RFC 1812 §4.3.2.3
-    message = _ICMP.pack(kind, code, 0, 0) + frame[L3 : packet.end][:room]
+    message = _ICMP.pack(kind, code, 0, mtu) + frame[L3 : packet.end][:room]
     segment = _icmp(source, sender, message)
     return _ip_frame(packet.eth_src, mac, source, sender, _icmp_protocol(sender), segment, ttl)
 

@@ -15,16 +15,20 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.decoding import NXAST_CHECK_PKT_LARGER, check_size
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Table
 from anycast_sdn.openflow.rules import (
     UNREAD,
     Action,
     AddFlow,
     Barrier,
+    CheckSize,
     DecTtl,
     DeleteCookie,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
+    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -215,6 +219,10 @@ def _action(action: Action) -> Any:
             return parser.NXActionFinTimeout(fin_idle_timeout=idle_s, fin_hard_timeout=0)
         case ForgetInPort():
             return parser.NXActionRegLoad(nicira_ext.ofs_nbits(0, 15), "in_port_nxm", _OFPP_NONE)
+        case CheckSize(limit):
+            return parser.NXActionUnknown(NXAST_CHECK_PKT_LARGER, data=check_size(limit))
+        case Egress(port):
+            return parser.NXActionResubmitTable(in_port=port, table_id=Table.EGRESS)
         case Unread():
             raise AssertionError("nobody writes what was not read")
 
@@ -238,9 +246,9 @@ def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 
 
 
 def aggregate_request(datapath: Any, table: int, cookie: int) -> Any:
-    """Packets counted by the rules of one table with exactly this cookie."""
+    """Packets counted by the rules of one table whose cookie is of this one's kind."""
     return parser.OFPAggregateStatsRequest(
-        datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, (1 << 64) - 1, parser.OFPMatch()
+        datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, COOKIE_KIND_MASK, parser.OFPMatch()
     )
 
 

@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import AnycastError
-from anycast_sdn.openflow.pipeline import kind_of, number_of
+from anycast_sdn.openflow.frames import L3
+from anycast_sdn.openflow.pipeline import Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     UNREAD,
     Action,
     Bucket,
+    CheckSize,
     DecTtl,
+    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -35,7 +38,8 @@ from anycast_sdn.openflow.rules import (
     Value,
 )
 
-NXM_VENDOR, NXAST_REG_LOAD, NXAST_FIN_TIMEOUT = 0x00002320, 7, 19
+NXM_VENDOR, NXAST_REG_LOAD, NXAST_RESUBMIT_TABLE, NXAST_FIN_TIMEOUT = 0x00002320, 7, 14, 19
+NXAST_CHECK_PKT_LARGER = 49
 
 
 class BadMessage(AnycastError):
@@ -63,7 +67,8 @@ _FIELDS = {
     "ipv6_dst": (27, 16),
     "icmpv6_type": (29, 1),
 }
-_BY_NUMBER = {number: (name, size) for name, (number, size) in _FIELDS.items()}
+_BY_NUMBER = {(ofp.OFPXMC_OPENFLOW_BASIC, number): (name, size) for name, (number, size) in _FIELDS.items()}
+_BY_NUMBER |= {(ofp.OFPXMC_NXM_1, 1): ("reg1", 4)}  # Open vSwitch's
 _ADDRESSES = {"eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"}
 
 
@@ -105,6 +110,7 @@ _U32 = struct.Struct("!I")
 _NX_ACTION = struct.Struct("!IHH")
 _NX_IN_PORT, _OFPP_NONE = 0x0002, 0xFFFF
 _FORGET_IN_PORT = struct.pack("!IHHIQ", NXM_VENDOR, NXAST_REG_LOAD, 16 - 1, _NX_IN_PORT, _OFPP_NONE)
+_CHECK_SIZE = struct.Struct("!HHHBB6x")
 _NAME = itemgetter(0)
 _OXM = struct.Struct("!HBB")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
@@ -311,6 +317,11 @@ def means_unsupported(kind: int, code: int) -> bool:
     return code not in _SAYS_NOTHING.get(kind, {code})
 
 
+def check_size(limit: int) -> bytes:
+    """NXAST_CHECK_PKT_LARGER behind its subtype: the frame's bytes; the answer goes to the lowest bit of reg1."""
+    return _CHECK_SIZE.pack(limit + L3, 0, ofp.OFPXMC_NXM_1, 1 << 1, 4)
+
+
 class _Unknown(Exception):
     """Something that we never write."""
 
@@ -351,8 +362,8 @@ def _conditions(reader: _Reader) -> Match:
 def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
     oxm_class, field, size = reader.take(_OXM)
     payload = reader.part(size, 1)
-    name, width = _BY_NUMBER.get(field >> 1, ("", 0))
-    if oxm_class != ofp.OFPXMC_OPENFLOW_BASIC or not name:
+    name, width = _BY_NUMBER.get((oxm_class, field >> 1), ("", 0))
+    if not name:
         raise _Unknown
     if size != width * (1 + (field & 1)):
         raise BadMessage(f"length of {name}")
@@ -414,6 +425,12 @@ def _read_extension(part: _Reader) -> Action:
     if part.end - part.at < _NX_ACTION.size:
         raise _Unknown
     vendor, subtype, value = part.take(_NX_ACTION)
-    if (vendor, subtype) == (NXM_VENDOR, NXAST_FIN_TIMEOUT):
+    if vendor != NXM_VENDOR:
+        raise _Unknown
+    if subtype == NXAST_FIN_TIMEOUT:
         return FinTimeout(value)
+    if subtype == NXAST_RESUBMIT_TABLE and part.bytes(1)[0] == Table.EGRESS:
+        return Egress(value)
+    if subtype == NXAST_CHECK_PKT_LARGER and check_size(value - L3) == part.data[part.at - 2 : part.end]:
+        return CheckSize(value - L3)
     raise _Unknown

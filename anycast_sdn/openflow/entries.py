@@ -31,6 +31,7 @@ from anycast_sdn.core.model import (
 )
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.openflow.pipeline import (
+    PARTS,
     REPLY_METERS,
     ROW,
     Kind,
@@ -53,7 +54,9 @@ from anycast_sdn.openflow.rules import (
     VLAN_PRESENT,
     Action,
     Bucket,
+    CheckSize,
     DecTtl,
+    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -82,14 +85,19 @@ _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.p
 
 
 def _rule(
-    kind: Kind, *fields: Field | None, actions: tuple[Action, ...] = (), length: int = 0, port_index: int = 0
+    kind: Kind,
+    *fields: Field | None,
+    actions: tuple[Action, ...] = (),
+    length: int = 0,
+    port_index: int = 0,
+    number: int = 0,
 ) -> FlowRule:
     row = ROW[kind]
     return FlowRule(
         table=row.table,
         priority=row.priority + (length if row.spread else 0),
         match=match(*fields),
-        cookie=cookie(kind),
+        cookie=cookie(kind, number),
         actions=(Output(OFPP_CONTROLLER),) if row.to_controller else actions,
         goto=row.goto,
         meter=port_meter(row.meter, port_index) if row.meter else None,
@@ -136,12 +144,16 @@ def host_ports(subnets: Iterable[Subnet]) -> list[int]:
 
 
 def meters(
-    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({})
+    limits: Limits,
+    hosts: int,
+    links: int,
+    held: Mapping[int, int] = MappingProxyType({}),
+    narrow: bool = False,
 ) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
     ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: by their place
-    among those to hosts, the ports that may send up only so many first packets.
+    among those to hosts, the ports that may send up only so many first packets; ``narrow``: has a port an mtu of its own?
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
@@ -149,6 +161,7 @@ def meters(
         Meter.ICMP_ERRORS: limits.icmp_errors,
         Meter.LLDP: limits.neighbours,
         Meter.UNDELIVERABLE: limits.undeliverable,
+        **{Meter.TOO_LARGE + part: limits.undeliverable for part in range(PARTS if narrow else 0)},
     }
     for number in range(REPLY_METERS):
         rates[Meter.FIRST_REPLIES + number] = limits.first_replies
@@ -328,12 +341,11 @@ def server_group(number: int, buckets: Iterable[tuple[Address, int, bytes, bytes
     )
 
 
-def host(address: Address, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
-    """Table 4: the last hop to a connected host."""
+def host(address: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
+    """Table 4: the last hop to a connected host, or router.  ``limit``: see ``_out``."""
     prefix = Prefix.host(address)
-    return _rule(
-        Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=_last_hop(own_mac, mac, port)
-    )
+    actions = _last_hop(own_mac, mac, port, limit)
+    return _rule(Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
 
 
 def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
@@ -341,20 +353,30 @@ def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
     prefix, hop = _destination(rule, Kind.HOST), _read_last_hop(rule)
     if not prefix or not hop or host(prefix.network, *hop) != rule:
         return None
-    _, mac, port = hop
+    _, mac, port, _ = hop
     return prefix.network, mac, port
 
 
-def _read_last_hop(rule: FlowRule) -> tuple[bytes, bytes, int] | None:
-    """The inverse of ``_last_hop``: (own MAC, MAC, port), for a rule that has at least these."""
+def _read_last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int] | None:
+    """The inverse of ``_last_hop``: (own MAC, MAC, port, limit), for a rule that has at least these."""
     written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
     own_mac, mac = written.get("eth_src"), written.get("eth_dst")
-    port = next((action.port for action in rule.actions if isinstance(action, Output)), 0)
-    return (own_mac, mac, port) if isinstance(own_mac, bytes) and isinstance(mac, bytes) else None
+    return (own_mac, mac, *_read_out(rule)) if isinstance(own_mac, bytes) and isinstance(mac, bytes) else None
 
 
-def _last_hop(own_mac: bytes, mac: bytes, port: int) -> tuple[Action, ...]:
-    return SetField("eth_src", own_mac), SetField("eth_dst", mac), DecTtl(), Output(port)
+def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> tuple[Action, ...]:
+    return SetField("eth_src", own_mac), SetField("eth_dst", mac), *_out(port, limit)
+
+
+def _out(port: int, limit: int) -> tuple[Action, ...]:
+    """The packet leaves by this port, if it is not larger than ``limit``; 0: whatever its size."""
+    return (DecTtl(), CheckSize(limit), Egress(port)) if limit else (DecTtl(), Output(port))
+
+
+def _read_out(rule: FlowRule) -> tuple[int, int]:
+    """The inverse of ``_out``: (port, limit); port 0 where a rule has none."""
+    port = next((action.port for action in rule.actions if isinstance(action, Output | Egress)), 0)
+    return port, next((action.limit for action in rule.actions if isinstance(action, CheckSize)), 0)
 
 
 def gateway(address: Address) -> FlowRule:
@@ -391,24 +413,24 @@ def _asked(kind: Kind, prefix: Prefix, port: int, index: int) -> FlowRule:
 
 
 @lru_cache(MOST_KEPT)
-def route(prefix: Prefix, port: int) -> FlowRule:
+def route(prefix: Prefix, port: int, limit: int = 0) -> FlowRule:
     """Table 4: towards the edge that announces ``prefix``.  The same value on all switches of a large network."""
-    actions = (DecTtl(), Output(port))
+    actions = _out(port, limit)
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
 @lru_cache(MOST_KEPT)
-def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int) -> FlowRule:
+def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
     """Table 4: to the router beyond an uplink; ``mac``: the router's."""
-    actions = _last_hop(own_mac, mac, port)
+    actions = _last_hop(own_mac, mac, port, limit)
     return _rule(Kind.EXIT, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
 def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
     """The inverse of ``route``: (prefix, port); None for rules that it would not make."""
     prefix = _destination(rule, Kind.ROUTE)
-    port = next((action.port for action in rule.actions if isinstance(action, Output)), 0)
-    return (prefix, port) if prefix and route(prefix, port) == rule else None
+    port, limit = _read_out(rule)
+    return (prefix, port) if prefix and route(prefix, port, limit) == rule else None
 
 
 def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
@@ -416,7 +438,7 @@ def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
     prefix, hop = _destination(rule, Kind.EXIT), _read_last_hop(rule)
     if not prefix or not hop or way_out(prefix, *hop) != rule:
         return None
-    _, mac, port = hop
+    _, mac, port, _ = hop
     return prefix, mac, port
 
 
@@ -430,6 +452,24 @@ def _destination(rule: FlowRule, kind: Kind) -> Prefix | None:
         return None
     network = fields.get("ipv6_dst" if bits == 128 else "ipv4_dst", bytes(bits // 8))
     return Prefix(network, length) if isinstance(network, bytes) else None
+
+
+# ------------------------------------------------------------------------------ egress
+
+
+def egress(limits: Mapping[int, int]) -> Iterator[FlowRule]:
+    """Table 5.  ``limits``: port → the largest IP packet that may leave by it."""
+    if limits:
+        yield _rule(Kind.EGRESS_ELSE)
+    for port, limit in limits.items():
+        in_port = Field("in_port", port)  # as ``Egress`` has it
+        yield _rule(Kind.FITS, in_port, actions=(Output(port),))
+        for v6, part in itertools.product((False, True), range(PARTS)):
+            width = 16 if v6 else 4
+            value, mask = (bits.to_bytes(width, "big") for bits in (part, PARTS - 1))
+            sender = Field("ipv6_src" if v6 else "ipv4_src", value, mask)
+            rule = _rule(Kind.TOO_LARGE, in_port, eth_type(v6), sender, Field("reg1", 1), number=limit)
+            yield replace(rule, meter=Meter.TOO_LARGE + part)
 
 
 # ------------------------------------------------------------------------------ reading back

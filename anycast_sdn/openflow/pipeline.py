@@ -8,7 +8,9 @@ the table in docs/pipeline.md (``as_markdown``).
 Tables are traversed upwards.  Every switch has all of them, whatever its role: a table of a role
 that a switch does not have holds only the rule that goes on to the next.
 
-    0 ingress → 1 client edge, out → 2 server edge → 3 client edge, in → 4 routes
+    0 ingress → 1 client edge, out → 2 server edge → 3 client edge, in → 4 routes → 5 egress
+
+The last one is only for ports that take smaller packets than hosts send.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from anycast_sdn.core.model import Address, AnycastError
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     Action,
+    CheckSize,
     DecTtl,
+    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
@@ -38,6 +42,7 @@ class Table(enum.IntEnum):
     SERVICE = 2
     CLIENT_IN = 3
     ROUTES = 4
+    EGRESS = 5
 
 
 TABLE_TITLES = {
@@ -46,6 +51,7 @@ TABLE_TITLES = {
     Table.SERVICE: "server edge: ANY becomes ASg",
     Table.CLIENT_IN: "client edge, in: ASg → PR1X becomes ANY → H",
     Table.ROUTES: "routes: towards hosts and other edges",
+    Table.EGRESS: "egress: ports whose link has an mtu of its own",
 }
 
 
@@ -61,6 +67,7 @@ class Meter(enum.IntEnum):
     ICMP_ERRORS = 3
     LLDP = 4
     UNDELIVERABLE = 5
+    TOO_LARGE = 8
     FIRST_REPLIES = 16
     FIRST_PACKETS = 48
     NEIGHBOURS = 49
@@ -71,6 +78,9 @@ class Meter(enum.IntEnum):
 
 REPLY_METERS = 31  # a prime: addresses that differ in one bit never share one
 _PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING))
+
+
+PARTS = 8  # of all senders, by the last bits of their addresses; each has a meter TOO_LARGE
 
 
 def port_meter(meter: Meter, index: int) -> int:
@@ -125,6 +135,9 @@ class Kind(enum.IntEnum):
     NO_ROUTE_HERE = 71
     GATEWAY_HERE = 80
     UNRESOLVED_HERE = 81
+    TOO_LARGE = 96
+    FITS = 97
+    EGRESS_ELSE = 98
 
 
 class Undeclared(AnycastError):
@@ -175,7 +188,7 @@ _IN_PORT = frozenset({"in_port"})
 _TWINS_FIELDS = frozenset({"vlan_vid"})
 _BINDING: tuple[type[Action], ...] = (SetField, FinTimeout)
 _PUNT: tuple[type[Action], ...] = (Output,)
-_SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output)
+_SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output, CheckSize, Egress)
 
 ROWS: tuple[Row, ...] = (
     # ---- 0 ingress
@@ -280,7 +293,7 @@ ROWS: tuple[Row, ...] = (
         "drop", "no default route leads there (RFC 1812 §5.3.7)", counter="martian"),
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
-        "M8, M23", actions=(DecTtl, Output), spread=128),
+        "M8, M23; a port with an mtu goes by egress", actions=(DecTtl, Output, CheckSize, Egress), spread=128),
     Row(Kind.EXIT, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
         "MACs, TTL, port", "to the router that teaches the prefix, or by a static route",
         actions=_SEND, sets=_SET_MACS, spread=128),
@@ -289,6 +302,14 @@ ROWS: tuple[Row, ...] = (
         counter="no_route"),
     Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "to the controller", "the same, in transit",
         meter=Meter.UNDELIVERABLE, actions=_PUNT, counter="no_route"),
+    # ---- 5 egress
+    Row(Kind.TOO_LARGE, Table.EGRESS, 200, _IN_PORT | _SOURCE | {"reg1"}, "larger than the link's mtu (Open vSwitch)",
+        "to the controller", "fragmentation needed, or packet too big (RFC 1191, RFC 8201): the sender is told so",
+        meter=Meter.TOO_LARGE, actions=_PUNT, counter="too_large"),
+    Row(Kind.FITS, Table.EGRESS, 100, _IN_PORT, "anything else for such a port", "port", "it fits",
+        actions=(Output,)),
+    Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop", "nothing is sent here",
+        counter="no_egress"),
 )
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
@@ -302,7 +323,7 @@ COOKIE_KIND_MASK = ~_NUMBER & (1 << 64) - 1
 
 
 def cookie(kind: Kind, number: int = 0) -> int:
-    """16 bits of magic, 8 of kind, 40 of the binding's number."""
+    """16 bits of magic, 8 of kind, 40 of the binding's number, or of the size that a link takes."""
     return _MAGIC | kind << 40 | number
 
 
@@ -315,8 +336,13 @@ def kind_of(value: int) -> Kind | None:
 
 
 def number_of(value: int) -> int:
-    """The binding's number in a cookie, 0 for rules of no binding."""
+    """The number in a cookie: a binding's, or of ``TOO_LARGE`` the mtu; 0 for all other rules."""
     return value & _NUMBER
+
+
+def binding_of(value: int) -> int:
+    """The binding's number in a cookie; 0 for rules of no binding."""
+    return 0 if kind_of(value) is Kind.TOO_LARGE else number_of(value)
 
 
 # ------------------------------------------------------------------------------ enforcement
@@ -348,6 +374,8 @@ def check(rule: FlowRule) -> Row:
 def _meter_fits(number: int | None, declared: Meter | None) -> bool:
     if number is None:
         return True  # also of a row with a meter, on a switch that has none
+    if declared is Meter.TOO_LARGE:
+        return 0 <= number - declared < PARTS
     if declared in _PER_PORT:
         return number >= declared and (number - declared) % len(_PER_PORT) == 0
     if declared is Meter.FIRST_REPLIES:

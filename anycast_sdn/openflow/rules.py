@@ -93,11 +93,27 @@ class ForgetInPort:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckSize:
+    """Open vSwitch's extension: the register ``reg1`` becomes 1 when the IP packet is larger than this, else 0."""
+
+    limit: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """Open vSwitch's extension: the table ``egress`` goes on with the packet, as one for this port."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """Anything that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
 
 
-Action: TypeAlias = SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort | Unread
+Action: TypeAlias = (
+    SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort | CheckSize | Egress | Unread
+)
 
 UNREAD = "unread"  # the name of a field that stands for a whole match, as bytes, with something that we never write
 

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.model import ICMP, ICMPV6, AnycastError, FlowKey
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.matching import PORT_FIELDS, Entry, FlowTable, Packet, masked
 from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of, number_of
 from anycast_sdn.openflow.rules import (
@@ -37,11 +38,13 @@ from anycast_sdn.openflow.rules import (
     AddFlow,
     Barrier,
     Bucket,
+    CheckSize,
     DecTtl,
     DeleteCookie,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
+    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
@@ -171,8 +174,11 @@ class _Meter:
 class SimulatedSwitch:
     """One switch.  ``table_size``: how many rules it has room for, in all tables together."""
 
-    def __init__(self, *, fin_timeout: bool = True, meters: bool = True, table_size: int | None = None) -> None:
+    def __init__(
+        self, *, fin_timeout: bool = True, packet_size: bool = True, meters: bool = True, table_size: int | None = None
+    ) -> None:
         self._fin_timeout = fin_timeout
+        self._packet_size = packet_size
         self._has_meters = meters
         self._table_size = table_size
         self._tables = {table: FlowTable() for table in Table}
@@ -263,6 +269,8 @@ class SimulatedSwitch:
                 raise Refused(f"{rule}: no such group")
             if isinstance(action, ToGroup) and (action is not rule.actions[-1] or rule.goto is not None):
                 raise Refused(f"{rule}: nothing may follow a group")
+            if isinstance(action, CheckSize | Egress) and not self._packet_size:
+                raise Refused("this switch cannot tell how large packets are")
             if isinstance(action, FinTimeout) and not self._fin_timeout:
                 raise Refused("this switch has no fin_timeout")
         old = self._entries.get(rule.key)
@@ -309,11 +317,11 @@ class SimulatedSwitch:
         self._pipeline(Packet(frame, in_port), run)
         return run.effects
 
-    def _pipeline(self, packet: Packet, run: _Run) -> None:
-        table: int | None = Table.INGRESS
+    def _pipeline(self, packet: Packet, run: _Run, table: int | None = Table.INGRESS, in_port: int = 0) -> None:
+        """``in_port``: taken for the packet's own in look-ups, if not 0."""
         while table is not None:
             before, done, end = packet.flow, list[Action](), ""
-            entry = self._tables[Table(table)].find(packet.fields)
+            entry = self._tables[Table(table)].find(packet.fields | {"in_port": in_port} if in_port else packet.fields)
             if entry:
                 entry.packets += 1
                 entry.used = run.now
@@ -348,6 +356,10 @@ class SimulatedSwitch:
                 case ToGroup(number):
                     bucket = choose(self.groups[number], packet.flow)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
+                case CheckSize(limit):
+                    packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)
+                case Egress(port):
+                    self._pipeline(packet, run, Table.EGRESS, port)
                 case FinTimeout(idle_s):
                     if packet.closing and entry:
                         entry.idle_timeout = min(entry.idle_timeout or idle_s, idle_s)

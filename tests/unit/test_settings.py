@@ -100,6 +100,12 @@ def test_what_is_left_out_has_the_defaults_of_the_model() -> None:
     assert network.links[1].cost == 1
 
 
+def test_links_may_have_an_mtu() -> None:
+    network = settings.parse(edited({"links[1].mtu": 1280}), "net.yaml")
+    assert [link.mtu for link in network.links] == [0, 1280]
+    assert (network.mtus_of("west"), network.mtus_of("core"), network.mtus_of("east")) == ({}, {2: 1280}, {10: 1280})
+
+
 def test_validity_and_limits_may_be_given_in_part() -> None:
     changes = {f"{EDGE}.validity": {"udp_s": 5}, "limits": {"neighbours": 7}}
     network = settings.parse(edited(changes), "net.yaml")
@@ -250,7 +256,7 @@ def test_an_alias_bomb_is_refused_before_it_unfolds() -> None:
         ("nmae", "x", "unknown key: the keys here are name, anycast_prefixes, switches"),
         ("switches[1].role", "core", "unknown key: the keys here are name, dpid"),
         (f"{EDGE}.prefixes", [], "unknown key: the keys here are translation_prefixes"),
-        ("links[0].weight", 1, "unknown key: the keys here are ends, cost"),
+        ("links[0].weight", 1, "unknown key: the keys here are ends, cost, mtu"),
         ("subnets[0].vlan", 1, "unknown key: the keys here are name, edge, side"),
         ("hosts[0].mac", "x", "unknown key: the keys here are name, subnet"),
         ("groups[0].servers[1].port", 80, "unknown key: the keys here are address"),
@@ -272,6 +278,10 @@ def test_an_alias_bomb_is_refused_before_it_unfolds() -> None:
         ("links[0].ends[0]", "west:65280", "a port number is 1-65279"),
         ("links[0].cost", 0, "must be greater than or equal to 1, not 0"),
         ("links[0].cost", 1.0, "must be a valid whole number, not '1.0'"),
+        ("links[0].mtu", 575, "must be greater than or equal to 576, not 575"),
+        ("links[0].mtu", 65521, "must be less than or equal to 65520, not 65521"),
+        ("links[0].mtu", "1400 bytes", "must be a valid whole number, not '1400 bytes'"),
+        ("links[0].mtu", 1279, "1279 is too small for IPv6: write 1280 or more, or leave out all IPv6 addresses"),
         ("links[0].cost", True, "must be a valid whole number, not True"),
         ("links[0].cost", 10**30, "must be a valid whole number"),
         ("subnets[0].ports[0]", 65280, "must be less than or equal to 65279"),

@@ -85,6 +85,8 @@ def test_an_uplink_is_read_with_its_session() -> None:
         ("uplinks__0__bgp__local_as", 65000, "uplinks[0].bgp.local_as", "is the router's AS, too"),
         ("uplinks__0__bgp__communities", 65 * ["65001:1"], "uplinks[0].bgp.communities", "at most 64 items"),
         ("uplinks__0__bgp__communities", ["65001:70000"], "uplinks[0].bgp.communities[0]", "each half is 0-65535"),
+        ("uplinks__0__mtu", 1200, "uplinks[0].mtu", "1200 is too small for IPv6"),
+        ("uplinks__0__mtu", 70000, "uplinks[0].mtu", "less than or equal to 65520"),
         ("uplinks__0__bgp__password", "", "uplinks[0].bgp.password", "is no password"),
         ("uplinks__0__bgp__password", 81 * "x", "uplinks[0].bgp.password", "is no password"),
         ("uplinks__0__bgp__password", 12345, "uplinks[0].bgp.password", "digits in quotes"),
