@@ -306,6 +306,11 @@ class _Subnet(_Section):
     side: Literal["client", "server"]
     gateways: Annotated[list[IpGateway], Field(min_length=1)]
     ports: Annotated[list[PortNumber], Field(min_length=1)]
+    services: list[IpPrefix] | None = None  # None: as its edge
+
+    def subnet(self) -> Subnet:
+        services = None if self.services is None else tuple(self.services)
+        return Subnet(self.name, self.edge, Side(self.side), tuple(self.gateways), tuple(self.ports), services)
 
 
 class _Bgp(_Section):
@@ -431,9 +436,7 @@ class _File(_Section):
             anycast_prefixes=tuple(anycast),
             switches=tuple(switch.switch(anycast) for switch in self.switches),
             links=tuple(Link(link.ends[0], link.ends[1], link.cost, link.mtu or 0) for link in self.links),
-            subnets=tuple(
-                Subnet(s.name, s.edge, Side(s.side), tuple(s.gateways), tuple(s.ports)) for s in self.subnets
-            ),
+            subnets=tuple(subnet.subnet() for subnet in self.subnets),
             hosts=tuple(Host(h.name, h.subnet, h.port, tuple(h.addresses)) for h in self.hosts),
             groups=tuple(group.group() for group in self.groups),
             limits=Limits(**self.limits),

@@ -164,7 +164,10 @@ class EdgeSwitch:
         ]
         return Tables.of(
             flows if self.features.meters else map(_unmetered, flows),
-            [entries.server_group(numbers[prefix], map(self._bucket, servers)) for prefix, servers in services.items()],
+            [
+                entries.server_group(numbers[prefix], map(self._bucket, servers), self.features.turning)
+                for prefix, servers in services.items()
+            ],
             self._meters() if self.features.meters else (),
         )
 
@@ -197,7 +200,7 @@ class EdgeSwitch:
         yield from entries.egress(self.mtus if self.features.packet_size else {})
 
     def _host(self, address: Address, neighbour: Neighbour) -> FlowRule:
-        return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port))
+        return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port), self.features.turning)
 
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: there is no limit that the switch could keep."""

@@ -154,7 +154,8 @@ def _goal(graph: Graph, site: EdgeSwitch, service: Prefix, leading: Mapping[Pref
     "unauthorised" where the site may not use the service (M6).
     """
     role = site.switch.client_edge
-    if role and not any(service.overlaps(authorised) for authorised in role.services):
+    clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
+    if role and not any(service.overlaps(allowed) for subnet in clients for allowed in subnet.allowed(role)):
         return "unauthorised"
     for prefix in PrefixSet(leading).covering(service):
         if edge := graph.nearest(site.switch.name, leading[prefix]):

@@ -169,11 +169,7 @@ def _client_edge_problems(network: Network, name: str, role: ClientEdgeRole, pat
             where = f"{path}.translation_prefixes[{i}]"
             yield where, f"{prefix} is too small: {size}, take /{prefix.bits - 2} or shorter"
     if role.services != network.anycast_prefixes:
-        services = [_Claim(f"{path}.services[{i}]", "a service", s) for i, s in enumerate(role.services)]
-        yield from _overlaps(services)
-        for where, _, service in services:
-            if not any(anycast.covers(service) for anycast in network.anycast_prefixes):
-                yield where, f"{service} is not within one of the anycast_prefixes"
+        yield from _service_problems(role.services, network.anycast_prefixes, "one of the anycast_prefixes", path)
     for v6, family in ((False, "IPv4"), (True, "IPv6")):
         clients = [
             subnet.name
@@ -186,6 +182,16 @@ def _client_edge_problems(network: Network, name: str, role: ClientEdgeRole, pat
             yield f"{path}.translation_prefixes", f"{reason}; add one, or leave {family} out of the services"
 
 
+def _service_problems(
+    services: Iterable[Prefix], allowed: Iterable[Prefix], what: str, path: str
+) -> Iterator[Problem]:
+    claims = [_Claim(f"{path}.services[{i}]", "a service", service) for i, service in enumerate(services)]
+    yield from _overlaps(claims)
+    for where, _, service in claims:
+        if not any(prefix.covers(service) for prefix in allowed):
+            yield where, f"{service} is not within {what}"
+
+
 def _subnet_problems(network: Network, subnet: Subnet, path: str) -> Iterator[Problem]:
     edge = next((switch for switch in network.switches if switch.name == subnet.edge), None)
     if edge is None:
@@ -194,6 +200,11 @@ def _subnet_problems(network: Network, subnet: Subnet, path: str) -> Iterator[Pr
         yield f"{path}.side", f"a client subnet needs a client edge: give {edge.name} a client_edge"
     elif subnet.side is Side.SERVER and not edge.server_edge:
         yield f"{path}.side", f"a server subnet needs a server edge: give {edge.name} server_edge: true"
+    if subnet.services and edge and edge.client_edge:
+        what = f"the services of {edge.name}, its client edge"
+        yield from _service_problems(subnet.services, edge.client_edge.services, what, path)
+    elif subnet.services and edge:
+        yield f"{path}.services", f"services need a client edge: give {edge.name} a client_edge, or write []"
     for i, gateway in enumerate(subnet.gateways):
         where = f"{path}.gateways[{i}]"
         if gateway.prefix.length == gateway.prefix.bits:

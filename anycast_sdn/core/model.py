@@ -422,6 +422,11 @@ class Subnet:
     side: Side
     gateways: tuple[Gateway, ...]  # at most one subnet per family and entry
     ports: tuple[int, ...]  # the edge's ports that lead to these hosts
+    services: tuple[Prefix, ...] | None = None  # that its hosts may use; None: all that a client edge here may
+
+    def allowed(self, role: ClientEdgeRole) -> tuple[Prefix, ...]:
+        """The services that its hosts may use, behind an edge with this role (M6)."""
+        return role.services if self.services is None else self.services
 
 
 @dataclass(frozen=True, slots=True)

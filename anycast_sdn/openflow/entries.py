@@ -153,7 +153,8 @@ def meters(
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
     ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: by their place
-    among those to hosts, the ports that may send up only so many first packets; ``narrow``: has a port an mtu of its own?
+    among those to hosts, the ports that may send up only so many first packets; ``narrow``: has any
+    port an mtu of its own?
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
@@ -239,9 +240,9 @@ def client_edge(
     if role is None:
         return
     for index, port in enumerate(host_ports(subnets)):
-        clients = [subnet for subnet in subnets if subnet.side is Side.CLIENT and port in subnet.ports]
-        own = [gateway.prefix for subnet in clients for gateway in subnet.gateways]
-        yield from _pairs(Kind.FIRST_PACKET, own, role.services, Field("in_port", port), port_index=index)
+        for subnet in (subnet for subnet in hosts if port in subnet.ports):
+            own = [gateway.prefix for gateway in subnet.gateways]
+            yield from _pairs(Kind.FIRST_PACKET, own, subnet.allowed(role), Field("in_port", port), port_index=index)
     for prefix in role.translation_prefixes:
         field, protocol, types = _ICMP_ERRORS[prefix.is_v6]
         to_prefix = (eth_type(prefix.is_v6), destination_in(prefix))
@@ -330,21 +331,25 @@ def service(prefix: Prefix, group: int) -> FlowRule:
     return _rule(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
 
 
-def server_group(number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]]) -> GroupRule:
+def server_group(
+    number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]], turning: bool = False
+) -> GroupRule:
     """``buckets``: (ASg, weight, the edge's MAC, the server's MAC, port) of each server here (M10)."""
     return GroupRule(
         number,
         tuple(
-            Bucket(weight, (_set("dst", server), *_last_hop(own_mac, mac, port)))
+            Bucket(weight, (_set("dst", server), *_last_hop(own_mac, mac, port, turning=turning)))
             for server, weight, own_mac, mac, port in buckets
         ),
     )
 
 
-def host(address: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
-    """Table 4: the last hop to a connected host, or router.  ``limit``: see ``_out``."""
+def host(
+    address: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0, turning: bool = False
+) -> FlowRule:
+    """Table 4: the last hop to a connected host, or router.  ``limit``, ``turning``: see ``_out``."""
     prefix = Prefix.host(address)
-    actions = _last_hop(own_mac, mac, port, limit)
+    actions = _last_hop(own_mac, mac, port, limit, turning)
     return _rule(Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
 
 
@@ -353,24 +358,30 @@ def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
     prefix, hop = _destination(rule, Kind.HOST), _read_last_hop(rule)
     if not prefix or not hop or host(prefix.network, *hop) != rule:
         return None
-    _, mac, port, _ = hop
+    _, mac, port, *_ = hop
     return prefix.network, mac, port
 
 
-def _read_last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int] | None:
-    """The inverse of ``_last_hop``: (own MAC, MAC, port, limit), for a rule that has at least these."""
+def _read_last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int, bool] | None:
+    """The inverse of ``_last_hop``: (own MAC, MAC, port, limit, turning), for a rule that has at least these."""
     written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
     own_mac, mac = written.get("eth_src"), written.get("eth_dst")
-    return (own_mac, mac, *_read_out(rule)) if isinstance(own_mac, bytes) and isinstance(mac, bytes) else None
+    if not isinstance(own_mac, bytes) or not isinstance(mac, bytes):
+        return None
+    return own_mac, mac, *_read_out(rule), ForgetInPort() in rule.actions
 
 
-def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> tuple[Action, ...]:
-    return SetField("eth_src", own_mac), SetField("eth_dst", mac), *_out(port, limit)
+def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0, turning: bool = False) -> tuple[Action, ...]:
+    return SetField("eth_src", own_mac), SetField("eth_dst", mac), *_out(port, limit, turning)
 
 
-def _out(port: int, limit: int) -> tuple[Action, ...]:
-    """The packet leaves by this port, if it is not larger than ``limit``; 0: whatever its size."""
-    return (DecTtl(), CheckSize(limit), Egress(port)) if limit else (DecTtl(), Output(port))
+def _out(port: int, limit: int, turning: bool = False) -> tuple[Action, ...]:
+    """The packet leaves by this port, if it is not larger than ``limit``; 0: whatever its size.
+
+    ``turning``: also where it came in: a host may use a service of its own, or of its neighbour at that port.
+    """
+    forget = (ForgetInPort(),) if turning else ()
+    return (DecTtl(), *forget, *((CheckSize(limit), Egress(port)) if limit else (Output(port),)))
 
 
 def _read_out(rule: FlowRule) -> tuple[int, int]:
@@ -436,9 +447,9 @@ def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
 def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
     """The inverse of ``way_out``: (prefix, MAC, port); None for rules that it would not make."""
     prefix, hop = _destination(rule, Kind.EXIT), _read_last_hop(rule)
-    if not prefix or not hop or way_out(prefix, *hop) != rule:
+    if not prefix or not hop or way_out(prefix, *hop[:4]) != rule:
         return None
-    _, mac, port, _ = hop
+    _, mac, port, *_ = hop
     return prefix, mac, port
 
 

@@ -49,6 +49,21 @@ def test_tcp_works_on_one_switch(network: Running, service: str, client: str, tr
     assert said.splitlines()[1] == "2000000 bytes, checksum right"
 
 
+@pytest.mark.row("M6", "servers use the service that they serve, themselves among its servers: UDP and TCP")
+@SERVICES
+def test_a_server_uses_its_own_service(network: Running, service: str, client: str, translation: str) -> None:
+    """Packets go back by the port where they came in."""
+    names = {name: 0 for name in ("s1", "s2")}
+    for port in range(20810, 20818):
+        answers = network.ask("s1", service, "--source-port", port, "--count", 3)
+        assert len(answers) == 3
+        names[answers[0].split()[0]] += 1
+    assert all(names.values())
+    for _ in range(6):
+        said = network.run("s1", *program("tcp_client.py", service, TCP_PORT, "--bytes", 20_000))
+        assert said.splitlines()[1] == "20000 bytes, checksum right"
+
+
 @pytest.mark.row("M10", "one switch: the weights of the network file, 1 and 2, share 200 flows accordingly")
 def test_the_files_weights_count(network: Running) -> None:
     """133 expected for s2, 6 standard deviations are 40."""

@@ -73,11 +73,10 @@ def test_unauthorised_prefixes_are_dropped_at_the_edge(network: Running, v: int)
     assert len(uplink.packets()) == 2
 
 
-@pytest.mark.row("M6", "a server is no client: it may not use the services of its own edge either")
+@pytest.mark.row("M6", "a server inside a client site uses the services of that site, as its clients do")
 @in_both_families
-def test_a_server_subnet_has_no_services(network: Running, v: int) -> None:
-    with network.counts("arh1", "unauthorised"):
-        network.ask("as4", WEB[v], "--answers", 0)
+def test_a_server_behind_a_client_edge_uses_services(network: Running, v: int) -> None:
+    assert network.ask("as4", WEB[v], "--count", 3) == 3 * ["as1 hello"]
 
 
 @pytest.mark.row("M3", "arh2 takes addresses out of both of its IPv4 translation prefixes")

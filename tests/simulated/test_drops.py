@@ -81,6 +81,7 @@ def test_a_server_is_no_client(build):  # M6
     ask(net, "as3")
     assert drops(net, "ars3") == {"unauthorised": 1}
     assert net.host("as2").received == []
+    assert errors(net.host("as3")) == [PROHIBITED[False]]
 
 
 def test_an_anycast_address_that_nobody_serves_is_unreachable(build, v6):

@@ -180,7 +180,7 @@ def test_the_trace_tells_each_table():
     made = switch(ROUTE)
     made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
     made.receive(FRAME, 3, 0, trace)
-    assert [step.table for step in trace] == list(Table)
+    assert [step.table for step in trace] == list(Table)[:-1]  # egress is for links with an mtu
     assert (trace[1].before, trace[1].after) == (KEY, KEY._replace(source=PR1X))
     assert trace[1].done == (SetField("ipv4_src", PR1X),)
 

@@ -88,6 +88,7 @@ def test_all_other_rules_are_read_back_too() -> None:
         *entries.constant(),
         *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")], turning=True),
         entries.host(b"\x0a\x01\x00\x0a", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3),
+        entries.host(b"\x0a\x01\x00\x0b", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, turning=True),
         entries.route(Prefix.parse("10.2.0.0/24"), 65000, 1400),
         entries.way_out(Prefix.parse("::/0"), b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, 65520),
         *entries.egress({3: 65520, 65000: 576}),

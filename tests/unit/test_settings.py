@@ -100,6 +100,24 @@ def test_what_is_left_out_has_the_defaults_of_the_model() -> None:
     assert network.links[1].cost == 1
 
 
+def test_a_subnet_may_have_services_of_its_own() -> None:
+    network = settings.parse(edited({"subnets[0].services": ["198.18.7.0/24"]}), "net.yaml")
+    role = client_edge(network, "west")
+    assert network.subnets[0].allowed(role) == (Prefix.parse("198.18.7.0/24"),)
+    assert network.subnets[1].allowed(role) == role.services
+    none = settings.parse(edited({"subnets[0].services": [], "subnets[1].services": []}), "net.yaml")
+    assert [subnet.allowed(role) for subnet in none.subnets] == [(), ()]
+
+
+def test_services_of_a_subnet_are_some_of_its_edges() -> None:
+    changes = {SERVICES: ["198.18.0.0/24"], "subnets[0].services": ["198.18.0.0/25", "198.18.1.0/24", "198.18.0.1/32"]}
+    lines = refusal(edited(changes))
+    assert_refused(lines, "subnets[0].services[1]", "198.18.1.0/24 is not within the services of west, its client edge")
+    assert_refused(lines, "subnets[0].services[2]", "overlaps 198.18.0.0/25")
+    lines = refusal(edited({"subnets[1].services": ["198.18.0.0/24"]}))
+    assert_refused(lines, "subnets[1].services", "services need a client edge: give east a client_edge, or write []")
+
+
 def test_links_may_have_an_mtu() -> None:
     network = settings.parse(edited({"links[1].mtu": 1280}), "net.yaml")
     assert [link.mtu for link in network.links] == [0, 1280]
@@ -278,6 +296,7 @@ def test_an_alias_bomb_is_refused_before_it_unfolds() -> None:
         ("links[0].ends[0]", "west:65280", "a port number is 1-65279"),
         ("links[0].cost", 0, "must be greater than or equal to 1, not 0"),
         ("links[0].cost", 1.0, "must be a valid whole number, not '1.0'"),
+        ("subnets[0].services", ["198.18.1.1/16"], "bits are set beyond its length"),
         ("links[0].mtu", 575, "must be greater than or equal to 576, not 575"),
         ("links[0].mtu", 65521, "must be less than or equal to 65520, not 65521"),
         ("links[0].mtu", "1400 bytes", "must be a valid whole number, not '1400 bytes'"),
