@@ -296,7 +296,10 @@ def the_only_one() -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            lock.truncate(0)  # the next holder may not have written its own yet when we look again
 
 
 def _try_lock(lock: IO[str]) -> bool:

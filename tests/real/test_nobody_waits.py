@@ -1,10 +1,9 @@
-"""A packet that goes nowhere is answered at once: programs say so, and do not wait (RFC 1812 §5.2.7.1, RFC 4443 §3.1)."""
+"""A packet that goes nowhere is answered at once: programs need not wait (RFC 1812 §5.2.7.1, RFC 4443 §3.1)."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 from support import V4, V6, WEB, Family, Running, in_both_families, until
