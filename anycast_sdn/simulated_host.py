@@ -14,6 +14,7 @@ from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
+    BadFrame,
     IpPacket,
     checksum,
     parse_arp,
@@ -78,7 +79,13 @@ class SimulatedHost:
             return ()  # the network card does not take it
         if int.from_bytes(frame[12:14], "big") == ETH_ARP:
             return self._arp(frame)
-        packet = parse_ip(frame)
+        try:
+            packet = parse_ip(frame)
+        except BadFrame as error:
+            if str(error) != "fragment":
+                raise
+            self.received.append(frame)  # nobody puts it together here, and nobody answers it
+            return ()
         _verify(frame, packet)
         if packet.key.protocol == ICMPV6 and packet.icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
             return self._nd(frame)

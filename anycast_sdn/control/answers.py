@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable
 
 from anycast_sdn.control.reaction import out_of, through_pipeline
-from anycast_sdn.core.model import Address, Subnet, Switch
+from anycast_sdn.core.model import SCTP, TCP, UDP, Address, Subnet, Switch
 from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.rules import Message, PacketOut, ReportExpired
@@ -64,11 +64,12 @@ class Answers:
         """To a ping of one of our addresses.  Raises BadFrame."""
         return through_pipeline(builders.echo_reply(frame, self._mac, _TTL))
 
-    def port_unreachable(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
-        """To a datagram for one of our addresses: nobody listens there (RFC 1122 §3.2.2.1)."""
-        own = frames.parse_ip(frame).key.destination
-        error = builders.unreachable(frame, self._mac, own, Unreachable.PORT, _TTL)
-        return [through_pipeline(error)] if error and self._may_tell(port, frame, Unreachable.PORT, now) else []
+    def nobody_there(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
+        """To anything but a ping, for one of our addresses (RFC 1122 §3.2.2.1)."""
+        _, own, protocol, *_ = frames.parse_ip(frame).key
+        reason = Unreachable.PORT if protocol in (TCP, UDP, SCTP) else Unreachable.PROTOCOL
+        error = builders.unreachable(frame, self._mac, own, reason, _TTL)
+        return [through_pipeline(error)] if error and self._may_tell(port, frame, reason, now) else []
 
     def host_unreachable(self, frame: bytes, now: float) -> list[PacketOut]:
         """About a packet to one of our hosts that does not answer."""

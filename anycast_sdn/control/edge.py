@@ -21,7 +21,7 @@ from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.exits import Exits, Taught, exits
-from anycast_sdn.core.model import UDP, Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
+from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
 from anycast_sdn.core.network import LOCAL
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
@@ -383,8 +383,8 @@ class EdgeSwitch:
         return reaction
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        if frames.parse_ip(frame).key.protocol == UDP:
-            return Reaction([*self._answers.port_unreachable(in_port, frame, now)])
+        if frames.parse_ip(frame).icmp_type < 0:
+            return Reaction([*self._answers.nobody_there(in_port, frame, now)])
         return Reaction([self._answers.echo_reply(frame)])
 
     def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:

@@ -28,6 +28,9 @@ PUT_BACK_AT_ONCE = 1000  # bindings, between two ticks
 _ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
 
+# Protocols whose checksums cover the addresses, and are not mended by switches (RFC 3828 §3.1, RFC 4340 §9.2,
+# RFC 6275 §6.1.1, RFC 7401 §5.1.1), or that sign them (RFC 4302 §3.3.3.1): no server would take such a packet.
+COVER_ADDRESSES = {33: "DCCP", 51: "AH", 135: "Mobility Header", 136: "UDP-Lite", 139: "HIP"}
 # What a client is told whose first packet goes no further; prohibited, where nothing else is said.
 _REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreachable.NO_SERVICE}
 
@@ -41,6 +44,15 @@ class Features:
     turning: bool = True  # a packet may go back where it came from: its in_port can be forgotten
     packet_size: bool = True  # it can tell packets that are too large for a link
     open_vswitch: bool = True  # it calls itself so; others are asked for no extension of Open vSwitch
+
+
+def _cannot_follow(packet: frames.IpPacket) -> bool:
+    """Is this the first of several fragments, of which switches could not tell what flow the others belong to?
+
+    They match no ports in fragments, not even in the first, and in IPv6 no protocol either in those that follow.
+    """
+    v6 = len(packet.key.source) == 16
+    return packet.more_fragments and (v6 or packet.key.protocol in _MATCHED_INTO)
 
 
 Found = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
@@ -70,8 +82,12 @@ class Translation:
         if in_port == OFPP_CONTROLLER:
             return self._drop("looped")  # it met its rule, we thought: the switch has refused or misread it
         packet = frames.parse_ip(frame)
-        if packet.more_fragments and packet.key.protocol in _MATCHED_INTO:
-            raise frames.BadFrame("fragment")  # switches match no ports in fragments, not even in the first
+        if _cannot_follow(packet):
+            self._counters["bad_frame: fragment"] += 1
+            return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, now)
+        if packet.key.protocol in COVER_ADDRESSES:
+            self._counters["unsupported_protocol"] += 1
+            return self._refuse(in_port, frame, Unreachable.PROTOCOL, now)
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REQUEST[packet.key.protocol]:
             return self._error_from_client(frame)
         decision = self.edge.client_packet(packet.key, groups, now)
@@ -79,6 +95,9 @@ class Translation:
             return self._carry_out(decision, frame)
         self._counters[decision.drop.value] += 1
         reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
+        return self._refuse(in_port, frame, reason, now)
+
+    def _refuse(self, in_port: int, frame: bytes, reason: Unreachable, now: float) -> Reaction:
         return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
 
     def first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
@@ -86,7 +105,7 @@ class Translation:
         if in_port == OFPP_CONTROLLER:
             return self._drop("looped")
         packet = frames.parse_ip(frame)
-        if packet.more_fragments and packet.key.protocol in _MATCHED_INTO:
+        if _cannot_follow(packet):
             raise frames.BadFrame("fragment")
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REPLY[packet.key.protocol]:
             return self._drop("icmp_unsupported")

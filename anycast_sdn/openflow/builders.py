@@ -162,6 +162,7 @@ class Unreachable(enum.Enum):
     HOST = ((3, 1), (1, 3))  # the neighbour does not answer
     NO_SERVICE = ((3, 1), (1, 0))  # nobody serves this group, or nobody who does can be reached
     PORT = ((3, 3), (1, 4))  # nobody listens there
+    PROTOCOL = ((3, 2), (1, 1))  # not one that can be translated
     TOO_LARGE = ((3, 4), (2, 0))  # for the next link; also without "don't fragment", for no switch fragments
     TTL_EXPIRED = ((11, 0), (3, 0))
 

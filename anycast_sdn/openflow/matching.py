@@ -5,7 +5,8 @@ actions change both; ``FlowTable`` is a tuple space: rules that look at the same
 dictionary, so that a look-up costs as many steps as there are kinds of rules, not rules.
 
 Where not all is there, the fields are those that Open vSwitch reports: a fragment, also the first, and
-a transport header that is cut short have the ports 0; a broken IP header has the addresses 0.  The type of a
+a transport header that is cut short have the ports 0, and the protocol of a later IPv6 fragment is that of its
+fragment header, 44; a broken IP header has the addresses 0.  The type of a
 tagged frame is the one behind all its tags (OF 1.3.5, table 12); Open vSwitch as it is delivered skips one only.
 """
 
@@ -136,7 +137,9 @@ def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:
     protocol, at = frame[20], L3 + 40
     while protocol in _EXTENSIONS:  # each moves forward, and ``parse_ip`` has found them whole
         protocol, at = frame[at], at + 8 * (frame[at + 1] + 1)
-    return FlowKey(frame[22:38], frame[38:54], frame[at] if protocol == _FRAGMENT else protocol, 0, 0)
+    if protocol == _FRAGMENT and int.from_bytes(frame[at + 2 : at + 4], "big") >> 3 == 0:
+        protocol = frame[at]
+    return FlowKey(frame[22:38], frame[38:54], protocol, 0, 0)
 
 
 def _change_header(frame: bytes, at: int, value: bytes) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from scenes import SERVICE, ask, bindings, drops, errors
 
-from anycast_sdn.core.model import ICMP, UDP, FlowKey, Prefix, packed
+from anycast_sdn.core.model import ICMP, SCTP, TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
@@ -215,3 +216,14 @@ def test_a_flood_to_nowhere_does_not_silence_what_others_are_told(build):
     assert errors(net.host("h2")) == [NET[False]] * 20
     assert len(errors(net.host("h1"))) <= net.network.limits.undeliverable * 3  # a burst, and a second's worth
     assert drops(net, "arh1") == {"no_route": 4020}
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP, SCTP, 47])
+def test_a_gateway_refuses_what_it_does_not_serve(build, v6, protocol):
+    net = build("figure1", "as2")
+    h1 = net.host("h1")
+    (gateway,) = [own for own in net.gateways(h1) if (len(own) == 16) is v6]
+    net.send("h1", h1.packet(gateway, protocol, 40000, 22, payload=bytes(16)))
+    net.settle()
+    ports, others = ((1, 4), (1, 1)) if v6 else ((3, 3), (3, 2))
+    assert errors(h1) == [others if protocol == 47 else ports]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, drops, the_binding
+from scenes import SERVICE, ask, bindings, drops, errors, the_binding
 
+from anycast_sdn.control.translation import COVER_ADDRESSES
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_ip
@@ -84,6 +85,55 @@ def test_a_fragmented_packet_without_ports_arrives_whole(build):
     (frame,) = net.host("as2").received
     assert parse_ip(frame).more_fragments
     assert parse_ip(frame).key.source == the_binding(net).translated
+    net.send("h1", fragment(h1.packet(SERVICE[False], GRE, payload=b"a" * 16), 2))
+    net.settle()
+    assert len(net.host("as2").received) == 2
+    assert net.host("as2").received[1][26:30] == the_binding(net).translated
+
+
+def test_no_ipv6_fragment_passes_and_the_first_one_is_answered(build):
+    """Switches do not tell what protocol the later ones are of."""
+    net = build("figure1", "as2")
+    h1 = net.host("h1")
+    for protocol in (UDP, GRE):
+        whole = h1.packet(SERVICE[True], protocol, payload=bytes(32))
+        net.send("h1", ipv6_fragment(whole, 0, more=True), ipv6_fragment(whole, 2, more=False))
+    net.settle()
+    assert bindings(net) == []
+    assert drops(net, "arh1") == {"bad_frame: fragment": 4}
+    assert errors(h1) == [(1, 1), (1, 1)]
+
+
+def test_fragments_pass_by_unicast(build, v6):
+    net = build("figure1", "as2")
+    h1, as2 = net.host("h1"), net.host("as2")
+    whole = h1.packet(as2.address(v6), UDP, 40000, 53, payload=bytes(32))
+    parts = [(0, True), (2, False)]
+    net.send("h1", *(ipv6_fragment(whole, *p) if v6 else fragment(whole, p[0] | p[1] << 13) for p in parts))
+    net.advance(0.01)
+    arrived = [there for _, _, there, frame in net.wires if there == "as2" and whole[-16:] in frame]
+    assert len(arrived) == 2
+
+
+@pytest.mark.parametrize("protocol", COVER_ADDRESSES)
+def test_a_protocol_whose_checksum_nobody_would_mend_is_refused_at_once(build, v6, protocol):
+    if v6 and protocol == 51:
+        pytest.skip("in IPv6 an extension header: what is behind it counts")
+    net = build("figure1", "as2")
+    ask(net, service=SERVICE[v6], protocol=protocol, payload=bytes(20))
+    assert bindings(net) == []
+    assert drops(net, "arh1") == {"unsupported_protocol": 1}
+    assert errors(net.host("h1")) == [(1, 1) if v6 else (3, 2)]
+    net.send("h1", net.host("h1").packet(net.host("as2").address(v6), protocol, payload=bytes(20)))  # by unicast
+    net.settle()
+    assert net.host("as2").received
+
+
+def ipv6_fragment(whole: bytes, offset: int, more: bool) -> bytes:
+    """The packet with a fragment header; ``offset``: in units of 8 bytes."""
+    header = bytes((whole[20], 0)) + (offset << 3 | more).to_bytes(2, "big") + bytes(4)
+    length = (int.from_bytes(whole[18:20], "big") + 8).to_bytes(2, "big")
+    return whole[:18] + length + b"\x2c" + whole[21:54] + header + whole[54:]
 
 
 def test_fragments_of_protocols_with_ports_are_dropped_and_counted(build):
@@ -94,6 +144,7 @@ def test_fragments_of_protocols_with_ports_are_dropped_and_counted(build):
     net.settle()
     assert bindings(net) == []
     assert drops(net, "arh1") == {"bad_frame: fragment": 2}
+    assert errors(h1) == [(3, 13)]  # about the first one
 
 
 def fragment(frame: bytes, field: int) -> bytes:

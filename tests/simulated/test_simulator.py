@@ -265,13 +265,14 @@ def test_a_fragment_has_no_ports_and_is_rewritten_without_touching_its_data(fiel
         assert packet.frame[34:] == frame[34:]
 
 
-def test_a_later_ipv6_fragment_is_known_by_its_protocol():
+def test_a_later_ipv6_fragment_has_the_protocol_of_its_fragment_header():
+    """As Open vSwitch reports it."""
     source, destination = packed("2001:db8:1::10"), packed("2001:db8:a::1")
     whole = ip_packet(FlowKey(source, destination, UDP, 1, 2), payload=bytes(16), **MACS)
     header = bytes((UDP, 0)) + (8 << 3).to_bytes(2, "big") + bytes(4)
     length = (int.from_bytes(whole[18:20], "big") + 8).to_bytes(2, "big")
     packet = Packet(whole[:18] + length + b"\x2c" + whole[21:54] + header + whole[54:], 3)
-    assert packet.flow == FlowKey(source, destination, UDP, 0, 0)
+    assert packet.flow == FlowKey(source, destination, 44, 0, 0)
     packet.set_field("ipv6_src", destination)
     assert packet.frame[22:38] == destination
 
