@@ -171,6 +171,7 @@ class Graph:
 
 
 _UNREACHABLE = 1 << 60  # farther than any sum of costs
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Routing:
@@ -185,6 +186,7 @@ class Routing:
         self._links: tuple[Link, ...] = ()
         self._announced: dict[Prefix, frozenset[str]] = {}
         self._ports: dict[frozenset[str], dict[str, int]] = {}  # announcing edges → switch → port
+        self._announced_by: dict[frozenset[str], dict[Prefix, None]] = {}
         self.prefixes = PrefixSet()  # all that somebody announces
 
     def of(self, switch: str) -> dict[Prefix, int]:
@@ -205,16 +207,13 @@ class Routing:
         self._links = links
         touched, before = self.graph.set_links(links)
         suspects = {edge: self._near_changes(edge, old) for edge, old in before.items()}
-        prefixes: dict[frozenset[str], list[Prefix]] = {}
-        for prefix, edges in self._announced.items():
-            prefixes.setdefault(edges, []).append(prefix)
         changes: Changes = {}
         for edges, ports in self._ports.items():
             for switch in touched.union(*(suspects[edge] for edge in edges & suspects.keys())):
                 port = self._port(switch, edges)
                 if port != ports.get(switch):
                     _put(ports, switch, port)
-                    changes.setdefault(switch, {}).update(dict.fromkeys(prefixes[edges], port))
+                    changes.setdefault(switch, {}).update(dict.fromkeys(self._announced_by[edges], port))
         return changes
 
     def _near_changes(self, edge: str, before: Distances) -> set[str]:
@@ -224,23 +223,42 @@ class Routing:
         return moved.union(*map(self.graph.neighbours, moved))
 
     def announce(self, announced: Mapping[Prefix, Collection[str]]) -> Changes:
-        """``announced``: prefix → the edges that announce it now.  → what is different."""
-        before, was = self._announced, self._ports
-        self._announced = {prefix: frozenset(edges) for prefix, edges in announced.items()}
-        if before.keys() != self._announced.keys():
-            self.prefixes = PrefixSet(self._announced)
-        self._ports = {edges: was.get(edges) or self._ports_to(edges) for edges in set(self._announced.values())}
+        """``announced``: prefix → the edges that announce it now, and no others.  → what is different."""
+        gone: dict[Prefix, Collection[str]] = {prefix: () for prefix in self._announced if prefix not in announced}
+        return self.announce_some({**gone, **announced})
+
+    def announce_some(self, announced: Mapping[Prefix, Collection[str]]) -> Changes:
+        """As ``announce``, of these prefixes only; one without edges is announced no more.  → what is different."""
         changes: Changes = {}
-        for prefix in before.keys() | self._announced.keys():
-            old, new = before.get(prefix), self._announced.get(prefix)
+        moved: dict[tuple[frozenset[str], frozenset[str]], list[tuple[str, int | None]]] = {}
+        for prefix, edges in announced.items():
+            old, new = self._announced.get(prefix, _NOBODY), frozenset(edges)
             if old == new:
                 continue
-            old_ports = was[old] if old is not None else {}
-            new_ports = self._ports[new] if new is not None else {}
-            for switch in old_ports.keys() | new_ports.keys():
-                if old_ports.get(switch) != new_ports.get(switch):
-                    changes.setdefault(switch, {})[prefix] = new_ports.get(switch)
+            if new and new not in self._ports:
+                self._ports[new] = self._ports_to(new)
+            if (old, new) not in moved:
+                was, now = self._ports.get(old, {}), self._ports.get(new, {})
+                both = was.keys() | now.keys()
+                moved[old, new] = [(at, now.get(at)) for at in sorted(both) if was.get(at) != now.get(at)]
+            self._enter(prefix, old, new)
+            for switch, port in moved[old, new]:
+                changes.setdefault(switch, {})[prefix] = port
         return changes
+
+    def _enter(self, prefix: Prefix, old: frozenset[str], new: frozenset[str]) -> None:
+        """The edges that announce this prefix are ``new``."""
+        if old:
+            del self._announced_by[old][prefix]
+            if not self._announced_by[old]:
+                del self._announced_by[old], self._ports[old]
+        if new:
+            self._announced_by.setdefault(new, {})[prefix] = None
+            self._announced[prefix] = new
+            self.prefixes.add(prefix)
+        else:
+            del self._announced[prefix]
+            self.prefixes.discard(prefix)
 
     def _ports_to(self, edges: frozenset[str]) -> dict[str, int]:
         ports: dict[str, int] = {}

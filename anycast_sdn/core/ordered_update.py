@@ -22,21 +22,28 @@ by what is left of a covering one that is being taken away: they had no way.)
   nobody turns to it, unless he has no way at all.
 - Should we ourselves have been kept from looking, nobody is blamed for not having confirmed.
 
+What can be large goes in slices: ``ready`` judges some prefixes, each for all switches that wait to be told their way
+to it, and keeps the others for the next call.  That is as if what made them wait had happened one after the other.
+A confirmation can only help prefixes that cover the confirmed one or lie within it, so these are judged again; after
+anything else that may matter the caller says ``judge_again``.
+
 Pure: says what may be told, and is told what was.  Ways are ports, or ``network.LOCAL``: it delivers itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.network import LOCAL, Changes, Routing
-from anycast_sdn.core.prefixes import PrefixSet
+from anycast_sdn.core.prefixes import NestedPrefixes
 
 CONFIRM_S = 1.0  # a switch that does not confirm within this keeps nobody waiting any longer
 MOST_TICKETS = (1 << 31) - 1  # see ``openflow.rules.Barrier``
+PER_PREFIX = 3  # routes: the work that a prefix makes besides
 LATE_S = 0.6  # between two looks at who is overdue: longer than that, and it may be us
 
 
@@ -70,13 +77,16 @@ class OrderedUpdate:
         self._present: set[str] = set()
         self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
+        self._in_flux = NestedPrefixes()  # those that are in one of these two
+        self._unjudged: dict[Prefix, None] = {}  # those that wait, and may have to wait no longer; the oldest first
         self._tickets: dict[int, _Ticket] = {}
+        self._busy: Counter[str] = Counter()  # switch → what it waits for, and its tickets
         self._last_number = 0
         self._lateness = Lateness(LATE_S, CONFIRM_S)
 
     def unsettled(self) -> set[str]:
         """The switches that have not been told all that they should hold, or have not confirmed it; most often none."""
-        return {ticket.switch for ticket in self._tickets.values()}.union(*self._waiting.values())
+        return set(self._busy)
 
     def connected(self, switch: str) -> None:
         """It can be told from now on, and holds what ``told`` says."""
@@ -98,14 +108,24 @@ class OrderedUpdate:
                 if told.get(prefix) == way:
                     self._waits_no_more(switch, prefix)
                 else:
-                    self._waiting.setdefault(prefix, set()).add(switch)
+                    self._waits(switch, prefix)
 
-    def ready(self) -> Changes:
-        """What may be told now."""
+    def judge_again(self) -> None:
+        """Something has happened that is neither a want nor a confirmation."""
+        self._unjudged |= dict.fromkeys(self._waiting)
+
+    def is_judging(self) -> bool:
+        """Has ``ready`` left something for the next call?"""
+        return bool(self._unjudged)
+
+    def ready(self, most: int | None = None) -> Changes:
+        """What may be told now, after a look at about ``most`` routes of those that may have changed; None: at all."""
+        if most is None:
+            self.judge_again()
         ready: Changes = {}
         judged: dict[Prefix, list[str]] = {}
-        for prefix, switches in self._waiting.items():
-            for switch in switches:
+        for prefix in self._next_to_judge(most):
+            for switch in self._waiting[prefix]:
                 if self._told[switch]:
                     judged.setdefault(prefix, []).append(switch)
                 else:  # it has no way to anything, and nothing to lose
@@ -114,27 +134,37 @@ class OrderedUpdate:
             self._judge(judged, ready)
         return ready
 
+    def _next_to_judge(self, most: int | None) -> list[Prefix]:
+        taken, work = [], 0
+        while self._unjudged and (most is None or work < most):
+            prefix = next(iter(self._unjudged))
+            del self._unjudged[prefix]
+            if prefix in self._waiting:
+                taken.append(prefix)
+                work += len(self._waiting[prefix]) + PER_PREFIX
+        return taken
+
     def _judge(self, waiting: Mapping[Prefix, Sequence[str]], ready: Changes) -> None:
         """Adds to ``ready`` what these may be told of what they wait for."""
-        in_flux = PrefixSet(self._waiting.keys() | self._unconfirmed.keys())
-        ways: dict[Prefix, _Ways] = {}
-        within: dict[Prefix, list[_Ways]] = {}  # those to prefixes that lie within another
-        for prefix in in_flux.prefixes:
-            covering = {*self._routing.prefixes.covering(prefix), *in_flux.covering(prefix)}
-            if covering.isdisjoint(waiting):
-                continue
-            chain = sorted(covering, key=lambda each: each.length, reverse=True)
-            layers = [self._layer(each) for each in chain]
-            ways[prefix] = _Ways(layers, self._routing.graph.beyond, self._present, self._is_expected)
-            for outer in chain[1:]:
-                within.setdefault(outer, []).append(ways[prefix])
+        known: dict[Prefix, _Ways] = {}
         for prefix, switches in waiting.items():
+            ways = self._ways(prefix, known)
+            within = [self._ways(each, known) for each in self._in_flux.within(prefix) if each != prefix]
             for switch in switches:
-                onwards = ways[prefix].onwards(switch)
+                onwards = ways.onwards(switch)
                 # What it has no way of its own to will go there, too.
-                concerned = [ways[prefix], *(inner for inner in within.get(prefix, ()) if inner.missing(switch))]
+                concerned = [ways, *(inner for inner in within if inner.missing(switch))]
                 if all(each.allow(switch, onwards) for each in concerned):
                     ready.setdefault(switch, {})[prefix] = self._routing.ways(prefix).get(switch)
+
+    def _ways(self, prefix: Prefix, known: dict[Prefix, _Ways]) -> _Ways:
+        """The ways to a prefix and to those that cover it; ``known``: those of others, which grow."""
+        if prefix not in known:
+            covering = {*self._routing.prefixes.covering(prefix), *self._in_flux.covering(prefix)}
+            chain = sorted(covering, key=lambda each: each.length, reverse=True)
+            layers = [self._layer(each) for each in chain]
+            known[prefix] = _Ways(layers, self._routing.graph.beyond, self._present, self._is_expected)
+        return known[prefix]
 
     def _layer(self, prefix: Prefix) -> _Layer:
         def told(switch: str) -> int | None:
@@ -150,8 +180,10 @@ class OrderedUpdate:
         """The switch is told its ways to these → the ticket by which it will confirm that."""
         number = self._last_number = self._last_number % MOST_TICKETS + 1
         self._tickets[number] = _Ticket(switch, tuple(prefixes), now)
+        self._busy[switch] += 1
         for prefix in prefixes:
             self._unconfirmed.setdefault(prefix, {})[switch] = number
+            self._in_flux.add(prefix)
             self._waits_no_more(switch, prefix)
         return number
 
@@ -161,12 +193,15 @@ class OrderedUpdate:
         if ticket is None or ticket.switch != switch:
             return
         del self._tickets[number]
+        self._is_done(switch)
         for prefix in ticket.prefixes:
             unconfirmed = self._unconfirmed.get(prefix, {})
             if unconfirmed.get(switch) == number:  # the last that it was told
                 del unconfirmed[switch]
                 if not unconfirmed:
                     del self._unconfirmed[prefix]
+                    self._perhaps_at_rest(prefix)
+                self._judge_near(prefix)
 
     def overdue(self, now: float) -> list[tuple[str, int]]:
         """(switch, ticket) of all that should have been confirmed by now.  To be asked several times a second."""
@@ -178,12 +213,38 @@ class OrderedUpdate:
             (ticket.switch, number) for number, ticket in self._tickets.items() if now - ticket.issued > CONFIRM_S
         ]
 
+    def _waits(self, switch: str, prefix: Prefix) -> None:
+        switches = self._waiting.setdefault(prefix, set())
+        if switch not in switches:
+            switches.add(switch)
+            self._busy[switch] += 1
+            self._in_flux.add(prefix)
+        self._unjudged[prefix] = None
+
     def _waits_no_more(self, switch: str, prefix: Prefix) -> None:
-        switches = self._waiting.get(prefix)
-        if switches:
-            switches.discard(switch)
+        switches = self._waiting.get(prefix, ())
+        if switch in switches:
+            self._waiting[prefix].discard(switch)
+            self._is_done(switch)
             if not switches:
                 del self._waiting[prefix]
+                self._unjudged.pop(prefix, None)
+                self._perhaps_at_rest(prefix)
+
+    def _is_done(self, switch: str) -> None:
+        """With one of the things that keep it busy."""
+        self._busy[switch] -= 1
+        if not self._busy[switch]:
+            del self._busy[switch]
+
+    def _perhaps_at_rest(self, prefix: Prefix) -> None:
+        if prefix not in self._waiting and prefix not in self._unconfirmed:
+            self._in_flux.discard(prefix)
+
+    def _judge_near(self, prefix: Prefix) -> None:
+        """What waits because of this prefix may have to wait no longer."""
+        near: Iterable[Prefix] = (*self._in_flux.covering(prefix), *self._in_flux.within(prefix))
+        self._unjudged |= {each: None for each in near if each in self._waiting}
 
 
 class _Layer(NamedTuple):
