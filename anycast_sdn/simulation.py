@@ -44,6 +44,7 @@ from anycast_sdn.simulated_host import SimulatedHost
 
 TICK_S = 0.25
 LINK_S = 0.0001  # a frame's time on a link
+WORK_S = 0.0001  # from one slice of the controller's work to the next
 CHANNEL_S = 0.001  # a message's time between switch and controller
 MAX_EVENTS_PER_TICK = 50_000
 
@@ -116,6 +117,7 @@ class SimulatedNetwork:
         self.now = 0.0
         self.wires: list[Sighting] = []
         self.journal: list[Record] | None = None  # a list: what happens is recorded there
+        self._works = False  # the controller's next slice is in the queue
         self._seed = seed
         self._slowest_s = slowest_s
         self._delays = random.Random(seed)
@@ -233,6 +235,10 @@ class SimulatedNetwork:
         for outbox in (*events, self.controller.synchronise(dpid, found, self._features, self.now)):
             self._tell(outbox)
             told += itertools.chain.from_iterable(outbox.values())
+        while self.controller.is_busy():
+            outbox = self.controller.work(self.now)
+            self._tell(outbox)
+            told += itertools.chain.from_iterable(outbox.values())
         return told
 
     def disconnect(self, name: str) -> None:
@@ -253,6 +259,14 @@ class SimulatedNetwork:
             arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
             arrival = self._told_until[dpid] = max(arrival, self._told_until.get(dpid, 0.0))
             self._at(arrival, self._apply, self._names[dpid], messages)
+        if self.controller.is_busy() and not self._works:
+            self._works = True
+            self._after(WORK_S, self._work)
+
+    def _work(self) -> None:
+        """The controller's next slice; others may have their turn before."""
+        self._works = False
+        self._tell(self.controller.work(self.now))
 
     def _apply(self, name: str, messages: Iterable[Message]) -> None:
         for message in messages:

@@ -6,10 +6,16 @@ nothing here sends, waits or reads a clock, so that a list of (event, now) repla
 an order that loses no packet (``core.ordered_update``): what has to wait follows from later events.
 
 One writer: the caller must not call a second method before the first has returned.
+
+Nothing takes long: an event is in our state at once, and what follows from it for the switches is a queue that is
+worked off in slices, the first of them by the event itself.  While the controller ``is_busy``, ``work`` is to be called
+until it is not, with turns for others between.  Rules of one switch for one ANY/n, and all switches' routes to one
+prefix, are never cut apart, so that each slice is what a smaller event would have been.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +39,7 @@ from anycast_sdn.core.model import (
     Uplink,
     text,
 )
-from anycast_sdn.core.network import Changes, Routing
+from anycast_sdn.core.network import Routing
 from anycast_sdn.core.ordered_update import OrderedUpdate
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
@@ -42,8 +48,13 @@ from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of, numb
 from anycast_sdn.openflow.rules import Barrier, Message
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
+_NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
+SUSPECTS = 64  # of one slice: (switch, ANY/n) to look at
+ENROLLED = 4  # servers whose rules at all client edges change in one slice
+ROUTES = 400  # routes that are judged in one look, and perhaps told
+LOOKS = 4  # in one slice, while switches hold already what they should
 RETIRE_S = 5.0  # so long may routers take to turn away from an edge that has withdrawn ANY/n
 
 
@@ -58,19 +69,27 @@ class Controller:
         self._in_order = [edge for _, edge in sorted(self._by_name.items())]
         self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.health = Health()
-        self._announced: dict[Prefix, set[str]] = {}
-        self._leading: dict[Prefix, set[str]] = {}  # as ``_announced``, with what uplinks lead to
+        self._announced = self._always_announced()  # prefix → the edges that announce it
+        self._beyond: dict[Prefix, frozenset[str]] = {}  # as ``_announced``, where uplinks lead to it, too
+        self._beyond_is_old = True  # what uplinks lead to may be different
+        self._unrouted = dict.fromkeys(self._announced)  # prefixes that may have got others who announce them
+        self._suspects: dict[tuple[int, Prefix], None] = {}  # switches that may be able to serve ANY/n, or may not
+        self._enrolled: dict[Address, None] = {}  # servers that are enrolled now, or are no more
         self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
-        self._able: dict[str, list[Prefix]] = {}  # edge → the ANY/n that it is able to serve
+        self._able: dict[str, set[Prefix]] = {name: set() for name in self._by_name}  # the ANY/n that it can serve
         self._retiring: dict[tuple[str, Prefix], float] = {}  # edge and ANY/n, just withdrawn → when it may cease
         self._routing = Routing(self._by_name)
         told = {name: edge.routes for name, edge in self._by_name.items()}
         self._update = OrderedUpdate(self._routing, told, self._delivers, self._is_expected)
-        self._want_neighbours()
-        self._reroute(self.edges)
-        self._relink(now=0.0)
+        for edge in self.edges.values():
+            edge.want_neighbours()
+        self.groups = Groups()
+        self._relinked()
+        self.set_groups(groups, now=0.0)
+        while self.is_busy():
+            self.work(now=0.0)
 
     # ---------------------------------------------------------------- events
 
@@ -80,12 +99,15 @@ class Controller:
         Only routes may still have to wait for others.
         """
         edge = self.edges[dpid]
-        self._discovery.connected(edge.switch.name, now)
-        self._update.connected(edge.switch.name)
+        name = edge.switch.name
+        if self._discovery.connected(name, now):
+            self._relinked()
+        self._update.connected(name)
         messages = edge.synchronise(found, features, self.groups, now)
-        rerouted = self._reroute([dpid])
-        rerouted[edge.switch.name] = {**dict.fromkeys(edge.routes), **self._routing.of(edge.switch.name)}
-        out = self._refresh([dpid], rerouted, now)
+        self._suspect_all_of(edge)
+        self._beyond_is_old |= bool(edge.uplinks)
+        self._update.want({name: {**dict.fromkeys(edge.routes), **self._routing.of(name)}})
+        out = self._work_again(now)
         out[dpid] = messages + out.get(dpid, [])
         return out
 
@@ -93,18 +115,20 @@ class Controller:
         edge = self.edges[dpid]
         edge.disconnected()
         self._update.disconnected(edge.switch.name)
-        relinked = self._discovery.disconnected(edge.switch.name, now)
-        return self._relink(now) if relinked else self._refresh([], {}, now)
+        if self._discovery.disconnected(edge.switch.name, now):
+            self._relinked()
+        return self._work_again(now)
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outbox:
         """Switches hold what they were told before barriers: (datapath id, ticket)."""
         for dpid, ticket in tickets:
             self._update.confirmed(self.edges[dpid].switch.name, ticket)
-        return self._refresh([], {}, now)
+        return self.work(now)
 
     def updating(self) -> list[str]:
         """The switches that still have to take up other routes, or to confirm that they have."""
-        return sorted(self._update.unsettled())
+        soon = {self.edges[dpid].switch.name for dpid, _ in self._suspects}
+        return sorted(self._update.unsettled() | soon)
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
@@ -152,10 +176,15 @@ class Controller:
 
     def set_groups(self, groups: Groups, now: float) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
-        self.groups = groups.announced(self._announced)
-        self._want_neighbours()
-        self._retire(now)
-        return self._refresh(self.edges, self._reroute(self.edges), now)
+        before, self.groups = self.groups, groups.announced(frozenset(self._announced))
+        for edge in self.edges.values():
+            if edge.translation:
+                edge.translation.enrolled = groups.servers()
+        for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
+            old, new = before.get(name), groups.get(name)
+            if old is not new:
+                self._group_changed(old, new, before)
+        return self._work_again(now)
 
     def set_cost(self, end: Port, cost: int, now: float) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
@@ -168,8 +197,9 @@ class Controller:
         self._taught[uplink] = routes
         edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
         edge.set_taught(self._taught)
-        self._want_neighbours()
-        return self._refresh([], self._reroute([]), now)
+        edge.want_neighbours()
+        self._beyond_is_old = True
+        return self._work_again(now)
 
     def tick(self, now: float) -> Outbox:
         """What concerns the whole network; to be called several times a second, and ``tick_switch`` with it."""
@@ -185,11 +215,13 @@ class Controller:
         if retired := [each for each, until in self._retiring.items() if now >= until]:
             for each in retired:
                 del self._retiring[each]
-            _add(out, self._refresh([], self._reroute([]), now))
+            self._beyond_is_old = True
+            _add(out, self._work_again(now))
         if not self._discovery.starting and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
             for dpid in late:
-                self.edges[dpid].expected = False
-            _add(out, self._refresh(late, self._reroute(late), now))
+                self.edges[dpid].is_late()
+                self._suspect_all_of(self.edges[dpid])
+            _add(out, self._work_again(now))
         for dpid, port, frame in probes:
             out.setdefault(dpid, []).append(out_of(port, frame))
         return out
@@ -235,41 +267,70 @@ class Controller:
         return self._relink(now) if relinked else {}
 
     def _relink(self, now: float) -> Outbox:
+        self._relinked()
+        return self._work_again(now)
+
+    def _relinked(self) -> None:
         """The usable links are others, and with them perhaps the ports that lead to other switches."""
-        rewired = []
         for switch, ports in self._discovery.fabric_ports().items():
             edge = self._by_name[switch]
             if ports != edge.fabric_ports:
-                edge.fabric_ports = ports
-                rewired.append(edge.switch.dpid)
-        return self._refresh(rewired, self._reroute([]), now)
+                edge.set_fabric_ports(ports)
+        self._update.want(self._routing.set_links(self._discovery.links()))
+        self._beyond_is_old = True
 
     def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outbox:
         """What should be installed comes before the packets that rely on it."""
-        out = self._refresh([dpid], self._reroute([dpid]), now) if reaction.changed else {}
+        out: Outbox = {}
+        if reaction.changed:
+            edge = self.edges[dpid]
+            edge.suspect_pins()
+            for address in edge.take_moved():
+                self._suspect(dpid, self._services_of(address))
+            self._beyond_is_old |= bool(edge.uplinks)
+            out = self._work_again(now)
         if reaction.messages:
             out.setdefault(dpid, []).extend(reaction.messages)
         return out
 
-    def _refresh(self, changed: Collection[int], rerouted: Changes, now: float) -> Outbox:
-        """``changed``: the switches that may want other rules; ``rerouted``: the routes that are different."""
-        self._update.want(rerouted)
+    # ---------------------------------------------------------------- work in slices
+
+    def is_busy(self) -> bool:
+        """Is there work left, for which ``work`` is to be called?"""
+        return bool(self._suspects or self._enrolled or self._unrouted or self._update.is_judging())
+
+    def _work_again(self, now: float) -> Outbox:
+        """After an event other than a confirmation: who waits for others may have to wait no longer."""
+        self._update.judge_again()
+        return self.work(now)
+
+    def work(self, now: float) -> Outbox:
+        """A slice of what follows from the events so far."""
+        for _ in range(min(SUSPECTS, len(self._suspects))):
+            dpid, prefix = next(iter(self._suspects))
+            del self._suspects[dpid, prefix]
+            self._judge(self.edges[dpid], prefix, now)
+        self._reroute()
+        for address in list(itertools.islice(self._enrolled, ENROLLED)):
+            del self._enrolled[address]
+            for edge in self.edges.values():
+                edge.suspect_server(address)
         out: Outbox = {}
-        while self._tell(changed, now, out):
-            changed = ()
+        looks = 1
+        while self._tell(now, out) and looks < LOOKS:
+            looks += 1
         return out
 
-    def _tell(self, changed: Collection[int], now: float, out: Outbox) -> bool:
+    def _tell(self, now: float, out: Outbox) -> bool:
         """Adds to ``out`` what may be told now.  True: some switches hold already what they should have been told."""
-        ready = self._update.ready()
+        ready = self._update.ready(ROUTES)
         held = False
         for dpid, edge in self.edges.items():
             name = edge.switch.name
-            routes = ready.get(name, {})
-            if dpid in changed or edge.outdated or edge.delivers_some(routes):
-                messages = edge.refresh(self.groups, routes)
-            else:
-                messages = edge.reroute(routes) if routes else []
+            routes = ready.get(name, _NO_ROUTES)
+            if not routes and not edge.is_changed:
+                continue
+            messages = edge.refresh(self.groups, routes)
             if not messages and not routes:
                 continue
             ticket = self._update.issue(name, tuple(routes), now)
@@ -280,6 +341,64 @@ class Controller:
                 held = True
         return held
 
+    def _group_changed(self, old: AnycastGroup | None, new: AnycastGroup | None, before: Groups) -> None:
+        """Whom it concerns: the edges before its servers.  ``before``: all groups as they were."""
+        was, now = old.servers if old else {}, new.servers if new else {}
+        servers = {**was, **now}
+        changed = [] if was is now else [address for address in servers if was.get(address) is not now.get(address)]
+        prefixes = dict.fromkeys((*(old.prefixes if old else ()), *(new.prefixes if new else ())))
+        same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new else ()
+        for dpid in self._in_front_of(changed):
+            self._suspect(dpid, prefixes)
+        if len(same) < len(prefixes):
+            others = [prefix for prefix in prefixes if prefix not in same]
+            for dpid in self._in_front_of(servers):
+                self._suspect(dpid, others)
+        for address in changed:
+            enrolled = bool(self.groups.of_server(address))
+            if enrolled != bool(before.of_server(address)):
+                self._enrolled[address] = None
+                for dpid in self._in_front_of([address]):
+                    self.edges[dpid].want_server(address, enrolled)
+
+    def _in_front_of(self, servers: Iterable[Address]) -> dict[int, None]:
+        """The edges of these servers."""
+        subnets = filter(None, map(self.network.subnet_of, servers))
+        return {self._by_name[name].switch.dpid: None for name in dict.fromkeys(subnet.edge for subnet in subnets)}
+
+    def _services_of(self, server: Address) -> Iterator[Prefix]:
+        for group in map(self.groups.get, self.groups.of_server(server)):
+            yield from group.prefixes if group else ()
+
+    def _suspect(self, dpid: int, prefixes: Iterable[Prefix]) -> None:
+        """This switch may be able to serve ANY/n that it was not, or the reverse, or by other servers."""
+        self._suspects |= {(dpid, prefix): None for prefix in prefixes}
+
+    def _suspect_all_of(self, edge: EdgeSwitch) -> None:
+        self._suspect(edge.switch.dpid, edge.services(self.groups))
+
+    def _judge(self, edge: EdgeSwitch, prefix: Prefix, now: float) -> None:
+        """Can the edge serve ANY/n now?"""
+        edge.suspect_service(prefix)
+        name, group = edge.switch.name, self.groups.owner(prefix)
+        able = group is not None and bool(edge.able_servers(group, prefix))
+        self._beyond_is_old |= (name, prefix) in self._retiring  # it may deliver no longer
+        known = self._able[name]
+        if able is (prefix in known):
+            return
+        announced = self._announced.get(prefix, frozenset())
+        if able:
+            known.add(prefix)
+            self._announced[prefix] = announced | {name}
+        else:
+            known.discard(prefix)
+            self._announced[prefix] = announced - {name}
+            if not self._announced[prefix]:
+                del self._announced[prefix]
+            if self._delivers(name, prefix):  # routers send there until they have heard of it
+                self._retiring[name, prefix] = now + RETIRE_S
+        self._unrouted[prefix] = None
+
     def _delivers(self, switch: str, prefix: Prefix) -> bool:
         """Could this edge still deliver to a prefix that it has ceased to announce?"""
         edge, group = self._by_name[switch], self.groups.covering(prefix.network)
@@ -288,24 +407,23 @@ class Controller:
     def _is_expected(self, switch: str) -> bool:
         return self._by_name[switch].expected
 
-    def _reroute(self, changed: Iterable[int]) -> Changes:
-        """New routes.  ``changed``: the switches that may be able to serve what they were not, or the reverse."""
-        for dpid in changed:
-            edge = self.edges[dpid]
-            self._able[edge.switch.name] = self._able_prefixes(edge, self.groups)
-        changes = self._routing.set_links(self._discovery.links())
-        announced = self._all_announcements(self._able)
-        if announced != self._announced:
-            self._announced = announced
-            self.groups = self.groups.announced(announced)
-        leading = self._announced | self._beyond_announcements()
-        if leading != self._leading:
-            self._leading = leading
-            for switch, routes in self._routing.announce(leading).items():
-                changes.setdefault(switch, {}).update(routes)
-        return changes
+    def _reroute(self) -> None:
+        """Takes in who announces what now."""
+        if self._unrouted:
+            self.groups = self.groups.announced(frozenset(self._announced))
+        if self._unrouted or self._beyond_is_old:
+            beyond = self._beyond_announcements()
+            for prefix in self._beyond.keys() | beyond.keys():
+                if self._beyond.get(prefix) != beyond.get(prefix):
+                    self._unrouted[prefix] = None
+            self._beyond, self._beyond_is_old = beyond, False
+        nobody: frozenset[str] = frozenset()
+        announced, self._unrouted = {
+            prefix: self._beyond.get(prefix) or self._announced.get(prefix, nobody) for prefix in self._unrouted
+        }, {}
+        self._update.want(self._routing.announce_some(announced))
 
-    def _beyond_announcements(self) -> dict[Prefix, set[str]]:
+    def _beyond_announcements(self) -> dict[Prefix, frozenset[str]]:
         """Prefix → the edges to send it to, where these are more than those that announce it.
 
         The same prefix may be another part's own, out of reach by our links: its edges stay in the set.
@@ -314,7 +432,7 @@ class Controller:
         for edge in self.edges.values():
             for name, prefix in self._at_uplinks_of(edge) if edge.uplinks else ():
                 more.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
-        return more
+        return {prefix: frozenset(names) for prefix, names in more.items()}
 
     def _at_uplinks_of(self, edge: EdgeSwitch) -> Iterator[tuple[str, Prefix]]:
         """(edge, prefix): what its uplinks lead to, and what edges of its part serve although it is withdrawn.
@@ -330,14 +448,6 @@ class Controller:
         edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
         yield from retiring
         yield from ((name, prefix) for prefix in edge.ways_out if not ours.covers(prefix))
-
-    def _retire(self, now: float) -> None:
-        """Edges whose last servers drain: what routers still send there until they have heard of it is served."""
-        for edge in self.edges.values():
-            name = edge.switch.name
-            for prefix in set(self._able[name]).difference(self._able_prefixes(edge, self.groups)):
-                if self._delivers(name, prefix):
-                    self._retiring[name, prefix] = now + RETIRE_S
 
     def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
         """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
@@ -357,31 +467,18 @@ class Controller:
             return frozenset()
         return frozenset(prefix for prefix in self._to_tell[uplink.edge] if uplink.router(prefix.is_v6) not in dead)
 
-    def _able_prefixes(self, edge: EdgeSwitch, groups: Iterable[AnycastGroup]) -> list[Prefix]:
-        return [prefix for group in groups for prefix in group.prefixes if edge.able_servers(group, prefix)]
-
-    def _all_announcements(self, able: Mapping[str, Iterable[Prefix]]) -> dict[Prefix, set[str]]:
-        """Prefix → the edges that announce it.  ``able``: edge → the ANY/n that it is able to serve."""
+    def _always_announced(self) -> dict[Prefix, frozenset[str]]:
+        """Prefix → the edges that announce it by the network file, whoever serves."""
         announced: dict[Prefix, set[str]] = {}
-        for name, prefix in self._announcements(able):
-            announced.setdefault(prefix, set()).add(name)
-        return announced
-
-    def _announcements(self, able: Mapping[str, Iterable[Prefix]]) -> Iterator[tuple[str, Prefix]]:
-        """(edge, prefix that it announces)."""
         for switch in self.network.switches:
-            yield from ((switch.name, Prefix.host(address)) for address in switch.addresses)
-            if switch.client_edge:
-                yield from ((switch.name, prefix) for prefix in switch.client_edge.translation_prefixes)
+            for address in switch.addresses:
+                announced.setdefault(Prefix.host(address), set()).add(switch.name)
+            for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+                announced.setdefault(prefix, set()).add(switch.name)
         for subnet in self.network.subnets:
-            yield from ((subnet.edge, gateway.prefix) for gateway in subnet.gateways)
-        for name, prefixes in able.items():
-            yield from ((name, prefix) for prefix in prefixes)
-
-    def _want_neighbours(self) -> None:
-        servers = {address for group in self.groups for address in group.servers}
-        for edge in self.edges.values():
-            edge.neighbours.want(servers | edge.routers())
+            for gateway in subnet.gateways:
+                announced.setdefault(gateway.prefix, set()).add(subnet.edge)
+        return {prefix: frozenset(names) for prefix, names in announced.items()}
 
     # ---------------------------------------------------------------- views
 
@@ -442,14 +539,17 @@ class Controller:
     def topology(self, without: Sequence[str], now: float) -> dict[str, object]:
         """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
         missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups)
-        able = {
-            name: self._able_prefixes(edge, map(missing.from_group, self.groups))
-            for name, edge in self._by_name.items()
-            if name not in missing.switches
-        }
-        announced = self._all_announcements(able)
-        for names in announced.values():
-            names -= missing.switches
+        announced: dict[Prefix, Collection[str]] = dict(self._announced)
+        for name in dict.fromkeys(name for server in missing.servers for name in self.groups.of_server(server)):
+            group = self.groups.get(name)
+            assert group is not None
+            left = missing.from_group(group)
+            for prefix in group.prefixes:
+                names = announced.get(prefix, ())
+                announced[prefix] = [name for name in names if self._by_name[name].able_servers(left, prefix)]
+        if missing.switches:
+            announced = {prefix: set(names) - missing.switches for prefix, names in announced.items()}
+        announced = {prefix: names for prefix, names in announced.items() if names}
         shown = view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
         return shown | {"updating": self.updating()}
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from anycast_sdn.control.answers import Answers
 from anycast_sdn.control.claims import Neighbour
@@ -34,6 +35,7 @@ from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteFlow,
     FlowRule,
+    GroupRule,
     Message,
     MeterRule,
     PacketOut,
@@ -42,9 +44,24 @@ from anycast_sdn.openflow.rules import (
 
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
 INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
+MOST_KEPT = 1 << 15  # answers that are remembered
 Flows = dict[RuleKey, FlowRule]
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
+
+
+@dataclass(slots=True)
+class _Changed:
+    """What a switch may want other rules for than it has."""
+
+    everything: bool = False
+    fixed: bool = False  # see ``EdgeSwitch._fixed_rules``
+    services: dict[Prefix, None] = field(default_factory=dict)  # ANY/n
+    servers: dict[Address, None] = field(default_factory=dict)  # whose first replies go to the controller, or do not
+    exits: dict[Prefix, None] = field(default_factory=dict)
+
+
+_NOTHING = _Changed()
 
 
 class EdgeSwitch:
@@ -68,20 +85,28 @@ class EdgeSwitch:
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
         self.routes: dict[Prefix, int] = {}  # the ways that it was told: ports, or LOCAL for what it delivers itself
         self._serving: dict[Prefix, tuple[Server, ...]] = {}  # ANY/n → the servers here that take new flows
+        self._numbers: dict[Prefix, int] = {}  # of their select groups
+        self._holders: dict[int, Prefix] = {}  # the reverse
+        self._shifted = False  # some have not got the number that they would have alone
+        self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # (group, IPv6?): memory
+        self._servers: dict[Address, None] = {}  # enrolled ones that stand behind this edge
+        self._leftover: set[Address] = set()  # servers that are enrolled no more, and have flows here
+        self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``take_moved``
+        self._changed = _Changed()
+        self._fixed: list[RuleKey] = []  # the keys of ``_fixed_rules``, as installed
         self.synchronised = False
         self.ever_synchronised = False
         self.expected = True  # not seen since the start, and believed to be about to connect, with its hosts
         self.unanswered: frozenset[str] = frozenset()  # what the switch leaves unanswered when asked, by name
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
-        self.outdated = False  # they have changed since the last ``refresh``
         self._exits: Exits = {}
         self._inherited: dict[Prefix, Neighbour] = {}  # ways out found on the switch at the controller's start
         self._inherited_until = 0.0
         self.set_taught({})
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
-        self.fabric_ports: list[int] = []  # to other switches
+        self.fabric_ports: list[int] = []  # to other switches; see ``set_fabric_ports``
         self._packet_handlers: dict[Kind, PacketHandler] = {
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
@@ -123,10 +148,15 @@ class EdgeSwitch:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
         if not self.switch.server_edge:
             return ()
-        able = able_servers(group, service, self.subnets, self._is_reachable)
-        if len(able) <= MOST_BUCKETS:
-            return able
-        return tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MOST_BUCKETS])
+        known = self._able.get((group.name, service.is_v6))
+        if known is None or known[0] is not group:
+            able = able_servers(group, service, self.subnets, self._is_reachable)
+            if len(able) > MOST_BUCKETS:
+                able = tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MOST_BUCKETS])
+            if len(self._able) >= MOST_KEPT:
+                self._able.clear()
+            known = self._able[group.name, service.is_v6] = group, able
+        return known[1]
 
     def _is_reachable(self, address: Address) -> bool:
         return self.expected or self.neighbours.get(address) is not None
@@ -139,37 +169,102 @@ class EdgeSwitch:
             if server.address in group.servers and self.neighbours.get(server.address)
         )
 
-    def _services(self, groups: Groups) -> dict[Prefix, tuple[Server, ...]]:
-        """ANY/n → its servers here; the leaving ones until others have taken over (``core.ordered_update``)."""
-        services = {}
-        for group in groups:
-            for prefix in group.prefixes:
-                servers = self.able_servers(group, prefix)
-                if not servers and self.routes.get(prefix) == LOCAL and prefix not in self.ways_out:
-                    servers = self.leaving_servers(group, prefix)
-                if servers:
-                    services[prefix] = servers
-        return services
+    def _servers_of(self, prefix: Prefix, groups: Groups) -> tuple[Server, ...]:
+        """Those of ANY/n here; the leaving ones until others have taken over (``core.ordered_update``)."""
+        group = groups.owner(prefix)
+        if group is None:
+            return ()
+        servers = self.able_servers(group, prefix)
+        if not servers and self.routes.get(prefix) == LOCAL and prefix not in self.ways_out:
+            return self.leaving_servers(group, prefix)
+        return servers
+
+    def services(self, groups: Groups) -> Iterator[Prefix]:
+        """The ANY/n of all groups that have a server here."""
+        names = dict.fromkeys(name for address in self._servers for name in groups.of_server(address))
+        for name in names:
+            group = groups.get(name)
+            yield from group.prefixes if group else ()
 
     def _wanted(self, groups: Groups) -> Tables:
         """All rules but the bindings' and the routes to other edges, from facts, neighbours and enrolments."""
-        services = self._serving
-        numbers = _group_numbers(services)
+        every = {prefix: self._servers_of(prefix, groups) for prefix in self.services(groups)}
+        self._serving = {prefix: servers for prefix, servers in every.items() if servers}
+        self._numbers = _group_numbers(self._serving)
+        self._holders = {number: prefix for prefix, number in self._numbers.items()}
+        self._shifted = any(number != _group_number(prefix) for prefix, number in self._numbers.items())
+        enrolled = groups.servers()
+        pinned = self.client_edge.bindings.pinned_servers() if self.client_edge else set()
+        self._leftover = pinned - enrolled
         flows = [
-            *entries.constant(),
-            *self._ingress_rules(),
-            *self._client_rules(groups),
-            *(entries.service(prefix, numbers[prefix]) for prefix in services),
-            *self._local_routes(),
+            *self._fixed_rules(),
+            *self._first_replies(sorted(enrolled | pinned)),
+            *(entries.service(prefix, self._numbers[prefix]) for prefix in self._serving),
+            *self._host_routes(),
+            *(self._exit_rule(prefix, router) for prefix, router in self.ways_out.items()),
         ]
         return Tables.of(
             flows if self.features.meters else map(_unmetered, flows),
-            [
-                entries.server_group(numbers[prefix], map(self._bucket, servers), self.features.turning)
-                for prefix, servers in services.items()
-            ],
+            [self._server_group(prefix) for prefix in self._serving],
             self._meters() if self.features.meters else (),
         )
+
+    def _part(self, changed: _Changed, groups: Groups) -> tuple[Tables, Tables]:
+        """As ``_wanted``, of what may have changed alone → (what is wanted, what of it is installed)."""
+        wanted, held = Tables(), Tables()
+        if changed.fixed:
+            wanted = Tables.of(self._fixed_rules(), (), self._meters() if self.features.meters else ())
+            held.flows = {key: self.installed.flows[key] for key in self._fixed if key in self.installed.flows}
+            held.meters = dict(self.installed.meters)
+            self._fixed = list(wanted.flows)
+        flows: list[FlowRule] = []
+        keys: list[RuleKey] = []
+        for prefix in changed.services:
+            keys.append(entries.service(prefix, 0).key)
+            if number := self._numbers.pop(prefix, 0):
+                del self._holders[number]
+                held.groups |= {number: self.installed.groups[number]} if number in self.installed.groups else {}
+            if servers := self._servers_of(prefix, groups):
+                self._serving[prefix] = servers
+                number = self._numbers[prefix] = _group_number(prefix)
+                self._holders[number] = prefix
+                flows.append(entries.service(prefix, number))
+                wanted.groups[number] = self._server_group(prefix)
+            else:
+                self._serving.pop(prefix, None)
+        for address in changed.servers:
+            rules = list(self._first_replies([address]))
+            keys += [rule.key for rule in rules]
+            pinned = self.client_edge is not None and self.client_edge.bindings.pinned_to(address) > 0
+            enrolled = bool(groups.of_server(address))
+            (self._leftover.add if pinned and not enrolled else self._leftover.discard)(address)
+            flows += rules if pinned or enrolled else ()
+        for prefix in changed.exits:
+            router = self.ways_out.get(prefix)
+            rule = self._exit_rule(prefix, router or Neighbour(bytes(6), 0))
+            keys.append(rule.key)
+            flows += [rule] if router else ()
+        wanted.flows |= {rule.key: rule for rule in (flows if self.features.meters else map(_unmetered, flows))}
+        held.flows |= {key: self.installed.flows[key] for key in keys if key in self.installed.flows}
+        return wanted, held
+
+    def _fixed_rules(self) -> Iterator[FlowRule]:
+        """Those that hang on nothing but the network file, the switch's features and its ports to other switches."""
+        rules = (
+            *entries.constant(),
+            *self._ingress_rules(),
+            *entries.client_edge(self.switch.client_edge, self._connected, self._anycast),
+            *self._gateway_rules(),
+        )
+        return iter(rules) if self.features.meters else map(_unmetered, rules)
+
+    def _first_replies(self, servers: Iterable[Address]) -> Iterator[FlowRule]:
+        """A server that is enrolled no more keeps the flows that it has (M20)."""
+        return entries.first_replies(self.client_edge.role, servers) if self.client_edge else iter(())
+
+    def _server_group(self, prefix: Prefix) -> GroupRule:
+        buckets = map(self._bucket, self._serving[prefix])
+        return entries.server_group(self._numbers[prefix], buckets, self.features.turning)
 
     def _ingress_rules(self) -> Iterator[FlowRule]:
         role = self.switch.client_edge
@@ -177,15 +272,7 @@ class EdgeSwitch:
         turning = self.features.turning
         return entries.ingress(self._connected, self.fabric_ports, self._anycast, turning, translation)
 
-    def _client_rules(self, groups: Groups) -> Iterator[FlowRule]:
-        yield from entries.client_edge(self.switch.client_edge, self._connected, self._anycast)
-        if self.translation:
-            # A server that is enrolled no more keeps the flows that it has (M20).
-            enrolled = self.translation.enrolled = {address for group in groups for address in group.servers}
-            servers = sorted(enrolled | self.translation.edge.bindings.pinned_servers())
-            yield from entries.first_replies(self.translation.edge.role, servers)
-
-    def _local_routes(self) -> Iterator[FlowRule]:
+    def _gateway_rules(self) -> Iterator[FlowRule]:
         for subnet in self._connected:
             for gateway in subnet.gateways:
                 yield entries.gateway(gateway.address)
@@ -193,14 +280,17 @@ class EdgeSwitch:
         yield from map(entries.gateway, self.switch.addresses)
         yield from entries.no_route(self._connected)
         yield from entries.asked_here(self._connected, self.switch.addresses)
+        yield from entries.egress(self.mtus if self.features.packet_size else {})
+
+    def _host_routes(self) -> Iterator[FlowRule]:
         for address, neighbour in self.neighbours.known():
             yield self._host(address, neighbour)
-        for prefix, router in self.ways_out.items():
-            yield entries.way_out(prefix, self.mac, *router, self._limit(router.port))
-        yield from entries.egress(self.mtus if self.features.packet_size else {})
 
     def _host(self, address: Address, neighbour: Neighbour) -> FlowRule:
         return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port), self.features.turning)
+
+    def _exit_rule(self, prefix: Prefix, router: Neighbour) -> FlowRule:
+        return entries.way_out(prefix, self.mac, *router, self._limit(router.port))
 
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: there is no limit that the switch could keep."""
@@ -214,25 +304,93 @@ class EdgeSwitch:
     def refresh(self, groups: Groups, routes: Mapping[Prefix, int | None]) -> list[Message]:
         """The changes from what is installed to what is wanted; nothing while the switch is away.
 
-        ``routes``: those that it should take up now, see ``core.network.Changes``.
+        ``routes``: those that it should take up now, see ``core.network.Changes``.  Only what may have changed
+        is looked at, see ``_Changed``; a look at all of it would change nothing more.
         """
+        changed, self._changed = self._changed, _Changed()
         if not self.synchronised:
             return []
-        self.outdated = False
         new, old = self._turn(routes)
-        self._serving = self._services(groups)
-        before, self.installed = self.installed, self._wanted(groups)
-        wanted = replace(self.installed, flows=self.installed.flows | new)
-        return changes(wanted, replace(before, flows=before.flows | old))
+        if self.switch.server_edge:  # whether it delivers, and whether it must, go together
+            changed.services |= {prefix: None for prefix in routes if groups.owner(prefix) or prefix in self._serving}
+        if self.uplinks:
+            changed.exits |= dict.fromkeys(routes)
+        if changed.everything or self._numbers_clash(changed.services):
+            before, self.installed = self.installed, self._wanted(groups)
+            self._fixed = [rule.key for rule in self._fixed_rules()]
+            wanted = replace(self.installed, flows=self.installed.flows | new)
+            return changes(wanted, replace(before, flows=before.flows | old))
+        wanted, held = self._part(changed, groups)
+        self._install(wanted, held)
+        return changes(replace(wanted, flows=wanted.flows | new), replace(held, flows=held.flows | old))
 
-    def reroute(self, routes: Mapping[Prefix, int | None]) -> list[Message]:
-        """As ``refresh``, where nothing but these routes has changed, and it ``delivers_some`` of none."""
-        new, old = self._turn(routes)
-        return changes(Tables(new), Tables(old))
+    def _install(self, wanted: Tables, held: Tables) -> None:
+        """The switch will hold these instead of those."""
+        for mine, new, old in (
+            (self.installed.flows, wanted.flows, held.flows),
+            (self.installed.groups, wanted.groups, held.groups),
+            (self.installed.meters, wanted.meters, held.meters),
+        ):
+            for key in old:
+                if key not in new:
+                    del mine[key]  # type: ignore[arg-type]
+            mine.update(new)  # type: ignore[arg-type]
 
-    def delivers_some(self, prefixes: Iterable[Prefix]) -> bool:
-        """Has it rules of its own for one of these?"""
-        return any(self.routes.get(prefix) == LOCAL for prefix in prefixes)
+    def _numbers_clash(self, prefixes: Collection[Prefix]) -> bool:
+        """Do two ANY/n want one number?  Which of them gets it hangs on all that are served here."""
+        if not prefixes or self._shifted:
+            return bool(prefixes)
+        wanted: dict[int, Prefix] = {}
+        for prefix in prefixes:
+            number = _group_number(prefix)
+            if self._holders.get(number, prefix) != prefix or wanted.setdefault(number, prefix) != prefix:
+                return True
+        return False
+
+    # ---------------------------------------------------------------- what may have changed
+
+    @property
+    def is_changed(self) -> bool:
+        """May it want other rules than it has?"""
+        return self._changed != _NOTHING
+
+    def suspect_service(self, prefix: Prefix) -> None:
+        """Its servers here may be others."""
+        self._changed.services[prefix] = None
+
+    def suspect_server(self, address: Address) -> None:
+        """It is enrolled now, or is no more."""
+        if self.client_edge:
+            self._changed.servers[address] = None
+
+    def suspect_pins(self) -> None:
+        """A server may have lost its last flow here."""
+        if self._leftover:
+            self._changed.servers |= dict.fromkeys(self._leftover)
+
+    def set_fabric_ports(self, ports: list[int]) -> None:
+        self.fabric_ports = ports
+        self._changed.fixed = True
+
+    def want_server(self, address: Address, enrolled: bool) -> None:
+        """A server that stands behind this edge."""
+        if enrolled:
+            self._servers[address] = None
+        else:
+            self._servers.pop(address, None)
+        self.neighbours.want_one(address, enrolled)
+
+    def want_neighbours(self) -> None:
+        self.neighbours.want(self._servers.keys() | self.routers())
+
+    def is_late(self) -> None:
+        """It has been expected for long enough."""
+        self.expected = False
+        self._able.clear()
+
+    def take_moved(self) -> Iterable[Address]:
+        moved, self._moved = self._moved, {}
+        return moved
 
     def _turn(self, routes: Mapping[Prefix, int | None]) -> tuple[Flows, Flows]:
         """Takes up these routes → the rules for them, and those for what they replace."""
@@ -274,7 +432,10 @@ class EdgeSwitch:
             if not own.covers(prefix)
             or (prefix in self.ways_out and self.routes.get(prefix) == LOCAL and prefix not in announced)
         }
-        self.outdated |= ways_out != self.ways_out
+        for prefix in self.ways_out.keys() | ways_out.keys():
+            if self.ways_out.get(prefix) != ways_out.get(prefix):
+                self._changed.exits[prefix] = None
+                self._changed.services[prefix] = None
         self.ways_out = ways_out
 
     def _working_exits(self) -> Iterator[tuple[Prefix, Neighbour]]:
@@ -333,7 +494,8 @@ class EdgeSwitch:
         self.routes.update(dict.fromkeys(delivers, LOCAL) | routes)
         self.installed = Tables.of(others, found.groups.values(), found.meters.values())
         self.synchronised = self.ever_synchronised = True
-        self.expected = False
+        self.is_late()
+        self._changed.everything = True
         return messages + resized
 
     def disconnected(self) -> None:
@@ -410,7 +572,11 @@ class EdgeSwitch:
         messages += [come_by(port, frame) for port, frame in replies.vouched]
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
-        return Reaction(messages, changed=any(map(self.neighbours.is_wanted, replies.moved)))
+        wanted = [address for address in replies.moved if self.neighbours.is_wanted(address)]
+        if wanted:
+            self._moved |= dict.fromkeys(wanted)
+            self._able.clear()
+        return Reaction(messages, changed=bool(wanted))
 
     def _host_rule(self, address: Address) -> Message:
         """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
@@ -454,12 +620,18 @@ class EdgeSwitch:
         return reaction
 
 
+@lru_cache(MOST_KEPT)
+def _group_number(prefix: Prefix) -> int:
+    """A select group's number; the same after a restart, so that groups are recognised."""
+    return zlib.crc32(str(prefix).encode()) & 0x7FFFFFFF
+
+
 def _group_numbers(prefixes: Iterable[Prefix]) -> dict[Prefix, int]:
-    """A select group's number for each ANY/n; the same after a restart, so that groups are recognised."""
+    """A number for each ANY/n; where two want the same, the later one gets the next that is free."""
     numbers: dict[Prefix, int] = {}
     taken: set[int] = set()
     for prefix in sorted(prefixes):
-        number = zlib.crc32(str(prefix).encode()) & 0x7FFFFFFF
+        number = _group_number(prefix)
         while number in taken:
             number += 1
         taken.add(number)

@@ -111,6 +111,14 @@ class Neighbours:
             if self._home(address):
                 self._entries.setdefault(address, _Entry())
 
+    def want_one(self, address: Address, wanted: bool) -> None:
+        """As ``want``: one more, or one less."""
+        if not wanted:
+            self._wanted.discard(address)
+        elif self._home(address):
+            self._wanted.add(address)
+            self._entries.setdefault(address, _Entry())
+
     def adopt(self, address: Address, neighbour: Neighbour, now: float) -> None:
         """Believe what the switch still holds after a restart, and ask the host at once."""
         home = self._home(address)

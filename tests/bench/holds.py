@@ -209,7 +209,7 @@ class Hub:
     def _slices(self) -> Iterator[Callable[[], Outbox]]:
         """What is left to do, in the pieces in which ``app`` does it."""
         while True:
-            if getattr(self.controller, "is_busy", None) and self.controller.is_busy():
+            if self.controller.is_busy():
                 yield lambda: self.controller.work(self.now)
             elif self.tickets:
                 some, self.tickets = self.tickets[:200], self.tickets[200:]
