@@ -52,6 +52,7 @@ LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so
 POLL_S = 1.0  # how often the switches' drop counters are read
 INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
 SHOWN_IDS = 8  # of switches that are expected
+SLICE_S = 0.004  # of work that may wait; then it is others' turn
 TURN = 16  # first packets of one switch, and as many first replies, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # idle bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
@@ -131,6 +132,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._introducing: dict[Channel, float] = {}  # → since when
         self._waiting = {dpid: _Waiting(network.limits.wait_ms / 1000) for dpid in self.controller.edges}
         self._someone_waits = hub.Event()
+        self._work_is_left = hub.Event()
         # What switches have confirmed: (when it is believed, (datapath id, ticket)).
         self._settling: list[tuple[float, tuple[int, int]]] = []
         self._amiss: set[Channel] = set()  # switches that have had no room for rules which they should have
@@ -148,12 +150,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, LOOK_S, self._look),
             hub.spawn(self._every, STEP_S, self._settle),
             hub.spawn(self._serve_first_packets),
+            hub.spawn(self._work_in_slices),
             hub.spawn(self.gauge.beat_while, lambda: self.is_active),
         ]
 
     def stop(self) -> None:
         self.is_active = False
         self._someone_waits.set()  # nobody does, but who serves them must see that this is the end
+        self._work_is_left.set()
         super().stop()
 
     # ---------------------------------------------------------------- connections
@@ -344,8 +348,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         self._tick_network(now)
         self._end_long_introductions(now)
+        turn_ends = now + SLICE_S
         for dpid in self.controller.edges:
             self._tick_switch(dpid, now)
+            if time.monotonic() > turn_ends:
+                hub.sleep(0)
+                turn_ends = time.monotonic() + SLICE_S
         for dpid in self.controller.sweeps_due(now):
             self._sweep(self.channels[dpid])
         self._speak()
@@ -423,7 +431,25 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.sleep(seconds)
             act_alone()
 
+    def _work_in_slices(self) -> None:
+        """What follows from large events, with turns for others between."""
+        while self.is_active:
+            self._work_is_left.wait()
+            self._work_is_left.clear()
+            while self.is_active and self.controller.is_busy():
+                turn_ends = time.monotonic() + SLICE_S
+                while self.controller.is_busy() and time.monotonic() < turn_ends:
+                    if not self._slice():
+                        hub.sleep(TICK_S)  # it may fail again, and others must go on
+                hub.sleep(0)
+
+    @_alone
+    def _slice(self) -> None:
+        self._send(self.controller.work(time.monotonic()))
+
     def _send(self, out: Outbox) -> None:
+        if self.controller.is_busy() and not self._work_is_left.is_set():
+            self._work_is_left.set()
         for dpid, messages in out.items():
             if switch := self.channels.get(dpid):
                 self._tell(switch, messages)

@@ -1,7 +1,7 @@
 """Values of ``rules`` → bytes of OpenFlow 1.3, and the questions to a switch.
 
 OS-Ken's own message classes are the definition of the format; the messages of the first-packet path take
-the short cut of ``templates``.  The other direction is ``decoding``.
+the short cut of ``templates``, those that changes consist of that of ``packing``.  The other direction is ``decoding``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.decoding import NXAST_CHECK_PKT_LARGER, check_size
+from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Table
 from anycast_sdn.openflow.rules import (
     UNREAD,
@@ -66,7 +67,29 @@ def _encode(datapath: Any, message: Message) -> bytes:
         return _packet_out(datapath, message)
     if isinstance(message, RemoveBinding):
         return TEMPLATES.remove(message.put)
+    if isinstance(message, AddFlow):
+        return PACKER.flow_mod(message.rule, ofp.OFPFC_ADD, _next_xid(datapath))
+    if isinstance(message, DeleteFlow):
+        return PACKER.flow_mod(message.rule, ofp.OFPFC_DELETE_STRICT, _next_xid(datapath))
+    if isinstance(message, SetGroup):
+        command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
+        return PACKER.group_mod(message.group, command, _next_xid(datapath))
     return serialised(datapath, _build(datapath, message))
+
+
+class _Numbered:
+    """What a datapath gives a transaction id to."""
+
+    xid = 0
+
+    def set_xid(self, xid: int) -> None:
+        self.xid = xid
+
+
+def _next_xid(datapath: Any) -> int:
+    numbered = _Numbered()
+    datapath.set_xid(numbered)
+    return numbered.xid
 
 
 def _packet_out(datapath: Any, message: PacketOut) -> bytes:
@@ -233,6 +256,7 @@ def _add_without_xid(rule: FlowRule) -> bytes:
     return serialised(_VERSION_ONLY, message)
 
 
+PACKER = Packer(_actions, _with_mask)
 _VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message must know of its datapath
 TEMPLATES = Templates(_add_without_xid)
 
