@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.controller import Controller, Outbox, Pace
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
 from anycast_sdn.core.bindings import Half
@@ -97,7 +97,8 @@ class SimulatedNetwork:
 
     ``seed`` orders the translation pools; ``fin_timeout``, ``packet_size``, ``meters`` and ``table_size`` are those of
     ``SimulatedSwitch``, the same for all switches; ``cables`` are the real ones, if not the network's links;
-    ``slowest_s``: what the controller says takes a time of its own to each switch, each time, not more than that.
+    ``slowest_s``: what the controller says takes a time of its own to each switch, each time, not more than that;
+    ``pace``: how small the controller's slices of work are.
     """
 
     def __init__(
@@ -112,11 +113,13 @@ class SimulatedNetwork:
         table_size: int | None = None,
         cables: Iterable[Link] | None = None,
         slowest_s: float = CHANNEL_S,
+        pace: Pace | None = None,
     ) -> None:
         self.network = network
         self.now = 0.0
         self.wires: list[Sighting] = []
         self.journal: list[Record] | None = None  # a list: what happens is recorded there
+        self._pace = pace
         self._works = False  # the controller's next slice is in the queue
         self._seed = seed
         self._slowest_s = slowest_s
@@ -138,7 +141,7 @@ class SimulatedNetwork:
         self.silent: set[Port] = set()  # what should leave or enter here is lost, and nobody notices
         self._away: set[str] = set()  # switches without a controller
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
-        self.controller = Controller(network, groups, random.Random(seed))
+        self.controller = Controller(network, groups, random.Random(seed), pace=pace)
         self._hosts = {host.name: self._host(host, number) for number, host in enumerate(network.hosts, 1)}
         self._connect_all()
         self._tick()
@@ -387,7 +390,7 @@ class SimulatedNetwork:
         """A new controller that knows only the enrolments, and to which no switch has connected yet."""
         self.settle()
         self._seed += 1
-        self.controller = Controller(self.network, self.controller.groups, random.Random(self._seed))
+        self.controller = Controller(self.network, self.controller.groups, random.Random(self._seed), pace=self._pace)
         self._away |= set(self.switches)
 
     def restart_controller(self) -> list[Message]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
@@ -51,17 +51,23 @@ Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
-SUSPECTS = 64  # of one slice: (switch, ANY/n) to look at
-ENROLLED = 4  # servers whose rules at all client edges change in one slice
-ROUTES = 400  # routes that are judged in one look, and perhaps told
-LOOKS = 4  # in one slice, while switches hold already what they should
 RETIRE_S = 5.0  # so long may routers take to turn away from an edge that has withdrawn ANY/n
+
+
+class Pace(NamedTuple):
+    """How much goes into one slice of work."""
+
+    suspects: int = 64  # (switch, ANY/n) to look at
+    enrolled: int = 4  # servers whose rules change at all client edges
+    routes: int = 400  # that are judged in one look, and perhaps told
+    looks: int = 4  # while switches hold already what they should
 
 
 class Controller:
     """The method over a whole network.  ``random``: see ``core.pool``."""
 
-    def __init__(self, network: Network, groups: Groups, random: RandomSource) -> None:
+    def __init__(self, network: Network, groups: Groups, random: RandomSource, pace: Pace | None = None) -> None:
+        self._pace = pace or Pace()
         self.network = network
         self.groups = groups
         self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
@@ -306,24 +312,24 @@ class Controller:
 
     def work(self, now: float) -> Outbox:
         """A slice of what follows from the events so far."""
-        for _ in range(min(SUSPECTS, len(self._suspects))):
+        for _ in range(min(self._pace.suspects, len(self._suspects))):
             dpid, prefix = next(iter(self._suspects))
             del self._suspects[dpid, prefix]
             self._judge(self.edges[dpid], prefix, now)
         self._reroute()
-        for address in list(itertools.islice(self._enrolled, ENROLLED)):
+        for address in list(itertools.islice(self._enrolled, self._pace.enrolled)):
             del self._enrolled[address]
             for edge in self.edges.values():
                 edge.suspect_server(address)
         out: Outbox = {}
         looks = 1
-        while self._tell(now, out) and looks < LOOKS:
+        while self._tell(now, out) and looks < self._pace.looks:
             looks += 1
         return out
 
     def _tell(self, now: float, out: Outbox) -> bool:
         """Adds to ``out`` what may be told now.  True: some switches hold already what they should have been told."""
-        ready = self._update.ready(ROUTES)
+        ready = self._update.ready(self._pace.routes)
         held = False
         for dpid, edge in self.edges.items():
             name = edge.switch.name

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Any
+from typing import Any, cast
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
-from anycast_sdn.openflow.rules import Action, Field, FlowRule, GroupRule, Match, Value
+from anycast_sdn.openflow.rules import UNREAD, Action, Field, FlowRule, GroupRule, Match, Unread, Value
 
 MOST_KEPT = 1 << 16  # lists of actions, and matches
 
@@ -46,7 +46,7 @@ class Packer:
         instructions = b""
         if rule.meter is not None:
             instructions += _INSTRUCTION_METER.pack(ofp.OFPIT_METER, _INSTRUCTION_METER.size, rule.meter)
-        if rule.actions:
+        if rule.actions and Unread() not in rule.actions:  # a rule with that is only ever deleted
             actions = self._actions(rule.actions)
             head = _INSTRUCTION_ACTIONS.pack(ofp.OFPIT_APPLY_ACTIONS, _INSTRUCTION_ACTIONS.size + len(actions))
             instructions += head + actions
@@ -81,8 +81,11 @@ class Packer:
         return bytes(packed)
 
     def _match_anew(self, match: Match) -> bytes:
-        fields = sorted((self._oxm_header(field), field) for field in match)
-        packed = b"".join(header + _value(header, field) for header, field in fields)
+        if match and match[0].name == UNREAD:  # as the switch has sent it
+            packed = bytes(cast(bytes, match[0].value))
+        else:
+            fields = sorted((self._oxm_header(field), field) for field in match)
+            packed = b"".join(header + _value(header, field) for header, field in fields)
         length = _MATCH.size + len(packed)
         return _MATCH.pack(ofp.OFPMT_OXM, length) + packed + bytes(-length % 8)
 
