@@ -475,9 +475,9 @@ class ControllerViews:
     def edges(self) -> list[dict[str, Any]]:
         return self._controller.edge_views(time.monotonic())
 
-    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+    def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = [speaker.view()._asdict() for speaker in self._app.speakers]
-        return self._controller.topology(without, time.monotonic()) | {"bgp": sessions}
+        return self._controller.topology(without, time.monotonic(), turn) | {"bgp": sessions}
 
     def link(self, end: Port) -> dict[str, Any]:
         return self._controller.link_view(end, time.monotonic())

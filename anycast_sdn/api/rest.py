@@ -66,7 +66,7 @@ class Views(Protocol):
     def edges(self) -> list[dict[str, Any]]:
         """One dictionary per edge; its ``name`` is the edge's."""
 
-    def topology(self, without: Sequence[str]) -> dict[str, Any]:
+    def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         """The network, as it would be without these switches, links and servers.  Raises NotFound."""
 
     def link(self, end: Port) -> dict[str, Any]:
@@ -300,7 +300,8 @@ class RestApi:
     def _get_topology(self, request: Request) -> Response:
         """``?without=``, which may be repeated: a switch, a link or a server to leave out of the picture."""
         _, values = reading.query(request, {"without": reading.part}, repeated=True)
-        return _json(self._views.topology([value for _, value in values]))
+        turn = Turn(self._pause)
+        return _json(self._views.topology([value for _, value in values], turn.over), turn)
 
     def _get_link(self, request: Request, end: str) -> Response:
         return _json(self._views.link(_port(end)))
@@ -338,6 +339,7 @@ def _pieces(value: Any, turn: Turn) -> Iterator[str]:
         for index, (name, item) in enumerate(value.items()):
             yield f"{', ' if index else '{'}{json.dumps(name)}: "
             yield from _pieces(item, turn)
+            turn.over()
         yield "}"
     else:
         yield json.dumps(value)
@@ -353,6 +355,9 @@ def _few(items: list[Any], turn: Turn) -> Iterator[str]:
 
 
 def _holds_lists(value: Any) -> bool:
+    """Or much else."""
+    if isinstance(value, dict) and len(value) > AT_ONCE:
+        return True
     items = value.values() if isinstance(value, dict) else [value]
     return any(isinstance(item, list) for item in items)
 

@@ -16,7 +16,7 @@ prefix, are never cut apart, so that each slice is what a smaller event would ha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anycast_sdn.control.discovery import Discovery
@@ -542,8 +542,10 @@ class Controller:
             "flows": sum(table.pinned_to(address) for table in tables),
         }
 
-    def topology(self, without: Sequence[str], now: float) -> dict[str, object]:
-        """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
+    def topology(
+        self, without: Sequence[str], now: float, turn: Callable[[], None] = lambda: None
+    ) -> dict[str, object]:
+        """See ``control.topology``, ``turn`` too; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
         missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups)
         announced: dict[Prefix, Collection[str]] = dict(self._announced)
         for name in dict.fromkeys(name for server in missing.servers for name in self.groups.of_server(server)):
@@ -556,8 +558,9 @@ class Controller:
         if missing.switches:
             announced = {prefix: set(names) - missing.switches for prefix, names in announced.items()}
         announced = {prefix: names for prefix, names in announced.items() if names}
-        shown = view(self.edges.values(), self._discovery, announced, self.groups, missing, now)
-        return shown | {"updating": self.updating()}
+        updating = self.updating()
+        shown = view(self.edges.values(), self._discovery, announced, self.groups, missing, now, turn)
+        return shown | {"updating": updating}
 
     def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port.  Raises NotFound."""

@@ -6,7 +6,7 @@ left out, in an operator's words; ``view`` is the picture that REST and the comm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -97,34 +97,40 @@ def view(
     groups: Groups,
     missing: Missing,
     now: float,
+    turn: Callable[[], None] = lambda: None,
 ) -> dict[str, object]:
     """Switches, links with cost and state, uplinks, what edges announce, and for each service the edge that each
     site's traffic goes to (the catchment), see ``_goal``.  ``announced``: without what is ``missing``, as all
-    the rest here.
+    the rest here.  ``turn`` is called now and then, so that others may go on: what is shown is as it was before the
+    first time.
     """
     left = [edge for edge in edges if edge.switch.name not in missing.switches]
     cables = [cable for cable in discovery.cables() if not missing.has(cable)]
     graph = Graph((edge.switch.name for edge in left), discovery.usable(cables))
-    by_edge: dict[str, list[str]] = {}
-    for prefix, names in announced.items():
-        for name in names:
-            by_edge.setdefault(name, []).append(str(prefix))
     leading = _leading(graph, left, announced, missing)
     uplinks = [(edge, uplink) for edge in left for uplink in edge.uplinks if uplink.name not in missing.uplinks]
-    return {
+    shown: dict[str, object] = {
         "switches": [
             {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised} for edge in left
         ],
         "links": [discovery.view(cable, now) for cable in cables],
-        "edges": [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())],
         "parts": graph.parts(),
-        "catchment": {
-            str(prefix): {site.switch.name: _goal(graph, site, prefix, leading) for site in _sites(left)}
-            for group in groups
-            for prefix in group.prefixes
-        },
         "uplinks": [_uplink_view(edge, uplink) for edge, uplink in uplinks],
     }
+    # From here on everything is ours.
+    catchment = Catchment(graph, _sites(left), leading)
+    by_edge: dict[str, list[str]] = {}
+    for prefix, names in announced.items():
+        for name in names:
+            by_edge.setdefault(name, []).append(str(prefix))
+        turn()
+    edges_shown = [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())]
+    goals = {}
+    for group in groups:
+        for prefix in group.prefixes:
+            goals[str(prefix)] = catchment.of(prefix)
+            turn()
+    return shown | {"edges": edges_shown, "catchment": goals}
 
 
 def _sites(edges: Iterable[EdgeSwitch]) -> list[EdgeSwitch]:
@@ -148,19 +154,44 @@ def _leading(
     return leading
 
 
-def _goal(graph: Graph, site: EdgeSwitch, service: Prefix, leading: Mapping[Prefix, Mapping[str, str]]) -> str | None:
-    """Where this site's packets to a service go, by the longest prefix that leads somewhere; None: nowhere.
+class Catchment:
+    """Where each site's packets to a service go.  Services with the same answers share them."""
 
-    "unauthorised" where the site may not use the service (M6).
-    """
-    role = site.switch.client_edge
-    clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
-    if role and not any(service.overlaps(allowed) for subnet in clients for allowed in subnet.allowed(role)):
-        return "unauthorised"
-    for prefix in PrefixSet(leading).covering(service):
-        if edge := graph.nearest(site.switch.name, leading[prefix]):
-            return leading[prefix][edge]
-    return None
+    def __init__(self, graph: Graph, sites: Sequence[EdgeSwitch], leading: Mapping[Prefix, Mapping[str, str]]) -> None:
+        self._graph = graph
+        self._leading = leading
+        self._prefixes = PrefixSet(leading)
+        self._sites: dict[tuple[Prefix, ...] | None, list[str]] = {}  # what they may use; None: they have no role
+        for site in sites:
+            role = site.switch.client_edge
+            clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
+            may = tuple(dict.fromkeys(prefix for subnet in clients for prefix in subnet.allowed(role))) if role else None
+            self._sites.setdefault(may, []).append(site.switch.name)
+        self._names = [site.switch.name for site in sites]
+        self._known: dict[object, dict[str, str | None]] = {}
+
+    def of(self, service: Prefix) -> dict[str, str | None]:
+        """Site → the edge, by the longest prefix that leads somewhere; None: nowhere.
+
+        "unauthorised" where the site may not use the service (M6).
+        """
+        ways = tuple(tuple(self._leading[prefix].items()) for prefix in self._prefixes.covering(service))
+        may = tuple(
+            services is None or any(service.overlaps(authorised) for authorised in services) for services in self._sites
+        )
+        if (ways, may) not in self._known:
+            goals: dict[str, str | None] = {}
+            for names, allowed in zip(self._sites.values(), may, strict=True):
+                goals |= {name: self._goal(name, ways) if allowed else "unauthorised" for name in names}
+            self._known[ways, may] = {name: goals[name] for name in self._names}
+        return self._known[ways, may]
+
+    def _goal(self, site: str, ways: Iterable[tuple[tuple[str, str], ...]]) -> str | None:
+        for way in ways:
+            goals = dict(way)
+            if edge := self._graph.nearest(site, goals):
+                return goals[edge]
+        return None
 
 
 def _uplink_view(edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Set
 from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 Address: TypeAlias = bytes  # packed, 4 or 16 bytes, network order
@@ -105,7 +106,12 @@ class Prefix(NamedTuple):
         return self.covers(other) or other.covers(self)
 
     def __str__(self) -> str:
-        return f"{text(self.network)}/{self.length}"
+        return _shown(self.network, self.length)
+
+
+@lru_cache(1 << 15)
+def _shown(network: Address, length: int) -> str:
+    return f"{text(network)}/{length}"
 
 
 class Gateway(NamedTuple):
