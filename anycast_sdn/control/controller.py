@@ -228,8 +228,7 @@ class Controller:
                 self.edges[dpid].is_late()
                 self._suspect_all_of(self.edges[dpid])
             _add(out, self._work_again(now))
-        for dpid, port, frame in probes:
-            out.setdefault(dpid, []).append(out_of(port, frame))
+        self._probe(probes, out)
         return out
 
     def tick_switch(self, dpid: int, now: float) -> Outbox:
@@ -303,7 +302,8 @@ class Controller:
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return bool(self._suspects or self._enrolled or self._unrouted or self._update.is_judging())
+        return bool(self._suspects or self._enrolled or self._unrouted or self._update.is_judging()
+                    or self._discovery.has_probes())  # fmt: skip
 
     def _work_again(self, now: float) -> Outbox:
         """After an event other than a confirmation: who waits for others may have to wait no longer."""
@@ -325,7 +325,12 @@ class Controller:
         looks = 1
         while self._tell(now, out) and looks < self._pace.looks:
             looks += 1
+        self._probe(self._discovery.more_probes(), out)
         return out
+
+    def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outbox) -> None:
+        for dpid, port, frame in probes:
+            out.setdefault(dpid, []).append(out_of(port, frame))
 
     def _tell(self, now: float, out: Outbox) -> bool:
         """Adds to ``out`` what may be told now.  True: some switches hold already what they should have been told."""
@@ -545,7 +550,7 @@ class Controller:
     def topology(
         self, without: Sequence[str], now: float, turn: Callable[[], None] = lambda: None
     ) -> dict[str, object]:
-        """See ``control.topology``, ``turn`` too; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
+        """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
         missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups)
         announced: dict[Prefix, Collection[str]] = dict(self._announced)
         for name in dict.fromkeys(name for server in missing.servers for name in self.groups.of_server(server)):

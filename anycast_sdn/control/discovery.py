@@ -16,6 +16,8 @@ Rules kept here:
   on forwarding, until they are confirmed again or a port goes down.
 - A link that is held back, or leads to such a switch, is a last resort: it counts ``LAST_RESORT`` more than
   it costs, so that it carries what has no other way, and nothing else (as in RFC 6987).
+- Ports that are an end of a link, or have heard a frame of ours lately, speak in each round.  Of all others, which lead
+  to nobody as far as we know, at most ``IDLE_PER_ROUND`` do, in turn: a link there is found a little later.
 - A frame counts once, at the first port that hears it, and only in its own round or shortly after.  What is
   forged, replayed or not ours is dropped, and counted by the caller.
 - Should we ourselves have been kept from looking, nobody is blamed for silence.
@@ -26,6 +28,7 @@ Events in, frames and link states out: nothing here sends, and nothing reads a c
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -36,6 +39,8 @@ from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
 
 SEND_S = 0.5
+IDLE_PER_ROUND = 500  # ports
+PROBES = 200  # frames that are made in one piece
 DEAD_S = 2.6  # five frames lost; a tick later, and before 3 s, the link is gone
 START_S = 10.0  # so long a switch that has not connected yet is believed to be about to
 LATE_S = 1.0  # between two ticks: longer than that, and it is we who did not listen
@@ -85,12 +90,17 @@ class Discovery:
         self._declared_peer = {
             end: there for link in network.links for end, there in ((link.a, link.b), (link.b, link.a))
         }
+        self._at_end: dict[Port, list[Cable]] = {}
+        for cable in self._cables.values():
+            self._plug(cable)
         self._ports = dict.fromkeys(self._declared_peer, True)  # those that do not lead to hosts → has a carrier
         self._present: set[str] = set()  # switches that are connected
         self._heard: dict[Port, _Heard] = {}  # what a port last heard
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
         self._send_at = -math.inf
+        self._idle: deque[Port] = deque()  # ports that are no end of a declared link; the next one to speak first
+        self._to_send: deque[Port] = deque()  # ports that are still to speak in this round
         self._lateness = Lateness(LATE_S, DEAD_S)
         self.starting = True  # switches that have not connected yet are believed to be about to
 
@@ -115,12 +125,15 @@ class Discovery:
     def port_changed(self, end: Port, up: bool, now: float) -> bool:
         if end in self._host_ports or not 0 < end.number < MAX_PORT or self._ports.get(end) is up:
             return False
+        if end not in self._ports:
+            self._idle.append(end)
         self._ports[end] = up
         self._send_at = now
-        for cable in self._cables.values():
-            if end in cable.ends and all(there.switch in self._present for there in cable.ends):
+        here = self._at_end.get(end, ())
+        for cable in here:
+            if all(there.switch in self._present for there in cable.ends):
                 cable.watched_from = now
-        return self._judge(now)
+        return any([self._judge_one(cable, now) for cable in here])
 
     def set_cost(self, end: Port, cost: int) -> bool:
         """Of the link that ends here.  False when there is none."""
@@ -147,11 +160,15 @@ class Discovery:
         if ends not in self._cables and self._hears(peer, at, now - DEAD_S):
             link = Link(min(ends), max(ends), UNDECLARED_COST)
             self._cables[ends] = Cable(link, declared=False, up=False, watched_from=-math.inf, changed_at=now)
+            self._plug(self._cables[ends])
         cable = self._cables.get(ends)
         return cable is not None and not (cable.up and cable.trusted) and self._judge_one(cable, now)
 
     def tick(self, now: float) -> tuple[bool, list[tuple[int, int, bytes]]]:
-        """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send."""
+        """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send.
+
+        There may be ``more_probes`` to send.
+        """
         changed = False
         if self.starting and self._lateness.attentive_s >= START_S:
             self.starting = False
@@ -163,15 +180,31 @@ class Discovery:
         if now < self._send_at:
             return changed, []
         self._send_at = now + SEND_S
-        return changed, list(self._round())
+        self._begin_round(now)
+        return changed, self.more_probes()
 
-    def _round(self) -> Iterator[tuple[int, int, bytes]]:
-        self._sequence += 1
-        for (name, number), up in self._ports.items():
-            if up and name in self._present:
+    def has_probes(self) -> bool:
+        return bool(self._to_send)
+
+    def more_probes(self) -> list[tuple[int, int, bytes]]:
+        """The next ``PROBES`` of this round."""
+        probes: list[tuple[int, int, bytes]] = []
+        while self._to_send and len(probes) < PROBES:
+            name, number = port = self._to_send.popleft()
+            if self._ports.get(port) and name in self._present:
                 switch = self._switches[self._dpids[name]]
                 probe = lldp.Probe(switch.dpid, number, self._sequence)
-                yield switch.dpid, number, lldp.build(probe, switch.mac, self._key)
+                probes.append((switch.dpid, number, lldp.build(probe, switch.mac, self._key)))
+        return probes
+
+    def _begin_round(self, now: float) -> None:
+        self._sequence += 1
+        lately = {end for at, heard in self._heard.items() if now - heard.when <= DEAD_S for end in (at, heard.peer)}
+        speaks = dict.fromkeys((*self._at_end, *sorted(lately - self._at_end.keys())))
+        for _ in range(min(IDLE_PER_ROUND, len(self._idle))):
+            speaks[self._idle[0]] = None
+            self._idle.rotate(-1)
+        self._to_send = deque(speaks)
 
     # ---------------------------------------------------------------- judgement
 
@@ -182,6 +215,14 @@ class Discovery:
         for ends, cable in list(self._cables.items()):
             if not (cable.declared or cable.up) and now - cable.changed_at > CALM_S * cable.failures:
                 del self._cables[ends]
+                for end in cable.ends:
+                    self._at_end[end].remove(cable)
+                    if not self._at_end[end]:
+                        del self._at_end[end]
+
+    def _plug(self, cable: Cable) -> None:
+        for end in cable.ends:
+            self._at_end.setdefault(end, []).append(cable)
 
     def _judge_one(self, cable: Cable, now: float) -> bool:
         before = cable.up, cable.last_resort
@@ -245,7 +286,7 @@ class Discovery:
         return self._cables.values()
 
     def at(self, end: Port) -> Cable | None:
-        here = [cable for cable in self._cables.values() if end in cable.ends]
+        here = self._at_end.get(end, ())
         return max(here, key=lambda cable: (cable.up and self._used(cable), cable.declared), default=None)
 
     def _cables_at(self, switch: str) -> Iterator[Cable]:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 
 from tabulate import tabulate  # noqa: E402
 
+from anycast_sdn.api.rest import Turn, _json  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox  # noqa: E402
 from anycast_sdn.control.reconcile import Tables  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
@@ -282,6 +283,7 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
     yield "and back, empty", measure(lambda: controller.synchronise(last, Tables(), Features(), hub.now))
     yield from _questions(hub)
+    yield "GET /v1/topology", Held(list(_turns(hub)))
     begin = time.perf_counter()
     gc.collect()
     yield "Python's whole collection of cycles", Held([time.perf_counter() - begin])
@@ -298,18 +300,23 @@ def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
     views: dict[str, Callable[[], object]] = {
         "/healthz": controller.health,
         "/v1/edges": lambda: controller.edge_views(hub.now),
-        "/v1/topology": lambda: controller.topology((), hub.now),
         "/v1/flows/summary": lambda: controller.flow_summary(hub.now),
         "/v1/groups/wide/servers": lambda: [
             controller.server_status(address) for address in list(groups.get("wide").servers)[:1000]  # type: ignore[union-attr]
         ],
     }
     for name, view in views.items():
-        yield f"GET {name}", hub.measure(lambda view=view: _pieces_of(view()))  # type: ignore[misc]
+        yield f"GET {name}", hub.measure(lambda view=view: json.dumps(view()))  # type: ignore[misc]
 
 
-def _pieces_of(answer: object) -> None:
-    json.dumps(answer)
+def _turns(hub: Hub) -> Iterator[float]:
+    """A large answer is put together in turns → how long each of them is.  Turns end as ``rest.Turn``'s do."""
+    pieces: list[float] = []
+    turn = Turn(lambda: pieces.append(time.perf_counter()))
+    pieces.append(time.perf_counter())
+    _json(hub.controller.topology((), hub.now, turn.over), turn)
+    pieces.append(time.perf_counter())
+    return (end - begin for begin, end in itertools.pairwise(pieces))
 
 
 def measured(scale: Scale, directory: Path) -> Iterator[tuple[str, Held]]:

@@ -27,7 +27,7 @@ ROUTER = Host("r1", UPLINK.name, UPLINK.port, UPLINK.routers)
 NAMES = [f"g{number}" for number in range(4)]
 SERVERS = [host for host in FACTS.hosts if host.name.startswith("as")]
 LINKS = [link.a for link in FACTS.links]
-TAUGHT = [Prefix.parse(text) for text in ("10.77.0.0/16", "10.77.1.0/24", "198.18.0.0/24", "198.18.0.64/26", "0.0.0.0/0")]
+TAUGHT = [*map(Prefix.parse, ("10.77.0.0/16", "10.77.1.0/24", "198.18.0.0/24", "198.18.0.64/26", "0.0.0.0/0"))]
 # They lie within one another, and within what is taught; no two groups have any that overlap.
 PREFIXES = {
     name: [Prefix.parse(f"198.18.0.{64 * at}/28"), Prefix.parse(f"198.18.0.{64 * at + 16}/32"),

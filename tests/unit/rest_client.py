@@ -93,7 +93,7 @@ class Facts:
     def edges(self) -> list[dict[str, Any]]:
         return [{"name": "arh1", "pool": {"size": 254, "leased": 3}}]
 
-    def topology(self, without: Sequence[str], turn: Any) -> dict[str, Any]:
+    def topology(self, without: Sequence[str], turn: Any = None) -> dict[str, Any]:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")
         return {"switches": [name for name in ("arh1", "ars2") if name not in without]}
