@@ -76,6 +76,10 @@ class Controller:
         self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.health = Health()
         self._announced = self._always_announced()  # prefix → the edges that announce it
+        self._always: dict[str, list[Prefix]] = {name: [] for name in self._by_name}  # what each edge does in any case
+        for prefix, names in self._announced.items():
+            for name in sorted(names):
+                self._always[name].append(prefix)
         self._beyond: dict[Prefix, frozenset[str]] = {}  # as ``_announced``, where uplinks lead to it, too
         self._beyond_is_old = True  # what uplinks lead to may be different
         self._unrouted = dict.fromkeys(self._announced)  # prefixes that may have got others who announce them
@@ -533,7 +537,7 @@ class Controller:
                 {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
                 for address, neighbour in edge.neighbours.known()
             ],
-            "announces": [str(prefix) for prefix, edges in self._announced.items() if edge.switch.name in edges],
+            "announces": list(map(str, (*self._always[edge.switch.name], *sorted(self._able[edge.switch.name])))),
         }
 
     def server_status(self, address: Address) -> dict[str, object]:
