@@ -42,7 +42,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.core.network import Routing
 from anycast_sdn.core.ordered_update import OrderedUpdate
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.prefixes import PrefixSet
+from anycast_sdn.core.prefixes import NestedPrefixes, PrefixSet
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of, number_of
 from anycast_sdn.openflow.rules import Barrier, Message
@@ -52,6 +52,15 @@ _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
 RETIRE_S = 5.0  # so long may routers take to turn away from an edge that has withdrawn ANY/n
+
+
+class _Surroundings(NamedTuple):
+    """What an edge with uplinks has on this side of them, and beyond."""
+
+    part: Collection[str]  # the switches that it can reach
+    own: set[Prefix]  # what these announce: it is told to the routers
+    ours: PrefixSet  # the same, with what is just being withdrawn: nobody beyond an uplink can draw it away
+    exits: NestedPrefixes  # what its uplinks lead to
 
 
 class Pace(NamedTuple):
@@ -85,7 +94,7 @@ class Controller:
         self._unrouted = dict.fromkeys(self._announced)  # prefixes that may have got others who announce them
         self._suspects: dict[tuple[int, Prefix], None] = {}  # switches that may be able to serve ANY/n, or may not
         self._enrolled: dict[Address, None] = {}  # servers that are enrolled now, or are no more
-        self._to_tell: dict[str, frozenset[Prefix]] = {}  # edge with uplinks → what it announces beyond them
+        self._surroundings: dict[str, _Surroundings] = {}  # of each edge with uplinks
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
         self._able: dict[str, set[Prefix]] = {name: set() for name in self._by_name}  # the ANY/n that it can serve
@@ -412,6 +421,7 @@ class Controller:
                 del self._announced[prefix]
             if self._delivers(name, prefix):  # routers send there until they have heard of it
                 self._retiring[name, prefix] = now + RETIRE_S
+                self._beyond_is_old = True
         self._unrouted[prefix] = None
 
     def _delivers(self, switch: str, prefix: Prefix) -> bool:
@@ -426,12 +436,14 @@ class Controller:
         """Takes in who announces what now."""
         if self._unrouted:
             self.groups = self.groups.announced(frozenset(self._announced))
-        if self._unrouted or self._beyond_is_old:
+        if self._beyond_is_old or (self._unrouted and self._retiring):
             beyond = self._beyond_announcements()
             for prefix in self._beyond.keys() | beyond.keys():
                 if self._beyond.get(prefix) != beyond.get(prefix):
                     self._unrouted[prefix] = None
             self._beyond, self._beyond_is_old = beyond, False
+        elif self._unrouted and self._surroundings:
+            self._look_beyond_again()
         nobody: frozenset[str] = frozenset()
         announced, self._unrouted = {
             prefix: self._beyond.get(prefix) or self._announced.get(prefix, nobody) for prefix in self._unrouted
@@ -457,12 +469,41 @@ class Controller:
         name = edge.switch.name
         part = self._routing.graph.distances(name)
         own = own_prefixes(self._announced, part)
-        self._to_tell[name] = frozenset(own)
         retiring = [end for end in self._retiring if end[0] in part and end[1] not in own and self._delivers(*end)]
         ours = PrefixSet(own.union(prefix for _, prefix in retiring))
+        self._surroundings[name] = _Surroundings(part, own, ours, NestedPrefixes(edge.exits()))
         edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
         yield from retiring
         yield from ((name, prefix) for prefix in edge.ways_out if not ours.covers(prefix))
+
+    def _look_beyond_again(self) -> None:
+        """Others announce the prefixes of ``_unrouted`` now: that concerns the ways out to what is within these."""
+        concerned = dict.fromkeys(self._unrouted)
+        for name, (part, own, ours, exits) in self._surroundings.items():
+            edge = self._by_name[name]
+            within: dict[Prefix, None] = {}
+            for prefix in self._unrouted:
+                if any(other in part for other in self._announced.get(prefix, ())):
+                    own.add(prefix)
+                    ours.add(prefix)
+                else:
+                    own.discard(prefix)
+                    ours.discard(prefix)
+                within |= dict.fromkeys(exits.within(prefix))
+            for prefix in within:
+                announced = (prefix,) if name in self._announced.get(prefix, ()) else ()
+                edge.choose_way_out(prefix, ours, announced)
+            concerned |= within
+        for prefix in concerned:
+            names = {
+                name for name, around in self._surroundings.items()
+                if prefix in self._by_name[name].ways_out and not around.ours.covers(prefix)
+            }  # fmt: skip
+            before = self._beyond.pop(prefix, None)
+            if names:
+                self._beyond[prefix] = self._announced.get(prefix, frozenset()) | names
+            if self._beyond.get(prefix) != before:
+                self._unrouted[prefix] = None
 
     def to_tell(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
         """What to announce beyond an uplink: what its part of the fabric holds and is able to serve now (M8).
@@ -480,7 +521,8 @@ class Controller:
             return None
         if now - seen > ABSENT_S:
             return frozenset()
-        return frozenset(prefix for prefix in self._to_tell[uplink.edge] if uplink.router(prefix.is_v6) not in dead)
+        own = self._surroundings[uplink.edge].own
+        return frozenset(prefix for prefix in own if uplink.router(prefix.is_v6) not in dead)
 
     def _always_announced(self) -> dict[Prefix, frozenset[str]]:
         """Prefix → the edges that announce it by the network file, whoever serves."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -420,35 +420,49 @@ class EdgeSwitch:
         next_hops = {router for uplink in self.uplinks for router in uplink.routers}
         return next_hops.union(*self._exits.values())
 
-    def choose_ways_out(self, own: PrefixSet, announced: Collection[Prefix]) -> None:
+    def choose_ways_out(self, own: PrefixSet, announced: Container[Prefix]) -> None:
         """Of all that can be reached by an uplink now, what is not the fabric's ``own``.
 
         What has become the fabric's goes on by the uplink until this edge turns, unless it is the edge itself that
         has ``announced`` it.
         """
-        ways_out = {
-            prefix: router
-            for prefix, router in self._working_exits()
-            if not own.covers(prefix)
-            or (prefix in self.ways_out and self.routes.get(prefix) == LOCAL and prefix not in announced)
-        }
-        for prefix in self.ways_out.keys() | ways_out.keys():
-            if self.ways_out.get(prefix) != ways_out.get(prefix):
-                self._changed.exits[prefix] = None
-                self._changed.services[prefix] = None
-        self.ways_out = ways_out
+        known = self._exits.keys() | self._inherited.keys()
+        for prefix in self.ways_out.keys() - known:
+            self.choose_way_out(prefix, own, announced)
+        for prefix in self.exits():
+            self.choose_way_out(prefix, own, announced)
 
-    def _working_exits(self) -> Iterator[tuple[Prefix, Neighbour]]:
-        for prefix, next_hops in self._exits.items():
-            router = next(filter(None, map(self.neighbours.get, next_hops)), None)
-            if router:
-                yield prefix, router
-        yield from ((prefix, router) for prefix, router in self._inherited.items() if prefix not in self._exits)
+    def exits(self) -> Iterator[Prefix]:
+        """What its uplinks lead to, if the routers there answer."""
+        yield from self._exits
+        yield from (prefix for prefix in self._inherited if prefix not in self._exits)
+
+    def choose_way_out(self, prefix: Prefix, own: PrefixSet, announced: Container[Prefix]) -> None:
+        """As ``choose_ways_out``, for one of them."""
+        router, before = self._working_exit(prefix), self.ways_out.get(prefix)
+        if own.covers(prefix) and not (before and self.routes.get(prefix) == LOCAL and prefix not in announced):
+            router = None
+        if router == before:
+            return
+        if router:
+            self.ways_out[prefix] = router
+        else:
+            del self.ways_out[prefix]
+        self._changed.exits[prefix] = None
+        self._changed.services[prefix] = None
+
+    def _working_exit(self, prefix: Prefix) -> Neighbour | None:
+        if prefix in self._exits:
+            return next(filter(None, map(self.neighbours.get, self._exits[prefix])), None)
+        return self._inherited.get(prefix)
 
     def beyond_uplinks(self) -> Iterator[tuple[Prefix, str]]:
         """What can be reached by an uplink now, and by which: also what the fabric has itself."""
         names = {uplink.port: uplink.name for uplink in self.uplinks}
-        yield from ((prefix, names[router.port]) for prefix, router in self._working_exits() if router.port in names)
+        for prefix in self.exits():
+            router = self._working_exit(prefix)
+            if router and router.port in names:
+                yield prefix, names[router.port]
 
     # ---------------------------------------------------------------- connection
 
