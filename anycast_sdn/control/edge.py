@@ -630,6 +630,7 @@ class EdgeSwitch:
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             self.counters["port_held_back"] += newly_held
+            self._changed.fixed = True  # its meters
             reaction.changed = True
         return reaction
 
