@@ -165,7 +165,7 @@ class Catchment:
         for site in sites:
             role = site.switch.client_edge
             clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
-            may = tuple(dict.fromkeys(prefix for subnet in clients for prefix in subnet.allowed(role))) if role else None
+            may = tuple(prefix for subnet in clients for prefix in subnet.allowed(role)) if role else None
             self._sites.setdefault(may, []).append(site.switch.name)
         self._names = [site.switch.name for site in sites]
         self._known: dict[object, dict[str, str | None]] = {}
