@@ -16,7 +16,6 @@ Only who is asked and what waits is kept here; ``Neighbours`` asks, and says who
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,6 +51,7 @@ class Moves:
     def __init__(self) -> None:
         self._moves: dict[Address, _Move] = {}
         self._at_port: Counter[int] = Counter()
+        self._looked = 0.0
 
     def claim(self, address: Address, to: Neighbour, now: float) -> bool:
         """Somebody says that the address has moved.  True: the old place is to be asked.
@@ -90,6 +90,10 @@ class Moves:
 
     def tick(self, now: float) -> tuple[list[Address], list[tuple[Address, Neighbour]]]:
         """→ the addresses whose old places are to be asked again, and those that have moved, as it turned out."""
+        if now - self._looked > PATIENCE_S:  # we were kept from looking: answers may be waiting to be heard
+            for move in self._moves.values():
+                move.until = max(move.until, now + AGAIN_S)
+        self._looked = now
         again = []
         taken = []
         for address, move in list(self._moves.items()):
@@ -157,8 +161,9 @@ class Sources:
                 again.append((port, address))
         return again, lost
 
-    def __iter__(self) -> Iterator[tuple[int, Address]]:
-        return iter(self._sources)
+    def __len__(self) -> int:
+        """How many packets wait."""
+        return sum(len(source.frames) for source in self._sources.values())
 
     def _close(self, port: int, address: Address) -> _Source:
         self._at_port[port] -= 1

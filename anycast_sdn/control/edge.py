@@ -515,6 +515,7 @@ class EdgeSwitch:
     def disconnected(self) -> None:
         self.synchronised = False
         self._answers.disconnected()
+        self.neighbours.disconnected()
         if self.translation:
             self.translation.disconnected()
 

@@ -198,6 +198,11 @@ class Neighbours:
                     self._forget(address, entry, now, out)
         return out
 
+    def disconnected(self) -> None:
+        """Nobody can be asked any more, so that silence says nothing: what was being asked is given up."""
+        self.counters["unknown_source"] += len(self._sources)
+        self._moves, self._sources = Moves(), Sources()
+
     def tick(self, now: float) -> Replies:
         """Ask whom it is time to ask, and give up on who has not answered."""
         out = Replies()

@@ -21,6 +21,7 @@ from scenes import (
 )
 
 from anycast_sdn.control import claims
+from anycast_sdn.control.claims import Moves, Neighbour
 from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import builders
 
@@ -131,6 +132,28 @@ def test_a_moved_hosts_first_packet_waits_until_the_move_is_believed(build, v6):
     net.advance(1)
     assert payloads(net.host("h2").received) == [b"from my new port"]
     assert drops(net, "arh1") == {}
+
+
+def test_a_switch_that_is_away_lets_nobody_take_an_address(build, v6):
+    net = build("figure1", "as2")
+    h1, h2 = net.host("h1"), net.host("h2")
+    before = known(net)[h2.address(v6)]
+    net.send("h1", claim(h1.mac, h2.address(v6)))
+    net.advance(claims.AGAIN_S / 100)  # the old place has been asked, and nobody has heard the answer yet
+    net.disconnect("arh1")
+    net.advance(3)
+    net.connect("arh1")
+    net.advance(3)
+    assert known(net)[h2.address(v6)] == before
+
+
+def test_a_controller_that_was_held_up_hears_the_answers_first():
+    moves = Moves()
+    moves.tick(0.0)
+    assert moves.claim(b"\12\1\0\13", Neighbour(STRANGE_MAC, 1), 0.1)
+    assert moves.tick(7.0) == ([b"\12\1\0\13"], [])
+    assert moves.stays(b"\12\1\0\13")
+    assert moves.tick(7.3) == ([], [])
 
 
 def test_how_many_moves_are_looked_at_is_bounded_for_each_port(build, monkeypatch):
