@@ -54,7 +54,7 @@ INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it c
 SHOWN_IDS = 8  # of switches that are expected
 SLICE_S = 0.004  # of work that may wait; then it is others' turn
 TURN = 16  # first packets of one switch, and as many first replies, then it is another's turn: some 2 ms
-ENDED_AT_ONCE = 256  # idle bindings
+ENDED_AT_ONCE = 256  # bindings
 SETTLE_S = 0.05  # from a switch's confirmation until it is believed
 STEP_S = 0.02  # what has been confirmed meanwhile is taken together
 AMISS_S, LONGEST_AMISS_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
@@ -227,8 +227,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         name = self._name(switch.id)
         LOG.info("switch %s is ready: %d rules found, %d wanted", switch.name, len(found.flows),
                  self.controller.edges[switch.id].rules)  # fmt: skip
-        if not features.fin_timeout:
-            LOG.warning("switch %s has no fin_timeout: closed TCP connections stay for their idle validity", name)
+        if not features.tcp_flags:
+            LOG.warning("switch %s does not tell of FIN and RST: closed TCP connections stay for their idle validity",
+                        name)  # fmt: skip
         if not features.turning:
             LOG.warning("switch %s cannot forget by which port a packet came: one whose way turns round here, while "
                         "routes change, is lost", name)  # fmt: skip
@@ -247,6 +248,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if dpid not in self.channels:
             return
         kind = kind_of(message.cookie)
+        kind = Kind.FIRST_PACKET if kind is Kind.SYN else kind  # they wait in the same turn
         if kind is Kind.FIRST_PACKET or kind is Kind.FIRST_REPLY:
             self._waiting[dpid].add(kind, message, time.monotonic())
             if not self._someone_waits.is_set():
@@ -285,9 +287,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             else:
                 self._send({to: more})
 
-    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, deleted: bool) -> None:
+    def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
         if dpid in self.channels:
-            self._send(self.controller.rule_removed(dpid, cookie, idle_timeout, deleted, time.monotonic()))
+            self._send(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         LOG.warning("switch %s refused a rule with cookie %#x: %s", self._name(dpid), cookie, reason)
@@ -365,6 +367,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @_alone
     def _tick_switch(self, dpid: int, now: float) -> None:
         self._send(self.controller.tick_switch(dpid, now))
+        more = True
+        while more:
+            out, more = self.controller.settle_ends(dpid, now, ENDED_AT_ONCE)
+            self._send(out)
+            if more:
+                hub.sleep(0)
 
     def _speak(self) -> None:
         """BGP: what routers have taught goes in, what has changed here goes out."""
@@ -420,8 +428,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 hub.sleep(0)
             translation.swept(began, time.monotonic())
 
-        def read(inward: bool, counters: Iterable[tuple[int, int]]) -> list[int]:
-            return translation.counters_read(inward, counters, time.monotonic())
+        def read(inward: bool, counters: Iterable[tuple[int, int]], asked: float) -> list[int]:
+            return translation.counters_read(inward, counters, asked, time.monotonic())
 
         SweepRun(switch, translation.begin_sweep(), read, end).proceed()
 

@@ -7,6 +7,7 @@ have counted.  ``SweepRun``: the counters of the bindings' rules, for ``core.swe
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -18,9 +19,11 @@ from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
 from anycast_sdn.openflow.rules import (
+    TCP_FIN,
     Action,
     AddFlow,
     CheckSize,
+    Copy,
     DeleteCookie,
     Egress,
     Field,
@@ -29,6 +32,8 @@ from anycast_sdn.openflow.rules import (
     ForgetInPort,
     Match,
     ReportExpired,
+    Resubmit,
+    SetField,
     match,
 )
 
@@ -55,6 +60,15 @@ def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
 
 TRIALS = {  # by the field of ``Features`` that the result is for
     "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
+    "tcp_flags": Trial(
+        _trial(
+            Copy(None),
+            SetField("reg0", 1),
+            Resubmit(Table.ROUTES),
+            conditions=match(*_NOBODY, Field("tcp_flags", TCP_FIN, TCP_FIN), Field("reg0", 0)),
+        ),
+        extension=True,
+    ),
     "turning": Trial(_trial(ForgetInPort()), extension=True),
     "packet_size": Trial(_trial(CheckSize(1500), Egress(1)), extension=True),
 }
@@ -156,15 +170,15 @@ class DropCount:
 class SweepRun:
     """Reads the counters of a switch's bindings in slices, so that first packets get their turn between.
 
-    ``read`` takes (inward, [(number, packets)]) and returns the bindings that may be idle; ``done`` takes
-    them all.
+    ``read`` takes (inward, [(number, packets)], when these were asked for) and returns the bindings that may be
+    idle; ``done`` takes them all.
     """
 
     def __init__(
         self,
         switch: Channel,
         bindings: int,
-        read: Callable[[bool, Iterable[tuple[int, int]]], list[int]],
+        read: Callable[[bool, Iterable[tuple[int, int]], float], list[int]],
         done: Callable[[list[int]], None],
     ) -> None:
         self._switch = switch
@@ -184,10 +198,10 @@ class SweepRun:
         kind, any_of_them = (Kind.BINDING_IN, 0) if inward else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
         mask = (COOKIE_KIND_MASK & ~any_of_them) | ((1 << self._bits) - 1)
         request = codec.flow_stats_request(self._switch, ROW[kind].table, cookie(kind, part), mask)
-        self._switch.ask_in_parts(request, partial(self._take, inward))
+        self._switch.ask_in_parts(request, partial(self._take, inward, time.monotonic()))
 
-    def _take(self, inward: bool, body: bytes | None, last: bool) -> None:
+    def _take(self, inward: bool, asked: float, body: bytes | None, last: bool) -> None:
         if body:
-            self._unused += self._read(inward, decoding.decode_counters(body))
+            self._unused += self._read(inward, decoding.decode_counters(body), asked)
         if last:
             self._switch.later(self.proceed)

@@ -268,7 +268,8 @@ class _ClientEdge(_Section):
     quarantine_s: Annotated[int, Field(ge=0, le=65535)] = 120
     expiry: Annotated[Expiry, _read(r"idle_timeout|sweep|auto", Expiry, "idle_timeout, sweep or auto")] = Expiry.AUTO
     idle_timeouts: Count = 4000
-    bindings_per_client: Annotated[int, Field(ge=1)] = 4096
+    bindings_per_client: Annotated[int, Field(ge=1)] | None = None
+    bindings_per_port: Annotated[int, Field(ge=1)] | None = None
 
     def role(self, anycast: list[Prefix]) -> ClientEdgeRole:
         return ClientEdgeRole(
@@ -279,6 +280,7 @@ class _ClientEdge(_Section):
             self.expiry,
             self.idle_timeouts,
             self.bindings_per_client,
+            self.bindings_per_port,
         )
 
 

@@ -95,8 +95,9 @@ def _is_lldp(frame: bytes) -> bool:
 class SimulatedNetwork:
     """``network`` in operation: switches connected, hosts known to their edges.
 
-    ``seed`` orders the translation pools; ``fin_timeout``, ``packet_size``, ``meters`` and ``table_size`` are those of
-    ``SimulatedSwitch``, the same for all switches; ``cables`` are the real ones, if not the network's links;
+    ``seed`` orders the translation pools; ``fin_timeout``, ``tcp_flags`` (None: as that), ``packet_size``,
+    ``meters`` and ``table_size`` are those of ``SimulatedSwitch``, the same for all switches; ``cables`` are the
+    real ones, if not the network's links;
     ``slowest_s``: what the controller says takes a time of its own to each switch, each time, not more than that;
     ``pace``: how small the controller's slices of work are.
     """
@@ -109,6 +110,7 @@ class SimulatedNetwork:
         *,
         fin_timeout: bool = True,
         packet_size: bool = True,
+        tcp_flags: bool | None = None,
         meters: bool = True,
         table_size: int | None = None,
         cables: Iterable[Link] | None = None,
@@ -125,15 +127,15 @@ class SimulatedNetwork:
         self._slowest_s = slowest_s
         self._delays = random.Random(seed)
         self._told_until: dict[int, float] = {}  # switch → when the last of its messages arrives
-        self._features = Features(fin_timeout=fin_timeout, packet_size=packet_size, meters=meters)
+        has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
+        has |= {"packet_size": packet_size, "meters": meters}
+        self._features = Features(**has)
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._events = 0
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
-        self._new_switch = partial(
-            SimulatedSwitch, fin_timeout=fin_timeout, packet_size=packet_size, meters=meters, table_size=table_size
-        )
+        self._new_switch = partial(SimulatedSwitch, **has, table_size=table_size)
         self.switches = {name: self._new_switch() for name in self._dpids}
         cables = network.links if cables is None else tuple(cables)
         self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}
@@ -202,6 +204,7 @@ class SimulatedNetwork:
         self._tell(self.controller.tick(self.now))
         for dpid in self.controller.edges:
             self._tell(self.controller.tick_switch(dpid, self.now))
+            self._tell(self.controller.settle_ends(dpid, self.now, 1 << 20)[0])
         for dpid in self.controller.sweeps_due(self.now):
             self._sweep(dpid)
         self._after(TICK_S, self._tick)
@@ -217,7 +220,7 @@ class SimulatedNetwork:
                 for kind, number, packets in self.switches[self._names[dpid]].counters()
                 if kind in entries.HALF_OF and (entries.HALF_OF[kind][0] is Half.IN) is inward
             ]
-            unused += translation.counters_read(inward, counters, self.now)
+            unused += translation.counters_read(inward, counters, self.now, self.now)
         self._tell(self.controller.end_idle(dpid, unused, self.now))
         translation.swept(self.now, self.now)
 
@@ -302,8 +305,8 @@ class SimulatedNetwork:
                     self._hear(self.controller.packet_in, dpid, cookie, port, frame)
                 case TtlExpired(port, frame):
                     self._hear(self.controller.ttl_expired, dpid, port, frame)
-                case FlowRemoved(cookie, idle_timeout, deleted):
-                    self._hear(self.controller.rule_removed, dpid, cookie, idle_timeout, deleted)
+                case FlowRemoved(cookie, _, deleted, unused):
+                    self._hear(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
     def _hear(self, event: Callable[..., Outbox], *arguments: Any) -> None:
         """The controller learns of an event; its last argument is the time then."""

@@ -49,6 +49,7 @@ from anycast_sdn.openflow.rules import (
     Action,
     AddFlow,
     CheckSize,
+    Copy,
     DecTtl,
     Egress,
     FinTimeout,
@@ -58,6 +59,7 @@ from anycast_sdn.openflow.rules import (
     PacketOut,
     PopVlan,
     PutBinding,
+    Resubmit,
     SetField,
     ToGroup,
     Unread,
@@ -387,8 +389,12 @@ class _Story:
                 return f"larger than {limit} bytes?"
             case Egress(port):
                 return f"→ egress, port {port}"
-            case FinTimeout(idle_s):
-                return f"idle timeout {idle_s} s after FIN or RST"
+            case FinTimeout():
+                return "FIN and RST remembered"
+            case Copy():
+                return "copy to the controller"
+            case Resubmit(table):
+                return f"again → {Table(table).name.lower()}"
             case ForgetInPort():
                 return "in_port := none"
             case Unread():

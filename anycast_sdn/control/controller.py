@@ -163,11 +163,8 @@ class Controller:
         """A packet has come to the end of its TTL at this switch."""
         return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now), now)
 
-    def rule_removed(self, dpid: int, cookie: int, idle_timeout: int, deleted: bool, now: float) -> Outbox:
-        """``idle_timeout``: the rule's, as the switch reports it; ``fin_timeout`` makes it short.
-
-        ``deleted``: it did not expire.
-        """
+    def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outbox:
+        """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
         kind = kind_of(cookie)
         translation = self.edges[dpid].translation
         if kind is None or translation is None:
@@ -175,7 +172,7 @@ class Controller:
         if deleted:
             translation.rule_deleted(kind, number_of(cookie))
             return {}
-        return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), idle_timeout, now), now)
+        return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), unused, now), now)
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
@@ -250,6 +247,14 @@ class Controller:
         Apart from ``tick``, so that a fault in one switch's affairs leaves the others theirs.
         """
         return self._follow(dpid, self.edges[dpid].tick(now), now)
+
+    def settle_ends(self, dpid: int, now: float, most: int) -> tuple[Outbox, bool]:
+        """Of a switch ``most`` TCP connections that ended a while ago → and may there be more?  With every tick."""
+        edge = self.edges[dpid]
+        if edge.translation is None or not edge.synchronised:
+            return {}, False
+        reaction, more = edge.translation.settle_ends(now, most)
+        return self._follow(dpid, reaction, now), more
 
     # ---------------------------------------------------------------- sweeps
 

@@ -22,7 +22,7 @@ from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.exits import Exits, Taught, exits
-from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Switch
+from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Side, Switch
 from anycast_sdn.core.network import LOCAL
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
@@ -33,6 +33,7 @@ from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
+    Copy,
     DeleteFlow,
     FlowRule,
     GroupRule,
@@ -75,7 +76,7 @@ class EdgeSwitch:
         connected = self._connected = (*self.subnets, *(uplink.subnet for uplink in self.uplinks))
         self.mac = switch.mac
         self.neighbours = Neighbours(self.mac, connected)
-        self.client_edge = ClientEdge(switch.client_edge, random) if switch.client_edge else None
+        self.client_edge = self._new_client_edge(random)
         self.counters: Counter[str] = Counter()  # drops decided here
         self._throttle = Throttle()
         self._answers = Answers(switch, connected)
@@ -119,13 +120,21 @@ class EdgeSwitch:
             Kind.UNRESOLVED_HERE: self._unresolved,
         }
         if self.translation:
-            self._packet_handlers[Kind.FIRST_PACKET] = self._first_packet
+            for kind in (Kind.FIRST_PACKET, Kind.SYN):
+                self._packet_handlers[kind] = self._first_packet
+            self._packet_handlers[Kind.LOOPED] = self.translation.first_packet
+            self._packet_handlers[Kind.TCP_END] = self.translation.tcp_end
             self._packet_handlers[Kind.FIRST_REPLY] = self.translation.first_reply
             self._packet_handlers[Kind.ICMP_ERROR] = self.translation.icmp_error
 
     def _translation(self) -> Translation:
         assert self.client_edge
         return Translation(self.client_edge, self._answers, self.counters, self.repairs)
+
+    def _new_client_edge(self, random: RandomSource) -> ClientEdge | None:
+        role = self.switch.client_edge
+        ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
+        return ClientEdge(role, random, ports=len(ports)) if role else None
 
     # ---------------------------------------------------------------- what the switch should hold
 
@@ -253,7 +262,7 @@ class EdgeSwitch:
         rules = (
             *entries.constant(),
             *self._ingress_rules(),
-            *entries.client_edge(self.switch.client_edge, self._connected, self._anycast),
+            *entries.client_edge(self.switch.client_edge, self._connected, self._anycast, self.features.tcp_flags),
             *self._gateway_rules(),
         )
         return iter(rules) if self.features.meters else map(_unmetered, rules)
@@ -656,4 +665,5 @@ def _group_numbers(prefixes: Iterable[Prefix]) -> dict[Prefix, int]:
 
 
 def _unmetered(rule: FlowRule) -> FlowRule:
-    return replace(rule, meter=None)
+    actions = tuple(Copy(None) if isinstance(action, Copy) else action for action in rule.actions)
+    return replace(rule, meter=None, actions=actions)

@@ -16,12 +16,24 @@ from dataclasses import dataclass, replace
 from anycast_sdn.control.answers import Answers
 from anycast_sdn.control.reaction import Reaction, through_pipeline
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop
+from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop, Event
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Groups
 from anycast_sdn.openflow import builders, entries, frames
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.pipeline import Kind
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DeleteFlow, FlowRule, Message, PutBinding, RemoveBinding
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
+    DeleteFlow,
+    FinTimeout,
+    FlowRule,
+    Message,
+    PutBinding,
+    RemoveBinding,
+)
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
 PUT_BACK_AT_ONCE = 1000  # bindings, between two ticks
@@ -39,7 +51,8 @@ _REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreacha
 class Features:
     """What a switch can do beyond what is required of it."""
 
-    fin_timeout: bool = True
+    fin_timeout: bool = True  # a rule can remember that a TCP connection has closed
+    tcp_flags: bool = True  # rows can match them, and send copies: TCP connections are seen to begin and to end
     meters: bool = True
     turning: bool = True  # a packet may go back where it came from: its in_port can be forgotten
     packet_size: bool = True  # it can tell packets that are too large for a link
@@ -79,9 +92,9 @@ class Translation:
 
     def first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A client's packet to ANY that met no rule of a binding (M13, M14).  Raises BadFrame."""
-        if in_port == OFPP_CONTROLLER:
-            return self._drop("looped")  # it met its rule, we thought: the switch has refused or misread it
         packet = frames.parse_ip(frame)
+        if in_port == OFPP_CONTROLLER:
+            return self._looped(packet.key, frame, now)
         if _cannot_follow(packet):
             self._counters["bad_frame: fragment"] += 1
             return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, now)
@@ -90,7 +103,8 @@ class Translation:
             return self._refuse(in_port, frame, Unreachable.PROTOCOL, now)
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REQUEST[packet.key.protocol]:
             return self._error_from_client(frame)
-        decision = self.edge.client_packet(packet.key, groups, now)
+        syn = _tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
+        decision = self.edge.client_packet(packet.key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
             return self._carry_out(decision, frame)
         self._counters[decision.drop.value] += 1
@@ -102,15 +116,37 @@ class Translation:
 
     def first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A server's packet to PR1X that met no rule of a binding (M16–M18).  Raises BadFrame."""
-        if in_port == OFPP_CONTROLLER:
-            return self._drop("looped")
         packet = frames.parse_ip(frame)
+        if in_port == OFPP_CONTROLLER:
+            return self._looped(packet.key, frame, now)
         if _cannot_follow(packet):
             raise frames.BadFrame("fragment")
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REPLY[packet.key.protocol]:
             return self._drop("icmp_unsupported")
-        decision = self.edge.reply(packet.key, groups)
+        decision = self.edge.reply(packet.key, groups, now)
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop.value)
+
+    def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
+        """It was sent to meet a binding's rule, and has not: the switch has lost, refused or misread that."""
+        self._counters[Drop.LOOPED.value] += 1
+        decision = self.edge.missed(key, now)
+        return self._carry_out(decision, frame) if decision.drop is None else Reaction()
+
+    def tcp_end(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A copy of a FIN or RST that a binding's rule has just translated.  Raises BadFrame."""
+        packet = frames.parse_ip(frame)
+        key, flags = packet.key, _tcp_flags(packet, frame)
+        half = Half.OUT
+        binding = self.edge.bindings.by_translated(key.source)
+        if binding is None:
+            half = Half.IN
+            client = FlowKey(key.destination, key.source, key.protocol, key.destination_port, key.source_port)
+            binding = self.edge.bindings.by_key(client)
+        elif key[2:] != binding.key[2:]:
+            binding = None
+        if binding is None or not flags & (TCP_FIN | TCP_RST):
+            return Reaction()
+        return Reaction([*self._put(self.edge.tcp_end(binding.number, half, bool(flags & TCP_RST), now))])
 
     def _carry_out(self, decision: Decision, frame: bytes) -> Reaction:
         """First the rules, then the packet, which takes the way that later packets take."""
@@ -170,11 +206,15 @@ class Translation:
             yield self._rule_of(decision.binding, half)
 
     def _rule_of(self, binding: Binding, half: Half) -> PutBinding:
-        """The rule of one direction of a binding, as it should be now."""
-        tcp = binding.key.protocol == TCP and self.features.fin_timeout
-        fin_timeout = self.edge.role.validity.tcp_closed_s if tcp else 0
+        """The rule of one direction of a binding, as it should be now.
+
+        Only a rule with a timeout of its own can remember a FIN: see ``entries.binding``.
+        """
         idle_timeout = 0 if binding.swept else self.edge.validity_s(binding)
-        return PutBinding(binding, half, idle_timeout, fin_timeout)
+        tells = self.features.tcp_flags and self.features.fin_timeout
+        remembers = tells and binding.key.protocol == TCP and binding.server
+        fin_timeout = idle_timeout - (half not in binding.closed) if remembers else 0
+        return PutBinding(binding, half, idle_timeout, max(0, fin_timeout))
 
     def rule_deleted(self, kind: Kind, number: int) -> None:
         """A binding's rule was deleted, by us or behind our back.  That says nothing about its packets (M20).
@@ -198,15 +238,12 @@ class Translation:
                     self.repairs["missing"] += 1
                     yield self._rule_of(binding, half)
 
-    def rule_removed(self, kind: Kind, number: int, idle_timeout: int, now: float) -> Reaction:
+    def rule_removed(self, kind: Kind, number: int, unused: bool, now: float) -> Reaction:
         """A binding's rule has expired (M19)."""
         if kind not in entries.HALF_OF:
             return Reaction()
         half, state = entries.HALF_OF[kind]
-        binding = self.edge.bindings.by_number(number)
-        closed_s = self.edge.role.validity.tcp_closed_s
-        closed = binding is not None and idle_timeout == closed_s != self.edge.validity_s(binding)
-        decision = self.edge.rule_removed(number, half, state, closed, now)
+        decision = self.edge.rule_removed(number, half, state, unused, now)
         if decision.do is not Do.RELEASE:
             return Reaction()
         assert decision.binding is not None
@@ -220,7 +257,7 @@ class Translation:
         if binding is None:
             return Reaction()
         self._counters["rule_refused"] += 1
-        self.edge.release(binding, now)
+        self.edge.end(binding, Event.REFUSED, now)
         return self._released(binding)
 
     def _released(self, binding: Binding) -> Reaction:
@@ -230,9 +267,21 @@ class Translation:
         forgotten = server is not None and server not in self.enrolled and not self.edge.bindings.pinned_to(server)
         return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts], changed=forgotten)
 
+    def settle_ends(self, now: float, most: int) -> tuple[Reaction, bool]:
+        """TCP connections that were closed or reset a while ago, ``most`` at the most → and may there be more?"""
+        reaction = Reaction()
+        decisions = self.edge.ends_due(now, most)
+        for decision in decisions:
+            if decision.do is Do.RELEASE:
+                assert decision.binding is not None
+                released = self._released(decision.binding)
+                reaction.messages += released.messages
+                reaction.changed |= released.changed
+            else:
+                reaction.messages += self._put(decision)
+        return reaction, len(decisions) == most
+
     def tick(self, now: float) -> Iterator[Message]:
-        for decision in self.edge.closing(now):
-            yield from self._put(decision)
         yield from self._put_back()
 
     # ---------------------------------------------------------------- sweep
@@ -245,15 +294,15 @@ class Translation:
         self._next_sweep = math.inf
         return len(self.edge.bindings)
 
-    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], now: float) -> list[int]:
+    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
         """Counters of bindings' rules → the bindings that may be idle; see ``core.sweep``."""
-        return self.edge.sweep.read(inward, counters, now)
+        return self.edge.sweep.read(inward, counters, asked, now)
 
     def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
         """Ends those of these bindings that a whole sweep has found idle (M19)."""
         reaction = Reaction()
-        for binding in self.edge.idle_bindings(numbers, now):
-            self.edge.release(binding, now)
+        for binding in self.edge.idle_bindings(numbers):
+            self.edge.end(binding, Event.ALL_IDLE, now, unused=self.edge.sweep.is_unused(binding.number))
             released = self._released(binding)
             reaction.messages += released.messages
             reaction.changed |= released.changed
@@ -278,9 +327,15 @@ class Translation:
             half, _ = max(halves, key=lambda found: found[0].server is not None)
             group = groups.covering(half.key.destination)
             swept = not any(rule.idle_timeout for _, rule in halves)
+            closed = Half.NONE
+            for each, _ in halves:
+                closed |= each.half if each.closed else Half.NONE
             name = group.name if group else ""
+            server = half.server
             try:
-                self.edge.adopt(Binding(number, half.key, half.translated, name, now, half.server, swept=swept))
+                self.edge.adopt(
+                    Binding(number, half.key, half.translated, name, now, server, closed=closed, swept=swept)
+                )
             except ValueError:
                 self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
 
@@ -302,7 +357,8 @@ class Translation:
         for binding in self.edge.bindings:
             rules = found.get(binding.number, ())
             if installed := self._halves_of(binding, rules):
-                self.edge.found_installed(binding, installed)
+                binding = self.edge.found_installed(binding, installed)
+                binding = self._note_closed(binding, rules, now)
                 messages += self._put_right(binding, installed, rules)
             else:
                 self.edge.release(binding, now)
@@ -310,6 +366,13 @@ class Translation:
             if self.edge.bindings.by_number(number) is None:
                 messages += map(DeleteFlow, rules)
         return messages
+
+    def _note_closed(self, binding: Binding, rules: Iterable[FlowRule], now: float) -> Binding:
+        """The switch's rules remember that a direction has closed while nobody listened."""
+        for half in filter(None, map(entries.read_binding, rules)):
+            if half.closed and not binding.reset:
+                binding = self.edge.tcp_end(binding.number, half.half, False, now).binding or binding
+        return binding
 
     def _halves_of(self, binding: Binding, rules: Iterable[FlowRule]) -> Half:
         """The directions of a binding that the switch has rules for, whatever is in them."""
@@ -332,8 +395,21 @@ class Translation:
 
 
 def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:
-    """Is a rule the one that was put?  A FIN may have shortened its timeout."""
-    if found == ours:
+    """Is a rule the one that was put?  A FIN may have shortened its timeout.
+
+    Of a connection that has ended, the end is planned, whatever timeouts its rules were put with.
+    """
+    if found == ours or (put.binding.closing and _without_timeouts(found) == _without_timeouts(ours)):
         return True
     closed = 0 < found.idle_timeout == put.fin_timeout
     return closed and replace(found, idle_timeout=ours.idle_timeout) == ours
+
+
+def _without_timeouts(rule: FlowRule) -> FlowRule:
+    actions = tuple(action for action in rule.actions if not isinstance(action, FinTimeout))
+    return replace(rule, idle_timeout=0, actions=actions)
+
+
+def _tcp_flags(packet: frames.IpPacket, frame: bytes) -> int:
+    """0 where there are none."""
+    return frame[packet.l4 + 13] if packet.key.protocol == TCP and not packet.more_fragments else 0

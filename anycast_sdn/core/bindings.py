@@ -13,10 +13,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from anycast_sdn.core.model import Address, FlowKey
 from anycast_sdn.core.sorted_numbers import SortedNumbers
+
+_Counted = TypeVar("_Counted")
 
 
 class State(enum.Enum):
@@ -65,8 +67,14 @@ class Binding(NamedTuple):
     since: float  # when it was made, on the clock of ``now``
     server: Address | None = None  # ASg, once pinned
     installed: Half = Half.OUT
-    closing: bool = False  # TCP: one direction has ended
+    closed: Half = Half.NONE  # TCP: the directions in which a FIN has gone by
     swept: bool = False  # its rules have no timeouts: the controller's sweep ends it
+    reset: bool = False  # TCP: a RST has gone by, in either direction
+
+    @property
+    def closing(self) -> bool:
+        """Has a TCP connection ended, at least in one direction?"""
+        return bool(self.closed) or self.reset
 
     @property
     def state(self) -> State:
@@ -84,6 +92,8 @@ class BindingTable:
         self._pinned: Counter[Address] = Counter()
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
+        self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
+        self._ports: Counter[tuple[int, bool]] = Counter()
         self.rules = 0  # that the switch holds for them, as far as we know
 
     def __len__(self) -> int:
@@ -121,13 +131,20 @@ class BindingTable:
         """How many bindings this client has."""
         return self._clients.get(client, 0)  # faster than asking a Counter for what it does not have
 
-    def put(self, binding: Binding) -> None:
-        """Add a binding, or replace the one with its number."""
+    def of_port(self, port: int, v6: bool) -> int:
+        """How many bindings of one family the clients at this port have."""
+        return self._ports.get((port, v6), 0)
+
+    def put(self, binding: Binding, port: int = 0) -> None:
+        """Add a binding, or replace the one with its number.  ``port``: where a new one's client is, if known."""
         before = self._by_number.get(binding.number)
         self.rules += len(binding.installed.parts) - (len(before.installed.parts) if before else 0)
         if before is None:
             self._numbers.add(binding.number)
             self._clients[binding.key.source] += 1
+            if port:
+                self._port_of[binding.number] = port, len(binding.translated) == 16
+                _add(self._ports, self._port_of[binding.number], +1)
         if before is None or before.server != binding.server:
             _add(self._pinned, before and before.server, -1)
             _add(self._pinned, binding.server, +1)
@@ -142,13 +159,14 @@ class BindingTable:
         _add(self._pinned, before.server, -1)
         self._has_server -= before.server is not None
         _add(self._clients, before.key.source, -1)
+        _add(self._ports, self._port_of.pop(before.number, None), -1)
         self.rules -= len(before.installed.parts)
         del self._by_key[binding.key]
         del self._by_translated[binding.translated]
 
 
-def _add(counter: Counter[Address], address: Address | None, step: int) -> None:
-    if address is not None:
-        counter[address] += step
-        if not counter[address]:
-            del counter[address]
+def _add(counter: Counter[_Counted], what: _Counted | None, step: int) -> None:
+    if what is not None:
+        counter[what] += step
+        if not counter[what]:
+            del counter[what]

@@ -168,6 +168,7 @@ def _client_edge_problems(network: Network, name: str, role: ClientEdgeRole, pat
             )
             where = f"{path}.translation_prefixes[{i}]"
             yield where, f"{prefix} is too small: {size}, take /{prefix.bits - 2} or shorter"
+    yield from _share_problems(role, path)
     if role.services != network.anycast_prefixes:
         yield from _service_problems(role.services, network.anycast_prefixes, "one of the anycast_prefixes", path)
     for v6, family in ((False, "IPv4"), (True, "IPv6")):
@@ -190,6 +191,18 @@ def _service_problems(
     for where, _, service in claims:
         if not any(prefix.covers(service) for prefix in allowed):
             yield where, f"{service} is not within {what}"
+
+
+def _share_problems(role: ClientEdgeRole, path: str) -> Iterator[Problem]:
+    """A share of the pool that is larger than the pool would be none."""
+    for v6, family in ((False, "IPv4"), (True, "IPv6")):
+        prefixes = [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6]
+        size = sum(max(0, (1 << (prefix.bits - prefix.length)) - 2) for prefix in prefixes)
+        for name in ("bindings_per_client", "bindings_per_port"):
+            share = getattr(role, name)
+            if size and share is not None and share > size:
+                reason = f"{share} is more than the {size} addresses of the {family} translation prefixes"
+                yield f"{path}.{name}", f"{reason}: take a part of them, or leave it out"
 
 
 def _subnet_problems(network: Network, subnet: Subnet, path: str) -> Iterator[Problem]:

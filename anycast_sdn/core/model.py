@@ -334,7 +334,7 @@ class Validity:
 
     tcp_s: int = 7440  # RFC 5382 REQ-5: not less than 2 h 4 min
     tcp_closing_s: int = 240  # one direction has closed; RFC 5382 REQ-5: not less than 4 min
-    tcp_closed_s: int = 5  # fin_timeout: after FIN or RST, on switches that have it
+    tcp_closed_s: int = 5  # both directions have closed, on switches that tell (Open vSwitch)
     udp_s: int = 300  # RFC 4787 REQ-5
     icmp_s: int = 60  # RFC 5508 REQ-2
     other_s: int = 300
@@ -371,7 +371,8 @@ class ClientEdgeRole:
     quarantine_s: int = 120  # a released PR1X rests this long
     expiry: Expiry = Expiry.AUTO
     idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans them all the time
-    bindings_per_client: int = 4096  # one client may not use up the pool
+    bindings_per_client: int | None = None  # of one family; None: a quarter of the pool, at most 4096
+    bindings_per_port: int | None = None  # all clients at one port; None: half of the pool, all of it for an only port
 
 
 @dataclass(frozen=True, slots=True)

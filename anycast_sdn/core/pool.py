@@ -4,10 +4,12 @@
 
 Rules kept here:
 - An address is leased to one flow at a time, and not again before it has rested (M13, M19): a late
-  packet of an ended flow must not reach the next one.
-- Addresses leave in an order that is hard to guess.  The free addresses are a virtual array that is
-  shuffled as it is consumed (Fisher–Yates, storing only the places that differ from the identity),
-  so that a /64 costs no more than a /24, and a lease is O(1) also when the pool is nearly empty.
+  packet of an ended flow must not reach the next one.  ``core.resting`` says which are leased earlier.
+- An address that no packet has carried yet need not rest.
+- Addresses leave in an order that is hard to guess.  Few addresses stand in an array that is shuffled as
+  it is consumed (Fisher–Yates), so that a lease is O(1) also when the pool is nearly empty.  Of many only
+  those that are taken are kept, and a draw that meets one of them is repeated: a /64 costs as much as what
+  is leased and resting, however many flows there have been.
 - IPv4: never a network's first or last address.  IPv6: never the first, which is the subnet-router
   anycast address (RFC 4291 §2.6.1), nor the last, for symmetry.
 
@@ -16,11 +18,27 @@ The source of randomness and the time are arguments; nothing here reads a clock.
 
 from __future__ import annotations
 
-from collections import deque
+import enum
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from anycast_sdn.core.model import Address, AnycastError, Prefix
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
+from anycast_sdn.core.resting import Resting
+
+FEW = 1 << 16  # addresses that stand in an array
+_DRAWS = 64  # of many; then the next one that is free is taken, wherever it stands
+
+
+class Rest(enum.Enum):
+    """How long a released address rests."""
+
+    __hash__ = object.__hash__
+
+    QUARANTINE = "for the quarantine"
+    ENDED = "for the quarantine, unless nothing else is free: the flow's own ends have ended it"
+    NONE = "not at all: no packet has carried it"
 
 
 class PoolEmpty(AnycastError):
@@ -54,14 +72,11 @@ class TranslationPool:
 
     def __init__(self, prefixes: Sequence[Prefix], quarantine_s: float, random: RandomSource) -> None:
         self._quarantine_s = quarantine_s
-        self._random = random
         self._runs = [_Run.of(prefix) for prefix in prefixes]
         self.size = sum(run.size for run in self._runs)
-        self._free = self.size
-        self._moved: dict[int, int] = {}  # place in the virtual array → what stands there, if not itself
-        self._claimed: set[int] = set()  # leased out of turn, still standing somewhere in the array
+        self._places: _Few | _Many = _Few(self.size, random) if self.size <= FEW else _Many(self.size, random)
         self._leased: set[Address] = set()
-        self._resting: deque[tuple[float, int]] = deque()  # (when it is free again, index), in that order
+        self._resting = Resting()
 
     def __contains__(self, address: Address) -> bool:
         return any(address in run.prefix for run in self._runs)
@@ -69,63 +84,52 @@ class TranslationPool:
     def lease(self, now: float) -> Address:
         """An address that is not in use.  Raises PoolEmpty and changes nothing when there is none."""
         self._wake(now)
-        while self._free:
-            index = self._draw()
-            if index in self._claimed:
-                self._claimed.remove(index)
-                continue
-            address = self._address(index)
-            self._leased.add(address)
-            return address
-        raise PoolEmpty
+        if len(self._leased) + len(self._resting) < self.size:
+            address = self._address(self._places.draw())
+        elif early := self._resting.early(now):
+            self._resting.remove(early)
+            address = early
+        else:
+            raise PoolEmpty
+        self._leased.add(address)
+        return address
 
     def claim(self, address: Address) -> None:
-        """Lease this very address: it is in use by a binding that was found on a switch."""
+        """Lease this very address: it is in use by a binding that was found on a switch, or goes on after all."""
         if address in self._leased:
             raise ValueError("address is leased already")
-        self._claimed.add(self._index(address))
+        if address in self._resting:
+            self._resting.remove(address)
+        else:
+            self._places.claim(self._index(address))
         self._leased.add(address)
 
-    def release(self, address: Address, now: float) -> None:
-        """The flow has ended; the address rests, then is free again."""
+    def release(self, address: Address, now: float, flow: Binding | None = None, rest: Rest = Rest.QUARANTINE) -> None:
+        """The flow has ended; ``flow``: what is to be remembered while the address rests."""
         self._leased.remove(address)
-        index = self._index(address)
-        if index in self._claimed:
-            self._claimed.remove(index)  # it never left the array: it must rest outside of it
-            self._take_out(index)
-        self._resting.append((now + self._quarantine_s, index))
+        if rest is Rest.NONE:
+            self._places.put_back(self._index(address))
+        else:
+            self._resting.add(address, now, now + self._quarantine_s, flow, rest is Rest.ENDED)
+
+    def remembered(self, key: FlowKey, now: float) -> Binding | None:
+        """The flow of these five fields, if its address still rests."""
+        self._wake(now)
+        return self._resting.by_key(key)
+
+    def remembered_at(self, address: Address, now: float) -> Binding | None:
+        """The flow that had this address, if it still rests."""
+        self._wake(now)
+        return self._resting.flow_of(address)
 
     def use(self, now: float) -> PoolUse:
         self._wake(now)
         return PoolUse(self.size, len(self._leased), len(self._resting))
 
     def _wake(self, now: float) -> None:
-        while self._resting and self._resting[0][0] <= now:
-            self._put_back(self._resting.popleft()[1])
-
-    def _draw(self) -> int:
-        return self._remove_place(self._random.randrange(self._free))
-
-    def _remove_place(self, place: int) -> int:
-        """Take out what stands at ``place``; the last of the array fills the gap."""
-        self._free -= 1
-        drawn = self._moved.pop(place, place)
-        last = self._moved.pop(self._free, self._free)
-        if place != self._free:
-            self._moved[place] = last
-        return drawn
-
-    def _take_out(self, index: int) -> None:
-        # Only for a claimed address, that is, after a restart: a search is cheap enough there.
-        place = index
-        if self._moved.get(index, index) != index or index >= self._free:
-            place = next(place for place, standing in self._moved.items() if standing == index)
-        self._remove_place(place)
-
-    def _put_back(self, index: int) -> None:
-        if index != self._free:
-            self._moved[self._free] = index
-        self._free += 1
+        while address := self._resting.rested(now):
+            self._resting.remove(address)
+            self._places.put_back(self._index(address))
 
     def _address(self, index: int) -> Address:
         for run in self._runs:
@@ -142,6 +146,62 @@ class TranslationPool:
                 return before + offset
             before += run.size
         raise ValueError("address is not in the pool")
+
+
+class _Few:
+    """Places of which the free ones stand in an array; the last one fills the gap that a draw leaves."""
+
+    def __init__(self, size: int, random: RandomSource) -> None:
+        self._random = random
+        self._standing = array("I", range(size))
+        self._claimed: set[int] = set()  # taken out of turn: not free, and still standing there
+
+    def draw(self) -> int:
+        """A free place; there must be one."""
+        while True:
+            at = self._random.randrange(len(self._standing))
+            place = self._standing[at]
+            last = self._standing.pop()
+            if at < len(self._standing):
+                self._standing[at] = last
+            if place not in self._claimed:
+                return place
+            self._claimed.remove(place)
+
+    def claim(self, place: int) -> None:
+        self._claimed.add(place)
+
+    def put_back(self, place: int) -> None:
+        if place in self._claimed:
+            self._claimed.remove(place)
+        else:
+            self._standing.append(place)
+
+
+class _Many:
+    """Far more places than are ever taken at once: those that are taken, and no others, are kept."""
+
+    def __init__(self, size: int, random: RandomSource) -> None:
+        self._size = size
+        self._random = random
+        self._taken: set[int] = set()
+
+    def draw(self) -> int:
+        """A free place; there must be one."""
+        for _ in range(_DRAWS):
+            place = self._random.randrange(self._size)
+            if place not in self._taken:
+                break
+        while place in self._taken:
+            place = (place + 1) % self._size
+        self._taken.add(place)
+        return place
+
+    def claim(self, place: int) -> None:
+        self._taken.add(place)
+
+    def put_back(self, place: int) -> None:
+        self._taken.remove(place)
 
 
 class _Run(NamedTuple):

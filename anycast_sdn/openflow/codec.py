@@ -6,6 +6,7 @@ the short cut of ``templates``, those that changes consist of that of ``packing`
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.decoding import NXAST_CHECK_PKT_LARGER, check_size
+from anycast_sdn.openflow.decoding import NXAC2PT_METER_ID, NXAST_CHECK_PKT_LARGER, NXAST_CONTROLLER2, check_size
 from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Table
 from anycast_sdn.openflow.rules import (
@@ -24,6 +25,7 @@ from anycast_sdn.openflow.rules import (
     AddFlow,
     Barrier,
     CheckSize,
+    Copy,
     DecTtl,
     DeleteCookie,
     DeleteFlow,
@@ -42,6 +44,7 @@ from anycast_sdn.openflow.rules import (
     PutBinding,
     RemoveBinding,
     ReportExpired,
+    Resubmit,
     SetField,
     SetGroup,
     SetMeter,
@@ -51,6 +54,7 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.templates import Templates
 
+_SAME_PORT = 0xFFF8  # OpenFlow 1.0's OFPP_IN_PORT
 OPENFLOW_VERSION = ofp.OFP_VERSION  # 1.3
 TICKET = 1 << 31  # set in the transaction id of a barrier with a ticket, and in no other
 
@@ -248,6 +252,12 @@ def _action(action: Action) -> Any:
             return parser.NXActionResubmitTable(in_port=port, table_id=Table.EGRESS)
         case Unread():
             raise AssertionError("nobody writes what was not read")
+        case Copy(meter):
+            # NXAST_CONTROLLER2 with NXAC2PT_METER_ID, which OS-Ken does not have
+            metered = b"" if meter is None else struct.pack("!HHI", NXAC2PT_METER_ID, 8, meter)
+            return parser.NXActionUnknown(NXAST_CONTROLLER2, data=bytearray(bytes(6) + metered))
+        case Resubmit(table):
+            return parser.NXActionResubmitTable(in_port=_SAME_PORT, table_id=table)
 
 
 def _add_without_xid(rule: FlowRule) -> bytes:

@@ -21,6 +21,7 @@ from anycast_sdn.openflow.rules import (
     Action,
     Bucket,
     CheckSize,
+    Copy,
     DecTtl,
     Egress,
     Field,
@@ -32,13 +33,16 @@ from anycast_sdn.openflow.rules import (
     MeterRule,
     Output,
     PopVlan,
+    Resubmit,
     SetField,
     ToGroup,
     Unread,
     Value,
 )
 
-NXM_VENDOR, NXAST_REG_LOAD, NXAST_RESUBMIT_TABLE, NXAST_FIN_TIMEOUT = 0x00002320, 7, 14, 19
+NXM_VENDOR = 0x00002320
+NXAST_REG_LOAD, NXAST_RESUBMIT_TABLE, NXAST_FIN_TIMEOUT, NXAST_CONTROLLER2 = 7, 14, 19, 37
+NXAC2PT_METER_ID = 5
 NXAST_CHECK_PKT_LARGER = 49
 
 
@@ -46,7 +50,7 @@ class BadMessage(AnycastError):
     """Bytes from a switch that are not the message they claim to be."""
 
 
-# OXM class 0x8000 (OF 1.3.5 §7.2.3.7): name → (field number, bytes)
+# OXM class 0x8000 (OF 1.3.5 §7.2.3.7): name → (field number, bytes).  Two are Open vSwitch's, of other classes.
 _FIELDS = {
     "in_port": (0, 4),
     "eth_dst": (3, 6),
@@ -68,7 +72,9 @@ _FIELDS = {
     "icmpv6_type": (29, 1),
 }
 _BY_NUMBER = {(ofp.OFPXMC_OPENFLOW_BASIC, number): (name, size) for name, (number, size) in _FIELDS.items()}
-_BY_NUMBER |= {(ofp.OFPXMC_NXM_1, 1): ("reg1", 4)}  # Open vSwitch's
+_BY_NUMBER |= {(ofp.OFPXMC_NXM_1, 1): ("reg1", 4)}
+_BY_NUMBER |= {(ofp.OFPXMC_NXM_1, 0): ("reg0", 4), (ofp.OFPXMC_EXPERIMENTER, 42): ("tcp_flags", 2)}
+_ONF = b"ONF\0"  # the experimenter whose field tcp_flags is
 _ADDRESSES = {"eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"}
 
 
@@ -113,6 +119,7 @@ _FORGET_IN_PORT = struct.pack("!IHHIQ", NXM_VENDOR, NXAST_REG_LOAD, 16 - 1, _NX_
 _CHECK_SIZE = struct.Struct("!HHHBB6x")
 _NAME = itemgetter(0)
 _OXM = struct.Struct("!HBB")
+_NX_ACTION = struct.Struct("!IHH")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
 _COUNTERS = struct.Struct("!H12xH8xQQ")  # of the same
 _GROUP = struct.Struct("!HBxI")
@@ -205,10 +212,10 @@ def is_expired(body: bytes) -> bool:
     return bool(body[6] == ofp.OFPR_INVALID_TTL)
 
 
-def decode_flow_removed(body: bytes) -> tuple[int, int, bool]:
-    """(cookie, the rule's idle timeout when it went, was it deleted rather than expired)."""
-    cookie, _, reason, _, _, _, idle, *_ = _Reader(body).take(_FLOW_REMOVED)
-    return cookie, idle, reason not in (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT)
+def decode_flow_removed(body: bytes) -> tuple[int, bool, bool]:
+    """(cookie, was the rule deleted rather than expired, has no packet met it)."""
+    cookie, _, reason, *_, packets, _ = _Reader(body).take(_FLOW_REMOVED)
+    return cookie, reason not in (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT), not packets
 
 
 def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
@@ -365,6 +372,10 @@ def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
     name, width = _BY_NUMBER.get((oxm_class, field >> 1), ("", 0))
     if not name:
         raise _Unknown
+    if oxm_class == ofp.OFPXMC_EXPERIMENTER:
+        if payload.bytes(4) != _ONF:
+            raise _Unknown
+        size -= 4
     if size != width * (1 + (field & 1)):
         raise BadMessage(f"length of {name}")
     value = _value(name, payload.bytes(width))
@@ -420,6 +431,7 @@ def _read_action(kind: int, part: _Reader) -> Action:
 
 
 def _read_extension(part: _Reader) -> Action:
+    """One of Open vSwitch's own actions."""
     if part.data[part.at : part.end] == _FORGET_IN_PORT:
         return ForgetInPort()
     if part.end - part.at < _NX_ACTION.size:
@@ -429,8 +441,16 @@ def _read_extension(part: _Reader) -> Action:
         raise _Unknown
     if subtype == NXAST_FIN_TIMEOUT:
         return FinTimeout(value)
-    if subtype == NXAST_RESUBMIT_TABLE and part.bytes(1)[0] == Table.EGRESS:
-        return Egress(value)
+    if subtype == NXAST_RESUBMIT_TABLE:
+        table = part.bytes(1)[0]
+        return Egress(value) if table == Table.EGRESS else Resubmit(table)
     if subtype == NXAST_CHECK_PKT_LARGER and check_size(value - L3) == part.data[part.at - 2 : part.end]:
         return CheckSize(value - L3)
+    if subtype == NXAST_CONTROLLER2:
+        part.bytes(4)
+        if not part:
+            return Copy(None)
+        kind, length, meter = part.take(_METER)
+        if (kind, length) == (NXAC2PT_METER_ID, _METER.size) and not part:
+            return Copy(meter)
     raise _Unknown

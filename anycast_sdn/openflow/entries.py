@@ -50,11 +50,16 @@ from anycast_sdn.openflow.rules import (
     ETH_VLAN,
     OFPP_CONTROLLER,
     PRIORITY_TAG,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
     VLAN_BITS,
     VLAN_PRESENT,
     Action,
     Bucket,
     CheckSize,
+    Copy,
     DecTtl,
     Egress,
     Field,
@@ -66,6 +71,7 @@ from anycast_sdn.openflow.rules import (
     Output,
     PopVlan,
     PutBinding,
+    Resubmit,
     SetField,
     ToGroup,
     Value,
@@ -81,6 +87,7 @@ _PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: 
 # (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is a protocol like any other
 _ECHO = {(ICMP, 4): ("icmpv4_type", 8, 0), (ICMPV6, 16): ("icmpv6_type", 128, 129)}
 _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, (3, 11, 12)), True: ("icmpv6_type", ICMPV6, (1, 2, 3, 4))}
+_SYN = (Field("ip_proto", TCP), Field("tcp_flags", TCP_SYN, TCP_SYN | TCP_ACK))
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
 
 
@@ -163,11 +170,14 @@ def meters(
         Meter.LLDP: limits.neighbours,
         Meter.UNDELIVERABLE: limits.undeliverable,
         **{Meter.TOO_LARGE + part: limits.undeliverable for part in range(PARTS if narrow else 0)},
+        Meter.LOOPED: limits.neighbours,
+        Meter.ENDS: limits.first_replies,
     }
     for number in range(REPLY_METERS):
         rates[Meter.FIRST_REPLIES + number] = limits.first_replies
     for index in range(hosts):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = min(limits.first_packets, held.get(index, limits.first_packets))
+        rates[port_meter(Meter.CLIENT_ENDS, index)] = limits.first_packets
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
         rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
         rates[port_meter(Meter.ASKING, index)] = limits.neighbours
@@ -226,9 +236,12 @@ def ingress(
 
 
 def client_edge(
-    role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix]
+    role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix], tcp_flags: bool = False
 ) -> Iterator[FlowRule]:
-    """Tables 1 and 3 without the bindings.  ``subnets``: those of this edge; ``anycast``: ANY/m."""
+    """Tables 1 and 3 without the bindings, and how TCP connections are seen to begin and end.
+
+    ``subnets``: those of this edge; ``anycast``: ANY/m; ``tcp_flags``: the switch can match them.
+    """
     anycast = tuple(anycast)
     hosts = [subnet for subnet in subnets if subnet.side is not Side.UPLINK]
     yield from _pairs(Kind.UNAUTHORISED, [gateway.prefix for subnet in hosts for gateway in subnet.gateways], anycast)
@@ -240,9 +253,17 @@ def client_edge(
     if role is None:
         return
     for index, port in enumerate(host_ports(subnets)):
+        in_port = Field("in_port", port)
         for subnet in (subnet for subnet in hosts if port in subnet.ports):
             own = [gateway.prefix for gateway in subnet.gateways]
-            yield from _pairs(Kind.FIRST_PACKET, own, subnet.allowed(role), Field("in_port", port), port_index=index)
+            yield from _pairs(Kind.FIRST_PACKET, own, subnet.allowed(role), in_port, port_index=index)
+            if tcp_flags:
+                yield from _pairs(Kind.SYN, own, subnet.allowed(role), in_port, *_SYN, port_index=index)
+    for subnet in hosts:
+        own = [gateway.prefix for gateway in subnet.gateways]
+        yield from _pairs(Kind.LOOPED, own, subnet.allowed(role), Field("in_port", OFPP_CONTROLLER))
+    if tcp_flags:
+        yield from _tcp_ends(role, hosts, subnets)
     for prefix in role.translation_prefixes:
         field, protocol, types = _ICMP_ERRORS[prefix.is_v6]
         to_prefix = (eth_type(prefix.is_v6), destination_in(prefix))
@@ -256,6 +277,29 @@ def no_route(subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
     yield _rule(Kind.NO_ROUTE)
     for index, port in enumerate(host_ports(subnets)):
         yield _rule(Kind.NO_ROUTE_HERE, Field("in_port", port), port_index=index)
+
+
+def _tcp_ends(role: ClientEdgeRole, clients: Iterable[Subnet], subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
+    """Table 4: FIN and RST of bindings, seen by the source that a binding's rule has just written.
+
+    Clients' ports have meters of their own.  What the controller had sent has none of these ports.
+    """
+    ports = host_ports(clients)
+    indices = {port: index for index, port in enumerate(host_ports(subnets)) if port in ports}
+    meters = {port: port_meter(Meter.CLIENT_ENDS, index) for port, index in indices.items()}
+    meters[OFPP_CONTROLLER] = int(Meter.ENDS)
+    for flag in (TCP_FIN, TCP_RST):
+        ended = (Field("ip_proto", TCP), Field("tcp_flags", flag, flag), Field("reg0", 0))
+        for prefix in role.translation_prefixes:
+            for port, meter in meters.items():
+                yield _tcp_end(meter, Field("in_port", port), eth_type(prefix.is_v6), source_in(prefix), *ended)
+        for prefix in role.services:
+            yield _tcp_end(int(Meter.ENDS), eth_type(prefix.is_v6), source_in(prefix), *ended)
+
+
+def _tcp_end(meter: int, *fields: Field | None) -> FlowRule:
+    again = (SetField("reg0", 1), Resubmit(ROW[Kind.TCP_END].table))
+    return _rule(Kind.TCP_END, *fields, actions=(Copy(meter), *again))
 
 
 def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[FlowRule]:
@@ -276,7 +320,11 @@ def _pairs(
 
 
 def binding(put: PutBinding) -> FlowRule:
-    """The rule of one direction of a binding (M14, M18).  IN needs a pinned binding."""
+    """The rule of one direction of a binding (M14, M18).  IN needs a pinned binding.
+
+    With ``fin_timeout`` a FIN takes a second from the rule's idle timeout.  That is how the switch remembers, for a
+    controller that was away, that this direction has closed.
+    """
     value = put.binding
     key = value.key
     if put.half is Half.OUT:
@@ -494,6 +542,7 @@ class FoundHalf(NamedTuple):
     key: FlowKey  # the client's five fields
     translated: Address  # PR1X
     server: Address | None
+    closed: bool = False  # a FIN or RST has gone by: see ``binding``
 
 
 HALF_OF: Mapping[Kind, tuple[Half, State]] = {
@@ -533,10 +582,11 @@ def read_binding(rule: FlowRule) -> FoundHalf | None:
     if rule.match != _five_fields(seen, reply=kind is Kind.BINDING_IN):
         return None
     new_source, new_destination = cast(Address, new_source), cast("Address | None", new_destination)
+    closed = any(isinstance(action, FinTimeout) and rule.idle_timeout == action.idle_s for action in rule.actions)
     if kind is Kind.BINDING_IN:
         key = FlowKey(cast(Address, new_destination), new_source, protocol, ports[1], ports[0])
-        return FoundHalf(number, Half.IN, key, destination, source)
-    return FoundHalf(number, Half.OUT, seen, new_source, new_destination)
+        return FoundHalf(number, Half.IN, key, destination, source, closed)
+    return FoundHalf(number, Half.OUT, seen, new_source, new_destination, closed)
 
 
 def _are_of_one_family(*addresses: Value | None) -> bool:

@@ -47,7 +47,7 @@ _VID = (1 << VLAN_BITS) - 1
 class Packet:
     """A frame on its way through the tables, and its fields as OpenFlow names them."""
 
-    __slots__ = ("_tags", "_untagged", "_whole", "closing", "fields")
+    __slots__ = ("_tags", "_untagged", "_whole", "fields")
 
     def __init__(self, frame: bytes, in_port: int) -> None:
         behind = 12
@@ -55,7 +55,6 @@ class Packet:
             behind += 4
         self._tags = frame[12:behind]
         self._untagged = frame[:12] + frame[behind:]
-        self.closing = False  # TCP FIN or RST
         self._whole = True  # the transport header is there
         kind = int.from_bytes(self._untagged[12:14], "big")
         self.fields: dict[str, Any] = {
@@ -64,6 +63,7 @@ class Packet:
             "eth_src": frame[6:12],
             "eth_type": kind,
             "vlan_vid": self._vlan_vid(),
+            "reg0": 0,
         }
         if kind in _ADDRESSES:
             self._read_ip(kind)
@@ -93,7 +93,13 @@ class Packet:
             self._set_flow(kind, FlowKey(*packet.key[:3], 0, 0), 0)
         else:
             self._set_flow(kind, packet.key, packet.icmp_type)
-            self.closing = packet.key.protocol == TCP and self._untagged[packet.l4 + 13] & _FIN_OR_RST != 0
+            if packet.key.protocol == TCP:
+                self.fields["tcp_flags"] = self._untagged[packet.l4 + 13]
+
+    @property
+    def closing(self) -> bool:
+        """TCP with FIN or RST."""
+        return bool(self.fields.get("tcp_flags", 0) & _FIN_OR_RST)
 
     def _set_flow(self, kind: int, key: FlowKey, icmp_type: int) -> None:
         source, destination, _ = _ADDRESSES[kind]
@@ -114,7 +120,9 @@ class Packet:
         return FlowKey(self.fields[names[0]], self.fields[names[1]], protocol, *ports)
 
     def set_field(self, name: str, value: Value) -> None:
-        if self._whole or name not in _OFFSETS:
+        if name == "reg0":
+            pass  # not in the frame
+        elif self._whole or name not in _OFFSETS:
             self._untagged = builders.rewrite(self._untagged, name, value)
         else:
             assert isinstance(value, bytes)

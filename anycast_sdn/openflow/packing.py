@@ -28,6 +28,7 @@ _INSTRUCTION_METER = Struct("!HHI")
 _GROUP_MOD = Struct("!HBxI")
 _BUCKET = Struct("!HHII4x")
 _VERSION = ofp.OFP_VERSION
+_EXPERIMENTER = ofp.OFPXMC_EXPERIMENTER.to_bytes(2, "big")
 
 ToActions = Callable[[Sequence[Action]], list[Any]]
 
@@ -94,15 +95,17 @@ class Packer:
         if key not in self._oxm_headers:
             example = bytearray()
             parser.OFPMatch(**{field.name: self._with_mask(field)}).serialize(example, 0)
-            self._oxm_headers[key] = bytes(example[_MATCH.size : _MATCH.size + 4])
+            experimenter = example[_MATCH.size : _MATCH.size + 2] == _EXPERIMENTER
+            self._oxm_headers[key] = bytes(example[_MATCH.size : _MATCH.size + (8 if experimenter else 4)])
         return self._oxm_headers[key]
 
 
 def _value(header: bytes, field: Field) -> bytes:
     """The value, and its mask if it has one."""
+    size = header[3] - (len(header) - 4)  # without the experimenter, where there is one
     if field.mask is None:
-        return _packed(field.value, header[3])
-    value, mask = (_packed(each, header[3] // 2) for each in (field.value, field.mask))
+        return _packed(field.value, size)
+    value, mask = (_packed(each, size // 2) for each in (field.value, field.mask))
     return bytes(a & b for a, b in zip(value, mask, strict=True)) + mask
 
 

@@ -24,6 +24,7 @@ from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     Action,
     CheckSize,
+    Copy,
     DecTtl,
     Egress,
     FinTimeout,
@@ -31,6 +32,7 @@ from anycast_sdn.openflow.rules import (
     ForgetInPort,
     Output,
     PopVlan,
+    Resubmit,
     SetField,
     ToGroup,
 )
@@ -67,6 +69,8 @@ class Meter(enum.IntEnum):
     ICMP_ERRORS = 3
     LLDP = 4
     UNDELIVERABLE = 5
+    LOOPED = 6
+    ENDS = 7
     TOO_LARGE = 8
     FIRST_REPLIES = 16
     FIRST_PACKETS = 48
@@ -74,10 +78,13 @@ class Meter(enum.IntEnum):
     LINK = 50
     REFUSED = 51
     ASKING = 52
+    CLIENT_ENDS = 53
 
 
 REPLY_METERS = 31  # a prime: addresses that differ in one bit never share one
-_PER_PORT = frozenset((Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING))
+_PER_PORT = frozenset(
+    (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING, Meter.CLIENT_ENDS)
+)
 
 
 PARTS = 8  # of all senders, by the last bits of their addresses; each has a meter TOO_LARGE
@@ -118,6 +125,8 @@ class Kind(enum.IntEnum):
     OUT_ELSE = 20
     STILL_TAGGED = 21
     PROHIBITED = 22
+    SYN = 23
+    LOOPED = 24
     SERVICE = 32
     SERVICE_ELSE = 33
     BINDING_IN = 48
@@ -138,6 +147,7 @@ class Kind(enum.IntEnum):
     TOO_LARGE = 96
     FITS = 97
     EGRESS_ELSE = 98
+    TCP_END = 72
 
 
 class Undeclared(AnycastError):
@@ -175,6 +185,7 @@ class Row(NamedTuple):
     meter: Meter | None = None
     actions: tuple[type[Action], ...] = ()
     sets: frozenset[str] = frozenset()
+    copies: tuple[Meter, ...] = ()  # the meters of its copies to the controller
     spread: int = 0
     counter: str = ""  # the packets that end at this row are shown under this name
     untags: bool = False
@@ -234,6 +245,10 @@ ROWS: tuple[Row, ...] = (
     # ---- 1 client edge, out
     Row(Kind.STILL_TAGGED, Table.CLIENT_OUT, 950, frozenset({"vlan_vid"}), "a tag behind the one that was removed",
         "drop", "a switch may look at fields behind all tags", counter="tagged_twice"),
+    Row(Kind.SYN, Table.CLIENT_OUT, 930, _IN_PORT | _SOURCE | _DESTINATION | {"ip_proto", "tcp_flags"},
+        "source in a subnet of the port, destination in an ANY/m that its hosts may use, TCP SYN", "to the controller",
+        "a first packet, too: the five fields may be those of a connection that has just ended (Open vSwitch)",
+        meter=Meter.FIRST_PACKETS, actions=_PUNT),
     Row(Kind.BINDING_OUT_UNANSWERED, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields, no server yet",
         "source := PR1X → server edge", "M14, before the first reply", Table.SERVICE,
         actions=_BINDING, sets=_SET_SOURCE),
@@ -243,6 +258,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FIRST_PACKET, Table.CLIENT_OUT, 500, _IN_PORT | _SOURCE | _DESTINATION,
         "source in a subnet of the port, destination in an ANY/m that its hosts may use", "to the controller",
         "M11, M13: the first packet makes the binding", meter=Meter.FIRST_PACKETS, actions=_PUNT),
+    Row(Kind.LOOPED, Table.CLIENT_OUT, 450, _IN_PORT | _SOURCE | _DESTINATION,
+        "source in a subnet, destination in an ANY/m that its hosts may use, from the controller", "to the controller",
+        "the rule that it was sent to meet is not there: put again, or counted as `looped`",
+        meter=Meter.LOOPED, actions=_PUNT),
     Row(Kind.PROHIBITED, Table.CLIENT_OUT, 450, _IN_PORT | _DESTINATION,
         "any other destination in an ANY/m, from a host port", "to the controller",
         "M6: not among the site's services; the sender is told so", meter=Meter.REFUSED, actions=_PUNT,
@@ -275,6 +294,11 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
         Table.ROUTES),
     # ---- 4 routes
+    Row(Kind.TCP_END, Table.ROUTES, 960, _IN_PORT | _SOURCE | {"ip_proto", "tcp_flags", "reg0"},
+        "TCP with FIN or RST of a binding: source PR1X of this edge, or ANY, not seen here before",
+        "a copy to the controller, metered, for clients per port; reg0 := 1 → routes again",
+        "closed and reset connections give their addresses back in seconds (Open vSwitch)",
+        actions=(Copy, SetField, Resubmit), sets=frozenset({"reg0"}), copies=(Meter.ENDS, Meter.CLIENT_ENDS)),
     Row(Kind.GATEWAY_HERE, Table.ROUTES, 950, _IN_PORT | _DESTINATION,
         "destination a gateway address of this edge, from a host port or an uplink", "to the controller",
         "gateways answer ping; a flood at one port leaves the others' answers", meter=Meter.ASKING, actions=_PUNT),
@@ -366,6 +390,12 @@ def check(rule: FlowRule) -> Row:
     for action in rule.actions[twin:]:
         if not isinstance(action, row.actions) or (isinstance(action, SetField) and action.name not in row.sets):
             raise Undeclared(f"{kind.name} does not do {action}")
+        if isinstance(action, FinTimeout) and not rule.idle_timeout:
+            raise Undeclared(f"{kind.name} has fin_timeout without a timeout of its own: Open vSwitch may die of it")
+        if isinstance(action, Resubmit) and action.table != row.table:
+            raise Undeclared(f"{kind.name} does not go to table {action.table}")
+        if isinstance(action, Copy) and not any(_meter_fits(action.meter, meter) for meter in row.copies):
+            raise Undeclared(f"{kind.name} does not copy by meter {action.meter}")
         if isinstance(action, Output) and (action.port == OFPP_CONTROLLER) != row.to_controller:
             raise Undeclared(f"{kind.name} does not send to port {action.port:#x}")
     return row

@@ -5,8 +5,9 @@ itself uses to tell two entries apart, so that *wanted* and *installed* can be c
 dictionaries (see ``control.reconcile``).  ``codec`` turns these values into bytes and back;
 ``simulator`` executes them; ``pipeline`` says which of them may exist.
 
-Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7.  Addresses are packed bytes, everything
-else is an integer.
+Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and two that Open vSwitch has besides:
+``tcp_flags``, and ``reg0``, which a packet carries through the tables.  Addresses are packed bytes,
+everything else is an integer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ OFPP_TABLE = 0xFFFFFFF9
 OFPP_CONTROLLER = 0xFFFFFFFD
 OFPP_ANY = 0xFFFFFFFF  # as a packet's in_port: none
 
+TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
 ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_LLDP = 0x0800, 0x0806, 0x86DD, 0x88CC
 ETH_VLAN, ETH_QINQ = 0x8100, 0x88A8  # IEEE 802.1Q: a customer's and a provider's tag
 VLAN_PRESENT, VLAN_BITS = 0x1000, 12  # of the field vlan_vid, OF 1.3.5 table 14: there is a tag; its identifier
@@ -77,7 +79,7 @@ class ToGroup:
 
 @dataclass(frozen=True, slots=True)
 class FinTimeout:
-    """Open vSwitch's extension: after FIN or RST the rule's idle timeout falls to this."""
+    """Open vSwitch's extension: after FIN or RST the rule's idle timeout falls to this, if it has one."""
 
     idle_s: int
 
@@ -107,12 +109,27 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """Open vSwitch's extension: a copy goes to the controller, within a meter's limit, and the packet goes on."""
+
+    meter: int | None  # None: nothing limits it
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Open vSwitch's extension: the packet as it is now is looked up in this table."""
+
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """Anything that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
 
 
 Action: TypeAlias = (
-    SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort | CheckSize | Egress | Unread
+    SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort
+    | CheckSize | Egress | Copy | Resubmit | Unread
 )
 
 UNREAD = "unread"  # the name of a field that stands for a whole match, as bytes, with something that we never write
@@ -180,7 +197,7 @@ class PutBinding(NamedTuple):
     binding: Binding
     half: Half  # OUT or IN
     idle_timeout: int  # seconds, 0 = never
-    fin_timeout: int  # seconds, 0 = the switch does not have it, or the flow is not TCP
+    fin_timeout: int  # seconds, 0 = none; never without an idle timeout
 
 
 class RemoveBinding(NamedTuple):

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from anycast_sdn.core.model import ICMP, ICMPV6, AnycastError, FlowKey
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError, FlowKey
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.matching import PORT_FIELDS, Entry, FlowTable, Packet, masked
@@ -39,6 +39,7 @@ from anycast_sdn.openflow.rules import (
     Barrier,
     Bucket,
     CheckSize,
+    Copy,
     DecTtl,
     DeleteCookie,
     DeleteFlow,
@@ -58,6 +59,7 @@ from anycast_sdn.openflow.rules import (
     PutBinding,
     RemoveBinding,
     ReportExpired,
+    Resubmit,
     RuleKey,
     SetField,
     SetGroup,
@@ -92,6 +94,7 @@ class FlowRemoved(NamedTuple):
     cookie: int
     idle_timeout: int  # as it was in the end: fin_timeout may have shortened it
     deleted: bool = False  # and did not expire
+    unused: bool = False  # no packet has met it
 
 
 class TtlExpired(NamedTuple):
@@ -129,6 +132,7 @@ _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
     "ipv6_dst": (_V6,),
     "icmpv4_type": (_V4, ("ip_proto", frozenset((ICMP,)))),
     "icmpv6_type": (_V6, ("ip_proto", frozenset((ICMPV6,)))),
+    "tcp_flags": (("ip_proto", frozenset((TCP,))),),
     **{name: (("ip_proto", frozenset((protocol,))),) for protocol, names in PORT_FIELDS.items() for name in names},
 }
 
@@ -172,12 +176,24 @@ class _Meter:
 
 
 class SimulatedSwitch:
-    """One switch.  ``table_size``: how many rules it has room for, in all tables together."""
+    """One switch.
+
+    ``fin_timeout``, ``tcp_flags``: does it have these extensions of Open vSwitch, the second with what goes with
+    it (registers, resubmit, copies to the controller)?  ``table_size``: how many rules it has room for, in all
+    tables together.
+    """
 
     def __init__(
-        self, *, fin_timeout: bool = True, packet_size: bool = True, meters: bool = True, table_size: int | None = None
+        self,
+        *,
+        fin_timeout: bool = True,
+        tcp_flags: bool = True,
+        packet_size: bool = True,
+        meters: bool = True,
+        table_size: int | None = None,
     ) -> None:
         self._fin_timeout = fin_timeout
+        self._tcp_flags = tcp_flags
         self._packet_size = packet_size
         self._has_meters = meters
         self._table_size = table_size
@@ -262,8 +278,11 @@ class SimulatedSwitch:
         _check_match(rule)
         if rule.goto is not None and rule.goto <= rule.table:
             raise Refused(f"{rule} goes backwards")
-        if rule.meter is not None and rule.meter not in self._meters:
+        meters = [rule.meter, *(action.meter for action in rule.actions if isinstance(action, Copy))]
+        if any(meter is not None and meter not in self._meters for meter in meters):
             raise Refused(f"{rule}: no such meter")
+        if not self._tcp_flags and any(field.name in ("tcp_flags", "reg0") for field in rule.match):
+            raise Refused("this switch does not match TCP flags")
         for action in rule.actions:
             if isinstance(action, ToGroup) and action.group not in self.groups:
                 raise Refused(f"{rule}: no such group")
@@ -288,7 +307,7 @@ class SimulatedSwitch:
             if entry:
                 self._tables[Table(entry.rule.table)].remove(entry.rule)
                 if entry.rule.notify:
-                    effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout, deleted))
+                    effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout, deleted, not entry.packets))
         return effects
 
     def expire(self, now: float) -> list[Effect]:
@@ -320,7 +339,7 @@ class SimulatedSwitch:
     def _pipeline(self, packet: Packet, run: _Run, table: int | None = Table.INGRESS, in_port: int = 0) -> None:
         """``in_port``: taken for the packet's own in look-ups, if not 0."""
         while table is not None:
-            before, done, end = packet.flow, list[Action](), ""
+            before, done, end, place = packet.flow, list[Action](), "", len(run.trace or ())
             entry = self._tables[Table(table)].find(packet.fields | {"in_port": in_port} if in_port else packet.fields)
             if entry:
                 entry.packets += 1
@@ -331,7 +350,7 @@ class SimulatedSwitch:
                     end = "ttl"
             if run.trace is not None:
                 rule = entry.rule if entry else None
-                run.trace.append(TraceStep(Table(table), rule, tuple(done), before, packet.flow, end))
+                run.trace.insert(place, TraceStep(Table(table), rule, tuple(done), before, packet.flow, end))
             table = entry.rule.goto if entry and not end else None
 
     def _act(
@@ -358,12 +377,22 @@ class SimulatedSwitch:
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
                     packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)
-                case Egress(port):
-                    self._pipeline(packet, run, Table.EGRESS, port)
+                case Copy() | Resubmit() | Egress():
+                    self._go_aside(packet, action, entry, run)
                 case FinTimeout(idle_s):
                     if packet.closing and entry:
                         entry.idle_timeout = min(entry.idle_timeout or idle_s, idle_s)
         return True
+
+    def _go_aside(self, packet: Packet, action: Copy | Resubmit | Egress, entry: Entry | None, run: _Run) -> None:
+        match action:
+            case Copy(meter):
+                if meter is None or self._meters[meter].lets_pass(run.now):
+                    self._output(packet, OFPP_CONTROLLER, entry, run)
+            case Resubmit(table):
+                self._pipeline(packet, run, table)
+            case Egress(port):
+                self._pipeline(packet, run, Table.EGRESS, port)
 
     def _output(self, packet: Packet, port: int, entry: Entry | None, run: _Run) -> None:
         in_port = packet.fields["in_port"]

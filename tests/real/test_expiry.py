@@ -30,7 +30,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         ("icmp_s: 60", f"icmp_s: {VALIDITY_S}"),
         ("other_s: 300", f"other_s: {VALIDITY_S}"),
         ("unanswered_s: 30", f"unanswered_s: {UNANSWERED_S}"),
-        ("quarantine_s: 120", "quarantine_s: 3"),
+        ("quarantine_s: 120", "quarantine_s: 3\n      bindings_per_client: 254\n      bindings_per_port: 254"),
     ]
     with running(edited("figure1.yaml", directory, *changes), directory) as network:
         network.enrol("web", WEB, [V4.as2, V6.as2])

@@ -22,7 +22,7 @@ PROHIBITED = {"IPv4": "error EHOSTUNREACH", "IPv6": "error EACCES"}  # what Linu
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("pool")
     changes = [
-        ("bindings_per_client: 4096", f"bindings_per_client: {SHARE}"),
+        ("quarantine_s: 120", f"bindings_per_client: {SHARE}\n      bindings_per_port: {SIZE}"),
         ("- 203.0.113.0/24", "\n        - ".join(["- " + PREFIXES["IPv4"][0], *PREFIXES["IPv4"][1:]])),
         ("- 2001:db8:1:f::/64", "\n        - ".join(["- " + PREFIXES["IPv6"][0], *PREFIXES["IPv6"][1:]])),
     ]

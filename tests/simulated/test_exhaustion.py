@@ -8,7 +8,12 @@ from scenes import SERVICE, ask, bindings, client_edge, drops
 from anycast_sdn.core.model import ICMP, ICMPV6, Prefix
 from anycast_sdn.openflow.frames import parse_icmp_error
 
-TINY = (Prefix.parse("203.0.113.0/30"), Prefix.parse("2001:db8:1:f::/126"))  # two addresses of each family
+SMALL = Prefix.parse("203.0.113.0/30")
+TINY = {  # two addresses of each family, which one client may have
+    "translation_prefixes": (SMALL, Prefix.parse("2001:db8:1:f::/126")),
+    "bindings_per_client": 3,
+    "bindings_per_port": 3,
+}
 
 
 def fill(net, v6=False):
@@ -18,7 +23,7 @@ def fill(net, v6=False):
 
 
 def test_the_client_learns_that_no_address_is_free(build, v6):
-    net = build("figure1", "as2", translation_prefixes=TINY)
+    net = build("figure1", "as2", **TINY)
     fill(net, v6)
     ask(net, service=SERVICE[v6], port=40002)
     (frame,) = net.host("h1").received
@@ -30,7 +35,7 @@ def test_the_client_learns_that_no_address_is_free(build, v6):
 
 
 def test_existing_flows_go_on_when_no_address_is_free(build, v6):
-    net = build("figure1", "as2", translation_prefixes=TINY)
+    net = build("figure1", "as2", **TINY)
     fill(net, v6)
     before = bindings(net)
     ask(net, service=SERVICE[v6], port=40002)
@@ -42,7 +47,7 @@ def test_existing_flows_go_on_when_no_address_is_free(build, v6):
 
 
 def test_the_errors_are_limited_in_rate(build):
-    net = build("figure1", "as2", translation_prefixes=TINY)
+    net = build("figure1", "as2", **TINY)
     fill(net)
     h1 = net.host("h1")
     net.send("h1", *(h1.packet(SERVICE[False], 17, port, 53) for port in range(41000, 41300)))
@@ -52,7 +57,7 @@ def test_the_errors_are_limited_in_rate(build):
 
 
 def test_an_address_serves_again_after_its_rest(build):
-    net = build("figure1", "as2", translation_prefixes=TINY, validity={"udp_s": 3}, quarantine_s=5)
+    net = build("figure1", "as2", **TINY, validity={"udp_s": 3}, quarantine_s=5)
     fill(net)
     first = {binding.translated for binding in bindings(net)}
     net.advance(4)
@@ -64,7 +69,7 @@ def test_an_address_serves_again_after_its_rest(build):
 
 
 def test_ipv6_goes_on_when_ipv4_has_no_address(build):
-    net = build("figure1", "as2", translation_prefixes=(TINY[0], Prefix.parse("2001:db8:1:f::/64")))
+    net = build("figure1", "as2", **TINY | {"translation_prefixes": (SMALL, Prefix.parse("2001:db8:1:f::/64"))})
     fill(net)
     ask(net, service=SERVICE[True], port=40002)
     assert len(bindings(net)) == 3
@@ -81,7 +86,7 @@ def test_a_flow_that_the_switch_has_no_room_for_is_ended(build, room):
     (kept,) = bindings(net)
     assert kept.key.source_port == 40000
     assert drops(net, "arh1")["rule_refused"] >= 1
-    assert client_edge(net).pool_use(net.now)["ipv4"].resting == 1
+    assert client_edge(net).pool_use(net.now)["ipv4"].resting == room  # what never left needs no rest
     net.host("h1").received.clear()
     ask(net, port=40000)
     assert len(net.host("h1").received) == 1

@@ -31,7 +31,7 @@ def about_bindings(messages):
 
 def busy_network(build):
     """Pinned and unanswered flows of both families."""
-    net = build("figure1", "as2", "as3")
+    net = build("figure1", "as2", "as3", bindings_per_client=200, bindings_per_port=200)
     for v6 in (False, True):
         ask(net, service=SERVICE[v6])
         ask(net, "h2", SERVICE[v6])

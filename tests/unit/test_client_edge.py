@@ -14,18 +14,24 @@ from anycast_sdn.core.model import (
     UDP,
     AnycastGroup,
     ClientEdgeRole,
+    Expiry,
     FlowKey,
     Groups,
     Prefix,
     Server,
     ServerState,
-    Validity,
     packed,
 )
 
 H, ANY, AS2, AS3, STRANGER = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
 KEY = FlowKey(H, ANY, UDP, 40000, 53)
-ROLE = ClientEdgeRole((Prefix.parse("203.0.113.0/29"),), (Prefix.parse("198.18.0.0/16"),), Validity(), 10)
+ROLE = ClientEdgeRole(
+    (Prefix.parse("203.0.113.0/29"),),
+    (Prefix.parse("198.18.0.0/16"),),
+    quarantine_s=10,
+    bindings_per_client=7,
+    bindings_per_port=7,
+)
 
 
 def groups(*servers: bytes, state: ServerState = ServerState.ACTIVE) -> Groups:
@@ -111,9 +117,9 @@ class TestNone:
 
 
 class TestUnanswered:
-    def test_another_packet_keeps_pr1x_and_puts_the_rule_again(self, edge):
+    def test_another_packet_keeps_pr1x_and_does_not_put_again_what_the_switch_has(self, edge):
         binding = made(edge)
-        assert edge.client_packet(KEY, WEB, 1) == Decision(Do.SEND_OUT, binding, Half.OUT)
+        assert edge.client_packet(KEY, WEB, 1) == Decision(Do.SEND_OUT, binding, Half.NONE)
         assert use(edge).leased == 1
 
     def test_the_first_reply_of_any_server_of_the_group_pins(self, edge):
@@ -203,38 +209,202 @@ class TestPinned:
 
 
 class TestClosing:
-    """A TCP connection of which one direction has seen FIN or RST."""
+    """A TCP connection of which FIN or RST was seen."""
 
     TCP_KEY = FlowKey(H, ANY, TCP, 40000, 80)
 
-    def closed(self, edge: ClientEdge, half: Half = Half.IN, now: float = 100.0) -> Binding:
+    def ended(self, edge: ClientEdge, *ends: Half, reset: bool = False, now: float = 100.0) -> Binding:
         binding = pinned(edge, self.TCP_KEY)
-        edge.rule_removed(binding.number, half, State.PINNED, True, now)
+        for half in ends:
+            edge.tcp_end(binding.number, half, reset, now)
         found = edge.bindings.by_number(binding.number)
         assert found is not None
         return found
 
+    def packet(self, edge: ClientEdge, now: float, *, syn: bool = False) -> Decision:
+        return edge.client_packet(self.TCP_KEY, WEB, now, syn=syn)
+
     def test_it_has_the_short_validity_of_a_closing_connection(self, edge):
-        binding = self.closed(edge)
+        binding = self.ended(edge, Half.IN)
         assert binding.closing
         assert edge.validity_s(binding) == ROLE.validity.tcp_closing_s
 
-    def test_the_other_half_is_put_with_that_validity_a_little_later(self, edge):
-        binding = self.closed(edge)
-        assert list(edge.closing(105.9)) == []
-        assert list(edge.closing(106)) == [Decision(Do.KEEP, binding, Half.OUT)]
-        assert list(edge.closing(200)) == []
+    def test_its_rules_get_that_validity_a_little_later(self, edge):
+        binding = self.ended(edge, Half.IN)
+        assert edge.ends_due(105.9, 9) == []
+        assert edge.ends_due(106, 9) == [Decision(Do.SHORTEN, binding, Half.BOTH)]
+        assert edge.ends_due(900, 9) == []
 
-    def test_nothing_is_put_when_the_other_side_closed_meanwhile(self, edge):
-        binding = self.closed(edge)
-        edge.rule_removed(binding.number, Half.OUT, State.PINNED, True, 103)
-        assert list(edge.closing(106)) == []
+    @pytest.mark.parametrize("expiry", list(Expiry))
+    def test_its_rules_end_by_themselves_once_the_other_side_has_closed_too(self, expiry):
+        edge = ClientEdge(replace(ROLE, expiry=expiry, idle_timeouts=0), random.Random(1))
+        binding = self.ended(edge, Half.IN)
+        decision = edge.tcp_end(binding.number, Half.OUT, False, 103)
+        assert (decision.do, decision.put, decision.binding.swept) == (Do.SHORTEN, Half.BOTH, False)
+        assert edge.swept == 0
+        assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
+        assert edge.ends_due(1000, 9) == []
+        for half in Half.BOTH.parts:
+            edge.rule_removed(binding.number, half, State.PINNED, False, 108)
+        assert (use(edge, 108).leased, use(edge, 108).resting) == (0, 1)
+
+    def test_what_is_seen_twice_changes_nothing(self, edge):
+        binding = self.ended(edge, Half.IN)
+        assert edge.tcp_end(binding.number, Half.IN, False, 103) == Decision(Do.KEEP, binding)
+        assert [decision.do for decision in edge.ends_due(106, 9)] == [Do.SHORTEN]
+
+    @pytest.mark.parametrize("half", [Half.OUT, Half.IN])
+    def test_a_reset_gives_the_address_back_to_others_within_5_s(self, edge, half):
+        binding = self.ended(edge, half, reset=True)
+        others = [made(edge, KEY._replace(source_port=port)) for port in range(5)]
+        assert [decision.do for decision in edge.ends_due(101, 9)] == [Do.RELEASE]
+        assert edge.client_packet(KEY, WEB, 102).drop is Drop.POOL_EMPTY
+        assert made(edge, KEY, 105).translated == binding.translated
+        assert binding.translated not in {other.translated for other in others}
+
+    def test_an_address_that_may_go_early_stays_while_others_are_free(self, edge):
+        binding = self.ended(edge, Half.OUT, reset=True)
+        edge.ends_due(101, 9)
+        others = [made(edge, KEY._replace(source_port=port), 109) for port in range(5)]
+        assert binding.translated not in {other.translated for other in others}
+
+    def test_no_more_end_at_once_than_was_asked_for(self, edge):
+        bindings = [pinned(edge, self.TCP_KEY._replace(source_port=port)) for port in range(5)]
+        for binding in bindings:
+            edge.tcp_end(binding.number, Half.IN, True, 100)
+        assert [len(edge.ends_due(101, 2)) for _ in range(4)] == [2, 2, 1, 0]
+
+    @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+    def test_a_syn_begins_afresh(self, edge, reset):
+        binding = self.ended(edge, Half.IN, Half.OUT, reset=reset)
+        fresh = binding._replace(closed=Half.NONE, reset=False)
+        assert self.packet(edge, 100.5, syn=True) == Decision(Do.RENEW, fresh, Half.BOTH)
+        assert edge.validity_s(fresh) == ROLE.validity.tcp_s
+        # Once more, because a switch may be late in seeing the FIN, and shorten the new rule's time.
+        assert edge.ends_due(102.5, 9) == [Decision(Do.PUT_AGAIN, fresh, Half.BOTH)]
+        assert edge.ends_due(1000, 9) == []
+
+    def test_a_syn_that_is_sent_again_puts_nothing(self, edge):
+        binding = pinned(edge, self.TCP_KEY)
+        assert self.packet(edge, 1, syn=True) == Decision(Do.RENEW, binding, Half.NONE)
+
+    @pytest.mark.parametrize("from_server", [False, True], ids=["from the client", "from the server"])
+    def test_a_packet_while_its_address_rests_shows_that_it_was_not_over(self, edge, from_server):
+        binding = self.ended(edge, Half.IN, reset=True)
+        edge.ends_due(101, 9)
+        reply = FlowKey(AS2, binding.translated, TCP, 80, 40000)
+        decision = edge.reply(reply, groups(AS3), 110) if from_server else self.packet(edge, 110)
+        assert decision == Decision(Do.REVIVE, binding._replace(reset=False), Half.BOTH)
+        assert (use(edge, 110).leased, use(edge, 110).resting) == (1, 0)
+        assert edge.bindings.pinned_to(AS2) == 1
+        assert edge.validity_s(decision.binding) == ROLE.validity.tcp_s
+
+    def test_a_straggler_of_a_connection_that_both_have_closed_does_not_keep_it(self, edge):
+        binding = self.ended(edge, Half.IN, Half.OUT)
+        edge.end(binding, Event.ALL_IDLE, 105)
+        decision = self.packet(edge, 106)
+        assert decision.do is Do.REVIVE
+        assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
+
+    def test_a_syn_while_its_address_rests_gets_another(self, edge):
+        binding = self.ended(edge, Half.IN, reset=True)
+        edge.ends_due(101, 9)
+        decision = self.packet(edge, 102, syn=True)
+        assert decision.do is Do.LEASE
+        assert decision.binding.translated != binding.translated
+        late = FlowKey(AS2, binding.translated, TCP, 80, 40000)
+        assert edge.reply(late, WEB, 103).drop is Drop.NO_BINDING
+
+    def test_a_stranger_does_not_wake_it(self, edge):
+        binding = self.ended(edge, Half.IN, reset=True)
+        edge.ends_due(101, 9)
+        assert edge.reply(FlowKey(AS3, binding.translated, TCP, 80, 40000), WEB, 102).drop is Drop.NO_BINDING
+        assert edge.reply(FlowKey(AS2, binding.translated, TCP, 80, 40001), WEB, 102).drop is Drop.NO_BINDING
+
+    def test_after_the_quarantine_nothing_is_remembered(self, edge):
+        self.ended(edge, Half.IN, reset=True)
+        edge.ends_due(101, 9)
+        assert self.packet(edge, 111).do is Do.LEASE
+
+    def test_a_client_that_gives_up_before_anyone_has_answered_gives_its_address_back(self, edge):
+        binding = made(edge, self.TCP_KEY)
+        edge.tcp_end(binding.number, Half.OUT, True, 1)
+        assert [decision.do for decision in edge.ends_due(2, 9)] == [Do.RELEASE]
 
     def test_a_flow_of_another_protocol_does_not_close(self, edge):
         binding = pinned(edge)
-        edge.rule_removed(binding.number, Half.IN, State.PINNED, True, 100)
+        edge.tcp_end(binding.number, Half.IN, False, 100)
         assert not edge.bindings.by_number(binding.number).closing
-        assert list(edge.closing(200)) == []
+        assert edge.ends_due(200, 9) == []
+
+
+class TestRulesThatAreNotThere:
+    """What the switch has refused, or does not have although it should."""
+
+    def test_a_flow_that_never_left_needs_no_quarantine(self, edge):
+        binding = made(edge)
+        edge.end(binding, Event.REFUSED, 1)
+        assert use(edge, 1).free == 6
+
+    def test_a_rule_that_no_packet_has_met_needs_no_quarantine(self, edge):
+        binding = made(edge)
+        edge.rule_removed(binding.number, Half.OUT, State.UNANSWERED, True, 30)
+        assert use(edge, 30).free == 6
+
+    def test_a_pinned_flow_whose_rule_is_refused_has_left_already(self, edge):
+        edge.end(pinned(edge), Event.REFUSED, 1)
+        assert (use(edge, 1).resting, use(edge, 1).free) == (1, 5)
+
+    def test_a_packet_that_comes_back_gets_its_rules_again_once_a_second(self, edge):
+        binding = pinned(edge)
+        again = Decision(Do.PUT_AGAIN, binding, Half.BOTH)
+        assert edge.missed(KEY, 10) == again
+        assert edge.missed(reply(binding), 10.9) == Decision(Do.DROP, binding, drop=Drop.LOOPED)
+        assert edge.missed(reply(binding), 11.1) == again
+
+    def test_a_packet_of_no_binding_that_comes_back_is_dropped(self, edge):
+        assert edge.missed(KEY, 10) == Decision(Do.DROP, drop=Drop.LOOPED)
+
+
+class TestShares:
+    """How much of the pool one client, and one host port, may have."""
+
+    def edge(self, length: int = 24, ports: int = 2, **changes: int) -> ClientEdge:
+        pools = (Prefix.parse(f"203.0.0.0/{length}"), Prefix.parse("2001:db8:1:f::/64"))
+        changes = {"bindings_per_client": None, "bindings_per_port": None} | changes
+        role = replace(ROLE, translation_prefixes=pools, **changes)
+        return ClientEdge(role, random.Random(1), ports=ports)
+
+    def until_refused(self, edge: ClientEdge, clients: int, port: int) -> tuple[int, Drop | None]:
+        made = 0
+        for number in range(70_000):
+            client = (0x0A010000 + number % clients).to_bytes(4, "big")
+            decision = edge.client_packet(FlowKey(client, ANY, UDP, number // clients, 53), WEB, 0, port=port)
+            if decision.drop:
+                return made, decision.drop
+            made += 1
+        return made, None
+
+    def test_one_client_gets_a_quarter_of_the_pool(self):
+        assert self.until_refused(self.edge(), 1, 1) == (64, Drop.CLIENT_FULL)
+
+    def test_one_client_gets_4096_at_the_most(self):
+        assert self.until_refused(self.edge(length=16), 1, 1) == (4096, Drop.CLIENT_FULL)
+
+    def test_the_clients_at_one_port_get_half_of_the_pool(self):
+        edge = self.edge()
+        assert self.until_refused(edge, 100, 1) == (127, Drop.PORT_FULL)
+        assert edge.client_packet(FlowKey(H, ANY, UDP, 60000, 53), WEB, 0, port=2).do is Do.LEASE
+
+    def test_the_only_port_gets_all(self):
+        assert self.until_refused(self.edge(ports=1), 100, 1) in ((254, Drop.PORT_FULL), (254, Drop.POOL_EMPTY))
+
+    def test_what_has_ended_counts_no_more(self):
+        edge = self.edge(bindings_per_port=1)
+        binding = edge.client_packet(KEY, WEB, 0, port=1).binding
+        assert edge.client_packet(KEY._replace(source_port=1), WEB, 0, port=1).drop is Drop.PORT_FULL
+        edge.end(binding, Event.ALL_IDLE, 1)
+        assert edge.client_packet(KEY._replace(source_port=1), WEB, 1, port=1).do is Do.LEASE
 
 
 class TestAdopting:

@@ -157,6 +157,6 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
 def test_meters_fit_their_limits(limits: Limits) -> None:
     assert [meter.rate for meter in entries.meters(limits, hosts=1, links=1)] == [
         limits.neighbours, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.undeliverable,
-        *[limits.first_replies] * REPLY_METERS,
-        limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours, limits.neighbours,
+        limits.neighbours, limits.first_replies, *[limits.first_replies] * REPLY_METERS,
+        limits.first_packets, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,
     ]  # fmt: skip

@@ -36,7 +36,7 @@ def puts(draw: st.DrawFn) -> PutBinding:
     binding = draw(bindings())
     half = draw(st.sampled_from(Half.BOTH.parts if binding.server else Half.OUT.parts))
     fin_timeout = draw(st.sampled_from([0, 5])) if binding.key.protocol == TCP else 0
-    return PutBinding(binding, half, draw(st.integers(0, 65535)), fin_timeout)
+    return PutBinding(binding, half, draw(st.integers(6 if fin_timeout else 0, 65535)), fin_timeout)
 
 
 @given(puts())
@@ -44,6 +44,16 @@ def test_a_bindings_rule_can_be_read_back(put):
     binding = put.binding
     found = entries.read_binding(entries.binding(put))
     assert found == entries.FoundHalf(binding.number, put.half, binding.key, binding.translated, binding.server)
+
+
+def test_the_rule_of_a_closed_direction_says_so():
+    key = FlowKey(packed("10.1.0.1"), packed("198.18.0.1"), TCP, 1, 80)
+    binding = Binding(1, key, packed("203.0.113.1"), "web", 0.0, packed("10.2.0.1"), Half.BOTH)
+    made = entries.binding(PutBinding(binding, Half.OUT, 100, 99))
+    assert not entries.read_binding(made).closed
+    assert entries.read_binding(replace(made, idle_timeout=99)).closed  # as a switch shows it after FIN or RST
+    assert entries.read_binding(entries.binding(PutBinding(binding, Half.IN, 100, 100))).closed
+    assert not entries.read_binding(entries.binding(PutBinding(binding, Half.OUT, 0, 0))).closed
 
 
 @given(puts())
@@ -127,7 +137,7 @@ def test_a_meter_allows_a_burst():
 
 def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
     numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
-    assert len(numbers) == len(set(numbers)) == 5 + REPLY_METERS + 4 * 3 + 2
+    assert len(numbers) == len(set(numbers)) == 7 + REPLY_METERS + 5 * 3 + 2
 
 
 @pytest.mark.parametrize("prefix", ["10.1.0.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"])

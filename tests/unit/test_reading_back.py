@@ -163,7 +163,7 @@ KEY = FlowKey(H, ANY, TCP, 40000, 80)
 PINNED = Binding(7, KEY, packed("203.0.113.9"), "web", 0.0, AS2, Half.BOTH)
 
 
-def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 5) -> list[FlowRule]:
+def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 7439) -> list[FlowRule]:
     return [entries.binding(PutBinding(binding, half, idle, fin)) for half in Half.BOTH.parts]
 
 
@@ -199,7 +199,7 @@ def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> N
 
 
 @pytest.mark.parametrize(
-    "before", [both(fin=6), both(fin=0), both(idle=0, fin=0)], ids=["other tcp_closed_s", "no fin_timeout", "swept"]
+    "before", [both(fin=6), both(fin=0), both(idle=0, fin=0)], ids=["other fin_timeout", "no fin_timeout", "swept"]
 )
 def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRule]) -> None:
     """As after a change of the network file, or when a switch is found to have what it was thought not to have."""
@@ -215,7 +215,7 @@ def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRu
 
 def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
     made, dpid = controller()
-    closed = [replace(rule, idle_timeout=5) for rule in both()]
+    closed = [replace(rule, idle_timeout=7439) for rule in both()]
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
     messages = made.synchronise(dpid, Tables.of(closed), Features(), 0.0)
     assert [message for message in messages[dpid] if isinstance(message, PutBinding | DeleteFlow)] == []

@@ -1,0 +1,79 @@
+"""Resting: addresses of ended flows, each with the memory of the flow that had it.
+
+An address rests before another flow gets it, so that a late packet does not reach the wrong one (M19).
+As long as it rests, its flow is remembered: should a packet of that flow come after all, the flow goes on
+as it was (M20).  Kept here:
+
+- Addresses are free again in the order of their release.
+- Of a flow that its own ends have closed or reset hardly anything comes any more.  When nothing else is
+  free, such an address is leased early, the one that has rested longest first, but not before ``EARLY_S``.
+- What is remembered is bounded; the oldest is forgotten first, and its address rests on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.model import Address, FlowKey
+
+EARLY_S = 4.0
+MOST_REMEMBERED = 1 << 16  # flows per pool, some 40 MB
+
+
+class _Rest(NamedTuple):
+    since: float
+    until: float
+    flow: Binding | None
+
+
+class Resting:
+    """Addresses at rest, found by themselves or by the flow that they had."""
+
+    def __init__(self) -> None:
+        self._rests: OrderedDict[Address, _Rest] = OrderedDict()
+        self._early: OrderedDict[Address, None] = OrderedDict()
+        self._by_key: OrderedDict[FlowKey, Address] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rests)
+
+    def __contains__(self, address: Address) -> bool:
+        return address in self._rests
+
+    def add(self, address: Address, since: float, until: float, flow: Binding | None, early: bool) -> None:
+        self._rests[address] = _Rest(since, until, flow)
+        if early:
+            self._early[address] = None
+        if flow:
+            self._by_key[flow.key] = address
+            self._by_key.move_to_end(flow.key)
+            if len(self._by_key) > MOST_REMEMBERED:
+                _, forgotten = self._by_key.popitem(last=False)
+                self._rests[forgotten] = self._rests[forgotten]._replace(flow=None)
+
+    def remove(self, address: Address) -> None:
+        rest = self._rests.pop(address)
+        self._early.pop(address, None)
+        if rest.flow and self._by_key.get(rest.flow.key) == address:
+            del self._by_key[rest.flow.key]
+
+    def rested(self, now: float) -> Address | None:
+        """One that has rested to the end."""
+        address = next(iter(self._rests), None)
+        return address if address and self._rests[address].until <= now else None
+
+    def early(self, now: float) -> Address | None:
+        """The one to lease early, if any."""
+        address = next(iter(self._early), None)
+        return address if address and self._rests[address].since + EARLY_S <= now else None
+
+    def flow_of(self, address: Address) -> Binding | None:
+        """The flow that had this address, if it is remembered."""
+        rest = self._rests.get(address)
+        return rest.flow if rest else None
+
+    def by_key(self, key: FlowKey) -> Binding | None:
+        address = self._by_key.get(key)
+        return self.flow_of(address) if address else None
