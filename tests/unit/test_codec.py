@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,19 +13,23 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.model import FlowKey, Limits, Prefix
+from anycast_sdn.core.model import ClientEdgeRole, FlowKey, Gateway, Limits, Prefix, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries
-from anycast_sdn.openflow.pipeline import REPLY_METERS
+from anycast_sdn.openflow.pipeline import REPLY_METERS, Kind, cookie, kind_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
     AddFlow,
+    Copy,
     DeleteFlow,
+    Field,
     FlowRule,
     Output,
     PacketOut,
     PutBinding,
     RemoveBinding,
+    Resubmit,
+    match,
 )
 
 DATAPATH = ProtocolDesc(version=ofp.OFP_VERSION)
@@ -99,6 +104,47 @@ def test_all_other_rules_are_read_back_too() -> None:
     assert decoding.decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
 
 
+ENDS_AND_SYNS = [
+    rule
+    for rule in entries.client_edge(
+        ClientEdgeRole((Prefix.parse("203.0.113.0/24"), Prefix.parse("2001:db8:1:f::/64")), (Prefix.parse("::/0"),)),
+        [Subnet("n1", "e", Side.CLIENT, (Gateway.parse("10.1.0.1/24"), Gateway.parse("2001:db8:1::1/64")), (1, 2))],
+        [Prefix.parse("198.18.0.0/16")],
+        tcp_flags=True,
+    )
+    if kind_of(rule.cookie) in (Kind.TCP_END, Kind.SYN)
+]
+
+
+@pytest.mark.parametrize("metered", [True, False], ids=["with meters", "without"])
+def test_rows_on_tcp_flags_are_read_back_too(metered: bool) -> None:
+    rules = [
+        rule
+        if metered
+        else replace(rule, actions=tuple(Copy(None) if isinstance(act, Copy) else act for act in rule.actions))
+        for rule in ENDS_AND_SYNS
+    ]
+    assert {kind_of(rule.cookie) for rule in rules} == {Kind.TCP_END, Kind.SYN}
+    assert decoding.decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
+
+
+def test_a_row_on_tcp_flags_is_read_as_open_vswitch_writes_it() -> None:
+    """A dump of Open vSwitch 3.1.0; ovs-ofctl shows the rule as
+    priority=950,tcp,reg0=0,nw_src=203.0.113.0/24,tcp_flags=+fin actions=controller(meter_id=5),load:0x1->NXM_NX_REG0[],
+    resubmit(,4), of which the load is an action that we never write.
+    """
+    matched = "0001002f80000a02080080001708cb007100ffffff008000140106ffff55084f4e460000010001000100040000000000"
+    done = "ffff00180000232000250000000000000005000800000005" "ffff001000002320000efff804000000"
+    rest = bytes.fromhex(matched + "0004003000000000" + done)
+    head = struct.pack("!HBxIIHHHH4xQQQ", 48 + len(rest), 4, 0, 0, 950, 0, 0, 0, cookie(Kind.TCP_END), 0, 0)
+    (rule,), _ = decoding.decode_flow_stats(head + rest)
+    assert rule.match == match(
+        Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", b"\xcb\0\x71\0", b"\xff\xff\xff\0"),
+        Field("tcp_flags", 1, 1), Field("reg0", 0),
+    )  # fmt: skip
+    assert rule.actions == (Copy(5), Resubmit(4))
+
+
 def test_rules_of_others_are_known_by_their_cookie() -> None:
     foreign = FlowRule(0, 1, (), 0x1234)
     assert decoding.decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
@@ -159,4 +205,5 @@ def test_meters_fit_their_limits(limits: Limits) -> None:
         limits.neighbours, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.undeliverable,
         limits.neighbours, limits.first_replies, *[limits.first_replies] * REPLY_METERS,
         limits.first_packets, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,
+        limits.neighbours,
     ]  # fmt: skip

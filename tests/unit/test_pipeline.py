@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from anycast_sdn.core.model import Prefix, packed
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import (
     DROPS,
@@ -28,12 +29,17 @@ from anycast_sdn.openflow.rules import (
     Field,
     FlowRule,
     Output,
+    PutBinding,
     SetField,
     match,
 )
 
 ROUTE = entries.route(Prefix.parse("10.2.0.0/24"), 10)
 HOST = entries.host(packed("10.1.0.10"), bytes(6), bytes(6), 1)
+FLOW = FlowKey(packed("10.1.0.10"), packed("198.18.0.1"), TCP, 40000, 80)
+BOUND = entries.binding(
+    PutBinding(Binding(1, FLOW, packed("203.0.113.1"), "web", 0.0, packed("10.2.0.10")), Half.OUT, 30, 29)
+)
 GATEWAY = entries.gateway(packed("10.1.0.1"))
 
 
@@ -81,6 +87,7 @@ def test_a_rule_without_a_meter_is_declared_for_switches_that_have_none():
     ("rule", "why"),
     [
         (replace(ROUTE, cookie=0x1234), "belongs to no row"),
+        (replace(BOUND, idle_timeout=0), "Open vSwitch may die of it"),
         (replace(ROUTE, cookie=cookie(Kind.HOST) & ~(0xFF << 40)), "belongs to no row"),
         (replace(ROUTE, table=Table.SERVICE), "belongs in table"),
         (replace(HOST, priority=799), "has no priority"),
