@@ -96,7 +96,7 @@ def test_a_link_that_is_down_is_named_with_the_reason() -> None:
 
 def test_a_pool_without_a_free_address_is_named() -> None:
     small = (Prefix.parse("203.0.113.0/30"), Prefix.parse("2001:db8:1:f::/64"))
-    net = network("figure1", "as2", translation_prefixes=small)
+    net = network("figure1", "as2", translation_prefixes=small, bindings_per_client=2, bindings_per_port=2)
     for port in (40001, 40002):
         ask(net, port=port)
     assert reasons(net) == ["the IPv4 pool of arh1 is exhausted: 2 of 2 addresses in use, 0 resting"]
