@@ -177,6 +177,7 @@ class Controller:
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
         edge = self.edges[dpid]
+        edge.refused_at = now
         if (number := binding_of(cookie)) and edge.translation:
             return self._follow(dpid, edge.translation.rule_refused(number, now), now)
         edge.counters["rule_refused"] += 1

@@ -7,6 +7,7 @@ sends nothing.  What concerns more than one switch is the ``Controller``'s.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
@@ -98,6 +99,7 @@ class EdgeSwitch:
         self.synchronised = False
         self.ever_synchronised = False
         self.expected = True  # not seen since the start, and believed to be about to connect, with its hosts
+        self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # what the switch leaves unanswered when asked, by name
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers

@@ -19,6 +19,7 @@ from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
 
 MOST_REASONS = 100  # in one answer
+RECENT_S = 60.0  # so long after what happens once, health is degraded
 REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two words about switches that are missing; doubles
 
 
@@ -73,6 +74,8 @@ def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
     if not edge.synchronised:
         yield Reason(("switch", name), f"switch {name} has lost the controller")
         return
+    if now - edge.refused_at < RECENT_S:
+        yield Reason(("refused", name), f"switch {name} refuses rules: {edge.counters['rule_refused']} until now")
     for question in sorted(edge.unanswered):
         yield Reason(("question", name, question), f"switch {name} does not answer when asked for its {question}")
     for uplink in edge.uplinks:

@@ -86,6 +86,16 @@ def test_what_a_switch_leaves_unanswered_is_named() -> None:
     assert reasons(net) == [f"switch core does not answer when asked for its {what}" for what in ("meters", "ports")]
 
 
+def test_a_switch_that_refuses_rules_is_named_for_a_minute() -> None:
+    net = network("figure1", "as2")
+    net.controller.rule_refused(4, 0, net.now)
+    assert reasons(net) == ["switch core refuses rules: 1 until now"]
+    net.advance(59)
+    assert look(net)["status"] == "degraded"
+    net.advance(2)
+    assert look(net)["status"] == "ok"
+
+
 def test_a_link_that_is_down_is_named_with_the_reason() -> None:
     net = network("figure1")
     net.set_port(Port("core", 12), False)
