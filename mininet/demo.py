@@ -145,7 +145,7 @@ The network stays up until you leave this prompt (exit, or Ctrl-D).  For example
   {client} curl {family.url}
   {client} ping -c 3 {family.service}
   {client} dig @{family.service} {DNS_NAME} TXT
-  sh ovs-ofctl -O OpenFlow13 dump-flows {scene.roles.edge.name}
+  sh ovs-ofctl -O OpenFlow13 dump-flows {scene.testbed.bridge(scene.roles.edge.name)}
 and from another terminal:
   .venv/bin/{shown}
 """)

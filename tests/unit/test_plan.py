@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from plan import IFNAMSIZ, Plan
+from routers import bgp_interface, control_interface
 
 from anycast_sdn import settings
 from anycast_sdn.core.model import Network, Port
@@ -52,6 +54,7 @@ def test_a_switch_that_is_called_as_anothers_port_takes_nothing_from_it() -> Non
     assert len(set(in_the_machine(plan))) == len(in_the_machine(plan))
 
 
+@examples(deadline=None, max_examples=50)
 @given(names=st.lists(NAMES | CLOSE, min_size=3, max_size=3, unique=True), port=st.integers(3, 65279))
 def test_whatever_the_names_every_interface_has_one_that_fits(names: list[str], port: int) -> None:
     plan = Plan(network(*names, port=port))
@@ -59,6 +62,14 @@ def test_whatever_the_names_every_interface_has_one_that_fits(names: list[str], 
     assert len(set(made)) == len(made)
     assert all(len(name) <= IFNAMSIZ for name in (*made, *map(plan.interface, ("h1", "h2", "s1"))))
     assert made == in_the_machine(Plan(network(*names, port=port)))
+
+
+def test_routers_have_interfaces_for_their_sessions_too() -> None:
+    text = (TOPOLOGIES / "legacy-core.yaml").read_text().replace("r1", "router-one")
+    plan = Plan(settings.parse(text, "legacy-core.yaml"))
+    short = plan.short("router-one")
+    assert max(map(len, (bgp_interface(short, 0), control_interface(short, 0), f"{short}-eth0"))) <= IFNAMSIZ
+    assert plan.interface("router-one", 0) == f"{short}-eth0" != "router-one-eth0"
 
 
 def test_hosts_on_one_port_share_an_unmanaged_switch() -> None:
