@@ -100,6 +100,11 @@ def test_a_silent_switch_is_noticed(scene: Scene) -> None:
     wait_until(lambda: not scene.is_connected("one"), "the silent switch is noticed", 10)
     assert time.monotonic() - began < 6.5  # six, and the time to ask
     assert scene.is_connected("other")
+    health = scene.controller.rest("GET", "/healthz")
+    assert (health.status, health.body["status"]) == (503, "degraded")
+    assert any(reason.startswith("switch one has lost the controller, since ") for reason in health.body["reasons"])
+    assert "waiting for 2 switches: one (datapath id 0x1), other (datapath id 0x2)" in scene.controller.log()
+    wait_until(lambda: "all 2 switches are connected" in scene.controller.log(), "the log says so", 5)
 
 
 @pytest.mark.row("M29", "a switch that stops reading is disconnected, and delays nobody", on="emulated switches")
