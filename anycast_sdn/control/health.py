@@ -9,6 +9,7 @@ Rules that it keeps:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
 
-MOST_REASONS = 100  # in one answer
+MOST_REASONS = 100  # in one answer, and of one kind
 RECENT_S = 60.0  # so long after what happens once, health is degraded
 REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two words about switches that are missing; doubles
 
@@ -51,13 +52,9 @@ def reasons(
     """All that is wrong now.  ``announced``: the prefixes that some edge announces."""
     for edge in edges:
         yield from _of_switch(edge, now)
-    for ends, why in discovery.down(now):
+    for ends, why in itertools.islice(discovery.down(now), MOST_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
-    for group in groups:
-        for prefix in group.prefixes:
-            if prefix not in announced and _should_serve(group, prefix):
-                sentence = f"no server edge is able to serve {prefix} of group {group.name}"
-                yield Reason(("group", group.name, str(prefix)), sentence, early=True)
+    yield from itertools.islice(_unserved(groups, announced), MOST_REASONS)
     for session in sessions:
         if session.state != "established":
             why = f": {session.problem}" if session.problem else ""
@@ -90,6 +87,15 @@ def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
             yield Reason(("pool", name, family), sentence)
 
 
+def _unserved(groups: Iterable[AnycastGroup], announced: Container[Prefix]) -> Iterator[Reason]:
+    """There may be thousands: whoever asks takes as many as can be shown."""
+    for group in groups:
+        for prefix in group.prefixes:
+            if prefix not in announced and _should_serve(group, prefix):
+                sentence = f"no server edge is able to serve {prefix} of group {group.name}"
+                yield Reason(("group", group.name, str(prefix)), sentence, early=True)
+
+
 def _should_serve(group: AnycastGroup, prefix: Prefix) -> bool:
     active = (server for server in group.servers.values() if server.state is ServerState.ACTIVE)
     return any(len(server.address) == len(prefix.network) for server in active)
@@ -119,9 +125,10 @@ class Health:
     def sentences(self, now: float, epoch: float) -> list[str]:
         """What is wrong since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
         latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
-        shown = [f"{each.sentence}, since {_time(epoch - now + self._since[each.key])}" for each in latest]
-        more = len(shown) - MOST_REASONS
-        return [*shown[:MOST_REASONS], f"{more} more"] if more > 0 else shown
+        began = [(each.sentence, _time(epoch - now + self._since[each.key])) for each in latest[:MOST_REASONS]]
+        shown = [f"{sentence}, since {time}" for sentence, time in began]
+        more = len(latest) - MOST_REASONS
+        return [*shown, f"at least {more} more"] if more > 0 else shown
 
 
 def _time(epoch: float) -> str:

@@ -147,7 +147,7 @@ def test_many_reasons_are_cut() -> None:
     health.look([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
     said = health.sentences(0.0, EPOCH)
     assert len(said) == MOST_REASONS + 1
-    assert said[-1] == "900 more"
+    assert said[-1] == "at least 900 more"
 
 
 # ------------------------------------------------------------------------------ for an operator who waits
