@@ -395,19 +395,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         if said := self._attendance.look(self.controller.missing_switches(), now):
             LOG.info("%s", said)
-        self.health(now)
-
-    def health(self, now: float) -> dict[str, Any]:
-        """As it is at this moment; the log says it, too, when it has changed."""
-        views = [speaker.view() for speaker in self.speakers]
-        sessions = [Session(view.uplink, view.neighbour, view.state, view.problem) for view in views]
-        changed = self.controller.look_at_health(sessions, now)
-        view = self.controller.health_view(now, time.time())
-        if changed:
+        view = self.health(now)
+        if self.controller.health.is_news(now):
             level = logging.INFO if view["status"] == "ok" else logging.WARNING
             reasons = listed(view["reasons"], 3, "; ")
             LOG.log(level, "health: %s%s", view["status"], f": {reasons}" if reasons else "")
-        return view
+
+    def health(self, now: float) -> dict[str, Any]:
+        """As it is at this moment."""
+        views = [speaker.view() for speaker in self.speakers]
+        sessions = [Session(view.uplink, view.neighbour, view.state, view.problem) for view in views]
+        self.controller.look_at_health(sessions, now)
+        return self.controller.health_view(now, time.time())
 
     def _poll(self) -> None:
         for switch in list(self.channels.values()):

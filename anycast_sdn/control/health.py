@@ -20,6 +20,7 @@ from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
 
 MOST_REASONS = 100  # in one answer, and of one kind
+STEADY_S = 2.0  # so long a status must last to be worth a line in the log
 RECENT_S = 60.0  # so long after what happens once, health is degraded
 REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two words about switches that are missing; doubles
 
@@ -108,9 +109,11 @@ class Health:
         self._reasons: Sequence[Reason] = ()
         self._since: dict[tuple[str, ...], float] = {}
         self.status = "starting"
+        self._status_since = 0.0
+        self._said = "starting"
 
-    def look(self, found: Iterable[Reason], starting: bool, now: float) -> bool:
-        """→ is the status another one?  ``starting``: the controller has started only seconds ago."""
+    def look(self, found: Iterable[Reason], starting: bool, now: float) -> None:
+        """``starting``: the controller has started only seconds ago."""
         self._reasons = list(found)
         self._since = {reason.key: self._since.get(reason.key, now) for reason in self._reasons}
         before = self.status
@@ -120,7 +123,15 @@ class Health:
             self.status = "starting"
         else:
             self.status = "degraded"
-        return self.status != before
+        if self.status != before:
+            self._status_since = now
+
+    def is_news(self, now: float) -> bool:
+        """Should the log say how things are?  When it is not what was said last, and is no mere flicker."""
+        if self.status == self._said or now - self._status_since < STEADY_S:
+            return False
+        self._said = self.status
+        return True
 
     def sentences(self, now: float, epoch: float) -> list[str]:
         """What is wrong since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""

@@ -142,6 +142,16 @@ def test_a_router_that_does_not_answer_is_named() -> None:
     assert "router 10.9.1.2 at uplink up1 does not answer" in reasons(net)
 
 
+def test_a_status_is_news_once_and_when_it_lasts() -> None:
+    health, bad = Health(), [Reason(("x",), "bad")]
+    said = []
+    for second, found in enumerate([[], [], [], [], bad, [], bad, [], [], bad, bad, bad, bad]):
+        health.look(found, False, second)
+        if health.is_news(second):
+            said.append((second, health.status))
+    assert said == [(2, "ok"), (11, "degraded")]
+
+
 def test_many_reasons_are_cut() -> None:
     health = Health()
     health.look([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
