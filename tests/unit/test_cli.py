@@ -217,7 +217,9 @@ def test_an_interrupt_ends_a_command_quietly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         words = [*COMMAND, "flows", "--rest", f"127.0.0.1:{silent.getsockname()[1]}"]
         with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
-            silent.accept()  # now it waits for an answer
-            os.kill(process.pid, signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)  # now it waits for an answer
+                os.kill(process.pid, signal.SIGINT)
+                _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, b"")
