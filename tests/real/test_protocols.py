@@ -168,9 +168,43 @@ def test_unusual_packets_are_flows_like_others(network: Running, case: int) -> N
     assert packed(network.flow(family.h1, 20110 + case)["translated"]) in arrived[0]
 
 
-@pytest.mark.row("M12", "fragments carry no ports, so they cannot be told apart: dropped, counted")
+@pytest.mark.row("M12", "fragments carry no ports, so they cannot be told apart: dropped, counted, and refused at once")
 @in_both_families
 def test_fragments_are_dropped_and_counted(network: Running, family: Family) -> None:
     with network.counts("arh1", "bad_frame: fragment", 2):
-        network.ask("h1", family.web, "--source-port", 20102, "--text", "x" * 2000, "--answers", 0)
+        said = network.ask("h1", family.web, "--source-port", 20102, "--text", "x" * 2000)
+    assert said == ["error EHOSTUNREACH" if family is V4 else "error EACCES"]  # prohibited
     assert network.ask("h1", family.web, "--source-port", 20103) == ["as2 hello"]
+
+
+@pytest.mark.row("M12", "IPv4 fragments of a protocol without ports are translated, also the later ones")
+def test_fragments_of_a_protocol_without_ports_arrive(network: Running) -> None:
+    network.run("h2", *program("raw_peer.py", "ask", GRE, V4.web))
+    (flow,) = [flow for flow in network.flows(f"client={V4.h2}") if flow["protocol"] == str(GRE)]
+    whole = builders.ip_packet(
+        FlowKey(packed(V4.h2), packed(V4.web), GRE, 0, 0), eth_src=network.mac("h2"), eth_dst=ARH1_MAC,
+        payload=b"\0\0\x88\xb5" + b"part" * 7)  # fmt: skip
+    parts = [in_part(whole, 0x2000, whole[34:50]), in_part(whole, 2, whole[50:])]
+    with network.testbed.capture("as2", 0, f"ip proto {GRE} and dst host {V4.as2}") as at_server:
+        network.send_frames("h2", parts)
+        arrived = at_server.wait_for(2)
+    assert [packet.frame[34:50] for packet in arrived] == [part[34:50] for part in parts]
+    assert {packet.source for packet in arrived} == {flow["translated"]}
+
+
+def in_part(whole: bytes, field: int, payload: bytes) -> bytes:
+    """A fragment of an IPv4 packet without options, with these flags and offset."""
+    header = whole[14:16] + (20 + len(payload)).to_bytes(2, "big") + b"\0\7" + field.to_bytes(2, "big")
+    header += whole[22:24] + bytes(2) + whole[26:34]
+    return whole[:14] + header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + payload
+
+
+@pytest.mark.row("M12", "UDP-Lite, whose checksum no switch mends: refused at once, and as before by unicast")
+@in_both_families
+def test_udp_lite_is_refused(network: Running, family: Family) -> None:
+    with network.counts("arh1", "unsupported_protocol"):
+        said = network.ask("h1", family.web, "--protocol", 136, "--source-port", 20120)
+    assert said == ["error ENOPROTOOPT" if family is V4 else "error EACCES"]
+    with network.testbed.capture("as2", 0, f"{family.ip} proto 136") as at_server:
+        network.ask("h1", family.as2, "--protocol", 136, "--answers", 0)
+        assert at_server.wait_for(1)

@@ -2,6 +2,7 @@
 
     python3 udp_client.py ADDRESS PORT [--source ADDRESS] [--source-port N] [--first-port N] [--flows N]
                           [--count N] [--text T] [--seconds S] [--apart S] [--answers N] [--wait S]
+                          [--protocol N]
 
 Every flow is a connected socket with a port of its own, the first port and those after it if that is given.
 On each, ``count`` datagrams "TEXT" leave, back to back or ``seconds`` apart; the flows are ``apart`` seconds
@@ -57,11 +58,13 @@ def main() -> None:
     parser.add_argument("--apart", type=float, default=0.0)
     parser.add_argument("--answers", type=int)
     parser.add_argument("--wait", type=float, default=3.0)
+    parser.add_argument("--protocol", type=int, default=0)  # another one with datagrams, such as UDP-Lite
     arguments = parser.parse_args()
     selector = selectors.DefaultSelector()
     clients = []
     for flow in range(arguments.flows):
-        client = socket.socket(socket.AF_INET6 if ":" in arguments.address else socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in arguments.address else socket.AF_INET
+        client = socket.socket(family, socket.SOCK_DGRAM, arguments.protocol)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         source_port = arguments.source_port or (arguments.first_port and arguments.first_port + flow)
         if source_port:
