@@ -153,7 +153,7 @@ class EdgeSwitch:
     def _meters(self) -> Iterator[MeterRule]:
         ports = entries.host_ports(self._connected)
         held = {ports.index(port): HELD_PER_S for port in self._throttle.held if port in ports}
-        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held, narrow=bool(self.mtus))
+        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held)
 
     def able_servers(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""

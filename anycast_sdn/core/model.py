@@ -525,7 +525,7 @@ class Limits:
     first_packets: int = 10000  # of new flows, from each host port
     first_replies: int = 20000  # of flows that are unanswered or half idle
     neighbours: int = 500  # ARP and neighbour discovery from each host port; packets to unknown hosts
-    icmp_errors: int = 500  # about flows, to be translated
+    icmp_errors: int = 500  # from each eighth of all senders: about flows, to be translated; packets larger than an mtu
     undeliverable: int = 100  # from each host port: packets that go no further, whose sender is told so
     wait_ms: int = 500  # a first packet that the controller could not look at in time is shed; its client sends again
 

@@ -151,28 +151,23 @@ def host_ports(subnets: Iterable[Subnet]) -> list[int]:
 
 
 def meters(
-    limits: Limits,
-    hosts: int,
-    links: int,
-    held: Mapping[int, int] = MappingProxyType({}),
-    narrow: bool = False,
+    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({})
 ) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
     ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: by their place
-    among those to hosts, the ports that may send up only so many first packets; ``narrow``: has any
-    port an mtu of its own?
+    among those to hosts, the ports that may send up only so many first packets.
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
         Meter.UNRESOLVED: limits.neighbours,
-        Meter.ICMP_ERRORS: limits.icmp_errors,
         Meter.LLDP: limits.neighbours,
         Meter.UNDELIVERABLE: limits.undeliverable,
-        **{Meter.TOO_LARGE + part: limits.undeliverable for part in range(PARTS if narrow else 0)},
         Meter.LOOPED: limits.neighbours,
         Meter.ENDS: limits.first_replies,
     }
+    for part in range(PARTS):
+        rates[Meter.ICMP_ERRORS + part] = limits.icmp_errors
     for number in range(REPLY_METERS):
         rates[Meter.FIRST_REPLIES + number] = limits.first_replies
     for index in range(hosts):
@@ -268,8 +263,17 @@ def client_edge(
         field, protocol, types = _ICMP_ERRORS[prefix.is_v6]
         to_prefix = (eth_type(prefix.is_v6), destination_in(prefix))
         for icmp_type in types:
-            yield _rule(Kind.ICMP_ERROR, *to_prefix, Field("ip_proto", protocol), Field(field, icmp_type))
+            error = _rule(Kind.ICMP_ERROR, *to_prefix, Field("ip_proto", protocol), Field(field, icmp_type))
+            yield from _by_sender(error, prefix.is_v6)
         yield _rule(Kind.UNKNOWN_TRANSLATED, *to_prefix)
+
+
+def _by_sender(rule: FlowRule, v6: bool) -> Iterator[FlowRule]:
+    """A rule with meter ICMP_ERRORS for each part of all senders."""
+    name, width = ("ipv6_src", 16) if v6 else ("ipv4_src", 4)
+    for part in range(PARTS):
+        sender = Field(name, part.to_bytes(width, "big"), (PARTS - 1).to_bytes(width, "big"))
+        yield replace(rule, match=match(*rule.match, sender), meter=Meter.ICMP_ERRORS + part)
 
 
 def no_route(subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
@@ -523,12 +527,9 @@ def egress(limits: Mapping[int, int]) -> Iterator[FlowRule]:
     for port, limit in limits.items():
         in_port = Field("in_port", port)  # as ``Egress`` has it
         yield _rule(Kind.FITS, in_port, actions=(Output(port),))
-        for v6, part in itertools.product((False, True), range(PARTS)):
-            width = 16 if v6 else 4
-            value, mask = (bits.to_bytes(width, "big") for bits in (part, PARTS - 1))
-            sender = Field("ipv6_src" if v6 else "ipv4_src", value, mask)
-            rule = _rule(Kind.TOO_LARGE, in_port, eth_type(v6), sender, Field("reg1", 1), number=limit)
-            yield replace(rule, meter=Meter.TOO_LARGE + part)
+        for v6 in (False, True):
+            too_large = _rule(Kind.TOO_LARGE, in_port, eth_type(v6), Field("reg1", 1), number=limit)
+            yield from _by_sender(too_large, v6)
 
 
 # ------------------------------------------------------------------------------ reading back

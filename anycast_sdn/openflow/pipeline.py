@@ -60,18 +60,18 @@ TABLE_TITLES = {
 class Meter(enum.IntEnum):
     """Limits on what a switch may send to the controller; rates are ``core.model.Limits``.
 
-    FIRST_REPLIES is the first of ``REPLY_METERS``, among which servers are divided.  Those of ``_PER_PORT`` are one
-    meter for each port to hosts, or to another switch (LINK).  So a flood from one leaves the others alone.
+    FIRST_REPLIES is the first of ``REPLY_METERS``, among which servers are divided, and ICMP_ERRORS of ``PARTS``, for
+    senders by the last bits of their addresses.  Those of ``_PER_PORT`` are one meter for each port to hosts, or to
+    another switch (LINK).  So a flood from one leaves the others alone.
     """
 
     GATEWAY = 1
     UNRESOLVED = 2
-    ICMP_ERRORS = 3
     LLDP = 4
     UNDELIVERABLE = 5
     LOOPED = 6
     ENDS = 7
-    TOO_LARGE = 8
+    ICMP_ERRORS = 8
     FIRST_REPLIES = 16
     FIRST_PACKETS = 48
     NEIGHBOURS = 49
@@ -81,13 +81,11 @@ class Meter(enum.IntEnum):
     CLIENT_ENDS = 53
 
 
+PARTS = 8
 REPLY_METERS = 31  # a prime: addresses that differ in one bit never share one
 _PER_PORT = frozenset(
     (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING, Meter.CLIENT_ENDS)
 )
-
-
-PARTS = 8  # of all senders, by the last bits of their addresses; each has a meter TOO_LARGE
 
 
 def port_meter(meter: Meter, index: int) -> int:
@@ -282,7 +280,7 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.BINDING_IN, Table.CLIENT_IN, 900, _FLOW, "a binding's reply: ASg, PR1X, ports, protocol",
         "source := ANY, destination := H → routes", "M18", Table.ROUTES, actions=_BINDING, sets=_SET_BOTH),
     Row(Kind.ICMP_ERROR, Table.CLIENT_IN, 800,
-        _DESTINATION | {"ip_proto", "icmpv4_type", "icmpv6_type"},
+        _SOURCE | _DESTINATION | {"ip_proto", "icmpv4_type", "icmpv6_type"},
         "ICMP error, destination in PRh/k", "to the controller",
         "RFC 5508 REQ-4: translated together with the packet it quotes",
         meter=Meter.ICMP_ERRORS, actions=_PUNT),
@@ -329,7 +327,7 @@ ROWS: tuple[Row, ...] = (
     # ---- 5 egress
     Row(Kind.TOO_LARGE, Table.EGRESS, 200, _IN_PORT | _SOURCE | {"reg1"}, "larger than the link's mtu (Open vSwitch)",
         "to the controller", "fragmentation needed, or packet too big (RFC 1191, RFC 8201): the sender is told so",
-        meter=Meter.TOO_LARGE, actions=_PUNT, counter="too_large"),
+        meter=Meter.ICMP_ERRORS, actions=_PUNT, counter="too_large"),
     Row(Kind.FITS, Table.EGRESS, 100, _IN_PORT, "anything else for such a port", "port", "it fits",
         actions=(Output,)),
     Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop", "nothing is sent here",
@@ -404,7 +402,7 @@ def check(rule: FlowRule) -> Row:
 def _meter_fits(number: int | None, declared: Meter | None) -> bool:
     if number is None:
         return True  # also of a row with a meter, on a switch that has none
-    if declared is Meter.TOO_LARGE:
+    if declared is Meter.ICMP_ERRORS:
         return 0 <= number - declared < PARTS
     if declared in _PER_PORT:
         return number >= declared and (number - declared) % len(_PER_PORT) == 0
@@ -413,7 +411,7 @@ def _meter_fits(number: int | None, declared: Meter | None) -> bool:
     return number == declared
 
 
-_SHARES: Mapping[Meter, str] = {Meter.FIRST_REPLIES: " by server"}
+_SHARES: Mapping[Meter, str] = {Meter.FIRST_REPLIES: " by server", Meter.ICMP_ERRORS: " by sender"}
 
 
 def as_markdown() -> str:

@@ -114,3 +114,19 @@ def test_an_error_makes_no_binding_and_pins_none(build, v6):
     as2.on_packet = lambda frame, packet: [error_about(as2, frame)]
     ask(net, service=SERVICE[v6])
     assert the_binding(net).server is None
+
+
+def test_a_flood_of_errors_does_not_keep_another_senders_from_the_client(build, v6):
+    """Each has a share of what is looked at."""
+    net = build("figure1", "as2")
+    net.host("as2").on_packet = keep_silent
+    ask(net, service=SERVICE[v6])
+    as2, as4, pr1x = net.host("as2"), net.host("as4"), the_binding(net).translated
+    flood = forged_error(as4, as4.packet(pr1x, UDP, 1, 2), FlowKey(pr1x, as4.address(v6), UDP, 40000, 53))
+    for _ in range(20):
+        net.send("as4", *[flood] * 200)
+        net.advance(0.02)
+    net.send("as2", error_about(as2, as2.received[0]))
+    net.settle()
+    assert len(errors(net.host("h1"))) == 1
+    assert drops(net, "arh1")["stranger_reply"] < 500

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from scenes import SERVICE, ask, drops, edge, errors, the_binding, topology, web
 
+from anycast_sdn.control.answers import ERRORS_PER_S
 from anycast_sdn.core.model import TCP, UDP, FlowKey, Host, Network, Port, Prefix
 from anycast_sdn.core.network import LOCAL
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
@@ -99,7 +100,7 @@ def test_a_flood_of_large_packets_does_not_silence_what_others_are_told():
     net.send("h2", datagram(net, "h2", as2, 1450))
     net.settle()
     assert len(told(net, "h2")) == 1
-    assert len(told(net, "h1")) <= 3 * net.network.limits.undeliverable
+    assert len(told(net, "h1")) <= 2 * ERRORS_PER_S
     assert drops(net, "core") == {"too_large": 2001}
 
 

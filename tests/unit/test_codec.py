@@ -15,7 +15,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import ClientEdgeRole, FlowKey, Gateway, Limits, Prefix, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries
-from anycast_sdn.openflow.pipeline import REPLY_METERS, Kind, cookie, kind_of
+from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, cookie, kind_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
@@ -202,8 +202,8 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
 @pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4, 5)])
 def test_meters_fit_their_limits(limits: Limits) -> None:
     assert [meter.rate for meter in entries.meters(limits, hosts=1, links=1)] == [
-        limits.neighbours, limits.neighbours, limits.icmp_errors, limits.neighbours, limits.undeliverable,
-        limits.neighbours, limits.first_replies, *[limits.first_replies] * REPLY_METERS,
+        limits.neighbours, limits.neighbours, limits.neighbours, limits.undeliverable, limits.neighbours,
+        limits.first_replies, *[limits.icmp_errors] * PARTS, *[limits.first_replies] * REPLY_METERS,
         limits.first_packets, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,
         limits.neighbours,
     ]  # fmt: skip

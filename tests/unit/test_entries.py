@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Limits, Prefix, packed
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.pipeline import REPLY_METERS, Kind, check, kind_of
+from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, check, kind_of
 from anycast_sdn.openflow.rules import FinTimeout, PutBinding, SetField
 from anycast_sdn.openflow.simulator import SimulatedSwitch
 
@@ -137,7 +137,7 @@ def test_a_meter_allows_a_burst():
 
 def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
     numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
-    assert len(numbers) == len(set(numbers)) == 7 + REPLY_METERS + 5 * 3 + 2
+    assert len(numbers) == len(set(numbers)) == 6 + PARTS + REPLY_METERS + 5 * 3 + 2
 
 
 @pytest.mark.parametrize("prefix", ["10.1.0.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"])
