@@ -1,7 +1,8 @@
 """What a switch says in its own name: echo replies, and ICMP errors about packets that go no further.
 
-An edge speaks by its gateway addresses, every switch by the ``addresses`` that the network file gives it; one
-that has none of a family says nothing in it.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
+An edge speaks by its gateway addresses, every switch by the ``addresses`` that the network file gives it.  One
+that has none of a family borrows the sender's gateway for what a sender has to know, and else says nothing: it is
+no hop that could be seen.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
 for each port to hosts, and for each part of all other senders, so that nobody uses up what others are told.
 They are never sent about what must not be answered (``builders.unreachable``).
 
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cached_property
 
 from anycast_sdn.control.reaction import out_of, through_pipeline
-from anycast_sdn.core.model import SCTP, TCP, UDP, Address, Subnet, Switch
+from anycast_sdn.core.model import SCTP, TCP, UDP, Address, Network, Prefix, Subnet, Switch
+from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.rules import Message, PacketOut, ReportExpired
@@ -47,10 +50,37 @@ class _Allowance:
         return True
 
 
+class Gateways:
+    """Where senders are: the address of an edge by which it may speak to those behind it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @cached_property
+    def _by_prefix(self) -> dict[Prefix, Address]:
+        """Subnets, and PRh/k, whose packets come from hosts of that edge."""
+        found = {gateway.prefix: gateway.address for subnet in self._network.subnets for gateway in subnet.gateways}
+        for switch in self._network.switches:
+            subnets = self._network.subnets_of(switch.name)
+            own = [*switch.addresses, *(gateway.address for subnet in subnets for gateway in subnet.gateways)]
+            for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+                if address := next((address for address in own if len(address) == len(prefix.network)), None):
+                    found[prefix] = address
+        return found
+
+    @cached_property
+    def _prefixes(self) -> PrefixSet:
+        return PrefixSet(self._by_prefix)
+
+    def of(self, sender: Address) -> Address | None:
+        return next((self._by_prefix[prefix] for prefix in self._prefixes.covering(Prefix.host(sender))), None)
+
+
 class Answers:
     """``subnets``: the switch's own."""
 
-    def __init__(self, switch: Switch, subnets: Iterable[Subnet]) -> None:
+    def __init__(self, switch: Switch, subnets: Iterable[Subnet], gateways: Gateways) -> None:
+        self._gateways_of_others = gateways
         self._mac = switch.mac
         self._subnets = tuple(subnets)
         self._gateways = [gateway for subnet in self._subnets for gateway in subnet.gateways]
@@ -79,7 +109,10 @@ class Answers:
 
     def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float, mtu: int = 0) -> list[PacketOut]:
         """About a packet that came in by this port and goes no further, to whoever sent it."""
-        return self._tell(port, frame, self._own_address(port, frame), reason, now, mtu)
+        own = self._own_address(port, frame)
+        if own is None and reason is not Unreachable.TTL_EXPIRED and len(_source(frame)) in (4, 16):
+            own = self._gateways_of_others.of(_source(frame))
+        return self._tell(port, frame, own, reason, now, mtu)
 
     def _tell(
         self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float, mtu: int = 0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from anycast_sdn.control.answers import Answers
+from anycast_sdn.control.answers import Answers, Gateways
 from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reaction import Reaction, come_by, out_of, through_pipeline
@@ -80,7 +80,7 @@ class EdgeSwitch:
         self.client_edge = self._new_client_edge(random)
         self.counters: Counter[str] = Counter()  # drops decided here
         self._throttle = Throttle()
-        self._answers = Answers(switch, connected)
+        self._answers = Answers(switch, connected, Gateways(network))
         self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
         self.translation = self._translation() if self.client_edge else None
         self.features = Features()

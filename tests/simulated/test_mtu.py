@@ -104,6 +104,18 @@ def test_a_flood_of_large_packets_does_not_silence_what_others_are_told():
     assert drops(net, "core") == {"too_large": 2001}
 
 
+def test_a_switch_without_addresses_speaks_by_the_senders_gateway(v6):
+    """To a host, and to PR1X, which is translated back."""
+    network = narrow(TO_ARS2)
+    switches = tuple(replace(switch, addresses=()) for switch in network.switches)
+    net = built(replace(network, switches=switches))
+    h1, as2 = net.host("h1"), net.host("as2").address(v6)
+    net.send("h1", datagram(net, "h1", as2, 1450), datagram(net, "h1", SERVICE[v6], 1450))
+    net.settle()
+    assert [quoted.destination for quoted, _ in told(net, "h1")] == [as2, SERVICE[v6]]
+    assert {parse_ip(frame).key.source for frame in h1.received} <= set(net.gateways(h1))
+
+
 def test_only_routes_by_such_a_link_are_checked():
     net = built(narrow(TO_ARS2))
     by_egress = {
