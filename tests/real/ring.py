@@ -81,7 +81,7 @@ def deafened(network: Running, *ports: tuple[str, int]) -> Iterator[None]:
         yield
     finally:
         for switch, port in ports:
-            network.testbed.ofctl("--strict", "del-flows", switch, f"priority=65000,in_port={port}")
+            network.testbed.ofctl("del-flows", switch, "--strict", f"priority=65000,in_port={port}")
 
 
 @contextmanager
