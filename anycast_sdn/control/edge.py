@@ -537,6 +537,7 @@ class EdgeSwitch:
         kind = kind_of(cookie)
         if kind is Kind.TOO_LARGE and self.synchronised:
             mtu = number_of(cookie)
+            self.counters["too_large"] += 1
             return Reaction([*self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)])
         handler = self._packet_handlers.get(kind) if kind else None
         if handler is None or not self.synchronised:

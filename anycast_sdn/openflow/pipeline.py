@@ -327,7 +327,7 @@ ROWS: tuple[Row, ...] = (
     # ---- 5 egress
     Row(Kind.TOO_LARGE, Table.EGRESS, 200, _IN_PORT | _SOURCE | {"reg1"}, "larger than the link's mtu (Open vSwitch)",
         "to the controller", "fragmentation needed, or packet too big (RFC 1191, RFC 8201): the sender is told so",
-        meter=Meter.ICMP_ERRORS, actions=_PUNT, counter="too_large"),
+        meter=Meter.ICMP_ERRORS, actions=_PUNT),  # Open vSwitch counts here what fits, too
     Row(Kind.FITS, Table.EGRESS, 100, _IN_PORT, "anything else for such a port", "port", "it fits",
         actions=(Output,)),
     Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop", "nothing is sent here",

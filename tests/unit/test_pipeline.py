@@ -61,7 +61,7 @@ def test_every_table_says_what_to_do_with_anything_else(table):
 def test_a_row_that_drops_is_counted_and_no_other():
     for row in ROWS:
         drops = row.goto is None and not row.actions
-        refuses = row.meter in (Meter.REFUSED, Meter.UNDELIVERABLE) or row.kind is Kind.TOO_LARGE  # the sender is told
+        refuses = row.meter in (Meter.REFUSED, Meter.UNDELIVERABLE)  # the sender is told
         assert bool(row.counter) is (drops or refuses), row.kind
     # Two rows share a counter only where they tell the same thing of packets from different places.
     assert len({(name, ROW[kind].table) for kind, name in DROPS.items()}) == len(set(DROPS.values()))
