@@ -32,6 +32,7 @@ from anycast_sdn.control.registry import Registry
 from anycast_sdn.control.translation import Features
 from anycast_sdn.control.views import FlowFilter, FlowView, Place
 from anycast_sdn.core.model import Address, Groups, Network, Port
+from anycast_sdn.core.repeats import Repeats
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.ending import Ending
 from anycast_sdn.openflow import codec, decoding, frames
@@ -52,6 +53,12 @@ LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so
 POLL_S = 1.0  # how often the switches' drop counters are read
 INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
 SHOWN_IDS = 8  # of switches that are expected
+SAID = 5  # times a minute that a switch is ready, or gone
+MISSED = {  # what is said of a switch without one of these ``Features``
+    "tcp_flags": "does not tell of FIN and RST: closed TCP connections stay for their idle validity",
+    "turning": "cannot forget by which port a packet came: one that turns round here, while routes change, is lost",
+    "meters": "has no meters: nothing limits what it sends to the controller",
+}
 SLICE_S = 0.004  # of work that may wait; then it is others' turn
 TURN = 16  # first packets of one switch, and as many first replies, then it is another's turn: some 2 ms
 ENDED_AT_ONCE = 256  # bindings
@@ -129,6 +136,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().__init__()
         self.controller = Controller(network, groups, SecureRandom())
         self.channels: dict[int, Channel] = {}
+        self._repeats = Repeats()
         self._introducing: dict[Channel, float] = {}  # → since when
         self._waiting = {dpid: _Waiting(network.limits.wait_ms / 1000) for dpid in self.controller.edges}
         self._someone_waits = hub.Event()
@@ -199,7 +207,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         Introduction(switch, edge.meters, known, self._introduced).begin()
 
     def disconnected(self, switch: Channel) -> None:
-        LOG.warning("switch %s is gone: %s; its rules stay as they are", switch.name, switch.reason)
+        text = f"switch {switch.name} is gone: {switch.reason}; its rules stay as they are"
+        self._say(("gone", switch.id), text, LOG.warning)
         self._introducing.pop(switch, None)
         self._amiss.discard(switch)
         if self.channels.get(switch.id) is switch:
@@ -214,7 +223,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
         edge = self.controller.edges[dpid]
         for what in sorted(questions - edge.unanswered):
-            LOG.warning("switch %s does not answer when asked for its %s; going on without", edge.switch.name, what)
+            text = f"switch {edge.switch.name} does not answer when asked for its {what}; going on without"
+            self._say((f"silent about {what}", dpid), text, LOG.warning)
         edge.unanswered = questions
 
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
@@ -224,20 +234,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send(self.controller.synchronise(switch.id, found, features, now))
         for port, up in ports.items():  # afterwards, so that no host stays on a dead port
             self._send(self.controller.port_changed(switch.id, port, up, now))
-        name = self._name(switch.id)
-        LOG.info("switch %s is ready: %d rules found, %d wanted", switch.name, len(found.flows),
-                 self.controller.edges[switch.id].rules)  # fmt: skip
-        if not features.tcp_flags:
-            LOG.warning("switch %s does not tell of FIN and RST: closed TCP connections stay for their idle validity",
-                        name)  # fmt: skip
-        if not features.turning:
-            LOG.warning("switch %s cannot forget by which port a packet came: one whose way turns round here, while "
-                        "routes change, is lost", name)  # fmt: skip
-        for port, mtu in self.controller.edges[switch.id].mtus.items() if not features.packet_size else ():
-            LOG.warning("switch %s cannot tell how large packets are: what is larger than the mtu of its port %d, %d, "
-                        "is lost, and nobody is told", name, port, mtu)  # fmt: skip
-        if not features.meters:
-            LOG.warning("switch %s has no meters: nothing limits what it sends to the controller", name)
+        name, edge = self._name(switch.id), self.controller.edges[switch.id]
+        text = f"switch {switch.name} is ready: {len(found.flows)} rules found, {edge.rules} wanted"
+        self._say(("ready", switch.id), text, LOG.info)
+        for feature, without in MISSED.items():
+            if not getattr(features, feature):
+                self._say((feature, switch.id), f"switch {name} {without}", LOG.warning)
+        for port, mtu in edge.mtus.items() if not features.packet_size else ():
+            text = f"what is larger than the mtu of its port {port}, {mtu}, is lost, and nobody is told"
+            self._say((f"mtu of {port}", switch.id), f"switch {name} cannot tell how large packets are: {text}",
+                      LOG.warning)  # fmt: skip
+
+    def _say(self, kind: tuple[str, int], text: str, log: Callable[[str], None]) -> None:
+        if self._repeats.is_new(kind, text, time.monotonic(), often=SAID):
+            log(text)
 
     def _name(self, dpid: int) -> str:
         return self.controller.edges[dpid].switch.name
@@ -292,7 +302,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._send(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
-        LOG.warning("switch %s refused a rule with cookie %#x: %s", self._name(dpid), cookie, reason)
+        text = f"switch {self._name(dpid)} refused a rule with cookie {cookie:#x}: {reason}"
+        self._say(("refused a rule", dpid), text, LOG.warning)
         self._send(self.controller.rule_refused(dpid, cookie, time.monotonic()))
         switch = self.channels.get(dpid)
         if full and switch and not binding_of(cookie) and switch not in self._amiss:
@@ -350,6 +361,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         self._tick_network(now)
         self._end_long_introductions(now)
+        for text in self._repeats.due(now):
+            LOG.warning(text)
         turn_ends = now + SLICE_S
         for dpid in self.controller.edges:
             self._tick_switch(dpid, now)

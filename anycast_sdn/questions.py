@@ -25,6 +25,7 @@ from anycast_sdn.openflow.rules import (
     CheckSize,
     Copy,
     DeleteCookie,
+    DeleteEverything,
     Egress,
     Field,
     FinTimeout,
@@ -79,8 +80,10 @@ Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 class Introduction:
     """Asks a new switch what it can do and what it holds.
 
-    What it does not say stays as ``known``; on the first contact it is believed to be able to.  The rules come
-    last: whatever the switch says about them afterwards comes after ``done``.
+    What it does not say it can do stays as ``known``; on the first contact it is believed to be able to.  Ports
+    that it does not name stay as they are, and meters that it does not tell of are not used.  Where it does not
+    say, not even when asked again, which rules or groups it holds, it is emptied: what nobody knows of might
+    translate for others.  The rules come last: whatever the switch says about them afterwards comes after ``done``.
     """
 
     def __init__(self, switch: Channel, meters: int, known: Features | None, done: Introduced) -> None:
@@ -91,6 +94,8 @@ class Introduction:
         self._ports: dict[int, bool] = {}
         self._found = Tables()
         self._untried: set[str] = set()
+        self._foreign = False  # it holds rules that are not ours
+        self._patient = True  # it may leave one question for what it holds unanswered
 
     def begin(self) -> None:
         self._switch.tell([ReportExpired(True)])
@@ -111,6 +116,8 @@ class Introduction:
         self._untried = set(tried)
         for name, trial in tried.items():
             self._switch.try_out(AddFlow(trial.rule), partial(self._take_trial, name))
+        if not tried:
+            self._ask_meter_features()
 
     def _take_trial(self, name: str, taken: bool | None) -> None:
         if taken is not None:
@@ -118,7 +125,10 @@ class Introduction:
         self._untried.discard(name)
         if not self._untried:
             self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
-            self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
+            self._ask_meter_features()
+
+    def _ask_meter_features(self) -> None:
+        self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
         has_meters = body is not None and decoding.decode_meter_features(body) >= self._meters
@@ -129,6 +139,7 @@ class Introduction:
             self._ask_groups()
 
     def _take_meters(self, body: bytes | None) -> None:
+        self._features = replace(self._features, meters=body is not None)
         self._found.meters = {meter.number: meter for meter in decoding.decode_meters(body or b"")}
         self._ask_groups()
 
@@ -136,16 +147,40 @@ class Introduction:
         self._switch.ask(codec.group_request(self._switch), self._take_groups)
 
     def _take_groups(self, body: bytes | None) -> None:
+        if body is None:
+            self._once_more_or_empty(self._ask_groups)
+            return
         self._found.groups = {group.number: group for group in decoding.decode_groups(body or b"")}
-        self._switch.ask(codec.flow_stats_request(self._switch), self._take_flows)
+        self._ask_flows()
 
-    def _take_flows(self, body: bytes | None) -> None:
-        rules, foreign = decoding.decode_flow_stats(body or b"")
-        self._found.flows = {rule.key: rule for rule in rules}
+    def _ask_flows(self) -> None:
+        self._found.flows = {}
+        self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_flows)
+
+    def _take_flows(self, body: bytes | None, last: bool) -> None:
+        """Part by part: a large table at once would keep everybody else waiting."""
+        if body is None:
+            self._once_more_or_empty(self._ask_flows)
+            return
+        rules, foreign = decoding.decode_flow_stats(body)
+        self._found.flows.update((rule.key, rule) for rule in rules)
         if foreign:
+            self._foreign = True
+            self._switch.tell(map(DeleteCookie, foreign))
+        if not last:
+            return
+        if self._foreign:
             LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
-            self._switch.tell(DeleteCookie(cookie) for cookie in foreign)
         self._done(self._switch, self._found, self._features, self._ports)
+
+    def _once_more_or_empty(self, ask: Callable[[], None]) -> None:
+        if self._patient:
+            self._patient = False
+            ask()
+            return
+        LOG.warning("switch %s does not say what it holds: emptied", self._switch.name)
+        self._switch.tell([DeleteEverything()])
+        self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
 
 
 class DropCount:

@@ -14,11 +14,12 @@ MOST = 256  # kinds told apart at the same time
 
 
 class _Seen:
-    __slots__ = ("last", "more", "since")
+    __slots__ = ("last", "more", "said", "since")
 
     def __init__(self, since: float) -> None:
         self.since = since
-        self.more = 0  # after the first
+        self.said = 0
+        self.more = 0  # that were not said
         self.last = ""
 
 
@@ -28,13 +29,15 @@ class Repeats:
     def __init__(self) -> None:
         self._seen: dict[Hashable, _Seen] = {}
 
-    def is_new(self, kind: Hashable, line: str, now: float) -> bool:
-        """Notes that it has happened (again).  True: say ``line``; it has not been said lately."""
+    def is_new(self, kind: Hashable, line: str, now: float, often: int = 1) -> bool:
+        """Notes that it has happened (again).  True: say ``line``; it has been said less than ``often`` lately."""
         if kind not in self._seen and len(self._seen) >= MOST:
             kind = None  # all the others
         seen = self._seen.get(kind)
         if seen is None:
-            self._seen[kind] = _Seen(now)
+            seen = self._seen[kind] = _Seen(now)
+        if seen.said < often:
+            seen.said += 1
             return True
         seen.more += 1
         seen.last = line
@@ -50,4 +53,4 @@ class Repeats:
                 continue
             others = "" if kind is not None else " of different kinds"
             yield f"{seen.last} (… {seen.more} more{others} in the last minute)"
-            self._seen[kind] = _Seen(now)
+            seen.since, seen.more = now, 0

@@ -32,8 +32,9 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 MOST_OF_ONE_ADDRESS = 16
-MOST_STRANGERS = 512
-OTHER_FILES = 24  # of the process: the database, the log, the hub, sockets that listen
+LEAST_STRANGERS, MOST_STRANGERS = 4, 512
+ENDING = 8  # connections that have ended may still hold their files, before they are hurried
+OTHER_FILES = 16 + ENDING  # of the process: the database, the log, the hub, sockets that listen
 WANTED_FILES = 1 << 14  # the limit is raised to this where it may be
 BACK_OFF_S = 0.05, 1.0  # after a failed ``accept``: from, doubled up to
 _AT_ONCE = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EINTR))  # one connection is gone, nothing else
@@ -48,8 +49,8 @@ def raise_file_limit() -> None:
 
 
 def most_strangers(switches: int, files: int) -> int:
-    """How many there may be at the same time, with ``files`` for the whole process: half of what is left."""
-    return max(4, min(MOST_STRANGERS, (files - OTHER_FILES - switches) // 2))
+    """How many there may be at the same time, with ``files`` for the whole process; a quarter is for REST."""
+    return max(LEAST_STRANGERS, min(MOST_STRANGERS, files * 3 // 4 - OTHER_FILES - switches))
 
 
 def origin(host: str) -> str | None:
@@ -75,7 +76,10 @@ class Acceptor:
         import eventlet
 
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = most_strangers(switches, files if files != resource.RLIM_INFINITY else WANTED_FILES)
+        files = WANTED_FILES if files == resource.RLIM_INFINITY else files
+        self._most = most_strangers(switches, files)
+        if self._most == LEAST_STRANGERS:
+            LOG.warning("a limit of %d open files is too small for %d switches", files, switches)
         self.connections: dict[Channel, str | None] = {}  # → where it comes from; the oldest first
         self._repeats = Repeats()
         self._is_active = True
@@ -123,13 +127,17 @@ class Acceptor:
             hub.sleep(0)  # ``accept`` yields only when nobody waits
 
     def _make_room(self, come_from: str | None) -> None:
-        strangers = [channel for channel in self.connections if not channel.is_admitted]
+        strangers = [channel for channel in self.connections if channel.is_stranger]
         neighbours = [channel for channel in strangers if come_from and self.connections[channel] == come_from]
         if len(strangers) >= self._most:
             self._turn_out(strangers[0], f"more than {self._most} connections have not said who they are")
         elif len(neighbours) >= MOST_OF_ONE_ADDRESS:
             text = f"more than {MOST_OF_ONE_ADDRESS} connections from {come_from} have not said who they are"
             self._turn_out(neighbours[0], text)
+        while len(ended := [channel for channel in self.connections if channel.is_closed]) > ENDING:
+            for channel in ended:
+                channel.abort()
+            hub.sleep(0)  # for them to find that
 
     def _turn_out(self, channel: Channel, reason: str) -> None:
         channel.close(reason, "room")

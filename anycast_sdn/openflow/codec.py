@@ -28,6 +28,7 @@ from anycast_sdn.openflow.rules import (
     Copy,
     DecTtl,
     DeleteCookie,
+    DeleteEverything,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
@@ -78,6 +79,10 @@ def _encode(datapath: Any, message: Message) -> bytes:
     if isinstance(message, SetGroup):
         command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
         return PACKER.group_mod(message.group, command, _next_xid(datapath))
+    if isinstance(message, DeleteCookie):
+        return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
+    if isinstance(message, DeleteEverything):
+        return b"".join(serialised(datapath, each) for each in _delete_everything(datapath))
     return serialised(datapath, _build(datapath, message))
 
 
@@ -94,6 +99,13 @@ def _next_xid(datapath: Any) -> int:
     numbered = _Numbered()
     datapath.set_xid(numbered)
     return numbered.xid
+
+
+def _delete_everything(datapath: Any) -> tuple[Any, Any]:
+    rules = parser.OFPFlowMod(
+        datapath, table_id=ofp.OFPTT_ALL, command=ofp.OFPFC_DELETE, out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY
+    )
+    return rules, parser.OFPGroupMod(datapath, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, ofp.OFPG_ALL, [])
 
 
 def _packet_out(datapath: Any, message: PacketOut) -> bytes:
@@ -125,16 +137,12 @@ def serialised(datapath: Any, message: Any) -> bytes:
 
 
 def _build(datapath: Any, message: Message) -> Any:
+    """An OS-Ken message, of what ``_encode`` knows no other way for."""
     match message:
         case AddFlow(rule):
             return _flow_mod(datapath, rule, ofp.OFPFC_ADD)
         case DeleteFlow(rule):
             return _flow_mod(datapath, rule, ofp.OFPFC_DELETE_STRICT)
-        case DeleteCookie(cookie):
-            return parser.OFPFlowMod(
-                datapath, cookie=cookie, cookie_mask=(1 << 64) - 1, table_id=ofp.OFPTT_ALL,
-                command=ofp.OFPFC_DELETE, out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY,
-            )  # fmt: skip
         case PutBinding():
             return _flow_mod(datapath, entries.binding(message), ofp.OFPFC_ADD)
         case RemoveBinding(put):
@@ -266,9 +274,20 @@ def _add_without_xid(rule: FlowRule) -> bytes:
     return serialised(_VERSION_ONLY, message)
 
 
+def _delete_cookie_without_xid() -> bytes:
+    """With the cookie 0: a switch may hold very many that are not ours, and only the cookie differs."""
+    message = parser.OFPFlowMod(
+        _VERSION_ONLY, cookie_mask=(1 << 64) - 1, table_id=ofp.OFPTT_ALL, command=ofp.OFPFC_DELETE,
+        out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY,
+    )  # fmt: skip
+    message.xid = 0
+    return serialised(_VERSION_ONLY, message)
+
+
 PACKER = Packer(_actions, _with_mask)
 _VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message must know of its datapath
 TEMPLATES = Templates(_add_without_xid)
+_DELETE_COOKIE = _delete_cookie_without_xid()
 
 
 # ------------------------------------------------------------------------------ requests

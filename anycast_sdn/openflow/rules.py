@@ -218,6 +218,10 @@ class DeleteCookie(NamedTuple):
     cookie: int
 
 
+class DeleteEverything(NamedTuple):
+    """All entries in all tables, and all groups: of a switch that does not say what it holds."""
+
+
 class SetGroup(NamedTuple):
     group: GroupRule
     exists: bool  # modify instead of add
@@ -265,6 +269,7 @@ Message: TypeAlias = (
     | RemoveBinding
     | DeleteFlow
     | DeleteCookie
+    | DeleteEverything
     | SetGroup
     | DeleteGroup
     | SetMeter

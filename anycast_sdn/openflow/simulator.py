@@ -36,12 +36,12 @@ from anycast_sdn.openflow.rules import (
     PRIORITY_TAG,
     Action,
     AddFlow,
-    Barrier,
     Bucket,
     CheckSize,
     Copy,
     DecTtl,
     DeleteCookie,
+    DeleteEverything,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
@@ -245,6 +245,9 @@ class SimulatedSwitch:
                 return self._remove([rule.key])
             case DeleteCookie(cookie):
                 return self._remove([key for key, e in self._entries.items() if e.rule.cookie == cookie])
+            case DeleteEverything():
+                self.groups.clear()
+                return self._remove(list(self._entries))
             case SetGroup(group, exists):
                 self._expect(exists, group.number in self.groups, message)
                 self.groups[group.number] = group
@@ -265,9 +268,7 @@ class SimulatedSwitch:
                 return run.effects
             case ReportExpired(wanted):
                 self._reports_expired = wanted
-            case Barrier():
-                pass
-        return []
+        return []  # and a Barrier, after which all is done already
 
     def _expect(self, wanted: bool, there: bool, message: Message) -> None:
         if wanted is not there:

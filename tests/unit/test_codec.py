@@ -21,6 +21,7 @@ from anycast_sdn.openflow.rules import (
     OFPP_TABLE,
     AddFlow,
     Copy,
+    DeleteCookie,
     DeleteFlow,
     Field,
     FlowRule,
@@ -207,3 +208,13 @@ def test_meters_fit_their_limits(limits: Limits) -> None:
         limits.first_packets, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,
         limits.neighbours,
     ]  # fmt: skip
+
+
+def test_rules_of_others_are_deleted_by_their_cookie_in_all_tables() -> None:
+    """OF 1.3.5 §7.3.4.1: cookie, its mask, table, command."""
+    message = codec.encode(DATAPATH, [DeleteCookie(0x1122334455667788)])
+    fixed = struct.unpack_from("!BBHIQQBBHHHIII", message)
+    assert fixed[:3] == (4, ofp.OFPT_FLOW_MOD, len(message))
+    assert fixed[4:8] == (0x1122334455667788, (1 << 64) - 1, ofp.OFPTT_ALL, ofp.OFPFC_DELETE)
+    assert fixed[12:] == (ofp.OFPP_ANY, ofp.OFPG_ANY)
+    assert message[48:] == struct.pack("!HH4x", ofp.OFPMT_OXM, 4), "whatever they match"

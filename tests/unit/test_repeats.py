@@ -26,6 +26,12 @@ def test_what_was_quiet_for_a_minute_is_said_again() -> None:
     assert repeats.is_new("a", "a", 61.0)
 
 
+def test_what_may_be_said_more_often_is() -> None:
+    repeats = Repeats()
+    assert [repeats.is_new("a", "a", float(second), often=3) for second in range(5)] == [True, True, True, False, False]
+    assert list(repeats.due(60.0)) == ["a (… 2 more in the last minute)"]
+
+
 def test_kinds_are_told_apart() -> None:
     repeats = Repeats()
     assert repeats.is_new(("10.0.0.1", "silent"), "", 0.0)
