@@ -19,6 +19,7 @@ from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
 from anycast_sdn.openflow.rules import (
+    OFPG_ALL,
     TCP_FIN,
     Action,
     AddFlow,
@@ -26,6 +27,7 @@ from anycast_sdn.openflow.rules import (
     Copy,
     DeleteCookie,
     DeleteEverything,
+    DeleteGroup,
     Egress,
     Field,
     FinTimeout,
@@ -81,9 +83,10 @@ class Introduction:
     """Asks a new switch what it can do and what it holds.
 
     What it does not say it can do stays as ``known``; on the first contact it is believed to be able to.  Ports
-    that it does not name stay as they are, and meters that it does not tell of are not used.  Where it does not
-    say, not even when asked again, which rules or groups it holds, it is emptied: what nobody knows of might
-    translate for others.  The rules come last: whatever the switch says about them afterwards comes after ``done``.
+    that it does not name stay as they are, meters that it does not tell of are not used, and groups go, with the
+    rules that need them.  Where it does not say, not even when asked again, which rules it holds, it is emptied: what
+    nobody knows of might translate for others.  The rules come last: whatever the switch says about them afterwards
+    comes after ``done``.
     """
 
     def __init__(self, switch: Channel, meters: int, known: Features | None, done: Introduced) -> None:
@@ -95,7 +98,7 @@ class Introduction:
         self._found = Tables()
         self._untried: set[str] = set()
         self._foreign = False  # it holds rules that are not ours
-        self._patient = True  # it may leave one question for what it holds unanswered
+        self._patient = True  # it may leave one question for its rules unanswered
 
     def begin(self) -> None:
         self._switch.tell([ReportExpired(True)])
@@ -148,8 +151,7 @@ class Introduction:
 
     def _take_groups(self, body: bytes | None) -> None:
         if body is None:
-            self._once_more_or_empty(self._ask_groups)
-            return
+            self._switch.tell([DeleteGroup(OFPG_ALL)])
         self._found.groups = {group.number: group for group in decoding.decode_groups(body or b"")}
         self._ask_flows()
 
@@ -160,7 +162,7 @@ class Introduction:
     def _take_flows(self, body: bytes | None, last: bool) -> None:
         """Part by part: a large table at once would keep everybody else waiting."""
         if body is None:
-            self._once_more_or_empty(self._ask_flows)
+            self._ask_again_or_empty()
             return
         rules, foreign = decoding.decode_flow_stats(body)
         self._found.flows.update((rule.key, rule) for rule in rules)
@@ -173,12 +175,12 @@ class Introduction:
             LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
         self._done(self._switch, self._found, self._features, self._ports)
 
-    def _once_more_or_empty(self, ask: Callable[[], None]) -> None:
+    def _ask_again_or_empty(self) -> None:
         if self._patient:
             self._patient = False
-            ask()
+            self._ask_flows()
             return
-        LOG.warning("switch %s does not say what it holds: emptied", self._switch.name)
+        LOG.warning("switch %s does not say which rules it holds: emptied", self._switch.name)
         self._switch.tell([DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
 

@@ -21,6 +21,7 @@ from anycast_sdn.core.model import Prefix
 OFPP_IN_PORT = 0xFFFFFFF8
 OFPP_TABLE = 0xFFFFFFF9
 OFPP_CONTROLLER = 0xFFFFFFFD
+OFPG_ALL = 0xFFFFFFFC
 OFPP_ANY = 0xFFFFFFFF  # as a packet's in_port: none
 
 TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10

@@ -92,8 +92,10 @@ def test_a_switch_that_answers_all_but_one_question_is_introduced(question: int,
     assert found.flows == {}
     assert features.meters is (question not in (ofp.OFPMP_METER_FEATURES, ofp.OFPMP_METER_CONFIG))
     assert ports == ({} if question == ofp.OFPMP_PORT_DESC else {3: True})
-    emptied = ofp.OFPT_GROUP_MOD in dialogue.told
-    assert emptied is (question in (ofp.OFPMP_FLOW, ofp.OFPMP_GROUP_DESC))
+    groups_go = ofp.OFPT_GROUP_MOD in dialogue.told
+    assert groups_go is (question in (ofp.OFPMP_FLOW, ofp.OFPMP_GROUP_DESC))
+    rules_are_read = dialogue.told[-1] == ofp.OFPT_MULTIPART_REQUEST
+    assert rules_are_read is (question != ofp.OFPMP_FLOW)
     assert bool(dialogue.connection.unanswered) is (answer is SILENT)
 
 
