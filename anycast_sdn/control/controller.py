@@ -66,10 +66,10 @@ class _Surroundings(NamedTuple):
 class Pace(NamedTuple):
     """How much goes into one slice of work."""
 
-    suspects: int = 64  # (switch, ANY/n) to look at
+    suspects: int = 64  # (switch, ANY/n) to look at, and prefixes to find routes to
     enrolled: int = 4  # servers whose rules change at all client edges
-    routes: int = 400  # that are judged in one look, and perhaps told
-    looks: int = 4  # while switches hold already what they should
+    routes: int = 150  # that are judged in one look, and perhaps told
+    looks: int = 2  # while switches hold already what they should
 
 
 class Controller:
@@ -92,6 +92,7 @@ class Controller:
         self._beyond: dict[Prefix, frozenset[str]] = {}  # as ``_announced``, where uplinks lead to it, too
         self._beyond_is_old = True  # what uplinks lead to may be different
         self._unrouted = dict.fromkeys(self._announced)  # prefixes that may have got others who announce them
+        self._to_route: dict[Prefix, None] = {}  # the same, for which routes are still to be found
         self._suspects: dict[tuple[int, Prefix], None] = {}  # switches that may be able to serve ANY/n, or may not
         self._enrolled: dict[Address, None] = {}  # servers that are enrolled now, or are no more
         self._surroundings: dict[str, _Surroundings] = {}  # of each edge with uplinks
@@ -146,7 +147,7 @@ class Controller:
 
     def updating(self) -> list[str]:
         """The switches that still have to take up other routes, or to confirm that they have."""
-        soon = {self.edges[dpid].switch.name for dpid, _ in self._suspects}
+        soon = set(self._by_name) if self._to_route else {self.edges[dpid].switch.name for dpid, _ in self._suspects}
         return sorted(self._update.unsettled() | soon)
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
@@ -321,7 +322,7 @@ class Controller:
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return bool(self._suspects or self._enrolled or self._unrouted or self._update.is_judging()
+        return bool(self._suspects or self._enrolled or self._to_route or self._update.is_judging()
                     or self._discovery.has_probes())  # fmt: skip
 
     def _work_again(self, now: float) -> Outbox:
@@ -451,9 +452,12 @@ class Controller:
         elif self._unrouted and self._surroundings:
             self._look_beyond_again()
         nobody: frozenset[str] = frozenset()
-        announced, self._unrouted = {
-            prefix: self._beyond.get(prefix) or self._announced.get(prefix, nobody) for prefix in self._unrouted
-        }, {}
+        self._to_route |= self._unrouted
+        self._unrouted.clear()
+        announced = {}
+        for prefix in list(itertools.islice(self._to_route, self._pace.suspects)):
+            del self._to_route[prefix]
+            announced[prefix] = self._beyond.get(prefix) or self._announced.get(prefix, nobody)
         self._update.want(self._routing.announce_some(announced))
 
     def _beyond_announcements(self) -> dict[Prefix, frozenset[str]]:

@@ -33,7 +33,7 @@ Pure: says what may be told, and is told what was.  Ways are ports, or ``network
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.lateness import Lateness
@@ -79,6 +79,7 @@ class OrderedUpdate:
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._in_flux = NestedPrefixes()  # those that are in one of these two
         self._unjudged: dict[Prefix, None] = {}  # those that wait, and may have to wait no longer; the oldest first
+        self._just_confirmed: dict[Prefix, None] = {}  # what waits because of these may have to wait no longer
         self._tickets: dict[int, _Ticket] = {}
         self._busy: Counter[str] = Counter()  # switch → what it waits for, and its tickets
         self._last_number = 0
@@ -116,7 +117,7 @@ class OrderedUpdate:
 
     def is_judging(self) -> bool:
         """Has ``ready`` left something for the next call?"""
-        return bool(self._unjudged)
+        return bool(self._unjudged or (self._just_confirmed and self._waiting))
 
     def ready(self, most: int | None = None) -> Changes:
         """What may be told now, after a look at about ``most`` routes of those that may have changed; None: at all."""
@@ -136,6 +137,14 @@ class OrderedUpdate:
 
     def _next_to_judge(self, most: int | None) -> list[Prefix]:
         taken, work = [], 0
+        if most is None or not self._waiting:
+            self._just_confirmed.clear()
+        while self._just_confirmed and work < most:  # type: ignore[operator]
+            confirmed = next(iter(self._just_confirmed))
+            del self._just_confirmed[confirmed]
+            near = (*self._in_flux.covering(confirmed), *self._in_flux.within(confirmed))
+            self._unjudged |= {each: None for each in (confirmed, *near) if each in self._waiting}
+            work += 1 + len(near)
         while self._unjudged and (most is None or work < most):
             prefix = next(iter(self._unjudged))
             del self._unjudged[prefix]
@@ -201,7 +210,7 @@ class OrderedUpdate:
                 if not unconfirmed:
                     del self._unconfirmed[prefix]
                     self._perhaps_at_rest(prefix)
-                self._judge_near(prefix)
+                self._just_confirmed[prefix] = None
 
     def overdue(self, now: float) -> list[tuple[str, int]]:
         """(switch, ticket) of all that should have been confirmed by now.  To be asked several times a second."""
@@ -240,11 +249,6 @@ class OrderedUpdate:
     def _perhaps_at_rest(self, prefix: Prefix) -> None:
         if prefix not in self._waiting and prefix not in self._unconfirmed:
             self._in_flux.discard(prefix)
-
-    def _judge_near(self, prefix: Prefix) -> None:
-        """What waits because of this prefix may have to wait no longer."""
-        near: Iterable[Prefix] = (*self._in_flux.covering(prefix), *self._in_flux.within(prefix))
-        self._unjudged |= {each: None for each in near if each in self._waiting}
 
 
 class _Layer(NamedTuple):

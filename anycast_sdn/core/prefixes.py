@@ -5,9 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from anycast_sdn.core.model import Prefix
 
+MOST_KEPT = 1 << 15  # answers that are remembered
 SPECIAL = {  # RFC 6890: what no router forwards
     Prefix.parse("0.0.0.0/8"): "reserved for this host",
     Prefix.parse("127.0.0.0/8"): "loopback",
@@ -90,6 +92,7 @@ class NestedPrefixes(PrefixSet):
             yield in_order[at]
 
 
+@lru_cache(MOST_KEPT)
 def special(prefix: Prefix) -> str | None:
     """Why all of ``prefix`` is of no use as a destination, for example "multicast"; None for other prefixes.
 

@@ -1,4 +1,4 @@
-"""The benchmark: six tables, printed and as JSON.  Started by ``tests/bench/run``.
+"""The benchmark: seven tables, printed and as JSON.  Started by ``tests/bench/run``.
 
 Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
 the least and the most.  Each table has a directory of its own; what it has measured is written as soon as it is done,
@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "mininet"))  # programs.py and testbed.py
 
 import changes  # noqa: E402
 import fabric  # noqa: E402
+import holds  # noqa: E402
 import overload  # noqa: E402
 import setups  # noqa: E402
 import size  # noqa: E402
@@ -41,6 +42,7 @@ TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "throughput": throughput.run,
     "fabric": fabric.run,
     "changes": changes.run,
+    "holds": holds.run,
 }
 
 
