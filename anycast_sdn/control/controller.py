@@ -15,7 +15,7 @@ prefix, are never cut apart, so that each slice is what a smaller event would ha
 
 from __future__ import annotations
 
-import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -92,9 +92,10 @@ class Controller:
         self._beyond: dict[Prefix, frozenset[str]] = {}  # as ``_announced``, where uplinks lead to it, too
         self._beyond_is_old = True  # what uplinks lead to may be different
         self._unrouted = dict.fromkeys(self._announced)  # prefixes that may have got others who announce them
-        self._to_route: dict[Prefix, None] = {}  # the same, for which routes are still to be found
-        self._suspects: dict[tuple[int, Prefix], None] = {}  # switches that may be able to serve ANY/n, or may not
-        self._enrolled: dict[Address, None] = {}  # servers that are enrolled now, or are no more
+        self._to_route: OrderedDict[Prefix, None] = OrderedDict()  # the same, for which routes are still to be found
+        # Switches that may be able to serve ANY/n, or may not.
+        self._suspects: OrderedDict[tuple[int, Prefix], None] = OrderedDict()
+        self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that are enrolled now, or are no more
         self._surroundings: dict[str, _Surroundings] = {}  # of each edge with uplinks
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
@@ -333,12 +334,11 @@ class Controller:
     def work(self, now: float) -> Outbox:
         """A slice of what follows from the events so far."""
         for _ in range(min(self._pace.suspects, len(self._suspects))):
-            dpid, prefix = next(iter(self._suspects))
-            del self._suspects[dpid, prefix]
+            (dpid, prefix), _ = self._suspects.popitem(last=False)
             self._judge(self.edges[dpid], prefix, now)
         self._reroute()
-        for address in list(itertools.islice(self._enrolled, self._pace.enrolled)):
-            del self._enrolled[address]
+        for _ in range(min(self._pace.enrolled, len(self._enrolled))):
+            address, _ = self._enrolled.popitem(last=False)
             for edge in self.edges.values():
                 edge.suspect_server(address)
         out: Outbox = {}
@@ -455,8 +455,8 @@ class Controller:
         self._to_route |= self._unrouted
         self._unrouted.clear()
         announced = {}
-        for prefix in list(itertools.islice(self._to_route, self._pace.suspects)):
-            del self._to_route[prefix]
+        for _ in range(min(self._pace.suspects, len(self._to_route))):
+            prefix, _ = self._to_route.popitem(last=False)
             announced[prefix] = self._beyond.get(prefix) or self._announced.get(prefix, nobody)
         self._update.want(self._routing.announce_some(announced))
 

@@ -32,7 +32,7 @@ Pure: says what may be told, and is told what was.  Ways are ports, or ``network
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import NamedTuple
 
@@ -78,8 +78,9 @@ class OrderedUpdate:
         self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._in_flux = NestedPrefixes()  # those that are in one of these two
-        self._unjudged: dict[Prefix, None] = {}  # those that wait, and may have to wait no longer; the oldest first
-        self._just_confirmed: dict[Prefix, None] = {}  # what waits because of these may have to wait no longer
+        # Those that wait, and may have to wait no longer; the oldest first.
+        self._unjudged: OrderedDict[Prefix, None] = OrderedDict()
+        self._just_confirmed: OrderedDict[Prefix, None] = OrderedDict()  # what waits may do so because of these
         self._tickets: dict[int, _Ticket] = {}
         self._busy: Counter[str] = Counter()  # switch → what it waits for, and its tickets
         self._last_number = 0
@@ -140,14 +141,12 @@ class OrderedUpdate:
         if most is None or not self._waiting:
             self._just_confirmed.clear()
         while self._just_confirmed and work < most:  # type: ignore[operator]
-            confirmed = next(iter(self._just_confirmed))
-            del self._just_confirmed[confirmed]
+            confirmed, _ = self._just_confirmed.popitem(last=False)
             near = (*self._in_flux.covering(confirmed), *self._in_flux.within(confirmed))
             self._unjudged |= {each: None for each in (confirmed, *near) if each in self._waiting}
             work += 1 + len(near)
         while self._unjudged and (most is None or work < most):
-            prefix = next(iter(self._unjudged))
-            del self._unjudged[prefix]
+            prefix, _ = self._unjudged.popitem(last=False)
             if prefix in self._waiting:
                 taken.append(prefix)
                 work += len(self._waiting[prefix]) + PER_PREFIX

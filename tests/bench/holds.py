@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 from tabulate import tabulate  # noqa: E402
 
 from anycast_sdn.api.rest import Turn, _json  # noqa: E402
-from anycast_sdn.control.controller import Controller, Outbox  # noqa: E402
+from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
 from anycast_sdn.control.reconcile import Tables  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
 from anycast_sdn.control.translation import Features  # noqa: E402
@@ -161,7 +161,8 @@ class Hub:
         self.store = SqliteStore(str(directory / "holds.db"))
         self.store.initialise(groups.values())
         self.held: Held | None = None
-        self.controller = Controller(self.network, Groups(), random.Random(1))
+        at_once = Pace(1 << 20, 1 << 20, 1 << 20)  # it is not this that is measured
+        self.controller = Controller(self.network, Groups(), random.Random(1), at_once)
         self.registry = Registry(self.network, self.store, self._set_groups)
         self._set_groups(self.registry.groups)
         for number, switch in enumerate(self.network.switches):
@@ -179,6 +180,7 @@ class Hub:
             self._appears("192.168.255.2", 9, dpid=2)
         self._finish(encode=False)
         assert not self.controller.updating()
+        self.controller._pace = Pace()
 
     def _set_groups(self, groups: Groups) -> None:
         self._take(self.controller.set_groups(groups, self.now))
