@@ -35,13 +35,14 @@ from anycast_sdn.core.model import Address, Groups, Network, Port
 from anycast_sdn.core.repeats import Repeats
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.ending import Ending
+from anycast_sdn.inspection import Inspections
 from anycast_sdn.openflow import codec, decoding, frames
 from anycast_sdn.openflow.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.openflow.backlog import Turns
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, binding_of, kind_of
 from anycast_sdn.openflow.rules import Message
-from anycast_sdn.questions import DropCount, Introduction, SweepRun
+from anycast_sdn.questions import Introduction, SweepRun
 from anycast_sdn.routing.bgp import Speaker
 from anycast_sdn.stalls import Gauge
 from anycast_sdn.store.sqlite import SqliteStore
@@ -50,7 +51,7 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so, too
-POLL_S = 1.0  # how often the switches' drop counters are read
+INSPECTIONS_S = 0.25  # how often it is looked at which switch is due
 INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
 SHOWN_IDS = 8  # of switches that are expected
 SAID = 5  # times a minute that a switch is ready, or gone
@@ -146,6 +147,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._amiss: set[Channel] = set()  # switches that have had no room for rules which they should have
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
         self._stuck: set[str] = set()  # switches that have not taken up a change in time
+        self.inspections = Inspections(self.controller, self._send, hub.sleep)
         self.gauge = Gauge(hub.sleep)
         self.speakers = [Speaker(uplink) for uplink in network.uplinks if uplink.bgp]
         self._attendance = Attendance(len(network.switches), time.monotonic())
@@ -154,8 +156,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().start()
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
-            hub.spawn(self._every, POLL_S, self._poll),
             hub.spawn(self._every, LOOK_S, self._look),
+            hub.spawn(self._every, INSPECTIONS_S, self._inspect),
             hub.spawn(self._every, STEP_S, self._settle),
             hub.spawn(self._serve_first_packets),
             hub.spawn(self._work_in_slices),
@@ -230,13 +232,33 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
         if self._introducing.pop(switch, None) is None:
             return
+        self.controller.begin_reading(switch.id, found, features)
+        self._read_on(switch, len(found.flows), ports)
+
+    def _read_on(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+        """What the switch holds is taken up a slice at a time; others have their turn between."""
+        if self.channels.get(switch.id) is switch and not self._read_slice(switch, found, ports):
+            switch.close("our own error with what it holds")
+
+    @_alone
+    def _read_slice(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+        out = self.controller.read_on(switch.id, time.monotonic())
+        if out is None:
+            self._ready(switch, found, ports)
+        else:
+            self._send(out)
+            switch.later(partial(self._read_on, switch, found, ports))
+
+    def _ready(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         now = time.monotonic()
-        self._send(self.controller.synchronise(switch.id, found, features, now))
+        self._send(self.controller.end_reading(switch.id, now))
         for port, up in ports.items():  # afterwards, so that no host stays on a dead port
             self._send(self.controller.port_changed(switch.id, port, up, now))
+        self._someone_waits.set()
         name, edge = self._name(switch.id), self.controller.edges[switch.id]
-        text = f"switch {switch.name} is ready: {len(found.flows)} rules found, {edge.rules} wanted"
+        text = f"switch {switch.name} is ready: {found} rules found, {edge.rules} wanted"
         self._say(("ready", switch.id), text, LOG.info)
+        features = edge.features
         for feature, without in MISSED.items():
             if not getattr(features, feature):
                 self._say((feature, switch.id), f"switch {name} {without}", LOG.warning)
@@ -275,11 +297,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         while self.is_active:
             self._someone_waits.wait()
             self._someone_waits.clear()
-            while any(self._waiting.values()):
-                for dpid, waiting in self._waiting.items():
-                    if waiting:
-                        self._serve(dpid, waiting)
-                        hub.sleep(0)
+            while served := [dpid for dpid, waiting in self._waiting.items()
+                             if waiting and self.controller.edges[dpid].serves_flows]:  # fmt: skip
+                for dpid in served:
+                    self._serve(dpid, self._waiting[dpid])
+                    hub.sleep(0)
 
     def _serve(self, dpid: int, waiting: _Waiting) -> None:
         messages: list[Message] = []
@@ -300,6 +322,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
         if dpid in self.channels:
             self._send(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
+            if deleted and self.controller.was_robbed(dpid):
+                self.inspections.soon(dpid)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         text = f"switch {self._name(dpid)} refused a rule with cookie {cookie:#x}: {reason}"
@@ -421,9 +445,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.controller.look_at_health(sessions, now)
         return self.controller.health_view(now, time.time())
 
-    def _poll(self) -> None:
-        for switch in list(self.channels.values()):
-            DropCount(switch, self.controller.drops_counted).begin()
+    def _inspect(self) -> None:
+        self.inspections.run_due(self.channels)
 
     @_alone
     def _sweep(self, switch: Channel) -> None:
@@ -493,6 +516,7 @@ class ControllerViews:
         return self._controller.flow_summary(time.monotonic())
 
     def edges(self) -> list[dict[str, Any]]:
+        self._app.inspections.fresh(self._app.channels)
         return self._controller.edge_views(time.monotonic())
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the controller asks of its switches, one question after the other, and never waiting.
 
-``Introduction``: what a switch that has just connected is and holds.  ``DropCount``: what its drop rules
-have counted.  ``SweepRun``: the counters of the bindings' rules, for ``core.sweep``.
+``Introduction``: what a switch that has just connected is and holds.  ``SweepRun``: the counters of the
+bindings' rules, for ``core.sweep``.  What it is asked again and again: ``inspection``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, ROW, Kind, Table, cookie
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, ROW, Kind, Table, cookie
 from anycast_sdn.openflow.rules import (
     OFPG_ALL,
     TCP_FIN,
@@ -183,25 +183,6 @@ class Introduction:
         LOG.warning("switch %s does not say which rules it holds: emptied", self._switch.name)
         self._switch.tell([DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
-
-
-class DropCount:
-    """Reads what a switch's drop rules have counted."""
-
-    def __init__(self, switch: Channel, done: Callable[[int, dict[Kind, int]], None]) -> None:
-        self._switch = switch
-        self._done = done
-        self._packets: dict[Kind, int] = {}
-
-    def begin(self) -> None:
-        for kind in DROPS:
-            request = codec.aggregate_request(self._switch, ROW[kind].table, cookie(kind))
-            self._switch.ask(request, partial(self._take, kind))
-
-    def _take(self, kind: Kind, body: bytes | None) -> None:
-        self._packets[kind] = decoding.decode_aggregate(body) if body else 0
-        if len(self._packets) == len(DROPS):
-            self._done(self._switch.id, self._packets)
 
 
 class SweepRun:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from anycast_sdn.control.audit import Audit, Slice
 from anycast_sdn.control.controller import Controller, Outbox, Pace
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
@@ -29,6 +30,7 @@ from anycast_sdn.core.exits import Route
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Groups, Host, Link, Network, Port, Prefix, Side
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import L3, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
+from anycast_sdn.openflow.pipeline import binding_of, kind_of
 from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding, RuleKey
 from anycast_sdn.openflow.simulator import (
     Effect,
@@ -43,6 +45,7 @@ from anycast_sdn.openflow.simulator import (
 from anycast_sdn.simulated_host import SimulatedHost
 
 TICK_S = 0.25
+AUDIT_S = 5.0
 LINK_S = 0.0001  # a frame's time on a link
 WORK_S = 0.0001  # from one slice of the controller's work to the next
 CHANNEL_S = 0.001  # a message's time between switch and controller
@@ -126,6 +129,7 @@ class SimulatedNetwork:
         self._seed = seed
         self._slowest_s = slowest_s
         self._delays = random.Random(seed)
+        self._next_audit = AUDIT_S
         self._told_until: dict[int, float] = {}  # switch → when the last of its messages arrives
         has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
@@ -207,6 +211,10 @@ class SimulatedNetwork:
             self._tell(self.controller.settle_ends(dpid, self.now, 1 << 20)[0])
         for dpid in self.controller.sweeps_due(self.now):
             self._sweep(dpid)
+        if self.now >= self._next_audit:
+            self._next_audit = self.now + AUDIT_S
+            for name in self.switches.keys() - self._away:
+                self._audit(name)
         self._after(TICK_S, self._tick)
 
     def _sweep(self, dpid: int) -> None:
@@ -223,6 +231,44 @@ class SimulatedNetwork:
             unused += translation.counters_read(inward, counters, self.now, self.now)
         self._tell(self.controller.end_idle(dpid, unused, self.now))
         translation.swept(self.now, self.now)
+
+    # ---------------------------------------------------------------- audits
+
+    def _audit(self, name: str) -> None:
+        """The controller looks at all that a switch holds."""
+        audit = self.controller.audits[self._dpids[name]]
+        audit.begin()
+        self._ask(name, partial(self._audited, name, audit))
+
+    def _ask(self, name: str, answer: Callable[[Tables], None]) -> None:
+        """A question takes its turn among the messages to a switch, and the answer comes after what it has said."""
+
+        def asked() -> None:
+            switch = self.switches[name]
+            held = Tables(switch.flows, dict(switch.groups), switch.meters)
+            self._after(CHANNEL_S, lambda: None if name in self._away else answer(held))
+
+        arrival = max(self.now + CHANNEL_S, self._told_until.get(self._dpids[name], 0.0))
+        self._at(arrival, asked)
+
+    def _audited(self, name: str, audit: Audit, held: Tables) -> None:
+        audit.take_groups(held.groups.values())
+        if self._features.meters:
+            audit.take_meters(held.meters.values())
+        rules = [rule for rule in held.flows.values() if kind_of(rule.cookie) and not binding_of(rule.cookie)]
+        audit.take_rules(rules, {rule.cookie for rule in held.flows.values() if kind_of(rule.cookie) is None})
+        self._tell({self._dpids[name]: audit.end(self.now)})
+        self._look_at(name, audit, audit.slices())
+
+    def _look_at(self, name: str, audit: Audit, pieces: list[Slice]) -> None:
+        if pieces:
+            audit.begin_slice(pieces[0])
+            self._ask(name, partial(self._looked_at, name, audit, pieces))
+
+    def _looked_at(self, name: str, audit: Audit, pieces: list[Slice], held: Tables) -> None:
+        audit.take_bindings(pieces[0], held.flows.values())
+        self._tell({self._dpids[name]: audit.end_slice(pieces[0], self.now)})
+        self._look_at(name, audit, pieces[1:])
 
     # ---------------------------------------------------------------- control channels
 

@@ -19,10 +19,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.health import Health, Session, reasons
-from anycast_sdn.control.reaction import Reaction, out_of
+from anycast_sdn.control.reaction import Reaction, in_order, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.topology import Missing, view
@@ -80,6 +81,7 @@ class Controller:
         self.network = network
         self.groups = groups
         self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
+        self.audits = {dpid: Audit(edge) for dpid, edge in self.edges.items()}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
         self._in_order = [edge for _, edge in sorted(self._by_name.items())]
         self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
@@ -119,12 +121,31 @@ class Controller:
 
         Only routes may still have to wait for others.
         """
+        self.begin_reading(dpid, found, features)
+        out: Outbox = {}
+        while (some := self.read_on(dpid, now)) is not None:
+            _add(out, some)
+        _add(out, self.end_reading(dpid, now))
+        return out
+
+    def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
+        """As ``synchronise``, in pieces: then ``read_on`` until that returns None, and ``end_reading``."""
+        self.edges[dpid].begin_reading(found, features)
+
+    def read_on(self, dpid: int, now: float) -> Outbox | None:
+        """A few milliseconds' work; None when there is no more."""
+        reading = self.edges[dpid].reading
+        assert reading
+        messages = reading.step(self.groups, now)
+        return None if messages is None else {dpid: messages} if messages else {}
+
+    def end_reading(self, dpid: int, now: float) -> Outbox:
         edge = self.edges[dpid]
         name = edge.switch.name
         if self._discovery.connected(name, now):
             self._relinked()
         self._update.connected(name)
-        messages = edge.synchronise(found, features, self.groups, now)
+        messages = edge.end_reading(now)
         self._suspect_all_of(edge)
         self._beyond_is_old |= bool(edge.uplinks)
         self._update.want({name: {**dict.fromkeys(edge.routes), **self._routing.of(name)}})
@@ -171,10 +192,17 @@ class Controller:
         translation = self.edges[dpid].translation
         if kind is None or translation is None:
             return {}
+        if reading := self.edges[dpid].reading:
+            reading.rule_gone(cookie)
         if deleted:
             translation.rule_deleted(kind, number_of(cookie))
             return {}
         return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), unused, now), now)
+
+    def was_robbed(self, dpid: int) -> bool:
+        """Have others deleted rules that are not put back yet?"""
+        translation = self.edges[dpid].translation
+        return translation is not None and translation.was_robbed
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
@@ -316,7 +344,10 @@ class Controller:
             self._beyond_is_old |= bool(edge.uplinks)
             out = self._work_again(now)
         if reaction.messages:
-            out.setdefault(dpid, []).extend(reaction.messages)
+            messages = reaction.messages
+            if not self.edges[dpid].features.open_vswitch:  # that one keeps the order, and barriers would cost
+                messages = [*in_order([*out.pop(dpid, ()), *messages])]
+            out.setdefault(dpid, []).extend(messages)
         return out
 
     # ---------------------------------------------------------------- work in slices
@@ -584,6 +615,7 @@ class Controller:
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
+            "repaired": edge.repairs.total(),
             "last_sweep_s": edge.translation.last_sweep_s if edge.translation else None,
             "hosts": [
                 {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
@@ -641,7 +673,9 @@ class Controller:
 
     def health_view(self, now: float, epoch: float) -> dict[str, Any]:
         """As of the last ``look_at_health``.  ``epoch``: the wall clock's time at ``now``."""
-        switches = {edge.switch.name: {"connected": edge.synchronised} for edge in self.edges.values()}
+        switches = {
+            edge.switch.name: {"connected": edge.synchronised, **edge.repairs_view(now)} for edge in self.edges.values()
+        }
         return {"status": self.health.status, "reasons": self.health.sentences(now, epoch), "switches": switches}
 
     def missing_switches(self) -> list[str]:

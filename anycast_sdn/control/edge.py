@@ -18,6 +18,7 @@ from anycast_sdn.control.answers import Answers, Gateways
 from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reaction import Reaction, come_by, out_of, through_pipeline
+from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.control.translation import Features, Translation
@@ -30,7 +31,7 @@ from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.builders import Unreachable
-from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import ROW, Kind, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
@@ -47,6 +48,7 @@ from anycast_sdn.openflow.rules import (
 MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
 INHERITED_S = 15.0  # so long may routers take to teach a new controller what the old one knew
 MOST_KEPT = 1 << 15  # answers that are remembered
+_OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
 Flows = dict[RuleKey, FlowRule]
 # A handler takes (port, frame, groups, now).
 PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
@@ -81,7 +83,9 @@ class EdgeSwitch:
         self.counters: Counter[str] = Counter()  # drops decided here
         self._throttle = Throttle()
         self._answers = Answers(switch, connected, Gateways(network))
+        self.changes = 0  # how often what it is believed to hold, without the bindings, has been changed
         self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
+        self.repaired_at: float | None = None  # by an audit, for the last time
         self.translation = self._translation() if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
@@ -98,6 +102,8 @@ class EdgeSwitch:
         self._fixed: list[RuleKey] = []  # the keys of ``_fixed_rules``, as installed
         self.synchronised = False
         self.ever_synchronised = False
+        self.reading: ReadingBack | None = None  # the switch is here, and what it holds is being read
+        self._held = Tables()
         self.expected = True  # not seen since the start, and believed to be about to connect, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # what the switch leaves unanswered when asked, by name
@@ -330,10 +336,10 @@ class EdgeSwitch:
             before, self.installed = self.installed, self._wanted(groups)
             self._fixed = [rule.key for rule in self._fixed_rules()]
             wanted = replace(self.installed, flows=self.installed.flows | new)
-            return changes(wanted, replace(before, flows=before.flows | old))
+            return self._counted(changes(wanted, replace(before, flows=before.flows | old)))
         wanted, held = self._part(changed, groups)
         self._install(wanted, held)
-        return changes(replace(wanted, flows=wanted.flows | new), replace(held, flows=held.flows | old))
+        return self._counted(changes(replace(wanted, flows=wanted.flows | new), replace(held, flows=held.flows | old)))
 
     def _install(self, wanted: Tables, held: Tables) -> None:
         """The switch will hold these instead of those."""
@@ -346,6 +352,26 @@ class EdgeSwitch:
                 if key not in new:
                     del mine[key]  # type: ignore[arg-type]
             mine.update(new)  # type: ignore[arg-type]
+
+    def _counted(self, messages: list[Message]) -> list[Message]:
+        self.changes += bool(messages)
+        return messages
+
+    def wants(self, rule: FlowRule) -> bool:
+        """Is it just what the switch is believed to hold?  For all rules but the bindings'."""
+        if kind_of(rule.cookie) is Kind.ROUTE:
+            prefix, way = entries.read_route(rule) or (None, LOCAL)
+            return prefix is not None and self.routes.get(prefix) == way and rule == self._route(prefix, way)
+        return self.installed.flows.get(rule.key) == rule
+
+    def believed(self) -> Iterator[FlowRule]:
+        """All rules but the bindings' that the switch is believed to hold."""
+        yield from self.installed.flows.values()
+        ways = ((prefix, way) for prefix, way in self.routes.items() if way != LOCAL)
+        yield from (self._route(prefix, way) for prefix, way in ways)
+
+    def _route(self, prefix: Prefix, way: int) -> FlowRule:
+        return entries.route(prefix, way, self._limit(way))
 
     def _numbers_clash(self, prefixes: Collection[Prefix]) -> bool:
         """Do two ANY/n want one number?  Which of them gets it hangs on all that are served here."""
@@ -477,54 +503,50 @@ class EdgeSwitch:
 
     # ---------------------------------------------------------------- connection
 
-    def synchronise(self, found: Tables, features: Features, groups: Groups, now: float) -> list[Message]:
-        """The switch is here and holds ``found``.  Bindings are settled; ``refresh`` does the rest.
-
-        The routes that it has stay until it is told others.  At the controller's start the switch's own rules
-        are its memory: bindings and hosts are rebuilt from them.  After a mere reconnect the controller knows
-        better: what it does not know, goes.
-        """
+    def begin_reading(self, found: Tables, features: Features) -> None:
+        """The switch is here and holds ``found``; see ``reading_back``."""
         self.features = features
-        on_switch: dict[int, list[FlowRule]] = {}
-        routes: dict[Prefix, int] = {}
-        others = []
-        resized: list[Message] = []
-        for rule in found.flows.values():
-            if entries.half_of(rule):
-                on_switch.setdefault(number_of(rule.cookie), []).append(rule)
-            elif route := entries.read_route(rule):
-                routes[route[0]] = route[1]
-                if rule != (ours := entries.route(*route, self._limit(route[1]))):
-                    resized.append(AddFlow(ours))  # the same way, for another mtu
-            else:
-                others.append(rule)
-        if not self.ever_synchronised:
+        if self.translation:
+            self.translation.features = features
+        self.reading = ReadingBack(found, self.translation, self._route, not self.ever_synchronised)
+        self._held = Tables({}, found.groups, found.meters)
+
+    def end_reading(self, now: float) -> list[Message]:
+        """All is read → routes whose ways are the same, for another mtu.  ``refresh`` does the rest.
+
+        The routes that the switch has stay until it is told others.  At the controller's start hosts are rebuilt
+        from its rules, as bindings are.
+        """
+        reading, self.reading = self.reading, None
+        assert reading
+        others = reading.others
+        if reading.begins:
             for address, mac, port in filter(None, map(entries.read_host, others)):
                 self.neighbours.adopt(address, Neighbour(mac, port), now)
             ways_out = filter(None, map(entries.read_way_out, others))
             ports = {uplink.port for uplink in self.uplinks}
             self._inherited = {prefix: Neighbour(mac, port) for prefix, mac, port in ways_out if port in ports}
             self._inherited_until = now + INHERITED_S
-        messages: list[Message]
-        if self.translation:
-            self.translation.features = features
-            if not self.ever_synchronised:
-                self.translation.adopt(on_switch, groups, now)
-            wiped = self.ever_synchronised and not found.flows
-            messages = self.translation.put_all() if wiped else self.translation.settle(on_switch, now)
-        else:  # it was a client edge when these were made
-            messages = [DeleteFlow(rule) for rules in on_switch.values() for rule in rules]
-        delivers = [prefix for prefix, way in self.routes.items() if way == LOCAL and found.flows]
+        wiped = not others and not reading.routes
+        delivers = [] if wiped else [prefix for prefix, way in self.routes.items() if way == LOCAL]
         self.routes.clear()
-        self.routes.update(dict.fromkeys(delivers, LOCAL) | routes)
-        self.installed = Tables.of(others, found.groups.values(), found.meters.values())
+        self.routes.update(dict.fromkeys(delivers, LOCAL) | reading.routes)
+        self.installed = Tables.of(others, self._held.groups.values(), self._held.meters.values())
+        self.changes += 1
         self.synchronised = self.ever_synchronised = True
         self.is_late()
         self._changed.everything = True
-        return messages + resized
+        return reading.resized
+
+    def repairs_view(self, now: float) -> dict[str, object]:
+        """How many rules were put right since the controller's start, and how long ago the last, if any were."""
+        if self.repaired_at is None:
+            return {}
+        return {"repaired": self.repairs.total(), "last_repair_s": round(now - self.repaired_at, 1)}
 
     def disconnected(self) -> None:
         self.synchronised = False
+        self.reading = None
         self._answers.disconnected()
         self.neighbours.disconnected()
         if self.translation:
@@ -540,12 +562,17 @@ class EdgeSwitch:
             self.counters["too_large"] += 1
             return Reaction([*self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)])
         handler = self._packet_handlers.get(kind) if kind else None
-        if handler is None or not self.synchronised:
+        if handler is None or not (self.serves_flows if kind in _OF_FLOWS else self.synchronised):
             return self._drop("unexpected_packet_in")
         try:
             return handler(in_port, frame, groups, now)
         except frames.BadFrame as error:
             return self._drop(f"bad_frame: {error}")
+
+    @property
+    def serves_flows(self) -> bool:
+        """Are its bindings known?  So they are while a switch that was known is read back."""
+        return self.synchronised or (self.reading is not None and self.ever_synchronised)
 
     def _refuser(self, reason: Unreachable) -> PacketHandler:
         """Tells senders why their packets go no further; the switch's own rules count them."""
@@ -609,6 +636,7 @@ class EdgeSwitch:
         """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
         neighbour = self.neighbours.get(address) or Neighbour(bytes(6), 0)
         rule = self._host(address, neighbour)
+        self.changes += 1
         if neighbour.port:
             self.installed.flows[rule.key] = rule
             return AddFlow(rule)

@@ -76,6 +76,9 @@ def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
         yield Reason(("refused", name), f"switch {name} refuses rules: {edge.counters['rule_refused']} until now")
     for question in sorted(edge.unanswered):
         yield Reason(("question", name, question), f"switch {name} does not answer when asked for its {question}")
+    if edge.repaired_at is not None and now - edge.repaired_at < RECENT_S:
+        sentence = f"switch {name} was changed by others than the controller: what it holds has been put right"
+        yield Reason(("changed", name), sentence)
     for uplink in edge.uplinks:
         for router in uplink.routers:
             if not edge.neighbours.get(router):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, OFPP_TABLE, Message, Output, PacketOut
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, OFPP_TABLE, Barrier, Message, Output, PacketOut
 
 
 @dataclass(slots=True)
@@ -16,6 +17,20 @@ class Reaction:
 
 
 _PIPELINE = (Output(OFPP_TABLE),)
+
+
+def in_order(messages: Iterable[Message]) -> Iterator[Message]:
+    """For a switch that may change the order (OF 1.3.5 §6.1): a barrier between rules and a packet that needs them."""
+    changed = False
+    for message in messages:
+        if isinstance(message, Barrier):
+            changed = False
+        elif not isinstance(message, PacketOut):
+            changed = True
+        elif changed and message.actions == _PIPELINE:
+            changed = False
+            yield Barrier()
+        yield message
 
 
 def through_pipeline(frame: bytes) -> PacketOut:

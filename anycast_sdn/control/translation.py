@@ -81,6 +81,7 @@ class Translation:
         self.edge = edge
         self.repairs = repairs
         self._lost: dict[int, Half] = {}  # rules of bindings that others have deleted, to be put back
+        self.needed: set[int] | None = None  # bindings whose rules were put while the switch is read back
         self.features = Features()
         self.enrolled: Collection[Address] = ()  # servers whose replies the switch sends up anyway
         self.last_sweep_s: float | None = None  # how long the last sweep took
@@ -202,10 +203,12 @@ class Translation:
 
     def _put(self, decision: Decision) -> Iterator[PutBinding]:
         assert decision.binding is not None
+        if self.needed is not None:
+            self.needed.add(decision.binding.number)
         for half in decision.put.parts:
-            yield self._rule_of(decision.binding, half)
+            yield self.rule_of(decision.binding, half)
 
-    def _rule_of(self, binding: Binding, half: Half) -> PutBinding:
+    def rule_of(self, binding: Binding, half: Half) -> PutBinding:
         """The rule of one direction of a binding, as it should be now.
 
         Only a rule with a timeout of its own can remember a FIN: see ``entries.binding``.
@@ -229,6 +232,11 @@ class Translation:
         if binding and binding.state is state and half in binding.installed:
             self._lost[number] = self._lost.get(number, Half.NONE) | half
 
+    @property
+    def was_robbed(self) -> bool:
+        """Are there rules that others have deleted, not put back yet?"""
+        return bool(self._lost)
+
     def _put_back(self) -> Iterator[Message]:
         """The rules that were lost, a part of them if they are many."""
         for number in list(itertools.islice(self._lost, PUT_BACK_AT_ONCE)):
@@ -236,7 +244,7 @@ class Translation:
             if binding:
                 for half in (halves & binding.installed).parts:
                     self.repairs["missing"] += 1
-                    yield self._rule_of(binding, half)
+                    yield self.rule_of(binding, half)
 
     def rule_removed(self, kind: Kind, number: int, unused: bool, now: float) -> Reaction:
         """A binding's rule has expired (M19)."""
@@ -265,7 +273,7 @@ class Translation:
         server = binding.server
         halves = Half.BOTH if server else Half.OUT
         forgotten = server is not None and server not in self.enrolled and not self.edge.bindings.pinned_to(server)
-        return Reaction([RemoveBinding(self._rule_of(binding, half)) for half in halves.parts], changed=forgotten)
+        return Reaction([RemoveBinding(self.rule_of(binding, half)) for half in halves.parts], changed=forgotten)
 
     def settle_ends(self, now: float, most: int) -> tuple[Reaction, bool]:
         """TCP connections that were closed or reset a while ago, ``most`` at the most → and may there be more?"""
@@ -316,6 +324,7 @@ class Translation:
 
     def disconnected(self) -> None:
         self._next_sweep = 0.0  # one that was under way will not end
+        self.needed = None
         self._lost.clear()  # what is there when the switch is back will be seen
 
     def adopt(self, found: Found, groups: Groups, now: float) -> None:
@@ -324,6 +333,8 @@ class Translation:
             halves = [(half, rule) for rule in rules if (half := entries.read_binding(rule))]
             if not halves:
                 continue
+            if self.edge.bindings.by_number(number):
+                continue  # by a connection that has ended since
             half, _ = max(halves, key=lambda found: found[0].server is not None)
             group = groups.covering(half.key.destination)
             swept = not any(rule.idle_timeout for _, rule in halves)
@@ -339,33 +350,28 @@ class Translation:
             except ValueError:
                 self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
 
-    def put_all(self) -> list[Message]:
-        """The switch has lost everything, as after a power cut: it gets all bindings again (M20)."""
-        messages: list[Message] = []
-        for binding in self.edge.bindings:
-            halves = Half.BOTH if binding.server else Half.OUT
-            binding = self.edge.found_installed(binding, halves)
-            messages += [self._rule_of(binding, half) for half in halves.parts]
-        return messages
+    def is_untouched(self, binding: Binding) -> bool:
+        """Has nothing happened to it since the switch was asked what it holds?"""
+        needed = self.needed is not None and binding.number in self.needed
+        return not needed and self.edge.bindings.by_number(binding.number) is binding
 
-    def settle(self, found: Found, now: float) -> list[Message]:
-        """Bindings keep the halves that the switch holds; one that is not as it should be is put anew.
+    def put_whole(self, binding: Binding) -> list[Message]:
+        """The switch has lost everything, as after a power cut: it gets this binding again (M20)."""
+        halves = Half.BOTH if binding.server else Half.OUT
+        binding = self.edge.found_installed(binding, halves)
+        return [self.rule_of(binding, half) for half in halves.parts]
 
-        A binding ends only when the switch holds nothing of it.  Rules that are no binding's go.
+    def settle(self, binding: Binding, rules: Sequence[FlowRule], now: float) -> list[Message]:
+        """A binding keeps the halves that the switch holds; one that is not as it should be is put anew.
+
+        It ends only when the switch holds nothing of it.  ``rules``: those with its cookies.
         """
-        messages: list[Message] = []
-        for binding in self.edge.bindings:
-            rules = found.get(binding.number, ())
-            if installed := self._halves_of(binding, rules):
-                binding = self.edge.found_installed(binding, installed)
-                binding = self._note_closed(binding, rules, now)
-                messages += self._put_right(binding, installed, rules)
-            else:
-                self.edge.release(binding, now)
-        for number, rules in found.items():
-            if self.edge.bindings.by_number(number) is None:
-                messages += map(DeleteFlow, rules)
-        return messages
+        installed = self._halves_of(binding, rules)
+        if not installed:
+            self.edge.release(binding, now)
+            return [*map(DeleteFlow, rules)]
+        binding = self._note_closed(self.edge.found_installed(binding, installed), rules, now)
+        return [*self.put_right(binding, installed, rules)]
 
     def _note_closed(self, binding: Binding, rules: Iterable[FlowRule], now: float) -> Binding:
         """The switch's rules remember that a direction has closed while nobody listened."""
@@ -381,17 +387,22 @@ class Translation:
             installed |= entries.half_of(rule)
         return installed if binding.server else installed & Half.OUT
 
-    def _put_right(self, binding: Binding, installed: Half, rules: Iterable[FlowRule]) -> Iterator[Message]:
+    def put_right(self, binding: Binding, installed: Half, rules: Iterable[FlowRule]) -> Iterator[Message]:
         """The changes that leave, of the rules with this binding's cookies, just these halves as they should be."""
         for half in installed.parts:
-            put = self._rule_of(binding, half)
+            put = self.rule_of(binding, half)
             ours = entries.binding(put)
             there = [rule for rule in rules if entries.half_of(rule) is half]
-            yield from (DeleteFlow(rule) for rule in there if rule.key != ours.key)
+            yield from self._without(rule for rule in there if rule.key != ours.key)
             if not any(_is_as_put(rule, ours, put) for rule in there):
                 self.repairs["wrong"] += 1
                 yield put
-        yield from (DeleteFlow(rule) for rule in rules if entries.half_of(rule) not in installed)
+        yield from self._without(rule for rule in rules if entries.half_of(rule) not in installed)
+
+    def _without(self, rules: Iterable[FlowRule]) -> Iterator[Message]:
+        for rule in rules:
+            self.repairs["foreign"] += 1
+            yield DeleteFlow(rule)
 
 
 def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:

@@ -103,6 +103,10 @@ class BindingTable:
         """In the order of their numbers' creation; safe against changes while iterating."""
         return iter(list(self._by_number.values()))
 
+    def numbered(self, mask: int, bits: int) -> list[Binding]:
+        """Those whose numbers have just these bits under a mask."""
+        return [binding for number, binding in self._by_number.items() if number & mask == bits]
+
     def by_key(self, key: FlowKey) -> Binding | None:
         return self._by_key.get(key)
 

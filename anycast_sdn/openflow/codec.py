@@ -18,7 +18,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.decoding import NXAC2PT_METER_ID, NXAST_CHECK_PKT_LARGER, NXAST_CONTROLLER2, check_size
 from anycast_sdn.openflow.packing import Packer
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Table
+from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.rules import (
     UNREAD,
     Action,
@@ -298,10 +298,10 @@ def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 
     return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask)
 
 
-def aggregate_request(datapath: Any, table: int, cookie: int) -> Any:
-    """Packets counted by the rules of one table whose cookie is of this one's kind."""
+def aggregate_request(datapath: Any, cookie: int = 0, mask: int = 0) -> Any:
+    """How many rules there are in all tables whose cookie equals ``cookie`` under ``mask``."""
     return parser.OFPAggregateStatsRequest(
-        datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, COOKIE_KIND_MASK, parser.OFPMatch()
+        datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch()
     )
 
 

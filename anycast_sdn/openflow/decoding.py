@@ -239,6 +239,28 @@ def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
     return rules, foreign
 
 
+class Counted(NamedTuple):
+    """One rule as a switch shows it, not read yet."""
+
+    cookie: int
+    packets: int
+    whole: bytes
+    what: bytes  # all of it but counters and age: what it is
+
+
+def split_flow_stats(body: bytes) -> Iterator[Counted]:
+    at, end = 0, len(body)
+    while at < end:
+        if end - at < _FLOW_STATS.size:
+            raise BadMessage("truncated")
+        length, _, cookie, packets = _COUNTERS.unpack_from(body, at)
+        if length < _FLOW_STATS.size or at + length > end:
+            raise BadMessage("impossible length")
+        whole = body[at : at + length]
+        yield Counted(cookie, packets, whole, b"".join((whole[:4], whole[12:32], whole[48:])))
+        at += length
+
+
 def decode_counters(body: bytes) -> list[tuple[int, int]]:
     """(binding's number, packets) of each rule without a timeout; nothing else of it is looked at."""
     counters = []
@@ -294,10 +316,10 @@ def decode_meter_features(body: bytes) -> int:
     return int(most)
 
 
-def decode_aggregate(body: bytes) -> int:
-    """Packets counted."""
-    packets, _, _ = _Reader(body).take(_AGGREGATE)
-    return int(packets)
+def decode_rule_count(body: bytes) -> int:
+    """How many rules an aggregate is of."""
+    _, _, rules = _Reader(body).take(_AGGREGATE)
+    return int(rules)
 
 
 def decode_ports(body: bytes) -> Iterator[tuple[int, bool]]:

@@ -339,14 +339,15 @@ DROPS: Mapping[Kind, str] = {row.kind: row.counter for row in ROWS if row.counte
 
 # ------------------------------------------------------------------------------ cookies
 
-_MAGIC = 0xA17C << 48  # tells our rules from anyone else's on the same switch
+MAGIC = 0xA17C << 48  # tells our rules from anyone else's on the same switch
+MAGIC_MASK = 0xFFFF << 48
 _NUMBER = (1 << 40) - 1
 COOKIE_KIND_MASK = ~_NUMBER & (1 << 64) - 1
 
 
 def cookie(kind: Kind, number: int = 0) -> int:
     """16 bits of magic, 8 of kind, 40 of the binding's number, or of the size that a link takes."""
-    return _MAGIC | kind << 40 | number
+    return MAGIC | kind << 40 | number
 
 
 _KINDS = {cookie(kind) >> 40: kind for kind in Kind}

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.model import ICMPV6, Address
 from anycast_sdn.openflow import builders, frames
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Kind, kind_of
 
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1, 2, 3, 5, 6
 PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (
@@ -171,6 +171,9 @@ class EmulatedSwitch:
     def _multipart(self, xid: int, message: bytes) -> Iterator[bytes]:
         kind, _ = _MULTIPART.unpack_from(message, HEADER.size)
         parts: list[bytes] = [b""]
+        if kind in (GROUP_DESC, METER_CONFIG) or not self._remembers(kind, message):
+            yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
+            return
         if kind == FLOW_STATS:
             table, _, _, cookie, mask = _FLOW_STATS_REQUEST.unpack_from(message, 16)
             parts = self.rules.statistics(table, cookie, mask) or parts
@@ -181,11 +184,18 @@ class EmulatedSwitch:
         elif kind == PORT_DESC:
             parts = [b"".join(map(_port, self._ports))]
             self.introduced = True
-        elif kind not in (GROUP_DESC, METER_CONFIG):
+        else:
             yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
             return
         for number, part in enumerate(parts, 1):
             yield _message(MULTIPART_REPLY, xid, _MULTIPART.pack(kind, number < len(parts)) + part)
+
+    def _remembers(self, kind: int, message: bytes) -> bool:
+        """Where rules of flows are not kept, nobody must think that they are missing."""
+        if kind != FLOW_STATS or self.rules.remember:
+            return True
+        *_, mask = _FLOW_STATS_REQUEST.unpack_from(message, 16)
+        return not mask & COOKIE_KIND_MASK
 
     def _deliver(self, message: bytes) -> Iterator[bytes]:
         """A packet-out that asks for a host here: the host answers."""
@@ -256,8 +266,9 @@ class Rules:
 
     def statistics(self, table: int, cookie: int, mask: int) -> list[bytes]:
         """The bodies of a flow statistics reply."""
-        self.asked += 1
-        self.asked_at = time.monotonic()
+        if table != ALL_TABLES:  # by a sweep
+            self.asked += 1
+            self.asked_at = time.monotonic()
         self.settle()
         view = self._views.get(mask)
         if view is None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from scenes import SERVICE, ask, bindings, client_edge, edge, payloads, web
 
-from anycast_sdn.openflow.pipeline import number_of
+from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
+from anycast_sdn.openflow.rules import Field, FlowRule, GroupRule, MeterRule, SetMeter, ToGroup, match
 
 
 def of_bindings(net, name="arh1"):
@@ -68,3 +72,86 @@ def test_a_binding_that_ends_before_its_rule_is_put_back_stays_ended(build):
     client_edge(net).release(binding, net.now)
     net.advance(1)
     assert of_bindings(net) == {}
+
+
+def held(net):
+    return {name: (switch.flows, dict(switch.groups), switch.meters) for name, switch in net.switches.items()}
+
+
+def busy(build):
+    net = build("figure1", "as2", "as3")
+    for v6 in (False, True):
+        for port in range(40000, 40005):
+            ask(net, port=port, service=SERVICE[v6])
+    net.advance(6)
+    return net
+
+
+def no_repairs(net):
+    return not any(edge.repairs for edge in net.controller.edges.values())
+
+
+def test_nothing_is_found_wrong_where_nobody_else_was(build):
+    net = busy(build)
+    net.set_groups(web(net.network, "as3"))
+    for _ in range(100):
+        ask(net, port=41000 + _)
+        net.advance(0.3)
+    net.set_groups(web(net.network, "as2", "as3"))
+    net.advance(400)
+    assert no_repairs(net)
+
+
+def test_a_switch_from_which_all_is_deleted_has_all_of_it_again(build):
+    net = busy(build)
+    before, bound = held(net), bindings(net)
+    for name in net.switches:
+        net.delete_rules(name)
+    net.advance(10)
+    assert held(net) == before
+    assert bindings(net) == bound
+
+
+def test_groups_and_meters_that_are_deleted_or_changed_are_put_right_with_the_rules_that_need_them(build):
+    net = busy(build)
+    before = held(net)
+    ars2, arh1 = net.switches["ars2"], net.switches["arh1"]
+    for number in list(ars2.groups):
+        net.delete_rules("ars2", [key for key, rule in ars2.flows.items() if ToGroup(number) in rule.actions])
+        ars2.groups[number] = replace(ars2.groups[number], buckets=())
+    ars2.groups[99] = GroupRule(99, ())
+    arh1.apply(SetMeter(MeterRule(16, 1, 1), exists=True), net.now)
+    net.advance(10)
+    assert held(net) == before
+
+
+@pytest.mark.parametrize("switch", ["arh1", "core", "ars2"])
+def test_rules_that_are_edited_or_added_are_put_right(build, switch):
+    net = busy(build)
+    before, bound = held(net), bindings(net)
+    here = net.switches[switch]
+    for rule in list(here.flows.values()):
+        here.plant(replace(rule, actions=(), goto=None))
+    here.plant(FlowRule(4, 9999, match(Field("eth_type", 0x0800)), 0))  # drops all, and carries no cookie of ours
+    here.plant(FlowRule(4, 9998, match(Field("eth_type", 0x0800)), cookie(Kind.ROUTE)))
+    here.plant(FlowRule(1, 9998, match(Field("eth_type", 0x0800)), cookie(Kind.BINDING_OUT, 3)))
+    here.plant(FlowRule(1, 9997, match(Field("eth_type", 0x0800)), cookie(Kind.BINDING_OUT, 1234567)))
+    net.advance(10)
+    assert held(net) == before
+    assert bindings(net) == bound
+    assert edge(net, switch).repairs["foreign"] == 4
+    net.advance(20)
+    assert edge(net, switch).repairs["foreign"] == 4  # nothing was found afterwards
+
+
+def test_a_rule_that_a_switch_refuses_is_put_again_ever_more_seldom(build):
+    net = busy(build)
+    here = net.switches["core"]
+    key, rule = next((key, rule) for key, rule in here.flows.items() if kind_of(rule.cookie) is Kind.ROUTE)
+    here._table_size = len(here.flows) - 1
+    net.delete_rules("core", [key])
+    net.advance(100)
+    assert 0 < edge(net, "core").counters["rule_refused"] <= 6
+    here._table_size = None
+    net.advance(200)
+    assert here.flows[key] == rule

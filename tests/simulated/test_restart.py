@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from scenes import SERVICE, ask, bindings, client_edge, edge, payloads, web
 
+from anycast_sdn.control.reconcile import Tables
+from anycast_sdn.control.translation import Features
+from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import UDP
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, PutBinding, RemoveBinding
@@ -142,3 +146,85 @@ def test_changes_while_a_switch_was_away_reach_it_when_it_is_back(build):
     ]
     assert edge(net, "arh1").synchronised
     assert len(net.host("h1").received) == 3
+
+
+def in_slices(net, name, meanwhile):
+    """The switch connects anew, as to a controller that has others to serve; ``meanwhile`` happens after each slice."""
+    switch, dpid = net.switches[name], edge(net, name).switch.dpid
+    found = Tables(switch.flows, dict(switch.groups), switch.meters)
+    net.controller.begin_reading(dpid, found, edge(net, name).features)
+    net._away.discard(name)
+    while (out := net.controller.read_on(dpid, net.now)) is not None:
+        net._tell(out)
+        meanwhile()
+    net._tell(net.controller.end_reading(dpid, net.now))
+    net.settle()
+
+
+@pytest.fixture
+def small_slices(monkeypatch):
+    monkeypatch.setattr("anycast_sdn.control.reading_back.READ_AT_ONCE", 10)
+    monkeypatch.setattr("anycast_sdn.control.reading_back.SETTLED_AT_ONCE", 3)
+
+
+def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(build, small_slices):
+    """Known flows are served, new ones bound once, and neither is undone by what was found before."""
+    net = build("figure1", "as2", validity={"udp_s": 3})
+    for port in range(40000, 40020):
+        ask(net, port=port)
+    net.disconnect("arh1")
+    before = bindings(net)
+    net.advance(5)  # all rules expire
+    ports = iter([*range(40000, 40010), *range(41000, 41200)])
+    in_slices(net, "arh1", lambda: ask(net, port=next(ports)))
+    after = {binding.key.source_port: binding for binding in bindings(net)}
+    assert {binding.number for port, binding in after.items() if port < 40010} <= {b.number for b in before}
+    assert {40000, 40001, 41000} <= after.keys()
+    assert 40015 not in after  # nobody needed it, and nothing of it was found
+    assert all(binding.server and binding.installed is Half.BOTH for binding in after.values())
+    net.advance(1)
+    assert not edge(net, "arh1").repairs
+
+
+def test_a_flow_that_is_not_read_yet_gets_no_second_binding(build, small_slices):
+    """The controller has begun anew: first packets wait until it knows what there is."""
+    net = busy_network(build)
+    net.replace_controller()
+    assert not edge(net, "arh1").serves_flows
+    in_slices(net, "arh1", lambda: ask(net, port=40001))
+    assert len({binding.key for binding in bindings(net)}) == len(bindings(net)) == 5
+    for name in ("core", "ars2", "ars3"):
+        net.connect(name)
+
+
+def test_a_rule_that_goes_while_it_is_read_back_is_not_believed(build, small_slices):
+    net = busy_network(build)
+    net.replace_controller()
+    rules = [key for key, rule in net.switches["arh1"].flows.items() if kind_of(rule.cookie) in OF_BINDINGS]
+    switch, dpid = net.switches["arh1"], edge(net, "arh1").switch.dpid
+    net.controller.begin_reading(dpid, Tables(switch.flows, dict(switch.groups), switch.meters), Features())
+    for effect in switch.delete(rules):
+        net.controller.rule_removed(dpid, effect.cookie, effect.idle_timeout, False, net.now)
+    while net.controller.read_on(dpid, net.now) is not None:
+        pass
+    net._tell(net.controller.end_reading(dpid, net.now))
+    assert bindings(net) == []
+    for name in net.switches:
+        net.connect(name)
+
+
+def test_a_connection_that_ends_while_it_is_read_back_is_no_harm(build, small_slices):
+    net = busy_network(build)
+    before = without_age(net)
+    net.replace_controller()
+    dpid = edge(net, "arh1").switch.dpid
+    switch = net.switches["arh1"]
+    for steps in (1, 5, 12):
+        net.controller.begin_reading(dpid, Tables(switch.flows, dict(switch.groups), switch.meters), Features())
+        for _ in range(steps):
+            net.controller.read_on(dpid, net.now)
+        net.controller.disconnected(dpid, net.now)
+    for name in net.switches:
+        net.connect(name)
+    net.settle()
+    assert without_age(net) == before

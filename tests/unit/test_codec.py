@@ -155,9 +155,9 @@ def test_rules_of_others_are_known_by_their_cookie() -> None:
 def test_no_bytes_make_a_decoder_hang_or_raise_anything_but_bad_message(body: bytes) -> None:
     for decode in (
         decoding.decode_packet_in, decoding.decode_flow_removed, decoding.decode_flow_stats, decoding.decode_groups,
-        decoding.decode_meters, decoding.decode_meter_features, decoding.decode_aggregate, decoding.decode_port_status,
+        decoding.decode_meters, decoding.decode_meter_features, decoding.decode_rule_count, decoding.decode_port_status,
         decoding.decode_description,
-        lambda body: list(decoding.decode_ports(body)),
+        lambda body: list(decoding.decode_ports(body)), lambda body: list(decoding.split_flow_stats(body)),
     ):  # fmt: skip
         with contextlib.suppress(decoding.BadMessage):
             decode(body)

@@ -139,7 +139,7 @@ def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
     rules = list(edge.installed.flows.values())
     rules += [entries.route(prefix, port) for prefix, port in edge.routes.items() if port]
     for binding in edge.translation.edge.bindings:
-        rules += [entries.binding(edge.translation._rule_of(binding, half)) for half in binding.installed.parts]
+        rules += [entries.binding(edge.translation.rule_of(binding, half)) for half in binding.installed.parts]
     return {rule.key: rule for rule in rules}
 
 

@@ -1,0 +1,251 @@
+"""Audit: does a switch hold what it is believed to hold?  And if not, what puts it right? (M20)
+
+Others have access to switches, too, and may delete or edit what is there.  So a switch is looked at again and
+again: all its rules but the bindings', its groups and its meters at each look, and the bindings' rules a slice
+at a time.
+
+Rules kept here:
+- What is compared was believed when the switch was asked, and still is.  Where something was changed meanwhile,
+  a difference counts only when the next look finds the same one.
+- A binding's rule that is missing may have expired, and the report be under way: it counts when the next look
+  misses it, too.
+- Where one thing is wrong, more may be: then all slices are looked at.
+- A rule that the switch refuses is put again ever more seldom.
+
+Nothing is sent or asked from here; ``inspection`` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.control.reconcile import Tables, changes
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.pipeline import number_of
+from anycast_sdn.openflow.rules import DeleteCookie, DeleteFlow, FlowRule, GroupRule, Message, MeterRule, RuleKey
+
+SLICE = 1024  # bindings that are looked at together, at the most
+_Rule = TypeVar("_Rule", GroupRule, MeterRule)
+
+
+class Slice(NamedTuple):
+    """One direction of the bindings whose numbers end with these bits."""
+
+    half: Half
+    bits: int
+    part: int
+
+    @property
+    def mask(self) -> int:
+        return (1 << self.bits) - 1
+
+    def has(self, number: int) -> bool:
+        return number & self.mask == self.part
+
+
+class Audit:
+    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise."""
+
+    def __init__(self, edge: EdgeSwitch) -> None:
+        self._edge = edge
+        self.doubtful = False  # there is something that the next look has to confirm
+        self._thorough = False  # something was wrong
+        self._changes = -1  # how often the edge had been changed when this look began
+        self._right: set[RuleKey] = set()
+        self._as_before: list[list[FlowRule]] = []
+        self._wrong: dict[RuleKey, FlowRule] = {}
+        self._foreign: set[int] = set()
+        self._groups: dict[int, GroupRule] | None = None
+        self._meters: dict[int, MeterRule] | None = None
+        self._differences: dict[RuleKey, FlowRule | None] = {}  # that the last look has found
+        self._refusals = 0
+        self._tries: dict[RuleKey, int] = {}  # rules that were perhaps refused → how many looks have missed them
+        self._next_part = 0
+        self._asked: dict[int, Binding] = {}  # the bindings of the slice, as they were when it was asked for
+        self._found: dict[int, list[FlowRule]] = {}
+        self._missed: set[tuple[int, Half]] = set()  # rules of bindings that the last look at them has missed
+
+    # ---------------------------------------------------------------- all but the bindings
+
+    def begin(self) -> None:
+        """The switch is asked now."""
+        self._changes = self._edge.changes
+        self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
+        self._groups = self._meters = None
+        self._thorough = self.doubtful = False
+
+    @property
+    def undisturbed(self) -> bool:
+        """Has nothing been changed since this look began?"""
+        return self._changes == self._edge.changes
+
+    def take_rules(self, rules: Iterable[FlowRule], foreign: Collection[int] = ()) -> None:
+        """Rules of no binding; ``foreign``: cookies that are not ours."""
+        self._foreign.update(foreign)
+        for rule in rules:
+            if self._edge.wants(rule):
+                self._right.add(rule.key)
+            else:
+                self._wrong[rule.key] = rule
+
+    def take_as_before(self, rules: list[FlowRule]) -> None:
+        """Rules that an earlier look has found right, and nothing was changed since."""
+        self._as_before.append(rules)
+
+    @property
+    def all_right(self) -> bool:
+        """Were all rules right in this look, and are they still?"""
+        return self.undisturbed and not self._wrong
+
+    def take_groups(self, groups: Iterable[GroupRule]) -> None:
+        self._groups = {group.number: group for group in groups}
+
+    def take_meters(self, meters: Iterable[MeterRule]) -> None:
+        self._meters = {meter.number: meter for meter in meters}
+
+    def end(self, now: float) -> list[Message]:
+        """All of it has been found → what puts the switch right."""
+        if not self._edge.synchronised:
+            return []
+        wanted = Tables({rule.key: rule for rule in self._not_right()})
+        found = Tables(self._wrong)
+        self._leave_doubts(wanted, found)
+        self._leave_refused(wanted, found)
+        foreign = self._foreign
+        if self.undisturbed:
+            installed = self._edge.installed
+            wanted.groups, found.groups = _differing(installed.groups, self._groups)
+            wanted.meters, found.meters = _differing(installed.meters, self._meters)
+        else:
+            self.doubtful |= bool(foreign)
+            foreign = set()
+        for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
+            self._count(ours.keys(), theirs.keys(), now)
+        self._count((), foreign, now)
+        return [*map(DeleteCookie, foreign), *changes(wanted, found)]
+
+    def found_foreign(self, cookies: Collection[int], now: float) -> list[Message]:
+        """Rules of others have been found besides → what removes them."""
+        self._count((), cookies, now)
+        return [*map(DeleteCookie, cookies)]
+
+    def _not_right(self) -> Iterator[FlowRule]:
+        """The rules that should be there, and were not found as they should be."""
+        if len(self._right) + sum(map(len, self._as_before)) == self._edge.rules:
+            return
+        right = self._right.union(rule.key for rules in self._as_before for rule in rules)
+        yield from (rule for rule in self._edge.believed() if rule.key not in right)
+
+    def _leave_doubts(self, wanted: Tables, found: Tables) -> None:
+        """Where something was changed during the look, differences count that the last look has found, too."""
+        differences = {key: found.flows.get(key) for key in (*wanted.flows, *found.flows)}
+        if not self.undisturbed:
+            confirmed = {key for key, rule in differences.items() if self._differences.get(key, ()) == rule}
+            wanted.flows = {key: rule for key, rule in wanted.flows.items() if key in confirmed}
+            found.flows = {key: rule for key, rule in found.flows.items() if key in confirmed}
+            self.doubtful = len(confirmed) < len(differences)
+        self._differences = differences
+
+    def _leave_refused(self, wanted: Tables, found: Tables) -> None:
+        """What is missing although it was put: where the switch refuses rules, it is put after 1, 2, 4, 8 … looks."""
+        refusals = self._edge.counters["rule_refused"]
+        refuses, self._refusals = refusals != self._refusals, refusals
+        missing = [key for key in wanted.flows if key not in found.flows]
+        self._tries = {key: self._tries.get(key, 0) + 1 for key in missing if refuses or key in self._tries}
+        for key, tries in self._tries.items():
+            if tries & (tries - 1):
+                del wanted.flows[key]
+
+    def _count(self, wanted: Collection[object], found: Collection[object], now: float) -> None:
+        """``wanted``: what was not as it should be; ``found``: what was there and should not be so."""
+        if not wanted and not found:
+            return
+        repairs = self._edge.repairs
+        repairs["missing"] += sum(key not in found for key in wanted)
+        repairs["wrong"] += sum(key in found for key in wanted)
+        repairs["foreign"] += sum(key not in wanted for key in found)
+        self._edge.repaired_at = now
+        self._thorough = True
+
+    # ---------------------------------------------------------------- bindings
+
+    def slices(self) -> list[Slice]:
+        """Those that are to be looked at now."""
+        bindings = self._edge.client_edge.bindings if self._edge.client_edge else ()
+        bits = (len(bindings) // SLICE).bit_length()
+        parts = range(1 << bits)
+        if not self._thorough:
+            looked_at = {self._next_part % len(parts), *(number % len(parts) for number, _ in self._missed)}
+            self._next_part += 1
+            return [Slice(half, bits, part) for part in sorted(looked_at) for half in Half.BOTH.parts]
+        return [Slice(half, bits, part) for part in parts for half in Half.BOTH.parts]
+
+    def begin_slice(self, piece: Slice) -> None:
+        """The switch is asked now."""
+        edge = self._edge.client_edge
+        asked = edge.bindings.numbered(piece.mask, piece.part) if edge else ()
+        self._asked = {binding.number: binding for binding in asked}
+        self._found = {}
+
+    def take_bindings(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
+        for rule in rules:
+            number = number_of(rule.cookie)
+            if piece.has(number) and entries.half_of(rule) is piece.half:
+                self._found.setdefault(number, []).append(rule)
+
+    def end_slice(self, piece: Slice, now: float) -> list[Message]:
+        """All of it has been found → what puts the switch right."""
+        if not self._edge.synchronised:
+            return []
+        others = {(number, half) for number, half in self._missed if half is not piece.half or not piece.has(number)}
+        missed_before, self._missed = self._missed - others, others
+        messages: list[Message] = []
+        for number, rules in self._found.items():
+            if number not in self._asked and not self._binding(number):
+                self._count((), rules, now)
+                messages += map(DeleteFlow, rules)
+        for binding in self._asked.values():
+            if self._binding(binding.number) is binding:  # else something has happened to it meanwhile
+                messages += self._put_right(binding, piece.half, missed_before, now)
+        self.doubtful |= bool(self._missed)
+        self._asked = {}
+        return messages
+
+    def _binding(self, number: int) -> Binding | None:
+        edge = self._edge.client_edge
+        return edge.bindings.by_number(number) if edge else None
+
+    def _put_right(
+        self, binding: Binding, half: Half, missed_before: Collection[tuple[int, Half]], now: float
+    ) -> list[Message]:
+        translation = self._edge.translation
+        assert translation  # it has bindings
+        rules, lost = self._found.get(binding.number, []), (binding.number, half)
+        if half not in binding.installed:
+            self._count((), rules, now)
+            return [*map(DeleteFlow, rules)]
+        if rules:
+            messages = [*translation.put_right(binding, half, rules)]
+            if messages:
+                self._edge.repaired_at, self._thorough = now, True
+            return messages
+        if lost not in missed_before:
+            self._missed.add(lost)
+            return []
+        self._count([lost], (), now)
+        return [translation.rule_of(binding, half)]
+
+
+def _differing(
+    ours: Mapping[int, _Rule], theirs: Mapping[int, _Rule] | None
+) -> tuple[dict[int, _Rule], dict[int, _Rule]]:
+    """Of each, what is not the same in the other; nothing when the switch does not say what it has."""
+    if theirs is None:
+        return {}, {}
+    return (
+        {number: rule for number, rule in ours.items() if theirs.get(number) != rule},
+        {number: rule for number, rule in theirs.items() if ours.get(number) != rule},
+    )

@@ -1,0 +1,303 @@
+"""What a switch is asked again and again: what its drop rules have counted, and whether it holds what it should.
+
+One run of ``Inspection`` asks for its groups, its meters, all rules but the bindings', how many rules there are in
+all, and for slices of the bindings' rules; ``control.audit`` compares.  Answers are taken message by message, so
+that first packets get their turn between.  Cookies are believed as they stand in the answers: a switch that
+ignores those of a request answers with more than it was asked for, and that is all.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from typing import Any, TypeVar
+
+from anycast_sdn.control.audit import Audit, Slice
+from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.core.bindings import Half
+from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, MAGIC, MAGIC_MASK, Kind, binding_of, cookie, kind_of
+from anycast_sdn.openflow.rules import Barrier, FlowRule, Message
+
+LOG = logging.getLogger(__name__)
+
+AUDIT_S, LONGEST_S = 5.0, 60.0  # from the end of one inspection to the next
+PART = 20  # nor does it begin before so many times what the last one took have passed
+SOON_S = 1.0  # after a repair, or where something is to be confirmed
+FRESH_S, STEP_S = 0.3, 0.005  # so long does somebody wait who asks for counters
+SAID_AGAIN_S = 60.0
+_NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: rules of no binding, but for those of
+_NUMBERED = Kind.TOO_LARGE  # which carry a number that is no binding's
+
+
+_Taker = TypeVar("_Taker", bound=Callable[..., None])
+
+
+def _alone(take: _Taker) -> _Taker:
+    """An error of our own ends this inspection, and not the connection whose answer was taken."""
+
+    @wraps(take)
+    def taken(inspection: Inspection, *arguments: Any) -> None:
+        try:
+            take(inspection, *arguments)
+        except decoding.BadMessage:
+            raise
+        except Exception:
+            LOG.exception("our own error in an inspection; the controller goes on")
+            inspection.finish()
+
+    return taken  # type: ignore[return-value]
+
+
+class Memory:
+    """Of one connection: rules, by their bytes, that were right; so that what has not changed is not read again."""
+
+    def __init__(self) -> None:
+        self.rules: dict[int, FlowRule] = {}
+        self.all_right = False
+        self.too_many = False  # more rules than ours, when they were last counted
+
+
+class Inspection:
+    """One run.  ``counted`` takes the packets of the drop rules by kind, ``repair`` what puts things right."""
+
+    def __init__(
+        self,
+        switch: Channel,
+        audit: Audit,
+        memory: Memory,
+        counted: Callable[[dict[Kind, int]], None],
+        repair: Callable[[list[Message]], None],
+        done: Callable[[], None],
+    ) -> None:
+        self._switch = switch
+        self._audit = audit
+        self._memory = memory
+        self._counted = counted
+        self._repair = repair
+        self._done = done
+        self._packets: dict[Kind, int] = {}
+        self._rules: dict[int, FlowRule] = {}
+        self._total = 0
+        self._slices: list[Slice] = []
+        self._finished = False
+
+    def begin(self, *, meters: bool, ordered: bool) -> None:
+        """``meters``: has it any; ``ordered``: does it do what it is told in order?"""
+        if not ordered:
+            self._switch.tell([Barrier()])
+        self._memory.all_right &= self._audit.undisturbed  # since the last look
+        self._audit.begin()
+        if meters:
+            self._switch.ask(codec.meter_request(self._switch), self._take_meters)
+        self._switch.ask(codec.group_request(self._switch), self._take_groups)
+        request = codec.flow_stats_request(self._switch, cookie=cookie(_NUMBERED), mask=COOKIE_KIND_MASK)
+        self._switch.ask_in_parts(request, partial(self._take_rules, False))
+        request = codec.flow_stats_request(self._switch, cookie=0, mask=_NO_NUMBER_MASK)
+        self._switch.ask_in_parts(request, partial(self._take_rules, True))
+
+    @_alone
+    def _take_meters(self, body: bytes | None) -> None:
+        if body is not None:
+            self._audit.take_meters(decoding.decode_meters(body))
+
+    @_alone
+    def _take_groups(self, body: bytes | None) -> None:
+        if body is not None:
+            self._audit.take_groups(decoding.decode_groups(body))
+
+    @_alone
+    def _take_rules(self, last_question: bool, body: bytes | None, last: bool) -> None:
+        if self._finished:
+            return
+        if body is None:  # it does not say what it holds
+            self.finish()
+            return
+        known, unknown, foreign = [], [], set()
+        for entry in decoding.split_flow_stats(body):
+            kind = kind_of(entry.cookie)
+            if kind is None:
+                foreign.add(entry.cookie)
+            elif not binding_of(entry.cookie) and (kind is not _NUMBERED) is last_question:  # it was asked for
+                if kind in DROPS:
+                    self._packets[kind] = self._packets.get(kind, 0) + entry.packets
+                fingerprint = hash(entry.what)
+                rule = self._memory.rules.get(fingerprint)
+                if rule:
+                    known.append(rule)
+                else:
+                    ((rule,), _) = decoding.decode_flow_stats(entry.whole)
+                    unknown.append(rule)
+                self._rules[fingerprint] = rule
+        if self._memory.all_right and self._audit.undisturbed:
+            self._audit.take_as_before(known)
+        else:
+            unknown += known
+        self._audit.take_rules(unknown, foreign)
+        if last and last_question:
+            self._switch.later(self._end_rules)
+
+    @_alone
+    def _end_rules(self) -> None:
+        self._counted(self._packets)
+        self._memory.rules, self._memory.all_right = self._rules, self._audit.all_right
+        self._repair(self._audit.end(time.monotonic()))
+        self._switch.ask(codec.aggregate_request(self._switch), self._take_total)
+        self._switch.ask(codec.aggregate_request(self._switch, MAGIC, MAGIC_MASK), self._take_ours)
+
+    def finish(self) -> None:
+        """There is no more to ask, or no answer."""
+        if not self._finished:
+            self._finished = True
+            self._done()
+
+    # ---------------------------------------------------------------- rules of others
+
+    @_alone
+    def _take_total(self, body: bytes | None) -> None:
+        self._total = decoding.decode_rule_count(body) if body else 0
+
+    @_alone
+    def _take_ours(self, body: bytes | None) -> None:
+        """Between two questions rules may come and go: what counts is to be too many twice."""
+        too_many = body is not None and self._total > decoding.decode_rule_count(body)
+        self._audit.doubtful |= too_many and not self._memory.too_many
+        if too_many and self._memory.too_many:
+            self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_all)
+        else:
+            self._begin_slices()
+        self._memory.too_many = too_many
+
+    @_alone
+    def _take_all(self, body: bytes | None, last: bool) -> None:
+        entries = decoding.split_flow_stats(body or b"")
+        foreign = {entry.cookie for entry in entries if kind_of(entry.cookie) is None}
+        self._repair(self._audit.found_foreign(foreign, time.monotonic()))
+        if last:
+            self._begin_slices()
+
+    # ---------------------------------------------------------------- bindings
+
+    def _begin_slices(self) -> None:
+        self._slices = self._audit.slices()
+        self._switch.later(self._proceed)
+
+    @_alone
+    def _proceed(self) -> None:
+        if not self._slices:
+            self.finish()
+            return
+        piece = self._slices.pop()
+        self._audit.begin_slice(piece)
+        # BINDING_OUT and BINDING_OUT_UNANSWERED differ in the lowest bit of the kind.
+        kind, any_of_them = (Kind.BINDING_IN, 0) if piece.half is Half.IN else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
+        mask = (COOKIE_KIND_MASK & ~any_of_them) | piece.mask
+        # In whatever table they are: others may have put them there.
+        request = codec.flow_stats_request(self._switch, cookie=cookie(kind, piece.part), mask=mask)
+        self._switch.ask_in_parts(request, partial(self._take_slice, piece))
+
+    @_alone
+    def _take_slice(self, piece: Slice, body: bytes | None, last: bool) -> None:
+        if body is None:
+            self.finish()
+            return
+        self._audit.take_bindings(piece, decoding.decode_flow_stats(body)[0])
+        if last:
+            self._repair(self._audit.end_slice(piece, time.monotonic()))
+            self._switch.later(self._proceed)
+
+
+# ------------------------------------------------------------------------------ when, and what is said of it
+
+
+@dataclass(slots=True)
+class _Rounds:
+    """The inspections of one connection."""
+
+    switch: Channel
+    due: float
+    memory: Memory = field(default_factory=Memory)
+    began: float | None = None  # the one that is under way
+    finished: float = -math.inf  # when the last that is finished began
+
+
+class Inspections:
+    """All switches', in turn.  ``send``: messages for switches; ``sleep``: lets others have their turn."""
+
+    def __init__(
+        self, controller: Controller, send: Callable[[Outbox], None], sleep: Callable[[float], None]
+    ) -> None:
+        self._controller = controller
+        self._send = send
+        self._sleep = sleep
+        self._rounds: dict[int, _Rounds] = {}
+        self._told: dict[int, Counter[str]] = {}  # repairs that the log knows of
+        self._told_at: dict[int, float] = {}
+
+    def run_due(self, switches: Mapping[int, Channel]) -> None:
+        now = time.monotonic()
+        for place, (dpid, switch) in enumerate(list(switches.items())):
+            if not self._controller.edges[dpid].synchronised:
+                continue
+            rounds = self._rounds.get(dpid)
+            if rounds is None or rounds.switch is not switch:
+                due = now + AUDIT_S * (1 + place / len(switches)) / 2  # not all of them at once
+                rounds = self._rounds[dpid] = _Rounds(switch, due)
+            if rounds.began is None and now >= rounds.due:
+                self._begin(dpid, rounds, now)
+
+    def soon(self, dpid: int) -> None:
+        """Somebody has deleted rules there."""
+        if rounds := self._rounds.get(dpid):
+            rounds.due = min(rounds.due, time.monotonic())
+
+    def fresh(self, switches: Mapping[int, Channel]) -> None:
+        """Returns when all counters have been read since now, or after ``FRESH_S``."""
+        asked = time.monotonic()
+        while time.monotonic() < asked + FRESH_S:
+            late = [rounds for dpid, rounds in self._rounds.items()
+                    if switches.get(dpid) is rounds.switch and rounds.finished < asked]  # fmt: skip
+            if not late:
+                return
+            for rounds in late:
+                rounds.due = asked
+            self.run_due(switches)
+            self._sleep(STEP_S)
+
+    def _begin(self, dpid: int, rounds: _Rounds, now: float) -> None:
+        edge = self._controller.edges[dpid]
+        rounds.began = now
+        Inspection(
+            rounds.switch,
+            self._controller.audits[dpid],
+            rounds.memory,
+            lambda packets: self._controller.drops_counted(dpid, packets),
+            lambda messages: self._send({dpid: messages} if messages else {}),
+            lambda: self._end(dpid, rounds),
+        ).begin(meters=edge.features.meters, ordered=edge.features.open_vswitch)
+
+    def _end(self, dpid: int, rounds: _Rounds) -> None:
+        """The next one comes soon where it has to confirm something; it never takes more than a part of the time."""
+        now = time.monotonic()
+        assert rounds.began is not None
+        rounds.finished, took, rounds.began = rounds.began, now - rounds.began, None
+        audit = self._controller.audits[dpid]
+        repaired_at = self._controller.edges[dpid].repaired_at
+        repaired = repaired_at is not None and repaired_at >= rounds.finished
+        rounds.due = now + (SOON_S if audit.doubtful or repaired else min(max(AUDIT_S, PART * took), LONGEST_S))
+        self._tell_repairs(dpid, now)
+
+    def _tell_repairs(self, dpid: int, now: float) -> None:
+        """At once, and then at most once a minute: somebody may go on and on."""
+        edge = self._controller.edges[dpid]
+        fresh = edge.repairs - self._told.get(dpid, Counter())
+        if fresh and now >= self._told_at.get(dpid, -math.inf) + SAID_AGAIN_S:
+            self._told[dpid], self._told_at[dpid] = edge.repairs.copy(), now
+            LOG.warning("switch %s was changed by others: %d rules were missing, %d were edited, %d were not ours; "
+                        "put right", edge.switch.name, fresh["missing"], fresh["wrong"], fresh["foreign"])  # fmt: skip
