@@ -515,9 +515,13 @@ class ControllerViews:
     def flow_summary(self) -> dict[str, Any]:
         return self._controller.flow_summary(time.monotonic())
 
-    def edges(self) -> list[dict[str, Any]]:
+    def edges(self) -> Iterable[dict[str, Any]]:
         self._app.inspections.fresh(self._app.channels)
         return self._controller.edge_views(time.monotonic())
+
+    def edge(self, name: str) -> dict[str, Any]:
+        self._app.inspections.fresh(self._app.channels)
+        return self._controller.edge_view(name, time.monotonic())
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = [speaker.view()._asdict() for speaker in self._app.speakers]

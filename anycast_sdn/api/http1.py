@@ -89,6 +89,8 @@ def parse_head(head: bytes) -> Head:
     fields = _fields(lines)
     if minor == "1" and "host" not in fields:
         raise Problem(400, "a request needs a Host field")  # RFC 9112 §3.2
+    if minor == "0":
+        fields.pop("expect", None)  # RFC 9110 §10.1.1: it would not understand the answer
     path, query, authority = _target(method, target, fields.get("host", ""))
     if "expect" in fields and fields["expect"].lower() != "100-continue":
         raise Problem(417, "nothing but 100-continue may be expected")

@@ -239,31 +239,35 @@ def prefixes(value: Any, rest: Callable[[], None]) -> list[Prefix]:
     return read
 
 
-def unchanged_servers(group: str, shown: Callable[[], Iterable[Shown]]) -> Reader:
+def unchanged_servers(
+    group: str, enrolled: Callable[[], Collection[Address]], shown: Callable[[Address], Shown]
+) -> Reader:
     """Reads a group's servers, which must be as they are: they are changed one by one."""
 
     def read(value: Any) -> None:
-        known = {server.members["address"]: server for server in shown()}
         if not isinstance(value, list):
             raise ValueError(f"{as_json(value)} is not a list of servers")
-        given = [_server_shown(index, item, known) for index, item in enumerate(value)]
-        if sorted(given) != sorted(known):
+        known = enrolled()
+        given = {_server_shown(index, item, known, shown) for index, item in enumerate(value)}
+        if given != set(known) or len(value) > len(given):
             raise ValueError(f"they are enrolled and removed at /v1/groups/{group}/servers, not here")
 
     return read
 
 
-def _server_shown(index: int, item: Any, known: Mapping[str, Shown]) -> str:
-    """→ the server's address, as we write it.  Raises Wrong."""
+def _server_shown(
+    index: int, item: Any, known: Collection[Address], shown: Callable[[Address], Shown]
+) -> Address:
+    """→ the server's address.  Raises Wrong."""
     if not isinstance(item, dict) or "address" not in item:
         raise Wrong(f"[{index}]", f'{as_json(item)} is not a server with its "address"')
     try:
-        name = text(_members({"address": item["address"]}, {"address": address}, None)["address"])
-        if name in known:
-            _members(item, {"address": address}, known[name])
+        found: Address = _members({"address": item["address"]}, {"address": address}, None)["address"]
+        if found in known:
+            _members(item, {"address": address}, shown(found))
     except Wrong as error:
         raise Wrong(f"[{index}].{error.where}", error) from error
-    return name
+    return found
 
 
 def _item(index: int, item: Any) -> Prefix:

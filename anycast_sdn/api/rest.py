@@ -63,8 +63,11 @@ class Views(Protocol):
     def flow_summary(self) -> dict[str, Any]:
         """Totals over all flows, whatever the page and the filter."""
 
-    def edges(self) -> list[dict[str, Any]]:
-        """One dictionary per edge; its ``name`` is the edge's."""
+    def edges(self) -> Iterable[dict[str, Any]]:
+        """One dictionary per edge; its ``name`` is the edge's.  Others may go on between one and the next."""
+
+    def edge(self, name: str) -> dict[str, Any]:
+        """One of them.  Raises NotFound."""
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         """The network, as it would be without these switches, links and servers.  Raises NotFound."""
@@ -180,7 +183,11 @@ class RestApi:
         return _json(self._group_json(self._registry.group(group), turn), turn)
 
     def _put_group(self, request: Request, group: str) -> Response:
-        servers = reading.unchanged_servers(group, partial(self._shown_servers, group))
+        servers = reading.unchanged_servers(
+            group,
+            enrolled=lambda: present.servers if (present := self._registry.groups.get(group)) else (),
+            shown=lambda address: self._shown_server(group, self._registry.server(group, address)),
+        )
         fields = {"prefixes": self._prefixes(), "servers": servers}
         content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
         return self._stored_group(group, content["prefixes"])
@@ -257,10 +264,6 @@ class RestApi:
         stored = {"address": text(server.address), "weight": server.weight, "state": server.state.value}
         return stored | self._views.server_status(group, server.address)
 
-    def _shown_servers(self, group: str) -> Iterator[Shown]:
-        present = self._registry.groups.get(group)
-        return (self._shown_server(group, server) for server in (present.servers.values() if present else ()))
-
     def _shown_server(self, group: str, server: Server) -> Shown:
         return Shown(self._server_json(group, server), observed=_OBSERVED_OF_SERVERS)
 
@@ -289,13 +292,14 @@ class RestApi:
         return _json(shown, turn)
 
     def _list_edges(self, request: Request) -> Response:
-        return _json({"edges": self._views.edges()})
+        turn, edges = Turn(self._pause), []
+        for edge in self._views.edges():
+            edges.append(edge)
+            turn.over()
+        return _json({"edges": edges}, turn)
 
     def _get_edge(self, request: Request, edge: str) -> Response:
-        for candidate in self._views.edges():
-            if candidate["name"] == edge:
-                return _json(candidate)
-        raise NotFound(f"there is no edge {edge!a}")
+        return _json(self._views.edge(edge), Turn(self._pause))
 
     def _get_topology(self, request: Request) -> Response:
         """``?without=``, which may be repeated: a switch, a link or a server to leave out of the picture."""

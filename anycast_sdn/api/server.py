@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from email.utils import formatdate
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -297,7 +298,8 @@ def _answer(
     lines: list[str] = []
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
-        lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
+        date = formatdate(usegmt=True)  # RFC 9110 §6.6.1
+        lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in [("Date", date), *headers])]
 
     body = b"".join(application(environ, start))
     stays = keep_alive()

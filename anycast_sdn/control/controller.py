@@ -593,8 +593,14 @@ class Controller:
         exhausted = sum(edge.counters["pool_empty"] for edge in self.edges.values())
         return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
 
-    def edge_views(self, now: float) -> list[dict[str, object]]:
-        return [self._edge_view(edge, now) for edge in self.edges.values()]
+    def edge_views(self, now: float) -> Iterator[dict[str, object]]:
+        return (self._edge_view(edge, now) for edge in self.edges.values())
+
+    def edge_view(self, name: str, now: float) -> dict[str, object]:
+        """Raises NotFound."""
+        if name not in self._by_name:
+            raise NotFound(f"there is no edge {name!a}")
+        return self._edge_view(self._by_name[name], now)
 
     def _edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
         roles = ["client edge"] * bool(edge.client_edge) + ["server edge"] * edge.switch.server_edge

@@ -317,7 +317,7 @@ def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "the service of 100 addresses", held
     views: dict[str, Callable[[], object]] = {
         "/healthz": lambda: controller.health_view(hub.now, 0.0),
-        "/v1/edges": lambda: controller.edge_views(hub.now),
+        "/v1/edges, of which each edge is a piece": lambda: next(controller.edge_views(hub.now)),
         "/v1/flows/summary": lambda: controller.flow_summary(hub.now),
         "/v1/groups/wide/servers": lambda: [
             controller.server_status(address) for address in list(groups.get("wide").servers)[:1000]  # type: ignore[union-attr]

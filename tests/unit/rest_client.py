@@ -93,6 +93,11 @@ class Facts:
     def edges(self) -> list[dict[str, Any]]:
         return [{"name": "arh1", "pool": {"size": 254, "leased": 3}}]
 
+    def edge(self, name: str) -> dict[str, Any]:
+        if name != "arh1":
+            raise NotFound(f"there is no edge {name!a}")
+        return self.edges()[0]
+
     def topology(self, without: Sequence[str], turn: Any = None) -> dict[str, Any]:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")

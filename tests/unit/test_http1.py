@@ -41,6 +41,7 @@ def test_a_head_is_read() -> None:
     assert (read.authority, read.length, read.keep_alive) == ("localhost:80", 7, True)
     assert read.fields["x-a"] == "1, 2"
     assert head("GET / HTTP/1.0").keep_alive is False
+    assert not head("POST / HTTP/1.0\nExpect: 100-continue\nContent-Length: 1").expects_continue
     assert head("GET / HTTP/1.1\nHost: a\nConnection: x, Close").keep_alive is False
     assert head("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: Chunked").length is None
 
