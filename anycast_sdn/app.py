@@ -585,7 +585,7 @@ def run(
     acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups)
-    api = RestApi(registry, ControllerViews(app), pause=lambda: hub.sleep(0))
+    api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     rest = server.serve(api, rest_address, rest_names)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)

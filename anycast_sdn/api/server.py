@@ -46,11 +46,14 @@ KEEPALIVE_S = 15.0
 LINGER_S = 2.0  # for a peer to hear our last words while it still sends
 RESPONSE_S = 10.0  # and a second more for each SLOWEST bytes
 SLOWEST = 65536  # bytes per second
+UNREAD = 256 * 1024  # bytes that the kernel takes from us for a peer that does not read
 MAX_CONNECTIONS = 256
 LEAST_CONNECTIONS = 8
 BACKLOG = 128
 PAUSE_S = 0.1  # after an error of accept
 QUIET_S = 60.0  # what repeats is logged so often
+
+HEALTH = "/healthz"
 
 _WAITING = attrgetter("waiting_since")
 
@@ -280,6 +283,7 @@ class Server:
 
         try:
             self._hosts.check(head, connection.own[0])
+            self._check_load(head)
             application = self._application if head.raw_path != "*" else _about_all
             answer, keep_alive = _answer(application, environ, stays)
         except Problem as problem:
@@ -289,6 +293,13 @@ class Server:
         if not body.whole:
             connection.linger()
         return keep_alive
+
+
+    def _check_load(self, head: Head) -> None:
+        """Raises Problem: half of the connections stay free of requests that wait for us, so that health is told."""
+        at_work = sum(connection.waiting_since is None for connection in self._connections)
+        if at_work > self._limit // 2 and head.raw_path != HEALTH:
+            raise Problem(503, "too many requests at the same time; try again", headers={"Retry-After": "1"})
 
 
 def _answer(
@@ -353,6 +364,23 @@ def _peer(address: str) -> str:
     return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
+def pause_in_line() -> Callable[[], None]:
+    """→ a pause that ends for one request after the other, at each round of the hub.
+
+    However many requests have much to do, everybody else waits for one turn of one of them.
+    """
+    import eventlet
+    from eventlet.semaphore import Semaphore
+
+    line = Semaphore()
+
+    def pause() -> None:
+        with line:
+            eventlet.sleep(0)
+
+    return pause
+
+
 def serve(application: Application, address: tuple[str, int], names: Iterable[str] = ()) -> Server:
     """Serve from a green thread of its own, until ``Server.close``.
 
@@ -366,6 +394,7 @@ def serve(application: Application, address: tuple[str, int], names: Iterable[st
         listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
     except OSError as error:
         raise ConfigurationError(cannot_listen("REST", "--rest", *address, error)) from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)  # connections inherit it
     server = Server(application, listener, Hosts(address[0], names), eventlet.spawn)
     eventlet.spawn(server.run)
     return server

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import struct
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Set
@@ -52,7 +53,19 @@ def _without_zone(value: str) -> str:
 
 def text(address: Address) -> str:
     """The usual text form (RFC 5952 for IPv6) of a packed address."""
-    return ".".join(map(str, address)) if len(address) == 4 else str(ipaddress.ip_address(address))
+    if len(address) == 4:
+        return ".".join(map(str, address))
+    a, b, c, d, e, f, g, h = _WORDS.unpack(address)
+    written = f":{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{f:x}:{g:x}:{h:x}:"
+    for zeros in _ZEROS:
+        before, found, after = written.partition(zeros)
+        if found:
+            return f"{before[1:]}::{after[:-1]}"
+    return written[1:-1]
+
+
+_WORDS = struct.Struct("!8H")
+_ZEROS = [":" + "0:" * count for count in range(8, 1, -1)]  # the longest run of them becomes "::"
 
 
 def endpoint(address: Address, port: int) -> str:

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -25,8 +25,13 @@ GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
 LARGE = 30_000_000  # bytes: more than the kernel takes from us while nobody reads
 
 
+go_on = threading.Event()  # what /slow waits for
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Says what was asked for."""
+    if environ["PATH_INFO"] == "/slow":
+        assert go_on.wait(10)
     start_response("200 OK", [("Content-Type", "application/json")])
     body = environ["wsgi.input"].read(100) if environ["REQUEST_METHOD"] == "POST" else b""
     large = "x" * LARGE if environ["PATH_INFO"] == "/large" else ""
@@ -238,6 +243,24 @@ def test_one_address_has_a_quarter_of_all_connections_and_loopback_all(service: 
     assert [serving._peer(address) for address in ("2001:db8::7", "::ffff:192.0.2.1", "fe80::1%eth0", "::1")] == [
         *("2001:db8::/64", "192.0.2.1", "fe80::/64", "::1")
     ]
+
+
+def test_health_is_told_while_as_many_requests_as_may_be_wait_for_us(service: Service) -> None:
+    go_on.clear()
+    slow = GET.replace(b"/healthz", b"/slow")
+    most = service.server._limit // 2
+    with ExitStack() as stack:
+        peers = [stack.enter_context(service.connect()) for _ in range(most)]
+        for peer in peers:
+            peer.sendall(slow)
+        until(lambda: sum(each.waiting_since is None for each in list(service.server._connections)) == most)
+        assert b"503 Service Unavailable" in (answer := service.say(slow))
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert service.say(GET).startswith(b"HTTP/1.1 200 OK")
+        go_on.set()
+        for peer in peers:
+            peer.shutdown(socket.SHUT_WR)
+            assert all_of(peer).startswith(b"HTTP/1.1 200 OK")
 
 
 class FailingListener:
