@@ -8,7 +8,6 @@ it, before it and after it is served.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import struct
@@ -21,7 +20,7 @@ from typing import Any, ClassVar, ParamSpec
 from os_ken.base import app_manager
 from os_ken.lib import hub
 
-from anycast_sdn import settings
+from anycast_sdn import garbage, settings
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.api.server import Server
@@ -243,6 +242,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @_alone
     def _read_slice(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         out = self.controller.read_on(switch.id, time.monotonic())
+        garbage.keep()  # bindings
         if out is None:
             self._ready(switch, found, ports)
         else:
@@ -252,6 +252,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _ready(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         now = time.monotonic()
         self._send(self.controller.end_reading(switch.id, now))
+        garbage.keep()  # all its rules
         for port, up in ports.items():  # afterwards, so that no host stays on a dead port
             self._send(self.controller.port_changed(switch.id, port, up, now))
         self._someone_waits.set()
@@ -382,6 +383,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._stuck |= busy  # for the changes that come: one that is stuck does not make each of them slow
 
     def _tick(self) -> None:
+        garbage.look()
         now = time.monotonic()
         self._tick_network(now)
         self._end_long_introductions(now)
@@ -488,11 +490,15 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     @_alone
     def _slice(self) -> None:
+        garbage.look()
         self._send(self.controller.work(time.monotonic()))
+        garbage.keep()
 
     def _send(self, out: Outbox) -> None:
-        if self.controller.is_busy() and not self._work_is_left.is_set():
-            self._work_is_left.set()
+        if self.controller.is_busy():
+            garbage.keep()  # that was a first slice
+            if not self._work_is_left.is_set():
+                self._work_is_left.set()
         for dpid, messages in out.items():
             if switch := self.channels.get(dpid):
                 self._tell(switch, messages)
@@ -551,16 +557,6 @@ def _expected(network: Network) -> list[str]:
     return [f"{switch.name} (datapath id {switch.dpid:#x})" for switch in network.switches]
 
 
-def _keep_what_has_stayed(phase: str, info: dict[str, int]) -> None:
-    """Python looks through all objects for cycles, again and again, and everything stops meanwhile.
-
-    Bindings are small values without cycles, and there may be millions of them: what one look has left is
-    not looked at again.
-    """
-    if phase == "stop":
-        gc.freeze()
-
-
 def run(
     ending: Ending,
     file: Path,
@@ -571,8 +567,6 @@ def run(
 ) -> None:
     """Serve until a signal asks for the end.  Raises ConfigurationError."""
     network = settings.load(file)
-    gc.set_threshold(50_000)
-    gc.callbacks.append(_keep_what_has_stayed)
     app: AnycastApp | None = None
 
     def on_change(groups: Groups) -> None:
@@ -593,6 +587,7 @@ def run(
     place = "memory only" if database == ":memory:" else Path(database).absolute()
     LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), place)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
+    garbage.search_by_hand()
     _wait_for(ending, store)
     _finish(rest, acceptor)
     manager.close()

@@ -9,7 +9,6 @@ slice of what follows from it.  What is shown is the longest piece, and what all
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import json
 import random
@@ -25,6 +24,7 @@ sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 
 from tabulate import tabulate  # noqa: E402
 
+from anycast_sdn import garbage  # noqa: E402
 from anycast_sdn.api.rest import Turn, _json  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
 from anycast_sdn.control.reconcile import Tables  # noqa: E402
@@ -243,16 +243,20 @@ class Hub:
         pieces = []
         for act in self._slices():
             watch = Stopwatch()
+            garbage.look()
             self._take(act(), encode)
+            garbage.keep()
             pieces.append(watch.piece())
         return pieces
 
     def measure(self, event: Callable[[], Outbox | object]) -> Held:
         """An event and all that follows from it."""
         watch = Stopwatch()
+        garbage.look()
         out = event()
         if isinstance(out, dict) and all(isinstance(key, int) for key in out):
             self._take(out)
+        garbage.keep()
         return Held([watch.piece(), *self._finish()])
 
     def tick(self, seconds: float) -> Held:
@@ -344,9 +348,8 @@ def _turns(hub: Hub) -> list[Piece]:
 
 
 def measured(scale: Scale, directory: Path) -> Iterator[tuple[str, Held]]:
-    gc.set_threshold(50_000)  # as the running controller does, see app.run
-    gc.callbacks.append(lambda phase, _: gc.freeze() if phase == "stop" else None)
     begin = time.perf_counter()
+    garbage.search_by_hand()
     hub = Hub(scale, directory)
     print(f"{scale.switches} switches are connected, after {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     yield from operations(hub)
