@@ -150,9 +150,9 @@ def _path(text: str) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    ending = Ending()  # before anything that takes time
     if arguments.openflow == arguments.rest:
         raise ConfigurationError("OpenFlow and REST cannot have the same address: give one of them another port")
+    ending = Ending()  # before anything that takes time
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     # Only this one: eventlet announces at import that it is in maintenance.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
