@@ -173,6 +173,10 @@ class ClientEdge:
     def pool_use(self, now: float) -> dict[str, PoolUse]:
         return {"ipv6" if v6 else "ipv4": pool.use(now) for v6, pool in self._pools.items()}
 
+    def is_exhausted(self, v6: bool, now: float) -> bool:
+        """Has the pool of a family no address for a new flow?"""
+        return v6 in self._pools and self._pools[v6].is_empty(now)
+
     # ---------------------------------------------------------------- packets
 
     def client_packet(self, key: FlowKey, groups: Groups, now: float, *, port: int = 0, syn: bool = False) -> Decision:

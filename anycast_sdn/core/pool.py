@@ -122,6 +122,11 @@ class TranslationPool:
         self._wake(now)
         return self._resting.flow_of(address)
 
+    def is_empty(self, now: float) -> bool:
+        """Would ``lease`` find none, not even one that may go early?"""
+        self._wake(now)
+        return len(self._leased) + len(self._resting) >= self.size and self._resting.early(now) is None
+
     def use(self, now: float) -> PoolUse:
         self._wake(now)
         return PoolUse(self.size, len(self._leased), len(self._resting))

@@ -111,6 +111,8 @@ def test_an_address_of_an_ended_flow_is_leased_early_when_nothing_else_is_free()
     addresses.release(second, 11, rest=Rest.ENDED)
     with pytest.raises(PoolEmpty):
         addresses.lease(10 + EARLY_S - 0.1)
+    assert addresses.is_empty(10 + EARLY_S - 0.1)
+    assert not addresses.is_empty(11 + EARLY_S)
     assert addresses.lease(11 + EARLY_S) == first  # the one that has rested longest
     assert addresses.lease(11 + EARLY_S) == second
 
