@@ -65,5 +65,6 @@ def test_a_flood_from_one_port_keeps_nobody_else_from_a_service(network: Running
             kind, family.gateway
         )
     with flood(network, how, host, source, destination):
-        during = opened(network, family)
+        # IPv6 but once: a client's share of a small IPv4 pool is soon used up by such measurements.
+        during = opened(network, V4 if kind == "sources" else V6)
     assert during["answered"] == FLOWS, during
