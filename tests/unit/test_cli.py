@@ -215,7 +215,8 @@ def test_a_reader_who_leaves_is_no_error() -> None:
 
 def test_an_interrupt_ends_a_command_quietly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        words = [*COMMAND, "flows", "--rest", f"127.0.0.1:{silent.getsockname()[1]}"]
+        # Whoever runs tests in the background may have it ignore interrupts, and it would hand that down.
+        words = ["env", "--default-signal=INT", *COMMAND, "flows", "--rest", f"127.0.0.1:{silent.getsockname()[1]}"]
         with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
             connection, _ = silent.accept()
             with connection:
