@@ -132,8 +132,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     OFP_VERSIONS: ClassVar = [codec.OPENFLOW_VERSION]
 
-    def __init__(self, network: Network, groups: Groups) -> None:
+    def __init__(self, network: Network, groups: Groups, database_problem: Callable[[], str] = str) -> None:
+        """``database_problem``: why enrolments cannot be stored now, "" when they can."""
         super().__init__()
+        self._database_problem = database_problem
         self.controller = Controller(network, groups, SecureRandom())
         self.channels: dict[int, Channel] = {}
         self._repeats = Repeats()
@@ -444,7 +446,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """As it is at this moment."""
         views = [speaker.view() for speaker in self.speakers]
         sessions = [Session(view.uplink, view.neighbour, view.state, view.problem) for view in views]
-        self.controller.look_at_health(sessions, now)
+        self.controller.look_at_health(sessions, now, self._database_problem())
         return self.controller.health_view(now, time.time())
 
     def _inspect(self) -> None:
@@ -578,7 +580,7 @@ def run(
     raise_file_limit()
     acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
-    app = manager.instantiate(AnycastApp, network, registry.groups)
+    app = manager.instantiate(AnycastApp, network, registry.groups, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     rest = server.serve(api, rest_address, rest_names)
     manager.instantiate_apps()

@@ -672,9 +672,9 @@ class Controller:
         names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
         return NotFound(f"no link ends at {end}; the links are {names}")
 
-    def look_at_health(self, sessions: Iterable[Session], now: float) -> None:
-        """To be called about once a second.  ``sessions``: those of BGP."""
-        found = reasons(self.edges.values(), self._discovery, self.groups, self._announced, sessions, now)
+    def look_at_health(self, sessions: Iterable[Session], now: float, database: str = "") -> None:
+        """To be called about once a second.  ``sessions``: those of BGP; ``database``: what is wrong with it."""
+        found = reasons(self.edges.values(), self._discovery, self.groups, self._announced, sessions, database, now)
         self.health.look(found, self._discovery.starting, now)
 
     def health_view(self, now: float, epoch: float) -> dict[str, Any]:

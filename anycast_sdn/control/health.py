@@ -48,9 +48,15 @@ def reasons(
     groups: Iterable[AnycastGroup],
     announced: Container[Prefix],
     sessions: Iterable[Session],
+    database: str,
     now: float,
 ) -> Iterator[Reason]:
-    """All that is wrong now.  ``announced``: the prefixes that some edge announces."""
+    """All that is wrong now.
+
+    ``announced``: the prefixes that some edge announces; ``database``: why enrolments cannot be stored, "" if they can.
+    """
+    if database:
+        yield Reason(("database",), f"enrolments cannot be changed: {database}")
     for edge in edges:
         yield from _of_switch(edge, now)
     for ends, why in itertools.islice(discovery.down(now), MOST_REASONS):

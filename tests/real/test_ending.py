@@ -102,5 +102,7 @@ def test_nothing_is_taken_while_another_file_stands_in_the_databases_place(netwo
     refused = network.controller.rest("PUT", path, {"prefixes": ["198.18.9.9/32"]})
     assert (refused.status, refused.body["type"]) == (503, "urn:anycast-sdn:problem:store-error")
     assert network.controller.rest("GET", path).status == 404
+    reasons = until(lambda: network.controller.rest("GET", "/healthz").body["reasons"], "health has a reason")
+    assert "another file stands in its place" in reasons[0]
     database.with_suffix(".away").rename(database)
     assert network.controller.rest("PUT", path, {"prefixes": ["198.18.9.9/32"]}).status == 201
