@@ -58,7 +58,7 @@ RETIRE_S = 5.0  # so long may routers take to turn away from an edge that has wi
 class _Surroundings(NamedTuple):
     """What an edge with uplinks has on this side of them, and beyond."""
 
-    part: Collection[str]  # the switches that it can reach
+    part: Mapping[str, int]  # the switches that it can reach
     own: set[Prefix]  # what these announce: it is told to the routers
     ours: PrefixSet  # the same, with what is just being withdrawn: nobody beyond an uplink can draw it away
     exits: NestedPrefixes  # what its uplinks lead to
@@ -331,7 +331,11 @@ class Controller:
             if ports != edge.fabric_ports:
                 edge.set_fabric_ports(ports)
         self._update.want(self._routing.set_links(self._discovery.links()))
-        self._beyond_is_old = True
+        # Beyond uplinks it matters only who can reach whom, and that most often stays.
+        self._beyond_is_old |= any(
+            around.part.keys() != self._routing.graph.distances(name).keys()
+            for name, around in self._surroundings.items()
+        )
 
     def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outbox:
         """What should be installed comes before the packets that rely on it."""

@@ -75,6 +75,9 @@ def check_group(network: Network, groups: Iterable[AnycastGroup], group: Anycast
     if not group.prefixes:
         raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
     others = groups if isinstance(groups, Groups) else Groups({other.name: other for other in groups})
+    in_order = sorted(group.prefixes)
+    # Whatever lies within another comes right after it, or after what does so, too.
+    apart = not any(prefix.overlaps(after) for prefix, after in itertools.pairwise(in_order))
     ours = NestedPrefixes()
     for index, prefix in enumerate(group.prefixes):
         where = f"prefixes[{index}]"
@@ -82,12 +85,13 @@ def check_group(network: Network, groups: Iterable[AnycastGroup], group: Anycast
             known = ", ".join(map(str, network.anycast_prefixes))
             raise OutsideAnycast(where, f"{prefix} is not within an anycast prefix of this network ({known})")
         theirs = ((other, owner) for other, owner in others.overlapping(prefix) if owner != group.name)
-        own = ((other, group.name) for other in itertools.chain(ours.covering(prefix), ours.within(prefix)))
-        for other, owner in itertools.chain(theirs, own):
+        own = () if apart else itertools.chain(ours.covering(prefix), ours.within(prefix))
+        for other, owner in itertools.chain(theirs, ((other, group.name) for other in own)):
             raise Overlap(
                 where, f"{prefix} overlaps {other} of group {owner}: an address names one service"
             )
-        ours.add(prefix)
+        if not apart:
+            ours.add(prefix)
 
 
 def check_server(network: Network, group: AnycastGroup, address: Address) -> None:

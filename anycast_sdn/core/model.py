@@ -210,6 +210,7 @@ class Groups:
         memberships: dict[Address, list[str]] = {}
         for name, group in (groups or {}).items():
             self._enter(name, group)
+            self._enter_prefixes(name, group)
             for address in group.servers:
                 memberships.setdefault(address, []).append(name)
         self._memberships = {address: tuple(names) for address, names in memberships.items()}
@@ -296,14 +297,15 @@ class Groups:
         self._by_name[name] = group
         if any(server.state is ServerState.ACTIVE for server in group.servers.values()):
             self._active.add(name)
+
+    def _enter_prefixes(self, name: str, group: AnycastGroup) -> None:
         for prefix in group.prefixes:
             self._owners[prefix] = name
             insort(self._sorted[prefix.bits], prefix)
             if prefix.length != prefix.bits:
                 self._lengths[prefix.bits, prefix.length] += 1
 
-    def _leave(self, group: AnycastGroup) -> None:
-        self._active.discard(group.name)
+    def _leave_prefixes(self, group: AnycastGroup) -> None:
         for prefix in group.prefixes:
             del self._owners[prefix]
             in_order = self._sorted[prefix.bits]
@@ -317,17 +319,21 @@ class Groups:
     def _changed(self, name: str, group: AnycastGroup | None) -> Groups:
         """A copy with ``group`` under its name; None: without."""
         changed = copy(self)
-        changed._by_name, changed._owners = self._by_name.copy(), self._owners.copy()
-        changed._lengths, changed._active = self._lengths.copy(), self._active.copy()
+        changed._by_name, changed._active = self._by_name.copy(), self._active.copy()
         memberships = changed._memberships = self._memberships.copy()
-        changed._sorted = {bits: in_order.copy() for bits, in_order in self._sorted.items()}
         before = self._by_name.get(name)
-        if before:
-            changed._leave(before)
+        changed._active.discard(name)
         if group:
             changed._enter(name, group)
         else:
             changed._by_name.pop(name, None)
+        if (before.prefixes if before else ()) != (group.prefixes if group else ()):
+            changed._owners, changed._lengths = self._owners.copy(), self._lengths.copy()
+            changed._sorted = {bits: in_order.copy() for bits, in_order in self._sorted.items()}
+            if before:
+                changed._leave_prefixes(before)
+            if group:
+                changed._enter_prefixes(name, group)
         old, new = before.servers if before else {}, group.servers if group else {}
         for address in old.keys() - new.keys():
             memberships[address] = tuple(other for other in memberships[address] if other != name)

@@ -308,7 +308,8 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
     yield "and back, empty", measure(lambda: controller.synchronise(last, Tables(), Features(), hub.now))
     yield from _questions(hub)
-    yield "GET /v1/topology", Held(_turns(hub))
+    yield "GET /v1/edges", Held(_turns(lambda turn: _listed(controller.edge_views(hub.now), turn)))
+    yield "GET /v1/topology", Held(_turns(lambda turn: controller.topology((), hub.now, turn.over)))
 
 
 def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
@@ -331,7 +332,15 @@ def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
         yield f"GET {name}", hub.measure(lambda view=view: json.dumps(view()))  # type: ignore[misc]
 
 
-def _turns(hub: Hub) -> list[Piece]:
+def _listed(views: Iterable[object], turn: Turn) -> dict[str, object]:
+    shown = []
+    for view in views:
+        shown.append(view)
+        turn.over()
+    return {"edges": shown}
+
+
+def _turns(answer: Callable[[Turn], dict[str, Any]]) -> list[Piece]:
     """A large answer is put together in turns, which end as ``rest.Turn``'s do."""
     pieces: list[Piece] = []
     watch = Stopwatch()
@@ -342,7 +351,7 @@ def _turns(hub: Hub) -> list[Piece]:
         watch = Stopwatch()
 
     turn = Turn(pause)
-    _json(hub.controller.topology((), hub.now, turn.over), turn)
+    _json(answer(turn), turn)
     pause()
     return pieces
 
