@@ -100,6 +100,7 @@ class Controller:
         self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that are enrolled now, or are no more
         self._surroundings: dict[str, _Surroundings] = {}  # of each edge with uplinks
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
+        self._to_choose: OrderedDict[tuple[int, Prefix], None] = OrderedDict()  # ways out that may be others
         self._last_seen: dict[str, float] = {}  # edge with uplinks → when its switch was last connected
         self._able: dict[str, set[Prefix]] = {name: set() for name in self._by_name}  # the ANY/n that it can serve
         self._retiring: dict[tuple[str, Prefix], float] = {}  # edge and ANY/n, just withdrawn → when it may cease
@@ -169,7 +170,8 @@ class Controller:
 
     def updating(self) -> list[str]:
         """The switches that still have to take up other routes, or to confirm that they have."""
-        soon = set(self._by_name) if self._to_route else {self.edges[dpid].switch.name for dpid, _ in self._suspects}
+        anybody = self._to_route or self._to_choose
+        soon = set(self._by_name) if anybody else {self.edges[dpid].switch.name for dpid, _ in self._suspects}
         return sorted(self._update.unsettled() | soon)
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
@@ -243,9 +245,8 @@ class Controller:
         """All that the router at this uplink teaches now."""
         self._taught[uplink] = routes
         edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
-        edge.set_taught(self._taught)
+        self._to_choose |= {(edge.switch.dpid, prefix): None for prefix in sorted(edge.set_taught(self._taught))}
         edge.want_neighbours()
-        self._beyond_is_old = True
         return self._work_again(now)
 
     def tick(self, now: float) -> Outbox:
@@ -345,7 +346,7 @@ class Controller:
             edge.suspect_pins()
             for address in edge.take_moved():
                 self._suspect(dpid, self._services_of(address))
-            self._beyond_is_old |= bool(edge.uplinks)
+            self._to_choose |= {(dpid, prefix): None for prefix in edge.take_other_exits()}
             out = self._work_again(now)
         if reaction.messages:
             messages = reaction.messages
@@ -358,7 +359,7 @@ class Controller:
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return bool(self._suspects or self._enrolled or self._to_route or self._update.is_judging()
+        return bool(self._suspects or self._enrolled or self._to_choose or self._to_route or self._update.is_judging()
                     or self._discovery.has_probes())  # fmt: skip
 
     def _work_again(self, now: float) -> Outbox:
@@ -371,6 +372,7 @@ class Controller:
         for _ in range(min(self._pace.suspects, len(self._suspects))):
             (dpid, prefix), _ = self._suspects.popitem(last=False)
             self._judge(self.edges[dpid], prefix, now)
+        self._choose_ways_out()
         self._reroute()
         for _ in range(min(self._pace.enrolled, len(self._enrolled))):
             address, _ = self._enrolled.popitem(last=False)
@@ -521,6 +523,27 @@ class Controller:
         yield from retiring
         yield from ((name, prefix) for prefix in edge.ways_out if not ours.covers(prefix))
 
+    def _choose_ways_out(self) -> None:
+        """Some of those that may be others now."""
+        some: dict[int, dict[Prefix, None]] = {}
+        for _ in range(min(self._pace.suspects, len(self._to_choose))):
+            (dpid, prefix), _ = self._to_choose.popitem(last=False)
+            some.setdefault(dpid, {})[prefix] = None
+        retiring = {prefix for _, prefix in self._retiring}
+        for dpid, prefixes in some.items():
+            edge = self.edges[dpid]
+            name = edge.switch.name
+            edge.find_exits(prefixes)
+            self._beyond_is_old |= not retiring.isdisjoint(prefixes)
+            if self._beyond_is_old:  # then all of them are chosen
+                continue
+            _, _, ours, exits = self._surroundings[name]
+            for prefix in prefixes:
+                (exits.add if edge.leads_to(prefix) else exits.discard)(prefix)
+                announced = (prefix,) if name in self._announced.get(prefix, ()) else ()
+                edge.choose_way_out(prefix, ours, announced)
+            self._enter_beyond(prefixes)
+
     def _look_beyond_again(self) -> None:
         """Others announce the prefixes of ``_unrouted`` now: that concerns the ways out to what is within these."""
         concerned = dict.fromkeys(self._unrouted)
@@ -539,7 +562,11 @@ class Controller:
                 announced = (prefix,) if name in self._announced.get(prefix, ()) else ()
                 edge.choose_way_out(prefix, ours, announced)
             concerned |= within
-        for prefix in concerned:
+        self._enter_beyond(concerned)
+
+    def _enter_beyond(self, prefixes: Iterable[Prefix]) -> None:
+        """The ways out to these are chosen."""
+        for prefix in prefixes:
             names = {
                 name for name, around in self._surroundings.items()
                 if prefix in self._by_name[name].ways_out and not around.ours.covers(prefix)

@@ -23,7 +23,7 @@ from anycast_sdn.control.reconcile import Tables, changes
 from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.core.client_edge import ClientEdge
-from anycast_sdn.core.exits import Exits, Taught, exits
+from anycast_sdn.core.exits import Exits, Hops, Taught, exits_to, hops_of
 from anycast_sdn.core.model import Address, AnycastGroup, Groups, Network, Prefix, Server, Side, Switch
 from anycast_sdn.core.network import LOCAL
 from anycast_sdn.core.pool import RandomSource
@@ -110,9 +110,14 @@ class EdgeSwitch:
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
         self.ways_out: dict[Prefix, Neighbour] = {}  # those in use, each to a router that answers
         self._exits: Exits = {}
+        self._taught: Taught = {}
+        self._hops: Hops = {}
+        self._other_routers = False  # one of them answers now, or does no more, or what was inherited is over
         self._inherited: dict[Prefix, Neighbour] = {}  # ways out found on the switch at the controller's start
         self._inherited_until = 0.0
+        self._names = {uplink.name for uplink in self.uplinks}
         self.set_taught({})
+        self.find_exits({prefix for uplink in self.uplinks for prefix in uplink.routes})
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
         self.fabric_ports: list[int] = []  # to other switches; see ``set_fabric_ports``
@@ -448,14 +453,36 @@ class EdgeSwitch:
 
     # ---------------------------------------------------------------- uplinks
 
-    def set_taught(self, taught: Taught) -> None:
-        """What the routers at the uplinks teach now, all of it."""
-        self._exits = exits(self.uplinks, taught)
+    def set_taught(self, taught: Taught) -> set[Prefix]:
+        """All that the routers at the uplinks teach now → the prefixes for which ``find_exits`` is to be called."""
+        before, self._taught = self._taught, {name: routes for name, routes in taught.items() if name in self._names}
+        known, self._hops = self._hops, hops_of(self.uplinks, self._taught)
+        others: set[Prefix] = set()
+        for name in self._names:
+            old, new = before.get(name, {}), self._taught.get(name, {})
+            others |= {prefix for prefix, route in new.items() if old.get(prefix) != route}
+            others |= old.keys() - new.keys()
+            if known.get(name) != self._hops[name]:
+                others |= new.keys()
+        return others
+
+    def find_exits(self, prefixes: Iterable[Prefix]) -> None:
+        """The ways out to these may be others."""
+        found = exits_to(prefixes, self.uplinks, self._taught, self._hops)
+        for prefix in prefixes:
+            if prefix in found:
+                self._exits[prefix] = found[prefix]
+            else:
+                self._exits.pop(prefix, None)
 
     def routers(self) -> set[Address]:
         """The next hops on this edge's uplinks: to be found, and not lost sight of."""
-        next_hops = {router for uplink in self.uplinks for router in uplink.routers}
-        return next_hops.union(*self._exits.values())
+        return {router for uplink in self.uplinks for router in uplink.routers}.union(*self._hops.values())
+
+    def take_other_exits(self) -> Iterable[Prefix]:
+        """The prefixes whose ways out are to be chosen anew, since the last time."""
+        others, self._other_routers = self._other_routers, False
+        return {*self.exits(), *self.ways_out} if others else ()
 
     def choose_ways_out(self, own: PrefixSet, announced: Container[Prefix]) -> None:
         """Of all that can be reached by an uplink now, what is not the fabric's ``own``.
@@ -473,6 +500,10 @@ class EdgeSwitch:
         """What its uplinks lead to, if the routers there answer."""
         yield from self._exits
         yield from (prefix for prefix in self._inherited if prefix not in self._exits)
+
+    def leads_to(self, prefix: Prefix) -> bool:
+        """Is there an uplink to it, if the router there answers?"""
+        return prefix in self._exits or prefix in self._inherited
 
     def choose_way_out(self, prefix: Prefix, own: PrefixSet, announced: Container[Prefix]) -> None:
         """As ``choose_ways_out``, for one of them."""
@@ -629,6 +660,7 @@ class EdgeSwitch:
         wanted = [address for address in replies.moved if self.neighbours.is_wanted(address)]
         if wanted:
             self._moved |= dict.fromkeys(wanted)
+            self._other_routers |= bool(self.uplinks) and not self.routers().isdisjoint(wanted)
             self._able.clear()
         return Reaction(messages, changed=bool(wanted))
 
@@ -664,7 +696,7 @@ class EdgeSwitch:
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
         if self._inherited and now >= self._inherited_until:
             self._inherited.clear()
-            reaction.changed = True
+            self._other_routers = reaction.changed = True
         reaction.messages += self._answers.tick(now)
         if self.translation:
             reaction.messages += self.translation.tick(now)

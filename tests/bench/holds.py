@@ -26,6 +26,7 @@ from tabulate import tabulate  # noqa: E402
 
 from anycast_sdn import garbage  # noqa: E402
 from anycast_sdn.api.rest import Turn, _json  # noqa: E402
+from anycast_sdn.control.claims import Neighbour  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
 from anycast_sdn.control.reconcile import Tables  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
@@ -165,6 +166,10 @@ def _address(scale: Scale, number: int) -> str:
     return f"10.{1 + edge}.{host >> 8}.{host & 255}"
 
 
+def _mac(address: str) -> bytes:
+    return b"\x02\x00" + packed(address)
+
+
 class Hub:
     """The controller of the large network at work."""
 
@@ -182,6 +187,8 @@ class Hub:
         self.controller = Controller(self.network, Groups(), random.Random(1), at_once)
         self.registry = Registry(self.network, self.store, self._set_groups)
         self._set_groups(self.registry.groups)
+        for address, port, dpid in self._hosts():  # before switches connect, as if they had remembered them
+            self.controller.edges[dpid].neighbours.adopt(packed(address), Neighbour(_mac(address), port), self.now)
         for number, switch in enumerate(self.network.switches):
             self._take(self.controller.synchronise(switch.dpid, Tables(), Features(), self.now), encode=False)
             for port in range(scale.ports // scale.switches):
@@ -189,15 +196,20 @@ class Hub:
             if number < scale.edges:
                 self._bind(switch.dpid, scale.bindings // scale.edges)
             self._finish(encode=False)
-        for number in range(scale.servers - 1):
-            self._appears(_address(scale, number), 1)
-            self._finish(encode=False)
-        self._appears(COMMON, 2)
-        if self.network.uplinks:
-            self._appears("192.168.255.2", 9, dpid=2)
+        for address, port, dpid in self._hosts():
+            self._appears(address, port, dpid)
         self._finish(encode=False)
         assert not self.controller.updating()
         self.controller._pace = Pace()
+
+    def _hosts(self) -> Iterator[tuple[str, int, int]]:
+        """(address, port, dpid): all servers, and the router."""
+        for number in range(self.scale.servers - 1):
+            address = _address(self.scale, number)
+            yield address, 1, int(address.split(".")[1])
+        yield COMMON, 2, 1
+        if self.network.uplinks:
+            yield "192.168.255.2", 9, 2
 
     def _set_groups(self, groups: Groups) -> None:
         self._take(self.controller.set_groups(groups, self.now))
@@ -215,7 +227,7 @@ class Hub:
         """A host says where it is."""
         dpid = dpid or int(address.split(".")[1])
         own = self.controller.edges[dpid].mac
-        frame = builders.arp_reply(b"\x02\x00" + packed(address), packed(address), own, packed(address))
+        frame = builders.arp_reply(_mac(address), packed(address), own, packed(address))
         out = self.controller.packet_in(dpid, cookie(Kind.ARP), port, frame, self.now)
         self._take(out, encode=False)
         return out
@@ -322,7 +334,6 @@ def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "the service of 100 addresses", held
     views: dict[str, Callable[[], object]] = {
         "/healthz": lambda: controller.health_view(hub.now, 0.0),
-        "/v1/edges, of which each edge is a piece": lambda: next(controller.edge_views(hub.now)),
         "/v1/flows/summary": lambda: controller.flow_summary(hub.now),
         "/v1/groups/wide/servers": lambda: [
             controller.server_status(address) for address in list(groups.get("wide").servers)[:1000]  # type: ignore[union-attr]
