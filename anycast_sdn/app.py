@@ -599,10 +599,10 @@ def run(
 
 def _wait_for(ending: Ending, store: SqliteStore) -> None:
     """Returns when the end is asked for; until then, sees to the database."""
-    look = 0.0
+    look, check = 0.0, _alone(store.check)
     while not ending.asked:
         if (now := time.monotonic()) >= look:
-            store.check()
+            check()
             look = now + STORE_LOOK_S
         if ending.hung_up:
             ending.hung_up = False

@@ -28,7 +28,8 @@ class Ending:
         self.asked = signal.Signals(number).name
         for other in _TO_END:
             signal.signal(other, signal.SIG_DFL)
-        signal.alarm(END_S)  # nobody handles it: it ends a process that does not end
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the gauge's until now: whoever holds the hub does not hold this
+        signal.alarm(END_S)  # it ends a process that does not end
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self.hung_up = True

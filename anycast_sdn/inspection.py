@@ -299,5 +299,6 @@ class Inspections:
         fresh = edge.repairs - self._told.get(dpid, Counter())
         if fresh and now >= self._told_at.get(dpid, -math.inf) + SAID_AGAIN_S:
             self._told[dpid], self._told_at[dpid] = edge.repairs.copy(), now
-            LOG.warning("switch %s was changed by others: %d rules were missing, %d were edited, %d were not ours; "
-                        "put right", edge.switch.name, fresh["missing"], fresh["wrong"], fresh["foreign"])  # fmt: skip
+            said = ("switch %s did not hold what it should, perhaps changed by others: %d rules were missing, "
+                    "%d were different, %d were not ours; put right")  # fmt: skip
+            LOG.warning(said, edge.switch.name, fresh["missing"], fresh["wrong"], fresh["foreign"])

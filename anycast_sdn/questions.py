@@ -219,7 +219,9 @@ class SweepRun:
         self._switch.ask_in_parts(request, partial(self._take, inward, time.monotonic()))
 
     def _take(self, inward: bool, asked: float, body: bytes | None, last: bool) -> None:
-        if body:
-            self._unused += self._read(inward, decoding.decode_counters(body), asked)
-        if last:
-            self._switch.later(self.proceed)
+        try:
+            if body:
+                self._unused += self._read(inward, decoding.decode_counters(body), asked)
+        finally:  # an error of our own loses this part alone: without an end there would be no other sweep
+            if last:
+                self._switch.later(self.proceed)

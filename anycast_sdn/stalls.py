@@ -6,6 +6,7 @@ interrupts whoever has the hub, just to see where that is.
 Rules kept here:
 - ``Stalls`` is given times and reads no clock.
 - A long hold is logged at most once a minute, with the place where it was; those between are counted.
+- A process has one alarm.  When somebody else has set it, for the end (``ending``), the gauge stops and leaves it.
 """
 
 from __future__ import annotations
@@ -94,15 +95,21 @@ class Gauge:
     def beat_while(self, is_active: Callable[[], bool]) -> None:
         """A green thread's whole life; it must be the main thread's."""
         before = signal.signal(signal.SIGALRM, self._interrupted)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        left = 0.0
         try:
             while is_active():
-                signal.setitimer(signal.ITIMER_REAL, WARN_S)
+                left, _ = signal.setitimer(signal.ITIMER_REAL, WARN_S)
+                if left > WARN_S:  # somebody else's
+                    break
                 self._where = ""
                 due = time.monotonic() + BEAT_S
                 self._sleep(BEAT_S)
                 self._note(time.monotonic() - due)
+            else:
+                left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, left if left > WARN_S else 0)
             signal.signal(signal.SIGALRM, before)
 
     def _note(self, late_s: float) -> None:

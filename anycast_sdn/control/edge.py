@@ -85,7 +85,7 @@ class EdgeSwitch:
         self._answers = Answers(switch, connected, Gateways(network))
         self.changes = 0  # how often what it is believed to hold, without the bindings, has been changed
         self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
-        self.repaired_at: float | None = None  # by an audit, for the last time
+        self.repaired_at: float | None = None  # for the last time, while it was connected
         self.translation = self._translation() if self.client_edge else None
         self.features = Features()
         self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
@@ -571,9 +571,8 @@ class EdgeSwitch:
 
     def repairs_view(self, now: float) -> dict[str, object]:
         """How many rules were put right since the controller's start, and how long ago the last, if any were."""
-        if self.repaired_at is None:
-            return {}
-        return {"repaired": self.repairs.total(), "last_repair_s": round(now - self.repaired_at, 1)}
+        ago = {} if self.repaired_at is None else {"last_repair_s": round(now - self.repaired_at, 1)}
+        return {"repaired": self.repairs.total(), **ago} if self.repairs.total() else {}
 
     def disconnected(self) -> None:
         self.synchronised = False
@@ -698,8 +697,9 @@ class EdgeSwitch:
             self._inherited.clear()
             self._other_routers = reaction.changed = True
         reaction.messages += self._answers.tick(now)
-        if self.translation:
-            reaction.messages += self.translation.tick(now)
+        if self.translation and (put_back := [*self.translation.tick(now)]):
+            self.repaired_at = now
+            reaction.messages += put_back
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             self.counters["port_held_back"] += newly_held

@@ -251,10 +251,11 @@ class Neighbours:
                 self._defend(address, port, out)
             return False
         entry = self._entries.get(address)
+        known = entry is not None and entry.known is not None
+        if not known and address not in self._wanted and self._at_port[port] >= MAX_HOSTS:
+            self.counters["too_many_hosts"] += 1
+            return True  # not learned, also when somebody has asked; what it asks for is answered all the same
         if entry is None:
-            if self._at_port[port] >= MAX_HOSTS:
-                self.counters["too_many_hosts"] += 1
-                return True  # not learned; what it asks for is answered all the same
             entry = self._entries[address] = _Entry()
         neighbour = Neighbour(mac, port)
         if entry.known is None:

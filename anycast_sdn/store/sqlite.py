@@ -163,7 +163,8 @@ class SqliteStore:
         except StoreError:
             self._db.close()
             raise
-        self._identity = _identity(self.path)
+        with self._failures_named(OSError):
+            self._identity = _identity(self.path)
         if self._read_only:
             LOG.warning("%s: can only be read: what is stored is served, and changes are refused", self.path)
 
@@ -175,7 +176,8 @@ class SqliteStore:
         """The file under its name is the one that is open.  Raises StoreError when nothing may be written."""
         if self._read_only:
             raise StoreError(f"{self.path}: could only be read at start: make it writable and start again")
-        present = _identity(self.path)
+        with self._failures_named(OSError):
+            present = _identity(self.path)
         if present == self._identity:
             return
         if present:
@@ -259,7 +261,7 @@ def _identity(path: str) -> tuple[int, int] | None:
     """What tells a file from another one of its name; None when there is none."""
     try:
         status = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
 

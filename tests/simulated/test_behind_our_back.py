@@ -28,6 +28,18 @@ def test_rules_of_bindings_that_somebody_deletes_are_put_back_and_no_binding_end
     assert payloads(net.host("h1").received)[-1] == b"still there?"
 
 
+def test_health_says_that_rules_of_bindings_were_put_back(build):
+    net = build("figure1", "as2")
+    ask(net)
+    net.delete_rules("arh1", of_bindings(net))
+    net.advance(1)
+    net.controller.look_at_health((), net.now)
+    view = net.controller.health_view(net.now, 0.0)
+    assert view["status"] == "degraded"
+    assert view["switches"]["arh1"]["repaired"] == 2
+    assert view["switches"]["arh1"]["last_repair_s"] <= 1
+
+
 def test_rules_that_the_controller_deletes_are_not_put_back(build):
     """The switch reports them in the same way."""
     net = build("figure1", "as2", validity={"udp_s": 3})

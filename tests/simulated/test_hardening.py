@@ -70,6 +70,19 @@ def test_a_host_with_many_addresses_leaves_room_for_those_behind_other_ports(bui
     assert payloads(net.host("h2").received)
 
 
+def test_who_asks_for_addresses_and_then_claims_them_has_no_more_of_them(build, monkeypatch):
+    monkeypatch.setattr(neighbours, "MAX_HOSTS", 20)
+    net = build("figure1", "as2")
+    h1, gateway, mac = net.host("h1"), packed("10.1.0.1"), edge(net, "arh1").mac
+    for last in range(30, 90):
+        address = bytes([10, 1, 0, last])
+        net.send("h1", builders.arp_request(h1.mac, packed("10.1.0.10"), address, builders.BROADCAST))
+        net.send("h1", builders.arp_reply(h1.mac, address, mac, gateway))
+        net.advance(0.1)
+    assert sum(neighbour.port == 1 for _, neighbour in edge(net, "arh1").neighbours.known()) <= 20
+    assert drops(net, "arh1")["too_many_hosts"] > 30
+
+
 @pytest.mark.parametrize("servers", [3, 700])
 def test_a_group_never_outgrows_an_openflow_message(servers):
     net = SimulatedNetwork(topology("figure1"))

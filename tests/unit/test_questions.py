@@ -10,10 +10,11 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.control.translation import Features
-from anycast_sdn.openflow.pipeline import kind_of
-from anycast_sdn.openflow.rules import FinTimeout
-from anycast_sdn.questions import TRIALS, Introduction
+from anycast_sdn.openflow.pipeline import Table, kind_of
+from anycast_sdn.openflow.rules import FinTimeout, FlowRule
+from anycast_sdn.questions import TRIALS, Introduction, SweepRun
 from tests.unit.switch_end import PORT, Peer, error, message, multipart
+from tests.unit.test_codec import as_flow_stats
 
 
 def test_each_trial_is_for_a_feature() -> None:
@@ -131,3 +132,37 @@ def test_what_a_trial_does_not_say_stays_as_it_was_known(trials: Any, known: boo
     before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
     ((_, features, _),) = Dialogue({}, trials, before).results
     assert {getattr(features, name) for name in TRIALS} == {believed}
+
+
+# ------------------------------------------------------------------------------ sweeps
+
+
+class _Counting:
+    """A switch that answers every question for counters with the same bytes, at once."""
+
+    def set_xid(self, message: Any) -> int:
+        message.set_xid(1)
+        return 1
+
+    def ask_in_parts(self, request: Any, part: Any) -> None:
+        try:
+            part(as_flow_stats(FlowRule(Table.ROUTES, 1, (), 0)), True)
+        except ValueError:
+            self.failed = True
+
+    def later(self, act: Any) -> None:
+        act()
+
+
+def test_a_sweep_ends_although_a_part_of_it_failed() -> None:
+    ended: list[list[int]] = []
+
+    def read(inward: bool, counters: Any, asked: float) -> list[int]:
+        if inward:
+            raise ValueError("a fault")
+        return [number for number, _ in counters]
+
+    switch: Any = _Counting()
+    SweepRun(switch, 10, read, ended.append).proceed()
+    assert switch.failed
+    assert ended == [[0]]

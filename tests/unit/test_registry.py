@@ -341,6 +341,19 @@ def test_nothing_is_written_while_the_directory_is_gone_and_all_is_when_it_is_ba
     assert enrolled_in(directory / "db") == {"web"}
 
 
+def test_a_directory_in_whose_place_something_else_stands_is_named_and_ends_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    operator = Operator(directory / "db", network())
+    shutil.rmtree(directory)
+    directory.write_text("not a directory")
+    operator.store.check()
+    assert str(directory / "db") in operator.store.problem
+    with pytest.raises(StoreError):
+        operator.registry.put_group("web", WEB.prefixes)
+    operator.store.close()
+
+
 def test_a_file_put_in_the_place_of_the_open_one_is_left_alone_until_the_old_one_is_back(enrolled: Operator) -> None:
     path = Path(enrolled.store.path)
     path.rename(path.with_name("away"))

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from anycast_sdn.stalls import BEAT_S, WARN_S, Gauge, Stalls
 
@@ -46,3 +53,31 @@ def test_the_warning_names_what_ran(caplog: Any) -> None:
     (record,) = caplog.records
     assert "a_part_that_takes_its_time" in record.getMessage()
     assert gauge.stalls.view(time.monotonic())["longest_ms"] >= 1000 * (2 * WARN_S - BEAT_S) - 1
+
+
+# A hub that is held for good once it has been asked to end; ``sys.argv[1]``: by a loop, or by the end that never comes.
+HELD = """
+import os, signal, sys, time
+from anycast_sdn import ending
+from anycast_sdn.stalls import Gauge
+ending.END_S = 1
+asked = ending.Ending()
+def sleep(seconds):
+    time.sleep(seconds)
+    if time.monotonic() > began + 0.05 and not asked.asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+    while asked.asked and sys.argv[1] == "loop":
+        pass
+began = time.monotonic()
+Gauge(sleep).beat_while(lambda: True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("how", ["loop", "beats"])
+def test_the_gauge_leaves_the_alarm_that_ends_a_process_which_does_not_end(how: str) -> None:
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", HELD, how], cwd=root, env=environment, timeout=20, check=False)
+    assert done.returncode == -signal.SIGALRM
