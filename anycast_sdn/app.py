@@ -329,7 +329,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 self.inspections.soon(dpid)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
-        text = f"switch {self._name(dpid)} refused a rule with cookie {cookie:#x}: {reason}"
+        what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
+        text = f"switch {self._name(dpid)} refused {what}: {reason}"
         self._say(("refused a rule", dpid), text, LOG.warning)
         self._send(self.controller.rule_refused(dpid, cookie, time.monotonic()))
         switch = self.channels.get(dpid)

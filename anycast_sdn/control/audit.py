@@ -10,7 +10,8 @@ Rules kept here:
 - A binding's rule that is missing may have expired, and the report be under way: it counts when the next look
   misses it, too.
 - Where one thing is wrong, more may be: then all slices are looked at.
-- A rule that the switch refuses is put again ever more seldom.
+- What does not get right by being put, because the switch refuses it or shows it otherwise than it was put, is put
+  again ever more seldom.
 
 Nothing is sent or asked from here; ``inspection`` does that.
 """
@@ -18,7 +19,7 @@ Nothing is sent or asked from here; ``inspection`` does that.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.reconcile import Tables, changes
@@ -62,7 +63,8 @@ class Audit:
         self._meters: dict[int, MeterRule] | None = None
         self._differences: dict[RuleKey, FlowRule | None] = {}  # that the last look has found
         self._refusals = 0
-        self._tries: dict[RuleKey, int] = {}  # rules that were perhaps refused → how many looks have missed them
+        # Of what is not right although it was put: what was there instead, and how many looks have found that.
+        self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._next_part = 0
         self._asked: dict[int, Binding] = {}  # the bindings of the slice, as they were when it was asked for
         self._found: dict[int, list[FlowRule]] = {}
@@ -113,7 +115,6 @@ class Audit:
         wanted = Tables({rule.key: rule for rule in self._not_right()})
         found = Tables(self._wrong)
         self._leave_doubts(wanted, found)
-        self._leave_refused(wanted, found)
         foreign = self._foreign
         if self.undisturbed:
             installed = self._edge.installed
@@ -122,6 +123,7 @@ class Audit:
         else:
             self.doubtful |= bool(foreign)
             foreign = set()
+        self._leave_hopeless(wanted, found)
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
             self._count(ours.keys(), theirs.keys(), now)
         self._count((), foreign, now)
@@ -149,15 +151,30 @@ class Audit:
             self.doubtful = len(confirmed) < len(differences)
         self._differences = differences
 
-    def _leave_refused(self, wanted: Tables, found: Tables) -> None:
-        """What is missing although it was put: where the switch refuses rules, it is put after 1, 2, 4, 8 … looks."""
+    def _leave_hopeless(self, wanted: Tables, found: Tables) -> None:
+        """What is as it was before it was put is put after 1, 2, 4, 8 … looks.
+
+        What is missing may have been deleted by others, again and again: it counts where the switch refuses something.
+        """
         refusals = self._edge.counters["rule_refused"]
         refuses, self._refusals = refusals != self._refusals, refusals
-        missing = [key for key in wanted.flows if key not in found.flows]
-        self._tries = {key: self._tries.get(key, 0) + 1 for key in missing if refuses or key in self._tries}
-        for key, tries in self._tries.items():
-            if tries & (tries - 1):
-                del wanted.flows[key]
+        before, self._tries = self._tries, {}
+        both: tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...] = (
+            ("rule", wanted.flows, found.flows),
+            ("group", wanted.groups, found.groups),
+            ("meter", wanted.meters, found.meters),
+        )
+        for sort, ours, theirs in both:
+            for key in list(ours):
+                there = theirs.get(key)
+                was, tries = before.get((sort, key), (None, 0))
+                if there is None and not refuses and not tries:
+                    continue
+                tries = tries + 1 if there == was else 1
+                self._tries[sort, key] = there, tries
+                if tries & (tries - 1):
+                    del ours[key]
+                    theirs.pop(key, None)
 
     def _count(self, wanted: Collection[object], found: Collection[object], now: float) -> None:
         """``wanted``: what was not as it should be; ``found``: what was there and should not be so."""

@@ -44,6 +44,7 @@ MAX_UNSENT = 1 << 26  # bytes: a switch that takes no more than this is not ther
 MAX_UNSENT_TO_STRANGERS = 1 << 16
 PART = 64  # bytes that each part of an answer counts for, beside its own, so that their number is bounded as well
 LATE_ANSWERS = 256  # questions past their deadline whose answers may still come
+MOST_REFUSALS = 16  # sorts of errors of one connection that are logged
 HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a controller as UTF-8
 VERSIONS = range(4, 7)  # in HELLO: those that OpenFlow 1.3 can be agreed on with, where no bitmap says more
 
@@ -133,7 +134,8 @@ class Listener(Protocol):
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None: ...
 
-    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None: ...
+    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
+        """``cookie``: 0 when it is a group or a meter that the switch has refused."""
 
     def confirmed(self, dpid: int, ticket: int) -> None: ...
 
@@ -178,6 +180,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._trials: dict[int, _Waiting] = {}  # by the transaction id of what is tried out
         self._barriers: dict[int, int] = {}  # of a barrier → of what was tried out before it
         self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
+        self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that the log knows of
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
 
     @property
@@ -488,14 +491,22 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             question.act(None, True)
         elif trial := self._trials.pop(xid, None):
             trial.act(False if decoding.means_unsupported(kind, code) else None)
-        elif len(quoted) >= 16 and quoted[1] == ofp.OFPT_FLOW_MOD:
-            full = (kind, code) == (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
+        elif len(quoted) >= 16 and quoted[1] in _MODS:
+            full = (kind, code) in _FULL
             reason = "table full" if full else f"error type {kind} code {code}"
-            self._listener.rule_refused(self.id, int.from_bytes(quoted[8:16], "big"), full, reason)
-        elif xid not in self._late:
+            cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
+            self._listener.rule_refused(self.id, cookie, full, reason)
+        elif xid not in self._late and (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
+            self._refusals.add((kind, code))  # once is enough: there may be one for each packet
             LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
 
 
+_MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))
+_FULL = frozenset((
+    (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
+    (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
+    (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
+))  # fmt: skip
 _EVENTS = frozenset((ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS))
 
 

@@ -8,7 +8,17 @@ import pytest
 from scenes import SERVICE, ask, bindings, client_edge, edge, payloads, web
 
 from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
-from anycast_sdn.openflow.rules import Field, FlowRule, GroupRule, MeterRule, SetMeter, ToGroup, match
+from anycast_sdn.openflow.rules import (
+    AddFlow,
+    Field,
+    FlowRule,
+    GroupRule,
+    MeterRule,
+    SetGroup,
+    SetMeter,
+    ToGroup,
+    match,
+)
 
 
 def of_bindings(net, name="arh1"):
@@ -167,3 +177,32 @@ def test_a_rule_that_a_switch_refuses_is_put_again_ever_more_seldom(build):
     here._table_size = None
     net.advance(200)
     assert here.flows[key] == rule
+
+
+@pytest.mark.parametrize("stubborn", [SetMeter, SetGroup, AddFlow])
+def test_what_does_not_get_right_by_being_put_is_put_again_ever_more_seldom(build, monkeypatch, stubborn):
+    """A switch that shows meters in rates of its own, for example."""
+    net = busy(build)
+    before, here = held(net)["ars2"], net.switches["ars2"]
+    if stubborn is SetMeter:
+        here.apply(SetMeter(MeterRule(16, 1, 1), exists=True), net.now)
+    elif stubborn is SetGroup:
+        number = min(here.groups)
+        here.groups[number] = replace(here.groups[number], buckets=())
+    else:
+        rule = next(rule for rule in here.flows.values() if kind_of(rule.cookie) is Kind.ROUTE)
+        here.plant(replace(rule, actions=()))
+    puts, apply = [], here.apply
+
+    def apply_all_else(message, *more):
+        if isinstance(message, stubborn):
+            puts.append(message)
+            return []
+        return apply(message, *more)
+
+    monkeypatch.setattr(here, "apply", apply_all_else)
+    net.advance(100)
+    assert 0 < len(puts) <= 6
+    monkeypatch.undo()
+    net.advance(100)
+    assert held(net)["ars2"] == before

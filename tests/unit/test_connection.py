@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow import codec, connection, decoding
 from anycast_sdn.openflow.connection import IGNORED, TAKEN, Connection, State
-from anycast_sdn.openflow.rules import AddFlow, Barrier
+from anycast_sdn.openflow.rules import AddFlow, Barrier, GroupRule, Message, MeterRule, SetGroup, SetMeter
 from tests.unit.switch_end import (
     DPID,
     HELLO,
@@ -282,6 +283,9 @@ class TestQuestions:
         assert peer.sent() == []
 
 
+PACKET_OUT = message(ofp.OFPT_PACKET_OUT, bytes(56), xid=0)
+
+
 class TestAdmitted:
     def test_its_messages_are_heard(self) -> None:
         peer = Peer()
@@ -294,6 +298,29 @@ class TestAdmitted:
         peer = Peer()
         peer.say(error(5, 1, codec.encode(peer.connection, [AddFlow(RULE)])[:64]))
         assert peer.listener.heard == [("rule_refused", DPID, RULE.cookie, True, "table full")]
+
+    @pytest.mark.parametrize(
+        ("change", "kind", "reason"),
+        [
+            (SetGroup(GroupRule(7, ()), exists=False), ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
+            (SetMeter(MeterRule(7, 1, 1), exists=False), ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
+        ],
+    )
+    def test_a_refused_group_or_meter_is_no_less_heard_of(self, change: Message, kind: int, reason: int) -> None:
+        peer = Peer()
+        peer.say(error(kind, reason, codec.encode(peer.connection, [change])[:64]))
+        assert peer.listener.heard == [("rule_refused", DPID, 0, True, "table full")]
+
+    def test_other_errors_are_logged_once_for_each_sort(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING)
+        peer = Peer()
+        for _ in range(50):
+            peer.say(error(ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_OUT_PORT, PACKET_OUT))
+        assert len(caplog.records) == 1
+        for code in range(1000):
+            peer.say(error(0x1234, code, PACKET_OUT))
+        assert len(caplog.records) == connection.MOST_REFUSALS
+        assert not peer.connection.is_closed
 
     def test_silence_is_the_end_within_six_seconds(self) -> None:
         peer = Peer()
