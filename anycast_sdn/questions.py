@@ -215,13 +215,14 @@ class SweepRun:
         # BINDING_OUT and BINDING_OUT_UNANSWERED differ in the lowest bit of the kind.
         kind, any_of_them = (Kind.BINDING_IN, 0) if inward else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
         mask = (COOKIE_KIND_MASK & ~any_of_them) | ((1 << self._bits) - 1)
-        request = codec.flow_stats_request(self._switch, ROW[kind].table, cookie(kind, part), mask)
-        self._switch.ask_in_parts(request, partial(self._take, inward, time.monotonic()))
+        wanted = cookie(kind, part)
+        request = codec.flow_stats_request(self._switch, ROW[kind].table, wanted, mask)
+        self._switch.ask_in_parts(request, partial(self._take, inward, (wanted, mask), time.monotonic()))
 
-    def _take(self, inward: bool, asked: float, body: bytes | None, last: bool) -> None:
+    def _take(self, inward: bool, cookies: tuple[int, int], asked: float, body: bytes | None, last: bool) -> None:
         try:
             if body:
-                self._unused += self._read(inward, decoding.decode_counters(body), asked)
+                self._unused += self._read(inward, decoding.decode_counters(body, *cookies), asked)
         finally:  # an error of our own loses this part alone: without an end there would be no other sweep
             if last:
                 self._switch.later(self.proceed)

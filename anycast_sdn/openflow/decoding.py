@@ -261,8 +261,11 @@ def split_flow_stats(body: bytes) -> Iterator[Counted]:
         at += length
 
 
-def decode_counters(body: bytes) -> list[tuple[int, int]]:
-    """(binding's number, packets) of each rule without a timeout; nothing else of it is looked at."""
+def decode_counters(body: bytes, wanted: int, mask: int) -> list[tuple[int, int]]:
+    """(binding's number, packets) of each rule without a timeout and with the wanted cookie, as far as the mask goes.
+
+    These were asked for; but a switch may ignore that.
+    """
     counters = []
     at, end = 0, len(body)
     while at < end:
@@ -271,7 +274,7 @@ def decode_counters(body: bytes) -> list[tuple[int, int]]:
         length, idle_timeout, cookie, packets = _COUNTERS.unpack_from(body, at)
         if length < _FLOW_STATS.size:
             raise BadMessage("impossible length")
-        if not idle_timeout:
+        if not idle_timeout and cookie & mask == wanted & mask:
             counters.append((number_of(cookie), packets))
         at += length
     return counters
