@@ -312,13 +312,13 @@ class TestAdmitted:
         assert peer.listener.heard == [("rule_refused", DPID, 0, True, "table full")]
 
     def test_other_errors_are_logged_once_for_each_sort(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.WARNING)
         peer = Peer()
-        for _ in range(50):
-            peer.say(error(ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_OUT_PORT, PACKET_OUT))
-        assert len(caplog.records) == 1
-        for code in range(1000):
-            peer.say(error(0x1234, code, PACKET_OUT))
+        with caplog.at_level(logging.WARNING):
+            for _ in range(50):
+                peer.say(error(ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_OUT_PORT, PACKET_OUT))
+            assert len(caplog.records) == 1
+            for code in range(1000):
+                peer.say(error(0x1234, code, PACKET_OUT))
         assert len(caplog.records) == connection.MOST_REFUSALS
         assert not peer.connection.is_closed
 
