@@ -583,7 +583,8 @@ def run(
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
-    rest = server.serve(api, rest_address, rest_names)
+    # Requests that begin have a line of their own: what is soon done does not wait for what takes long.
+    rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
     LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))

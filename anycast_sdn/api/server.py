@@ -177,15 +177,22 @@ class Connection:
 
 
 class Server:
-    """Accepts connections on ``listener`` and serves ``application`` on each.  ``spawn`` starts a green thread."""
+    """Accepts connections on ``listener`` and serves ``application`` on each."""
 
     def __init__(
-        self, application: Application, listener: socket.socket, hosts: Hosts, spawn: Callable[..., Any]
+        self,
+        application: Application,
+        listener: socket.socket,
+        hosts: Hosts,
+        spawn: Callable[..., Any],
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
+        """``spawn`` starts a green thread; ``pause`` lets others go on before a request is worked on."""
         self._application = application
         self._listener: socket.socket | None = listener
         self._hosts = hosts
         self._spawn = spawn
+        self._pause = pause
         self._connections: set[Connection] = set()
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._limit = max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, files // 4))
@@ -208,7 +215,7 @@ class Server:
 
     def run(self) -> None:
         while listener := self._listener:
-            if len(self._connections) >= self._limit and not any(map(_WAITING, self._connections)):
+            if self._is_full:
                 time.sleep(PAUSE_S)  # all of them are at work, which does not take long
                 continue
             try:
@@ -220,6 +227,11 @@ class Server:
                 continue
             self._take(sock, _peer(address[0]))
             time.sleep(0)  # accept() does not let anybody else go on while newcomers queue
+
+    @property
+    def _is_full(self) -> bool:
+        """Are all places taken, by connections that are all at work?"""
+        return len(self._connections) >= self._limit and not any(map(_WAITING, self._connections))
 
     def _take(self, sock: socket.socket, peer: str) -> None:
         """One more connection; if that is too many, another one ends."""
@@ -279,8 +291,9 @@ class Server:
         environ = _environ(head, body, connection)
 
         def stays() -> bool:
-            return head.keep_alive and body.whole
+            return head.keep_alive and body.whole and not self._is_full  # then a newcomer has the place
 
+        self._pause()
         try:
             self._hosts.check(head, connection.own[0])
             self._check_load(head)
@@ -381,10 +394,16 @@ def pause_in_line() -> Callable[[], None]:
     return pause
 
 
-def serve(application: Application, address: tuple[str, int], names: Iterable[str] = ()) -> Server:
+def serve(
+    application: Application,
+    address: tuple[str, int],
+    names: Iterable[str] = (),
+    pause: Callable[[], None] = lambda: None,
+) -> Server:
     """Serve from a green thread of its own, until ``Server.close``.
 
-    ``names``: hosts that we listen as, too.  Raises ConfigurationError when the address cannot be had.
+    ``names``: hosts that we listen as, too.  ``pause``: as ``Server``'s.
+    Raises ConfigurationError when the address cannot be had.
     """
     import eventlet
 
@@ -395,6 +414,6 @@ def serve(application: Application, address: tuple[str, int], names: Iterable[st
     except OSError as error:
         raise ConfigurationError(cannot_listen("REST", "--rest", *address, error)) from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)  # connections inherit it
-    server = Server(application, listener, Hosts(address[0], names), eventlet.spawn)
+    server = Server(application, listener, Hosts(address[0], names), eventlet.spawn, pause)
     eventlet.spawn(server.run)
     return server

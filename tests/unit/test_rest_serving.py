@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -236,6 +238,13 @@ def test_who_has_kept_us_waiting_for_longest_makes_room_and_nobody_whom_we_keep_
     assert not at_work.ended
 
 
+def test_where_all_places_are_taken_by_connections_at_work_each_ends_with_its_answer(service: Service) -> None:
+    service.server._limit = 1
+    for _ in range(2):
+        answers = service.say(GET * 3)
+        assert answers.count(b"HTTP/1.1") == answers.count(b"Connection: close") == 1
+
+
 def test_one_address_has_a_quarter_of_all_connections_and_loopback_all(service: Service) -> None:
     limits = [service.server._limit_of(peer) for peer in ("192.0.2.1", "2001:db8::/64", "127.0.0.1", "::1")]
     whole = service.server._limit
@@ -261,6 +270,49 @@ def test_health_is_told_while_as_many_requests_as_may_be_wait_for_us(service: Se
         for peer in peers:
             peer.shutdown(socket.SHUT_WR)
             assert all_of(peer).startswith(b"HTTP/1.1 200 OK")
+
+
+_CROWD = """
+import eventlet
+eventlet.monkey_patch()
+import socket, time
+from anycast_sdn.api import server
+
+def application(environ, start_response):
+    end = time.monotonic() + 0.001
+    while time.monotonic() < end:
+        pass
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+
+serving = server.serve(application, ("127.0.0.1", 0), (), server.pause_in_line())
+address = serving._listener.getsockname()
+peers = []
+for _ in range(100):
+    peers.append(socket.create_connection(address))
+    eventlet.sleep(0)
+for peer in peers:
+    peer.sendall(b"GET / HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n" * 5)
+turns, end = 0, time.monotonic() + 30
+answered = [b""] * len(peers)
+def read(number):
+    while answered[number].count(b"200 OK") < 5:
+        answered[number] += peers[number].recv(4096)
+readers = [eventlet.spawn(read, number) for number in range(len(peers))]
+while not all(reader.dead for reader in readers):
+    assert time.monotonic() < end
+    eventlet.sleep(0)
+    turns += 1
+print(turns)
+"""
+
+
+def test_between_any_two_of_many_requests_others_on_the_hub_have_a_turn() -> None:
+    """100 connections with five requests each, all at once: not one round of the hub serves many of them."""
+    words = [sys.executable, "-W", "ignore", "-c", _CROWD]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 100 * 5
 
 
 class FailingListener:
