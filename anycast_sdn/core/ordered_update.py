@@ -222,11 +222,13 @@ class OrderedUpdate:
         ]
 
     def _waits(self, switch: str, prefix: Prefix) -> None:
-        switches = self._waiting.setdefault(prefix, set())
+        switches = self._waiting.get(prefix)
+        if switches is None:
+            switches = self._waiting[prefix] = set()
+            self._in_flux.add(prefix)
         if switch not in switches:
             switches.add(switch)
             self._busy[switch] += 1
-            self._in_flux.add(prefix)
         self._unjudged[prefix] = None
 
     def _waits_no_more(self, switch: str, prefix: Prefix) -> None:

@@ -59,7 +59,7 @@ def main() -> int:
             return 0
         failed = measure(
             {name: TABLES[name] for name in arguments.only or TABLES},
-            Options(rounds, arguments.quick, Path(directory)), arguments.json, {"machine": machine},
+            Options(rounds, arguments.quick, Path(directory), arguments.design), arguments.json, {"machine": machine},
         )  # fmt: skip
     if failed:
         say(f"failed: {', '.join(failed)}")
@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=TABLES, action="append", help="this table alone; may be repeated")
     parser.add_argument("--rounds", type=_positive, help="repetitions of each measurement (default 3, quick: 1)")
     parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")
+    parser.add_argument("--design", action="store_true", help="the table holds for 200 switches: ten minutes and more")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all measurements to this file")
     parser.add_argument("--profile", action="store_true", help="show where the product spends its time instead")
     return parser

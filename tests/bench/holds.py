@@ -3,7 +3,7 @@
 No switches and no wires: the controller of a large network, the registry and the views, called as ``app`` calls them,
 in one process.  A piece is what runs between two turns of others: an event with the encoding of its messages, or one
 slice of what follows from it.  What is shown is the longest piece, and what all of them took together.  By itself:
-``python tests/bench/holds.py [--quick]``.
+``python tests/bench/holds.py [--quick | --design]``.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Scale(NamedTuple):
 
 
 DESIGN = Scale(200, 1000, 50, 5000, 10_000, 10_000, 60_000, 200_000, 3000, 10_000)
+LARGE = Scale(100, 400, 25, 2000, 5000, 5000, 30_000, 100_000, 3000, 5000)
 SMALL = Scale(40, 100, 10, 500, 1000, 1000, 6000, 20_000, 300, 1000)
 COMMON = "10.1.0.10"  # at the first edge
 
@@ -383,7 +384,7 @@ def rows(scale: Scale, directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def run(options: Any) -> dict[str, Any]:
-    scale = SMALL if options.quick else DESIGN
+    scale = SMALL if options.quick else DESIGN if options.design else LARGE
     found = list(rows(scale, options.directory))
     show(scale, found)
     return {"scale": scale._asdict(), "rows": found}
@@ -403,10 +404,13 @@ def show(scale: Scale, found: Iterable[dict[str, Any]]) -> None:
 class _Alone(NamedTuple):
     quick: bool
     directory: Path
+    design: bool
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small network: a look, not a result")
+    parser.add_argument("--design", action="store_true", help="200 switches: ten minutes and more")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-holds-") as name:
-        run(_Alone(parser.parse_args().quick, Path(name)))
+        run(_Alone(arguments.quick, Path(name), arguments.design))

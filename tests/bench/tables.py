@@ -14,11 +14,12 @@ from tabulate import tabulate
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``directory``: for files of this run; it is removed afterwards."""
+    """``directory``: for files of this run; it is removed afterwards.  ``design``: see ``holds``."""
 
     rounds: int
     quick: bool
     directory: Path
+    design: bool = False
 
 
 class Spread(NamedTuple):

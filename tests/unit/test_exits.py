@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
+from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.core.exits import MOST_NEXT_HOPS, Route, exits
-from anycast_sdn.core.model import Gateway, Prefix, Uplink, packed
+from anycast_sdn.core.model import Gateway, Network, Prefix, Switch, Uplink, packed
 
 R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
 NEAR = Uplink("near", "e", 1, (Gateway.parse("10.9.1.1/30"), Gateway.parse("2001:db8:9::1/64")), (R1,))
@@ -58,3 +60,27 @@ def test_a_few_next_hops_on_the_link_are_asked_for_and_our_own_address_is_none()
     used = {next_hop for ways in exits([near], {"near": taught}).values() for next_hop in ways}
     assert len(used) == MOST_NEXT_HOPS + 1
     assert NEAR.addresses[1].address not in used
+
+
+def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
+    """Teachings one after another, with next hops that come and go: the same as a look at all of it."""
+    draw = Random(7)
+    uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
+    network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
+    edge = EdgeSwitch(network.switches[0], network, draw)
+    some = [Prefix.parse(f"2001:db8:7:{number:x}::/64") for number in range(30)]
+    prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
+    hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]
+    for _ in range(100):
+        taught = {
+            uplink.name: {
+                prefix: route(draw.randrange(3), next_hop=draw.choice([SESSION, *hops[: draw.choice((3, 38))]]))
+                for prefix in draw.sample(prefixes, draw.randrange(len(prefixes)))
+            }
+            for uplink in uplinks
+        }
+        others = sorted(edge.set_taught(taught))
+        while others:
+            edge.find_exits(others[:5])
+            del others[:5]
+        assert edge._exits == exits(uplinks, taught)
