@@ -206,7 +206,7 @@ def test_another_version_is_refused_with_an_error_and_a_line(scene: Scene, versi
     assert said is not None
     assert struct.pack("!BBH", 4, ERROR, len(said) - 8) == said[8:12], "HELLO, and then HELLO_FAILED"
     assert said[16:20] == bytes(4)
-    wait_until(lambda: "set the switch to OpenFlow 1.3" in scene.controller.log(), "it is said", 3)
+    wait_until(lambda: "set the switch to OpenFlow 1.3" in scene.controller.log(), "it is said")
 
 
 @pytest.mark.row("M29", "answers to questions that nobody asked, before a switch is admitted", on="emulated switches")
@@ -266,7 +266,7 @@ def test_an_unknown_switch_is_told_which_are_expected(scene: Scene) -> None:
         assert heard(connection, 3) is not None
         address = "{}:{}".format(*connection.getsockname())
     told = f"connection from {address} closed: switch 0000000000000077 is not in the network file"
-    wait_until(lambda: told in scene.controller.log(), "it is said", 3)
+    wait_until(lambda: told in scene.controller.log(), "it is said")
     line = next(line for line in scene.controller.log().splitlines() if told in line)
     assert "0000000000000001 (one), 0000000000000002 (other)" in line
 
@@ -319,7 +319,7 @@ def test_a_switch_that_leaves_a_question_unanswered_is_named_and_served(scene: S
 def test_an_answer_without_an_end_ends_its_connection(scene: Scene) -> None:
     with scene.speak_as_third() as connection, scene.undisturbed(), pytest.raises(ConnectionError):
         dialogue(connection, megabytes=200)
-    wait_until(lambda: "the answer about its rules is too long" in scene.controller.log(), "it is said", 3)
+    wait_until(lambda: "the answer about its rules is too long" in scene.controller.log(), "it is said")
 
 
 @pytest.mark.row("M29", "answers of many megabytes: what they held is free again", on="emulated switches")
