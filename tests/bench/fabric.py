@@ -94,13 +94,14 @@ class Fabric:
         for dpid in self.names:
             for to, messages in self.controller.synchronise(dpid, Tables(), Features(), self.now).items():
                 told.setdefault(to, []).extend(messages)
+        told = self.work_off(told)
         self.first_s = time.perf_counter() - begin
         self.first_s += self.take_up(told)[0]
 
     def fail(self, link: Link) -> tuple[float, int]:
         """→ seconds, and how many rules change."""
         begin = time.perf_counter()
-        out = self.controller.port_changed(self.dpids[link.a.switch], link.a.number, False, self.now)
+        out = self.work_off(self.controller.port_changed(self.dpids[link.a.switch], link.a.number, False, self.now))
         seconds = time.perf_counter() - begin
         self.take_up(out)
         return seconds, _rule_changes(out)
@@ -108,11 +109,12 @@ class Fabric:
     def repair(self, link: Link) -> tuple[float, int]:
         """The link is back, confirmed, and not held back any more → seconds and steps of the update that follows."""
         seconds, steps = 0.0, 0
-        self.controller.port_changed(self.dpids[link.a.switch], link.a.number, True, self.now)
+        there = self.dpids[link.a.switch], link.a.number
+        self.take_up(self.work_off(self.controller.port_changed(*there, True, self.now)))
         for _ in range(4):
             self.now += 0.5
             begin = time.perf_counter()
-            out = self.controller.tick(self.now)
+            out = self.work_off(self.controller.tick(self.now))
             if _rule_changes(out):
                 seconds += time.perf_counter() - begin
                 more, more_steps = self.take_up(out)
@@ -120,10 +122,20 @@ class Fabric:
             for dpid, messages in out.items():
                 for message in messages:
                     if isinstance(message, PacketOut) and isinstance(way := message.actions[0], Output):
-                        there = self.peers[Port(self.names[dpid], way.port)]
-                        to = self.dpids[there.switch]
-                        self.controller.packet_in(to, cookie(Kind.LLDP), there.number, message.frame, self.now)
+                        end = self.peers[Port(self.names[dpid], way.port)]
+                        self.hear(self.dpids[end.switch], end.number, message.frame)
         return seconds, steps
+
+    def hear(self, dpid: int, port: int, lldp: bytes) -> None:
+        """An LLDP frame arrives; what follows from it is taken up."""
+        self.take_up(self.work_off(self.controller.packet_in(dpid, cookie(Kind.LLDP), port, lldp, self.now)))
+
+    def work_off(self, out: Outbox) -> Outbox:
+        """``out``, and all that the controller has still to do."""
+        while self.controller.is_busy():
+            for dpid, messages in self.controller.work(self.now).items():
+                out.setdefault(dpid, []).extend(messages)
+        return out
 
     def take_up(self, out: Outbox) -> tuple[float, int]:
         """All switches confirm what they are told, step by step → seconds that this took us, and how many steps."""
@@ -132,7 +144,7 @@ class Fabric:
                           if isinstance(message, Barrier) and message.ticket]:  # fmt: skip
             steps += 1
             begin = time.perf_counter()
-            out = self.controller.confirmed(tickets, self.now)
+            out = self.work_off(self.controller.confirmed(tickets, self.now))
             seconds += time.perf_counter() - begin
         assert not self.controller.updating()
         return seconds, steps
