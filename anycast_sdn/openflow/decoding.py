@@ -119,7 +119,6 @@ _FORGET_IN_PORT = struct.pack("!IHHIQ", NXM_VENDOR, NXAST_REG_LOAD, 16 - 1, _NX_
 _CHECK_SIZE = struct.Struct("!HHHBB6x")
 _NAME = itemgetter(0)
 _OXM = struct.Struct("!HBB")
-_NX_ACTION = struct.Struct("!IHH")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
 _COUNTERS = struct.Struct("!H12xH8xQQ")  # of the same
 _GROUP = struct.Struct("!HBxI")
