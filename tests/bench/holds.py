@@ -3,7 +3,7 @@
 No switches and no wires: the controller of a large network, the registry and the views, called as ``app`` calls them,
 in one process.  A piece is what runs between two turns of others: an event with the encoding of its messages, or one
 slice of what follows from it.  What is shown is the longest piece, and what all of them took together.  By itself:
-``python tests/bench/holds.py [--quick | --design]``.
+``python tests/bench/holds.py [--quick | --design] [--rest]``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 
+import asked  # noqa: E402
+from pieces import Held, Piece, Stopwatch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from anycast_sdn import garbage  # noqa: E402
-from anycast_sdn.api.rest import Turn, _json  # noqa: E402
 from anycast_sdn.control.claims import Neighbour  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
 from anycast_sdn.control.reconcile import Tables  # noqa: E402
@@ -92,33 +93,6 @@ class _Wire:
         self.xid += 1
         message.set_xid(self.xid)
         return self.xid
-
-
-class Piece(NamedTuple):
-    """Seconds by the clock, and those of them that the processor worked for us: the machine may have other work."""
-
-    taken: float
-    worked: float
-
-
-class Stopwatch:
-    def __init__(self) -> None:
-        self._began = time.perf_counter(), time.thread_time()
-
-    def piece(self) -> Piece:
-        return Piece(time.perf_counter() - self._began[0], time.thread_time() - self._began[1])
-
-
-class Held(NamedTuple):
-    pieces: list[Piece]
-
-    @property
-    def longest(self) -> float:
-        return max(piece.taken for piece in self.pieces)
-
-    @property
-    def worked(self) -> float:
-        return max(piece.worked for piece in self.pieces)
 
 
 def network(scale: Scale) -> Network:
@@ -321,8 +295,6 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
     yield "and back, empty", measure(lambda: controller.synchronise(last, Tables(), Features(), hub.now))
     yield from _questions(hub)
-    yield "GET /v1/edges", Held(_turns(lambda turn: _listed(controller.edge_views(hub.now), turn)))
-    yield "GET /v1/topology", Held(_turns(lambda turn: controller.topology((), hub.now, turn.over)))
 
 
 def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
@@ -333,59 +305,29 @@ def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
     for _ in range(2):
         held = hub.measure(lambda: [groups.covering(address) for address in addresses])
     yield "the service of 100 addresses", held
-    views: dict[str, Callable[[], object]] = {
-        "/healthz": lambda: controller.health_view(hub.now, 0.0),
-        "/v1/flows/summary": lambda: controller.flow_summary(hub.now),
-        "/v1/groups/wide/servers": lambda: [
-            controller.server_status(address) for address in list(groups.get("wide").servers)[:1000]  # type: ignore[union-attr]
-        ],
-    }
-    for name, view in views.items():
-        yield f"GET {name}", hub.measure(lambda view=view: json.dumps(view()))  # type: ignore[misc]
 
 
-def _listed(views: Iterable[object], turn: Turn) -> dict[str, object]:
-    shown = []
-    for view in views:
-        shown.append(view)
-        turn.over()
-    return {"edges": shown}
-
-
-def _turns(answer: Callable[[Turn], dict[str, Any]]) -> list[Piece]:
-    """A large answer is put together in turns, which end as ``rest.Turn``'s do."""
-    pieces: list[Piece] = []
-    watch = Stopwatch()
-
-    def pause() -> None:
-        nonlocal watch
-        pieces.append(watch.piece())
-        watch = Stopwatch()
-
-    turn = Turn(pause)
-    _json(answer(turn), turn)
-    pause()
-    return pieces
-
-
-def measured(scale: Scale, directory: Path) -> Iterator[tuple[str, Held]]:
+def measured(scale: Scale, directory: Path, rest_alone: bool) -> Iterator[tuple[str, Held]]:
     begin = time.perf_counter()
     garbage.search_by_hand()
     hub = Hub(scale, directory)
     print(f"{scale.switches} switches are connected, after {time.perf_counter() - begin:.0f} s", file=sys.stderr)
-    yield from operations(hub)
+    if not rest_alone:
+        yield from operations(hub)
+    yield from asked.requests(hub)
+    yield "GET /healthz, all switches are gone", asked.health_without_switches(hub)
 
 
-def rows(scale: Scale, directory: Path) -> Iterator[dict[str, Any]]:
-    for name, held in measured(scale, directory):
+def rows(scale: Scale, directory: Path, rest_alone: bool) -> Iterator[dict[str, Any]]:
+    for name, held in measured(scale, directory, rest_alone):
         yield {"operation": name, "longest_ms": 1000 * held.longest, "worked_ms": 1000 * held.worked,
                "pieces": len(held.pieces), "all_ms": 1000 * sum(piece.taken for piece in held.pieces)}  # fmt: skip
         print(f"{name}: {1000 * held.longest:.1f} ms", file=sys.stderr, flush=True)
 
 
-def run(options: Any) -> dict[str, Any]:
+def run(options: Any, rest_alone: bool = False) -> dict[str, Any]:
     scale = SMALL if options.quick else DESIGN if options.design else LARGE
-    found = list(rows(scale, options.directory))
+    found = list(rows(scale, options.directory, rest_alone))
     show(scale, found)
     return {"scale": scale._asdict(), "rows": found}
 
@@ -411,6 +353,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small network: a look, not a result")
     parser.add_argument("--design", action="store_true", help="200 switches: ten minutes and more")
+    parser.add_argument("--rest", action="store_true", help="only what comes over REST")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-holds-") as name:
-        run(_Alone(arguments.quick, Path(name), arguments.design))
+        run(_Alone(arguments.quick, Path(name), arguments.design), arguments.rest)
