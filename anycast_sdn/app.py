@@ -524,13 +524,13 @@ class ControllerViews:
     def flow_summary(self) -> dict[str, Any]:
         return self._controller.flow_summary(time.monotonic())
 
-    def edges(self) -> Iterable[dict[str, Any]]:
+    def edges(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         self._app.inspections.fresh(self._app.channels)
-        return self._controller.edge_views(time.monotonic())
+        return self._controller.edge_views(time.monotonic(), turn)
 
-    def edge(self, name: str) -> dict[str, Any]:
+    def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         self._app.inspections.fresh(self._app.channels)
-        return self._controller.edge_view(name, time.monotonic())
+        return self._controller.edge_view(name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = [speaker.view()._asdict() for speaker in self._app.speakers]

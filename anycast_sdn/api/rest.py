@@ -45,6 +45,7 @@ from anycast_sdn.core.model import (
 
 DEFAULT_PAGE = 100  # flows
 LONGEST_TURN_S = 0.005  # work on an answer lets others go on after so long
+CHUNK = 1 << 18  # of an answer
 AT_ONCE = 100  # items of a list that are written in one piece
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,10 @@ class Views(Protocol):
     def flow_summary(self) -> dict[str, Any]:
         """Totals over all flows, whatever the page and the filter."""
 
-    def edges(self) -> Iterable[dict[str, Any]]:
+    def edges(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         """One dictionary per edge; its ``name`` is the edge's.  Others may go on between one and the next."""
 
-    def edge(self, name: str) -> dict[str, Any]:
+    def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         """One of them.  Raises NotFound."""
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
@@ -279,15 +280,17 @@ class RestApi:
         place: Place | None = filters.pop("cursor", ("", 0))
         wanted, turn = FlowFilter(**filters), Turn(self._pause)
         page: list[FlowView] = []
-        flows: list[dict[str, Any]] = []
+        flows: list[Written] = []  # an object for each would be made and looked through for nothing
         while place is not None and len(page) <= limit:
             found, place = self._views.flows(wanted, place, limit + 1 - len(page))
+            found_now = found[: limit - len(page)]
             page += found
-            flows += map(flow_as_json, found)
+            if found_now:
+                flows.append(Written(json.dumps([flow_as_json(view) for view in found_now])[1:-1]))
             turn.over()
         more = urlencode(dict(given) | {"cursor": _cursor(page[limit - 1])}) if len(page) > limit else None
         shown = {
-            "flows": flows[:limit],
+            "flows": Written(f"[{', '.join(flows)}]"),
             "next": f"/v1/flows?{more}" if more else None,
             "summary": self._views.flow_summary(),
         }
@@ -295,13 +298,14 @@ class RestApi:
 
     def _list_edges(self, request: Request) -> Response:
         turn, edges = Turn(self._pause), []
-        for edge in self._views.edges():
+        for edge in self._views.edges(turn.over):
             edges.append(edge)
             turn.over()
         return _json({"edges": edges}, turn)
 
     def _get_edge(self, request: Request, edge: str) -> Response:
-        return _json(self._views.edge(edge), Turn(self._pause))
+        turn = Turn(self._pause)
+        return _json(self._views.edge(edge, turn.over), turn)
 
     def _get_topology(self, request: Request) -> Response:
         """``?without=``, which may be repeated: a switch, a link or a server to leave out of the picture."""
@@ -323,10 +327,22 @@ class RestApi:
         return _json(health, status=200 if health["status"] == "ok" else 503)
 
 
+class Written(str):
+    """JSON already."""
+
+
 def _json(body: dict[str, Any], turn: Turn | None = None, status: int = 200, location: str = "") -> Response:
     """A JSON response; with a location it is 201."""
-    response = Response(status=201 if location else status, content_type="application/json")
-    response.body = "".join(_pieces(body, turn or Turn(lambda: None))).encode() + b"\n"
+    chunks, some, size = [], [], 0  # what is large is never one piece
+    for piece in _pieces(body, turn or Turn(lambda: None)):
+        some.append(piece)
+        size += len(piece)
+        if size > CHUNK:
+            chunks.append("".join(some).encode())
+            some, size = [], 0
+    chunks.append("".join([*some, "\n"]).encode())
+    response = Response(status=201 if location else status, content_type="application/json", app_iter=chunks)
+    response.content_length = sum(map(len, chunks))
     if location:
         response.location = location
     return response
@@ -334,7 +350,9 @@ def _json(body: dict[str, Any], turn: Turn | None = None, status: int = 200, loc
 
 def _pieces(value: Any, turn: Turn) -> Iterator[str]:
     """The value as JSON, a few items of its lists at a time."""
-    if isinstance(value, list):
+    if isinstance(value, Written):
+        yield value
+    elif isinstance(value, list):
         yield "["
         for start in range(0, len(value), AT_ONCE):
             yield ", " if start else ""
@@ -365,7 +383,7 @@ def _holds_lists(value: Any) -> bool:
     if isinstance(value, dict) and len(value) > AT_ONCE:
         return True
     items = value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(item, list) for item in items)
+    return any(isinstance(item, list | Written) for item in items)
 
 
 def _port(end: str) -> Port:

@@ -145,14 +145,17 @@ class Connection:
 
     # ---------------------------------------------------------------- writing
 
-    def send(self, data: bytes) -> None:
+    def send(self, *chunks: bytes) -> None:
         """Raises OSError, also when the peer does not take it."""
         self.waiting_since = time.monotonic()
-        deadline = self.waiting_since + RESPONSE_S + len(data) / SLOWEST
-        left = memoryview(data)
-        while left:
-            self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            left = left[self._sock.send(left) :]
+        deadline = self.waiting_since + RESPONSE_S + sum(map(len, chunks)) / SLOWEST
+        for index, chunk in enumerate(chunks):
+            if index:
+                time.sleep(0)  # a peer that takes all at once lets nobody else go on
+            left = memoryview(chunk)
+            while left:
+                self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
+                left = left[self._sock.send(left) :]
 
     def linger(self) -> None:
         """No more from us.  What still comes is not read, but a reset would take our last words from the peer."""
@@ -282,7 +285,7 @@ class Server:
 
     def _refuse(self, connection: Connection, problem: Problem) -> None:
         """The last words on a connection that sends what is no request."""
-        connection.send(_answer(response_to(problem, "/"), {"REQUEST_METHOD": "GET"}, lambda: False)[0])
+        connection.send(*_answer(response_to(problem, "/"), {"REQUEST_METHOD": "GET"}, lambda: False)[0])
         connection.linger()
 
     def _respond(self, connection: Connection, head: Head) -> bool:
@@ -301,8 +304,8 @@ class Server:
             answer, keep_alive = _answer(application, environ, stays)
         except Problem as problem:
             answer, keep_alive = _answer(response_to(problem, quote(head.path)), environ, stays)
-        log.debug("REST: %s %s %s: %s", connection.peer, head.method, head.raw_path, answer[9:12].decode())
-        connection.send(answer)
+        log.debug("REST: %s %s %s: %s", connection.peer, head.method, head.raw_path, answer[0][9:12].decode())
+        connection.send(*answer)
         if not body.whole:
             connection.linger()
         return keep_alive
@@ -317,19 +320,19 @@ class Server:
 
 def _answer(
     application: Application, environ: dict[str, Any], keep_alive: Callable[[], bool]
-) -> tuple[bytes, bool]:
-    """Runs the application → (the whole response, whether the connection stays)."""
+) -> tuple[list[bytes], bool]:
+    """Runs the application → (the whole response in chunks, the head first; whether the connection stays)."""
     lines: list[str] = []
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
         date = formatdate(usegmt=True)  # RFC 9110 §6.6.1
         lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in [("Date", date), *headers])]
 
-    body = b"".join(application(environ, start))
+    first, *more = [*application(environ, start)] or [b""]  # one that is short goes with the head
     stays = keep_alive()
     if not stays:
         lines.append("Connection: close")
-    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body, stays
+    return ["".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + first, *more], stays
 
 
 def _about_all(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -16,7 +16,7 @@ prefix, are never cut apart, so that each slice is what a smaller event would ha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anycast_sdn.control.audit import Audit
@@ -26,7 +26,7 @@ from anycast_sdn.control.health import Health, Session, reasons
 from anycast_sdn.control.reaction import Reaction, in_order, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
-from anycast_sdn.control.topology import Missing, view
+from anycast_sdn.control.topology import Missing, picture, some, view, with_turns
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowFilter, FlowView, Place, flows_after
 from anycast_sdn.core.exits import Route, own_prefixes
@@ -624,16 +624,31 @@ class Controller:
         exhausted = sum(edge.counters["pool_empty"] for edge in self.edges.values())
         return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
 
-    def edge_views(self, now: float) -> Iterator[dict[str, object]]:
-        return (self._edge_view(edge, now) for edge in self.edges.values())
+    def edge_views(self, now: float, turn: Callable[[], None] = lambda: None) -> Iterator[dict[str, object]]:
+        """Each as it is when it is made; ``turn`` is called now and then, so that others may go on."""
+        return (self._edge_view(edge, now, turn) for edge in self.edges.values())
 
-    def edge_view(self, name: str, now: float) -> dict[str, object]:
+    def edge_view(self, name: str, now: float, turn: Callable[[], None] = lambda: None) -> dict[str, object]:
         """Raises NotFound."""
         if name not in self._by_name:
             raise NotFound(f"there is no edge {name!a}")
-        return self._edge_view(self._by_name[name], now)
+        return self._edge_view(self._by_name[name], now, turn)
 
-    def _edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
+    def _edge_view(self, edge: EdgeSwitch, now: float, turn: Callable[[], None]) -> dict[str, object]:
+        hosts, able = list(edge.neighbours.known()), list(self._able[edge.switch.name])  # as they are now
+        shown = self._short_edge_view(edge, now)
+        turn()
+        prefixes = (*self._always[edge.switch.name], *sorted(able))
+        return {
+            **shown,
+            "hosts": [
+                {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
+                for address, neighbour in with_turns(hosts, turn)
+            ],
+            "announces": [str(prefix) for prefix in with_turns(prefixes, turn)],
+        }
+
+    def _short_edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
         roles = ["client edge"] * bool(edge.client_edge) + ["server edge"] * edge.switch.server_edge
         client_edge = edge.client_edge
         return {
@@ -654,11 +669,6 @@ class Controller:
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
             "repaired": edge.repairs.total(),
             "last_sweep_s": edge.translation.last_sweep_s if edge.translation else None,
-            "hosts": [
-                {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
-                for address, neighbour in edge.neighbours.known()
-            ],
-            "announces": list(map(str, (*self._always[edge.switch.name], *sorted(self._able[edge.switch.name])))),
         }
 
     def server_status(self, address: Address) -> dict[str, object]:
@@ -676,21 +686,11 @@ class Controller:
         self, without: Sequence[str], now: float, turn: Callable[[], None] = lambda: None
     ) -> dict[str, object]:
         """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
-        missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups)
-        announced: dict[Prefix, Collection[str]] = dict(self._announced)
-        for name in dict.fromkeys(name for server in missing.servers for name in self.groups.of_server(server)):
-            group = self.groups.get(name)
-            assert group is not None
-            left = missing.from_group(group)
-            for prefix in group.prefixes:
-                names = announced.get(prefix, ())
-                announced[prefix] = [name for name in names if self._by_name[name].able_servers(left, prefix)]
-        if missing.switches:
-            announced = {prefix: set(names) - missing.switches for prefix, names in announced.items()}
-        announced = {prefix: names for prefix, names in announced.items() if names}
         updating = self.updating()
-        shown = view(self.edges.values(), self._discovery, announced, self.groups, missing, now, turn)
-        return shown | {"updating": updating}
+        shown = picture(self.network, self.edges.values(), self._discovery, self._announced, self.groups, now)
+        missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups, turn)
+        turn()
+        return {**view(shown, missing, turn), "updating": updating}
 
     def link_view(self, end: Port, now: float) -> dict[str, object]:
         """The link that ends at this port.  Raises NotFound."""
@@ -700,7 +700,7 @@ class Controller:
         return self._discovery.view(cable, now)
 
     def _no_link(self, end: Port) -> NotFound:
-        names = ", ".join("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
+        names = some("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
         return NotFound(f"no link ends at {end}; the links are {names}")
 
     def look_at_health(self, sessions: Iterable[Session], now: float, database: str = "") -> None:

@@ -525,12 +525,22 @@ class EdgeSwitch:
         return self._inherited.get(prefix)
 
     def beyond_uplinks(self) -> Iterator[tuple[Prefix, str]]:
-        """What can be reached by an uplink now, and by which: also what the fabric has itself."""
+        """What can be reached by an uplink, and by which: also what the fabric has itself.
+
+        All of it as it is at the time of the call, however long the iterator is used.
+        """
+        answering = {router: self.neighbours.get(router) for router in self.routers()}
+        exits, inherited = self._exits.copy(), self._inherited.copy()
         names = {uplink.port: uplink.name for uplink in self.uplinks}
-        for prefix in self.exits():
-            router = self._working_exit(prefix)
-            if router and router.port in names:
-                yield prefix, names[router.port]
+
+        def each() -> Iterator[tuple[Prefix, str]]:
+            for prefix in {**exits, **inherited}:
+                hops = exits.get(prefix)
+                router = inherited[prefix] if hops is None else next(filter(None, map(answering.get, hops)), None)
+                if router and router.port in names:
+                    yield prefix, names[router.port]
+
+        return each()
 
     # ---------------------------------------------------------------- connection
 

@@ -1,25 +1,41 @@
 """What the network looks like, and what it would look like without some of its parts.
 
 The answer comes from the graph alone; nothing in the network is touched.  ``Missing`` reads what is to be
-left out, in an operator's words; ``view`` is the picture that REST and the command line show.
+left out, in an operator's words; ``Picture`` is the network at one moment, which is soon taken; ``view`` works out of
+it what REST and the command line show, which is long, and lets others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from anycast_sdn.control.discovery import Cable, Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.core.exits import own_prefixes
-from anycast_sdn.core.model import Address, AnycastGroup, Groups, Port, Prefix, Side, Uplink, packed, text
+from anycast_sdn.core.model import (
+    Address,
+    AnycastGroup,
+    Groups,
+    Link,
+    Network,
+    Port,
+    Prefix,
+    ServerState,
+    Side,
+    Uplink,
+    packed,
+    text,
+)
 from anycast_sdn.core.network import Graph
 from anycast_sdn.core.prefixes import PrefixSet
 
 MOST_NAMES = 12  # in an error
-Announced = Mapping[Prefix, Iterable[str]]  # prefix → the edges that announce it
+Announced = Mapping[Prefix, frozenset[str]]  # prefix → the edges that announce it
+Ends = tuple[Port, Port]
+Item = TypeVar("Item")
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Missing(NamedTuple):
@@ -32,7 +48,12 @@ class Missing(NamedTuple):
 
     @classmethod
     def parse(
-        cls, words: Sequence[str], edges: Iterable[EdgeSwitch], cables: Iterable[Cable], groups: Groups
+        cls,
+        words: Sequence[str],
+        edges: Iterable[EdgeSwitch],
+        cables: Iterable[Cable],
+        groups: Groups,
+        turn: Callable[[], None] = lambda: None,
     ) -> Missing:
         """Each word is a switch, an uplink, a server's address, or a link: one of its ports, ``c1:1``, both,
         ``c1:1-c2:2``, or the switches that it joins, ``c1-c2``, which leaves out all links between them.
@@ -42,24 +63,22 @@ class Missing(NamedTuple):
         edges = tuple(edges)
         switches = {edge.switch.name for edge in edges}
         uplinks = {uplink.name for edge in edges for uplink in edge.uplinks}
-        servers = {text(address): address for group in groups for address in group.servers}
-        links: dict[str, set[frozenset[Port]]] = {}
-        for cable in cables:
-            for a, b in (cable.ends, cable.ends[::-1]):
-                for name in (str(a), f"{a}-{b}", f"{a.switch}-{b.switch}"):
-                    links.setdefault(name, set()).add(frozenset(cable.ends))
         named = [_canonical(word) for word in words]
+        addresses = {word: address for word in named if (address := _address(word))}
+        servers = {word: address for word, address in addresses.items() if address in groups.servers()}
+        links = _links_named(named, switches, cables)
         meanings = dict.fromkeys(named, 0)
         for word in meanings:
             joined = {frozenset(end.switch for end in ends) for ends in links.get(word, ())}
             meanings[word] = (word in switches) + (word in uplinks) + (word in servers) + len(joined)
         if unknown := [word for word, count in meanings.items() if not count]:
+            enrolled = list(with_turns(map(text, groups.servers()), turn))
             raise NotFound(
-                f"{_some(map(ascii, unknown))}: no switch ({_some(switches)}), no uplink ({_some(uplinks)}), "
-                f"no link, such as c1:1 or c1-c2, and no enrolled server ({_some(servers)})"
+                f"{some(map(ascii, unknown))}: no switch ({some(switches)}), no uplink ({some(uplinks)}), "
+                f"no link, such as c1:1 or c1-c2, and no enrolled server ({some(enrolled)})"
             )
         if unclear := [word for word, count in meanings.items() if count > 1]:
-            raise NotFound(f"{_some(map(ascii, unclear))}: names several things; name a link by a port, as in c1:1")
+            raise NotFound(f"{some(map(ascii, unclear))}: names several things; name a link by a port, as in c1:1")
         return cls(
             frozenset(switches.intersection(named)),
             frozenset().union(*(links.get(word, ()) for word in named)),
@@ -67,70 +86,139 @@ class Missing(NamedTuple):
             frozenset(servers[word] for word in named if word in servers),
         )
 
-    def has(self, cable: Cable) -> bool:
-        return frozenset(cable.ends) in self.links or any(end.switch in self.switches for end in cable.ends)
-
-    def from_group(self, group: AnycastGroup) -> AnycastGroup:
-        """The group without its missing servers."""
-        left = {address: server for address, server in group.servers.items() if address not in self.servers}
-        return replace(group, servers=left)
+    def has(self, ends: Ends) -> bool:
+        """Is this link left out?"""
+        return frozenset(ends) in self.links or any(end.switch in self.switches for end in ends)
 
 
 def _canonical(word: str) -> str:
     """An address as we write it; links as we show them, or with a hyphen; anything else as it is."""
+    address = _address(word)
+    return text(address) if address else word.replace("–", "-")
+
+
+def _address(word: str) -> Address | None:
     try:
-        return text(packed(word))
+        return packed(word)
     except ValueError:
-        return word.replace("–", "-")
+        return None
 
 
-def _some(names: Iterable[str]) -> str:
+def _links_named(
+    words: Sequence[str], switches: Collection[str], cables: Iterable[Cable]
+) -> dict[str, set[frozenset[Port]]]:
+    """Word → the ends of the links that it may mean.  Their names are written out where a word begins as they do."""
+    longest = max(map(len, switches), default=0)
+    begun = {word[:at] for word in words for at in range(min(len(word), longest + 1)) if word[at] in ":-"}
+    links: dict[str, set[frozenset[Port]]] = {}
+    for cable in cables:
+        for a, b in (cable.ends, cable.ends[::-1]):
+            for name in (str(a), f"{a}-{b}", f"{a.switch}-{b.switch}") if a.switch in begun else ():
+                links.setdefault(name, set()).add(frozenset(cable.ends))
+    return links
+
+
+def some(names: Iterable[str]) -> str:
     names = sorted(names)
     more = [f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
     return ", ".join(names[:MOST_NAMES] + more) or "there is none"
 
 
-def view(
+class _Link(NamedTuple):
+    ends: Ends
+    usable: Link | None  # as ``Discovery.usable``
+    view: dict[str, object]
+
+
+class _Uplink(NamedTuple):
+    edge: str
+    name: str
+    view: dict[str, object]
+
+
+class Picture(NamedTuple):
+    """The network at one moment: what nobody changes any more, or, of ``edges``, what the network file says."""
+
+    network: Network
+    edges: tuple[EdgeSwitch, ...]
+    connected: dict[str, bool]  # switch →
+    links: list[_Link]
+    uplinks: list[_Uplink]
+    beyond: dict[str, Iterator[tuple[Prefix, str]]]  # edge → what its uplinks lead to, and which; for one use
+    announced: dict[Prefix, frozenset[str]]
+    groups: Groups
+    reachable: dict[str, frozenset[Address] | None]  # server edge → hosts; None: all are believed to be
+
+
+def picture(
+    network: Network,
     edges: Iterable[EdgeSwitch],
     discovery: Discovery,
     announced: Announced,
     groups: Groups,
-    missing: Missing,
     now: float,
-    turn: Callable[[], None] = lambda: None,
-) -> dict[str, object]:
+) -> Picture:
+    """A few milliseconds' work."""
+    edges = tuple(edges)
+    return Picture(
+        network,
+        edges,
+        {edge.switch.name: edge.synchronised for edge in edges},
+        [_Link(cable.ends, next(iter(discovery.usable((cable,))), None), discovery.view(cable, now))
+         for cable in discovery.cables()],
+        [_Uplink(edge.switch.name, uplink.name, _uplink_view(edge, uplink))
+         for edge in edges for uplink in edge.uplinks],
+        {edge.switch.name: edge.beyond_uplinks() for edge in edges if edge.uplinks},
+        dict(announced),
+        groups,
+        {edge.switch.name: None if edge.expected else frozenset(host for host, _ in edge.neighbours.known())
+         for edge in edges if edge.switch.server_edge},
+    )  # fmt: skip
+
+
+def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: None) -> dict[str, object]:
     """Switches, links with cost and state, uplinks, what edges announce, and for each service the edge that each
-    site's traffic goes to (the catchment), see ``_goal``.  ``announced``: without what is ``missing``, as all
-    the rest here.  ``turn`` is called now and then, so that others may go on: what is shown is as it was before the
-    first time.
+    site's traffic goes to (the catchment), see ``_goal``; without what is ``missing``.
+
+    ``turn`` is called now and then, so that others may go on.
     """
-    left = [edge for edge in edges if edge.switch.name not in missing.switches]
-    cables = [cable for cable in discovery.cables() if not missing.has(cable)]
-    graph = Graph((edge.switch.name for edge in left), discovery.usable(cables))
-    leading = _leading(graph, left, announced, missing)
-    uplinks = [(edge, uplink) for edge in left for uplink in edge.uplinks if uplink.name not in missing.uplinks]
-    shown: dict[str, object] = {
-        "switches": [
-            {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": edge.synchronised} for edge in left
-        ],
-        "links": [discovery.view(cable, now) for cable in cables],
-        "parts": graph.parts(),
-        "uplinks": [_uplink_view(edge, uplink) for edge, uplink in uplinks],
-    }
-    # From here on everything is ours.
-    catchment = Catchment(graph, _sites(left), leading)
+    left = [edge for edge in picture.edges if edge.switch.name not in missing.switches]
+    links = [link for link in picture.links if not missing.has(link.ends)]
+    graph = Graph((edge.switch.name for edge in left), (link.usable for link in links if link.usable))
+    turn()
+    announced = _announced_without(missing, picture, turn)
+    for name in sorted(frozenset[str]().union(*set(announced.values()))):
+        graph.distances(name)
+        turn()
+    leading = _leading(graph, picture.beyond, announced, missing, turn)
     by_edge: dict[str, list[str]] = {}
-    for prefix, names in announced.items():
+    for prefix, names in with_turns(announced.items(), turn):
         for name in names:
             by_edge.setdefault(name, []).append(str(prefix))
+    catchment = Catchment(graph, _sites(left), leading)
+    services = (prefix for group in picture.groups for prefix in group.prefixes)
+    return {
+        "switches": [
+            {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": picture.connected[edge.switch.name]}
+            for edge in left
+        ],
+        "links": [link.view for link in links],
+        "parts": graph.parts(),
+        "uplinks": [
+            uplink.view
+            for uplink in picture.uplinks
+            if uplink.edge not in missing.switches and uplink.name not in missing.uplinks
+        ],
+        "edges": [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())],
+        "catchment": {str(prefix): catchment.of(prefix) for prefix in with_turns(services, turn)},
+    }
+
+
+def with_turns(items: Iterable[Item], turn: Callable[[], None]) -> Iterator[Item]:
+    """``turn`` is called after each."""
+    for item in items:
+        yield item
         turn()
-    edges_shown = [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())]
-    goals = {}
-    for group in groups:
-        for prefix in group.prefixes:
-            goals[str(prefix)] = catchment.of(prefix)
-            turn()
-    return shown | {"edges": edges_shown, "catchment": goals}
 
 
 def _sites(edges: Iterable[EdgeSwitch]) -> list[EdgeSwitch]:
@@ -138,19 +226,51 @@ def _sites(edges: Iterable[EdgeSwitch]) -> list[EdgeSwitch]:
     return sorted(sites, key=lambda edge: edge.switch.name)
 
 
+def _announced_without(missing: Missing, picture: Picture, turn: Callable[[], None]) -> dict[Prefix, frozenset[str]]:
+    """Prefix → the edges that would announce it without what is missing."""
+    announced, groups = dict(picture.announced), picture.groups
+    for name in dict.fromkeys(name for server in missing.servers for name in groups.of_server(server)):
+        group = groups.get(name)
+        assert group is not None
+        able = _still_able(group, missing, picture, turn)
+        announced |= {prefix: announced.get(prefix, _NOBODY) & able[prefix.is_v6] for prefix in group.prefixes}
+        turn()
+    if missing.switches:
+        announced = {prefix: names - missing.switches for prefix, names in with_turns(announced.items(), turn)}
+    return {prefix: names for prefix, names in announced.items() if names}
+
+
+def _still_able(
+    group: AnycastGroup, missing: Missing, picture: Picture, turn: Callable[[], None]
+) -> dict[bool, set[str]]:
+    """IPv6 or IPv4 → the edges with a server of the group that takes new flows, and is not missing."""
+    able: dict[bool, set[str]] = {False: set(), True: set()}
+    for address, server in with_turns(group.servers.items(), turn):
+        subnet = picture.network.subnet_of(address)
+        if address in missing.servers or server.state is not ServerState.ACTIVE or subnet is None:
+            continue
+        reachable = picture.reachable.get(subnet.edge, frozenset())
+        if reachable is None or address in reachable:
+            able[len(address) == 16].add(subnet.edge)
+    return able
+
+
 def _leading(
-    graph: Graph, edges: Iterable[EdgeSwitch], announced: Announced, missing: Missing
+    graph: Graph,
+    beyond: Mapping[str, Iterator[tuple[Prefix, str]]],
+    announced: Announced,
+    missing: Missing,
+    turn: Callable[[], None],
 ) -> dict[Prefix, dict[str, str]]:
     """Prefix → edge → where packets go on from there: its own name, or "beyond UPLINK"."""
-    leading = {prefix: {name: name for name in names} for prefix, names in announced.items()}
-    for edge in edges:
-        name = edge.switch.name
-        if edge.uplinks:
-            part = graph.distances(name)
-            own = PrefixSet(own_prefixes(announced, part))
-            for prefix, uplink in edge.beyond_uplinks():
-                if uplink not in missing.uplinks and not own.covers(prefix):
-                    leading.setdefault(prefix, {})[name] = f"beyond {uplink}"
+    leading = {prefix: {name: name for name in names} for prefix, names in with_turns(announced.items(), turn)}
+    for name, prefixes in beyond.items():
+        if name in missing.switches:
+            continue
+        own = PrefixSet(own_prefixes(announced, graph.distances(name)))
+        for prefix, uplink in with_turns(prefixes, turn):
+            if uplink not in missing.uplinks and not own.covers(prefix):
+                leading.setdefault(prefix, {})[name] = f"beyond {uplink}"
     return leading
 
 

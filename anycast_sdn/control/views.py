@@ -114,14 +114,23 @@ _IDLE = {Half.OUT: "in", Half.IN: "out"}  # the one half that is installed → w
 
 
 def flow_as_json(view: FlowView) -> dict[str, Any]:
-    shown = view._asdict()
-    shown["client"] = _text(view.client)
-    shown["service"] = _text(view.service)
-    shown["protocol"] = PROTOCOL_NAMES.get(view.protocol) or str(view.protocol)
-    shown["translated"] = _text(view.translated)
-    shown["server"] = _text(view.server) if view.server is not None else None
-    shown["since"] = _rfc3339(view.since)
-    return shown
+    """Ready for JSON, with the members of ``FlowView``."""
+    return {
+        "number": view.number,
+        "edge": view.edge,
+        "state": view.state,
+        "group": view.group,
+        "client": _text(view.client),
+        "client_port": view.client_port,
+        "service": _text(view.service),
+        "service_port": view.service_port,
+        "protocol": PROTOCOL_NAMES.get(view.protocol) or str(view.protocol),
+        "translated": _text(view.translated),
+        "server": _text(view.server) if view.server is not None else None,
+        "since": _rfc3339(view.since),
+        "validity_s": view.validity_s,
+        "idle": view.idle,
+    }
 
 
 def _text(address: Address) -> str:

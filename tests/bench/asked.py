@@ -6,7 +6,7 @@ A piece ends where the application lets others go on, and what follows from a ch
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,6 +20,19 @@ from anycast_sdn.stalls import Gauge
 
 if TYPE_CHECKING:
     from holds import Hub
+
+
+LOOKS = (
+    "/healthz",
+    "/v1/edges",
+    "/v1/edges/s0",
+    "/v1/topology",
+    "/v1/topology?without=s0",
+    "/v1/topology?without=10.1.0.10",
+    "/v1/groups",
+    "/v1/groups/wide",
+    "/v1/groups/wide/servers",
+)
 
 
 class _App:
@@ -82,8 +95,7 @@ class Asked:
 
 def requests(hub: Hub) -> Iterator[tuple[str, Held]]:
     scale, asked = hub.scale, Asked(hub)
-    for path in ("/healthz", "/v1/edges", "/v1/edges/s0", "/v1/topology", "/v1/topology?without=s0",
-                 "/v1/topology?without=10.1.0.10", "/v1/groups", "/v1/groups/wide", "/v1/groups/wide/servers"):  # fmt: skip
+    for path in LOOKS:
         yield f"GET {path}", asked.ask("GET", path)[0]
     yield f"GET of all {scale.bindings:,} flows", asked.all_flows("")
     yield "GET of flows, none is wanted", asked.all_flows(f"&client={quote('203.0.113.1')}")
