@@ -47,6 +47,7 @@ LINGER_S = 2.0  # for a peer to hear our last words while it still sends
 RESPONSE_S = 10.0  # and a second more for each SLOWEST bytes
 SLOWEST = 65536  # bytes per second
 UNREAD = 256 * 1024  # bytes that the kernel takes from us for a peer that does not read
+SHORT = 256 * 1024  # bytes that are sent in one piece
 MAX_CONNECTIONS = 256
 LEAST_CONNECTIONS = 8
 BACKLOG = 128
@@ -328,11 +329,13 @@ def _answer(
         date = formatdate(usegmt=True)  # RFC 9110 §6.6.1
         lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in [("Date", date), *headers])]
 
-    first, *more = [*application(environ, start)] or [b""]  # one that is short goes with the head
+    body = [*application(environ, start)]
+    if sum(map(len, body)) < SHORT:
+        body = [b"".join(body)]
     stays = keep_alive()
     if not stays:
         lines.append("Connection: close")
-    return ["".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + first, *more], stays
+    return ["".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body[0], *body[1:]], stays
 
 
 def _about_all(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -688,8 +688,8 @@ class Controller:
         """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
         updating = self.updating()
         shown = picture(self.network, self.edges.values(), self._discovery, self._announced, self.groups, now)
-        missing = Missing.parse(without, self.edges.values(), self._discovery.cables(), self.groups, turn)
         turn()
+        missing = Missing.parse(without, shown, turn)
         return {**view(shown, missing, turn), "updating": updating}
 
     def link_view(self, end: Port, now: float) -> dict[str, object]:

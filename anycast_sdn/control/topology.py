@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from anycast_sdn.control.discovery import Cable, Discovery
+from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.core.exits import own_prefixes
@@ -47,35 +47,28 @@ class Missing(NamedTuple):
     servers: frozenset[Address]
 
     @classmethod
-    def parse(
-        cls,
-        words: Sequence[str],
-        edges: Iterable[EdgeSwitch],
-        cables: Iterable[Cable],
-        groups: Groups,
-        turn: Callable[[], None] = lambda: None,
-    ) -> Missing:
+    def parse(cls, words: Sequence[str], picture: Picture, turn: Callable[[], None] = lambda: None) -> Missing:
         """Each word is a switch, an uplink, a server's address, or a link: one of its ports, ``c1:1``, both,
         ``c1:1-c2:2``, or the switches that it joins, ``c1-c2``, which leaves out all links between them.
 
         Raises NotFound for words that name nothing, or more than one thing.
         """
-        edges = tuple(edges)
-        switches = {edge.switch.name for edge in edges}
-        uplinks = {uplink.name for edge in edges for uplink in edge.uplinks}
+        switches = {edge.switch.name for edge in picture.edges}
+        uplinks = {uplink.name for uplink in picture.uplinks}
+        enrolled = picture.groups.servers()
         named = [_canonical(word) for word in words]
         addresses = {word: address for word in named if (address := _address(word))}
-        servers = {word: address for word, address in addresses.items() if address in groups.servers()}
-        links = _links_named(named, switches, cables)
+        servers = {word: address for word, address in addresses.items() if address in enrolled}
+        links = _links_named(named, switches, (link.ends for link in picture.links))
         meanings = dict.fromkeys(named, 0)
         for word in meanings:
             joined = {frozenset(end.switch for end in ends) for ends in links.get(word, ())}
             meanings[word] = (word in switches) + (word in uplinks) + (word in servers) + len(joined)
         if unknown := [word for word, count in meanings.items() if not count]:
-            enrolled = list(with_turns(map(text, groups.servers()), turn))
+            known = list(with_turns(map(text, enrolled), turn))
             raise NotFound(
                 f"{some(map(ascii, unknown))}: no switch ({some(switches)}), no uplink ({some(uplinks)}), "
-                f"no link, such as c1:1 or c1-c2, and no enrolled server ({some(enrolled)})"
+                f"no link, such as c1:1 or c1-c2, and no enrolled server ({some(known)})"
             )
         if unclear := [word for word, count in meanings.items() if count > 1]:
             raise NotFound(f"{some(map(ascii, unclear))}: names several things; name a link by a port, as in c1:1")
@@ -105,16 +98,16 @@ def _address(word: str) -> Address | None:
 
 
 def _links_named(
-    words: Sequence[str], switches: Collection[str], cables: Iterable[Cable]
+    words: Sequence[str], switches: Collection[str], all_ends: Iterable[Ends]
 ) -> dict[str, set[frozenset[Port]]]:
     """Word → the ends of the links that it may mean.  Their names are written out where a word begins as they do."""
     longest = max(map(len, switches), default=0)
     begun = {word[:at] for word in words for at in range(min(len(word), longest + 1)) if word[at] in ":-"}
     links: dict[str, set[frozenset[Port]]] = {}
-    for cable in cables:
-        for a, b in (cable.ends, cable.ends[::-1]):
+    for ends in all_ends:
+        for a, b in (ends, ends[::-1]):
             for name in (str(a), f"{a}-{b}", f"{a.switch}-{b.switch}") if a.switch in begun else ():
-                links.setdefault(name, set()).add(frozenset(cable.ends))
+                links.setdefault(name, set()).add(frozenset(ends))
     return links
 
 
