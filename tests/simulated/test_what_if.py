@@ -33,6 +33,34 @@ def test_what_if_is_answered_without_touching_anything(ring):
     assert {name: dict(switch.flows) for name, switch in ring.switches.items()} == before
 
 
+@pytest.mark.parametrize("without", [(), ("10.2.0.10",), ("arh1",)])
+def test_what_is_shown_is_one_moment_whatever_happens_while_it_is_worked_out(without):
+    net = with_routers(topology("figure1"), UP1)
+    net.set_groups(web(net.network, "as2", "as3"))
+    net.teach("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
+    net.advance(3)
+    before = net.controller.topology(without, net.now)
+    happens = [
+        lambda: net.set_groups(Groups()),
+        lambda: net.teach("up1", {}),
+        lambda: net.set_cost(net.network.links[0].a, 9),
+        lambda: net.set_port(net.network.links[0].a, False),
+        lambda: net.set_port(net.host("as2").port, False),
+        lambda: net.set_port(net.host("r-up1").port, False),
+        lambda: net.disconnect("ars3"),
+        lambda: net.advance(10),
+    ]
+
+    def others_go_on() -> None:
+        if happens:
+            happens.pop(0)()
+
+    assert net.controller.topology(without, net.now, others_go_on) == before
+    assert not happens
+    after = net.controller.topology((), net.now)
+    assert all(after[name] != before[name] for name in ("switches", "links", "uplinks", "edges", "catchment"))
+
+
 def with_routers(described: Network, *uplinks: Uplink) -> SimulatedNetwork:
     """The network with these uplinks, and a router at each that answers."""
     routers = [Host(f"r-{uplink.name}", uplink.name, uplink.port, uplink.routers) for uplink in uplinks]
