@@ -339,6 +339,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             pause = self._pauses[dpid] = min(2 * self._pauses.get(dpid, AMISS_S / 2), LONGEST_AMISS_S)
             hub.spawn_after(pause, self._begin_anew, switch)
 
+    def rules_modified(self, dpid: int, cookies: list[int]) -> None:
+        if dpid in self.channels:
+            self.inspections.modified(dpid, cookies)
+
     def _begin_anew(self, switch: Channel) -> None:
         """A switch without a rule that it should have is asked for all that it holds, and gets what is missing."""
         self._amiss.discard(switch)
@@ -409,6 +413,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @_alone
     def _tick_switch(self, dpid: int, now: float) -> None:
         self._send(self.controller.tick_switch(dpid, now))
+        while put_back := self.controller.put_back(dpid, time.monotonic()):
+            self._send(put_back)
+            hub.sleep(0)
         more = True
         while more:
             out, more = self.controller.settle_ends(dpid, now, ENDED_AT_ONCE)

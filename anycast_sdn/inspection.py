@@ -1,9 +1,9 @@
 """What a switch is asked again and again: what its drop rules have counted, and whether it holds what it should.
 
 One run of ``Inspection`` asks for its groups, its meters, all rules but the bindings', how many rules there are in
-all, and for slices of the bindings' rules; ``control.audit`` compares.  Answers are taken message by message, so
-that first packets get their turn between.  Cookies are believed as they stand in the answers: a switch that
-ignores those of a request answers with more than it was asked for, and that is all.
+all, and for slices of the bindings' rules; ``control.audit`` compares.  Answers are taken message by message, read and
+worked off in pieces, so that first packets get their turn between.  Cookies are believed as they stand in the
+answers: a switch that ignores those of a request answers with more than it was asked for, and that is all.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, TypeVar
@@ -20,9 +20,19 @@ from typing import Any, TypeVar
 from anycast_sdn.control.audit import Audit, Slice
 from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow import codec, decoding, entries
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, MAGIC, MAGIC_MASK, Kind, binding_of, cookie, kind_of
+from anycast_sdn.openflow.pipeline import (
+    COOKIE_KIND_MASK,
+    DROPS,
+    MAGIC,
+    MAGIC_MASK,
+    Kind,
+    binding_of,
+    cookie,
+    kind_of,
+    number_of,
+)
 from anycast_sdn.openflow.rules import Barrier, FlowRule, Message
 
 LOG = logging.getLogger(__name__)
@@ -31,6 +41,8 @@ AUDIT_S, LONGEST_S = 5.0, 60.0  # from the end of one inspection to the next
 PART = 20  # nor does it begin before so many times what the last one took have passed
 SOON_S = 1.0  # after a repair, or where something is to be confirmed
 FRESH_S, STEP_S = 0.3, 0.005  # so long does somebody wait who asks for counters
+GAP_S = 0.2  # from one inspection that somebody asks for to the next, however many ask
+PIECE = 128  # rules that are read, bindings that are judged, and messages that are sent in one piece: some ms
 SAID_AGAIN_S = 60.0
 _NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: rules of no binding, but for those of
 _NUMBERED = Kind.TOO_LARGE  # which carry a number that is no binding's
@@ -62,6 +74,7 @@ class Memory:
         self.rules: dict[int, FlowRule] = {}
         self.all_right = False
         self.too_many = False  # more rules than ours, when they were last counted
+        self.foreign = 0  # rules of others, when all were last looked at: they may stay although they were deleted
 
 
 class Inspection:
@@ -84,7 +97,9 @@ class Inspection:
         self._done = done
         self._packets: dict[Kind, int] = {}
         self._rules: dict[int, FlowRule] = {}
+        self._unread: deque[bytes] = deque()  # rules, as they came
         self._total = 0
+        self._foreign = 0
         self._slices: list[Slice] = []
         self._finished = False
 
@@ -119,7 +134,7 @@ class Inspection:
         if body is None:  # it does not say what it holds
             self.finish()
             return
-        known, unknown, foreign = [], [], set()
+        known, foreign = [], set()
         for entry in decoding.split_flow_stats(body):
             kind = kind_of(entry.cookie)
             if kind is None:
@@ -131,23 +146,44 @@ class Inspection:
                 rule = self._memory.rules.get(fingerprint)
                 if rule:
                     known.append(rule)
+                    self._rules[fingerprint] = rule
                 else:
-                    ((rule,), _) = decoding.decode_flow_stats(entry.whole)
-                    unknown.append(rule)
-                self._rules[fingerprint] = rule
+                    self._unread.append(entry.whole)
         if self._memory.all_right and self._audit.undisturbed:
             self._audit.take_as_before(known)
         else:
-            unknown += known
-        self._audit.take_rules(unknown, foreign)
+            self._audit.take_rules(known)
+        self._audit.take_rules((), foreign)
         if last and last_question:
+            self._switch.later(self._read_rules)
+
+    @_alone
+    def _read_rules(self) -> None:
+        if not self._unread:
             self._switch.later(self._end_rules)
+            return
+        for whole in self._next_unread():
+            ((rule,), _) = decoding.decode_flow_stats(whole)
+            (entry,) = decoding.split_flow_stats(whole)
+            self._rules[hash(entry.what)] = rule
+            self._audit.take_rules([rule])
+        self._switch.later(self._read_rules)
+
+    def _next_unread(self) -> list[bytes]:
+        return [self._unread.popleft() for _ in range(min(PIECE, len(self._unread)))]
 
     @_alone
     def _end_rules(self) -> None:
         self._counted(self._packets)
         self._memory.rules, self._memory.all_right = self._rules, self._audit.all_right
-        self._repair(self._audit.end(time.monotonic()))
+        self._repair_rules(self._audit.end(time.monotonic()))
+
+    @_alone
+    def _repair_rules(self, messages: list[Message]) -> None:
+        self._repair([message for message in messages[:PIECE] if self._audit.is_due(message)])
+        if len(messages) > PIECE:
+            self._switch.later(partial(self._repair_rules, messages[PIECE:]))
+            return
         self._switch.ask(codec.aggregate_request(self._switch), self._take_total)
         self._switch.ask(codec.aggregate_request(self._switch, MAGIC, MAGIC_MASK), self._take_ours)
 
@@ -166,7 +202,9 @@ class Inspection:
     @_alone
     def _take_ours(self, body: bytes | None) -> None:
         """Between two questions rules may come and go: what counts is to be too many twice."""
-        too_many = body is not None and self._total > decoding.decode_rule_count(body)
+        more = 0 if body is None else self._total - decoding.decode_rule_count(body)
+        left = self._memory.foreign if time.monotonic() < self._audit.next_deletion else 0
+        too_many = more > left
         self._audit.doubtful |= too_many and not self._memory.too_many
         if too_many and self._memory.too_many:
             self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_all)
@@ -176,10 +214,13 @@ class Inspection:
 
     @_alone
     def _take_all(self, body: bytes | None, last: bool) -> None:
-        entries = decoding.split_flow_stats(body or b"")
-        foreign = {entry.cookie for entry in entries if kind_of(entry.cookie) is None}
-        self._repair(self._audit.found_foreign(foreign, time.monotonic()))
+        if self._finished:
+            return
+        foreign = [entry.cookie for entry in decoding.split_flow_stats(body or b"") if kind_of(entry.cookie) is None]
+        self._foreign += len(foreign)
+        self._repair(self._audit.found_foreign(set(foreign), time.monotonic()))
         if last:
+            self._memory.foreign = self._foreign
             self._begin_slices()
 
     # ---------------------------------------------------------------- bindings
@@ -207,10 +248,21 @@ class Inspection:
         if body is None:
             self.finish()
             return
-        self._audit.take_bindings(piece, decoding.decode_flow_stats(body)[0])
+        for entry in decoding.split_flow_stats(body):
+            if kind_of(entry.cookie) in entries.HALF_OF and piece.has(number_of(entry.cookie)):
+                self._unread.append(entry.whole)
         if last:
-            self._repair(self._audit.end_slice(piece, time.monotonic()))
-            self._switch.later(self._proceed)
+            self._switch.later(partial(self._read_slice, piece))
+
+    @_alone
+    def _read_slice(self, piece: Slice) -> None:
+        if self._unread:
+            self._audit.take_bindings(piece, decoding.decode_flow_stats(b"".join(self._next_unread()))[0])
+            self._switch.later(partial(self._read_slice, piece))
+            return
+        messages, more = self._audit.end_slice(piece, time.monotonic(), PIECE)
+        self._repair(messages)
+        self._switch.later(partial(self._read_slice, piece) if more else self._proceed)
 
 
 # ------------------------------------------------------------------------------ when, and what is said of it
@@ -225,6 +277,8 @@ class _Rounds:
     memory: Memory = field(default_factory=Memory)
     began: float | None = None  # the one that is under way
     finished: float = -math.inf  # when the last that is finished began
+    counted: float = -math.inf  # when the last that has read the counters began
+    earliest: float = -math.inf  # before, there is to be none, however urgent: it never takes more than half the time
 
 
 class Inspections:
@@ -253,21 +307,28 @@ class Inspections:
                 self._begin(dpid, rounds, now)
 
     def soon(self, dpid: int) -> None:
-        """Somebody has deleted rules there."""
+        """Somebody has deleted or modified rules there."""
         if rounds := self._rounds.get(dpid):
-            rounds.due = min(rounds.due, time.monotonic())
+            rounds.due = min(rounds.due, max(time.monotonic(), rounds.earliest))
+
+    def modified(self, dpid: int, cookies: Iterable[int]) -> None:
+        """Others have modified rules with these cookies."""
+        self._controller.audits[dpid].suspect(cookies)
+        self.soon(dpid)
 
     def fresh(self, switches: Mapping[int, Channel]) -> None:
         """Returns when all counters have been read since now, or after ``FRESH_S``."""
         asked = time.monotonic()
         while time.monotonic() < asked + FRESH_S:
             late = [rounds for dpid, rounds in self._rounds.items()
-                    if switches.get(dpid) is rounds.switch and rounds.finished < asked]  # fmt: skip
+                    if switches.get(dpid) is rounds.switch and rounds.counted < asked]  # fmt: skip
             if not late:
                 return
-            for rounds in late:
-                rounds.due = asked
-            self.run_due(switches)
+            idle = [rounds for rounds in late if rounds.began is None]
+            for rounds in idle:
+                rounds.due = min(rounds.due, max(asked, rounds.finished + GAP_S))
+            if any(time.monotonic() >= rounds.due for rounds in idle):
+                self.run_due(switches)
             self._sleep(STEP_S)
 
     def _begin(self, dpid: int, rounds: _Rounds, now: float) -> None:
@@ -277,10 +338,14 @@ class Inspections:
             rounds.switch,
             self._controller.audits[dpid],
             rounds.memory,
-            lambda packets: self._controller.drops_counted(dpid, packets),
+            lambda packets: self._counted(dpid, rounds, packets),
             lambda messages: self._send({dpid: messages} if messages else {}),
             lambda: self._end(dpid, rounds),
         ).begin(meters=edge.features.meters, ordered=edge.features.open_vswitch)
+
+    def _counted(self, dpid: int, rounds: _Rounds, packets: dict[Kind, int]) -> None:
+        self._controller.drops_counted(dpid, packets)
+        rounds.counted = rounds.began or rounds.counted
 
     def _end(self, dpid: int, rounds: _Rounds) -> None:
         """The next one comes soon where it has to confirm something; it never takes more than a part of the time."""
@@ -290,7 +355,9 @@ class Inspections:
         audit = self._controller.audits[dpid]
         repaired_at = self._controller.edges[dpid].repaired_at
         repaired = repaired_at is not None and repaired_at >= rounds.finished
-        rounds.due = now + (SOON_S if audit.doubtful or repaired else min(max(AUDIT_S, PART * took), LONGEST_S))
+        rounds.earliest = now + max(SOON_S, took)
+        usual = now + min(max(AUDIT_S, PART * took), LONGEST_S)
+        rounds.due = rounds.earliest if audit.doubtful or repaired else usual
         self._tell_repairs(dpid, now)
 
     def _tell_repairs(self, dpid: int, now: float) -> None:

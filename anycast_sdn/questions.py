@@ -115,6 +115,8 @@ class Introduction:
         if not self._features.open_vswitch:
             missing = {name: False for name, trial in TRIALS.items() if trial.extension}
             self._features = replace(self._features, **missing)
+        else:
+            self._switch.watch()
         tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
         self._untried = set(tried)
         for name, trial in tried.items():

@@ -267,7 +267,7 @@ class SimulatedNetwork:
 
     def _looked_at(self, name: str, audit: Audit, pieces: list[Slice], held: Tables) -> None:
         audit.take_bindings(pieces[0], held.flows.values())
-        self._tell({self._dpids[name]: audit.end_slice(pieces[0], self.now)})
+        self._tell({self._dpids[name]: audit.end_slice(pieces[0], self.now)[0]})
         self._look_at(name, audit, pieces[1:])
 
     # ---------------------------------------------------------------- control channels

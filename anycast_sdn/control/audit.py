@@ -1,8 +1,8 @@
 """Audit: does a switch hold what it is believed to hold?  And if not, what puts it right? (M20)
 
 Others have access to switches, too, and may delete or edit what is there.  So a switch is looked at again and
-again: all its rules but the bindings', its groups and its meters at each look, and the bindings' rules a slice
-at a time.
+again: all its rules but the bindings', its groups and its meters at each look, and the bindings' rules some slices
+at a time.  Open vSwitch tells besides what others modify (``suspect``): these slices are looked at at once.
 
 Rules kept here:
 - What is compared was believed when the switch was asked, and still is.  Where something was changed meanwhile,
@@ -11,25 +11,48 @@ Rules kept here:
   misses it, too.
 - Where one thing is wrong, more may be: then all slices are looked at.
 - What does not get right by being put, because the switch refuses it or shows it otherwise than it was put, is put
-  again ever more seldom.
+  again ever more seldom.  So are foreign rules deleted that stay, or come again; they count once.
 
 Nothing is sent or asked from here; ``inspection`` does that.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.reconcile import Tables, changes
-from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.bindings import LOW_BITS, Binding, Half
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.rules import DeleteCookie, DeleteFlow, FlowRule, GroupRule, Message, MeterRule, RuleKey
+from anycast_sdn.openflow.pipeline import binding_of, number_of
+from anycast_sdn.openflow.rules import (
+    AddFlow,
+    DeleteCookie,
+    DeleteFlow,
+    DeleteGroup,
+    DeleteMeter,
+    FlowRule,
+    GroupRule,
+    Message,
+    MeterRule,
+    RuleKey,
+    SetGroup,
+    SetMeter,
+)
 
-SLICE = 1024  # bindings that are looked at together, at the most
+SLICE = 4096  # bindings whose rules are asked for together, at the most: for each question, a switch looks at all
+FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a rule that was deleted, and is there, is deleted again; doubles
 _Rule = TypeVar("_Rule", GroupRule, MeterRule)
+
+
+class _Deleted(NamedTuple):
+    """A cookie of others, whose rules were deleted."""
+
+    pause: float  # until they may be deleted again
+    when: float
 
 
 class Slice(NamedTuple):
@@ -65,10 +88,14 @@ class Audit:
         self._refusals = 0
         # Of what is not right although it was put: what was there instead, and how many looks have found that.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
+        self._deleted: dict[int, _Deleted] = {}  # cookies of others
         self._next_part = 0
+        self._suspected: set[int] = set()  # the last bits of bindings' numbers whose rules others have modified
+        self._told_of: set[int] = set()  # the parts with these
         self._asked: dict[int, Binding] = {}  # the bindings of the slice, as they were when it was asked for
         self._found: dict[int, list[FlowRule]] = {}
         self._missed: set[tuple[int, Half]] = set()  # rules of bindings that the last look at them has missed
+        self._missed_before: set[tuple[int, Half]] = set()  # of the slice
 
     # ---------------------------------------------------------------- all but the bindings
 
@@ -77,7 +104,12 @@ class Audit:
         self._changes = self._edge.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
-        self._thorough = self.doubtful = False
+        self.doubtful = False
+
+    def suspect(self, cookies: Iterable[int]) -> None:
+        """Others have modified rules with these cookies: the next look is to see to that."""
+        self._suspected.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
+        self.doubtful = True
 
     @property
     def undisturbed(self) -> bool:
@@ -126,13 +158,47 @@ class Audit:
         self._leave_hopeless(wanted, found)
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
             self._count(ours.keys(), theirs.keys(), now)
-        self._count((), foreign, now)
-        return [*map(DeleteCookie, foreign), *changes(wanted, found)]
+        return [*self.found_foreign(foreign, now), *changes(wanted, found)]
 
     def found_foreign(self, cookies: Collection[int], now: float) -> list[Message]:
-        """Rules of others have been found besides → what removes them."""
-        self._count((), cookies, now)
-        return [*map(DeleteCookie, cookies)]
+        """Rules of others have been found → what removes them."""
+        gone = [cookie for cookie, (pause, when) in self._deleted.items() if now > when + 2 * pause + LONGEST_FOREIGN_S]
+        for cookie in gone:
+            del self._deleted[cookie]
+        due = [cookie for cookie in cookies if self.may_delete(cookie, now)]
+        self._count((), [cookie for cookie in due if cookie not in self._deleted], now)
+        for cookie in due:
+            pause = 2 * self._deleted[cookie].pause if cookie in self._deleted else FOREIGN_AGAIN_S
+            self._deleted[cookie] = _Deleted(min(pause, LONGEST_FOREIGN_S), now)
+        return [*map(DeleteCookie, due)]
+
+    def may_delete(self, cookie: int, now: float) -> bool:
+        """Is it time to delete the rules of others with this cookie, perhaps again?"""
+        deleted = self._deleted.get(cookie)
+        return deleted is None or now >= deleted.when + deleted.pause
+
+    @property
+    def next_deletion(self) -> float:
+        """When rules of others that stay are to be looked for again."""
+        return min((when + pause for pause, when in self._deleted.values()), default=-math.inf)
+
+    def is_due(self, message: Message) -> bool:
+        """Is what ``end`` has returned a little earlier still right?"""
+        edge = self._edge
+        match message:
+            case AddFlow(rule):
+                return edge.wants(rule)
+            case DeleteFlow(rule):
+                return not edge.wants_at(rule)
+            case SetGroup(group):
+                return edge.installed.groups.get(group.number) == group
+            case SetMeter(meter):
+                return edge.installed.meters.get(meter.number) == meter
+            case DeleteGroup(number):
+                return number not in edge.installed.groups
+            case DeleteMeter(number):
+                return number not in edge.installed.meters
+        return True
 
     def _not_right(self) -> Iterator[FlowRule]:
         """The rules that should be there, and were not found as they should be."""
@@ -194,18 +260,26 @@ class Audit:
         bindings = self._edge.client_edge.bindings if self._edge.client_edge else ()
         bits = (len(bindings) // SLICE).bit_length()
         parts = range(1 << bits)
+        looked_at: Iterable[int] = parts
         if not self._thorough:
-            looked_at = {self._next_part % len(parts), *(number % len(parts) for number, _ in self._missed)}
+            low = min(len(parts), 1 << LOW_BITS)
+            suspected = {number % low for number in self._suspected}
+            missed = (number % len(parts) for number, _ in self._missed)
+            self._told_of = {part for part in parts if part % low in suspected}
+            looked_at = {self._next_part % len(parts), *missed, *self._told_of}
             self._next_part += 1
-            return [Slice(half, bits, part) for part in sorted(looked_at) for half in Half.BOTH.parts]
-        return [Slice(half, bits, part) for part in parts for half in Half.BOTH.parts]
+        self._suspected.clear()
+        self._thorough = False
+        return [Slice(half, bits, part) for part in sorted(looked_at) for half in Half.BOTH.parts]
 
     def begin_slice(self, piece: Slice) -> None:
         """The switch is asked now."""
         edge = self._edge.client_edge
-        asked = edge.bindings.numbered(piece.mask, piece.part) if edge else ()
+        asked = edge.bindings.ending_with(piece.part, piece.bits) if edge else ()
         self._asked = {binding.number: binding for binding in asked}
         self._found = {}
+        here = {(number, half) for number, half in self._missed if half is piece.half and piece.has(number)}
+        self._missed_before, self._missed = here, self._missed - here
 
     def take_bindings(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
         for rule in rules:
@@ -213,34 +287,34 @@ class Audit:
             if piece.has(number) and entries.half_of(rule) is piece.half:
                 self._found.setdefault(number, []).append(rule)
 
-    def end_slice(self, piece: Slice, now: float) -> list[Message]:
-        """All of it has been found → what puts the switch right."""
+    def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[list[Message], bool]:
+        """All of it has been found → what puts the switch right, of ``most`` bindings, and are there more?"""
         if not self._edge.synchronised:
-            return []
-        others = {(number, half) for number, half in self._missed if half is not piece.half or not piece.has(number)}
-        missed_before, self._missed = self._missed - others, others
-        messages: list[Message] = []
-        for number, rules in self._found.items():
-            if number not in self._asked and not self._binding(number):
+            return [], False
+        thorough, messages = self._thorough, list[Message]()
+        for number in list(islice(self._found.keys() - self._asked.keys(), most)):
+            rules = self._found.pop(number)
+            if not self._binding(number):
                 self._count((), rules, now)
                 messages += map(DeleteFlow, rules)
-        for binding in self._asked.values():
-            if self._binding(binding.number) is binding:  # else something has happened to it meanwhile
-                messages += self._put_right(binding, piece.half, missed_before, now)
+        for number in list(islice(self._asked, most)):
+            binding, rules = self._asked.pop(number), self._found.pop(number, [])
+            if self._binding(number) is binding:  # else something has happened to it meanwhile
+                messages += self._put_right(binding, piece.half, rules, now)
+        if piece.part in self._told_of:
+            self._thorough = thorough  # there are no others that nobody has told of
         self.doubtful |= bool(self._missed)
-        self._asked = {}
-        return messages
+        return messages, bool(self._asked or self._found)
 
     def _binding(self, number: int) -> Binding | None:
         edge = self._edge.client_edge
         return edge.bindings.by_number(number) if edge else None
 
-    def _put_right(
-        self, binding: Binding, half: Half, missed_before: Collection[tuple[int, Half]], now: float
-    ) -> list[Message]:
+    def _put_right(self, binding: Binding, half: Half, rules: list[FlowRule], now: float) -> list[Message]:
+        """``rules``: those that were found with the cookies of this direction."""
         translation = self._edge.translation
         assert translation  # it has bindings
-        rules, lost = self._found.get(binding.number, []), (binding.number, half)
+        lost = (binding.number, half)
         if half not in binding.installed:
             self._count((), rules, now)
             return [*map(DeleteFlow, rules)]
@@ -249,7 +323,7 @@ class Audit:
             if messages:
                 self._edge.repaired_at, self._thorough = now, True
             return messages
-        if lost not in missed_before:
+        if lost not in self._missed_before:
             self._missed.add(lost)
             return []
         self._count([lost], (), now)

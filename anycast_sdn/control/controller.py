@@ -206,6 +206,11 @@ class Controller:
         translation = self.edges[dpid].translation
         return translation is not None and translation.was_robbed
 
+    def put_back(self, dpid: int, now: float) -> Outbox:
+        """Some of these; with every tick, until there are no more of them."""
+        messages = self.edges[dpid].put_back(now)
+        return {dpid: messages} if messages else {}
+
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
         edge = self.edges[dpid]

@@ -369,6 +369,14 @@ class EdgeSwitch:
             return prefix is not None and self.routes.get(prefix) == way and rule == self._route(prefix, way)
         return self.installed.flows.get(rule.key) == rule
 
+    def wants_at(self, rule: FlowRule) -> bool:
+        """Is the switch believed to hold a rule, perhaps another, where this one stands?"""
+        prefix = entries.read_route_at(rule)
+        way = self.routes.get(prefix, LOCAL) if prefix else LOCAL
+        return rule.key in self.installed.flows or (
+            prefix is not None and way != LOCAL and self._route(prefix, way).key == rule.key
+        )
+
     def believed(self) -> Iterator[FlowRule]:
         """All rules but the bindings' that the switch is believed to hold."""
         yield from self.installed.flows.values()
@@ -699,6 +707,13 @@ class EdgeSwitch:
     def sweep_is_due(self, now: float) -> bool:
         return self.synchronised and self.translation is not None and self.translation.sweep_is_due(now)
 
+    def put_back(self, now: float) -> list[Message]:
+        """Some of the bindings' rules that others have deleted."""
+        if not self.synchronised or self.translation is None or not self.translation.was_robbed:
+            return []
+        self.repaired_at = now
+        return self.translation.put_back()
+
     def tick(self, now: float) -> Reaction:
         if not self.synchronised:
             return Reaction()
@@ -707,9 +722,7 @@ class EdgeSwitch:
             self._inherited.clear()
             self._other_routers = reaction.changed = True
         reaction.messages += self._answers.tick(now)
-        if self.translation and (put_back := [*self.translation.tick(now)]):
-            self.repaired_at = now
-            reaction.messages += put_back
+        reaction.messages += self.put_back(now)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             self.counters["port_held_back"] += newly_held

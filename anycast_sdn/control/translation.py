@@ -36,7 +36,7 @@ from anycast_sdn.openflow.rules import (
 )
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
-PUT_BACK_AT_ONCE = 1000  # bindings, between two ticks
+PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds' work
 _ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
 
@@ -223,7 +223,7 @@ class Translation:
         """A binding's rule was deleted, by us or behind our back.  That says nothing about its packets (M20).
 
         What we delete is no binding's any more, or of a state that has passed.  Everything else is put back soon,
-        see ``tick``.
+        see ``put_back``.
         """
         if kind not in entries.HALF_OF:
             return
@@ -237,14 +237,16 @@ class Translation:
         """Are there rules that others have deleted, not put back yet?"""
         return bool(self._lost)
 
-    def _put_back(self) -> Iterator[Message]:
+    def put_back(self) -> list[Message]:
         """The rules that were lost, a part of them if they are many."""
+        messages: list[Message] = []
         for number in list(itertools.islice(self._lost, PUT_BACK_AT_ONCE)):
             binding, halves = self.edge.bindings.by_number(number), self._lost.pop(number)
             if binding:
                 for half in (halves & binding.installed).parts:
                     self.repairs["missing"] += 1
-                    yield self.rule_of(binding, half)
+                    messages.append(self.rule_of(binding, half))
+        return messages
 
     def rule_removed(self, kind: Kind, number: int, unused: bool, now: float) -> Reaction:
         """A binding's rule has expired (M19)."""
@@ -288,9 +290,6 @@ class Translation:
             else:
                 reaction.messages += self._put(decision)
         return reaction, len(decisions) == most
-
-    def tick(self, now: float) -> Iterator[Message]:
-        yield from self._put_back()
 
     # ---------------------------------------------------------------- sweep
 

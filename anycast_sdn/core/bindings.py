@@ -19,6 +19,7 @@ from anycast_sdn.core.model import Address, FlowKey
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 _Counted = TypeVar("_Counted")
+LOW_BITS = 8  # of numbers, by which bindings can be found without a look at all
 
 
 class State(enum.Enum):
@@ -89,6 +90,7 @@ class BindingTable:
         self._by_translated: dict[Address, Binding] = {}
         self._by_number: dict[int, Binding] = {}
         self._numbers = SortedNumbers()
+        self._by_low_bits: list[set[int]] = [set() for _ in range(1 << LOW_BITS)]
         self._pinned: Counter[Address] = Counter()
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
@@ -103,9 +105,11 @@ class BindingTable:
         """In the order of their numbers' creation; safe against changes while iterating."""
         return iter(list(self._by_number.values()))
 
-    def numbered(self, mask: int, bits: int) -> list[Binding]:
-        """Those whose numbers have just these bits under a mask."""
-        return [binding for number, binding in self._by_number.items() if number & mask == bits]
+    def ending_with(self, bits: int, count: int) -> list[Binding]:
+        """Those whose numbers end with these bits, so many of them."""
+        mask, all_low = (1 << count) - 1, (1 << LOW_BITS) - 1
+        parts = self._by_low_bits[bits & all_low :: min(mask, all_low) + 1]
+        return [self._by_number[number] for part in parts for number in part if number & mask == bits]
 
     def by_key(self, key: FlowKey) -> Binding | None:
         return self._by_key.get(key)
@@ -145,6 +149,7 @@ class BindingTable:
         self.rules += len(binding.installed.parts) - (len(before.installed.parts) if before else 0)
         if before is None:
             self._numbers.add(binding.number)
+            self._by_low_bits[binding.number % (1 << LOW_BITS)].add(binding.number)
             self._clients[binding.key.source] += 1
             if port:
                 self._port_of[binding.number] = port, len(binding.translated) == 16
@@ -160,6 +165,7 @@ class BindingTable:
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
+        self._by_low_bits[binding.number % (1 << LOW_BITS)].discard(binding.number)
         _add(self._pinned, before.server, -1)
         self._has_server -= before.server is not None
         _add(self._clients, before.key.source, -1)

@@ -16,7 +16,14 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.decoding import NXAC2PT_METER_ID, NXAST_CHECK_PKT_LARGER, NXAST_CONTROLLER2, check_size
+from anycast_sdn.openflow.decoding import (
+    FLOW_MONITOR,
+    NXAC2PT_METER_ID,
+    NXAST_CHECK_PKT_LARGER,
+    NXAST_CONTROLLER2,
+    ONF_VENDOR,
+    check_size,
+)
 from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.rules import (
@@ -292,6 +299,9 @@ _DELETE_COOKIE = _delete_cookie_without_xid()
 
 # ------------------------------------------------------------------------------ requests
 
+_MODIFY = 1 << 3  # ONFFMF_MODIFY
+_EMPTY_MATCH = struct.Struct("!HH4x")
+
 
 def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
     """All rules, or those of one table whose cookie equals ``cookie`` under ``mask``."""
@@ -303,6 +313,17 @@ def aggregate_request(datapath: Any, cookie: int = 0, mask: int = 0) -> Any:
     return parser.OFPAggregateStatsRequest(
         datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch()
     )
+
+
+def watch_request() -> bytes:
+    """The body of a multipart request: to be told whenever somebody modifies a rule, in whatever table.
+
+    Open vSwitch's flow monitor (ONF extension 187), for modifications alone: we put and delete, and never modify, so
+    that our own changes cost nothing.
+    """
+    multipart = struct.pack("!HH4xII", ofp.OFPMP_EXPERIMENTER, 0, ONF_VENDOR, FLOW_MONITOR)
+    monitor = struct.pack("!IHHIB3x", 0, _MODIFY, _EMPTY_MATCH.size - 4, ofp.OFPP_ANY, ofp.OFPTT_ALL)
+    return multipart + monitor + _EMPTY_MATCH.pack(ofp.OFPMT_OXM, _EMPTY_MATCH.size - 4)
 
 
 def group_request(datapath: Any) -> Any:

@@ -137,6 +137,9 @@ class Listener(Protocol):
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         """``cookie``: 0 when it is a group or a meter that the switch has refused."""
 
+    def rules_modified(self, dpid: int, cookies: list[int]) -> None:
+        """Others have done that; see ``watch``."""
+
     def confirmed(self, dpid: int, ticket: int) -> None: ...
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
@@ -180,6 +183,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._trials: dict[int, _Waiting] = {}  # by the transaction id of what is tried out
         self._barriers: dict[int, int] = {}  # of a barrier → of what was tried out before it
         self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
+        self._watches = False  # it has been asked to tell of rules that others modify
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that the log knows of
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
 
@@ -316,6 +320,14 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         question.kind = request.type
         question.subject, question.most = _SUBJECTS.get(request.type, Subject(f"type {request.type}", 1 << 23))
         self._queue(data)
+
+    def watch(self) -> None:
+        """Be told of rules that others modify, where the switch can do that.  For Open vSwitch alone."""
+        if not self._watches:
+            self._watches = True
+            xid = self._next_xid()
+            self._late.append(xid)  # whether it can is no matter
+            self._queue(_message(ofp.OFPT_MULTIPART_REQUEST, xid, codec.watch_request()))
 
     def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message and tell whether the switch took it."""
@@ -465,6 +477,10 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         kind, flags = _MULTIPART.unpack_from(body)
         question = self._questions.get(xid)
         if question is None:
+            if kind == ofp.OFPMP_EXPERIMENTER and self._watches:
+                if cookies := decoding.decode_changes(body[_MULTIPART.size :]):
+                    self._listener.rules_modified(self.id, cookies)
+                return
             if xid in self._late:
                 return
             raise BadMessage("an answer to a question that nobody asked")

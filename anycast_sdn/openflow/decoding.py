@@ -44,6 +44,7 @@ NXM_VENDOR = 0x00002320
 NXAST_REG_LOAD, NXAST_RESUBMIT_TABLE, NXAST_FIN_TIMEOUT, NXAST_CONTROLLER2 = 7, 14, 19, 37
 NXAC2PT_METER_ID = 5
 NXAST_CHECK_PKT_LARGER = 49
+ONF_VENDOR, FLOW_MONITOR = 0x4F4E4600, 1870  # ONF extension 187
 
 
 class BadMessage(AnycastError):
@@ -131,6 +132,10 @@ _ONLY_IN_PORT = struct.pack("!HHHBB", ofp.OFPMT_OXM, 12, ofp.OFPXMC_OPENFLOW_BAS
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _AGGREGATE = struct.Struct("!QQI4x")
 _PORT = struct.Struct("!I4x6s2x16sII24x")
+_ONF_MULTIPART = struct.Struct("!II")
+_UPDATE = struct.Struct("!HHHHHHHBxQ")
+_UPDATE_HEAD = struct.Struct("!HH4x")
+_OWN_CHANGE = 3  # ONFFME_ABBREV
 _DESCRIPTION = struct.Struct("!256s256s256s32s256s")
 _PORT_STATUS = struct.Struct("!B7x")
 
@@ -236,6 +241,21 @@ def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
         notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
         rules.append(FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify))
     return rules, foreign
+
+
+def decode_changes(body: bytes) -> list[int]:
+    """The cookies of rules that others have changed, as a switch that is watched tells."""
+    reader = _Reader(body)
+    if reader.take(_ONF_MULTIPART) != (ONF_VENDOR, FLOW_MONITOR):
+        raise BadMessage("an answer to a question that nobody asked")
+    cookies = []
+    while reader:
+        length, event = _UPDATE_HEAD.unpack(reader.bytes(_UPDATE_HEAD.size))
+        reader.at -= _UPDATE_HEAD.size
+        update = reader.part(length, _UPDATE_HEAD.size)
+        if event != _OWN_CHANGE:
+            cookies.append(update.take(_UPDATE)[-1])
+    return cookies
 
 
 class Counted(NamedTuple):

@@ -496,6 +496,11 @@ def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
     return (prefix, port) if prefix and route(prefix, port, limit) == rule else None
 
 
+def read_route_at(rule: FlowRule) -> Prefix | None:
+    """The prefix that a rule is to be a route to, by its cookie, whatever it does."""
+    return _destination(rule, Kind.ROUTE)
+
+
 def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
     """The inverse of ``way_out``: (prefix, MAC, port); None for rules that it would not make."""
     prefix, hop = _destination(rule, Kind.EXIT), _read_last_hop(rule)

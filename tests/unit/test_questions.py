@@ -79,7 +79,7 @@ class Dialogue(Peer):
             self.say(error(*self._trials, xid=xid))
         elif kind == ofp.OFPT_MULTIPART_REQUEST:
             (question,) = struct.unpack_from("!H", body)
-            answer = self._answers[question]
+            answer = self._answers.get(question)
             if answer is None:
                 self.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_MULTIPART, xid=xid))
             elif answer is not SILENT:
