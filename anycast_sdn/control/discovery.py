@@ -20,6 +20,8 @@ Rules kept here:
   to nobody as far as we know, at most ``IDLE_PER_ROUND`` do, in turn: a link there is found a little later.
 - A frame counts once, at the first port that hears it, and only in its own round or shortly after.  What is
   forged, replayed or not ours is dropped, and counted by the caller.
+- Of a switch's ports those are kept that are up or an end of a link, ``MOST_PORTS`` at the most: whatever numbers a
+  switch names, and by whatever port it says that it hears us, it takes no more room than that.
 - Should we ourselves have been kept from looking, nobody is blamed for silence.
 
 Events in, frames and link states out: nothing here sends, and nothing reads a clock.
@@ -28,7 +30,7 @@ Events in, frames and link states out: nothing here sends, and nothing reads a c
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -49,6 +51,7 @@ LONGEST_HOLD_S = 60.0
 CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
 UNDECLARED_COST = 1
+MOST_PORTS = 1 << 16  # of one switch
 MAX_PORT = 0xFFFFFF00  # OFPP_MAX: what is above is no cable
 
 
@@ -94,12 +97,14 @@ class Discovery:
         for cable in self._cables.values():
             self._plug(cable)
         self._ports = dict.fromkeys(self._declared_peer, True)  # those that do not lead to hosts → has a carrier
+        self._known_ports = Counter(end.switch for end in self._ports)
         self._present: set[str] = set()  # switches that are connected
         self._heard: dict[Port, _Heard] = {}  # what a port last heard
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
         self._send_at = -math.inf
-        self._idle: deque[Port] = deque()  # ports that are no end of a declared link; the next one to speak first
+        # Ports that are no end of a declared link; the next one to speak first.
+        self._idle: OrderedDict[Port, None] = OrderedDict()
         self._to_send: deque[Port] = deque()  # ports that are still to speak in this round
         self._lateness = Lateness(LATE_S, DEAD_S)
         self.starting = True  # switches that have not connected yet are believed to be about to
@@ -125,15 +130,34 @@ class Discovery:
     def port_changed(self, end: Port, up: bool, now: float) -> bool:
         if end in self._host_ports or not 0 < end.number < MAX_PORT or self._ports.get(end) is up:
             return False
-        if end not in self._ports:
-            self._idle.append(end)
-        self._ports[end] = up
+        if not self._note_port(end, up):
+            return False
         self._send_at = now
         here = self._at_end.get(end, ())
         for cable in here:
             if all(there.switch in self._present for there in cable.ends):
                 cable.watched_from = now
         return any([self._judge_one(cable, now) for cable in here])
+
+    def _note_port(self, end: Port, up: bool) -> bool:
+        """False where that changes nothing: it was not known, or there are too many."""
+        known = end in self._ports
+        if up or end in self._at_end:
+            if not known and self._known_ports[end.switch] >= MOST_PORTS:
+                return False
+            self._ports[end] = up
+            if not known:
+                self._known_ports[end.switch] += 1
+                self._idle[end] = None
+            return True
+        if known:
+            self._forget_port(end)
+        return known
+
+    def _forget_port(self, end: Port) -> None:
+        del self._ports[end]
+        self._idle.pop(end, None)
+        self._known_ports[end.switch] -= 1
 
     def set_cost(self, end: Port, cost: int) -> bool:
         """Of the link that ends here.  False when there is none."""
@@ -199,11 +223,14 @@ class Discovery:
 
     def _begin_round(self, now: float) -> None:
         self._sequence += 1
-        lately = {end for at, heard in self._heard.items() if now - heard.when <= DEAD_S for end in (at, heard.peer)}
+        self._heard = {at: heard for at, heard in self._heard.items() if now - heard.when <= DEAD_S}
+        oldest = self._sequence - FRESH_ROUNDS
+        self._last_sequence = {peer: number for peer, number in self._last_sequence.items() if number > oldest}
+        lately = {end for at, heard in self._heard.items() for end in (at, heard.peer)}
         speaks = dict.fromkeys((*self._at_end, *sorted(lately - self._at_end.keys())))
         for _ in range(min(IDLE_PER_ROUND, len(self._idle))):
-            speaks[self._idle[0]] = None
-            self._idle.rotate(-1)
+            end, _ = self._idle.popitem(last=False)
+            speaks[end] = self._idle[end] = None
         self._to_send = deque(speaks)
 
     # ---------------------------------------------------------------- judgement
@@ -219,6 +246,8 @@ class Discovery:
                     self._at_end[end].remove(cable)
                     if not self._at_end[end]:
                         del self._at_end[end]
+                        if self._ports.get(end) is False:
+                            self._forget_port(end)
 
     def _plug(self, cable: Cable) -> None:
         for end in cable.ends:

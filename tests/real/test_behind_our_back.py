@@ -80,3 +80,14 @@ def test_a_packet_may_turn_round(network: Running) -> None:
     there = [packet for packet in at_ars3.packets() if packet.destination == V4.h2]
     assert len(there) == 2  # in, and out again
     until(lambda: held(network, "core") == right, "the controller has put core right", RIGHT_S)
+
+
+@pytest.mark.row("M20", "Open vSwitch tells of a binding's rule that somebody edits: it is right long before the audit")
+def test_an_edited_binding_is_put_right_at_once(network: Running) -> None:
+    network.ask("h1", V4.web, "--flows", 3)
+    for flow in network.flows(f"client={V4.h1}")[-3:]:
+        before = held(network, "arh1")
+        its_own = f"table=1,cookie={cookie(Kind.BINDING_OUT, flow['number']):#x}/-1"
+        network.testbed.ofctl("mod-flows", "arh1", f"{its_own},actions=drop")
+        assert held(network, "arh1") != before
+        until(lambda before=before: held(network, "arh1") == before, "it is right again", 2.5)

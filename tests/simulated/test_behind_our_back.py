@@ -206,3 +206,22 @@ def test_what_does_not_get_right_by_being_put_is_put_again_ever_more_seldom(buil
     monkeypatch.undo()
     net.advance(100)
     assert held(net)["ars2"] == before
+
+
+def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_once(build, monkeypatch):
+    monkeypatch.setattr("anycast_sdn.control.audit.SLICE", 1)
+    net = build("figure1", "as2")
+    for port in range(40000, 40100):
+        ask(net, port=port)
+    net.advance(10)
+    before, here = of_bindings(net), net.switches["arh1"]
+    (audit,) = (net.controller.audits[dpid] for dpid, at in net.controller.edges.items() if at.switch.name == "arh1")
+    audit._next_part = 0
+    rule = next(rule for rule in before.values() if number_of(rule.cookie) == 60)
+    here.plant(replace(rule, actions=()))
+    net.advance(6)
+    assert of_bindings(net) != before  # it would take a while to find it
+    audit.suspect([rule.cookie])
+    net.advance(6)
+    assert of_bindings(net) == before
+    assert edge(net, "arh1").repairs == {"wrong": 1}

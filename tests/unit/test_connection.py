@@ -371,3 +371,40 @@ class TestAdmitted:
 def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level("CRITICAL"):
         yield
+
+
+def changes(*updates: bytes) -> bytes:
+    return multipart(ofp.OFPMP_EXPERIMENTER, struct.pack("!II", 0x4F4E4600, 1870) + b"".join(updates))
+
+
+class TestRulesThatOthersModify:
+    OWN = struct.pack("!HHI", 8, 3, 77)
+    OTHERS = struct.pack("!HHHHHHHBxQHH4x", 32, 2, 0, 100, 0, 0, 4, 1, 0xABC, 1, 4)
+
+    def test_they_are_heard_of_where_the_switch_was_asked(self) -> None:
+        peer = Peer(State.ADMITTED)
+        peer.connection.watch()
+        ((kind, _, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
+        assert struct.unpack_from("!H6xII", body) == (ofp.OFPMP_EXPERIMENTER, 0x4F4E4600, 1870)
+        peer.say(changes() + changes(self.OWN) + changes(self.OTHERS, self.OWN, self.OTHERS))
+        assert peer.listener.heard == [("rules_modified", DPID, [0xABC, 0xABC])]
+
+    @pytest.mark.parametrize("cut", [1, 7, 9, 23, 31])
+    def test_what_is_cut_short_ends_the_connection(self, cut: int) -> None:
+        peer = Peer(State.ADMITTED)
+        peer.connection.watch()
+        peer.say(changes(self.OTHERS[:cut]))
+        assert peer.connection.is_closed
+
+    def test_a_switch_that_was_not_asked_does_not_tell(self) -> None:
+        peer = Peer(State.ADMITTED)
+        peer.say(changes(self.OTHERS))
+        assert peer.connection.is_closed
+
+    def test_a_switch_that_cannot_do_it_goes_on_and_nothing_is_said(self, caplog) -> None:
+        peer = Peer(State.ADMITTED)
+        peer.connection.watch()
+        ((_, xid, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
+        peer.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_MULTIPART, message(ofp.OFPT_MULTIPART_REQUEST, body), xid))
+        assert peer.connection.is_admitted
+        assert not caplog.records

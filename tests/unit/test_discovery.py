@@ -275,3 +275,23 @@ def test_when_we_did_not_listen_nobody_is_blamed(cables, first):
     cables.wires = {}
     cables.pass_time(DEAD_S + 3)
     assert cables.state == "silent"
+
+
+def speaking(cables: Cables, seconds: float) -> set[Port]:
+    cables.sent.clear()
+    cables.pass_time(seconds)
+    return {end for end, _ in cables.sent}
+
+
+def test_whatever_ports_a_switch_names_so_many_are_kept_and_those_that_go_make_room(cables, monkeypatch) -> None:
+    monkeypatch.setattr("anycast_sdn.control.discovery.MOST_PORTS", 50)
+    for number in range(100, 1100):
+        cables.discovery.port_changed(Port("a", number), False, cables.now)
+        cables.discovery.port_changed(Port("a", number), True, cables.now)
+    first = {end.number for end in speaking(cables, 2) if end.switch == "a"}
+    assert first == {1, *range(100, 149)}
+    for number in range(100, 149):
+        cables.discovery.port_changed(Port("a", number), False, cables.now)
+    for number in range(2000, 2010):
+        cables.discovery.port_changed(Port("a", number), True, cables.now)
+    assert {end.number for end in speaking(cables, 2) if end.switch == "a"} == {1, *range(2000, 2010)}

@@ -174,3 +174,59 @@ def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted(
         assert edge.wants(rule)
         assert not edge.wants(FlowRule(*rule.key, cookie=rule.cookie, idle_timeout=9))
     assert all(entries.half_of(rule) == 0 for rule in edge.believed())
+
+
+def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch) -> None:
+    monkeypatch.setattr(inspection, "PIECE", 1)
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    for key, rule in before.items():
+        here.switch.held[key] = FlowRule(*key, cookie=rule.cookie, idle_timeout=3)
+    foreign = FlowRule(2, 7, (), 0x1234)
+    here.switch.held[foreign.key] = foreign
+    for _ in range(2):
+        here.look()
+    assert here.switch.held == before
+    assert +here.edge.repairs == {"wrong": len(before), "foreign": 1}
+
+
+def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    told: list[Message] = []
+    tell = here.switch.tell
+
+    def keep_foreign(messages: list[Message]) -> None:
+        told.extend(messages)
+        tell([message for message in messages if not isinstance(message, DeleteCookie)])
+
+    foreign = [FlowRule(2, 7, (), 0), FlowRule(2, 8, (), 1 << 63)]
+    here.switch.held |= {rule.key: rule for rule in foreign}
+    with monkeypatch.context() as patched:
+        patched.setattr(here.switch, "tell", keep_foreign)
+        for _ in range(60):
+            here.look(1.0)
+        assert +here.edge.repairs == {"foreign": 2}
+        assert 2 * 2 <= sum(isinstance(message, DeleteCookie) for message in told) <= 2 * 7
+    for _ in range(40):
+        here.look(1.0)
+    assert here.switch.held == before
+    assert +here.edge.repairs == {"foreign": 2}
+
+
+def test_however_many_ask_for_counters_a_switch_is_asked_a_few_times_a_second(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+
+    def sleep(seconds: float) -> None:
+        here.now += seconds
+        here.switch.run()
+
+    monkeypatch.setattr(here.inspections, "_sleep", sleep)
+    began = here.now
+    for _ in range(50):
+        here.now += 0.001
+        before = here.edge.dropped = {}
+        here.inspections.fresh({here.dpid: here.switch})  # type: ignore[dict-item]
+        assert here.edge.dropped != before  # everybody gets what was counted since he asked
+    looks = here.switch.asked.count("OFPGroupDescStatsRequest")
+    assert looks <= (here.now - began) / inspection.GAP_S + 1
