@@ -22,6 +22,7 @@ from anycast_sdn.openflow.decoding import (
     NXAST_CHECK_PKT_LARGER,
     NXAST_CONTROLLER2,
     ONF_VENDOR,
+    SAME_PORT,
     check_size,
 )
 from anycast_sdn.openflow.packing import Packer
@@ -62,7 +63,6 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.templates import Templates
 
-_SAME_PORT = 0xFFF8  # OpenFlow 1.0's OFPP_IN_PORT
 OPENFLOW_VERSION = ofp.OFP_VERSION  # 1.3
 TICKET = 1 << 31  # set in the transaction id of a barrier with a ticket, and in no other
 
@@ -272,7 +272,7 @@ def _action(action: Action) -> Any:
             metered = b"" if meter is None else struct.pack("!HHI", NXAC2PT_METER_ID, 8, meter)
             return parser.NXActionUnknown(NXAST_CONTROLLER2, data=bytearray(bytes(6) + metered))
         case Resubmit(table):
-            return parser.NXActionResubmitTable(in_port=_SAME_PORT, table_id=table)
+            return parser.NXActionResubmitTable(in_port=SAME_PORT, table_id=table)
 
 
 def _add_without_xid(rule: FlowRule) -> bytes:

@@ -43,6 +43,7 @@ from anycast_sdn.openflow.rules import (
 NXM_VENDOR = 0x00002320
 NXAST_REG_LOAD, NXAST_RESUBMIT_TABLE, NXAST_FIN_TIMEOUT, NXAST_CONTROLLER2 = 7, 14, 19, 37
 NXAC2PT_METER_ID = 5
+SAME_PORT = 0xFFF8  # OpenFlow 1.0's OFPP_IN_PORT
 NXAST_CHECK_PKT_LARGER = 49
 ONF_VENDOR, FLOW_MONITOR = 0x4F4E4600, 1870  # ONF extension 187
 
@@ -114,6 +115,7 @@ class _Reader:
 _FEATURES = struct.Struct("!Q4xBB10x")
 _U16_PAIR = struct.Struct("!HH")
 _U32 = struct.Struct("!I")
+_OUTPUT = struct.Struct("!IH")
 _NX_ACTION = struct.Struct("!IHH")
 _NX_IN_PORT, _OFPP_NONE = 0x0002, 0xFFFF
 _FORGET_IN_PORT = struct.pack("!IHHIQ", NXM_VENDOR, NXAST_REG_LOAD, 16 - 1, _NX_IN_PORT, _OFPP_NONE)
@@ -236,7 +238,7 @@ def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
             meter, actions, goto = _instructions(entry)
         except _Unknown:
             meter, actions, goto = None, (Unread(),), None
-        if hard:
+        if hard or flags & ~ofp.OFPFF_SEND_FLOW_REM:
             actions = (*actions, Unread())
         notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
         rules.append(FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify))
@@ -306,12 +308,15 @@ def decode_groups(body: bytes) -> list[GroupRule]:
         _, kind, number = entry.take(_GROUP)
         buckets = []
         while entry and kind == ofp.OFPGT_SELECT:
-            length, weight, _, _ = entry.take(_BUCKET)
+            length, weight, *watched = entry.take(_BUCKET)
             actions = entry.part(length - _BUCKET.size, 0)
             try:
-                buckets.append(Bucket(weight, _read_actions(actions)))
+                read = _read_actions(actions)
             except _Unknown:
-                buckets.append(Bucket(weight, (Unread(),)))
+                read = (Unread(),)
+            # A select group's buckets may watch a port or a group; ours watch none.
+            watches = watched not in ([ofp.OFPP_ANY, ofp.OFPG_ANY], [0, 0])
+            buckets.append(Bucket(weight, (*read, Unread()) if watches else read))
         groups.append(GroupRule(number, tuple(buckets)))
     return groups
 
@@ -459,14 +464,19 @@ def _read_actions(reader: _Reader) -> tuple[Action, ...]:
 
 def _read_action(kind: int, part: _Reader) -> Action:
     if kind == ofp.OFPAT_SET_FIELD:
-        name, value, _ = _oxm(part)
+        name, value, mask = _oxm(part)
+        if mask is not None:
+            raise _Unknown
         return SetField(name, value)
     if kind == ofp.OFPAT_DEC_NW_TTL:
         return DecTtl()
     if kind == ofp.OFPAT_POP_VLAN:
         return PopVlan()
     if kind == ofp.OFPAT_OUTPUT:
-        return Output(*part.take(_U32))
+        port, most = part.take(_OUTPUT)
+        if port == ofp.OFPP_CONTROLLER and most != ofp.OFPCML_NO_BUFFER:
+            raise _Unknown  # it would cut packets short; of other ports it means nothing
+        return Output(port)
     if kind == ofp.OFPAT_GROUP:
         return ToGroup(*part.take(_U32))
     if kind == ofp.OFPAT_EXPERIMENTER:
@@ -484,9 +494,13 @@ def _read_extension(part: _Reader) -> Action:
     if vendor != NXM_VENDOR:
         raise _Unknown
     if subtype == NXAST_FIN_TIMEOUT:
+        if part.bytes(2) != bytes(2):  # a hard timeout
+            raise _Unknown
         return FinTimeout(value)
     if subtype == NXAST_RESUBMIT_TABLE:
         table = part.bytes(1)[0]
+        if table != Table.EGRESS and value != SAME_PORT:
+            raise _Unknown
         return Egress(value) if table == Table.EGRESS else Resubmit(table)
     if subtype == NXAST_CHECK_PKT_LARGER and check_size(value - L3) == part.data[part.at - 2 : part.end]:
         return CheckSize(value - L3)

@@ -19,17 +19,22 @@ from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, cookie, kin
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
+    Action,
     AddFlow,
     Copy,
+    DecTtl,
     DeleteCookie,
     DeleteFlow,
     Field,
+    FinTimeout,
     FlowRule,
+    ForgetInPort,
     Output,
     PacketOut,
     PutBinding,
     RemoveBinding,
     Resubmit,
+    SetField,
     match,
 )
 
@@ -218,3 +223,61 @@ def test_rules_of_others_are_deleted_by_their_cookie_in_all_tables() -> None:
     assert fixed[4:8] == (0x1122334455667788, (1 << 64) - 1, ofp.OFPTT_ALL, ofp.OFPFC_DELETE)
     assert fixed[12:] == (ofp.OFPP_ANY, ofp.OFPG_ANY)
     assert message[48:] == struct.pack("!HH4x", ofp.OFPMT_OXM, 4), "whatever they match"
+
+
+def test_a_rule_in_which_anything_is_edited_reads_as_another() -> None:
+    client, service, translated, server = (bytes([10, 1, number, 9]) for number in range(4))
+    pinned = Binding(5, FlowKey(client, service, 6, 1000, 80), translated, "web", 0.0, server)
+    rules = [
+        entries.binding(PutBinding(pinned, Half.OUT, 300, 299)),
+        entries.route(Prefix.parse("10.2.0.0/24"), 65000, 1400),
+        FlowRule(4, 5, (), cookie(Kind.TCP_END), (Copy(7), SetField("reg0", 1), Resubmit(4)), None, 3),
+        FlowRule(4, 5, (), cookie(Kind.ARP), (Output(OFPP_CONTROLLER),), 2),
+        FlowRule(4, 5, (), cookie(Kind.HOST), (DecTtl(), ForgetInPort(), Output(3))),
+    ]
+    nothing = {*range(4), *range(4, 12), *range(20, 24), *range(32, 48)}  # length, age, padding, counters
+    for rule in rules:
+        whole = as_flow_stats(rule)
+        for at in set(range(len(whole))) - nothing:
+            edited = bytearray(whole)
+            edited[at] ^= 1
+            try:
+                same = decoding.decode_flow_stats(bytes(edited)) == ([rule], set())
+            except decoding.BadMessage:
+                continue
+            of_a_port = rule.actions[-1] == Output(3) and whole[at - at % 2 :][:2] == b"\xff\xff"  # max_len
+            assert not same or not whole[at] or of_a_port
+
+
+@pytest.mark.parametrize(
+    ("action", "written", "edited"),
+    [
+        (FinTimeout(299), "00130" "12b0000", "00130" "12b0007"),  # its hard timeout
+        (Resubmit(4), "000efff8" "04", "000e0001" "04"),  # in_port
+        (Resubmit(4), "000efff8" "04", "000efff8" "03"),
+        (Output(OFPP_CONTROLLER), "fffffffd" "ffff", "fffffffd" "0080"),  # max_len
+    ],
+)  # fmt: skip
+def test_values_that_we_never_write_make_a_rule_another(action: Action, written: str, edited: str) -> None:
+    rule = FlowRule(4, 5, (), cookie(Kind.ROUTE), (action,), idle_timeout=300)
+    whole = as_flow_stats(rule)
+    assert whole.count(bytes.fromhex(written)) == 1
+    ((read,), _) = decoding.decode_flow_stats(whole.replace(bytes.fromhex(written), bytes.fromhex(edited)))
+    assert read != rule
+
+
+@pytest.mark.parametrize("at", [16, 17, 18, 19])
+def test_hard_timeouts_and_flags_of_others_make_a_rule_another(at: int) -> None:
+    rule = FlowRule(4, 5, (), cookie(Kind.ROUTE), (Output(3),), notify=True)
+    edited = bytearray(as_flow_stats(rule))
+    edited[at] ^= 4
+    ((read,), _) = decoding.decode_flow_stats(bytes(edited))
+    assert read != rule
+
+
+def test_a_bucket_that_watches_a_port_is_none_of_ours() -> None:
+    def described(port: int) -> bytes:
+        return struct.pack("!HBxI", 24, ofp.OFPGT_SELECT, 9) + struct.pack("!HHII4x", 16, 1, port, ofp.OFPG_ANY)
+
+    (ours,), (theirs,) = map(decoding.decode_groups, (described(ofp.OFPP_ANY), described(2)))
+    assert ours != theirs

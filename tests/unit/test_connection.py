@@ -384,7 +384,7 @@ class TestRulesThatOthersModify:
     def test_they_are_heard_of_where_the_switch_was_asked(self) -> None:
         peer = Peer(State.ADMITTED)
         peer.connection.watch()
-        ((kind, _, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
+        ((_, _, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
         assert struct.unpack_from("!H6xII", body) == (ofp.OFPMP_EXPERIMENTER, 0x4F4E4600, 1870)
         peer.say(changes() + changes(self.OWN) + changes(self.OTHERS, self.OWN, self.OTHERS))
         assert peer.listener.heard == [("rules_modified", DPID, [0xABC, 0xABC])]
