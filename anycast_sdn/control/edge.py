@@ -570,8 +570,8 @@ class EdgeSwitch:
         assert reading
         others = reading.others
         if reading.begins:
-            for address, mac, port in filter(None, map(entries.read_host, others)):
-                self.neighbours.adopt(address, Neighbour(mac, port), now)
+            for address, neighbour in reading.hosts.items():
+                self.neighbours.adopt(address, neighbour, now)
             ways_out = filter(None, map(entries.read_way_out, others))
             ports = {uplink.port for uplink in self.uplinks}
             self._inherited = {prefix: Neighbour(mac, port) for prefix, mac, port in ways_out if port in ports}

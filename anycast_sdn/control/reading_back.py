@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
+from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Translation
 from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.model import Groups, Prefix
+from anycast_sdn.core.model import Address, Groups, Prefix
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import number_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
@@ -40,6 +41,7 @@ class ReadingBack:
         self._route = route
         self.routes: dict[Prefix, int] = {}
         self.others: list[FlowRule] = []
+        self.hosts: dict[Address, Neighbour] = {}  # of these
         self.begins = begins
         self._translation = translation
         self._wiped = not begins and not found.flows
@@ -67,7 +69,7 @@ class ReadingBack:
             self._to_adopt = list(self._found) if self.begins else []
         if self._to_adopt:
             some, self._to_adopt = self._to_adopt[:SETTLED_AT_ONCE], self._to_adopt[SETTLED_AT_ONCE:]
-            translation.adopt({number: self._believed(number) for number in some}, groups, now)
+            translation.adopt({number: self._believed(number) for number in some}, groups, now, self.hosts)
             return []
         if self._to_settle is None:
             self._to_settle = list(translation.edge.bindings)
@@ -88,6 +90,9 @@ class ReadingBack:
                     self.resized.append(AddFlow(ours))
             else:
                 self.others.append(rule)
+                if host := entries.read_host(rule):
+                    address, mac, port = host
+                    self.hosts[address] = Neighbour(mac, port)
 
     def _believed(self, number: int) -> list[FlowRule]:
         return [rule for rule in self._found.get(number, ()) if rule.cookie not in self._gone]

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anycast_sdn.control.answers import Answers
+from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.control.reaction import Reaction, through_pipeline
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop, Event
@@ -326,8 +327,11 @@ class Translation:
         self.needed = None
         self._lost.clear()  # what is there when the switch is back will be seen
 
-    def adopt(self, found: Found, groups: Groups, now: float) -> None:
-        """After a restart: the switch's own rules are our memory.  One that tells its flow is enough."""
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
+        """After a restart: the switch's own rules are our memory.  One that tells its flow is enough.
+
+        ``hosts``: where the switch believes hosts to be.
+        """
         for number, rules in found.items():
             halves = [(half, rule) for rule in rules if (half := entries.read_binding(rule))]
             if not halves:
@@ -341,11 +345,10 @@ class Translation:
             for each, _ in halves:
                 closed |= each.half if each.closed else Half.NONE
             name = group.name if group else ""
-            server = half.server
+            host = hosts.get(half.key.source)
+            binding = Binding(number, half.key, half.translated, name, now, half.server, closed=closed, swept=swept)
             try:
-                self.edge.adopt(
-                    Binding(number, half.key, half.translated, name, now, server, closed=closed, swept=swept)
-                )
+                self.edge.adopt(binding, host.port if host else 0)
             except ValueError:
                 self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
 

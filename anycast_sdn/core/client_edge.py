@@ -405,8 +405,10 @@ class ClientEdge:
         """End a binding of which the switch holds nothing any more."""
         self.end(binding, Event.ALL_IDLE, now)
 
-    def adopt(self, binding: Binding) -> None:
+    def adopt(self, binding: Binding, port: int = 0) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
+
+        ``port``: where its client is, if that is known.
 
         Raises ValueError and changes nothing when its PR1X is in no pool, or another binding has it, its number or
         its five fields.
@@ -419,7 +421,7 @@ class ClientEdge:
         pool.claim(binding.translated)
         self._last_number = max(self._last_number, binding.number)
         self.swept += binding.swept
-        self.bindings.put(binding)
+        self.bindings.put(binding, port)
         if binding.closed is Half.BOTH:
             self._plan(binding, binding.since)  # it may have closed while nobody listened
         else:

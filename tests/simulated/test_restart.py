@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, client_edge, edge, payloads, web
+from scenes import SERVICE, ask, bindings, client_edge, drops, edge, payloads, web
 
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.translation import Features
@@ -228,3 +228,14 @@ def test_a_connection_that_ends_while_it_is_read_back_is_no_harm(build, small_sl
         net.connect(name)
     net.settle()
     assert without_age(net) == before
+
+
+def test_after_a_restart_flows_count_for_their_ports_as_before(build):
+    net = build("figure1", "as2", bindings_per_client=200, bindings_per_port=3)
+    for port in range(40000, 40003):
+        ask(net, port=port)
+    net.restart_controller()
+    net.settle()
+    ask(net, port=40003)
+    assert len(bindings(net)) == 3
+    assert drops(net, "arh1")["port_full"] == 1
