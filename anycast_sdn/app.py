@@ -536,7 +536,9 @@ class ControllerViews:
         return self._controller.edge_views(time.monotonic(), turn)
 
     def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
-        self._app.inspections.fresh(self._app.channels)
+        edges = self._controller.edges
+        here = {dpid: switch for dpid, switch in self._app.channels.items() if edges[dpid].switch.name == name}
+        self._app.inspections.fresh(here)  # no other switch has to say anything
         return self._controller.edge_view(name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from webob import Response
 
-from anycast_sdn.control.registry import LimitReached, NotFound
+from anycast_sdn.control.registry import AlreadyExists, LimitReached, NotFound
 from anycast_sdn.core.enrolment import EnrolmentError, Overlap
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.store.sqlite import StoreError
@@ -33,10 +33,6 @@ class Problem(Exception):
         self.status = status
         self.field = field
         self.headers = headers or {}
-
-
-class AlreadyExists(ConfigurationError):
-    """POST of a group or server that is there already."""
 
 
 _STATUS: dict[type[ConfigurationError], int] = {

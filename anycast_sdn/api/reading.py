@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from webob import Request
@@ -31,6 +31,7 @@ MAX_BODY = 64 * 1024  # bytes
 MAX_PARAMETERS = 100
 MAX_PAGE = 1000  # flows
 
+Known = TypeVar("Known")
 Reader = Callable[[Any], Any]  # one value → what the code works with; ValueError carries the reason
 
 
@@ -240,15 +241,23 @@ def prefixes(value: Any, rest: Callable[[], None]) -> list[Prefix]:
 
 
 def unchanged_servers(
-    group: str, enrolled: Callable[[], Collection[Address]], shown: Callable[[Address], Shown]
+    group: str,
+    enrolled: Callable[[], Mapping[Address, Known]],
+    shown: Callable[[Known], Shown],
+    rest: Callable[[], None],
 ) -> Reader:
-    """Reads a group's servers, which must be as they are: they are changed one by one."""
+    """Reads a group's servers, which must be as they are: they are changed one by one.
+
+    ``enrolled``: what is known of each; ``rest``: as of ``prefixes``.
+    """
 
     def read(value: Any) -> None:
         if not isinstance(value, list):
             raise ValueError(f"{as_json(value)} is not a list of servers")
-        known = enrolled()
-        given = {_server_shown(index, item, known, shown) for index, item in enumerate(value)}
+        known, given = enrolled(), set()
+        for index, item in enumerate(value):
+            given.add(_server_shown(index, item, known, shown))
+            rest()
         if given != set(known) or len(value) > len(given):
             raise ValueError(f"they are enrolled and removed at /v1/groups/{group}/servers, not here")
 
@@ -256,7 +265,7 @@ def unchanged_servers(
 
 
 def _server_shown(
-    index: int, item: Any, known: Collection[Address], shown: Callable[[Address], Shown]
+    index: int, item: Any, known: Mapping[Address, Known], shown: Callable[[Known], Shown]
 ) -> Address:
     """→ the server's address.  Raises Wrong."""
     if not isinstance(item, dict) or "address" not in item:
@@ -264,7 +273,7 @@ def _server_shown(
     try:
         found: Address = _members({"address": item["address"]}, {"address": address}, None)["address"]
         if found in known:
-            _members(item, {"address": address}, shown(found))
+            _members(item, {"address": address}, shown(known[found]))
     except Wrong as error:
         raise Wrong(f"[{index}].{error.where}", error) from error
     return found

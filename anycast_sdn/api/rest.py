@@ -17,7 +17,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -28,9 +28,9 @@ from routes import Mapper
 from webob import Request, Response
 
 from anycast_sdn.api import reading
-from anycast_sdn.api.problems import AlreadyExists, Problem, response_to
+from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import Reader, Shown
-from anycast_sdn.control.registry import NotFound, Registry
+from anycast_sdn.control.registry import AlreadyExists, NotFound, Registry
 from anycast_sdn.control.views import FlowFilter, FlowView, Place, flow_as_json
 from anycast_sdn.core.model import (
     Address,
@@ -175,36 +175,35 @@ class RestApi:
         return _json({"groups": [self._group_json(group, turn) for group in groups]}, turn)
 
     def _add_group(self, request: Request) -> Response:
-        fields = {"name": reading.string, "prefixes": self._prefixes()}
+        turn = Turn(self._pause)
+        fields: dict[str, Reader] = {"name": reading.string, "prefixes": partial(reading.prefixes, rest=turn.over)}
         content = reading.content(request, fields, required=("name", "prefixes"))
-        if self._registry.groups.get(content["name"]):
-            raise AlreadyExists(f"group {content['name']} exists already; use PUT to change it")
-        return self._stored_group(**content)
+        return self._stored_group(content["name"], content["prefixes"], turn, anew=True)
 
     def _get_group(self, request: Request, group: str) -> Response:
         turn = Turn(self._pause)
         return _json(self._group_json(self._registry.group(group), turn), turn)
 
     def _put_group(self, request: Request, group: str) -> Response:
-        servers = reading.unchanged_servers(
-            group,
-            enrolled=lambda: present.servers if (present := self._registry.groups.get(group)) else (),
-            shown=lambda address: self._shown_server(group, self._registry.server(group, address)),
-        )
-        fields = {"prefixes": self._prefixes(), "servers": servers}
-        content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
-        return self._stored_group(group, content["prefixes"])
+        turn = Turn(self._pause)
 
-    def _prefixes(self) -> Reader:
-        return partial(reading.prefixes, rest=Turn(self._pause).over)
+        def enrolled() -> Mapping[Address, Server]:
+            present = self._registry.groups.get(group)
+            return present.servers if present else {}
+
+        servers = reading.unchanged_servers(
+            group, enrolled, lambda server: self._shown_server(group, server), turn.over
+        )
+        fields: dict[str, Reader] = {"prefixes": partial(reading.prefixes, rest=turn.over), "servers": servers}
+        content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
+        return self._stored_group(group, content["prefixes"], turn)
 
     def _delete_group(self, request: Request, group: str) -> Response:
         self._registry.delete_group(group)
         return Response(status=204)
 
-    def _stored_group(self, name: str, prefixes: list[Prefix]) -> Response:
-        group, created = self._registry.put_group(name, prefixes)
-        turn = Turn(self._pause)
+    def _stored_group(self, name: str, prefixes: list[Prefix], turn: Turn, anew: bool = False) -> Response:
+        group, created = self._registry.put_group(name, prefixes, turn.over, anew=anew)
         return _json(self._group_json(group, turn), turn, location=f"/v1/groups/{name}" if created else "")
 
     def _group_json(self, group: AnycastGroup, turn: Turn) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from anycast_sdn.control.health import Health, Session, reasons
 from anycast_sdn.control.reaction import Reaction, in_order, out_of
 from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
+from anycast_sdn.control.suspects import Suspects
 from anycast_sdn.control.topology import Missing, picture, some, view, with_turns
 from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowFilter, FlowView, Place, flows_after
@@ -96,7 +97,7 @@ class Controller:
         self._unrouted = dict.fromkeys(self._announced)  # prefixes that may have got others who announce them
         self._to_route: OrderedDict[Prefix, None] = OrderedDict()  # the same, for which routes are still to be found
         # Switches that may be able to serve ANY/n, or may not.
-        self._suspects: OrderedDict[tuple[int, Prefix], None] = OrderedDict()
+        self._suspects = Suspects()
         self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that are enrolled now, or are no more
         self._surroundings: dict[str, _Surroundings] = {}  # of each edge with uplinks
         self._taught: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
@@ -171,7 +172,7 @@ class Controller:
     def updating(self) -> list[str]:
         """The switches that still have to take up other routes, or to confirm that they have."""
         anybody = self._to_route or self._to_choose
-        soon = set(self._by_name) if anybody else {self.edges[dpid].switch.name for dpid, _ in self._suspects}
+        soon = set(self._by_name) if anybody else {self.edges[dpid].switch.name for dpid in self._suspects.switches()}
         return sorted(self._update.unsettled() | soon)
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
@@ -374,8 +375,7 @@ class Controller:
 
     def work(self, now: float) -> Outbox:
         """A slice of what follows from the events so far."""
-        for _ in range(min(self._pace.suspects, len(self._suspects))):
-            (dpid, prefix), _ = self._suspects.popitem(last=False)
+        for dpid, prefix in self._suspects.take(self._pace.suspects):
             self._judge(self.edges[dpid], prefix, now)
         self._choose_ways_out()
         self._reroute()
@@ -424,7 +424,7 @@ class Controller:
         for dpid in self._in_front_of(changed):
             self._suspect(dpid, prefixes)
         if len(same) < len(prefixes):
-            others = [prefix for prefix in prefixes if prefix not in same]
+            others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
             for dpid in self._in_front_of(servers):
                 self._suspect(dpid, others)
         for address in changed:
@@ -445,7 +445,7 @@ class Controller:
 
     def _suspect(self, dpid: int, prefixes: Iterable[Prefix]) -> None:
         """This switch may be able to serve ANY/n that it was not, or the reverse, or by other servers."""
-        self._suspects |= {(dpid, prefix): None for prefix in prefixes}
+        self._suspects.add(dpid, dict.fromkeys(prefixes))
 
     def _suspect_all_of(self, edge: EdgeSwitch) -> None:
         self._suspect(edge.switch.dpid, edge.services(self.groups))

@@ -6,7 +6,8 @@ The rules this file keeps:
   What fails on the way has changed nothing that comes after it: a refused or unstored enrolment is
   in no snapshot, and no switch hears of it.
 - ``groups`` is an immutable snapshot; a change replaces it.  From validation to the new snapshot
-  nothing yields to the hub, so changes cannot interleave.  ``on_change`` may yield.
+  nothing yields to the hub, so changes cannot interleave; where validation is so long that it has to yield
+  (``turn``), it ends with what others have changed meanwhile.  ``on_change`` may yield.
 - A ``put`` of what is there already changes nothing: no write, no ``on_change``.
 - A removed server or group leaves the wanted state only; what happens to its flows is the
   controller's business (M20).
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from anycast_sdn.core.enrolment import EnrolmentError, check_group, check_server
+from anycast_sdn.core.enrolment import EnrolmentError, check_apart, check_group, check_server
 from anycast_sdn.core.model import (
     Address,
     AnycastGroup,
@@ -37,6 +38,10 @@ MAX_WEIGHT = 1000
 
 class NotFound(ConfigurationError):
     """There is no group or server of that name."""
+
+
+class AlreadyExists(ConfigurationError):
+    """A group or server that should be new is there already."""
 
 
 class LimitReached(ConfigurationError):
@@ -76,23 +81,46 @@ class Registry:
             raise NotFound(f"{text(address)} is not enrolled in group {group_name}")
         return server
 
-    def put_group(self, name: str, prefixes: Iterable[Prefix]) -> tuple[AnycastGroup, bool]:
+    def put_group(
+        self, name: str, prefixes: Iterable[Prefix], turn: Callable[[], None] = lambda: None, *, anew: bool = False
+    ) -> tuple[AnycastGroup, bool]:
         """Create the group, or replace its prefixes; its servers stay.  → (group, created).
 
-        Raises EnrolmentError when the prefixes or the servers would not fit, LimitReached, StoreError.
+        ``turn`` is called now and then: others may go on, and change what they like.  ``anew``: there must be no such
+        group.  Raises EnrolmentError when the prefixes or the servers would not fit, AlreadyExists, LimitReached,
+        StoreError.
         """
+        wanted, seen = AnycastGroup(name, tuple(prefixes)), self.groups
+        if self._stands(wanted, anew):
+            return self.group(name), False
+        check_group(self._network, seen, wanted, turn)
+        # From here on nobody else has a turn.
+        if self._stands(wanted, anew):
+            return self.group(name), False
+        check_apart(self._changed_since(seen), wanted)
         present = self.groups.get(name)
-        group = AnycastGroup(name, tuple(prefixes), present.servers if present else {})
-        if group == present:
-            return present, False
-        if present is None and len(self.groups) >= MAX_GROUPS:
-            raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
-        check_group(self._network, self.groups, group)
-        for address in group.servers:
+        group = replace(wanted, servers=present.servers if present else {})
+        for address in _first_of_each_family(group.servers):  # nothing else of them depends on prefixes
             check_server(self._network, group, address)
         self._store.save_group(group)
-        self._replace(group)
+        self._replace(group, turn)
         return group, present is None
+
+    def _stands(self, wanted: AnycastGroup, anew: bool) -> bool:
+        """Are the prefixes as wanted already?  Raises AlreadyExists, LimitReached."""
+        present = self.groups.get(wanted.name)
+        if present is None and len(self.groups) >= MAX_GROUPS:
+            raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
+        if present and anew:
+            raise AlreadyExists(f"group {wanted.name} exists already; use PUT to change it")
+        return present is not None and present.prefixes == wanted.prefixes
+
+    def _changed_since(self, seen: Groups) -> Groups:
+        """The groups whose prefixes are not what they were."""
+        if seen is self.groups:
+            return Groups()
+        was = {group.name: group.prefixes for group in seen}
+        return Groups({group.name: group for group in self.groups if was.get(group.name) is not group.prefixes})
 
     def delete_group(self, name: str) -> None:
         """Remove the group and its servers.  Raises NotFound, StoreError."""
@@ -128,12 +156,13 @@ class Registry:
 
     # -------------------------------------------------------------------------- inside
 
-    def _replace(self, group: AnycastGroup) -> None:
-        self._publish(self.groups.replaced(group))
+    def _replace(self, group: AnycastGroup, turn: Callable[[], None] = lambda: None) -> None:
+        self._publish(self.groups.replaced(group), turn)
 
-    def _publish(self, groups: Groups) -> None:
+    def _publish(self, groups: Groups, turn: Callable[[], None] = lambda: None) -> None:
         self.groups = groups
-        self._on_change(self.groups)
+        turn()
+        self._on_change(self.groups)  # which are others' changes, too, by now; then they come twice, which is once
 
     def _restored(self) -> dict[str, AnycastGroup]:
         """What is stored, checked against a network file that may have changed since.
@@ -153,3 +182,10 @@ class Registry:
                     "enrolment over REST first, or start with another database"
                 ) from error
         return groups
+
+
+def _first_of_each_family(addresses: Iterable[Address]) -> Iterable[Address]:
+    firsts: dict[int, Address] = {}
+    for address in addresses:
+        firsts.setdefault(len(address), address)
+    return firsts.values()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from anycast_sdn.core.model import (
     Address,
@@ -66,8 +66,13 @@ class NotAHostAddress(EnrolmentError):
     """A gateway's, network's or broadcast address: no server can have it."""
 
 
-def check_group(network: Network, groups: Iterable[AnycastGroup], group: AnycastGroup) -> None:
-    """Raises EnrolmentError when ``group`` may not stand in ``network`` beside ``groups`` (M2)."""
+def check_group(
+    network: Network, groups: Iterable[AnycastGroup], group: AnycastGroup, turn: Callable[[], None] = lambda: None
+) -> None:
+    """Raises EnrolmentError when ``group`` may not stand in ``network`` beside ``groups`` (M2).
+
+    ``turn`` is called between one prefix and the next: there may be thousands.
+    """
     if not re.fullmatch(GROUP_NAME, group.name):
         raise InvalidGroup(
             "name", f"{group.name!a} is not a group name: use 1-64 of a-z, 0-9 and '-', a letter first"
@@ -76,10 +81,14 @@ def check_group(network: Network, groups: Iterable[AnycastGroup], group: Anycast
         raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
     others = groups if isinstance(groups, Groups) else Groups({other.name: other for other in groups})
     in_order = sorted(group.prefixes)
-    # Whatever lies within another comes right after it, or after what does so, too.
-    apart = not any(prefix.overlaps(after) for prefix, after in itertools.pairwise(in_order))
+    apart = True
+    for prefix, after in itertools.pairwise(in_order):
+        # Whatever lies within another comes right after it, or after what does so, too.
+        apart = apart and not prefix.overlaps(after)
+        turn()
     ours = NestedPrefixes()
     for index, prefix in enumerate(group.prefixes):
+        turn()
         where = f"prefixes[{index}]"
         if not any(anycast.covers(prefix) for anycast in network.anycast_prefixes):
             known = ", ".join(map(str, network.anycast_prefixes))
@@ -87,11 +96,21 @@ def check_group(network: Network, groups: Iterable[AnycastGroup], group: Anycast
         theirs = ((other, owner) for other, owner in others.overlapping(prefix) if owner != group.name)
         own = () if apart else itertools.chain(ours.covering(prefix), ours.within(prefix))
         for other, owner in itertools.chain(theirs, ((other, group.name) for other in own)):
-            raise Overlap(
-                where, f"{prefix} overlaps {other} of group {owner}: an address names one service"
-            )
+            raise _overlap(where, prefix, other, owner)
         if not apart:
             ours.add(prefix)
+
+
+def check_apart(groups: Groups, group: AnycastGroup) -> None:
+    """Raises Overlap when a prefix of ``group`` shares addresses with one of another group."""
+    for index, prefix in enumerate(group.prefixes) if groups else ():
+        for other, owner in groups.overlapping(prefix):
+            if owner != group.name:
+                raise _overlap(f"prefixes[{index}]", prefix, other, owner)
+
+
+def _overlap(where: str, prefix: Prefix, other: Prefix, owner: str) -> Overlap:
+    return Overlap(where, f"{prefix} overlaps {other} of group {owner}: an address names one service")
 
 
 def check_server(network: Network, group: AnycastGroup, address: Address) -> None:

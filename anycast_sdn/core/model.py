@@ -19,13 +19,15 @@ import ipaddress
 import struct
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 Address: TypeAlias = bytes  # packed, 4 or 16 bytes, network order
+
+FEW = 16  # prefixes, each of which is put in its place; more are sorted together
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", SCTP: "sctp"}
@@ -210,7 +212,7 @@ class Groups:
         memberships: dict[Address, list[str]] = {}
         for name, group in (groups or {}).items():
             self._enter(name, group)
-            self._enter_prefixes(name, group)
+            self._enter_prefixes(name, group.prefixes)
             for address in group.servers:
                 memberships.setdefault(address, []).append(name)
         self._memberships = {address: tuple(names) for address, names in memberships.items()}
@@ -298,23 +300,34 @@ class Groups:
         if any(server.state is ServerState.ACTIVE for server in group.servers.values()):
             self._active.add(name)
 
-    def _enter_prefixes(self, name: str, group: AnycastGroup) -> None:
-        for prefix in group.prefixes:
+    def _enter_prefixes(self, name: str, prefixes: Sequence[Prefix]) -> None:
+        for prefix in prefixes:
             self._owners[prefix] = name
-            insort(self._sorted[prefix.bits], prefix)
             if prefix.length != prefix.bits:
                 self._lengths[prefix.bits, prefix.length] += 1
+        if len(prefixes) > FEW:
+            for bits, in_order in self._sorted.items():
+                in_order += [prefix for prefix in prefixes if prefix.bits == bits]
+                in_order.sort()
+        else:
+            for prefix in prefixes:
+                insort(self._sorted[prefix.bits], prefix)
 
-    def _leave_prefixes(self, group: AnycastGroup) -> None:
-        for prefix in group.prefixes:
+    def _leave_prefixes(self, prefixes: Sequence[Prefix]) -> None:
+        for prefix in prefixes:
             del self._owners[prefix]
-            in_order = self._sorted[prefix.bits]
-            del in_order[bisect_left(in_order, prefix)]
             kind = prefix.bits, prefix.length
             if prefix.length != prefix.bits:
                 self._lengths[kind] -= 1
                 if not self._lengths[kind]:
                     del self._lengths[kind]
+        if len(prefixes) > FEW:
+            self._sorted = {bits: [prefix for prefix in in_order if prefix in self._owners]
+                            for bits, in_order in self._sorted.items()}  # fmt: skip
+        else:
+            for prefix in prefixes:
+                in_order = self._sorted[prefix.bits]
+                del in_order[bisect_left(in_order, prefix)]
 
     def _changed(self, name: str, group: AnycastGroup | None) -> Groups:
         """A copy with ``group`` under its name; None: without."""
@@ -327,13 +340,12 @@ class Groups:
             changed._enter(name, group)
         else:
             changed._by_name.pop(name, None)
-        if (before.prefixes if before else ()) != (group.prefixes if group else ()):
+        was, now = (dict.fromkeys(each.prefixes if each else ()) for each in (before, group))
+        if was.keys() != now.keys():
             changed._owners, changed._lengths = self._owners.copy(), self._lengths.copy()
             changed._sorted = {bits: in_order.copy() for bits, in_order in self._sorted.items()}
-            if before:
-                changed._leave_prefixes(before)
-            if group:
-                changed._enter_prefixes(name, group)
+            changed._leave_prefixes([prefix for prefix in was if prefix not in now])
+            changed._enter_prefixes(name, [prefix for prefix in now if prefix not in was])
         old, new = before.servers if before else {}, group.servers if group else {}
         for address in old.keys() - new.keys():
             memberships[address] = tuple(other for other in memberships[address] if other != name)

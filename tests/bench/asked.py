@@ -69,7 +69,10 @@ class Asked:
         self._pieces.append(self._watch.piece())
         self._watch = Stopwatch()
 
-    def ask(self, method: str, path: str, body: object = None, expected: int = 200) -> tuple[Held, bytes]:
+    def ask(
+        self, method: str, path: str, body: object = None, expected: int = 200, *, finish: bool = True
+    ) -> tuple[Held, bytes]:
+        """``finish``: with all that follows."""
         request = Request.blank(path, method=method)
         if body is not None:
             request.body = json.dumps(body).encode()
@@ -80,7 +83,7 @@ class Asked:
         self._pause()
         assert said[0].startswith(str(expected)), (method, path, said[0], answer[:200])
         pieces = self._pieces
-        return Held([*pieces, *self._hub._finish()]), answer
+        return Held([*pieces, *(self._hub._finish() if finish else ())]), answer
 
     def all_flows(self, query: str) -> Held:
         """By pages, as a client follows ``next``."""
@@ -128,9 +131,15 @@ def _changes(hub: Hub, asked: Asked) -> Iterator[tuple[str, Held]]:
     yield "and back", asked.ask("PUT", common, {}, 201)[0]
 
 
-def health_without_switches(hub: Hub) -> Held:
-    """All of them are gone."""
+def last(hub: Hub) -> Iterator[tuple[str, Held]]:
+    """What is answered while very much is still to be done for the switches."""
     asked = Asked(hub)
+    many = [f"198.128.{number >> 8}.{number & 255}/32" for number in range(hub.scale.put)]
+    body = {"prefixes": many}
+    yield "PUT of the widest group, all prefixes are others", asked.ask("PUT", "/v1/groups/wide", body, finish=False)[0]
+    yield "who has to take it up", hub.once(hub.controller.updating)
+    yield "PUT of a small group then", asked.ask(
+        "PUT", "/v1/groups/small", {"prefixes": ["198.200.0.1/32"]}, 201, finish=False)[0]  # fmt: skip
     for dpid in hub.controller.edges:
         hub.controller.disconnected(dpid, hub.now)
-    return asked.ask("GET", "/healthz", expected=503)[0]
+    yield "GET /healthz, all switches are gone", asked.ask("GET", "/healthz", expected=503, finish=False)[0]
