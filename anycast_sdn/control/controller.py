@@ -15,7 +15,7 @@ prefix, are never cut apart, so that each slice is what a smaller event would ha
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -70,6 +70,7 @@ class Pace(NamedTuple):
 
     suspects: int = 64  # (switch, ANY/n) to look at, and prefixes to find routes to
     enrolled: int = 4  # servers whose rules change at all client edges
+    changes: int = 1000  # routes that are found to be others
     routes: int = 150  # that are judged in one look, and perhaps told
     looks: int = 2  # while switches hold already what they should
 
@@ -108,6 +109,7 @@ class Controller:
         self._routing = Routing(self._by_name)
         told = {name: edge.routes for name, edge in self._by_name.items()}
         self._update = OrderedUpdate(self._routing, told, self._delivers, self._is_expected)
+        self._confirmed: deque[tuple[str, int]] = deque()  # (switch, ticket), for ``_update``
         for edge in self.edges.values():
             edge.want_neighbours()
         self.groups = Groups()
@@ -146,11 +148,10 @@ class Controller:
         name = edge.switch.name
         if self._discovery.connected(name, now):
             self._relinked()
-        self._update.connected(name)
         messages = edge.end_reading(now)
+        self._update.connected(name)
         self._suspect_all_of(edge)
         self._beyond_is_old |= bool(edge.uplinks)
-        self._update.want({name: {**dict.fromkeys(edge.routes), **self._routing.of(name)}})
         out = self._work_again(now)
         out[dpid] = messages + out.get(dpid, [])
         return out
@@ -158,20 +159,19 @@ class Controller:
     def disconnected(self, dpid: int, now: float) -> Outbox:
         edge = self.edges[dpid]
         edge.disconnected()
-        self._update.disconnected(edge.switch.name)
+        self._confirmed += [(edge.switch.name, ticket) for ticket in self._update.disconnected(edge.switch.name)]
         if self._discovery.disconnected(edge.switch.name, now):
             self._relinked()
         return self._work_again(now)
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outbox:
         """Switches hold what they were told before barriers: (datapath id, ticket)."""
-        for dpid, ticket in tickets:
-            self._update.confirmed(self.edges[dpid].switch.name, ticket)
+        self._confirmed += [(self.edges[dpid].switch.name, ticket) for dpid, ticket in tickets]
         return self.work(now)
 
     def updating(self) -> list[str]:
         """The switches that still have to take up other routes, or to confirm that they have."""
-        anybody = self._to_route or self._to_choose
+        anybody = self._to_route or self._to_choose or self._routing.is_following()
         soon = set(self._by_name) if anybody else {self.edges[dpid].switch.name for dpid in self._suspects.switches()}
         return sorted(self._update.unsettled() | soon)
 
@@ -337,7 +337,7 @@ class Controller:
             edge = self._by_name[switch]
             if ports != edge.fabric_ports:
                 edge.set_fabric_ports(ports)
-        self._update.want(self._routing.set_links(self._discovery.links()))
+        self._routing.begin_links(self._discovery.links())
         # Beyond uplinks it matters only who can reach whom, and that most often stays.
         self._beyond_is_old |= any(
             around.part.keys() != self._routing.graph.distances(name).keys()
@@ -365,7 +365,8 @@ class Controller:
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return bool(self._suspects or self._enrolled or self._to_choose or self._to_route or self._update.is_judging()
+        return bool(self._suspects or self._enrolled or self._to_choose or self._to_route or self._confirmed
+                    or self._routing.is_following() or self._update.is_judging()
                     or self._discovery.has_probes())  # fmt: skip
 
     def _work_again(self, now: float) -> Outbox:
@@ -375,6 +376,9 @@ class Controller:
 
     def work(self, now: float) -> Outbox:
         """A slice of what follows from the events so far."""
+        freed = 0
+        while self._confirmed and freed < self._pace.changes:
+            freed += 1 + self._update.confirmed(*self._confirmed.popleft())
         for dpid, prefix in self._suspects.take(self._pace.suspects):
             self._judge(self.edges[dpid], prefix, now)
         self._choose_ways_out()
@@ -493,14 +497,22 @@ class Controller:
             self._beyond, self._beyond_is_old = beyond, False
         elif self._unrouted and self._surroundings:
             self._look_beyond_again()
-        nobody: frozenset[str] = frozenset()
         self._to_route |= self._unrouted
         self._unrouted.clear()
-        announced = {}
-        for _ in range(min(self._pace.suspects, len(self._to_route))):
+        self._find_routes()
+
+    def _find_routes(self) -> None:
+        """Those to some prefixes that others announce, and those that links have changed."""
+        nobody: frozenset[str] = frozenset()
+        changes = self._routing.follow_links(self._pace.changes)
+        found, prefixes = sum(map(len, changes.values())), 0
+        self._update.want(changes)
+        while self._to_route and prefixes < self._pace.suspects and found < self._pace.changes:
             prefix, _ = self._to_route.popitem(last=False)
-            announced[prefix] = self._beyond.get(prefix) or self._announced.get(prefix, nobody)
-        self._update.want(self._routing.announce_some(announced))
+            edges = self._beyond.get(prefix) or self._announced.get(prefix, nobody)
+            changes = self._routing.announce_some({prefix: edges})
+            found, prefixes = found + len(changes), prefixes + 1
+            self._update.want(changes)
 
     def _beyond_announcements(self) -> dict[Prefix, frozenset[str]]:
         """Prefix → the edges to send it to, where these are more than those that announce it.

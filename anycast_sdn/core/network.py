@@ -9,10 +9,14 @@ where two switches on the way prefer different edges of equal distance.
 trees whose distances a change alters are touched, and when links have become worse, only where ways were
 lost.  ``Routing`` keeps the routes of all switches and tells, after each change, which of them differ.
 Nothing here depends on history: the routes are always those that a new ``Routing`` would find.
+
+A link may carry the routes to all prefixes.  So what follows from a change of links can be had in portions: the routes
+of all switches to one prefix change together, and those to prefixes whose turn has not come stay as they were.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
@@ -25,6 +29,7 @@ from anycast_sdn.core.prefixes import PrefixSet
 Distances = Mapping[str, int]  # switch → total cost to an edge; unreachable ones are absent
 Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now, or LOCAL; None: no way
 LOCAL = 0  # no port: the switch announces the prefix itself
+A_TREE = 150  # routes: the work that it is to compare a tree with what it was
 
 
 class _Hop(NamedTuple):
@@ -43,6 +48,7 @@ class Graph:
         self._hops: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._graph}
         self._beyond: dict[tuple[str, int], str] = {}  # a working link's end → the switch at the other
         self._distances: dict[str, Distances] = {}
+        self._towards: dict[str, dict[str, int]] = {}  # edge → switch → its port towards it; those asked for
         self.set_links(links)
 
     def __iter__(self) -> Iterator[str]:
@@ -83,6 +89,12 @@ class Graph:
         self._hops = wanted
         before = {edge: self._distances.pop(edge) for edge in lost}
         self._distances |= {edge: self._repaired(before[edge], starts) for edge, starts in lost.items() if starts}
+        for edge, towards in list(self._towards.items()):
+            if edge in before:
+                del self._towards[edge]
+                continue
+            for switch in touched:
+                towards.pop(switch, None)
         return touched, before
 
     def _set_cost(self, a: str, b: str, old: _Hop | None, new: _Hop | None, lost: dict[str, list[str]]) -> None:
@@ -150,11 +162,15 @@ class Graph:
                     heappush(queue, (far + link["cost"], other))
         return distance
 
-    def port_towards(self, switch: str, distance: Distances) -> int:
-        """The port to the neighbour on a shortest path; ``distance`` is that of every switch to the goal."""
-        hops = self._hops[switch]
-        _, neighbour = min((hop.cost + distance[there], there) for there, hop in hops.items() if there in distance)
-        return hops[neighbour].port
+    def port_towards(self, switch: str, edge: str) -> int:
+        """The port to the neighbour on a shortest path to an edge that can be reached."""
+        towards = self._towards.setdefault(edge, {})
+        port = towards.get(switch)
+        if port is None:
+            distance, hops = self.distances(edge), self._hops[switch]
+            _, neighbour = min((hop.cost + distance[there], there) for there, hop in hops.items() if there in distance)
+            port = towards[switch] = hops[neighbour].port
+        return port
 
     def beyond(self, switch: str, port: int) -> str | None:
         """The switch that a port leads to by a link that works."""
@@ -166,12 +182,15 @@ class Graph:
 
     def nearest(self, switch: str, announcers: Iterable[str]) -> str | None:
         """The edge that this switch's packets go to; None when none can be reached."""
-        near = [(self.distances(edge)[switch], edge) for edge in announcers if switch in self.distances(edge)]
+        near = [(away, edge) for edge in announcers if (away := self.distances(edge).get(switch)) is not None]
         return min(near)[1] if near else None
 
 
 _UNREACHABLE = 1 << 60  # farther than any sum of costs
 _NOBODY: frozenset[str] = frozenset()
+_NOWHERE: Mapping[str, int] = {}
+_Ports = Mapping[str, int]  # switch → the port that leads to a prefix, or LOCAL; never changed, but replaced
+_Difference = list[tuple[str, int | None]]  # (switch, its port now)
 
 
 class Routing:
@@ -185,36 +204,106 @@ class Routing:
         self.graph = Graph(switches)
         self._links: tuple[Link, ...] = ()
         self._announced: dict[Prefix, frozenset[str]] = {}
-        self._ports: dict[frozenset[str], dict[str, int]] = {}  # announcing edges → switch → port
         self._announced_by: dict[frozenset[str], dict[Prefix, None]] = {}
+        self._ports: dict[frozenset[str], _Ports] = {}  # announcing edges → what leads to one of them
+        self._ways: dict[Prefix, _Ports] = {}  # those of its edges; for a while those from before a change of links
         self.prefixes = PrefixSet()  # all that somebody announces
+        # What links have changed, as far as that is not taken in:
+        self._trees: dict[str, Distances] = {}  # edge → its tree as it was when it was last compared
+        self._touched: set[str] = set()  # switches that have other links, and
+        self._near: dict[str, set[str]] = {}  # edge → those that may have another way to it; until there are no more
+        self._suspects: OrderedDict[frozenset[str], None] = OrderedDict()  # edges to which ports may be others
+        self._outdated: OrderedDict[Prefix, None] = OrderedDict()  # prefixes for which ``_ways`` are still the old ones
+        self._compared: tuple[_Ports, _Ports, _Difference] = ({}, {}, [])  # the last two that were
 
     def of(self, switch: str) -> dict[Prefix, int]:
         """Prefix → the port that leads there, or LOCAL."""
-        ports = ((prefix, self._ports[edges].get(switch)) for prefix, edges in self._announced.items())
+        ports = ((prefix, ports.get(switch)) for prefix, ports in self._ways.items())
         return {prefix: port for prefix, port in ports if port is not None}
+
+    def announced(self) -> Collection[Prefix]:
+        """All prefixes that somebody announces, in an order that hangs on nothing else."""
+        return self._announced.keys()
 
     def ways(self, prefix: Prefix) -> Mapping[str, int]:
         """Switch → the port that leads to this prefix, or LOCAL."""
-        edges = self._announced.get(prefix)
-        return self._ports[edges] if edges is not None else {}
+        return self._ways.get(prefix, _NOWHERE)
 
     def set_links(self, links: Iterable[Link]) -> Changes:
         """These links work now, and no others.  → what is different."""
+        self.begin_links(links)
+        return self.follow_links(None)
+
+    def begin_links(self, links: Iterable[Link]) -> None:
+        """As ``set_links``, in portions: the graph is another one, and ``follow_links`` does the rest."""
         links = tuple(links)
         if links == self._links:
-            return {}
+            return
         self._links = links
         touched, before = self.graph.set_links(links)
-        suspects = {edge: self._near_changes(edge, old) for edge, old in before.items()}
+        self._touched |= touched
+        self._trees = {**before, **self._trees}
+        self._suspects |= dict.fromkeys(self._ports)
+
+    def is_following(self) -> bool:
+        """Has ``follow_links`` something left to do?"""
+        return bool(self._trees or self._suspects or self._outdated)
+
+    def follow_links(self, most: int | None) -> Changes:
+        """What is different because of links, after the work of about ``most`` routes; None: all of it."""
         changes: Changes = {}
-        for edges, ports in self._ports.items():
-            for switch in touched.union(*(suspects[edge] for edge in edges & suspects.keys())):
-                port = self._port(switch, edges)
-                if port != ports.get(switch):
-                    _put(ports, switch, port)
-                    changes.setdefault(switch, {}).update(dict.fromkeys(self._announced_by[edges], port))
+        work = 0
+        while self.is_following() and (most is None or work < most):
+            if self._outdated:
+                prefix, _ = self._outdated.popitem(last=False)
+                work += 1 + self._take_up(prefix, changes)
+            elif self._trees:
+                edge, before = self._trees.popitem()
+                self._near.setdefault(edge, set()).update(self._near_changes(edge, before))
+                work += A_TREE
+            else:
+                edges, _ = self._suspects.popitem(last=False)
+                work += 1 + self._look_at(edges)
+        if not self.is_following():
+            self._touched.clear()
+            self._near.clear()
         return changes
+
+    def _look_at(self, edges: frozenset[str]) -> int:
+        """Finds the ports that lead to these edges now → at how many switches there was to look."""
+        ports = self._ports.get(edges)
+        if ports is None:  # nobody announces anything with just these any more
+            return 0
+        suspects = self._touched.union(*(self._near[edge] for edge in edges & self._near.keys()))
+        now = self._ports_to(edges, suspects)
+        others = {switch: now.get(switch) for switch in suspects if now.get(switch) != ports.get(switch)}
+        if others:
+            kept = {switch: port for switch, port in ports.items() if switch not in others}
+            self._ports[edges] = kept | {switch: port for switch, port in others.items() if port is not None}
+            self._outdated |= dict.fromkeys(self._announced_by[edges])
+        return len(suspects)
+
+    def _take_up(self, prefix: Prefix, changes: Changes) -> int:
+        """The ways to this prefix are those to its edges; ``changes`` grows by what is different → at how many."""
+        before, edges = self._ways.get(prefix, _NOWHERE), self._announced.get(prefix)
+        if edges is None:
+            self._ways.pop(prefix, None)
+            now = _NOWHERE
+        else:
+            now = self._ways[prefix] = self._ports[edges]
+        difference = self._difference(before, now)
+        for switch, port in difference:
+            changes.setdefault(switch, {})[prefix] = port
+        return len(difference)
+
+    def _difference(self, before: _Ports, now: _Ports) -> _Difference:
+        if before is now:
+            return []
+        if not (before is self._compared[0] and now is self._compared[1]):
+            both = sorted(before.keys() | now.keys())
+            difference = [(switch, now.get(switch)) for switch in both if before.get(switch) != now.get(switch)]
+            self._compared = before, now, difference
+        return self._compared[2]
 
     def _near_changes(self, edge: str, before: Distances) -> set[str]:
         """The switches whose way to the edge may be another: their distance or a neighbour's has changed."""
@@ -230,20 +319,14 @@ class Routing:
     def announce_some(self, announced: Mapping[Prefix, Collection[str]]) -> Changes:
         """As ``announce``, of these prefixes only; one without edges is announced no more.  → what is different."""
         changes: Changes = {}
-        moved: dict[tuple[frozenset[str], frozenset[str]], list[tuple[str, int | None]]] = {}
         for prefix, edges in announced.items():
             old, new = self._announced.get(prefix, _NOBODY), frozenset(edges)
             if old == new:
                 continue
             if new and new not in self._ports:
-                self._ports[new] = self._ports_to(new)
-            if (old, new) not in moved:
-                was, now = self._ports.get(old, {}), self._ports.get(new, {})
-                both = was.keys() | now.keys()
-                moved[old, new] = [(at, now.get(at)) for at in sorted(both) if was.get(at) != now.get(at)]
+                self._ports[new] = self._ports_to(new, self.graph)
             self._enter(prefix, old, new)
-            for switch, port in moved[old, new]:
-                changes.setdefault(switch, {})[prefix] = port
+            self._take_up(prefix, changes)
         return changes
 
     def _enter(self, prefix: Prefix, old: frozenset[str], new: frozenset[str]) -> None:
@@ -260,23 +343,16 @@ class Routing:
             del self._announced[prefix]
             self.prefixes.discard(prefix)
 
-    def _ports_to(self, edges: frozenset[str]) -> dict[str, int]:
+    def _ports_to(self, edges: frozenset[str], switches: Iterable[str]) -> dict[str, int]:
+        """Of these switches; see ``Graph.nearest``."""
+        trees = [(self.graph.distances(edge), edge) for edge in sorted(edges)]
         ports: dict[str, int] = {}
-        for switch in self.graph:
-            _put(ports, switch, self._port(switch, edges))
+        for switch in switches:
+            least, nearest = _UNREACHABLE, ""
+            for tree, edge in trees:
+                away = tree.get(switch, _UNREACHABLE)
+                if away < least:
+                    least, nearest = away, edge
+            if nearest:
+                ports[switch] = LOCAL if switch in edges else self.graph.port_towards(switch, nearest)
         return ports
-
-    def _port(self, switch: str, edges: frozenset[str]) -> int | None:
-        if switch in edges:
-            return LOCAL
-        edge = self.graph.nearest(switch, edges)
-        if edge is None:
-            return None
-        return self.graph.port_towards(switch, self.graph.distances(edge))
-
-
-def _put(ports: dict[str, int], switch: str, port: int | None) -> None:
-    if port is None:
-        ports.pop(switch, None)
-    else:
-        ports[switch] = port

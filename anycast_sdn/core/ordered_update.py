@@ -25,7 +25,8 @@ by what is left of a covering one that is being taken away: they had no way.)
 What can be large goes in slices: ``ready`` judges some prefixes, each for all switches that wait to be told their way
 to it, and keeps the others for the next call.  That is as if what made them wait had happened one after the other.
 A confirmation can only help prefixes that cover the confirmed one or lie within it, so these are judged again; after
-anything else that may matter the caller says ``judge_again``.
+anything else that may matter the caller says ``judge_again``.  What a switch that has connected holds is compared with
+what it should hold in portions, too; meanwhile nobody is judged, because nobody knows yet what is in flux.
 
 Pure: says what may be told, and is told what was.  Ways are ports, or ``network.LOCAL``: it delivers itself.
 """
@@ -44,7 +45,10 @@ from anycast_sdn.core.prefixes import NestedPrefixes
 CONFIRM_S = 1.0  # a switch that does not confirm within this keeps nobody waiting any longer
 MOST_TICKETS = (1 << 31) - 1  # see ``openflow.rules.Barrier``
 PER_PREFIX = 3  # routes: the work that a prefix makes besides
+COMPARED = 20  # routes of a switch that has connected: they are compared while one is judged, and
+DIFFERENT = 8  # one that is not as it should be counts as so many of them
 LATE_S = 0.6  # between two looks at who is overdue: longer than that, and it may be us
+_NOBODY: set[str] = set()
 
 
 class _Ticket(NamedTuple):
@@ -75,7 +79,9 @@ class OrderedUpdate:
         self._delivers = delivers
         self._is_expected = is_expected
         self._present: set[str] = set()
-        self._waiting: dict[Prefix, set[str]] = {}  # switches that have not been told what they should hold
+        self._to_compare: dict[str, list[Prefix]] = {}  # switches that have just connected; the last prefix is next
+        # Switches that have not been told what they should hold; some of them may have gone since.
+        self._waiting: dict[Prefix, set[str]] = {}
         self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have, and their last ticket
         self._in_flux = NestedPrefixes()  # those that are in one of these two
         # Those that wait, and may have to wait no longer; the oldest first.
@@ -88,29 +94,31 @@ class OrderedUpdate:
 
     def unsettled(self) -> set[str]:
         """The switches that have not been told all that they should hold, or have not confirmed it; most often none."""
-        return set(self._busy)
+        return (self._busy.keys() & self._present) | self._to_compare.keys()
 
     def connected(self, switch: str) -> None:
         """It can be told from now on, and holds what ``told`` says."""
-        self.disconnected(switch)
         self._present.add(switch)
+        waited = (prefix for prefix, switches in self._waiting.items() if switch in switches)  # before it went
+        self._to_compare[switch] = list(dict.fromkeys((*self._told[switch], *self._routing.announced(), *waited)))
 
-    def disconnected(self, switch: str) -> None:
+    def disconnected(self, switch: str) -> list[int]:
+        """It cannot be told any more → its tickets: the caller is to say that they are ``confirmed``, by and by."""
         self._present.discard(switch)
-        for prefix in [prefix for prefix, switches in self._waiting.items() if switch in switches]:
-            self._waits_no_more(switch, prefix)
-        for number in [number for number, ticket in self._tickets.items() if ticket.switch == switch]:
-            self.confirmed(switch, number)
+        self._to_compare.pop(switch, None)
+        return [number for number, ticket in self._tickets.items() if ticket.switch == switch]
 
     def want(self, changes: Changes) -> None:
         """Other routes are wanted."""
         for switch in changes.keys() & self._present:
-            told = self._told[switch]
             for prefix, way in changes[switch].items():
-                if told.get(prefix) == way:
-                    self._waits_no_more(switch, prefix)
-                else:
-                    self._waits(switch, prefix)
+                self._wants(switch, prefix, way)
+
+    def _wants(self, switch: str, prefix: Prefix, way: int | None) -> bool:
+        """→ Is it told something else?"""
+        differs = self._told[switch].get(prefix) != way
+        (self._waits if differs else self._waits_no_more)(switch, prefix)
+        return differs
 
     def judge_again(self) -> None:
         """Something has happened that is neither a want nor a confirmation."""
@@ -118,10 +126,12 @@ class OrderedUpdate:
 
     def is_judging(self) -> bool:
         """Has ``ready`` left something for the next call?"""
-        return bool(self._unjudged or (self._just_confirmed and self._waiting))
+        return bool(self._to_compare or self._unjudged or (self._just_confirmed and self._waiting))
 
     def ready(self, most: int | None = None) -> Changes:
         """What may be told now, after a look at about ``most`` routes of those that may have changed; None: at all."""
+        if not self._compare(most):
+            return {}
         if most is None:
             self.judge_again()
         ready: Changes = {}
@@ -136,6 +146,19 @@ class OrderedUpdate:
             self._judge(judged, ready)
         return ready
 
+    def _compare(self, most: int | None) -> bool:
+        """Looks at what those hold who have just connected → is it known of all of them what is not as it should be?"""
+        work = 0
+        while self._to_compare and (most is None or work < most * COMPARED):
+            switch, prefixes = next(iter(self._to_compare.items()))
+            while prefixes and (most is None or work < most * COMPARED):
+                prefix = prefixes.pop()
+                differs = self._wants(switch, prefix, self._routing.ways(prefix).get(switch))
+                work += DIFFERENT if differs else 1
+            if not prefixes:
+                del self._to_compare[switch]
+        return not self._to_compare
+
     def _next_to_judge(self, most: int | None) -> list[Prefix]:
         taken, work = [], 0
         if most is None or not self._waiting:
@@ -147,6 +170,8 @@ class OrderedUpdate:
             work += 1 + len(near)
         while self._unjudged and (most is None or work < most):
             prefix, _ = self._unjudged.popitem(last=False)
+            for gone in self._waiting.get(prefix, _NOBODY) - self._present:
+                self._waits_no_more(gone, prefix)
             if prefix in self._waiting:
                 taken.append(prefix)
                 work += len(self._waiting[prefix]) + PER_PREFIX
@@ -195,11 +220,14 @@ class OrderedUpdate:
             self._waits_no_more(switch, prefix)
         return number
 
-    def confirmed(self, switch: str, number: int) -> None:
-        """The switch holds what it was told with this ticket; what is none of its tickets is ignored."""
+    def confirmed(self, switch: str, number: int) -> int:
+        """The switch holds what it was told with this ticket → how many routes.
+
+        What is none of its tickets is ignored.
+        """
         ticket = self._tickets.get(number)
         if ticket is None or ticket.switch != switch:
-            return
+            return 0
         del self._tickets[number]
         self._is_done(switch)
         for prefix in ticket.prefixes:
@@ -210,6 +238,7 @@ class OrderedUpdate:
                     del self._unconfirmed[prefix]
                     self._perhaps_at_rest(prefix)
                 self._just_confirmed[prefix] = None
+        return len(ticket.prefixes)
 
     def overdue(self, now: float) -> list[tuple[str, int]]:
         """(switch, ticket) of all that should have been confirmed by now.  To be asked several times a second."""

@@ -157,7 +157,7 @@ class Hub:
         self.store = SqliteStore(str(directory / "holds.db"))
         self.store.initialise(groups.values())
         self.held: Held | None = None
-        at_once = Pace(1 << 20, 1 << 20, 1 << 20)  # it is not this that is measured
+        at_once = Pace(1 << 20, 1 << 20, 1 << 20, 1 << 20)  # it is not this that is measured
         self.controller = Controller(self.network, Groups(), random.Random(1), at_once)
         self.registry = Registry(self.network, self.store, self._set_groups)
         self._set_groups(self.registry.groups)

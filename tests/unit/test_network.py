@@ -129,6 +129,53 @@ def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
             assert told == fresh
 
 
+@pytest.mark.parametrize("most", [1, 7, 200])
+def test_what_follows_from_links_in_portions_is_what_follows_at_once(most):
+    """Links and announcements change again before all of it is taken in; the routes to a prefix change together."""
+    draw = random.Random(most)
+    prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(6)]
+    for _ in range(40):
+        drawn = networkx.gnm_random_graph(draw.randint(3, 8), draw.randint(3, 16), seed=draw.randint(0, 1 << 30))
+        switches = [f"s{node}" for node in drawn]
+        all_links = links_of(drawn, {edge: draw.randint(1, 3) for edge in drawn.edges})
+        routing = Routing(switches)
+        known = {switch: {} for switch in switches}
+        cables = {end: (link.b if end == link.a else link.a).switch for link in all_links for end in (link.a, link.b)}
+        links, announced = [], {}
+        for step in range(40):
+            if draw.random() < 0.3 and step < 39:
+                links = [replace(link, cost=draw.randint(1, 4)) for link in all_links if draw.random() < 0.8]
+                routing.begin_links(links)
+            elif draw.random() < 0.3:
+                some = prefixes[draw.randint(0, 3) :]
+                announced = {prefix: draw.sample(switches, draw.randint(1, 2)) for prefix in some}
+                _follow_changes(known, routing.announce(announced))
+            for _ in range(draw.randint(0, 3)):
+                _follow_changes(known, routing.follow_links(most))
+            for prefix in prefixes:
+                ports = {switch: ways[prefix] for switch, ways in known.items() if prefix in ways}
+                assert ports == routing.ways(prefix)
+                for here in ports:
+                    hops = 0
+                    while ports[here] != LOCAL:  # on each hop there is a way on
+                        here, hops = cables[Port(here, ports[here])], hops + 1
+                        assert hops < len(switches), "packets go round"
+        while routing.is_following():
+            _follow_changes(known, routing.follow_links(most))
+        fresh = routes_of(switches, links, announced)
+        assert {switch: routing.of(switch) for switch in switches} == known == fresh
+
+
+def _follow_changes(known, changes):
+    for switch, routes in changes.items():
+        for prefix, port in routes.items():
+            assert known[switch].get(prefix) != port, "no change at all"
+            if port is None:
+                del known[switch][prefix]
+            else:
+                known[switch][prefix] = port
+
+
 def test_a_link_that_is_in_no_shortest_path_leaves_the_trees_alone():
     triangle = [Link(Port("a", 1), Port("b", 1)), Link(Port("b", 2), Port("c", 1)), Link(Port("a", 2), Port("c", 2), 5)]
     graph = Graph("abc", triangle)

@@ -263,3 +263,37 @@ def test_after_failures_too_everything_is_taken_up_and_who_had_a_way_kept_it(see
             for name in kept:
                 assert net.connects(name), net.way(name)
         net.finish()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_switch_that_comes_back_with_anything_is_told_the_same_in_portions_as_at_once(seed):
+    """Others change, and it goes and comes once more, before all that it holds is compared; nobody is judged then."""
+    draw = random.Random(seed)
+    prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(80)]
+    line = {"ab": 1, "bc": 1, "cd": 1, "ad": 2}
+    net = Switches(line, {prefix: draw.choice("abcd") for prefix in prefixes})
+    for _ in range(draw.randint(1, 3)):
+        net.told["c"].clear()
+        net.told["c"].update({prefix: draw.choice([LOCAL, *map(ord, "bd")]) for prefix in draw.sample(prefixes, 50)})
+        net.holds["c"] = dict(net.told["c"])
+        net.tickets["c"].clear()
+        for ticket in net.update.disconnected("c"):
+            net.update.confirmed("c", ticket)
+        net.update.connected("c")
+        assert net.update.ready(1) == {}
+        if draw.random() < 0.5:
+            announced = {**net.announced, **{prefix: draw.choice("abcd") for prefix in draw.sample(prefixes, 5)}}
+            for prefix in draw.sample(prefixes, 5):
+                announced.pop(prefix, None)
+            net.update.want(net.routing.announce(announced))
+            net.announced = announced
+        for _ in range(draw.randint(0, 4)):
+            net.update.ready(1)
+        assert "c" in net.update.unsettled()
+    different = {prefix for prefix in prefixes if net.told["c"].get(prefix) != net.routing.ways(prefix).get("c")}
+    while net.update._to_compare:
+        ready = net.update.ready(1)
+        assert not (ready and net.update._to_compare)
+    assert different == {prefix for prefix, waiting in net.update._waiting.items() if "c" in waiting}
+    net.tell()
+    net.finish()
