@@ -251,8 +251,11 @@ class Controller:
         """All that the router at this uplink teaches now."""
         self._taught[uplink] = routes
         edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
-        self._to_choose |= {(edge.switch.dpid, prefix): None for prefix in sorted(edge.set_taught(self._taught))}
+        self._to_choose |= {(edge.switch.dpid, prefix): None for prefix in edge.set_taught(self._taught)}
         edge.want_neighbours()
+        if len(self._to_choose) > self._pace.changes:  # to take them in was enough for once
+            self._update.judge_again()
+            return {}
         return self._work_again(now)
 
     def tick(self, now: float) -> Outbox:
@@ -399,7 +402,10 @@ class Controller:
             out.setdefault(dpid, []).append(out_of(port, frame))
 
     def _tell(self, now: float, out: Outbox) -> bool:
-        """Adds to ``out`` what may be told now.  True: some switches hold already what they should have been told."""
+        """Adds to ``out`` what may be told now.
+
+        True: it was little, and some switches hold already what they should have been told.
+        """
         ready = self._update.ready(self._pace.routes)
         held = False
         for dpid, edge in self.edges.items():
@@ -416,7 +422,7 @@ class Controller:
             else:
                 self._update.confirmed(name, ticket)
                 held = True
-        return held
+        return held and sum(map(len, ready.values())) < self._pace.routes // 3
 
     def _group_changed(self, old: AnycastGroup | None, new: AnycastGroup | None, before: Groups) -> None:
         """Whom it concerns: the edges before its servers.  ``before``: all groups as they were."""

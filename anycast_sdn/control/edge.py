@@ -461,17 +461,16 @@ class EdgeSwitch:
 
     # ---------------------------------------------------------------- uplinks
 
-    def set_taught(self, taught: Taught) -> set[Prefix]:
+    def set_taught(self, taught: Taught) -> Collection[Prefix]:
         """All that the routers at the uplinks teach now → the prefixes for which ``find_exits`` is to be called."""
         before, self._taught = self._taught, {name: routes for name, routes in taught.items() if name in self._names}
         known, self._hops = self._hops, hops_of(self.uplinks, self._taught)
-        others: set[Prefix] = set()
-        for name in self._names:
-            old, new = before.get(name, {}), self._taught.get(name, {})
-            others |= {prefix for prefix, route in new.items() if old.get(prefix) != route}
-            others |= old.keys() - new.keys()
-            if known.get(name) != self._hops[name]:
-                others |= new.keys()
+        others: dict[Prefix, None] = {}
+        for uplink in self.uplinks:
+            old, new = before.get(uplink.name, {}), self._taught.get(uplink.name, {})
+            all_of_them = known.get(uplink.name) != self._hops[uplink.name]
+            others |= {prefix: None for prefix, route in new.items() if all_of_them or old.get(prefix) != route}
+            others |= {prefix: None for prefix in old if prefix not in new}
         return others
 
     def find_exits(self, prefixes: Iterable[Prefix]) -> None:
