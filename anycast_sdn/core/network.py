@@ -29,7 +29,6 @@ from anycast_sdn.core.prefixes import PrefixSet
 Distances = Mapping[str, int]  # switch → total cost to an edge; unreachable ones are absent
 Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now, or LOCAL; None: no way
 LOCAL = 0  # no port: the switch announces the prefix itself
-A_TREE = 150  # routes: the work that it is to compare a tree with what it was
 
 
 class _Hop(NamedTuple):
@@ -260,7 +259,7 @@ class Routing:
             elif self._trees:
                 edge, before = self._trees.popitem()
                 self._near.setdefault(edge, set()).update(self._near_changes(edge, before))
-                work += A_TREE
+                work += len(before)
             else:
                 edges, _ = self._suspects.popitem(last=False)
                 work += 1 + self._look_at(edges)
