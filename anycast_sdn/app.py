@@ -35,9 +35,9 @@ from anycast_sdn.core.repeats import Repeats
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.ending import Ending
 from anycast_sdn.inspection import Inspections
-from anycast_sdn.openflow import codec, decoding, frames
+from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.acceptor import Acceptor, raise_file_limit, shown
-from anycast_sdn.openflow.backlog import Turns
+from anycast_sdn.openflow.backlog import Turns, Window
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import Kind, binding_of, kind_of
 from anycast_sdn.openflow.rules import Message
@@ -106,21 +106,20 @@ class _Waiting:
     """What one switch has sent up about flows, and nobody has looked at yet."""
 
     def __init__(self, wait_s: float) -> None:
-        self.replies = Turns[bytes, decoding.PacketInMessage](wait_s)  # by who answers
+        self.replies = Turns[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``whose_reply``
         self.first = Turns[int, decoding.PacketInMessage](wait_s)  # by the port where they came in
+        self.window = Window()
 
     def __bool__(self) -> bool:
         return bool(self.replies or self.first)
 
     @property
+    def may_be_served(self) -> bool:
+        return bool(self) and self.window.is_open
+
+    @property
     def shed(self) -> int:
         return self.replies.shed + self.first.shed
-
-    def add(self, kind: Kind, message: decoding.PacketInMessage, now: float) -> None:
-        if kind is Kind.FIRST_REPLY:
-            self.replies.add(frames.source_of(message.frame), message, now)
-        else:
-            self.first.add(message.in_port, message, now)
 
     def take(self, most: int, now: float) -> list[decoding.PacketInMessage]:
         """So many of what is new, and twice as many of what has begun: it should not wait for what is new."""
@@ -282,14 +281,16 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid not in self.channels:
             return
-        kind = kind_of(message.cookie)
-        kind = Kind.FIRST_PACKET if kind is Kind.SYN else kind  # they wait in the same turn
-        if kind is Kind.FIRST_PACKET or kind is Kind.FIRST_REPLY:
-            self._waiting[dpid].add(kind, message, time.monotonic())
-            if not self._someone_waits.is_set():
-                self._someone_waits.set()
+        kind, waiting, now = kind_of(message.cookie), self._waiting[dpid], time.monotonic()
+        if kind is Kind.FIRST_PACKET or kind is Kind.SYN:
+            waiting.first.add(message.in_port, message, now)
+        elif kind is Kind.FIRST_REPLY:
+            waiting.replies.add(self.controller.edges[dpid].whose_reply(message.frame), message, now)
         else:
-            self._send(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+            self._send(self.controller.packet_in(dpid, *message, now=now))
+            return
+        if not self._someone_waits.is_set():
+            self._someone_waits.set()
 
     def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid in self.channels:
@@ -301,7 +302,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._someone_waits.wait()
             self._someone_waits.clear()
             while served := [dpid for dpid, waiting in self._waiting.items()
-                             if waiting and self.controller.edges[dpid].serves_flows]:  # fmt: skip
+                             if waiting.may_be_served and self.controller.edges[dpid].serves_flows]:  # fmt: skip
                 for dpid in served:
                     self._serve(dpid, self._waiting[dpid])
                     hub.sleep(0)
@@ -312,6 +313,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._first_packet(dpid, message, time.monotonic(), messages)
         self._send({dpid: messages} if messages else {})
         self.controller.edges[dpid].counters["shed"] = waiting.shed
+        switch = self.channels.get(dpid)
+        if switch and waiting.window.sent(len(messages)):
+            switch.probe(partial(self._worked_off, waiting.window))
+
+    def _worked_off(self, window: Window, _: bool) -> None:
+        """The switch has come so far, or does not say: who still waits may be served."""
+        window.passed()
+        self._someone_waits.set()
 
     @_alone
     def _first_packet(self, dpid: int, message: decoding.PacketInMessage, now: float, messages: list[Message]) -> None:

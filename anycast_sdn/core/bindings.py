@@ -143,6 +143,11 @@ class BindingTable:
         """How many bindings of one family the clients at this port have."""
         return self._ports.get((port, v6), 0)
 
+    def port_of(self, translated: Address) -> int:
+        """Where the client is whose flow has this PR1X; 0 where that is not known, or there is no such flow."""
+        binding = self._by_translated.get(translated)
+        return self._port_of.get(binding.number, (0, False))[0] if binding else 0
+
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: where a new one's client is, if known."""
         before = self._by_number.get(binding.number)

@@ -7,6 +7,9 @@ in turn, so that a flood from one of them does not make the others wait.
 who has waited longer than ``wait_s`` has sent again, or given up, and is shed.  As long as nobody waits for
 long, the order of arrival is kept; beyond that the newest go first, because they are the ones that can
 still be served in time.
+
+``Window``: what a switch has been sent waits once more, in the connection, where nobody can be served in turn.  So
+no more is sent at once than it works off in a few milliseconds; the rest waits here.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from typing import Generic, TypeVar
 PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
 MOST = 1 << 13  # packets of one of them, should the clock be of no help
 MOST_AT_ONCE = 1 << 12  # that wait: a switch may name any port
+MARK = 64  # messages to a switch; after so many it is asked to say that it has come so far
+MARKS = 4  # that it may owe
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -93,3 +98,31 @@ class Turns(Generic[Key, Item]):
             else:
                 self._shed += self._backlogs.pop(key).shed
         return items
+
+
+class Window:
+    """What one switch has been sent about those who wait, and has not worked off yet.
+
+    After ``MARK`` messages or more, which are ``sent``, goes a question that the switch answers in its turn: ``passed``.
+    """
+
+    def __init__(self) -> None:
+        self._since_mark = 0
+        self._owed = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._owed < MARKS
+
+    def sent(self, messages: int) -> bool:
+        """True: the question is due, and counts as asked."""
+        self._since_mark += messages
+        if self._since_mark < MARK:
+            return False
+        self._since_mark = 0
+        self._owed += 1
+        return True
+
+    def passed(self) -> None:
+        """It has answered one, or never will."""
+        self._owed -= 1

@@ -174,6 +174,11 @@ def source_of(frame: bytes) -> Address:
     return frame[L3 + 8 : L3 + 24] if frame[12:14] == _IPV6_TYPE else frame[L3 + 12 : L3 + 16]
 
 
+def destination_of(frame: bytes) -> Address:
+    """Where an IP packet says that it goes, in the same way."""
+    return frame[L3 + 24 : L3 + 40] if frame[12:14] == _IPV6_TYPE else frame[L3 + 16 : L3 + 20]
+
+
 # source, destination, protocol, TTL, start of the upper layer, announced end of packet, more fragments
 _Header: TypeAlias = tuple[Address, Address, int, int, int, int, bool]
 

@@ -42,7 +42,13 @@ def total(data: bytes) -> int:
 
 
 def ip_packet(
-    source: bytes, destination: bytes, protocol: int, segment: bytes, checksum_at: int, ttl: int = 64, more: bool = False
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    segment: bytes,
+    checksum_at: int,
+    ttl: int = 64,
+    more: bool = False,
 ) -> bytes:
     """``more``: it says that fragments follow."""
     pseudo = total(source + destination + struct.pack("!II", len(segment), protocol)) if protocol != 1 else 0
