@@ -103,7 +103,8 @@ class Turns(Generic[Key, Item]):
 class Window:
     """What one switch has been sent about those who wait, and has not worked off yet.
 
-    After ``MARK`` messages or more, which are ``sent``, goes a question that the switch answers in its turn: ``passed``.
+    After ``MARK`` messages or more, which are ``sent``, goes a question.  The switch answers it in its turn, and
+    has ``passed`` then.
     """
 
     def __init__(self) -> None:
