@@ -113,9 +113,8 @@ class _Waiting:
     def __bool__(self) -> bool:
         return bool(self.replies or self.first)
 
-    @property
-    def may_be_served(self) -> bool:
-        return bool(self) and self.window.is_open
+    def may_be_served(self, now: float) -> bool:
+        return bool(self) and self.window.is_open(now)
 
     @property
     def shed(self) -> int:
@@ -301,11 +300,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         while self.is_active:
             self._someone_waits.wait()
             self._someone_waits.clear()
-            while served := [dpid for dpid, waiting in self._waiting.items()
-                             if waiting.may_be_served and self.controller.edges[dpid].serves_flows]:  # fmt: skip
+            while served := self._to_serve(time.monotonic()):
                 for dpid in served:
                     self._serve(dpid, self._waiting[dpid])
                     hub.sleep(0)
+
+    def _to_serve(self, now: float) -> list[int]:
+        return [dpid for dpid, waiting in self._waiting.items()
+                if waiting.may_be_served(now) and self.controller.edges[dpid].serves_flows]  # fmt: skip
 
     def _serve(self, dpid: int, waiting: _Waiting) -> None:
         messages: list[Message] = []
@@ -314,7 +316,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._send({dpid: messages} if messages else {})
         self.controller.edges[dpid].counters["shed"] = waiting.shed
         switch = self.channels.get(dpid)
-        if switch and waiting.window.sent(len(messages)):
+        if switch and waiting.window.sent(len(messages), time.monotonic()):
             switch.probe(partial(self._worked_off, waiting.window))
 
     def _worked_off(self, window: Window, _: bool) -> None:

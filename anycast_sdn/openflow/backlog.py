@@ -9,7 +9,7 @@ long, the order of arrival is kept; beyond that the newest go first, because the
 still be served in time.
 
 ``Window``: what a switch has been sent waits once more, in the connection, where nobody can be served in turn.  So
-no more is sent at once than it works off in a few milliseconds; the rest waits here.
+it is sent no more while it is behind; the rest waits here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
 MOST = 1 << 13  # packets of one of them, should the clock be of no help
 MOST_AT_ONCE = 1 << 12  # that wait: a switch may name any port
 MARK = 64  # messages to a switch; after so many it is asked to say that it has come so far
-MARKS = 4  # that it may owe
+BEHIND_S = 0.05  # longer than this it should not take
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -104,26 +104,25 @@ class Window:
     """What one switch has been sent about those who wait, and has not worked off yet.
 
     After ``MARK`` messages or more, which are ``sent``, goes a question.  The switch answers it in its turn, and
-    has ``passed`` then.
+    has ``passed`` then.  How many it may owe depends on how long it takes: a fast one is never waited for.
     """
 
     def __init__(self) -> None:
         self._since_mark = 0
-        self._owed = 0
+        self._owed: deque[float] = deque()  # when these were asked
 
-    @property
-    def is_open(self) -> bool:
-        return self._owed < MARKS
+    def is_open(self, now: float) -> bool:
+        return not self._owed or now - self._owed[0] <= BEHIND_S
 
-    def sent(self, messages: int) -> bool:
+    def sent(self, messages: int, now: float) -> bool:
         """True: the question is due, and counts as asked."""
         self._since_mark += messages
         if self._since_mark < MARK:
             return False
         self._since_mark = 0
-        self._owed += 1
+        self._owed.append(now)
         return True
 
     def passed(self) -> None:
-        """It has answered one, or never will."""
-        self._owed -= 1
+        """It has answered the oldest, or never will."""
+        self._owed.popleft()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_sdn.openflow.backlog import MARK, MARKS, MOST, MOST_AT_ONCE, Backlog, Turns, Window
+from anycast_sdn.openflow.backlog import BEHIND_S, MARK, MOST, MOST_AT_ONCE, Backlog, Turns, Window
 
 
 def take_all(backlog: Backlog[int], now: float) -> list[int]:
@@ -123,31 +123,31 @@ def test_everybody_is_served_once_and_in_the_order_of_arrival(steps: list[tuple[
 # ------------------------------------------------------------------------------ what a switch has not worked off
 
 
-def test_a_switch_is_sent_no_more_than_it_works_off() -> None:
-    window, sent, asked = Window(), 0, 0
-    while window.is_open:
-        asked += window.sent(48)
-        sent += 48
-    assert sent <= MARKS * (MARK + 48)
-    assert asked == MARKS
+def test_a_switch_that_is_behind_is_sent_no_more_until_it_has_passed() -> None:
+    window = Window()
+    assert window.sent(MARK, 1.0)
+    assert window.sent(MARK, 1.0 + BEHIND_S / 2)
+    assert window.is_open(1.0 + BEHIND_S * 0.9), "it is not behind yet"
+    assert not window.is_open(1.0 + BEHIND_S * 1.1)
     window.passed()
-    assert window.is_open
+    assert window.is_open(1.0 + BEHIND_S * 1.1)
+    assert not window.is_open(1.0 + BEHIND_S * 2), "there is the second one"
 
 
 def test_few_messages_cost_no_question() -> None:
     window = Window()
-    assert not any(window.sent(3) for _ in range(MARK // 3))
-    assert window.sent(3)
-    assert not window.sent(3)
+    assert not any(window.sent(3, 0.0) for _ in range(MARK // 3))
+    assert window.sent(3, 0.0)
+    assert not window.sent(3, 0.0)
 
 
 @given(st.lists(st.one_of(st.integers(0, 100), st.none()), max_size=300))
 def test_once_all_is_answered_it_is_open(steps: list[int | None]) -> None:
     window, owed = Window(), 0
-    for messages in steps:
+    for now, messages in enumerate(steps):
         if messages is not None:
-            owed += window.sent(messages)
+            owed += window.sent(messages, float(now))
         elif owed:
             window.passed()
             owed -= 1
-        assert window.is_open is (owed < MARKS)
+        assert window.is_open(now + 1.0) is not bool(owed)
