@@ -24,9 +24,10 @@ from short_times import with_short_times
 from story import tell
 from testbed import ControllerProcess, Testbed, TestbedError, obstacle
 
-from anycast_sdn import settings
-from anycast_sdn.core.model import ConfigurationError, Network
+from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.words import counted
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Network
 
 TOPOLOGIES = Path(__file__).parents[1] / "topologies"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,11 +81,11 @@ def _topology(name: str) -> Path:
 @contextmanager
 def _stage(file: Path, report: Report) -> Iterator[Scene]:
     """The network, its controller and its servers, all running; taken down at the end."""
-    roles = cast(settings.load(file))
+    roles = cast(reading.load(file))
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-") as directory:
         copy = Path(directory, file.name)
         copy.write_text(with_short_times(file.read_text(encoding="utf-8")), encoding="utf-8")
-        network = settings.load(copy)
+        network = reading.load(copy)
         controller = ControllerProcess(copy, directory)
         if _is_free(REST_PORT):
             controller.rest_port = REST_PORT

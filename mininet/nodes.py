@@ -20,8 +20,8 @@ from mininet.node import Host, OVSBridge
 from mininet.topo import Topo
 from plan import Plan
 
-from anycast_sdn import settings
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.description import reading
 
 PROTOCOLS = "OpenFlow13"
 IPV6 = "/proc/sys/net/ipv6/conf/default"
@@ -94,7 +94,7 @@ def of_file(file: str = "", *more: object, **others: object) -> Anycast:
     try:
         if not file or more or others:
             raise ConfigurationError("write --topo anycast,FILE, a network file whose path has no comma in it")
-        network = settings.load(str(file))
+        network = reading.load(str(file))
         if network.legacy_core:
             raise ConfigurationError(f"{file}: has a legacy_core, whose routers only mininet/demo can run")
     except ConfigurationError as error:

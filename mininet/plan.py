@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 
 from routers import bgp_interface, cables, control_interface
 
-from anycast_sdn.core.model import Gateway, Host, Link, Network, Port, text
+from anycast_sdn.core.model import Gateway, text
+from anycast_sdn.description.model import Host, Link, Network, Port
 
 IFNAMSIZ = 15  # characters
 UNMANAGED_DPIDS = 0xA5D0 << 48  # nobody looks at them, but each bridge has one

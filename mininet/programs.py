@@ -133,7 +133,7 @@ class ControllerProcess:
 
     def start(self, timeout_s: float = DEADLINE_S) -> None:
         """Returns when all switches are connected and hold their rules; they must be running already."""
-        words = [sys.executable, "-m", "anycast_sdn.cli", "run", str(self.network_file)]
+        words = [sys.executable, "-m", "anycast_sdn", "run", str(self.network_file)]
         words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
         self._program = Program([*words, "--database", str(self.database), *self._options])
         try:

@@ -15,20 +15,10 @@ from dataclasses import dataclass, replace
 
 from routers import cables
 
-from anycast_sdn.core.model import (
-    MAX_COST,
-    Address,
-    ConfigurationError,
-    Host,
-    Link,
-    Network,
-    Prefix,
-    Side,
-    Switch,
-    packed,
-    text,
-)
-from anycast_sdn.core.network import Graph
+from anycast_sdn.core.model import Address, ConfigurationError, Prefix, packed, text
+from anycast_sdn.core.roles import Side
+from anycast_sdn.description.model import MAX_COST, Host, Link, Network, Switch
+from anycast_sdn.fabric.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,8 @@ from typing import Any
 
 from programs import Program, TestbedError, output_of, wait_until
 
-from anycast_sdn.core.model import (
-    Address,
-    BgpSession,
-    LegacyCore,
-    LegacyRouter,
-    Link,
-    Network,
-    Port,
-    Prefix,
-    Uplink,
-    text,
-)
+from anycast_sdn.core.model import Address, Prefix, text
+from anycast_sdn.description.model import BgpSession, LegacyCore, LegacyRouter, Link, Network, Port, Uplink
 
 FRR = Path("/usr/lib/frr")
 DAEMONS = ("zebra", "staticd", "ospfd", "ospf6d", "bgpd")  # in the order of their start

@@ -147,7 +147,7 @@ class Scene:
         port = self.controller.rest_port
         words = [name] if port == REST_PORT else [name, "--rest", f"127.0.0.1:{port}"]
         shown = shlex.join(["anycast-sdn", *words])
-        return shown, output_of(sys.executable, "-m", "anycast_sdn.cli", *words)
+        return shown, output_of(sys.executable, "-m", "anycast_sdn", *words)
 
     def flows(self, family: Family) -> list[dict[str, Any]]:
         """All flows of H to ANY."""

@@ -17,7 +17,7 @@ from scene import DNS_NAME, UDP, WEB, Scene, program
 from testbed import Program, TestbedError, wait_until
 from wire import Wire
 
-from anycast_sdn.core.model import Link
+from anycast_sdn.description.model import Link
 
 LATER_S = 3  # between the two requests of one connection: time enough to change a cost
 EXPIRY_DEADLINE_S = 60.0

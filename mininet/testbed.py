@@ -43,7 +43,8 @@ from programs import (
 )
 from routers import Routers, remove_leftovers
 
-from anycast_sdn.core.model import Host, Network, Switch, text
+from anycast_sdn.core.model import text
+from anycast_sdn.description.model import Host, Network, Switch
 
 __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
 

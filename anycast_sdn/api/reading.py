@@ -25,7 +25,8 @@ from webob import Request
 from anycast_sdn.api.problems import Problem
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.views import FLOW_STATES
-from anycast_sdn.core.model import MAX_COST, Address, Prefix, ServerState, packed, text
+from anycast_sdn.core.model import Address, Prefix, ServerState, packed, text
+from anycast_sdn.description.model import MAX_COST
 
 MAX_BODY = 64 * 1024  # bytes
 MAX_PARAMETERS = 100

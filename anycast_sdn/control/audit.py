@@ -23,8 +23,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from anycast_sdn.control.edge import EdgeSwitch
-from anycast_sdn.control.reconcile import Tables, changes
+from anycast_sdn.control.reconcile import changes
+from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.bindings import LOW_BITS, Binding, Half
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import binding_of, number_of
@@ -42,6 +42,7 @@ from anycast_sdn.openflow.rules import (
     SetGroup,
     SetMeter,
 )
+from anycast_sdn.openflow.tables import Tables
 
 SLICE = 4096  # bindings whose rules are asked for together, at the most: for each question, a switch looks at all
 FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a rule that was deleted, and is there, is deleted again; doubles

@@ -3,7 +3,7 @@
 It knows what no single switch does: the groups, which edges are able to serve them, and the graph
 that makes routes of that.  Every method takes ``now`` (seconds, monotonic) and returns an ``Outbox``;
 nothing here sends, waits or reads a clock, so that a list of (event, now) replays exactly.  Routes are told in
-an order that loses no packet (``core.ordered_update``): what has to wait follows from later events.
+an order that loses no packet (``fabric.ordered_update``): what has to wait follows from later events.
 
 One writer: the caller must not call a second method before the first has returned.
 
@@ -21,33 +21,27 @@ from typing import Any, NamedTuple
 
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
-from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.health import Health, Session, reasons
-from anycast_sdn.control.reaction import Reaction, in_order, out_of
-from anycast_sdn.control.reconcile import Tables
 from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.suspects import Suspects
+from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.control.topology import Missing, picture, some, view, with_turns
-from anycast_sdn.control.translation import Features, Translation
 from anycast_sdn.control.views import FlowFilter, FlowView, Place, flows_after
-from anycast_sdn.core.exits import Route, own_prefixes
-from anycast_sdn.core.model import (
-    Address,
-    AnycastGroup,
-    Groups,
-    Network,
-    Port,
-    Prefix,
-    Uplink,
-    text,
-)
-from anycast_sdn.core.network import Routing
-from anycast_sdn.core.ordered_update import OrderedUpdate
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import NestedPrefixes, PrefixSet
+from anycast_sdn.description.model import Network, Port, Uplink
+from anycast_sdn.engines.flow_rules import Translation
+from anycast_sdn.fabric.egress import Route, own_prefixes
+from anycast_sdn.fabric.ordered_update import OrderedUpdate
+from anycast_sdn.fabric.routing import Routing
 from anycast_sdn.openflow import frames
+from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of, number_of
+from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
 from anycast_sdn.openflow.rules import Barrier, Message
+from anycast_sdn.openflow.tables import Tables
 
 Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 _NO_ROUTES: Mapping[Prefix, int | None] = {}

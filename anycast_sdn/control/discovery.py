@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anycast_sdn.core.lateness import Lateness
-from anycast_sdn.core.model import Link, Network, Port
+from anycast_sdn.description.model import Link, Network, Port
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from anycast_sdn.control.discovery import Discovery
-from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
 

@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycast_sdn.control.claims import Moves, Neighbour, Sources
-from anycast_sdn.core.model import Address, Prefix, Subnet
+from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.roles import Subnet
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import Arp, Nd
 

@@ -10,42 +10,17 @@ that point at them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-
 from anycast_sdn.openflow.rules import (
     AddFlow,
     Barrier,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
-    FlowRule,
-    GroupRule,
-    Match,
     Message,
-    MeterRule,
     SetGroup,
     SetMeter,
 )
-
-
-@dataclass(slots=True)
-class Tables:
-    """Everything that a switch holds, or should hold."""
-
-    flows: dict[tuple[int, int, Match], FlowRule] = field(default_factory=dict)
-    groups: dict[int, GroupRule] = field(default_factory=dict)
-    meters: dict[int, MeterRule] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, flows: Iterable[FlowRule], groups: Iterable[GroupRule] = (), meters: Iterable[MeterRule] = ()
-    ) -> Tables:
-        return cls(
-            {rule.key: rule for rule in flows},
-            {group.number: group for group in groups},
-            {meter.number: meter for meter in meters},
-        )
+from anycast_sdn.openflow.tables import Tables
 
 
 def changes(wanted: Tables, installed: Tables) -> list[Message]:

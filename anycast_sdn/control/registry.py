@@ -18,17 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from anycast_sdn.core.enrolment import EnrolmentError, check_apart, check_group, check_server
-from anycast_sdn.core.model import (
-    Address,
-    AnycastGroup,
-    ConfigurationError,
-    Groups,
-    Network,
-    Prefix,
-    Server,
-    text,
-)
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server, text
+from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server
+from anycast_sdn.description.model import Network
 from anycast_sdn.store.sqlite import SqliteStore
 
 MAX_GROUPS = 10_000

@@ -11,25 +11,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple, TypeVar
 
 from anycast_sdn.control.discovery import Discovery
-from anycast_sdn.control.edge import EdgeSwitch
 from anycast_sdn.control.registry import NotFound
-from anycast_sdn.core.exits import own_prefixes
-from anycast_sdn.core.model import (
-    Address,
-    AnycastGroup,
-    Groups,
-    Link,
-    Network,
-    Port,
-    Prefix,
-    ServerState,
-    Side,
-    Uplink,
-    packed,
-    text,
-)
-from anycast_sdn.core.network import Graph
+from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, ServerState, packed, text
 from anycast_sdn.core.prefixes import PrefixSet
+from anycast_sdn.core.roles import Side
+from anycast_sdn.description.model import Link, Network, Port, Uplink
+from anycast_sdn.fabric.egress import own_prefixes
+from anycast_sdn.fabric.graph import Graph
 
 MOST_NAMES = 12  # in an error
 Announced = Mapping[Prefix, frozenset[str]]  # prefix → the edges that announce it

@@ -14,7 +14,7 @@ from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, NamedTuple, TypeAlias
 
-from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.model import PROTOCOL_NAMES, Address

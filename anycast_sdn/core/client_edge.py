@@ -30,8 +30,10 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
-from anycast_sdn.core.model import TCP, Address, ClientEdgeRole, Expiry, FlowKey, Groups
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import TCP, Address, FlowKey
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
+from anycast_sdn.core.roles import ClientEdgeRole, Expiry
 from anycast_sdn.core.sweep import Sweep
 
 COUNTERS_LATE_S = 1.0  # a switch may show a packet in its counters this much later

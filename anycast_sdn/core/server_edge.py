@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, ServerState, Side, Subnet
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, ServerState
+from anycast_sdn.core.roles import Side, Subnet
 
 
 def able_servers(

@@ -15,21 +15,10 @@ from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
-from anycast_sdn.core.model import (
-    ICMP,
-    ICMPV6,
-    SCTP,
-    TCP,
-    UDP,
-    Address,
-    ClientEdgeRole,
-    FlowKey,
-    Limits,
-    Prefix,
-    Side,
-    Subnet,
-)
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.description.model import Limits
 from anycast_sdn.openflow.pipeline import (
     PARTS,
     REPLY_METERS,

@@ -29,8 +29,9 @@ from os_ken.services.protocols.bgp.info_base.ipv4 import Ipv4Path
 from os_ken.services.protocols.bgp.info_base.ipv6 import Ipv6Path
 from os_ken.services.protocols.bgp.signals.emit import BgpSignalBus
 
-from anycast_sdn.core.exits import Route
-from anycast_sdn.core.model import Address, Gateway, Prefix, Uplink, packed, text
+from anycast_sdn.core.model import Address, Gateway, Prefix, packed, text
+from anycast_sdn.description.model import Uplink
+from anycast_sdn.fabric.egress import Route
 from anycast_sdn.routing.core_service import FAMILIES, Core, Router
 
 LOG = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from os_ken.services.protocols.bgp.rtconf.neighbors import CONNECT_MODE_PASSIVE,
 from os_ken.services.protocols.bgp.rtconf.vrfs import VrfsConf
 from os_ken.services.protocols.bgp.speaker import BgpProtocol
 
-from anycast_sdn.core.model import BgpSession, text
+from anycast_sdn.core.model import text
+from anycast_sdn.description.model import BgpSession
 
 SHORTEST_HOLD_S = 3
 RESTART_S = 120  # 1–4095; so long may the controller be away

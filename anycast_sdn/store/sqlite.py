@@ -16,7 +16,7 @@ The rules this file keeps:
   nothing is written until it is back.
 - Every failure is a ``StoreError`` that names the file and says what to do.
 
-Nothing is judged here: whether a group fits the network is ``core.enrolment``'s question.
+Nothing is judged here: whether a group fits the network is ``description.enrolment``'s question.
 """
 
 from __future__ import annotations
@@ -31,16 +31,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from anycast_sdn.core.model import (
-    Address,
-    AnycastGroup,
-    ConfigurationError,
-    Prefix,
-    Server,
-    ServerState,
-    packed,
-    text,
-)
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server, ServerState, packed, text
 
 LOG = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pieces import Held, Piece, Stopwatch
 from webob import Request
 
 from anycast_sdn.api.rest import RestApi
-from anycast_sdn.app import AnycastApp, ControllerViews
-from anycast_sdn.core.model import Port
-from anycast_sdn.stalls import Gauge
+from anycast_sdn.description.model import Port
+from anycast_sdn.process.app import AnycastApp, ControllerViews
+from anycast_sdn.process.stalls import Gauge
 
 if TYPE_CHECKING:
     from holds import Hub

@@ -121,7 +121,7 @@ class Product(ControllerProcess):
         """Does not wait, as the switches may be ours to run; ``await_enrolled`` does."""
         self.database.unlink(missing_ok=True)
         words = [str(HERE / "sampler.py"), str(self._profile)] if self._profile else ["-m"]
-        words += ["anycast_sdn.cli", "run", str(self.network_file), "--database", str(self.database)]
+        words += ["anycast_sdn", "run", str(self.network_file), "--database", str(self.database)]
         words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
         self._program = Program([sys.executable, *words])
 

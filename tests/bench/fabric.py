@@ -21,24 +21,16 @@ sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 
 from tabulate import tabulate  # noqa: E402
 
-from anycast_sdn import garbage  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox  # noqa: E402
-from anycast_sdn.control.reconcile import Tables  # noqa: E402
-from anycast_sdn.control.translation import Features  # noqa: E402
-from anycast_sdn.core.model import (  # noqa: E402
-    ClientEdgeRole,
-    Gateway,
-    Groups,
-    Link,
-    Network,
-    Port,
-    Prefix,
-    Side,
-    Subnet,
-    Switch,
-)
+from anycast_sdn.core.groups import Groups  # noqa: E402
+from anycast_sdn.core.model import Gateway, Prefix  # noqa: E402
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
+from anycast_sdn.description.model import Link, Network, Port, Switch  # noqa: E402
+from anycast_sdn.openflow.features import Features  # noqa: E402
 from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
 from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, Output, PacketOut  # noqa: E402
+from anycast_sdn.openflow.tables import Tables  # noqa: E402
+from anycast_sdn.process import garbage  # noqa: E402
 
 
 class Size(NamedTuple):

@@ -25,36 +25,21 @@ import asked  # noqa: E402
 from pieces import Held, Piece, Stopwatch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from anycast_sdn import garbage  # noqa: E402
 from anycast_sdn.control.claims import Neighbour  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
-from anycast_sdn.control.reconcile import Tables  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
-from anycast_sdn.control.translation import Features  # noqa: E402
 from anycast_sdn.core.bindings import Binding  # noqa: E402
-from anycast_sdn.core.exits import Route  # noqa: E402
-from anycast_sdn.core.model import (  # noqa: E402
-    UDP,
-    AnycastGroup,
-    ClientEdgeRole,
-    FlowKey,
-    Gateway,
-    Groups,
-    Link,
-    Network,
-    Port,
-    Prefix,
-    Server,
-    ServerState,
-    Side,
-    Subnet,
-    Switch,
-    Uplink,
-    packed,
-)
+from anycast_sdn.core.groups import Groups  # noqa: E402
+from anycast_sdn.core.model import UDP, AnycastGroup, FlowKey, Gateway, Prefix, Server, ServerState, packed  # noqa: E402
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
+from anycast_sdn.description.model import Link, Network, Port, Switch, Uplink  # noqa: E402
+from anycast_sdn.fabric.egress import Route  # noqa: E402
 from anycast_sdn.openflow import builders, codec  # noqa: E402
+from anycast_sdn.openflow.features import Features  # noqa: E402
 from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
 from anycast_sdn.openflow.rules import Barrier  # noqa: E402
+from anycast_sdn.openflow.tables import Tables  # noqa: E402
+from anycast_sdn.process import garbage  # noqa: E402
 from anycast_sdn.store.sqlite import SqliteStore  # noqa: E402
 
 HELD_S = 0.02  # nothing should hold the hub for longer

@@ -15,7 +15,7 @@ from programs import wait_until
 from tables import say
 from testbed import Testbed
 
-from anycast_sdn import settings
+from anycast_sdn.description import reading
 
 SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
 # The switch's meters are out of the way: their defaults protect the controller, and would be what is measured.
@@ -46,7 +46,7 @@ NETWORK = {
 def testbed(directory: Path) -> Iterator[tuple[Testbed, Product]]:
     """The running network, and the product for it, which is not started yet."""
     product = Product(NETWORK, directory, [*SERVER.values()])
-    with Testbed(settings.load(product.network_file), product.openflow_port) as bed:
+    with Testbed(reading.load(product.network_file), product.openflow_port) as bed:
         yield bed, product
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from anycast_sdn import settings
+from anycast_sdn.description import reading
 
 if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
     from testbed import ControllerProcess, Program, Testbed
@@ -180,7 +180,7 @@ class Running:
 
 def anycast_sdn(*words: str) -> subprocess.CompletedProcess[str]:
     """The command line, to its end."""
-    command = [sys.executable, "-m", "anycast_sdn.cli", *words]
+    command = [sys.executable, "-m", "anycast_sdn", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
 
 
@@ -200,7 +200,7 @@ def running(network_file: Path, directory: Path) -> Iterator[Running]:
     from testbed import ControllerProcess, Testbed
 
     controller = ControllerProcess(network_file, directory)
-    with Testbed(settings.load(network_file), controller.openflow_port) as testbed, controller:
+    with Testbed(reading.load(network_file), controller.openflow_port) as testbed, controller:
         yield Running(testbed, controller)
         log = controller.log()
     assert "Traceback" not in log, log

@@ -28,7 +28,8 @@ from support import (
     until,
 )
 
-from anycast_sdn.core.model import UDP, BgpSession, FlowKey, Prefix, packed
+from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
+from anycast_sdn.description.model import BgpSession
 from anycast_sdn.openflow import builders
 
 if TYPE_CHECKING:  # needs what is not there where these tests are skipped

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support import ROOT, program
 
-from anycast_sdn import settings
-from anycast_sdn.core.model import Network
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Network
 
 # Its cleanup after an accident ends processes by their names, and deletes bridges, whosever they are: not here.
 MN = "import mininet.clean, runpy; mininet.clean.cleanup = lambda: None; runpy.run_path({!r}, run_name='__main__')"
@@ -65,7 +65,7 @@ def test_mn_builds_the_readmes_network_and_tcp_passes(readme_network: Path, tmp_
     controller = ControllerProcess(readme_network, tmp_path)
     remote = f"remote,ip=127.0.0.1,port={controller.openflow_port}"
     with (
-        alone(settings.load(readme_network)),
+        alone(reading.load(readme_network)),
         mn(f"anycast,{readme_network}", "--controller", remote) as mininet,
         controller,
     ):

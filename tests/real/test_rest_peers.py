@@ -60,7 +60,7 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]
     directory = tmp_path_factory.mktemp("rest")
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         openflow, port = one.getsockname()[1], other.getsockname()[1]
-    run = [sys.executable, "-m", "anycast_sdn.cli", "run", str(ROOT / "topologies" / "figure1.yaml"),
+    run = [sys.executable, "-m", "anycast_sdn", "run", str(ROOT / "topologies" / "figure1.yaml"),
            "--openflow", f"127.0.0.1:{openflow}", "--rest", f"127.0.0.1:{port}", "--rest-host", "ctl.example",
            "--database", str(directory / "db")]  # fmt: skip
     limited = ["bash", "-c", f'ulimit -v {MEMORY}; ulimit -n {FILES}; exec "$@"', "run"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scenes import network
 
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 
 @pytest.fixture

@@ -8,28 +8,14 @@ from dataclasses import replace
 import networkx
 from scenes import SERVICE
 
-from anycast_sdn.core.model import (
-    UDP,
-    AnycastGroup,
-    FlowKey,
-    Gateway,
-    Groups,
-    Host,
-    Link,
-    Network,
-    Port,
-    Prefix,
-    Server,
-    ServerState,
-    Side,
-    Subnet,
-    Switch,
-    packed,
-)
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import UDP, AnycastGroup, FlowKey, Gateway, Prefix, Server, ServerState, packed
+from anycast_sdn.core.roles import Side, Subnet
+from anycast_sdn.description.model import Host, Link, Network, Port, Switch
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER
-from anycast_sdn.openflow.simulator import Transmit
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.simulation.switch import Transmit
 
 ANY = SERVICE[False]
 STRANGER = packed("203.0.113.9")

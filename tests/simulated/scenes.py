@@ -8,27 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from anycast_sdn import settings
-from anycast_sdn.control.edge import EdgeSwitch
+from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.client_edge import ClientEdge
-from anycast_sdn.core.model import (
-    UDP,
-    AnycastGroup,
-    ClientEdgeRole,
-    FlowKey,
-    Groups,
-    Network,
-    Prefix,
-    Server,
-    ServerState,
-    packed,
-)
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import UDP, AnycastGroup, FlowKey, Prefix, Server, ServerState, packed
+from anycast_sdn.core.roles import ClientEdgeRole
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Network
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_arp, parse_ip, parse_nd
 from anycast_sdn.openflow.rules import ETH_ARP
-from anycast_sdn.simulated_host import SimulatedHost
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.host import SimulatedHost
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 SERVICE = {False: packed("198.18.0.1"), True: packed("2001:db8:a::1")}  # ANY, by family
@@ -38,7 +30,7 @@ STRANGE_MAC = bytes.fromhex("06000000aaaa")
 SECOND_SERVICE = {False: packed("198.18.0.2"), True: packed("2001:db8:a::2")}
 
 
-_load = cache(settings.load)
+_load = cache(reading.load)
 
 
 def topology(name: str, **changes: Any) -> Network:

@@ -15,12 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from scenes import SERVICE, client_edge, topology, web
 
 from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.model import TCP, UDP, Address, Expiry, FlowKey, Port, Prefix
+from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
+from anycast_sdn.core.roles import Expiry
+from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.frames import IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import ETH_ARP
-from anycast_sdn.simulated_host import TCP_ACK
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.host import TCP_ACK
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 CLIENTS, SERVERS, SWITCHES = ("h1", "h2"), ("as2", "as3", "as4"), ("arh1", "core", "ars2", "ars3")
 POOLS = (Prefix.parse("203.0.113.0/28"), Prefix.parse("2001:db8:1:f::/124"))  # fourteen addresses: soon short

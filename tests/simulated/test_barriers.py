@@ -8,7 +8,7 @@ import pytest
 from scenes import SERVICE, ask, edge, payloads
 
 from anycast_sdn.openflow.rules import OFPP_TABLE, Barrier, Output, PacketOut
-from anycast_sdn.simulation import Told
+from anycast_sdn.simulation.network import Told
 
 
 def told(net, open_vswitch):

@@ -73,7 +73,7 @@ def test_whoever_deletes_again_and_again_has_no_more_done_than_he_does(build):
 
 
 def test_many_rules_are_put_back_in_parts(build, monkeypatch):
-    monkeypatch.setattr("anycast_sdn.control.translation.PUT_BACK_AT_ONCE", 3)
+    monkeypatch.setattr("anycast_sdn.engines.flow_rules.PUT_BACK_AT_ONCE", 3)
     net = build("figure1", "as2")
     for port in range(40000, 40010):
         ask(net, port=port)

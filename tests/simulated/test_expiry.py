@@ -7,7 +7,7 @@ from scenes import SERVICE, ask, bindings, client_edge, payloads, the_binding
 
 from anycast_sdn.core.model import ICMP, TCP, UDP
 from anycast_sdn.openflow.pipeline import Kind, kind_of
-from anycast_sdn.simulated_host import TCP_ACK
+from anycast_sdn.simulation.host import TCP_ACK
 
 FIN, RST = 0x01, 0x04
 SHORT = {"udp_s": 4, "icmp_s": 2, "other_s": 3, "unanswered_s": 2}

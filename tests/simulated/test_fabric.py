@@ -10,12 +10,13 @@ import pytest
 from graphs import SETTLED_S, Fabric
 from scenes import SERVICE, ask, bindings, catchment, drops, edge, topology
 
-from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, Link, Port, Prefix, packed
+from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, Prefix, packed
+from anycast_sdn.description.model import Link, Port
 from anycast_sdn.openflow import entries, lldp
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
 from anycast_sdn.openflow.rules import AddFlow
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 ATLAS = [graph for graph in networkx.graph_atlas_g() if 2 <= len(graph) <= 6]  # all graphs of two to six nodes
 

@@ -6,7 +6,7 @@ from scenes import SERVICE, ask, bindings, client_edge, payloads, the_binding
 
 from anycast_sdn.core.bindings import State
 from anycast_sdn.core.model import TCP, UDP, FlowKey
-from anycast_sdn.simulated_host import TCP_ACK
+from anycast_sdn.simulation.host import TCP_ACK
 
 
 def test_the_clients_first_packet_crosses_the_network_from_pr1x_to_any(build, v6):

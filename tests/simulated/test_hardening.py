@@ -21,13 +21,14 @@ from scenes import (
     web,
 )
 
-from anycast_sdn.control import edge as control_edge
 from anycast_sdn.control import neighbours, throttle
+from anycast_sdn.control import switch as control_edge
 from anycast_sdn.control.claims import Neighbour
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Groups, Prefix, Server, packed
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Prefix, Server, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.pipeline import Meter, port_meter, reply_meter
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 ABSENT = {False: packed("10.2.0.99"), True: packed("2001:db8:2::99")}  # behind ars2, where nobody has them
 MAC = b"\2\0\0\0\0\1"

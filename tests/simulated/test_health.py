@@ -8,8 +8,10 @@ import pytest
 from scenes import ask, edge, group, network, topology, web
 
 from anycast_sdn.control.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
-from anycast_sdn.core.model import Groups, Port, Prefix
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.description.model import Port
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 EPOCH = 1_800_000_000.0
 

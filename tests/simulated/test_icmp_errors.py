@@ -7,7 +7,7 @@ from scenes import SERVICE, ask, drops, the_binding
 from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.openflow.builders import Unreachable, ip_packet, unreachable
 from anycast_sdn.openflow.frames import IcmpError, parse_icmp_error, parse_ip
-from anycast_sdn.simulated_host import SimulatedHost
+from anycast_sdn.simulation.host import SimulatedHost
 
 PROHIBITED = Unreachable.ADMINISTRATIVELY_PROHIBITED
 

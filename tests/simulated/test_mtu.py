@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from scenes import SERVICE, ask, drops, edge, errors, the_binding, topology, web
 
-from anycast_sdn.control.answers import ERRORS_PER_S
-from anycast_sdn.core.model import TCP, UDP, FlowKey, Host, Network, Port, Prefix
-from anycast_sdn.core.network import LOCAL
+from anycast_sdn.core.model import TCP, UDP, FlowKey, Prefix
+from anycast_sdn.description.model import Host, Network, Port
+from anycast_sdn.fabric.graph import LOCAL
+from anycast_sdn.openflow.answers import ERRORS_PER_S
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 MTU = 1400
 TOO_BIG = {False: (3, 4), True: (2, 0)}

@@ -15,7 +15,9 @@ from scenes import (
 )
 
 from anycast_sdn.core.bindings import State
-from anycast_sdn.core.model import UDP, FlowKey, Groups, Port
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import UDP, FlowKey
+from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 

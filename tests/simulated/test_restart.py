@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from scenes import SERVICE, ask, bindings, client_edge, drops, edge, payloads, web
 
-from anycast_sdn.control.reconcile import Tables
-from anycast_sdn.control.translation import Features
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import UDP
+from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, PutBinding, RemoveBinding
+from anycast_sdn.openflow.tables import Tables
 
 OF_BINDINGS = (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN)
 
@@ -163,8 +163,8 @@ def in_slices(net, name, meanwhile):
 
 @pytest.fixture
 def small_slices(monkeypatch):
-    monkeypatch.setattr("anycast_sdn.control.reading_back.READ_AT_ONCE", 10)
-    monkeypatch.setattr("anycast_sdn.control.reading_back.SETTLED_AT_ONCE", 3)
+    monkeypatch.setattr("anycast_sdn.engines.reading_back.READ_AT_ONCE", 10)
+    monkeypatch.setattr("anycast_sdn.engines.reading_back.SETTLED_AT_ONCE", 3)
 
 
 def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(build, small_slices):

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from scenes import SERVICE, ask, bindings, drops, served_by, the_binding, web
 
-from anycast_sdn.core.model import ICMP, TCP, AnycastGroup, Groups, Port, Prefix, Server, packed
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import ICMP, TCP, AnycastGroup, Prefix, Server, packed
+from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 
 

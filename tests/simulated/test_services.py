@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from scenes import SECOND_SERVICE, SERVICE, ask, bindings, drops, errors, group, topology
 
-from anycast_sdn.core.model import TCP, UDP, Groups, Network, Prefix
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import TCP, UDP, Prefix
+from anycast_sdn.description.model import Network
 from anycast_sdn.openflow.frames import parse_ip
-from anycast_sdn.simulated_host import SimulatedHost
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.host import SimulatedHost
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 PROHIBITED = {False: (3, 13), True: (1, 1)}
 WEB_ONLY = tuple(map(Prefix.host, SERVICE.values()))

@@ -13,7 +13,6 @@ from anycast_sdn.core.model import TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import TCP_SYN, ip_packet
 from anycast_sdn.openflow.frames import checksum, parse_ip
-from anycast_sdn.openflow.matching import Entry, FlowTable, Packet
 from anycast_sdn.openflow.pipeline import Kind, Meter, Table, Undeclared
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
@@ -38,7 +37,8 @@ from anycast_sdn.openflow.rules import (
     eth_type,
     match,
 )
-from anycast_sdn.openflow.simulator import (
+from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.switch import (
     FlowRemoved,
     PacketIn,
     Refused,

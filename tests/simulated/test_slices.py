@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from scenes import topology
 
 from anycast_sdn.control.controller import Controller, Pace
-from anycast_sdn.core.exits import Route
-from anycast_sdn.core.model import AnycastGroup, Groups, Host, Port, Prefix, Server, ServerState, packed
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import AnycastGroup, Prefix, Server, ServerState, packed
+from anycast_sdn.description.model import Host, Port
+from anycast_sdn.fabric.egress import Route
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 SMALLEST = Pace(suspects=1, enrolled=1, changes=1, routes=1, looks=1)
 UPLINK = replace(topology("legacy-core").uplinks[0], edge="arh1", port=77)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from scenes import GATEWAY, SERVICE, ask, drops, edge, payloads, the_binding
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey, Port, packed
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey, packed
+from anycast_sdn.description.model import Port
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import parse_ip
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 from scenes import SERVICE, ask, bindings, client_edge, drops, payloads, the_binding, topology, web
 
-from anycast_sdn.core.model import TCP, Expiry, Limits, Port, Prefix
+from anycast_sdn.core.model import TCP, Prefix
+from anycast_sdn.core.roles import Expiry
+from anycast_sdn.description.model import Limits, Port
 from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of
 from anycast_sdn.openflow.rules import DeleteCookie, PutBinding
-from anycast_sdn.simulated_host import TCP_ACK
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.host import TCP_ACK
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 ways_to_expire = pytest.mark.parametrize("expiry", list(Expiry), ids=lambda expiry: expiry.value)

@@ -9,7 +9,7 @@ import pytest
 from scenes import topology
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, ConfigurationError, FlowKey, packed
-from anycast_sdn.trace import parse_flow, parse_group, trace
+from anycast_sdn.simulation.trace import parse_flow, parse_group, trace
 
 H, ANY = packed("10.1.0.10"), packed("198.18.0.1")
 H6, ANY6 = packed("2001:db8:1::10"), packed("2001:db8:a::1")

@@ -10,10 +10,11 @@ from graphs import ANY, SETTLED_S, Fabric, address_of
 from scenes import SERVICE, ask, network
 
 from anycast_sdn.control.discovery import START_S
-from anycast_sdn.core.model import UDP, Port
-from anycast_sdn.core.ordered_update import CONFIRM_S
+from anycast_sdn.core.model import UDP
+from anycast_sdn.description.model import Port
+from anycast_sdn.fabric.ordered_update import CONFIRM_S
 from anycast_sdn.openflow.rules import AddFlow, Barrier
-from anycast_sdn.simulation import TICK_S, Told
+from anycast_sdn.simulation.network import TICK_S, Told
 
 
 @pytest.fixture

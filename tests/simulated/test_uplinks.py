@@ -10,13 +10,14 @@ from scenes import SERVICE, drops, edge, topology, web
 
 from anycast_sdn.control.controller import RETIRE_S
 from anycast_sdn.control.discovery import START_S
-from anycast_sdn.core.exits import Route
-from anycast_sdn.core.model import UDP, FlowKey, Host, Network, Port, Prefix, Uplink, packed
+from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
+from anycast_sdn.description.model import Host, Network, Port, Uplink
+from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 FAR = {False: packed("10.77.0.9"), True: packed("2001:db8:77::9")}
 PREFIXES = [Prefix.parse("10.77.0.0/16"), Prefix.parse("2001:db8:77::/48")]

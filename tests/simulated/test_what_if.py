@@ -8,9 +8,11 @@ import pytest
 from scenes import SERVICE, ask, catchment, network, topology, web
 
 from anycast_sdn.control.registry import NotFound
-from anycast_sdn.core.exits import Route
-from anycast_sdn.core.model import Gateway, Groups, Host, Link, Network, Port, Prefix, Switch, Uplink, packed
-from anycast_sdn.simulation import SimulatedNetwork
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Gateway, Prefix, packed
+from anycast_sdn.description.model import Host, Link, Network, Port, Switch, Uplink
+from anycast_sdn.fabric.egress import Route
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 UP1 = topology("legacy-core").uplinks[0]
 ANY = Prefix.host(SERVICE[False])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anycast_sdn import settings
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.description import reading
 
 VALID = """
 name: office
@@ -34,7 +34,7 @@ groups:
 
 def refusal(text: str) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
-        settings.parse(text, "net.yaml")
+        reading.parse(text, "net.yaml")
     return str(caught.value).splitlines()
 
 

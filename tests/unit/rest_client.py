@@ -11,19 +11,10 @@ from webob import Request, Response
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.registry import NotFound, Registry
 from anycast_sdn.control.views import FlowFilter, FlowView, Place
-from anycast_sdn.core.model import (
-    TCP,
-    Address,
-    Gateway,
-    Groups,
-    Network,
-    Port,
-    Prefix,
-    Side,
-    Subnet,
-    Switch,
-    packed,
-)
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import TCP, Address, Gateway, Prefix, packed
+from anycast_sdn.core.roles import Side, Subnet
+from anycast_sdn.description.model import Network, Port, Switch
 from anycast_sdn.store.sqlite import SqliteStore
 
 NETWORK = Network(

@@ -25,7 +25,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from anycast_sdn.core.model import BgpSession, Gateway, Prefix, Uplink, packed
+from anycast_sdn.core.model import Gateway, Prefix, packed
+from anycast_sdn.description.model import BgpSession, Uplink
 from anycast_sdn.routing import bgp
 
 OURS, ROUTER = "127.0.0.1", "127.0.0.2"

@@ -1,0 +1,77 @@
+"""What makes a switch a client edge, and which hosts stand behind an edge, as frozen values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Gateway, Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """How long a binding may be idle in both directions, in seconds, 1–65535 each (M13, M19)."""
+
+    tcp_s: int = 7440  # RFC 5382 REQ-5: not less than 2 h 4 min
+    tcp_closing_s: int = 240  # one direction has closed; RFC 5382 REQ-5: not less than 4 min
+    tcp_closed_s: int = 5  # both directions have closed, on switches that tell (Open vSwitch)
+    udp_s: int = 300  # RFC 4787 REQ-5
+    icmp_s: int = 60  # RFC 5508 REQ-2
+    other_s: int = 300
+    unanswered_s: int = 30  # no server has answered yet
+
+    @property
+    def shortest_s(self) -> int:
+        """The least of those that the sweep has to keep."""
+        return min(self.tcp_closing_s, self.tcp_s, self.udp_s, self.icmp_s, self.other_s, self.unanswered_s)
+
+    def pinned_s(self, protocol: int) -> int:
+        if protocol == TCP:
+            return self.tcp_s
+        if protocol == UDP:
+            return self.udp_s
+        return self.icmp_s if protocol in (ICMP, ICMPV6) else self.other_s
+
+
+class Expiry(enum.Enum):
+    """How the switch's rules of a binding end when both directions have been idle."""
+
+    IDLE_TIMEOUT = "idle_timeout"  # each rule by its own timeout, in the switch
+    SWEEP = "sweep"  # rules have no timeout; the controller reads their counters from time to time
+    AUTO = "auto"  # timeouts while there are few bindings, the sweep for those beyond
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEdgeRole:
+    """What makes a switch an ARh."""
+
+    translation_prefixes: tuple[Prefix, ...]  # PRh/k, dedicated to the mechanism (M3)
+    services: tuple[Prefix, ...]  # ANY/m that this site may use (M6)
+    validity: Validity = Validity()
+    quarantine_s: int = 120  # a released PR1X rests this long
+    expiry: Expiry = Expiry.AUTO
+    idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans them all the time
+    bindings_per_client: int | None = None  # of one family; None: a quarter of the pool, at most 4096
+    bindings_per_port: int | None = None  # all clients at one port; None: half of the pool, all of it for an only port
+
+
+class Side(enum.Enum):
+    CLIENT = "client"
+    SERVER = "server"
+    UPLINK = "uplink"  # no hosts, but a router of a network that we do not manage
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A network of hosts behind an edge; the edge is its gateway in each family."""
+
+    name: str
+    edge: str  # a switch's name
+    side: Side
+    gateways: tuple[Gateway, ...]  # at most one subnet per family and entry
+    ports: tuple[int, ...]  # the edge's ports that lead to these hosts
+    services: tuple[Prefix, ...] | None = None  # that its hosts may use; None: all that a client edge here may
+
+    def allowed(self, role: ClientEdgeRole) -> tuple[Prefix, ...]:
+        """The services that its hosts may use, behind an edge with this role (M6)."""
+        return role.services if self.services is None else self.services

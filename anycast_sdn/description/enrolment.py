@@ -1,0 +1,148 @@
+"""Who may be enrolled: the rules for groups and servers, for the network file and for REST alike.
+
+Rules:
+
+1. Pure: a question about values, answered by returning nothing or by raising.
+2. An error is a sentence for the operator, and ``where`` names the field that is at fault
+   ("prefixes[1]", "address").  It knows nothing of files or HTTP; the caller adds that.
+3. A group is checked against the *other* groups, by name: enrolling it anew or changing it is fine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable
+
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Gateway, Prefix, text
+from anycast_sdn.core.prefixes import NestedPrefixes
+from anycast_sdn.core.roles import Side
+from anycast_sdn.description.model import Network
+
+GROUP_NAME = r"[a-z][a-z0-9-]{0,63}"
+
+
+class EnrolmentError(ConfigurationError):
+    """A group or a server that may not be enrolled; ``where`` is the field that says so."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(reason)
+        self.where = where
+
+
+class InvalidGroup(EnrolmentError):
+    """The name is not a name, or there is no prefix."""
+
+
+class OutsideAnycast(EnrolmentError):
+    """ANY/n lies in none of the network's ANY/m (M2)."""
+
+
+class Overlap(EnrolmentError):
+    """ANY/n shares addresses with another ANY/n."""
+
+
+class WrongFamily(EnrolmentError):
+    """The server's address family is none that the group's prefixes have."""
+
+
+class ServerOutsideEdges(EnrolmentError):
+    """No server edge stands in front of this address (M4)."""
+
+
+class ServerInClientSubnet(EnrolmentError):
+    """The address is one of a site's client subnet (M5)."""
+
+
+class NotAHostAddress(EnrolmentError):
+    """A gateway's, network's or broadcast address: no server can have it."""
+
+
+def check_group(
+    network: Network, groups: Iterable[AnycastGroup], group: AnycastGroup, turn: Callable[[], None] = lambda: None
+) -> None:
+    """Raises EnrolmentError when ``group`` may not stand in ``network`` beside ``groups`` (M2).
+
+    ``turn`` is called between one prefix and the next: there may be thousands.
+    """
+    if not re.fullmatch(GROUP_NAME, group.name):
+        raise InvalidGroup(
+            "name", f"{group.name!a} is not a group name: use 1-64 of a-z, 0-9 and '-', a letter first"
+        )
+    if not group.prefixes:
+        raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
+    others = groups if isinstance(groups, Groups) else Groups({other.name: other for other in groups})
+    in_order = sorted(group.prefixes)
+    apart = True
+    for prefix, after in itertools.pairwise(in_order):
+        # Whatever lies within another comes right after it, or after what does so, too.
+        apart = apart and not prefix.overlaps(after)
+        turn()
+    ours = NestedPrefixes()
+    for index, prefix in enumerate(group.prefixes):
+        turn()
+        where = f"prefixes[{index}]"
+        if not any(anycast.covers(prefix) for anycast in network.anycast_prefixes):
+            known = ", ".join(map(str, network.anycast_prefixes))
+            raise OutsideAnycast(where, f"{prefix} is not within an anycast prefix of this network ({known})")
+        theirs = ((other, owner) for other, owner in others.overlapping(prefix) if owner != group.name)
+        own = () if apart else itertools.chain(ours.covering(prefix), ours.within(prefix))
+        for other, owner in itertools.chain(theirs, ((other, group.name) for other in own)):
+            raise _overlap(where, prefix, other, owner)
+        if not apart:
+            ours.add(prefix)
+
+
+def check_apart(groups: Groups, group: AnycastGroup) -> None:
+    """Raises Overlap when a prefix of ``group`` shares addresses with one of another group."""
+    for index, prefix in enumerate(group.prefixes) if groups else ():
+        for other, owner in groups.overlapping(prefix):
+            if owner != group.name:
+                raise _overlap(f"prefixes[{index}]", prefix, other, owner)
+
+
+def _overlap(where: str, prefix: Prefix, other: Prefix, owner: str) -> Overlap:
+    return Overlap(where, f"{prefix} overlaps {other} of group {owner}: an address names one service")
+
+
+def check_server(network: Network, group: AnycastGroup, address: Address) -> None:
+    """Raises EnrolmentError when no server with ``address`` can serve ``group`` (M4, M5)."""
+    family = "IPv6" if len(address) == 16 else "IPv4"
+    if all(len(prefix.network) != len(address) for prefix in group.prefixes):
+        raise WrongFamily(
+            "address", f"{text(address)} cannot serve group {group.name}: the group has no {family} prefix"
+        )
+    subnet = network.subnet_of(address)
+    if subnet is None:
+        raise ServerOutsideEdges(
+            "address", f"{text(address)} is in no server subnet: no server edge could deliver to it"
+        )
+    if subnet.side is Side.CLIENT:
+        raise ServerInClientSubnet(
+            "address",
+            f"{text(address)} is in {subnet.name}, a client subnet of its site {subnet.edge}: "
+            "give the server an address in a server subnet (M5)",
+        )
+    gateway = next(gateway for gateway in subnet.gateways if address in gateway.prefix)
+    if reason := unusable(gateway, address):
+        raise NotAHostAddress("address", f"{text(address)} is {reason}: no server can have it")
+
+
+def unusable(gateway: Gateway, address: Address) -> str | None:
+    """Why no host of the gateway's subnet can have ``address``, or None when it can."""
+    if address == gateway.address:
+        return f"the gateway of {gateway.prefix}"
+    return reserved(gateway.prefix, address)
+
+
+def reserved(prefix: Prefix, address: Address) -> str | None:
+    """What ``address`` of a subnet is reserved for, if anything (RFC 919, RFC 3021, RFC 4291 §2.6.1)."""
+    if prefix.bits - prefix.length < 2:
+        return None
+    if address == prefix.network:
+        return f"the {'subnet-router anycast' if prefix.is_v6 else 'network'} address of {prefix}"
+    host_bits = (1 << (prefix.bits - prefix.length)) - 1
+    if not prefix.is_v6 and int.from_bytes(address, "big") & host_bits == host_bits:
+        return f"the broadcast address of {prefix}"
+    return None

@@ -1,0 +1,197 @@
+"""What the network file says, as frozen values: validated once, when the file is read, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One OpenFlow switch; with no role it is plain core (M25)."""
+
+    name: str
+    dpid: int  # 1–2**64-1
+    client_edge: ClientEdgeRole | None = None
+    server_edge: bool = False
+    addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
+
+    @property
+    def mac(self) -> bytes:
+        """What its neighbours see; locally administered."""
+        return b"\x02\xac" + (self.dpid & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+class Port(NamedTuple):
+    """A switch's port, written ``switch:number``."""
+
+    switch: str
+    number: int  # 1–65279
+
+    def __str__(self) -> str:
+        return f"{self.switch}:{self.number}"
+
+
+MAX_COST = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cable between two switches, usable in both directions."""
+
+    a: Port
+    b: Port
+    cost: int = 1  # 1–MAX_COST, added up along a path
+    mtu: int = 0  # the largest IP packet that it takes, in bytes, 576–65520; 0: whatever hosts send
+
+
+@dataclass(frozen=True, slots=True)
+class BgpSession:
+    """What the controller says in an edge's name to the router at the other end of an uplink (RFC 4271)."""
+
+    local_as: int  # 1–2**32-2
+    router_id: Address  # IPv4: the edge's BGP identifier
+    local_address: Address  # the controller's own: the session does not pass the edge
+    neighbour: Address  # the router's, in the same family
+    neighbour_as: int
+    med: int | None = None  # multi-exit discriminator, 1–2**32-1: of two ways into our AS the lower one
+    communities: tuple[int, ...] = ()  # RFC 1997
+    hold_s: int = 10  # 10–65535; the session is lost when the router is silent for so long
+    ttl: int = 1  # 1–255; 1: the router is on the controller's own link
+    password: str = field(default="", repr=False)  # RFC 2385: signs every segment; 1–80 bytes, "" for none
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """An edge's port to an ordinary router, with the edge's own address there in each family."""
+
+    name: str
+    edge: str
+    port: int
+    addresses: tuple[Gateway, ...]
+    routers: tuple[Address, ...]  # the router's own, at most one per family: the next hops
+    routes: tuple[Prefix, ...] = ()  # static: what is reached by this uplink, whatever BGP says
+    bgp: BgpSession | None = None
+    mtu: int = 0  # as a link's
+
+    @property
+    def subnet(self) -> Subnet:
+        """The link as a subnet whose hosts are routers."""
+        return Subnet(self.name, self.edge, Side.UPLINK, self.addresses, (self.port,))
+
+    def router(self, v6: bool) -> Address | None:
+        return next((router for router in self.routers if (len(router) == 16) == v6), None)
+
+    def address(self, v6: bool) -> Address | None:
+        return next((own.address for own in self.addresses if own.prefix.is_v6 == v6), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of the testbed.  The controller itself learns hosts by ARP and ND."""
+
+    name: str
+    subnet: str
+    port: int
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyRouter:
+    """An ordinary router of the testbed, at the other end of these uplinks."""
+
+    name: str
+    loopbacks: tuple[Address, ...]  # at most one per family; the IPv4 one is its router id
+    uplinks: tuple[str, ...] = ()
+
+    @property
+    def router_id(self) -> Address:
+        return next(address for address in self.loopbacks if len(address) == 4)
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyCable:
+    """A cable between two of them; of each prefix the first end has the first address, the other the second."""
+
+    ends: tuple[str, str]
+    prefixes: tuple[Prefix, ...]
+    cost: int = 1  # 1–65535, OSPF's
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyCore:
+    """The testbed's network of ordinary routers; the controller itself knows nothing of it."""
+
+    as_number: int
+    routers: tuple[LegacyRouter, ...]
+    cables: tuple[LegacyCable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Packets per second that a switch may send to the controller, by purpose (OpenFlow meters)."""
+
+    first_packets: int = 10000  # of new flows, from each host port
+    first_replies: int = 20000  # of flows that are unanswered or half idle
+    neighbours: int = 500  # ARP and neighbour discovery from each host port; packets to unknown hosts
+    icmp_errors: int = 500  # from each eighth of all senders: about flows, to be translated; packets larger than an mtu
+    undeliverable: int = 100  # from each host port: packets that go no further, whose sender is told so
+    wait_ms: int = 500  # a first packet that the controller could not look at in time is shed; its client sends again
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network description; drives the controller and the testbed alike (M28)."""
+
+    name: str
+    anycast_prefixes: tuple[Prefix, ...]  # ANY/m (M2)
+    switches: tuple[Switch, ...]
+    links: tuple[Link, ...]
+    subnets: tuple[Subnet, ...]
+    hosts: tuple[Host, ...] = ()
+    groups: tuple[AnycastGroup, ...] = ()
+    limits: Limits = Limits()
+    uplinks: tuple[Uplink, ...] = ()
+    legacy_core: LegacyCore | None = None
+    undeclared_links: bool = False  # use those that discovery finds beside ``links``
+    # Where an address belongs: (bits, host bits, network's number) → subnet, and the first two of all of them.
+    _homes: Mapping[tuple[int, int, int], Subnet] = field(init=False, repr=False, compare=False)
+    _widths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+
+    def switch(self, name: str) -> Switch:
+        return next(switch for switch in self.switches if switch.name == name)
+
+    def subnets_of(self, edge: str) -> tuple[Subnet, ...]:
+        return tuple(subnet for subnet in self.subnets if subnet.edge == edge)
+
+    def uplinks_of(self, edge: str) -> tuple[Uplink, ...]:
+        return tuple(uplink for uplink in self.uplinks if uplink.edge == edge)
+
+    def mtus_of(self, switch: str) -> dict[int, int]:
+        """The ports of a switch whose link or uplink has an mtu, and that."""
+        ends = [(end, link.mtu) for link in self.links for end in (link.a, link.b)]
+        ends += [(Port(uplink.edge, uplink.port), uplink.mtu) for uplink in self.uplinks]
+        return {end.number: mtu for end, mtu in ends if mtu and end.switch == switch}
+
+    def subnet_of(self, address: Address) -> Subnet | None:
+        """The subnet that an address belongs to, if any."""
+        number, bits = int.from_bytes(address, "big"), 8 * len(address)
+        for width, shift in self._widths:
+            if width == bits:
+                subnet = self._homes.get((width, shift, number >> shift))
+                if subnet:
+                    return subnet
+        return None
+
+    def __post_init__(self) -> None:
+        homes: dict[tuple[int, int, int], Subnet] = {}
+        for subnet in self.subnets:
+            for _, prefix in subnet.gateways:
+                shift = prefix.bits - prefix.length
+                homes.setdefault((prefix.bits, shift, int.from_bytes(prefix.network, "big") >> shift), subnet)
+        object.__setattr__(self, "_homes", homes)
+        object.__setattr__(self, "_widths", tuple(sorted({key[:2] for key in homes})))

@@ -1,0 +1,146 @@
+"""What must hold of uplinks, of their BGP sessions, and of the testbed's ordinary routers.
+
+The part of ``consistency`` that is about networks which we do not manage, by the same rules.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from anycast_sdn.core.model import Address, Prefix, text
+from anycast_sdn.core.prefixes import special
+from anycast_sdn.description.enrolment import reserved
+from anycast_sdn.description.model import BgpSession, LegacyCore, Network, Port, Uplink
+
+Problem = tuple[str, str]  # path in the network file, reason
+
+
+def unique(network: Network) -> Iterator[Problem]:
+    """Everything that may exist once only, as path and thing."""
+    for i, uplink in enumerate(network.uplinks):
+        yield f"uplinks[{i}].name", f"uplink name {uplink.name}"
+        yield f"uplinks[{i}].port", f"port {Port(uplink.edge, uplink.port)}"
+        if uplink.bgp:
+            session = uplink.bgp
+            yield f"uplinks[{i}].bgp.neighbour", f"BGP neighbour {text(session.neighbour)}"
+            if len(session.router_id) == 4:
+                yield f"uplinks[{i}].bgp.router_id", f"router id {text(session.router_id)} of AS {session.local_as}"
+    for i, router in enumerate(network.legacy_core.routers if network.legacy_core else ()):
+        yield f"legacy_core.routers[{i}].name", f"node name {router.name}"
+        for j, loopback in enumerate(router.loopbacks):
+            yield f"legacy_core.routers[{i}].loopbacks[{j}]", f"loopback address {text(loopback)}"
+        for j, name in enumerate(router.uplinks):
+            yield f"legacy_core.routers[{i}].uplinks[{j}]", f"other end of uplink {name}"
+
+
+def problems(network: Network) -> Iterator[Problem]:
+    known = {switch.name for switch in network.switches}
+    for i, uplink in enumerate(network.uplinks):
+        if uplink.edge not in known:
+            yield f"uplinks[{i}].edge", f"no switch is called {uplink.edge!a}"
+        yield from _address_problems(uplink, f"uplinks[{i}]")
+        yield from _route_problems(network, uplink, f"uplinks[{i}]")
+        if uplink.bgp:
+            yield from _session_problems(network, uplink.bgp, f"uplinks[{i}].bgp")
+    if network.legacy_core:
+        yield from _core_problems(network, network.legacy_core)
+
+
+def _address_problems(uplink: Uplink, path: str) -> Iterator[Problem]:
+    for i, own in enumerate(uplink.addresses):
+        where = f"{path}.addresses[{i}]"
+        if own.prefix.length == own.prefix.bits:
+            yield where, f"{own} leaves no room for a router: write the link's length, such as /30"
+        elif reason := reserved(own.prefix, own.address):
+            yield where, f"{text(own.address)} is {reason}: an edge needs a host's address"
+        if any(own.prefix.is_v6 == other.prefix.is_v6 for other in uplink.addresses[:i]):
+            yield where, "is the second address of its family: keep one of them"
+    for i, router in enumerate(uplink.routers):
+        where = f"{path}.routers[{i}]"
+        home = next((own for own in uplink.addresses if router in own.prefix), None)
+        if home is None:
+            yield where, f"{text(router)} is not on the link ({', '.join(map(str, uplink.addresses))})"
+        elif router == home.address:
+            yield where, f"{text(router)} is the edge's own address: write the router's"
+        elif reason := reserved(home.prefix, router):
+            yield where, f"{text(router)} is {reason}: no router can have it"
+        if any(len(router) == len(other) for other in uplink.routers[:i]):
+            yield where, "is the second router of its family: make an uplink of its own for it"
+
+
+def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Problem]:
+    own = [gateway.prefix for subnet in network.subnets_of(uplink.edge) for gateway in subnet.gateways]
+    own += [address.prefix for address in uplink.addresses]
+    own += [prefix for switch, prefix in _translation_prefixes(network) if switch == uplink.edge]
+    for i, prefix in enumerate(uplink.routes):
+        where = f"{path}.routes[{i}]"
+        if uplink.router(prefix.is_v6) is None:
+            family = "IPv6" if prefix.is_v6 else "IPv4"
+            yield where, f"{prefix} cannot be reached: the uplink has no {family} router"
+        if reason := special(prefix):
+            yield where, f"{prefix} is {reason}: no router forwards that"
+        if home := next((known for known in own if known.covers(prefix)), None):
+            yield where, f"{prefix} is the edge's own ({home}): leave it out"
+        if prefix in uplink.routes[:i]:
+            yield where, f"{prefix} stands here twice: keep one of them"
+
+
+def _session_problems(network: Network, session: BgpSession, path: str) -> Iterator[Problem]:
+    if len(session.router_id) != 4 or session.router_id == bytes(4):
+        reason = "is missing, and there is no IPv4 address that could stand for it" if not session.router_id else (
+            "must be an IPv4 address, which only names the edge"
+        )
+        yield f"{path}.router_id", f"{reason}: write one, such as 10.255.0.1"
+    if len(session.local_address) != len(session.neighbour):
+        yield f"{path}.local_address", "is of another family than the neighbour's: take both from one family"
+    if session.local_address == session.neighbour:
+        yield f"{path}.neighbour", "is our own address: write the router's"
+    if session.local_as == session.neighbour_as:
+        yield f"{path}.local_as", "is the router's AS, too: take another one for the edge, such as 64512"
+    for name, address in (("local_address", session.local_address), ("neighbour", session.neighbour)):
+        if no_end := _no_end_of_a_session(network, address):
+            yield f"{path}.{name}", f"{text(address)} is {no_end}: write one by which controller and router meet"
+
+
+def _no_end_of_a_session(network: Network, address: Address) -> str | None:
+    """Why nobody can have this address.  Loopback and 169.254.0.0/16 are used for sessions."""
+    found = ipaddress.ip_address(address)
+    used = found.is_loopback or (found.is_link_local and found.version == 4)
+    if not used and (reason := special(Prefix.host(address))):
+        return reason
+    taken = [(prefix, "an anycast prefix") for prefix in network.anycast_prefixes]
+    taken += [(prefix, f"a translation prefix of {switch}") for switch, prefix in _translation_prefixes(network)]
+    return next((f"in {prefix}, {purpose}" for prefix, purpose in taken if address in prefix), None)
+
+
+def _translation_prefixes(network: Network) -> Iterator[tuple[str, Prefix]]:
+    for switch in network.switches:
+        for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+            yield switch.name, prefix
+
+
+def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:
+    uplinks = {uplink.name: uplink for uplink in network.uplinks}
+    names = {router.name for router in core.routers}
+    for i, router in enumerate(core.routers):
+        if sorted(map(len, router.loopbacks)) not in ([4], [4, 16]):
+            where = f"legacy_core.routers[{i}].loopbacks"
+            yield where, "needs one IPv4 address, which is the router id, and at most one IPv6 address"
+        for j, name in enumerate(router.uplinks):
+            where = f"legacy_core.routers[{i}].uplinks[{j}]"
+            if name not in uplinks:
+                yield where, f"no uplink is called {name!a}"
+            elif (session := uplinks[name].bgp) is None:
+                yield where, f"uplink {name} has no bgp section: the router would not know our prefixes"
+            elif session.neighbour_as != core.as_number:
+                yield where, f"the routers' AS is {core.as_number}, but {name} expects {session.neighbour_as}"
+    for i, cable in enumerate(core.cables):
+        for j, end in enumerate(cable.ends):
+            if end not in names:
+                yield f"legacy_core.cables[{i}].ends[{j}]", f"leads to nowhere: no router is called {end!a}"
+        if cable.ends[0] == cable.ends[1]:
+            yield f"legacy_core.cables[{i}].ends", f"leads from {cable.ends[0]} to itself: a cable joins two routers"
+        for j, prefix in enumerate(cable.prefixes):
+            if prefix.bits - prefix.length < 2:
+                yield f"legacy_core.cables[{i}].prefixes[{j}]", f"{prefix} is too small: take /{prefix.bits - 2}"

@@ -1,0 +1,1 @@
+"""How a client edge carries the method out on its switch."""

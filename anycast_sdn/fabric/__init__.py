@@ -1,0 +1,1 @@
+"""The interconnect network as a graph: routes, the order of their changes, and egress.  Pure."""

@@ -1,0 +1,198 @@
+"""The interconnect network as a graph: costs → which way each switch sends each prefix.
+
+Every switch sends a prefix towards the nearest edge that announces it (M23): least total cost, then the
+edge's name, then the neighbour's name, so that equal costs are resolved the same way every time.  Costs
+are positive, so each hop is strictly nearer than the one before: hop-by-hop forwarding cannot loop, even
+where two switches on the way prefer different edges of equal distance.
+
+``Graph`` knows distances: one tree for each edge that somebody asked about, kept while links change.  Only
+trees whose distances a change alters are touched, and when links have become worse, only where ways were
+lost.  ``Routing`` keeps the routes of all switches and tells, after each change, which of them differ.
+Nothing here depends on history: the routes are always those that a new ``Routing`` would find.
+
+A link may carry the routes to all prefixes.  So what follows from a change of links can be had in portions: the routes
+of all switches to one prefix change together, and those to prefixes whose turn has not come stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.prefixes import PrefixSet
+from anycast_sdn.description.model import Link
+from anycast_sdn.fabric.graph import _UNREACHABLE, LOCAL, Distances, Graph
+
+Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now, or LOCAL; None: no way
+
+
+_NOBODY: frozenset[str] = frozenset()
+_NOWHERE: Mapping[str, int] = {}
+_Ports = Mapping[str, int]  # switch → the port that leads to a prefix, or LOCAL; never changed, but replaced
+_Difference = list[tuple[str, int | None]]  # (switch, its port now)
+
+
+class Routing:
+    """The routes of all switches while links and announcements change.
+
+    A switch has a route by a port, or LOCAL where it announces the prefix itself, or none when it can reach
+    none of the edges that do.  Prefixes that the same edges announce share their routes.
+    """
+
+    def __init__(self, switches: Iterable[str]) -> None:
+        self.graph = Graph(switches)
+        self._links: tuple[Link, ...] = ()
+        self._announced: dict[Prefix, frozenset[str]] = {}
+        self._announced_by: dict[frozenset[str], dict[Prefix, None]] = {}
+        self._ports: dict[frozenset[str], _Ports] = {}  # announcing edges → what leads to one of them
+        self._ways: dict[Prefix, _Ports] = {}  # those of its edges; for a while those from before a change of links
+        self.prefixes = PrefixSet()  # all that somebody announces
+        # What links have changed, as far as that is not taken in:
+        self._trees: dict[str, Distances] = {}  # edge → its tree as it was when it was last compared
+        self._touched: set[str] = set()  # switches that have other links, and
+        self._near: dict[str, set[str]] = {}  # edge → those that may have another way to it; until there are no more
+        self._suspects: OrderedDict[frozenset[str], None] = OrderedDict()  # edges to which ports may be others
+        self._outdated: OrderedDict[Prefix, None] = OrderedDict()  # prefixes for which ``_ways`` are still the old ones
+        self._compared: tuple[_Ports, _Ports, _Difference] = ({}, {}, [])  # the last two that were
+
+    def of(self, switch: str) -> dict[Prefix, int]:
+        """Prefix → the port that leads there, or LOCAL."""
+        ports = ((prefix, ports.get(switch)) for prefix, ports in self._ways.items())
+        return {prefix: port for prefix, port in ports if port is not None}
+
+    def announced(self) -> Collection[Prefix]:
+        """All prefixes that somebody announces, in an order that hangs on nothing else."""
+        return self._announced.keys()
+
+    def ways(self, prefix: Prefix) -> Mapping[str, int]:
+        """Switch → the port that leads to this prefix, or LOCAL."""
+        return self._ways.get(prefix, _NOWHERE)
+
+    def set_links(self, links: Iterable[Link]) -> Changes:
+        """These links work now, and no others.  → what is different."""
+        self.begin_links(links)
+        return self.follow_links(None)
+
+    def begin_links(self, links: Iterable[Link]) -> None:
+        """As ``set_links``, in portions: the graph is another one, and ``follow_links`` does the rest."""
+        links = tuple(links)
+        if links == self._links:
+            return
+        self._links = links
+        touched, before = self.graph.set_links(links)
+        self._touched |= touched
+        self._trees = {**before, **self._trees}
+        self._suspects |= dict.fromkeys(self._ports)
+
+    def is_following(self) -> bool:
+        """Has ``follow_links`` something left to do?"""
+        return bool(self._trees or self._suspects or self._outdated)
+
+    def follow_links(self, most: int | None) -> Changes:
+        """What is different because of links, after the work of about ``most`` routes; None: all of it."""
+        changes: Changes = {}
+        work = 0
+        while self.is_following() and (most is None or work < most):
+            if self._outdated:
+                prefix, _ = self._outdated.popitem(last=False)
+                work += 1 + self._take_up(prefix, changes)
+            elif self._trees:
+                edge, before = self._trees.popitem()
+                self._near.setdefault(edge, set()).update(self._near_changes(edge, before))
+                work += len(before)
+            else:
+                edges, _ = self._suspects.popitem(last=False)
+                work += 1 + self._look_at(edges)
+        if not self.is_following():
+            self._touched.clear()
+            self._near.clear()
+        return changes
+
+    def _look_at(self, edges: frozenset[str]) -> int:
+        """Finds the ports that lead to these edges now → at how many switches there was to look."""
+        ports = self._ports.get(edges)
+        if ports is None:  # nobody announces anything with just these any more
+            return 0
+        suspects = self._touched.union(*(self._near[edge] for edge in edges & self._near.keys()))
+        now = self._ports_to(edges, suspects)
+        others = {switch: now.get(switch) for switch in suspects if now.get(switch) != ports.get(switch)}
+        if others:
+            kept = {switch: port for switch, port in ports.items() if switch not in others}
+            self._ports[edges] = kept | {switch: port for switch, port in others.items() if port is not None}
+            self._outdated |= dict.fromkeys(self._announced_by[edges])
+        return len(suspects)
+
+    def _take_up(self, prefix: Prefix, changes: Changes) -> int:
+        """The ways to this prefix are those to its edges; ``changes`` grows by what is different → at how many."""
+        before, edges = self._ways.get(prefix, _NOWHERE), self._announced.get(prefix)
+        if edges is None:
+            self._ways.pop(prefix, None)
+            now = _NOWHERE
+        else:
+            now = self._ways[prefix] = self._ports[edges]
+        difference = self._difference(before, now)
+        for switch, port in difference:
+            changes.setdefault(switch, {})[prefix] = port
+        return len(difference)
+
+    def _difference(self, before: _Ports, now: _Ports) -> _Difference:
+        if before is now:
+            return []
+        if not (before is self._compared[0] and now is self._compared[1]):
+            both = sorted(before.keys() | now.keys())
+            difference = [(switch, now.get(switch)) for switch in both if before.get(switch) != now.get(switch)]
+            self._compared = before, now, difference
+        return self._compared[2]
+
+    def _near_changes(self, edge: str, before: Distances) -> set[str]:
+        """The switches whose way to the edge may be another: their distance or a neighbour's has changed."""
+        now = self.graph.distances(edge)
+        moved = {switch for switch in self.graph if now.get(switch) != before.get(switch)}
+        return moved.union(*map(self.graph.neighbours, moved))
+
+    def announce(self, announced: Mapping[Prefix, Collection[str]]) -> Changes:
+        """``announced``: prefix → the edges that announce it now, and no others.  → what is different."""
+        gone: dict[Prefix, Collection[str]] = {prefix: () for prefix in self._announced if prefix not in announced}
+        return self.announce_some({**gone, **announced})
+
+    def announce_some(self, announced: Mapping[Prefix, Collection[str]]) -> Changes:
+        """As ``announce``, of these prefixes only; one without edges is announced no more.  → what is different."""
+        changes: Changes = {}
+        for prefix, edges in announced.items():
+            old, new = self._announced.get(prefix, _NOBODY), frozenset(edges)
+            if old == new:
+                continue
+            if new and new not in self._ports:
+                self._ports[new] = self._ports_to(new, self.graph)
+            self._enter(prefix, old, new)
+            self._take_up(prefix, changes)
+        return changes
+
+    def _enter(self, prefix: Prefix, old: frozenset[str], new: frozenset[str]) -> None:
+        """The edges that announce this prefix are ``new``."""
+        if old:
+            del self._announced_by[old][prefix]
+            if not self._announced_by[old]:
+                del self._announced_by[old], self._ports[old]
+        if new:
+            self._announced_by.setdefault(new, {})[prefix] = None
+            self._announced[prefix] = new
+            self.prefixes.add(prefix)
+        else:
+            del self._announced[prefix]
+            self.prefixes.discard(prefix)
+
+    def _ports_to(self, edges: frozenset[str], switches: Iterable[str]) -> dict[str, int]:
+        """Of these switches; see ``Graph.nearest``."""
+        trees = [(self.graph.distances(edge), edge) for edge in sorted(edges)]
+        ports: dict[str, int] = {}
+        for switch in switches:
+            least, nearest = _UNREACHABLE, ""
+            for tree, edge in trees:
+                away = tree.get(switch, _UNREACHABLE)
+                if away < least:
+                    least, nearest = away, edge
+            if nearest:
+                ports[switch] = LOCAL if switch in edges else self.graph.port_towards(switch, nearest)
+        return ports

@@ -1,0 +1,167 @@
+"""What a switch says in its own name: echo replies, and ICMP errors about packets that go no further.
+
+An edge speaks by its gateway addresses, every switch by the ``addresses`` that the network file gives it.  One
+that has none of a family borrows the sender's gateway for what a sender has to know, and else says nothing: it is
+no hop that could be seen.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
+for each port to hosts, and for each part of all other senders, so that nobody uses up what others are told.
+They are never sent about what must not be answered (``builders.unreachable``).
+
+An error leaves by the port where the packet came in, when its sender is there, and else by the routes: the
+sender may be a PR1X, which ARh translates back.
+
+No meter can hold back packets whose TTL is used up, so a switch that sends too many of them is told to drop
+them itself for a while.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+
+from anycast_sdn.core.model import SCTP, TCP, UDP, Address, Prefix
+from anycast_sdn.core.prefixes import PrefixSet
+from anycast_sdn.core.roles import Subnet
+from anycast_sdn.description.model import Network, Switch
+from anycast_sdn.openflow import builders, frames
+from anycast_sdn.openflow.builders import Unreachable
+from anycast_sdn.openflow.reaction import out_of, through_pipeline
+from anycast_sdn.openflow.rules import Message, PacketOut, ReportExpired
+
+ERRORS_PER_S = 100  # of each kind and to each sender on average, and as many at once
+SENDERS = 64  # beyond our own ports: one allowance for all whose addresses have the same last bits
+EXPIRED_PER_S = 500  # packets that a switch may send up
+PAUSE_S = 1.0
+_TTL = 65  # of what goes through our own tables, which take one away
+
+
+class _Allowance:
+    """So many a second on average, and as many at once."""
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._left = float(per_s)
+        self._filled = 0.0
+
+    def take(self, now: float) -> bool:
+        self._left = min(self._per_s, self._left + (now - self._filled) * self._per_s)
+        self._filled = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Gateways:
+    """Where senders are: the address of an edge by which it may speak to those behind it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @cached_property
+    def _by_prefix(self) -> dict[Prefix, Address]:
+        """Subnets, and PRh/k, whose packets come from hosts of that edge."""
+        found = {gateway.prefix: gateway.address for subnet in self._network.subnets for gateway in subnet.gateways}
+        for switch in self._network.switches:
+            subnets = self._network.subnets_of(switch.name)
+            own = [*switch.addresses, *(gateway.address for subnet in subnets for gateway in subnet.gateways)]
+            for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+                if address := next((address for address in own if len(address) == len(prefix.network)), None):
+                    found[prefix] = address
+        return found
+
+    @cached_property
+    def _prefixes(self) -> PrefixSet:
+        return PrefixSet(self._by_prefix)
+
+    def of(self, sender: Address) -> Address | None:
+        return next((self._by_prefix[prefix] for prefix in self._prefixes.covering(Prefix.host(sender))), None)
+
+
+class Answers:
+    """``subnets``: the switch's own."""
+
+    def __init__(self, switch: Switch, subnets: Iterable[Subnet], gateways: Gateways) -> None:
+        self._gateways_of_others = gateways
+        self._mac = switch.mac
+        self._subnets = tuple(subnets)
+        self._gateways = [gateway for subnet in self._subnets for gateway in subnet.gateways]
+        self._addresses = [*switch.addresses, *(gateway.address for gateway in self._gateways)]
+        self._ports = {port for subnet in self._subnets for port in subnet.ports}
+        self._allowed: dict[tuple[Unreachable, int], _Allowance] = {}  # by sender: a port, or less than 0
+        self._expired = _Allowance(EXPIRED_PER_S)
+        self._paused_until = math.inf  # inf: not paused
+
+    def echo_reply(self, frame: bytes) -> PacketOut:
+        """To a ping of one of our addresses.  Raises BadFrame."""
+        return through_pipeline(builders.echo_reply(frame, self._mac, _TTL))
+
+    def nobody_there(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
+        """To anything but a ping, for one of our addresses (RFC 1122 §3.2.2.1)."""
+        _, own, protocol, *_ = frames.parse_ip(frame).key
+        reason = Unreachable.PORT if protocol in (TCP, UDP, SCTP) else Unreachable.PROTOCOL
+        error = builders.unreachable(frame, self._mac, own, reason, _TTL)
+        return [through_pipeline(error)] if error and self._may_tell(port, frame, reason, now) else []
+
+    def host_unreachable(self, frame: bytes, now: float) -> list[PacketOut]:
+        """About a packet to one of our hosts that does not answer."""
+        host = frames.parse_ip(frame).key.destination
+        gateway = next((gateway.address for gateway in self._gateways if host in gateway.prefix), None)
+        return self._tell(0, frame, gateway, Unreachable.HOST, now)
+
+    def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float, mtu: int = 0) -> list[PacketOut]:
+        """About a packet that came in by this port and goes no further, to whoever sent it."""
+        own = self._own_address(port, frame)
+        if own is None and reason is not Unreachable.TTL_EXPIRED and len(_source(frame)) in (4, 16):
+            own = self._gateways_of_others.of(_source(frame))
+        return self._tell(port, frame, own, reason, now, mtu)
+
+    def _tell(
+        self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float, mtu: int = 0
+    ) -> list[PacketOut]:
+        straight = frame[6:12] != self._mac and any(
+            port in subnet.ports and self._is_in(subnet, frame) for subnet in self._subnets
+        )  # our own MAC: the switch had prepared it for its next hop
+        error = builders.unreachable(frame, self._mac, own, reason, 64 if straight else _TTL, mtu) if own else None
+        if not error or not self._may_tell(port, frame, reason, now):
+            return []
+        return [out_of(port, error) if straight else through_pipeline(error)]
+
+    def _may_tell(self, port: int, frame: bytes, reason: Unreachable, now: float) -> bool:
+        """``frame``: an IP packet."""
+        sender = port if port in self._ports else -1 - _source(frame)[-1] % SENDERS
+        return self._allowed.setdefault((reason, sender), _Allowance(ERRORS_PER_S)).take(now)
+
+    def _own_address(self, port: int, frame: bytes) -> Address | None:
+        """The sender's gateway at this port; or else that of any subnet there, or any address of ours."""
+        here = [subnet for subnet in self._subnets if port in subnet.ports]
+        here.sort(key=lambda subnet: not self._is_in(subnet, frame))
+        at_port = [gateway.address for subnet in here for gateway in subnet.gateways]
+        size = len(_source(frame))
+        return next((own for own in (*at_port, *self._addresses) if len(own) == size), None)
+
+    def _is_in(self, subnet: Subnet, frame: bytes) -> bool:
+        """Is the sender of this packet in that subnet?"""
+        return any(_source(frame) in gateway.prefix for gateway in subnet.gateways)
+
+    # ---------------------------------------------------------------- TTL
+
+    def ttl_expired(self, in_port: int, frame: bytes, now: float) -> list[Message]:
+        if not self._expired.take(now):
+            already, self._paused_until = self._paused_until < math.inf, now + PAUSE_S
+            return [] if already else [ReportExpired(False)]
+        return [*self.refuse(in_port, frame, Unreachable.TTL_EXPIRED, now)]
+
+    def tick(self, now: float) -> list[Message]:
+        if now < self._paused_until:
+            return []
+        self._paused_until = math.inf
+        return [ReportExpired(True)]
+
+    def disconnected(self) -> None:
+        self._paused_until = math.inf  # the next connection begins without a pause
+
+
+def _source(frame: bytes) -> Address:
+    """The source of an IP packet; something shorter when it is cut off."""
+    return frame[22:38] if frame[12:14] == b"\x86\xdd" else frame[26:30]

@@ -1,0 +1,230 @@
+"""What the controller asks of its switches, one question after the other, and never waiting.
+
+``Introduction``: what a switch that has just connected is and holds.  ``SweepRun``: the counters of the
+bindings' rules, for ``core.sweep``.  What it is asked again and again: ``inspection``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, ROW, Kind, Table, cookie
+from anycast_sdn.openflow.rules import (
+    OFPG_ALL,
+    TCP_FIN,
+    Action,
+    AddFlow,
+    CheckSize,
+    Copy,
+    DeleteCookie,
+    DeleteEverything,
+    DeleteGroup,
+    Egress,
+    Field,
+    FinTimeout,
+    FlowRule,
+    ForgetInPort,
+    Match,
+    ReportExpired,
+    Resubmit,
+    SetField,
+    match,
+)
+from anycast_sdn.openflow.tables import Tables
+
+LOG = logging.getLogger(__name__)
+
+SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
+_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that find out what a switch can do
+_NOBODY = match(
+    Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
+)  # no packet's addresses
+
+
+class Trial(NamedTuple):
+    """A rule that is put for a moment, to see whether the switch takes it."""
+
+    rule: FlowRule
+    extension: bool = False  # of Open vSwitch: only such switches are asked, others may die of it
+
+
+def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
+    """The own timeout matters: without one, Open vSwitch may die of a rule with fin_timeout that goes."""
+    return FlowRule(Table.ROUTES, 1, conditions, _TRIAL_COOKIE, actions, idle_timeout=10)
+
+
+TRIALS = {  # by the field of ``Features`` that the result is for
+    "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
+    "tcp_flags": Trial(
+        _trial(
+            Copy(None),
+            SetField("reg0", 1),
+            Resubmit(Table.ROUTES),
+            conditions=match(*_NOBODY, Field("tcp_flags", TCP_FIN, TCP_FIN), Field("reg0", 0)),
+        ),
+        extension=True,
+    ),
+    "turning": Trial(_trial(ForgetInPort()), extension=True),
+    "packet_size": Trial(_trial(CheckSize(1500), Egress(1)), extension=True),
+}
+
+Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
+
+
+class Introduction:
+    """Asks a new switch what it can do and what it holds.
+
+    What it does not say it can do stays as ``known``; on the first contact it is believed to be able to.  Ports
+    that it does not name stay as they are, meters that it does not tell of are not used, and groups go, with the
+    rules that need them.  Where it does not say, not even when asked again, which rules it holds, it is emptied: what
+    nobody knows of might translate for others.  The rules come last: whatever the switch says about them afterwards
+    comes after ``done``.
+    """
+
+    def __init__(self, switch: Channel, meters: int, known: Features | None, done: Introduced) -> None:
+        self._switch = switch
+        self._meters = meters  # the highest number that is needed
+        self._features = known or Features(open_vswitch=False)
+        self._done = done
+        self._ports: dict[int, bool] = {}
+        self._found = Tables()
+        self._untried: set[str] = set()
+        self._foreign = False  # it holds rules that are not ours
+        self._patient = True  # it may leave one question for its rules unanswered
+
+    def begin(self) -> None:
+        self._switch.tell([ReportExpired(True)])
+        self._switch.ask(codec.port_request(self._switch), self._take_ports)
+
+    def _take_ports(self, body: bytes | None) -> None:
+        self._ports = dict(decoding.decode_ports(body or b""))
+        self._switch.ask(codec.description_request(self._switch), self._take_description)
+
+    def _take_description(self, body: bytes | None) -> None:
+        if body is not None:
+            open_vswitch = any("Open vSwitch" in words for words in decoding.decode_description(body))
+            self._features = replace(self._features, open_vswitch=open_vswitch)
+        if not self._features.open_vswitch:
+            missing = {name: False for name, trial in TRIALS.items() if trial.extension}
+            self._features = replace(self._features, **missing)
+        else:
+            self._switch.watch()
+        tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
+        self._untried = set(tried)
+        for name, trial in tried.items():
+            self._switch.try_out(AddFlow(trial.rule), partial(self._take_trial, name))
+        if not tried:
+            self._ask_meter_features()
+
+    def _take_trial(self, name: str, taken: bool | None) -> None:
+        if taken is not None:
+            self._features = replace(self._features, **{name: taken})
+        self._untried.discard(name)
+        if not self._untried:
+            self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
+            self._ask_meter_features()
+
+    def _ask_meter_features(self) -> None:
+        self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
+
+    def _take_meter_features(self, body: bytes | None) -> None:
+        has_meters = body is not None and decoding.decode_meter_features(body) >= self._meters
+        self._features = replace(self._features, meters=has_meters)
+        if has_meters:
+            self._switch.ask(codec.meter_request(self._switch), self._take_meters)
+        else:
+            self._ask_groups()
+
+    def _take_meters(self, body: bytes | None) -> None:
+        self._features = replace(self._features, meters=body is not None)
+        self._found.meters = {meter.number: meter for meter in decoding.decode_meters(body or b"")}
+        self._ask_groups()
+
+    def _ask_groups(self) -> None:
+        self._switch.ask(codec.group_request(self._switch), self._take_groups)
+
+    def _take_groups(self, body: bytes | None) -> None:
+        if body is None:
+            self._switch.tell([DeleteGroup(OFPG_ALL)])
+        self._found.groups = {group.number: group for group in decoding.decode_groups(body or b"")}
+        self._ask_flows()
+
+    def _ask_flows(self) -> None:
+        self._found.flows = {}
+        self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_flows)
+
+    def _take_flows(self, body: bytes | None, last: bool) -> None:
+        """Part by part: a large table at once would keep everybody else waiting."""
+        if body is None:
+            self._ask_again_or_empty()
+            return
+        rules, foreign = decoding.decode_flow_stats(body)
+        self._found.flows.update((rule.key, rule) for rule in rules)
+        if foreign:
+            self._foreign = True
+            self._switch.tell(map(DeleteCookie, foreign))
+        if not last:
+            return
+        if self._foreign:
+            LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
+        self._done(self._switch, self._found, self._features, self._ports)
+
+    def _ask_again_or_empty(self) -> None:
+        if self._patient:
+            self._patient = False
+            self._ask_flows()
+            return
+        LOG.warning("switch %s does not say which rules it holds: emptied", self._switch.name)
+        self._switch.tell([DeleteEverything()])
+        self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
+
+
+class SweepRun:
+    """Reads the counters of a switch's bindings in slices, so that first packets get their turn between.
+
+    ``read`` takes (inward, [(number, packets)], when these were asked for) and returns the bindings that may be
+    idle; ``done`` takes them all.
+    """
+
+    def __init__(
+        self,
+        switch: Channel,
+        bindings: int,
+        read: Callable[[bool, Iterable[tuple[int, int]], float], list[int]],
+        done: Callable[[list[int]], None],
+    ) -> None:
+        self._switch = switch
+        self._read = read
+        self._done = done
+        self._bits = max(0, (bindings // SLICE).bit_length())
+        self._left = [(inward, part) for part in range(1 << self._bits) for inward in (True, False)]
+        self._unused: list[int] = []
+
+    def proceed(self) -> None:
+        """Ask for the next slice, or finish."""
+        if not self._left:
+            self._done(self._unused)
+            return
+        inward, part = self._left.pop()
+        # BINDING_OUT and BINDING_OUT_UNANSWERED differ in the lowest bit of the kind.
+        kind, any_of_them = (Kind.BINDING_IN, 0) if inward else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
+        mask = (COOKIE_KIND_MASK & ~any_of_them) | ((1 << self._bits) - 1)
+        wanted = cookie(kind, part)
+        request = codec.flow_stats_request(self._switch, ROW[kind].table, wanted, mask)
+        self._switch.ask_in_parts(request, partial(self._take, inward, (wanted, mask), time.monotonic()))
+
+    def _take(self, inward: bool, cookies: tuple[int, int], asked: float, body: bytes | None, last: bool) -> None:
+        try:
+            if body:
+                self._unused += self._read(inward, decoding.decode_counters(body, *cookies), asked)
+        finally:  # an error of our own loses this part alone: without an end there would be no other sweep
+            if last:
+                self._switch.later(self.proceed)

@@ -1,0 +1,1 @@
+"""The simulated network: it carries the tests and ``trace``."""

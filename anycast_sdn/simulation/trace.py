@@ -1,0 +1,412 @@
+"""`anycast-sdn trace`: what would happen to a flow, switch by switch and table by table.
+
+The flow runs on a simulated network made from the network file: its first packet, the server's reply,
+and the second packet, which no longer meets the controller.  Hosts that the file does not name (the
+source, the servers, a unicast destination) are assumed to exist where their addresses belong.
+
+Addresses carry the document's names: H the client, ANY the service, PR1X the translation address, and
+AS2 the server as2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import (
+    ICMP,
+    ICMPV6,
+    PROTOCOL_NAMES,
+    SCTP,
+    TCP,
+    UDP,
+    Address,
+    AnycastGroup,
+    ConfigurationError,
+    FlowKey,
+    Gateway,
+    Prefix,
+    Server,
+    endpoint,
+    packed,
+    text,
+)
+from anycast_sdn.description import enrolment
+from anycast_sdn.description.model import Host, Network, Port
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.frames import IpPacket, parse_ip
+from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
+from anycast_sdn.openflow.rules import (
+    ETH_ARP,
+    OFPP_CONTROLLER,
+    OFPP_TABLE,
+    Action,
+    AddFlow,
+    CheckSize,
+    Copy,
+    DecTtl,
+    Egress,
+    FinTimeout,
+    FlowRule,
+    ForgetInPort,
+    Output,
+    PacketOut,
+    PopVlan,
+    PutBinding,
+    Resubmit,
+    SetField,
+    ToGroup,
+    Unread,
+    Value,
+)
+from anycast_sdn.simulation.host import TCP_ACK
+from anycast_sdn.simulation.network import Arrived, Passed, Record, SimulatedNetwork, Told
+from anycast_sdn.simulation.switch import TraceStep
+
+_PORTED = (TCP, UDP, SCTP)
+_SOURCE_PORT = 40000  # when none is given
+_RESERVED = {OFPP_CONTROLLER: "to the controller", OFPP_TABLE: "through the tables"}
+_PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
+
+def trace(network: Network, source_text: str, destination_text: str, group_texts: Sequence[str] = ()) -> str:
+    """The whole story of one flow, as text.
+
+    ``source_text``: ``10.1.0.10:40000`` or ``10.1.0.10``; ``destination_text``: ``198.18.0.1:80/tcp``,
+    ``198.18.0.1/icmp`` or ``198.18.0.1/47``; IPv6 in brackets where a port follows.  ``group_texts``:
+    see ``parse_group``; they stand beside the groups of the network file.
+    Raises ConfigurationError when one of them cannot be understood or does not fit the network.
+    """
+    key = parse_flow(source_text, destination_text)
+    groups = {group.name: group for group in network.groups}
+    for given in group_texts:
+        group = parse_group(given)
+        _check_group(network, groups, group)
+        groups[group.name] = group
+    story = _Story(_with_hosts(network, key, groups), Groups(groups), key)
+    return "\n".join(story.tell()) + "\n"
+
+
+# ------------------------------------------------------------------------------ what was asked
+
+
+def parse_flow(source_text: str, destination_text: str) -> FlowKey:
+    """The flow of the first packet.  Raises ConfigurationError."""
+    end, slash, name = destination_text.rpartition("/")
+    if not slash:
+        raise ConfigurationError(f"{destination_text}: add the protocol, as in {destination_text}/tcp")
+    source, source_port = _endpoint(source_text)
+    destination, destination_port = _endpoint(end)
+    if len(source) != len(destination):
+        raise ConfigurationError(f"{source_text} and {end} are not of the same address family")
+    protocol = _protocol(name, len(source) == 16)
+    if protocol not in _PORTED:
+        if source_port or destination_port:
+            raise ConfigurationError(f"{name} has no ports: leave them out")
+        return FlowKey(source, destination, protocol, 0, 0)
+    if destination_port is None:
+        raise ConfigurationError(f"{destination_text}: {name} needs a port, as in {endpoint(destination, 80)}/{name}")
+    return FlowKey(source, destination, protocol, source_port or _SOURCE_PORT, destination_port)
+
+
+def _endpoint(value: str) -> tuple[Address, int | None]:
+    """'10.1.0.10:80', '10.1.0.10', '[2001:db8::1]:80', '[2001:db8::1]' or '2001:db8::1'."""
+    found = re.fullmatch(r"\[(?P<v6>[^]]*)\](?::(?P<p6>\d+))?|(?P<v4>[^:]*):(?P<p4>\d+)|(?P<bare>.*)", value)
+    assert found  # the last branch takes everything
+    address = found["v6"] or found["v4"] or found["bare"] or ""
+    port = found["p6"] or found["p4"]
+    try:
+        parsed = packed(address)
+    except ValueError as error:
+        raise ConfigurationError(f"{value} is not an address, or an address and a port: {error}") from error
+    if port is not None and not 1 <= int(port) <= 65535:
+        raise ConfigurationError(f"{value}: a port is 1-65535")
+    return parsed, None if port is None else int(port)
+
+
+def _protocol(name: str, v6: bool) -> int:
+    number = int(name) if re.fullmatch(r"\d{1,3}", name) else _PROTOCOLS.get(name.lower(), 256)
+    if not 0 <= number <= 255:
+        raise ConfigurationError(f"{name!a} is not a protocol: use {', '.join(_PROTOCOLS)} or a number up to 255")
+    if name.lower() == "icmp" and v6:
+        return ICMPV6
+    if name.lower() == "icmpv6" and not v6:
+        raise ConfigurationError("icmpv6 needs IPv6 addresses")
+    return number
+
+
+def parse_group(value: str) -> AnycastGroup:
+    """'web=198.18.0.1/32=10.2.0.10,10.3.0.10'; several prefixes are separated by commas too."""
+    parts = value.split("=")
+    if len(parts) != 3:
+        raise ConfigurationError(f"{value}: write NAME=ANY/n=SERVER[,SERVER], as in web=198.18.0.1/32=10.2.0.10")
+    if not all(",".join(parts[1:]).split(",")):
+        raise ConfigurationError(f"{value}: a prefix or a server is missing between its commas")
+    try:
+        prefixes = tuple(map(Prefix.parse, parts[1].split(",")))
+        servers = [Server(packed(address)) for address in parts[2].split(",")]
+    except ValueError as error:
+        raise ConfigurationError(f"{value}: {error}") from error
+    return AnycastGroup(parts[0], prefixes, {server.address: server for server in servers})
+
+
+def _check_group(network: Network, groups: dict[str, AnycastGroup], group: AnycastGroup) -> None:
+    try:
+        enrolment.check_group(network, groups.values(), group)
+        for address in group.servers:
+            enrolment.check_server(network, group, address)
+    except enrolment.EnrolmentError as error:
+        raise ConfigurationError(f"group {group.name}: {error}") from error
+
+
+def _with_hosts(network: Network, key: FlowKey, groups: dict[str, AnycastGroup]) -> Network:
+    """The network with all hosts that the flow may meet."""
+    subnet = network.subnet_of(key.source)
+    if subnet is None:
+        known = ", ".join(f"{gateway.prefix} ({s.name})" for s in network.subnets for gateway in s.gateways)
+        raise ConfigurationError(f"{text(key.source)} is in no subnet of {network.name}; the subnets are {known}")
+    if reason := enrolment.unusable(_gateway(network, key.source), key.source):
+        raise ConfigurationError(f"{text(key.source)} is {reason}: no host can have it")
+    there = {address for host in network.hosts for address in host.addresses}
+    needed = {key.source, key.destination, *(address for group in groups.values() for address in group.servers)}
+    missing = [address for address in sorted(needed - there) if _is_host(network, address)]
+    return replace(network, hosts=(*network.hosts, *(_assumed(network, address) for address in missing)))
+
+
+def _gateway(network: Network, address: Address) -> Gateway:
+    gateways = (gateway for subnet in network.subnets for gateway in subnet.gateways)
+    return next(gateway for gateway in gateways if address in gateway.prefix)
+
+
+def _is_host(network: Network, address: Address) -> bool:
+    return network.subnet_of(address) is not None and not enrolment.unusable(_gateway(network, address), address)
+
+
+def _assumed(network: Network, address: Address) -> Host:
+    """A host with this address, at a port of its own where there is one."""
+    subnet = network.subnet_of(address)
+    assert subnet is not None
+    taken = {host.port for host in network.hosts if host.subnet == subnet.name}
+    port = next((port for port in subnet.ports if port not in taken), subnet.ports[0])
+    return Host(text(address), subnet.name, port, (address,))
+
+
+# ------------------------------------------------------------------------------ what happens
+
+
+class _Waiting(NamedTuple):
+    """A packet that a host has got and not answered yet."""
+
+    host: str
+    frame: bytes
+    packet: IpPacket
+
+
+class _Story:
+    """One flow on a network of its own."""
+
+    def __init__(self, network: Network, groups: Groups, key: FlowKey) -> None:
+        self._network = network
+        self._groups = groups
+        self._key = key
+        self._net = SimulatedNetwork(network, groups)
+        self._hosts = {address: host.name for host in network.hosts for address in host.addresses}
+        self._client = self._net.host(self._hosts[key.source])
+        self._waiting: list[_Waiting] = []
+        for host in network.hosts:
+            self._net.host(host.name).on_packet = self._holder(host.name)
+        self._anycast = any(key.destination in prefix for prefix in network.anycast_prefixes)
+        self._names = self._server_names(network, groups) | {key.source: "H"}
+        if self._anycast:
+            self._names[key.destination] = "ANY"
+
+    def _holder(self, name: str) -> Callable[[bytes, IpPacket], Iterable[bytes]]:
+        def hold(frame: bytes, packet: IpPacket) -> tuple[bytes, ...]:
+            self._waiting.append(_Waiting(name, frame, packet))
+            return ()
+
+        return hold
+
+    def _server_names(self, network: Network, groups: Groups) -> dict[Address, str]:
+        """AS2 for the server as2; for those that the file does not name as hosts, ASg, or ASg1, ASg2, …"""
+        servers = sorted({server for group in groups for server in group.servers})
+        assumed = [server for server in servers if self._hosts[server] == text(server)]
+        several = len(assumed) > 1
+        names = {server: f"ASg{number}" if several else "ASg" for number, server in enumerate(assumed, 1)}
+        return names | {server: self._hosts[server].upper() for server in servers if server not in names}
+
+    def tell(self) -> Iterator[str]:
+        yield from self._cast()
+        yield from self._send("first packet", self._client.name, self._packet())
+        served = [waiting for waiting in self._waiting if waiting.host != self._client.name]
+        if not served:
+            answered = self._key.destination in (key.source for key in self._client.flows())
+            yield "Answered by the edge." if answered else f"Not delivered to {text(self._key.destination)}."
+            return
+        waiting = served[0]
+        host = self._net.host(waiting.host)
+        self._waiting.clear()
+        replies = list(host.serve(waiting.frame, waiting.packet))
+        if not replies:
+            return
+        yield from self._send("first reply", host.name, replies[0])
+        if self._anycast:
+            yield from self._send("second packet", self._client.name, self._packet(tcp_flags=TCP_ACK))
+            yield "Later packets take the same way, without the controller."
+
+    def _packet(self, **options: int) -> bytes:
+        _, destination, protocol, source_port, destination_port = self._key
+        return self._client.packet(destination, protocol, source_port, destination_port, **options)
+
+    def _cast(self) -> Iterator[str]:
+        """Who takes part, and the warning that nobody serves."""
+        service = self._key.destination
+        group = self._groups.covering(service) if self._anycast else None
+        enrolled = group.servers if group else ()
+        servers = [each for each in enrolled if len(each) == len(service) and each != self._key.source]
+        width = 2 + max(map(len, ("ANY", *(self._names[address] for address in servers))))
+        yield f"{'H':<{width}}{text(self._key.source)}, at {self._client.port}"
+        if group:
+            yield f"{'ANY':<{width}}{text(service)}, group {group.name}"
+        elif self._anycast:
+            yield f"{'ANY':<{width}}{text(service)}: nobody is enrolled for this anycast address.  Try the trace with"
+            yield f"{'':<{width}}--group NAME={text(service)}/{8 * len(service)}=SERVER, or enrol servers over REST."
+        for address in servers:
+            yield f"{self._names[address]:<{width}}{text(address)}, at {self._net.host(self._hosts[address]).port}"
+        if any(uplink.bgp for uplink in self._network.uplinks):
+            yield "What routers teach by BGP is not known here: only static routes lead out by uplinks."
+
+    def _send(self, title: str, sender: str, frame: bytes) -> Iterator[str]:
+        """What happens to one packet of a host, up to everything that follows from it."""
+        yield ""
+        yield f"{title.upper()}: {self._flow(parse_ip(frame).key)}"
+        counted = self._counters()
+        self._net.journal = []
+        self._net.send(sender, frame)
+        self._net.settle()
+        self._learn_translated()
+        for record in self._net.journal:
+            yield from self._show(record)
+        for (switch, name), number in (self._counters() - counted).items():
+            yield f"controller: dropped at {switch}, counted as {name}" + (f" ({number})" if number > 1 else "")
+
+    def _counters(self) -> Counter[tuple[str, str]]:
+        return Counter(
+            {
+                (edge.switch.name, name): count
+                for edge in self._net.controller.edges.values()
+                for name, count in (edge.counters + edge.neighbours.counters).items()
+            }
+        )
+
+    def _learn_translated(self) -> None:
+        for edge in self._net.controller.edges.values():
+            for binding in edge.client_edge.bindings if edge.client_edge else ():
+                self._names[binding.translated] = "PR1X"
+
+    # ---------------------------------------------------------------- as text
+
+    def _show(self, record: Record) -> Iterator[str]:
+        match record:
+            case Passed(switch, in_port, steps):
+                yield f"{switch}, {'from the controller' if in_port >= OFPP_CONTROLLER else f'port {in_port}'}"
+                for step in steps:
+                    yield from self._step(switch, step)
+            case Told(switch, AddFlow(rule)):
+                yield f"controller → {switch}: add {self._rule(rule)}"
+            case Told(switch, PutBinding() as put):
+                yield f"controller → {switch}: add {self._rule(entries.binding(put))}"
+            case Told(switch, PacketOut(_, _, actions)):
+                did = ", ".join(self._action(switch, action) for action in actions)
+                yield f"controller → {switch}: packet-out, {did}"
+            case Told(switch, message):
+                yield f"controller → {switch}: {message}"
+            case Arrived(host, frame):
+                if int.from_bytes(frame[12:14], "big") == ETH_ARP or not self._is_for(host, frame):
+                    return
+                packet = parse_ip(frame)
+                error = packet.icmp_type in ((3, 11, 12) if packet.key.protocol == ICMP else (1, 2, 3, 4))
+                what = f"ICMP error, type {packet.icmp_type} code {frame[packet.l4 + 1]}: " if error else ""
+                yield f"{host} receives {what}{self._flow(packet.key)}"
+
+    def _is_for(self, host: str, frame: bytes) -> bool:
+        """Several hosts may share a port, and each sees what is the others'."""
+        return bool(frame[0] & 1) or frame[:6] == self._net.host(host).mac
+
+    def _step(self, switch: str, step: TraceStep) -> Iterator[str]:
+        table = f"  {step.table.value} {step.table.name.lower():<11}"
+        rule = step.rule
+        if rule is None:
+            yield f"{table}no rule matches: dropped"
+            return
+        kind = kind_of(rule.cookie)
+        assert kind is not None
+        row = ROW[kind]
+        did = [self._action(switch, action) for action in step.done]
+        if rule.goto is not None and not step.end:
+            did.append(f"→ {Table(rule.goto).name.lower()}")
+        yield f"{table}{row.matches}: {', '.join(did) or 'dropped'}"
+        if row.counter:
+            yield f"{'':<15}why: {row.why} (counted as {row.counter})"
+        if step.end == "meter":
+            yield f"{'':<15}dropped: too many packets for the controller (meter {rule.meter})"
+        elif step.end == "ttl":
+            yield f"{'':<15}dropped: its TTL is used up"
+        elif step.before != step.after and step.after is not None:
+            yield f"{'':<15}{self._flow(step.after)}"
+
+    def _rule(self, rule: FlowRule) -> str:
+        kind = kind_of(rule.cookie)
+        assert kind is not None
+        matches = ", ".join(f"{field.name}={self._value(field.value)}" for field in rule.match)
+        sets = ", ".join(self._action("", action) for action in rule.actions)
+        idle = f", idle timeout {rule.idle_timeout} s" if rule.idle_timeout else ""
+        number = f" {number_of(rule.cookie)}" if number_of(rule.cookie) else ""
+        return f"{kind.name.lower()}{number} in {Table(rule.table).name.lower()}: {matches} ⇒ {sets}{idle}"
+
+    def _action(self, switch: str, action: Action) -> str:
+        match action:
+            case SetField(name, value):
+                return f"{name} := {self._value(value)}"
+            case DecTtl():
+                return "TTL − 1"
+            case PopVlan():
+                return "the tag is removed"
+            case Output(port) if port in _RESERVED:
+                return _RESERVED[port]
+            case Output(port):
+                return f"out by port {port} to {' or '.join(self._net.beyond(Port(switch, port)))}"
+            case ToGroup(number):
+                servers = len(self._net.switches[switch].groups[number].buckets)
+                return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
+            case CheckSize(limit):
+                return f"larger than {limit} bytes?"
+            case Egress(port):
+                return f"→ egress, port {port}"
+            case FinTimeout():
+                return "FIN and RST remembered"
+            case Copy():
+                return "copy to the controller"
+            case Resubmit(table):
+                return f"again → {Table(table).name.lower()}"
+            case ForgetInPort():
+                return "in_port := none"
+            case Unread():
+                return "something unknown"
+
+    def _value(self, value: Value) -> str:
+        if isinstance(value, int):
+            return str(value)
+        if len(value) == 6:
+            return value.hex(":")
+        name = self._names.get(value)
+        return f"{text(value)} ({name})" if name else text(value)
+
+    def _flow(self, key: FlowKey) -> str:
+        """'10.1.0.10:40000 → 198.18.0.1:80/tcp  (H → ANY)'."""
+        ends = [self._names.get(address) for address in key[:2]]
+        return f"{key}  ({' → '.join(name or '…' for name in ends)})" if any(ends) else str(key)

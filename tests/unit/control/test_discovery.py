@@ -1,0 +1,299 @@
+"""Links over time: events in, states of links out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from anycast_sdn.control.discovery import CALM_S, DEAD_S, LAST_RESORT, LONGEST_HOLD_S, SEND_S, START_S, Discovery
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.roles import Side, Subnet
+from anycast_sdn.description.model import Link, Network, Port, Switch
+from anycast_sdn.openflow import lldp
+from anycast_sdn.openflow.frames import BadFrame
+
+A, B, C = (Port(name, 1) for name in "abc")
+KEY = bytes(16)
+TICK_S = 0.25
+
+
+class Cables:
+    """Three switches, a link from a to b in the network file, and wires that may differ from it."""
+
+    def __init__(self, undeclared_links: bool = False, connect: bool = True) -> None:
+        self.network = Network(
+            "test",
+            (Prefix.parse("198.18.0.0/16"),),
+            tuple(Switch(name, number) for number, name in enumerate("abc", 1)),
+            (Link(A, B, 7),),
+            (Subnet("hosts", "c", Side.SERVER, (), (9,)),),
+            undeclared_links=undeclared_links,
+        )
+        self.discovery = Discovery(self.network, KEY)
+        self.wires = {A: B, B: A}
+        self.now = 100.0
+        self.sent: list[tuple[Port, bytes]] = []
+        if connect:
+            for name in "abc":
+                self.discovery.connected(name, self.now)
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_S)):
+            self.now += TICK_S
+            for dpid, number, frame in self.discovery.tick(self.now)[1]:
+                end = Port(self.network.switches[dpid - 1].name, number)
+                self.sent.append((end, frame))
+                if end in self.wires:
+                    self.discovery.hear(self.wires[end], frame, self.now)
+
+    @property
+    def state(self) -> str:
+        return str(self.view["state"])
+
+    @property
+    def view(self) -> dict[str, object]:
+        cable = self.discovery.at(A)
+        assert cable is not None
+        return self.discovery.view(cable, self.now)
+
+    def costs(self) -> list[int]:
+        return [link.cost for link in self.discovery.links()]
+
+    def fail_and_return(self) -> None:
+        self.discovery.port_changed(A, False, self.now)
+        self.discovery.port_changed(A, True, self.now)
+        self.pass_time(SEND_S)
+
+
+@pytest.fixture
+def cables() -> Iterator[Cables]:
+    made = Cables()
+    made.pass_time(2 * SEND_S)
+    return made
+
+
+def test_a_declared_link_works_from_the_start():
+    assert Cables(connect=False).costs() == [7]
+
+
+def test_a_link_that_answers_is_confirmed(cables):
+    assert (cables.state, cables.view["confirmed"], cables.costs()) == ("up", True, [7])
+
+
+def test_a_declared_link_that_is_not_there_is_gone_within_three_seconds():
+    cables = Cables()
+    cables.wires.clear()
+    cables.pass_time(2.5)
+    assert cables.costs() == [7]
+    cables.pass_time(0.5)
+    assert (cables.state, cables.costs()) == ("silent", [])
+
+
+@pytest.mark.parametrize("deaf", [{A}, {B}, {A, B}], ids=["one way", "the other way", "both ways"])
+def test_a_link_that_dies_silently_is_gone_within_three_seconds(cables, deaf):
+    cables.pass_time(60)
+    cables.wires = {end: there for end, there in cables.wires.items() if there not in deaf}
+    cables.pass_time(3)
+    assert (cables.state, cables.costs()) == ("silent", [])
+
+
+def test_a_port_without_a_carrier_takes_its_link_at_once(cables):
+    assert cables.discovery.port_changed(A, False, cables.now)
+    assert (cables.state, cables.costs()) == ("port down", [])
+    assert not cables.discovery.port_changed(A, False, cables.now)
+
+
+def test_a_carrier_alone_brings_no_link_back(cables):
+    cables.discovery.port_changed(A, False, cables.now)
+    cables.pass_time(1)
+    cables.wires.clear()
+    cables.discovery.port_changed(A, True, cables.now)
+    assert (cables.state, cables.costs()) == ("silent", [])
+    cables.pass_time(5)
+    assert (cables.state, cables.costs()) == ("silent", [])
+
+
+def test_a_link_that_comes_back_is_a_last_resort_for_a_second(cables):
+    cables.fail_and_return()
+    assert (cables.state, cables.costs()) == ("held back", [7 + LAST_RESORT])
+    cables.pass_time(1)
+    assert (cables.state, cables.costs()) == ("up", [7])
+
+
+def test_a_link_that_flaps_is_held_back_twice_as_long_each_time(cables):
+    held = []
+    for _ in range(8):
+        cables.fail_and_return()
+        began = cables.now
+        while cables.state == "held back":
+            cables.pass_time(TICK_S)
+        held.append(round(cables.now - began))
+    assert held == [1, 2, 4, 8, 16, 32, LONGEST_HOLD_S, LONGEST_HOLD_S]
+
+
+def test_a_link_that_flaps_for_ever_does_no_harm(cables):
+    for _ in range(1100):  # two to the power of that is more than a float can hold
+        cables.fail_and_return()
+    assert cables.state == "held back"
+
+
+def test_what_was_long_ago_is_forgotten(cables):
+    for _ in range(4):
+        cables.fail_and_return()
+    cables.pass_time(600)
+    cables.fail_and_return()
+    cables.pass_time(1)
+    assert cables.state == "up"
+
+
+def test_the_links_of_a_switch_without_a_controller_are_a_last_resort(cables):
+    assert cables.discovery.disconnected("b", cables.now)
+    cables.pass_time(60)
+    assert (cables.state, cables.costs()) == ("switch away", [7 + LAST_RESORT])
+    assert not cables.discovery.connected("b", cables.now)
+    cables.pass_time(SEND_S)
+    assert (cables.state, cables.costs()) == ("up", [7])
+
+
+def test_a_switch_that_never_connects_makes_its_links_a_last_resort_after_a_while():
+    cables = Cables(connect=False)
+    cables.discovery.connected("a", cables.now)
+    cables.pass_time(START_S)
+    assert cables.costs() == [7]
+    cables.pass_time(1)
+    assert cables.costs() == [7 + LAST_RESORT]
+
+
+def test_wrong_cabling_is_shown_and_not_used(cables):
+    cables.wires = {A: C, C: A}
+    cables.discovery.port_changed(C, True, cables.now)
+    cables.pass_time(3)
+    assert (cables.state, cables.view["cabled_instead"], cables.costs()) == ("silent", {"a:1": "c:1"}, [])
+    (_, found) = cables.discovery.cables()
+    assert (found.ends, cables.discovery.view(found, cables.now)["state"]) == ((A, C), "not declared")
+
+
+def test_an_undeclared_link_is_used_where_that_is_allowed():
+    cables = Cables(undeclared_links=True)
+    cables.wires |= {Port("b", 5): C, C: Port("b", 5)}
+    for end in (C, Port("b", 5)):
+        cables.discovery.port_changed(end, True, cables.now)
+    assert cables.discovery.fabric_ports()["c"] == []
+    cables.pass_time(1)
+    assert cables.discovery.links() == [Link(A, B, 7), Link(Port("b", 5), C, 1)]
+    assert cables.discovery.fabric_ports()["c"] == [1]
+    del cables.wires[C]
+    cables.pass_time(3)
+    assert cables.discovery.links() == [Link(A, B, 7)]
+
+
+def test_an_undeclared_link_that_is_down_is_forgotten_with_its_failures():
+    cables = Cables(undeclared_links=True)
+    cables.wires |= {Port("b", 5): C, C: Port("b", 5)}
+    for end in (C, Port("b", 5)):
+        cables.discovery.port_changed(end, True, cables.now)
+    cables.pass_time(1)
+    del cables.wires[C]
+    cables.pass_time(3)
+    assert cables.discovery.fabric_ports()["c"] == [], "its port is a stranger's again"
+    assert len(list(cables.discovery.cables())) == 2
+    cables.pass_time(CALM_S)
+    assert len(list(cables.discovery.cables())) == 1
+
+
+def test_a_port_that_hears_itself_is_no_link():
+    cables = Cables(undeclared_links=True)
+    cables.discovery.port_changed(C, True, cables.now)
+    cables.pass_time(SEND_S)
+    frame = next(frame for end, frame in reversed(cables.sent) if end == C)
+    assert refused(cables, C, frame) == "lldp of its own port"
+    assert len(list(cables.discovery.cables())) == 1
+
+
+def test_no_frame_is_sent_to_hosts(cables):
+    cables.discovery.port_changed(Port("c", 9), True, cables.now)
+    cables.pass_time(2)
+    assert {end for end, _ in cables.sent} == {A, B}
+
+
+def refused(cables: Cables, at: Port, frame: bytes) -> str:
+    with pytest.raises(BadFrame) as error:
+        cables.discovery.hear(at, frame, cables.now)
+    return str(error.value)
+
+
+def test_a_forged_frame_is_refused(cables):
+    frame = lldp.build(lldp.Probe(2, 1, 1 << 40), bytes(6), b"another key")
+    assert refused(cables, A, frame) == "lldp digest"
+
+
+def test_a_replayed_frame_is_refused_wherever_it_comes_in(cables):
+    frame = next(frame for end, frame in reversed(cables.sent) if end == A)
+    for at in (A, B, C):
+        assert refused(cables, at, frame) == "lldp replayed"
+
+
+def test_a_frame_of_an_old_round_is_refused_even_if_nobody_has_heard_it(cables):
+    del cables.wires[A]
+    cables.pass_time(SEND_S)
+    frame = next(frame for end, frame in reversed(cables.sent) if end == A)
+    cables.pass_time(4 * SEND_S)
+    assert refused(cables, B, frame) == "lldp replayed"
+
+
+def test_a_replay_cannot_keep_a_dead_link_alive(cables):
+    recorded = list(cables.sent)
+    cables.wires.clear()
+    for _ in range(12):
+        cables.pass_time(TICK_S)
+        for end, frame in recorded:
+            assert refused(cables, B if end == A else A, frame) == "lldp replayed"
+    assert cables.state == "silent"
+
+
+def test_from_a_host_port_nothing_is_believed(cables):
+    cables.discovery.port_changed(C, True, cables.now)
+    frame = lldp.build(lldp.Probe(1, 1, cables.discovery._sequence), bytes(6), KEY)
+    assert refused(cables, Port("c", 9), frame) == "lldp"
+
+
+@pytest.mark.parametrize("first", ["a tick", "a port", "a switch that is lost"])
+def test_when_we_did_not_listen_nobody_is_blamed(cables, first):
+    """Whatever is heard of first, when we listen again."""
+    wires, cables.wires = cables.wires, {}
+    cables.pass_time(1)
+    cables.now += 30  # the controller stood still
+    cables.wires = wires
+    if first == "a port":
+        cables.discovery.port_changed(C, True, cables.now)
+    elif first == "a switch that is lost":
+        cables.discovery.disconnected("c", cables.now)
+    else:
+        cables.discovery.tick(cables.now)
+    assert cables.costs() == [7]
+    cables.pass_time(1)
+    assert cables.state == "up"
+    cables.wires = {}
+    cables.pass_time(DEAD_S + 3)
+    assert cables.state == "silent"
+
+
+def speaking(cables: Cables, seconds: float) -> set[Port]:
+    cables.sent.clear()
+    cables.pass_time(seconds)
+    return {end for end, _ in cables.sent}
+
+
+def test_whatever_ports_a_switch_names_so_many_are_kept_and_those_that_go_make_room(cables, monkeypatch) -> None:
+    monkeypatch.setattr("anycast_sdn.control.discovery.MOST_PORTS", 50)
+    for number in range(100, 1100):
+        cables.discovery.port_changed(Port("a", number), False, cables.now)
+        cables.discovery.port_changed(Port("a", number), True, cables.now)
+    first = {end.number for end in speaking(cables, 2) if end.switch == "a"}
+    assert first == {1, *range(100, 149)}
+    for number in range(100, 149):
+        cables.discovery.port_changed(Port("a", number), False, cables.now)
+    for number in range(2000, 2010):
+        cables.discovery.port_changed(Port("a", number), True, cables.now)
+    assert {end.number for end in speaking(cables, 2) if end.switch == "a"} == {1, *range(2000, 2010)}

@@ -1,0 +1,297 @@
+"""Whatever a switch holds can be read back: what is not as we would write it is wrong, and is put right or goes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from os_ken.ofproto import ofproto_v1_3 as ofp
+
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import TCP, UDP, FlowKey, packed
+from anycast_sdn.description import reading as network_file
+from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
+from anycast_sdn.openflow.rules import (
+    UNREAD,
+    AddFlow,
+    DecTtl,
+    DeleteFlow,
+    Field,
+    FinTimeout,
+    FlowRule,
+    Message,
+    Output,
+    PutBinding,
+    RemoveBinding,
+    RuleKey,
+    SetField,
+    ToGroup,
+    Unread,
+    match,
+)
+from anycast_sdn.openflow.tables import Tables
+from tests.unit.network_files import VALID
+from tests.unit.openflow.test_codec import DATAPATH, as_flow_stats, puts
+
+H, ANY, AS2 = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10"))
+STRANGE = bytes.fromhex("0001440200ff")  # a match on TCP flags, which we never write
+ADDRESSES = st.sampled_from([H, ANY, AS2, packed("203.0.113.9"), packed("2001:db8::1"), bytes(6)])
+NAMES = ["in_port", "eth_type", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_proto", "tcp_src", "tcp_dst",
+         "udp_src", "udp_dst", "icmpv4_type", "eth_src", "eth_dst"]  # fmt: skip
+numbers = st.integers(0, 7) | st.sampled_from([0x0800, 0x86DD, TCP, UDP, 58, 0xFFFF])
+fields = st.builds(Field, st.sampled_from(NAMES), ADDRESSES | numbers, st.none() | st.just(b"\xff\xff\0\0"))
+actions = st.one_of(
+    st.builds(SetField, st.sampled_from(NAMES), ADDRESSES | numbers),
+    st.builds(Output, numbers),
+    st.builds(ToGroup, numbers),
+    st.builds(FinTimeout, numbers),
+    st.just(DecTtl()),
+    st.just(Unread()),
+)
+matches = st.lists(fields, max_size=6, unique_by=lambda field: field.name).map(lambda some: match(*some)) | st.just(
+    (Field(UNREAD, STRANGE),)
+)
+
+
+@st.composite
+def strange_rules(draw: st.DrawFn) -> FlowRule:
+    """Any rule with a cookie of ours: out of nothing, or one of ours with anything in it changed."""
+    kind = draw(st.sampled_from(Kind))
+    changes = {
+        "table": draw(st.integers(0, 5)),
+        "priority": draw(st.integers(0, 1000) | st.integers(0, 65535)),
+        "match": draw(matches),
+        "actions": tuple(draw(st.lists(actions, max_size=4))),
+        "goto": draw(st.none() | st.integers(0, 5)),
+        "meter": draw(st.none() | st.integers(0, 20)),
+        "idle_timeout": draw(st.sampled_from([0, 5, 30, 300])),
+        "notify": draw(st.booleans()),
+    }
+    if draw(st.booleans()):
+        return FlowRule(cookie=cookie(kind, draw(st.integers(0, 5))), **changes)
+    put = draw(puts())
+    put = put._replace(binding=put.binding._replace(number=put.binding.number % 6))
+    rule = entries.binding(put) if draw(st.booleans()) else entries.host(H, bytes(6), bytes(6), 3)
+    some = draw(st.sets(st.sampled_from(sorted(changes)), max_size=2))
+    return replace(rule, **{name: changes[name] for name in some})
+
+
+@given(strange_rules())
+def test_a_rule_is_read_as_what_we_would_write_for_it_or_not_at_all(rule: FlowRule) -> None:
+    if half := entries.read_binding(rule):
+        binding = Binding(half.number, half.key, half.translated, "", 0.0, half.server)
+        ours = entries.binding(PutBinding(binding, half.half, rule.idle_timeout, 0))
+        assert (ours.key, ours.cookie) == (rule.key, rule.cookie)
+        assert set(ours.actions) <= set(rule.actions)
+    if host := entries.read_host(rule):
+        address, mac, port = host
+        own_mac = next(action.value for action in rule.actions if isinstance(action, SetField))
+        assert entries.host(address, own_mac, mac, port) == rule
+    for read in (entries.read_route, entries.read_way_out):
+        read(rule)
+
+
+def applied(rules: dict[RuleKey, FlowRule], messages: Iterable[Message]) -> dict[RuleKey, FlowRule]:
+    """What a switch holds that held ``rules`` and got ``messages``."""
+    held = dict(rules)
+    for message in messages:
+        if isinstance(message, AddFlow):
+            held[message.rule.key] = message.rule
+        elif isinstance(message, PutBinding):
+            rule = entries.binding(message)
+            held[rule.key] = rule
+        elif isinstance(message, DeleteFlow):
+            held.pop(message.rule.key, None)
+        elif isinstance(message, RemoveBinding):
+            held.pop(entries.binding(message.put).key, None)
+    return held
+
+
+class Ascending:
+    def randrange(self, stop: int, /) -> int:
+        return 0
+
+
+def controller() -> tuple[Controller, int]:
+    network = network_file.parse(VALID, "net.yaml")
+    made = Controller(network, Groups({group.name: group for group in network.groups}), Ascending())
+    return made, next(switch.dpid for switch in network.switches if switch.client_edge)
+
+
+def found(made: Controller, dpid: int, held: dict[RuleKey, FlowRule]) -> dict[int, list[Message]]:
+    """The switch connects, with these rules, and groups and meters as they should be."""
+    edge = made.edges[dpid]
+    tables = Tables(dict(held), edge.installed.groups, edge.installed.meters)
+    return {to: messages for to, messages in made.synchronise(dpid, tables, Features(), 0.0).items() if messages}
+
+
+def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
+    """What a switch gets that has nothing, from a controller that knows what this one knows."""
+    edge = made.edges[dpid]
+    assert edge.translation
+    rules = list(edge.installed.flows.values())
+    rules += [entries.route(prefix, port) for prefix, port in edge.routes.items() if port]
+    for binding in edge.translation.edge.bindings:
+        rules += [entries.binding(edge.translation.rule_of(binding, half)) for half in binding.installed.parts]
+    return {rule.key: rule for rule in rules}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(strange_rules(), max_size=6), st.lists(strange_rules(), max_size=6))
+def test_whatever_a_switch_holds_at_the_start_or_later_it_is_put_right(
+    first: list[FlowRule], later: list[FlowRule]
+) -> None:
+    made, dpid = controller()
+    held: dict[RuleKey, FlowRule] = {}
+    for strange in (first, later):
+        held |= {rule.key: rule for rule in strange}
+        messages = found(made, dpid, held)
+        held = applied(held, messages.get(dpid, []))
+        assert {key: rule for key, rule in held.items() if rule != wanted(made, dpid).get(key)} == {}
+        assert wanted(made, dpid).keys() == held.keys()
+        assert found(made, dpid, held) == {}
+
+
+KEY = FlowKey(H, ANY, TCP, 40000, 80)
+PINNED = Binding(7, KEY, packed("203.0.113.9"), "web", 0.0, AS2, Half.BOTH)
+
+
+def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 7439) -> list[FlowRule]:
+    return [entries.binding(PutBinding(binding, half, idle, fin)) for half in Half.BOTH.parts]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda out, back: [replace(out, actions=()), back],
+        lambda out, back: [out, replace(back, actions=())],
+        lambda out, back: [replace(out, actions=(*out.actions, Output(9))), back],
+        lambda out, back: [replace(out, priority=100), back],
+        lambda out, back: [replace(out, match=out.match[:-1]), back],
+        lambda out, back: [replace(out, table=4), back],
+        lambda out, back: [replace(out, goto=None), replace(back, goto=3)],
+        lambda out, back: [replace(out, match=(Field(UNREAD, STRANGE),)), back],
+        lambda out, back: [out, replace(back, idle_timeout=77)],
+        lambda out, back: [out, replace(back, notify=False)],
+    ],
+)
+@pytest.mark.parametrize("known", [False, True], ids=["to a new controller", "to one that knows the flow"])
+def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> None:
+    """One readable half is enough for a controller that begins; one that knows the flow needs none."""
+    made, dpid = controller()
+    translation = made.edges[dpid].translation
+    assert translation
+    if known:
+        made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
+    found = Tables.of(edit(*both()))
+    messages = made.synchronise(dpid, found, Features(), 0.0)
+    assert [(b.number, b.key, b.server, b.installed) for b in translation.edge.bindings] == [(7, KEY, AS2, Half.BOTH)]
+    held = applied(found.flows, messages[dpid])
+    assert [held[rule.key] for rule in both()] == both()
+    assert len([rule for rule in held.values() if number_of(rule.cookie)]) == 2
+
+
+@pytest.mark.parametrize(
+    "before", [both(fin=6), both(fin=0), both(idle=0, fin=0)], ids=["other fin_timeout", "no fin_timeout", "swept"]
+)
+def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRule]) -> None:
+    """As after a change of the network file, or when a switch is found to have what it was thought not to have."""
+    made, dpid = controller()
+    made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
+    translation = made.edges[dpid].translation
+    assert translation
+    messages = made.synchronise(dpid, Tables.of(before), Features(), 0.0)
+    held = applied(Tables.of(before).flows, messages[dpid])
+    assert [held[rule.key] for rule in both()] == both()
+    assert len(translation.edge.bindings) == 1
+
+
+def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
+    made, dpid = controller()
+    closed = [replace(rule, idle_timeout=7439) for rule in both()]
+    made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
+    messages = made.synchronise(dpid, Tables.of(closed), Features(), 0.0)
+    assert [message for message in messages[dpid] if isinstance(message, PutBinding | DeleteFlow)] == []
+
+
+def test_only_what_is_gone_altogether_ends_its_binding() -> None:
+    made, dpid = controller()
+    translation = made.edges[dpid].translation
+    assert translation
+    other = PINNED._replace(number=8, key=KEY._replace(source_port=40001), translated=packed("203.0.113.10"))
+    made.synchronise(dpid, Tables.of([*both(), *both(other)]), Features(), 0.0)
+    made.synchronise(dpid, Tables.of(both()[1:]), Features(), 0.0)
+    assert [(binding.number, binding.installed) for binding in translation.edge.bindings] == [(7, Half.IN)]
+
+
+# ------------------------------------------------------------------------------ bytes
+
+
+def entry(conditions: bytes, instructions: bytes, rule_cookie: int, hard_timeout: int = 0) -> bytes:
+    """A flow-stats entry."""
+    length = 4 + len(conditions)
+    rest = struct.pack("!HH", 1, length) + conditions + bytes(-length % 8) + instructions
+    return struct.pack("!HBxIIHHHH4xQQQ", 48 + len(rest), 4, 1, 0, 832, 0, hard_timeout, 0, rule_cookie, 5, 500) + rest
+
+
+HOST = cookie(Kind.HOST)
+WRITE_NOTHING = struct.pack("!HH4x", ofp.OFPIT_WRITE_ACTIONS, 8)
+
+
+def test_a_match_that_we_never_write_is_kept_as_it_is_so_that_just_its_rule_can_be_deleted() -> None:
+    ((rule,), foreign) = decoding.decode_flow_stats(entry(STRANGE, b"", HOST))
+    assert foreign == set()
+    assert rule.match == (Field(UNREAD, STRANGE),)
+    sent = codec.encode(DATAPATH, [DeleteFlow(rule)])
+    assert sent[25] == ofp.OFPFC_DELETE_STRICT
+    assert sent[48:] == struct.pack("!HH", 1, 4 + len(STRANGE)) + STRANGE + bytes(-(4 + len(STRANGE)) % 8)
+    assert int.from_bytes(sent[2:4], "big") == len(sent)
+
+
+@pytest.mark.parametrize("instructions", [WRITE_NOTHING, struct.pack("!HH4xHHI", 4, 16, 0xFFFF, 8, 0x2320)])
+def test_actions_that_we_never_write_leave_the_rest_of_the_rule_readable(instructions: bytes) -> None:
+    ((rule,), _) = decoding.decode_flow_stats(entry(b"", instructions, HOST))
+    assert (rule.table, rule.priority, rule.actions) == (4, 832, (Unread(),))
+    assert len(codec.encode(DATAPATH, [DeleteFlow(rule)])) == 56
+
+
+def test_a_rule_with_a_hard_timeout_is_none_of_ours() -> None:
+    ((rule,), _) = decoding.decode_flow_stats(entry(b"", b"", HOST, hard_timeout=9))
+    assert rule.actions == (Unread(),)
+
+
+def test_actions_of_different_kinds_are_not_equal_because_of_their_numbers() -> None:
+    assert len({Output(5), ToGroup(5), FinTimeout(5)}) == 3
+    assert DecTtl() != Unread()
+
+
+@given(puts())
+def test_rules_that_were_not_changed_are_read_as_they_were_written(put: PutBinding) -> None:
+    ((rule,), _) = decoding.decode_flow_stats(as_flow_stats(entries.binding(put)))
+    assert rule == entries.binding(put)
+    assert kind_of(rule.cookie)
+
+
+@pytest.mark.parametrize(
+    ("flags", "bands"),
+    [
+        (ofp.OFPMF_KBPS | ofp.OFPMF_BURST, struct.pack("!HHII4x", 1, 16, 100, 50)),
+        (ofp.OFPMF_PKTPS | ofp.OFPMF_BURST, struct.pack("!HHII4x", 2, 16, 100, 50)),
+        (ofp.OFPMF_PKTPS | ofp.OFPMF_BURST, 2 * struct.pack("!HHII4x", 1, 16, 100, 50)),
+        (ofp.OFPMF_PKTPS | ofp.OFPMF_BURST, b""),
+    ],
+)
+def test_a_meter_that_limits_otherwise_equals_none_of_ours(flags: int, bands: bytes) -> None:
+    (meter,) = decoding.decode_meters(struct.pack("!HHI", 8 + len(bands), flags, 1) + bands)
+    assert meter.rate == 0
+    good = struct.pack("!HHII4x", 1, 16, 100, 50)
+    (meter,) = decoding.decode_meters(struct.pack("!HHI", 24, ofp.OFPMF_PKTPS | ofp.OFPMF_BURST, 1) + good)
+    assert (meter.rate, meter.burst) == (100, 50)

@@ -1,0 +1,87 @@
+"""Ways out: which router gets what, and which routes are believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.core.model import Gateway, Prefix, packed
+from anycast_sdn.description.model import Network, Switch, Uplink
+from anycast_sdn.fabric.egress import MOST_NEXT_HOPS, Route, exits
+
+R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
+NEAR = Uplink("near", "e", 1, (Gateway.parse("10.9.1.1/30"), Gateway.parse("2001:db8:9::1/64")), (R1,))
+FAR = Uplink("far", "e", 2, (Gateway.parse("10.9.2.1/30"),), (R2,))
+THERE = Prefix.parse("10.7.0.0/16")
+SESSION = packed("198.51.100.2")  # where the session ends: not on the uplink
+
+
+def route(as_hops: int = 1, origin: int = 0, med: int = 0, next_hop: bytes = SESSION) -> Route:
+    return Route(as_hops, origin, med, next_hop)
+
+
+def test_a_next_hop_on_the_link_is_taken_as_it_is():
+    third = packed("2001:db8:9::77")
+    prefix = Prefix.parse("2001:db8:7::/48")
+    assert exits([NEAR], {"near": {prefix: route(next_hop=third)}}) == {prefix: (third,)}
+
+
+def test_any_other_next_hop_means_the_router_at_the_uplink():
+    assert exits([NEAR], {"near": {THERE: route()}}) == {THERE: (R1,)}
+
+
+def test_a_route_of_a_family_without_a_router_is_no_way_out():
+    assert exits([NEAR], {"near": {Prefix.parse("2001:db8:7::/48"): route()}}) == {}
+
+
+def test_static_routes_come_first_then_the_shorter_way_then_the_lower_origin_and_med():
+    static = replace(FAR, routes=(THERE,))
+    assert exits([NEAR, static], {"near": {THERE: route()}}) == {THERE: (R2, R1)}
+    for better, worse in (({"as_hops": 1}, {"as_hops": 2}), ({"origin": 0}, {"origin": 2}), ({"med": 0}, {"med": 5})):
+        taught = {"near": {THERE: route(**worse)}, "far": {THERE: route(**better)}}
+        assert exits([NEAR, FAR], taught) == {THERE: (R2, R1)}
+
+
+def test_the_link_itself_is_no_way_out():
+    assert exits([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
+
+
+def test_routes_to_what_no_router_forwards_are_ignored():
+    taught = ["224.0.0.0/4", "127.0.0.0/8", "169.254.1.0/24", "255.255.255.255/32", "fe80::/64", "ff05::/16", "::1/128"]
+    assert exits([NEAR], {"near": {Prefix.parse(prefix): route() for prefix in taught}}) == {}
+    default = Prefix.parse("0.0.0.0/0")
+    assert exits([NEAR], {"near": {default: route()}}) == {default: (R1,)}
+
+
+def test_a_few_next_hops_on_the_link_are_asked_for_and_our_own_address_is_none():
+    hops = [packed(f"2001:db8:9::{number:x}") for number in range(1, 200)]
+    near = replace(NEAR, routers=(R1, packed("2001:db8:9::ffff")))
+    taught = {Prefix.host(packed(f"2001:db8:7::{number:x}")): route(next_hop=hop) for number, hop in enumerate(hops)}
+    used = {next_hop for ways in exits([near], {"near": taught}).values() for next_hop in ways}
+    assert len(used) == MOST_NEXT_HOPS + 1
+    assert NEAR.addresses[1].address not in used
+
+
+def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
+    """Teachings one after another, with next hops that come and go: the same as a look at all of it."""
+    draw = Random(7)
+    uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
+    network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
+    edge = EdgeSwitch(network.switches[0], network, draw)
+    some = [Prefix.parse(f"2001:db8:7:{number:x}::/64") for number in range(30)]
+    prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
+    hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]
+    for _ in range(100):
+        taught = {
+            uplink.name: {
+                prefix: route(draw.randrange(3), next_hop=draw.choice([SESSION, *hops[: draw.choice((3, 38))]]))
+                for prefix in draw.sample(prefixes, draw.randrange(len(prefixes)))
+            }
+            for uplink in uplinks
+        }
+        others = sorted(edge.set_taught(taught))
+        while others:
+            edge.find_exits(others[:5])
+            del others[:5]
+        assert edge._exits == exits(uplinks, taught)

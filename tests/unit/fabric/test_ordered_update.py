@@ -1,0 +1,301 @@
+"""Updates in order: at every moment, whatever each switch has taken up so far, no packet loses its way (M24)."""
+
+from __future__ import annotations
+
+import random
+
+import networkx
+import pytest
+
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.description.model import Link, Port
+from anycast_sdn.fabric.graph import LOCAL
+from anycast_sdn.fabric.ordered_update import CONFIRM_S, OrderedUpdate
+from anycast_sdn.fabric.routing import Routing
+
+P = Prefix.parse("198.18.0.1/32")
+AROUND_P = Prefix.parse("198.0.0.0/8")
+SQUARE = {"ab": 1, "bd": 1, "ac": 3, "cd": 1}
+
+
+class Switches:
+    """A network whose switches take up what they are told late, each at a time of its own.
+
+    A link "ab" is at port "b" of a, and at port "a" of b.  ``told``: what each was told last; ``holds``: what
+    each holds; ``tickets``: what is on its way to each, in order.
+    """
+
+    def __init__(self, costs: dict[str, int], announced: dict[Prefix, str]) -> None:
+        self.names = sorted(set("".join(costs)))
+        self.told: dict[str, dict[Prefix, int]] = {name: {} for name in self.names}
+        self.holds: dict[str, dict[Prefix, int]] = {name: {} for name in self.names}
+        self.tickets: dict[str, list[tuple[int, dict[Prefix, int | None]]]] = {name: [] for name in self.names}
+        self.out_of_service: set[str] = set()
+        self.now = 0.0
+        self.routing = Routing(self.names)
+        self.update = OrderedUpdate(self.routing, self.told, self.delivers, lambda switch: False)
+        for name in self.names:
+            self.update.connected(name)
+        self.want(costs, announced)
+        self.finish()
+
+    def delivers(self, switch: str, _: Prefix) -> bool:
+        return switch not in self.out_of_service
+
+    def want(self, costs: dict[str, int], announced: dict[Prefix, str]) -> None:
+        """Links with their costs, and the edges that announce each prefix: "ab" is a and b."""
+        self.links = [Link(Port(a, ord(b)), Port(b, ord(a)), cost) for (a, b), cost in costs.items()]
+        self.announced = announced
+        for changes in (self.routing.set_links(self.links), self.routing.announce(announced)):
+            self.update.want(changes)
+        self.tell()
+
+    def tell(self) -> dict[str, dict[Prefix, int | None]]:
+        ready = self.update.ready()
+        for switch, routes in ready.items():
+            _take_up(self.told[switch], routes)
+            self.tickets[switch].append((self.update.issue(switch, tuple(routes), self.now), routes))
+        return ready
+
+    def take_up(self, switch: str) -> None:
+        """The switch takes up the oldest of what it was told, and confirms that."""
+        ticket, routes = self.tickets[switch].pop(0)
+        _take_up(self.holds[switch], routes)
+        self.update.confirmed(switch, ticket)
+        self.tell()
+
+    def busy(self) -> list[str]:
+        return [name for name in self.names if self.tickets[name]]
+
+    def finish(self) -> None:
+        while busy := self.busy():
+            self.take_up(busy[0])
+        assert not self.update.unsettled()
+        assert self.holds == self.told == {name: self.routing.of(name) for name in self.names}
+
+    def way(self, switch: str, prefix: Prefix = P) -> str:
+        """All switches on the way of a packet; it ends with "!" when the packet is lost, with "…" when it circles."""
+        way = switch
+        while True:
+            here = way[-1]
+            matches = [each for each in self.holds[here] if each.covers(prefix)]
+            port = self.holds[here][max(matches, key=lambda each: each.length)] if matches else None
+            if port == LOCAL:
+                return way
+            there = port and self.routing.graph.beyond(here, port)
+            if not there:
+                return way + "!"
+            if there in way:
+                return way + there + "…"
+            way += there
+
+    def connects(self, switch: str, prefix: Prefix = P) -> bool:
+        return self.way(switch, prefix)[-1] not in "!…"
+
+
+def _take_up(ways: dict[Prefix, int], routes: dict[Prefix, int | None]) -> None:
+    for prefix, way in routes.items():
+        if way is None:
+            ways.pop(prefix, None)
+        else:
+            ways[prefix] = way
+
+
+def test_a_switch_turns_only_after_the_next_one_has_confirmed():
+    net = Switches(SQUARE, {P: "d"})
+    assert net.way("b") == "bd"
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert net.update.unsettled() == {"a", "b"}
+    assert net.busy() == ["a"]  # by c, which has nothing to change; b, which goes by a now, still has to wait
+    assert (net.way("a"), net.way("b")) == ("abd", "bd")
+    net.take_up("a")
+    assert net.busy() == ["b"]
+    assert (net.way("a"), net.way("b")) == ("acd", "bd")
+    net.take_up("b")
+    assert net.way("b") == "bacd"
+    assert not net.update.unsettled()
+
+
+def test_who_has_no_way_any_more_is_told_at_once():
+    net = Switches(SQUARE, {P: "d"})
+    del (without := dict(SQUARE))["bd"]
+    net.want(without, {P: "d"})
+    assert net.busy() == ["a", "b"]
+
+
+def test_an_edge_delivers_until_the_others_have_turned_away():
+    net = Switches(SQUARE, {P: "bd"})
+    assert net.way("a") == "ab"
+    net.want(SQUARE, {P: "d"})
+    assert net.busy() == ["b"]  # d is the next, and has always been an edge; a goes by b as before
+    net.take_up("b")
+    assert net.way("a") == "abd"
+    net.want(SQUARE | {"bd": 9}, {P: "b"})
+    for switch in "bcd":  # b announces first; a goes there anyway, then c turns to a, then d to c
+        assert net.busy() == [switch]
+        net.take_up(switch)
+    assert net.way("d") == "dcab"
+
+
+def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_way():
+    net = Switches({"ab": 1, "bc": 1, "cd": 1}, {P: "ad"})
+    net.out_of_service = {"a"}
+    net.want({"ab": 1, "bc": 1, "cd": 1}, {P: "d"})
+    assert net.busy() == ["a", "b"]
+
+
+def test_a_switch_without_a_way_takes_that_of_the_covering_prefix():
+    """A more specific route goes: its switches must not turn back to those that still have it."""
+    line = {"ab": 1, "bc": 1, "cd": 1}
+    net = Switches(line, {P: "d", AROUND_P: "a"})
+    net.want(line, {AROUND_P: "a"})
+    while busy := net.busy():
+        net.take_up(busy[-1])
+        assert all(map(net.connects, net.names))
+    assert net.way("d") == "dcba"
+    net.want(line, {P: "d", AROUND_P: "a"})
+    while busy := net.busy():
+        net.take_up(busy[0])
+        assert all(map(net.connects, net.names))
+    assert net.way("a") == "abcd"
+
+
+def test_a_switch_that_goes_away_keeps_nobody_waiting():
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    net.update.disconnected("a")
+    assert net.tell().keys() == {"b"}
+
+
+def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert net.update.overdue(CONFIRM_S) == []
+    ((switch, ticket),) = net.update.overdue(CONFIRM_S + 0.1)
+    assert switch == "a"
+    net.update.confirmed("b", ticket)  # it is not b's
+    assert net.tell().keys() == set()
+    net.update.confirmed("a", ticket)
+    assert net.tell().keys() == {"b"}
+    net.update.confirmed("a", ticket)  # at last, and too late to matter
+
+
+def test_no_switch_is_blamed_when_it_was_us_who_did_not_listen():
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert net.update.overdue(0.2) == []
+    assert net.update.overdue(5.0) == []
+    assert net.update.overdue(5.5) == []
+    assert [switch for switch, _ in net.update.overdue(6.1)] == ["a"]
+
+
+def test_tickets_may_be_confirmed_in_any_order():
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    net.want(SQUARE, {P: "d"})
+    (earlier, _), (later, _) = net.tickets["a"]
+    net.update.confirmed("a", later)
+    assert "a" in net.update.unsettled()
+    net.update.confirmed("a", earlier)
+    assert not net.update.unsettled()
+
+
+def test_nobody_turns_to_a_switch_that_is_away_and_would_send_back():
+    """c is away, and holds its way by b; what it should do by now it cannot be told."""
+    line = {"ab": 1, "bc": 1, "cd": 1}
+    net = Switches(line, {P: "a"})
+    assert net.way("d") == "dcba"
+    net.update.disconnected("c")
+    net.want(line, {P: "d"})
+    net.take_up("d")
+    assert net.busy() == []
+    assert (net.way("a"), net.way("b")) == ("a", "ba")
+    net.update.connected("c")
+    net.update.want({"c": net.routing.of("c")})
+    net.tell()
+    net.finish()
+    assert net.way("a") == "abcd"
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_changes_and_in_whatever_order_it_is_taken_up_no_packet_loses_its_way(seed):
+    """Costs change and edges come and go, also while earlier changes are still under way; no link fails."""
+    draw = random.Random(seed)
+    graph = networkx.gnm_random_graph(draw.randint(4, 9), draw.randint(6, 20), seed=seed)
+    graph.remove_nodes_from([node for node, degree in graph.degree if not degree])
+    costs = {"".join("abcdefghi"[node] for node in edge): draw.randint(1, 5) for edge in graph.edges}
+
+    def announced() -> dict[Prefix, str]:
+        edges = {P: "".join(draw.sample(part, draw.randint(0, 2))), AROUND_P: draw.choice(part)}
+        return {prefix: names for prefix, names in edges.items() if names}
+
+    part = sorted(max(networkx.connected_components(networkx.Graph(map(tuple, costs))), key=len))
+    net = Switches(costs, {AROUND_P: part[0]})
+    for _ in range(40):
+        if draw.random() < 0.3:
+            link = draw.choice(sorted(costs))
+            costs = costs | {link: draw.randint(1, 5)}
+            net.want(costs, announced() if draw.random() < 0.5 else net.announced)
+        elif busy := net.busy():
+            net.take_up(draw.choice(busy))
+        for name in part:
+            assert net.connects(name), net.way(name)
+            assert net.connects(name, AROUND_P), net.way(name, AROUND_P)
+    net.finish()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_after_failures_too_everything_is_taken_up_and_who_had_a_way_kept_it(seed):
+    """One failure at a time: switches whose way is not touched by it keep it; in the end all is as wanted."""
+    draw = random.Random(seed)
+    graph = networkx.gnm_random_graph(8, 14, seed=seed)
+    links = {"".join("abcdefgh"[node] for node in edge): draw.randint(1, 3) for edge in graph.edges}
+    costs = dict(links)
+    net = Switches(costs, {P: "".join(draw.sample(sorted(set("".join(links))), 1))})
+    for _ in range(8):
+        if draw.random() < 0.5 and costs:
+            del costs[draw.choice(sorted(costs))]
+        else:
+            costs = costs | {link: cost for link, cost in links.items() if draw.random() < 0.3}
+        announced = net.announced
+        net.want(costs, announced)
+        kept = [name for name in net.names if net.connects(name)]
+        while busy := net.busy():
+            net.take_up(draw.choice(busy))
+            for name in kept:
+                assert net.connects(name), net.way(name)
+        net.finish()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_switch_that_comes_back_with_anything_is_told_the_same_in_portions_as_at_once(seed):
+    """Others change, and it goes and comes once more, before all that it holds is compared; nobody is judged then."""
+    draw = random.Random(seed)
+    prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(80)]
+    line = {"ab": 1, "bc": 1, "cd": 1, "ad": 2}
+    net = Switches(line, {prefix: draw.choice("abcd") for prefix in prefixes})
+    for _ in range(draw.randint(1, 3)):
+        net.told["c"].clear()
+        net.told["c"].update({prefix: draw.choice([LOCAL, *map(ord, "bd")]) for prefix in draw.sample(prefixes, 50)})
+        net.holds["c"] = dict(net.told["c"])
+        net.tickets["c"].clear()
+        for ticket in net.update.disconnected("c"):
+            net.update.confirmed("c", ticket)
+        net.update.connected("c")
+        assert net.update.ready(1) == {}
+        if draw.random() < 0.5:
+            announced = {**net.announced, **{prefix: draw.choice("abcd") for prefix in draw.sample(prefixes, 5)}}
+            for prefix in draw.sample(prefixes, 5):
+                announced.pop(prefix, None)
+            net.update.want(net.routing.announce(announced))
+            net.announced = announced
+        for _ in range(draw.randint(0, 4)):
+            net.update.ready(1)
+        assert "c" in net.update.unsettled()
+    different = {prefix for prefix in prefixes if net.told["c"].get(prefix) != net.routing.ways(prefix).get("c")}
+    while net.update._to_compare:
+        ready = net.update.ready(1)
+        assert not (ready and net.update._to_compare)
+    assert different == {prefix for prefix, waiting in net.update._waiting.items() if "c" in waiting}
+    net.tell()
+    net.finish()

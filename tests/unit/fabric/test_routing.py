@@ -1,0 +1,189 @@
+"""Routes on every small graph: what they connect, and that they never loop (M23)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import networkx
+import pytest
+
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.description.model import Link, Port
+from anycast_sdn.fabric.graph import LOCAL, Graph
+from anycast_sdn.fabric.routing import Routing
+
+SERVICE = Prefix.parse("198.18.0.1/32")
+UNICAST = Prefix.parse("10.0.0.0/24")
+ATLAS = [graph for graph in networkx.graph_atlas_g() if 2 <= len(graph) <= 6]  # all graphs of two to six nodes
+
+
+def links_of(graph: networkx.Graph, costs: dict[tuple[int, int], int]) -> list[Link]:
+    """Each end of an edge at the port that has the neighbour's number."""
+    return [
+        Link(Port(f"s{a}", b + 1), Port(f"s{b}", a + 1), costs.get((a, b), 1 + (3 * a + 5 * b) % 4))
+        for a, b in graph.edges
+    ]
+
+
+def routes_of(switches, links: list[Link], announced: dict[Prefix, list[str]]) -> dict[str, dict[Prefix, int]]:
+    routing = Routing(switches)
+    routing.set_links(links)
+    routing.announce(announced)
+    return {switch: routing.of(switch) for switch in switches}
+
+
+def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: list[str]) -> dict:
+    """Switch → (where its packets end, at what cost), None where they are dropped."""
+    routes = routes_of(switches, links, {prefix: announcers})
+    cables = {end: (link.b if end == link.a else link.a, link.cost) for link in links for end in (link.a, link.b)}
+    ends = {}
+    for start in switches:
+        here, cost, hops = start, 0, 0
+        while routes[here].get(prefix, LOCAL) != LOCAL:
+            there, step = cables[Port(here, routes[here][prefix])]
+            here, cost, hops = there.switch, cost + step, hops + 1
+            assert hops <= len(switches), f"packets of {start} go round"
+        ends[start] = (here, cost) if prefix in routes[here] else None
+        assert (prefix in routes[here]) is (here in announcers)
+    return ends
+
+
+@pytest.mark.parametrize("size", range(2, 7))
+def test_whoever_can_reach_an_edge_reaches_it_at_the_least_cost(size):
+    for drawn in (graph for graph in ATLAS if len(graph) == size):
+        links = links_of(drawn, {})
+        switches = [f"s{node}" for node in drawn]
+        graph = Graph(switches, links)
+        distance = graph.distances("s0")
+        for start, end in follow(links, switches, UNICAST, ["s0"]).items():
+            assert end == (("s0", distance[start]) if start in distance else None)
+
+
+@pytest.mark.parametrize("size", range(3, 7))
+def test_any_leads_to_a_nearest_edge(size):
+    for drawn in (graph for graph in ATLAS if len(graph) == size):
+        links = links_of(drawn, {})
+        switches = [f"s{node}" for node in drawn]
+        graph = Graph(switches, links)
+        announcers = ["s0", f"s{size - 1}"]
+        distance = {edge: graph.distances(edge) for edge in announcers}
+        for start, end in follow(links, switches, SERVICE, announcers).items():
+            least = min((distance[edge][start] for edge in announcers if start in distance[edge]), default=None)
+            assert (end and end[1]) == least
+
+
+def test_equal_costs_are_resolved_by_name_each_time_the_same():
+    square = [
+        Link(Port("a", 1), Port("b", 1)),
+        Link(Port("a", 2), Port("c", 1)),
+        Link(Port("b", 2), Port("d", 1)),
+        Link(Port("c", 2), Port("d", 2)),
+    ]
+    for links in (square, square[::-1]):
+        assert routes_of("abcd", links, {UNICAST: ["d"]})["a"] == {UNICAST: 1}  # by b
+        assert Graph("abcd", links).nearest("a", ["c", "b"]) == "b"
+
+
+def test_of_parallel_links_the_cheapest_is_used():
+    links = [Link(Port("a", number), Port("b", number), cost) for number, cost in ((1, 5), (2, 2), (3, 9))]
+    assert routes_of("ab", links, {UNICAST: ["b"]})["a"] == {UNICAST: 2}
+    assert Graph("ab", links).distances("b") == {"b": 0, "a": 2}
+
+
+def test_an_edge_delivers_itself_what_it_announces():
+    links = [Link(Port("a", 1), Port("b", 1))]
+    assert routes_of("ab", links, {SERVICE: ["a", "b"]}) == {"a": {SERVICE: LOCAL}, "b": {SERVICE: LOCAL}}
+
+
+def test_what_cannot_be_reached_has_no_route():
+    links = [Link(Port("a", 1), Port("b", 1))]
+    assert routes_of("abc", links, {UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {UNICAST: LOCAL}}
+    graph = Graph("abc", links)
+    assert graph.nearest("a", ["c"]) is None
+    assert graph.nearest("a", []) is None
+
+
+def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
+    """Links fail, come back and change cost, edges come and go, one or several at once."""
+    draw = random.Random(4)
+    for _ in range(80):
+        drawn = networkx.gnm_random_graph(draw.randint(3, 9), draw.randint(2, 20), seed=draw.randint(0, 1 << 30))
+        switches = [f"s{node}" for node in drawn]
+        all_links = links_of(drawn, {edge: draw.randint(1, 3) for edge in drawn.edges})
+        routing = Routing(switches)
+        known = {switch: {} for switch in switches}
+        for _ in range(40):
+            links = [
+                replace(link, cost=draw.choice((link.cost, link.cost, draw.randint(1, 4))))
+                for link in all_links
+                if draw.random() < 0.8
+            ]
+            prefixes = [prefix for prefix in (SERVICE, UNICAST) if draw.random() < 0.9]
+            announced = {prefix: draw.sample(switches, draw.randint(1, 2)) for prefix in prefixes}
+            for changes in (routing.set_links(links), routing.announce(announced)):
+                for switch, routes in changes.items():
+                    assert all(known[switch].get(prefix) != port for prefix, port in routes.items()), "no change at all"
+                    known[switch].update(routes)
+            fresh = routes_of(switches, links, announced)
+            assert {switch: routing.of(switch) for switch in switches} == fresh
+            told = {switch: {p: port for p, port in known[switch].items() if port is not None} for switch in switches}
+            assert told == fresh
+
+
+@pytest.mark.parametrize("most", [1, 7, 200])
+def test_what_follows_from_links_in_portions_is_what_follows_at_once(most):
+    """Links and announcements change again before all of it is taken in; the routes to a prefix change together."""
+    draw = random.Random(most)
+    prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(6)]
+    for _ in range(40):
+        drawn = networkx.gnm_random_graph(draw.randint(3, 8), draw.randint(3, 16), seed=draw.randint(0, 1 << 30))
+        switches = [f"s{node}" for node in drawn]
+        all_links = links_of(drawn, {edge: draw.randint(1, 3) for edge in drawn.edges})
+        routing = Routing(switches)
+        known = {switch: {} for switch in switches}
+        cables = {end: (link.b if end == link.a else link.a).switch for link in all_links for end in (link.a, link.b)}
+        links, announced = [], {}
+        for step in range(40):
+            if draw.random() < 0.3 and step < 39:
+                links = [replace(link, cost=draw.randint(1, 4)) for link in all_links if draw.random() < 0.8]
+                routing.begin_links(links)
+            elif draw.random() < 0.3:
+                some = prefixes[draw.randint(0, 3) :]
+                announced = {prefix: draw.sample(switches, draw.randint(1, 2)) for prefix in some}
+                _follow_changes(known, routing.announce(announced))
+            for _ in range(draw.randint(0, 3)):
+                _follow_changes(known, routing.follow_links(most))
+            for prefix in prefixes:
+                ports = {switch: ways[prefix] for switch, ways in known.items() if prefix in ways}
+                assert ports == routing.ways(prefix)
+                for here in ports:
+                    hops = 0
+                    while ports[here] != LOCAL:  # on each hop there is a way on
+                        here, hops = cables[Port(here, ports[here])], hops + 1
+                        assert hops < len(switches), "packets go round"
+        while routing.is_following():
+            _follow_changes(known, routing.follow_links(most))
+        fresh = routes_of(switches, links, announced)
+        assert {switch: routing.of(switch) for switch in switches} == known == fresh
+
+
+def _follow_changes(known, changes):
+    for switch, routes in changes.items():
+        for prefix, port in routes.items():
+            assert known[switch].get(prefix) != port, "no change at all"
+            if port is None:
+                del known[switch][prefix]
+            else:
+                known[switch][prefix] = port
+
+
+def test_a_link_that_is_in_no_shortest_path_leaves_the_trees_alone():
+    triangle = [Link(Port("a", 1), Port("b", 1)), Link(Port("b", 2), Port("c", 1)), Link(Port("a", 2), Port("c", 2), 5)]
+    graph = Graph("abc", triangle)
+    kept = graph.distances("a"), graph.distances("b")
+    touched, dropped = graph.set_links(triangle[:2])
+    assert (touched, dropped) == ({"a", "c"}, {})
+    assert (graph.distances("a"), graph.distances("b")) == kept
+    _, dropped = graph.set_links(triangle[1:])
+    assert sorted(dropped) == ["a", "b"]

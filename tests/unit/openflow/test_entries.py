@@ -1,0 +1,162 @@
+"""Facts → rules, and back: a switch's dump is enough to rebuild every binding (M14, M18)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Prefix, packed
+from anycast_sdn.description.model import Limits
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, check, kind_of
+from anycast_sdn.openflow.rules import FinTimeout, PutBinding, SetField
+from anycast_sdn.simulation.switch import SimulatedSwitch
+
+H, ANY, PR1X, AS2 = map(packed, ("10.1.0.10", "198.18.0.1", "203.0.113.9", "10.2.0.10"))
+PORTED = (TCP, UDP, SCTP)
+
+
+@st.composite
+def bindings(draw: st.DrawFn) -> Binding:
+    """Any binding that can exist, of either family, pinned or not."""
+    width = draw(st.sampled_from([4, 16]))
+    address = st.binary(min_size=width, max_size=width)
+    protocol = draw(st.integers(0, 255))
+    ports = st.integers(0, 65535) if protocol in PORTED else st.just(0)
+    key = FlowKey(draw(address), draw(address), protocol, draw(ports), draw(ports))
+    number = draw(st.integers(1, (1 << 40) - 1))
+    return Binding(number, key, draw(address), "web", 0.0, draw(st.none() | address), Half.BOTH)
+
+
+@st.composite
+def puts(draw: st.DrawFn) -> PutBinding:
+    binding = draw(bindings())
+    half = draw(st.sampled_from(Half.BOTH.parts if binding.server else Half.OUT.parts))
+    fin_timeout = draw(st.sampled_from([0, 5])) if binding.key.protocol == TCP else 0
+    return PutBinding(binding, half, draw(st.integers(6 if fin_timeout else 0, 65535)), fin_timeout)
+
+
+@given(puts())
+def test_a_bindings_rule_can_be_read_back(put):
+    binding = put.binding
+    found = entries.read_binding(entries.binding(put))
+    assert found == entries.FoundHalf(binding.number, put.half, binding.key, binding.translated, binding.server)
+
+
+def test_the_rule_of_a_closed_direction_says_so():
+    key = FlowKey(packed("10.1.0.1"), packed("198.18.0.1"), TCP, 1, 80)
+    binding = Binding(1, key, packed("203.0.113.1"), "web", 0.0, packed("10.2.0.1"), Half.BOTH)
+    made = entries.binding(PutBinding(binding, Half.OUT, 100, 99))
+    assert not entries.read_binding(made).closed
+    assert entries.read_binding(replace(made, idle_timeout=99)).closed  # as a switch shows it after FIN or RST
+    assert entries.read_binding(entries.binding(PutBinding(binding, Half.IN, 100, 100))).closed
+    assert not entries.read_binding(entries.binding(PutBinding(binding, Half.OUT, 0, 0))).closed
+
+
+@given(puts())
+def test_a_bindings_rule_is_one_that_a_switch_takes(put):
+    rule = entries.binding(put)
+    check(rule)
+    SimulatedSwitch().apply(put, 0.0)
+    assert rule.notify
+    assert rule.idle_timeout == put.idle_timeout
+    assert (FinTimeout(5) in rule.actions) is (put.fin_timeout == 5)
+
+
+@given(bindings(), bindings())
+def test_rules_of_different_flows_have_different_matches(first, second):
+    if first.key == second.key:
+        return
+    keys = [entries.binding(PutBinding(binding, Half.OUT, 0, 0)).key for binding in (first, second)]
+    assert keys[0] != keys[1]
+
+
+def test_before_the_pin_only_the_source_is_rewritten():
+    binding = Binding(1, FlowKey(H, ANY, UDP, 40000, 53), PR1X, "web", 0.0)
+    rule = entries.binding(PutBinding(binding, Half.OUT, 30, 0))
+    assert kind_of(rule.cookie) is Kind.BINDING_OUT_UNANSWERED
+    assert rule.actions == (SetField("ipv4_src", PR1X),)
+
+
+def test_after_the_pin_both_addresses_are_rewritten_both_ways():
+    binding = Binding(1, FlowKey(H, ANY, UDP, 40000, 53), PR1X, "web", 0.0, AS2, Half.BOTH)
+    out, back = (entries.binding(PutBinding(binding, half, 300, 0)) for half in Half.BOTH.parts)
+    assert out.actions == (SetField("ipv4_src", PR1X), SetField("ipv4_dst", AS2))
+    assert back.actions == (SetField("ipv4_src", ANY), SetField("ipv4_dst", H))
+    assert {field.name: field.value for field in back.match} == {
+        "eth_type": 0x0800,
+        "ip_proto": UDP,
+        "ipv4_src": AS2,
+        "ipv4_dst": PR1X,
+        "udp_src": 53,
+        "udp_dst": 40000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "wide", "field", "request_type", "reply_type"),
+    [(ICMP, False, "icmpv4_type", 8, 0), (ICMPV6, True, "icmpv6_type", 128, 129)],
+)
+def test_echoes_are_told_from_other_icmp_by_their_type(protocol, wide, field, request_type, reply_type):
+    address = bytes(16) if wide else bytes(4)
+    binding = Binding(1, FlowKey(address, address, protocol, 0, 0), address, "web", 0.0, address, Half.BOTH)
+    out, back = (entries.binding(PutBinding(binding, half, 60, 0)) for half in Half.BOTH.parts)
+    for rule, value in ((out, request_type), (back, reply_type)):
+        assert {part.name: part.value for part in rule.match}[field] == value
+
+
+@given(
+    st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)),
+    st.binary(min_size=6, max_size=6),
+    st.integers(1, 65279),
+)
+def test_a_hosts_rule_can_be_read_back(address, mac, port):
+    assert entries.read_host(entries.host(address, b"\2" * 6, mac, port)) == (address, mac, port)
+
+
+def test_rules_of_other_kinds_are_read_as_nothing():
+    for rule in (*entries.constant(), entries.route(Prefix.parse("10.0.0.0/8"), 1), entries.gateway(H)):
+        assert entries.read_binding(rule) is None
+        assert entries.read_host(rule) is None
+
+
+def test_a_longer_prefix_has_the_higher_priority():
+    lengths = [0, 1, 8, 24, 32]
+    routes = [entries.route(Prefix.parse(f"{'0.0.0.0' if n < 8 else '10.0.0.0'}/{n}"), 1) for n in lengths]
+    priorities = [rule.priority for rule in routes]
+    assert priorities == sorted(set(priorities))
+
+
+def test_a_meter_allows_a_burst():
+    for meter in entries.meters(Limits(first_packets=20000, icmp_errors=10), hosts=3, links=2):
+        assert meter.burst == max(50, meter.rate // 10)
+
+
+def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
+    numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
+    assert len(numbers) == len(set(numbers)) == 6 + PARTS + REPLY_METERS + 5 * 3 + 2
+
+
+@pytest.mark.parametrize("prefix", ["10.1.0.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"])
+def test_a_route_and_a_way_out_are_read_back_from_their_rules(prefix):
+    there, mac = Prefix.parse(prefix), bytes(range(6))
+    assert entries.read_route(entries.route(there, 7)) == (there, 7)
+    assert entries.read_way_out(entries.way_out(there, bytes(6), mac, 8)) == (there, mac, 8)
+    assert entries.read_route(entries.way_out(there, bytes(6), mac, 8)) is None
+    assert entries.read_way_out(entries.route(there, 7)) is None
+
+
+def test_rules_with_our_cookie_that_we_would_not_make_are_no_routes():
+    """They may be of another version, or somebody's own."""
+    rule = entries.route(Prefix.parse("10.1.0.0/24"), 7)
+    for strange in (
+        *(replace(rule, priority=priority) for priority in (0, 100, 199, 200, 233, 65535)),
+        replace(rule, match=()),
+        replace(rule, actions=()),
+        replace(rule, idle_timeout=5),
+    ):
+        assert entries.read_route(strange) is None

@@ -1,0 +1,169 @@
+"""What switches are asked when they connect."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from os_ken.ofproto import ofproto_v1_3 as ofp
+
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import ROW, Kind, cookie, kind_of
+from anycast_sdn.openflow.questions import TRIALS, Introduction, SweepRun
+from anycast_sdn.openflow.rules import FinTimeout, FlowRule
+from tests.unit.openflow.test_codec import as_flow_stats
+from tests.unit.switch_end import PORT, Peer, error, message, multipart
+
+
+def test_each_trial_is_for_a_feature() -> None:
+    assert TRIALS.keys() <= {field.name for field in fields(Features)}
+
+
+def test_rules_that_are_only_tried_go_by_themselves_and_are_nobody_s() -> None:
+    """Open vSwitch dies of rules with fin_timeout and without a timeout of their own when they go."""
+    for trial in TRIALS.values():
+        assert trial.rule.idle_timeout
+        assert not trial.rule.notify
+        assert kind_of(trial.rule.cookie) is None
+
+
+def test_extensions_of_open_vswitch_are_tried_there_alone() -> None:
+    for name, trial in TRIALS.items():
+        assert trial.extension or not any(isinstance(action, FinTimeout) for action in trial.rule.actions), name
+
+
+# ------------------------------------------------------------------------------ the dialogue
+
+SILENT = object()
+METER_FEATURES = struct.pack("!IIIBBxx", 1000, 2, 15, 1, 0)
+ANSWERS: dict[int, Any] = {  # by the type of the question: a body, SILENT, or None for a refusal
+    ofp.OFPMP_PORT_DESC: PORT,
+    ofp.OFPMP_DESC: struct.pack("!256s256s256s32s256s", b"Nicira", b"Open vSwitch", b"3.1.0", b"", b""),
+    ofp.OFPMP_METER_FEATURES: METER_FEATURES,
+    ofp.OFPMP_METER_CONFIG: b"",
+    ofp.OFPMP_GROUP_DESC: b"",
+    ofp.OFPMP_FLOW: b"",
+}
+OTHER_SWITCH = {ofp.OFPMP_DESC: bytes(1056)}
+
+
+class Dialogue(Peer):
+    """A switch that answers so when it is introduced; ``trials``: what it says to each trial."""
+
+    def __init__(self, answers: dict[int, Any], trials: Any = True, known: Features | None = None) -> None:
+        super().__init__()
+        self.results: list[tuple[Any, ...]] = []
+        self.told: list[int] = []  # kinds of the messages that came
+        self._answers = ANSWERS | answers
+        self._trials = trials
+        Introduction(self.connection, 1, known, lambda *result: self.results.append(result[1:])).begin()
+        for _ in range(200):
+            if not (messages := self.sent()):
+                if self.results:
+                    break
+                self.now += 0.25
+                self.connection.tick(self.now)
+            for each in messages:
+                self._answer(*each)
+
+    def _answer(self, kind: int, xid: int, body: bytes) -> None:
+        self.told.append(kind)
+        if kind == ofp.OFPT_ECHO_REQUEST:
+            self.say(message(ofp.OFPT_ECHO_REPLY, body, xid))
+        elif kind == ofp.OFPT_BARRIER_REQUEST and self._trials is not SILENT:
+            self.say(message(ofp.OFPT_BARRIER_REPLY, b"", xid))
+        elif kind == ofp.OFPT_FLOW_MOD and self._trials not in (True, SILENT):
+            self.say(error(*self._trials, xid=xid))
+        elif kind == ofp.OFPT_MULTIPART_REQUEST:
+            (question,) = struct.unpack_from("!H", body)
+            answer = self._answers.get(question)
+            if answer is None:
+                self.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_MULTIPART, xid=xid))
+            elif answer is not SILENT:
+                self.say(multipart(question, answer, xid))
+
+
+@pytest.mark.parametrize("answer", [None, SILENT], ids=["refused", "left unanswered"])
+@pytest.mark.parametrize("question", ANSWERS)
+def test_a_switch_that_answers_all_but_one_question_is_introduced(question: int, answer: object) -> None:
+    dialogue = Dialogue({question: answer})
+    ((found, features, ports),) = dialogue.results
+    assert found.flows == {}
+    assert features.meters is (question not in (ofp.OFPMP_METER_FEATURES, ofp.OFPMP_METER_CONFIG))
+    assert ports == ({} if question == ofp.OFPMP_PORT_DESC else {3: True})
+    groups_go = ofp.OFPT_GROUP_MOD in dialogue.told
+    assert groups_go is (question in (ofp.OFPMP_FLOW, ofp.OFPMP_GROUP_DESC))
+    rules_are_read = dialogue.told[-1] == ofp.OFPT_MULTIPART_REQUEST
+    assert rules_are_read is (question != ofp.OFPMP_FLOW)
+    assert bool(dialogue.connection.unanswered) is (answer is SILENT)
+
+
+@pytest.mark.parametrize("answer", [None, SILENT], ids=["refused", "left unanswered"])
+def test_a_switch_that_answers_nothing_is_introduced_within_half_a_minute(answer: object) -> None:
+    dialogue = Dialogue(dict.fromkeys(ANSWERS, answer), trials=SILENT)
+    assert len(dialogue.results) == 1
+    assert dialogue.now - 100.0 < 30
+
+
+def test_a_switch_that_is_no_open_vswitch_is_tried_with_no_extension() -> None:
+    dialogue = Dialogue(OTHER_SWITCH)
+    ((_, features, _),) = dialogue.results
+    assert not features.open_vswitch
+    assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
+    plain = [name for name, trial in TRIALS.items() if not trial.extension]
+    assert dialogue.told.count(ofp.OFPT_BARRIER_REQUEST) == len(plain)
+
+
+FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
+
+
+@pytest.mark.parametrize(
+    ("trials", "known", "believed"),
+    [
+        (True, None, True), (True, False, True),
+        (BAD_ACTION, None, False), (BAD_ACTION, True, False),
+        (FULL, None, True), (FULL, True, True), (FULL, False, False),
+        (SILENT, None, True), (SILENT, False, False),
+    ],
+)  # fmt: skip
+def test_what_a_trial_does_not_say_stays_as_it_was_known(trials: Any, known: bool | None, believed: bool) -> None:
+    before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
+    ((_, features, _),) = Dialogue({}, trials, before).results
+    assert {getattr(features, name) for name in TRIALS} == {believed}
+
+
+# ------------------------------------------------------------------------------ sweeps
+
+
+class _Counting:
+    """A switch that answers every question for counters with all that it has, at once."""
+
+    def set_xid(self, message: Any) -> int:
+        message.set_xid(1)
+        return 1
+
+    def ask_in_parts(self, request: Any, part: Any) -> None:
+        kinds = (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN, Kind.ROUTE)
+        rules = [FlowRule(ROW[kind].table, 1, (), cookie(kind, number)) for number, kind in enumerate(kinds)]
+        with contextlib.suppress(ValueError):
+            part(b"".join(map(as_flow_stats, rules)), True)
+
+    def later(self, act: Any) -> None:
+        act()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_sweep_takes_what_it_asked_for_and_ends_although_a_part_of_it_failed(fails: bool) -> None:
+    ended: list[list[int]] = []
+
+    def read(inward: bool, counters: Any, asked: float) -> list[int]:
+        if inward and fails:
+            raise ValueError("a fault")
+        return [number for number, _ in counters]
+
+    switch: Any = _Counting()
+    SweepRun(switch, 10, read, ended.append).proceed()
+    assert list(map(sorted, ended)) == [[0, 1] if fails else [0, 1, 2]]

@@ -1,0 +1,104 @@
+"""A fault of our own in one event loses that event alone.
+
+Faults are put into the controller's methods, and what the other switches are told is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.description import reading
+from anycast_sdn.openflow.decoding import PacketInMessage
+from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.rules import Barrier, Message
+from anycast_sdn.process.app import AnycastApp
+
+ROOT = Path(__file__).parents[3]
+ARH1, ARS2 = 1, 2
+
+
+class Recorder:
+    """In a channel's place: what a switch is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Message] = []
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        self.told += messages
+
+
+class Broken(Recorder):
+    def tell(self, messages: Iterable[Message]) -> None:
+        raise RuntimeError("a fault")
+
+
+@pytest.fixture
+def app() -> AnycastApp:
+    app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
+    app.channels = {dpid: Recorder() for dpid in app.controller.edges}  # type: ignore[misc]
+    return app
+
+
+def fails_for(wrong: object, instead: Callable[..., Any]) -> Callable[..., Any]:
+    """``instead``, but a fault when the first argument is ``wrong``, or a list with it."""
+
+    def act(first: Any, *arguments: Any, **named: Any) -> Any:
+        if first == wrong or (isinstance(first, list) and wrong in first):
+            raise RuntimeError("a fault")
+        return instead(first, *arguments, **named)
+
+    return act
+
+
+def faults(log: pytest.LogCaptureFixture) -> int:
+    return sum(record.levelno == logging.ERROR and record.exc_info is not None for record in log.records)
+
+
+def test_a_packet_that_fails_loses_neither_those_before_it_nor_those_after_it(app, caplog):
+    def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> dict[int, list[Message]]:
+        if frame == b"wrong":
+            raise RuntimeError("a fault")
+        return {dpid: [Barrier(in_port)]}
+
+    app.controller.packet_in = answer
+    for port, frame in ((1, b"good"), (2, b"wrong"), (3, b"good")):
+        app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_PACKET), port, frame))
+    app._serve(ARH1, app._waiting[ARH1])
+    assert app.channels[ARH1].told == [Barrier(1), Barrier(3)]
+    assert faults(caplog) == 1
+
+
+def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
+    confirmed: list[tuple[int, int]] = []
+
+    def take(tickets: list[tuple[int, int]], now: float) -> dict[int, list[Message]]:
+        confirmed.extend(tickets)
+        return {}
+
+    app.controller.confirmed = fails_for((ARS2, 8), take)
+    app._settling = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
+    app._settle()
+    assert confirmed == [(ARH1, 7), (3, 9)]
+    assert app._settling == []
+    assert faults(caplog) == 2, "the batch, and then the one alone"
+
+
+def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
+    app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: {dpid: [Barrier(dpid)]})
+    app._tick()
+    told = {dpid for dpid, switch in app.channels.items() if Barrier(dpid) in switch.told}
+    assert told == set(app.controller.edges) - {ARH1}
+    assert faults(caplog) == 1
+
+
+def test_messages_that_cannot_be_written_leave_the_other_switches_theirs(app, caplog):
+    app.channels[ARH1] = Broken()
+    app._send({ARH1: [Barrier(1)], ARS2: [Barrier(2)]})
+    assert app.channels[ARS2].told == [Barrier(2)]
+    assert faults(caplog) == 1

@@ -1,0 +1,85 @@
+"""Cyclic garbage: what is looked at, and that nothing of ours is any."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anycast_sdn.openflow.rules import AddFlow
+from anycast_sdn.process import garbage
+from tests.unit.rest_client import Client
+from tests.unit.switch_end import PACKET_IN, RULE, Peer
+
+
+class Knot:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def by_hand() -> Iterator[None]:
+    gc.collect()
+    garbage.search_by_hand()
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_cycles_among_what_is_new_are_freed_by_the_next_look() -> None:
+    knot = weakref.ref(Knot())
+    assert not gc.isenabled()
+    assert knot() is not None
+    garbage.look()
+    assert knot() is None
+
+
+def test_what_a_look_has_left_and_what_work_has_made_is_not_looked_at_again() -> None:
+    before: list[list[int]] = [[]]
+    garbage.look()
+    assert not any(each is before for each in gc.get_objects())
+    made = [*before, []]
+    assert any(each is made for each in gc.get_objects())
+    garbage.keep()
+    assert not any(each is made for each in gc.get_objects())
+
+
+def test_requests_leave_no_cycles(tmp_path: Path) -> None:
+    client = Client(str(tmp_path / "enrolments.db"))
+
+    def ask() -> None:
+        client.ask("PUT", "/v1/groups/web", {"prefixes": ["198.18.0.0/24"]})
+        for number in range(8):
+            client.ask("PUT", f"/v1/groups/web/servers/10.2.0.{10 + number}", {"weight": 1 + number})
+        for method, path, body in (
+            ("GET", "/v1/flows", None), ("GET", "/v1/edges", None), ("GET", "/v1/topology", None),
+            ("GET", "/v1/groups", None), ("GET", "/healthz", None), ("GET", "/v1/nothing", None),
+            ("PUT", "/v1/groups/web", {"prefixes": ["1.2.3.4/32"]}), ("PUT", "/v1/groups/web", {"prefixes": ["bla"]}),
+            ("PUT", "/v1/groups/web", b"{"), ("DELETE", "/v1/groups/web/servers/10.2.0.10", None),
+            ("DELETE", "/v1/groups/web", None), ("DELETE", "/v1/groups/web", None),
+        ):  # fmt: skip
+            client.ask(method, path, body)
+
+    ask()  # what is made once
+    gc.collect()
+    for _ in range(3):
+        ask()
+    assert gc.collect() == 0
+
+
+def test_a_connection_that_has_ended_is_gone_without_a_search() -> None:
+    peer = Peer()
+    peer.ask()
+    peer.try_out()
+    peer.connection.tell([AddFlow(RULE)])
+    peer.say(PACKET_IN)
+    peer.connection.close("it was enough")
+    peer.listener.heard.clear()
+    connection = weakref.ref(peer.connection)
+    del peer
+    assert connection() is None

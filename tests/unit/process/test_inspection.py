@@ -1,0 +1,232 @@
+"""A switch is inspected: its counters are read, what is wrong is put right, and no answer is believed blindly."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from os_ken.ofproto import ofproto_v1_3_parser as parser
+
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
+from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process import inspection
+from anycast_sdn.process.inspection import Inspections
+from tests.unit.engines.test_reading_back import applied, both, controller
+from tests.unit.openflow.test_codec import DATAPATH, as_flow_stats
+
+
+class Switch:
+    """Answers as a switch would, from the rules that it holds; at once, but ``later`` waits for ``run``."""
+
+    set_xid = DATAPATH.set_xid  # type: ignore[attr-defined]
+    ofproto, ofproto_parser = DATAPATH.ofproto, DATAPATH.ofproto_parser
+
+    def __init__(self, held: dict[RuleKey, FlowRule], ignores_cookies: bool = False) -> None:
+        self.held = held
+        self.ignores_cookies = ignores_cookies
+        self.asked: list[str] = []
+        self.refuses: tuple[type, ...] = ()
+        self._later: list[Callable[[], None]] = []
+
+    def later(self, act: Callable[[], None]) -> None:
+        self._later.append(act)
+
+    def run(self) -> None:
+        while self._later:
+            self._later.pop(0)()
+
+    def tell(self, messages: list[Message]) -> None:
+        self.held = applied(self.held, messages)
+        for message in messages:
+            if isinstance(message, DeleteCookie):
+                self.held = {key: rule for key, rule in self.held.items() if rule.cookie != message.cookie}
+
+    def _matching(self, request: Any) -> list[FlowRule]:
+        mask = 0 if self.ignores_cookies else request.cookie_mask
+        return [rule for rule in self.held.values() if rule.cookie & mask == request.cookie & mask]
+
+    def ask(self, request: Any, reply: Callable[[bytes | None], None]) -> None:
+        self.ask_in_parts(request, lambda body, last: reply(body))
+
+    def ask_in_parts(self, request: Any, part: Callable[[bytes | None, bool], None]) -> None:
+        self.asked.append(type(request).__name__)
+        if isinstance(request, self.refuses) or not isinstance(
+            request, parser.OFPFlowStatsRequest | parser.OFPAggregateStatsRequest
+        ):
+            part(None, True)  # groups and meters are not asked about here
+        elif isinstance(request, parser.OFPAggregateStatsRequest):
+            part(struct.pack("!QQI4x", 0, 0, len(self._matching(request))), True)
+        else:
+            bodies = [as_flow_stats(rule) for rule in self._matching(request)]
+            half = len(bodies) // 2
+            part(b"".join(bodies[:half]), False)
+            part(b"".join(bodies[half:]), True)
+
+
+class Inspected:
+    """A client edge whose switch holds what it should, with one binding; ``look`` inspects it at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: bool) -> None:
+        self.controller, self.dpid = controller()
+        self.now = 100.0
+        monkeypatch.setattr(inspection.time, "monotonic", lambda: self.now)
+        held = applied({}, self.controller.synchronise(self.dpid, Tables.of(both()), Features(), self.now)[self.dpid])
+        self.switch = Switch({rule.key: rule for rule in both()} | held, **options)
+        self.inspections = Inspections(self.controller, self._send, lambda seconds: None)
+        self.look()
+        self.switch.asked.clear()
+
+    def _send(self, out: dict[int, list[Message]]) -> None:
+        for messages in out.values():
+            self.switch.tell(messages)
+
+    def look(self, seconds: float = 10.0) -> None:
+        for _ in range(2):  # the first time, a switch becomes due
+            self.now += seconds
+            self.inspections.run_due({self.dpid: self.switch})  # type: ignore[dict-item]
+            self.switch.run()
+
+    @property
+    def edge(self) -> Any:
+        return self.controller.edges[self.dpid]
+
+
+@pytest.mark.parametrize("ignores_cookies", [False, True])
+def test_a_switch_that_is_right_is_left_alone_and_its_drops_are_counted(monkeypatch, ignores_cookies: bool) -> None:
+    """Also one that ignores the cookies of a request, and answers with everything."""
+    here = Inspected(monkeypatch, ignores_cookies=ignores_cookies)
+    before = dict(here.switch.held)
+    here.look()
+    assert here.switch.held == before
+    assert not here.edge.repairs
+    not_ip = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.NOT_IP]
+    assert here.edge.dropped["not_ip"] == 5 * len(not_ip)  # ``as_flow_stats`` says that each has matched five packets
+    martians = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.MARTIAN]
+    assert here.edge.dropped["martian"] == 5 * len(martians)
+
+
+@pytest.mark.parametrize("ignores_cookies", [False, True])
+def test_what_is_wrong_is_put_right(monkeypatch, ignores_cookies: bool) -> None:
+    here = Inspected(monkeypatch, ignores_cookies=ignores_cookies)
+    before = dict(here.switch.held)
+    binding, other = both()
+    gone = next(key for key, rule in before.items() if kind_of(rule.cookie) is Kind.NO_ROUTE)
+    del here.switch.held[gone]
+    del here.switch.held[binding.key]
+    here.switch.held[other.key] = FlowRule(*other.key, cookie=other.cookie)
+    for own in (0, 0x1234):
+        foreign = FlowRule(2, 7 + own, (), own)
+        here.switch.held[foreign.key] = foreign
+    for _ in range(4):
+        here.look()
+    assert here.switch.held == before
+    assert here.edge.repairs == {"missing": 2, "wrong": 1, "foreign": 2}
+
+
+def test_at_rest_a_switch_is_asked_a_few_questions_every_five_seconds(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    for _ in range(100):
+        here.look(0.25)  # 50 s
+    assert len(here.switch.asked) <= 10 * 8
+
+
+def test_a_switch_that_does_not_answer_is_not_asked_on_and_on(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    here.switch.refuses = (parser.OFPFlowStatsRequest,)
+    here.switch.held.clear()
+    here.look()
+    assert here.switch.held == {}
+    assert not here.edge.repairs
+    assert here.switch.asked.count("OFPFlowStatsRequest") == 4  # two looks, two questions
+
+
+def test_an_error_of_our_own_ends_one_inspection_and_not_the_next(monkeypatch, caplog) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    here.switch.held.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(here.controller.audits[here.dpid], "take_rules", lambda *_: 1 / 0)
+        here.look()
+    assert "our own error in an inspection" in caplog.text
+    for _ in range(4):
+        here.look()
+    assert here.switch.held == before
+
+
+def test_counters_are_read_anew_for_somebody_who_asks(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    monkeypatch.setattr(here.inspections, "_sleep", lambda seconds: here.switch.run())
+    here.now += 1
+    here.inspections.fresh({here.dpid: here.switch})  # type: ignore[dict-item]
+    assert "OFPFlowStatsRequest" in here.switch.asked
+
+
+def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted() -> None:
+    made, dpid = controller()
+    edge = made.edges[dpid]
+    made.synchronise(dpid, Tables(), Features(), 0.0)
+    for rule in edge.believed():
+        assert edge.wants(rule)
+        assert not edge.wants(FlowRule(*rule.key, cookie=rule.cookie, idle_timeout=9))
+    assert all(entries.half_of(rule) == 0 for rule in edge.believed())
+
+
+def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch) -> None:
+    monkeypatch.setattr(inspection, "PIECE", 1)
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    for key, rule in before.items():
+        here.switch.held[key] = FlowRule(*key, cookie=rule.cookie, idle_timeout=3)
+    foreign = FlowRule(2, 7, (), 0x1234)
+    here.switch.held[foreign.key] = foreign
+    for _ in range(2):
+        here.look()
+    assert here.switch.held == before
+    assert +here.edge.repairs == {"wrong": len(before), "foreign": 1}
+
+
+def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    told: list[Message] = []
+    tell = here.switch.tell
+
+    def keep_foreign(messages: list[Message]) -> None:
+        told.extend(messages)
+        tell([message for message in messages if not isinstance(message, DeleteCookie)])
+
+    foreign = [FlowRule(2, 7, (), 0), FlowRule(2, 8, (), 1 << 63)]
+    here.switch.held |= {rule.key: rule for rule in foreign}
+    with monkeypatch.context() as patched:
+        patched.setattr(here.switch, "tell", keep_foreign)
+        for _ in range(60):
+            here.look(1.0)
+        assert +here.edge.repairs == {"foreign": 2}
+        assert 2 * 2 <= sum(isinstance(message, DeleteCookie) for message in told) <= 2 * 7
+    for _ in range(40):
+        here.look(1.0)
+    assert here.switch.held == before
+    assert +here.edge.repairs == {"foreign": 2}
+
+
+def test_however_many_ask_for_counters_a_switch_is_asked_a_few_times_a_second(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+
+    def sleep(seconds: float) -> None:
+        here.now += seconds
+        here.switch.run()
+
+    monkeypatch.setattr(here.inspections, "_sleep", sleep)
+    began = here.now
+    for _ in range(50):
+        here.now += 0.001
+        before = here.edge.dropped = {}
+        here.inspections.fresh({here.dpid: here.switch})  # type: ignore[dict-item]
+        assert here.edge.dropped != before  # everybody gets what was counted since he asked
+    looks = here.switch.asked.count("OFPGroupDescStatsRequest")
+    assert looks <= (here.now - began) / inspection.GAP_S + 1

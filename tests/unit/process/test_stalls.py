@@ -1,0 +1,83 @@
+"""The gauge of how long the hub was held."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anycast_sdn.process.stalls import BEAT_S, WARN_S, Gauge, Stalls
+
+
+def test_what_is_late_is_kept_for_a_minute_and_the_worst_for_good() -> None:
+    stalls = Stalls()
+    for late_s, now in ((0.001, 100.0), (0.15, 101.0), (0.03, 130.0)):
+        stalls.note(late_s, now)
+    assert stalls.view(131.0) == {
+        "longest_ms_last_minute": 150.0,
+        "stalls_over_20_ms_last_minute": 2,
+        "longest_ms": 150.0,
+        "stalls_over_20_ms": 2,
+    }
+    later = stalls.view(175.0)
+    assert (later["longest_ms_last_minute"], later["stalls_over_20_ms_last_minute"]) == (30.0, 1)
+    assert stalls.view(300.0) | {"longest_ms": 150.0, "stalls_over_20_ms": 2} == stalls.view(300.0)
+    assert stalls.view(300.0)["longest_ms_last_minute"] == 0.0
+
+
+def test_a_long_hold_is_worth_a_warning_once_a_minute_and_counted_between() -> None:
+    stalls = Stalls()
+    assert [stalls.note(0.3, now) for now in (0.0, 1.0, 59.0, 61.0)] == [True, False, False, True]
+    assert (stalls.unsaid(), stalls.unsaid()) == (2, 0)
+    assert not stalls.note(WARN_S / 2, 200.0)
+
+
+def test_the_warning_names_what_ran(caplog: Any) -> None:
+    def a_part_that_takes_its_time() -> None:
+        until = time.monotonic() + 2 * WARN_S
+        while time.monotonic() < until:
+            pass
+
+    beats = iter([time.sleep, lambda seconds: a_part_that_takes_its_time()])
+    gauge = Gauge(lambda seconds: next(beats)(seconds))
+    turns = iter([True, True, False])
+    with caplog.at_level(logging.WARNING):
+        gauge.beat_while(lambda: next(turns))
+    (record,) = caplog.records
+    assert "a_part_that_takes_its_time" in record.getMessage()
+    assert gauge.stalls.view(time.monotonic())["longest_ms"] >= 1000 * (2 * WARN_S - BEAT_S) - 1
+
+
+# A hub that is held for good once it has been asked to end; ``sys.argv[1]``: by a loop, or by the end that never comes.
+HELD = """
+import os, signal, sys, time
+from anycast_sdn.process import ending
+from anycast_sdn.process.stalls import Gauge
+ending.END_S = 1
+asked = ending.Ending()
+def sleep(seconds):
+    time.sleep(seconds)
+    if time.monotonic() > began + 0.05 and not asked.asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+    while asked.asked and sys.argv[1] == "loop":
+        pass
+began = time.monotonic()
+Gauge(sleep).beat_while(lambda: True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("how", ["loop", "beats"])
+def test_the_gauge_leaves_the_alarm_that_ends_a_process_which_does_not_end(how: str) -> None:
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", HELD, how], cwd=root, env=environment, timeout=20, check=False)
+    assert done.returncode == -signal.SIGALRM

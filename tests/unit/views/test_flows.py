@@ -1,0 +1,156 @@
+"""All flows of a controller, slice by slice: each slice is short, none is met twice, none that stays is missed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from anycast_sdn.control import views
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.views import SLICE, FlowFilter, FlowView, flow_as_json
+from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed, text
+from anycast_sdn.description import reading
+
+TOPOLOGIES = Path(__file__).parents[3] / "topologies"
+ALL = FlowFilter()
+SERVERS = (None, packed("10.2.0.10"), packed("10.3.0.10"))
+
+
+def binding(number: int, edge: int = 1) -> Binding:
+    source = packed(f"10.{edge}.0.{10 + number % 7}")
+    key = FlowKey(source, packed("198.18.0.1"), TCP, 1024 + number % 60_000, 80)
+    translated = (0xCB007100 + number).to_bytes(4, "big")
+    return Binding(number, key, translated, ("web", "dns")[number % 2], since=1.25, server=SERVERS[number % 3])
+
+
+@pytest.fixture
+def controller() -> Controller:
+    return Controller(reading.load(TOPOLOGIES / "two-sites.yaml"), Groups(), random.Random(1))
+
+
+def tables(controller: Controller) -> dict[str, BindingTable]:
+    return {
+        edge.switch.name: edge.client_edge.bindings for edge in controller.edges.values() if edge.client_edge
+    }
+
+
+def every(
+    controller: Controller,
+    wanted: FlowFilter = ALL,
+    limit: int = 300,
+    between: Callable[[], None] = lambda: None,
+) -> list[FlowView]:
+    """All slices; ``between``: what happens between two of them."""
+    found: list[FlowView] = []
+    place: views.Place | None = ("", 0)
+    while place is not None:
+        some, place = controller.flows(wanted, place, limit, now=10.0, epoch=1_700_000_000.0)
+        assert len(some) <= limit
+        found += some
+        between()
+    return found
+
+
+def test_flows_come_in_order_of_edge_and_number_in_whatever_order_they_were_put(controller: Controller) -> None:
+    numbers = list(range(1, 2001))
+    random.Random(2).shuffle(numbers)
+    names = sorted(tables(controller))
+    assert len(names) >= 2
+    for name in reversed(names):
+        for number in numbers:
+            tables(controller)[name].put(binding(number))
+    assert [(flow.edge, flow.number) for flow in every(controller)] == [
+        (name, number) for name in names for number in range(1, 2001)
+    ]
+
+
+def test_flows_that_stay_are_met_once_while_others_come_and_go(controller: Controller) -> None:
+    table = next(iter(tables(controller).values()))
+    for number in range(1, 3001):
+        table.put(binding(number))
+    chance, last, gone = random.Random(3), 3000, set()
+
+    def others_come_and_go() -> None:
+        nonlocal last
+        for number in chance.sample(range(1, last), 50):
+            if found := table.by_number(number):
+                table.remove(found)
+                gone.add(number)
+        if last < 3020:
+            last += 1
+            table.put(binding(last))
+
+    seen = [flow.number for flow in every(controller, limit=100, between=others_come_and_go)]
+    assert seen == sorted(set(seen))
+    assert set(range(1, 3001)) - gone <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (FlowFilter(group="dns"), lambda flow: flow.group == "dns"),
+        (FlowFilter(client=packed("10.1.0.12")), lambda flow: flow.client == packed("10.1.0.12")),
+        (FlowFilter(server=SERVERS[1]), lambda flow: flow.server == SERVERS[1]),
+        (FlowFilter(state="unanswered"), lambda flow: flow.server is None),
+        (FlowFilter(group="web", state="pinned"), lambda flow: flow.group == "web" and flow.server),
+        (FlowFilter(edge="nobody"), lambda flow: False),
+    ],
+)
+def test_wanted_flows_are_those_that_match(
+    controller: Controller, wanted: FlowFilter, matches: Callable[[FlowView], bool]
+) -> None:
+    for table in tables(controller).values():
+        for number in range(1, 1500):
+            table.put(binding(number))
+    assert every(controller, wanted) == [flow for flow in every(controller) if matches(flow)]
+
+
+def test_one_edge_is_wanted(controller: Controller) -> None:
+    for table in tables(controller).values():
+        table.put(binding(1))
+    name = max(tables(controller))
+    assert [flow.edge for flow in every(controller, FlowFilter(edge=name))] == [name]
+
+
+def test_a_slice_looks_at_few_bindings_even_when_it_finds_none(controller: Controller) -> None:
+    name, table = min(tables(controller).items())
+    for number in range(1, 4 * SLICE):
+        table.put(binding(number))
+    nobody = FlowFilter(client=packed("192.0.2.1"))
+    assert controller.flows(nobody, ("", 0), 10, 0.0, 0.0) == ([], (name, SLICE))
+
+
+def test_the_summary_counts_without_looking(controller: Controller) -> None:
+    table = next(iter(tables(controller).values()))
+    for number in range(1, 31):
+        table.put(binding(number))
+    assert controller.flow_summary(0.0) == {"unanswered": 10, "pinned": 20, "pool_exhausted": 0}
+    table.put(binding(3)._replace(server=SERVERS[1]))
+    table.put(binding(1)._replace(server=SERVERS[2]))
+    for number in (1, 2, 6):
+        table.remove(binding(number))
+    assert controller.flow_summary(0.0) == {"unanswered": 8, "pinned": 19, "pool_exhausted": 0}
+
+
+def test_texts_are_those_of_the_model(controller: Controller) -> None:
+    table = next(iter(tables(controller).values()))
+    service = packed("2001:db8:0:0:1:0:0:1")
+    key = FlowKey(packed("2001:db8::"), service, 253, 0, 0)
+    table.put(Binding(1, key, packed("fd00:0:1::a0"), "web", since=1.25))
+    shown = flow_as_json(every(controller)[0])
+    assert (shown["client"], shown["service"], shown["translated"]) == tuple(
+        map(text, (key.source, service, packed("fd00:0:1::a0")))
+    )
+    assert (shown["protocol"], shown["since"]) == ("253", "2023-11-14T22:13:11.250Z")
+
+
+@pytest.mark.parametrize("parse", [packed, Prefix.parse])
+@pytest.mark.parametrize("written", ["fe80::1%eth0", "2001:db8::1%1", "10.0.0.1%a", "2001:db8::%/128", "%"])
+def test_no_address_has_a_zone(parse: Callable[[str], object], written: str) -> None:
+    with pytest.raises(ValueError, match="zone"):
+        parse(written)
