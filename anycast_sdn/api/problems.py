@@ -18,7 +18,7 @@ from webob import Response
 from anycast_sdn.control.registry import AlreadyExists, LimitReached, NotFound
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description.enrolment import EnrolmentError, Overlap
-from anycast_sdn.store.sqlite import StoreError
+from anycast_sdn.store.store import StoreError
 
 URN = "urn:anycast-sdn:problem:"
 

@@ -5,9 +5,10 @@ The rules this file keeps:
 - A change is validated, stored, put into the snapshot and handed to ``on_change``, in this order.
   What fails on the way has changed nothing that comes after it: a refused or unstored enrolment is
   in no snapshot, and no switch hears of it.
-- ``groups`` is an immutable snapshot; a change replaces it.  From validation to the new snapshot
-  nothing yields to the hub, so changes cannot interleave; where validation is so long that it has to yield
-  (``turn``), it ends with what others have changed meanwhile.  ``on_change`` may yield.
+- ``groups`` is an immutable snapshot; a change replaces it.  If the enrolments have changed since a change was
+  validated, because its validation let others have their turn (``turn``) or because another controller changed what
+  is stored, it is validated once more.
+- What other controllers change in the store is put into the snapshot and handed to ``on_change`` likewise.
 - A ``put`` of what is there already changes nothing: no write, no ``on_change``.
 - A removed server or group leaves the wanted state only; what happens to its flows is the
   controller's business (M20).
@@ -15,18 +16,33 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server, text
 from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server
 from anycast_sdn.description.model import Network
-from anycast_sdn.store.sqlite import SqliteStore
+from anycast_sdn.store.store import (
+    Change,
+    DeleteGroup,
+    DeleteServer,
+    Outdated,
+    PutGroup,
+    PutServer,
+    Store,
+    Stored,
+    StoreError,
+)
 
 MAX_GROUPS = 10_000
 MAX_SERVERS = 10_000  # per group
 MAX_WEIGHT = 1000
+ATTEMPTS = 8  # to change what others change, too
+
+Result = TypeVar("Result")
+# From the groups as they are: the change to make, None where all is as wanted, and what to return.
+Decide = Callable[[Groups], tuple[Change | None, Result]]
 
 
 class NotFound(ConfigurationError):
@@ -48,31 +64,26 @@ class InvalidWeight(EnrolmentError):
 class Registry:
     """The wanted groups and servers, kept in ``store``."""
 
-    def __init__(self, network: Network, store: SqliteStore, on_change: Callable[[Groups], None]) -> None:
-        """Load the store; a fresh one takes the network file's groups as first enrolments.
+    def __init__(self, network: Network, store: Store, on_change: Callable[[Groups], None]) -> None:
+        """Open the store; a fresh one takes the network file's groups as first enrolments.
 
-        Raises ConfigurationError when what is stored does not fit ``network`` (any more).
+        Raises ConfigurationError when what is stored does not fit ``network`` (any more), StoreError.
         """
         self._network = network
         self._store = store
         self._on_change = on_change
-        if not store.initialised:
-            store.initialise(network.groups)
-        self.groups = Groups(self._restored())
+        self._version, stored = store.open(network.groups)
+        self._must_fit(stored)
+        self.groups = Groups(stored)
+        store.watch(self._changed_elsewhere)
 
     def group(self, name: str) -> AnycastGroup:
         """Raises NotFound."""
-        group = self.groups.get(name)
-        if group is None:
-            raise NotFound(f"there is no group {name!a}")
-        return group
+        return _group(self.groups, name)
 
     def server(self, group_name: str, address: Address) -> Server:
         """Raises NotFound."""
-        server = self.group(group_name).servers.get(address)
-        if server is None:
-            raise NotFound(f"{text(address)} is not enrolled in group {group_name}")
-        return server
+        return _server(self.groups, group_name, address)
 
     def put_group(
         self, name: str, prefixes: Iterable[Prefix], turn: Callable[[], None] = lambda: None, *, anew: bool = False
@@ -83,87 +94,104 @@ class Registry:
         group.  Raises EnrolmentError when the prefixes or the servers would not fit, AlreadyExists, LimitReached,
         StoreError.
         """
-        wanted, seen = AnycastGroup(name, tuple(prefixes)), self.groups
-        if self._stands(wanted, anew):
-            return self.group(name), False
-        check_group(self._network, seen, wanted, turn)
-        # From here on nobody else has a turn.
-        if self._stands(wanted, anew):
-            return self.group(name), False
-        check_apart(self._changed_since(seen), wanted)
-        present = self.groups.get(name)
-        group = replace(wanted, servers=present.servers if present else {})
-        for address in _first_of_each_family(group.servers):  # nothing else of them depends on prefixes
-            check_server(self._network, group, address)
-        self._store.save_group(group)
-        self._replace(group, turn)
-        return group, present is None
+        change = PutGroup(name, tuple(prefixes))
+        wanted = AnycastGroup(name, change.prefixes)
+        seen: Groups | None = None  # the groups beside which the prefixes have been checked
 
-    def _stands(self, wanted: AnycastGroup, anew: bool) -> bool:
-        """Are the prefixes as wanted already?  Raises AlreadyExists, LimitReached."""
-        present = self.groups.get(wanted.name)
-        if present is None and len(self.groups) >= MAX_GROUPS:
-            raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
-        if present and anew:
-            raise AlreadyExists(f"group {wanted.name} exists already; use PUT to change it")
-        return present is not None and present.prefixes == wanted.prefixes
+        def decide(groups: Groups) -> tuple[Change | None, tuple[AnycastGroup, bool]]:
+            nonlocal seen
+            present = groups.get(name)
+            if present is None and len(groups) >= MAX_GROUPS:
+                raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
+            if present and anew:
+                raise AlreadyExists(f"group {name} exists already; use PUT to change it")
+            if present and present.prefixes == change.prefixes:
+                return None, (present, False)
+            if seen is None:
+                check_group(self._network, groups, wanted, turn)
+            else:
+                check_apart(_changed_since(seen, groups), wanted)
+            seen = groups
+            group = change.of(present)
+            for address in _first_of_each_family(group.servers):  # nothing else of them depends on prefixes
+                check_server(self._network, group, address)
+            return change, (group, present is None)
 
-    def _changed_since(self, seen: Groups) -> Groups:
-        """The groups whose prefixes are not what they were."""
-        if seen is self.groups:
-            return Groups()
-        was = {group.name: group.prefixes for group in seen}
-        return Groups({group.name: group for group in self.groups if was.get(group.name) is not group.prefixes})
+        return self._change(decide, turn)
 
     def delete_group(self, name: str) -> None:
         """Remove the group and its servers.  Raises NotFound, StoreError."""
-        self.group(name)
-        self._store.delete_group(name)
-        self._publish(self.groups.without(name))
+
+        def decide(groups: Groups) -> tuple[Change, None]:
+            _group(groups, name)
+            return DeleteGroup(name), None
+
+        self._change(decide)
 
     def put_server(self, group_name: str, server: Server) -> tuple[Server, bool]:
         """Enrol the server, or replace its weight and state.  → (server, created).
 
         Raises NotFound for the group, EnrolmentError, LimitReached, StoreError.
         """
-        group = self.group(group_name)
-        present = group.servers.get(server.address)
-        if server == present:
-            return present, False
-        if present is None and len(group.servers) >= MAX_SERVERS:
-            raise LimitReached(f"group {group_name} has {MAX_SERVERS} servers already, which is the limit")
-        if not 1 <= server.weight <= MAX_WEIGHT:
-            raise InvalidWeight("weight", f"the weight {server.weight} is not within 1 and {MAX_WEIGHT}")
-        check_server(self._network, group, server.address)
-        self._store.save_server(group_name, server)
-        self._replace(replace(group, servers={**group.servers, server.address: server}))
-        return server, present is None
+
+        def decide(groups: Groups) -> tuple[Change | None, tuple[Server, bool]]:
+            group = _group(groups, group_name)
+            present = group.servers.get(server.address)
+            if server == present:
+                return None, (present, False)
+            if present is None and len(group.servers) >= MAX_SERVERS:
+                raise LimitReached(f"group {group_name} has {MAX_SERVERS} servers already, which is the limit")
+            if not 1 <= server.weight <= MAX_WEIGHT:
+                raise InvalidWeight("weight", f"the weight {server.weight} is not within 1 and {MAX_WEIGHT}")
+            check_server(self._network, group, server.address)
+            return PutServer(group_name, server), (server, present is None)
+
+        return self._change(decide)
 
     def delete_server(self, group_name: str, address: Address) -> None:
         """Raises NotFound, StoreError."""
-        self.server(group_name, address)
-        group = self.group(group_name)
-        self._store.delete_server(group_name, address)
-        others = {key: server for key, server in group.servers.items() if key != address}
-        self._replace(replace(group, servers=others))
+
+        def decide(groups: Groups) -> tuple[Change, None]:
+            _server(groups, group_name, address)
+            return DeleteServer(group_name, address), None
+
+        self._change(decide)
 
     # -------------------------------------------------------------------------- inside
 
-    def _replace(self, group: AnycastGroup, turn: Callable[[], None] = lambda: None) -> None:
-        self._publish(self.groups.replaced(group), turn)
+    def _change(self, decide: Decide[Result], turn: Callable[[], None] = lambda: None) -> Result:
+        for _ in range(ATTEMPTS):
+            at = self._version
+            change, result = decide(self.groups)
+            if change is None:
+                return result
+            if at != self._version:
+                continue
+            try:
+                version = self._store.change(at, [change])
+            except Outdated as outdated:
+                self._changed_elsewhere(outdated.stored)
+                continue
+            group = change.of(self.groups.get(change.name))
+            self._publish(version, self.groups.replaced(group) if group else self.groups.without(change.name), turn)
+            return result
+        raise StoreError(f"{self._store.path}: others change the enrolments all the time; try again")
 
-    def _publish(self, groups: Groups, turn: Callable[[], None] = lambda: None) -> None:
-        self.groups = groups
+    def _changed_elsewhere(self, stored: Stored) -> None:
+        if stored.version > self._version:
+            self._publish(stored.version, Groups(stored.groups))
+
+    def _publish(self, version: int, groups: Groups, turn: Callable[[], None] = lambda: None) -> None:
+        self._version, self.groups = version, groups
         turn()
-        self._on_change(self.groups)  # which are others' changes, too, by now; then they come twice, which is once
+        self._on_change(self.groups)  # with what others have changed in that turn, perhaps: twice is as good as once
 
-    def _restored(self) -> dict[str, AnycastGroup]:
-        """What is stored, checked against a network file that may have changed since.
+    def _must_fit(self, stored: Mapping[str, AnycastGroup]) -> None:
+        """The network file may have changed since.  Raises ConfigurationError.
 
         Overlaps between groups do not depend on the network; they were refused when they were asked for.
         """
-        groups = self._store.load()
-        for group in groups.values():
+        for group in stored.values():
             try:
                 check_group(self._network, (), group)
                 for address in group.servers:
@@ -174,7 +202,6 @@ class Registry:
                     f"{self._network.name}: {error}; undo the change of the network file and remove the "
                     "enrolment over REST first, or start with another database"
                 ) from error
-        return groups
 
 
 def _first_of_each_family(addresses: Iterable[Address]) -> Iterable[Address]:
@@ -182,3 +209,27 @@ def _first_of_each_family(addresses: Iterable[Address]) -> Iterable[Address]:
     for address in addresses:
         firsts.setdefault(len(address), address)
     return firsts.values()
+
+
+def _group(groups: Groups, name: str) -> AnycastGroup:
+    """Raises NotFound."""
+    group = groups.get(name)
+    if group is None:
+        raise NotFound(f"there is no group {name!a}")
+    return group
+
+
+def _server(groups: Groups, group_name: str, address: Address) -> Server:
+    """Raises NotFound."""
+    server = _group(groups, group_name).servers.get(address)
+    if server is None:
+        raise NotFound(f"{text(address)} is not enrolled in group {group_name}")
+    return server
+
+
+def _changed_since(before: Groups, now: Groups) -> Groups:
+    """The groups whose prefixes are not what they were."""
+    if before is now:
+        return Groups()
+    was = {group.name: group.prefixes for group in before}
+    return Groups({group.name: group for group in now if was.get(group.name) is not group.prefixes})

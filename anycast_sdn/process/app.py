@@ -47,7 +47,9 @@ from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.repeats import Repeats
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.routing.bgp import Speaker
+from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
+from anycast_sdn.store.store import Store
 
 LOG = logging.getLogger(__name__)
 
@@ -599,7 +601,7 @@ def run(
         if app:
             app.set_groups(groups)
 
-    store = SqliteStore(database)
+    store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
     registry = Registry(network, store, on_change)
     raise_file_limit()
     acceptor = Acceptor(openflow, len(network.switches))
@@ -611,8 +613,7 @@ def run(
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
     LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))
-    place = "memory only" if database == ":memory:" else Path(database).absolute()
-    LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), place)
+    LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.search_by_hand()
     _wait_for(ending, store)
@@ -622,7 +623,7 @@ def run(
     LOG.info("stopped")
 
 
-def _wait_for(ending: Ending, store: SqliteStore) -> None:
+def _wait_for(ending: Ending, store: Store) -> None:
     """Returns when the end is asked for; until then, sees to the database."""
     look, check = 0.0, _alone(store.check)
     while not ending.asked:

@@ -1,13 +1,12 @@
-"""Enrolments on disk: groups, their prefixes and their servers in one SQLite file.
+"""SqliteStore: enrolments on disk; groups, their prefixes and their servers in one SQLite file.
 
-The rules this file keeps:
+The rules this file keeps, beside those of ``store.store``:
 
-- Each public call is one transaction; when it returns, the change is on the disk (WAL, synchronous
-  FULL), and a process that dies in the middle leaves the state from before the call.
-- One process at a time: the file stays locked while it is open, because a second controller would
-  serve from a snapshot that nobody updates.
-- *First enrolments* (the groups of the network file) enter a file that has never been initialised,
-  in the transaction that initialises it, and never again: what an operator removes over REST does
+- A change is one transaction; when it returns, it is on the disk (WAL, synchronous FULL), and a process that
+  dies in the middle leaves the state from before the call.
+- One process at a time: the file stays locked while it is open.  So nobody else changes what is stored, and
+  versions need to be known in this process only.
+- *First enrolments* enter the file in the transaction that makes its tables: what an operator removes over REST does
   not come back at the next start, and a group added to the network file later is not enrolled.
 - The log (``-wal``) is written back into the file at start and at the end, so that a copy of the file of a
   controller that does not run is a copy of the enrolments.
@@ -15,8 +14,6 @@ The rules this file keeps:
 - A file that vanishes while it is open is written anew; one in whose place another stands is left alone, and
   nothing is written until it is back.
 - Every failure is a ``StoreError`` that names the file and says what to do.
-
-Nothing is judged here: whether a group fits the network is ``description.enrolment``'s question.
 """
 
 from __future__ import annotations
@@ -27,11 +24,21 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server, ServerState, packed, text
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, ServerState, packed, text
+from anycast_sdn.store.store import (
+    Change,
+    DeleteGroup,
+    DeleteServer,
+    Outdated,
+    PutGroup,
+    PutServer,
+    Stored,
+    StoreError,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -56,21 +63,35 @@ _SCHEMA = (
 )
 
 
-class StoreError(ConfigurationError):
-    """The database cannot be read or written."""
-
-
 class SqliteStore:
-    """The enrolments in the file ``path`` (":memory:" for none)."""
+    """The enrolments in the file ``path``: a ``Store``."""
 
     def __init__(self, path: str) -> None:
-        """Open and lock the file, create it when absent.  Raises StoreError."""
+        """Lock the file, create it when absent.  Raises StoreError."""
         self.path = path
-        self.problem = ""  # why nothing can be written now, for people; "" when all is well
-        if path != ":memory:" and not Path(path).parent.is_dir():
+        self.problem = ""
+        self._version = 1  # as many changes, less one, have been made since the file was opened
+        if not Path(path).parent.is_dir():
             raise StoreError(f"{path}: the directory {Path(path).parent} does not exist; create it first")
-        self._read_only = path != ":memory:" and not _can_be_written(path)
-        self._open()
+        self._read_only = not _can_be_written(path)
+        self._connect()
+
+    def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:
+        if not self._initialised:
+            self._initialise(first)
+        return Stored(self._version, self._load())
+
+    def change(self, at: int, changes: Sequence[Change]) -> int:
+        if at != self._version:
+            raise Outdated(Stored(self._version, self._load()))
+        with self._transaction():
+            for change in changes:
+                self._write(change)
+        self._version += 1
+        return self._version
+
+    def watch(self, changed: Callable[[Stored], None]) -> None:
+        """Nobody else can change what is stored."""
 
     def close(self) -> None:
         """Write the log back into the file, and let it go; a second time it does nothing.  Raises StoreError."""
@@ -90,63 +111,16 @@ class SqliteStore:
                 LOG.info("%s: can be written again", self.path)
             self.problem = ""
 
-    def initialise(self, groups: Iterable[AnycastGroup]) -> None:
-        """Create the tables and enter the first enrolments; only for a file that has none yet."""
-        with self._transaction() as db:
-            for statement in _SCHEMA:
-                db.execute(statement)
-            for group in groups:
-                self._write_group(group)
-                for server in group.servers.values():
-                    self._write_server(group.name, server)
-        self.initialised = True
-
-    def load(self) -> dict[str, AnycastGroup]:
-        """All groups with their servers, by name.  Raises StoreError for content that is not ours."""
-        with self._failures_named(ValueError, KeyError):
-            prefixes: dict[str, list[Prefix]] = {
-                name: [] for (name,) in self._db.execute("SELECT name FROM groups ORDER BY name")
-            }
-            servers: dict[str, dict[Address, Server]] = {name: {} for name in prefixes}
-            for name, prefix in self._db.execute("SELECT group_name, prefix FROM prefixes ORDER BY rowid"):
-                prefixes[name].append(Prefix.parse(prefix))
-            for name, address, weight, state in self._db.execute(
-                "SELECT group_name, address, weight, state FROM servers"
-            ):
-                server = Server(packed(address), weight, ServerState(state))
-                servers[name][server.address] = server
-            return {name: AnycastGroup(name, tuple(prefixes[name]), servers[name]) for name in prefixes}
-
-    def save_group(self, group: AnycastGroup) -> None:
-        """Create the group or replace its prefixes; its servers are left as they are."""
-        with self._transaction():
-            self._write_group(group)
-
-    def delete_group(self, name: str) -> None:
-        """Remove the group and its servers."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM groups WHERE name = ?", (name,))
-
-    def save_server(self, group_name: str, server: Server) -> None:
-        """Create the server or replace it; the group must be there."""
-        with self._transaction():
-            self._write_server(group_name, server)
-
-    def delete_server(self, group_name: str, address: Address) -> None:
-        with self._transaction() as db:
-            key = group_name, text(address)
-            db.execute("DELETE FROM servers WHERE group_name = ? AND address = ?", key)
-
     # -------------------------------------------------------------------------- the file
 
-    def _open(self) -> None:
+    def _connect(self) -> None:
         with self._failures_named(OSError):
-            self._db = _in_memory(self.path) if self._read_only else _connect(self.path)
+            self._db = _in_memory(self.path) if self._read_only else _database(self.path)
         try:
             with self._failures_named():
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self.initialised = self._recognise()
-                if self._read_only and not self.initialised:
+                self._initialised = self._recognise()
+                if self._read_only and not self._initialised:
                     raise StoreError(f"{self.path}: holds no enrolments yet and cannot be written; give another path")
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
@@ -180,14 +154,14 @@ class SqliteStore:
 
     def _write_anew(self) -> None:
         """The file has vanished; what was in it is still open, and goes into a new one."""
-        kept = _connect(":memory:")
+        kept = _database(":memory:")
         with self._failures_named():
-            groups = self.load().values()
+            groups = self._load().values()
             self._db.backup(kept)
             self._db.close()  # first: it deletes the log by its name
         try:
-            self._open()
-            self.initialise(groups)
+            self._connect()
+            self._initialise(groups)
         except StoreError:
             self._db = kept  # for the next attempt
             raise
@@ -210,18 +184,47 @@ class SqliteStore:
             )
         return True
 
-    def _write_group(self, group: AnycastGroup) -> None:
-        self._db.execute("INSERT OR IGNORE INTO groups VALUES (?)", (group.name,))
-        self._db.execute("DELETE FROM prefixes WHERE group_name = ?", (group.name,))
-        self._db.executemany(
-            "INSERT INTO prefixes VALUES (?, ?)", [(group.name, str(prefix)) for prefix in group.prefixes]
-        )
+    def _initialise(self, groups: Iterable[AnycastGroup]) -> None:
+        """Make the tables and enter the first enrolments."""
+        with self._transaction() as db:
+            for statement in _SCHEMA:
+                db.execute(statement)
+            for group in groups:
+                self._write(PutGroup(group.name, group.prefixes))
+                for server in group.servers.values():
+                    self._write(PutServer(group.name, server))
+        self._initialised = True
 
-    def _write_server(self, group_name: str, server: Server) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO servers VALUES (?, ?, ?, ?)",
-            (group_name, text(server.address), server.weight, server.state.value),
-        )
+    def _load(self) -> dict[str, AnycastGroup]:
+        """All groups with their servers, by name.  Raises StoreError for content that is not ours."""
+        with self._failures_named(ValueError, KeyError):
+            prefixes: dict[str, list[Prefix]] = {
+                name: [] for (name,) in self._db.execute("SELECT name FROM groups ORDER BY name")
+            }
+            servers: dict[str, dict[Address, Server]] = {name: {} for name in prefixes}
+            for name, prefix in self._db.execute("SELECT group_name, prefix FROM prefixes ORDER BY rowid"):
+                prefixes[name].append(Prefix.parse(prefix))
+            for name, address, weight, state in self._db.execute(
+                "SELECT group_name, address, weight, state FROM servers"
+            ):
+                server = Server(packed(address), weight, ServerState(state))
+                servers[name][server.address] = server
+            return {name: AnycastGroup(name, tuple(prefixes[name]), servers[name]) for name in prefixes}
+
+    def _write(self, change: Change) -> None:
+        db = self._db
+        match change:
+            case PutGroup(name, prefixes):
+                db.execute("INSERT OR IGNORE INTO groups VALUES (?)", (name,))
+                db.execute("DELETE FROM prefixes WHERE group_name = ?", (name,))
+                db.executemany("INSERT INTO prefixes VALUES (?, ?)", [(name, str(prefix)) for prefix in prefixes])
+            case DeleteGroup(name):
+                db.execute("DELETE FROM groups WHERE name = ?", (name,))
+            case PutServer(name, server):
+                row = name, text(server.address), server.weight, server.state.value
+                db.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?, ?)", row)
+            case DeleteServer(name, address):
+                db.execute("DELETE FROM servers WHERE group_name = ? AND address = ?", (name, text(address)))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -244,7 +247,7 @@ class SqliteStore:
             raise StoreError(f"{self.path}: the enrolment database failed ({error}); {advice}") from error
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _database(path: str) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
@@ -270,11 +273,11 @@ def _can_be_written(path: str) -> bool:
 
 def _in_memory(path: str) -> sqlite3.Connection:
     """The content of a file that can only be read, with what its log holds: SQLite wants to write to both."""
-    memory = _connect(":memory:")
+    memory = _database(":memory:")
     with tempfile.TemporaryDirectory() as directory:
         for file in (path, f"{path}-wal"):
             if os.path.exists(file):
                 shutil.copyfile(file, Path(directory, "copy" + file.removeprefix(path)))
-        with closing(_connect(str(Path(directory, "copy")))) as copy:
+        with closing(_database(str(Path(directory, "copy")))) as copy:
             copy.backup(memory)
     return memory

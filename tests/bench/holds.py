@@ -140,7 +140,7 @@ class Hub:
         self.tickets: list[tuple[int, int]] = []
         groups = enrolled(scale)
         self.store = SqliteStore(str(directory / "holds.db"))
-        self.store.initialise(groups.values())
+        self.store.open(groups.values())
         self.held: Held | None = None
         at_once = Pace(1 << 20, 1 << 20, 1 << 20, 1 << 20)  # it is not this that is measured
         self.controller = Controller(self.network, Groups(), random.Random(1), at_once)

@@ -32,7 +32,7 @@ def groups_in_a_copy(database: Path, directory: Path) -> set[str]:
     copy = directory / "copy.sqlite"
     shutil.copyfile(database, copy)
     store = SqliteStore(str(copy))
-    names = set(store.load())
+    names = set(store.open().groups)
     store.close()
     return names
 

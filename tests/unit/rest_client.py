@@ -15,7 +15,9 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, Address, Gateway, Prefix, packed
 from anycast_sdn.core.roles import Side, Subnet
 from anycast_sdn.description.model import Network, Port, Switch
+from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
+from anycast_sdn.store.store import Store
 
 NETWORK = Network(
     name="pair",
@@ -114,7 +116,7 @@ class Client:
     """Asks the application and reads its answers."""
 
     def __init__(self, path: str) -> None:
-        self.store = SqliteStore(path)
+        self.store: Store = MemoryStore() if path == ":memory:" else SqliteStore(path)
         self.sent: list[Groups] = []
         self.facts = Facts()
         self.registry = Registry(NETWORK, self.store, self.sent.append)

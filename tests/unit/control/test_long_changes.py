@@ -31,7 +31,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     registry.put_group("web", [*MANY[:2], V6])
     registry.put_server("web", AS2)
     yield registry
-    stored = SqliteStore.load(store)
+    stored = store.open().groups
     assert stored == {group.name: group for group in registry.groups}
     assert registry.sent[-1] is registry.groups  # type: ignore[attr-defined]
     store.close()

@@ -1,0 +1,78 @@
+"""Store: what holds for every store, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anycast_sdn.core.model import AnycastGroup, Prefix, Server, ServerState, packed
+from anycast_sdn.store.memory import MemoryStore
+from anycast_sdn.store.sqlite import SqliteStore
+from anycast_sdn.store.store import DeleteGroup, DeleteServer, Outdated, PutGroup, PutServer, Store
+
+WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"), Prefix.parse("2001:db8:ffff::1/128")))
+AS2 = Server(packed("10.2.0.10"), 7, ServerState.DRAINING)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(str(tmp_path / "enrolments.db"))
+    yield store
+    store.close()
+
+
+class TestStore:
+    def test_the_first_enrolments_are_there_at_the_first_opening(self, store: Store) -> None:
+        first = AnycastGroup("web", WEB.prefixes, {AS2.address: AS2})
+        assert store.open([first]).groups == {"web": first}
+
+    def test_first_enrolments_enter_once_even_when_all_of_them_have_been_removed(self, store: Store) -> None:
+        version = store.open([WEB]).version
+        store.change(version, [DeleteGroup("web")])
+        assert store.open([WEB]).groups == {}
+
+    def test_each_change_is_in_what_is_stored_and_raises_the_version(self, store: Store) -> None:
+        at = store.open().version
+        for change, expected in (
+            (PutGroup("web", WEB.prefixes), WEB),
+            (PutServer("web", AS2), AnycastGroup("web", WEB.prefixes, {AS2.address: AS2})),
+            (PutGroup("web", WEB.prefixes[:1]), AnycastGroup("web", WEB.prefixes[:1], {AS2.address: AS2})),
+            (PutServer("web", Server(AS2.address)),
+             AnycastGroup("web", WEB.prefixes[:1], {AS2.address: Server(AS2.address)})),
+            (DeleteServer("web", AS2.address), AnycastGroup("web", WEB.prefixes[:1])),
+        ):  # fmt: skip
+            later = store.change(at, [change])
+            assert later > at
+            assert store.open() == (later, {"web": expected})
+            at = later
+
+    def test_several_changes_are_stored_as_one(self, store: Store) -> None:
+        at = store.open().version
+        store.change(at, [PutGroup("web", WEB.prefixes), PutServer("web", AS2), DeleteGroup("web")])
+        assert store.open().groups == {}
+
+    def test_a_change_of_what_is_outdated_changes_nothing_and_says_what_is_stored(self, store: Store) -> None:
+        at = store.open().version
+        store.change(at, [PutGroup("web", WEB.prefixes)])
+        with pytest.raises(Outdated) as caught:
+            store.change(at, [DeleteGroup("web")])
+        assert caught.value.stored == store.open()
+        assert store.open().groups == {"web": WEB}
+
+    def test_our_own_changes_are_not_told_to_us(self, store: Store) -> None:
+        told: list[object] = []
+        store.watch(told.append)
+        store.change(store.open().version, [PutGroup("web", WEB.prefixes)])
+        assert told == []
+
+    def test_a_store_at_rest_has_no_problem(self, store: Store) -> None:
+        store.open()
+        store.check()
+        assert store.problem == ""
+
+    def test_it_can_be_closed_twice(self, store: Store) -> None:
+        store.open()
+        store.close()
+        store.close()
