@@ -1,21 +1,47 @@
-"""README.md and docs/ say what the code does."""
+"""The papers, README.md, docs/ and their like, say what the code does, and their links lead somewhere."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from roles import cast
 
 from anycast_sdn.cli import main
 from anycast_sdn.description import reading
-from anycast_sdn.openflow import pipeline
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
-PAPERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def script(path: Path) -> ModuleType:
+    """A file of Python that is no module of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = script(ROOT / "docs" / "generate.py")
+
+
+def without_code(text: str) -> str:
+    """A paper's prose: what looks like a link or a heading in code is none."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return re.sub(r"`[^`\n]+`", lambda code: re.sub(r"[\[\]]", "", code[0]), prose)
+
+
+def anchors(paper: Path) -> set[str]:
+    """What the headings of a paper are called in links: in small letters, with dashes for blanks, else words only."""
+    headings = re.findall(r"^#+ (.+)$", without_code(paper.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture
@@ -27,16 +53,24 @@ def sample(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_pipeline_in_the_papers_is_the_declared_one() -> None:
-    text = (ROOT / "docs" / "pipeline.md").read_text()
-    shown = text[text.index("as_markdown -->\n") : text.index("<!-- end of pipeline")]
-    assert shown.removeprefix("as_markdown -->\n") == pipeline.as_markdown()
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+def test_generated_parts_are_current(paper: Path) -> None:
+    text = paper.read_text()
+    assert text == generate.current(text), "run .venv/bin/python docs/generate.py"
+
+
+def test_the_pipeline_and_the_counters_are_generated() -> None:
+    assert {paper.stem for paper in PAPERS if "<!-- end of " in paper.read_text()} >= {"pipeline", "counters"}
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
 def test_what_the_papers_point_at_is_there(paper: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", paper.read_text())
-    assert not [link for link in links if not (paper.parent / link).exists()]
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_code(paper.read_text())):
+        if not re.match("https?:", link):
+            name, _, anchor = link.partition("#")
+            target = paper.parent / name if name else paper
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
 def test_the_samples_network_has_somebody_for_each_part_of_the_demo(sample: Path) -> None:

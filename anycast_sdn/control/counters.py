@@ -1,0 +1,257 @@
+"""What each counter of a switch means, for people: what happened, and what to do about it.
+
+Counters are shown under ``drops`` by ``GET /v1/edges`` and ``anycast-sdn edges``.  The names are declared where the
+decision is made (``openflow.pipeline``'s rows, ``core.client_edge.Drop``, ``openflow.frames.Reason``, or a string where
+it is counted).  This table has one entry for each of them; a test compares it with the code in both directions, so that
+no counter is without a meaning.  docs/counters.md is printed from here (``as_markdown``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from anycast_sdn.openflow.pipeline import ROWS
+
+BAD_FRAME = "bad_frame: "  # followed by one of ``openflow.frames.REASONS``
+
+
+class Meaning(NamedTuple):
+    happened: str
+    advice: str
+
+
+_NOTHING = "Nothing, unless it grows fast."
+_FAULTY_HOST = "Find the host: a faulty network stack, or somebody who tries things out."
+_OLDER_LINK = "Nothing, if it stays small: LLDP of an earlier start of the controller, or of other equipment."
+
+# Counted by rules in the switch itself.  Where each of them stands is in the pipeline's rows.
+IN_THE_SWITCH: Mapping[str, Meaning] = {
+    "anycast_source": Meaning(
+        "A host or router sent a packet whose source is an anycast address (M22).",
+        "Find the sender: a host is configured with a service address, or forges it.",
+    ),
+    "link_local": Meaning(
+        "A packet had a link-local or unspecified source (MLD, mDNS, DHCP). These are never routed.",
+        "Nothing: this is ordinary traffic of hosts.",
+    ),
+    "lldp_from_host": Meaning(
+        "LLDP came from a port that leads to hosts or to a router.",
+        "Nothing, if the device there speaks LLDP. If it is an OpenFlow switch, declare the link.",
+    ),
+    "martian": Meaning(
+        "The destination was multicast, loopback, link-local or reserved; such packets follow no default route.",
+        "Nothing: this is ordinary traffic of hosts.",
+    ),
+    "no_egress": Meaning(
+        "A packet was to leave by a port for which the egress table has no rule.",
+        "Report it: routes and egress rules of this switch do not belong together.",
+    ),
+    "no_route": Meaning(
+        "No route leads to the destination. The sender is told so by ICMP.",
+        "See `anycast-sdn topology`: is the prefix announced, and is every link on the path up?",
+    ),
+    "not_ip": Meaning(
+        "The frame was neither IP nor ARP nor LLDP.",
+        "Nothing, unless hosts need such a protocol: switches here route IP only.",
+    ),
+    "own_source": Meaning(
+        "A packet came in by an uplink with a source address of this edge itself.",
+        "Look for a routing loop beyond the uplink, or for a forged source there.",
+    ),
+    "tagged": Meaning(
+        "The frame had a VLAN tag, or two tags. Ports here are untagged.",
+        "Configure the device on that port to send untagged frames.",
+    ),
+    "tagged_twice": Meaning(
+        "Behind a priority tag (VID 0) there was another tag.",
+        "Configure the device on that port to send untagged frames.",
+    ),
+    "unauthorised": Meaning(
+        "The service is not among those that the site may use (M6). A host at this switch is told so by ICMP.",
+        "If the site is meant to use it, add it to `services` of the client edge or of the subnet.",
+    ),
+    "unknown_translated": Meaning(
+        "A packet for an address of PRh/k came from somebody who is not enrolled, or whose flow has ended (M16).",
+        "Nothing, if it is rare: late packets, scans. If it is a server's, enrol the server.",
+    ),
+    "wrong_source": Meaning(
+        "The source address does not belong to a subnet of the port where the packet came in.",
+        "Correct the host's address, or the `ports` of its subnet in the network file.",
+    ),
+}  # fmt: skip
+
+# Counted by the controller: packets of flows.
+OF_FLOWS: Mapping[str, Meaning] = {
+    "client_full": Meaning(
+        "The client has as many bindings as one client may have (`bindings_per_client`). It is told so by ICMP.",
+        "Find out what the client does. If it is meant to, raise the bound, or give the site a larger PRh/k.",
+    ),
+    "icmp_unsupported": Meaning(
+        "A server sent an ICMP message to PR1X that is neither an echo reply nor an error.",
+        _NOTHING,
+    ),
+    "looped": Meaning(
+        "A packet that the controller sent through the tables of the switch came back, because its rule was not there.",
+        "Look for `rule_refused` and for others that change the switch's rules. The rule is installed again.",
+    ),
+    "no_able_edge": Meaning(
+        "The service has active servers, but no server edge can reach any of them now. The client is told so by ICMP.",
+        "See `anycast-sdn servers`: which of them are unreachable, and `anycast-sdn topology`: which links are down.",
+    ),
+    "no_binding": Meaning(
+        "An enrolled server sent a packet, or an ICMP error came, for a flow that does not exist or has ended (M16).",
+        "Nothing, if it is rare. If servers send after pauses longer than `validity`, raise the validity.",
+    ),
+    "no_service": Meaning(
+        "No group covers the service address, or the group has no active server. The client is told so by ICMP.",
+        "See `anycast-sdn groups` and `anycast-sdn servers`: enrol a server, or make one active.",
+    ),
+    "not_adopted": Meaning(
+        "After a restart, rules of a binding on the switch could not be taken over: PRh/k has changed, or two claim "
+        "one address.",
+        "Nothing after a change of `translation_prefixes`: these flows end. Otherwise report it.",
+    ),
+    "pool_empty": Meaning(
+        "No address of PRh/k is free, or there is none in this family. The client is told so by ICMP.",
+        "See `pool` in `anycast-sdn edges`. Add a translation prefix, or shorten `validity` or `quarantine_s`.",
+    ),
+    "port_full": Meaning(
+        "The clients at one port have as many bindings as they may have together (`bindings_per_port`). The client is "
+        "told so by ICMP.",
+        "As for `client_full`: one port takes a large share of the pool.",
+    ),
+    "shed": Meaning(
+        "A first packet or first reply waited longer than `limits.wait_ms`, and was dropped. Clients send again.",
+        "The controller is overloaded. See `hub` in `/healthz` and `port_held_back`; lower `limits.first_packets`.",
+    ),
+    "stranger_reply": Meaning(
+        "A reply came from somebody who may not answer this flow: not a server of the group, or not the pinned one "
+        "(M17).",
+        "If a server hands over to another one, enrol both in the group.",
+    ),
+    "unsupported_protocol": Meaning(
+        "The checksum of the protocol covers the addresses, and no switch corrects it: DCCP, AH, Mobility Header, "
+        "UDP-Lite, HIP. The client is told so by ICMP.",
+        "Use the server's unicast address for this protocol.",
+    ),
+}  # fmt: skip
+
+# Counted by the controller: what hosts say of their addresses, by ARP and neighbour discovery.
+OF_HOSTS: Mapping[str, Meaning] = {
+    "arp_mac_mismatch": Meaning(
+        "The sender in an ARP packet is another than that of its frame.",
+        "Find the host: forged ARP, or a bridge that rewrites MAC addresses.",
+    ),
+    "false_claims": Meaning(
+        "A host claimed an address that no host at its port may have: outside the subnet, a gateway's, a service's.",
+        "Correct the host's address. It is not believed, and nobody else is harmed.",
+    ),
+    "false_move": Meaning(
+        "A host claimed an address that another host has; that one, asked at its own port, answered.",
+        "Two hosts have one address, or one tries to take the other's.",
+    ),
+    "foreign_questions": Meaning(
+        "A host asked by ARP or neighbour discovery for an address that is not in a subnet of its port.",
+        "Correct the host's prefix length or gateway.",
+    ),
+    "too_many_hosts": Meaning(
+        "More than 4,096 hosts at one port. Further ones are not learned.",
+        "Look for a host that claims many addresses, or divide the subnet among more ports.",
+    ),
+    "unknown_source": Meaning(
+        "A first packet was dropped, because nobody at its port answers ARP or ND for the source address.",
+        "Find out who invents addresses there. A real client must answer ARP or ND.",
+    ),
+    "unresolvable": Meaning(
+        "A packet or question for an unknown host was dropped: no host may have this address, or 256 hosts are looked "
+        "for already because of one port.",
+        "Look for a host that scans a subnet.",
+    ),
+    "waiting_overflow": Meaning(
+        "More than 64 packets waited for the ARP or ND answer of one host. The oldest was dropped.",
+        _NOTHING,
+    ),
+}  # fmt: skip
+
+# Counted by the controller: what a switch does, or what is done to its packets.
+OF_SWITCHES: Mapping[str, Meaning] = {
+    "port_held_back": Meaning(
+        "More than 1,000 first packets a second of a port were refused: it may send up 200 a second for a while.",
+        "Look for a flood from this port.",
+    ),
+    "rule_refused": Meaning(
+        "The switch refused a rule, a group or a meter. Packets that need it are lost.",
+        "The log has the switch's reason. A full table: fewer flows, or a larger switch. See operating.md.",
+    ),
+    "too_large": Meaning(
+        "A packet was larger than the next link's `mtu`. Its sender is told the size by ICMP.",
+        "Nothing: this is how path MTU discovery works.",
+    ),
+    "ttl_expired": Meaning(
+        "The TTL or hop limit of a packet was used up here. Its sender is told so by ICMP.",
+        "Nothing, if somebody runs `traceroute`. Otherwise look for a loop of routes.",
+    ),
+    "unconfirmed": Meaning(
+        "The switch did not confirm a change of routes within a second. The change went on without it.",
+        "Look at the switch's load and at its connection: packets may have circled meanwhile.",
+    ),
+    "unexpected_packet_in": Meaning(
+        "The switch sent up a packet that no rule of ours asks for, or before what it holds was read.",
+        "Nothing at connect. Otherwise look for others that install rules.",
+    ),
+}  # fmt: skip
+
+# After ``BAD_FRAME``.
+OF_FRAMES: Mapping[str, Meaning] = {
+    "arp": Meaning("An ARP packet that is no request or reply for IPv4 over Ethernet.", _FAULTY_HOST),
+    "checksum": Meaning("The checksum of an ICMP, ICMPv6 or quoted IPv4 header is wrong.", _FAULTY_HOST),
+    "ethertype": Meaning("Another protocol than the rule that sent the frame up asks for.", "Report it."),
+    "extension headers": Meaning("An IPv6 packet with more than eight extension headers.", _FAULTY_HOST),
+    "fragment": Meaning(
+        "A fragment to or from a service that cannot be translated: switches see no ports in it. Of the first "
+        "fragment, a client is told so by ICMP.",
+        "Use smaller packets: path MTU discovery, or an `mtu` in the network file.",
+    ),
+    "icmp type": Meaning("An ICMP message of a type that is not translated.", _NOTHING),
+    "ip length": Meaning("A length field is smaller than the headers that it covers.", _FAULTY_HOST),
+    "ip source": Meaning("The source is not the address of one host.", _FAULTY_HOST),
+    "ip version": Meaning("The IP version in the header is not that of the frame's type.", _FAULTY_HOST),
+    "lldp": Meaning("LLDP that the controller did not send.", "Nothing: other equipment speaks LLDP there."),
+    "lldp digest": Meaning("LLDP that looks like the controller's, with a wrong signature.", _OLDER_LINK),
+    "lldp of its own port": Meaning("A port heard its own LLDP.", "Look for a loop in the cabling of this port."),
+    "lldp replayed": Meaning("LLDP of the controller that is not new.", "If it goes on, somebody repeats frames."),
+    "neighbour discovery": Meaning("A neighbour discovery message against RFC 4861 §7.1.", _FAULTY_HOST),
+    "source mac": Meaning("The source MAC is a group address.", _FAULTY_HOST),
+    "tagged": Meaning("ARP, ND or LLDP with a VLAN tag, or with two tags.", "Send untagged frames on this port."),
+    "transport header": Meaning("A TCP, UDP, SCTP or ICMP header is cut short or impossible.", _FAULTY_HOST),
+    "truncated": Meaning("The frame ends before what its length fields announce.", _FAULTY_HOST),
+}  # fmt: skip
+
+_TITLES: tuple[tuple[str, Mapping[str, Meaning]], ...] = (
+    ("Dropped by a rule in the switch", IN_THE_SWITCH),
+    ("Packets of flows, decided by the controller", OF_FLOWS),
+    ("Hosts' addresses: ARP and neighbour discovery", OF_HOSTS),
+    ("Switches", OF_SWITCHES),
+    ("Malformed frames", {BAD_FRAME + reason: meaning for reason, meaning in OF_FRAMES.items()}),
+)
+
+COUNTERS: Mapping[str, Meaning] = {name: meaning for _, part in _TITLES for name, meaning in part.items()}
+
+
+def as_markdown() -> str:
+    """The tables of docs/counters.md."""
+    return "\n".join(_section(title, part) for title, part in _TITLES)
+
+
+def _section(title: str, part: Mapping[str, Meaning]) -> str:
+    lines = [f"## {title}", "", "| counter | what happened | what to do |", "| --- | --- | --- |"]
+    for name, (happened, advice) in sorted(part.items()):
+        where = " and ".join(_rows_of(name))
+        lines.append(f"| `{name}` | {happened}{f' Rule: {where}.' if where else ''} | {advice} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows_of(counter: str) -> Iterator[str]:
+    """The rules that count under this name, as docs/pipeline.md has them."""
+    return (f"table {row.table.value}, priority {row.priority}" for row in ROWS if row.counter == counter)
