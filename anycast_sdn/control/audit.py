@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.bindings import LOW_BITS, Binding, Half
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import binding_of, number_of
 from anycast_sdn.openflow.rules import (
     AddFlow,
@@ -285,7 +285,7 @@ class Audit:
     def take_bindings(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
         for rule in rules:
             number = number_of(rule.cookie)
-            if piece.has(number) and entries.half_of(rule) is piece.half:
+            if piece.has(number) and readback.half_of(rule) is piece.half:
                 self._found.setdefault(number, []).append(rule)
 
     def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[list[Message], bool]:

@@ -30,7 +30,7 @@ from anycast_sdn.engines.flow_rules import Translation
 from anycast_sdn.engines.reading_back import ReadingBack
 from anycast_sdn.fabric.egress import Exits, Hops, Taught, exits_to, hops_of
 from anycast_sdn.fabric.graph import LOCAL
-from anycast_sdn.openflow import entries, frames
+from anycast_sdn.openflow import entries, frames, readback
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
@@ -317,7 +317,7 @@ class EdgeSwitch:
         return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port), self.features.turning)
 
     def _exit_rule(self, prefix: Prefix, router: Neighbour) -> FlowRule:
-        return entries.way_out(prefix, self.mac, *router, self._limit(router.port))
+        return entries.egress_route(prefix, self.mac, *router, self._limit(router.port))
 
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: there is no limit that the switch could keep."""
@@ -370,13 +370,13 @@ class EdgeSwitch:
     def wants(self, rule: FlowRule) -> bool:
         """Is it just what the switch is believed to hold?  For all rules but the bindings'."""
         if kind_of(rule.cookie) is Kind.ROUTE:
-            prefix, way = entries.read_route(rule) or (None, LOCAL)
+            prefix, way = readback.route(rule) or (None, LOCAL)
             return prefix is not None and self.routes.get(prefix) == way and rule == self._route(prefix, way)
         return self.installed.flows.get(rule.key) == rule
 
     def wants_at(self, rule: FlowRule) -> bool:
         """Is the switch believed to hold a rule, perhaps another, where this one stands?"""
-        prefix = entries.read_route_at(rule)
+        prefix = readback.route_prefix(rule)
         way = self.routes.get(prefix, LOCAL) if prefix else LOCAL
         return rule.key in self.installed.flows or (
             prefix is not None and way != LOCAL and self._route(prefix, way).key == rule.key
@@ -576,7 +576,7 @@ class EdgeSwitch:
         if reading.begins:
             for address, neighbour in reading.hosts.items():
                 self.neighbours.adopt(address, neighbour, now)
-            ways_out = filter(None, map(entries.read_way_out, others))
+            ways_out = filter(None, map(readback.egress_route, others))
             ports = {uplink.port for uplink in self.uplinks}
             self._inherited = {prefix: Neighbour(mac, port) for prefix, mac, port in ways_out if port in ports}
             self._inherited_until = now + INHERITED_S

@@ -18,7 +18,7 @@ from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop, Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey
-from anycast_sdn.openflow import builders, entries, frames
+from anycast_sdn.openflow import builders, entries, frames, readback
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
@@ -216,9 +216,9 @@ class Translation:
         What we delete is no binding's any more, or of a state that has passed.  Everything else is put back soon,
         see ``put_back``.
         """
-        if kind not in entries.HALF_OF:
+        if kind not in readback.HALF_OF:
             return
-        half, state = entries.HALF_OF[kind]
+        half, state = readback.HALF_OF[kind]
         binding = self.edge.bindings.by_number(number)
         if binding and binding.state is state and half in binding.installed:
             self._lost[number] = self._lost.get(number, Half.NONE) | half
@@ -241,9 +241,9 @@ class Translation:
 
     def rule_removed(self, kind: Kind, number: int, unused: bool, now: float) -> Reaction:
         """A binding's rule has expired (M19)."""
-        if kind not in entries.HALF_OF:
+        if kind not in readback.HALF_OF:
             return Reaction()
-        half, state = entries.HALF_OF[kind]
+        half, state = readback.HALF_OF[kind]
         decision = self.edge.rule_removed(number, half, state, unused, now)
         if decision.do is not Do.RELEASE:
             return Reaction()
@@ -323,7 +323,7 @@ class Translation:
         ``hosts``: where the switch believes hosts to be.
         """
         for number, rules in found.items():
-            halves = [(half, rule) for rule in rules if (half := entries.read_binding(rule))]
+            halves = [(half, rule) for rule in rules if (half := readback.binding(rule))]
             if not halves:
                 continue
             if self.edge.bindings.by_number(number):
@@ -367,7 +367,7 @@ class Translation:
 
     def _note_closed(self, binding: Binding, rules: Iterable[FlowRule], now: float) -> Binding:
         """The switch's rules remember that a direction has closed while nobody listened."""
-        for half in filter(None, map(entries.read_binding, rules)):
+        for half in filter(None, map(readback.binding, rules)):
             if half.closed and not binding.reset:
                 binding = self.edge.tcp_end(binding.number, half.half, False, now).binding or binding
         return binding
@@ -376,7 +376,7 @@ class Translation:
         """The directions of a binding that the switch has rules for, whatever is in them."""
         installed = Half.NONE
         for rule in rules:
-            installed |= entries.half_of(rule)
+            installed |= readback.half_of(rule)
         return installed if binding.server else installed & Half.OUT
 
     def put_right(self, binding: Binding, installed: Half, rules: Iterable[FlowRule]) -> Iterator[Message]:
@@ -384,12 +384,12 @@ class Translation:
         for half in installed.parts:
             put = self.rule_of(binding, half)
             ours = entries.binding(put)
-            there = [rule for rule in rules if entries.half_of(rule) is half]
+            there = [rule for rule in rules if readback.half_of(rule) is half]
             yield from self._without(rule for rule in there if rule.key != ours.key)
             if not any(_is_as_put(rule, ours, put) for rule in there):
                 self.repairs["wrong"] += 1
                 yield put
-        yield from self._without(rule for rule in rules if entries.half_of(rule) not in installed)
+        yield from self._without(rule for rule in rules if readback.half_of(rule) not in installed)
 
     def _without(self, rules: Iterable[FlowRule]) -> Iterator[Message]:
         for rule in rules:

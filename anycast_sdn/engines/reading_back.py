@@ -19,7 +19,7 @@ from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.engines.flow_rules import Translation
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import number_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
 from anycast_sdn.openflow.tables import Tables
@@ -83,15 +83,15 @@ class ReadingBack:
     def _classify(self) -> None:
         some, self._rules[-READ_AT_ONCE:] = self._rules[-READ_AT_ONCE:], []
         for rule in some:
-            if entries.half_of(rule):
+            if readback.half_of(rule):
                 self._found.setdefault(number_of(rule.cookie), []).append(rule)
-            elif route := entries.read_route(rule):
+            elif route := readback.route(rule):
                 self.routes[route[0]] = route[1]
                 if rule != (ours := self._route(*route)):
                     self.resized.append(AddFlow(ours))
             else:
                 self.others.append(rule)
-                if host := entries.read_host(rule):
+                if host := readback.host(rule):
                     address, mac, port = host
                     self.hosts[address] = Neighbour(mac, port)
 

@@ -1,8 +1,7 @@
 """The method in entries: facts → FlowRule, GroupRule.  Pure; one builder per row of the pipeline.
 
-``ingress``, ``client_edge`` and ``routes`` make the rules that follow from the network file, the
-enrolments and the neighbours; ``binding`` makes the two rules of one flow, and ``read_binding``
-reads one of them back from a switch.
+``ingress``, ``client_edge``, ``route`` and the like make the rules that follow from the network file, the enrolments
+and the neighbours; ``binding`` makes the two rules of one flow.  ``readback`` is the inverse.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple, cast
 
-from anycast_sdn.core.bindings import Half, State
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Prefix
+from anycast_sdn.core.bindings import Half
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, Address, FlowKey, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.description.model import Limits
@@ -26,18 +24,16 @@ from anycast_sdn.openflow.pipeline import (
     Kind,
     Meter,
     cookie,
-    kind_of,
-    number_of,
     port_meter,
     reply_meter,
 )
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
-    ETH_IPV6,
     ETH_LLDP,
     ETH_QINQ,
     ETH_VLAN,
     OFPP_CONTROLLER,
+    PORT_FIELDS,
     PRIORITY_TAG,
     TCP_ACK,
     TCP_FIN,
@@ -63,7 +59,6 @@ from anycast_sdn.openflow.rules import (
     Resubmit,
     SetField,
     ToGroup,
-    Value,
     destination_in,
     eth_type,
     match,
@@ -72,7 +67,6 @@ from anycast_sdn.openflow.rules import (
 
 MOST_ASKED = 1024  # ports × subnets of one switch, see ``asked_here``
 MOST_KEPT = 1 << 17  # rules that are the same values wherever they are wanted; old ones are made again
-_PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
 # (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is a protocol like any other
 _ECHO = {(ICMP, 4): ("icmpv4_type", 8, 0), (ICMPV6, 16): ("icmpv6_type", 128, 129)}
 _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, (3, 11, 12)), True: ("icmpv6_type", ICMPV6, (1, 2, 3, 4))}
@@ -335,7 +329,7 @@ def binding(put: PutBinding) -> FlowRule:
     return FlowRule(
         table=row.table,
         priority=row.priority,
-        match=_five_fields(flow, reply=put.half is Half.IN),
+        match=five_fields(flow, reply=put.half is Half.IN),
         cookie=cookie(kind, value.number),
         actions=(*rewrite, FinTimeout(put.fin_timeout)) if put.fin_timeout else rewrite,
         goto=row.goto,
@@ -344,15 +338,15 @@ def binding(put: PutBinding) -> FlowRule:
     )
 
 
-def _five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
+def five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
     fields = [
         eth_type(len(key.source) == 16),
         source_in(Prefix.host(key.source)),
         destination_in(Prefix.host(key.destination)),
         Field("ip_proto", key.protocol),
     ]
-    if key.protocol in _PORT_FIELDS:
-        source, destination = _PORT_FIELDS[key.protocol]
+    if key.protocol in PORT_FIELDS:
+        source, destination = PORT_FIELDS[key.protocol]
         fields += [Field(source, key.source_port), Field(destination, key.destination_port)]
     elif (key.protocol, len(key.source)) in _ECHO:
         name, request, answer = _ECHO[key.protocol, len(key.source)]
@@ -394,24 +388,6 @@ def host(
     return _rule(Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
 
 
-def read_host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
-    """The inverse of ``host``: (address, MAC, port); None for rules that it would not make."""
-    prefix, hop = _destination(rule, Kind.HOST), _read_last_hop(rule)
-    if not prefix or not hop or host(prefix.network, *hop) != rule:
-        return None
-    _, mac, port, *_ = hop
-    return prefix.network, mac, port
-
-
-def _read_last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int, bool] | None:
-    """The inverse of ``_last_hop``: (own MAC, MAC, port, limit, turning), for a rule that has at least these."""
-    written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
-    own_mac, mac = written.get("eth_src"), written.get("eth_dst")
-    if not isinstance(own_mac, bytes) or not isinstance(mac, bytes):
-        return None
-    return own_mac, mac, *_read_out(rule), ForgetInPort() in rule.actions
-
-
 def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0, turning: bool = False) -> tuple[Action, ...]:
     return SetField("eth_src", own_mac), SetField("eth_dst", mac), *_out(port, limit, turning)
 
@@ -423,12 +399,6 @@ def _out(port: int, limit: int, turning: bool = False) -> tuple[Action, ...]:
     """
     forget = (ForgetInPort(),) if turning else ()
     return (DecTtl(), *forget, *((CheckSize(limit), Egress(port)) if limit else (Output(port),)))
-
-
-def _read_out(rule: FlowRule) -> tuple[int, int]:
-    """The inverse of ``_out``: (port, limit); port 0 where a rule has none."""
-    port = next((action.port for action in rule.actions if isinstance(action, Output | Egress)), 0)
-    return port, next((action.limit for action in rule.actions if isinstance(action, CheckSize)), 0)
 
 
 def gateway(address: Address) -> FlowRule:
@@ -472,43 +442,10 @@ def route(prefix: Prefix, port: int, limit: int = 0) -> FlowRule:
 
 
 @lru_cache(MOST_KEPT)
-def way_out(prefix: Prefix, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
+def egress_route(prefix: Prefix, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
     """Table 4: to the router beyond an uplink; ``mac``: the router's."""
-    actions = _last_hop(own_mac, mac, port, limit)
-    return _rule(Kind.EXIT, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
-
-
-def read_route(rule: FlowRule) -> tuple[Prefix, int] | None:
-    """The inverse of ``route``: (prefix, port); None for rules that it would not make."""
-    prefix = _destination(rule, Kind.ROUTE)
-    port, limit = _read_out(rule)
-    return (prefix, port) if prefix and route(prefix, port, limit) == rule else None
-
-
-def read_route_at(rule: FlowRule) -> Prefix | None:
-    """The prefix that a rule is to be a route to, by its cookie, whatever it does."""
-    return _destination(rule, Kind.ROUTE)
-
-
-def read_way_out(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
-    """The inverse of ``way_out``: (prefix, MAC, port); None for rules that it would not make."""
-    prefix, hop = _destination(rule, Kind.EXIT), _read_last_hop(rule)
-    if not prefix or not hop or way_out(prefix, *hop[:4]) != rule:
-        return None
-    _, mac, port, *_ = hop
-    return prefix, mac, port
-
-
-def _destination(rule: FlowRule, kind: Kind) -> Prefix | None:
-    """The prefix that a rule of this kind may be for, whatever else is in it; None for other kinds."""
-    row = ROW[kind]
-    fields = {field.name: field.value for field in rule.match}
-    bits = 128 if fields.get("eth_type") == ETH_IPV6 else 32
-    length = rule.priority - row.priority if row.spread else bits
-    if kind_of(rule.cookie) is not kind or not 0 <= length <= bits:
-        return None
-    network = fields.get("ipv6_dst" if bits == 128 else "ipv4_dst", bytes(bits // 8))
-    return Prefix(network, length) if isinstance(network, bytes) else None
+    towards = (eth_type(prefix.is_v6), destination_in(prefix))
+    return _rule(Kind.EGRESS_ROUTE, *towards, actions=_last_hop(own_mac, mac, port, limit), length=prefix.length)
 
 
 # ------------------------------------------------------------------------------ egress
@@ -524,68 +461,3 @@ def egress(limits: Mapping[int, int]) -> Iterator[FlowRule]:
         for v6 in (False, True):
             too_large = _rule(Kind.TOO_LARGE, in_port, eth_type(v6), Field("reg1", 1), number=limit)
             yield from _by_sender(too_large, v6)
-
-
-# ------------------------------------------------------------------------------ reading back
-
-
-class FoundHalf(NamedTuple):
-    """What one rule of a binding, found on a switch, says about the binding."""
-
-    number: int
-    half: Half
-    key: FlowKey  # the client's five fields
-    translated: Address  # PR1X
-    server: Address | None
-    closed: bool = False  # a FIN or RST has gone by: see ``binding``
-
-
-HALF_OF: Mapping[Kind, tuple[Half, State]] = {
-    Kind.BINDING_OUT_UNANSWERED: (Half.OUT, State.UNANSWERED),
-    Kind.BINDING_OUT: (Half.OUT, State.PINNED),
-    Kind.BINDING_IN: (Half.IN, State.PINNED),
-}
-
-
-def half_of(rule: FlowRule) -> Half:
-    """Which direction of a binding a rule is for, by its cookie; NONE for rules of no binding."""
-    kind = kind_of(rule.cookie)
-    return HALF_OF[kind][0] if kind and kind in HALF_OF else Half.NONE
-
-
-def read_binding(rule: FlowRule) -> FoundHalf | None:
-    """The inverse of ``binding``, for one rule; None when it is no binding's, or does not tell its flow.
-
-    Where it stands, what it matches and the addresses that it writes are as ``binding`` makes them; timeouts, and
-    actions besides, may be others.
-    """
-    kind, number = kind_of(rule.cookie), number_of(rule.cookie)
-    if kind is None or kind not in HALF_OF or not number or (rule.table, rule.priority) != ROW[kind][1:3]:
-        return None
-    matched = {_ANY_FAMILY.get(field.name, field.name): field.value for field in rule.match}
-    written = {_ANY_FAMILY.get(action.name): action.value for action in rule.actions if isinstance(action, SetField)}
-    protocol, source, destination = matched.get("ip_proto"), matched.get("src"), matched.get("dst")
-    new_source, new_destination = written.get("src"), written.get("dst")
-    if not isinstance(protocol, int) or not isinstance(source, bytes) or not isinstance(destination, bytes):
-        return None
-    if not _are_of_one_family(source, destination, new_source, new_destination or source):
-        return None
-    if (new_destination is None) is not (kind is Kind.BINDING_OUT_UNANSWERED):
-        return None
-    ports = [cast(int, matched.get(name, 0)) for name in _PORT_FIELDS.get(protocol, ())] or [0, 0]
-    seen = FlowKey(source, destination, protocol, *ports)
-    if rule.match != _five_fields(seen, reply=kind is Kind.BINDING_IN):
-        return None
-    new_source, new_destination = cast(Address, new_source), cast("Address | None", new_destination)
-    closed = any(isinstance(action, FinTimeout) and rule.idle_timeout == action.idle_s for action in rule.actions)
-    if kind is Kind.BINDING_IN:
-        key = FlowKey(cast(Address, new_destination), new_source, protocol, ports[1], ports[0])
-        return FoundHalf(number, Half.IN, key, destination, source, closed)
-    return FoundHalf(number, Half.OUT, seen, new_source, new_destination, closed)
-
-
-def _are_of_one_family(*addresses: Value | None) -> bool:
-    return len({len(address) if isinstance(address, bytes) else 0 for address in addresses}) == 1
-
-
-_ANY_FAMILY = {"ipv4_src": "src", "ipv6_src": "src", "ipv4_dst": "dst", "ipv6_dst": "dst"}

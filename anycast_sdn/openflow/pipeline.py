@@ -137,7 +137,7 @@ class Kind(enum.IntEnum):
     UNRESOLVED = 66
     ROUTE = 67
     NO_ROUTE = 68
-    EXIT = 69
+    EGRESS_ROUTE = 69
     MARTIAN = 70
     NO_ROUTE_HERE = 71
     GATEWAY_HERE = 80
@@ -316,7 +316,7 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
         "M8, M23; a port with an mtu goes by egress", actions=(DecTtl, Output, CheckSize, Egress), spread=128),
-    Row(Kind.EXIT, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
+    Row(Kind.EGRESS_ROUTE, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
         "MACs, TTL, port", "to the router that teaches the prefix, or by a static route",
         actions=_SEND, sets=_SET_MACS, spread=128),
     Row(Kind.NO_ROUTE_HERE, Table.ROUTES, 100, _IN_PORT, "anything else from a host port or an uplink",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import SCTP, TCP, UDP, Prefix
 
 OFPP_IN_PORT = 0xFFFFFFF8
 OFPP_TABLE = 0xFFFFFFF9
@@ -29,6 +29,8 @@ ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_LLDP = 0x0800, 0x0806, 0x86DD, 0x88CC
 ETH_VLAN, ETH_QINQ = 0x8100, 0x88A8  # IEEE 802.1Q: a customer's and a provider's tag
 VLAN_PRESENT, VLAN_BITS = 0x1000, 12  # of the field vlan_vid, OF 1.3.5 table 14: there is a tag; its identifier
 PRIORITY_TAG = VLAN_PRESENT  # a tag that names no VLAN, only a priority
+# The protocols with ports that OpenFlow can match → the fields of source and destination port.
+PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
 
 Value: TypeAlias = int | bytes
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from anycast_sdn.control.audit import Audit, Slice
 from anycast_sdn.control.controller import Controller, Outbox
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow import codec, decoding, readback
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import (
     COOKIE_KIND_MASK,
@@ -249,7 +249,7 @@ class Inspection:
             self.finish()
             return
         for entry in decoding.split_flow_stats(body):
-            if kind_of(entry.cookie) in entries.HALF_OF and piece.has(number_of(entry.cookie)):
+            if kind_of(entry.cookie) in readback.HALF_OF and piece.has(number_of(entry.cookie)):
                 self._unread.append(entry.whole)
         if last:
             self._switch.later(partial(self._read_slice, piece))

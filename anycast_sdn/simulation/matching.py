@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, FlowKey
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import L3, BadFrame, checksum, parse_ip
 from anycast_sdn.openflow.rules import (
@@ -23,6 +23,7 @@ from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     ETH_QINQ,
     ETH_VLAN,
+    PORT_FIELDS,
     VLAN_BITS,
     VLAN_PRESENT,
     FlowRule,
@@ -32,7 +33,6 @@ from anycast_sdn.openflow.rules import (
 
 # ------------------------------------------------------------------------------ packets
 
-PORT_FIELDS = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst"), SCTP: ("sctp_src", "sctp_dst")}
 _TYPES = {(ETH_IPV4, ICMP): "icmpv4_type", (ETH_IPV6, ICMPV6): "icmpv6_type"}
 _ADDRESSES = {ETH_IPV4: ("ipv4_src", "ipv4_dst", 4), ETH_IPV6: ("ipv6_src", "ipv6_dst", 16)}
 _OFFSETS = {"ipv4_src": L3 + 12, "ipv4_dst": L3 + 16, "ipv6_src": L3 + 8, "ipv6_dst": L3 + 24}

@@ -29,7 +29,7 @@ from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Host, Link, Network, Port
 from anycast_sdn.fabric.egress import Route
-from anycast_sdn.openflow import builders, entries
+from anycast_sdn.openflow import builders, entries, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
@@ -229,7 +229,7 @@ class SimulatedNetwork:
             counters = [
                 (number, packets)
                 for kind, number, packets in self.switches[self._names[dpid]].counters()
-                if kind in entries.HALF_OF and (entries.HALF_OF[kind][0] is Half.IN) is inward
+                if kind in readback.HALF_OF and (readback.HALF_OF[kind][0] is Half.IN) is inward
             ]
             unused += translation.counters_read(inward, counters, self.now, self.now)
         self._tell(self.controller.end_idle(dpid, unused, self.now))

@@ -32,6 +32,7 @@ from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
     OFPP_TABLE,
+    PORT_FIELDS,
     PRIORITY_TAG,
     Action,
     AddFlow,
@@ -65,7 +66,7 @@ from anycast_sdn.openflow.rules import (
     SetMeter,
     ToGroup,
 )
-from anycast_sdn.simulation.matching import PORT_FIELDS, Entry, FlowTable, Packet, masked
+from anycast_sdn.simulation.matching import Entry, FlowTable, Packet, masked
 
 
 class Refused(AnycastError):

@@ -6,7 +6,7 @@ import pytest
 from scenes import SERVICE, ask, bindings, drops, errors
 
 from anycast_sdn.core.model import ICMP, SCTP, TCP, UDP, FlowKey, Prefix, packed
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
 from anycast_sdn.openflow.rules import DeleteFlow
@@ -152,7 +152,7 @@ def lose_route(net, name, destination):
     """The switch forgets its route, and the controller does not know."""
     switch = net.switches[name]
     for rule in list(switch.flows.values()):
-        if (found := entries.read_route(rule)) and destination in found[0]:
+        if (found := readback.route(rule)) and destination in found[0]:
             switch.apply(DeleteFlow(rule), net.now)
 
 

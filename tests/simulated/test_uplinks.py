@@ -88,7 +88,8 @@ def test_the_longest_prefix_decides(v6):
     teach(net, {PREFIXES[v6]: ROUTE._replace(next_hop=dead)})
     assert len(send(net, FAR[v6])) == 1, "a way to a router that does not answer is none"
     teach(net, {PREFIXES[v6]: ROUTE})
-    by_length = {rule.priority for rule in net.switches["arh1"].flows.values() if kind_of(rule.cookie) is Kind.EXIT}
+    rules = net.switches["arh1"].flows.values()
+    by_length = {rule.priority for rule in rules if kind_of(rule.cookie) is Kind.EGRESS_ROUTE}
     assert by_length == {200, 200 + PREFIXES[v6].length}
 
 

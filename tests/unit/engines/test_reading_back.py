@@ -16,7 +16,7 @@ from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, FlowKey, packed
 from anycast_sdn.description import reading as network_file
-from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow import codec, decoding, entries, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
 from anycast_sdn.openflow.rules import (
@@ -86,16 +86,16 @@ def strange_rules(draw: st.DrawFn) -> FlowRule:
 
 @given(strange_rules())
 def test_a_rule_is_read_as_what_we_would_write_for_it_or_not_at_all(rule: FlowRule) -> None:
-    if half := entries.read_binding(rule):
+    if half := readback.binding(rule):
         binding = Binding(half.number, half.key, half.translated, "", 0.0, half.server)
         ours = entries.binding(PutBinding(binding, half.half, rule.idle_timeout, 0))
         assert (ours.key, ours.cookie) == (rule.key, rule.cookie)
         assert set(ours.actions) <= set(rule.actions)
-    if host := entries.read_host(rule):
+    if host := readback.host(rule):
         address, mac, port = host
         own_mac = next(action.value for action in rule.actions if isinstance(action, SetField))
         assert entries.host(address, own_mac, mac, port) == rule
-    for read in (entries.read_route, entries.read_way_out):
+    for read in (readback.route, readback.egress_route):
         read(rule)
 
 

@@ -103,7 +103,7 @@ def test_all_other_rules_are_read_back_too() -> None:
         entries.host(b"\x0a\x01\x00\x0a", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3),
         entries.host(b"\x0a\x01\x00\x0b", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, turning=True),
         entries.route(Prefix.parse("10.2.0.0/24"), 65000, 1400),
-        entries.way_out(Prefix.parse("::/0"), b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, 65520),
+        entries.egress_route(Prefix.parse("::/0"), b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, 65520),
         *entries.egress({3: 65520, 65000: 576}),
         entries.connected(Prefix.parse("2001:db8:1::/64")),
         entries.route(Prefix.parse("203.0.113.0/24"), 10),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.description.model import Limits
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, check, kind_of
 from anycast_sdn.openflow.rules import FinTimeout, PutBinding, SetField
 from anycast_sdn.simulation.switch import SimulatedSwitch
@@ -43,18 +43,18 @@ def puts(draw: st.DrawFn) -> PutBinding:
 @given(puts())
 def test_a_bindings_rule_can_be_read_back(put):
     binding = put.binding
-    found = entries.read_binding(entries.binding(put))
-    assert found == entries.FoundHalf(binding.number, put.half, binding.key, binding.translated, binding.server)
+    found = readback.binding(entries.binding(put))
+    assert found == readback.FoundHalf(binding.number, put.half, binding.key, binding.translated, binding.server)
 
 
 def test_the_rule_of_a_closed_direction_says_so():
     key = FlowKey(packed("10.1.0.1"), packed("198.18.0.1"), TCP, 1, 80)
     binding = Binding(1, key, packed("203.0.113.1"), "web", 0.0, packed("10.2.0.1"), Half.BOTH)
     made = entries.binding(PutBinding(binding, Half.OUT, 100, 99))
-    assert not entries.read_binding(made).closed
-    assert entries.read_binding(replace(made, idle_timeout=99)).closed  # as a switch shows it after FIN or RST
-    assert entries.read_binding(entries.binding(PutBinding(binding, Half.IN, 100, 100))).closed
-    assert not entries.read_binding(entries.binding(PutBinding(binding, Half.OUT, 0, 0))).closed
+    assert not readback.binding(made).closed
+    assert readback.binding(replace(made, idle_timeout=99)).closed  # as a switch shows it after FIN or RST
+    assert readback.binding(entries.binding(PutBinding(binding, Half.IN, 100, 100))).closed
+    assert not readback.binding(entries.binding(PutBinding(binding, Half.OUT, 0, 0))).closed
 
 
 @given(puts())
@@ -115,13 +115,13 @@ def test_echoes_are_told_from_other_icmp_by_their_type(protocol, wide, field, re
     st.integers(1, 65279),
 )
 def test_a_hosts_rule_can_be_read_back(address, mac, port):
-    assert entries.read_host(entries.host(address, b"\2" * 6, mac, port)) == (address, mac, port)
+    assert readback.host(entries.host(address, b"\2" * 6, mac, port)) == (address, mac, port)
 
 
 def test_rules_of_other_kinds_are_read_as_nothing():
     for rule in (*entries.constant(), entries.route(Prefix.parse("10.0.0.0/8"), 1), entries.gateway(H)):
-        assert entries.read_binding(rule) is None
-        assert entries.read_host(rule) is None
+        assert readback.binding(rule) is None
+        assert readback.host(rule) is None
 
 
 def test_a_longer_prefix_has_the_higher_priority():
@@ -144,10 +144,10 @@ def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
 @pytest.mark.parametrize("prefix", ["10.1.0.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"])
 def test_a_route_and_a_way_out_are_read_back_from_their_rules(prefix):
     there, mac = Prefix.parse(prefix), bytes(range(6))
-    assert entries.read_route(entries.route(there, 7)) == (there, 7)
-    assert entries.read_way_out(entries.way_out(there, bytes(6), mac, 8)) == (there, mac, 8)
-    assert entries.read_route(entries.way_out(there, bytes(6), mac, 8)) is None
-    assert entries.read_way_out(entries.route(there, 7)) is None
+    assert readback.route(entries.route(there, 7)) == (there, 7)
+    assert readback.egress_route(entries.egress_route(there, bytes(6), mac, 8)) == (there, mac, 8)
+    assert readback.route(entries.egress_route(there, bytes(6), mac, 8)) is None
+    assert readback.egress_route(entries.route(there, 7)) is None
 
 
 def test_rules_with_our_cookie_that_we_would_not_make_are_no_routes():
@@ -159,4 +159,4 @@ def test_rules_with_our_cookie_that_we_would_not_make_are_no_routes():
         replace(rule, actions=()),
         replace(rule, idle_timeout=5),
     ):
-        assert entries.read_route(strange) is None
+        assert readback.route(strange) is None

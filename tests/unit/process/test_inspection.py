@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
@@ -173,7 +173,7 @@ def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted(
     for rule in edge.believed():
         assert edge.wants(rule)
         assert not edge.wants(FlowRule(*rule.key, cookie=rule.cookie, idle_timeout=9))
-    assert all(entries.half_of(rule) == 0 for rule in edge.believed())
+    assert all(readback.half_of(rule) == 0 for rule in edge.believed())
 
 
 def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch) -> None:

@@ -1,0 +1,150 @@
+"""Rules that were found on a switch → what they were made for: the inverse of ``entries``, under the same names.
+
+A switch's own rules are the memory of a controller that was restarted (M20).  Whatever ``entries`` would not have
+made, a rule that somebody has edited or one of another version, reads as None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from anycast_sdn.core.bindings import Half, State
+from anycast_sdn.core.model import Address, FlowKey, Prefix
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.pipeline import ROW, Kind, kind_of, number_of
+from anycast_sdn.openflow.rules import (
+    ETH_IPV6,
+    PORT_FIELDS,
+    CheckSize,
+    Egress,
+    FinTimeout,
+    FlowRule,
+    ForgetInPort,
+    Output,
+    SetField,
+    Value,
+)
+
+_ANY_FAMILY = {"ipv4_src": "src", "ipv6_src": "src", "ipv4_dst": "dst", "ipv6_dst": "dst"}
+
+# ------------------------------------------------------------------------------ bindings
+
+
+class FoundHalf(NamedTuple):
+    """What one rule of a binding says about the binding."""
+
+    number: int
+    half: Half
+    key: FlowKey  # the client's five fields
+    translated: Address  # PR1X
+    server: Address | None
+    closed: bool = False  # a FIN or RST has passed: see ``entries.binding``
+
+
+HALF_OF: Mapping[Kind, tuple[Half, State]] = {
+    Kind.BINDING_OUT_UNANSWERED: (Half.OUT, State.UNANSWERED),
+    Kind.BINDING_OUT: (Half.OUT, State.PINNED),
+    Kind.BINDING_IN: (Half.IN, State.PINNED),
+}
+
+
+def half_of(rule: FlowRule) -> Half:
+    """Which direction of a binding a rule is for, by its cookie; NONE for rules of no binding."""
+    kind = kind_of(rule.cookie)
+    return HALF_OF[kind][0] if kind and kind in HALF_OF else Half.NONE
+
+
+def binding(rule: FlowRule) -> FoundHalf | None:
+    """One rule of a binding; None when it is no binding's, or its flow cannot be told.
+
+    Its table, priority, match and the addresses that it writes must be those that ``entries.binding`` gives; its
+    timeouts and further actions may differ.
+    """
+    kind, number = kind_of(rule.cookie), number_of(rule.cookie)
+    if kind is None or kind not in HALF_OF or not number or (rule.table, rule.priority) != ROW[kind][1:3]:
+        return None
+    matched = {_ANY_FAMILY.get(field.name, field.name): field.value for field in rule.match}
+    written = {_ANY_FAMILY.get(action.name): action.value for action in rule.actions if isinstance(action, SetField)}
+    protocol, source, destination = matched.get("ip_proto"), matched.get("src"), matched.get("dst")
+    new_source, new_destination = written.get("src"), written.get("dst")
+    if not isinstance(protocol, int) or not isinstance(source, bytes) or not isinstance(destination, bytes):
+        return None
+    if not _are_of_one_family(source, destination, new_source, new_destination or source):
+        return None
+    if (new_destination is None) is not (kind is Kind.BINDING_OUT_UNANSWERED):
+        return None
+    ports = [cast(int, matched.get(name, 0)) for name in PORT_FIELDS.get(protocol, ())] or [0, 0]
+    seen = FlowKey(source, destination, protocol, *ports)
+    if rule.match != entries.five_fields(seen, reply=kind is Kind.BINDING_IN):
+        return None
+    new_source, new_destination = cast(Address, new_source), cast("Address | None", new_destination)
+    closed = any(isinstance(action, FinTimeout) and rule.idle_timeout == action.idle_s for action in rule.actions)
+    if kind is Kind.BINDING_IN:
+        key = FlowKey(cast(Address, new_destination), new_source, protocol, ports[1], ports[0])
+        return FoundHalf(number, Half.IN, key, destination, source, closed)
+    return FoundHalf(number, Half.OUT, seen, new_source, new_destination, closed)
+
+
+def _are_of_one_family(*addresses: Value | None) -> bool:
+    return len({len(address) if isinstance(address, bytes) else 0 for address in addresses}) == 1
+
+
+# ------------------------------------------------------------------------------ hosts and routes
+
+
+def host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
+    """A connected host's rule → (address, MAC, port); None for rules that it would not make."""
+    prefix, hop = _destination(rule, Kind.HOST), _last_hop(rule)
+    if not prefix or not hop or entries.host(prefix.network, *hop) != rule:
+        return None
+    _, mac, port, *_ = hop
+    return prefix.network, mac, port
+
+
+def _last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int, bool] | None:
+    """Of the actions of a last hop: (own MAC, MAC, port, limit, turning), for a rule that has at least these."""
+    written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
+    own_mac, mac = written.get("eth_src"), written.get("eth_dst")
+    if not isinstance(own_mac, bytes) or not isinstance(mac, bytes):
+        return None
+    return own_mac, mac, *_out(rule), ForgetInPort() in rule.actions
+
+
+def _out(rule: FlowRule) -> tuple[int, int]:
+    """Of the actions that send a packet: (port, limit); port 0 where a rule has none."""
+    port = next((action.port for action in rule.actions if isinstance(action, Output | Egress)), 0)
+    return port, next((action.limit for action in rule.actions if isinstance(action, CheckSize)), 0)
+
+
+def route(rule: FlowRule) -> tuple[Prefix, int] | None:
+    """A route towards another edge → (prefix, port); None for rules that it would not make."""
+    prefix = _destination(rule, Kind.ROUTE)
+    port, limit = _out(rule)
+    return (prefix, port) if prefix and entries.route(prefix, port, limit) == rule else None
+
+
+def route_prefix(rule: FlowRule) -> Prefix | None:
+    """The prefix that a rule is to be a route to, by its cookie, whatever it does; None for rules of other kinds."""
+    return _destination(rule, Kind.ROUTE)
+
+
+def egress_route(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
+    """A route to a router beyond an uplink → (prefix, MAC, port); None for rules that it would not make."""
+    prefix, hop = _destination(rule, Kind.EGRESS_ROUTE), _last_hop(rule)
+    if not prefix or not hop or entries.egress_route(prefix, *hop[:4]) != rule:
+        return None
+    _, mac, port, *_ = hop
+    return prefix, mac, port
+
+
+def _destination(rule: FlowRule, kind: Kind) -> Prefix | None:
+    """The prefix that a rule of this kind may be for, whatever else is in it; None for other kinds."""
+    row = ROW[kind]
+    fields = {field.name: field.value for field in rule.match}
+    bits = 128 if fields.get("eth_type") == ETH_IPV6 else 32
+    length = rule.priority - row.priority if row.spread else bits
+    if kind_of(rule.cookie) is not kind or not 0 <= length <= bits:
+        return None
+    network = fields.get("ipv6_dst" if bits == 128 else "ipv4_dst", bytes(bits // 8))
+    return Prefix(network, length) if isinstance(network, bytes) else None
