@@ -165,9 +165,9 @@ def _run(arguments: argparse.Namespace) -> int:
     for noisy in ("os_ken", "OSKenApp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` says it in fewer words, once
-    from anycast_sdn.process import app
+    from anycast_sdn.process.run import run as serve
 
-    app.run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database, arguments.rest_host)
+    serve(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database, arguments.rest_host)
     return 0
 
 

@@ -47,6 +47,7 @@ Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
+CONFIRMED_AFTER_S = 0.05  # a switch that holds a rule goes on so much longer by what it remembers of earlier packets
 RETIRE_S = 5.0  # so long may routers take to turn away from an edge that has withdrawn ANY/n
 
 
@@ -297,15 +298,31 @@ class Controller:
         """The switches whose counters are to be read now."""
         return [dpid for dpid, edge in self.edges.items() if edge.sweep_is_due(now)]
 
-    def sweep_of(self, dpid: int) -> Translation:
-        """Where to tell what a sweep of this switch finds."""
+    def begin_sweep(self, dpid: int) -> int:
+        """The counters of a switch's bindings are going to be read → how many bindings there are."""
+        return self._swept(dpid).begin_sweep()
+
+    def counters_read(
+        self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float
+    ) -> list[int]:
+        """(number, packets) of bindings' rules, as they were between ``asked`` and ``now`` → those that may be idle."""
+        return self._swept(dpid).counters_read(inward, counters, asked, now)
+
+    def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
+        """After all counters have been read: ends those of these bindings that are idle."""
+        return self._follow(dpid, self._swept(dpid).end_idle(numbers, now), now)
+
+    def end_sweep(self, dpid: int, began: float, now: float) -> None:
+        self._swept(dpid).swept(began, now)
+
+    def _swept(self, dpid: int) -> Translation:
         translation = self.edges[dpid].translation
         assert translation is not None  # only such switches are due
         return translation
 
-    def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
-        """After a whole sweep: ends those of these bindings that are idle."""
-        return self._follow(dpid, self.sweep_of(dpid).end_idle(numbers, now), now)
+    def packets_shed(self, dpid: int, packets: int) -> None:
+        """So many first packets and first replies of a switch, in all, have waited too long to be looked at."""
+        self.edges[dpid].counters["shed"] = packets
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""

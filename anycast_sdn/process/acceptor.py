@@ -16,7 +16,6 @@ import logging
 import resource
 import socket as sockets
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +25,7 @@ from anycast_sdn.core import words
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.connection import Listener
-from anycast_sdn.process.repeats import Repeats
+from anycast_sdn.process.repeats import RepeatingLog
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class Acceptor:
         if self._most == LEAST_STRANGERS:
             LOG.warning("a limit of %d open files is too small for %d switches", files, switches)
         self.connections: dict[Channel, str | None] = {}  # → where it comes from; the oldest first
-        self._repeats = Repeats()
+        self._log = RepeatingLog(LOG)
         self._is_active = True
         family = sockets.AF_INET6 if ":" in address[0] else sockets.AF_INET
         try:
@@ -111,7 +110,7 @@ class Acceptor:
                     return
                 if error.errno not in _AT_ONCE:
                     text = f"cannot take connections of switches: {error.strerror}; trying again"
-                    self._say(("accept", error.errno), text, LOG.error)
+                    self._log.say(logging.ERROR, ("accept", error.errno), text)
                     hub.sleep(pause)
                     pause = min(2 * pause, longest)
                 continue
@@ -150,7 +149,7 @@ class Acceptor:
             come_from = self.connections.pop(channel)
             if not channel.label:  # whoever admitted it says so otherwise
                 text = f"connection from {channel.peer} closed: {channel.reason}"
-                self._say((come_from, channel.kind), text, LOG.warning)
+                self._log.say(logging.WARNING, (come_from, channel.kind), text)
 
     def _tick_all(self) -> None:
         while self._is_active:
@@ -161,9 +160,4 @@ class Acceptor:
                     channel.tick(now)
                 except Exception:
                     LOG.exception("our own error with the clock of switch %s", channel.name)
-            for text in self._repeats.due(now):
-                LOG.warning(text)
-
-    def _say(self, kind: tuple[Any, ...], text: str, log: Callable[[str], None]) -> None:
-        if self._repeats.is_new(kind, text, time.monotonic()):
-            log(text)
+            self._log.print_counts()

@@ -1,12 +1,13 @@
 """Repeats: what happens again and again is said once, and then counted.
 
-Pure: the caller says what has happened and when, and prints what it is told to.  A kind is whatever makes
-two lines the same thing to a reader, an address and a reason for example.  Who can make up kinds cannot fill
-the log with them: beyond ``MOST`` in a minute they are counted together.
+A kind is whatever makes two lines the same thing to a reader, an address and a reason for example.  A peer that
+makes up ever new kinds cannot fill the log with them: beyond ``MOST`` in a minute they are counted together.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Hashable, Iterator
 
 WINDOW_S = 60.0  # a kind that has been quiet for so long is new again
@@ -54,3 +55,21 @@ class Repeats:
             others = "" if kind is not None else " of different kinds"
             yield f"{seen.last} (… {seen.more} more{others} in the last minute)"
             seen.since, seen.more = now, 0
+
+
+class RepeatingLog:
+    """A logger whose lines may repeat: each kind is printed ``often`` times a minute, and then counted."""
+
+    def __init__(self, log: logging.Logger, often: int = 1) -> None:
+        self._log = log
+        self._often = often
+        self._repeats = Repeats()
+
+    def say(self, level: int, kind: Hashable, line: str) -> None:
+        if self._repeats.is_new(kind, line, time.monotonic(), self._often):
+            self._log.log(level, "%s", line)
+
+    def print_counts(self) -> None:
+        """To be called every few seconds."""
+        for line in self._repeats.due(time.monotonic()):
+            self._log.warning("%s", line)

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.audit import Audit, Slice
-from anycast_sdn.control.controller import Controller, Outbox, Pace
+from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller, Outbox, Pace
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
@@ -222,8 +222,7 @@ class SimulatedNetwork:
 
     def _sweep(self, dpid: int) -> None:
         """The controller reads the counters of the bindings' rules, all at once."""
-        translation = self.controller.sweep_of(dpid)
-        translation.begin_sweep()
+        self.controller.begin_sweep(dpid)
         unused: list[int] = []
         for inward in (True, False):
             counters = [
@@ -231,9 +230,9 @@ class SimulatedNetwork:
                 for kind, number, packets in self.switches[self._names[dpid]].counters()
                 if kind in readback.HALF_OF and (readback.HALF_OF[kind][0] is Half.IN) is inward
             ]
-            unused += translation.counters_read(inward, counters, self.now, self.now)
+            unused += self.controller.counters_read(dpid, inward, counters, self.now, self.now)
         self._tell(self.controller.end_idle(dpid, unused, self.now))
-        translation.swept(self.now, self.now)
+        self.controller.end_sweep(dpid, self.now, self.now)
 
     # ---------------------------------------------------------------- audits
 
@@ -276,25 +275,26 @@ class SimulatedNetwork:
     # ---------------------------------------------------------------- control channels
 
     def connect(self, name: str) -> list[Message]:
-        """The switch reaches the controller.  → what all switches are told because of that."""
+        """The switch reaches the controller.  → what all switches get because of that."""
         switch, dpid = self.switches[name], self._dpids[name]
         self._away.discard(name)
+        sent: list[Message] = []
+
+        def react(outbox: Outbox) -> None:
+            self._tell(outbox)
+            sent.extend(itertools.chain.from_iterable(outbox.values()))
+
         found = Tables(switch.flows, dict(switch.groups), switch.meters)
+        self.controller.begin_reading(dpid, found, self._features)
+        while (outbox := self.controller.read_on(dpid, self.now)) is not None:
+            react(outbox)
+        react(self.controller.end_reading(dpid, self.now))
         ends = {*self._links, *(host.port for host in self._hosts.values())}
-        events = [
-            self.controller.port_changed(dpid, end.number, end not in self._down, self.now)
-            for end in sorted(ends)
-            if end.switch == name
-        ]
-        told: list[Message] = []
-        for outbox in (*events, self.controller.synchronise(dpid, found, self._features, self.now)):
-            self._tell(outbox)
-            told += itertools.chain.from_iterable(outbox.values())
+        for end in sorted(end for end in ends if end.switch == name):
+            react(self.controller.port_changed(dpid, end.number, end not in self._down, self.now))
         while self.controller.is_busy():
-            outbox = self.controller.work(self.now)
-            self._tell(outbox)
-            told += itertools.chain.from_iterable(outbox.values())
-        return told
+            react(self.controller.work(self.now))
+        return sent
 
     def disconnect(self, name: str) -> None:
         """The switch loses the controller; it goes on with the rules that it has."""
@@ -334,7 +334,8 @@ class SimulatedNetwork:
                 self._hear(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
             if isinstance(message, Barrier) and message.ticket and name not in self._away:
-                self._hear(self.controller.confirmed, [(self._dpids[name], message.ticket)])
+                confirmed = self.controller.confirmed, [(self._dpids[name], message.ticket)]
+                self._after(CONFIRMED_AFTER_S, self._hear, *confirmed)
             if not (isinstance(message, PacketOut) and _is_lldp(message.frame)):
                 self._record(Told(name, message))
             if steps:

@@ -261,7 +261,7 @@ def test_what_waits_for_a_port_that_goes_down_is_dropped_and_counted(build, v6):
 def test_a_controller_that_starts_again_knows_the_hosts_that_it_knew(build, v6):
     net = build("figure1", "as2")
     net.restart_controller()
-    net.settle()
+    net.advance(1)  # each host is asked whether it is still there
     net.wires.clear()
     ask(net, "h1", SERVICE[v6])
     assert len(bindings(net)) == 1

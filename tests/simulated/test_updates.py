@@ -9,6 +9,7 @@ import pytest
 from graphs import ANY, SETTLED_S, Fabric, address_of
 from scenes import SERVICE, ask, network
 
+from anycast_sdn.control.controller import CONFIRMED_AFTER_S
 from anycast_sdn.control.discovery import START_S
 from anycast_sdn.core.model import UDP
 from anycast_sdn.description.model import Port
@@ -71,7 +72,7 @@ def test_no_packet_is_lost_when_the_way_moves(build, v6, slowest_s):
         ring.set_cost(Port("c1", 1), cost)
         for _ in range(20):
             ring.send("h1", h1.packet(SERVICE[v6], UDP, 40000, 53))
-            ring.advance(0.3 * slowest_s)
+            ring.advance(0.3 * slowest_s + CONFIRMED_AFTER_S / 2)
             sent += 1
     ring.settle()
     assert len(ring.host("as1").received) == len(h1.received) == sent

@@ -222,7 +222,7 @@ def test_after_a_restart_nothing_is_told_until_all_of_the_fabric_is_back():
         net.settle()
         assert told(net) is None
     net.connect("ars3")
-    net.settle()
+    net.advance(0.5)
     assert told(net) == before
 
 

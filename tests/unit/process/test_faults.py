@@ -41,7 +41,7 @@ class Broken(Recorder):
 @pytest.fixture
 def app() -> AnycastApp:
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
-    app.channels = {dpid: Recorder() for dpid in app.controller.edges}  # type: ignore[misc]
+    app.connections.channels = {dpid: Recorder() for dpid in app.controller.edges}  # type: ignore[misc]
     return app
 
 
@@ -69,8 +69,8 @@ def test_a_packet_that_fails_loses_neither_those_before_it_nor_those_after_it(ap
     app.controller.packet_in = answer
     for port, frame in ((1, b"good"), (2, b"wrong"), (3, b"good")):
         app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_PACKET), port, frame))
-    app._serve(ARH1, app._waiting[ARH1])
-    assert app.channels[ARH1].told == [Barrier(1), Barrier(3)]
+    app.first_packets.serve(ARH1)
+    assert app.connections.channels[ARH1].told == [Barrier(1), Barrier(3)]
     assert faults(caplog) == 1
 
 
@@ -82,23 +82,23 @@ def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
         return {}
 
     app.controller.confirmed = fails_for((ARS2, 8), take)
-    app._settling = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
-    app._settle()
+    app._confirmations = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
+    app._believe_confirmations()
     assert confirmed == [(ARH1, 7), (3, 9)]
-    assert app._settling == []
+    assert app._confirmations == []
     assert faults(caplog) == 2, "the batch, and then the one alone"
 
 
 def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
     app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: {dpid: [Barrier(dpid)]})
     app._tick()
-    told = {dpid for dpid, switch in app.channels.items() if Barrier(dpid) in switch.told}
+    told = {dpid for dpid, switch in app.connections.channels.items() if Barrier(dpid) in switch.told}
     assert told == set(app.controller.edges) - {ARH1}
     assert faults(caplog) == 1
 
 
 def test_messages_that_cannot_be_written_leave_the_other_switches_theirs(app, caplog):
-    app.channels[ARH1] = Broken()
-    app._send({ARH1: [Barrier(1)], ARS2: [Barrier(2)]})
-    assert app.channels[ARS2].told == [Barrier(2)]
+    app.connections.channels[ARH1] = Broken()
+    app._react({ARH1: [Barrier(1)], ARS2: [Barrier(2)]})
+    assert app.connections.channels[ARS2].told == [Barrier(2)]
     assert faults(caplog) == 1

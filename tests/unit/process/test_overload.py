@@ -19,8 +19,9 @@ from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.decoding import PacketInMessage
 from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.rules import Barrier, Message
-from anycast_sdn.process.app import TURN, AnycastApp
+from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.backlog import BEHIND_S
+from anycast_sdn.process.first_packets import TURN
 
 ROOT = Path(__file__).parents[3]
 ARH1 = 1
@@ -45,7 +46,7 @@ class SlowSwitch:
 def app() -> AnycastApp:
     """Whatever is looked at makes two messages that name the port, or for replies the server's last byte."""
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
-    app.channels = {dpid: SlowSwitch() for dpid in app.controller.edges}  # type: ignore[misc]
+    app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.edges}  # type: ignore[misc]
 
     def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> dict[int, list[Message]]:
         return {dpid: [Barrier(in_port), Barrier(in_port)]}
@@ -62,13 +63,13 @@ def first_packets(app: AnycastApp, port: int, count: int) -> None:
 def serve_while_allowed(app: AnycastApp) -> int:
     """→ how many messages that were to the switch."""
     before = len(told(app))
-    while app._waiting[ARH1].may_be_served(time.monotonic()):
-        app._serve(ARH1, app._waiting[ARH1])
+    while app.first_packets.waiting[ARH1].may_be_served(time.monotonic()):
+        app.first_packets.serve(ARH1)
     return len(told(app)) - before
 
 
 def told(app: AnycastApp) -> list[Message]:
-    return app.channels[ARH1].told  # type: ignore[attr-defined, no-any-return]
+    return app.connections.channels[ARH1].told  # type: ignore[attr-defined, no-any-return]
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def behind(app: AnycastApp, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[b
     first_packets(app, 1, 5000)
     now += 0.01
     assert 0 < serve_while_allowed(app) < 5000
-    return app.channels[ARH1].owed  # type: ignore[attr-defined, no-any-return]
+    return app.connections.channels[ARH1].owed  # type: ignore[attr-defined, no-any-return]
 
 
 def test_a_switch_that_is_behind_is_sent_no_more_of_a_flood(
@@ -129,7 +130,7 @@ def test_what_a_flood_is_answered_keeps_no_other_port_waiting_for_the_same_serve
         for _ in range(count):
             frame = reply(SERVER, translated[port])
             app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), 10 + port, frame))
-    served = app._waiting[ARH1].take(TURN, 0.0)
+    served = app.first_packets.waiting[ARH1].take(TURN, 0.0)
     assert [message.in_port for message in served[:2]] == [11, 12]
 
 
@@ -141,7 +142,7 @@ def test_a_server_that_floods_one_client_keeps_it_waiting_for_no_other_server(ap
         for _ in range(count):
             frame = reply(server, translated)
             app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), server[1], frame))
-    served = app._waiting[ARH1].take(TURN, 0.0)
+    served = app.first_packets.waiting[ARH1].take(TURN, 0.0)
     assert [message.in_port for message in served[:2]] == [3, 2]
 
 

@@ -1,0 +1,1 @@
+"""Which controller may write to which switch, where there are several."""

@@ -1,0 +1,44 @@
+"""BgpSessions: the sessions with the routers at uplinks, between the controller and their speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.health import Session
+from anycast_sdn.process.faults import alone
+from anycast_sdn.routing.bgp import Speaker
+
+
+class BgpSessions:
+    """``react``: sends what the controller wants and works on what is left."""
+
+    def __init__(self, controller: Controller, cluster: Cluster, react: Callable[[Outbox], None]) -> None:
+        self._controller = controller
+        self._cluster = cluster
+        self._react = react
+        self.speakers = [Speaker(uplink) for uplink in controller.network.uplinks if uplink.bgp]
+
+    def exchange(self, now: float) -> None:
+        """What routers have taught goes in, what has changed here goes out."""
+        if self._cluster.leads():
+            for speaker in self.speakers:
+                self._exchange(speaker, now)
+
+    @alone
+    def _exchange(self, speaker: Speaker, now: float) -> None:
+        if speaker.changed:
+            speaker.changed = False
+            self._react(self._controller.set_taught(speaker.uplink.name, dict(speaker.routes), now))
+        prefixes = self._controller.to_tell(speaker.uplink, now)
+        if prefixes is not None:
+            speaker.announce(prefixes)
+            speaker.start()
+
+    def states(self) -> list[Session]:
+        views = [speaker.view() for speaker in self.speakers]
+        return [Session(view.uplink, view.neighbour, view.state, view.problem) for view in views]
+
+    def views(self) -> list[dict[str, object]]:
+        return [speaker.view()._asdict() for speaker in self.speakers]

@@ -1,0 +1,199 @@
+"""Connections: which switches are connected, who is let in, and how a switch becomes ready to be served.
+
+A switch that has said who it is (``identified``) is asked what it is and holds (``Introduction``), and what it holds
+is read back in slices; then it is ready.  A switch has one connection: a second one is taken when the first is dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.questions import Introduction
+from anycast_sdn.openflow.rules import Message
+from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process import garbage
+from anycast_sdn.process.faults import alone
+from anycast_sdn.process.repeats import RepeatingLog
+
+LOG = logging.getLogger(__name__)
+
+INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
+SHOWN_IDS = 8  # of switches that are awaited
+SAID = 5  # times a minute that a switch is ready, or gone
+RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
+MISSED = {  # what is said of a switch without one of these ``Features``
+    "tcp_flags": "does not tell of FIN and RST: closed TCP connections stay for their idle validity",
+    "turning": "cannot forget by which port a packet came: one that turns round here, while routes change, is lost",
+    "meters": "has no meters: nothing limits what it sends to the controller",
+}
+
+
+class Connections:
+    """``react``: sends what the controller wants and works on what is left; ``ready``: a switch is served from now on.
+
+    ``later``: acts after so many seconds.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        cluster: Cluster,
+        react: Callable[[Outbox], None],
+        ready: Callable[[], None],
+        later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        self._controller = controller
+        self._cluster = cluster
+        self._react = react
+        self._ready = ready
+        self._later = later
+        self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
+        self._introducing: dict[Channel, float] = {}  # → since when
+        self._to_resync: set[Channel] = set()  # switches without a rule that they should have: they had no room
+        self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
+        self.log = RepeatingLog(LOG, SAID)
+
+    def __contains__(self, dpid: int) -> bool:
+        return dpid in self.channels
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.channels)
+
+    def name(self, dpid: int) -> str:
+        return self._controller.edges[dpid].switch.name
+
+    def send(self, out: Outbox) -> None:
+        """To those of the switches that are connected and of which we are the master."""
+        for dpid, messages in out.items():
+            if (switch := self.channels.get(dpid)) and self._cluster.is_master(dpid):
+                self._send_to(switch, messages)
+
+    @alone
+    def _send_to(self, switch: Channel, messages: list[Message]) -> None:
+        switch.tell(messages)
+
+    # ---------------------------------------------------------------- who is let in
+
+    def identified(self, switch: Channel) -> None:
+        """A second connection of a switch is taken when the first is dead: otherwise anybody could end it."""
+        if switch.id not in self._controller.edges:
+            text = f"switch {switch.id:016x} is not in the network file; {self._awaited()}"
+            switch.close(text, f"unknown {switch.id}")
+        elif older := self.channels.get(switch.id):
+            older.probe(partial(self._judge, switch, older))
+        else:
+            self._admit(switch)
+
+    def _awaited(self) -> str:
+        """The switches of the file that are not connected, or all of them."""
+        edges = self._controller.edges
+        awaited = [dpid for dpid in edges if dpid not in self.channels] or list(edges)
+        ids = [f"{dpid:016x} ({self.name(dpid)})" for dpid in awaited[:SHOWN_IDS]]
+        more = f" and {len(awaited) - SHOWN_IDS} more" if len(awaited) > SHOWN_IDS else ""
+        return f"{'awaited' if len(awaited) < len(edges) else 'it has'}: {', '.join(ids)}{more}"
+
+    def _judge(self, newer: Channel, older: Channel, alive: bool) -> None:
+        if newer.is_closed:
+            return
+        if alive:
+            newer.close(f"switch {older.name} is connected already, and answers", f"second {newer.id}")
+            return
+        older.close(f"it does not answer, and has connected again from {newer.peer}")
+        self.identified(newer)
+
+    def _admit(self, switch: Channel) -> None:
+        switch.admit(self.name(switch.id))
+        self.channels[switch.id] = switch
+        self._introducing[switch] = time.monotonic()
+        self.unanswered(switch.id, frozenset())
+        edge = self._controller.edges[switch.id]
+        known = edge.features if edge.ever_synchronised else None
+        Introduction(switch, edge.meters, known, self._introduced).begin()
+
+    def disconnected(self, switch: Channel) -> None:
+        text = f"switch {switch.name} is gone: {switch.reason}; its rules stay as they are"
+        self.log.say(logging.WARNING, ("gone", switch.id), text)
+        self._introducing.pop(switch, None)
+        self._to_resync.discard(switch)
+        if self.channels.get(switch.id) is switch:
+            del self.channels[switch.id]
+            self._react(self._controller.disconnected(switch.id, time.monotonic()))
+
+    # ---------------------------------------------------------------- what it is and holds
+
+    def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
+        edge = self._controller.edges[dpid]
+        for what in sorted(questions - edge.unanswered):
+            text = f"switch {edge.switch.name} does not answer when asked for its {what}; going on without"
+            self.log.say(logging.WARNING, (f"silent about {what}", dpid), text)
+        edge.unanswered = questions
+
+    @alone
+    def end_long_introductions(self, now: float) -> None:
+        for switch in [switch for switch, since in self._introducing.items() if now - since > INTRODUCTION_S]:
+            switch.close(f"it has not said in {INTRODUCTION_S:.0f} s what it is and holds")
+
+    def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
+        if self._introducing.pop(switch, None) is None:
+            return
+        self._controller.begin_reading(switch.id, found, features)
+        self._read_on(switch, len(found.flows), ports)
+
+    def _read_on(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+        """What the switch holds is read back a slice at a time; others have their turn between."""
+        if self.channels.get(switch.id) is switch and not self._read_slice(switch, found, ports):
+            switch.close("our own error with what it holds")
+
+    @alone
+    def _read_slice(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+        out = self._controller.read_on(switch.id, time.monotonic())
+        garbage.keep()  # bindings
+        if out is None:
+            self._end_reading(switch, found, ports)
+        else:
+            self._react(out)
+            switch.later(partial(self._read_on, switch, found, ports))
+
+    def _end_reading(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+        now = time.monotonic()
+        self._react(self._controller.end_reading(switch.id, now))
+        garbage.keep()  # all its rules
+        for port, up in ports.items():  # afterwards, so that no host stays on a dead port
+            self._react(self._controller.port_changed(switch.id, port, up, now))
+        self._ready()
+        self._say_what_is_ready(switch, found)
+
+    def _say_what_is_ready(self, switch: Channel, found: int) -> None:
+        name, edge = self.name(switch.id), self._controller.edges[switch.id]
+        text = f"switch {switch.name} is ready: {found} rules found, {edge.rules} wanted"
+        self.log.say(logging.INFO, ("ready", switch.id), text)
+        features = edge.features
+        for feature, without in MISSED.items():
+            if not getattr(features, feature):
+                self.log.say(logging.WARNING, (feature, switch.id), f"switch {name} {without}")
+        for port, mtu in edge.mtus.items() if not features.packet_size else ():
+            text = f"what is larger than the mtu of its port {port}, {mtu}, is lost, and nobody is told"
+            text = f"switch {name} cannot tell how large packets are: {text}"
+            self.log.say(logging.WARNING, (f"mtu of {port}", switch.id), text)
+
+    # ---------------------------------------------------------------- a switch without room
+
+    def resync_later(self, dpid: int) -> None:
+        """The switch had no room for a rule that it should have: some time later it gets again all that is missing."""
+        switch = self.channels.get(dpid)
+        if switch and switch not in self._to_resync:
+            self._to_resync.add(switch)
+            pause = self._pauses[dpid] = min(2 * self._pauses.get(dpid, RESYNC_S / 2), LONGEST_RESYNC_S)
+            self._later(pause, partial(self._resync, switch))
+
+    def _resync(self, switch: Channel) -> None:
+        self._to_resync.discard(switch)
+        if self.channels.get(switch.id) is switch:
+            switch.close("it had no room for rules; connecting anew, to try again")

@@ -1,0 +1,109 @@
+"""``run``: the controller's process, from the network file to the end that a signal asks for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from os_ken.base import app_manager
+from os_ken.lib import hub
+
+from anycast_sdn.api import server
+from anycast_sdn.api.rest import RestApi
+from anycast_sdn.api.server import Server
+from anycast_sdn.control.registry import Registry
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.words import counted, listed
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Network
+from anycast_sdn.process import garbage
+from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
+from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.ending import Ending
+from anycast_sdn.process.faults import alone
+from anycast_sdn.process.rest_views import ControllerViews
+from anycast_sdn.store.memory import MemoryStore
+from anycast_sdn.store.sqlite import SqliteStore
+from anycast_sdn.store.store import Store
+
+LOG = logging.getLogger(__name__)
+
+ENDING_LOOK_S = 0.1  # how often signals are looked for
+STORE_LOOK_S = 5.0  # and whether the store is as it should be
+FINISH_S = 2.0  # what is under way at the end may take so long
+FINISH_LOOK_S = 0.02
+
+
+def _enrolled(groups: Groups) -> str:
+    servers = sum(len(group.servers) for group in groups)
+    return f"{counted(len(list(groups)), 'group')}, {counted(servers, 'server')}"
+
+
+def _expected(network: Network) -> list[str]:
+    return [f"{switch.name} (datapath id {switch.dpid:#x})" for switch in network.switches]
+
+
+def run(
+    ending: Ending,
+    file: Path,
+    openflow: tuple[str, int],
+    rest_address: tuple[str, int],
+    database: str,
+    rest_names: Sequence[str] = (),
+) -> None:
+    """Serve until a signal asks for the end.  Raises ConfigurationError."""
+    network = reading.load(file)
+    app: AnycastApp | None = None
+
+    def on_change(groups: Groups) -> None:
+        if app:
+            app.set_groups(groups)
+
+    store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
+    registry = Registry(network, store, on_change)
+    raise_file_limit()
+    acceptor = Acceptor(openflow, len(network.switches))
+    manager = app_manager.AppManager.get_instance()
+    app = manager.instantiate(AnycastApp, network, registry.groups, lambda: store.problem)
+    api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
+    # Requests that begin have a line of their own: what is soon done does not wait for what takes long.
+    rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())
+    manager.instantiate_apps()
+    hub.spawn(acceptor.serve, app)
+    LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))
+    LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
+    LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
+    garbage.search_by_hand()
+    _wait_for(ending, store)
+    _finish(rest, acceptor)
+    manager.close()
+    store.close()
+    LOG.info("stopped")
+
+
+def _wait_for(ending: Ending, store: Store) -> None:
+    """Returns when the end is asked for; until then, sees to the database."""
+    look, check = 0.0, alone(store.check)
+    while not ending.asked:
+        if (now := time.monotonic()) >= look:
+            check()
+            look = now + STORE_LOOK_S
+        if ending.hung_up:
+            ending.hung_up = False
+            LOG.info("SIGHUP: there is nothing to read again; the network file is read at start")
+        hub.sleep(ENDING_LOOK_S)
+    LOG.info("%s: stopping; switches keep their rules", ending.asked)
+
+
+def _finish(rest: Server, acceptor: Acceptor) -> None:
+    """Answers the requests that are here, sends what switches have still to be sent, and ends their connections."""
+    rest.close()
+    deadline = time.monotonic() + FINISH_S
+    while rest.busy and time.monotonic() < deadline:
+        hub.sleep(FINISH_LOOK_S)
+    acceptor.stop()
+    deadline = time.monotonic() + FINISH_S
+    while acceptor.connections and time.monotonic() < deadline:
+        hub.sleep(FINISH_LOOK_S)
