@@ -28,7 +28,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycast_sdn.control.claims import Moves, Neighbour, Sources
-from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.model import Address
+from anycast_sdn.core.prefixes import reserved
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import Arp, Nd
@@ -225,7 +226,7 @@ class Neighbours:
         for subnet in self._subnets:
             for gateway in subnet.gateways:
                 if address in gateway.prefix:
-                    usable = address not in self._gateways and not _reserved(address, gateway.prefix)
+                    usable = address not in self._gateways and not reserved(gateway.prefix, address)
                     return (gateway.address, subnet) if usable else None
         return None
 
@@ -380,15 +381,6 @@ class Neighbours:
         """Somebody claims our address: say whose it is, to everybody on that port (RFC 5227 §2.4)."""
         everybody = _Asker(port, builders.BROADCAST, gateway if len(gateway) == 4 else None)
         self._answer(gateway, everybody, out)
-
-
-def _reserved(address: Address, prefix: Prefix) -> bool:
-    """IPv4: the network's own and its broadcast address; IPv6: the subnet-router anycast address."""
-    hosts = prefix.bits - prefix.length
-    if hosts < 2:
-        return False
-    offset = int.from_bytes(address, "big") & ((1 << hosts) - 1)
-    return offset == 0 or (len(address) == 4 and offset == (1 << hosts) - 1)
 
 
 def _link_local(address: Address) -> bool:

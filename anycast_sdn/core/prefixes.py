@@ -1,4 +1,4 @@
-"""Prefixes among prefixes: which of many cover another one, and which no network may use."""
+"""Prefixes among prefixes: which of many cover another one, and which prefixes and addresses no host may use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import Address, Prefix
 
 MOST_KEPT = 1 << 15  # answers that are remembered
 SPECIAL = {  # RFC 6890: what no router forwards
@@ -102,3 +102,15 @@ def special(prefix: Prefix) -> str | None:
 
 
 _SPECIAL = PrefixSet(SPECIAL)
+
+
+def reserved(prefix: Prefix, address: Address) -> str | None:
+    """What ``address`` of a subnet is reserved for, if anything (RFC 919, RFC 3021, RFC 4291 §2.6.1)."""
+    if prefix.bits - prefix.length < 2:
+        return None
+    if address == prefix.network:
+        return f"the {'subnet-router anycast' if prefix.is_v6 else 'network'} address of {prefix}"
+    host_bits = (1 << (prefix.bits - prefix.length)) - 1
+    if not prefix.is_v6 and int.from_bytes(address, "big") & host_bits == host_bits:
+        return f"the broadcast address of {prefix}"
+    return None

@@ -3,27 +3,26 @@
 Rules:
 
 1. Pure: a ``Network`` in, problems out, all of them, each with its path in the network file.
-2. Names, datapath ids and cables are unique, every reference leads somewhere.
+2. Names, datapath ids and the ports of links are unique; every name that is referred to exists.
 3. Each address has one purpose: ANY/m, PRh/k and subnets never overlap (M2, M3).
 4. A role has what it needs: prefixes in the families that it serves, subnets of its side (M25).
-5. Uplinks and what is beyond them obey ``uplink_rules``.
+5. Uplinks, BGP sessions and the testbed's routers obey ``uplink_checks``.
 6. First enrolments obey ``enrolment``, as those over REST do (M4, M5).
 
-Switches that cannot reach one another are no problem: links may come and go.
+Switches with no path between them are no problem: links come and go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from anycast_sdn.core.model import AnycastGroup, Prefix, text
-from anycast_sdn.core.prefixes import SPECIAL
+from anycast_sdn.core.prefixes import SPECIAL, reserved
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.description import enrolment, uplink_checks
 from anycast_sdn.description.model import Host, Network, Port
-
-Problem: TypeAlias = tuple[str, str]  # path in the network file, reason
+from anycast_sdn.description.problems import Problem, no_such
 
 
 class _Claim(NamedTuple):
@@ -79,7 +78,7 @@ def _repeated(things: Iterable[tuple[str, str]]) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for path, thing in things:
         if first.setdefault(thing, path) != path:
-            yield path, f"the {thing} is already taken by {first[thing]}: give this one its own"
+            yield Problem(path, f"the {thing} is already taken by {first[thing]}: give this one its own")
 
 
 def _link_problems(network: Network) -> Iterator[Problem]:
@@ -87,9 +86,9 @@ def _link_problems(network: Network) -> Iterator[Problem]:
     for i, link in enumerate(network.links):
         for j, end in enumerate((link.a, link.b)):
             if end.switch not in known:
-                yield f"links[{i}].ends[{j}]", f"leads to nowhere: no switch is called {end.switch!a}"
+                yield no_such("switch", f"links[{i}].ends[{j}]", end.switch, known, "leads to nowhere: ")
         if link.a.switch == link.b.switch:
-            yield f"links[{i}].ends", f"leads from {link.a.switch} to itself: a link joins two switches"
+            yield Problem(f"links[{i}].ends", f"leads from {link.a.switch} to itself: a link joins two switches")
     yield from _mtu_problems(network)
 
 
@@ -101,7 +100,7 @@ def _mtu_problems(network: Network) -> Iterator[Problem]:
     sizes += [(f"uplinks[{i}].mtu", uplink.mtu) for i, uplink in enumerate(network.uplinks)]
     for path, mtu in sizes:
         if 0 < mtu < 1280:
-            yield path, f"{mtu} is too small for IPv6: write 1280 or more, or leave out all IPv6 addresses"
+            yield Problem(path, f"{mtu} is too small for IPv6: write 1280 or more, or leave out all IPv6 addresses")
 
 
 def _prefix_problems(network: Network) -> Iterator[Problem]:
@@ -111,7 +110,7 @@ def _prefix_problems(network: Network) -> Iterator[Problem]:
         special = next((special for special in SPECIAL if claim.prefix.overlaps(special)), None)
         if special:
             reason = f"{claim.prefix} overlaps {special}, which is {SPECIAL[special]}"
-            yield claim.path, f"{reason}: take another prefix"
+            yield Problem(claim.path, f"{reason}: take another prefix")
     yield from _overlaps(claims)
 
 
@@ -140,7 +139,7 @@ def _claims(network: Network) -> Iterator[_Claim]:
 
 
 def _overlaps(claims: list[_Claim]) -> Iterator[Problem]:
-    """Prefixes nest or are disjoint; in sorted order, what holds a prefix stands before it."""
+    """Two prefixes nest or are disjoint; in sorted order, one that contains another comes before it."""
     around: list[_Claim] = []
     for claim in sorted(claims, key=lambda claim: (claim.prefix.bits, claim.prefix)):
         while around and not around[-1].prefix.covers(claim.prefix):
@@ -148,18 +147,16 @@ def _overlaps(claims: list[_Claim]) -> Iterator[Problem]:
         if around:
             earlier, later = sorted((around[-1], claim), key=claims.index)
             reason = f"{later.prefix} overlaps {earlier.prefix}, {earlier.purpose} ({earlier.path})"
-            yield later.path, f"{reason}: each needs addresses of its own"
+            yield Problem(later.path, f"{reason}: each needs addresses of its own")
         around.append(claim)
 
 
 def _client_edge_problems(network: Network, name: str, role: ClientEdgeRole, path: str) -> Iterator[Problem]:
     for i, prefix in enumerate(role.translation_prefixes):
         if prefix.bits - prefix.length < 2:
-            size = (
-                f"it gives {1 << (prefix.bits - prefix.length)} of the 4 addresses that are needed at least"
-            )
+            size = f"it gives {1 << (prefix.bits - prefix.length)} of the 4 addresses that are needed at least"
             where = f"{path}.translation_prefixes[{i}]"
-            yield where, f"{prefix} is too small: {size}, take /{prefix.bits - 2} or shorter"
+            yield Problem(where, f"{prefix} is too small: {size}, take /{prefix.bits - 2} or shorter")
     yield from _share_problems(role, path)
     if role.services != network.anycast_prefixes:
         yield from _service_problems(role.services, network.anycast_prefixes, "one of the anycast_prefixes", path)
@@ -172,7 +169,7 @@ def _client_edge_problems(network: Network, name: str, role: ClientEdgeRole, pat
         wanted = clients and any(service.is_v6 == v6 for service in role.services)
         if wanted and all(prefix.is_v6 != v6 for prefix in role.translation_prefixes):
             reason = f"holds no {family} prefix: no {family} client of {clients[0]} could ever be served"
-            yield f"{path}.translation_prefixes", f"{reason}; add one, or leave {family} out of the services"
+            yield Problem(f"{path}.translation_prefixes", f"{reason}; add one, or leave {family} out of the services")
 
 
 def _service_problems(
@@ -182,11 +179,11 @@ def _service_problems(
     yield from _overlaps(claims)
     for where, _, service in claims:
         if not any(prefix.covers(service) for prefix in allowed):
-            yield where, f"{service} is not within {what}"
+            yield Problem(where, f"{service} is not within {what}")
 
 
 def _share_problems(role: ClientEdgeRole, path: str) -> Iterator[Problem]:
-    """A share of the pool that is larger than the pool would be none."""
+    """A limit above the pool's size would limit nothing."""
     for v6, family in ((False, "IPv4"), (True, "IPv6")):
         prefixes = [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6]
         size = sum(max(0, (1 << (prefix.bits - prefix.length)) - 2) for prefix in prefixes)
@@ -194,51 +191,51 @@ def _share_problems(role: ClientEdgeRole, path: str) -> Iterator[Problem]:
             share = getattr(role, name)
             if size and share is not None and share > size:
                 reason = f"{share} is more than the {size} addresses of the {family} translation prefixes"
-                yield f"{path}.{name}", f"{reason}: take a part of them, or leave it out"
+                yield Problem(f"{path}.{name}", f"{reason}: take a part of them, or leave it out")
 
 
 def _subnet_problems(network: Network, subnet: Subnet, path: str) -> Iterator[Problem]:
     edge = next((switch for switch in network.switches if switch.name == subnet.edge), None)
     if edge is None:
-        yield f"{path}.edge", f"no switch is called {subnet.edge!a}"
+        yield no_such("switch", f"{path}.edge", subnet.edge, [switch.name for switch in network.switches])
     elif subnet.side is Side.CLIENT and edge.client_edge is None:
-        yield f"{path}.side", f"a client subnet needs a client edge: give {edge.name} a client_edge"
+        yield Problem(f"{path}.side", f"a client subnet needs a client edge: give {edge.name} a client_edge")
     elif subnet.side is Side.SERVER and not edge.server_edge:
-        yield f"{path}.side", f"a server subnet needs a server edge: give {edge.name} server_edge: true"
+        yield Problem(f"{path}.side", f"a server subnet needs a server edge: give {edge.name} server_edge: true")
     if subnet.services and edge and edge.client_edge:
         what = f"the services of {edge.name}, its client edge"
         yield from _service_problems(subnet.services, edge.client_edge.services, what, path)
     elif subnet.services and edge:
-        yield f"{path}.services", f"services need a client edge: give {edge.name} a client_edge, or write []"
+        yield Problem(f"{path}.services", f"services need a client edge: give {edge.name} a client_edge, or write []")
     for i, gateway in enumerate(subnet.gateways):
         where = f"{path}.gateways[{i}]"
         if gateway.prefix.length == gateway.prefix.bits:
-            yield where, f"{gateway} leaves no room for hosts: write the subnet's length, such as /24"
-        elif reason := enrolment.reserved(gateway.prefix, gateway.address):
-            yield where, f"{text(gateway.address)} is {reason}: a gateway needs a host's address"
+            yield Problem(where, f"{gateway} leaves no room for hosts: write the subnet's length, such as /24")
+        elif reason := reserved(gateway.prefix, gateway.address):
+            yield Problem(where, f"{text(gateway.address)} is {reason}: a gateway needs a host's address")
         if any(gateway.prefix.is_v6 == other.prefix.is_v6 for other in subnet.gateways[:i]):
-            yield where, "is the second gateway of its family: make a subnet of its own for it"
+            yield Problem(where, "is the second gateway of its family: make a subnet of its own for it")
     for i, port in enumerate(subnet.ports):
         if port in subnet.ports[:i]:
-            yield f"{path}.ports[{i}]", f"port {port} stands here twice: keep one of them"
+            yield Problem(f"{path}.ports[{i}]", f"port {port} stands here twice: keep one of them")
 
 
 def _host_problems(network: Network, host: Host, path: str) -> Iterator[Problem]:
     subnet = next((subnet for subnet in network.subnets if subnet.name == host.subnet), None)
     if subnet is None:
-        yield f"{path}.subnet", f"no subnet is called {host.subnet!a}"
+        yield no_such("subnet", f"{path}.subnet", host.subnet, [subnet.name for subnet in network.subnets])
         return
     if host.port not in subnet.ports:
         known = ", ".join(map(str, subnet.ports))
-        yield f"{path}.port", f"port {host.port} does not lead to subnet {subnet.name} (its ports: {known})"
+        yield Problem(f"{path}.port", f"port {host.port} does not lead to subnet {subnet.name} (its ports: {known})")
     for i, address in enumerate(host.addresses):
         where = f"{path}.addresses[{i}]"
         gateway = next((gateway for gateway in subnet.gateways if address in gateway.prefix), None)
         if gateway is None:
             known = ", ".join(str(gateway.prefix) for gateway in subnet.gateways)
-            yield where, f"{text(address)} is outside subnet {subnet.name} ({known})"
+            yield Problem(where, f"{text(address)} is outside subnet {subnet.name} ({known})")
         elif reason := enrolment.unusable(gateway, address):
-            yield where, f"{text(address)} is {reason}: no host can have it"
+            yield Problem(where, f"{text(address)} is {reason}: no host can have it")
 
 
 def _group_problems(
@@ -247,9 +244,9 @@ def _group_problems(
     try:
         enrolment.check_group(network, others, group)
     except enrolment.EnrolmentError as error:
-        yield f"{path}.{error.where}", str(error)
+        yield Problem(f"{path}.{error.where}", str(error))
     for i, address in enumerate(group.servers):
         try:
             enrolment.check_server(network, group, address)
         except enrolment.EnrolmentError as error:
-            yield f"{path}.servers[{i}].{error.where}", str(error)
+            yield Problem(f"{path}.servers[{i}].{error.where}", str(error))

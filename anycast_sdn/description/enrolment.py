@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterable
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Gateway, Prefix, text
-from anycast_sdn.core.prefixes import NestedPrefixes
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Gateway, text
+from anycast_sdn.core.prefixes import NestedPrefixes, reserved
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Network
 
@@ -134,15 +134,3 @@ def unusable(gateway: Gateway, address: Address) -> str | None:
     if address == gateway.address:
         return f"the gateway of {gateway.prefix}"
     return reserved(gateway.prefix, address)
-
-
-def reserved(prefix: Prefix, address: Address) -> str | None:
-    """What ``address`` of a subnet is reserved for, if anything (RFC 919, RFC 3021, RFC 4291 §2.6.1)."""
-    if prefix.bits - prefix.length < 2:
-        return None
-    if address == prefix.network:
-        return f"the {'subnet-router anycast' if prefix.is_v6 else 'network'} address of {prefix}"
-    host_bits = (1 << (prefix.bits - prefix.length)) - 1
-    if not prefix.is_v6 and int.from_bytes(address, "big") & host_bits == host_bits:
-        return f"the broadcast address of {prefix}"
-    return None

@@ -26,17 +26,18 @@ class Switch:
         return b"\x02\xac" + (self.dpid & 0xFFFFFFFF).to_bytes(4, "big")
 
 
+MAX_PORT = 65279  # Open vSwitch's largest
+MAX_COST = 65535
+
+
 class Port(NamedTuple):
     """A switch's port, written ``switch:number``."""
 
     switch: str
-    number: int  # 1–65279
+    number: int  # 1–MAX_PORT
 
     def __str__(self) -> str:
         return f"{self.switch}:{self.number}"
-
-
-MAX_COST = 65535
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What must hold of uplinks, of their BGP sessions, and of the testbed's ordinary routers.
 
-The part of ``consistency`` that is about networks which we do not manage, by the same rules.
+The part of ``checks`` that is about networks which the controller does not manage, by the same rules.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ import ipaddress
 from collections.abc import Iterator
 
 from anycast_sdn.core.model import Address, Prefix, text
-from anycast_sdn.core.prefixes import special
-from anycast_sdn.description.enrolment import reserved
+from anycast_sdn.core.prefixes import reserved, special
 from anycast_sdn.description.model import BgpSession, LegacyCore, Network, Port, Uplink
+from anycast_sdn.description.problems import Problem, no_such
 
-Problem = tuple[str, str]  # path in the network file, reason
 
-
-def unique(network: Network) -> Iterator[Problem]:
+def unique(network: Network) -> Iterator[tuple[str, str]]:
     """Everything that may exist once only, as path and thing."""
     for i, uplink in enumerate(network.uplinks):
         yield f"uplinks[{i}].name", f"uplink name {uplink.name}"
@@ -38,7 +36,7 @@ def problems(network: Network) -> Iterator[Problem]:
     known = {switch.name for switch in network.switches}
     for i, uplink in enumerate(network.uplinks):
         if uplink.edge not in known:
-            yield f"uplinks[{i}].edge", f"no switch is called {uplink.edge!a}"
+            yield no_such("switch", f"uplinks[{i}].edge", uplink.edge, known)
         yield from _address_problems(uplink, f"uplinks[{i}]")
         yield from _route_problems(network, uplink, f"uplinks[{i}]")
         if uplink.bgp:
@@ -51,22 +49,22 @@ def _address_problems(uplink: Uplink, path: str) -> Iterator[Problem]:
     for i, own in enumerate(uplink.addresses):
         where = f"{path}.addresses[{i}]"
         if own.prefix.length == own.prefix.bits:
-            yield where, f"{own} leaves no room for a router: write the link's length, such as /30"
+            yield Problem(where, f"{own} leaves no room for a router: write the link's length, such as /30")
         elif reason := reserved(own.prefix, own.address):
-            yield where, f"{text(own.address)} is {reason}: an edge needs a host's address"
+            yield Problem(where, f"{text(own.address)} is {reason}: an edge needs a host's address")
         if any(own.prefix.is_v6 == other.prefix.is_v6 for other in uplink.addresses[:i]):
-            yield where, "is the second address of its family: keep one of them"
+            yield Problem(where, "is the second address of its family: keep one of them")
     for i, router in enumerate(uplink.routers):
         where = f"{path}.routers[{i}]"
         home = next((own for own in uplink.addresses if router in own.prefix), None)
         if home is None:
-            yield where, f"{text(router)} is not on the link ({', '.join(map(str, uplink.addresses))})"
+            yield Problem(where, f"{text(router)} is not on the link ({', '.join(map(str, uplink.addresses))})")
         elif router == home.address:
-            yield where, f"{text(router)} is the edge's own address: write the router's"
+            yield Problem(where, f"{text(router)} is the edge's own address: write the router's")
         elif reason := reserved(home.prefix, router):
-            yield where, f"{text(router)} is {reason}: no router can have it"
+            yield Problem(where, f"{text(router)} is {reason}: no router can have it")
         if any(len(router) == len(other) for other in uplink.routers[:i]):
-            yield where, "is the second router of its family: make an uplink of its own for it"
+            yield Problem(where, "is the second router of its family: make an uplink of its own for it")
 
 
 def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Problem]:
@@ -77,13 +75,13 @@ def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Pro
         where = f"{path}.routes[{i}]"
         if uplink.router(prefix.is_v6) is None:
             family = "IPv6" if prefix.is_v6 else "IPv4"
-            yield where, f"{prefix} cannot be reached: the uplink has no {family} router"
+            yield Problem(where, f"{prefix} cannot be reached: the uplink has no {family} router")
         if reason := special(prefix):
-            yield where, f"{prefix} is {reason}: no router forwards that"
+            yield Problem(where, f"{prefix} is {reason}: no router forwards that")
         if home := next((known for known in own if known.covers(prefix)), None):
-            yield where, f"{prefix} is the edge's own ({home}): leave it out"
+            yield Problem(where, f"{prefix} is the edge's own ({home}): leave it out")
         if prefix in uplink.routes[:i]:
-            yield where, f"{prefix} stands here twice: keep one of them"
+            yield Problem(where, f"{prefix} stands here twice: keep one of them")
 
 
 def _session_problems(network: Network, session: BgpSession, path: str) -> Iterator[Problem]:
@@ -91,20 +89,21 @@ def _session_problems(network: Network, session: BgpSession, path: str) -> Itera
         reason = "is missing, and there is no IPv4 address that could stand for it" if not session.router_id else (
             "must be an IPv4 address, which only names the edge"
         )
-        yield f"{path}.router_id", f"{reason}: write one, such as 10.255.0.1"
+        yield Problem(f"{path}.router_id", f"{reason}: write one, such as 10.255.0.1")
     if len(session.local_address) != len(session.neighbour):
-        yield f"{path}.local_address", "is of another family than the neighbour's: take both from one family"
+        yield Problem(f"{path}.local_address", "is of another family than the neighbour's: take both from one family")
     if session.local_address == session.neighbour:
-        yield f"{path}.neighbour", "is our own address: write the router's"
+        yield Problem(f"{path}.neighbour", "is the controller's own address: write the router's")
     if session.local_as == session.neighbour_as:
-        yield f"{path}.local_as", "is the router's AS, too: take another one for the edge, such as 64512"
+        yield Problem(f"{path}.local_as", "is the router's AS, too: take another one for the edge, such as 64512")
     for name, address in (("local_address", session.local_address), ("neighbour", session.neighbour)):
-        if no_end := _no_end_of_a_session(network, address):
-            yield f"{path}.{name}", f"{text(address)} is {no_end}: write one by which controller and router meet"
+        if unfit := _unfit_for_a_session(network, address):
+            reason = f"{text(address)} is {unfit}: write the address that controller or router has for the session"
+            yield Problem(f"{path}.{name}", reason)
 
 
-def _no_end_of_a_session(network: Network, address: Address) -> str | None:
-    """Why nobody can have this address.  Loopback and 169.254.0.0/16 are used for sessions."""
+def _unfit_for_a_session(network: Network, address: Address) -> str | None:
+    """Why neither controller nor router can have this address; None for loopback and 169.254.0.0/16, which work."""
     found = ipaddress.ip_address(address)
     used = found.is_loopback or (found.is_link_local and found.version == 4)
     if not used and (reason := special(Prefix.host(address))):
@@ -126,21 +125,22 @@ def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:
     for i, router in enumerate(core.routers):
         if sorted(map(len, router.loopbacks)) not in ([4], [4, 16]):
             where = f"legacy_core.routers[{i}].loopbacks"
-            yield where, "needs one IPv4 address, which is the router id, and at most one IPv6 address"
+            yield Problem(where, "needs one IPv4 address, which is the router id, and at most one IPv6 address")
         for j, name in enumerate(router.uplinks):
             where = f"legacy_core.routers[{i}].uplinks[{j}]"
             if name not in uplinks:
-                yield where, f"no uplink is called {name!a}"
+                yield no_such("uplink", where, name, uplinks)
             elif (session := uplinks[name].bgp) is None:
-                yield where, f"uplink {name} has no bgp section: the router would not know our prefixes"
+                yield Problem(where, f"uplink {name} has no bgp section: the router would not know our prefixes")
             elif session.neighbour_as != core.as_number:
-                yield where, f"the routers' AS is {core.as_number}, but {name} expects {session.neighbour_as}"
+                yield Problem(where, f"the routers' AS is {core.as_number}, but {name} expects {session.neighbour_as}")
     for i, cable in enumerate(core.cables):
+        where = f"legacy_core.cables[{i}]"
         for j, end in enumerate(cable.ends):
             if end not in names:
-                yield f"legacy_core.cables[{i}].ends[{j}]", f"leads to nowhere: no router is called {end!a}"
+                yield no_such("router", f"{where}.ends[{j}]", end, names, "leads to nowhere: ")
         if cable.ends[0] == cable.ends[1]:
-            yield f"legacy_core.cables[{i}].ends", f"leads from {cable.ends[0]} to itself: a cable joins two routers"
+            yield Problem(f"{where}.ends", f"leads from {cable.ends[0]} to itself: a cable joins two routers")
         for j, prefix in enumerate(cable.prefixes):
             if prefix.bits - prefix.length < 2:
-                yield f"legacy_core.cables[{i}].prefixes[{j}]", f"{prefix} is too small: take /{prefix.bits - 2}"
+                yield Problem(f"{where}.prefixes[{j}]", f"{prefix} is too small: take /{prefix.bits - 2}")

@@ -177,10 +177,12 @@ def test_check_accepts_the_networks_of_the_testbed(name: str) -> None:
 @pytest.mark.row("M28", "'anycast-sdn check' names file, path and reason of what is wrong", on="command line")
 def test_check_says_what_is_wrong(tmp_path: Any) -> None:
     file = tmp_path / "wrong.yaml"
-    file.write_text((TOPOLOGIES / "figure1.yaml").read_text().replace("dpid: 2,", "dpid: 1,"))
+    lines = (TOPOLOGIES / "figure1.yaml").read_text().replace("dpid: 2,", "dpid: 1,").split("\n")
+    file.write_text("\n".join(lines))
+    place = next(f"{number}:{line.index('dpid') + 1}" for number, line in enumerate(lines, 1) if "name: ars2," in line)
     done = anycast_sdn("check", str(file))
     assert done.returncode == 1
-    assert f"{file}: switches[2].dpid:" in done.stderr
+    assert f"{file}:{place}: switches[2].dpid:" in done.stderr
 
 
 @pytest.mark.row("M29", "the state table as the document writes it: H, ANY, PR1X, ASg")

@@ -6,37 +6,11 @@ import copy
 from typing import Any
 
 import pytest
-import yaml
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description import reading
-from tests.unit.network_files import VALID, assert_refused, refusal
-
-UPLINK: dict[str, Any] = {
-    "name": "up", "edge": "west", "port": 20, "addresses": ["10.9.1.1/30", "2001:db8:9::1/64"],
-    "routers": ["10.9.1.2", "2001:db8:9::2"], "routes": ["0.0.0.0/0"],
-    "bgp": {"local_as": 65001, "local_address": "198.51.100.1", "neighbour": "198.51.100.2", "neighbour_as": 65000},
-}  # fmt: skip
-CORE = {
-    "as_number": 65000,
-    "routers": [{"name": "r1", "loopbacks": ["10.255.0.1"], "uplinks": ["up"]},
-                {"name": "r2", "loopbacks": ["10.255.0.2"]}],
-    "cables": [{"ends": ["r1", "r2"], "prefixes": ["10.8.1.0/30"]}],
-}  # fmt: skip
-
-
-def with_uplink(**changes: Any) -> str:
-    """VALID with an uplink and routers, and these values at some of their paths, "." written as "__"."""
-    tree = yaml.safe_load(VALID) | {"uplinks": [UPLINK], "legacy_core": CORE}
-    tree = yaml.safe_load(yaml.safe_dump(tree, default_flow_style=None))  # a copy
-    for path, value in changes.items():
-        *parents, last = [int(part) if part.isdigit() else part for part in path.split("__")]
-        place = tree
-        for part in parents:
-            place = place[part]
-        place[last] = value
-    return yaml.safe_dump(tree)
+from tests.unit.network_files import UPLINK, assert_refused, refusal, with_uplink
 
 
 def test_an_uplink_is_read_with_its_session() -> None:
@@ -70,7 +44,7 @@ def test_an_uplink_is_read_with_its_session() -> None:
         ("uplinks__0__routers__1", "10.9.1.2", "uplinks[0].routers[1]", "second router of its family"),
         ("uplinks__0__routers", ["2001:db8:9::2"], "uplinks[0].routes[0]", "the uplink has no IPv4 router"),
         ("uplinks__0__bgp__local_address", "2001:db8::1", "uplinks[0].bgp.local_address", "of another family"),
-        ("uplinks__0__bgp__local_address", "198.51.100.2", "uplinks[0].bgp.neighbour", "our own address"),
+        ("uplinks__0__bgp__local_address", "198.51.100.2", "uplinks[0].bgp.neighbour", "the controller's own address"),
         ("uplinks__0__bgp__router_id", "2001:db8::1", "uplinks[0].bgp.router_id", "must be an IPv4 address"),
         ("uplinks__0__routes", ["224.0.0.0/4"], "uplinks[0].routes[0]", "224.0.0.0/4 is multicast"),
         ("uplinks__0__routes", ["10.1.0.0/25"], "uplinks[0].routes[0]", "is the edge's own (10.1.0.0/24)"),

@@ -1,0 +1,116 @@
+"""What a network file may hold, told from its sections: JSON Schema for editors, Markdown for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from anycast_sdn.description.sections import File
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Generator(GenerateJsonSchema):
+    """A key may be left out, but not be null; its name is its title."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
+        described = super().default_schema(schema)
+        if described.get("default", ...) is None:
+            del described["default"]
+        return described
+
+    def generate(self, schema: CoreSchema, mode: Any = "validation") -> dict[str, Any]:
+        return {"$schema": DIALECT} | super().generate(schema, mode)
+
+
+def json_schema() -> dict[str, Any]:
+    """Of the whole file.  It knows the shape alone; what must hold between the parts is for ``reading``."""
+    return File.model_json_schema(schema_generator=_Generator)
+
+
+def as_markdown() -> str:
+    """The sections in the order of the file, each with a table of its keys: the reference in docs/configuration.md."""
+    schema = json_schema()
+    return "\n".join(line for path, section in _sections("", schema, schema["$defs"]) for line in _page(path, section))
+
+
+def _sections(path: str, section: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A section and those inside it, with their paths: "", "switches[]", "switches[].client_edge" …"""
+    keys = {name: _with_path(f"{path}.{name}" if path else name, key) for name, key in section["properties"].items()}
+    yield path, {**section, "properties": keys}
+    for key in keys.values():
+        if inner := key.get("section"):
+            yield from _sections(inner, definitions[_definition(key)], definitions)
+
+
+def _definition(key: Mapping[str, Any]) -> str:
+    """The name of the section that a key holds, alone or in a list; "" when it holds none."""
+    reference = str(key.get("items", key).get("$ref", ""))
+    return reference.rpartition("/")[2]
+
+
+def _with_path(path: str, key: Mapping[str, Any]) -> dict[str, Any]:
+    """The key's schema, and the path of the section that it holds, if any."""
+    inside = {"section": path + "[]" * ("items" in key)} if _definition(key) else {}
+    return {**key, **inside}
+
+
+def _page(path: str, section: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### `{path}`" if path else "### The file"
+    yield ""
+    yield " ".join(section["description"].split())
+    yield ""
+    yield "| key | value | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, key in section["properties"].items():
+        default = "required" if name in section.get("required", ()) else _default(key)
+        yield f"| `{name}` | {_value(key)} | {default} | {key['description']} |"
+    yield ""
+
+
+def _default(key: Mapping[str, Any]) -> str:
+    return f"`{json.dumps(key['default'])}`".replace('"', "") if "default" in key else ""
+
+
+def _value(key: Mapping[str, Any]) -> str:
+    """What may stand there, in words."""
+    if inner := key.get("section"):
+        link = f"[`{inner}`](#{_anchor(inner)})"
+        return f"list of {link}" + _size(key) if "items" in key else link
+    if "items" in key:
+        return f"list: {_value(key['items'])}" + _size(key)
+    if "title" in key:
+        return str(key["title"]).replace("|", "\\|")
+    if "enum" in key:
+        return " or ".join(f"`{each}`" for each in key["enum"])
+    if key["type"] == "integer":
+        return f"whole number{_range(key)}" + (f", {key['x-unit']}" if "x-unit" in key else "")
+    return {"boolean": "`true` or `false`", "string": "text"}[key["type"]]
+
+
+def _range(key: Mapping[str, Any]) -> str:
+    if "maximum" in key:
+        return f" {key['minimum']}–{key['maximum']}"
+    return f" from {key['minimum']}"
+
+
+def _size(key: Mapping[str, Any]) -> str:
+    least, most = key.get("minItems", 0), key.get("maxItems")
+    if most:
+        return f", {most} of them" if least == most else f", at most {most}"
+    return f", at least {least}" if least else ""
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it of a heading."""
+    return "".join(character for character in heading.lower() if character.isalnum() or character in "-_")

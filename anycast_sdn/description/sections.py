@@ -1,0 +1,434 @@
+"""The sections of a network file: their keys, types, units, ranges and defaults.
+
+One class for each section.  What stands here is all that is said of a key: error messages, the JSON Schema for
+editors and docs/configuration.md are made of it (``reference``).  Defaults are those of the model, which each
+section becomes.  Positions in lists are kept on the way, so that ``checks`` can name them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from anycast_sdn.core import roles
+from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix, text
+from anycast_sdn.core.model import Server as EnrolledServer
+from anycast_sdn.description import model
+from anycast_sdn.description.values import (
+    AsNumber,
+    Community,
+    Cost,
+    Count,
+    DatapathId,
+    ExpiryName,
+    GroupName,
+    IpAddress,
+    IpGateway,
+    IpPrefix,
+    LinkEnd,
+    Milliseconds,
+    Mtu,
+    Name,
+    Password,
+    PauseSeconds,
+    PortNumber,
+    Rate,
+    Seconds,
+)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _as_in(kind: type, field: str, description: str) -> Any:
+    """A key that may be left out, with the default of the model's field."""
+    (default,) = (each.default for each in dataclasses.fields(kind) if each.name == field)
+    return Field(default=default, description=description)
+
+
+def _optional(description: str) -> Any:
+    return Field(default=None, description=description)
+
+
+def _list(description: str) -> Any:
+    """A list that may be empty or left out."""
+    return Field(default=[], description=description)
+
+
+def _some(description: str) -> Any:
+    return Field(min_length=1, description=description)
+
+
+# ------------------------------------------------------------------------------ switches and links
+
+
+class Validity(Section):
+    """How long a binding may be idle in both directions before it ends (M13, M19)."""
+
+    tcp_s: Seconds = _as_in(roles.Validity, "tcp_s", "a TCP connection in progress (RFC 5382 REQ-5)")
+    tcp_closing_s: Seconds = _as_in(
+        roles.Validity, "tcp_closing_s", "a TCP connection that one side has closed (RFC 5382 REQ-5)"
+    )
+    tcp_closed_s: Seconds = _as_in(
+        roles.Validity,
+        "tcp_closed_s",
+        "a TCP connection that both sides have closed, on switches that can match TCP flags (Open vSwitch)",
+    )
+    udp_s: Seconds = _as_in(roles.Validity, "udp_s", "UDP (RFC 4787 REQ-5)")
+    icmp_s: Seconds = _as_in(roles.Validity, "icmp_s", "ICMP and ICMPv6 echo (RFC 5508 REQ-2)")
+    other_s: Seconds = _as_in(roles.Validity, "other_s", "every other IP protocol")
+    unanswered_s: Seconds = _as_in(roles.Validity, "unanswered_s", "a flow that no server has answered yet")
+
+    def validity(self) -> roles.Validity:
+        return roles.Validity(**self.model_dump())
+
+
+class ClientEdge(Section):
+    """Makes the switch a client edge, ARh: it translates the flows of its clients."""
+
+    translation_prefixes: list[IpPrefix] = _some(
+        "PRh/k: each flow of a client leaves with a source address of its own from here (M3). Nothing else may use "
+        "these prefixes. In use at once: 254 flows of a /24, 2^64 of a /64; at least a /30 or a /126"
+    )
+    services: list[IpPrefix] | None = _optional(
+        "the anycast prefixes, or parts of them, that clients here may use (M6). Left out: all of them"
+    )
+    validity: Validity = Field(default_factory=Validity, description="how long a binding may be idle, by protocol")
+    quarantine_s: PauseSeconds = _as_in(
+        roles.ClientEdgeRole, "quarantine_s", "a released address of PRh/k rests this long before another flow gets it"
+    )
+    expiry: ExpiryName = _as_in(
+        roles.ClientEdgeRole,
+        "expiry",
+        "what ends idle bindings: idle_timeout, a timeout of each rule in the switch; sweep, the controller, which "
+        "reads the rules' counters; auto, timeouts for so many bindings (idle_timeouts), the sweep for those beyond",
+    )
+    idle_timeouts: Count = _as_in(
+        roles.ClientEdgeRole, "idle_timeouts", "with expiry: auto, how many bindings end by timeouts in the switch"
+    )
+    bindings_per_client: Annotated[int, Field(ge=1)] | None = _optional(
+        "how many flows of one address family a client may have at once (M30). Left out: a quarter of the pool, at "
+        "most 4096"
+    )
+    bindings_per_port: Annotated[int, Field(ge=1)] | None = _optional(
+        "how many flows of one address family all clients at one port of the switch may have at once (M30). Left out: "
+        "half of the pool; all of it where only one port leads to clients"
+    )
+
+    def role(self, anycast: list[Prefix]) -> roles.ClientEdgeRole:
+        return roles.ClientEdgeRole(
+            translation_prefixes=tuple(self.translation_prefixes),
+            services=tuple(anycast if self.services is None else self.services),
+            validity=self.validity.validity(),
+            quarantine_s=self.quarantine_s,
+            expiry=self.expiry,
+            idle_timeouts=self.idle_timeouts,
+            bindings_per_client=self.bindings_per_client,
+            bindings_per_port=self.bindings_per_port,
+        )
+
+
+class Switch(Section):
+    """One OpenFlow switch: a client edge, a server edge, both, or plain core (M25)."""
+
+    name: Name = Field(description="as other sections and the log call it; no other switch, host or router has it")
+    dpid: DatapathId = Field(
+        description="the datapath id by which the switch connects; text without 0x is hexadecimal, as switches print it"
+    )
+    client_edge: ClientEdge | None = _optional("given: the switch is a client edge (ARh)")
+    server_edge: bool = _as_in(
+        model.Switch, "server_edge", "true: the switch is a server edge (ARs); servers behind it can be enrolled (M4)"
+    )
+    addresses: list[IpAddress] = _list(
+        "the switch's own addresses: by them it answers ping and says why it could not forward a packet. An edge has "
+        "its gateway addresses besides. A switch without addresses does not show in a traceroute"
+    )
+
+    def switch(self, anycast: list[Prefix]) -> model.Switch:
+        role = self.client_edge.role(anycast) if self.client_edge else None
+        return model.Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses))
+
+
+class Link(Section):
+    """A link between two switches, used in both directions while LLDP confirms it."""
+
+    ends: list[LinkEnd] = Field(min_length=2, max_length=2, description="its two ports, written switch:port")
+    cost: Cost = _as_in(
+        model.Link, "cost", "costs add up along a path, and nearest means the least sum (M23); REST can change it"
+    )
+    mtu: Mtu | None = _optional(
+        "the largest IP packet that the link takes, for one that takes less than hosts send, such as a tunnel; from "
+        "1280 where there is IPv6. Needs Open vSwitch at both ends. Left out: no packet is too large"
+    )
+
+    def link(self) -> model.Link:
+        return model.Link(self.ends[0], self.ends[1], self.cost, self.mtu or 0)
+
+
+# ------------------------------------------------------------------------------ hosts
+
+
+class Subnet(Section):
+    """Where hosts live: the edge is their gateway, and these ports of it lead to them (M1)."""
+
+    name: Name = Field(description="as hosts and messages call it")
+    edge: str = Field(description="the name of its switch")
+    side: Literal["client", "server"] = Field(
+        description="client needs client_edge on that switch, server needs server_edge: true. A client subnet cannot "
+        "hold enrolled servers (M5)"
+    )
+    gateways: list[IpGateway] = _some("the edge's own address, with the length of the subnet's prefix; one per family")
+    ports: list[PortNumber] = _some("the edge's ports that lead to the hosts; subnets may share them")
+    services: list[IpPrefix] | None = _optional(
+        "which of its edge's services these hosts may use (M6). Left out: all of them; []: none"
+    )
+
+    def subnet(self) -> roles.Subnet:
+        services = None if self.services is None else tuple(self.services)
+        side = roles.Side(self.side)
+        return roles.Subnet(self.name, self.edge, side, tuple(self.gateways), tuple(self.ports), services)
+
+
+class Host(Section):
+    """A host that the Mininet testbed creates (M28). The controller ignores it, and finds hosts by ARP and ND."""
+
+    name: Name = Field(description="its name in Mininet")
+    subnet: str = Field(description="the name of its subnet")
+    port: PortNumber = Field(description="one of the subnet's ports; hosts on one port share an unmanaged switch")
+    addresses: list[IpAddress] = _some("its addresses within the subnet")
+
+    def host(self) -> model.Host:
+        return model.Host(self.name, self.subnet, self.port, tuple(self.addresses))
+
+
+# ------------------------------------------------------------------------------ uplinks
+
+
+class Bgp(Section):
+    """A BGP session of the controller with the uplink's router, in the edge's name (RFC 4271)."""
+
+    local_as: AsNumber = Field(description="the edge's AS number")
+    local_address: IpAddress = Field(
+        description="the controller's own address, from which it opens the session: TCP does not pass the edge"
+    )
+    neighbour: IpAddress = Field(description="the router's address for the session, in the same family")
+    neighbour_as: AsNumber = Field(description="the router's AS number, another than the edge's")
+    router_id: IpAddress | None = _optional(
+        "the edge's BGP identifier, an IPv4 address. Left out: the uplink's own IPv4 address"
+    )
+    med: Annotated[int, Field(ge=1, le=4294967295)] | None = _optional(
+        "multi-exit discriminator: of several edges with the same AS number, the router prefers the lowest. Left "
+        "out: none is sent"
+    )
+    communities: list[Community] = Field(default=[], max_length=64, description="sent with each route (RFC 1997)")
+    hold_s: Annotated[Seconds, Field(ge=10)] = _as_in(
+        model.BgpSession, "hold_s", "hold time: a session whose router is silent for so long is lost"
+    )
+    ttl: Annotated[int, Field(ge=1, le=255)] = _as_in(
+        model.BgpSession, "ttl", "TTL of the session's packets; 1: the router is on a link of the controller"
+    )
+    password: Password | None = _optional(
+        "signs each TCP segment (RFC 2385); quotes around it if it is all digits. Left out: none"
+    )
+
+    def session(self, addresses: Iterable[Gateway]) -> model.BgpSession:
+        own = (gateway.address for gateway in addresses if not gateway.prefix.is_v6)
+        return model.BgpSession(
+            local_as=self.local_as,
+            router_id=self.router_id or next(own, b""),
+            local_address=self.local_address,
+            neighbour=self.neighbour,
+            neighbour_as=self.neighbour_as,
+            med=self.med,
+            communities=tuple(self.communities),
+            hold_s=self.hold_s,
+            ttl=self.ttl,
+            password=self.password or "",
+        )
+
+
+class Uplink(Section):
+    """An edge's port to an ordinary router, beyond which are networks that the controller does not manage."""
+
+    name: Name = Field(description="as other sections, REST and the log call it")
+    edge: str = Field(description="the name of its switch")
+    port: PortNumber = Field(description="the switch's port; it has no subnet and no link")
+    addresses: list[IpGateway] = _some("the switch's own address there with the length of its prefix; one per family")
+    routers: list[IpAddress] = _some("the router's own address on the uplink, at most one per family: the next hops")
+    routes: list[IpPrefix] = _list("static routes: prefixes that are reached by this uplink, whatever BGP says")
+    bgp: Bgp | None = _optional("given: routes are exchanged with the router by BGP (M8, M23)")
+    mtu: Mtu | None = _optional("as a link's mtu")
+
+    def uplink(self) -> model.Uplink:
+        return model.Uplink(
+            name=self.name,
+            edge=self.edge,
+            port=self.port,
+            addresses=tuple(self.addresses),
+            routers=tuple(self.routers),
+            routes=tuple(self.routes),
+            bgp=self.bgp.session(self.addresses) if self.bgp else None,
+            mtu=self.mtu or 0,
+        )
+
+
+class LegacyRouter(Section):
+    """An ordinary router of the testbed."""
+
+    name: Name = Field(description="its name in Mininet")
+    loopbacks: list[IpAddress] = _some("one IPv4 address, which is its router id, and at most one IPv6 address")
+    uplinks: list[str] = _list("the names of the uplinks at whose other end it is")
+
+    def router(self) -> model.LegacyRouter:
+        return model.LegacyRouter(self.name, tuple(self.loopbacks), tuple(self.uplinks))
+
+
+class LegacyCable(Section):
+    """A cable between two of these routers; OSPF runs over it."""
+
+    ends: list[str] = Field(min_length=2, max_length=2, description="the names of its two routers")
+    prefixes: list[IpPrefix] = _some("of each, the first end has the first address, the other end the second")
+    cost: Cost = _as_in(model.LegacyCable, "cost", "OSPF's cost")
+
+    def cable(self) -> model.LegacyCable:
+        return model.LegacyCable((self.ends[0], self.ends[1]), tuple(self.prefixes), self.cost)
+
+
+class LegacyCore(Section):
+    """A network of ordinary routers that the Mininet testbed builds with FRR. The controller ignores it."""
+
+    as_number: AsNumber = Field(description="their AS number; each uplink to them has it as its neighbour_as")
+    routers: list[LegacyRouter] = _some("the routers")
+    cables: list[LegacyCable] = _list("the cables between them")
+
+    def core(self) -> model.LegacyCore:
+        routers = tuple(router.router() for router in self.routers)
+        return model.LegacyCore(self.as_number, routers, tuple(cable.cable() for cable in self.cables))
+
+
+# ------------------------------------------------------------------------------ enrolments, limits
+
+
+class Server(Section):
+    """An enrolled server, ASg."""
+
+    address: IpAddress = Field(description="its own unicast address, in a server subnet (M4)")
+    weight: Annotated[int, Field(ge=1, le=1000)] = _as_in(
+        EnrolledServer, "weight", "its share of new flows among the group's servers behind the same edge (M10, M26)"
+    )
+
+
+def _once_each(servers: list[Server]) -> list[Server]:
+    seen: set[Address] = set()
+    for server in servers:
+        if server.address in seen:
+            raise ValueError(f"{text(server.address)} is enrolled twice: keep one of them")
+        seen.add(server.address)
+    return servers
+
+
+class Group(Section):
+    """An anycast group to begin with: it enters a database that was never used; later, REST changes groups (M27)."""
+
+    name: GroupName = Field(description="as REST calls it")
+    prefixes: list[IpPrefix] = _some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
+    servers: Annotated[list[Server], AfterValidator(_once_each)] = _list("the servers that may answer for it")
+
+    def group(self) -> AnycastGroup:
+        servers = {server.address: EnrolledServer(server.address, server.weight) for server in self.servers}
+        return AnycastGroup(self.name, tuple(self.prefixes), servers)
+
+
+class Limits(Section):
+    """Packets that a switch may send to the controller, by purpose (OpenFlow meters). The switch drops the rest."""
+
+    first_packets: Rate = _as_in(model.Limits, "first_packets", "of new flows, from each port with hosts or routers")
+    first_replies: Rate = _as_in(
+        model.Limits, "first_replies", "from servers, of flows that are not pinned yet or have one direction idle"
+    )
+    neighbours: Rate = _as_in(
+        model.Limits,
+        "neighbours",
+        "ARP and neighbour discovery from each host port; LLDP; packets to hosts not found yet",
+    )
+    icmp_errors: Rate = _as_in(
+        model.Limits,
+        "icmp_errors",
+        "from each eighth of all senders: ICMP errors about flows, to be translated; packets larger than an mtu",
+    )
+    undeliverable: Rate = _as_in(
+        model.Limits, "undeliverable", "from each host port: packets that cannot go on, whose sender is told by ICMP"
+    )
+    wait_ms: Milliseconds = _as_in(
+        model.Limits,
+        "wait_ms",
+        "not a rate: a first packet that has waited longer for the controller is dropped; its client sends again",
+    )
+
+    def limits(self) -> model.Limits:
+        return model.Limits(**self.model_dump())
+
+
+class Discovery(Section):
+    """What is done with links that LLDP finds."""
+
+    undeclared_links: bool = _as_in(
+        model.Network, "undeclared_links", "true: links that are found but do not stand under links are used, at cost 1"
+    )
+
+
+# ------------------------------------------------------------------------------ the file
+
+
+class File(Section):
+    """The whole file: one network, for the controller and for the Mininet testbed (M28)."""
+
+    name: Name = Field(description="the network's name")
+    anycast_prefixes: list[IpPrefix] = _some(
+        "ANY/m: the prefixes out of which services get their addresses (M2). Nothing else may use them"
+    )
+    switches: list[Switch] = _some("the OpenFlow switches")
+    links: list[Link] = _list("the links between them, which make up the interconnect network")
+    subnets: list[Subnet] = _list("the networks of hosts behind edges")
+    hosts: list[Host] = _list("the testbed's hosts; none on a real network")
+    groups: list[Group] = _list("anycast groups to begin with; usually they are enrolled over REST (M27)")
+    limits: Limits = Field(default_factory=Limits, description="limits on what a switch sends to the controller")
+    uplinks: list[Uplink] = _list("ports to ordinary routers")
+    legacy_core: LegacyCore | None = _optional("the testbed's network of ordinary routers")
+    discovery: Discovery = Field(default_factory=Discovery, description="what is done with links that LLDP finds")
+
+    def network(self) -> model.Network:
+        anycast = self.anycast_prefixes
+        return model.Network(
+            name=self.name,
+            anycast_prefixes=tuple(anycast),
+            switches=tuple(switch.switch(anycast) for switch in self.switches),
+            links=tuple(link.link() for link in self.links),
+            subnets=tuple(subnet.subnet() for subnet in self.subnets),
+            hosts=tuple(host.host() for host in self.hosts),
+            groups=tuple(group.group() for group in self.groups),
+            limits=self.limits.limits(),
+            uplinks=tuple(uplink.uplink() for uplink in self.uplinks),
+            legacy_core=self.legacy_core.core() if self.legacy_core else None,
+            undeclared_links=self.discovery.undeclared_links,
+        )
+
+
+def section_at(location: Iterable[str | int]) -> type[Section]:
+    """The section at a place in the file such as ("switches", 0, "client_edge"): the innermost one on the way there."""
+    section: type[Section] = File
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _section_in(section.model_fields[part].annotation) or section
+    return section
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """list[Switch] → Switch, ClientEdge | None → ClientEdge, int → None."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section_in, getattr(annotation, "__args__", ()))), None)

@@ -1,0 +1,171 @@
+"""The forms of single values in a network file: how each is read, and what an editor may know of it.
+
+A type here is a form plus a range.  What does not have the form is refused with the value and what was wanted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from anycast_sdn.core.model import Address, Gateway, Prefix, packed
+from anycast_sdn.core.roles import Expiry
+from anycast_sdn.description.enrolment import GROUP_NAME
+from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port
+from anycast_sdn.description.text import shown
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """``read`` returns the value that it is given as the model has it, or raises ValueError."""
+
+    read: Callable[[object], object]
+    schema: dict[str, Any]  # JSON Schema; its title says in words what is wanted
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def _text(pattern: str, convert: Callable[[str], object], wanted: str) -> Form:
+    """Text of this pattern, converted; everything else is "not ``wanted``"."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f"{shown(value)} is not {wanted}")
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise ValueError(f"{shown(value)} is not {wanted}: {error}") from error
+
+    return Form(read, {"type": "string", "pattern": f"^(?:{pattern})$", "title": wanted})
+
+
+def _prefix(value: str) -> Prefix:
+    gateway = Gateway.parse(value)
+    if gateway.address != gateway.prefix.network:
+        raise ValueError(f"bits are set beyond its length, write {gateway.prefix}")
+    return gateway.prefix
+
+
+def _port(value: str) -> Port:
+    switch, number = value.split(":")
+    if not 1 <= int(number) <= MAX_PORT:
+        raise ValueError(f"a port number is 1-{MAX_PORT}")
+    return Port(switch, int(number))
+
+
+def _dpid(value: object) -> int:
+    """A datapath id; hexadecimal after 0x, and when written as the 16 digits that switches print, in pairs or not."""
+    if isinstance(value, str) and re.fullmatch(_DPID, value):
+        dpid = int(value.replace(":", ""), 16)
+    elif isinstance(value, int) and not isinstance(value, bool) and value < 10**15:
+        dpid = value
+    else:  # 16 decimal digits without quotes, too: they may be meant either way
+        raise ValueError(
+            f"{shown(value)} is not a datapath id: write 1, 0x1, '0000000000000001' or 00:00:00:00:00:00:00:01"
+        )
+    if dpid <= 0:
+        raise ValueError(f"{dpid} is not a datapath id: it must be above 0")
+    return dpid
+
+
+def _expiry(value: object) -> Expiry:
+    try:
+        return Expiry(value)
+    except ValueError as error:
+        raise ValueError(f"{shown(value)} is not idle_timeout, sweep or auto") from error
+
+
+def _community(value: str) -> int:
+    high, low = map(int, value.split(":"))
+    if max(high, low) > 65535:
+        raise ValueError("each half is 0-65535")
+    return high << 16 | low
+
+
+def _as_number(value: object) -> int:
+    reserved = (0, 23456, 65535, 4294967295)  # RFC 7607, RFC 6793, RFC 7300
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 32 or value in reserved:
+        raise ValueError(f"{shown(value)} is no AS number: write one such as 64512, which is for private use")
+    return value
+
+
+def _password(value: object) -> str:
+    """A message about it does not show it."""
+    if not isinstance(value, str) or not re.fullmatch(_PASSWORD, value):
+        raise ValueError("is no password for TCP MD5: write 1-80 ASCII characters without blanks, digits in quotes")
+    return value
+
+
+_DPID = r"0x[0-9A-Fa-f]{1,16}|[0-9A-Fa-f]{16}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){7}"
+_PASSWORD = "[!-~]{1,80}"
+_IP = r"[0-9A-Fa-f.:]{2,45}"
+_NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,63}"
+
+Name = Annotated[str, _text(_NAME, str, "a name: use 1-64 of letters, digits, '-', '_' and '.', a letter first")]
+# Groups are enrolled over REST as well: the rule is the same there.
+GroupName = Annotated[str, _text(GROUP_NAME, str, "a name: use 1-64 of a-z, 0-9 and '-', a letter first")]
+IpAddress = Annotated[Address, _text(_IP, packed, "an IP address such as 10.1.0.10 or 2001:db8:1::10")]
+IpPrefix = Annotated[Prefix, _text(_IP + "/[0-9]{1,3}", _prefix, "a prefix such as 10.1.0.0/24")]
+IpGateway = Annotated[
+    Gateway, _text(_IP + "/[0-9]{1,3}", Gateway.parse, "a gateway and its subnet's length, as in 10.1.0.1/24")
+]
+LinkEnd = Annotated[Port, _text(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
+Community = Annotated[int, _text(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
+ExpiryName = Annotated[Expiry, Form(_expiry, {"enum": [each.value for each in Expiry]})]
+DatapathId = Annotated[
+    int,
+    Form(
+        _dpid,
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 10**15 - 1},
+                {"type": "string", "pattern": f"^(?:{_DPID})$"},
+            ],
+            "title": "a datapath id: 1, 0x1, '0000000000000001' or 00:00:00:00:00:00:00:01",
+        },
+    ),
+]
+AsNumber = Annotated[
+    int,
+    Form(
+        _as_number,
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 4294967294,
+            "not": {"enum": [23456, 65535]},
+            "title": "an AS number such as 64512",
+        },
+    ),
+]
+Password = Annotated[
+    str,
+    Form(
+        _password,
+        {"type": "string", "pattern": f"^{_PASSWORD}$", "title": "1-80 ASCII characters without blanks"},
+    ),
+]
+
+
+def _unit(name: str) -> dict[str, Any]:
+    """In a JSON Schema, which has no word of its own for it."""
+    return {"x-unit": name}
+
+
+PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT)]
+Cost = Annotated[int, Field(ge=1, le=MAX_COST)]
+Seconds = Annotated[int, Field(ge=1, le=65535, json_schema_extra=_unit("seconds"))]
+PauseSeconds = Annotated[int, Field(ge=0, le=65535, json_schema_extra=_unit("seconds"))]
+Milliseconds = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra=_unit("milliseconds"))]
+Rate = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra=_unit("packets per second"))]
+Mtu = Annotated[int, Field(ge=576, le=65520, json_schema_extra=_unit("bytes"))]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
