@@ -1,0 +1,65 @@
+"""The client of a running controller's REST interface.  Every failure is an AnycastError with a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from anycast_sdn.cli import options
+from anycast_sdn.core.model import AnycastError
+from anycast_sdn.core.words import address as written
+
+TIMEOUT_S = 10
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The arguments of each command that asks a controller."""
+    asking = argparse.ArgumentParser(add_help=False)
+    asking.add_argument("--rest", type=options.address, default=options.REST, metavar="HOST:PORT",
+                        help="the controller's REST address (default %(default)s)")
+    asking.add_argument("--json", action="store_true", help="print the controller's answer as JSON, for programs")
+    return asking
+
+
+def get_all(address: tuple[str, int], path: str, listing: str) -> Any:
+    """All pages of a listing as one answer."""
+    answer = get(address, path)
+    page = answer
+    while following := page.get("next"):
+        page = get(address, urllib.parse.urlsplit(following)._replace(scheme="", netloc="").geturl())
+        answer[listing] += page[listing]
+    answer.pop("next", None)
+    return answer
+
+
+def get(address: tuple[str, int], path: str) -> Any:
+    url = f"http://{written(*address)}"
+    try:
+        with _DIRECT.open(url + path, timeout=TIMEOUT_S) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        if detail := _detail(error.read()):
+            raise AnycastError(detail) from error
+        raise AnycastError(f"what answers at {url} is no controller: {error.code} {error.reason}") from error
+    except (urllib.error.URLError, TimeoutError) as error:
+        reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or reason
+        raise AnycastError(f"no controller answers at {url}: {words}; is 'anycast-sdn run' running?") from error
+    except (http.client.HTTPException, ConnectionError, ValueError) as error:
+        raise AnycastError(f"what answers at {url} is no controller") from error
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # through no proxy, whatever the environment
+
+
+def _detail(body: bytes) -> str:
+    """The sentence of a problem (RFC 9457); empty when it is none."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ""

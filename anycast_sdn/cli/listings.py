@@ -1,0 +1,122 @@
+"""``flows``, ``groups``, ``servers``, ``edges``: what a running controller knows, as tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+from anycast_sdn.cli import client, options
+from anycast_sdn.cli.tables import table, yes_or_no
+
+_PAGE = 1000  # flows in one answer
+_FLOW_STATES = ("unanswered", "pinned")
+
+
+def add_to(commands: Any) -> None:
+    for name, (shown, _, _) in _LISTINGS.items():
+        examples = (name, "flows --group web --state pinned") if name == "flows" else (name, f"{name} --json")
+        about = f"Show {shown} of a running controller."
+        listing = options.command(commands, name, f"show {shown}", about, *examples, parents=[client.arguments()])
+        if name == "flows":
+            for field in ("group", "client", "server", "edge", "state"):
+                values = f", one of {', '.join(_FLOW_STATES)}" if field == "state" else ""
+                listing.add_argument(f"--{field}", help=f"only flows with this {field}{values}")
+        listing.set_defaults(act=_list, listing=name)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    _, path, rows_of = _LISTINGS[arguments.listing]
+    filters = {name: getattr(arguments, name, None) for name in ("group", "client", "server", "edge", "state")}
+    filters["limit"] = _PAGE if arguments.listing == "flows" else None
+    query = urllib.parse.urlencode({name: value for name, value in filters.items() if value})
+    answer = client.get_all(arguments.rest, f"{path}?{query}" if query else path, arguments.listing)
+    if arguments.json:
+        few = len(answer[path.rpartition("/")[2]]) <= _PAGE  # for people; indenting takes ten times as long
+        print(json.dumps(answer, indent=2 if few else None))
+        return 0
+    rows = rows_of(answer)
+    print(table(rows) if rows else f"no {arguments.listing}")
+    if summary := answer.get("summary"):
+        print("\n" + ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
+    return 0
+
+
+def _flow_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "edge": flow["edge"],
+            "state": flow["state"] + (f" ({flow['idle']} idle)" if flow["idle"] else ""),
+            "group": flow["group"],
+            "H": _endpoint(flow["client"], flow["client_port"]),
+            "ANY": _endpoint(flow["service"], flow["service_port"]),
+            "protocol": flow["protocol"],
+            "PR1X": flow["translated"],
+            "ASg": flow["server"] or "",
+            "since": flow["since"],
+            "validity (s)": flow["validity_s"],
+        }
+        for flow in answer["flows"]
+    ]
+
+
+def _endpoint(address: str, port: int) -> str:
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _group_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {"group": group["name"], "ANY/n": " ".join(group["prefixes"]), "servers": len(group["servers"])}
+        for group in answer["groups"]
+    ]
+
+
+def _server_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {"group": group["name"], "ASg": server["address"], "edge": server["edge"], "state": server["state"],
+         "weight": server["weight"], "reachable": yes_or_no(server["reachable"]), "flows": server["flows"]}
+        for group in answer["groups"]
+        for server in group["servers"]
+    ]  # fmt: skip
+
+
+def _edge_rows(answer: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "edge": edge["name"],
+            "roles": ", ".join(edge["roles"]),
+            "connected": yes_or_no(edge["connected"]),
+            "bindings": edge["bindings"],
+            "rules": edge["rules"]["bindings"] + edge["rules"]["other"],
+            "pool": "; ".join(_pool(family, use) for family, use in edge["pools"].items()),
+            "drops": ", ".join(f"{name}: {count}" for name, count in sorted(edge["drops"].items()) if count),
+        }
+        for edge in answer["edges"]
+    ]
+
+
+def _pool(family: str, use: Any) -> str:
+    name = {"ipv4": "IPv4", "ipv6": "IPv6"}.get(family, family)
+    return f"{name}: {use['leased']} leased, {use['resting']} resting of {_size(use['size'])}"
+
+
+def _size(number: int) -> str:
+    """As a power of two where the digits would say nothing: a /64 has all of 2^64 but its first and last."""
+    if number < 1 << 20:
+        return str(number)
+    power = round(math.log2(number))
+    return f"2^{power}" if abs(number - (1 << power)) < number >> 10 else f"about 2^{power}"
+
+
+# name → what it shows, where it comes from, how it becomes rows
+_LISTINGS: dict[str, tuple[str, str, Callable[[Any], list[dict[str, Any]]]]] = {
+    "flows": ("the state table", "/v1/flows", _flow_rows),
+    "groups": ("anycast groups", "/v1/groups", _group_rows),
+    "servers": ("enrolled servers", "/v1/groups", _server_rows),
+    "edges": ("switches with their pools, rules and drops", "/v1/edges", _edge_rows),
+}

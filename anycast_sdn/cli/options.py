@@ -1,0 +1,47 @@
+"""What several commands' arguments have in common: how addresses and paths are written, and their defaults."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any
+
+OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
+
+
+def command(commands: Any, name: str, summary: str, description: str, *examples: str, **more: Any) -> Any:
+    """A command's parser; ``summary`` stands in the list of commands, ``description`` and examples in its own help."""
+    epilog = "\n".join(["examples:", *(f"  anycast-sdn {example}" for example in examples)]) if examples else None
+    form = argparse.RawDescriptionHelpFormatter
+    return commands.add_parser(
+        name, help=summary, description=description, epilog=epilog, formatter_class=form, **more
+    )
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT; an IPv6 address in brackets, or its colons would be taken for the port's."""
+    found = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", text)
+    if not found or not 0 < int(found["port"]) < 65536 or (found["v6"] and not _is_ipv6(found["v6"])):
+        example = "127.0.0.1:8080 or [::1]:8080"
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as in {example}")
+    return found["v6"] or found["host"] or "127.0.0.1", int(found["port"])
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def path(text: str) -> str:
+    if not text:  # to SQLite, an empty path is a temporary database
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text

@@ -1,0 +1,66 @@
+"""``run``: the controller.
+
+OS-Ken decides at its first import whether it works on threads or on eventlet; only eventlet works here (one hub, one
+writer), and it has to replace Python's blocking modules before others have taken hold of them.  So this module, and
+whatever is imported before it, imports neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import warnings
+from typing import Any
+
+from anycast_sdn.cli import options
+from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.process.ending import Ending
+
+_DESCRIPTION = """\
+Run the controller of a network until SIGTERM or SIGINT. Switches keep their rules when it ends.
+It logs to standard error; under systemd it says when it is ready (Type=notify)."""
+
+
+def add_to(commands: Any) -> None:
+    parser = options.command(
+        commands, "run", "run the controller for a network", _DESCRIPTION,
+        "run my.yaml",
+        "run my.yaml --openflow 192.0.2.1:6653 --database /var/lib/anycast-sdn/enrolments.sqlite",
+        "run my.yaml --rest '[::]:8080' --rest-host controller.example",
+    )  # fmt: skip
+    options.add_file(parser)
+    parser.add_argument("--openflow", type=options.address, default=options.OPENFLOW, metavar="HOST:PORT",
+                        help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
+                             "addresses, [::] IPv6 as well)")
+    parser.add_argument("--rest", type=options.address, default=options.REST, metavar="HOST:PORT",
+                        help="where REST clients connect (default %(default)s); they are not authenticated")
+    parser.add_argument("--rest-host", action="append", default=[], metavar="NAME",
+                        help="a host name that REST clients use, besides the address; may be repeated")
+    parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
+                        help="where enrolments are kept (default %(default)s, in the current directory)")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
+                        help="how much to log (default %(default)s)")
+    parser.set_defaults(act=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.openflow == arguments.rest:
+        raise ConfigurationError("OpenFlow and REST cannot have the same address: give one of them another port")
+    ending = Ending()  # before anything that takes time
+    os.environ["OSKEN_HUB_TYPE"] = "eventlet"
+    # Only this one: eventlet announces at import that it is in maintenance.
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    import eventlet
+
+    eventlet.monkey_patch()
+    logging.basicConfig(
+        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for verbose in ("os_ken", "OSKenApp"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
+    logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` logs the same once, and shorter
+    from anycast_sdn.process.run import run
+
+    run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database, arguments.rest_host)
+    return 0

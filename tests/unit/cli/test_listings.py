@@ -1,0 +1,92 @@
+"""Questions to a running controller: what is printed, and what is said of a wrong answer or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from anycast_sdn.cli import main
+from tests.unit.command_line import COMMAND, answering, said
+
+USE = {"size": 254, "leased": 3, "resting": 1, "free": 250}
+EDGE = {
+    "name": "arh1", "roles": ["client edge"], "connected": True, "bindings": 3, "rules": {"bindings": 6, "other": 30},
+    "pools": {"ipv4": USE, "ipv6": {"size": 2**64 - 2, "leased": 0, "resting": 0, "free": 2**64 - 2}}, "drops": {},
+}  # fmt: skip
+
+
+def test_nobody_who_answers_is_said_without_numbers_of_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = "no controller answers at http://127.0.0.1:1: Connection refused; is 'anycast-sdn run' running?"
+    for command in ("flows", "groups", "servers", "edges", "topology"):
+        assert said(capsys, command, "--rest", "127.0.0.1:1") == wanted
+
+
+def test_no_proxy_is_asked_for_a_controller(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with answering(200, b'{"groups": []}') as address:
+        assert main.main(["groups", "--rest", address]) == 0
+    assert capsys.readouterr().out == "no groups\n"
+
+
+def test_somebody_else_who_answers_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    for status, body, why in ((404, b"<h1>File not found</h1>", ": 404 Not Found"), (200, b"hello", "")):
+        with answering(status, body, "text/html") as address:
+            told = said(capsys, "edges", "--rest", address)
+        assert told == f"what answers at http://{address} is no controller{why}"
+
+
+def test_a_refusal_of_the_controller_is_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(400, b'{"detail": "no such state"}') as address:
+        assert said(capsys, "flows", "--rest", address) == "no such state"
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (254, "254"),
+        (2**20 - 2, "1048574"),
+        (2**64 - 2, "2^64"),
+        (2 * (2**64 - 2), "2^65"),
+        (3 * 2**64, "about 2^66"),
+        (2**72 - 2, "2^72"),
+    ],
+)
+def test_pools_are_shown_in_numbers_that_can_be_read(size: int, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pools = {"ipv4": USE, "ipv6": {"size": size, "leased": 0, "resting": 0, "free": size}}
+    with answering(200, json.dumps({"edges": [EDGE | {"pools": pools}]}).encode()) as address:
+        assert main.main(["edges", "--rest", address]) == 0
+    (line,) = (line.rstrip() for line in capsys.readouterr().out.splitlines() if line.startswith("arh1"))
+    assert line.endswith(f"IPv4: 3 leased, 1 resting of 254; IPv6: 0 leased, 0 resting of {shown}")
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    """As with `anycast-sdn edges | head -1`."""
+    body = json.dumps({"edges": [EDGE | {"name": f"edge{number}"} for number in range(5000)]}).encode()
+    with answering(200, body) as address:
+        words = [*COMMAND, "edges", "--rest", address]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+
+
+def test_an_interrupt_ends_a_command_quietly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # Whoever runs tests in the background may have it ignore interrupts, and it would hand that down.
+        words = ["env", "--default-signal=INT", *COMMAND, "flows", "--rest", f"127.0.0.1:{silent.getsockname()[1]}"]
+        with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)  # now it waits for an answer
+                os.kill(process.pid, signal.SIGINT)
+                _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, b"")

@@ -1,0 +1,35 @@
+"""``run``: what it says when it cannot listen."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.command_line import COMMAND, said
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "what"), [("--openflow", "--rest", "OpenFlow"), ("--rest", "--openflow", "REST")]
+)
+def test_an_address_that_cannot_be_had_is_named_with_what_to_do(
+    option: str, other: str, what: str, file: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+        address, another = (f"127.0.0.1:{each.getsockname()[1]}" for each in (taken, free))
+        free.close()
+        for wanted, reason in (
+            (address, "another program listens there, perhaps a controller: end it, or take another port"),
+            ("192.0.2.1:8080", "this machine has no such address: take one that it has"),
+        ):
+            words = [*COMMAND, "run", str(file), option, wanted, other, another, "--database", str(tmp_path / "db")]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+            assert done.stderr == f"anycast-sdn: {what} cannot listen on {wanted}: {reason} ({option})\n"
+            assert done.returncode == 1
+
+
+def test_openflow_and_rest_need_addresses_of_their_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = ["--openflow", "127.0.0.1:6653", "--rest", "127.0.0.1:6653"]
+    assert "cannot have the same address" in said(capsys, "run", str(file), *same)

@@ -1,0 +1,47 @@
+"""The command line, and somebody who answers its questions."""
+
+from __future__ import annotations
+
+import http.server
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from anycast_sdn.cli import main
+
+COMMAND = [sys.executable, "-m", "anycast_sdn"]
+
+
+@contextmanager
+def answering(status: int, body: bytes, kind: str = "application/json") -> Iterator[str]:
+    """Something that answers each question so → where."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command complains of; it fails."""
+    assert main.main(words) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.removeprefix("anycast-sdn: ").rstrip("\n")
