@@ -175,6 +175,7 @@ def test_a_changed_mac_is_noticed(network: Running, family: Family) -> None:
     assert network.flow(family.h2, 20701) == before
 
 
+@pytest.mark.row("M33", "a server that is out of reach takes no new flows, and does again when it is back")
 @pytest.mark.row("M8", "a server whose cable is pulled is out of service at once, and back when it is plugged in")
 def test_a_server_without_carrier_is_not_served(network: Running) -> None:
     """At the switch's side, so that as2 keeps its routes."""

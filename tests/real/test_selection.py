@@ -68,6 +68,7 @@ def test_new_flows_leave_an_edge_whose_server_stops(network: Running, family: Fa
     assert who_answers(network, family.web, 5) == {"as2": 5}
 
 
+@pytest.mark.row("M26", "by distance: the edge of least cost gets the new flows")
 @pytest.mark.row("M23", "nearest is least cost: new flows go to ars2, and to ars3 once core–ars2 costs more")
 @in_both_families
 def test_new_flows_go_to_the_nearest_edge_by_cost(network: Running, family: Family) -> None:
@@ -108,6 +109,7 @@ def test_a_server_edge_keeps_nothing_per_flow(network: Running, family: Family) 
     assert server_edge(network, "ars3") == before
 
 
+@pytest.mark.row("M26", "by weight, behind one edge")
 @pytest.mark.row("M10", "weights 1 and 3 share 200 flows accordingly")
 def test_weights_share_the_flows(network: Running) -> None:
     """IPv6, because its pool is large.  PR1X is random: 150 expected, 6 standard deviations are 37."""

@@ -306,6 +306,7 @@ def dialogue(connection: socket.socket, silent_about: tuple[int, ...] = (), mega
                 connection.sendall(_message(ERROR, xid, struct.pack("!HH", 1, 2) + bytes(16)))
 
 
+@pytest.mark.row("M38", "what a switch does not say is named, and done without", on="emulated switches")
 @pytest.mark.row("M29", "a switch leaves a question unanswered: named, and served without", on="emulated switches")
 def test_a_switch_that_leaves_a_question_unanswered_is_named_and_served(scene: Scene) -> None:
     with scene.speak_as_third() as connection, scene.undisturbed():

@@ -1,4 +1,4 @@
-"""What /healthz says: ok, starting or degraded, and the reasons with their times."""
+"""What /healthz says: ok, starting or degraded, and the reasons with their times (M34)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""control.counters describes just what the code counts."""
+"""control.counters describes just what the code counts (M34)."""
 
 from __future__ import annotations
 
