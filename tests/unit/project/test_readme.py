@@ -16,6 +16,11 @@ from anycast_sdn.description import reading
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
+FOLDERS = ("anycast_sdn", "contrib", "docs", "mininet", "tests", "topologies")
+FILES = [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")] + [
+    path.relative_to(ROOT) for path in ROOT.glob("*.*")
+]
+YOURS = {"my-network.yaml", "contrib/systemd/anycast-sdn.service"}  # what a reader makes
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -71,6 +76,14 @@ def test_what_the_papers_point_at_is_there(paper: Path) -> None:
             target = paper.parent / name if name else paper
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+def test_files_that_the_papers_name_are_there(paper: Path) -> None:
+    """Written from the project's root, from ``anycast_sdn``, or as the last part of a path."""
+    for name in re.findall(r"`([\w./-]+\.(?:py|yaml|service|cfg))`", paper.read_text()):
+        if name not in YOURS:
+            assert any(f"/{path}".endswith(f"/{name}") for path in FILES), name
 
 
 def test_the_samples_network_has_somebody_for_each_part_of_the_demo(sample: Path) -> None:
