@@ -41,7 +41,7 @@ class Half(enum.IntFlag):
     BOTH = 3
 
     def __or__(self, other: int) -> Half:
-        return _HALVES[int(self).__or__(other)]  # as inherited, ten times faster
+        return _HALVES[int.__or__(self, other)]  # as inherited, ten times faster
 
     @property
     def parts(self) -> tuple[Half, ...]:
@@ -50,12 +50,7 @@ class Half(enum.IntFlag):
 
 
 _HALVES = (Half.NONE, Half.OUT, Half.IN, Half.BOTH)
-_PARTS = {
-    Half.NONE: (),
-    Half.OUT: (Half.OUT,),
-    Half.IN: (Half.IN,),
-    Half.BOTH: (Half.OUT, Half.IN),
-}
+_PARTS = ((), (Half.OUT,), (Half.IN,), (Half.OUT, Half.IN))
 
 
 class Binding(NamedTuple):
@@ -97,6 +92,7 @@ class BindingTable:
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.rules = 0  # that the switch holds for them, as far as we know
+        self.swept = 0  # bindings that the sweep ends
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -151,37 +147,52 @@ class BindingTable:
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: where a new one's client is, if known."""
         before = self._by_number.get(binding.number)
-        self.rules += len(binding.installed.parts) - (len(before.installed.parts) if before else 0)
         if before is None:
-            self._numbers.add(binding.number)
-            self._by_low_bits[binding.number % (1 << LOW_BITS)].add(binding.number)
-            self._clients[binding.key.source] += 1
-            if port:
-                self._port_of[binding.number] = port, len(binding.translated) == 16
-                _add(self._ports, self._port_of[binding.number], +1)
-        if before is None or before.server != binding.server:
-            _add(self._pinned, before and before.server, -1)
-            _add(self._pinned, binding.server, +1)
-            self._has_server += (binding.server is not None) - bool(before and before.server)
+            self._enter(binding, port)
+        else:
+            if before.installed is not binding.installed:
+                self.rules += len(binding.installed.parts) - len(before.installed.parts)
+            self.swept += binding.swept - before.swept
+            if before.server != binding.server:
+                self._count_server(before.server, -1)
+                self._count_server(binding.server, +1)
         self._by_key[binding.key] = binding
         self._by_translated[binding.translated] = binding
         self._by_number[binding.number] = binding
+
+    def _enter(self, binding: Binding, port: int) -> None:
+        self.rules += len(binding.installed.parts)
+        self.swept += binding.swept
+        self._numbers.add(binding.number)
+        self._by_low_bits[binding.number % (1 << LOW_BITS)].add(binding.number)
+        self._clients[binding.key.source] += 1
+        if binding.server is not None:
+            self._count_server(binding.server, +1)
+        if port:
+            place = self._port_of[binding.number] = port, len(binding.translated) == 16
+            self._ports[place] += 1
+
+    def _count_server(self, server: Address | None, step: int) -> None:
+        if server is not None:
+            self._has_server += step
+            _add(self._pinned, server, step)
 
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
         self._by_low_bits[binding.number % (1 << LOW_BITS)].discard(binding.number)
-        _add(self._pinned, before.server, -1)
-        self._has_server -= before.server is not None
+        self._count_server(before.server, -1)
         _add(self._clients, before.key.source, -1)
-        _add(self._ports, self._port_of.pop(before.number, None), -1)
+        if place := self._port_of.pop(before.number, None):
+            _add(self._ports, place, -1)
         self.rules -= len(before.installed.parts)
+        self.swept -= before.swept
         del self._by_key[binding.key]
         del self._by_translated[binding.translated]
 
 
-def _add(counter: Counter[_Counted], what: _Counted | None, step: int) -> None:
-    if what is not None:
-        counter[what] += step
-        if not counter[what]:
-            del counter[what]
+def _add(counter: Counter[_Counted], what: _Counted, step: int) -> None:
+    """A count of zero is not kept."""
+    counter[what] += step
+    if not counter[what]:
+        del counter[what]

@@ -1,40 +1,40 @@
 """ClientEdge: ARh, the document's client edge, as a state machine that returns and never sends.
 
-Theory of operation.  A flow has no binding, is UNANSWERED, or is PINNED.  Whatever happens to it is
-one of a few events, and ``TRANSITIONS`` says what each event does in each state; there is no other
-place that decides.  The caller tells what happened and when, and gets a ``Decision``: the binding as
-it is now, which of its two rules to put on the switch, and whether the packet goes on.
+A flow has no binding, is UNANSWERED, or is PINNED.  Whatever happens to it is an event of
+``transitions.TRANSITIONS``, which says what it does in each state; ``ClientEdge.apply`` carries that out, and nothing
+else changes a binding.  The caller says what happened and when, and gets a ``Decision``: the binding as it is now,
+which of its two rules to install, and whether the packet goes on.
 
 Rules kept here:
 - A known flow keeps PR1X and its server, whatever happens to groups and routes (M14, M20).
 - Only an enrolled server of the flow's group may pin it, and only the first to answer does (M17).
-- A binding ends when both of its rules have been idle; while one is used, an idle one is put back
-  from the binding when it is needed again (M19).  A rule that the switch has is not put again.
-- Of a TCP connection that has closed in both directions, the rules get ``tcp_closed_s`` as their timeout at
-  once, swept or not: so it ends also when the controller does.  Of one that has closed in one direction, the
-  other may rest for ``tcp_closing_s`` only; that is settled a little later, because mostly the other side
-  closes too.  One that was reset ends ``RESET_S`` later.
-- An ended flow is remembered while its address rests: a packet of it that is no TCP SYN shows that it was
-  not over, and it goes on as it was (M20).  A SYN begins afresh, also where the old one has not ended yet.
-- An event that does not fit, such as a report about a rule that has been replaced since, changes
-  nothing.
+- A binding ends when both of its rules have been idle.  While one of them is used, the other one is installed again
+  from the binding as soon as a packet needs it (M19).  A rule that the switch holds is not installed again.
+- When a TCP connection has closed in both directions, its rules get ``tcp_closed_s`` as their timeout at once, so
+  that it also ends while the controller is away.  When it has closed in one direction, its rules get
+  ``tcp_closing_s``, but ``_CLOSING_GRACE_S`` later than the other side would take: mostly that closes, too.  A
+  connection that was reset ends after ``RESET_S``.
+- An ended flow is remembered while its address rests.  A packet of it that is no TCP SYN shows that it was not over,
+  and it goes on as it was (M20).  A SYN begins it afresh, also where the old connection has not ended yet.
+- A report about a rule that has been replaced since changes nothing.
 
-Not here: packets' bytes, OpenFlow, who is nearest, and time itself.
+Not here: packets' bytes, OpenFlow, which server is nearest, and the clock.
 """
 
 from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, Address, FlowKey
+from anycast_sdn.core.model import TCP, AnycastGroup, FlowKey
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry
 from anycast_sdn.core.sweep import Sweep
+from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, Event, Heard, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a switch may show a packet in its counters this much later
 
@@ -43,86 +43,7 @@ RESET_S = 0.75  # from a RST until the binding ends; with ``EARLY_S`` its addres
 MOST_PER_CLIENT = 4096  # bindings, where the file does not say
 
 _CLOSING_GRACE_S = 1.0  # for the other side to close as well
-_MISSED_AGAIN_S = 1.0  # a rule that the switch should have is put again once in so long a time
-
-
-class Event(enum.Enum):
-    __hash__ = object.__hash__  # see ``State``
-
-    CLIENT_PACKET = "client packet"
-    SYN = "client's TCP SYN"
-    RETURN = "packet of a flow that has ended, and whose PR1X rests"
-    MISSED = "client packet or reply that comes back from our own pipeline: its rule is not there"
-    MEMBER_REPLY = "reply from an enrolled server of the group"
-    PINNED_REPLY = "reply from the server that the flow is pinned to"
-    STRANGER_REPLY = "reply from anyone else"
-    HALF_IDLE = "one of its rules idle, the other not"
-    ALL_IDLE = "all its rules idle"
-    FIN = "TCP FIN in one direction"
-    CLOSED = "TCP FIN in the other direction, too"
-    RESET = "TCP RST in either direction"
-    HALF_OVER = "one direction has closed, and the other not in time"
-    OVER = "it was reset a moment ago"
-    RENEWED = "a SYN began it afresh a moment ago"
-    REFUSED = "the switch has refused a rule of it"
-
-
-class Do(enum.Enum):
-    __hash__ = object.__hash__
-
-    LEASE = "lease PR1X, forward to ANY"
-    SEND_OUT = "put the outward rule if it is gone, forward to the server, or to ANY while there is none"
-    RENEW = "forget how the former connection ended, put what was shortened, forward to the server"
-    REVIVE = "take PR1X and the server back, put both rules, forward"
-    PUT_AGAIN = "put all its rules again, forward"
-    PIN = "pin to the server that answered, put both rules, forward to the client"
-    SEND_IN = "put the inward rule if it is gone, forward to the client"
-    DROP = "drop, count"
-    KEEP = "kept whole"
-    NOTE = "remember that it has ended"
-    SHORTEN = "put its rules with the validity of a connection that ends"
-    RELEASE = "release PR1X into quarantine"
-
-
-TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
-    State.NONE: {
-        Event.CLIENT_PACKET: (State.UNANSWERED, Do.LEASE),
-        Event.SYN: (State.UNANSWERED, Do.LEASE),
-        Event.RETURN: (State.PINNED, Do.REVIVE),
-        Event.STRANGER_REPLY: (State.NONE, Do.DROP),
-    },
-    State.UNANSWERED: {
-        Event.CLIENT_PACKET: (State.UNANSWERED, Do.SEND_OUT),
-        Event.SYN: (State.UNANSWERED, Do.RENEW),
-        Event.MISSED: (State.UNANSWERED, Do.PUT_AGAIN),
-        Event.MEMBER_REPLY: (State.PINNED, Do.PIN),
-        Event.STRANGER_REPLY: (State.UNANSWERED, Do.DROP),
-        Event.ALL_IDLE: (State.NONE, Do.RELEASE),
-        Event.FIN: (State.UNANSWERED, Do.KEEP),
-        Event.RESET: (State.UNANSWERED, Do.NOTE),
-        Event.OVER: (State.NONE, Do.RELEASE),
-        Event.REFUSED: (State.NONE, Do.RELEASE),
-    },
-    State.PINNED: {
-        Event.CLIENT_PACKET: (State.PINNED, Do.SEND_OUT),
-        Event.SYN: (State.PINNED, Do.RENEW),
-        Event.MISSED: (State.PINNED, Do.PUT_AGAIN),
-        Event.PINNED_REPLY: (State.PINNED, Do.SEND_IN),
-        Event.STRANGER_REPLY: (State.PINNED, Do.DROP),
-        Event.HALF_IDLE: (State.PINNED, Do.KEEP),
-        Event.ALL_IDLE: (State.NONE, Do.RELEASE),
-        Event.FIN: (State.PINNED, Do.NOTE),
-        Event.CLOSED: (State.PINNED, Do.SHORTEN),
-        Event.RESET: (State.PINNED, Do.NOTE),
-        Event.HALF_OVER: (State.PINNED, Do.SHORTEN),
-        Event.RENEWED: (State.PINNED, Do.PUT_AGAIN),
-        Event.OVER: (State.NONE, Do.RELEASE),
-        Event.REFUSED: (State.NONE, Do.RELEASE),
-    },
-}
-
-
-_PUT: Mapping[Do, Half] = {Do.SEND_OUT: Half.OUT, Do.RENEW: Half.OUT, Do.SEND_IN: Half.IN}  # where it is gone
+_MISSED_AGAIN_S = 1.0  # a rule that the switch should have is installed again once in this time
 
 
 class Drop(enum.Enum):
@@ -141,7 +62,7 @@ class Drop(enum.Enum):
 class Decision(NamedTuple):
     do: Do
     binding: Binding | None = None  # as it is now; for RELEASE, as it was
-    put: Half = Half.NONE  # the rules to put on the switch, before the packet
+    put: Half = Half.NONE  # the rules to install, before the packet goes on
     drop: Drop | None = None
 
 
@@ -149,11 +70,10 @@ class ClientEdge:
     """One ARh.  ``random`` orders the pool; see ``TranslationPool``."""
 
     def __init__(self, role: ClientEdgeRole, random: RandomSource, *, ports: int = 2) -> None:
-        """``ports``: how many lead to clients; where it is one, these need not share the pool with others."""
+        """``ports``: how many lead to clients.  The clients at an only port need not share the pool with others."""
         self.role = role
         self.bindings = BindingTable()
         self.sweep = Sweep()
-        self.swept = 0  # bindings that the sweep ends
         self._pools = {
             v6: TranslationPool(prefixes, role.quarantine_s, random)
             for v6 in (False, True)
@@ -167,9 +87,9 @@ class ClientEdge:
             for v6, pool in self._pools.items()
         }
         self._last_number = 0
-        self._ends: list[tuple[float, int]] = []  # a heap of (when a TCP connection's end is to be settled, number)
+        self._ends: list[tuple[float, int]] = []  # a heap of (when to look at a TCP connection that ends, number)
         self._end_of: dict[int, float] = {}  # number → the one of these that counts
-        self._missed: set[int] = set()  # bindings whose rules were put again lately
+        self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
 
     def pool_use(self, now: float) -> dict[str, PoolUse]:
@@ -179,6 +99,76 @@ class ClientEdge:
         """Has the pool of a family no address for a new flow?"""
         return v6 in self._pools and self._pools[v6].is_empty(now)
 
+    def validity_s(self, binding: Binding) -> int:
+        """How long the binding may be idle, in seconds."""
+        validity = self.role.validity
+        if binding.server is None:
+            return validity.unanswered_s
+        if binding.closed is Half.BOTH:
+            return validity.tcp_closed_s
+        return validity.tcp_closing_s if binding.closing else validity.pinned_s(binding.key.protocol)
+
+    # ---------------------------------------------------------------- the machine
+
+    def apply(
+        self, binding: Binding, event: Event, now: float, heard: Heard = NOTHING, *, port: int = 0
+    ) -> Decision:
+        """Carry out what the table says of an event; an event without a row changes nothing, and is a KEEP.
+
+        ``binding``: a known one, by its number, or the one that a flow without any is to get; then ``port`` is where
+        its client is, if known.  Raises ValueError and changes nothing when its PR1X is not in the pool or another's.
+        """
+        before = self.bindings.by_number(binding.number)
+        row = TRANSITIONS[before.state if before else State.NONE].get(event)
+        if row is None:
+            return Decision(Do.KEEP, before)
+        state, do = row
+        if do is Do.DROP:
+            return Decision(do, before, drop=Drop.STRANGER)
+        if before is None:
+            self._begin(binding, do, port, now)
+            return Decision(do, binding, rules_to_put(binding, do, state))
+        if state is State.NONE:
+            self._end(before, event, heard.unused, now)
+            return Decision(do, before)
+        put = rules_to_put(before, do, state)
+        after = successor(before, event, do, state, put, heard)
+        if not put and after == before:
+            return Decision(do, before)
+        self.bindings.put(after)
+        if before.swept and not after.swept:
+            self.sweep.forget(after.number)
+        if after.closed is not before.closed or after.reset is not before.reset:
+            self._plan_end(after, now)
+        return Decision(do, after, put)
+
+    def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
+        if do is not Do.LEASE:  # then it is new, and its address has just been drawn
+            self._pool_of(binding).claim(binding.translated)
+            if binding.closing:
+                self._plan_end(binding, now)
+        if binding.number > self._last_number:
+            self._last_number = binding.number
+        self.bindings.put(binding, port)
+
+    def _end(self, binding: Binding, event: Event, unused: bool, now: float) -> None:
+        """The address rests (M19).  One with which nothing can have left is free at once."""
+        self.bindings.remove(binding)
+        self.sweep.forget(binding.number)
+        self._end_of.pop(binding.number, None)
+        rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
+        if binding.server is None and (unused or event is Event.REFUSED):
+            rest = Rest.NONE
+        # What an operator ends must not go on as it was.
+        remembered = binding if binding.server and event is not Event.ENDED else None
+        self._pool_of(binding).release(binding.translated, now, remembered, rest)
+
+    def _pool_of(self, binding: Binding) -> TranslationPool:
+        pool = self._pools.get(len(binding.translated) == 16)
+        if pool is None:
+            raise ValueError("no translation prefix of this family")
+        return pool
+
     # ---------------------------------------------------------------- packets
 
     def client_packet(self, key: FlowKey, groups: Groups, now: float, *, port: int = 0, syn: bool = False) -> Decision:
@@ -186,12 +176,13 @@ class ClientEdge:
 
         ``port``: where it came in; ``syn``: it opens a TCP connection.
         """
+        event = Event.SYN if syn else Event.CLIENT_PACKET
         binding = self.bindings.by_key(key)
         if binding is not None:
-            return self._act(binding, Event.SYN if syn else Event.CLIENT_PACKET, now)
+            return self.apply(binding, event, now)
         pool = self._pools.get(len(key.source) == 16)
         former = pool.remembered(key, now) if pool and not syn else None
-        return self._revive(former, now, port) if former else self._lease(key, groups, now, port)
+        return self._revive(former, now, port) if former else self._lease(key, event, groups, now, port)
 
     def reply(self, key: FlowKey, groups: Groups, now: float = 0.0) -> Decision:
         """A packet to an address of PRh/k for which no rule was found (M16–M18).
@@ -200,17 +191,16 @@ class ClientEdge:
         """
         binding = self.bindings.by_translated(key.destination)
         if binding is not None:
-            return self._act(binding, self._kind_of_reply(binding, key, groups), now, key.source)
+            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Heard(key.source))
         pool = self._pools.get(len(key.destination) == 16)
         former = pool.remembered_at(key.destination, now) if pool else None
         if former is None or self.bindings.by_key(former.key):
-            return Decision(Do.DROP, drop=Drop.NO_BINDING)
-        if self._kind_of_reply(former, key, groups) is Event.PINNED_REPLY:
-            return self._revive(former, now)
-        return Decision(Do.DROP, drop=Drop.NO_BINDING)
+            return _TO_NOBODY
+        pinned = self._kind_of_reply(former, key, groups) is Event.PINNED_REPLY
+        return self._revive(former, now) if pinned else _TO_NOBODY
 
     def missed(self, key: FlowKey, now: float) -> Decision:
-        """A packet that was sent through the pipeline has come back: the switch has not got its rule.
+        """A packet that was sent through the switch's tables has come back: the switch has not got its rule.
 
         ``key``: a client's five fields, or a reply's as seen on the wire.
         """
@@ -221,7 +211,7 @@ class ClientEdge:
         if binding is None or binding.number in self._missed:
             return Decision(Do.DROP, binding, drop=Drop.LOOPED)
         self._missed.add(binding.number)
-        return self._act(binding, Event.MISSED, now)
+        return self.apply(binding, Event.MISSED, now)
 
     def _kind_of_reply(self, binding: Binding, key: FlowKey, groups: Groups) -> Event:
         ours = binding.key
@@ -236,27 +226,22 @@ class ClientEdge:
         group = groups.get(binding.group)
         return Event.MEMBER_REPLY if group and key.source in group.servers else Event.STRANGER_REPLY
 
-    def _lease(self, key: FlowKey, groups: Groups, now: float, port: int) -> Decision:
+    def _lease(self, key: FlowKey, event: Event, groups: Groups, now: float, port: int) -> Decision:
         v6 = len(key.source) == 16
-        if refusal := self._refusal(key, groups, port, v6):
+        group = groups.covering(key.destination)
+        if group is None or not groups.is_active(group):
+            return Decision(Do.DROP, drop=Drop.NO_SERVICE)
+        if refusal := self._refusal(key, group, groups, port, v6):
             return Decision(Do.DROP, drop=refusal)
         try:
             translated = self._pools[v6].lease(now)
         except PoolEmpty:
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
-        self._last_number += 1
-        group = groups.covering(key.destination)
-        assert group is not None  # ``_refusal`` asked
-        binding = Binding(self._last_number, key, translated, group.name, now, swept=self._sweeps())
-        self.swept += binding.swept
-        self.bindings.put(binding, port)
-        return Decision(TRANSITIONS[State.NONE][Event.CLIENT_PACKET][1], binding, Half.OUT)
+        new = Binding(self._last_number + 1, key, translated, group.name, now, swept=self._sweeps())
+        return self.apply(new, event, now, port=port)
 
-    def _refusal(self, key: FlowKey, groups: Groups, port: int, v6: bool) -> Drop | None:
-        """Why this flow gets no binding, if so."""
-        group = groups.covering(key.destination)
-        if group is None or not groups.is_active(group):
-            return Drop.NO_SERVICE
+    def _refusal(self, key: FlowKey, group: AnycastGroup, groups: Groups, port: int, v6: bool) -> Drop | None:
+        """Why this flow to an active group gets no binding, if so."""
         if not groups.is_announced(group, key.destination):
             return Drop.NO_ABLE_EDGE
         if v6 not in self._pools:
@@ -269,34 +254,14 @@ class ClientEdge:
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
         """The flow was not over: it goes on as it was."""
-        state, do = TRANSITIONS[State.NONE][Event.RETURN]
-        assert state is former.state  # no others are remembered
-        self._pools[len(former.translated) == 16].claim(former.translated)
-        binding = former._replace(installed=Half.BOTH, reset=False, swept=self._sweeps())
-        self.swept += binding.swept
-        self.bindings.put(binding, port)
-        self._settle_end(binding, now)
-        return Decision(do, binding, Half.BOTH)
+        again = former._replace(installed=Half.BOTH, reset=False, swept=self._sweeps())
+        return self.apply(again, Event.RETURN, now, port=port)
 
-    def _act(self, binding: Binding, event: Event, now: float, source: Address | None = None) -> Decision:
-        do = TRANSITIONS[binding.state][event][1]
-        if do is Do.DROP:
-            return Decision(do, binding, drop=Drop.STRANGER)
-        changed = binding
-        if do is Do.PIN or do is Do.PUT_AGAIN:
-            changed = binding._replace(server=source or binding.server)
-            put = Half.BOTH if changed.server else Half.OUT
-        elif do is Do.RENEW and binding.closing:
-            self._plan(binding, now + RENEWED_S)  # the switch may still notice the FIN, and shorten the new rules
-            changed = binding._replace(closed=Half.NONE, reset=False)
-            put = Half.BOTH if binding.server else Half.OUT
-        else:
-            put = _PUT[do] & ~binding.installed
-        installed = binding.installed | put
-        if changed is not binding or installed is not binding.installed:
-            changed = changed._replace(installed=installed)
-            self.bindings.put(changed)
-        return Decision(do, changed, put)
+    def _sweeps(self) -> bool:
+        """Is the next binding one for the sweep?"""
+        if self.role.expiry is Expiry.AUTO:
+            return len(self.bindings) - self.bindings.swept >= self.role.idle_timeouts
+        return self.role.expiry is Expiry.SWEEP
 
     # ---------------------------------------------------------------- TCP connections that end
 
@@ -305,37 +270,10 @@ class ClientEdge:
         binding = self.bindings.by_number(number)
         if binding is None or binding.key.protocol != TCP or (binding.reset if reset else half in binding.closed):
             return Decision(Do.KEEP, binding)
-        closed = binding.closed if reset else binding.closed | half
-        event = Event.RESET if reset else Event.CLOSED if closed is Half.BOTH else Event.FIN
-        do = TRANSITIONS[binding.state][event][1]
-        if do is Do.KEEP:
-            return Decision(Do.KEEP, binding)
-        binding = binding._replace(closed=closed, reset=reset or binding.reset)
-        if do is Do.SHORTEN:
-            binding = self._sweep_no_more(binding)
-        self.bindings.put(binding)
-        self._settle_end(binding, now)
-        return Decision(do, binding, binding.installed if do is Do.SHORTEN else Half.NONE)
-
-    def _sweep_no_more(self, binding: Binding) -> Binding:
-        """From now on its rules have timeouts."""
-        if binding.swept:
-            self.swept -= 1
-            self.sweep.forget(binding.number)
-        return binding._replace(swept=False)
-
-    def _settle_end(self, binding: Binding, now: float) -> None:
-        """Plan what ``ends_due`` is to do with a connection that has ended."""
-        if binding.reset:
-            self._plan(binding, now + RESET_S)
-        elif binding.closed is Half.BOTH:
-            self._end_of.pop(binding.number, None)  # its rules end by themselves
-        elif binding.closed:
-            self._plan(binding, now + self.role.validity.tcp_closed_s + _CLOSING_GRACE_S)
-
-    def _plan(self, binding: Binding, when: float) -> None:
-        self._end_of[binding.number] = when
-        heapq.heappush(self._ends, (when, binding.number))
+        if reset:
+            return self.apply(binding, Event.RESET, now)
+        event = Event.CLOSED if binding.closed | half is Half.BOTH else Event.FIN
+        return self.apply(binding, event, now, Heard(closed=half))
 
     def ends_due(self, now: float, most: int) -> list[Decision]:
         """What is due of connections that ended, or began afresh, a while ago; ``most`` at the most."""
@@ -344,23 +282,37 @@ class ClientEdge:
             when, number = heapq.heappop(self._ends)
             binding = self.bindings.by_number(number)
             if binding is None or self._end_of.get(number) != when:
-                continue  # it ended otherwise, or there was more to see meanwhile
+                continue  # it ended otherwise, or another end was planned since
             del self._end_of[number]
-            if binding.reset:
-                decisions.append(self.end(binding, Event.OVER, now))
-            elif not binding.swept and binding.server:
-                closed = Event.CLOSED if binding.closed is Half.BOTH else Event.HALF_OVER
-                event = closed if binding.closed else Event.RENEWED
-                decisions.append(Decision(TRANSITIONS[State.PINNED][event][1], binding, binding.installed))
+            if binding.swept and not binding.reset:
+                continue  # its rules have no timeouts
+            decision = self.apply(binding, _due(binding), now)
+            if decision.do is not Do.KEEP:
+                decisions.append(decision)
         return decisions
+
+    def _plan_end(self, binding: Binding, now: float) -> None:
+        """How it ends has changed: ``ends_due`` is to look at it again."""
+        if binding.reset:
+            self._plan(binding, now + RESET_S)
+        elif binding.closed is Half.BOTH:
+            self._end_of.pop(binding.number, None)  # its rules end by themselves
+        elif binding.closed:
+            self._plan(binding, now + self.role.validity.tcp_closed_s + _CLOSING_GRACE_S)
+        else:  # the switch may still notice the FIN of the former connection, and shorten the new rules
+            self._plan(binding, now + RENEWED_S)
+
+    def _plan(self, binding: Binding, when: float) -> None:
+        self._end_of[binding.number] = when
+        heapq.heappush(self._ends, (when, binding.number))
 
     # ---------------------------------------------------------------- rules
 
     def rule_removed(self, number: int, half: Half, state: State, unused: bool, now: float) -> Decision:
         """The switch has removed one rule of a binding, because it was idle.
 
-        ``state``: the binding's state that the rule was written for.  A report about the rule of an
-        unanswered flow may cross the message that pins it; it says nothing about the new rules.
+        ``state``: the binding's state that the rule was written for.  A report about the rule of an unanswered flow
+        may cross the message that pins it; it says nothing about the new rules.
         ``unused``: no packet has ever met the rule.
         """
         binding = self.bindings.by_number(number)
@@ -368,44 +320,22 @@ class ClientEdge:
             return Decision(Do.KEEP, binding)
         left = binding.installed & ~half
         event = Event.HALF_IDLE if left else Event.ALL_IDLE
-        if TRANSITIONS[state][event][1] is Do.RELEASE:
-            return self.end(binding, event, now, unused=unused)
-        changed = binding._replace(installed=left)
-        self.bindings.put(changed)
-        return Decision(Do.KEEP, changed)
+        return self.apply(binding, event, now, Heard(installed=left, unused=unused))
 
-    def idle_bindings(self, numbers: Iterable[int]) -> list[Binding]:
-        """Of these bindings, those that have been idle in both directions for their validity (M19).
+    def end_idle(self, numbers: Iterable[int], now: float) -> list[Decision]:
+        """After a sweep: end those of these bindings that have been idle in both directions for their validity (M19).
 
         A number may stand there twice: each of its halves was found idle.
         """
-        bindings = filter(None, map(self.bindings.by_number, dict.fromkeys(numbers)))
-        return [
+        idle = [
             binding
-            for binding in bindings
+            for binding in filter(None, map(self.bindings.by_number, dict.fromkeys(numbers)))
             if binding.swept and self.sweep.idle_s(binding.number) >= self.validity_s(binding) + COUNTERS_LATE_S
         ]
-
-    def end(self, binding: Binding, event: Event, now: float, *, unused: bool = False) -> Decision:
-        """End a binding (M19).  ``unused``: no packet has ever met its rules.
-
-        The address goes into quarantine; but if nothing can have left with it, it is free at once.
-        """
-        do = TRANSITIONS[binding.state][event][1]
-        assert do is Do.RELEASE
-        self._sweep_no_more(binding)
-        self._end_of.pop(binding.number, None)
-        self.bindings.remove(binding)
-        rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
-        if binding.server is None and (unused or event is Event.REFUSED):
-            rest = Rest.NONE
-        remembered = binding if binding.server else None
-        self._pools[len(binding.translated) == 16].release(binding.translated, now, remembered, rest)
-        return Decision(do, binding)
-
-    def release(self, binding: Binding, now: float) -> None:
-        """End a binding of which the switch holds nothing any more."""
-        self.end(binding, Event.ALL_IDLE, now)
+        return [
+            self.apply(binding, Event.SWEPT, now, Heard(unused=self.sweep.is_unused(binding.number)))
+            for binding in idle
+        ]
 
     def adopt(self, binding: Binding, port: int = 0) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
@@ -417,35 +347,19 @@ class ClientEdge:
         """
         if self.bindings.by_number(binding.number) or self.bindings.by_key(binding.key):
             raise ValueError("a binding of this number or flow is there already")
-        pool = self._pools.get(len(binding.translated) == 16)
-        if pool is None:
-            raise ValueError("no translation prefix of this family")
-        pool.claim(binding.translated)
-        self._last_number = max(self._last_number, binding.number)
-        self.swept += binding.swept
-        self.bindings.put(binding, port)
+        event = Event.FOUND_PINNED if binding.server else Event.FOUND_UNANSWERED
+        self.apply(binding, event, binding.since, port=port)
         if binding.closed is Half.BOTH:
-            self._plan(binding, binding.since)  # it may have closed while nobody listened
-        else:
-            self._settle_end(binding, binding.since)
+            self._plan(binding, binding.since)  # it may have closed while nobody could shorten its rules
 
-    def found_installed(self, binding: Binding, installed: Half) -> Binding:
-        """What the switch really holds of a known binding, after a reconnect."""
-        changed = binding._replace(installed=installed)
-        self.bindings.put(changed)
-        return changed
 
-    def _sweeps(self) -> bool:
-        """Is the next binding one for the sweep?"""
-        if self.role.expiry is Expiry.AUTO:
-            return len(self.bindings) - self.swept >= self.role.idle_timeouts
-        return self.role.expiry is Expiry.SWEEP
+def _due(binding: Binding) -> Event:
+    """What a TCP connection has come to whose end was planned."""
+    if binding.reset:
+        return Event.OVER
+    if binding.closed is Half.BOTH:
+        return Event.CLOSED
+    return Event.HALF_OVER if binding.closed else Event.RENEWED
 
-    def validity_s(self, binding: Binding) -> int:
-        """How long the binding may be idle, in seconds."""
-        validity = self.role.validity
-        if binding.server is None:
-            return validity.unanswered_s
-        if binding.closed is Half.BOTH:
-            return validity.tcp_closed_s
-        return validity.tcp_closing_s if binding.closing else validity.pinned_s(binding.key.protocol)
+
+_TO_NOBODY = Decision(TRANSITIONS[State.NONE][Event.STRANGER_REPLY][1], drop=Drop.NO_BINDING)

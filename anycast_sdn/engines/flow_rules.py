@@ -15,9 +15,10 @@ from dataclasses import replace
 
 from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.client_edge import ClientEdge, Decision, Do, Drop, Event
+from anycast_sdn.core.client_edge import ClientEdge, Decision, Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey
+from anycast_sdn.core.transitions import Do, Event, Heard
 from anycast_sdn.openflow import builders, entries, frames, readback
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
@@ -258,7 +259,7 @@ class Translation:
         if binding is None:
             return Reaction()
         self._counters["rule_refused"] += 1
-        self.edge.end(binding, Event.REFUSED, now)
+        self.edge.apply(binding, Event.REFUSED, now)
         return self._released(binding)
 
     def _released(self, binding: Binding) -> Reaction:
@@ -285,7 +286,7 @@ class Translation:
     # ---------------------------------------------------------------- sweep
 
     def sweep_is_due(self, now: float) -> bool:
-        return bool(self.edge.swept) and now >= self._next_sweep
+        return self.edge.bindings.swept > 0 and now >= self._next_sweep
 
     def begin_sweep(self) -> int:
         """→ how many bindings there are; the next sweep is due only after this one has ended."""
@@ -299,9 +300,9 @@ class Translation:
     def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
         """Ends those of these bindings that a whole sweep has found idle (M19)."""
         reaction = Reaction()
-        for binding in self.edge.idle_bindings(numbers):
-            self.edge.end(binding, Event.ALL_IDLE, now, unused=self.edge.sweep.is_unused(binding.number))
-            released = self._released(binding)
+        for decision in self.edge.end_idle(numbers, now):
+            assert decision.binding is not None
+            released = self._released(decision.binding)
             reaction.messages += released.messages
             reaction.changed |= released.changed
         return reaction
@@ -347,11 +348,9 @@ class Translation:
         needed = self.needed is not None and binding.number in self.needed
         return not needed and self.edge.bindings.by_number(binding.number) is binding
 
-    def put_whole(self, binding: Binding) -> list[Message]:
+    def put_whole(self, binding: Binding, now: float) -> list[Message]:
         """The switch has lost everything, as after a power cut: it gets this binding again (M20)."""
-        halves = Half.BOTH if binding.server else Half.OUT
-        binding = self.edge.found_installed(binding, halves)
-        return [self.rule_of(binding, half) for half in halves.parts]
+        return [*self._put(self.edge.apply(binding, Event.WIPED, now))]
 
     def settle(self, binding: Binding, rules: Sequence[FlowRule], now: float) -> list[Message]:
         """A binding keeps the halves that the switch holds; one that is not as it should be is put anew.
@@ -360,9 +359,10 @@ class Translation:
         """
         installed = self._halves_of(binding, rules)
         if not installed:
-            self.edge.release(binding, now)
+            self.edge.apply(binding, Event.FOUND_GONE, now)
             return [*map(DeleteFlow, rules)]
-        binding = self._note_closed(self.edge.found_installed(binding, installed), rules, now)
+        kept = self.edge.apply(binding, Event.FOUND_AGAIN, now, Heard(installed=installed)).binding
+        binding = self._note_closed(kept or binding, rules, now)
         return [*self.put_right(binding, installed, rules)]
 
     def _note_closed(self, binding: Binding, rules: Iterable[FlowRule], now: float) -> Binding:

@@ -107,7 +107,7 @@ class ReadingBack:
             self._found.pop(binding.number, None)
             if not translation.is_untouched(binding):
                 continue
-            messages += translation.put_whole(binding) if self._wiped else translation.settle(binding, rules, now)
+            messages += translation.put_whole(binding, now) if self._wiped else translation.settle(binding, rules, now)
         return messages
 
     def _strays(self) -> list[Message] | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from scenes import SERVICE, ask, bindings, client_edge, edge, payloads, web
 
+from anycast_sdn.core.transitions import Event
 from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     AddFlow,
@@ -91,7 +92,7 @@ def test_a_binding_that_ends_before_its_rule_is_put_back_stays_ended(build):
     (binding,) = bindings(net)
     net.delete_rules("arh1", of_bindings(net))
     net.advance(0.002)
-    client_edge(net).release(binding, net.now)
+    client_edge(net).apply(binding, Event.FOUND_GONE, net.now)
     net.advance(1)
     assert of_bindings(net) == {}
 

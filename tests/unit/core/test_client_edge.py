@@ -1,4 +1,4 @@
-"""ClientEdge, one class per state of a flow, and the table that decides (M13–M20)."""
+"""ClientEdge, one class per state of a flow (M13–M20)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from anycast_sdn.core.bindings import Binding, Half, State
-from anycast_sdn.core.client_edge import TRANSITIONS, ClientEdge, Decision, Do, Drop, Event
+from anycast_sdn.core.client_edge import ClientEdge, Decision, Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, ServerState, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry
+from anycast_sdn.core.transitions import Do, Event
 
 H, ANY, AS2, AS3, STRANGER = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
 KEY = FlowKey(H, ANY, UDP, 40000, 53)
@@ -231,7 +232,7 @@ class TestClosing:
         binding = self.ended(edge, Half.IN)
         decision = edge.tcp_end(binding.number, Half.OUT, False, 103)
         assert (decision.do, decision.put, decision.binding.swept) == (Do.SHORTEN, Half.BOTH, False)
-        assert edge.swept == 0
+        assert edge.bindings.swept == 0
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
         assert edge.ends_due(1000, 9) == []
         for half in Half.BOTH.parts:
@@ -291,7 +292,7 @@ class TestClosing:
 
     def test_a_straggler_of_a_connection_that_both_have_closed_does_not_keep_it(self, edge):
         binding = self.ended(edge, Half.IN, Half.OUT)
-        edge.end(binding, Event.ALL_IDLE, 105)
+        edge.apply(binding, Event.ALL_IDLE, 105)
         decision = self.packet(edge, 106)
         assert decision.do is Do.REVIVE
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
@@ -333,7 +334,7 @@ class TestRulesThatAreNotThere:
 
     def test_a_flow_that_never_left_needs_no_quarantine(self, edge):
         binding = made(edge)
-        edge.end(binding, Event.REFUSED, 1)
+        edge.apply(binding, Event.REFUSED, 1)
         assert use(edge, 1).free == 6
 
     def test_a_rule_that_no_packet_has_met_needs_no_quarantine(self, edge):
@@ -342,7 +343,7 @@ class TestRulesThatAreNotThere:
         assert use(edge, 30).free == 6
 
     def test_a_pinned_flow_whose_rule_is_refused_has_left_already(self, edge):
-        edge.end(pinned(edge), Event.REFUSED, 1)
+        edge.apply(pinned(edge), Event.REFUSED, 1)
         assert (use(edge, 1).resting, use(edge, 1).free) == (1, 5)
 
     def test_a_packet_that_comes_back_gets_its_rules_again_once_a_second(self, edge):
@@ -393,7 +394,7 @@ class TestShares:
         edge = self.edge(bindings_per_port=1)
         binding = edge.client_packet(KEY, WEB, 0, port=1).binding
         assert edge.client_packet(KEY._replace(source_port=1), WEB, 0, port=1).drop is Drop.PORT_FULL
-        edge.end(binding, Event.ALL_IDLE, 1)
+        edge.apply(binding, Event.ALL_IDLE, 1)
         assert edge.client_packet(KEY._replace(source_port=1), WEB, 1, port=1).do is Do.LEASE
 
 
@@ -425,24 +426,3 @@ class TestAdopting:
         with pytest.raises(ValueError, match="leased already"):
             edge.adopt(self.FOUND._replace(number=18, key=KEY._replace(source_port=1)))
         assert list(edge.bindings) == [self.FOUND]
-
-
-class TestTransitions:
-    def test_every_state_is_in_the_table(self):
-        assert set(TRANSITIONS) == set(State)
-
-    def test_every_event_and_every_deed_is_in_the_table(self):
-        assert {event for events in TRANSITIONS.values() for event in events} == set(Event)
-        assert {do for events in TRANSITIONS.values() for _, do in events.values()} == set(Do)
-
-    def test_a_flow_never_goes_back_from_pinned_to_unanswered(self):
-        assert State.UNANSWERED not in {state for state, _ in TRANSITIONS[State.PINNED].values()}
-
-    def test_only_a_release_ends_a_flow(self):
-        for state, events in TRANSITIONS.items():
-            for following, do in events.values():
-                assert (following is State.NONE) is (do is Do.RELEASE or (state is State.NONE and do is Do.DROP))
-
-    def test_a_dropped_packet_changes_no_state(self):
-        drops = [(state, to) for state, events in TRANSITIONS.items() for to, do in events.values() if do is Do.DROP]
-        assert all(state is to for state, to in drops)

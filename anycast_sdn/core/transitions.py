@@ -1,0 +1,160 @@
+"""A binding's life: what each event does to a flow in each state.
+
+``TRANSITIONS`` is the machine, not a description of one: ``ClientEdge.apply`` looks up every event here, and the
+binding's next state is the one that it finds.  Nothing begins, changes or ends a binding in another way.  An event
+that has no row in a state changes nothing in that state.
+
+    NONE        no binding.  A client's packet gets PR1X; a reply is dropped (M13, M16).
+    UNANSWERED  PR1X is leased, packets go to ANY.  The first reply from a server of the group pins the flow (M17).
+    PINNED      packets of both directions are translated to and from that one server, until both are idle (M18–M20).
+
+From each state but NONE a binding ends when it has been idle in both directions, was reset, was refused by the
+switch, is not on the switch any more when that connects again, or is ended by an operator.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.core.model import Address
+
+
+class Event(enum.Enum):
+    __hash__ = object.__hash__  # see ``State``
+
+    # Packets
+    CLIENT_PACKET = "client packet"
+    SYN = "client's TCP SYN"
+    RETURN = "packet of an ended flow whose PR1X still rests"
+    MISSED = "packet that was sent through the switch's tables comes back: the rule for it is missing"
+    MEMBER_REPLY = "reply from a server of the group"
+    PINNED_REPLY = "reply from the server that the flow is pinned to"
+    STRANGER_REPLY = "reply from anyone else"
+    # The ends of TCP connections
+    FIN = "TCP FIN in one direction"
+    CLOSED = "TCP FIN in the other direction, too"
+    RESET = "TCP RST in either direction"
+    HALF_OVER = "one direction closed a while ago, the other did not"
+    OVER = "it was reset a moment ago"
+    RENEWED = "a SYN began it afresh a moment ago"
+    # What the switch, the sweep and the operator say
+    HALF_IDLE = "one of its rules has expired, the other has not"
+    ALL_IDLE = "all its rules have expired"
+    SWEPT = "the counters of all its rules have not moved for its validity"
+    REFUSED = "the switch has refused one of its rules"
+    ENDED = "an operator ends it"
+    # A switch that connects
+    FOUND_UNANSWERED = "rule found on the switch at the controller's start: towards ANY"
+    FOUND_PINNED = "rules found on the switch at the controller's start: to and from a server"
+    FOUND_AGAIN = "switch connects again and still holds rules of it"
+    FOUND_GONE = "switch connects again and holds none of its rules"
+    WIPED = "switch connects again and holds no rules at all"
+
+
+class Do(enum.Enum):
+    __hash__ = object.__hash__
+
+    LEASE = "lease PR1X, install the outward rule, forward to ANY"
+    SEND_OUT = "install the outward rule if it is gone, forward to the server, or to ANY while there is none"
+    SEND_IN = "install the inward rule if it is gone, forward to the client"
+    PIN = "pin to the server that answered, install both rules, forward to the client"
+    RENEW = "as for a client packet; of a connection that had begun to end, forget that and install its rules again"
+    REVIVE = "lease the same PR1X again for the same server, install both rules, forward"
+    PUT_AGAIN = "install all its rules again"
+    SHORTEN = "install its rules again, with the validity of a connection that ends"
+    NOTE = "remember that the connection ends"
+    KEEP = "keep it whole; note which of its rules the switch holds"
+    ADOPT = "take PR1X and the number as leased"
+    DROP = "drop, count"
+    RELEASE = "release PR1X into quarantine, remove what rules are left"
+
+
+TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
+    State.NONE: {
+        Event.CLIENT_PACKET: (State.UNANSWERED, Do.LEASE),
+        Event.SYN: (State.UNANSWERED, Do.LEASE),
+        Event.RETURN: (State.PINNED, Do.REVIVE),
+        Event.STRANGER_REPLY: (State.NONE, Do.DROP),
+        Event.FOUND_UNANSWERED: (State.UNANSWERED, Do.ADOPT),
+        Event.FOUND_PINNED: (State.PINNED, Do.ADOPT),
+    },
+    State.UNANSWERED: {
+        Event.CLIENT_PACKET: (State.UNANSWERED, Do.SEND_OUT),
+        Event.SYN: (State.UNANSWERED, Do.RENEW),
+        Event.MISSED: (State.UNANSWERED, Do.PUT_AGAIN),
+        Event.MEMBER_REPLY: (State.PINNED, Do.PIN),
+        Event.STRANGER_REPLY: (State.UNANSWERED, Do.DROP),
+        Event.RESET: (State.UNANSWERED, Do.NOTE),
+        Event.OVER: (State.NONE, Do.RELEASE),
+        Event.ALL_IDLE: (State.NONE, Do.RELEASE),
+        Event.SWEPT: (State.NONE, Do.RELEASE),
+        Event.REFUSED: (State.NONE, Do.RELEASE),
+        Event.ENDED: (State.NONE, Do.RELEASE),
+        Event.FOUND_AGAIN: (State.UNANSWERED, Do.KEEP),
+        Event.FOUND_GONE: (State.NONE, Do.RELEASE),
+        Event.WIPED: (State.UNANSWERED, Do.PUT_AGAIN),
+    },
+    State.PINNED: {
+        Event.CLIENT_PACKET: (State.PINNED, Do.SEND_OUT),
+        Event.SYN: (State.PINNED, Do.RENEW),
+        Event.MISSED: (State.PINNED, Do.PUT_AGAIN),
+        Event.PINNED_REPLY: (State.PINNED, Do.SEND_IN),
+        Event.STRANGER_REPLY: (State.PINNED, Do.DROP),
+        Event.FIN: (State.PINNED, Do.NOTE),
+        Event.CLOSED: (State.PINNED, Do.SHORTEN),
+        Event.RESET: (State.PINNED, Do.NOTE),
+        Event.HALF_OVER: (State.PINNED, Do.SHORTEN),
+        Event.RENEWED: (State.PINNED, Do.PUT_AGAIN),
+        Event.OVER: (State.NONE, Do.RELEASE),
+        Event.HALF_IDLE: (State.PINNED, Do.KEEP),
+        Event.ALL_IDLE: (State.NONE, Do.RELEASE),
+        Event.SWEPT: (State.NONE, Do.RELEASE),
+        Event.REFUSED: (State.NONE, Do.RELEASE),
+        Event.ENDED: (State.NONE, Do.RELEASE),
+        Event.FOUND_AGAIN: (State.PINNED, Do.KEEP),
+        Event.FOUND_GONE: (State.NONE, Do.RELEASE),
+        Event.WIPED: (State.PINNED, Do.PUT_AGAIN),
+    },
+}
+
+_WHOLE = {State.UNANSWERED: Half.OUT, State.PINNED: Half.BOTH}  # all rules of a binding
+_NEEDED = {Do.SEND_OUT: Half.OUT, Do.RENEW: Half.OUT, Do.SEND_IN: Half.IN}  # the one that the packet is to meet
+_ALL = frozenset((Do.LEASE, Do.PIN, Do.REVIVE, Do.PUT_AGAIN))
+
+
+def rules_to_put(binding: Binding, do: Do, state: State) -> Half:
+    """The rules to install for ``do``.  ``binding``: as it was before; ``state``: its next one."""
+    if do in _ALL or (do is Do.RENEW and binding.closing):
+        return _WHOLE[state]
+    if do in _NEEDED:
+        return _NEEDED[do] & ~binding.installed
+    return binding.installed if do is Do.SHORTEN else Half.NONE
+
+
+class Heard(NamedTuple):
+    """What an event says besides its kind."""
+
+    server: Address | None = None  # who has replied
+    closed: Half = Half.NONE  # the direction of a FIN
+    installed: Half | None = None  # the rules that the switch holds now
+    unused: bool = False  # no packet has met its rules
+
+
+NOTHING = Heard()
+
+
+def successor(binding: Binding, event: Event, do: Do, state: State, put: Half, heard: Heard) -> Binding:
+    """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
+    number, key, translated, group, since, server, installed, closed, swept, reset = binding
+    if do is Do.NOTE or do is Do.SHORTEN:
+        closed |= heard.closed
+        reset = reset or event is Event.RESET
+        swept = swept and do is not Do.SHORTEN  # the rules of a connection that ends have timeouts
+    elif do is Do.RENEW:
+        closed, reset = Half.NONE, False
+    server = None if state is State.UNANSWERED else heard.server or server
+    installed = (installed if heard.installed is None else heard.installed) | put
+    return Binding(number, key, translated, group, since, server, installed, closed, swept, reset)
