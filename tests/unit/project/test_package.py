@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 TOPOLOGIES = sorted(path.name for path in (ROOT / "topologies").glob("*.yaml"))
-SOURCES = ["anycast_sdn", "topologies", "README.md", "MANIFEST.in", "pyproject.toml", "setup.cfg", "setup.py"]
+PAPERS = [str(path.relative_to(ROOT)) for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md")]
+SOURCES = ["anycast_sdn", "docs", "topologies", *(path.name for path in ROOT.glob("*.md")),
+           "MANIFEST.in", "pyproject.toml", "setup.cfg", "setup.py"]  # fmt: skip
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
@@ -60,6 +63,22 @@ def test_a_wheel_holds_the_package_its_types_and_the_topologies_once(wheel: Path
     assert sorted(name for name in names if name.endswith(".yaml")) == [
         f"anycast_sdn/topologies/{name}" for name in TOPOLOGIES
     ]
+
+
+def test_a_wheel_holds_the_papers(wheel: Path) -> None:
+    places = [name.partition(".data/data/share/doc/anycast-sdn/")[2] for name in contents(wheel)]
+    assert sorted(filter(None, places)) == sorted(PAPERS)
+
+
+def test_an_index_shows_a_readme_whose_links_work_there(wheel: Path) -> None:
+    (metadata,) = [text.decode() for name, text in contents(wheel).items() if name.endswith("/METADATA")]
+    assert "Description-Content-Type: text/markdown" in metadata
+    shown = metadata.partition("\n\n")[2]
+    assert shown.startswith("# anycast-sdn")
+    assert not re.findall(r"\]\((?!https:)[^)]*\)", shown)
+    named = set(re.findall(r"\(`([\w-]*(?:/[\w./-]+|\.md))`\)", shown))
+    assert "docs/rest.md" in named
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def test_a_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
