@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import alone
 from anycast_sdn.process.rest_views import ControllerViews
+from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
@@ -76,20 +78,24 @@ def run(
     LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.search_by_hand()
-    _wait_for(ending, store)
+    service = ServiceManager(os.environ, os.getpid())
+    service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on http://{shown(rest_address)}")
+    _wait_for(ending, store, service)
+    service.stopping()
     _finish(rest, acceptor)
     manager.close()
     store.close()
     LOG.info("stopped")
 
 
-def _wait_for(ending: Ending, store: Store) -> None:
-    """Returns when the end is asked for; until then, sees to the database."""
+def _wait_for(ending: Ending, store: Store, service: ServiceManager) -> None:
+    """Returns when the end is asked for; until then, sees to the database and gives signs of life."""
     look, check = 0.0, alone(store.check)
     while not ending.asked:
         if (now := time.monotonic()) >= look:
             check()
             look = now + STORE_LOOK_S
+        service.alive(now)
         if ending.hung_up:
             ending.hung_up = False
             LOG.info("SIGHUP: there is nothing to read again; the network file is read at start")
