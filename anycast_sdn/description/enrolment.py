@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Gateway, text
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Gateway, Prefix, text
 from anycast_sdn.core.prefixes import NestedPrefixes, reserved
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Network
