@@ -51,7 +51,7 @@ def problems(network: Network) -> Iterator[Problem]:
 
 
 def _unique(network: Network) -> Iterator[tuple[str, str]]:
-    """Everything that may exist once only, as path and thing."""
+    """Everything that must be unique, as path and thing."""
     for i, switch in enumerate(network.switches):
         yield f"switches[{i}].name", f"node name {switch.name}"
         yield f"switches[{i}].dpid", f"datapath id {switch.dpid:#x}"

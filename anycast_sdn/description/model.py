@@ -1,4 +1,7 @@
-"""What the network file says, as frozen values: validated once, when the file is read, and never changed."""
+"""What the network file says, as frozen values: validated once, when the file is read, and never changed.
+
+Units and ranges stand here for whoever reads the code; what each key means is written in ``sections``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Switch:
 
     @property
     def mac(self) -> bytes:
-        """What its neighbours see; locally administered."""
+        """Its MAC address on every port; locally administered."""
         return b"\x02\xac" + (self.dpid & 0xFFFFFFFF).to_bytes(4, "big")
 
 
@@ -42,27 +45,27 @@ class Port(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A cable between two switches, usable in both directions."""
+    """A link between two switches, used in both directions."""
 
     a: Port
     b: Port
-    cost: int = 1  # 1–MAX_COST, added up along a path
-    mtu: int = 0  # the largest IP packet that it takes, in bytes, 576–65520; 0: whatever hosts send
+    cost: int = 1  # 1–MAX_COST; costs add up along a path
+    mtu: int = 0  # the largest IP packet that it takes, in bytes, 576–65520; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)
 class BgpSession:
-    """What the controller says in an edge's name to the router at the other end of an uplink (RFC 4271)."""
+    """The controller's BGP session, in an edge's name, with the router at the other end of an uplink (RFC 4271)."""
 
     local_as: int  # 1–2**32-2
     router_id: Address  # IPv4: the edge's BGP identifier
-    local_address: Address  # the controller's own: the session does not pass the edge
+    local_address: Address  # the controller's own: TCP does not pass the edge
     neighbour: Address  # the router's, in the same family
     neighbour_as: int
-    med: int | None = None  # multi-exit discriminator, 1–2**32-1: of two ways into our AS the lower one
+    med: int | None = None  # multi-exit discriminator, 1–2**32-1: of two edges the router prefers the lower
     communities: tuple[int, ...] = ()  # RFC 1997
-    hold_s: int = 10  # 10–65535; the session is lost when the router is silent for so long
-    ttl: int = 1  # 1–255; 1: the router is on the controller's own link
+    hold_s: int = 10  # hold time, 10–65535 seconds
+    ttl: int = 1  # 1–255; 1: the router is on a link of the controller
     password: str = field(default="", repr=False)  # RFC 2385: signs every segment; 1–80 bytes, "" for none
 
 
@@ -75,13 +78,13 @@ class Uplink:
     port: int
     addresses: tuple[Gateway, ...]
     routers: tuple[Address, ...]  # the router's own, at most one per family: the next hops
-    routes: tuple[Prefix, ...] = ()  # static: what is reached by this uplink, whatever BGP says
+    routes: tuple[Prefix, ...] = ()  # static routes by this uplink, whatever BGP says
     bgp: BgpSession | None = None
-    mtu: int = 0  # as a link's
+    mtu: int = 0  # as a link's mtu
 
     @property
     def subnet(self) -> Subnet:
-        """The link as a subnet whose hosts are routers."""
+        """The uplink as a subnet whose hosts are routers."""
         return Subnet(self.name, self.edge, Side.UPLINK, self.addresses, (self.port,))
 
     def router(self, v6: bool) -> Address | None:
@@ -116,7 +119,7 @@ class LegacyRouter:
 
 @dataclass(frozen=True, slots=True)
 class LegacyCable:
-    """A cable between two of them; of each prefix the first end has the first address, the other the second."""
+    """A cable between two of these; of each prefix the first end has the first address, the other the second."""
 
     ends: tuple[str, str]
     prefixes: tuple[Prefix, ...]
@@ -125,7 +128,7 @@ class LegacyCable:
 
 @dataclass(frozen=True, slots=True)
 class LegacyCore:
-    """The testbed's network of ordinary routers; the controller itself knows nothing of it."""
+    """The testbed's network of ordinary routers; the controller ignores it."""
 
     as_number: int
     routers: tuple[LegacyRouter, ...]
@@ -134,19 +137,19 @@ class LegacyCore:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Packets per second that a switch may send to the controller, by purpose (OpenFlow meters)."""
+    """Packets per second that a switch may send to the controller, by purpose (OpenFlow meters), and a delay."""
 
     first_packets: int = 10000  # of new flows, from each host port
-    first_replies: int = 20000  # of flows that are unanswered or half idle
+    first_replies: int = 20000  # of flows that are unanswered or have one direction idle
     neighbours: int = 500  # ARP and neighbour discovery from each host port; packets to unknown hosts
     icmp_errors: int = 500  # from each eighth of all senders: about flows, to be translated; packets larger than an mtu
-    undeliverable: int = 100  # from each host port: packets that go no further, whose sender is told so
-    wait_ms: int = 500  # a first packet that the controller could not look at in time is shed; its client sends again
+    undeliverable: int = 100  # from each host port: packets that cannot go on, whose sender is told so
+    wait_ms: int = 500  # a first packet that waits longer for the controller is dropped; its client sends again
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network description; drives the controller and the testbed alike (M28)."""
+    """One network, for the controller and the testbed alike (M28)."""
 
     name: str
     anycast_prefixes: tuple[Prefix, ...]  # ANY/m (M2)
@@ -158,8 +161,8 @@ class Network:
     limits: Limits = Limits()
     uplinks: tuple[Uplink, ...] = ()
     legacy_core: LegacyCore | None = None
-    undeclared_links: bool = False  # use those that discovery finds beside ``links``
-    # Where an address belongs: (bits, host bits, network's number) → subnet, and the first two of all of them.
+    undeclared_links: bool = False  # true: links that discovery finds beside ``links`` are used, too
+    # Where an address belongs: (bits, host bits, network's number) → subnet, and all pairs of the first two.
     _homes: Mapping[tuple[int, int, int], Subnet] = field(init=False, repr=False, compare=False)
     _widths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
@@ -173,7 +176,7 @@ class Network:
         return tuple(uplink for uplink in self.uplinks if uplink.edge == edge)
 
     def mtus_of(self, switch: str) -> dict[int, int]:
-        """The ports of a switch whose link or uplink has an mtu, and that."""
+        """The ports of a switch whose link or uplink has an mtu → that mtu."""
         ends = [(end, link.mtu) for link in self.links for end in (link.a, link.b)]
         ends += [(Port(uplink.edge, uplink.port), uplink.mtu) for uplink in self.uplinks]
         return {end.number: mtu for end, mtu in ends if mtu and end.switch == switch}

@@ -55,8 +55,8 @@ def _sections(path: str, section: Mapping[str, Any], definitions: Mapping[str, A
 
 def _definition(key: Mapping[str, Any]) -> str:
     """The name of the section that a key holds, alone or in a list; "" when it holds none."""
-    reference = str(key.get("items", key).get("$ref", ""))
-    return reference.rpartition("/")[2]
+    (inner,) = key.get("allOf", [key.get("items", key)])  # allOf: so pydantic 2.5 describes a reference
+    return str(inner.get("$ref", "")).rpartition("/")[2]
 
 
 def _with_path(path: str, key: Mapping[str, Any]) -> dict[str, Any]:

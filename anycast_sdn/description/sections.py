@@ -346,9 +346,11 @@ class Group(Section):
 class Limits(Section):
     """Packets that a switch may send to the controller, by purpose (OpenFlow meters). The switch drops the rest."""
 
-    first_packets: Rate = _as_in(model.Limits, "first_packets", "of new flows, from each port with hosts or routers")
+    first_packets: Rate = _as_in(model.Limits, "first_packets", "of new flows, from each host port")
     first_replies: Rate = _as_in(
-        model.Limits, "first_replies", "from servers, of flows that are not pinned yet or have one direction idle"
+        model.Limits,
+        "first_replies",
+        "from each of 31 parts of all servers: packets of flows that are not pinned yet or have one direction idle",
     )
     neighbours: Rate = _as_in(
         model.Limits,

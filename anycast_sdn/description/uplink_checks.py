@@ -15,7 +15,7 @@ from anycast_sdn.description.problems import Problem, no_such
 
 
 def unique(network: Network) -> Iterator[tuple[str, str]]:
-    """Everything that may exist once only, as path and thing."""
+    """Everything that must be unique, as path and thing."""
     for i, uplink in enumerate(network.uplinks):
         yield f"uplinks[{i}].name", f"uplink name {uplink.name}"
         yield f"uplinks[{i}].port", f"port {Port(uplink.edge, uplink.port)}"

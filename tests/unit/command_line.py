@@ -1,4 +1,4 @@
-"""The command line, and somebody who answers its questions."""
+"""The command line as tests call it, and a server that stands for the controller."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "anycast_sdn"]
 
 @contextmanager
 def answering(status: int, body: bytes, kind: str = "application/json") -> Iterator[str]:
-    """Something that answers each question so → where."""
+    """A server that answers each request like this → its address."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -39,8 +39,8 @@ def answering(status: int, body: bytes, kind: str = "application/json") -> Itera
         thread.join()
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What a command complains of; it fails."""
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command that fails prints to standard error."""
     assert main.main(words) == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -10,7 +10,7 @@ import pytest
 
 from anycast_sdn.cli import main
 from anycast_sdn.description import reference
-from tests.unit.command_line import COMMAND, said
+from tests.unit.command_line import COMMAND, complaint
 from tests.unit.network_files import VALID
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
@@ -27,7 +27,7 @@ def test_check_counts_in_words_that_fit(file: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("command", [["check"], ["run"], ["trace"]])
-def test_a_file_that_is_none_is_named_with_the_reason(
+def test_a_path_without_a_network_file_is_reported_with_the_reason(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").write_text("")
@@ -42,7 +42,7 @@ def test_a_file_that_is_none_is_named_with_the_reason(
             done = subprocess.run([*COMMAND, "run", str(tmp_path / name)], capture_output=True, text=True, timeout=60)
             assert (done.returncode, done.stderr) == (1, f"anycast-sdn: {tmp_path / name}: {reason}\n")
         else:
-            assert said(capsys, *command, str(tmp_path / name), *flow) == f"{tmp_path / name}: {reason}"
+            assert complaint(capsys, *command, str(tmp_path / name), *flow) == f"{tmp_path / name}: {reason}"
 
 @pytest.mark.parametrize("words", [["example"], ["example", "--list"], ["example", "--list", "ring"]])
 def test_the_examples_are_listed_with_what_they_are(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_an_example_is_printed_as_it_stands_in_the_repository_and_is_good(
 def test_an_example_that_is_not_there_is_refused_with_what_was_probably_meant(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert said(capsys, "example", "figure") == (
+    assert complaint(capsys, "example", "figure") == (
         "no example is called 'figure': there are figure1, legacy-core, one-switch, ring, two-sites; "
         "did you mean 'figure1'?"
     )
@@ -80,5 +80,5 @@ def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> No
 def test_each_line_of_check_begins_with_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So that editors find the places."""
     file.write_text(VALID.replace("core:1]", "cor:1]").replace("subnet: racks", "subnet: rack"))
-    lines = said(capsys, "check", str(file)).splitlines()
+    lines = complaint(capsys, "check", str(file)).splitlines()
     assert [line.split(": ")[0].removeprefix(str(file)) for line in lines] == [":11:22", ":19:16"]

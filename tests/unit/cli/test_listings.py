@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from anycast_sdn.cli import main
-from tests.unit.command_line import COMMAND, answering, said
+from tests.unit.command_line import COMMAND, answering, complaint
 
 USE = {"size": 254, "leased": 3, "resting": 1, "free": 250}
 EDGE = {
@@ -20,13 +20,13 @@ EDGE = {
 }  # fmt: skip
 
 
-def test_nobody_who_answers_is_said_without_numbers_of_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_silent_controller_is_reported_without_error_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = "no controller answers at http://127.0.0.1:1: Connection refused; is 'anycast-sdn run' running?"
     for command in ("flows", "groups", "servers", "edges", "topology"):
-        assert said(capsys, command, "--rest", "127.0.0.1:1") == wanted
+        assert complaint(capsys, command, "--rest", "127.0.0.1:1") == wanted
 
 
-def test_no_proxy_is_asked_for_a_controller(
+def test_a_controller_is_asked_through_no_proxy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -35,16 +35,16 @@ def test_no_proxy_is_asked_for_a_controller(
     assert capsys.readouterr().out == "no groups\n"
 
 
-def test_somebody_else_who_answers_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_program_that_answers_is_reported_as_no_controller(capsys: pytest.CaptureFixture[str]) -> None:
     for status, body, why in ((404, b"<h1>File not found</h1>", ": 404 Not Found"), (200, b"hello", "")):
         with answering(status, body, "text/html") as address:
-            told = said(capsys, "edges", "--rest", address)
-        assert told == f"what answers at http://{address} is no controller{why}"
+            reported = complaint(capsys, "edges", "--rest", address)
+        assert reported == f"what answers at http://{address} is no controller{why}"
 
 
-def test_a_refusal_of_the_controller_is_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_controllers_refusal_is_reported_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     with answering(400, b'{"detail": "no such state"}') as address:
-        assert said(capsys, "flows", "--rest", address) == "no such state"
+        assert complaint(capsys, "flows", "--rest", address) == "no such state"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_pools_are_shown_in_numbers_that_can_be_read(size: int, shown: str, caps
     assert line.endswith(f"IPv4: 3 leased, 1 resting of 254; IPv6: 0 leased, 0 resting of {shown}")
 
 
-def test_a_reader_who_leaves_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     """As with `anycast-sdn edges | head -1`."""
     body = json.dumps({"edges": [EDGE | {"name": f"edge{number}"} for number in range(5000)]}).encode()
     with answering(200, body) as address:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.command_line import COMMAND, said
+from tests.unit.command_line import COMMAND, complaint
 
 
 @pytest.mark.parametrize(
     ("option", "other", "what"), [("--openflow", "--rest", "OpenFlow"), ("--rest", "--openflow", "REST")]
 )
-def test_an_address_that_cannot_be_had_is_named_with_what_to_do(
+def test_an_address_that_cannot_be_used_is_reported_with_what_to_do(
     option: str, other: str, what: str, file: Path, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
@@ -32,4 +32,4 @@ def test_an_address_that_cannot_be_had_is_named_with_what_to_do(
 
 def test_openflow_and_rest_need_addresses_of_their_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     same = ["--openflow", "127.0.0.1:6653", "--rest", "127.0.0.1:6653"]
-    assert "cannot have the same address" in said(capsys, "run", str(file), *same)
+    assert "cannot have the same address" in complaint(capsys, "run", str(file), *same)
