@@ -1,1 +1,5 @@
-"""The network file: what it may say, how it is read, and what must hold of it."""
+"""The network file, from text to frozen values.
+
+``text`` → ``sections`` (whose values have the forms of ``values``) → ``model``, which ``checks``, ``uplink_checks`` and
+``enrolment`` judge as a whole; ``reading`` takes these steps.  ``reference`` describes the format, from the sections.
+"""
