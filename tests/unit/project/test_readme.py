@@ -20,7 +20,7 @@ FOLDERS = ("anycast_sdn", "contrib", "docs", "mininet", "tests", "topologies")
 FILES = [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")] + [
     path.relative_to(ROOT) for path in ROOT.glob("*.*")
 ]
-YOURS = {"my-network.yaml", "contrib/systemd/anycast-sdn.service"}  # what a reader makes
+YOURS = {"my-network.yaml", "my.yaml"}  # what a reader makes
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
