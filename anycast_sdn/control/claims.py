@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from anycast_sdn.core.model import Address
+from anycast_sdn.core.model import Address, Neighbour
 
 PATIENCE_S = 0.5  # of a move: so long the old place may take to answer
 AGAIN_S = 0.25  # until the old place is asked a second time
@@ -28,13 +27,6 @@ SOURCE_S = 1.5  # so long a packet of an unknown source waits: a true host's is 
 SOURCE_AGAIN_S = 0.5  # between questions for it
 MAX_SOURCES = 64  # unknown ones that are asked for at once, at one port
 WAITING_PER_SOURCE = 4  # packets
-
-
-class Neighbour(NamedTuple):
-    """A host that answered."""
-
-    mac: bytes
-    port: int
 
 
 @dataclass(slots=True)

@@ -27,8 +27,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from anycast_sdn.control.claims import Moves, Neighbour, Sources
-from anycast_sdn.core.model import Address
+from anycast_sdn.control.claims import Moves, Sources
+from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.prefixes import reserved
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.openflow import builders

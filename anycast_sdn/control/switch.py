@@ -14,13 +14,12 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server
+from anycast_sdn.core.model import Address, AnycastGroup, Neighbour, Prefix, Server
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.roles import Side

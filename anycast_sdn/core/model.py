@@ -166,6 +166,13 @@ class FlowKey(NamedTuple):
 # ------------------------------------------------------------------------------ groups and servers
 
 
+class Neighbour(NamedTuple):
+    """A host, or a router at an uplink, that has answered."""
+
+    mac: bytes
+    port: int
+
+
 class ServerState(enum.Enum):
     ACTIVE = "active"  # takes new flows
     DRAINING = "draining"  # takes none, keeps those that it has

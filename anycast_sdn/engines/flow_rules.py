@@ -13,11 +13,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision, Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Neighbour
 from anycast_sdn.core.transitions import Do, Event, Heard
 from anycast_sdn.openflow import builders, entries, frames, readback
 from anycast_sdn.openflow.answers import Answers

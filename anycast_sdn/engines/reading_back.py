@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.engines.flow_rules import Translation
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import number_of

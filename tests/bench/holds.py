@@ -25,12 +25,21 @@ import asked  # noqa: E402
 from pieces import Held, Piece, Stopwatch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from anycast_sdn.control.claims import Neighbour  # noqa: E402
 from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
 from anycast_sdn.core.bindings import Binding  # noqa: E402
 from anycast_sdn.core.groups import Groups  # noqa: E402
-from anycast_sdn.core.model import UDP, AnycastGroup, FlowKey, Gateway, Prefix, Server, ServerState, packed  # noqa: E402
+from anycast_sdn.core.model import (  # noqa: E402
+    UDP,
+    AnycastGroup,
+    FlowKey,
+    Gateway,
+    Neighbour,
+    Prefix,
+    Server,
+    ServerState,
+    packed,
+)
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
 from anycast_sdn.description.model import Link, Network, Port, Switch, Uplink  # noqa: E402
 from anycast_sdn.fabric.egress import Route  # noqa: E402

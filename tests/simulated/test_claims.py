@@ -21,8 +21,8 @@ from scenes import (
 )
 
 from anycast_sdn.control import claims
-from anycast_sdn.control.claims import Moves, Neighbour
-from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
+from anycast_sdn.control.claims import Moves
+from anycast_sdn.core.model import UDP, FlowKey, Neighbour, Prefix, packed
 from anycast_sdn.openflow import builders
 
 

@@ -23,9 +23,8 @@ from scenes import (
 
 from anycast_sdn.control import neighbours, throttle
 from anycast_sdn.control import switch as control_edge
-from anycast_sdn.control.claims import Neighbour
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Prefix, Server, packed
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.pipeline import Meter, port_meter, reply_meter
 from anycast_sdn.simulation.network import SimulatedNetwork
