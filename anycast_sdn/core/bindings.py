@@ -1,11 +1,13 @@
-"""BindingTable: the document's state table (step 4b of ARh), found three ways.
+"""BindingTable: the document's state table (step 4b of ARh).
 
-A binding is the state of one flow.  It is found by its five fields when a client's packet comes, by
-PR1X when a reply comes, and by its number when a switch reports about one of its rules.  PR1X
-belongs to one flow alone, so the address by itself names the binding.
+A binding is the state of one flow.  It is looked up by its five fields when a client's packet comes, by PR1X when a
+reply comes, and by its number when a switch reports about one of its rules.  PR1X belongs to one flow alone, so the
+address by itself names the binding.
 
-The expiry date of the document lives in the switch: each direction's rule has an idle timeout, and
-``installed`` says which of the two rules are still there, as far as we know.
+The expiry date of the document is kept by the switch: the rule of each direction has an idle timeout, and
+``installed`` says which of the two rules the switch still holds, as far as we know.
+
+The table keeps indexes and counts, and decides nothing: ``core.transitions`` does.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ LOW_BITS = 8  # of numbers, by which bindings can be found without a look at all
 class State(enum.Enum):
     """A binding's life; ``NONE`` is the flow that has no binding."""
 
-    __hash__ = object.__hash__  # as good as Enum's own, and on the first-packet path
+    __hash__ = object.__hash__  # Enum's own is written in Python, and this is on the first-packet path
 
     NONE = "none"
     UNANSWERED = "unanswered"  # PR1X is leased, no server has replied
@@ -41,7 +43,7 @@ class Half(enum.IntFlag):
     BOTH = 3
 
     def __or__(self, other: int) -> Half:
-        return _HALVES[int.__or__(self, other)]  # as inherited, ten times faster
+        return _HALVES[int.__or__(self, other)]  # the same result as IntFlag's, in a tenth of the time
 
     @property
     def parts(self) -> tuple[Half, ...]:
@@ -64,7 +66,7 @@ class Binding(NamedTuple):
     server: Address | None = None  # ASg, once pinned
     installed: Half = Half.OUT
     closed: Half = Half.NONE  # TCP: the directions in which a FIN has gone by
-    swept: bool = False  # its rules have no timeouts: the controller's sweep ends it
+    swept: bool = False  # its rules have no timeouts: the controller's sweep of counters ends it
     reset: bool = False  # TCP: a RST has gone by, in either direction
 
     @property
@@ -91,14 +93,14 @@ class BindingTable:
         self._clients: Counter[Address] = Counter()
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
-        self.rules = 0  # that the switch holds for them, as far as we know
-        self.swept = 0  # bindings that the sweep ends
+        self.rules = 0  # how many the switch holds for all bindings, as far as we know
+        self.swept = 0  # how many bindings the sweep ends
 
     def __len__(self) -> int:
         return len(self._by_number)
 
     def __iter__(self) -> Iterator[Binding]:
-        """In the order of their numbers' creation; safe against changes while iterating."""
+        """The oldest entry first.  The table may be changed meanwhile."""
         return iter(list(self._by_number.values()))
 
     def ending_with(self, bits: int, count: int) -> list[Binding]:
@@ -117,7 +119,10 @@ class BindingTable:
         return self._by_number.get(number)
 
     def numbers_after(self, number: int, limit: int) -> list[int]:
-        """The next bindings' numbers, in ascending order: those that stay are met once, whatever comes and goes."""
+        """The next bindings' numbers, in ascending order.
+
+        Whoever goes through the table by these meets each binding that stays just once, while others come and go.
+        """
         return self._numbers.after(number, limit)
 
     def pinned_to(self, server: Address) -> int:
@@ -133,7 +138,7 @@ class BindingTable:
 
     def of_client(self, client: Address) -> int:
         """How many bindings this client has."""
-        return self._clients.get(client, 0)  # faster than asking a Counter for what it does not have
+        return self._clients.get(client, 0)  # a Counter's own look-up is slow for what it does not have
 
     def of_port(self, port: int, v6: bool) -> int:
         """How many bindings of one family the clients at this port have."""

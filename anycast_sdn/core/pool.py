@@ -1,15 +1,15 @@
-"""TranslationPool: the addresses of PRh/k, each in one of four places.
+"""TranslationPool: the addresses of PRh/k, each of them free, leased or resting.
 
     free ──lease──▶ leased ──release──▶ resting (quarantine) ──after quarantine_s──▶ free
 
 Rules kept here:
-- An address is leased to one flow at a time, and not again before it has rested (M13, M19): a late
-  packet of an ended flow must not reach the next one.  ``core.resting`` says which are leased earlier.
+- An address is leased to one flow at a time, and not again before it has rested (M13, M19): a late packet of an
+  ended flow must not reach the next one.  ``core.resting`` says which addresses are leased earlier.
 - An address that no packet has carried yet need not rest.
-- Addresses leave in an order that is hard to guess.  Few addresses stand in an array that is shuffled as
-  it is consumed (Fisher–Yates), so that a lease is O(1) also when the pool is nearly empty.  Of many only
-  those that are taken are kept, and a draw that meets one of them is repeated: a /64 costs as much as what
-  is leased and resting, however many flows there have been.
+- The order of leases is hard to guess.  A small pool is an array of its free addresses, which is shuffled while it is
+  used up (Fisher–Yates), so that a lease takes the same time when the pool is nearly empty.  A large pool draws any
+  address, again if it is taken, and stores only those that are taken: a /64 needs the memory of what is leased and
+  resting, however many flows there have been.
 - IPv4: never a network's first or last address.  IPv6: never the first, which is the subnet-router
   anycast address (RFC 4291 §2.6.1), nor the last, for symmetry.
 
@@ -27,8 +27,8 @@ from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
 from anycast_sdn.core.resting import Resting
 
-FEW = 1 << 16  # addresses that stand in an array
-_DRAWS = 64  # of many; then the next one that is free is taken, wherever it stands
+FEW = 1 << 16  # addresses; a pool with more than these is a large one
+_DRAWS = 64  # tries in a large pool; then the next free address is taken
 
 
 class Rest(enum.Enum):
@@ -37,7 +37,7 @@ class Rest(enum.Enum):
     __hash__ = object.__hash__
 
     QUARANTINE = "for the quarantine"
-    ENDED = "for the quarantine, unless nothing else is free: the flow's own ends have ended it"
+    ENDED = "for the quarantine, unless nothing else is free: client and server have closed or reset the connection"
     NONE = "not at all: no packet has carried it"
 
 
@@ -83,7 +83,7 @@ class TranslationPool:
 
     def lease(self, now: float) -> Address:
         """An address that is not in use.  Raises PoolEmpty and changes nothing when there is none."""
-        self._wake(now)
+        self._end_rests(now)
         if len(self._leased) + len(self._resting) < self.size:
             address = self._address(self._places.draw())
         elif early := self._resting.early(now):
@@ -95,7 +95,10 @@ class TranslationPool:
         return address
 
     def claim(self, address: Address) -> None:
-        """Lease this very address: it is in use by a binding that was found on a switch, or goes on after all."""
+        """Lease this very address, for a binding that was found on a switch, or that goes on after it had ended.
+
+        Raises ValueError and changes nothing when it is leased already, or not in the pool.
+        """
         if address in self._leased:
             raise ValueError("address is leased already")
         if address in self._resting:
@@ -114,24 +117,24 @@ class TranslationPool:
 
     def remembered(self, key: FlowKey, now: float) -> Binding | None:
         """The flow of these five fields, if its address still rests."""
-        self._wake(now)
+        self._end_rests(now)
         return self._resting.by_key(key)
 
     def remembered_at(self, address: Address, now: float) -> Binding | None:
         """The flow that had this address, if it still rests."""
-        self._wake(now)
+        self._end_rests(now)
         return self._resting.flow_of(address)
 
     def is_empty(self, now: float) -> bool:
-        """Would ``lease`` find none, not even one that may go early?"""
-        self._wake(now)
+        """Would ``lease`` find no address, not even one that may be leased early?"""
+        self._end_rests(now)
         return len(self._leased) + len(self._resting) >= self.size and self._resting.early(now) is None
 
     def use(self, now: float) -> PoolUse:
-        self._wake(now)
+        self._end_rests(now)
         return PoolUse(self.size, len(self._leased), len(self._resting))
 
-    def _wake(self, now: float) -> None:
+    def _end_rests(self, now: float) -> None:
         while address := self._resting.rested(now):
             self._resting.remove(address)
             self._places.put_back(self._index(address))
@@ -154,21 +157,21 @@ class TranslationPool:
 
 
 class _Few:
-    """Places of which the free ones stand in an array; the last one fills the gap that a draw leaves."""
+    """A small pool: an array of the free places.  The last one fills the gap that a draw leaves."""
 
     def __init__(self, size: int, random: RandomSource) -> None:
         self._random = random
-        self._standing = array("I", range(size))
-        self._claimed: set[int] = set()  # taken out of turn: not free, and still standing there
+        self._free = array("I", range(size))
+        self._claimed: set[int] = set()  # these were claimed: they are not free, and are still in the array
 
     def draw(self) -> int:
         """A free place; there must be one."""
         while True:
-            at = self._random.randrange(len(self._standing))
-            place = self._standing[at]
-            last = self._standing.pop()
-            if at < len(self._standing):
-                self._standing[at] = last
+            at = self._random.randrange(len(self._free))
+            place = self._free[at]
+            last = self._free.pop()
+            if at < len(self._free):
+                self._free[at] = last
             if place not in self._claimed:
                 return place
             self._claimed.remove(place)
@@ -180,11 +183,11 @@ class _Few:
         if place in self._claimed:
             self._claimed.remove(place)
         else:
-            self._standing.append(place)
+            self._free.append(place)
 
 
 class _Many:
-    """Far more places than are ever taken at once: those that are taken, and no others, are kept."""
+    """A large pool, of which few places are ever taken at once: the set of those that are."""
 
     def __init__(self, size: int, random: RandomSource) -> None:
         self._size = size

@@ -1,13 +1,13 @@
-"""Resting: addresses of ended flows, each with the memory of the flow that had it.
+"""Resting: the addresses of ended flows, each with the flow that had it.
 
-An address rests before another flow gets it, so that a late packet does not reach the wrong one (M19).
-As long as it rests, its flow is remembered: should a packet of that flow come after all, the flow goes on
-as it was (M20).  Kept here:
+An address rests before another flow gets it, so that a late packet does not reach the wrong flow (M19).
+While it rests, its flow is remembered: when a packet of that flow comes after all, the flow goes on as it was (M20).
 
+Rules kept here:
 - Addresses are free again in the order of their release.
-- Of a flow that its own ends have closed or reset hardly anything comes any more.  When nothing else is
-  free, such an address is leased early, the one that has rested longest first, but not before ``EARLY_S``.
-- What is remembered is bounded; the oldest is forgotten first, and its address rests on.
+- After client and server have closed or reset a connection, late packets are rare.  When nothing else is free, such
+  an address is leased early: the one that has rested longest first, and none before ``EARLY_S``.
+- So many flows are remembered, and no more.  The oldest is forgotten first; its address goes on resting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Rest(NamedTuple):
 
 
 class Resting:
-    """Addresses at rest, found by themselves or by the flow that they had."""
+    """Addresses at rest, by address and by the five fields of the flow that had it."""
 
     def __init__(self) -> None:
         self._rests: OrderedDict[Address, _Rest] = OrderedDict()
@@ -60,12 +60,12 @@ class Resting:
             del self._by_key[rest.flow.key]
 
     def rested(self, now: float) -> Address | None:
-        """One that has rested to the end."""
+        """The next address that has rested for its whole time, if any."""
         address = next(iter(self._rests), None)
         return address if address and self._rests[address].until <= now else None
 
     def early(self, now: float) -> Address | None:
-        """The one to lease early, if any."""
+        """The address to lease early, if any."""
         address = next(iter(self._early), None)
         return address if address and self._rests[address].since + EARLY_S <= now else None
 

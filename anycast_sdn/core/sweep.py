@@ -1,12 +1,14 @@
-"""Sweep: which bindings have been idle, told from the packet counters of their rules.
+"""Sweep: how long bindings have been idle, by the packet counters of their rules.
 
-Open vSwitch looks at every rule that has a timeout, again and again.  So where bindings are many, their
-rules have none; instead the controller reads the counters from time to time.  A counter that has moved
-since it was last read says that the binding was used at some moment in between, and counts as used when
-the answer came; one that has not moved says that it was idle until the question was sent.  So a binding is
-never found idle too early, however long a sweep takes (M19).
+Open vSwitch visits every rule that has a timeout several times a second.  So where bindings are many, their rules
+have no timeouts; instead the controller reads the counters of all of them from time to time, which is called a sweep.
 
-Both directions count for the same binding, so a binding is idle only when both are.
+- A counter that has moved since it was last read: the binding was used at some moment in between.  The latest that
+  this may have been, when the answer came, counts.
+- A counter that has not moved: the binding was idle at least until the question was sent.
+
+So no binding is found idle too early, however long a sweep takes (M19).  A binding is idle when both its directions
+are.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterable
 
 
 class _Seen:
-    """What was read last of one binding.  A class with slots, because there are as many as bindings."""
+    """What was read last of one binding.  A class with slots, because there is one for each binding."""
 
     __slots__ = ("asked", "packets", "used")
 
@@ -26,13 +28,13 @@ class _Seen:
 
 
 class Sweep:
-    """What was read last, and when each binding was last seen to be used."""
+    """What was read last of each binding, and when it was last seen in use."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Seen] = {}  # by the binding's number
 
     def read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
-        """Takes (number, packets) of rules of one direction → the bindings that this one did not use.
+        """Take (number, packets) of rules of one direction → the bindings whose counter has not moved.
 
         ``asked``: when the switch was asked; ``now``: when it has answered.
         """
@@ -51,12 +53,12 @@ class Sweep:
         return unused
 
     def idle_s(self, number: int) -> float:
-        """For how long the binding has been seen to be idle, in seconds; 0 when it was never read."""
+        """For how long the binding is known to have been idle, in seconds; 0 when it was never read."""
         one = self._seen.get(number)
         return max(0.0, min(asked for asked in one.asked if asked >= 0) - one.used) if one else 0.0
 
     def is_unused(self, number: int) -> bool:
-        """Has no packet met its rules, as far as was read?"""
+        """Has no packet met its rules, by what was read last?"""
         one = self._seen.get(number)
         return one is not None and max(one.packets) == 0
 
