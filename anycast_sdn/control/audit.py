@@ -258,8 +258,7 @@ class Audit:
 
     def slices(self) -> list[Slice]:
         """Those that are to be looked at now."""
-        bindings = self._edge.client_edge.bindings if self._edge.client_edge else ()
-        bits = (len(bindings) // SLICE).bit_length()
+        bits = (len(self._edge.engine.flows) // SLICE).bit_length()
         parts = range(1 << bits)
         looked_at: Iterable[int] = parts
         if not self._thorough:
@@ -275,8 +274,7 @@ class Audit:
 
     def begin_slice(self, piece: Slice) -> None:
         """The switch is asked now."""
-        edge = self._edge.client_edge
-        asked = edge.bindings.ending_with(piece.part, piece.bits) if edge else ()
+        asked = self._edge.engine.flows.ending_with(piece.part, piece.bits)
         self._asked = {binding.number: binding for binding in asked}
         self._found = {}
         here = {(number, half) for number, half in self._missed if half is piece.half and piece.has(number)}
@@ -308,19 +306,17 @@ class Audit:
         return messages, bool(self._asked or self._found)
 
     def _binding(self, number: int) -> Binding | None:
-        edge = self._edge.client_edge
-        return edge.bindings.by_number(number) if edge else None
+        return self._edge.engine.flows.by_number(number)
 
     def _put_right(self, binding: Binding, half: Half, rules: list[FlowRule], now: float) -> list[Message]:
         """``rules``: those that were found with the cookies of this direction."""
-        translation = self._edge.translation
-        assert translation  # it has bindings
+        engine = self._edge.engine
         lost = (binding.number, half)
         if half not in binding.installed:
             self._count((), rules, now)
             return [*map(DeleteFlow, rules)]
         if rules:
-            messages = [*translation.put_right(binding, half, rules)]
+            messages = engine.put_right(binding, half, rules)
             if messages:
                 self._edge.repaired_at, self._thorough = now, True
             return messages
@@ -328,7 +324,7 @@ class Audit:
             self._missed.add(lost)
             return []
         self._count([lost], (), now)
-        return [translation.rule_of(binding, half)]
+        return [engine.wanted_rule(binding, half)]
 
 
 def _differing(

@@ -32,13 +32,12 @@ from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import NestedPrefixes, PrefixSet
 from anycast_sdn.description.model import Network, Port, Uplink
-from anycast_sdn.engines.flow_rules import Translation
 from anycast_sdn.fabric.egress import Route, own_prefixes
 from anycast_sdn.fabric.ordered_update import OrderedUpdate
 from anycast_sdn.fabric.routing import Routing
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of, number_of
+from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of
 from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
 from anycast_sdn.openflow.rules import Barrier, Message
 from anycast_sdn.openflow.tables import Tables
@@ -186,21 +185,13 @@ class Controller:
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outbox:
         """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
-        kind = kind_of(cookie)
-        translation = self.edges[dpid].translation
-        if kind is None or translation is None:
-            return {}
         if reading := self.edges[dpid].reading:
-            reading.rule_gone(cookie)
-        if deleted:
-            translation.rule_deleted(kind, number_of(cookie))
-            return {}
-        return self._follow(dpid, translation.rule_removed(kind, number_of(cookie), unused, now), now)
+            reading.rule_removed(cookie)
+        return self._follow(dpid, self.edges[dpid].engine.rule_removed(cookie, deleted, unused, now), now)
 
     def was_robbed(self, dpid: int) -> bool:
         """Have others deleted rules that are not put back yet?"""
-        translation = self.edges[dpid].translation
-        return translation is not None and translation.was_robbed
+        return self.edges[dpid].engine.has_lost_rules
 
     def put_back(self, dpid: int, now: float) -> Outbox:
         """Some of these; with every tick, until there are no more of them."""
@@ -211,8 +202,8 @@ class Controller:
         """The switch has answered a flow-mod with an error."""
         edge = self.edges[dpid]
         edge.refused_at = now
-        if (number := binding_of(cookie)) and edge.translation:
-            return self._follow(dpid, edge.translation.rule_refused(number, now), now)
+        if number := binding_of(cookie):
+            return self._follow(dpid, edge.engine.rule_refused(number, now), now)
         edge.counters["rule_refused"] += 1
         return {}
 
@@ -228,8 +219,7 @@ class Controller:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         before, self.groups = self.groups, groups.announced(frozenset(self._announced))
         for edge in self.edges.values():
-            if edge.translation:
-                edge.translation.enrolled = groups.servers()
+            edge.engine.enrol(groups.servers())
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
             old, new = before.get(name), groups.get(name)
             if old is not new:
@@ -287,9 +277,9 @@ class Controller:
     def settle_ends(self, dpid: int, now: float, most: int) -> tuple[Outbox, bool]:
         """Of a switch ``most`` TCP connections that ended a while ago → and may there be more?  With every tick."""
         edge = self.edges[dpid]
-        if edge.translation is None or not edge.synchronised:
+        if not edge.synchronised:
             return {}, False
-        reaction, more = edge.translation.settle_ends(now, most)
+        reaction, more = edge.engine.end_connections(now, most)
         return self._follow(dpid, reaction, now), more
 
     # ---------------------------------------------------------------- sweeps
@@ -300,25 +290,20 @@ class Controller:
 
     def begin_sweep(self, dpid: int) -> int:
         """The counters of a switch's bindings are going to be read → how many bindings there are."""
-        return self._swept(dpid).begin_sweep()
+        return self.edges[dpid].engine.begin_sweep()
 
     def counters_read(
         self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float
     ) -> list[int]:
         """(number, packets) of bindings' rules, as they were between ``asked`` and ``now`` → those that may be idle."""
-        return self._swept(dpid).counters_read(inward, counters, asked, now)
+        return self.edges[dpid].engine.counters_read(inward, counters, asked, now)
 
     def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
         """After all counters have been read: ends those of these bindings that are idle."""
-        return self._follow(dpid, self._swept(dpid).end_idle(numbers, now), now)
+        return self._follow(dpid, self.edges[dpid].engine.end_idle(numbers, now), now)
 
     def end_sweep(self, dpid: int, began: float, now: float) -> None:
-        self._swept(dpid).swept(began, now)
-
-    def _swept(self, dpid: int) -> Translation:
-        translation = self.edges[dpid].translation
-        assert translation is not None  # only such switches are due
-        return translation
+        self.edges[dpid].engine.end_sweep(began, now)
 
     def packets_shed(self, dpid: int, packets: int) -> None:
         """So many first packets and first replies of a switch, in all, have waited too long to be looked at."""
@@ -636,7 +621,7 @@ class Controller:
         for switch in self.network.switches:
             for address in switch.addresses:
                 announced.setdefault(Prefix.host(address), set()).add(switch.name)
-            for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+            for prefix in switch.translation_prefixes:
                 announced.setdefault(prefix, set()).add(switch.name)
         for subnet in self.network.subnets:
             for gateway in subnet.gateways:
@@ -653,7 +638,7 @@ class Controller:
 
     def flow_summary(self, now: float) -> dict[str, object]:
         """Totals of all client edges."""
-        tables = [edge.client_edge.bindings for edge in self.edges.values() if edge.client_edge]
+        tables = [edge.engine.flows for edge in self.edges.values()]
         pinned = sum(table.pinned() for table in tables)
         exhausted = sum(edge.counters["pool_empty"] for edge in self.edges.values())
         return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
@@ -683,8 +668,8 @@ class Controller:
         }
 
     def _short_edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
-        roles = ["client edge"] * bool(edge.client_edge) + ["server edge"] * edge.switch.server_edge
-        client_edge = edge.client_edge
+        roles = ["client edge"] * bool(edge.switch.client_edge) + ["server edge"] * edge.switch.server_edge
+        engine = edge.engine
         return {
             "name": edge.switch.name,
             "dpid": edge.switch.dpid,
@@ -692,24 +677,24 @@ class Controller:
             "connected": edge.synchronised,
             "pools": {
                 family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
-                for family, use in (client_edge.pool_use(now) if client_edge else {}).items()
+                for family, use in engine.pool_use(now).items()
             },
-            "bindings": len(client_edge.bindings) if client_edge else 0,
+            "bindings": len(engine.flows),
             "rules": {
-                "bindings": client_edge.bindings.rules if client_edge else 0,
+                "bindings": engine.flows.rules,
                 "other": edge.rules,
                 "groups": len(edge.installed.groups),
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
             "repaired": edge.repairs.total(),
-            "last_sweep_s": edge.translation.last_sweep_s if edge.translation else None,
+            "last_sweep_s": engine.last_sweep_s,
         }
 
     def server_status(self, address: Address) -> dict[str, object]:
         """Where a server stands, whether it answers, and how many flows it has."""
         subnet = self.network.subnet_of(address)
         edge = self._by_name[subnet.edge] if subnet else None
-        tables = [edge.client_edge.bindings for edge in self.edges.values() if edge.client_edge]
+        tables = [edge.engine.flows for edge in self.edges.values()]
         return {
             "edge": edge.switch.name if edge else None,
             "reachable": bool(edge and edge.neighbours.get(address)),

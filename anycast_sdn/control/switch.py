@@ -1,7 +1,7 @@
 """One switch: what it should hold, and what to do with the packets that it sends up.
 
 An ``EdgeSwitch`` joins the switch's facts (network file), its hosts (``Neighbours``), its flows
-(``Translation``) and what it is known to hold (``installed``).  It returns messages for its switch and
+(``engine``) and what it is known to hold (``installed``).  It returns messages for its switch and
 sends nothing.  What concerns more than one switch is the ``Controller``'s.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from anycast_sdn.control.neighbours import Neighbours, Replies
+from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.throttle import HELD_PER_S, Throttle
 from anycast_sdn.core.client_edge import ClientEdge
@@ -25,8 +26,9 @@ from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.roles import Side
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.description.model import Network, Switch
-from anycast_sdn.engines.flow_rules import Translation
-from anycast_sdn.engines.reading_back import ReadingBack
+from anycast_sdn.engines.engine import Engine, PacketHandler
+from anycast_sdn.engines.flow_rules import FlowRules
+from anycast_sdn.engines.no_client_edge import NoClientEdge
 from anycast_sdn.fabric.egress import Exits, Hops, Taught, exits_to, hops_of
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow import entries, frames, readback
@@ -54,8 +56,6 @@ INHERITED_S = 15.0  # so long may routers take to teach a new controller what th
 MOST_KEPT = 1 << 15  # answers that are remembered
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
 Flows = dict[RuleKey, FlowRule]
-# A handler takes (port, frame, groups, now).
-PacketHandler = Callable[[int, bytes, Groups, float], Reaction]
 
 
 @dataclass(slots=True)
@@ -83,16 +83,15 @@ class EdgeSwitch:
         connected = self._connected = (*self.subnets, *(uplink.subnet for uplink in self.uplinks))
         self.mac = switch.mac
         self.neighbours = Neighbours(self.mac, connected)
-        self.client_edge = self._new_client_edge(random)
         self.counters: Counter[str] = Counter()  # drops decided here
         self._throttle = Throttle()
         self._answers = Answers(switch, connected, Gateways(network))
         self.changes = 0  # how often what it is believed to hold, without the bindings, has been changed
         self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
         self.repaired_at: float | None = None  # for the last time, while it was connected
-        self.translation = self._translation() if self.client_edge else None
+        self.engine = self._new_engine(network, random)
         self.features = Features()
-        self.installed = Tables()  # without the routes, and without the bindings' rules, which ``client_edge`` knows
+        self.installed = Tables()  # without the routes, and without the flows' rules, which the engine knows
         self.routes: dict[Prefix, int] = {}  # the ways that it was told: ports, or LOCAL for what it delivers itself
         self._serving: dict[Prefix, tuple[Server, ...]] = {}  # ANY/n → the servers here that take new flows
         self._numbers: dict[Prefix, int] = {}  # of their select groups
@@ -136,22 +135,18 @@ class EdgeSwitch:
             Kind.GATEWAY_HERE: self._gateway,
             Kind.UNRESOLVED_HERE: self._unresolved,
         }
-        if self.translation:
-            for kind in (Kind.FIRST_PACKET, Kind.SYN):
-                self._packet_handlers[kind] = self._first_packet
-            self._packet_handlers[Kind.LOOPED] = self.translation.first_packet
-            self._packet_handlers[Kind.TCP_END] = self.translation.tcp_end
-            self._packet_handlers[Kind.FIRST_REPLY] = self.translation.first_reply
-            self._packet_handlers[Kind.ICMP_ERROR] = self.translation.icmp_error
+        handlers = self.engine.packet_handlers
+        self._packet_handlers |= handlers
+        for kind in handlers.keys() & {Kind.FIRST_PACKET, Kind.SYN}:
+            self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
-    def _translation(self) -> Translation:
-        assert self.client_edge
-        return Translation(self.client_edge, self._answers, self.counters, self.repairs)
-
-    def _new_client_edge(self, random: RandomSource) -> ClientEdge | None:
-        role = self.switch.client_edge
+    def _new_engine(self, network: Network, random: RandomSource) -> Engine:
+        role, anycast = self.switch.client_edge, network.anycast_prefixes
+        if role is None:
+            return NoClientEdge(self._connected, anycast)
         ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
-        return ClientEdge(role, random, ports=len(ports)) if role else None
+        edge = ClientEdge(role, random, ports=len(ports))
+        return FlowRules(edge, self._connected, anycast, self._answers, self.counters, self.repairs)
 
     # ---------------------------------------------------------------- what the switch should hold
 
@@ -219,12 +214,10 @@ class EdgeSwitch:
         self._numbers = _group_numbers(self._serving)
         self._holders = {number: prefix for prefix, number in self._numbers.items()}
         self._shifted = any(number != _group_number(prefix) for prefix, number in self._numbers.items())
-        enrolled = groups.servers()
-        pinned = self.client_edge.bindings.pinned_servers() if self.client_edge else set()
-        self._leftover = pinned - enrolled
+        self._leftover = self.engine.flows.pinned_servers() - groups.servers()
         flows = [
             *self._fixed_rules(),
-            *self._first_replies(sorted(enrolled | pinned)),
+            *self.engine.wanted_rules(groups),
             *(entries.service(prefix, self._numbers[prefix]) for prefix in self._serving),
             *self._host_routes(),
             *(self._exit_rule(prefix, router) for prefix, router in self.ways_out.items()),
@@ -259,9 +252,9 @@ class EdgeSwitch:
             else:
                 self._serving.pop(prefix, None)
         for address in changed.servers:
-            rules = list(self._first_replies([address]))
+            rules = self.engine.rules_for_server(address)
             keys += [rule.key for rule in rules]
-            pinned = self.client_edge is not None and self.client_edge.bindings.pinned_to(address) > 0
+            pinned = self.engine.flows.pinned_to(address) > 0
             enrolled = bool(groups.of_server(address))
             (self._leftover.add if pinned and not enrolled else self._leftover.discard)(address)
             flows += rules if pinned or enrolled else ()
@@ -279,22 +272,16 @@ class EdgeSwitch:
         rules = (
             *entries.constant(),
             *self._ingress_rules(),
-            *entries.client_edge(self.switch.client_edge, self._connected, self._anycast, self.features.tcp_flags),
             *self._gateway_rules(),
         )
         return iter(rules) if self.features.meters else map(_unmetered, rules)
-
-    def _first_replies(self, servers: Iterable[Address]) -> Iterator[FlowRule]:
-        """A server that is enrolled no more keeps the flows that it has (M20)."""
-        return entries.first_replies(self.client_edge.role, servers) if self.client_edge else iter(())
 
     def _server_group(self, prefix: Prefix) -> GroupRule:
         buckets = map(self._bucket, self._serving[prefix])
         return entries.server_group(self._numbers[prefix], buckets, self.features.turning)
 
     def _ingress_rules(self) -> Iterator[FlowRule]:
-        role = self.switch.client_edge
-        translation = role.translation_prefixes if role else ()
+        translation = self.switch.translation_prefixes
         turning = self.features.turning
         return entries.ingress(self._connected, self.fabric_ports, self._anycast, turning, translation)
 
@@ -414,8 +401,7 @@ class EdgeSwitch:
 
     def suspect_server(self, address: Address) -> None:
         """It is enrolled now, or is no more."""
-        if self.client_edge:
-            self._changed.servers[address] = None
+        self._changed.servers[address] = None
 
     def suspect_pins(self) -> None:
         """A server may have lost its last flow here."""
@@ -558,9 +544,8 @@ class EdgeSwitch:
     def begin_reading(self, found: Tables, features: Features) -> None:
         """The switch is here and holds ``found``; see ``reading_back``."""
         self.features = features
-        if self.translation:
-            self.translation.features = features
-        self.reading = ReadingBack(found, self.translation, self._route, not self.ever_synchronised)
+        self.engine.begin_reading(features)
+        self.reading = ReadingBack(found, self.engine, self._route, not self.ever_synchronised)
         self._held = Tables({}, found.groups, found.meters)
 
     def end_reading(self, now: float) -> list[Message]:
@@ -600,8 +585,7 @@ class EdgeSwitch:
         self.reading = None
         self._answers.disconnected()
         self.neighbours.disconnected()
-        if self.translation:
-            self.translation.disconnected()
+        self.engine.disconnected()
 
     # ---------------------------------------------------------------- packets
 
@@ -638,18 +622,16 @@ class EdgeSwitch:
 
         return refuse
 
-    def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """Bound only for a host that is known where the packet came in: whoever invents a source gets nothing."""
-        assert self.translation is not None  # only a client edge has this handler
-        assert self.client_edge is not None
+    def _first_packet(self, handle: PacketHandler, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """The engine may ``handle`` it when its source is known to be at this port: an invented one gets no binding."""
         if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(frames.source_of(frame), in_port):
             key = frames.parse_ip(frame).key
-            if self.client_edge.bindings.by_key(key) is None:
+            if self.engine.flows.by_key(key) is None:
                 replies = self.neighbours.vouch(frame, key.source, in_port, now)
                 if not replies.frames:
                     self._throttle.refused(in_port)
                 return self._neighbours_replied(replies, now)
-        reaction = self.translation.first_packet(in_port, frame, groups, now)
+        reaction = handle(in_port, frame, groups, now)
         if not any(isinstance(message, PacketOut) and message.frame is frame for message in reaction.messages):
             self._throttle.refused(in_port)
         return reaction
@@ -713,14 +695,14 @@ class EdgeSwitch:
         return Reaction([*self._answers.ttl_expired(in_port, frame, now)]) if self.synchronised else Reaction()
 
     def sweep_is_due(self, now: float) -> bool:
-        return self.synchronised and self.translation is not None and self.translation.sweep_is_due(now)
+        return self.synchronised and self.engine.sweep_is_due(now)
 
     def put_back(self, now: float) -> list[Message]:
         """Some of the bindings' rules that others have deleted."""
-        if not self.synchronised or self.translation is None or not self.translation.was_robbed:
+        if not self.synchronised or not self.engine.has_lost_rules:
             return []
         self.repaired_at = now
-        return self.translation.put_back()
+        return self.engine.put_back()
 
     def tick(self, now: float) -> Reaction:
         if not self.synchronised:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.bindings import Binding, Half, State
-from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.model import PROTOCOL_NAMES, Address
+from anycast_sdn.engines.engine import Engine
 
 FLOW_STATES = ("unanswered", "pinned")
 SLICE = 500  # bindings that are looked at in one piece
@@ -74,14 +74,14 @@ def flows_after(
     """
     for edge in edges:
         name = edge.switch.name
-        if edge.client_edge is None or name < after[0] or wanted.edge not in (None, name):
+        if name < after[0] or wanted.edge not in (None, name):
             continue
         found: list[FlowView] = []
         number = 0
-        for number in edge.client_edge.bindings.numbers_after(after[1] if name == after[0] else 0, SLICE):
-            binding = edge.client_edge.bindings.by_number(number)
+        for number in edge.engine.flows.numbers_after(after[1] if name == after[0] else 0, SLICE):
+            binding = edge.engine.flows.by_number(number)
             if binding and wanted.takes(binding):
-                found.append(view_of(name, edge.client_edge, binding, now, epoch))
+                found.append(view_of(name, edge.engine, binding, now, epoch))
                 if len(found) == limit:
                     break
         if number:
@@ -89,7 +89,7 @@ def flows_after(
     return [], None
 
 
-def view_of(name: str, edge: ClientEdge, binding: Binding, now: float, epoch: float) -> FlowView:
+def view_of(name: str, engine: Engine, binding: Binding, now: float, epoch: float) -> FlowView:
     """One binding of the edge that has this name."""
     key, server = binding.key, binding.server
     return FlowView(
@@ -105,7 +105,7 @@ def view_of(name: str, edge: ClientEdge, binding: Binding, now: float, epoch: fl
         binding.translated,
         server,
         epoch - (now - binding.since),
-        edge.validity_s(binding),
+        engine.validity_s(binding),
         "" if server is None else _IDLE.get(binding.installed, ""),
     )
 

@@ -7,7 +7,7 @@ Rules kept here:
 - Addresses are free again in the order of their release.
 - After client and server have closed or reset a connection, late packets are rare.  When nothing else is free, such
   an address is leased early: the one that has rested longest first, and none before ``EARLY_S``.
-- So many flows are remembered, and no more.  The oldest is forgotten first; its address goes on resting.
+- At most ``MOST_REMEMBERED`` flows are remembered.  The oldest is forgotten first; its address goes on resting.
 """
 
 from __future__ import annotations

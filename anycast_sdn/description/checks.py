@@ -131,7 +131,7 @@ def _claims(network: Network) -> Iterator[_Claim]:
             path = f"legacy_core.routers[{i}].loopbacks[{j}]"
             yield _Claim(path, f"an address of router {router.name}", Prefix.host(address))
     for i, switch in enumerate(network.switches):
-        for j, prefix in enumerate(switch.client_edge.translation_prefixes if switch.client_edge else ()):
+        for j, prefix in enumerate(switch.translation_prefixes):
             path = f"switches[{i}].client_edge.translation_prefixes[{j}]"
             yield _Claim(path, f"a translation prefix of {switch.name}", prefix)
         for j, address in enumerate(switch.addresses):

@@ -24,6 +24,11 @@ class Switch:
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
 
     @property
+    def translation_prefixes(self) -> tuple[Prefix, ...]:
+        """PRh/k, if it is a client edge."""
+        return self.client_edge.translation_prefixes if self.client_edge else ()
+
+    @property
     def mac(self) -> bytes:
         """Its MAC address on every port; locally administered."""
         return b"\x02\xac" + (self.dpid & 0xFFFFFFFF).to_bytes(4, "big")

@@ -115,7 +115,7 @@ def _unfit_for_a_session(network: Network, address: Address) -> str | None:
 
 def _translation_prefixes(network: Network) -> Iterator[tuple[str, Prefix]]:
     for switch in network.switches:
-        for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+        for prefix in switch.translation_prefixes:
             yield switch.name, prefix
 
 

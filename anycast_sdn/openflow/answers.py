@@ -65,7 +65,7 @@ class Gateways:
         for switch in self._network.switches:
             subnets = self._network.subnets_of(switch.name)
             own = [*switch.addresses, *(gateway.address for subnet in subnets for gateway in subnet.gateways)]
-            for prefix in switch.client_edge.translation_prefixes if switch.client_edge else ():
+            for prefix in switch.translation_prefixes:
                 if address := next((address for address in own if len(address) == len(prefix.network)), None):
                     found[prefix] = address
         return found

@@ -478,4 +478,4 @@ class SimulatedNetwork:
         assert self._bindings() == before, "a recompute changes bindings"
 
     def _bindings(self) -> list[Any]:
-        return [list(edge.client_edge.bindings) for edge in self.controller.edges.values() if edge.client_edge]
+        return [list(edge.engine.flows) for edge in self.controller.edges.values()]

@@ -305,7 +305,7 @@ class _Story:
 
     def _learn_translated(self) -> None:
         for edge in self._net.controller.edges.values():
-            for binding in edge.client_edge.bindings if edge.client_edge else ():
+            for binding in edge.engine.flows:
                 self._names[binding.translated] = "PR1X"
 
     # ---------------------------------------------------------------- as text

@@ -42,6 +42,7 @@ from anycast_sdn.core.model import (  # noqa: E402
 )
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
 from anycast_sdn.description.model import Link, Network, Port, Switch, Uplink  # noqa: E402
+from anycast_sdn.engines.flow_rules import FlowRules  # noqa: E402
 from anycast_sdn.fabric.egress import Route  # noqa: E402
 from anycast_sdn.openflow import builders, codec  # noqa: E402
 from anycast_sdn.openflow.features import Features  # noqa: E402
@@ -183,8 +184,9 @@ class Hub:
         self._take(self.controller.set_groups(groups, self.now))
 
     def _bind(self, dpid: int, count: int) -> None:
-        client_edge = self.controller.edges[dpid].client_edge
-        assert client_edge is not None
+        engine = self.controller.edges[dpid].engine
+        assert isinstance(engine, FlowRules)
+        client_edge = engine.edge
         pool = int.from_bytes(client_edge.role.translation_prefixes[0].network, "big")
         for number in range(min(count, 4000)):
             key = FlowKey(packed(f"11.{dpid}.{number >> 8}.{number & 255}"), packed("198.18.0.1"), UDP, 5000, 53)

@@ -16,6 +16,7 @@ from anycast_sdn.core.model import UDP, AnycastGroup, FlowKey, Prefix, Server, S
 from anycast_sdn.core.roles import ClientEdgeRole
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
+from anycast_sdn.engines.flow_rules import FlowRules
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_arp, parse_ip, parse_nd
 from anycast_sdn.openflow.rules import ETH_ARP
@@ -81,9 +82,10 @@ def edge(net: SimulatedNetwork, name: str) -> EdgeSwitch:
 
 
 def client_edge(net: SimulatedNetwork, name: str = "arh1") -> ClientEdge:
-    found = edge(net, name).client_edge
-    assert found is not None
-    return found
+    """What decides there."""
+    engine = edge(net, name).engine
+    assert isinstance(engine, FlowRules)
+    return engine.edge
 
 
 def bindings(net: SimulatedNetwork, name: str = "arh1") -> list[Binding]:

@@ -16,7 +16,7 @@ from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import inspection
 from anycast_sdn.process.inspection import Inspections
-from tests.unit.engines.test_reading_back import applied, both, controller
+from tests.unit.control.test_reading_back import applied, both, controller
 from tests.unit.openflow.test_codec import DATAPATH, as_flow_stats
 
 

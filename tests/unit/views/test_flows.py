@@ -34,9 +34,7 @@ def controller() -> Controller:
 
 
 def tables(controller: Controller) -> dict[str, BindingTable]:
-    return {
-        edge.switch.name: edge.client_edge.bindings for edge in controller.edges.values() if edge.client_edge
-    }
+    return {edge.switch.name: edge.engine.flows for edge in controller.edges.values() if edge.switch.client_edge}
 
 
 def every(

@@ -136,11 +136,10 @@ def found(made: Controller, dpid: int, held: dict[RuleKey, FlowRule]) -> dict[in
 def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
     """What a switch gets that has nothing, from a controller that knows what this one knows."""
     edge = made.edges[dpid]
-    assert edge.translation
     rules = list(edge.installed.flows.values())
     rules += [entries.route(prefix, port) for prefix, port in edge.routes.items() if port]
-    for binding in edge.translation.edge.bindings:
-        rules += [entries.binding(edge.translation.rule_of(binding, half)) for half in binding.installed.parts]
+    for binding in edge.engine.flows:
+        rules += [entries.binding(edge.engine.wanted_rule(binding, half)) for half in binding.installed.parts]
     return {rule.key: rule for rule in rules}
 
 
@@ -187,13 +186,12 @@ def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 7439) -> list[F
 def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> None:
     """One readable half is enough for a controller that begins; one that knows the flow needs none."""
     made, dpid = controller()
-    translation = made.edges[dpid].translation
-    assert translation
+    flows = made.edges[dpid].engine.flows
     if known:
         made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
     found = Tables.of(edit(*both()))
     messages = made.synchronise(dpid, found, Features(), 0.0)
-    assert [(b.number, b.key, b.server, b.installed) for b in translation.edge.bindings] == [(7, KEY, AS2, Half.BOTH)]
+    assert [(b.number, b.key, b.server, b.installed) for b in flows] == [(7, KEY, AS2, Half.BOTH)]
     held = applied(found.flows, messages[dpid])
     assert [held[rule.key] for rule in both()] == both()
     assert len([rule for rule in held.values() if number_of(rule.cookie)]) == 2
@@ -206,12 +204,11 @@ def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRu
     """As after a change of the network file, or when a switch is found to have what it was thought not to have."""
     made, dpid = controller()
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
-    translation = made.edges[dpid].translation
-    assert translation
+    flows = made.edges[dpid].engine.flows
     messages = made.synchronise(dpid, Tables.of(before), Features(), 0.0)
     held = applied(Tables.of(before).flows, messages[dpid])
     assert [held[rule.key] for rule in both()] == both()
-    assert len(translation.edge.bindings) == 1
+    assert len(flows) == 1
 
 
 def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
@@ -224,12 +221,11 @@ def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
 
 def test_only_what_is_gone_altogether_ends_its_binding() -> None:
     made, dpid = controller()
-    translation = made.edges[dpid].translation
-    assert translation
+    flows = made.edges[dpid].engine.flows
     other = PINNED._replace(number=8, key=KEY._replace(source_port=40001), translated=packed("203.0.113.10"))
     made.synchronise(dpid, Tables.of([*both(), *both(other)]), Features(), 0.0)
     made.synchronise(dpid, Tables.of(both()[1:]), Features(), 0.0)
-    assert [(binding.number, binding.installed) for binding in translation.edge.bindings] == [(7, Half.IN)]
+    assert [(binding.number, binding.installed) for binding in flows] == [(7, Half.IN)]
 
 
 # ------------------------------------------------------------------------------ bytes

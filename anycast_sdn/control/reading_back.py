@@ -1,0 +1,108 @@
+"""What a switch holds when it connects is compared with what it should hold, a slice at a time, so that others need
+not wait (M20).
+
+At the controller's start the switch's own rules are its memory: flows are rebuilt from them.  After a mere reconnect
+the controller knows better: flows keep the rules that the switch still holds, a rule that is not as it should be is
+replaced, and rules that nobody wants are deleted.
+
+Meanwhile the switch forwards packets and reports.  What has happened to a flow since the switch was asked is newer
+than what was found: rules that were reported removed are left out, and flows that were needed are left alone.  An
+audit finds what may be wrong with those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.engines.engine import Engine
+from anycast_sdn.openflow import readback
+from anycast_sdn.openflow.pipeline import number_of
+from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
+from anycast_sdn.openflow.tables import Tables
+
+READ_AT_ONCE = 500  # rules, and
+COMPARED_AT_ONCE = 200  # flows: some milliseconds
+
+
+class ReadingBack:
+    """``step`` until there is nothing left; then ``routes`` and ``others`` are what the switch holds besides flows.
+
+    ``route``: the rule for a prefix and a port, as it should be.  ``begins``: the controller has not seen this switch
+    before.
+    """
+
+    def __init__(
+        self, found: Tables, engine: Engine, route: Callable[[Prefix, int], FlowRule], begins: bool
+    ) -> None:
+        self.resized: list[Message] = []  # routes that lead where they should, with another limit of packets' size
+        self._route = route
+        self.routes: dict[Prefix, int] = {}
+        self.others: list[FlowRule] = []
+        self.begins = begins
+        self._engine = engine
+        self._wiped = not begins and not found.flows
+        self._rules = list(found.flows.values())
+        self._found: dict[int, list[FlowRule]] = {}  # flow's number → the rules with its cookies
+        self._removed: set[int] = set()  # cookies of flows' rules that were removed since
+        self._to_adopt: list[int] | None = None
+        self._to_settle: list[Binding] | None = None
+
+    def rule_removed(self, cookie: int) -> None:
+        """The switch has reported that a rule is gone, after what was found."""
+        self._removed.add(cookie)
+
+    def step(self, groups: Groups, now: float) -> list[Message] | None:
+        """A slice of the work → messages for the switch; None when all is done."""
+        if self._rules:
+            self._classify()
+            return []
+        if self._to_adopt is None:
+            self._to_adopt = list(self._found) if self.begins else []
+        if self._to_adopt:
+            some, self._to_adopt = self._to_adopt[:COMPARED_AT_ONCE], self._to_adopt[COMPARED_AT_ONCE:]
+            self._engine.adopt({number: self._still_there(number) for number in some}, groups, now)
+            return []
+        if self._to_settle is None:
+            self._to_settle = list(self._engine.flows)
+            self._to_settle.reverse()
+        if self._to_settle:
+            return self._settle(now)
+        self._engine.end_reading()
+        return self._strays()
+
+    def _classify(self) -> None:
+        some, self._rules[-READ_AT_ONCE:] = self._rules[-READ_AT_ONCE:], []
+        for rule in some:
+            if readback.half_of(rule):
+                self._found.setdefault(number_of(rule.cookie), []).append(rule)
+            elif route := readback.route(rule):
+                self.routes[route[0]] = route[1]
+                if rule != (ours := self._route(*route)):
+                    self.resized.append(AddFlow(ours))
+            else:
+                self.others.append(rule)
+
+    def _still_there(self, number: int) -> list[FlowRule]:
+        return [rule for rule in self._found.get(number, ()) if rule.cookie not in self._removed]
+
+    def _settle(self, now: float) -> list[Message]:
+        assert self._to_settle
+        some, self._to_settle[-COMPARED_AT_ONCE:] = self._to_settle[-COMPARED_AT_ONCE:], []
+        messages: list[Message] = []
+        for flow in some:
+            rules = self._still_there(flow.number)
+            self._found.pop(flow.number, None)
+            messages += self._engine.settle(flow, rules, self._wiped, now)
+        return messages
+
+    def _strays(self) -> list[Message] | None:
+        """Rules of flows that there are not."""
+        some = list(islice(self._found, COMPARED_AT_ONCE))
+        if not some:
+            return None
+        rules = [rule for number in some for rule in self._found.pop(number)]
+        return [DeleteFlow(rule) for rule in rules if self._engine.flows.by_number(number_of(rule.cookie)) is None]

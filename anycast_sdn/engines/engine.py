@@ -1,0 +1,122 @@
+"""Engine: how one switch carries the method out for its clients.
+
+A switch has one engine.  What is specific to a way of doing it (rules for each flow, their cookies, counters and
+timeouts, how they are read back) stays behind this interface, and nobody else asks which engine it is:
+``FlowRules`` has a pair of rules for each binding, ``NoClientEdge`` is that of a switch without clients.
+
+An engine returns messages for its switch and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address
+from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding
+
+PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
+Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
+
+
+class Engine(Protocol):
+    # ---------------------------------------------------------------- what is shown
+
+    @property
+    def flows(self) -> BindingTable:
+        """All that it knows, to look at."""
+
+    @property
+    def last_sweep_s(self) -> float | None:
+        """How long the last reading of counters took."""
+
+    def validity_s(self, flow: Binding) -> int:
+        """How long the flow may be idle, in seconds."""
+
+    def pool_use(self, now: float) -> Mapping[str, PoolUse]:
+        """By family: "ipv4", "ipv6"."""
+
+    def is_exhausted(self, v6: bool, now: float) -> bool:
+        """Has the pool of a family no address for a new flow?"""
+
+    # ---------------------------------------------------------------- what the switch should hold, besides flows
+
+    def wanted_rules(self, groups: Groups) -> Iterable[FlowRule]:
+        """The rules for clients' and servers' packets that belong to no single flow."""
+
+    def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
+        """Those of them that are there for one server, while it is enrolled or has flows here (M17, M20)."""
+
+    def enrol(self, servers: Collection[Address]) -> None:
+        """All servers that are enrolled now."""
+
+    # ---------------------------------------------------------------- events
+
+    @property
+    def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
+        """The rules whose packets are the engine's, and what becomes of a packet that such a rule sent up."""
+
+    def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
+        """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
+
+    @property
+    def has_lost_rules(self) -> bool:
+        """Have others deleted rules of flows that are not installed again yet?"""
+
+    def rule_refused(self, number: int, now: float) -> Reaction:
+        """The switch has refused a rule of this flow."""
+
+    def tick(self, now: float) -> Reaction:
+        """To be called several times a second."""
+
+    def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
+        """With every tick: TCP connections that ended a while ago, ``most`` at the most → and may there be more?"""
+
+    def end(self, number: int, now: float) -> Reaction:
+        """An operator ends a flow."""
+
+    # ---------------------------------------------------------------- statistics
+
+    def sweep_is_due(self, now: float) -> bool:
+        """Are the counters of the flows' rules to be read now?"""
+
+    def begin_sweep(self) -> int:
+        """→ how many flows there are; the next sweep is due only after this one has ended."""
+
+    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
+        """(number, packets) of the rules of one direction → the flows that may be idle."""
+
+    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
+        """After a whole sweep: end those of these flows that are idle (M19)."""
+
+    def end_sweep(self, began: float, now: float) -> None: ...
+
+    # ---------------------------------------------------------------- what is found on the switch
+
+    def begin_reading(self, features: Features) -> None:
+        """The switch has connected, and what it holds is going to be read."""
+
+    def adopt(self, found: Found, groups: Groups, now: float) -> None:
+        """After a restart of the controller: flows are rebuilt from the switch's rules."""
+
+    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:
+        """A known flow and the rules that were found of it → what makes them as they should be.
+
+        ``wiped``: the switch holds nothing at all, as after a power cut.
+        """
+
+    def end_reading(self) -> None: ...
+
+    def disconnected(self) -> None: ...
+
+    def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
+        """The rule of one direction of a flow, as it should be now."""
+
+    def put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
+        """What leaves, of the rules found of a flow, just those of these directions, as they should be."""

@@ -1,0 +1,72 @@
+"""Rules of flows that were found on a switch, compared with what should be there.  Nothing here has a state.
+
+Whatever is wrong with a rule that carries a flow's cookie, the flow does not end because of it (M20): the rule is
+replaced, or deleted where there should be none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.openflow import entries, readback
+from anycast_sdn.openflow.rules import DeleteFlow, FinTimeout, FlowRule, Message, PutBinding
+
+
+def binding_of(number: int, rules: Iterable[FlowRule], groups: Groups, now: float) -> Binding | None:
+    """The binding that the rules with its cookies were made for.  One that can be read is enough."""
+    halves = [(half, rule) for rule in rules if (half := readback.binding(rule))]
+    if not halves:
+        return None
+    half, _ = max(halves, key=lambda found: found[0].server is not None)
+    closed = Half.NONE
+    for each, _ in halves:
+        closed |= each.half if each.closed else Half.NONE
+    group = groups.covering(half.key.destination)
+    swept = not any(rule.idle_timeout for _, rule in halves)
+    name = group.name if group else ""
+    return Binding(number, half.key, half.translated, name, now, half.server, closed=closed, swept=swept)
+
+
+def closed_halves(rules: Iterable[FlowRule]) -> Iterable[Half]:
+    """The directions that have closed while nobody listened: the switch's rules remember that."""
+    return [half.half for half in filter(None, map(readback.binding, rules)) if half.closed]
+
+
+def halves_of(binding: Binding, rules: Iterable[FlowRule]) -> Half:
+    """The directions of a binding that the switch has rules for, whatever is in them."""
+    found = Half.NONE
+    for rule in rules:
+        found |= readback.half_of(rule)
+    return found if binding.server else found & Half.OUT
+
+
+def corrections(wanted: Sequence[PutBinding], rules: Sequence[FlowRule]) -> list[Message]:
+    """What leaves, of the ``rules`` with a binding's cookies, just the ``wanted`` ones."""
+    messages: list[Message] = []
+    for put in wanted:
+        ours = entries.binding(put)
+        there = [rule for rule in rules if readback.half_of(rule) is put.half]
+        messages += [DeleteFlow(rule) for rule in there if rule.key != ours.key]
+        if not any(_is_as_put(rule, ours, put) for rule in there):
+            messages.append(put)
+    halves = {put.half for put in wanted}
+    return [*messages, *(DeleteFlow(rule) for rule in rules if readback.half_of(rule) not in halves)]
+
+
+def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:
+    """Is a rule the one that was put?  A FIN may have shortened its timeout.
+
+    The rules of a connection that has ended may have any timeouts: its end is planned (``ClientEdge.ends_due``).
+    """
+    if found == ours or (put.binding.closing and _without_timeouts(found) == _without_timeouts(ours)):
+        return True
+    closed = 0 < found.idle_timeout == put.fin_timeout
+    return closed and replace(found, idle_timeout=ours.idle_timeout) == ours
+
+
+def _without_timeouts(rule: FlowRule) -> FlowRule:
+    actions = tuple(action for action in rule.actions if not isinstance(action, FinTimeout))
+    return replace(rule, idle_timeout=0, actions=actions)

@@ -1,0 +1,51 @@
+"""ICMP errors about a flow's packets, translated for the other side (RFC 5508 REQ-4, REQ-5).
+
+An error quotes the packet that it is about, with the addresses that this packet had on the reporter's side of the
+edge.  Whoever gets the error knows the flow by other addresses: those outside and those in the quotation change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.model import Address, FlowKey
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import IcmpError
+
+
+def client_key(error: IcmpError) -> FlowKey:
+    """The flow of a reply that a client's error is about."""
+    quoted = error.quoted
+    return FlowKey(quoted.destination, quoted.source, quoted.protocol, quoted.destination_port, quoted.source_port)
+
+
+def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collection[Address]) -> bytes | None:
+    """An error about a packet from PR1X; None when that is no packet of this flow.
+
+    ``servers``: the pinned one, or all that may have got the packet.
+    """
+    key = binding.key
+    sent_to = error.quoted.destination
+    if error.quoted != FlowKey(binding.translated, sent_to, *key[2:]) or sent_to not in (key.destination, *servers):
+        return None
+    return builders.translate_icmp_error(
+        frame,
+        source=key.destination if error.source in servers else error.source,
+        destination=key.source,
+        quoted_source=key.source,
+        quoted_destination=key.destination,
+    )
+
+
+def to_server(frame: bytes, error: IcmpError, binding: Binding) -> bytes | None:
+    """A client's error about a reply; None when that is no reply of this flow."""
+    if binding.server is None or (error.source, error.destination) != (binding.key.source, binding.key.destination):
+        return None
+    return builders.translate_icmp_error(
+        frame,
+        source=binding.translated,
+        destination=binding.server,
+        quoted_source=binding.server,
+        quoted_destination=binding.translated,
+    )

@@ -1,0 +1,111 @@
+"""NoClientEdge: the engine of a switch that is no client edge.  It has no flows, and what is found of any goes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.core.roles import Subnet
+from anycast_sdn.engines.engine import Engine, Found, PacketHandler
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding
+
+
+class NoClientEdge(Engine):
+    """``subnets``: those of the switch; ``anycast``: the network's ANY/m, which hosts here may not use (M6)."""
+
+    def __init__(self, subnets: Sequence[Subnet], anycast: Sequence[Prefix]) -> None:
+        self._subnets = subnets
+        self._anycast = anycast
+        self._flows = BindingTable()
+
+    @property
+    def flows(self) -> BindingTable:
+        return self._flows
+
+    @property
+    def last_sweep_s(self) -> float | None:
+        return None
+
+    def validity_s(self, flow: Binding) -> int:
+        return 0
+
+    def pool_use(self, now: float) -> Mapping[str, PoolUse]:
+        return {}
+
+    def is_exhausted(self, v6: bool, now: float) -> bool:
+        return False
+
+    def wanted_rules(self, groups: Groups) -> Iterable[FlowRule]:
+        return entries.client_edge(None, self._subnets, self._anycast)
+
+    def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
+        return ()
+
+    def enrol(self, servers: Collection[Address]) -> None:
+        pass
+
+    @property
+    def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
+        return {}
+
+    def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
+        return Reaction()
+
+    @property
+    def has_lost_rules(self) -> bool:
+        return False
+
+    def rule_refused(self, number: int, now: float) -> Reaction:
+        return Reaction()
+
+    def tick(self, now: float) -> Reaction:
+        return Reaction()
+
+    def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
+        return Reaction(), False
+
+    def end(self, number: int, now: float) -> Reaction:
+        return Reaction()
+
+    def sweep_is_due(self, now: float) -> bool:
+        return False
+
+    def begin_sweep(self) -> int:
+        return 0
+
+    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
+        return []
+
+    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
+        return Reaction()
+
+    def end_sweep(self, began: float, now: float) -> None:
+        pass
+
+    def begin_reading(self, features: Features) -> None:
+        pass
+
+    def adopt(self, found: Found, groups: Groups, now: float) -> None:
+        pass
+
+    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:
+        return []
+
+    def end_reading(self) -> None:
+        pass
+
+    def disconnected(self) -> None:
+        pass
+
+    def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
+        raise AssertionError("there are no flows here")
+
+    def put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
+        return []
