@@ -1,0 +1,62 @@
+"""What may be asked of any engine, whichever it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind, check, cookie
+from tests.unit.engines.samples import CLIENT_EDGE, CORE, GROUPS, SERVER, SERVER_EDGE, engine
+
+EVERY = pytest.mark.parametrize("dpid", [CLIENT_EDGE, CORE, SERVER_EDGE], ids=["client edge", "core", "server edge"])
+
+
+@EVERY
+def test_the_pipeline_declares_every_rule_that_it_wants(dpid: int) -> None:
+    rules = [*engine(dpid).wanted_rules(GROUPS), *engine(dpid).rules_for_server(SERVER)]
+    assert all(map(check, rules))
+
+
+@EVERY
+def test_what_it_wants_for_one_server_is_part_of_what_it_wants_while_that_is_enrolled(dpid: int) -> None:
+    assert {rule.key for rule in engine(dpid).rules_for_server(SERVER)} <= {
+        rule.key for rule in engine(dpid).wanted_rules(GROUPS)
+    }
+
+
+@EVERY
+def test_without_flows_there_is_nothing_to_do(dpid: int) -> None:
+    one = engine(dpid)
+    assert len(one.flows) == 0
+    for reaction in (one.tick(1), one.end(7, 1), one.rule_refused(7, 1), one.end_idle([7], 1)):
+        assert (reaction.messages, reaction.changed) == ([], False)
+    assert one.end_connections(1, 9)[0].messages == []
+    assert not one.sweep_is_due(1)
+    assert not one.has_lost_rules
+
+
+@EVERY
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_report_about_a_rule_of_no_flow_changes_nothing(dpid: int, deleted: bool) -> None:
+    one = engine(dpid)
+    for kind in (Kind.BINDING_OUT, Kind.BINDING_IN, Kind.BINDING_OUT_UNANSWERED, Kind.ROUTE):
+        assert one.rule_removed(cookie(kind, 7), deleted, False, 1).messages == []
+    assert not one.has_lost_rules
+
+
+@EVERY
+def test_a_switch_may_come_and_go(dpid: int) -> None:
+    one = engine(dpid)
+    for _ in range(2):
+        one.disconnected()
+        one.begin_reading(Features())
+        one.adopt({}, GROUPS, 1)
+        one.end_reading()
+    assert len(one.flows) == 0
+
+
+def test_only_a_client_edge_takes_packets_of_flows_and_leases_addresses() -> None:
+    assert engine(CORE).packet_handlers == {}
+    assert engine(CORE).pool_use(1) == {}
+    assert {Kind.FIRST_PACKET, Kind.FIRST_REPLY} <= engine(CLIENT_EDGE).packet_handlers.keys()
+    assert engine(CLIENT_EDGE).pool_use(1).keys() == {"ipv4", "ipv6"}

@@ -1,0 +1,112 @@
+"""FlowRules: a pair of rules for each binding, from its first packet until nothing is left of it."""
+
+from __future__ import annotations
+
+from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.engines.engine import Engine
+from anycast_sdn.openflow import entries, readback
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.rules import FlowRule, PacketOut
+from tests.unit.engines.samples import GROUPS, KEY, POOL, SERVER, engine, held, packet, reply
+
+
+def the_flow(one: Engine) -> Binding:
+    (flow,) = one.flows
+    return flow
+
+
+def pinned(one: Engine) -> list[FlowRule]:
+    """After a first packet and its reply → the rules on the switch."""
+    rules = held(one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 1).messages)
+    answer = reply(the_flow(one).translated)
+    return held(one.packet_handlers[Kind.FIRST_REPLY](10, answer, GROUPS, 1).messages, rules)
+
+
+def test_a_first_packet_installs_its_rule_and_then_goes_through_it() -> None:
+    one = engine()
+    *rules, last = one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 1).messages
+    assert [readback.half_of(rule) for rule in held(rules)] == [Half.OUT]
+    assert isinstance(last, PacketOut)
+    assert last.frame == packet()
+    assert the_flow(one).translated in POOL
+
+
+def test_a_first_reply_installs_both_rules_to_and_from_the_server_that_sent_it() -> None:
+    one = engine()
+    found = list(map(readback.binding, pinned(one)))
+    assert [(each.half, each.key, each.server) for each in found if each] == [
+        (Half.OUT, KEY, SERVER), (Half.IN, KEY, SERVER)
+    ]  # fmt: skip
+
+
+def test_a_flow_that_an_operator_ends_leaves_no_rule_and_is_not_continued() -> None:
+    one = engine()
+    rules = pinned(one)
+    before = the_flow(one)
+    assert held(one.end(before.number, 2).messages, rules) == []
+    assert len(one.flows) == 0
+    one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 3)
+    after = the_flow(one)
+    assert after.state is State.UNANSWERED
+    assert (after.number != before.number, after.translated != before.translated) == (True, True)
+
+
+def test_rules_that_others_delete_are_installed_again_once() -> None:
+    one = engine()
+    rules = pinned(one)
+    for rule in rules:
+        one.rule_removed(rule.cookie, True, False, 2)
+    assert one.has_lost_rules
+    assert held(one.tick(2).messages) == rules
+    assert one.tick(3).messages == []
+    assert not one.has_lost_rules
+
+
+def test_the_rule_from_before_the_pin_is_not_missed() -> None:
+    one = engine()
+    pinned(one)
+    one.rule_removed(cookie(Kind.BINDING_OUT_UNANSWERED, the_flow(one).number), True, False, 2)
+    assert one.tick(2).messages == []
+
+
+def test_after_both_rules_have_expired_the_flow_has_ended() -> None:
+    one = engine()
+    out, back = pinned(one)
+    assert one.rule_removed(out.cookie, False, False, 300).messages == []
+    assert the_flow(one).installed is Half.IN
+    one.rule_removed(back.cookie, False, False, 301)
+    assert len(one.flows) == 0
+
+
+def test_the_last_flow_of_a_server_that_is_enrolled_no_more_takes_the_servers_rules_with_it() -> None:
+    one = engine()
+    pinned(one)
+    one.enrol([])
+    assert one.end(the_flow(one).number, 2).changed
+
+
+def test_what_was_needed_since_the_switch_was_asked_is_left_alone() -> None:
+    one = engine()
+    pinned(one)
+    one.disconnected()
+    one.begin_reading(Features(tcp_flags=True, fin_timeout=True))
+    flow = the_flow(one)
+    one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 2)
+    assert one.settle(flow, [], False, 2) == []
+    assert the_flow(one) is flow
+
+
+def test_a_flow_of_which_nothing_is_found_ends_unless_the_switch_has_lost_everything() -> None:
+    one = engine()
+    rules = pinned(one)
+    assert held(one.settle(the_flow(one), [], True, 2)) == rules
+    assert one.settle(the_flow(one), [], False, 2) == []
+    assert len(one.flows) == 0
+
+
+def test_found_rules_are_as_they_would_be_written() -> None:
+    one = engine()
+    rules = pinned(one)
+    assert one.settle(the_flow(one), rules, False, 2) == []
+    assert [entries.binding(one.wanted_rule(the_flow(one), half)) for half in Half.BOTH.parts] == rules
