@@ -669,7 +669,7 @@ class Controller:
 
     def _short_edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
         roles = ["client edge"] * bool(edge.switch.client_edge) + ["server edge"] * edge.switch.server_edge
-        engine = edge.engine
+        engine, statistics = edge.engine, edge.engine.statistics(now)
         return {
             "name": edge.switch.name,
             "dpid": edge.switch.dpid,
@@ -677,7 +677,7 @@ class Controller:
             "connected": edge.synchronised,
             "pools": {
                 family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
-                for family, use in engine.pool_use(now).items()
+                for family, use in statistics.pools.items()
             },
             "bindings": len(engine.flows),
             "rules": {
@@ -687,7 +687,7 @@ class Controller:
             },
             "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
             "repaired": edge.repairs.total(),
-            "last_sweep_s": engine.last_sweep_s,
+            "last_sweep_s": statistics.last_sweep_s,
         }
 
     def server_status(self, address: Address) -> dict[str, object]:

@@ -90,8 +90,9 @@ def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
             if not edge.neighbours.get(router):
                 sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
                 yield Reason(("router", uplink.name, text(router)), sentence, early=True)
-    for family, use in edge.engine.pool_use(now).items():
-        if use.size and edge.engine.is_exhausted(family == "ipv6", now):
+    statistics = edge.engine.statistics(now)
+    for family, use in statistics.pools.items():
+        if use.size and family in statistics.exhausted:
             pool = f"the {'IPv6' if family == 'ipv6' else 'IPv4'} pool of {name}"
             sentence = f"{pool} is exhausted: {use.leased} of {use.size} addresses in use, {use.resting} resting"
             yield Reason(("pool", name, family), sentence)

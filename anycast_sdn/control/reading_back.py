@@ -17,7 +17,7 @@ from itertools import islice
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import number_of
@@ -42,6 +42,7 @@ class ReadingBack:
         self._route = route
         self.routes: dict[Prefix, int] = {}
         self.others: list[FlowRule] = []
+        self.hosts: dict[Address, Neighbour] = {}  # of these
         self.begins = begins
         self._engine = engine
         self._wiped = not begins and not found.flows
@@ -64,7 +65,8 @@ class ReadingBack:
             self._to_adopt = list(self._found) if self.begins else []
         if self._to_adopt:
             some, self._to_adopt = self._to_adopt[:COMPARED_AT_ONCE], self._to_adopt[COMPARED_AT_ONCE:]
-            self._engine.adopt({number: self._still_there(number) for number in some}, groups, now)
+            found = {number: self._still_there(number) for number in some}
+            self._engine.adopt(found, groups, now, self.hosts)
             return []
         if self._to_settle is None:
             self._to_settle = list(self._engine.flows)
@@ -85,6 +87,9 @@ class ReadingBack:
                     self.resized.append(AddFlow(ours))
             else:
                 self.others.append(rule)
+                if host := readback.host(rule):
+                    address, mac, port = host
+                    self.hosts[address] = Neighbour(mac, port)
 
     def _still_there(self, number: int) -> list[FlowRule]:
         return [rule for rule in self._found.get(number, ()) if rule.cookie not in self._removed]

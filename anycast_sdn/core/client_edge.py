@@ -340,7 +340,7 @@ class ClientEdge:
     def adopt(self, binding: Binding, port: int = 0) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
 
-        ``port``: where its client is, if that is known.
+        ``port``: where its client is, if known.
 
         Raises ValueError and changes nothing when its PR1X is in no pool, or another binding has it, its number or
         its five fields.

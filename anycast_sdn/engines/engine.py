@@ -10,11 +10,11 @@ An engine returns messages for its switch and sends nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address
+from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
@@ -25,6 +25,12 @@ PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # po
 Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
 
 
+class Statistics(NamedTuple):
+    pools: Mapping[str, PoolUse] = {}  # by family: "ipv4", "ipv6"
+    exhausted: Collection[str] = ()  # those of them that have no address for a new flow
+    last_sweep_s: float | None = None  # how long it took to read all counters
+
+
 class Engine(Protocol):
     # ---------------------------------------------------------------- what is shown
 
@@ -32,18 +38,10 @@ class Engine(Protocol):
     def flows(self) -> BindingTable:
         """All that it knows, to look at."""
 
-    @property
-    def last_sweep_s(self) -> float | None:
-        """How long the last reading of counters took."""
-
     def validity_s(self, flow: Binding) -> int:
         """How long the flow may be idle, in seconds."""
 
-    def pool_use(self, now: float) -> Mapping[str, PoolUse]:
-        """By family: "ipv4", "ipv6"."""
-
-    def is_exhausted(self, v6: bool, now: float) -> bool:
-        """Has the pool of a family no address for a new flow?"""
+    def statistics(self, now: float) -> Statistics: ...
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
@@ -72,8 +70,8 @@ class Engine(Protocol):
     def rule_refused(self, number: int, now: float) -> Reaction:
         """The switch has refused a rule of this flow."""
 
-    def tick(self, now: float) -> Reaction:
-        """To be called several times a second."""
+    def put_back(self) -> list[Message]:
+        """Rules of flows that others have deleted are installed again: a part of them, if they are many."""
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         """With every tick: TCP connections that ended a while ago, ``most`` at the most → and may there be more?"""
@@ -81,7 +79,7 @@ class Engine(Protocol):
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""
 
-    # ---------------------------------------------------------------- statistics
+    # ---------------------------------------------------------------- sweeps of counters
 
     def sweep_is_due(self, now: float) -> bool:
         """Are the counters of the flows' rules to be read now?"""
@@ -102,8 +100,11 @@ class Engine(Protocol):
     def begin_reading(self, features: Features) -> None:
         """The switch has connected, and what it holds is going to be read."""
 
-    def adopt(self, found: Found, groups: Groups, now: float) -> None:
-        """After a restart of the controller: flows are rebuilt from the switch's rules."""
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
+        """After a restart of the controller: flows are rebuilt from the switch's rules.
+
+        ``hosts``: where the switch's rules say that hosts are.
+        """
 
     def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:
         """A known flow and the rules that were found of it → what makes them as they should be.

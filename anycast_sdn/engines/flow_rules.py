@@ -6,7 +6,7 @@ it decides, which bindings a restarted controller finds on the switch, and when 
 - First the rules, then the packet: it is sent through the switch's own tables, as later packets of its flow are.
 - A rule carries its binding's number and direction in its cookie, so that whatever the switch says of a rule leads
   back to the binding.
-- Rules that others delete are installed again with the next ticks, ``PUT_BACK_AT_ONCE`` bindings at a time.
+- Rules that others delete are installed again soon, those of ``PUT_BACK_AT_ONCE`` bindings at a time.
 
 Nothing is sent from here.
 """
@@ -21,12 +21,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision, Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Prefix
-from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import Do, Event, Heard
 from anycast_sdn.engines import found_rules, icmp_errors
-from anycast_sdn.engines.engine import Engine, Found, PacketHandler
+from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
 from anycast_sdn.openflow import entries, frames, readback
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
@@ -47,7 +46,8 @@ from anycast_sdn.openflow.rules import (
 )
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
-PUT_BACK_AT_ONCE = 1000  # bindings, between two ticks
+PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds' work
+_FAMILIES = {"ipv4": False, "ipv6": True}
 _ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
 
@@ -102,18 +102,12 @@ class FlowRules(Engine):
     def flows(self) -> BindingTable:
         return self.edge.bindings
 
-    @property
-    def last_sweep_s(self) -> float | None:
-        return self._last_sweep_s
-
     def validity_s(self, flow: Binding) -> int:
         return self.edge.validity_s(flow)
 
-    def pool_use(self, now: float) -> Mapping[str, PoolUse]:
-        return self.edge.pool_use(now)
-
-    def is_exhausted(self, v6: bool, now: float) -> bool:
-        return self.edge.is_exhausted(v6, now)
+    def statistics(self, now: float) -> Statistics:
+        exhausted = [family for family, v6 in _FAMILIES.items() if self.edge.is_exhausted(v6, now)]
+        return Statistics(self.edge.pool_use(now), exhausted, self._last_sweep_s)
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
@@ -305,17 +299,16 @@ class FlowRules(Engine):
                 reaction.messages += self._rules_of(decision)
         return reaction, len(decisions) == most
 
-    def tick(self, now: float) -> Reaction:
-        """Rules that were lost are installed again, a part of them if they are many."""
-        reaction = Reaction()
+    def put_back(self) -> list[Message]:
+        messages: list[Message] = []
         for number in list(itertools.islice(self._lost, PUT_BACK_AT_ONCE)):
             binding, halves = self.flows.by_number(number), self._lost.pop(number)
             if binding:
-                reaction.messages += (self.wanted_rule(binding, half) for half in (halves & binding.installed).parts)
-        self._repairs.update("missing" for _ in reaction.messages)
-        return reaction
+                messages += [self.wanted_rule(binding, half) for half in (halves & binding.installed).parts]
+        self._repairs.update("missing" for _ in messages)
+        return messages
 
-    # ---------------------------------------------------------------- statistics
+    # ---------------------------------------------------------------- sweeps of counters
 
     def sweep_is_due(self, now: float) -> bool:
         return self.flows.swept > 0 and now >= self._next_sweep
@@ -340,15 +333,16 @@ class FlowRules(Engine):
         self._features = features
         self._used = set()
 
-    def adopt(self, found: Found, groups: Groups, now: float) -> None:
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
         for number, rules in found.items():
             if self.flows.by_number(number):
                 continue  # it was adopted at a connection that has ended since
             binding = found_rules.binding_of(number, rules, groups, now)
             if binding is None:
                 continue
+            host = hosts.get(binding.key.source)
             try:
-                self.edge.adopt(binding)
+                self.edge.adopt(binding, host.port if host else 0)
             except ValueError:
                 self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
 

@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Prefix
-from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.engines.engine import Engine, Found, PacketHandler
+from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
@@ -29,18 +28,11 @@ class NoClientEdge(Engine):
     def flows(self) -> BindingTable:
         return self._flows
 
-    @property
-    def last_sweep_s(self) -> float | None:
-        return None
-
     def validity_s(self, flow: Binding) -> int:
         return 0
 
-    def pool_use(self, now: float) -> Mapping[str, PoolUse]:
-        return {}
-
-    def is_exhausted(self, v6: bool, now: float) -> bool:
-        return False
+    def statistics(self, now: float) -> Statistics:
+        return Statistics()
 
     def wanted_rules(self, groups: Groups) -> Iterable[FlowRule]:
         return entries.client_edge(None, self._subnets, self._anycast)
@@ -65,8 +57,8 @@ class NoClientEdge(Engine):
     def rule_refused(self, number: int, now: float) -> Reaction:
         return Reaction()
 
-    def tick(self, now: float) -> Reaction:
-        return Reaction()
+    def put_back(self) -> list[Message]:
+        return []
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         return Reaction(), False
@@ -92,7 +84,7 @@ class NoClientEdge(Engine):
     def begin_reading(self, features: Features) -> None:
         pass
 
-    def adopt(self, found: Found, groups: Groups, now: float) -> None:
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
         pass
 
     def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:

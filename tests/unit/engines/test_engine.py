@@ -28,7 +28,8 @@ def test_what_it_wants_for_one_server_is_part_of_what_it_wants_while_that_is_enr
 def test_without_flows_there_is_nothing_to_do(dpid: int) -> None:
     one = engine(dpid)
     assert len(one.flows) == 0
-    for reaction in (one.tick(1), one.end(7, 1), one.rule_refused(7, 1), one.end_idle([7], 1)):
+    assert one.put_back() == []
+    for reaction in (one.end(7, 1), one.rule_refused(7, 1), one.end_idle([7], 1)):
         assert (reaction.messages, reaction.changed) == ([], False)
     assert one.end_connections(1, 9)[0].messages == []
     assert not one.sweep_is_due(1)
@@ -50,13 +51,13 @@ def test_a_switch_may_come_and_go(dpid: int) -> None:
     for _ in range(2):
         one.disconnected()
         one.begin_reading(Features())
-        one.adopt({}, GROUPS, 1)
+        one.adopt({}, GROUPS, 1, {})
         one.end_reading()
     assert len(one.flows) == 0
 
 
 def test_only_a_client_edge_takes_packets_of_flows_and_leases_addresses() -> None:
     assert engine(CORE).packet_handlers == {}
-    assert engine(CORE).pool_use(1) == {}
+    assert engine(CORE).statistics(1).pools == {}
     assert {Kind.FIRST_PACKET, Kind.FIRST_REPLY} <= engine(CLIENT_EDGE).packet_handlers.keys()
-    assert engine(CLIENT_EDGE).pool_use(1).keys() == {"ipv4", "ipv6"}
+    assert engine(CLIENT_EDGE).statistics(1).pools.keys() == {"ipv4", "ipv6"}

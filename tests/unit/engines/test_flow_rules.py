@@ -58,8 +58,8 @@ def test_rules_that_others_delete_are_installed_again_once() -> None:
     for rule in rules:
         one.rule_removed(rule.cookie, True, False, 2)
     assert one.has_lost_rules
-    assert held(one.tick(2).messages) == rules
-    assert one.tick(3).messages == []
+    assert held(one.put_back()) == rules
+    assert one.put_back() == []
     assert not one.has_lost_rules
 
 
@@ -67,7 +67,7 @@ def test_the_rule_from_before_the_pin_is_not_missed() -> None:
     one = engine()
     pinned(one)
     one.rule_removed(cookie(Kind.BINDING_OUT_UNANSWERED, the_flow(one).number), True, False, 2)
-    assert one.tick(2).messages == []
+    assert one.put_back() == []
 
 
 def test_after_both_rules_have_expired_the_flow_has_ended() -> None:
