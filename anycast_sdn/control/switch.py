@@ -611,8 +611,7 @@ class EdgeSwitch:
 
     def whose_reply(self, frame: bytes) -> tuple[int, Address]:
         """The port of the client that waits for a first reply, and who answers: those who are served in turn."""
-        bindings = self.client_edge.bindings if self.client_edge else None
-        return (bindings.port_of(frames.destination_of(frame)) if bindings else 0), frames.source_of(frame)
+        return self.engine.flows.port_of(frames.destination_of(frame)), frames.source_of(frame)
 
     def _refuser(self, reason: Unreachable) -> PacketHandler:
         """Tells senders why their packets go no further; the switch's own rules count them."""
