@@ -104,3 +104,15 @@ def test_the_commands_for_the_sample_do_what_is_said(
     assert "my-network.yaml: good." in said
     assert "as2 receives" in said
     assert "h1 receives" in said
+
+
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", version) for version in versions[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    for part in re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]:
+        headings = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert set(headings) <= kinds
+        assert len(headings) == len(set(headings))
