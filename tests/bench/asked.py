@@ -15,7 +15,8 @@ from webob import Request
 
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.description.model import Port
-from anycast_sdn.process.app import AnycastApp, ControllerViews
+from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.stalls import Gauge
 
 if TYPE_CHECKING:
@@ -44,13 +45,18 @@ class _App:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.controller = hub.controller
-        self.inspections = self
+        self.inspections = self.connections = self.bgp = self
         self.channels: dict[int, Any] = {}
-        self.speakers: list[Any] = []
         self.gauge = Gauge(lambda seconds: None)
 
     def fresh(self, switches: object) -> None:
         """No switch is asked."""
+
+    def states(self) -> list[Any]:
+        """There is no session of BGP."""
+        return []
+
+    views = states
 
     def set_cost(self, end: Port, cost: int) -> None:
         self._hub._take(self.controller.set_cost(end, cost, self._hub.now))
