@@ -22,6 +22,7 @@ from functools import cached_property
 from anycast_sdn.core.model import SCTP, TCP, UDP, Address, Prefix
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.token_bucket import TokenBucket
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.builders import Unreachable
@@ -33,23 +34,6 @@ SENDERS = 64  # beyond our own ports: one allowance for all whose addresses have
 EXPIRED_PER_S = 500  # packets that a switch may send up
 PAUSE_S = 1.0
 _TTL = 65  # of what goes through our own tables, which take one away
-
-
-class _Allowance:
-    """So many a second on average, and as many at once."""
-
-    def __init__(self, per_s: int) -> None:
-        self._per_s = per_s
-        self._left = float(per_s)
-        self._filled = 0.0
-
-    def take(self, now: float) -> bool:
-        self._left = min(self._per_s, self._left + (now - self._filled) * self._per_s)
-        self._filled = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class Gateways:
@@ -88,8 +72,8 @@ class Answers:
         self._gateways = [gateway for subnet in self._subnets for gateway in subnet.gateways]
         self._addresses = [*switch.addresses, *(gateway.address for gateway in self._gateways)]
         self._ports = {port for subnet in self._subnets for port in subnet.ports}
-        self._allowed: dict[tuple[Unreachable, int], _Allowance] = {}  # by sender: a port, or less than 0
-        self._expired = _Allowance(EXPIRED_PER_S)
+        self._allowed: dict[tuple[Unreachable, int], TokenBucket] = {}  # by sender: a port, or less than 0
+        self._expired = TokenBucket(EXPIRED_PER_S, burst=EXPIRED_PER_S)
         self._paused_until = math.inf  # inf: not paused
 
     def echo_reply(self, frame: bytes) -> PacketOut:
@@ -130,7 +114,8 @@ class Answers:
     def _may_tell(self, port: int, frame: bytes, reason: Unreachable, now: float) -> bool:
         """``frame``: an IP packet."""
         sender = port if port in self._ports else -1 - _source(frame)[-1] % SENDERS
-        return self._allowed.setdefault((reason, sender), _Allowance(ERRORS_PER_S)).take(now)
+        allowed = self._allowed.setdefault((reason, sender), TokenBucket(ERRORS_PER_S, burst=ERRORS_PER_S))
+        return allowed.take(now)
 
     def _own_address(self, port: int, frame: bytes) -> Address | None:
         """The sender's gateway at this port; or else that of any subnet there, or any address of ours."""

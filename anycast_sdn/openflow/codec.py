@@ -2,12 +2,15 @@
 
 OS-Ken's own message classes are the definition of the format; the messages of the first-packet path take
 the short cut of ``templates``, those that changes consist of that of ``packing``.  The other direction is ``decoding``.
+
+Here logical tables become a switch's own, as its layout has them.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, cast
 
 from os_ken.ofproto import nicira_ext
@@ -15,19 +18,11 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.decoding import (
-    FLOW_MONITOR,
-    NXAC2PT_METER_ID,
-    NXAST_CHECK_PKT_LARGER,
-    NXAST_CONTROLLER2,
-    ONF_VENDOR,
-    SAME_PORT,
-    check_size,
-)
+from anycast_sdn.openflow import entries, nicira
+from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.packing import Packer
-from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.rules import (
+    OFPP_IN_PORT,
     UNREAD,
     Action,
     AddFlow,
@@ -40,7 +35,6 @@ from anycast_sdn.openflow.rules import (
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
-    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -67,30 +61,47 @@ OPENFLOW_VERSION = ofp.OFP_VERSION  # 1.3
 TICKET = 1 << 31  # set in the transaction id of a barrier with a ticket, and in no other
 
 
-def encode(datapath: Any, messages: Iterable[Message]) -> bytes:
-    """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
-    return b"".join([_encode(datapath, message) for message in messages])
+class Encoder:
+    """Writes for the switches of one layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._on_switch = layout.on_switch
+        self._templates = Templates(self._add_without_xid)
+
+    def encode(self, datapath: Any, messages: Iterable[Message]) -> bytes:
+        """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
+        return b"".join([self._encode(datapath, message) for message in messages])
+
+    def _encode(self, datapath: Any, message: Message) -> bytes:
+        if isinstance(message, PutBinding):
+            return self._templates.put(message)
+        if isinstance(message, PacketOut):
+            return _packet_out(datapath, message)
+        if isinstance(message, RemoveBinding):
+            return self._templates.remove(message.put)
+        if isinstance(message, AddFlow):
+            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_ADD, _next_xid(datapath))
+        if isinstance(message, DeleteFlow):
+            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_DELETE_STRICT, _next_xid(datapath))
+        if isinstance(message, SetGroup):
+            command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
+            return PACKER.group_mod(message.group, command, _next_xid(datapath))
+        if isinstance(message, DeleteCookie):
+            return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
+        if isinstance(message, DeleteEverything):
+            return b"".join(serialised(datapath, each) for each in _delete_everything(datapath))
+        return serialised(datapath, _build(datapath, message))
+
+    def _add_without_xid(self, rule: FlowRule) -> bytes:
+        message = _flow_mod(_VERSION_ONLY, self._on_switch(rule), ofp.OFPFC_ADD)
+        message.xid = 0
+        return serialised(_VERSION_ONLY, message)
 
 
-def _encode(datapath: Any, message: Message) -> bytes:
-    if isinstance(message, PutBinding):
-        return TEMPLATES.put(message)
-    if isinstance(message, PacketOut):
-        return _packet_out(datapath, message)
-    if isinstance(message, RemoveBinding):
-        return TEMPLATES.remove(message.put)
-    if isinstance(message, AddFlow):
-        return PACKER.flow_mod(message.rule, ofp.OFPFC_ADD, _next_xid(datapath))
-    if isinstance(message, DeleteFlow):
-        return PACKER.flow_mod(message.rule, ofp.OFPFC_DELETE_STRICT, _next_xid(datapath))
-    if isinstance(message, SetGroup):
-        command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
-        return PACKER.group_mod(message.group, command, _next_xid(datapath))
-    if isinstance(message, DeleteCookie):
-        return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
-    if isinstance(message, DeleteEverything):
-        return b"".join(serialised(datapath, each) for each in _delete_everything(datapath))
-    return serialised(datapath, _build(datapath, message))
+@cache
+def encoder(layout: Layout) -> Encoder:
+    """The encoder of this layout, the same for all its switches: templates are made once."""
+    return Encoder(layout)
 
 
 class _Numbered:
@@ -131,7 +142,6 @@ _ALL_PORT_REASONS = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_
 _ALL_REMOVED_REASONS = (
     1 << ofp.OFPRR_IDLE_TIMEOUT | 1 << ofp.OFPRR_HARD_TIMEOUT | 1 << ofp.OFPRR_DELETE | 1 << ofp.OFPRR_GROUP_DELETE
 )
-_OFPP_NONE = 0xFFFF  # 16 bits, as in OpenFlow 1.0
 _PACKET_OUT_HEADS: dict[tuple[int, tuple[Action, ...]], bytes] = {}
 
 
@@ -144,7 +154,7 @@ def serialised(datapath: Any, message: Any) -> bytes:
 
 
 def _build(datapath: Any, message: Message) -> Any:
-    """An OS-Ken message, of what ``_encode`` knows no other way for."""
+    """An OS-Ken message; a rule's tables are the switch's."""
     match message:
         case AddFlow(rule):
             return _flow_mod(datapath, rule, ofp.OFPFC_ADD)
@@ -260,25 +270,16 @@ def _action(action: Action) -> Any:
         case FinTimeout(idle_s):
             return parser.NXActionFinTimeout(fin_idle_timeout=idle_s, fin_hard_timeout=0)
         case ForgetInPort():
-            return parser.NXActionRegLoad(nicira_ext.ofs_nbits(0, 15), "in_port_nxm", _OFPP_NONE)
+            return parser.NXActionRegLoad(nicira_ext.ofs_nbits(0, 15), "in_port_nxm", nicira.NO_PORT)
         case CheckSize(limit):
-            return parser.NXActionUnknown(NXAST_CHECK_PKT_LARGER, data=check_size(limit))
-        case Egress(port):
-            return parser.NXActionResubmitTable(in_port=port, table_id=Table.EGRESS)
+            return parser.NXActionUnknown(nicira.CHECK_PKT_LARGER, data=nicira.check_size(limit))
         case Unread():
             raise AssertionError("nobody writes what was not read")
-        case Copy(meter):
-            # NXAST_CONTROLLER2 with NXAC2PT_METER_ID, which OS-Ken does not have
-            metered = b"" if meter is None else struct.pack("!HHI", NXAC2PT_METER_ID, 8, meter)
-            return parser.NXActionUnknown(NXAST_CONTROLLER2, data=bytearray(bytes(6) + metered))
-        case Resubmit(table):
-            return parser.NXActionResubmitTable(in_port=SAME_PORT, table_id=table)
-
-
-def _add_without_xid(rule: FlowRule) -> bytes:
-    message = _flow_mod(_VERSION_ONLY, rule, ofp.OFPFC_ADD)
-    message.xid = 0
-    return serialised(_VERSION_ONLY, message)
+        case Copy(meter):  # OS-Ken has no class for it
+            return parser.NXActionUnknown(nicira.CONTROLLER2, data=bytearray(nicira.copy(meter)))
+        case Resubmit(table, in_port):
+            port = nicira.IN_PORT if in_port == OFPP_IN_PORT else in_port
+            return parser.NXActionResubmitTable(in_port=port, table_id=table)
 
 
 def _delete_cookie_without_xid() -> bytes:
@@ -291,9 +292,8 @@ def _delete_cookie_without_xid() -> bytes:
     return serialised(_VERSION_ONLY, message)
 
 
-PACKER = Packer(_actions, _with_mask)
+PACKER = Packer(_actions)
 _VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message must know of its datapath
-TEMPLATES = Templates(_add_without_xid)
 _DELETE_COOKIE = _delete_cookie_without_xid()
 
 
@@ -304,7 +304,7 @@ _EMPTY_MATCH = struct.Struct("!HH4x")
 
 
 def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
-    """All rules, or those of one table whose cookie equals ``cookie`` under ``mask``."""
+    """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``."""
     return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask)
 
 
@@ -321,7 +321,7 @@ def watch_request() -> bytes:
     Open vSwitch's flow monitor (ONF extension 187), for modifications alone: we put and delete, and never modify, so
     that our own changes cost nothing.
     """
-    multipart = struct.pack("!HH4xII", ofp.OFPMP_EXPERIMENTER, 0, ONF_VENDOR, FLOW_MONITOR)
+    multipart = struct.pack("!HH4xII", ofp.OFPMP_EXPERIMENTER, 0, nicira.ONF_VENDOR, nicira.FLOW_MONITOR)
     monitor = struct.pack("!IHHIB3x", 0, _MODIFY, _EMPTY_MATCH.size - 4, ofp.OFPP_ANY, ofp.OFPTT_ALL)
     return multipart + monitor + _EMPTY_MATCH.pack(ofp.OFPMT_OXM, _EMPTY_MATCH.size - 4)
 

@@ -31,6 +31,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
@@ -170,6 +171,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self.kind = ""  # … and as what the log should count it
         self.unsent = bytearray()
         self.unanswered: set[str] = set()
+        self.layout: Layout = FIVE_TABLES
+        self._encode = codec.encoder(self.layout).encode
         self._listener = listener
         self._wake = wake
         self._xid = 0
@@ -206,11 +209,13 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- its life
 
-    def admit(self, label: str) -> None:
+    def admit(self, label: str, layout: Layout = FIVE_TABLES) -> None:
         """It is what it says; from now on it is heard."""
         assert self.state is State.IDENTIFIED
         self.state = State.ADMITTED
         self.label = label
+        self.layout = layout
+        self._encode = codec.encoder(layout).encode
 
     def close(self, reason: str, kind: str = "") -> None:
         """The end.  What is ``unsent`` may still leave."""
@@ -271,7 +276,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     # ---------------------------------------------------------------- sending
 
     def tell(self, messages: Iterable[Message]) -> None:
-        self._queue(codec.encode(self, messages))
+        self._queue(self._encode(self, messages))
 
     def _queue(self, data: bytes) -> None:
         if self.is_closed:
@@ -331,7 +336,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message and tell whether the switch took it."""
-        attempt = codec.encode(self, [message])
+        attempt = self._encode(self, [message])
         barrier = parser.OFPBarrierRequest(self)
         end = codec.serialised(self, barrier)
         if self.is_closed:

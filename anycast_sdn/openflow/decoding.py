@@ -14,70 +14,30 @@ from typing import Any, NamedTuple
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import AnycastError
-from anycast_sdn.openflow.frames import L3
-from anycast_sdn.openflow.pipeline import Table, kind_of, number_of
+from anycast_sdn.openflow import nicira, oxm
+from anycast_sdn.openflow.layout import Layout
+from anycast_sdn.openflow.pipeline import kind_of, number_of
 from anycast_sdn.openflow.rules import (
     UNREAD,
     Action,
     Bucket,
-    CheckSize,
-    Copy,
     DecTtl,
-    Egress,
     Field,
-    FinTimeout,
     FlowRule,
-    ForgetInPort,
     GroupRule,
     Match,
     MeterRule,
     Output,
     PopVlan,
-    Resubmit,
     SetField,
     ToGroup,
     Unread,
     Value,
 )
 
-NXM_VENDOR = 0x00002320
-NXAST_REG_LOAD, NXAST_RESUBMIT_TABLE, NXAST_FIN_TIMEOUT, NXAST_CONTROLLER2 = 7, 14, 19, 37
-NXAC2PT_METER_ID = 5
-SAME_PORT = 0xFFF8  # OpenFlow 1.0's OFPP_IN_PORT
-NXAST_CHECK_PKT_LARGER = 49
-ONF_VENDOR, FLOW_MONITOR = 0x4F4E4600, 1870  # ONF extension 187
-
 
 class BadMessage(AnycastError):
     """Bytes from a switch that are not the message they claim to be."""
-
-
-# OXM class 0x8000 (OF 1.3.5 §7.2.3.7): name → (field number, bytes).  Two are Open vSwitch's, of other classes.
-_FIELDS = {
-    "in_port": (0, 4),
-    "eth_dst": (3, 6),
-    "eth_src": (4, 6),
-    "eth_type": (5, 2),
-    "vlan_vid": (6, 2),
-    "ip_proto": (10, 1),
-    "ipv4_src": (11, 4),
-    "ipv4_dst": (12, 4),
-    "tcp_src": (13, 2),
-    "tcp_dst": (14, 2),
-    "udp_src": (15, 2),
-    "udp_dst": (16, 2),
-    "sctp_src": (17, 2),
-    "sctp_dst": (18, 2),
-    "icmpv4_type": (19, 1),
-    "ipv6_src": (26, 16),
-    "ipv6_dst": (27, 16),
-    "icmpv6_type": (29, 1),
-}
-_BY_NUMBER = {(ofp.OFPXMC_OPENFLOW_BASIC, number): (name, size) for name, (number, size) in _FIELDS.items()}
-_BY_NUMBER |= {(ofp.OFPXMC_NXM_1, 1): ("reg1", 4)}
-_BY_NUMBER |= {(ofp.OFPXMC_NXM_1, 0): ("reg0", 4), (ofp.OFPXMC_EXPERIMENTER, 42): ("tcp_flags", 2)}
-_ONF = b"ONF\0"  # the experimenter whose field tcp_flags is
-_ADDRESSES = {"eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"}
 
 
 class _Reader:
@@ -116,12 +76,7 @@ _FEATURES = struct.Struct("!Q4xBB10x")
 _U16_PAIR = struct.Struct("!HH")
 _U32 = struct.Struct("!I")
 _OUTPUT = struct.Struct("!IH")
-_NX_ACTION = struct.Struct("!IHH")
-_NX_IN_PORT, _OFPP_NONE = 0x0002, 0xFFFF
-_FORGET_IN_PORT = struct.pack("!IHHIQ", NXM_VENDOR, NXAST_REG_LOAD, 16 - 1, _NX_IN_PORT, _OFPP_NONE)
-_CHECK_SIZE = struct.Struct("!HHHBB6x")
 _NAME = itemgetter(0)
-_OXM = struct.Struct("!HBB")
 _FLOW_STATS = struct.Struct("!HBxIIHHHH4xQQQ")
 _COUNTERS = struct.Struct("!H12xH8xQQ")  # of the same
 _GROUP = struct.Struct("!HBxI")
@@ -224,8 +179,8 @@ def decode_flow_removed(body: bytes) -> tuple[int, bool, bool]:
     return cookie, reason not in (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT), not packets
 
 
-def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
-    """The rules with our cookies, whatever is in them, and the cookies of all others."""
+def decode_flow_stats(body: bytes, layout: Layout) -> tuple[list[FlowRule], set[int]]:
+    """The rules with our cookies, whatever is in them, and the cookies of all others.  ``layout``: the switch's."""
     rules: list[FlowRule] = []
     foreign: set[int] = set()
     for entry in _elements(body, _FLOW_STATS.size):
@@ -241,14 +196,15 @@ def decode_flow_stats(body: bytes) -> tuple[list[FlowRule], set[int]]:
         if hard or flags & ~ofp.OFPFF_SEND_FLOW_REM:
             actions = (*actions, Unread())
         notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
-        rules.append(FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify))
+        held = FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify)
+        rules.append(layout.logical(held))
     return rules, foreign
 
 
 def decode_changes(body: bytes) -> list[int]:
     """The cookies of rules that others have changed, as a switch that is watched tells."""
     reader = _Reader(body)
-    if reader.take(_ONF_MULTIPART) != (ONF_VENDOR, FLOW_MONITOR):
+    if reader.take(_ONF_MULTIPART) != (nicira.ONF_VENDOR, nicira.FLOW_MONITOR):
         raise BadMessage("an answer to a question that nobody asked")
     cookies = []
     while reader:
@@ -373,11 +329,6 @@ def means_unsupported(kind: int, code: int) -> bool:
     return code not in _SAYS_NOTHING.get(kind, {code})
 
 
-def check_size(limit: int) -> bytes:
-    """NXAST_CHECK_PKT_LARGER behind its subtype: the frame's bytes; the answer goes to the lowest bit of reg1."""
-    return _CHECK_SIZE.pack(limit + L3, 0, ofp.OFPXMC_NXM_1, 1 << 1, 4)
-
-
 class _Unknown(Exception):
     """Something that we never write."""
 
@@ -416,13 +367,13 @@ def _conditions(reader: _Reader) -> Match:
 
 
 def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
-    oxm_class, field, size = reader.take(_OXM)
+    oxm_class, field, size = reader.take(oxm.HEADER)
     payload = reader.part(size, 1)
-    name, width = _BY_NUMBER.get((oxm_class, field >> 1), ("", 0))
+    name, width = oxm.BY_NUMBER.get((oxm_class, field >> 1), ("", 0))
     if not name:
         raise _Unknown
-    if oxm_class == ofp.OFPXMC_EXPERIMENTER:
-        if payload.bytes(4) != _ONF:
+    if oxm_class == oxm.EXPERIMENTER:
+        if payload.bytes(4) != oxm.ONF:
             raise _Unknown
         size -= 4
     if size != width * (1 + (field & 1)):
@@ -432,7 +383,7 @@ def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
 
 
 def _value(name: str, data: bytes) -> Value:
-    return data if name in _ADDRESSES else int.from_bytes(data, "big")
+    return data if name in oxm.ADDRESSES else int.from_bytes(data, "big")
 
 
 def _instructions(reader: _Reader) -> tuple[int | None, tuple[Action, ...], int | None]:
@@ -479,36 +430,6 @@ def _read_action(kind: int, part: _Reader) -> Action:
         return Output(port)
     if kind == ofp.OFPAT_GROUP:
         return ToGroup(*part.take(_U32))
-    if kind == ofp.OFPAT_EXPERIMENTER:
-        return _read_extension(part)
-    raise _Unknown
-
-
-def _read_extension(part: _Reader) -> Action:
-    """One of Open vSwitch's own actions."""
-    if part.data[part.at : part.end] == _FORGET_IN_PORT:
-        return ForgetInPort()
-    if part.end - part.at < _NX_ACTION.size:
-        raise _Unknown
-    vendor, subtype, value = part.take(_NX_ACTION)
-    if vendor != NXM_VENDOR:
-        raise _Unknown
-    if subtype == NXAST_FIN_TIMEOUT:
-        if part.bytes(2) != bytes(2):  # a hard timeout
-            raise _Unknown
-        return FinTimeout(value)
-    if subtype == NXAST_RESUBMIT_TABLE:
-        table = part.bytes(1)[0]
-        if table != Table.EGRESS and value != SAME_PORT:
-            raise _Unknown
-        return Egress(value) if table == Table.EGRESS else Resubmit(table)
-    if subtype == NXAST_CHECK_PKT_LARGER and check_size(value - L3) == part.data[part.at - 2 : part.end]:
-        return CheckSize(value - L3)
-    if subtype == NXAST_CONTROLLER2:
-        part.bytes(4)
-        if not part:
-            return Copy(None)
-        kind, length, meter = part.take(_METER)
-        if (kind, length) == (NXAC2PT_METER_ID, _METER.size) and not part:
-            return Copy(meter)
+    if kind == ofp.OFPAT_EXPERIMENTER and (action := nicira.read(part.bytes(part.end - part.at))):
+        return action
     raise _Unknown

@@ -23,6 +23,7 @@ from anycast_sdn.openflow.pipeline import (
     ROW,
     Kind,
     Meter,
+    Table,
     cookie,
     port_meter,
     reply_meter,
@@ -46,7 +47,6 @@ from anycast_sdn.openflow.rules import (
     CheckSize,
     Copy,
     DecTtl,
-    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -398,7 +398,7 @@ def _out(port: int, limit: int, turning: bool = False) -> tuple[Action, ...]:
     ``turning``: also where it came in: a host may use a service of its own, or of its neighbour at that port.
     """
     forget = (ForgetInPort(),) if turning else ()
-    return (DecTtl(), *forget, *((CheckSize(limit), Egress(port)) if limit else (Output(port),)))
+    return (DecTtl(), *forget, *((CheckSize(limit), Resubmit(Table.EGRESS, port)) if limit else (Output(port),)))
 
 
 def gateway(address: Address) -> FlowRule:
@@ -456,7 +456,7 @@ def egress(limits: Mapping[int, int]) -> Iterator[FlowRule]:
     if limits:
         yield _rule(Kind.EGRESS_ELSE)
     for port, limit in limits.items():
-        in_port = Field("in_port", port)  # as ``Egress`` has it
+        in_port = Field("in_port", port)  # as ``Resubmit`` has it
         yield _rule(Kind.FITS, in_port, actions=(Output(port),))
         for v6 in (False, True):
             too_large = _rule(Kind.TOO_LARGE, in_port, eth_type(v6), Field("reg1", 1), number=limit)

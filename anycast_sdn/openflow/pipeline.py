@@ -26,7 +26,6 @@ from anycast_sdn.openflow.rules import (
     CheckSize,
     Copy,
     DecTtl,
-    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
@@ -180,6 +179,7 @@ class Row(NamedTuple):
     does: str
     why: str
     goto: Table | None = None
+    resubmit: Table | None = None
     meter: Meter | None = None
     actions: tuple[type[Action], ...] = ()
     sets: frozenset[str] = frozenset()
@@ -197,7 +197,7 @@ _IN_PORT = frozenset({"in_port"})
 _TWINS_FIELDS = frozenset({"vlan_vid"})
 _BINDING: tuple[type[Action], ...] = (SetField, FinTimeout)
 _PUNT: tuple[type[Action], ...] = (Output,)
-_SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output, CheckSize, Egress)
+_SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output, CheckSize, Resubmit)
 
 ROWS: tuple[Row, ...] = (
     # ---- 0 ingress
@@ -296,14 +296,16 @@ ROWS: tuple[Row, ...] = (
         "TCP with FIN or RST of a binding: source PR1X of this edge, or ANY, not seen here before",
         "a copy to the controller, metered, for clients per port; reg0 := 1 → routes again",
         "closed and reset connections give their addresses back in seconds (Open vSwitch)",
-        actions=(Copy, SetField, Resubmit), sets=frozenset({"reg0"}), copies=(Meter.ENDS, Meter.CLIENT_ENDS)),
+        actions=(Copy, SetField, Resubmit), resubmit=Table.ROUTES, sets=frozenset({"reg0"}),
+        copies=(Meter.ENDS, Meter.CLIENT_ENDS)),
     Row(Kind.GATEWAY_HERE, Table.ROUTES, 950, _IN_PORT | _DESTINATION,
         "destination a gateway address of this edge, from a host port or an uplink", "to the controller",
         "gateways answer ping; a flood at one port leaves the others' answers", meter=Meter.ASKING, actions=_PUNT),
     Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge, from elsewhere",
         "to the controller", "gateways answer ping", meter=Meter.GATEWAY, actions=_PUNT),
     Row(Kind.HOST, Table.ROUTES, 800, _DESTINATION, "destination a connected host", "MACs, TTL, port",
-        "last hop, also back to the port where it came in", actions=(*_SEND, ForgetInPort), sets=_SET_MACS),
+        "last hop, also back to the port where it came in", actions=(*_SEND, ForgetInPort), resubmit=Table.EGRESS,
+        sets=_SET_MACS),
     Row(Kind.UNRESOLVED_HERE, Table.ROUTES, 600, _IN_PORT | _DESTINATION,
         "destination in a connected subnet, from a host port or an uplink", "to the controller",
         "as the next; whoever looks for hosts that are not there keeps only itself from finding others",
@@ -315,10 +317,11 @@ ROWS: tuple[Row, ...] = (
         "drop", "no default route leads there (RFC 1812 §5.3.7)", counter="martian"),
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
-        "M8, M23; a port with an mtu goes by egress", actions=(DecTtl, Output, CheckSize, Egress), spread=128),
+        "M8, M23; a port with an mtu goes by egress", actions=(DecTtl, Output, CheckSize, Resubmit),
+        resubmit=Table.EGRESS, spread=128),
     Row(Kind.EGRESS_ROUTE, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
         "MACs, TTL, port", "to the router that teaches the prefix, or by a static route",
-        actions=_SEND, sets=_SET_MACS, spread=128),
+        actions=_SEND, resubmit=Table.EGRESS, sets=_SET_MACS, spread=128),
     Row(Kind.NO_ROUTE_HERE, Table.ROUTES, 100, _IN_PORT, "anything else from a host port or an uplink",
         "to the controller", "nobody announces it; the sender is told so", meter=Meter.REFUSED, actions=_PUNT,
         counter="no_route"),
@@ -391,7 +394,7 @@ def check(rule: FlowRule) -> Row:
             raise Undeclared(f"{kind.name} does not do {action}")
         if isinstance(action, FinTimeout) and not rule.idle_timeout:
             raise Undeclared(f"{kind.name} has fin_timeout without a timeout of its own: Open vSwitch may die of it")
-        if isinstance(action, Resubmit) and action.table != row.table:
+        if isinstance(action, Resubmit) and action.table != row.resubmit:
             raise Undeclared(f"{kind.name} does not go to table {action.table}")
         if isinstance(action, Copy) and not any(_meter_fits(action.meter, meter) for meter in row.copies):
             raise Undeclared(f"{kind.name} does not copy by meter {action.meter}")

@@ -27,7 +27,6 @@ from anycast_sdn.openflow.rules import (
     DeleteCookie,
     DeleteEverything,
     DeleteGroup,
-    Egress,
     Field,
     FinTimeout,
     FlowRule,
@@ -73,7 +72,7 @@ TRIALS = {  # by the field of ``Features`` that the result is for
         extension=True,
     ),
     "turning": Trial(_trial(ForgetInPort()), extension=True),
-    "packet_size": Trial(_trial(CheckSize(1500), Egress(1)), extension=True),
+    "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
 }
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
@@ -166,7 +165,7 @@ class Introduction:
         if body is None:
             self._ask_again_or_empty()
             return
-        rules, foreign = decoding.decode_flow_stats(body)
+        rules, foreign = decoding.decode_flow_stats(body, self._switch.layout)
         self._found.flows.update((rule.key, rule) for rule in rules)
         if foreign:
             self._foreign = True
@@ -218,7 +217,8 @@ class SweepRun:
         kind, any_of_them = (Kind.BINDING_IN, 0) if inward else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
         mask = (COOKIE_KIND_MASK & ~any_of_them) | ((1 << self._bits) - 1)
         wanted = cookie(kind, part)
-        request = codec.flow_stats_request(self._switch, ROW[kind].table, wanted, mask)
+        table = self._switch.layout.table(ROW[kind].table)
+        request = codec.flow_stats_request(self._switch, table, wanted, mask)
         self._switch.ask_in_parts(request, partial(self._take, inward, (wanted, mask), time.monotonic()))
 
     def _take(self, inward: bool, cookies: tuple[int, int], asked: float, body: bytes | None, last: bool) -> None:

@@ -17,11 +17,11 @@ from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     PORT_FIELDS,
     CheckSize,
-    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
     Output,
+    Resubmit,
     SetField,
     Value,
 )
@@ -113,8 +113,14 @@ def _last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int, bool] | None:
 
 def _out(rule: FlowRule) -> tuple[int, int]:
     """Of the actions that send a packet: (port, limit); port 0 where a rule has none."""
-    port = next((action.port for action in rule.actions if isinstance(action, Output | Egress)), 0)
-    return port, next((action.limit for action in rule.actions if isinstance(action, CheckSize)), 0)
+    port = limit = 0
+    for action in rule.actions:
+        match action:
+            case Output(port) | Resubmit(_, port):
+                pass
+            case CheckSize(limit):
+                pass
+    return port, limit
 
 
 def route(rule: FlowRule) -> tuple[Prefix, int] | None:

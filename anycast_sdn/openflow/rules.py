@@ -105,13 +105,6 @@ class CheckSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Egress:
-    """Open vSwitch's extension: the table ``egress`` goes on with the packet, as one for this port."""
-
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class Copy:
     """Open vSwitch's extension: a copy goes to the controller, within a meter's limit, and the packet goes on."""
 
@@ -120,9 +113,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Resubmit:
-    """Open vSwitch's extension: the packet as it is now is looked up in this table."""
+    """Open vSwitch's extension: the packet as it is now is looked up in this table, and then this rule goes on.
+
+    ``in_port``: the port by which it seems to have come, for that look-up alone.
+    """
 
     table: int
+    in_port: int = OFPP_IN_PORT  # its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ class Unread:
 
 Action: TypeAlias = (
     SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort
-    | CheckSize | Egress | Copy | Resubmit | Unread
+    | CheckSize | Copy | Resubmit | Unread
 )
 
 UNREAD = "unread"  # the name of a field that stands for a whole match, as bytes, with something that we never write

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import entries, oxm
 from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.rules import FlowRule, PutBinding
 
@@ -26,7 +26,7 @@ _LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6))  # protocols with fields of
 _COMMAND_AT = 25  # in an ofp_flow_mod (OF 1.3.5 §7.3.4.2)
 _ADD, _DELETE_STRICT = 0, 4  # OFPFC_*
 _FIN_MARK = 0xE1E2
-_IP_PROTO = [b"\x80\x00\x14\x01" + bytes([protocol]) for protocol in range(256)]  # the OXM, header and value
+_IP_PROTO = [oxm.header("ip_proto") + bytes([protocol]) for protocol in range(256)]
 
 
 class _Shape(NamedTuple):

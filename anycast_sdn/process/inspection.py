@@ -163,7 +163,7 @@ class Inspection:
             self._switch.later(self._end_rules)
             return
         for whole in self._next_unread():
-            ((rule,), _) = decoding.decode_flow_stats(whole)
+            ((rule,), _) = decoding.decode_flow_stats(whole, self._switch.layout)
             (entry,) = decoding.split_flow_stats(whole)
             self._rules[hash(entry.what)] = rule
             self._audit.take_rules([rule])
@@ -257,7 +257,8 @@ class Inspection:
     @_alone
     def _read_slice(self, piece: Slice) -> None:
         if self._unread:
-            self._audit.take_bindings(piece, decoding.decode_flow_stats(b"".join(self._next_unread()))[0])
+            rules, _ = decoding.decode_flow_stats(b"".join(self._next_unread()), self._switch.layout)
+            self._audit.take_bindings(piece, rules)
             self._switch.later(partial(self._read_slice, piece))
             return
         messages, more = self._audit.end_slice(piece, time.monotonic(), PIECE)

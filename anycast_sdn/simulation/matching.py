@@ -165,7 +165,7 @@ def _change_header(frame: bytes, at: int, value: bytes) -> bytes:
 
 
 class Entry:
-    """A rule on the switch; its idle timeout counts from ``used``."""
+    """A rule as the switch holds it; its idle timeout counts from ``used``."""
 
     __slots__ = ("idle_timeout", "packets", "rule", "used")
 

@@ -32,6 +32,7 @@ from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders, entries, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
+from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
 from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding, RuleKey
 from anycast_sdn.openflow.tables import Tables
@@ -101,7 +102,7 @@ def _is_lldp(frame: bytes) -> bool:
 class SimulatedNetwork:
     """``network`` in operation: switches connected, hosts known to their edges.
 
-    ``seed`` orders the translation pools; ``fin_timeout``, ``tcp_flags`` (None: as that), ``packet_size``,
+    ``seed`` orders the translation pools; ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as that), ``packet_size``,
     ``meters`` and ``table_size`` are those of ``SimulatedSwitch``, the same for all switches; ``cables`` are the
     real ones, if not the network's links;
     ``slowest_s``: what the controller says takes a time of its own to each switch, each time, not more than that;
@@ -114,6 +115,7 @@ class SimulatedNetwork:
         groups: Groups | None = None,
         seed: int = 1,
         *,
+        layout: Layout = FIVE_TABLES,
         fin_timeout: bool = True,
         packet_size: bool = True,
         tcp_flags: bool | None = None,
@@ -142,7 +144,7 @@ class SimulatedNetwork:
         self._events = 0
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
-        self._new_switch = partial(SimulatedSwitch, **has, table_size=table_size)
+        self._new_switch = partial(SimulatedSwitch, **has, layout=layout, table_size=table_size)
         self.switches = {name: self._new_switch() for name in self._dpids}
         cables = network.links if cables is None else tuple(cables)
         self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}

@@ -22,8 +22,10 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError, FlowKey
+from anycast_sdn.core.token_bucket import TokenBucket
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.frames import L3
+from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     ETH_IPV4,
@@ -45,12 +47,10 @@ from anycast_sdn.openflow.rules import (
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
-    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
     GroupRule,
-    Match,
     Message,
     MeterRule,
     Output,
@@ -110,10 +110,10 @@ class TraceStep(NamedTuple):
     """What one table did to one packet."""
 
     table: Table
-    rule: FlowRule | None  # None: no rule matched
-    done: tuple[Action, ...]  # those of the chosen bucket included
-    before: FlowKey | None  # None: not an IP packet
-    after: FlowKey | None
+    rule: FlowRule | None = None  # None: no rule matched
+    done: tuple[Action, ...] = ()  # those of the chosen bucket included
+    before: FlowKey | None = None  # None: not an IP packet
+    after: FlowKey | None = None
     end: str = ""  # why it stopped here, when no rule says so: "meter", "ttl"
 
 
@@ -157,20 +157,12 @@ def _check_match(rule: FlowRule) -> None:
 
 
 class _Meter:
-    """A token bucket of packets."""
-
     def __init__(self, rule: MeterRule, now: float) -> None:
         self.rule = rule
-        self._tokens = float(rule.burst)
-        self._last = now
+        self._tokens = TokenBucket(rule.rate, rule.burst, now)
 
     def lets_pass(self, now: float) -> bool:
-        self._tokens = min(self.rule.burst, self._tokens + (now - self._last) * self.rule.rate)
-        self._last = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        return self._tokens.take(now)
 
 
 # ------------------------------------------------------------------------------ the switch
@@ -187,19 +179,21 @@ class SimulatedSwitch:
     def __init__(
         self,
         *,
+        layout: Layout = FIVE_TABLES,
         fin_timeout: bool = True,
         tcp_flags: bool = True,
         packet_size: bool = True,
         meters: bool = True,
         table_size: int | None = None,
     ) -> None:
+        self._layout = layout
         self._fin_timeout = fin_timeout
         self._tcp_flags = tcp_flags
         self._packet_size = packet_size
         self._has_meters = meters
         self._table_size = table_size
-        self._tables = {table: FlowTable() for table in Table}
-        self._entries: dict[tuple[int, int, Match], Entry] = {}
+        self._tables = {layout.table(table): FlowTable() for table in Table}
+        self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule as the controller names it
         self._meters: dict[int, _Meter] = {}
         self._reports_expired = True  # as ``ReportExpired`` asks at the start of every connection
         self.groups: dict[int, GroupRule] = {}
@@ -207,10 +201,11 @@ class SimulatedSwitch:
     # ---------------------------------------------------------------- what it holds
 
     @property
-    def flows(self) -> dict[tuple[int, int, Match], FlowRule]:
-        """The rules by their natural key, with their idle timeouts as they are now."""
+    def flows(self) -> dict[RuleKey, FlowRule]:
+        """The rules as the controller names them, with their idle timeouts as they are now."""
         return {
-            key: replace(entry.rule, idle_timeout=entry.idle_timeout) for key, entry in self._entries.items()
+            key: self._layout.logical(replace(entry.rule, idle_timeout=entry.idle_timeout))
+            for key, entry in self._entries.items()
         }
 
     @property
@@ -277,6 +272,7 @@ class SimulatedSwitch:
 
     def _add(self, rule: FlowRule, now: float) -> None:
         check(rule)
+        key, rule = rule.key, self._layout.on_switch(rule)
         _check_match(rule)
         if rule.goto is not None and rule.goto <= rule.table:
             raise Refused(f"{rule} goes backwards")
@@ -290,24 +286,24 @@ class SimulatedSwitch:
                 raise Refused(f"{rule}: no such group")
             if isinstance(action, ToGroup) and (action is not rule.actions[-1] or rule.goto is not None):
                 raise Refused(f"{rule}: nothing may follow a group")
-            if isinstance(action, CheckSize | Egress) and not self._packet_size:
+            if isinstance(action, CheckSize) and not self._packet_size:
                 raise Refused("this switch cannot tell how large packets are")
             if isinstance(action, FinTimeout) and not self._fin_timeout:
                 raise Refused("this switch has no fin_timeout")
-        old = self._entries.get(rule.key)
+        old = self._entries.get(key)
         if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
             raise TableFull(f"{self._table_size} rules are here already")
         entry = Entry(rule, now)
         entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay unless told to reset
-        self._entries[rule.key] = entry
-        self._tables[Table(rule.table)].put(entry)
+        self._entries[key] = entry
+        self._tables[rule.table].put(entry)
 
-    def _remove(self, keys: list[tuple[int, int, Match]], deleted: bool = True) -> list[Effect]:
+    def _remove(self, keys: list[RuleKey], deleted: bool = True) -> list[Effect]:
         effects: list[Effect] = []
         for key in keys:
             entry = self._entries.pop(key, None)
             if entry:
-                self._tables[Table(entry.rule.table)].remove(entry.rule)
+                self._tables[entry.rule.table].remove(entry.rule)
                 if entry.rule.notify:
                     effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout, deleted, not entry.packets))
         return effects
@@ -323,8 +319,8 @@ class SimulatedSwitch:
 
     def plant(self, rule: FlowRule) -> None:
         """Somebody puts a rule, or edits one that is there.  Nothing is checked."""
-        entry = self._entries[rule.key] = Entry(rule, 0.0)
-        self._tables[Table(rule.table)].put(entry)
+        entry = self._entries[rule.key] = Entry(self._layout.on_switch(rule), 0.0)
+        self._tables[entry.rule.table].put(entry)
 
     def delete(self, keys: Iterable[RuleKey]) -> list[Effect]:
         """Somebody deletes rules."""
@@ -338,11 +334,12 @@ class SimulatedSwitch:
         self._pipeline(Packet(frame, in_port), run)
         return run.effects
 
-    def _pipeline(self, packet: Packet, run: _Run, table: int | None = Table.INGRESS, in_port: int = 0) -> None:
-        """``in_port``: taken for the packet's own in look-ups, if not 0."""
+    def _pipeline(self, packet: Packet, run: _Run, table: int | None = 0, in_port: int = OFPP_IN_PORT) -> None:
+        """From this table of the switch on.  ``in_port``: see ``Resubmit``."""
         while table is not None:
             before, done, end, place = packet.flow, list[Action](), "", len(run.trace or ())
-            entry = self._tables[Table(table)].find(packet.fields | {"in_port": in_port} if in_port else packet.fields)
+            fields = packet.fields if in_port == OFPP_IN_PORT else packet.fields | {"in_port": in_port}
+            entry = self._tables[table].find(fields)
             if entry:
                 entry.packets += 1
                 entry.used = run.now
@@ -351,9 +348,16 @@ class SimulatedSwitch:
                 elif not self._act(packet, entry.rule.actions, entry, done, run):
                     end = "ttl"
             if run.trace is not None:
-                rule = entry.rule if entry else None
-                run.trace.insert(place, TraceStep(Table(table), rule, tuple(done), before, packet.flow, end))
+                step = self._step(table, entry, tuple(done))
+                run.trace.insert(place, step._replace(before=before, after=packet.flow, end=end))
             table = entry.rule.goto if entry and not end else None
+
+    def _step(self, table: int, entry: Entry | None, done: tuple[Action, ...]) -> TraceStep:
+        """By its logical table; what no rule matches has missed a table's rule for anything else."""
+        if entry is None:
+            return TraceStep(Table(self._layout.logical(FlowRule(table, 1, (), 0)).table))
+        rule = self._layout.logical(entry.rule)
+        return TraceStep(Table(rule.table), rule, self._layout.logical(replace(entry.rule, actions=done)).actions)
 
     def _act(
         self, packet: Packet, actions: tuple[Action, ...], entry: Entry | None, done: list[Action], run: _Run
@@ -379,22 +383,20 @@ class SimulatedSwitch:
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
                     packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)
-                case Copy() | Resubmit() | Egress():
+                case Copy() | Resubmit():
                     self._go_aside(packet, action, entry, run)
                 case FinTimeout(idle_s):
                     if packet.closing and entry:
                         entry.idle_timeout = min(entry.idle_timeout or idle_s, idle_s)
         return True
 
-    def _go_aside(self, packet: Packet, action: Copy | Resubmit | Egress, entry: Entry | None, run: _Run) -> None:
+    def _go_aside(self, packet: Packet, action: Copy | Resubmit, entry: Entry | None, run: _Run) -> None:
         match action:
             case Copy(meter):
                 if meter is None or self._meters[meter].lets_pass(run.now):
                     self._output(packet, OFPP_CONTROLLER, entry, run)
-            case Resubmit(table):
-                self._pipeline(packet, run, table)
-            case Egress(port):
-                self._pipeline(packet, run, Table.EGRESS, port)
+            case Resubmit(table, in_port):
+                self._pipeline(packet, run, table, in_port)
 
     def _output(self, packet: Packet, port: int, entry: Entry | None, run: _Run) -> None:
         in_port = packet.fields["in_port"]

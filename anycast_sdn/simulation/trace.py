@@ -43,13 +43,13 @@ from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
     OFPP_CONTROLLER,
+    OFPP_IN_PORT,
     OFPP_TABLE,
     Action,
     AddFlow,
     CheckSize,
     Copy,
     DecTtl,
-    Egress,
     FinTimeout,
     FlowRule,
     ForgetInPort,
@@ -385,14 +385,13 @@ class _Story:
                 return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
             case CheckSize(limit):
                 return f"larger than {limit} bytes?"
-            case Egress(port):
-                return f"→ egress, port {port}"
             case FinTimeout():
                 return "FIN and RST remembered"
             case Copy():
                 return "copy to the controller"
-            case Resubmit(table):
-                return f"again → {Table(table).name.lower()}"
+            case Resubmit(table, port):
+                name = Table(table).name.lower()
+                return f"again → {name}" if port == OFPP_IN_PORT else f"→ {name}, port {port}"
             case ForgetInPort():
                 return "in_port := none"
             case Unread():

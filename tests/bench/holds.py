@@ -46,6 +46,7 @@ from anycast_sdn.engines.flow_rules import FlowRules  # noqa: E402
 from anycast_sdn.fabric.egress import Route  # noqa: E402
 from anycast_sdn.openflow import builders, codec  # noqa: E402
 from anycast_sdn.openflow.features import Features  # noqa: E402
+from anycast_sdn.openflow.layout import FIVE_TABLES  # noqa: E402
 from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
 from anycast_sdn.openflow.rules import Barrier  # noqa: E402
 from anycast_sdn.openflow.tables import Tables  # noqa: E402
@@ -147,6 +148,7 @@ class Hub:
         self.network = network(scale)
         self.now = 0.0
         self.wire = _Wire()
+        self.encode = codec.encoder(FIVE_TABLES).encode
         self.tickets: list[tuple[int, int]] = []
         groups = enrolled(scale)
         self.store = SqliteStore(str(directory / "holds.db"))
@@ -207,7 +209,7 @@ class Hub:
     def _take(self, out: Outbox, encode: bool = True) -> None:
         for dpid, messages in out.items():
             if encode:
-                codec.encode(self.wire, messages)
+                self.encode(self.wire, messages)
             self.tickets += [(dpid, m.ticket) for m in messages if isinstance(m, Barrier) and m.ticket]
 
     def _slices(self) -> Iterator[Callable[[], Outbox]]:

@@ -8,6 +8,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from scenes import TOPOLOGIES, network
 
 from anycast_sdn.openflow import codec
+from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, Message, SetGroup
 
 
@@ -35,4 +36,4 @@ def test_what_is_packed_has_the_bytes_of_the_serialiser(name: str) -> None:
             held += [AddFlow(rule), DeleteFlow(rule), Barrier()]
         held += [SetGroup(group, exists) for group in switch.groups.values() for exists in (False, True)]
     assert len(held) > 100
-    assert codec.encode(Datapath(version=ofp.OFP_VERSION), held) == by_os_ken(held)
+    assert codec.encoder(FIVE_TABLES).encode(Datapath(version=ofp.OFP_VERSION), held) == by_os_ken(held)

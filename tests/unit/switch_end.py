@@ -12,7 +12,7 @@ from anycast_sdn.openflow import codec
 from anycast_sdn.openflow.connection import Connection, State
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.pipeline import Kind, Table, cookie
-from anycast_sdn.openflow.rules import AddFlow, FlowRule
+from anycast_sdn.openflow.rules import AddFlow, FlowRule, Message
 
 DPID = 0xA1
 RULE = FlowRule(Table.ROUTES, 1, (), cookie(Kind.BINDING_IN, 5))
@@ -99,6 +99,10 @@ class Peer:
                 pass
         except BadMessage as problem:
             self.connection.close(str(problem), "bad message")
+
+    def encode(self, message: Message) -> bytes:
+        """As the connection sends it."""
+        return codec.encoder(self.connection.layout).encode(self.connection, [message])
 
     def sent(self) -> list[tuple[int, int, bytes]]:
         """(kind, transaction id, body) of the messages that the connection wants to send."""

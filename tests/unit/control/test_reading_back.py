@@ -16,7 +16,7 @@ from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, FlowKey, packed
 from anycast_sdn.description import reading as network_file
-from anycast_sdn.openflow import codec, decoding, entries, readback
+from anycast_sdn.openflow import decoding, entries, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
 from anycast_sdn.openflow.rules import (
@@ -39,7 +39,7 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 from tests.unit.network_files import VALID
-from tests.unit.openflow.test_codec import DATAPATH, as_flow_stats, puts
+from tests.unit.openflow.test_codec import DATAPATH, as_flow_stats, decode_flow_stats, encode, puts
 
 H, ANY, AS2 = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10"))
 STRANGE = bytes.fromhex("0001440200ff")  # a match on TCP flags, which we never write
@@ -243,10 +243,10 @@ WRITE_NOTHING = struct.pack("!HH4x", ofp.OFPIT_WRITE_ACTIONS, 8)
 
 
 def test_a_match_that_we_never_write_is_kept_as_it_is_so_that_just_its_rule_can_be_deleted() -> None:
-    ((rule,), foreign) = decoding.decode_flow_stats(entry(STRANGE, b"", HOST))
+    ((rule,), foreign) = decode_flow_stats(entry(STRANGE, b"", HOST))
     assert foreign == set()
     assert rule.match == (Field(UNREAD, STRANGE),)
-    sent = codec.encode(DATAPATH, [DeleteFlow(rule)])
+    sent = encode(DATAPATH, [DeleteFlow(rule)])
     assert sent[25] == ofp.OFPFC_DELETE_STRICT
     assert sent[48:] == struct.pack("!HH", 1, 4 + len(STRANGE)) + STRANGE + bytes(-(4 + len(STRANGE)) % 8)
     assert int.from_bytes(sent[2:4], "big") == len(sent)
@@ -254,13 +254,13 @@ def test_a_match_that_we_never_write_is_kept_as_it_is_so_that_just_its_rule_can_
 
 @pytest.mark.parametrize("instructions", [WRITE_NOTHING, struct.pack("!HH4xHHI", 4, 16, 0xFFFF, 8, 0x2320)])
 def test_actions_that_we_never_write_leave_the_rest_of_the_rule_readable(instructions: bytes) -> None:
-    ((rule,), _) = decoding.decode_flow_stats(entry(b"", instructions, HOST))
+    ((rule,), _) = decode_flow_stats(entry(b"", instructions, HOST))
     assert (rule.table, rule.priority, rule.actions) == (4, 832, (Unread(),))
-    assert len(codec.encode(DATAPATH, [DeleteFlow(rule)])) == 56
+    assert len(encode(DATAPATH, [DeleteFlow(rule)])) == 56
 
 
 def test_a_rule_with_a_hard_timeout_is_none_of_ours() -> None:
-    ((rule,), _) = decoding.decode_flow_stats(entry(b"", b"", HOST, hard_timeout=9))
+    ((rule,), _) = decode_flow_stats(entry(b"", b"", HOST, hard_timeout=9))
     assert rule.actions == (Unread(),)
 
 
@@ -271,7 +271,7 @@ def test_actions_of_different_kinds_are_not_equal_because_of_their_numbers() -> 
 
 @given(puts())
 def test_rules_that_were_not_changed_are_read_as_they_were_written(put: PutBinding) -> None:
-    ((rule,), _) = decoding.decode_flow_stats(as_flow_stats(entries.binding(put)))
+    ((rule,), _) = decode_flow_stats(as_flow_stats(entries.binding(put)))
     assert rule == entries.binding(put)
     assert kind_of(rule.cookie)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from anycast_sdn.core.model import FlowKey, Gateway, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.description.model import Limits
 from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, cookie, kind_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
@@ -42,6 +44,8 @@ from anycast_sdn.openflow.rules import (
 
 DATAPATH = ProtocolDesc(version=ofp.OFP_VERSION)
 DATAPATH.set_xid = lambda message: message.set_xid(0)  # type: ignore[attr-defined]
+encode = codec.encoder(FIVE_TABLES).encode
+decode_flow_stats = partial(decoding.decode_flow_stats, layout=FIVE_TABLES)
 
 
 @st.composite
@@ -60,13 +64,13 @@ def puts(draw: st.DrawFn) -> PutBinding:
 
 @given(puts())
 def test_a_template_gives_the_bytes_of_the_serialiser(put: PutBinding) -> None:
-    assert codec.encode(DATAPATH, [put]) == codec.encode(DATAPATH, [AddFlow(entries.binding(put))])
+    assert encode(DATAPATH, [put]) == encode(DATAPATH, [AddFlow(entries.binding(put))])
 
 
 @given(puts())
 def test_a_template_deletes_the_entry_that_it_added(put: PutBinding) -> None:
-    ours = codec.encode(DATAPATH, [RemoveBinding(put)])
-    theirs = codec.encode(DATAPATH, [DeleteFlow(entries.binding(put))])
+    ours = encode(DATAPATH, [RemoveBinding(put)])
+    theirs = encode(DATAPATH, [DeleteFlow(entries.binding(put))])
     assert ours == theirs
 
 
@@ -75,12 +79,12 @@ def test_a_packet_out_has_the_bytes_of_the_serialiser(frame: bytes, in_port: int
     message = PacketOut(frame, in_port, (Output(port),))
     built = codec._build(DATAPATH, message)
     built.xid = 0
-    assert codec.encode(DATAPATH, [message]) == codec.serialised(DATAPATH, built)
+    assert encode(DATAPATH, [message]) == codec.serialised(DATAPATH, built)
 
 
 def as_flow_stats(rule: FlowRule) -> bytes:
     """The flow-mod of a rule, rearranged into the entry that a switch would dump."""
-    mod = codec.encode(DATAPATH, [AddFlow(rule)])
+    mod = encode(DATAPATH, [AddFlow(rule)])
     rest = mod[48:]  # match and instructions
     flags = ofp.OFPFF_SEND_FLOW_REM if rule.notify else 0
     return (
@@ -93,7 +97,7 @@ def as_flow_stats(rule: FlowRule) -> bytes:
 def test_rules_are_read_back_as_they_were_written(written: list[PutBinding]) -> None:
     rules = [entries.binding(put) for put in written]
     body = b"".join(map(as_flow_stats, rules))
-    assert decoding.decode_flow_stats(body) == (rules, set())
+    assert decode_flow_stats(body) == (rules, set())
 
 
 def test_all_other_rules_are_read_back_too() -> None:
@@ -109,7 +113,7 @@ def test_all_other_rules_are_read_back_too() -> None:
         entries.route(Prefix.parse("203.0.113.0/24"), 10),
         entries.service(Prefix.parse("198.18.0.0/28"), 77),
     ]
-    assert decoding.decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
+    assert decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
 
 
 ENDS_AND_SYNS = [
@@ -133,7 +137,7 @@ def test_rows_on_tcp_flags_are_read_back_too(metered: bool) -> None:
         for rule in ENDS_AND_SYNS
     ]
     assert {kind_of(rule.cookie) for rule in rules} == {Kind.TCP_END, Kind.SYN}
-    assert decoding.decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
+    assert decode_flow_stats(b"".join(map(as_flow_stats, rules))) == (rules, set())
 
 
 def test_a_row_on_tcp_flags_is_read_as_open_vswitch_writes_it() -> None:
@@ -145,7 +149,7 @@ def test_a_row_on_tcp_flags_is_read_as_open_vswitch_writes_it() -> None:
     done = "ffff00180000232000250000000000000005000800000005" "ffff001000002320000efff804000000"
     rest = bytes.fromhex(matched + "0004003000000000" + done)
     head = struct.pack("!HBxIIHHHH4xQQQ", 48 + len(rest), 4, 0, 0, 950, 0, 0, 0, cookie(Kind.TCP_END), 0, 0)
-    (rule,), _ = decoding.decode_flow_stats(head + rest)
+    (rule,), _ = decode_flow_stats(head + rest)
     assert rule.match == match(
         Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", b"\xcb\0\x71\0", b"\xff\xff\xff\0"),
         Field("tcp_flags", 1, 1), Field("reg0", 0),
@@ -155,13 +159,13 @@ def test_a_row_on_tcp_flags_is_read_as_open_vswitch_writes_it() -> None:
 
 def test_rules_of_others_are_known_by_their_cookie() -> None:
     foreign = FlowRule(0, 1, (), 0x1234)
-    assert decoding.decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
+    assert decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
 
 
 @given(st.binary(max_size=400))
 def test_no_bytes_make_a_decoder_hang_or_raise_anything_but_bad_message(body: bytes) -> None:
     for decode in (
-        decoding.decode_packet_in, decoding.decode_flow_removed, decoding.decode_flow_stats, decoding.decode_groups,
+        decoding.decode_packet_in, decoding.decode_flow_removed, decode_flow_stats, decoding.decode_groups,
         decoding.decode_meters, decoding.decode_meter_features, decoding.decode_rule_count, decoding.decode_port_status,
         decoding.decode_description,
         lambda body: list(decoding.decode_ports(body)), lambda body: list(decoding.split_flow_stats(body)),
@@ -204,7 +208,7 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
     body = bytearray(as_flow_stats(entries.binding(put)))
     body[at % len(body)] = value
     with contextlib.suppress(decoding.BadMessage):
-        decoding.decode_flow_stats(bytes(body))
+        decode_flow_stats(bytes(body))
 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4, 5)])
@@ -219,7 +223,7 @@ def test_meters_fit_their_limits(limits: Limits) -> None:
 
 def test_rules_of_others_are_deleted_by_their_cookie_in_all_tables() -> None:
     """OF 1.3.5 §7.3.4.1: cookie, its mask, table, command."""
-    message = codec.encode(DATAPATH, [DeleteCookie(0x1122334455667788)])
+    message = encode(DATAPATH, [DeleteCookie(0x1122334455667788)])
     fixed = struct.unpack_from("!BBHIQQBBHHHIII", message)
     assert fixed[:3] == (4, ofp.OFPT_FLOW_MOD, len(message))
     assert fixed[4:8] == (0x1122334455667788, (1 << 64) - 1, ofp.OFPTT_ALL, ofp.OFPFC_DELETE)
@@ -244,7 +248,7 @@ def test_a_rule_in_which_anything_is_edited_reads_as_another() -> None:
             edited = bytearray(whole)
             edited[at] ^= 1
             try:
-                same = decoding.decode_flow_stats(bytes(edited)) == ([rule], set())
+                same = decode_flow_stats(bytes(edited)) == ([rule], set())
             except decoding.BadMessage:
                 continue
             of_a_port = rule.actions[-1] == Output(3) and whole[at - at % 2 :][:2] == b"\xff\xff"  # max_len
@@ -264,7 +268,7 @@ def test_values_that_we_never_write_make_a_rule_another(action: Action, written:
     rule = FlowRule(4, 5, (), cookie(Kind.ROUTE), (action,), idle_timeout=300)
     whole = as_flow_stats(rule)
     assert whole.count(bytes.fromhex(written)) == 1
-    ((read,), _) = decoding.decode_flow_stats(whole.replace(bytes.fromhex(written), bytes.fromhex(edited)))
+    ((read,), _) = decode_flow_stats(whole.replace(bytes.fromhex(written), bytes.fromhex(edited)))
     assert read != rule
 
 
@@ -273,7 +277,7 @@ def test_hard_timeouts_and_flags_of_others_make_a_rule_another(at: int) -> None:
     rule = FlowRule(4, 5, (), cookie(Kind.ROUTE), (Output(3),), notify=True)
     edited = bytearray(as_flow_stats(rule))
     edited[at] ^= 4
-    ((read,), _) = decoding.decode_flow_stats(bytes(edited))
+    ((read,), _) = decode_flow_stats(bytes(edited))
     assert read != rule
 
 

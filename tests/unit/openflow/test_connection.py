@@ -296,7 +296,7 @@ class TestAdmitted:
 
     def test_a_refused_rule_is_known_by_what_the_error_quotes(self) -> None:
         peer = Peer()
-        peer.say(error(5, 1, codec.encode(peer.connection, [AddFlow(RULE)])[:64]))
+        peer.say(error(5, 1, peer.encode(AddFlow(RULE))[:64]))
         assert peer.listener.heard == [("rule_refused", DPID, RULE.cookie, True, "table full")]
 
     @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ class TestAdmitted:
     )
     def test_a_refused_group_or_meter_is_no_less_heard_of(self, change: Message, kind: int, reason: int) -> None:
         peer = Peer()
-        peer.say(error(kind, reason, codec.encode(peer.connection, [change])[:64]))
+        peer.say(error(kind, reason, peer.encode(change)[:64]))
         assert peer.listener.heard == [("rule_refused", DPID, 0, True, "table full")]
 
     def test_other_errors_are_logged_once_for_each_sort(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.openflow.pipeline import ROW, Kind, cookie, kind_of
 from anycast_sdn.openflow.questions import TRIALS, Introduction, SweepRun
 from anycast_sdn.openflow.rules import FinTimeout, FlowRule
@@ -141,11 +142,17 @@ def test_what_a_trial_does_not_say_stays_as_it_was_known(trials: Any, known: boo
 class _Counting:
     """A switch that answers every question for counters with all that it has, at once."""
 
+    layout = THREE_TABLES
+
+    def __init__(self) -> None:
+        self.tables_asked: set[int] = set()
+
     def set_xid(self, message: Any) -> int:
         message.set_xid(1)
         return 1
 
     def ask_in_parts(self, request: Any, part: Any) -> None:
+        self.tables_asked.add(request.table_id)
         kinds = (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN, Kind.ROUTE)
         rules = [FlowRule(ROW[kind].table, 1, (), cookie(kind, number)) for number, kind in enumerate(kinds)]
         with contextlib.suppress(ValueError):
@@ -167,3 +174,4 @@ def test_a_sweep_takes_what_it_asked_for_and_ends_although_a_part_of_it_failed(f
     switch: Any = _Counting()
     SweepRun(switch, 10, read, ended.append).proceed()
     assert list(map(sorted, ended)) == [[0, 1] if fails else [0, 1, 2]]
+    assert switch.tables_asked == {1}, "of three tables, the client edge's"

@@ -11,6 +11,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
@@ -24,6 +25,7 @@ class Switch:
     """Answers as a switch would, from the rules that it holds; at once, but ``later`` waits for ``run``."""
 
     set_xid = DATAPATH.set_xid  # type: ignore[attr-defined]
+    layout = FIVE_TABLES
     ofproto, ofproto_parser = DATAPATH.ofproto, DATAPATH.ofproto_parser
 
     def __init__(self, held: dict[RuleKey, FlowRule], ignores_cookies: bool = False) -> None:

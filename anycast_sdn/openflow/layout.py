@@ -1,0 +1,152 @@
+"""Layouts: which table of a switch carries which logical table of the pipeline.
+
+Rules, the pipeline and the engines name logical tables only (``pipeline.Table``).  A layout is applied where bytes
+are written and read (``codec``, ``decoding``), and the simulated switch executes what it makes of a rule.  A rule has
+exactly one place on the switch and is found there again, so that what is installed can be compared, rule by rule, with
+what is wanted.
+
+``FIVE_TABLES``: each logical table is a table of its own, with the same number.  ``THREE_TABLES``: pairs share one,
+for switches that have no more:
+
+    0 ingress → 1 client edge, out and in → 2 server edge, routes        3 egress
+
+How two logical tables share a table of the switch:
+
+- All rules of the first have higher priorities than all rules of the second.  A packet that matches in the first is
+  taken there; one that does not is looked up in the second, by priority alone.
+- So the first one's rule for anything else has nothing left to do, and its goto may lead backwards.  It is written
+  below the second one's rule for anything else, where no packet comes, and without its goto.
+
+Why these pairs need no metadata that says which of the two a packet has come for: what the tables ask for, the
+destinations in an ANY/m, those in a PRh/k, and those of hosts, never overlap (``description.checks``).
+
+- To an ANY/m: taken in "client edge, out", or in "server edge", which keeps it.  "Client edge, out" sends on what is
+  for an ANY or an ASg; "client edge, in" would not take either.
+- To a PRh/k: "client edge, out" and "server edge" would not take it, so it may come to "client edge, in" at once.  That
+  sends on what is for a host, which "server edge" does not take, so it may share its table with the routes.
+- One rule of "client edge, out" asks for no destination: ``STILL_TAGGED``, which drops.
+
+``egress`` has a table of its own: its rules match nothing but the port by which a packet is about to leave, in the
+place of the one where it came in, and in a shared table would take every packet that came in by that port.  It costs
+no one a table: only Open vSwitch has the actions that lead there, and it has 254 tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.rules import Action, FlowRule, Resubmit, Unread
+
+
+class Layout(Protocol):
+    def __hash__(self) -> int: ...
+
+    def table(self, logical: int) -> int:
+        """The switch's table that carries a logical one."""
+
+    def on_switch(self, rule: FlowRule) -> FlowRule:
+        """A rule of the pipeline as the switch is to hold it."""
+
+    def logical(self, rule: FlowRule) -> FlowRule:
+        """A rule as a switch holds it → the pipeline's.  Whatever ``on_switch`` never gives equals no rule of ours."""
+
+
+class Separate:
+    """Each logical table is a table of the switch, with the same number."""
+
+    def table(self, logical: int) -> int:
+        return logical
+
+    def on_switch(self, rule: FlowRule) -> FlowRule:
+        return rule
+
+    def logical(self, rule: FlowRule) -> FlowRule:
+        return rule
+
+
+_FIRST = 4096  # added to the first table's priorities, which like all of the pipeline's are lower than this
+_SECOND = 1  # added to the second table's priorities: below them there is room for the first one's "anything else"
+_ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
+_ELSEWHERE = 256  # + the number of a table that carries no logical one: where a rule of ours may be found nevertheless
+
+
+class _Place(NamedTuple):
+    table: int  # the switch's
+    raised: int = 0  # what is added to priorities
+    overtaken: bool = False  # by the second table: what it does with anything else is never done
+
+
+class Shared:
+    """``carried``: for each table of the switch, in order, the logical table or the two that it carries."""
+
+    def __init__(self, *carried: tuple[Table, ...]) -> None:
+        self._carried = carried
+        self._places: dict[int, _Place] = {}
+        for number, tables in enumerate(carried):
+            if len(tables) == 1:
+                self._places[tables[0]] = _Place(number)
+            else:
+                first, second = tables
+                self._places[first] = _Place(number, _FIRST, overtaken=True)
+                self._places[second] = _Place(number, _SECOND)
+
+    def table(self, logical: int) -> int:
+        return self._places[logical].table if logical in self._places else logical - _ELSEWHERE
+
+    def on_switch(self, rule: FlowRule) -> FlowRule:
+        place = self._places.get(rule.table)
+        if place is None:
+            return replace(rule, table=rule.table - _ELSEWHERE)
+        table, raised, overtaken = place
+        if overtaken and rule.priority == _ANYTHING_ELSE:
+            return replace(rule, table=table, goto=None)
+        return replace(
+            rule,
+            table=table,
+            priority=rule.priority + raised,
+            actions=tuple(
+                replace(action, table=self.table(action.table)) if isinstance(action, Resubmit) else action
+                for action in rule.actions
+            ),
+            goto=None if rule.goto is None else self.table(rule.goto),
+        )
+
+    def logical(self, rule: FlowRule) -> FlowRule:
+        if rule.table >= len(self._carried):
+            return replace(rule, table=rule.table + _ELSEWHERE)
+        first, *others = self._carried[rule.table]
+        if not others:
+            return self._onward(rule, first, rule.priority)
+        if rule.priority > _FIRST:
+            return self._onward(rule, first, rule.priority - _FIRST)
+        if rule.priority >= _SECOND:
+            return self._onward(rule, others[0], rule.priority - _SECOND)
+        found = replace(rule, table=first, goto=Table(first + 1))
+        return found if rule.goto is None else replace(found, actions=(Unread(),))
+
+    def _onward(self, rule: FlowRule, table: Table, priority: int) -> FlowRule:
+        """The rule in this logical table; what leads on from it leads to the next that is carried there."""
+
+        def after(number: int) -> Table | None:
+            carried = self._carried[number] if number < len(self._carried) else ()
+            return next((each for each in carried if each >= table), None)
+
+        def read(action: Action) -> Action:
+            if not isinstance(action, Resubmit):
+                return action
+            there = after(action.table)
+            return Unread() if there is None else replace(action, table=there)
+
+        actions = tuple(map(read, rule.actions))
+        goto = None if rule.goto is None else after(rule.goto)
+        if goto is None and rule.goto is not None:
+            actions = (*actions, Unread())
+        return replace(rule, table=table, priority=priority, actions=actions, goto=goto)
+
+
+FIVE_TABLES: Layout = Separate()
+THREE_TABLES: Layout = Shared(
+    (Table.INGRESS,), (Table.CLIENT_OUT, Table.CLIENT_IN), (Table.SERVICE, Table.ROUTES), (Table.EGRESS,)
+)

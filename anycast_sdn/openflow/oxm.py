@@ -1,0 +1,59 @@
+"""The numbers of match fields: OXM TLVs (OF 1.3.5 §7.2.3), known here and nowhere else.
+
+Three of them are Open vSwitch's extensions, each of another class: ``tcp_flags`` of the ONF's experimenter, the
+registers ``reg0`` and ``reg1`` of Nicira's extensible match.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from os_ken.ofproto import ofproto_v1_3 as ofp
+
+HEADER = Struct("!HBB")  # class, field number and "has a mask", bytes that follow
+EXPERIMENTER = ofp.OFPXMC_EXPERIMENTER
+ONF = b"ONF\0"  # the experimenter of ``tcp_flags``; it stands before the value
+
+
+class Number(NamedTuple):
+    oxm_class: int
+    field: int
+    width: int  # bytes of a value
+
+
+_BASIC = {
+    "in_port": (0, 4),
+    "eth_dst": (3, 6),
+    "eth_src": (4, 6),
+    "eth_type": (5, 2),
+    "vlan_vid": (6, 2),
+    "ip_proto": (10, 1),
+    "ipv4_src": (11, 4),
+    "ipv4_dst": (12, 4),
+    "tcp_src": (13, 2),
+    "tcp_dst": (14, 2),
+    "udp_src": (15, 2),
+    "udp_dst": (16, 2),
+    "sctp_src": (17, 2),
+    "sctp_dst": (18, 2),
+    "icmpv4_type": (19, 1),
+    "ipv6_src": (26, 16),
+    "ipv6_dst": (27, 16),
+    "icmpv6_type": (29, 1),
+}
+NUMBERS = {
+    **{name: Number(ofp.OFPXMC_OPENFLOW_BASIC, *number) for name, number in _BASIC.items()},
+    "reg0": Number(ofp.OFPXMC_NXM_1, 0, 4),
+    "reg1": Number(ofp.OFPXMC_NXM_1, 1, 4),
+    "tcp_flags": Number(EXPERIMENTER, 42, 2),
+}
+BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, width) in NUMBERS.items()}
+ADDRESSES = frozenset(("eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"))  # as bytes, not integers
+
+
+def header(name: str, masked: bool = False) -> bytes:
+    """What stands before the value, and the mask, of this field."""
+    oxm_class, field, width = NUMBERS[name]
+    experimenter = ONF if oxm_class == EXPERIMENTER else b""
+    return HEADER.pack(oxm_class, field << 1 | masked, len(experimenter) + width * (1 + masked)) + experimenter

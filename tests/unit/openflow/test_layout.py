@@ -1,0 +1,162 @@
+"""Layouts: a rule has one place on a switch, and is found there again."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycast_sdn.core.model import Gateway, Prefix, packed
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
+from anycast_sdn.openflow.pipeline import ROWS, Kind, Table, check, kind_of
+from anycast_sdn.openflow.rules import (
+    AddFlow,
+    DeleteFlow,
+    Field,
+    FlowRule,
+    Output,
+    PutBinding,
+    RemoveBinding,
+    Resubmit,
+    Unread,
+)
+from tests.unit.openflow.test_codec import DATAPATH, puts
+
+LAYOUTS = pytest.mark.parametrize("layout", [FIVE_TABLES, THREE_TABLES], ids=["five tables", "three"])
+HERE, ANY, PR = map(Prefix.parse, ("10.1.0.0/24", "198.18.0.0/16", "203.0.113.0/24"))
+SUBNETS = [Subnet("n1", "e", Side.CLIENT, (Gateway.parse("10.1.0.1/24"),), (1, 2))]
+ROLE = ClientEdgeRole((PR,), (ANY,))
+RULES = [
+    *entries.constant(),
+    *entries.ingress(SUBNETS, [10], [ANY], turning=True),
+    *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
+    *entries.first_replies(ROLE, [packed("10.2.0.10")]),
+    entries.service(ANY, 1),
+    *entries.no_route(SUBNETS),
+    *entries.asked_here(SUBNETS, [packed("192.0.2.1")]),
+    entries.gateway(packed("10.1.0.1")),
+    entries.connected(HERE),
+    entries.host(packed("10.1.0.10"), bytes(6), bytes(6), 1, limit=1400, turning=True),
+    entries.route(HERE, 10, limit=1400),
+    entries.egress_route(Prefix.parse("0.0.0.0/0"), bytes(6), bytes(6), 3),
+    *entries.egress({10: 1400}),
+]
+
+
+def held(layout: Layout, message: AddFlow | PutBinding) -> bytes:
+    """What the switch would show of a rule that it was sent."""
+    mod = codec.encoder(layout).encode(DATAPATH, [message])
+    table, priority = mod[24], int.from_bytes(mod[30:32], "big")
+    rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
+    head = struct.pack("!HBxIIHHHH4xQQQ", len(mod), table, 1, 0, priority, rule.idle_timeout, 0, rule.notify,
+                       rule.cookie, 5, 500)  # fmt: skip
+    return head + mod[48:]
+
+
+def test_the_rules_here_are_of_all_rows_but_those_of_bindings_and_uplinks() -> None:
+    bindings = {Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN}
+    kinds = {kind_of(rule.cookie) for rule in RULES}
+    assert kinds == set(Kind) - bindings - {Kind.FROM_UPLINK, Kind.OWN_SOURCE}
+    assert all(map(check, RULES))
+
+
+def test_five_tables_take_rules_as_they_are() -> None:
+    for rule in RULES:
+        assert FIVE_TABLES.on_switch(rule) is rule
+        assert FIVE_TABLES.logical(rule) is rule
+
+
+@LAYOUTS
+def test_each_rule_has_a_place_of_its_own(layout: Layout) -> None:
+    keys = {rule.key for rule in RULES}
+    assert len({layout.on_switch(rule).key for rule in RULES}) == len(keys)
+
+
+@LAYOUTS
+def test_what_a_switch_holds_is_read_as_the_rules_that_were_put(layout: Layout) -> None:
+    body = b"".join(held(layout, AddFlow(rule)) for rule in RULES)
+    assert decoding.decode_flow_stats(body, layout) == (RULES, set())
+
+
+@LAYOUTS
+@given(put=puts())
+def test_the_short_cut_for_bindings_writes_where_the_long_way_does(layout: Layout, put: PutBinding) -> None:
+    rule = entries.binding(put)
+    encode = codec.encoder(layout).encode
+    assert encode(DATAPATH, [put]) == encode(DATAPATH, [AddFlow(rule)])
+    assert encode(DATAPATH, [RemoveBinding(put)]) == encode(DATAPATH, [DeleteFlow(rule)])
+    assert decoding.decode_flow_stats(held(layout, put), layout) == ([rule], set())
+
+
+def test_three_tables_are_enough_for_whatever_needs_no_open_vswitch() -> None:
+    for rule in RULES:
+        on_switch = THREE_TABLES.on_switch(rule)
+        assert on_switch.table <= (3 if rule.table == Table.EGRESS else 2)
+        assert on_switch.goto is None or on_switch.table < on_switch.goto <= 2
+
+
+def test_rules_of_the_first_table_come_before_those_of_the_second() -> None:
+    for first, second in ((Table.CLIENT_OUT, Table.CLIENT_IN), (Table.SERVICE, Table.ROUTES)):
+        rules = {
+            table: [THREE_TABLES.on_switch(rule) for rule in RULES if rule.table == table and rule.priority]
+            for table in (first, second)
+        }
+        assert min(rule.priority for rule in rules[first]) > max(rule.priority for rule in rules[second])
+
+
+def test_only_the_second_tables_rule_for_anything_else_is_ever_met() -> None:
+    for first, second in ((Kind.OUT_ELSE, Kind.IN_ELSE), (Kind.SERVICE_ELSE, Kind.NO_ROUTE)):
+        below, above = (
+            next(THREE_TABLES.on_switch(rule) for rule in RULES if kind_of(rule.cookie) is kind)
+            for kind in (first, second)
+        )
+        assert below.table == above.table
+        assert below.match == above.match == ()
+        assert below.priority < above.priority
+        assert below.goto is None
+
+
+@pytest.mark.parametrize("table", [Table.CLIENT_OUT, Table.CLIENT_IN, Table.SERVICE])
+def test_tables_are_shared_because_each_of_their_rows_asks_for_a_destination(table: Table) -> None:
+    """A row that asks for none may drop, or be for anything else."""
+    for row in ROWS:
+        if row.table is table and row.priority and (row.actions or row.goto):
+            assert {"ipv4_dst", "ipv6_dst"} <= row.fields, row.kind
+
+
+@LAYOUTS
+@given(
+    table=st.integers(0, 253), priority=st.integers(0, 65535), goto=st.none() | st.integers(0, 253),
+    to=st.integers(0, 253), matches=st.sampled_from([(), (Field("in_port", 3),)]),
+)  # fmt: skip
+def test_whatever_others_put_there_can_be_named_and_deleted(
+    layout: Layout, table: int, priority: int, goto: int | None, to: int, matches: tuple[Field, ...]
+) -> None:
+    found = FlowRule(table, priority, matches, 7, (Output(1), Resubmit(to)), goto)
+    there = layout.on_switch(layout.logical(found))
+    assert there.key == found.key
+
+
+def test_a_rule_that_leads_where_ours_never_lead_equals_none_of_ours() -> None:
+    service_else = next(rule for rule in RULES if kind_of(rule.cookie) is Kind.SERVICE_ELSE)
+    route = THREE_TABLES.on_switch(entries.route(HERE, 10))
+    for edited in (
+        replace(THREE_TABLES.on_switch(service_else), goto=2),
+        replace(route, goto=1),
+        replace(route, goto=9),
+        replace(route, actions=(Resubmit(1),)),
+    ):
+        assert Unread() in THREE_TABLES.logical(edited).actions
+
+
+def test_a_rule_of_the_five_tables_is_found_as_a_stray_in_three() -> None:
+    """The switch had another layout before."""
+    no_route = next(rule for rule in RULES if kind_of(rule.cookie) is Kind.NO_ROUTE)
+    found = THREE_TABLES.logical(FIVE_TABLES.on_switch(no_route))
+    assert found.key not in {rule.key for rule in RULES}
+    assert THREE_TABLES.on_switch(found).key == no_route.key
