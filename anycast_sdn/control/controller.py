@@ -189,7 +189,7 @@ class Controller:
             reading.rule_removed(cookie)
         return self._follow(dpid, self.edges[dpid].engine.rule_removed(cookie, deleted, unused, now), now)
 
-    def was_robbed(self, dpid: int) -> bool:
+    def has_lost_rules(self, dpid: int) -> bool:
         """Have others deleted rules that are not put back yet?"""
         return self.edges[dpid].engine.has_lost_rules
 
@@ -274,7 +274,7 @@ class Controller:
         """
         return self._follow(dpid, self.edges[dpid].tick(now), now)
 
-    def settle_ends(self, dpid: int, now: float, most: int) -> tuple[Outbox, bool]:
+    def end_connections(self, dpid: int, now: float, most: int) -> tuple[Outbox, bool]:
         """Of a switch ``most`` TCP connections that ended a while ago → and may there be more?  With every tick."""
         edge = self.edges[dpid]
         if not edge.synchronised:

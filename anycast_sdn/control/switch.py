@@ -401,7 +401,8 @@ class EdgeSwitch:
 
     def suspect_server(self, address: Address) -> None:
         """It is enrolled now, or is no more."""
-        self._changed.servers[address] = None
+        if self.switch.client_edge:  # no other switch has rules for servers' replies
+            self._changed.servers[address] = None
 
     def suspect_pins(self) -> None:
         """A server may have lost its last flow here."""

@@ -276,7 +276,9 @@ class ClientEdge:
         return self.apply(binding, event, now, Heard(closed=half))
 
     def ends_due(self, now: float, most: int) -> list[Decision]:
-        """What is due of connections that ended, or began afresh, a while ago; ``most`` at the most."""
+        """Time passes: what is due of connections that ended, or began afresh, a while ago; ``most`` at the most."""
+        for pool in self._pools.values():
+            pool.end_rests(now, most)
         decisions: list[Decision] = []
         while len(decisions) < most and self._ends and self._ends[0][0] <= now:
             when, number = heapq.heappop(self._ends)

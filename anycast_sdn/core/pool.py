@@ -83,7 +83,8 @@ class TranslationPool:
 
     def lease(self, now: float) -> Address:
         """An address that is not in use.  Raises PoolEmpty and changes nothing when there is none."""
-        self._end_rests(now)
+        if self._resting.rested(now):
+            self.end_rests(now)
         if len(self._leased) + len(self._resting) < self.size:
             address = self._address(self._places.draw())
         elif early := self._resting.early(now):
@@ -117,25 +118,23 @@ class TranslationPool:
 
     def remembered(self, key: FlowKey, now: float) -> Binding | None:
         """The flow of these five fields, if its address still rests."""
-        self._end_rests(now)
-        return self._resting.by_key(key)
+        return self._resting.by_key(key, now)
 
     def remembered_at(self, address: Address, now: float) -> Binding | None:
         """The flow that had this address, if it still rests."""
-        self._end_rests(now)
-        return self._resting.flow_of(address)
+        return self._resting.flow_of(address, now)
 
     def is_empty(self, now: float) -> bool:
         """Would ``lease`` find no address, not even one that may be leased early?"""
-        self._end_rests(now)
-        return len(self._leased) + len(self._resting) >= self.size and self._resting.early(now) is None
+        taken = len(self._leased) + len(self._resting)
+        return taken >= self.size and self._resting.rested(now) is None and self._resting.early(now) is None
 
     def use(self, now: float) -> PoolUse:
-        self._end_rests(now)
-        return PoolUse(self.size, len(self._leased), len(self._resting))
+        return PoolUse(self.size, len(self._leased), self._resting.count(now))
 
-    def _end_rests(self, now: float) -> None:
-        while address := self._resting.rested(now):
+    def end_rests(self, now: float, most: int | None = None) -> None:
+        """Addresses that have rested are free again; to be called with the passing of time, and before a lease."""
+        for address in self._resting.all_rested(now, most):
             self._resting.remove(address)
             self._places.put_back(self._index(address))
 

@@ -12,6 +12,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -29,7 +30,10 @@ class _Rest(NamedTuple):
 
 
 class Resting:
-    """Addresses at rest, by address and by the five fields of the flow that had it."""
+    """Addresses at rest, by address and by the five fields of the flow that had it.
+
+    An address stays here until it is removed, also when it has rested for its whole time.
+    """
 
     def __init__(self) -> None:
         self._rests: OrderedDict[Address, _Rest] = OrderedDict()
@@ -59,21 +63,30 @@ class Resting:
         if rest.flow and self._by_key.get(rest.flow.key) == address:
             del self._by_key[rest.flow.key]
 
+    def count(self, now: float) -> int:
+        """How many still rest."""
+        return len(self) - len(self.all_rested(now))
+
     def rested(self, now: float) -> Address | None:
-        """The next address that has rested for its whole time, if any."""
+        """The first address that has rested for its whole time, if any."""
         address = next(iter(self._rests), None)
         return address if address and self._rests[address].until <= now else None
+
+    def all_rested(self, now: float, most: int | None = None) -> list[Address]:
+        """All of these, or the first ``most`` of them."""
+        rested = itertools.takewhile(lambda address: self._rests[address].until <= now, self._rests)
+        return list(itertools.islice(rested, most))
 
     def early(self, now: float) -> Address | None:
         """The address to lease early, if any."""
         address = next(iter(self._early), None)
         return address if address and self._rests[address].since + EARLY_S <= now else None
 
-    def flow_of(self, address: Address) -> Binding | None:
-        """The flow that had this address, if it is remembered."""
+    def flow_of(self, address: Address, now: float) -> Binding | None:
+        """The flow that had this address, if that still rests and the flow is remembered."""
         rest = self._rests.get(address)
-        return rest.flow if rest else None
+        return rest.flow if rest and rest.until > now else None
 
-    def by_key(self, key: FlowKey) -> Binding | None:
+    def by_key(self, key: FlowKey, now: float) -> Binding | None:
         address = self._by_key.get(key)
-        return self.flow_of(address) if address else None
+        return self.flow_of(address, now) if address else None

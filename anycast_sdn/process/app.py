@@ -141,7 +141,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
         if dpid in self.connections:
             self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
-            if deleted and self.controller.was_robbed(dpid):
+            if deleted and self.controller.has_lost_rules(dpid):
                 self.inspections.soon(dpid)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
@@ -227,7 +227,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.sleep(0)
         more = True
         while more:
-            out, more = self.controller.settle_ends(dpid, now, ENDED_AT_ONCE)
+            out, more = self.controller.end_connections(dpid, now, ENDED_AT_ONCE)
             self._react(out)
             if more:
                 hub.sleep(0)

@@ -213,7 +213,7 @@ class SimulatedNetwork:
         self._tell(self.controller.tick(self.now))
         for dpid in self.controller.edges:
             self._tell(self.controller.tick_switch(dpid, self.now))
-            self._tell(self.controller.settle_ends(dpid, self.now, 1 << 20)[0])
+            self._tell(self.controller.end_connections(dpid, self.now, 1 << 20)[0])
         for dpid in self.controller.sweeps_due(self.now):
             self._sweep(dpid)
         if self.now >= self._next_audit:
