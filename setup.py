@@ -2,7 +2,7 @@
 
 - Beside the packages that are found, topologies/ is one.  So a wheel holds the network files as
   ``anycast_sdn.topologies``, and in the repository they stand where people look for them.
-- The papers are installed, in share/doc/anycast-sdn of the environment.
+- The papers and the service of systemd are installed, in share/doc/anycast-sdn of the environment.
 - A package index shows README.md alone.  Its links to other files would lead nowhere there, so it names the files.
 
 Everything else is in setup.cfg.
@@ -31,5 +31,9 @@ if __name__ == "__main__":
     setup(
         packages=[*find_packages(include=["anycast_sdn*"]), "anycast_sdn.topologies"],
         long_description=for_an_index((ROOT / "README.md").read_text(encoding="utf-8")),
-        data_files=[(DOC, papers(".")), (f"{DOC}/docs", papers("docs"))],
+        data_files=[
+            (DOC, papers(".")),
+            (f"{DOC}/docs", papers("docs")),
+            (f"{DOC}/contrib/systemd", ["contrib/systemd/anycast-sdn.service"]),
+        ],
     )
