@@ -21,9 +21,9 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
@@ -32,27 +32,23 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.pending import MULTIPART, PartOfReply, Pending, ProbeResult, Reply, TrialResult
 from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
 
 HANDSHAKE_S = 5.0  # until a switch has said who it is, and is admitted; echoes do not prolong it
-ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
-PROBE_S = 2.0  # for the answer to ``probe``
 ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
 LONGEST_TICK_S = 0.5  # a longer pause is our own
 MAX_UNSENT = 1 << 26  # bytes: a switch that takes no more than this is not there any more
 MAX_UNSENT_TO_STRANGERS = 1 << 16
-PART = 64  # bytes that each part of an answer counts for, beside its own, so that their number is bounded as well
-LATE_ANSWERS = 256  # questions past their deadline whose answers may still come
 MOST_REFUSALS = 16  # sorts of errors of one connection that are logged
 HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a controller as UTF-8
 VERSIONS = range(4, 7)  # in HELLO: those that OpenFlow 1.3 can be agreed on with, where no bitmap says more
 
 _HEADER = struct.Struct("!BBHI")
-_MULTIPART = struct.Struct("!HH4x")
 _ERROR = struct.Struct("!HH")
-_MORE = 1
+_EXPERIMENTER = ofp.OFPMP_EXPERIMENTER.to_bytes(2, "big")  # the kind of a multipart message
 
 
 class State(IntEnum):
@@ -94,29 +90,6 @@ IGNORED: dict[int, frozenset[State]] = {
 }
 
 
-class Subject(NamedTuple):
-    """What a multipart request asks for, in words, and the longest answer that is taken, in bytes."""
-
-    name: str
-    most: int
-
-
-_SUBJECTS = {
-    ofp.OFPMP_DESC: Subject("description", 1 << 12),
-    ofp.OFPMP_FLOW: Subject("rules", 1 << 27),  # 700,000 of them
-    ofp.OFPMP_AGGREGATE: Subject("counters", 1 << 8),
-    ofp.OFPMP_GROUP_DESC: Subject("groups", 1 << 27),
-    ofp.OFPMP_METER_CONFIG: Subject("meters", 1 << 23),
-    ofp.OFPMP_METER_FEATURES: Subject("meter features", 1 << 8),
-    ofp.OFPMP_PORT_DESC: Subject("ports", 1 << 23),
-}
-_BARRIER = "confirmation"  # the name of what is asked with a trial
-
-Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or kept silent
-PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
-TrialResult = Callable[[bool | None], None]  # taken, not supported, or None: the switch does not say
-
-
 class Listener(Protocol):
     """Who hears what the switches say.  Called in the order of arrival; must not wait."""
 
@@ -146,18 +119,6 @@ class Listener(Protocol):
     def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
 
 
-class _Waiting:
-    """Somebody waits for an answer; ``left``: seconds that he still does."""
-
-    __slots__ = ("act", "barrier", "kind", "left", "most", "subject")
-
-    def __init__(self, act: Any, left: float) -> None:
-        self.act = act
-        self.left = left
-        self.subject = _BARRIER
-        self.kind = self.most = self.barrier = 0
-
-
 class Connection(ProtocolDesc):  # type: ignore[misc]
     """``peer``: the other end's address, for the log.  ``wake``: called when there is something to send."""
 
@@ -170,7 +131,6 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self.reason = ""  # why the connection has ended, in words …
         self.kind = ""  # … and as what the log should count it
         self.unsent = bytearray()
-        self.unanswered: set[str] = set()
         self.layout: Layout = FIVE_TABLES
         self._encode = codec.encoder(self.layout).encode
         self._listener = listener
@@ -181,11 +141,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._ticked: float | None = None
         self._age = self._until_echo = 0.0
         self._echoes: deque[int] = deque()  # transaction ids of those without a reply
-        self._probes: dict[int, _Waiting] = {}
-        self._questions: dict[int, _Waiting] = {}
-        self._trials: dict[int, _Waiting] = {}  # by the transaction id of what is tried out
-        self._barriers: dict[int, int] = {}  # of a barrier → of what was tried out before it
-        self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
+        self._pending = Pending(listener.unanswered)
         self._watches = False  # it has been asked to tell of rules that others modify
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that the log knows of
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
@@ -207,6 +163,11 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     def is_closed(self) -> bool:
         return self.state is State.CLOSED
 
+    @property
+    def unanswered(self) -> frozenset[str]:
+        """What the switch leaves unanswered when it is asked, by name."""
+        return self._pending.unanswered
+
     # ---------------------------------------------------------------- its life
 
     def admit(self, label: str, layout: Layout = FIVE_TABLES) -> None:
@@ -224,54 +185,34 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         was_admitted = self.is_admitted
         self.state = State.CLOSED
         self.reason, self.kind = reason, kind or reason
-        probes = [probe.act for probe in self._probes.values()]
-        for kept in (self._questions, self._trials, self._barriers, self._probes, self._received, self._late):
-            kept.clear()
+        self._received.clear()
         self._wake()
         if was_admitted:
             self._listener.disconnected(self)
-        for answer in probes:
-            answer(False)
+        self._pending.end()
 
     def tick(self, now: float) -> None:
         """Time has passed.  To be called several times a second."""
         passed = min(now - self._ticked, LONGEST_TICK_S) if self._ticked is not None else 0.0
         self._ticked = now
-        for _, probe in _overdue(self._probes, passed):
-            probe.act(False)
         if self.is_stranger:
             self._age += passed
             if self._age >= HANDSHAKE_S:
                 self.close(f"it has not said who it is within {HANDSHAKE_S:.0f} s", "handshake")
         elif self.is_admitted:
-            self._tick_admitted(passed)
+            self._check_alive(passed)
+        if not self.is_closed:
+            self._pending.tick(passed)
 
-    def _tick_admitted(self, passed: float) -> None:
+    def _check_alive(self, passed: float) -> None:
         self._until_echo -= passed
-        if self._until_echo <= 0:
-            if len(self._echoes) > ECHOES_MISSED:
-                self.close("it does not answer echo requests")
-                return
-            self._until_echo = ECHO_S
-            self._echoes.append(self._send_echo())
-        for xid, question in _overdue(self._questions, passed):
-            self._late.append(xid)
-            self._not_answered(question.subject)
-            question.act(None, True)
-        for _, trial in _overdue(self._trials, passed):
-            self._barriers.pop(trial.barrier, None)
-            self._not_answered(trial.subject)
-            trial.act(None)
-
-    def _not_answered(self, subject: str) -> None:
-        if subject not in self.unanswered:
-            self.unanswered.add(subject)
-            self._listener.unanswered(self.id, frozenset(self.unanswered))
-
-    def _answered(self, subject: str) -> None:
-        if subject in self.unanswered:
-            self.unanswered.remove(subject)
-            self._listener.unanswered(self.id, frozenset(self.unanswered))
+        if self._until_echo > 0:
+            return
+        if len(self._echoes) > ECHOES_MISSED:
+            self.close("it does not answer echo requests")
+            return
+        self._until_echo = ECHO_S
+        self._echoes.append(self._send_echo())
 
     # ---------------------------------------------------------------- sending
 
@@ -321,9 +262,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         data = codec.serialised(self, request)
         if self.is_closed:
             return
-        question = self._questions[request.xid] = _Waiting(part, ANSWER_S)
-        question.kind = request.type
-        question.subject, question.most = _SUBJECTS.get(request.type, Subject(f"type {request.type}", 1 << 23))
+        self._pending.ask(request.xid, request.type, part)
         self._queue(data)
 
     def watch(self) -> None:
@@ -331,7 +270,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         if not self._watches:
             self._watches = True
             xid = self._next_xid()
-            self._late.append(xid)  # whether it can is no matter
+            self._pending.ignore(xid)  # whether it can is no matter
             self._queue(_message(ofp.OFPT_MULTIPART_REQUEST, xid, codec.watch_request()))
 
     def try_out(self, message: Message, result: TrialResult) -> None:
@@ -341,18 +280,15 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         end = codec.serialised(self, barrier)
         if self.is_closed:
             return
-        attempted = _HEADER.unpack_from(attempt)[3]
-        trial = self._trials[attempted] = _Waiting(result, ANSWER_S)
-        trial.barrier = barrier.xid
-        self._barriers[barrier.xid] = attempted
+        self._pending.try_out(_HEADER.unpack_from(attempt)[3], barrier.xid, result)
         self._queue(attempt + end)
 
-    def probe(self, answer: Callable[[bool], None]) -> None:
+    def probe(self, answer: ProbeResult) -> None:
         """Is it still there?  False when it has not answered within ``PROBE_S``, or the connection ends."""
         if self.is_closed:
             answer(False)
         else:
-            self._probes[self._send_echo()] = _Waiting(answer, PROBE_S)
+            self._pending.probe(self._send_echo(), answer)
 
     # ---------------------------------------------------------------- receiving
 
@@ -441,7 +377,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     def _features(self, body: bytes) -> None:
         features = decoding.decode_features(body)
-        self.id = features.dpid
+        self.id = self._pending.dpid = features.dpid
         self.state = State.IDENTIFIED
         if features.auxiliary:
             self.close(f"switch {self.id:016x}: auxiliary connections are not served", f"auxiliary {self.id}")
@@ -465,41 +401,22 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     def _barrier(self, xid: int) -> None:
         if xid & codec.TICKET:
             self._listener.confirmed(self.id, xid ^ codec.TICKET)
-        elif trial := self._trials.pop(self._barriers.pop(xid, 0), None):
-            self._answered(trial.subject)
-            trial.act(True)
+        else:
+            self._pending.barrier(xid)
 
     def _echoed(self, xid: int) -> None:
-        if probe := self._probes.pop(xid, None):
-            probe.act(True)
+        if self._pending.is_probe(xid):
+            self._pending.echo(xid)
         elif xid in self._echoes:
             while self._echoes.popleft() != xid:
                 pass
 
     def _multipart(self, xid: int, body: bytes) -> None:
-        if len(body) < _MULTIPART.size:
-            raise BadMessage("multipart reply cut short")
-        kind, flags = _MULTIPART.unpack_from(body)
-        question = self._questions.get(xid)
-        if question is None:
-            if kind == ofp.OFPMP_EXPERIMENTER and self._watches:
-                if cookies := decoding.decode_changes(body[_MULTIPART.size :]):
-                    self._listener.rules_modified(self.id, cookies)
-                return
-            if xid in self._late:
-                return
-            raise BadMessage("an answer to a question that nobody asked")
-        if kind != question.kind:
-            raise BadMessage(f"multipart reply of type {kind} to a question of type {question.kind}")
-        question.left = ANSWER_S
-        question.most -= len(body) + PART
-        if question.most < 0:
-            raise BadMessage(f"the answer about its {question.subject} is too long")
-        last = not flags & _MORE
-        if last:
-            del self._questions[xid]
-            self._answered(question.subject)
-        question.act(body[_MULTIPART.size :], last)
+        if self._watches and body[:2] == _EXPERIMENTER:
+            if cookies := decoding.decode_changes(body[MULTIPART.size :]):
+                self._listener.rules_modified(self.id, cookies)
+        else:
+            self._pending.answer(xid, body)
 
     def _error(self, xid: int, body: bytes) -> None:
         """The switch refused something; ``body`` quotes the beginning of it (OF 1.3.5 §7.4.4)."""
@@ -507,17 +424,14 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             raise BadMessage("error message cut short")
         kind, code = _ERROR.unpack_from(body)
         quoted = body[_ERROR.size :]
-        if question := self._questions.pop(xid, None):
-            self._answered(question.subject)
-            question.act(None, True)
-        elif trial := self._trials.pop(xid, None):
-            trial.act(False if decoding.means_unsupported(kind, code) else None)
+        if self._pending.concerns(xid):
+            self._pending.error(xid, decoding.means_unsupported(kind, code))
         elif len(quoted) >= 16 and quoted[1] in _MODS:
             full = (kind, code) in _FULL
             reason = "table full" if full else f"error type {kind} code {code}"
             cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
             self._listener.rule_refused(self.id, cookie, full, reason)
-        elif xid not in self._late and (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
+        elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
             self._refusals.add((kind, code))  # once is enough: there may be one for each packet
             LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
 
@@ -537,12 +451,3 @@ def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
 
 def _versions(bitmap: int) -> str:
     return ", ".join(str(version) for version in range(32) if bitmap >> version & 1) or "none"
-
-
-def _overdue(waiting: dict[int, _Waiting], passed: float) -> Iterator[tuple[int, _Waiting]]:
-    """Takes out, one after the other, those who have waited long enough."""
-    for xid, each in list(waiting.items()):
-        each.left -= passed
-        if each.left <= 0 and xid in waiting:
-            del waiting[xid]
-            yield xid, each

@@ -319,7 +319,8 @@ class SimulatedSwitch:
 
     def plant(self, rule: FlowRule) -> None:
         """Somebody puts a rule, or edits one that is there.  Nothing is checked."""
-        entry = self._entries[rule.key] = Entry(self._layout.on_switch(rule), 0.0)
+        held = self._layout.on_switch(rule)
+        entry = self._entries[self._layout.logical(held).key] = Entry(held, 0.0)
         self._tables[entry.rule.table].put(entry)
 
     def delete(self, keys: Iterable[RuleKey]) -> list[Effect]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
-from anycast_sdn.openflow import codec, connection, decoding
+from anycast_sdn.openflow import codec, connection, decoding, pending
 from anycast_sdn.openflow.connection import IGNORED, TAKEN, Connection, State
 from anycast_sdn.openflow.rules import AddFlow, Barrier, GroupRule, Message, MeterRule, SetGroup, SetMeter
 from tests.unit.switch_end import (
@@ -239,7 +239,7 @@ class TestQuestions:
     def test_an_answer_without_an_end_is_the_end(self, part: bytes) -> None:
         peer = Peer()
         xid, _ = peer.ask(codec.description_request)
-        for _ in range(1 + (1 << 12) // connection.PART):
+        for _ in range(1 + (1 << 12) // pending.PART):
             if not peer.connection.is_closed:
                 peer.say(multipart(ofp.OFPMP_DESC, part, xid, more=True))
         assert "too long" in peer.connection.reason
@@ -276,8 +276,8 @@ class TestQuestions:
         peer.connection.close("enough")
         peer.wait(5, echoes=False)
         assert (answers, results) == ([], [])
-        held = peer.connection
-        assert not any((held._questions, held._trials, held._barriers, held._probes, held._received))
+        owed = peer.connection._pending
+        assert not any((owed._questions, owed._trials, owed._barriers, owed._probes, peer.connection._received))
         peer.connection.ask(codec.port_request(peer.connection), answers.append)
         peer.connection.tell([Barrier(1)])
         assert peer.sent() == []

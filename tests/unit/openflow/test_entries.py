@@ -1,8 +1,6 @@
-"""Facts → rules, and back: a switch's dump is enough to rebuild every binding (M14, M18)."""
+"""Facts → rules."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.description.model import Limits
-from anycast_sdn.openflow import entries, readback
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, check, kind_of
 from anycast_sdn.openflow.rules import FinTimeout, PutBinding, SetField
 from anycast_sdn.simulation.switch import SimulatedSwitch
@@ -38,23 +36,6 @@ def puts(draw: st.DrawFn) -> PutBinding:
     half = draw(st.sampled_from(Half.BOTH.parts if binding.server else Half.OUT.parts))
     fin_timeout = draw(st.sampled_from([0, 5])) if binding.key.protocol == TCP else 0
     return PutBinding(binding, half, draw(st.integers(6 if fin_timeout else 0, 65535)), fin_timeout)
-
-
-@given(puts())
-def test_a_bindings_rule_can_be_read_back(put):
-    binding = put.binding
-    found = readback.binding(entries.binding(put))
-    assert found == readback.FoundHalf(binding.number, put.half, binding.key, binding.translated, binding.server)
-
-
-def test_the_rule_of_a_closed_direction_says_so():
-    key = FlowKey(packed("10.1.0.1"), packed("198.18.0.1"), TCP, 1, 80)
-    binding = Binding(1, key, packed("203.0.113.1"), "web", 0.0, packed("10.2.0.1"), Half.BOTH)
-    made = entries.binding(PutBinding(binding, Half.OUT, 100, 99))
-    assert not readback.binding(made).closed
-    assert readback.binding(replace(made, idle_timeout=99)).closed  # as a switch shows it after FIN or RST
-    assert readback.binding(entries.binding(PutBinding(binding, Half.IN, 100, 100))).closed
-    assert not readback.binding(entries.binding(PutBinding(binding, Half.OUT, 0, 0))).closed
 
 
 @given(puts())
@@ -109,21 +90,6 @@ def test_echoes_are_told_from_other_icmp_by_their_type(protocol, wide, field, re
         assert {part.name: part.value for part in rule.match}[field] == value
 
 
-@given(
-    st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)),
-    st.binary(min_size=6, max_size=6),
-    st.integers(1, 65279),
-)
-def test_a_hosts_rule_can_be_read_back(address, mac, port):
-    assert readback.host(entries.host(address, b"\2" * 6, mac, port)) == (address, mac, port)
-
-
-def test_rules_of_other_kinds_are_read_as_nothing():
-    for rule in (*entries.constant(), entries.route(Prefix.parse("10.0.0.0/8"), 1), entries.gateway(H)):
-        assert readback.binding(rule) is None
-        assert readback.host(rule) is None
-
-
 def test_a_longer_prefix_has_the_higher_priority():
     lengths = [0, 1, 8, 24, 32]
     routes = [entries.route(Prefix.parse(f"{'0.0.0.0' if n < 8 else '10.0.0.0'}/{n}"), 1) for n in lengths]
@@ -139,24 +105,3 @@ def test_a_meter_allows_a_burst():
 def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
     numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
     assert len(numbers) == len(set(numbers)) == 6 + PARTS + REPLY_METERS + 5 * 3 + 2
-
-
-@pytest.mark.parametrize("prefix", ["10.1.0.0/24", "0.0.0.0/0", "::/0", "2001:db8::/32"])
-def test_a_route_and_a_way_out_are_read_back_from_their_rules(prefix):
-    there, mac = Prefix.parse(prefix), bytes(range(6))
-    assert readback.route(entries.route(there, 7)) == (there, 7)
-    assert readback.egress_route(entries.egress_route(there, bytes(6), mac, 8)) == (there, mac, 8)
-    assert readback.route(entries.egress_route(there, bytes(6), mac, 8)) is None
-    assert readback.egress_route(entries.route(there, 7)) is None
-
-
-def test_rules_with_our_cookie_that_we_would_not_make_are_no_routes():
-    """They may be of another version, or somebody's own."""
-    rule = entries.route(Prefix.parse("10.1.0.0/24"), 7)
-    for strange in (
-        *(replace(rule, priority=priority) for priority in (0, 100, 199, 200, 233, 65535)),
-        replace(rule, match=()),
-        replace(rule, actions=()),
-        replace(rule, idle_timeout=5),
-    ):
-        assert readback.route(strange) is None

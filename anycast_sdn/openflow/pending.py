@@ -1,0 +1,202 @@
+"""What one switch still owes: answers to questions, to trials and to probes, each with a deadline.
+
+- A question is a multipart request.  Its answer comes in parts and is limited in size; each part gives it new time.
+- A trial is a message that the switch may or may not support, with a barrier behind it: an error refuses it, the
+  barrier's reply without one accepts it.
+- A probe is an echo request: is the switch still there?
+
+What is not answered in time counts as refused, so that whoever asked goes on, and its name is in ``unanswered`` until
+the switch answers one of its kind.  Nothing here sends; everything is known by its transaction id.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from os_ken.ofproto import ofproto_v1_3 as ofp
+
+from anycast_sdn.openflow.decoding import BadMessage
+
+ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
+PROBE_S = 2.0
+PART = 64  # bytes that each part of an answer counts for, beside its own, so that their number is bounded as well
+LATE_ANSWERS = 256  # questions past their deadline whose answers may still come
+
+MULTIPART = struct.Struct("!HH4x")  # kind, flags
+_MORE = 1  # OFPMPF_REPLY_MORE
+_TRIAL = "confirmation"  # the name of what is asked with a trial
+
+Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or kept silent
+PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
+TrialResult = Callable[[bool | None], None]  # taken, not supported, or None: the switch does not say
+ProbeResult = Callable[[bool], None]
+
+
+class Subject(NamedTuple):
+    """What a multipart request asks for, in words, and the longest answer that is taken, in bytes."""
+
+    name: str
+    most: int
+
+
+_SUBJECTS = {
+    ofp.OFPMP_DESC: Subject("description", 1 << 12),
+    ofp.OFPMP_FLOW: Subject("rules", 1 << 27),  # 700,000 of them
+    ofp.OFPMP_AGGREGATE: Subject("counters", 1 << 8),
+    ofp.OFPMP_GROUP_DESC: Subject("groups", 1 << 27),
+    ofp.OFPMP_METER_CONFIG: Subject("meters", 1 << 23),
+    ofp.OFPMP_METER_FEATURES: Subject("meter features", 1 << 8),
+    ofp.OFPMP_PORT_DESC: Subject("ports", 1 << 23),
+}
+
+@dataclass(slots=True)
+class _Waiting:
+    left: float  # seconds
+
+
+@dataclass(slots=True)
+class _Question(_Waiting):
+    act: PartOfReply
+    kind: int
+    subject: str
+    most: int  # bytes that the rest of the answer may have
+
+
+@dataclass(slots=True)
+class _Trial(_Waiting):
+    act: TrialResult
+    barrier: int
+
+
+@dataclass(slots=True)
+class _Probe(_Waiting):
+    act: ProbeResult
+
+
+class Pending:
+    """``changed`` is called with the switch's ``dpid`` and what it leaves unanswered, whenever that changes."""
+
+    def __init__(self, changed: Callable[[int, frozenset[str]], None]) -> None:
+        self.dpid = 0  # once it is known: before, nothing is asked
+        self.unanswered: frozenset[str] = frozenset()
+        self._changed = changed
+        self._probes: dict[int, _Probe] = {}
+        self._questions: dict[int, _Question] = {}
+        self._trials: dict[int, _Trial] = {}  # by the transaction id of what is tried
+        self._barriers: dict[int, int] = {}  # of a barrier → of what is tried before it
+        self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
+
+    def ask(self, xid: int, kind: int, part: PartOfReply) -> None:
+        subject, most = _SUBJECTS.get(kind, Subject(f"type {kind}", 1 << 23))
+        self._questions[xid] = _Question(ANSWER_S, part, kind, subject, most)
+
+    def try_out(self, xid: int, barrier: int, result: TrialResult) -> None:
+        self._trials[xid] = _Trial(ANSWER_S, result, barrier)
+        self._barriers[barrier] = xid
+
+    def probe(self, xid: int, answer: ProbeResult) -> None:
+        self._probes[xid] = _Probe(PROBE_S, answer)
+
+    def ignore(self, xid: int) -> None:
+        """Whatever the switch answers to this is of no interest."""
+        self._late.append(xid)
+
+    # ---------------------------------------------------------------- what the switch says
+
+    def answer(self, xid: int, body: bytes) -> None:
+        """A multipart reply.  Raises BadMessage when nobody has asked for that."""
+        if len(body) < MULTIPART.size:
+            raise BadMessage("multipart reply cut short")
+        kind, flags = MULTIPART.unpack_from(body)
+        question = self._questions.get(xid)
+        if question is None:
+            if xid in self._late:
+                return
+            raise BadMessage("an answer to a question that nobody asked")
+        if kind != question.kind:
+            raise BadMessage(f"multipart reply of type {kind} to a question of type {question.kind}")
+        question.left = ANSWER_S
+        question.most -= len(body) + PART
+        if question.most < 0:
+            raise BadMessage(f"the answer about its {question.subject} is too long")
+        last = not flags & _MORE
+        if last:
+            del self._questions[xid]
+            self._answered(question.subject)
+        question.act(body[MULTIPART.size :], last)
+
+    def barrier(self, xid: int) -> None:
+        """A barrier's reply: what was tried before it, and not refused, is taken."""
+        if trial := self._trials.pop(self._barriers.pop(xid, 0), None):
+            self._answered(_TRIAL)
+            trial.act(True)
+
+    def is_probe(self, xid: int) -> bool:
+        return xid in self._probes
+
+    def echo(self, xid: int) -> None:
+        """A probe's reply."""
+        self._probes.pop(xid).act(True)
+
+    def concerns(self, xid: int) -> bool:
+        """Is this, or was it, the transaction id of a question or a trial?"""
+        return xid in self._questions or xid in self._trials or xid in self._late
+
+    def error(self, xid: int, unsupported: bool) -> None:
+        """The switch refuses a question or a trial.
+
+        ``unsupported``: because it cannot do what was tried; else it does not say whether it can.
+        """
+        if question := self._questions.pop(xid, None):
+            self._answered(question.subject)
+            question.act(None, True)
+        elif trial := self._trials.pop(xid, None):
+            trial.act(False if unsupported else None)
+
+    # ---------------------------------------------------------------- what it does not say
+
+    def tick(self, passed: float) -> None:
+        """So many seconds have passed."""
+        waiting: tuple[Mapping[int, _Waiting], ...] = (self._probes, self._questions, self._trials)
+        for each in waiting:
+            for one in each.values():
+                one.left -= passed
+        for xid in _overdue(self._probes):
+            if probe := self._probes.pop(xid, None):  # whoever learns of one may end the connection, and the others
+                probe.act(False)
+        for xid in _overdue(self._questions):
+            if question := self._questions.pop(xid, None):
+                self._late.append(xid)
+                self._not_answered(question.subject)
+                question.act(None, True)
+        for xid in _overdue(self._trials):
+            if trial := self._trials.pop(xid, None):
+                self._barriers.pop(trial.barrier, None)
+                self._not_answered(_TRIAL)
+                trial.act(None)
+
+    def end(self) -> None:
+        """The connection has ended: the switch is not there, and nobody waits for its answers any more."""
+        probes = [probe.act for probe in self._probes.values()]
+        for kept in (self._probes, self._questions, self._trials, self._barriers, self._late):
+            kept.clear()
+        for answer in probes:
+            answer(False)
+
+    def _not_answered(self, subject: str) -> None:
+        if subject not in self.unanswered:
+            self.unanswered |= {subject}
+            self._changed(self.dpid, self.unanswered)
+
+    def _answered(self, subject: str) -> None:
+        if subject in self.unanswered:
+            self.unanswered -= {subject}
+            self._changed(self.dpid, self.unanswered)
+
+
+def _overdue(waiting: Mapping[int, _Waiting]) -> list[int]:
+    return [xid for xid, each in waiting.items() if each.left <= 0]
