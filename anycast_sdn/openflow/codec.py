@@ -66,19 +66,21 @@ class Encoder:
 
     def __init__(self, layout: Layout) -> None:
         self._on_switch = layout.on_switch
-        self._templates = Templates(self._add_without_xid)
+        templates = Templates(self._add_without_xid)
+        self._put, self._remove = templates.put, templates.remove
 
     def encode(self, datapath: Any, messages: Iterable[Message]) -> bytes:
         """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
-        return b"".join([self._encode(datapath, message) for message in messages])
+        put = self._put
+        return b"".join([
+            put(message) if isinstance(message, PutBinding) else self._encode(datapath, message) for message in messages
+        ])  # fmt: skip
 
     def _encode(self, datapath: Any, message: Message) -> bytes:
-        if isinstance(message, PutBinding):
-            return self._templates.put(message)
         if isinstance(message, PacketOut):
             return _packet_out(datapath, message)
         if isinstance(message, RemoveBinding):
-            return self._templates.remove(message.put)
+            return self._remove(message.put)
         if isinstance(message, AddFlow):
             return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_ADD, _next_xid(datapath))
         if isinstance(message, DeleteFlow):
