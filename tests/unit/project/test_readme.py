@@ -81,7 +81,10 @@ def test_what_the_papers_point_at_is_there(paper: Path) -> None:
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
 def test_files_that_the_papers_name_are_there(paper: Path) -> None:
     """Written from the project's root, from ``anycast_sdn``, or as the last part of a path."""
-    for name in re.findall(r"`([\w./-]+\.(?:py|yaml|service|cfg))`", paper.read_text()):
+    suffix = r"\.(?:py|yaml|service|cfg)\b"
+    text = paper.read_text()
+    named = re.findall(rf"`([\w./-]+{suffix})`", text) + re.findall(rf"(?<![\w./:-])([\w-]+/[\w./-]+{suffix})", text)
+    for name in set(named):
         if name not in YOURS:
             assert any(f"/{path}".endswith(f"/{name}") for path in FILES), name
 
