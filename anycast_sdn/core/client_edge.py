@@ -12,8 +12,8 @@ Rules kept here:
   from the binding as soon as a packet needs it (M19).  A rule that the switch holds is not installed again.
 - When a TCP connection has closed in both directions, its rules get ``tcp_closed_s`` as their timeout at once, so
   that it also ends while the controller is away.  When it has closed in one direction, its rules get
-  ``tcp_closing_s``, but ``_CLOSING_GRACE_S`` later than the other side would take: mostly that closes, too.  A
-  connection that was reset ends after ``RESET_S``.
+  ``tcp_closing_s``, but a little later, because mostly the other side closes soon, too (``_plan_end``).  A connection
+  that was reset ends after ``RESET_S``.
 - An ended flow is remembered while its address rests.  A packet of it that is no TCP SYN shows that it was not over,
   and it goes on as it was (M20).  A SYN begins it afresh, also where the old connection has not ended yet.
 - A report about a rule that has been replaced since changes nothing.
@@ -56,7 +56,7 @@ class Drop(enum.Enum):
     PORT_FULL = "port_full"  # the clients at this host port have as many as they may have together
     NO_BINDING = "no_binding"  # M16
     STRANGER = "stranger_reply"  # M17
-    LOOPED = "looped"  # it has missed its rule again, or there is none that it could have missed
+    LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
 
 
 class Decision(NamedTuple):
@@ -294,7 +294,7 @@ class ClientEdge:
         return decisions
 
     def _plan_end(self, binding: Binding, now: float) -> None:
-        """How it ends has changed: ``ends_due`` is to look at it again."""
+        """A FIN, a RST or a new SYN has changed how it ends: when is ``ends_due`` to look at it?"""
         if binding.reset:
             self._plan(binding, now + RESET_S)
         elif binding.closed is Half.BOTH:
@@ -356,7 +356,7 @@ class ClientEdge:
 
 
 def _due(binding: Binding) -> Event:
-    """What a TCP connection has come to whose end was planned."""
+    """What to do now about a TCP connection whose end was planned."""
     if binding.reset:
         return Event.OVER
     if binding.closed is Half.BOTH:

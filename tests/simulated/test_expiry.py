@@ -112,7 +112,7 @@ def test_a_stream_from_the_server_alone_keeps_the_whole_binding(build, v6):
     assert len(net.host("h1").received) == 17
 
 
-def test_an_idle_half_is_put_back_without_losing_a_packet(build):
+def test_an_idle_half_is_installed_again_without_losing_a_packet(build):
     net = build("figure1", "as2", validity=SHORT)
     ask(net)
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""The controller goes and comes back: what the switches hold is its memory; so does a switch's connection."""
+"""The controller restarts, or a switch connects again: what the switches hold is the memory of flows (M20)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def keep_silent(frame, packet):
 
 
 def without_age(net):
-    """The bindings but for when they were made, which a switch does not know."""
+    """The bindings without the time when they were made, which a switch does not know."""
     return [binding._replace(since=0) for binding in bindings(net)]
 
 
@@ -93,7 +93,7 @@ def test_new_bindings_share_no_address_with_those_from_before(build):
     assert len({binding.number for binding in bindings(net)}) == 105
 
 
-def test_a_half_that_was_idle_at_the_restart_is_put_back_when_it_is_needed(build):
+def test_a_half_that_was_idle_at_the_restart_is_installed_again_when_it_is_needed(build):
     net = build("figure1", "as2", validity={"udp_s": 3})
     ask(net)
     net.host("as2").on_packet = keep_silent
@@ -186,8 +186,8 @@ def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(b
     assert not edge(net, "arh1").repairs
 
 
-def test_a_flow_that_is_not_read_yet_gets_no_second_binding(build, small_slices):
-    """The controller has begun anew: first packets wait until it knows what there is."""
+def test_a_flow_whose_rules_are_not_read_yet_gets_no_second_binding(build, small_slices):
+    """After a restart of the controller first packets wait until it knows what there is."""
     net = busy_network(build)
     net.replace_controller()
     assert not edge(net, "arh1").serves_flows
@@ -197,7 +197,7 @@ def test_a_flow_that_is_not_read_yet_gets_no_second_binding(build, small_slices)
         net.connect(name)
 
 
-def test_a_rule_that_goes_while_it_is_read_back_is_not_believed(build, small_slices):
+def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build, small_slices):
     net = busy_network(build)
     net.replace_controller()
     rules = [key for key, rule in net.switches["arh1"].flows.items() if kind_of(rule.cookie) in OF_BINDINGS]
@@ -213,7 +213,7 @@ def test_a_rule_that_goes_while_it_is_read_back_is_not_believed(build, small_sli
         net.connect(name)
 
 
-def test_a_connection_that_ends_while_it_is_read_back_is_no_harm(build, small_slices):
+def test_a_connection_that_ends_while_the_switch_is_read_does_no_harm(build, small_slices):
     net = busy_network(build)
     before = without_age(net)
     net.replace_controller()

@@ -69,7 +69,7 @@ def test_a_reset_connection_gives_its_address_back_at_once(build, expiry, by_ser
 
 
 def test_a_client_that_tries_a_closed_port_for_ever_leaves_addresses_for_others(build):
-    """Four times a second, each time refused, from a pool of 62: without it the site is dark after 16 s."""
+    """Four times a second, each time refused, from a pool of 62, which would be used up after 16 s."""
     net = build("figure1", "as2", translation_prefixes=(Prefix.parse("203.0.113.0/26"),), quarantine_s=120)
     as2 = net.host("as2")
     as2.on_packet = lambda frame, packet: [as2.reply(frame, packet, tcp_flags=RST | TCP_ACK)]
@@ -99,7 +99,7 @@ def test_a_forged_reset_ends_no_connection_that_goes_on(build, expiry):
 
 
 @pytest.mark.parametrize("by_server", [True, False], ids=["the server", "the client"])
-def test_a_packet_that_comes_late_wakes_the_connection_as_it_was(build, by_server):
+def test_a_packet_that_comes_late_revives_the_connection_as_it_was(build, by_server):
     net = opened(build)
     before = the_binding(net)
     packet(net, RST)
@@ -209,7 +209,7 @@ def test_a_flood_of_fins_from_one_port_hides_no_other_hosts(build):
     assert [binding.key.source for binding in bindings(net)] == [net.host("h1").address(False)]
 
 
-def test_a_rule_that_the_switch_has_is_not_put_again(build):
+def test_a_rule_that_the_switch_has_is_not_installed_again(build):
     net = opened(build)
     told = []
     net.journal = told
@@ -219,8 +219,8 @@ def test_a_rule_that_the_switch_has_is_not_put_again(build):
     assert len(net.host("as2").received) == 3
 
 
-def test_a_packet_that_misses_its_rule_is_counted_and_its_rule_put_again(build):
-    """The rule of a known flow is gone, and nobody has said so: the packet comes back from the pipeline."""
+def test_a_packet_that_misses_its_rule_is_counted_and_its_rule_installed_again(build):
+    """The rule of a known flow is gone without a report: the packet comes back from the switch's tables."""
     net = build("figure1", "as2")
     ask(net)
     (binding,) = bindings(net)
@@ -242,7 +242,7 @@ def test_without_tcp_flags_a_switch_gets_none_of_these_rows(build):
     assert bindings(net)
 
 
-def test_a_copy_that_tells_of_nothing_changes_nothing(build):
+def test_a_copy_that_is_no_fin_or_rst_of_a_flow_changes_nothing(build):
     net = opened(build)
     before = bindings(net)
     h1, dpid = net.host("h1"), 1

@@ -1,4 +1,4 @@
-"""Whatever a switch holds can be read back: what is not as we would write it is wrong, and is put right or goes."""
+"""Whatever a switch holds can be read: a rule that is not as we would write it is replaced or deleted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ matches = st.lists(fields, max_size=6, unique_by=lambda field: field.name).map(l
 
 @st.composite
 def strange_rules(draw: st.DrawFn) -> FlowRule:
-    """Any rule with a cookie of ours: out of nothing, or one of ours with anything in it changed."""
+    """Any rule with a cookie of ours: made up, or one of ours with anything in it changed."""
     kind = draw(st.sampled_from(Kind))
     changes = {
         "table": draw(st.integers(0, 5)),
@@ -134,7 +134,7 @@ def found(made: Controller, dpid: int, held: dict[RuleKey, FlowRule]) -> dict[in
 
 
 def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
-    """What a switch gets that has nothing, from a controller that knows what this one knows."""
+    """All rules that the switch should hold, by what the controller knows."""
     edge = made.edges[dpid]
     rules = list(edge.installed.flows.values())
     rules += [entries.route(prefix, port) for prefix, port in edge.routes.items() if port]
@@ -184,7 +184,7 @@ def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 7439) -> list[F
 )
 @pytest.mark.parametrize("known", [False, True], ids=["to a new controller", "to one that knows the flow"])
 def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> None:
-    """One readable half is enough for a controller that begins; one that knows the flow needs none."""
+    """One readable half is enough for a controller that has just started; one that knows the flow needs none."""
     made, dpid = controller()
     flows = made.edges[dpid].engine.flows
     if known:
@@ -201,7 +201,7 @@ def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> N
     "before", [both(fin=6), both(fin=0), both(idle=0, fin=0)], ids=["other fin_timeout", "no fin_timeout", "swept"]
 )
 def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRule]) -> None:
-    """As after a change of the network file, or when a switch is found to have what it was thought not to have."""
+    """As after a change of the network file, or when a switch is found to have a feature that it did not have."""
     made, dpid = controller()
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
     flows = made.edges[dpid].engine.flows

@@ -108,7 +108,7 @@ class TestNone:
 
 
 class TestUnanswered:
-    def test_another_packet_keeps_pr1x_and_does_not_put_again_what_the_switch_has(self, edge):
+    def test_another_packet_keeps_pr1x_and_installs_no_rule_that_the_switch_has(self, edge):
         binding = made(edge)
         assert edge.client_packet(KEY, WEB, 1) == Decision(Do.SEND_OUT, binding, Half.NONE)
         assert use(edge).leased == 1
@@ -153,12 +153,12 @@ class TestUnanswered:
 
 
 class TestPinned:
-    def test_a_clients_packet_puts_the_outward_rule_back(self, edge):
+    def test_a_clients_packet_installs_the_outward_rule_again(self, edge):
         binding = pinned(edge)
         edge.rule_removed(binding.number, Half.OUT, State.PINNED, False, 300)
         assert edge.client_packet(KEY, WEB, 301) == Decision(Do.SEND_OUT, binding, Half.OUT)
 
-    def test_its_servers_packet_puts_the_inward_rule_back(self, edge):
+    def test_its_servers_packet_installs_the_inward_rule_again(self, edge):
         binding = pinned(edge)
         edge.rule_removed(binding.number, Half.IN, State.PINNED, False, 300)
         assert edge.reply(reply(binding), WEB) == Decision(Do.SEND_IN, binding, Half.IN)
@@ -253,7 +253,7 @@ class TestClosing:
         assert made(edge, KEY, 105).translated == binding.translated
         assert binding.translated not in {other.translated for other in others}
 
-    def test_an_address_that_may_go_early_stays_while_others_are_free(self, edge):
+    def test_an_address_that_may_be_leased_early_is_not_while_others_are_free(self, edge):
         binding = self.ended(edge, Half.OUT, reset=True)
         edge.ends_due(101, 9)
         others = [made(edge, KEY._replace(source_port=port), 109) for port in range(5)]
@@ -275,7 +275,7 @@ class TestClosing:
         assert edge.ends_due(102.5, 9) == [Decision(Do.PUT_AGAIN, fresh, Half.BOTH)]
         assert edge.ends_due(1000, 9) == []
 
-    def test_a_syn_that_is_sent_again_puts_nothing(self, edge):
+    def test_a_syn_that_is_sent_again_installs_nothing(self, edge):
         binding = pinned(edge, self.TCP_KEY)
         assert self.packet(edge, 1, syn=True) == Decision(Do.RENEW, binding, Half.NONE)
 
@@ -290,7 +290,7 @@ class TestClosing:
         assert edge.bindings.pinned_to(AS2) == 1
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_s
 
-    def test_a_straggler_of_a_connection_that_both_have_closed_does_not_keep_it(self, edge):
+    def test_a_late_packet_of_a_connection_that_both_have_closed_does_not_keep_it_for_long(self, edge):
         binding = self.ended(edge, Half.IN, Half.OUT)
         edge.apply(binding, Event.ALL_IDLE, 105)
         decision = self.packet(edge, 106)
@@ -306,7 +306,7 @@ class TestClosing:
         late = FlowKey(AS2, binding.translated, TCP, 80, 40000)
         assert edge.reply(late, WEB, 103).drop is Drop.NO_BINDING
 
-    def test_a_stranger_does_not_wake_it(self, edge):
+    def test_a_stranger_does_not_revive_it(self, edge):
         binding = self.ended(edge, Half.IN, reset=True)
         edge.ends_due(101, 9)
         assert edge.reply(FlowKey(AS3, binding.translated, TCP, 80, 40000), WEB, 102).drop is Drop.NO_BINDING

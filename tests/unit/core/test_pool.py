@@ -34,7 +34,7 @@ def lease_all(addresses: TranslationPool, now: float = 0.0) -> list[bytes]:
             return found
 
 
-def test_every_usable_address_leaves_once_and_never_the_first_or_the_last():
+def test_every_usable_address_is_leased_once_and_never_the_first_or_the_last():
     leased = lease_all(pool())
     assert sorted(leased) == [packed(f"203.0.113.{last}") for last in range(1, 7)]
 
@@ -163,7 +163,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
 
 
 def test_memory_is_that_of_what_is_leased_or_rests_however_many_flows_there_were():
-    """A /64 at 1,000 flows/s; before, each flow left 176 bytes for ever."""
+    """A /64 at 1,000 flows/s."""
     addresses = pool(V6, quarantine_s=1)
     tracemalloc.start()
     sizes = []
@@ -240,7 +240,7 @@ class PoolLife(RuleBasedStateMachine):
     @rule(data=st.data())
     @precondition(lambda self: self.free - self.resting.keys())
     def claim(self, data: st.DataObject) -> None:
-        """As after a restart: an address that has not been out before."""
+        """As after a restart: an address that this pool has not leased before."""
         address = data.draw(st.sampled_from(sorted(self.free - self.resting.keys())))
         self.pool.claim(address)
         self.leased.add(address)
@@ -257,7 +257,7 @@ def _usable(prefix: Prefix) -> set[bytes]:
 
 
 class LifeOfMany(PoolLife):
-    """The same, the way large pools do it."""
+    """The same in a large pool."""
 
     def __init__(self) -> None:
         super().__init__()
