@@ -1,14 +1,13 @@
 """Audit: does a switch hold what it is believed to hold?  And if not, what puts it right? (M20)
 
 Others have access to switches, too, and may delete or edit what is there.  So a switch is looked at again and
-again: all its rules but the bindings', its groups and its meters at each look, and the bindings' rules some slices
-at a time.  Open vSwitch tells besides what others modify (``suspect``): these slices are looked at at once.
+again: all its rules but the flows', its groups and its meters at each look, and the flows' rules some slices at a
+time (``engines.flow_audit``).  Open vSwitch tells besides what others modify (``suspect``): these slices are looked at
+at once.
 
 Rules kept here:
 - What is compared was believed when the switch was asked, and still is.  Where something was changed meanwhile,
   a difference counts only when the next look finds the same one.
-- A binding's rule that is missing may have expired, and the report be under way: it counts when the next look
-  misses it, too.
 - Where one thing is wrong, more may be: then all slices are looked at.
 - What does not get right by being put, because the switch refuses it or shows it otherwise than it was put, is put
   again ever more seldom.  So are foreign rules deleted that stay, or come again; they count once.
@@ -20,14 +19,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import EdgeSwitch
-from anycast_sdn.core.bindings import LOW_BITS, Binding, Half
-from anycast_sdn.openflow import readback
-from anycast_sdn.openflow.pipeline import binding_of, number_of
+from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteCookie,
@@ -44,7 +40,6 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 
-SLICE = 4096  # bindings whose rules are asked for together, at the most: for each question, a switch looks at all
 FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a rule that was deleted, and is there, is deleted again; doubles
 _Rule = TypeVar("_Rule", GroupRule, MeterRule)
 
@@ -54,21 +49,6 @@ class _Deleted(NamedTuple):
 
     pause: float  # until they may be deleted again
     when: float
-
-
-class Slice(NamedTuple):
-    """One direction of the bindings whose numbers end with these bits."""
-
-    half: Half
-    bits: int
-    part: int
-
-    @property
-    def mask(self) -> int:
-        return (1 << self.bits) - 1
-
-    def has(self, number: int) -> bool:
-        return number & self.mask == self.part
 
 
 class Audit:
@@ -90,15 +70,9 @@ class Audit:
         # Of what is not right although it was put: what was there instead, and how many looks have found that.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._deleted: dict[int, _Deleted] = {}  # cookies of others
-        self._next_part = 0
-        self._suspected: set[int] = set()  # the last bits of bindings' numbers whose rules others have modified
-        self._told_of: set[int] = set()  # the parts with these
-        self._asked: dict[int, Binding] = {}  # the bindings of the slice, as they were when it was asked for
-        self._found: dict[int, list[FlowRule]] = {}
-        self._missed: set[tuple[int, Half]] = set()  # rules of bindings that the last look at them has missed
-        self._missed_before: set[tuple[int, Half]] = set()  # of the slice
+        self._flows = edge.engine.audit
 
-    # ---------------------------------------------------------------- all but the bindings
+    # ---------------------------------------------------------------- all but the flows
 
     def begin(self) -> None:
         """The switch is asked now."""
@@ -107,18 +81,13 @@ class Audit:
         self._groups = self._meters = None
         self.doubtful = False
 
-    def suspect(self, cookies: Iterable[int]) -> None:
-        """Others have modified rules with these cookies: the next look is to see to that."""
-        self._suspected.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
-        self.doubtful = True
-
     @property
     def undisturbed(self) -> bool:
         """Has nothing been changed since this look began?"""
         return self._changes == self._edge.changes
 
     def take_rules(self, rules: Iterable[FlowRule], foreign: Collection[int] = ()) -> None:
-        """Rules of no binding; ``foreign``: cookies that are not ours."""
+        """Rules of no flow; ``foreign``: cookies that are not ours."""
         self._foreign.update(foreign)
         for rule in rules:
             if self._edge.wants(rule):
@@ -254,77 +223,35 @@ class Audit:
         self._edge.repaired_at = now
         self._thorough = True
 
-    # ---------------------------------------------------------------- bindings
+    # ---------------------------------------------------------------- flows
+
+    def suspect(self, cookies: Iterable[int]) -> None:
+        """Others have modified rules with these cookies: the next look is to see to that."""
+        self._flows.suspect(cookies)
+        self.doubtful = True
 
     def slices(self) -> list[Slice]:
         """Those that are to be looked at now."""
-        bits = (len(self._edge.engine.flows) // SLICE).bit_length()
-        parts = range(1 << bits)
-        looked_at: Iterable[int] = parts
-        if not self._thorough:
-            low = min(len(parts), 1 << LOW_BITS)
-            suspected = {number % low for number in self._suspected}
-            missed = (number % len(parts) for number, _ in self._missed)
-            self._told_of = {part for part in parts if part % low in suspected}
-            looked_at = {self._next_part % len(parts), *missed, *self._told_of}
-            self._next_part += 1
-        self._suspected.clear()
-        self._thorough = False
-        return [Slice(half, bits, part) for part in sorted(looked_at) for half in Half.BOTH.parts]
+        thorough, self._thorough = self._thorough, False
+        return self._flows.slices(thorough)
 
     def begin_slice(self, piece: Slice) -> None:
         """The switch is asked now."""
-        asked = self._edge.engine.flows.ending_with(piece.part, piece.bits)
-        self._asked = {binding.number: binding for binding in asked}
-        self._found = {}
-        here = {(number, half) for number, half in self._missed if half is piece.half and piece.has(number)}
-        self._missed_before, self._missed = here, self._missed - here
+        self._flows.begin(piece)
 
-    def take_bindings(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
-        for rule in rules:
-            number = number_of(rule.cookie)
-            if piece.has(number) and readback.half_of(rule) is piece.half:
-                self._found.setdefault(number, []).append(rule)
+    def take_flows(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
+        self._flows.take(piece, rules)
 
     def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[list[Message], bool]:
-        """All of it has been found → what puts the switch right, of ``most`` bindings, and are there more?"""
+        """All of it has been found → what puts the switch right, of ``most`` flows, and are there more?"""
         if not self._edge.synchronised:
             return [], False
-        thorough, messages = self._thorough, list[Message]()
-        for number in list(islice(self._found.keys() - self._asked.keys(), most)):
-            rules = self._found.pop(number)
-            if not self._binding(number):
-                self._count((), rules, now)
-                messages += map(DeleteFlow, rules)
-        for number in list(islice(self._asked, most)):
-            binding, rules = self._asked.pop(number), self._found.pop(number, [])
-            if self._binding(number) is binding:  # else something has happened to it meanwhile
-                messages += self._put_right(binding, piece.half, rules, now)
-        if piece.part in self._told_of:
-            self._thorough = thorough  # there are no others that nobody has told of
-        self.doubtful |= bool(self._missed)
-        return messages, bool(self._asked or self._found)
-
-    def _binding(self, number: int) -> Binding | None:
-        return self._edge.engine.flows.by_number(number)
-
-    def _put_right(self, binding: Binding, half: Half, rules: list[FlowRule], now: float) -> list[Message]:
-        """``rules``: those that were found with the cookies of this direction."""
-        engine = self._edge.engine
-        lost = (binding.number, half)
-        if half not in binding.installed:
-            self._count((), rules, now)
-            return [*map(DeleteFlow, rules)]
-        if rules:
-            messages = engine.put_right(binding, half, rules)
-            if messages:
-                self._edge.repaired_at, self._thorough = now, True
-            return messages
-        if lost not in self._missed_before:
-            self._missed.add(lost)
-            return []
-        self._count([lost], (), now)
-        return [engine.wanted_rule(binding, half)]
+        messages, more = self._flows.end(piece, most)
+        if messages:
+            self._edge.repaired_at = now
+            self._thorough |= not self._flows.is_told_of(piece)  # else nothing says that there is more
+        self.doubtful |= self._flows.doubtful
+        return messages, more
 
 
 def _differing(

@@ -143,7 +143,7 @@ class EdgeSwitch:
     def _new_engine(self, network: Network, random: RandomSource) -> Engine:
         role, anycast = self.switch.client_edge, network.anycast_prefixes
         if role is None:
-            return NoClientEdge(self._connected, anycast)
+            return NoClientEdge(self._connected, anycast, self.repairs)
         ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
         edge = ClientEdge(role, random, ports=len(ports))
         return FlowRules(edge, self._connected, anycast, self._answers, self.counters, self.repairs)

@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding
+from anycast_sdn.openflow.rules import FlowRule, Message
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
 Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
@@ -116,8 +117,6 @@ class Engine(Protocol):
 
     def disconnected(self) -> None: ...
 
-    def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
-        """The rule of one direction of a flow, as it should be now."""
-
-    def put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
-        """What leaves, of the rules found of a flow, just those of these directions, as they should be."""
+    @property
+    def audit(self) -> FlowAudit:
+        """Compares the rules of flows with what the switch is found to hold, while it is connected."""

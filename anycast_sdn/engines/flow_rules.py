@@ -26,6 +26,7 @@ from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import Do, Event, Heard
 from anycast_sdn.engines import found_rules, icmp_errors
 from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
+from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow import entries, frames, readback
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
@@ -93,6 +94,7 @@ class FlowRules(Engine):
         self._enrolled: Collection[Address] = ()  # servers whose replies the switch sends up anyway
         self._lost: dict[int, Half] = {}  # rules of bindings that others have deleted, to be installed again
         self._used: set[int] | None = None  # bindings that were needed while the switch is being read; None: it is not
+        self._audit = FlowAudit(edge.bindings, self.wanted_rule, repairs)
         self._last_sweep_s: float | None = None
         self._next_sweep = 0.0
 
@@ -365,11 +367,15 @@ class FlowRules(Engine):
             if kept and not kept.reset:
                 kept = self.edge.tcp_end(flow.number, half, False, now).binding
         assert kept is not None  # neither event ends it
-        return self.put_right(kept, installed, rules)
+        return self._put_right(kept, installed, rules)
 
-    def put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
+    @property
+    def audit(self) -> FlowAudit:
+        return self._audit
+
+    def _put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
         messages = found_rules.corrections([self.wanted_rule(flow, half) for half in installed.parts], rules)
-        self._repairs.update("wrong" if isinstance(message, PutBinding) else "foreign" for message in messages)
+        self._repairs.update(found_rules.repaired_by(messages))
         return messages
 
     def end_reading(self) -> None:

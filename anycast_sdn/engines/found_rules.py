@@ -6,7 +6,7 @@ replaced, or deleted where there should be none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from anycast_sdn.core.bindings import Binding, Half
@@ -54,6 +54,11 @@ def corrections(wanted: Sequence[PutBinding], rules: Sequence[FlowRule]) -> list
             messages.append(put)
     halves = {put.half for put in wanted}
     return [*messages, *(DeleteFlow(rule) for rule in rules if readback.half_of(rule) not in halves)]
+
+
+def repaired_by(messages: Iterable[Message]) -> Iterator[str]:
+    """What was not as it should be, as it is counted, for each of ``corrections``."""
+    return ("wrong" if isinstance(message, PutBinding) else "foreign" for message in messages)
 
 
 def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:

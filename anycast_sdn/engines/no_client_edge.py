@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
@@ -9,6 +10,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
+from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
@@ -17,12 +19,16 @@ from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding
 
 
 class NoClientEdge(Engine):
-    """``subnets``: those of the switch; ``anycast``: the network's ANY/m, which hosts here may not use (M6)."""
+    """``subnets``: those of the switch; ``anycast``: the network's ANY/m, which hosts here may not use (M6).
 
-    def __init__(self, subnets: Sequence[Subnet], anycast: Sequence[Prefix]) -> None:
+    ``repairs``: the switch's, of rules that were put right.
+    """
+
+    def __init__(self, subnets: Sequence[Subnet], anycast: Sequence[Prefix], repairs: Counter[str]) -> None:
         self._subnets = subnets
         self._anycast = anycast
         self._flows = BindingTable()
+        self._audit = FlowAudit(self._flows, _no_rule, repairs)
 
     @property
     def flows(self) -> BindingTable:
@@ -96,8 +102,10 @@ class NoClientEdge(Engine):
     def disconnected(self) -> None:
         pass
 
-    def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
-        raise AssertionError("there are no flows here")
+    @property
+    def audit(self) -> FlowAudit:
+        return self._audit
 
-    def put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
-        return []
+
+def _no_rule(flow: Binding, half: Half) -> PutBinding:
+    raise AssertionError("there are no flows here")

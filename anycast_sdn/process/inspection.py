@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, TypeVar
 
-from anycast_sdn.control.audit import Audit, Slice
+from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import Controller, Outbox
-from anycast_sdn.core.bindings import Half
-from anycast_sdn.openflow import codec, decoding, readback
+from anycast_sdn.engines.flow_audit import Slice
+from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import (
     COOKIE_KIND_MASK,
@@ -31,7 +31,6 @@ from anycast_sdn.openflow.pipeline import (
     binding_of,
     cookie,
     kind_of,
-    number_of,
 )
 from anycast_sdn.openflow.rules import Barrier, FlowRule, Message
 
@@ -236,11 +235,7 @@ class Inspection:
             return
         piece = self._slices.pop()
         self._audit.begin_slice(piece)
-        # BINDING_OUT and BINDING_OUT_UNANSWERED differ in the lowest bit of the kind.
-        kind, any_of_them = (Kind.BINDING_IN, 0) if piece.half is Half.IN else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
-        mask = (COOKIE_KIND_MASK & ~any_of_them) | piece.mask
-        # In whatever table they are: others may have put them there.
-        request = codec.flow_stats_request(self._switch, cookie=cookie(kind, piece.part), mask=mask)
+        request = codec.flow_stats_request(self._switch, cookie=piece.cookie, mask=piece.cookie_mask)
         self._switch.ask_in_parts(request, partial(self._take_slice, piece))
 
     @_alone
@@ -249,7 +244,7 @@ class Inspection:
             self.finish()
             return
         for entry in decoding.split_flow_stats(body):
-            if kind_of(entry.cookie) in readback.HALF_OF and piece.has(number_of(entry.cookie)):
+            if piece.may_have(entry.cookie):
                 self._unread.append(entry.whole)
         if last:
             self._switch.later(partial(self._read_slice, piece))
@@ -258,7 +253,7 @@ class Inspection:
     def _read_slice(self, piece: Slice) -> None:
         if self._unread:
             rules, _ = decoding.decode_flow_stats(b"".join(self._next_unread()), self._switch.layout)
-            self._audit.take_bindings(piece, rules)
+            self._audit.take_flows(piece, rules)
             self._switch.later(partial(self._read_slice, piece))
             return
         messages, more = self._audit.end_slice(piece, time.monotonic(), PIECE)

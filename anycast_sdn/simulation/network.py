@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from anycast_sdn.control.audit import Audit, Slice
+from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller, Outbox, Pace
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Host, Link, Network, Port
+from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders, entries, readback
 from anycast_sdn.openflow.features import Features
@@ -270,7 +271,7 @@ class SimulatedNetwork:
             self._ask(name, partial(self._looked_at, name, audit, pieces))
 
     def _looked_at(self, name: str, audit: Audit, pieces: list[Slice], held: Tables) -> None:
-        audit.take_bindings(pieces[0], held.flows.values())
+        audit.take_flows(pieces[0], held.flows.values())
         self._tell({self._dpids[name]: audit.end_slice(pieces[0], self.now)[0]})
         self._look_at(name, audit, pieces[1:])
 

@@ -210,7 +210,7 @@ def test_what_does_not_get_right_by_being_put_is_put_again_ever_more_seldom(buil
 
 
 def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_once(build, monkeypatch):
-    monkeypatch.setattr("anycast_sdn.control.audit.SLICE", 1)
+    monkeypatch.setattr("anycast_sdn.engines.flow_audit.SLICE", 1)
     net = build("figure1", "as2")
     for port in range(40000, 40100):
         ask(net, port=port)

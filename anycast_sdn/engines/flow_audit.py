@@ -1,0 +1,151 @@
+"""FlowAudit: are the rules of flows on a switch as they should be?  And if not, what puts them right? (M20)
+
+There may be very many, so they are looked at in slices: one direction of the flows whose numbers end with the same
+bits.  A look takes one slice of each direction in turn, and besides those where something was missed or is suspected;
+all of them when ``thorough``.
+
+Rules kept here:
+- What is compared was wanted when the switch was asked, and still is: a flow to which something has happened
+  meanwhile is left to the next look.
+- A rule that is missing may have expired, and the report be on its way: it counts when the next look misses it, too.
+- A rule of no flow is deleted.
+
+Nothing is sent or asked from here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import NamedTuple
+
+from anycast_sdn.core.bindings import LOW_BITS, Binding, BindingTable, Half
+from anycast_sdn.engines.found_rules import corrections, repaired_by
+from anycast_sdn.openflow import readback
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Kind, binding_of, cookie, kind_of, number_of
+from anycast_sdn.openflow.rules import DeleteFlow, FlowRule, Message, PutBinding
+
+SLICE = 4096  # flows whose rules are asked for together, at the most: for each question, a switch looks at all rules
+_OUT_KINDS = cookie(Kind.BINDING_OUT) ^ cookie(Kind.BINDING_OUT_UNANSWERED)  # the bit in which these differ
+
+
+class Slice(NamedTuple):
+    """One direction of the flows whose numbers end with these bits."""
+
+    half: Half
+    bits: int
+    part: int
+
+    @property
+    def cookie(self) -> int:
+        """With ``cookie_mask``: the rules to ask for, in whatever table others may have put them."""
+        return cookie(Kind.BINDING_IN if self.half is Half.IN else Kind.BINDING_OUT_UNANSWERED, self.part)
+
+    @property
+    def cookie_mask(self) -> int:
+        return (COOKIE_KIND_MASK if self.half is Half.IN else COOKIE_KIND_MASK & ~_OUT_KINDS) | self._mask
+
+    @property
+    def _mask(self) -> int:
+        return (1 << self.bits) - 1
+
+    def has(self, number: int) -> bool:
+        return number & self._mask == self.part
+
+    def may_have(self, cookie: int) -> bool:
+        """Is a rule with this cookie one of such a flow, in either direction?"""
+        return kind_of(cookie) in readback.HALF_OF and self.has(number_of(cookie))
+
+
+class FlowAudit:
+    """Of one switch.  A look: ``slices``, then for each of them ``begin``, ``take`` what was found, and ``end``.
+
+    ``wanted_rule``: of one direction of a flow, as it should be now; ``repairs``: counts what was not.
+    """
+
+    def __init__(
+        self, flows: BindingTable, wanted_rule: Callable[[Binding, Half], PutBinding], repairs: Counter[str]
+    ) -> None:
+        self._flows = flows
+        self._wanted_rule = wanted_rule
+        self._repairs = repairs
+        self._next_part = 0
+        self._suspected: set[int] = set()  # the last bits of the numbers of flows whose rules others have modified
+        self._told_of: set[int] = set()  # the parts with these
+        self._asked: dict[int, Binding] = {}  # the flows of the slice, as they were when it was asked for
+        self._found: dict[int, list[FlowRule]] = {}
+        self._missed: set[tuple[int, Half]] = set()  # rules that the last look at them has missed
+        self._missed_before: set[tuple[int, Half]] = set()  # of the slice
+
+    @property
+    def doubtful(self) -> bool:
+        """Was something missed that the next look has to confirm?"""
+        return bool(self._missed)
+
+    def suspect(self, cookies: Iterable[int]) -> None:
+        """Others have modified rules with these cookies: the next look is to include their slices."""
+        self._suspected.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
+
+    def is_told_of(self, piece: Slice) -> bool:
+        """Is this slice looked at because others were known to have modified something there?"""
+        return piece.part in self._told_of
+
+    def slices(self, thorough: bool) -> list[Slice]:
+        """Those that are to be looked at now."""
+        bits = (len(self._flows) // SLICE).bit_length()
+        parts = range(1 << bits)
+        looked_at: Iterable[int] = parts
+        if not thorough:
+            low = min(len(parts), 1 << LOW_BITS)
+            suspected = {number % low for number in self._suspected}
+            missed = (number % len(parts) for number, _ in self._missed)
+            self._told_of = {part for part in parts if part % low in suspected}
+            looked_at = {self._next_part % len(parts), *missed, *self._told_of}
+            self._next_part += 1
+        self._suspected.clear()
+        return [Slice(half, bits, part) for part in sorted(looked_at) for half in Half.BOTH.parts]
+
+    def begin(self, piece: Slice) -> None:
+        """The switch is asked now."""
+        self._asked = {flow.number: flow for flow in self._flows.ending_with(piece.part, piece.bits)}
+        self._found = {}
+        here = {(number, half) for number, half in self._missed if half is piece.half and piece.has(number)}
+        self._missed_before, self._missed = here, self._missed - here
+
+    def take(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
+        for rule in rules:
+            number = number_of(rule.cookie)
+            if piece.has(number) and readback.half_of(rule) is piece.half:
+                self._found.setdefault(number, []).append(rule)
+
+    def end(self, piece: Slice, most: int) -> tuple[list[Message], bool]:
+        """All of it has been found → what puts right the rules of ``most`` flows, and are there more flows?"""
+        messages: list[Message] = []
+        for number in list(islice(self._found.keys() - self._asked.keys(), most)):
+            rules = self._found.pop(number)
+            if self._flows.by_number(number) is None:
+                messages += self._delete(rules)
+        for number in list(islice(self._asked, most)):
+            flow, rules = self._asked.pop(number), self._found.pop(number, [])
+            if self._flows.by_number(number) is flow:  # else something has happened to it meanwhile
+                messages += self._put_right(flow, piece.half, rules)
+        return messages, bool(self._asked or self._found)
+
+    def _put_right(self, flow: Binding, half: Half, rules: list[FlowRule]) -> list[Message]:
+        """``rules``: those that were found with the cookies of this direction."""
+        if half not in flow.installed:
+            return self._delete(rules)
+        if rules:
+            messages = corrections([self._wanted_rule(flow, half)], rules)
+            self._repairs.update(repaired_by(messages))
+            return messages
+        if (flow.number, half) not in self._missed_before:
+            self._missed.add((flow.number, half))
+            return []
+        self._repairs["missing"] += 1
+        return [self._wanted_rule(flow, half)]
+
+    def _delete(self, rules: list[FlowRule]) -> list[Message]:
+        self._repairs.update("foreign" for _ in rules)
+        return [*map(DeleteFlow, rules)]
