@@ -278,12 +278,12 @@ class EdgeSwitch:
 
     def _server_group(self, prefix: Prefix) -> GroupRule:
         buckets = map(self._bucket, self._serving[prefix])
-        return entries.server_group(self._numbers[prefix], buckets, self.features.turning)
+        return entries.server_group(self._numbers[prefix], buckets, self.features.hairpin)
 
     def _ingress_rules(self) -> Iterator[FlowRule]:
         translation = self.switch.translation_prefixes
-        turning = self.features.turning
-        return entries.ingress(self._connected, self.fabric_ports, self._anycast, turning, translation)
+        hairpin = self.features.hairpin
+        return entries.ingress(self._connected, self.fabric_ports, self._anycast, hairpin, translation)
 
     def _gateway_rules(self) -> Iterator[FlowRule]:
         for subnet in self._connected:
@@ -300,7 +300,7 @@ class EdgeSwitch:
             yield self._host(address, neighbour)
 
     def _host(self, address: Address, neighbour: Neighbour) -> FlowRule:
-        return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port), self.features.turning)
+        return entries.host(address, self.mac, *neighbour, self._limit(neighbour.port), self.features.hairpin)
 
     def _exit_rule(self, prefix: Prefix, router: Neighbour) -> FlowRule:
         return entries.egress_route(prefix, self.mac, *router, self._limit(router.port))

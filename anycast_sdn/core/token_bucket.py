@@ -1,4 +1,4 @@
-"""TokenBucket: so many a second on average, and so many at once."""
+"""TokenBucket: a limit of so many a second on average, and so many at once."""
 
 from __future__ import annotations
 

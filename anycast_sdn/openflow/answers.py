@@ -1,16 +1,16 @@
-"""What a switch says in its own name: echo replies, and ICMP errors about packets that go no further.
+"""What a switch answers in its own name: echo replies, and ICMP errors about packets that it does not forward.
 
-An edge speaks by its gateway addresses, every switch by the ``addresses`` that the network file gives it.  One
-that has none of a family borrows the sender's gateway for what a sender has to know, and else says nothing: it is
-no hop that could be seen.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
-for each port to hosts, and for each part of all other senders, so that nobody uses up what others are told.
-They are never sent about what must not be answered (``builders.unreachable``).
+Their source is one of an edge's gateway addresses, or of the ``addresses`` that the network file gives a switch.  A
+switch without any of the family uses the address of the sender's gateway, but sends no "TTL expired": to traceroute it
+is not a hop.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
+for each port to hosts, and for groups of all other senders, so that nobody uses up the errors of others.
+They are never sent about packets that must not be answered (``builders.unreachable``).
 
 An error leaves by the port where the packet came in, when its sender is there, and else by the routes: the
 sender may be a PR1X, which ARh translates back.
 
-No meter can hold back packets whose TTL is used up, so a switch that sends too many of them is told to drop
-them itself for a while.
+No meter limits packets whose TTL has expired, so a switch that sends too many of them is told to drop them itself for
+a while.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from anycast_sdn.openflow.reaction import out_of, through_pipeline
 from anycast_sdn.openflow.rules import Message, PacketOut, ReportExpired
 
 ERRORS_PER_S = 100  # of each kind and to each sender on average, and as many at once
-SENDERS = 64  # beyond our own ports: one allowance for all whose addresses have the same last bits
-EXPIRED_PER_S = 500  # packets that a switch may send up
+SENDERS = 64  # groups of senders that are not at our ports, by the last bits of their addresses
+EXPIRED_PER_S = 500  # packets that a switch may send to the controller
 PAUSE_S = 1.0
-_TTL = 65  # of what goes through our own tables, which take one away
+_TTL = 65  # of packets that go through our own tables, which decrement it
 
 
 class Gateways:
-    """Where senders are: the address of an edge by which it may speak to those behind it."""
+    """The gateway address by which the edge of a sender may answer it."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     @cached_property
     def _by_prefix(self) -> dict[Prefix, Address]:
-        """Subnets, and PRh/k, whose packets come from hosts of that edge."""
+        """Subnets, and the PRh/k that stand for an edge's clients."""
         found = {gateway.prefix: gateway.address for subnet in self._network.subnets for gateway in subnet.gateways}
         for switch in self._network.switches:
             subnets = self._network.subnets_of(switch.name)
@@ -105,7 +105,7 @@ class Answers:
     ) -> list[PacketOut]:
         straight = frame[6:12] != self._mac and any(
             port in subnet.ports and self._is_in(subnet, frame) for subnet in self._subnets
-        )  # our own MAC: the switch had prepared it for its next hop
+        )  # with our own MAC, it is a packet that the switch has routed already
         error = builders.unreachable(frame, self._mac, own, reason, 64 if straight else _TTL, mtu) if own else None
         if not error or not self._may_tell(port, frame, reason, now):
             return []

@@ -2,13 +2,13 @@
 
 Three kinds, all pure functions that return complete Ethernet frames with correct checksums:
 
-* the gateway's own words: ARP, neighbour discovery, echo replies, "unreachable";
+* what a gateway sends: ARP, neighbour discovery, echo replies, ICMP errors;
 * ``ip_packet``, any flow's packet, for the simulated network and for ``trace``;
 * changes: ``rewrite`` and ``decrement_ttl`` do what set-field and dec-ttl do, ``translate_icmp_error``
-  does what no OpenFlow switch can: it changes the packet that an ICMP error quotes.
+  does what no OpenFlow switch can, and changes the packet that an ICMP error quotes.
 
-Addresses that do not fit the frame's family are the caller's bug and raise ValueError; a frame that is
-not what it should be raises ``BadFrame``.
+Addresses of another family than the frame's are a bug of the caller and raise ValueError; a malformed frame raises
+``BadFrame``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from anycast_sdn.openflow.frames import (
     parse_ip,
     transport_checksum,
 )
-from anycast_sdn.openflow.rules import ETH_ARP, ETH_IPV4, ETH_IPV6, Value
+from anycast_sdn.openflow.rules import ETH_ARP, ETH_IPV4, ETH_IPV6, TCP_SYN, Value
 
 BROADCAST = b"\xff" * 6
-TCP_SYN = 0x02
 
 _DONT_FRAGMENT = 0x4000
 _IPV4 = Struct("!BBHHHBBH4s4s")
@@ -93,7 +92,7 @@ def _icmp_protocol(address: Address) -> int:
 
 
 def arp_request(mac: bytes, sender_ip: Address, target_ip: Address, destination: bytes = BROADCAST) -> bytes:
-    """Asks who has ``target_ip``; sent to one host alone it is a probe (RFC 1122 §2.3.2.1)."""
+    """Asks who has ``target_ip``; as unicast it is a probe (RFC 1122 §2.3.2.1)."""
     body = _ARP.pack(1, ETH_IPV4, 6, 4, 1, mac, sender_ip, bytes(6), target_ip)
     return _ethernet(destination, mac, body, ETH_ARP)
 
@@ -105,7 +104,7 @@ def arp_reply(mac: bytes, sender_ip: Address, target_mac: bytes, target_ip: Addr
 
 
 def neighbour_solicitation(mac: bytes, source: Address, target: Address, destination_mac: bytes | None = None) -> bytes:
-    """Asks who has ``target``; sent to one host alone it is a probe (RFC 4861 §7.2.2, §7.3.3)."""
+    """Asks who has ``target``; as unicast it is a probe (RFC 4861 §7.2.2, §7.3.3)."""
     message = _ND.pack(NEIGHBOUR_SOLICITATION, 0, 0, 0, target)
     if source != UNSPECIFIED:
         message += _LINK_LAYER.pack(1, 1, mac)
@@ -155,13 +154,13 @@ def echo_reply(frame: bytes, mac: bytes, ttl: int = 64) -> bytes:
 
 
 class Unreachable(enum.Enum):
-    """Why a packet goes no further; (type, code) in ICMP and in ICMPv6."""
+    """Why a packet is not forwarded; (type, code) in ICMP and in ICMPv6."""
 
     ADMINISTRATIVELY_PROHIBITED = ((3, 13), (1, 1))
     NET = ((3, 0), (1, 0))  # no route leads there
     HOST = ((3, 1), (1, 3))  # the neighbour does not answer
-    NO_SERVICE = ((3, 1), (1, 0))  # nobody serves this group, or nobody who does can be reached
-    PORT = ((3, 3), (1, 4))  # nobody listens there
+    NO_SERVICE = ((3, 1), (1, 0))  # no server of this group, or none that can be reached
+    PORT = ((3, 3), (1, 4))  # no such port here
     PROTOCOL = ((3, 2), (1, 1))  # not one that can be translated
     TOO_LARGE = ((3, 4), (2, 0))  # for the next link; also without "don't fragment", for no switch fragments
     TTL_EXPIRED = ((11, 0), (3, 0))
@@ -223,7 +222,7 @@ def ip_packet(
     identifier: int = 1,
     sequence: int = 1,
 ) -> bytes:
-    """A packet of this flow: TCP, UDP, SCTP, ICMP (an echo request unless told) or any other protocol."""
+    """A packet of this flow: TCP, UDP, SCTP, ICMP (an echo request by default) or any other protocol."""
     source, destination, protocol, *ports = key
     if protocol == TCP:
         segment = _TCP.pack(*ports, sequence, 0, 5 << 4, tcp_flags, 0xFFFF, 0, 0) + payload

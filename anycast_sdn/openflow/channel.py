@@ -1,9 +1,9 @@
-"""The connection to one switch, on its socket: what ``Connection`` decides is read and sent here.
+"""Channel: a ``Connection`` on its socket.
 
-Large reads, handled some messages at a time, so that a busy switch does not keep the others waiting.
-Sending never waits: ``tell`` queues, and a writer of each channel's own sends, so that no handler yields in
-the middle of a change.  A connection that has ended gives its file back at once, or two ticks later where the
-other end is still to read why.
+Reads are large and handled some messages at a time, so that a busy switch does not keep the others waiting.
+Sending never waits: ``tell`` queues, and each channel has a writer that sends, so that no handler yields in the middle
+of a change.  A connection that has ended gives its file descriptor back at once, or two ticks later where the other
+end has still to read the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16  # bytes: some hundred packet-ins
 WRITE_SIZE = 1 << 18
-TURN = 64  # messages, a few milliseconds' work: then it is another switch's turn
+TURN = 64  # messages that are handled, for a few milliseconds, before other switches have their turn
 
 
 class Channel(Connection):
@@ -67,7 +67,7 @@ class Channel(Connection):
         super().tick(now)
 
     def abort(self) -> None:
-        """Whoever reads or writes here finds that this is the end."""
+        """End it at once: reader and writer find the socket closed."""
         self.close("aborted")
         try:
             self._socket.shutdown(sockets.SHUT_RDWR)
@@ -87,7 +87,7 @@ class Channel(Connection):
             hub.sleep(0)
 
     def _read_rest(self) -> None:
-        """As long as the writer still says why this is the end; what the other end says is not looked at."""
+        """Until the writer has sent the reason for the end; whatever the other end sends is ignored."""
         with suppress(OSError):
             while self.unsent and self._socket.recv(READ_SIZE):
                 hub.sleep(0)

@@ -3,7 +3,7 @@
 OS-Ken's own message classes are the definition of the format; the messages of the first-packet path take
 the short cut of ``templates``, those that changes consist of that of ``packing``.  The other direction is ``decoding``.
 
-Here logical tables become a switch's own, as its layout has them.
+Rules are placed in the switch's tables by its layout.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def encoder(layout: Layout) -> Encoder:
 
 
 class _Numbered:
-    """What a datapath gives a transaction id to."""
+    """Takes a transaction id from a datapath."""
 
     xid = 0
 
@@ -129,7 +129,7 @@ def _delete_everything(datapath: Any) -> tuple[Any, Any]:
 
 
 def _packet_out(datapath: Any, message: PacketOut) -> bytes:
-    """What comes before the frame is the same for all packets that leave the same way."""
+    """The part before the frame is the same for all packets with these actions, and is kept."""
     frame, in_port, actions = message
     head = _PACKET_OUT_HEADS.get((in_port, actions))
     if head is None:
@@ -139,7 +139,7 @@ def _packet_out(datapath: Any, message: PacketOut) -> bytes:
     return b"".join((head[:2], (len(head) + len(frame)).to_bytes(2, "big"), head[4:], frame))
 
 
-# OF 1.3.5 §7.3.10: what is not named is not sent.
+# OF 1.3.5 §7.3.10: what is not listed is not sent.
 _ALL_PORT_REASONS = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_MODIFY
 _ALL_REMOVED_REASONS = (
     1 << ofp.OFPRR_IDLE_TIMEOUT | 1 << ofp.OFPRR_HARD_TIMEOUT | 1 << ofp.OFPRR_DELETE | 1 << ofp.OFPRR_GROUP_DELETE
@@ -197,7 +197,7 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
     instructions: list[Any] = []
     if rule.meter is not None:
         instructions.append(parser.OFPInstructionMeter(rule.meter))
-    if rule.actions and Unread() not in rule.actions:  # a rule with that is only ever deleted
+    if rule.actions and Unread() not in rule.actions:  # such a rule is only ever deleted
         instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, _actions(rule.actions)))
     if rule.goto is not None:
         instructions.append(parser.OFPInstructionGotoTable(rule.goto))
@@ -218,7 +218,7 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
 
 
 class _MatchAsFound(parser.OFPMatch):  # type: ignore[misc]
-    """A match whose bytes are those that a switch has sent."""
+    """A match with the bytes that a switch has sent."""
 
     def __init__(self, oxms: bytes) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ def _action(action: Action) -> Any:
         case CheckSize(limit):
             return parser.NXActionUnknown(nicira.CHECK_PKT_LARGER, data=nicira.check_size(limit))
         case Unread():
-            raise AssertionError("nobody writes what was not read")
+            raise AssertionError("what could not be read is never written")
         case Copy(meter):  # OS-Ken has no class for it
             return parser.NXActionUnknown(nicira.CONTROLLER2, data=bytearray(nicira.copy(meter)))
         case Resubmit(table, in_port):
@@ -285,7 +285,7 @@ def _action(action: Action) -> Any:
 
 
 def _delete_cookie_without_xid() -> bytes:
-    """With the cookie 0: a switch may hold very many that are not ours, and only the cookie differs."""
+    """With the cookie 0, which is the only difference: a switch may hold very many rules that are not ours."""
     message = parser.OFPFlowMod(
         _VERSION_ONLY, cookie_mask=(1 << 64) - 1, table_id=ofp.OFPTT_ALL, command=ofp.OFPFC_DELETE,
         out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY,
@@ -295,7 +295,7 @@ def _delete_cookie_without_xid() -> bytes:
 
 
 PACKER = Packer(_actions)
-_VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message must know of its datapath
+_VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message needs to know of its datapath
 _DELETE_COOKIE = _delete_cookie_without_xid()
 
 
@@ -318,10 +318,10 @@ def aggregate_request(datapath: Any, cookie: int = 0, mask: int = 0) -> Any:
 
 
 def watch_request() -> bytes:
-    """The body of a multipart request: to be told whenever somebody modifies a rule, in whatever table.
+    """The body of a multipart request: to be notified whenever somebody modifies a rule, in any table.
 
     Open vSwitch's flow monitor (ONF extension 187), for modifications alone: we put and delete, and never modify, so
-    that our own changes cost nothing.
+    that our own changes cause no notifications.
     """
     multipart = struct.pack("!HH4xII", ofp.OFPMP_EXPERIMENTER, 0, nicira.ONF_VENDOR, nicira.FLOW_MONITOR)
     monitor = struct.pack("!IHHIB3x", 0, _MODIFY, _EMPTY_MATCH.size - 4, ofp.OFPP_ANY, ofp.OFPTT_ALL)

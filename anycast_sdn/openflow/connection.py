@@ -2,18 +2,17 @@
 
 The rules that it keeps:
 
-- Nothing here sends, waits or reads a clock.  ``unsent`` is what should leave, ``wake`` says that there is
-  something; time passes in ``tick`` alone, and a pause of our own is not counted as another's silence.
-- ``TAKEN`` and ``IGNORED`` say which kind of message may come in which state; any other ends the connection.
-  Nothing that comes before a switch is admitted reaches anybody else.
-- Every length is checked before anything is read, an answer is taken only to a question that was asked, and
-  bounded in size.  What does not fit is a BadMessage: this connection ends, and no other notices.
-- Whatever is asked has a deadline.  A question that is not answered counts as refused, so that whoever asked
-  goes on; its name is in ``unanswered`` until the switch answers one of its kind.
-- A connection that has ended holds nothing: neither bytes nor those who wait for them.
+- Nothing here sends, waits or reads a clock.  ``unsent`` is what is to be sent, and ``wake`` is called when there is
+  something.  Time passes in ``tick`` alone; a delay of our own is not counted as the switch's silence.
+- ``TAKEN`` and ``IGNORED`` say which kinds of messages may come in which state; any other ends the connection.
+  No message that comes before a switch is admitted has an effect outside its connection.
+- Every length is checked before anything is read; an answer is accepted only to a question that was asked, and its
+  size is bounded.  Anything else is a BadMessage, which ends this connection and affects no other.
+- Whatever is asked has a deadline (``pending``).
+- A connection that has ended keeps nothing: neither bytes nor callbacks.
 
-Who is admitted is not decided here: ``listener.identified`` does that, now or later.  Messages are written by
-``codec``; of what switches say, no byte goes to a parser other than ``decoding``'s and ours.
+Who is admitted is not decided here: ``listener.identified`` decides, at once or later.  Messages are written by
+``codec``; what switches send is parsed by ``decoding`` and here, never by OS-Ken.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
 
-HANDSHAKE_S = 5.0  # until a switch has said who it is, and is admitted; echoes do not prolong it
+HANDSHAKE_S = 5.0  # until a switch has sent its datapath id and is admitted; echoes do not extend it
 ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
-LONGEST_TICK_S = 0.5  # a longer pause is our own
-MAX_UNSENT = 1 << 26  # bytes: a switch that takes no more than this is not there any more
+LONGEST_TICK_S = 0.5  # the rest of a longer pause is a delay of our own
+MAX_UNSENT = 1 << 26  # bytes that a switch may leave unread before it counts as dead
 MAX_UNSENT_TO_STRANGERS = 1 << 16
-MOST_REFUSALS = 16  # sorts of errors of one connection that are logged
+MOST_REFUSALS = 16  # kinds of errors of one connection that are logged
 HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a controller as UTF-8
-VERSIONS = range(4, 7)  # in HELLO: those that OpenFlow 1.3 can be agreed on with, where no bitmap says more
+VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1.3 can be agreed on
 
 _HEADER = struct.Struct("!BBHI")
 _ERROR = struct.Struct("!HH")
@@ -52,9 +51,9 @@ _EXPERIMENTER = ofp.OFPMP_EXPERIMENTER.to_bytes(2, "big")  # the kind of a multi
 
 
 class State(IntEnum):
-    HELLO = auto()  # nothing has come yet
-    FEATURES = auto()  # it speaks OpenFlow 1.3, and has been asked who it is
-    IDENTIFIED = auto()  # it has said who it is; ``admit`` or ``close`` comes next
+    HELLO = auto()  # nothing has been received
+    FEATURES = auto()  # it speaks OpenFlow 1.3, and has been asked for its datapath id
+    IDENTIFIED = auto()  # its datapath id is known; ``admit`` or ``close`` comes next
     ADMITTED = auto()
     CLOSED = auto()
 
@@ -77,7 +76,7 @@ TAKEN: dict[int, frozenset[State]] = {
     ofp.OFPT_MULTIPART_REPLY: _ADMITTED,
     ofp.OFPT_BARRIER_REPLY: _ADMITTED,
 }
-# … and in which it is passed over.  Rules of an earlier connection send packets at once.
+# … and in which it is ignored.  Rules of an earlier connection may send packets at once.
 IGNORED: dict[int, frozenset[State]] = {
     ofp.OFPT_ECHO_REPLY: _BEFORE_ADMITTED,
     ofp.OFPT_PACKET_IN: _BEFORE_ADMITTED,
@@ -91,16 +90,16 @@ IGNORED: dict[int, frozenset[State]] = {
 
 
 class Listener(Protocol):
-    """Who hears what the switches say.  Called in the order of arrival; must not wait."""
+    """Receives the events of connections, in the order of arrival.  Its methods must not wait."""
 
     def identified(self, switch: Any) -> None:
-        """It has said who it is (``id``), and waits for ``admit`` or ``close``."""
+        """Its datapath id (``id``) is known; it waits for ``admit`` or ``close``."""
 
     def disconnected(self, switch: Any) -> None:
         """An admitted switch's connection has ended, for ``reason``."""
 
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
-        """What the switch leaves unanswered is now this."""
+        """The questions that the switch leaves unanswered have changed to these."""
 
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
 
@@ -112,7 +111,7 @@ class Listener(Protocol):
         """``cookie``: 0 when it is a group or a meter that the switch has refused."""
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
-        """Others have done that; see ``watch``."""
+        """Others have modified the rules with these cookies; see ``watch``."""
 
     def confirmed(self, dpid: int, ticket: int) -> None: ...
 
@@ -120,16 +119,16 @@ class Listener(Protocol):
 
 
 class Connection(ProtocolDesc):  # type: ignore[misc]
-    """``peer``: the other end's address, for the log.  ``wake``: called when there is something to send."""
+    """``peer``: the other end's address, for the log.  ``wake``: is called when there is something to send."""
 
     def __init__(self, listener: Listener, peer: str, wake: Callable[[], None]) -> None:
         super().__init__(codec.OPENFLOW_VERSION)
         self.peer = peer
         self.state = State.HELLO
         self.id = 0  # the datapath id, once it is known
-        self.label = ""  # how the network file calls an admitted switch
+        self.label = ""  # the name of an admitted switch in the network file
         self.reason = ""  # why the connection has ended, in words …
-        self.kind = ""  # … and as what the log should count it
+        self.kind = ""  # … and the kind of end that the log counts it as
         self.unsent = bytearray()
         self.layout: Layout = FIVE_TABLES
         self._encode = codec.encoder(self.layout).encode
@@ -142,8 +141,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._age = self._until_echo = 0.0
         self._echoes: deque[int] = deque()  # transaction ids of those without a reply
         self._pending = Pending(listener.unanswered)
-        self._watches = False  # it has been asked to tell of rules that others modify
-        self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that the log knows of
+        self._watches = False  # it has been asked to report rules that others modify
+        self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been logged
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
 
     @property
@@ -152,7 +151,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     @property
     def is_stranger(self) -> bool:
-        """Is it still to say who it is, or to be admitted?"""
+        """Is it not admitted yet?"""
         return self.state in _STRANGERS
 
     @property
@@ -171,7 +170,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     # ---------------------------------------------------------------- its life
 
     def admit(self, label: str, layout: Layout = FIVE_TABLES) -> None:
-        """It is what it says; from now on it is heard."""
+        """Accept its identity: from now on its messages are passed on.  ``layout``: the switch's."""
         assert self.state is State.IDENTIFIED
         self.state = State.ADMITTED
         self.label = label
@@ -179,7 +178,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._encode = codec.encoder(layout).encode
 
     def close(self, reason: str, kind: str = "") -> None:
-        """The end.  What is ``unsent`` may still leave."""
+        """End the connection.  What is ``unsent`` may still be sent."""
         if self.is_closed:
             return
         was_admitted = self.is_admitted
@@ -192,7 +191,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._pending.end()
 
     def tick(self, now: float) -> None:
-        """Time has passed.  To be called several times a second."""
+        """Let time pass.  To be called several times a second."""
         passed = min(now - self._ticked, LONGEST_TICK_S) if self._ticked is not None else 0.0
         self._ticked = now
         if self.is_stranger:
@@ -266,15 +265,15 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._queue(data)
 
     def watch(self) -> None:
-        """Be told of rules that others modify, where the switch can do that.  For Open vSwitch alone."""
+        """Ask to be notified of rules that others modify.  For Open vSwitch only."""
         if not self._watches:
             self._watches = True
             xid = self._next_xid()
-            self._pending.ignore(xid)  # whether it can is no matter
+            self._pending.ignore(xid)  # it may be unable to, and say so
             self._queue(_message(ofp.OFPT_MULTIPART_REQUEST, xid, codec.watch_request()))
 
     def try_out(self, message: Message, result: TrialResult) -> None:
-        """Send a message and tell whether the switch took it."""
+        """Send a message; ``result`` is called with whether the switch supports it."""
         attempt = self._encode(self, [message])
         barrier = parser.OFPBarrierRequest(self)
         end = codec.serialised(self, barrier)
@@ -284,7 +283,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._queue(attempt + end)
 
     def probe(self, answer: ProbeResult) -> None:
-        """Is it still there?  False when it has not answered within ``PROBE_S``, or the connection ends."""
+        """Is it alive?  ``answer`` is called with False when it has not replied in time, or the connection ends."""
         if self.is_closed:
             answer(False)
         else:
@@ -293,7 +292,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     # ---------------------------------------------------------------- receiving
 
     def receive(self, data: bytes) -> None:
-        """Bytes have arrived; ``handle`` looks at them."""
+        """Bytes have arrived; ``handle`` processes them."""
         self._received += data
 
     def handle(self, most: int) -> bool:
@@ -322,8 +321,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
                     self._take(version, kind, xid, message)
                 except BadMessage:
                     raise
-                except Exception:  # it loses this message alone
-                    LOG.exception("our own error with message type %d of switch %s; it is left out", kind, self.name)
+                except Exception:  # only this message is lost
+                    LOG.exception("our own error with message type %d of switch %s; it is ignored", kind, self.name)
             self._needed = _HEADER.size
             return True
         finally:
@@ -384,7 +383,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         else:
             self._listener.identified(self)
 
-    # ---------------------------------------------------------------- what an admitted switch says
+    # ---------------------------------------------------------------- messages of an admitted switch
 
     def _event(self, kind: int, body: bytes) -> None:
         if kind == ofp.OFPT_PACKET_IN:
@@ -432,7 +431,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
             self._listener.rule_refused(self.id, cookie, full, reason)
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
-            self._refusals.add((kind, code))  # once is enough: there may be one for each packet
+            self._refusals.add((kind, code))  # only once: there may be one for each packet
             LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
 
 

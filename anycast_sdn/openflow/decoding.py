@@ -1,7 +1,7 @@
-"""Bytes of OpenFlow 1.3 → values: what switches say, read with care.
+"""Bytes of OpenFlow 1.3 → values: messages from switches, which may be malformed.
 
-Ours, and not OS-Ken's parser: that one can loop for ever on a length of zero, and a dump of a large table
-must not build an object per field.  Whatever does not fit raises ``BadMessage``; nothing else is raised.
+OS-Ken's parser is not used: it can loop for ever on a length of zero, and builds an object for each field of a large
+dump.  Whatever is malformed raises ``BadMessage``; nothing else is raised.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BadMessage(AnycastError):
 
 
 class _Reader:
-    """Bytes with an end: nothing is read beyond it, and an element never has less than its header."""
+    """Bytes up to an end, beyond which nothing is read; no element is shorter than its header."""
 
     def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
         self.data = data
@@ -62,7 +62,7 @@ class _Reader:
         return self.data[self.at - size : self.at]
 
     def part(self, length: int, least: int) -> _Reader:
-        """The next ``length`` bytes as a reader of their own; at least ``least``, so that reading moves on."""
+        """The next ``length`` bytes as a reader of their own; at least ``least``, so that reading makes progress."""
         if length < least or self.at + length > self.end:
             raise BadMessage("impossible length")
         self.at += length
@@ -97,7 +97,7 @@ _DESCRIPTION = struct.Struct("!256s256s256s32s256s")
 _PORT_STATUS = struct.Struct("!B7x")
 
 
-# Types of errors that may say that a switch cannot do something → their codes that do not.
+# Types of errors that may mean that something is not supported → their codes that do not mean that.
 _SAYS_NOTHING: dict[int, set[int]] = {
     ofp.OFPET_BAD_REQUEST: {
         ofp.OFPBRC_EPERM, ofp.OFPBRC_BUFFER_EMPTY, ofp.OFPBRC_BUFFER_UNKNOWN, ofp.OFPBRC_IS_SLAVE,
@@ -169,18 +169,18 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
 
 
 def is_expired(body: bytes) -> bool:
-    """Was a packet-in sent because of a TTL that is used up?  ``body`` is one that could be decoded."""
+    """Was this packet-in sent because its TTL has expired?  ``body`` is one that could be decoded."""
     return bool(body[6] == ofp.OFPR_INVALID_TTL)
 
 
 def decode_flow_removed(body: bytes) -> tuple[int, bool, bool]:
-    """(cookie, was the rule deleted rather than expired, has no packet met it)."""
+    """(cookie, was the rule deleted rather than expired, has no packet matched it)."""
     cookie, _, reason, *_, packets, _ = _Reader(body).take(_FLOW_REMOVED)
     return cookie, reason not in (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT), not packets
 
 
 def decode_flow_stats(body: bytes, layout: Layout) -> tuple[list[FlowRule], set[int]]:
-    """The rules with our cookies, whatever is in them, and the cookies of all others.  ``layout``: the switch's."""
+    """The rules with our cookies, by their logical tables, and the cookies of all others.  ``layout``: the switch's."""
     rules: list[FlowRule] = []
     foreign: set[int] = set()
     for entry in _elements(body, _FLOW_STATS.size):
@@ -202,7 +202,7 @@ def decode_flow_stats(body: bytes, layout: Layout) -> tuple[list[FlowRule], set[
 
 
 def decode_changes(body: bytes) -> list[int]:
-    """The cookies of rules that others have changed, as a switch that is watched tells."""
+    """The cookies of rules that others have changed, in a notification of a flow monitor."""
     reader = _Reader(body)
     if reader.take(_ONF_MULTIPART) != (nicira.ONF_VENDOR, nicira.FLOW_MONITOR):
         raise BadMessage("an answer to a question that nobody asked")
@@ -217,12 +217,12 @@ def decode_changes(body: bytes) -> list[int]:
 
 
 class Counted(NamedTuple):
-    """One rule as a switch shows it, not read yet."""
+    """One rule in a dump, not decoded yet."""
 
     cookie: int
     packets: int
     whole: bytes
-    what: bytes  # all of it but counters and age: what it is
+    what: bytes  # all but its counters and age: two rules are the same if this is
 
 
 def split_flow_stats(body: bytes) -> Iterator[Counted]:
@@ -239,9 +239,9 @@ def split_flow_stats(body: bytes) -> Iterator[Counted]:
 
 
 def decode_counters(body: bytes, wanted: int, mask: int) -> list[tuple[int, int]]:
-    """(binding's number, packets) of each rule without a timeout and with the wanted cookie, as far as the mask goes.
+    """(binding's number, packets) of each rule without a timeout whose cookie equals ``wanted`` under ``mask``.
 
-    These were asked for; but a switch may ignore that.
+    Only these were asked for, but a switch may ignore that.
     """
     counters = []
     at, end = 0, len(body)
@@ -258,7 +258,7 @@ def decode_counters(body: bytes, wanted: int, mask: int) -> list[tuple[int, int]
 
 
 def decode_groups(body: bytes) -> list[GroupRule]:
-    """All groups.  One that is not a select group comes without buckets, and so equals none of ours."""
+    """All groups.  One that is not a select group gets no buckets, and so equals none of ours."""
     groups = []
     for entry in _elements(body, _GROUP.size):
         _, kind, number = entry.take(_GROUP)
@@ -278,7 +278,7 @@ def decode_groups(body: bytes) -> list[GroupRule]:
 
 
 def decode_meters(body: bytes) -> list[MeterRule]:
-    """All meters.  One that does not drop packets by their number has the rate 0, and so equals none of ours."""
+    """All meters.  One that does not drop by packets per second gets the rate 0, and so equals none of ours."""
     meters = []
     for entry in _elements(body, _METER.size):
         _, flags, number = entry.take(_METER)
@@ -289,7 +289,7 @@ def decode_meters(body: bytes) -> list[MeterRule]:
 
 
 def decode_description(body: bytes) -> tuple[str, ...]:
-    """What a switch says of itself: manufacturer, hardware, software, serial number, datapath."""
+    """A switch's description: manufacturer, hardware, software, serial number, datapath."""
     return tuple(words.split(b"\0")[0].decode("ascii", "replace") for words in _Reader(body).take(_DESCRIPTION))
 
 
@@ -300,7 +300,7 @@ def decode_meter_features(body: bytes) -> int:
 
 
 def decode_rule_count(body: bytes) -> int:
-    """How many rules an aggregate is of."""
+    """How many rules an aggregate counts."""
     _, _, rules = _Reader(body).take(_AGGREGATE)
     return int(rules)
 
@@ -322,15 +322,15 @@ def decode_port_status(body: bytes) -> tuple[int, bool]:
 
 
 def means_unsupported(kind: int, code: int) -> bool:
-    """Does an error with this type and code say that a switch cannot do what it was asked to?
+    """Does an error with this type and code mean that a switch does not support what it was asked for?
 
-    If not, it does not say: it has no room now, or something else was wrong.
+    Otherwise that is unknown: it has no room now, or something else was wrong.
     """
     return code not in _SAYS_NOTHING.get(kind, {code})
 
 
 class _Unknown(Exception):
-    """Something that we never write."""
+    """Well-formed, but something that we never write."""
 
 
 def _elements(body: bytes, least: int) -> Iterator[_Reader]:
@@ -343,7 +343,7 @@ def _elements(body: bytes, least: int) -> Iterator[_Reader]:
 
 
 def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:
-    """Conditions of an ofp_match; leaves ``reader`` behind its padding, once exhausted."""
+    """The conditions of an ofp_match; ``reader`` is behind it once all are read."""
     kind, length = reader.take(_U16_PAIR)
     if kind != ofp.OFPMT_OXM:
         raise BadMessage("not an OXM match")
@@ -354,7 +354,7 @@ def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _conditions(reader: _Reader) -> Match:
-    """A rule's match; as it stands there, where there is something in it that we never write."""
+    """A rule's match; its bytes as they are where something in it is never written by us."""
     start = reader.at
     try:
         return tuple(sorted((Field(*condition) for condition in _match(reader)), key=_NAME))

@@ -17,6 +17,7 @@ from anycast_sdn.core.model import ICMP, ICMPV6, TCP, Address, FlowKey, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.description.model import Limits
+from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from anycast_sdn.openflow.pipeline import (
     PARTS,
     REPLY_METERS,
@@ -66,10 +67,10 @@ from anycast_sdn.openflow.rules import (
 )
 
 MOST_ASKED = 1024  # ports × subnets of one switch, see ``asked_here``
-MOST_KEPT = 1 << 17  # rules that are the same values wherever they are wanted; old ones are made again
-# (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is a protocol like any other
+MOST_KEPT = 1 << 17  # cached rules, shared by all switches that want them
+# (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is treated as any other protocol
 _ECHO = {(ICMP, 4): ("icmpv4_type", 8, 0), (ICMPV6, 16): ("icmpv6_type", 128, 129)}
-_ICMP_ERRORS = {False: ("icmpv4_type", ICMP, (3, 11, 12)), True: ("icmpv6_type", ICMPV6, (1, 2, 3, 4))}
+_ICMP_ERRORS = {False: ("icmpv4_type", ICMP, sorted(ICMP_ERRORS)), True: ("icmpv6_type", ICMPV6, sorted(ICMPV6_ERRORS))}
 _SYN = (Field("ip_proto", TCP), Field("tcp_flags", TCP_SYN, TCP_SYN | TCP_ACK))
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
 
@@ -105,7 +106,7 @@ def _with_twin(rule: FlowRule) -> Iterator[FlowRule]:
 
 
 def constant() -> Iterator[FlowRule]:
-    """The rules that every switch has: what to do with "anything else"."""
+    """The rules that every switch has, whatever its role."""
     yield _rule(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
     yield _rule(Kind.LLDP_ELSE, Field("eth_type", ETH_LLDP))
     yield from _tagged()
@@ -116,9 +117,9 @@ def constant() -> Iterator[FlowRule]:
 
 
 def _tagged() -> Iterator[FlowRule]:
-    """VLAN identifiers other than 0: OpenFlow knows no "unequal", so a rule for each bit that may be set.
+    """VLAN identifiers other than 0: OpenFlow cannot match "unequal", so there is a rule for each bit that may be set.
 
-    Of two tags a switch reports the inner one as the frame's type, or skips both.
+    Of a frame with two tags, switches report the inner tag as the type, or skip both.
     """
     for bit in range(VLAN_BITS):
         present = VLAN_PRESENT | 1 << bit
@@ -129,7 +130,7 @@ def _tagged() -> Iterator[FlowRule]:
 
 
 def host_ports(subnets: Iterable[Subnet]) -> list[int]:
-    """All ports that lead to hosts; a port's place in this list numbers its meters."""
+    """All ports that lead to hosts; a port's index in this list gives the numbers of its meters."""
     return sorted({port for subnet in subnets for port in subnet.ports})
 
 
@@ -138,8 +139,8 @@ def meters(
 ) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
-    ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: by their place
-    among those to hosts, the ports that may send up only so many first packets.
+    ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: a lower limit of
+    first packets, by the index of a port to hosts.
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
@@ -169,15 +170,15 @@ def ingress(
     subnets: Iterable[Subnet],
     fabric_ports: Iterable[int],
     anycast: Iterable[Prefix],
-    turning: bool,
+    hairpin: bool,
     translation: Iterable[Prefix] = (),
 ) -> Iterator[FlowRule]:
     """Table 0: what may enter by host ports, uplinks and ports to other switches.
 
-    ``subnets``: those of the edge, uplinks among them; ``turning``: packets of other switches may go back
-    where they came from (see ``pipeline``); ``translation``: the edge's PRh/k.
+    ``subnets``: those of the edge, uplinks among them; ``hairpin``: packets from other switches may go back
+    by the port where they came in (see ``pipeline``); ``translation``: the edge's PRh/k.
     """
-    forget = (ForgetInPort(),) if turning else ()
+    forget = (ForgetInPort(),) if hairpin else ()
     subnets, anycast = tuple(subnets), tuple(anycast)
     uplinks = {port for subnet in subnets if subnet.side is Side.UPLINK for port in subnet.ports}
     hosts = [gateway.prefix for subnet in subnets if subnet.side is not Side.UPLINK for gateway in subnet.gateways]
@@ -190,7 +191,7 @@ def ingress(
         in_port = Field("in_port", port)
         yield _rule(Kind.LLDP_FROM_HOST, in_port, Field("eth_type", ETH_LLDP))
         yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP), port_index=index)
-        for icmp_type in (135, 136):
+        for icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
             neighbour = (eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
             yield _rule(Kind.ND, in_port, *neighbour, port_index=index)
         own = [gateway.prefix for subnet in subnets if port in subnet.ports for gateway in subnet.gateways]
@@ -216,7 +217,7 @@ def ingress(
 def client_edge(
     role: ClientEdgeRole | None, subnets: Sequence[Subnet], anycast: Iterable[Prefix], tcp_flags: bool = False
 ) -> Iterator[FlowRule]:
-    """Tables 1 and 3 without the bindings, and how TCP connections are seen to begin and end.
+    """Tables 1 and 3 without the bindings, and the rules that report where TCP connections begin and end.
 
     ``subnets``: those of this edge; ``anycast``: ANY/m; ``tcp_flags``: the switch can match them.
     """
@@ -260,16 +261,16 @@ def _by_sender(rule: FlowRule, v6: bool) -> Iterator[FlowRule]:
 
 
 def no_route(subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
-    """Table 4: what has no route, by the port to hosts or routers where it came in, and in transit."""
+    """Table 4: packets without a route, by the ingress port if it leads to hosts or routers, and in transit."""
     yield _rule(Kind.NO_ROUTE)
     for index, port in enumerate(host_ports(subnets)):
         yield _rule(Kind.NO_ROUTE_HERE, Field("in_port", port), port_index=index)
 
 
 def _tcp_ends(role: ClientEdgeRole, clients: Iterable[Subnet], subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
-    """Table 4: FIN and RST of bindings, seen by the source that a binding's rule has just written.
+    """Table 4: FIN and RST of bindings, recognised by the source that a binding's rule has just written.
 
-    Clients' ports have meters of their own.  What the controller had sent has none of these ports.
+    Clients' ports have meters of their own; another one is for packets that the controller sends through the tables.
     """
     ports = host_ports(clients)
     indices = {port: index for index, port in enumerate(host_ports(subnets)) if port in ports}
@@ -290,7 +291,7 @@ def _tcp_end(meter: int, *fields: Field | None) -> FlowRule:
 
 
 def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[FlowRule]:
-    """Table 3: servers whose packets to PRh/k may pin a flow, or belong to a pinned one."""
+    """Table 3: the servers whose packets to PRh/k may pin a flow, or belong to a pinned one."""
     for server in servers:
         for rule in _pairs(Kind.FIRST_REPLY, [Prefix.host(server)], role.translation_prefixes):
             yield replace(rule, meter=reply_meter(server))
@@ -309,8 +310,8 @@ def _pairs(
 def binding(put: PutBinding) -> FlowRule:
     """The rule of one direction of a binding (M14, M18).  IN needs a pinned binding.
 
-    With ``fin_timeout`` a FIN takes a second from the rule's idle timeout.  That is how the switch remembers, for a
-    controller that was away, that this direction has closed.
+    With ``fin_timeout``, a FIN shortens the rule's idle timeout by a second.  So the switch remembers, for a controller
+    that was away, that this direction has closed.
     """
     value = put.binding
     key = value.key
@@ -367,37 +368,38 @@ def service(prefix: Prefix, group: int) -> FlowRule:
 
 
 def server_group(
-    number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]], turning: bool = False
+    number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]], hairpin: bool = False
 ) -> GroupRule:
     """``buckets``: (ASg, weight, the edge's MAC, the server's MAC, port) of each server here (M10)."""
     return GroupRule(
         number,
         tuple(
-            Bucket(weight, (_set("dst", server), *_last_hop(own_mac, mac, port, turning=turning)))
+            Bucket(weight, (_set("dst", server), *_last_hop(own_mac, mac, port, hairpin=hairpin)))
             for server, weight, own_mac, mac, port in buckets
         ),
     )
 
 
 def host(
-    address: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0, turning: bool = False
+    address: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0, hairpin: bool = False
 ) -> FlowRule:
-    """Table 4: the last hop to a connected host, or router.  ``limit``, ``turning``: see ``_out``."""
+    """Table 4: the last hop to a connected host, or router.  ``limit``, ``hairpin``: see ``_out``."""
     prefix = Prefix.host(address)
-    actions = _last_hop(own_mac, mac, port, limit, turning)
+    actions = _last_hop(own_mac, mac, port, limit, hairpin)
     return _rule(Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
 
 
-def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0, turning: bool = False) -> tuple[Action, ...]:
-    return SetField("eth_src", own_mac), SetField("eth_dst", mac), *_out(port, limit, turning)
+def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0, hairpin: bool = False) -> tuple[Action, ...]:
+    return SetField("eth_src", own_mac), SetField("eth_dst", mac), *_out(port, limit, hairpin)
 
 
-def _out(port: int, limit: int, turning: bool = False) -> tuple[Action, ...]:
-    """The packet leaves by this port, if it is not larger than ``limit``; 0: whatever its size.
+def _out(port: int, limit: int, hairpin: bool = False) -> tuple[Action, ...]:
+    """Send the packet by this port, if it is not larger than ``limit``; 0: whatever its size.
 
-    ``turning``: also where it came in: a host may use a service of its own, or of its neighbour at that port.
+    ``hairpin``: also by the port where it came in, since a host may use a service of its own, or one of another host
+    at that port.
     """
-    forget = (ForgetInPort(),) if turning else ()
+    forget = (ForgetInPort(),) if hairpin else ()
     return (DecTtl(), *forget, *((CheckSize(limit), Resubmit(Table.EGRESS, port)) if limit else (Output(port),)))
 
 
@@ -407,15 +409,15 @@ def gateway(address: Address) -> FlowRule:
 
 
 def connected(prefix: Prefix) -> FlowRule:
-    """Table 4: hosts of a connected subnet that are not known yet."""
+    """Table 4: hosts of a connected subnet that have not been resolved yet."""
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
 def asked_here(subnets: Sequence[Subnet], addresses: Iterable[Address]) -> Iterator[FlowRule]:
     """Table 4: ``gateway`` and ``connected`` for each port to hosts or routers, with a meter of its own.
 
-    ``addresses``: further ones of the switch's own.  Where that would be too many rules, each port has them for its
-    own subnets only.
+    ``addresses``: the switch's own besides.  Where that would be too many rules, a port has rules for its own subnets
+    only.
     """
     ports = host_ports(subnets)
     everywhere = len(ports) * len(subnets) <= MOST_ASKED
@@ -436,14 +438,14 @@ def _asked(kind: Kind, prefix: Prefix, port: int, index: int) -> FlowRule:
 
 @lru_cache(MOST_KEPT)
 def route(prefix: Prefix, port: int, limit: int = 0) -> FlowRule:
-    """Table 4: towards the edge that announces ``prefix``.  The same value on all switches of a large network."""
+    """Table 4: towards the edge that announces ``prefix``."""
     actions = _out(port, limit)
     return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
 @lru_cache(MOST_KEPT)
 def egress_route(prefix: Prefix, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
-    """Table 4: to the router beyond an uplink; ``mac``: the router's."""
+    """Table 4: to the router at an uplink, whose MAC is ``mac``."""
     towards = (eth_type(prefix.is_v6), destination_in(prefix))
     return _rule(Kind.EGRESS_ROUTE, *towards, actions=_last_hop(own_mac, mac, port, limit), length=prefix.length)
 

@@ -1,4 +1,4 @@
-"""Features: what a switch can do beyond what OpenFlow 1.3 demands."""
+"""Features: what a switch can do beyond what OpenFlow 1.3 requires."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Features:
     """What a switch can do beyond what is required of it."""
 
     fin_timeout: bool = True  # a rule can remember that a TCP connection has closed
-    tcp_flags: bool = True  # rows can match them, and send copies: TCP connections are seen to begin and to end
+    tcp_flags: bool = True  # rules can match them and send copies, which report where TCP connections begin and end
     meters: bool = True
-    turning: bool = True  # a packet may go back where it came from: its in_port can be forgotten
-    packet_size: bool = True  # it can tell packets that are too large for a link
-    open_vswitch: bool = True  # it calls itself so; others are asked for no extension of Open vSwitch
+    hairpin: bool = True  # a packet may leave by the port where it came in: its in_port can be cleared
+    packet_size: bool = True  # it recognises packets that are too large for a link
+    open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions

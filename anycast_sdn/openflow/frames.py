@@ -11,8 +11,8 @@ caused it sends that packet back to the controller for ever:
 * the switch reports no ports for a cut or impossible transport header: such packets are refused here;
 * what follows the IP packet in the frame (Ethernet padding) does not count.
 
-One difference is the caller's to mind: a first fragment (``more_fragments``) parses with its ports, but in
-its default fragment mode Open vSwitch matches it as if both were 0.
+One difference concerns callers: a first fragment (``more_fragments``) parses with its ports, but in its default
+fragment mode Open vSwitch matches it as if both were 0.
 
 A frame may carry one priority tag (VID 0) where ``untagged`` is asked first: in ARP, ND and LLDP.  From IP
 packets the switch removes it before they come here.
@@ -39,7 +39,7 @@ Reason: TypeAlias = Literal[
     "fragment",  # not the first one: carries no ports
     "extension headers",  # more than a sane packet has
     "transport header",  # cut short, or a TCP data offset that cannot be
-    "ip source",  # not one host, so nobody to answer
+    "ip source",  # not the address of one host, so no answer is possible
     "checksum",
     "arp",  # not a request or reply for IPv4 over Ethernet
     "neighbour discovery",  # against RFC 4861 §7.1
@@ -74,7 +74,7 @@ SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")  # RFC 4291 §2.7.1
 
 
 class BadFrame(AnycastError):
-    """A frame that is not what it should be; its text is one of ``REASONS``."""
+    """A malformed or unexpected frame; its text is one of ``REASONS``."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -170,12 +170,12 @@ def transport_checksum(source: Address, destination: Address, protocol: int, seg
 
 
 def source_of(frame: bytes) -> Address:
-    """Where an IP packet says that it comes from, not looked at any closer."""
+    """The source address of an IP packet, without any check."""
     return frame[L3 + 8 : L3 + 24] if frame[12:14] == _IPV6_TYPE else frame[L3 + 12 : L3 + 16]
 
 
 def destination_of(frame: bytes) -> Address:
-    """Where an IP packet says that it goes, in the same way."""
+    """The destination address of an IP packet, without any check."""
     return frame[L3 + 24 : L3 + 40] if frame[12:14] == _IPV6_TYPE else frame[L3 + 16 : L3 + 20]
 
 
@@ -376,7 +376,7 @@ def parse_icmp_error(frame: bytes) -> IcmpError:
     q_end = min(q_end, end)
     ports = (0, 0)
     if q_protocol in _PORTED:
-        if q_l4 + 8 > q_end:  # RFC 792 promises that much
+        if q_l4 + 8 > q_end:  # RFC 792: at least that much is quoted
             raise BadFrame("truncated")
         ports = _PORTS.unpack_from(frame, q_l4)
     quoted = FlowKey(q_source, q_destination, q_protocol, *ports)

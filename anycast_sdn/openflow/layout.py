@@ -14,8 +14,9 @@ How two logical tables share a table of the switch:
 
 - All rules of the first have higher priorities than all rules of the second.  A packet that matches in the first is
   taken there; one that does not is looked up in the second, by priority alone.
-- So the first one's rule for anything else has nothing left to do, and its goto may lead backwards.  It is written
-  below the second one's rule for anything else, where no packet comes, and without its goto.
+- So the first one's rule for anything else is not needed, and its goto would lead backwards.  It is installed all the
+  same, so that installed and wanted rules can be compared one by one: below the second one's rule for anything else,
+  where no packet matches it, and without its goto.
 
 Why these pairs need no metadata that says which of the two a packet has come for: what the tables ask for, the
 destinations in an ANY/m, those in a PRh/k, and those of hosts, never overlap (``description.checks``).

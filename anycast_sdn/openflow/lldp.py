@@ -1,11 +1,10 @@
-"""LLDP frames that find the links between switches (IEEE 802.1AB): built, and read back with suspicion.
+"""LLDP frames that discover the links between switches (IEEE 802.1AB): built, and verified when they are read.
 
-A frame says which switch sent it by which port, in which round, and carries a digest of that under a key
-that only this controller has.  So one that somebody else made is known as forged, and one that was recorded
-and sent again is known by its round.
+A frame names the switch and port that sent it and the round, with a digest of these under a key that only this
+controller has.  A frame that others made is recognised as forged, and a replayed one by its round.
 
 The layout is fixed, four mandatory TLVs with one of our own before the last, so that reading is one
-comparison: whatever differs from it, other vendors' LLDP too, is not ours.
+comparison: whatever differs from it, other vendors' LLDP included, is not ours.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _SIGNED = Struct("!QIQ")
 
 
 class Probe(NamedTuple):
-    """What one of our frames says."""
+    """The content of one of our frames."""
 
     dpid: int
     port: int

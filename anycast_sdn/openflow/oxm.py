@@ -1,4 +1,4 @@
-"""The numbers of match fields: OXM TLVs (OF 1.3.5 §7.2.3), known here and nowhere else.
+"""The numbers of match fields: OXM TLVs (OF 1.3.5 §7.2.3).
 
 Three of them are Open vSwitch's extensions, each of another class: ``tcp_flags`` of the ONF's experimenter, the
 registers ``reg0`` and ``reg1`` of Nicira's extensible match.

@@ -1,8 +1,8 @@
-"""Flow-mods and group-mods, packed without a detour: what a change of the whole network consists of.
+"""Flow-mods and group-mods, packed fast: a change may need very many of them.
 
 OS-Ken's message classes are the definition of the format, and take some 200 µs for each message.  Here the bytes of a
-match and, as OS-Ken writes it, of a list of actions are made once and kept; what differs from message to message is
-filled in.  A test compares all that we send.
+match and, by OS-Ken's classes, of a list of actions are made once and kept, and the rest is filled in.  A test
+compares all that we send.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What one switch still owes: answers to questions, to trials and to probes, each with a deadline.
+"""Pending: the questions, trials and probes that one switch has not answered yet, each with a deadline.
 
 - A question is a multipart request.  Its answer comes in parts and is limited in size; each part gives it new time.
 - A trial is a message that the switch may or may not support, with a barrier behind it: an error refuses it, the
   barrier's reply without one accepts it.
 - A probe is an echo request: is the switch still there?
 
-What is not answered in time counts as refused, so that whoever asked goes on, and its name is in ``unanswered`` until
-the switch answers one of its kind.  Nothing here sends; everything is known by its transaction id.
+What is not answered in time counts as refused, so that whoever asked can continue; its name is in ``unanswered`` until
+the switch answers one of its kind.  Nothing is sent from here; everything is identified by its transaction id.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from anycast_sdn.openflow.decoding import BadMessage
 
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
 PROBE_S = 2.0
-PART = 64  # bytes that each part of an answer counts for, beside its own, so that their number is bounded as well
-LATE_ANSWERS = 256  # questions past their deadline whose answers may still come
+PART = 64  # bytes that are added to the size of each part, so that their number is bounded as well
+LATE_ANSWERS = 256  # questions past their deadline whose answers are still accepted, and ignored
 
 MULTIPART = struct.Struct("!HH4x")  # kind, flags
 _MORE = 1  # OFPMPF_REPLY_MORE
 _TRIAL = "confirmation"  # the name of what is asked with a trial
 
-Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or kept silent
+Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or did not answer
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
-TrialResult = Callable[[bool | None], None]  # taken, not supported, or None: the switch does not say
+TrialResult = Callable[[bool | None], None]  # supported or not; None: unknown
 ProbeResult = Callable[[bool], None]
 
 
 class Subject(NamedTuple):
-    """What a multipart request asks for, in words, and the longest answer that is taken, in bytes."""
+    """What a multipart request asks for, in words, and the longest answer that is accepted, in bytes."""
 
     name: str
     most: int
@@ -102,10 +102,10 @@ class Pending:
         self._probes[xid] = _Probe(PROBE_S, answer)
 
     def ignore(self, xid: int) -> None:
-        """Whatever the switch answers to this is of no interest."""
+        """Whatever the switch answers to this message is ignored."""
         self._late.append(xid)
 
-    # ---------------------------------------------------------------- what the switch says
+    # ---------------------------------------------------------------- answers
 
     def answer(self, xid: int, body: bytes) -> None:
         """A multipart reply.  Raises BadMessage when nobody has asked for that."""
@@ -130,7 +130,7 @@ class Pending:
         question.act(body[MULTIPART.size :], last)
 
     def barrier(self, xid: int) -> None:
-        """A barrier's reply: what was tried before it, and not refused, is taken."""
+        """A barrier's reply: what was tried before it, and not refused, is supported."""
         if trial := self._trials.pop(self._barriers.pop(xid, 0), None):
             self._answered(_TRIAL)
             trial.act(True)
@@ -149,7 +149,7 @@ class Pending:
     def error(self, xid: int, unsupported: bool) -> None:
         """The switch refuses a question or a trial.
 
-        ``unsupported``: because it cannot do what was tried; else it does not say whether it can.
+        ``unsupported``: because it lacks what was tried; otherwise that remains unknown.
         """
         if question := self._questions.pop(xid, None):
             self._answered(question.subject)
@@ -157,7 +157,7 @@ class Pending:
         elif trial := self._trials.pop(xid, None):
             trial.act(False if unsupported else None)
 
-    # ---------------------------------------------------------------- what it does not say
+    # ---------------------------------------------------------------- deadlines
 
     def tick(self, passed: float) -> None:
         """So many seconds have passed."""
@@ -166,7 +166,7 @@ class Pending:
             for one in each.values():
                 one.left -= passed
         for xid in _overdue(self._probes):
-            if probe := self._probes.pop(xid, None):  # whoever learns of one may end the connection, and the others
+            if probe := self._probes.pop(xid, None):  # a callback may end the connection, and with it all others
                 probe.act(False)
         for xid in _overdue(self._questions):
             if question := self._questions.pop(xid, None):
@@ -180,7 +180,7 @@ class Pending:
                 trial.act(None)
 
     def end(self) -> None:
-        """The connection has ended: the switch is not there, and nobody waits for its answers any more."""
+        """The connection has ended: probes fail, and all else is dropped."""
         probes = [probe.act for probe in self._probes.values()]
         for kept in (self._probes, self._questions, self._trials, self._barriers, self._late):
             kept.clear()

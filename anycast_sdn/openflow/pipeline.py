@@ -1,16 +1,16 @@
 """The pipeline, declared once as data: which rules may exist, in which table, and why.
 
-Every rule that this project installs belongs to one ``Row``, and carries the row's kind in its
-cookie.  So a packet-in or a removed rule says by itself what it is about, a dump of a switch can be
-read back, and ``check`` can refuse a rule that the declaration does not allow.  The same rows print
-the table in docs/pipeline.md (``as_markdown``).
+Every rule that this project installs belongs to one ``Row``, and carries the row's kind in its cookie.  So a packet-in
+or a flow-removed message names the row, a dump of a switch can be read back, and ``check`` refuses a rule that no row
+allows.  docs/pipeline.md is printed from the same rows (``as_markdown``).
 
-Tables are traversed upwards.  Every switch has all of them, whatever its role: a table of a role
-that a switch does not have holds only the rule that goes on to the next.
+Tables are traversed upwards.  Every switch has all of them, whatever its role: the table of a role that it does not
+have holds only the rule that goes on to the next.  They are logical tables: which table of a switch carries each is
+its ``layout``'s business.
 
     0 ingress → 1 client edge, out → 2 server edge → 3 client edge, in → 4 routes → 5 egress
 
-The last one is only for ports that take smaller packets than hosts send.
+The last one is for ports only whose link takes smaller packets than hosts send.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ TABLE_TITLES = {
 
 
 class Meter(enum.IntEnum):
-    """Limits on what a switch may send to the controller; rates are ``core.model.Limits``.
+    """Limits on what a switch may send to the controller; the rates are in ``description.model.Limits``.
 
-    FIRST_REPLIES is the first of ``REPLY_METERS``, among which servers are divided, and ICMP_ERRORS of ``PARTS``, for
-    senders by the last bits of their addresses.  Those of ``_PER_PORT`` are one meter for each port to hosts, or to
-    another switch (LINK).  So a flood from one leaves the others alone.
+    Each number is the first of several meters, so that a flood from one sender does not affect the others:
+    FIRST_REPLIES of ``REPLY_METERS``, shared by servers; ICMP_ERRORS of ``PARTS``, shared by senders according to the
+    last bits of their addresses; those in ``_PER_PORT`` of one for each port to hosts, or to another switch (LINK).
     """
 
     GATEWAY = 1
@@ -81,14 +81,14 @@ class Meter(enum.IntEnum):
 
 
 PARTS = 8
-REPLY_METERS = 31  # a prime: addresses that differ in one bit never share one
+REPLY_METERS = 31  # a prime: addresses that differ in one bit never share a meter
 _PER_PORT = frozenset(
     (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING, Meter.CLIENT_ENDS)
 )
 
 
 def port_meter(meter: Meter, index: int) -> int:
-    """The number of the meter for the ``index``-th port of its sort; Open vSwitch has numbers up to 65535."""
+    """The number of the meter of the ``index``-th port to hosts, or to switches; Open vSwitch has up to 65535."""
     return int(meter) + (len(_PER_PORT) * index if meter in _PER_PORT else 0)
 
 
@@ -148,7 +148,7 @@ class Kind(enum.IntEnum):
 
 
 class Undeclared(AnycastError):
-    """Our own bug: a rule that no row of the pipeline allows."""
+    """A rule that no row of the pipeline allows: a bug of ours."""
 
 
 _SOURCE = frozenset({"eth_type", "ipv4_src", "ipv6_src"})
@@ -167,8 +167,9 @@ _SET_MACS = frozenset({"eth_src", "eth_dst"})
 class Row(NamedTuple):
     """One kind of rule.
 
-    ``spread``: the priority grows by the prefix length, for longest match.  ``untags``: each rule has a twin,
-    one priority higher, for the same packets with a priority tag, which it removes.
+    ``spread``: the prefix length is added to the priority, for longest match.  ``untags``: each rule has a twin of the
+    next higher priority for the same packets with a priority tag, which it removes.  ``resubmit``: the table that its
+    ``Resubmit`` looks packets up in.
     """
 
     kind: Kind
@@ -185,7 +186,7 @@ class Row(NamedTuple):
     sets: frozenset[str] = frozenset()
     copies: tuple[Meter, ...] = ()  # the meters of its copies to the controller
     spread: int = 0
-    counter: str = ""  # the packets that end at this row are shown under this name
+    counter: str = ""  # the name under which packets that end at this row are counted
     untags: bool = False
 
     @property
@@ -205,13 +206,14 @@ ROWS: tuple[Row, ...] = (
         "a tag of a VLAN, or two tags, from any port", "drop",
         "no port is a member of a VLAN; fields behind a tag would match as if there were none", counter="tagged"),
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
-        "→ client edge, out", "they take the way of all others, and are known should they come back", Table.CLIENT_OUT),
+        "→ client edge, out", "they take the same path as any packet; one that comes back is recognised",
+        Table.CLIENT_OUT),
     Row(Kind.LLDP_FROM_HOST, Table.INGRESS, 850, _IN_PORT | {"eth_type"}, "LLDP from a host port or an uplink",
-        "drop", "no host has a say in which links there are", counter="lldp_from_host"),
+        "drop", "hosts must not influence which links there are", counter="lldp_from_host"),
     Row(Kind.LLDP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "LLDP from a port to another switch",
-        "to the controller", "links are watched", meter=Meter.LINK, actions=_PUNT),
+        "to the controller", "link discovery", meter=Meter.LINK, actions=_PUNT),
     Row(Kind.LLDP_ELSE, Table.INGRESS, 750, frozenset({"eth_type"}), "LLDP from any other port", "to the controller",
-        "links are found; a flood there does not hide the others", meter=Meter.LLDP, actions=_PUNT),
+        "link discovery; a flood there does not crowd out the known links", meter=Meter.LLDP, actions=_PUNT),
     Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port or an uplink",
         "to the controller", "hosts are learned, gateways answer, nothing is flooded",
         meter=Meter.NEIGHBOURS, actions=_PUNT),
@@ -223,26 +225,27 @@ ROWS: tuple[Row, ...] = (
         "M22: no anycast source address enters the network", counter="anycast_source"),
     Row(Kind.OWN_SOURCE, Table.INGRESS, 650, _IN_PORT | _SOURCE,
         "source in a subnet or a PRh/k of this edge, from an uplink", "drop",
-        "nobody out there can have it: a forged packet would look like a client's", counter="own_source"),
+        "spoofed: these addresses are inside, and the packet would look like a client's", counter="own_source"),
     Row(Kind.FROM_FABRIC, Table.INGRESS, 600, _IN_PORT | {"eth_type"}, "IP from another switch",
         "in_port := none → client edge, out",
-        "checked where it entered; when its way turns round at this moment, it may go back", Table.CLIENT_OUT,
-        actions=(ForgetInPort,), untags=True),
+        "its source was checked where it entered; while routes change, it may have to go back by the same port",
+        Table.CLIENT_OUT, actions=(ForgetInPort,), untags=True),
     Row(Kind.FROM_HOST, Table.INGRESS, 500, _IN_PORT | _SOURCE, "source in a subnet of the host port",
         "→ client edge, out", "M1: ordinary unicast addresses", Table.CLIENT_OUT, untags=True),
     Row(Kind.LINK_LOCAL, Table.INGRESS, 400, _IN_PORT | _SOURCE,
         "link-local or unspecified source, from a host port or an uplink", "drop",
-        "hosts' chatter (MLD, mDNS, DHCP) is not routed; not counted as an offence",
+        "MLD, mDNS, DHCP and the like are not routed; counted apart from spoofed sources",
         counter="link_local"),
     Row(Kind.FROM_UPLINK, Table.INGRESS, 300, _IN_PORT | {"eth_type"}, "any other IP from an uplink",
-        "→ client edge, out", "transit; a router may forward for anyone", Table.CLIENT_OUT, untags=True),
+        "→ client edge, out", "transit; a router forwards packets from any source", Table.CLIENT_OUT, untags=True),
     Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, _IN_PORT | {"eth_type"}, "any other IP from a host port",
         "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
     Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP nor LLDP",
         counter="not_ip"),
     # ---- 1 client edge, out
-    Row(Kind.STILL_TAGGED, Table.CLIENT_OUT, 950, frozenset({"vlan_vid"}), "a tag behind the one that was removed",
-        "drop", "a switch may look at fields behind all tags", counter="tagged_twice"),
+    Row(Kind.STILL_TAGGED, Table.CLIENT_OUT, 950, frozenset({"vlan_vid"}),
+        "a second tag, behind the one that was removed", "drop",
+        "a switch may read the fields behind all tags", counter="tagged_twice"),
     Row(Kind.SYN, Table.CLIENT_OUT, 930, _IN_PORT | _SOURCE | _DESTINATION | {"ip_proto", "tcp_flags"},
         "source in a subnet of the port, destination in an ANY/m that its hosts may use, TCP SYN", "to the controller",
         "a first packet, too: the five fields may be those of a connection that has just ended (Open vSwitch)",
@@ -258,11 +261,11 @@ ROWS: tuple[Row, ...] = (
         "M11, M13: the first packet makes the binding", meter=Meter.FIRST_PACKETS, actions=_PUNT),
     Row(Kind.LOOPED, Table.CLIENT_OUT, 450, _IN_PORT | _SOURCE | _DESTINATION,
         "source in a subnet, destination in an ANY/m that its hosts may use, from the controller", "to the controller",
-        "the rule that it was sent to meet is not there: put again, or counted as `looped`",
+        "the controller sent it to match a rule, which is not there: installed again, or counted as `looped`",
         meter=Meter.LOOPED, actions=_PUNT),
     Row(Kind.PROHIBITED, Table.CLIENT_OUT, 450, _IN_PORT | _DESTINATION,
         "any other destination in an ANY/m, from a host port", "to the controller",
-        "M6: not among the site's services; the sender is told so", meter=Meter.REFUSED, actions=_PUNT,
+        "M6: not among the site's services; the sender gets an ICMP error", meter=Meter.REFUSED, actions=_PUNT,
         counter="unauthorised"),
     Row(Kind.UNAUTHORISED, Table.CLIENT_OUT, 400, _SOURCE | _DESTINATION,
         "source in a subnet of this edge, destination in any ANY/m, from elsewhere", "drop",
@@ -288,19 +291,19 @@ ROWS: tuple[Row, ...] = (
         "source an enrolled server, destination in PRh/k", "to the controller",
         "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
     Row(Kind.UNKNOWN_TRANSLATED, Table.CLIENT_IN, 400, _DESTINATION, "destination in PRh/k", "drop",
-        "M16: strangers never reach the controller", counter="unknown_translated"),
+        "M16: packets from anyone but enrolled servers never reach the controller", counter="unknown_translated"),
     Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
         Table.ROUTES),
     # ---- 4 routes
     Row(Kind.TCP_END, Table.ROUTES, 960, _IN_PORT | _SOURCE | {"ip_proto", "tcp_flags", "reg0"},
         "TCP with FIN or RST of a binding: source PR1X of this edge, or ANY, not seen here before",
         "a copy to the controller, metered, for clients per port; reg0 := 1 → routes again",
-        "closed and reset connections give their addresses back in seconds (Open vSwitch)",
+        "addresses of closed and reset connections are free again within seconds (Open vSwitch)",
         actions=(Copy, SetField, Resubmit), resubmit=Table.ROUTES, sets=frozenset({"reg0"}),
         copies=(Meter.ENDS, Meter.CLIENT_ENDS)),
     Row(Kind.GATEWAY_HERE, Table.ROUTES, 950, _IN_PORT | _DESTINATION,
         "destination a gateway address of this edge, from a host port or an uplink", "to the controller",
-        "gateways answer ping; a flood at one port leaves the others' answers", meter=Meter.ASKING, actions=_PUNT),
+        "gateways answer ping; a flood at one port does not affect the other ports", meter=Meter.ASKING, actions=_PUNT),
     Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge, from elsewhere",
         "to the controller", "gateways answer ping", meter=Meter.GATEWAY, actions=_PUNT),
     Row(Kind.HOST, Table.ROUTES, 800, _DESTINATION, "destination a connected host", "MACs, TTL, port",
@@ -308,33 +311,34 @@ ROWS: tuple[Row, ...] = (
         sets=_SET_MACS),
     Row(Kind.UNRESOLVED_HERE, Table.ROUTES, 600, _IN_PORT | _DESTINATION,
         "destination in a connected subnet, from a host port or an uplink", "to the controller",
-        "as the next; whoever looks for hosts that are not there keeps only itself from finding others",
+        "as the next row; a scan at one port does not keep the other ports from resolving hosts",
         meter=Meter.ASKING, actions=_PUNT),
     Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet, from elsewhere",
-        "to the controller", "the edge resolves its neighbours; the packet waits for the answer",
+        "to the controller", "the edge resolves the host (ARP, ND); the packet waits for the answer",
         meter=Meter.UNRESOLVED, actions=_PUNT, spread=128),
     Row(Kind.MARTIAN, Table.ROUTES, 350, _DESTINATION, "destination multicast, loopback, link-local or reserved",
-        "drop", "no default route leads there (RFC 1812 §5.3.7)", counter="martian"),
+        "drop", "not to be forwarded, not even by a default route (RFC 1812 §5.3.7)", counter="martian"),
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
         "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
-        "M8, M23; a port with an mtu goes by egress", actions=(DecTtl, Output, CheckSize, Resubmit),
+        "M8, M23; a port with an mtu sends through table egress", actions=(DecTtl, Output, CheckSize, Resubmit),
         resubmit=Table.EGRESS, spread=128),
     Row(Kind.EGRESS_ROUTE, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
-        "MACs, TTL, port", "to the router that teaches the prefix, or by a static route",
+        "MACs, TTL, port", "to the router that announces the prefix, or by a static route",
         actions=_SEND, resubmit=Table.EGRESS, sets=_SET_MACS, spread=128),
     Row(Kind.NO_ROUTE_HERE, Table.ROUTES, 100, _IN_PORT, "anything else from a host port or an uplink",
-        "to the controller", "nobody announces it; the sender is told so", meter=Meter.REFUSED, actions=_PUNT,
+        "to the controller", "nobody announces it; the sender gets an ICMP error", meter=Meter.REFUSED, actions=_PUNT,
         counter="no_route"),
-    Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "to the controller", "the same, in transit",
-        meter=Meter.UNDELIVERABLE, actions=_PUNT, counter="no_route"),
+    Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "to the controller",
+        "as the previous row, in transit", meter=Meter.UNDELIVERABLE, actions=_PUNT, counter="no_route"),
     # ---- 5 egress
     Row(Kind.TOO_LARGE, Table.EGRESS, 200, _IN_PORT | _SOURCE | {"reg1"}, "larger than the link's mtu (Open vSwitch)",
-        "to the controller", "fragmentation needed, or packet too big (RFC 1191, RFC 8201): the sender is told so",
+        "to the controller", "the sender gets an ICMP error: "
+        "fragmentation needed, or packet too big (RFC 1191, RFC 8201)",
         meter=Meter.ICMP_ERRORS, actions=_PUNT),  # Open vSwitch counts here what fits, too
     Row(Kind.FITS, Table.EGRESS, 100, _IN_PORT, "anything else for such a port", "port", "it fits",
         actions=(Output,)),
-    Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop", "nothing is sent here",
-        counter="no_egress"),
+    Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop",
+        "no packet is sent to this table without such a port", counter="no_egress"),
 )
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
@@ -342,14 +346,14 @@ DROPS: Mapping[Kind, str] = {row.kind: row.counter for row in ROWS if row.counte
 
 # ------------------------------------------------------------------------------ cookies
 
-MAGIC = 0xA17C << 48  # tells our rules from anyone else's on the same switch
+MAGIC = 0xA17C << 48  # in all our cookies: rules without it are not ours
 MAGIC_MASK = 0xFFFF << 48
 _NUMBER = (1 << 40) - 1
 COOKIE_KIND_MASK = ~_NUMBER & (1 << 64) - 1
 
 
 def cookie(kind: Kind, number: int = 0) -> int:
-    """16 bits of magic, 8 of kind, 40 of the binding's number, or of the size that a link takes."""
+    """16 bits of magic, 8 of kind, 40 of the binding's number or, for ``TOO_LARGE``, of the link's mtu."""
     return MAGIC | kind << 40 | number
 
 
@@ -362,7 +366,7 @@ def kind_of(value: int) -> Kind | None:
 
 
 def number_of(value: int) -> int:
-    """The number in a cookie: a binding's, or of ``TOO_LARGE`` the mtu; 0 for all other rules."""
+    """The number in a cookie: a binding's, or for ``TOO_LARGE`` the mtu; 0 for all other rules."""
     return value & _NUMBER
 
 
@@ -375,7 +379,7 @@ def binding_of(value: int) -> int:
 
 
 def check(rule: FlowRule) -> Row:
-    """The row that declares this rule.  Raises Undeclared with what does not fit."""
+    """The row that declares this rule.  Raises Undeclared, which says what does not fit."""
     kind = kind_of(rule.cookie)
     if kind is None:
         raise Undeclared(f"cookie {rule.cookie:#x} belongs to no row")
@@ -405,7 +409,7 @@ def check(rule: FlowRule) -> Row:
 
 def _meter_fits(number: int | None, declared: Meter | None) -> bool:
     if number is None:
-        return True  # also of a row with a meter, on a switch that has none
+        return True  # a switch without meters has the same rules without them
     if declared is Meter.ICMP_ERRORS:
         return 0 <= number - declared < PARTS
     if declared in _PER_PORT:

@@ -1,7 +1,7 @@
-"""What the controller asks of its switches, one question after the other, and never waiting.
+"""Dialogues with a switch, one question after the other, without waiting for answers.
 
-``Introduction``: what a switch that has just connected is and holds.  ``SweepRun``: the counters of the
-bindings' rules, for ``core.sweep``.  What it is asked again and again: ``inspection``.
+``Introduction``: what a switch that has just connected supports and holds.  ``SweepRun``: the counters of the
+bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from anycast_sdn.openflow.tables import Tables
 LOG = logging.getLogger(__name__)
 
 SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
-_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that find out what a switch can do
+_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
 _NOBODY = match(
     Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
-)  # no packet's addresses
+)  # no packet has these addresses
 
 
 class Trial(NamedTuple):
-    """A rule that is put for a moment, to see whether the switch takes it."""
+    """A rule that is installed for a moment, to see whether the switch accepts it."""
 
     rule: FlowRule
-    extension: bool = False  # of Open vSwitch: only such switches are asked, others may die of it
+    extension: bool = False  # of Open vSwitch, and tried there only: others may crash
 
 
 def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
-    """The own timeout matters: without one, Open vSwitch may die of a rule with fin_timeout that goes."""
+    """It has a timeout: Open vSwitch may crash when a rule with fin_timeout and without one is removed."""
     return FlowRule(Table.ROUTES, 1, conditions, _TRIAL_COOKIE, actions, idle_timeout=10)
 
 
@@ -71,7 +71,7 @@ TRIALS = {  # by the field of ``Features`` that the result is for
         ),
         extension=True,
     ),
-    "turning": Trial(_trial(ForgetInPort()), extension=True),
+    "hairpin": Trial(_trial(ForgetInPort()), extension=True),
     "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
 }
 
@@ -79,13 +79,12 @@ Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 
 
 class Introduction:
-    """Asks a new switch what it can do and what it holds.
+    """Asks a new switch what it supports and what it holds.
 
-    What it does not say it can do stays as ``known``; on the first contact it is believed to be able to.  Ports
-    that it does not name stay as they are, meters that it does not tell of are not used, and groups go, with the
-    rules that need them.  Where it does not say, not even when asked again, which rules it holds, it is emptied: what
-    nobody knows of might translate for others.  The rules come last: whatever the switch says about them afterwards
-    comes after ``done``.
+    Where it does not answer, a feature stays as ``known``, or is assumed at the first contact; ports stay as they are;
+    meters are not used; groups are deleted, with the rules that need them.  If it does not tell its rules, not even
+    when asked again, all are deleted: unknown rules might translate wrongly.  Rules are asked for last, so that all
+    later reports about them come after ``done``.
     """
 
     def __init__(self, switch: Channel, meters: int, known: Features | None, done: Introduced) -> None:
@@ -97,7 +96,7 @@ class Introduction:
         self._found = Tables()
         self._untried: set[str] = set()
         self._foreign = False  # it holds rules that are not ours
-        self._patient = True  # it may leave one question for its rules unanswered
+        self._patient = True  # it may leave one request for its rules unanswered
 
     def begin(self) -> None:
         self._switch.tell([ReportExpired(True)])
@@ -161,7 +160,7 @@ class Introduction:
         self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_flows)
 
     def _take_flows(self, body: bytes | None, last: bool) -> None:
-        """Part by part: a large table at once would keep everybody else waiting."""
+        """Part by part: a large table at once would delay all other switches."""
         if body is None:
             self._ask_again_or_empty()
             return
@@ -181,16 +180,16 @@ class Introduction:
             self._patient = False
             self._ask_flows()
             return
-        LOG.warning("switch %s does not say which rules it holds: emptied", self._switch.name)
+        LOG.warning("switch %s does not tell which rules it holds: all are deleted", self._switch.name)
         self._switch.tell([DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
 
 
 class SweepRun:
-    """Reads the counters of a switch's bindings in slices, so that first packets get their turn between.
+    """Reads the counters of a switch's bindings in slices, so that first packets are handled in between.
 
-    ``read`` takes (inward, [(number, packets)], when these were asked for) and returns the bindings that may be
-    idle; ``done`` takes them all.
+    ``read`` takes (inward, [(number, packets)], the time of the request) and returns the bindings that may be idle;
+    ``done`` takes all of these.
     """
 
     def __init__(
@@ -225,6 +224,6 @@ class SweepRun:
         try:
             if body:
                 self._unused += self._read(inward, decoding.decode_counters(body, *cookies), asked)
-        finally:  # an error of our own loses this part alone: without an end there would be no other sweep
+        finally:  # an error of our own loses this part only; the sweep has to end, or there would be no other
             if last:
                 self._switch.later(self.proceed)

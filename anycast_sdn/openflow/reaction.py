@@ -1,4 +1,4 @@
-"""What comes of an event at one switch."""
+"""Reaction: what is to be sent to a switch because of an event there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anycast_sdn.openflow.rules import OFPP_CONTROLLER, OFPP_TABLE, Barrier, Mes
 
 @dataclass(slots=True)
 class Reaction:
-    """Messages for this switch; did the event change what switches should hold?"""
+    """Messages for this switch.  ``changed``: the event changes what switches should hold."""
 
     messages: list[Message] = field(default_factory=list)
     changed: bool = False
@@ -20,7 +20,7 @@ _PIPELINE = (Output(OFPP_TABLE),)
 
 
 def in_order(messages: Iterable[Message]) -> Iterator[Message]:
-    """For a switch that may change the order (OF 1.3.5 §6.1): a barrier between rules and a packet that needs them."""
+    """For a switch that may reorder messages (OF 1.3.5 §6.1): a barrier between rules and a packet that needs them."""
     changed = False
     for message in messages:
         if isinstance(message, Barrier):
@@ -34,15 +34,15 @@ def in_order(messages: Iterable[Message]) -> Iterator[Message]:
 
 
 def through_pipeline(frame: bytes) -> PacketOut:
-    """A frame that takes the way of one that has just come in.
+    """A frame goes through the tables as if it had just come in.
 
-    It enters as the controller's own, so that it is known should it miss its rule and come back.
+    Its ingress port is the controller, so that it is recognised should it miss its rule and come back.
     """
     return PacketOut(frame, OFPP_CONTROLLER, _PIPELINE)
 
 
 def come_by(port: int, frame: bytes) -> PacketOut:
-    """A host's frame that has waited: it comes in once more by its port, and is looked at, metered too, as at first."""
+    """A host's frame that has waited: it goes through the tables, meters included, as when it came in by its port."""
     return PacketOut(frame, port, _PIPELINE)
 
 

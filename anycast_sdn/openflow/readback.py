@@ -103,7 +103,7 @@ def host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
 
 
 def _last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int, bool] | None:
-    """Of the actions of a last hop: (own MAC, MAC, port, limit, turning), for a rule that has at least these."""
+    """(own MAC, MAC, port, limit, hairpin) in a rule's actions; None when it writes no MACs."""
     written = {action.name: action.value for action in rule.actions if isinstance(action, SetField)}
     own_mac, mac = written.get("eth_src"), written.get("eth_dst")
     if not isinstance(own_mac, bytes) or not isinstance(mac, bytes):
@@ -112,7 +112,7 @@ def _last_hop(rule: FlowRule) -> tuple[bytes, bytes, int, int, bool] | None:
 
 
 def _out(rule: FlowRule) -> tuple[int, int]:
-    """Of the actions that send a packet: (port, limit); port 0 where a rule has none."""
+    """(port, limit) in a rule's actions; 0 for what they do not have."""
     port = limit = 0
     for action in rule.actions:
         match action:
@@ -136,7 +136,7 @@ def route_prefix(rule: FlowRule) -> Prefix | None:
 
 
 def egress_route(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
-    """A route to a router beyond an uplink → (prefix, MAC, port); None for rules that it would not make."""
+    """A route to a router at an uplink → (prefix, MAC, port); None for rules that it would not make."""
     prefix, hop = _destination(rule, Kind.EGRESS_ROUTE), _last_hop(rule)
     if not prefix or not hop or entries.egress_route(prefix, *hop[:4]) != rule:
         return None
@@ -145,7 +145,7 @@ def egress_route(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
 
 
 def _destination(rule: FlowRule, kind: Kind) -> Prefix | None:
-    """The prefix that a rule of this kind may be for, whatever else is in it; None for other kinds."""
+    """The prefix that a rule of this kind is for, whatever else it matches or does; None for other kinds."""
     row = ROW[kind]
     fields = {field.name: field.value for field in rule.match}
     bits = 128 if fields.get("eth_type") == ETH_IPV6 else 32

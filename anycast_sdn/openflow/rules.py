@@ -1,9 +1,9 @@
-"""What a switch is told, in OpenFlow's words but without its bytes.
+"""What is sent to a switch: OpenFlow's messages as values, without their bytes.
 
 A ``FlowRule`` is a frozen value with a natural key (table, priority, match): that is what OpenFlow
 itself uses to tell two entries apart, so that *wanted* and *installed* can be compared as plain
 dictionaries (see ``control.reconcile``).  ``codec`` turns these values into bytes and back;
-``simulator`` executes them; ``pipeline`` says which of them may exist.
+``simulation`` executes them; ``pipeline`` says which of them may exist.
 
 Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and two that Open vSwitch has besides:
 ``tcp_flags``, and ``reg0``, which a packet carries through the tables.  Addresses are packed bytes,
@@ -47,12 +47,12 @@ Match: TypeAlias = tuple[Field, ...]  # sorted by name, so that equal matches ar
 
 
 def match(*fields: Field | None) -> Match:
-    """Conditions in any order → a Match; None stands for "no condition" and is left out."""
+    """Conditions in any order → a Match; None means no condition and is left out."""
     return tuple(sorted((field for field in fields if field is not None), key=lambda field: field.name))
 
 
 # ------------------------------------------------------------------------------ actions
-# Classes of their own, and not tuples: two actions of different kinds are never equal, whatever numbers are in them.
+# Dataclasses rather than tuples: actions of different kinds are never equal, whatever their numbers.
 
 
 class SetField(NamedTuple):
@@ -67,7 +67,7 @@ class DecTtl:
 
 @dataclass(frozen=True, slots=True)
 class PopVlan:
-    """The outermost tag goes; the match must say that there is one."""
+    """Remove the outermost tag; the match must say that there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ class FinTimeout:
 
 @dataclass(frozen=True, slots=True)
 class ForgetInPort:
-    """The packet came by no port, from now on: it may leave by any.
+    """From now on the packet has no ingress port: it may leave by any port, also by the one where it came in.
 
     Open vSwitch's extension, a load of OFPP_NONE; OpenFlow's own set-field may not set in_port (OF 1.3.5 §7.2.5).
-    No other value would do: Open vSwitch loses packets that the controller has made, and that come by a patch port,
-    when it has to look at them again, as for a group; of those that came by no port it knows the bridge.
+    Only OFPP_NONE will do.  With another port, Open vSwitch drops packets from the controller or a patch port when it
+    has to look them up once more, as for a select group: it finds the bridge by the ingress port.
     """
 
 
@@ -106,9 +106,9 @@ class CheckSize:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Open vSwitch's extension: a copy goes to the controller, within a meter's limit, and the packet goes on."""
+    """Open vSwitch's extension: the controller gets a copy, limited by a meter, and the packet goes on."""
 
-    meter: int | None  # None: nothing limits it
+    meter: int | None  # None: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Resubmit:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Anything that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
+    """Something that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
 
 
 Action: TypeAlias = (
@@ -132,7 +132,7 @@ Action: TypeAlias = (
     | CheckSize | Copy | Resubmit | Unread
 )
 
-UNREAD = "unread"  # the name of a field that stands for a whole match, as bytes, with something that we never write
+UNREAD = "unread"  # the name of a field that holds a whole match as bytes, because something in it is never ours
 
 
 # ------------------------------------------------------------------------------ entries
@@ -166,7 +166,7 @@ class Bucket(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupRule:
-    """A select group: one bucket per server, chosen by the switch per flow (M10)."""
+    """A select group: a bucket for each server, of which the switch chooses one per flow (M10).  It names no table."""
 
     number: int
     buckets: tuple[Bucket, ...]
@@ -174,7 +174,7 @@ class GroupRule:
 
 @dataclass(frozen=True, slots=True)
 class MeterRule:
-    """Drops what exceeds ``rate`` packets per second, allowing ``burst`` packets at once."""
+    """Drops packets beyond ``rate`` per second and ``burst`` at once."""
 
     number: int
     rate: int
@@ -207,19 +207,19 @@ class RemoveBinding(NamedTuple):
 
 
 class DeleteFlow(NamedTuple):
-    """Strict: exactly the entry with this rule's table, priority and match."""
+    """Strict: the entry with exactly this rule's table, priority and match."""
 
     rule: FlowRule
 
 
 class DeleteCookie(NamedTuple):
-    """All entries with exactly this cookie, in all tables: someone else's, found on our switch."""
+    """All entries with exactly this cookie, in all tables: rules that are not ours."""
 
     cookie: int
 
 
 class DeleteEverything(NamedTuple):
-    """All entries in all tables, and all groups: of a switch that does not say what it holds."""
+    """All entries in all tables, and all groups: for a switch that does not tell what it holds."""
 
 
 class SetGroup(NamedTuple):
@@ -241,7 +241,7 @@ class DeleteMeter(NamedTuple):
 
 
 class PacketOut(NamedTuple):
-    """``frame`` leaves by ``actions``; Output(OFPP_TABLE) sends it through the pipeline."""
+    """Apply ``actions`` to ``frame``; Output(OFPP_TABLE) sends it through the pipeline."""
 
     frame: bytes
     in_port: int
@@ -249,15 +249,15 @@ class PacketOut(NamedTuple):
 
 
 class ReportExpired(NamedTuple):
-    """Should the switch send packets whose TTL is used up to the controller?  They have no meter."""
+    """Should the switch send packets whose TTL has expired to the controller?  No meter limits them."""
 
     wanted: bool
 
 
 class Barrier(NamedTuple):
-    """What comes before is done before what comes after; the switch answers when it is.
+    """All messages before it are processed before any that follow; then the switch replies.
 
-    ``ticket``: 1 to 2**31 − 1, tells the answer from others; 0: nobody waits for it.
+    ``ticket``: 1 to 2**31 − 1, identifies the reply; 0: nobody waits for it.
     """
 
     ticket: int = 0

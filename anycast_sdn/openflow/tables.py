@@ -1,4 +1,4 @@
-"""Tables: what a switch holds, or should hold."""
+"""Tables: all rules, groups and meters that a switch holds, or should hold."""
 
 from __future__ import annotations
 

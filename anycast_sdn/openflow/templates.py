@@ -1,10 +1,10 @@
 """The short cut of the first-packet path: a binding's flow-mods, from templates.
 
-A template is a message that OS-Ken's serialiser made once, for a binding of recognisable values; where
-these values stand in the bytes, the next binding's are packed instead.  So the field-by-field path
-(``codec``) stays the definition, and a test holds the two equal.
+A template is a message that OS-Ken's serialiser made once, for a binding with recognisable values; the values of each
+further binding are packed at their offsets.  So the field-by-field path (``codec``) stays the definition, and a test
+holds the two equal.
 
-There is one template per ``_Shape``: everything about a rule that changes the layout of its bytes.
+There is one template for each ``_Shape``: all properties of a rule on which the offsets of its fields depend.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anycast_sdn.openflow.rules import FlowRule, PutBinding
 
 Serialise = Callable[[FlowRule], bytes]  # the flow-mod that adds a rule, with transaction id 0
 
-_LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6))  # protocols with fields of their own; all others look alike
+_LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6))  # those with fields of their own; all others share a template
 _COMMAND_AT = 25  # in an ofp_flow_mod (OF 1.3.5 §7.3.4.2)
 _ADD, _DELETE_STRICT = 0, 4  # OFPFC_*
 _FIN_MARK = 0xE1E2
@@ -38,8 +38,8 @@ class _Shape(NamedTuple):
 
 
 # What differs between the rules of one shape, in this order: command, cookie, idle timeout, fin timeout, protocol,
-# source, destination, source port, destination port, new source, new destination.  A plain tuple, because one is
-# made for every rule.
+# source, destination, source port, destination port, new source, new destination.  A plain tuple, which is fast to
+# make: there is one for every rule.
 _Values: TypeAlias = tuple[int, int, int, int, bytes, bytes, bytes, int, int, bytes, bytes | None]
 
 
@@ -61,20 +61,20 @@ _OUT, _OUT_UNANSWERED, _IN = map(cookie, (Kind.BINDING_OUT, Kind.BINDING_OUT_UNA
 
 
 class _Template:
-    """A message with holes for ``_Values``."""
+    """A message with gaps for ``_Values``."""
 
     def __init__(self, message: bytes, sample: _Values) -> None:
         width = f"{len(sample[5])}s"
         formats = ("B", "Q", "H", "H", "5s", width, width, "H", "H", width, width)
-        holes = [(_COMMAND_AT, 0)]
+        gaps = [(_COMMAND_AT, 0)]
         for index, (value, form) in enumerate(zip(sample, formats, strict=True)):
             marker = b"" if value is None else struct.pack("!" + form, value)
             if index and marker and marker in message:
-                holes.append((message.index(marker), index))
+                gaps.append((message.index(marker), index))
                 assert message.count(marker) == 1, "the sample's values must be unmistakable"
         layout, order, end = "!", [], 0
         constants: list[bytes] = []
-        for at, index in sorted(holes):
+        for at, index in sorted(gaps):
             layout += f"{at - end}s{formats[index]}"
             order += [len(sample) + len(constants), index]
             constants.append(message[end:at])
@@ -88,7 +88,7 @@ class _Template:
 
 
 class Templates:
-    """All templates, each made when its shape is first seen."""
+    """The templates, each made when its shape is first needed."""
 
     def __init__(self, serialise: Serialise) -> None:
         self._serialise = serialise
@@ -117,7 +117,7 @@ class Templates:
 
 
 def _sample(shape: _Shape) -> PutBinding:
-    """A binding of this shape whose values cannot be taken for anything else in a flow-mod."""
+    """A binding of this shape with values that occur nowhere else in a flow-mod."""
     size = 16 if shape.v6 else 4
     client, service, translated, server = (bytes([0xC1 + 7 * end] * size) for end in range(4))
     key = FlowKey(client, service, shape.protocol or 253, 0xA1A2, 0xA3A4)

@@ -30,7 +30,7 @@ SAID = 5  # times a minute that a switch is ready, or gone
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
 MISSED = {  # what is said of a switch without one of these ``Features``
     "tcp_flags": "does not tell of FIN and RST: closed TCP connections stay for their idle validity",
-    "turning": "cannot forget by which port a packet came: one that turns round here, while routes change, is lost",
+    "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
     "meters": "has no meters: nothing limits what it sends to the controller",
 }
 

@@ -1,13 +1,13 @@
 """A packet's fields as OpenFlow names them, and the table that finds the rule for it.
 
-The simulated switch's half of matching.  ``Packet`` keeps a frame and its fields together while
-actions change both; ``FlowTable`` is a tuple space: rules that look at the same bits share one
-dictionary, so that a look-up costs as many steps as there are kinds of rules, not rules.
+``Packet`` keeps a frame and its fields consistent while actions change both; ``FlowTable`` is a tuple space: rules that
+match on the same bits share a dictionary, so that a look-up takes as many steps as there are combinations of fields,
+not rules.
 
-Where not all is there, the fields are those that Open vSwitch reports: a fragment, also the first, and
-a transport header that is cut short have the ports 0, and the protocol of a later IPv6 fragment is that of its
-fragment header, 44; a broken IP header has the addresses 0.  The type of a
-tagged frame is the one behind all its tags (OF 1.3.5, table 12); Open vSwitch as it is delivered skips one only.
+Of incomplete packets the fields are those that Open vSwitch reports: ports are 0 in fragments, also in the first, and
+where the transport header is cut short; the protocol of later IPv6 fragments is that of the fragment header, 44;
+addresses are 0 where the IP header is malformed.  The type of a tagged frame is the one behind all its tags (OF 1.3.5,
+table 12); by default Open vSwitch skips only one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Packet:
             behind += 4
         self._tags = frame[12:behind]
         self._untagged = frame[:12] + frame[behind:]
-        self._whole = True  # the transport header is there
+        self._whole = True  # its transport header is complete
         kind = int.from_bytes(self._untagged[12:14], "big")
         self.fields: dict[str, Any] = {
             "in_port": in_port,
@@ -130,7 +130,7 @@ class Packet:
         self.fields[name] = value
 
     def decrement_ttl(self) -> bool:
-        """False when the packet has come to its end."""
+        """False when the TTL has expired."""
         at = _TTL_AT[self.fields["eth_type"]]
         if self._untagged[at] <= 1:
             return False
@@ -139,11 +139,11 @@ class Packet:
 
 
 def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:
-    """The flow of a packet whose transport header is cut or in another fragment."""
+    """The flow of a packet whose transport header is cut short or in another fragment."""
     if kind == ETH_IPV4:
         return FlowKey(frame[26:30], frame[30:34], frame[23], 0, 0)
     protocol, at = frame[20], L3 + 40
-    while protocol in _EXTENSIONS:  # each moves forward, and ``parse_ip`` has found them whole
+    while protocol in _EXTENSIONS:  # ``parse_ip`` has found them complete
         protocol, at = frame[at], at + 8 * (frame[at + 1] + 1)
     if protocol == _FRAGMENT and int.from_bytes(frame[at + 2 : at + 4], "big") >> 3 == 0:
         protocol = frame[at]
@@ -177,7 +177,7 @@ class Entry:
 
 
 class _Space:
-    """The rules of one table that look at the same bits: one dictionary answers for all of them."""
+    """The rules of one table that match on the same bits, in one dictionary."""
 
     def __init__(self, fields: Match) -> None:
         self._bits = [(field.name, field.mask) for field in fields]

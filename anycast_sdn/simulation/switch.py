@@ -1,12 +1,13 @@
-"""SimulatedSwitch: executes what a switch is told, as OpenFlow 1.3.5 says, and shows how it got there.
+"""SimulatedSwitch: executes messages as OpenFlow 1.3.5 says, and records the path of each packet through the tables.
 
-It carries the tests and the ``trace`` command, so it is stricter than a real switch where that finds
-bugs early, and otherwise does what Open vSwitch does:
+Tests and the ``trace`` command use it, so it is stricter than a real switch where that finds bugs early, and otherwise
+does what Open vSwitch does:
 
-- A rule that ``pipeline`` does not declare raises ``Undeclared``; one that a real switch would answer
-  with an error (no such group or meter, a missing prerequisite, a goto backwards, a full table) raises
-  ``Refused``.  Either way nothing has changed.
-- Of several rules that match, the one of the highest priority counts; none at all means drop.
+- A rule that ``pipeline`` does not declare raises ``Undeclared``; one that a real switch would answer with an error
+  (no such group or meter, a missing prerequisite, a goto backwards, a full table) raises ``Refused``.  Both leave the
+  switch unchanged.
+- Rules stand in the tables in which its layout places them, and are shown by their logical tables.
+- Of several rules that match, the one with the highest priority applies; a packet that matches none is dropped.
 - Nothing here reads a clock; ``now`` is in seconds.
 
 Not here: IP reassembly, flow-mods other than add and strict delete, hard timeouts, anything
@@ -77,7 +78,7 @@ class TableFull(Refused):
     """No room for one more rule (OFPFMFC_TABLE_FULL)."""
 
 
-# ------------------------------------------------------------------------------ what comes out
+# ------------------------------------------------------------------------------ effects
 
 
 class Transmit(NamedTuple):
@@ -94,8 +95,8 @@ class PacketIn(NamedTuple):
 class FlowRemoved(NamedTuple):
     cookie: int
     idle_timeout: int  # as it was in the end: fin_timeout may have shortened it
-    deleted: bool = False  # and did not expire
-    unused: bool = False  # no packet has met it
+    deleted: bool = False  # rather than expired
+    unused: bool = False  # no packet has matched it
 
 
 class TtlExpired(NamedTuple):
@@ -171,9 +172,9 @@ class _Meter:
 class SimulatedSwitch:
     """One switch.
 
-    ``fin_timeout``, ``tcp_flags``: does it have these extensions of Open vSwitch, the second with what goes with
-    it (registers, resubmit, copies to the controller)?  ``table_size``: how many rules it has room for, in all
-    tables together.
+    ``fin_timeout``, ``tcp_flags``, ``packet_size``: does it have these extensions of Open vSwitch, the second with
+    registers, resubmit and copies to the controller?  ``table_size``: how many rules it has room for, in all tables
+    together.
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class SimulatedSwitch:
     # ---------------------------------------------------------------- messages
 
     def apply(self, message: Message, now: float, trace: Trace | None = None) -> list[Effect]:
-        """Do what the controller says.  Raises Undeclared, Refused."""
+        """Execute a message.  Raises Undeclared, Refused."""
         match message:
             case PutBinding():
                 return self.apply(AddFlow(entries.binding(message)), now)
@@ -264,7 +265,7 @@ class SimulatedSwitch:
                 return run.effects
             case ReportExpired(wanted):
                 self._reports_expired = wanted
-        return []  # and a Barrier, after which all is done already
+        return []  # a Barrier, too: everything before it is done
 
     def _expect(self, wanted: bool, there: bool, message: Message) -> None:
         if wanted is not there:
@@ -315,10 +316,10 @@ class SimulatedSwitch:
             deleted=False,
         )
 
-    # ---------------------------------------------------------------- what others do behind the controller's back
+    # ---------------------------------------------------------------- changes by others than the controller
 
     def plant(self, rule: FlowRule) -> None:
-        """Somebody puts a rule, or edits one that is there.  Nothing is checked."""
+        """Somebody installs a rule, or edits one.  Nothing is checked."""
         held = self._layout.on_switch(rule)
         entry = self._entries[self._layout.logical(held).key] = Entry(held, 0.0)
         self._tables[entry.rule.table].put(entry)
@@ -336,7 +337,7 @@ class SimulatedSwitch:
         return run.effects
 
     def _pipeline(self, packet: Packet, run: _Run, table: int | None = 0, in_port: int = OFPP_IN_PORT) -> None:
-        """From this table of the switch on.  ``in_port``: see ``Resubmit``."""
+        """Look a packet up in this table of the switch, and on from there.  ``in_port``: see ``Resubmit``."""
         while table is not None:
             before, done, end, place = packet.flow, list[Action](), "", len(run.trace or ())
             fields = packet.fields if in_port == OFPP_IN_PORT else packet.fields | {"in_port": in_port}
@@ -354,7 +355,7 @@ class SimulatedSwitch:
             table = entry.rule.goto if entry and not end else None
 
     def _step(self, table: int, entry: Entry | None, done: tuple[Action, ...]) -> TraceStep:
-        """By its logical table; what no rule matches has missed a table's rule for anything else."""
+        """By logical tables; where no rule matches, the table's rule for anything else is missing."""
         if entry is None:
             return TraceStep(Table(self._layout.logical(FlowRule(table, 1, (), 0)).table))
         rule = self._layout.logical(entry.rule)
@@ -363,7 +364,7 @@ class SimulatedSwitch:
     def _act(
         self, packet: Packet, actions: tuple[Action, ...], entry: Entry | None, done: list[Action], run: _Run
     ) -> bool:
-        """Do ``actions`` in order; those that were done are added to ``done``.  False: the TTL is used up."""
+        """Do ``actions`` in order; those that were done are added to ``done``.  False: the TTL has expired."""
         for action in actions:
             if isinstance(action, DecTtl) and not packet.decrement_ttl():
                 if self._reports_expired:
@@ -412,7 +413,7 @@ class SimulatedSwitch:
 
 
 class _Run(NamedTuple):
-    """One packet's way through the switch."""
+    """One packet's path through the switch."""
 
     now: float
     trace: Trace | None

@@ -58,7 +58,7 @@ GATEWAY = entries.gateway(ANY)  # one that goes to the controller, metered
 METER = MeterRule(GATEWAY.meter or 0, 10, 50)
 LLDP_METER = MeterRule(Meter.LLDP, 10, 50)
 BINDING = Binding(7, KEY, PR1X, "web", 0.0)
-FROM_FABRIC = next(entries.ingress((), [3], (), turning=False))
+FROM_FABRIC = next(entries.ingress((), [3], (), hairpin=False))
 
 
 def switch(*rules: FlowRule, **options) -> SimulatedSwitch:

@@ -103,9 +103,9 @@ def test_rules_are_read_back_as_they_were_written(written: list[PutBinding]) -> 
 def test_all_other_rules_are_read_back_too() -> None:
     rules = [
         *entries.constant(),
-        *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")], turning=True),
+        *entries.ingress([], [10], [Prefix.parse("198.18.0.0/16")], hairpin=True),
         entries.host(b"\x0a\x01\x00\x0a", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3),
-        entries.host(b"\x0a\x01\x00\x0b", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, turning=True),
+        entries.host(b"\x0a\x01\x00\x0b", b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, hairpin=True),
         entries.route(Prefix.parse("10.2.0.0/24"), 65000, 1400),
         entries.egress_route(Prefix.parse("::/0"), b"\x02\xac\0\0\0\1", b"\2\0\0\0\0\1", 3, 65520),
         *entries.egress({3: 65520, 65000: 576}),

@@ -33,7 +33,7 @@ SUBNETS = [Subnet("n1", "e", Side.CLIENT, (Gateway.parse("10.1.0.1/24"),), (1, 2
 ROLE = ClientEdgeRole((PR,), (ANY,))
 RULES = [
     *entries.constant(),
-    *entries.ingress(SUBNETS, [10], [ANY], turning=True),
+    *entries.ingress(SUBNETS, [10], [ANY], hairpin=True),
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
@@ -41,7 +41,7 @@ RULES = [
     *entries.asked_here(SUBNETS, [packed("192.0.2.1")]),
     entries.gateway(packed("10.1.0.1")),
     entries.connected(HERE),
-    entries.host(packed("10.1.0.10"), bytes(6), bytes(6), 1, limit=1400, turning=True),
+    entries.host(packed("10.1.0.10"), bytes(6), bytes(6), 1, limit=1400, hairpin=True),
     entries.route(HERE, 10, limit=1400),
     entries.egress_route(Prefix.parse("0.0.0.0/0"), bytes(6), bytes(6), 3),
     *entries.egress({10: 1400}),
