@@ -15,8 +15,8 @@ from typing import Any
 
 from webob import Response
 
-from anycast_sdn.control.registry import AlreadyExists, LimitReached, NotFound
-from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.control.registry import AlreadyExists, LimitReached
+from anycast_sdn.core.model import ConfigurationError, NotFound
 from anycast_sdn.description.enrolment import EnrolmentError, Overlap
 from anycast_sdn.store.store import StoreError
 

@@ -23,10 +23,9 @@ from urllib.parse import parse_qsl
 from webob import Request
 
 from anycast_sdn.api.problems import Problem
-from anycast_sdn.control.registry import NotFound
-from anycast_sdn.control.views import FLOW_STATES
-from anycast_sdn.core.model import Address, Prefix, ServerState, packed, text
+from anycast_sdn.core.model import Address, NotFound, Prefix, ServerState, packed, text
 from anycast_sdn.description.model import MAX_COST
+from anycast_sdn.views.flows import FLOW_STATES
 
 MAX_BODY = 64 * 1024  # bytes
 MAX_PARAMETERS = 100

@@ -30,10 +30,10 @@ from webob import Request, Response
 from anycast_sdn.api import reading
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import Reader, Shown
-from anycast_sdn.control.registry import AlreadyExists, NotFound, Registry
-from anycast_sdn.control.views import FlowFilter, FlowView, Place, flow_as_json
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server, packed, text
+from anycast_sdn.control.registry import AlreadyExists, Registry
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Prefix, Server, packed, text
 from anycast_sdn.description.model import Port
+from anycast_sdn.views.flows import FlowFilter, FlowView, Place, flow_as_json
 
 DEFAULT_PAGE = 100  # flows
 LONGEST_TURN_S = 0.005  # work on an answer lets others go on after so long

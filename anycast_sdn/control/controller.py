@@ -16,19 +16,15 @@ prefix, are never cut apart, so that each slice is what a smaller event would ha
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
-from anycast_sdn.control.health import Health, Session, reasons
-from anycast_sdn.control.registry import NotFound
 from anycast_sdn.control.suspects import Suspects
 from anycast_sdn.control.switch import EdgeSwitch
-from anycast_sdn.control.topology import Missing, picture, some, view, with_turns
-from anycast_sdn.control.views import FlowFilter, FlowView, Place, flows_after
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.prefixes import NestedPrefixes, PrefixSet
 from anycast_sdn.description.model import Network, Port, Uplink
@@ -80,8 +76,7 @@ class Controller:
         self.audits = {dpid: Audit(edge) for dpid, edge in self.edges.items()}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
         self._in_order = [edge for _, edge in sorted(self._by_name.items())]
-        self._discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
-        self.health = Health()
+        self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self._announced = self._always_announced()  # prefix → the edges that announce it
         self._always: dict[str, list[Prefix]] = {name: [] for name in self._by_name}  # what each edge does in any case
         for prefix, names in self._announced.items():
@@ -121,8 +116,8 @@ class Controller:
         """
         self.begin_reading(dpid, found, features)
         out: Outbox = {}
-        while (some := self.read_on(dpid, now)) is not None:
-            _add(out, some)
+        while (more := self.read_on(dpid, now)) is not None:
+            _add(out, more)
         _add(out, self.end_reading(dpid, now))
         return out
 
@@ -140,7 +135,7 @@ class Controller:
     def end_reading(self, dpid: int, now: float) -> Outbox:
         edge = self.edges[dpid]
         name = edge.switch.name
-        if self._discovery.connected(name, now):
+        if self.discovery.connected(name, now):
             self._relinked()
         messages = edge.end_reading(now)
         self._update.connected(name)
@@ -154,7 +149,7 @@ class Controller:
         edge = self.edges[dpid]
         edge.disconnected()
         self._confirmed += [(edge.switch.name, ticket) for ticket in self._update.disconnected(edge.switch.name)]
-        if self._discovery.disconnected(edge.switch.name, now):
+        if self.discovery.disconnected(edge.switch.name, now):
             self._relinked()
         return self._work_again(now)
 
@@ -209,7 +204,7 @@ class Controller:
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
         edge = self.edges[dpid]
-        relinked = self._discovery.port_changed(Port(edge.switch.name, port), up, now)
+        relinked = self.discovery.port_changed(Port(edge.switch.name, port), up, now)
         out = self._relink(now) if relinked else {}
         if not up:
             _add(out, self._follow(dpid, edge.port_down(port, now), now))
@@ -228,8 +223,7 @@ class Controller:
 
     def set_cost(self, end: Port, cost: int, now: float) -> Outbox:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
-        if not self._discovery.set_cost(end, cost):
-            raise self._no_link(end)
+        self.discovery.set_cost(end, cost)
         return self._relink(now)
 
     def set_taught(self, uplink: str, routes: Mapping[Prefix, Route], now: float) -> Outbox:
@@ -248,7 +242,7 @@ class Controller:
         for edge in self.edges.values():
             if edge.uplinks and edge.synchronised:
                 self._last_seen[edge.switch.name] = now
-        relinked, probes = self._discovery.tick(now)
+        relinked, probes = self.discovery.tick(now)
         out = self._relink(now) if relinked else {}
         if overdue := [(self._by_name[name], ticket) for name, ticket in self._update.overdue(now)]:
             for edge, _ in overdue:
@@ -259,7 +253,7 @@ class Controller:
                 del self._retiring[each]
             self._beyond_is_old = True
             _add(out, self._work_again(now))
-        if not self._discovery.starting and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
+        if not self.discovery.starting and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
             for dpid in late:
                 self.edges[dpid].is_late()
                 self._suspect_all_of(self.edges[dpid])
@@ -320,7 +314,7 @@ class Controller:
 
     def _lldp(self, edge: EdgeSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
         try:
-            relinked = self._discovery.hear(Port(edge.switch.name, in_port), frame, now)
+            relinked = self.discovery.hear(Port(edge.switch.name, in_port), frame, now)
         except frames.BadFrame as error:
             edge.counters[f"bad_frame: {error}"] += 1
             return {}
@@ -332,11 +326,11 @@ class Controller:
 
     def _relinked(self) -> None:
         """The usable links are others, and with them perhaps the ports that lead to other switches."""
-        for switch, ports in self._discovery.fabric_ports().items():
+        for switch, ports in self.discovery.fabric_ports().items():
             edge = self._by_name[switch]
             if ports != edge.fabric_ports:
                 edge.set_fabric_ports(ports)
-        self._routing.begin_links(self._discovery.links())
+        self._routing.begin_links(self.discovery.links())
         # Beyond uplinks it matters only who can reach whom, and that most often stays.
         self._beyond_is_old |= any(
             around.part.keys() != self._routing.graph.distances(name).keys()
@@ -366,7 +360,7 @@ class Controller:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self._suspects or self._enrolled or self._to_choose or self._to_route or self._confirmed
                     or self._routing.is_following() or self._update.is_judging()
-                    or self._discovery.has_probes())  # fmt: skip
+                    or self.discovery.has_probes())  # fmt: skip
 
     def _work_again(self, now: float) -> Outbox:
         """After an event other than a confirmation: who waits for others may have to wait no longer."""
@@ -390,7 +384,7 @@ class Controller:
         looks = 1
         while self._tell(now, out) and looks < self._pace.looks:
             looks += 1
-        self._probe(self._discovery.more_probes(), out)
+        self._probe(self.discovery.more_probes(), out)
         return out
 
     def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outbox) -> None:
@@ -608,7 +602,7 @@ class Controller:
         part = self._routing.graph.distances(uplink.edge)
         complete = not dead and all(self._by_name[name].ever_synchronised for name in part)
         seen = self._last_seen.get(uplink.edge)
-        if seen is None or not (complete or not self._discovery.starting):
+        if seen is None or not (complete or not self.discovery.starting):
             return None
         if now - seen > ABSENT_S:
             return frozenset()
@@ -628,115 +622,23 @@ class Controller:
                 announced.setdefault(gateway.prefix, set()).add(subnet.edge)
         return {prefix: frozenset(names) for prefix, names in announced.items()}
 
-    # ---------------------------------------------------------------- views
+    # ---------------------------------------------------------------- what may be read
 
-    def flows(
-        self, wanted: FlowFilter, after: Place, limit: int, now: float, epoch: float
-    ) -> tuple[list[FlowView], Place | None]:
-        """A slice of all bindings: see ``views.flows_after``."""
-        return flows_after(self._in_order, wanted, after, limit, now, epoch)
+    def edge(self, name: str) -> EdgeSwitch | None:
+        return self._by_name.get(name)
 
-    def flow_summary(self, now: float) -> dict[str, object]:
-        """Totals of all client edges."""
-        tables = [edge.engine.flows for edge in self.edges.values()]
-        pinned = sum(table.pinned() for table in tables)
-        exhausted = sum(edge.counters["pool_empty"] for edge in self.edges.values())
-        return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
+    def edges_by_name(self) -> Sequence[EdgeSwitch]:
+        """In the order of their names."""
+        return self._in_order
 
-    def edge_views(self, now: float, turn: Callable[[], None] = lambda: None) -> Iterator[dict[str, object]]:
-        """Each as it is when it is made; ``turn`` is called now and then, so that others may go on."""
-        return (self._edge_view(edge, now, turn) for edge in self.edges.values())
+    @property
+    def announced(self) -> Mapping[Prefix, frozenset[str]]:
+        """Prefix → the edges that announce it."""
+        return self._announced
 
-    def edge_view(self, name: str, now: float, turn: Callable[[], None] = lambda: None) -> dict[str, object]:
-        """Raises NotFound."""
-        if name not in self._by_name:
-            raise NotFound(f"there is no edge {name!a}")
-        return self._edge_view(self._by_name[name], now, turn)
-
-    def _edge_view(self, edge: EdgeSwitch, now: float, turn: Callable[[], None]) -> dict[str, object]:
-        hosts, able = list(edge.neighbours.known()), list(self._able[edge.switch.name])  # as they are now
-        shown = self._short_edge_view(edge, now)
-        turn()
-        prefixes = (*self._always[edge.switch.name], *sorted(able))
-        return {
-            **shown,
-            "hosts": [
-                {"address": text(address), "mac": neighbour.mac.hex(":"), "port": neighbour.port}
-                for address, neighbour in with_turns(hosts, turn)
-            ],
-            "announces": [str(prefix) for prefix in with_turns(prefixes, turn)],
-        }
-
-    def _short_edge_view(self, edge: EdgeSwitch, now: float) -> dict[str, object]:
-        roles = ["client edge"] * bool(edge.switch.client_edge) + ["server edge"] * edge.switch.server_edge
-        engine, statistics = edge.engine, edge.engine.statistics(now)
-        return {
-            "name": edge.switch.name,
-            "dpid": edge.switch.dpid,
-            "roles": roles or ["core"],
-            "connected": edge.synchronised,
-            "pools": {
-                family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
-                for family, use in statistics.pools.items()
-            },
-            "bindings": len(engine.flows),
-            "rules": {
-                "bindings": engine.flows.rules,
-                "other": edge.rules,
-                "groups": len(edge.installed.groups),
-            },
-            "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
-            "repaired": edge.repairs.total(),
-            "last_sweep_s": statistics.last_sweep_s,
-        }
-
-    def server_status(self, address: Address) -> dict[str, object]:
-        """Where a server stands, whether it answers, and how many flows it has."""
-        subnet = self.network.subnet_of(address)
-        edge = self._by_name[subnet.edge] if subnet else None
-        tables = [edge.engine.flows for edge in self.edges.values()]
-        return {
-            "edge": edge.switch.name if edge else None,
-            "reachable": bool(edge and edge.neighbours.get(address)),
-            "flows": sum(table.pinned_to(address) for table in tables),
-        }
-
-    def topology(
-        self, without: Sequence[str], now: float, turn: Callable[[], None] = lambda: None
-    ) -> dict[str, object]:
-        """See ``control.topology``; ``without``: what to leave out, none for the network as it is.  Raises NotFound."""
-        updating = self.updating()
-        shown = picture(self.network, self.edges.values(), self._discovery, self._announced, self.groups, now)
-        turn()
-        missing = Missing.parse(without, shown, turn)
-        return {**view(shown, missing, turn), "updating": updating}
-
-    def link_view(self, end: Port, now: float) -> dict[str, object]:
-        """The link that ends at this port.  Raises NotFound."""
-        cable = self._discovery.at(end)
-        if cable is None:
-            raise self._no_link(end)
-        return self._discovery.view(cable, now)
-
-    def _no_link(self, end: Port) -> NotFound:
-        names = some("–".join(map(str, cable.ends)) for cable in self._discovery.cables())
-        return NotFound(f"no link ends at {end}; the links are {names}")
-
-    def look_at_health(self, sessions: Iterable[Session], now: float, database: str = "") -> None:
-        """To be called about once a second.  ``sessions``: those of BGP; ``database``: what is wrong with it."""
-        found = reasons(self.edges.values(), self._discovery, self.groups, self._announced, sessions, database, now)
-        self.health.look(found, self._discovery.starting, now)
-
-    def health_view(self, now: float, epoch: float) -> dict[str, Any]:
-        """As of the last ``look_at_health``.  ``epoch``: the wall clock's time at ``now``."""
-        switches = {
-            edge.switch.name: {"connected": edge.synchronised, **edge.repairs_view(now)} for edge in self.edges.values()
-        }
-        return {"status": self.health.status, "reasons": self.health.sentences(now, epoch), "switches": switches}
-
-    def missing_switches(self) -> list[str]:
-        """The names of those that are not connected."""
-        return [edge.switch.name for edge in self.edges.values() if not edge.synchronised]
+    def announced_by(self, name: str) -> tuple[Sequence[Prefix], Collection[Prefix]]:
+        """What an edge announces in any case, and the ANY/n that it can serve; neither will change."""
+        return self._always[name], list(self._able[name])
 
 
 def _add(out: Outbox, more: Outbox) -> None:

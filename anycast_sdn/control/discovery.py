@@ -36,6 +36,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anycast_sdn.core.lateness import Lateness
+from anycast_sdn.core.model import NotFound
+from anycast_sdn.core.words import some
 from anycast_sdn.description.model import Link, Network, Port
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
@@ -159,12 +161,10 @@ class Discovery:
         self._idle.pop(end, None)
         self._known_ports[end.switch] -= 1
 
-    def set_cost(self, end: Port, cost: int) -> bool:
-        """Of the link that ends here.  False when there is none."""
+    def set_cost(self, end: Port, cost: int) -> None:
+        """Of the link that ends here.  Raises NotFound."""
         cable = self.at(end)
-        if cable:
-            cable.link = replace(cable.link, cost=cost)
-        return cable is not None
+        cable.link = replace(cable.link, cost=cost)
 
     def hear(self, at: Port, frame: bytes, now: float) -> bool:
         """An LLDP frame came in by this port.  Raises BadFrame when it is none of ours, or comes again."""
@@ -314,9 +314,13 @@ class Discovery:
     def cables(self) -> Iterable[Cable]:
         return self._cables.values()
 
-    def at(self, end: Port) -> Cable | None:
-        here = self._at_end.get(end, ())
-        return max(here, key=lambda cable: (cable.up and self._used(cable), cable.declared), default=None)
+    def at(self, end: Port) -> Cable:
+        """The link that ends here.  Raises NotFound."""
+        here = self._at_end.get(end)
+        if not here:
+            names = some("–".join(map(str, cable.ends)) for cable in self._cables.values())
+            raise NotFound(f"no link ends at {end}; the links are {names}")
+        return max(here, key=lambda cable: (cable.up and self._used(cable), cable.declared))
 
     def _cables_at(self, switch: str) -> Iterator[Cable]:
         return (cable for cable in self._cables.values() if any(end.switch == switch for end in cable.ends))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server, text
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Prefix, Server, text
 from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server
 from anycast_sdn.description.model import Network
 from anycast_sdn.store.store import (
@@ -43,10 +43,6 @@ ATTEMPTS = 8  # to change what others change, too
 Result = TypeVar("Result")
 # From the groups as they are: the change to make, None where all is as wanted, and what to return.
 Decide = Callable[[Groups], tuple[Change | None, Result]]
-
-
-class NotFound(ConfigurationError):
-    """There is no group or server of that name."""
 
 
 class AlreadyExists(ConfigurationError):

@@ -38,6 +38,10 @@ class ConfigurationError(AnycastError):
     """The operator's mistake: says which file or request, where in it, and why."""
 
 
+class NotFound(ConfigurationError):
+    """Nothing has the name that the operator gave."""
+
+
 def packed(address: str) -> Address:
     """'10.1.0.10' → b'\\n\\x01\\x00\\n'.  Raises ValueError when it is not an IP address."""
     return ipaddress.ip_address(_without_zone(address)).packed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 MOST_NAMES = 12  # of a list in a sentence
 
@@ -19,6 +19,13 @@ def listed(names: Collection[str], most: int = MOST_NAMES, separator: str = ", "
     """"a, b, c and 4 more"."""
     shown = separator.join(list(names)[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def some(names: Iterable[str], most: int = MOST_NAMES) -> str:
+    """"a, b, c, 4 more", sorted; "there is none" of none."""
+    names = sorted(names)
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join(names[:most] + more) or "there is none"
 
 
 def address(host: str, port: int) -> str:

@@ -20,7 +20,6 @@ from os_ken.lib import hub
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller, Outbox
-from anycast_sdn.control.health import Attendance
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Network, Port
@@ -35,6 +34,7 @@ from anycast_sdn.process.faults import alone
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
+from anycast_sdn.views.health import Attendance, Health, missing_switches
 
 LOG = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         # What switches have confirmed: (when it is believed, (datapath id, ticket)).
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
+        self._health = Health()
         self._attendance = Attendance(len(network.switches), time.monotonic())
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
@@ -235,18 +236,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _look(self) -> None:
         """For the log: which switches are missing, and whether all is well."""
         now = time.monotonic()
-        if said := self._attendance.look(self.controller.missing_switches(), now):
+        if said := self._attendance.look(missing_switches(self.controller), now):
             LOG.info("%s", said)
         view = self.health(now)
-        if self.controller.health.is_news(now):
+        if self._health.is_news(now):
             level = logging.INFO if view["status"] == "ok" else logging.WARNING
             reasons = listed(view["reasons"], 3, "; ")
             LOG.log(level, "health: %s%s", view["status"], f": {reasons}" if reasons else "")
 
     def health(self, now: float) -> dict[str, Any]:
         """As it is at this moment."""
-        self.controller.look_at_health(self.bgp.states(), now, self._database_problem())
-        return self.controller.health_view(now, time.time())
+        self._health.look_at(self.controller, self.bgp.states(), now, self._database_problem())
+        return self._health.view(self.controller, now, time.time())
 
     def _inspect(self) -> None:
         self.inspections.run_due(self.connections.channels)

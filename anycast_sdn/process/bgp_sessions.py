@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller, Outbox
-from anycast_sdn.control.health import Session
 from anycast_sdn.process.faults import alone
 from anycast_sdn.routing.bgp import Speaker
+from anycast_sdn.views.health import Session
 
 
 class BgpSessions:

@@ -22,6 +22,8 @@ from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_arp, p
 from anycast_sdn.openflow.rules import ETH_ARP
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.switches import edge_views
+from anycast_sdn.views.topology import topology_view
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 SERVICE = {False: packed("198.18.0.1"), True: packed("2001:db8:a::1")}  # ANY, by family
@@ -102,7 +104,7 @@ def drops(net: SimulatedNetwork, name: str) -> dict[str, int]:
     """Everything that was dropped at a switch, by its rules and by the controller, without zeroes."""
     dpid = next(switch.dpid for switch in net.network.switches if switch.name == name)
     net.controller.drops_counted(dpid, net.switches[name].packets())
-    view = next(view for view in net.controller.edge_views(net.now) if view["name"] == name)
+    view = next(view for view in edge_views(net.controller, net.now) if view["name"] == name)
     counted = view["drops"]
     assert isinstance(counted, dict)
     return {counter: count for counter, count in counted.items() if count}
@@ -149,7 +151,7 @@ def payloads(frames: list[bytes], header: int = 8) -> list[bytes]:
 
 def catchment(net: SimulatedNetwork, *without: str, service: str = "198.18.0.1/32") -> dict[str, str | None]:
     """Site → where its packets to the service go."""
-    shown = net.controller.topology(without, net.now)["catchment"]
+    shown = topology_view(net.controller, without, net.now)["catchment"]
     assert isinstance(shown, dict)
     return dict(shown[service])
 

@@ -20,6 +20,7 @@ from anycast_sdn.openflow.rules import (
     ToGroup,
     match,
 )
+from anycast_sdn.views.health import Health
 
 
 def of_bindings(net, name="arh1"):
@@ -44,8 +45,9 @@ def test_health_says_that_rules_of_bindings_were_put_back(build):
     ask(net)
     net.delete_rules("arh1", of_bindings(net))
     net.advance(1)
-    net.controller.look_at_health((), net.now)
-    view = net.controller.health_view(net.now, 0.0)
+    health = Health()
+    health.look_at(net.controller, (), net.now)
+    view = health.view(net.controller, net.now, 0.0)
     assert view["status"] == "degraded"
     assert view["switches"]["arh1"]["repaired"] == 2
     assert view["switches"]["arh1"]["last_repair_s"] <= 1

@@ -7,6 +7,7 @@ from scenes import SERVICE, ask, bindings, client_edge, drops
 
 from anycast_sdn.core.model import ICMP, ICMPV6, Prefix
 from anycast_sdn.openflow.frames import parse_icmp_error
+from anycast_sdn.views.flows import flow_summary
 
 SMALL = Prefix.parse("203.0.113.0/30")
 TINY = {  # two addresses of each family, which one client may have
@@ -31,7 +32,7 @@ def test_the_client_learns_that_no_address_is_free(build, v6):
     assert (error.type, error.code) == ((1, 1) if v6 else (3, 13))  # administratively prohibited
     assert (error.quoted.destination, error.quoted.source_port) == (SERVICE[v6], 40002)
     assert drops(net, "arh1") == {"pool_empty": 1}
-    assert net.controller.flow_summary(net.now)["pool_exhausted"] == 1
+    assert flow_summary(net.controller)["pool_exhausted"] == 1
 
 
 def test_existing_flows_go_on_when_no_address_is_free(build, v6):

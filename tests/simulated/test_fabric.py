@@ -17,6 +17,7 @@ from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
 from anycast_sdn.openflow.rules import AddFlow
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.topology import topology_view
 
 ATLAS = [graph for graph in networkx.graph_atlas_g() if 2 <= len(graph) <= 6]  # all graphs of two to six nodes
 
@@ -55,7 +56,7 @@ def ring(build) -> SimulatedNetwork:
 
 def state(net: SimulatedNetwork, *ends: str) -> str:
     """Of the link with these ends."""
-    topology = net.controller.topology((), net.now)
+    topology = topology_view(net.controller, (), net.now)
     assert isinstance(topology["links"], list)
     (found,) = [link["state"] for link in topology["links"] if sorted(link["ends"]) == sorted(ends)]
     return str(found)
@@ -69,7 +70,7 @@ def test_a_part_that_is_cut_off_keeps_working_within_itself(ring, v6):
         ask(ring, client, SERVICE[v6])
         assert len(ring.host(client).received) == 1
         assert len(ring.host(server).received) == 1
-    assert ring.controller.topology((), ring.now)["parts"] == [
+    assert topology_view(ring.controller, (), ring.now)["parts"] == [
         ["arh1", "ars1", "ars2", "c1", "c2", "c3"],
         ["arh2", "ars3", "c4", "c5", "c6"],
     ]
@@ -142,7 +143,7 @@ def test_wrong_cabling_is_not_used_but_shown():
     net = recabled(("c1:1", "c3:5"))
     assert state(net, "c1:1", "c2:2") == "silent"
     assert state(net, "c1:1", "c3:5") == "not declared"
-    links = net.controller.topology((), net.now)["links"]
+    links = topology_view(net.controller, (), net.now)["links"]
     assert isinstance(links, list)
     assert links[0]["cabled_instead"] == {"c1:1": "c3:5"}
     assert catchment(net)["arh1"] == "ars3"
@@ -177,7 +178,7 @@ def test_a_port_that_was_an_undeclared_link_is_a_strangers_again(v6):
     assert not enters()
     assert state(net, "c1:5", "c3:5") == "port down"
     net.advance(70)
-    assert "c1:5" not in str(net.controller.topology((), net.now)["links"])
+    assert "c1:5" not in str(topology_view(net.controller, (), net.now)["links"])
 
 
 def test_a_flood_of_lldp_on_one_port_takes_no_link_away(ring):
@@ -186,7 +187,7 @@ def test_a_flood_of_lldp_on_one_port_takes_no_link_away(ring):
         for effect in ring.switches["c1"].receive(junk, 9, ring.now):
             ring._follow("c1", [effect])
         ring.advance(0.001)
-    assert {link["state"] for link in ring.controller.topology((), ring.now)["links"]} == {"up"}
+    assert {link["state"] for link in topology_view(ring.controller, (), ring.now)["links"]} == {"up"}
     assert drops(ring, "c1")["bad_frame: lldp digest"] > 1000
 
 
@@ -270,7 +271,7 @@ def test_switches_answer_ping_and_refuse_datagrams(ring, v6):
 def test_an_edge_without_links_is_a_network_of_its_own(build):
     net = build("one-switch")
     net.advance(3)
-    assert net.controller.topology((), net.now)["links"] == []
+    assert topology_view(net.controller, (), net.now)["links"] == []
     assert edge(net, "edge").fabric_ports == []
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
 from scenes import ask, edge, group, network, topology, web
 
-from anycast_sdn.control.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
 
 EPOCH = 1_800_000_000.0
 
 
+@cache
+def health_of(net: SimulatedNetwork) -> Health:
+    return Health()
+
+
 def look(net: SimulatedNetwork, *sessions: Session) -> dict[str, Any]:
-    net.controller.look_at_health(sessions, net.now)
-    return net.controller.health_view(net.now, EPOCH)
+    """As it is now; what the network's earlier looks have seen is remembered."""
+    health_of(net).look_at(net.controller, sessions, net.now)
+    return health_of(net).view(net.controller, net.now, EPOCH)
 
 
 def reasons(net: SimulatedNetwork, *sessions: Session) -> list[str]:
@@ -77,8 +84,8 @@ def test_a_reason_keeps_the_time_when_it_began() -> None:
     net.disconnect("core")
     first = look(net)["reasons"]
     net.advance(100)
-    net.controller.look_at_health((), net.now)
-    assert net.controller.health_view(net.now, EPOCH + 100)["reasons"] == first
+    health_of(net).look_at(net.controller, (), net.now)
+    assert health_of(net).view(net.controller, net.now, EPOCH + 100)["reasons"] == first
     assert first[0].endswith(", since 2027-01-15T08:00:00Z")
 
 

@@ -15,6 +15,7 @@ from anycast_sdn.openflow.answers import ERRORS_PER_S
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.topology import topology_view
 
 MTU = 1400
 TOO_BIG = {False: (3, 4), True: (2, 0)}
@@ -178,7 +179,7 @@ def test_a_switch_that_cannot_tell_sizes_forwards_what_fits(v6):
 
 def test_links_and_uplinks_show_their_mtu():
     net = built(narrow(TO_ARS2))
-    shown = net.controller.topology((), net.now)
+    shown = topology_view(net.controller, (), net.now)
     assert {link["ends"][0]: link["mtu"] for link in shown["links"]} == {
         "arh1:10": None, "core:11": MTU, "core:12": None,
     }  # fmt: skip

@@ -13,6 +13,7 @@ from anycast_sdn.description.model import Network
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.topology import topology_view
 
 PROHIBITED = {False: (3, 13), True: (1, 1)}
 WEB_ONLY = tuple(map(Prefix.host, SERVICE.values()))
@@ -100,5 +101,5 @@ def test_a_subnet_may_use_fewer_services_than_its_edge(v6, side):
 
 def test_the_catchment_says_what_no_client_may_use():
     net = built(with_services("one-switch", "client", WEB_ONLY), "s1")
-    shown = net.controller.topology((), net.now)["catchment"]
+    shown = topology_view(net.controller, (), net.now)["catchment"]
     assert shown["198.18.0.1/32"] != shown["198.18.0.2/32"] == {net.network.switches[0].name: "unauthorised"}

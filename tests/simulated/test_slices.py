@@ -120,7 +120,7 @@ class Slices(RuleBasedStateMachine):
         assert ours._announced == other._announced
         announced = {prefix: names for prefix, names in other._announced.items() if prefix not in ours._beyond}
         fresh = type(ours._routing)(ours._by_name)
-        fresh.set_links(ours._discovery.links())
+        fresh.set_links(ours.discovery.links())
         fresh.announce(announced | ours._beyond)
         for name in ours._by_name:
             assert ours._routing.of(name) == fresh.of(name) == ours._by_name[name].routes

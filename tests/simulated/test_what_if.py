@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from scenes import SERVICE, ask, catchment, network, topology, web
 
-from anycast_sdn.control.registry import NotFound
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Gateway, Prefix, packed
+from anycast_sdn.core.model import Gateway, NotFound, Prefix, packed
 from anycast_sdn.description.model import Host, Link, Network, Port, Switch, Uplink
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.topology import topology_view
 
 UP1 = topology("legacy-core").uplinks[0]
 ANY = Prefix.host(SERVICE[False])
@@ -41,7 +41,7 @@ def test_what_is_shown_is_one_moment_whatever_happens_while_it_is_worked_out(wit
     net.set_groups(web(net.network, "as2", "as3"))
     net.teach("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
     net.advance(3)
-    before = net.controller.topology(without, net.now)
+    before = topology_view(net.controller, without, net.now)
     happens = [
         lambda: net.set_groups(Groups()),
         lambda: net.teach("up1", {}),
@@ -57,9 +57,9 @@ def test_what_is_shown_is_one_moment_whatever_happens_while_it_is_worked_out(wit
         if happens:
             happens.pop(0)()
 
-    assert net.controller.topology(without, net.now, others_go_on) == before
+    assert topology_view(net.controller, without, net.now, others_go_on) == before
     assert not happens
-    after = net.controller.topology((), net.now)
+    after = topology_view(net.controller, (), net.now)
     assert all(after[name] != before[name] for name in ("switches", "links", "uplinks", "edges", "catchment"))
 
 
@@ -115,7 +115,7 @@ def test_a_site_that_may_not_use_a_service_is_in_nobodys_catchment():
 
 def refusal(net: SimulatedNetwork, *without: str) -> str:
     with pytest.raises(NotFound) as caught:
-        net.controller.topology(without, net.now)
+        topology_view(net.controller, without, net.now)
     return str(caught.value)
 
 

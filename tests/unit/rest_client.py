@@ -9,15 +9,15 @@ from typing import Any
 from webob import Request, Response
 
 from anycast_sdn.api.rest import RestApi
-from anycast_sdn.control.registry import NotFound, Registry
-from anycast_sdn.control.views import FlowFilter, FlowView, Place
+from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, Address, Gateway, Prefix, packed
+from anycast_sdn.core.model import TCP, Address, Gateway, NotFound, Prefix, packed
 from anycast_sdn.core.roles import Side, Subnet
 from anycast_sdn.description.model import Network, Port, Switch
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
+from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 
 NETWORK = Network(
     name="pair",

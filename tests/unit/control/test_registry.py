@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from anycast_sdn.control import registry as registry_module
-from anycast_sdn.control.registry import InvalidWeight, LimitReached, NotFound
-from anycast_sdn.core.model import AnycastGroup, ConfigurationError, Prefix, Server, ServerState, packed
+from anycast_sdn.control.registry import InvalidWeight, LimitReached
+from anycast_sdn.core.model import AnycastGroup, ConfigurationError, NotFound, Prefix, Server, ServerState, packed
 from anycast_sdn.description import enrolment
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.store import Change, Outdated, Stored, StoreError

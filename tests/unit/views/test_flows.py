@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from anycast_sdn.control import views
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.views import SLICE, FlowFilter, FlowView, flow_as_json
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed, text
 from anycast_sdn.description import reading
+from anycast_sdn.views.flows import SLICE, FlowFilter, FlowView, Place, flow_as_json, flow_summary, flows_after
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 ALL = FlowFilter()
@@ -45,9 +44,9 @@ def every(
 ) -> list[FlowView]:
     """All slices; ``between``: what happens between two of them."""
     found: list[FlowView] = []
-    place: views.Place | None = ("", 0)
+    place: Place | None = ("", 0)
     while place is not None:
-        some, place = controller.flows(wanted, place, limit, now=10.0, epoch=1_700_000_000.0)
+        some, place = flows_after(controller, wanted, place, limit, now=10.0, epoch=1_700_000_000.0)
         assert len(some) <= limit
         found += some
         between()
@@ -120,19 +119,19 @@ def test_a_slice_looks_at_few_bindings_even_when_it_finds_none(controller: Contr
     for number in range(1, 4 * SLICE):
         table.put(binding(number))
     nobody = FlowFilter(client=packed("192.0.2.1"))
-    assert controller.flows(nobody, ("", 0), 10, 0.0, 0.0) == ([], (name, SLICE))
+    assert flows_after(controller, nobody, ("", 0), 10, 0.0, 0.0) == ([], (name, SLICE))
 
 
 def test_the_summary_counts_without_looking(controller: Controller) -> None:
     table = next(iter(tables(controller).values()))
     for number in range(1, 31):
         table.put(binding(number))
-    assert controller.flow_summary(0.0) == {"unanswered": 10, "pinned": 20, "pool_exhausted": 0}
+    assert flow_summary(controller) == {"unanswered": 10, "pinned": 20, "pool_exhausted": 0}
     table.put(binding(3)._replace(server=SERVERS[1]))
     table.put(binding(1)._replace(server=SERVERS[2]))
     for number in (1, 2, 6):
         table.remove(binding(number))
-    assert controller.flow_summary(0.0) == {"unanswered": 8, "pinned": 19, "pool_exhausted": 0}
+    assert flow_summary(controller) == {"unanswered": 8, "pinned": 19, "pool_exhausted": 0}
 
 
 def test_texts_are_those_of_the_model(controller: Controller) -> None:

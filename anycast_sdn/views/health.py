@@ -1,10 +1,10 @@
-"""What is not well, and since when: for /healthz, for the log, and for an operator who waits.
+"""Health: what is wrong, and since when; for /healthz and for the log.
 
 Rules that it keeps:
-- Pure but for its memory of when something was first seen to be wrong; nothing here reads a clock.
-- A reason is a sentence that names what is wrong.  Its key stays the same while its words may change.
-- ``ok``: there is no reason.  ``starting``: all of them may be because the controller has only just started.
-  ``degraded``: something else.
+- Its only state is when each reason was first seen; nothing here reads a clock.
+- A reason is a sentence that names what is wrong.  Its key stays the same while the words may change.
+- ``ok``: there is no reason.  ``starting``: the controller has just started, and that alone may explain all reasons.
+  ``degraded``: there is a reason that it does not explain.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
@@ -22,7 +22,7 @@ from anycast_sdn.core.words import counted, listed
 MOST_REASONS = 100  # in one answer, and of one kind
 STEADY_S = 2.0  # so long a status must last to be worth a line in the log
 RECENT_S = 60.0  # so long after what happens once, health is degraded
-REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two words about switches that are missing; doubles
+REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two reports of missing switches; doubles
 
 
 class Reason(NamedTuple):
@@ -30,7 +30,7 @@ class Reason(NamedTuple):
 
     key: tuple[str, ...]  # what it is about
     sentence: str
-    early: bool = False  # it is no wonder in the first seconds
+    early: bool = False  # to be expected in the controller's first seconds
 
 
 class Session(NamedTuple):
@@ -42,26 +42,18 @@ class Session(NamedTuple):
     problem: str
 
 
-def reasons(
-    edges: Collection[EdgeSwitch],
-    discovery: Discovery,
-    groups: Iterable[AnycastGroup],
-    announced: Container[Prefix],
-    sessions: Iterable[Session],
-    database: str,
-    now: float,
-) -> Iterator[Reason]:
+def reasons(controller: Controller, sessions: Iterable[Session], database: str, now: float) -> Iterator[Reason]:
     """All that is wrong now.
 
-    ``announced``: the prefixes that some edge announces; ``database``: why enrolments cannot be stored, "" if they can.
+    ``sessions``: those of BGP; ``database``: why enrolments cannot be stored, "" if they can.
     """
     if database:
         yield Reason(("database",), f"enrolments cannot be changed: {database}")
-    for edge in edges:
+    for edge in controller.edges.values():
         yield from _of_switch(edge, now)
-    for ends, why in itertools.islice(discovery.down(now), MOST_REASONS):
+    for ends, why in itertools.islice(controller.discovery.down(now), MOST_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
-    yield from itertools.islice(_unserved(groups, announced), MOST_REASONS)
+    yield from itertools.islice(_unserved(controller.groups, controller.announced), MOST_REASONS)
     for session in sessions:
         if session.state != "established":
             why = f": {session.problem}" if session.problem else ""
@@ -99,7 +91,7 @@ def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
 
 
 def _unserved(groups: Iterable[AnycastGroup], announced: Container[Prefix]) -> Iterator[Reason]:
-    """There may be thousands: whoever asks takes as many as can be shown."""
+    """There may be thousands; the caller takes as many as can be shown."""
     for group in groups:
         for prefix in group.prefixes:
             if prefix not in announced and _should_serve(group, prefix):
@@ -113,7 +105,7 @@ def _should_serve(group: AnycastGroup, prefix: Prefix) -> bool:
 
 
 class Health:
-    """The reasons of now, each with its time."""
+    """The reasons as of the last look, each with the time since when it holds."""
 
     def __init__(self) -> None:
         self._reasons: Sequence[Reason] = ()
@@ -121,6 +113,10 @@ class Health:
         self.status = "starting"
         self._status_since = 0.0
         self._said = "starting"
+
+    def look_at(self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "") -> None:
+        """To be called about once a second; see ``reasons``."""
+        self.look(reasons(controller, sessions, database, now), controller.discovery.starting, now)
 
     def look(self, found: Iterable[Reason], starting: bool, now: float) -> None:
         """``starting``: the controller has started only seconds ago."""
@@ -136,15 +132,21 @@ class Health:
         if self.status != before:
             self._status_since = now
 
+    def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
+        """As of the last look.  ``epoch``: the wall clock's time at ``now``."""
+        edges = controller.edges.values()
+        switches = {edge.switch.name: {"connected": edge.synchronised, **edge.repairs_view(now)} for edge in edges}
+        return {"status": self.status, "reasons": self.sentences(now, epoch), "switches": switches}
+
     def is_news(self, now: float) -> bool:
-        """Should the log say how things are?  When it is not what was said last, and is no mere flicker."""
+        """Is the status another than the log has said last, and has it lasted ``STEADY_S``?"""
         if self.status == self._said or now - self._status_since < STEADY_S:
             return False
         self._said = self.status
         return True
 
     def sentences(self, now: float, epoch: float) -> list[str]:
-        """What is wrong since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
+        """What is wrong and since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
         latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
         began = [(each.sentence, _time(epoch - now + self._since[each.key])) for each in latest[:MOST_REASONS]]
         shown = [f"{sentence}, since {time}" for sentence, time in began]
@@ -156,8 +158,13 @@ def _time(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def missing_switches(controller: Controller) -> list[str]:
+    """The names of those that are not connected."""
+    return [edge.switch.name for edge in controller.edges.values() if not edge.synchronised]
+
+
 class Attendance:
-    """Who is missing: said again and again, but ever more rarely, and once when all are there."""
+    """For the log: which switches are missing, said again at doubling intervals, and once that all are connected."""
 
     def __init__(self, switches: int, now: float) -> None:
         self._switches = switches

@@ -1,31 +1,49 @@
 """What the network looks like, and what it would look like without some of its parts.
 
-The answer comes from the graph alone; nothing in the network is touched.  ``Missing`` reads what is to be
-left out, in an operator's words; ``Picture`` is the network at one moment, which is soon taken; ``view`` works out of
-it what REST and the command line show, which is long, and lets others go on.
+The answer is computed from the graph alone: nothing in the network changes.  ``Missing`` parses the operator's words
+for what to leave out.  ``Picture`` is the state at one moment, copied in milliseconds; ``view`` computes from it what
+REST and the command line show, which may take long, and lets others go on meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from anycast_sdn.control.discovery import Discovery
-from anycast_sdn.control.registry import NotFound
+from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import EdgeSwitch
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix, ServerState, packed, text
+from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Prefix, ServerState, packed, text
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.roles import Side
+from anycast_sdn.core.words import some
 from anycast_sdn.description.model import Link, Network, Port, Uplink
 from anycast_sdn.fabric.egress import own_prefixes
 from anycast_sdn.fabric.graph import Graph
+from anycast_sdn.views.turns import with_turns
 
-MOST_NAMES = 12  # in an error
 Announced = Mapping[Prefix, frozenset[str]]  # prefix → the edges that announce it
 Ends = tuple[Port, Port]
-Item = TypeVar("Item")
 _NOBODY: frozenset[str] = frozenset()
+
+
+def topology_view(
+    controller: Controller, without: Sequence[str], now: float, turn: Callable[[], None] = lambda: None
+) -> dict[str, object]:
+    """``without``: what to leave out, see ``Missing``; none: the network as it is.  Raises NotFound.
+
+    What is shown is one moment's state.  ``turn`` is called now and then, so that others may go on.
+    """
+    updating = controller.updating()
+    shown = picture(controller, now)
+    turn()
+    missing = Missing.parse(without, shown, turn)
+    return {**view(shown, missing, turn), "updating": updating}
+
+
+def link_view(controller: Controller, end: Port, now: float) -> dict[str, object]:
+    """The link that ends at this port.  Raises NotFound."""
+    return controller.discovery.view(controller.discovery.at(end), now)
 
 
 class Missing(NamedTuple):
@@ -101,12 +119,6 @@ def _links_named(
     return links
 
 
-def some(names: Iterable[str]) -> str:
-    names = sorted(names)
-    more = [f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
-    return ", ".join(names[:MOST_NAMES] + more) or "there is none"
-
-
 class _Link(NamedTuple):
     ends: Ends
     usable: Link | None  # as ``Discovery.usable``
@@ -133,18 +145,11 @@ class Picture(NamedTuple):
     reachable: dict[str, frozenset[Address] | None]  # server edge → hosts; None: all are believed to be
 
 
-def picture(
-    network: Network,
-    edges: Iterable[EdgeSwitch],
-    discovery: Discovery,
-    announced: Announced,
-    groups: Groups,
-    now: float,
-) -> Picture:
+def picture(controller: Controller, now: float) -> Picture:
     """A few milliseconds' work."""
-    edges = tuple(edges)
+    edges, discovery = tuple(controller.edges.values()), controller.discovery
     return Picture(
-        network,
+        controller.network,
         edges,
         {edge.switch.name: edge.synchronised for edge in edges},
         [_Link(cable.ends, next(iter(discovery.usable((cable,))), None), discovery.view(cable, now))
@@ -152,8 +157,8 @@ def picture(
         [_Uplink(edge.switch.name, uplink.name, _uplink_view(edge, uplink))
          for edge in edges for uplink in edge.uplinks],
         {edge.switch.name: edge.beyond_uplinks() for edge in edges if edge.uplinks},
-        dict(announced),
-        groups,
+        dict(controller.announced),
+        controller.groups,
         {edge.switch.name: None if edge.expected else frozenset(host for host, _ in edge.neighbours.known())
          for edge in edges if edge.switch.server_edge},
     )  # fmt: skip
@@ -173,12 +178,12 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
     for name in sorted(frozenset[str]().union(*set(announced.values()))):
         graph.distances(name)
         turn()
-    leading = _leading(graph, picture.beyond, announced, missing, turn)
+    reachable = _reachable(graph, picture.beyond, announced, missing, turn)
     by_edge: dict[str, list[str]] = {}
     for prefix, names in with_turns(announced.items(), turn):
         for name in names:
             by_edge.setdefault(name, []).append(str(prefix))
-    catchment = Catchment(graph, _sites(left), leading)
+    catchment = Catchment(graph, _sites(left), reachable)
     services = (prefix for group in picture.groups for prefix in group.prefixes)
     return {
         "switches": [
@@ -195,13 +200,6 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
         "edges": [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())],
         "catchment": {str(prefix): catchment.of(prefix) for prefix in with_turns(services, turn)},
     }
-
-
-def with_turns(items: Iterable[Item], turn: Callable[[], None]) -> Iterator[Item]:
-    """``turn`` is called after each."""
-    for item in items:
-        yield item
-        turn()
 
 
 def _sites(edges: Iterable[EdgeSwitch]) -> list[EdgeSwitch]:
@@ -238,7 +236,7 @@ def _still_able(
     return able
 
 
-def _leading(
+def _reachable(
     graph: Graph,
     beyond: Mapping[str, Iterator[tuple[Prefix, str]]],
     announced: Announced,
@@ -246,24 +244,26 @@ def _leading(
     turn: Callable[[], None],
 ) -> dict[Prefix, dict[str, str]]:
     """Prefix → edge → where packets go on from there: its own name, or "beyond UPLINK"."""
-    leading = {prefix: {name: name for name in names} for prefix, names in with_turns(announced.items(), turn)}
+    reachable = {prefix: {name: name for name in names} for prefix, names in with_turns(announced.items(), turn)}
     for name, prefixes in beyond.items():
         if name in missing.switches:
             continue
         own = PrefixSet(own_prefixes(announced, graph.distances(name)))
         for prefix, uplink in with_turns(prefixes, turn):
             if uplink not in missing.uplinks and not own.covers(prefix):
-                leading.setdefault(prefix, {})[name] = f"beyond {uplink}"
-    return leading
+                reachable.setdefault(prefix, {})[name] = f"beyond {uplink}"
+    return reachable
 
 
 class Catchment:
     """Where each site's packets to a service go.  Services with the same answers share them."""
 
-    def __init__(self, graph: Graph, sites: Sequence[EdgeSwitch], leading: Mapping[Prefix, Mapping[str, str]]) -> None:
+    def __init__(
+        self, graph: Graph, sites: Sequence[EdgeSwitch], reachable: Mapping[Prefix, Mapping[str, str]]
+    ) -> None:
         self._graph = graph
-        self._leading = leading
-        self._prefixes = PrefixSet(leading)
+        self._reachable = reachable
+        self._prefixes = PrefixSet(reachable)
         self._sites: dict[tuple[Prefix, ...] | None, list[str]] = {}  # what they may use; None: they have no role
         for site in sites:
             role = site.switch.client_edge
@@ -274,24 +274,23 @@ class Catchment:
         self._known: dict[object, dict[str, str | None]] = {}
 
     def of(self, service: Prefix) -> dict[str, str | None]:
-        """Site → the edge, by the longest prefix that leads somewhere; None: nowhere.
+        """Site → the edge, by the longest prefix that some edge can be reached for; None: nowhere.
 
         "unauthorised" where the site may not use the service (M6).
         """
-        ways = tuple(tuple(self._leading[prefix].items()) for prefix in self._prefixes.covering(service))
+        hops = tuple(tuple(self._reachable[prefix].items()) for prefix in self._prefixes.covering(service))
         may = tuple(
             services is None or any(service.overlaps(authorised) for authorised in services) for services in self._sites
         )
-        if (ways, may) not in self._known:
+        if (hops, may) not in self._known:
             goals: dict[str, str | None] = {}
             for names, allowed in zip(self._sites.values(), may, strict=True):
-                goals |= {name: self._goal(name, ways) if allowed else "unauthorised" for name in names}
-            self._known[ways, may] = {name: goals[name] for name in self._names}
-        return self._known[ways, may]
+                goals |= {name: self._goal(name, hops) if allowed else "unauthorised" for name in names}
+            self._known[hops, may] = {name: goals[name] for name in self._names}
+        return self._known[hops, may]
 
-    def _goal(self, site: str, ways: Iterable[tuple[tuple[str, str], ...]]) -> str | None:
-        for way in ways:
-            goals = dict(way)
+    def _goal(self, site: str, hops: Iterable[tuple[tuple[str, str], ...]]) -> str | None:
+        for goals in map(dict, hops):
             if edge := self._graph.nearest(site, goals):
                 return goals[edge]
         return None

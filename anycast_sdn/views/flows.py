@@ -1,20 +1,19 @@
-"""What the controller shows of itself to people and programs: values and their JSON form.
+"""The flows of all client edges, as values and as JSON.
 
 JSON carries addresses as text, protocols by name where they have one, times as RFC 3339 in UTC.  There may be
-hundreds of thousands of flows: they are looked at slice by slice, in the order of (edge, number), and what is
-done for each of them is kept cheap.
+hundreds of thousands of flows: they are read slice by slice, in the order of (edge, number), and the work for each
+is kept cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, NamedTuple, TypeAlias
 
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.model import PROTOCOL_NAMES, Address
 from anycast_sdn.engines.engine import Engine
@@ -65,14 +64,14 @@ class FlowFilter:
 
 
 def flows_after(
-    edges: Iterable[EdgeSwitch], wanted: FlowFilter, after: Place, limit: int, now: float, epoch: float
+    controller: Controller, wanted: FlowFilter, after: Place, limit: int, now: float, epoch: float
 ) -> tuple[list[FlowView], Place | None]:
     """Of the next ``SLICE`` bindings at the most, those that are wanted, ``limit`` of them at the most.
 
-    → (flows, the place after which to go on; None: there are no more).  ``edges`` in the order of their names.
+    → (flows, the place after which to go on; None: there are no more).
     ``epoch``: the wall clock's time at ``now``, to show when a flow began.
     """
-    for edge in edges:
+    for edge in controller.edges_by_name():
         name = edge.switch.name
         if name < after[0] or wanted.edge not in (None, name):
             continue
@@ -87,6 +86,15 @@ def flows_after(
         if number:
             return found, (name, number)
     return [], None
+
+
+def flow_summary(controller: Controller) -> dict[str, object]:
+    """Totals of all client edges."""
+    edges = controller.edges.values()
+    tables = [edge.engine.flows for edge in edges]
+    pinned = sum(table.pinned() for table in tables)
+    exhausted = sum(edge.counters["pool_empty"] for edge in edges)
+    return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
 
 
 def view_of(name: str, engine: Engine, binding: Binding, now: float, epoch: float) -> FlowView:
