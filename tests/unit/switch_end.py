@@ -1,4 +1,4 @@
-"""A switch's end of one connection, in memory: what it says goes in, what the controller sends comes out."""
+"""A switch's end of one connection, in memory: its messages go in, the controller's come out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ WELL_FORMED = {
 
 
 class Recorder:
-    """Takes down what it hears; ``admits``: switches are admitted at once."""
+    """Records the events; ``admits``: switches are admitted at once."""
 
     def __init__(self, admits: bool = True) -> None:
         self.heard: list[tuple[Any, ...]] = []

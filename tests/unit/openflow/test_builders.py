@@ -76,7 +76,7 @@ class TestBuiltPackets:
         assert build(key, cancels)[at : at + 2] == b"\xff\xff"
 
     @BOTH
-    def test_of_icmp_are_echo_requests_unless_told_otherwise(self, key):
+    def test_of_icmp_are_echo_requests_by_default(self, key):
         protocol, request, reply = (ICMP, 8, 0) if key is V4 else (ICMPV6, 128, 129)
         key = key._replace(protocol=protocol, source_port=0, destination_port=0)
         assert parse_ip(build(key)).icmp_type == request
@@ -126,7 +126,7 @@ class TestEchoReplies:
         assert reply == ip_packet(back, eth_src=MAC_B, eth_dst=MAC_A, icmp_type=kind, **more)
 
     @BOTH
-    def test_are_for_requests_that_arrived_whole_alone(self, key):
+    def test_are_sent_for_complete_requests_only(self, key):
         def answer(frame):
             return builders.echo_reply(frame, MAC_B)
 
@@ -236,7 +236,7 @@ class TestIcmpErrors:
         assert back == error
 
     @given(keys((TCP, UDP, SCTP)), st.integers(8, 19))
-    def test_are_translated_when_they_quote_no_whole_header(self, key, size):
+    def test_are_translated_when_they_quote_an_incomplete_header(self, key, size):
         header = 20 if len(key.source) == 4 else 40
         inside = build(key)[14 : 14 + header + size]
         there = swap_quoted(icmp_error(key, inside))
@@ -255,7 +255,7 @@ class TestIcmpErrors:
         assert swap_quoted(icmp_error(V4, without[14:]))[-2:] == b"\0\0"
 
     @pytest.mark.parametrize(("key", "kinds"), [(V4, {3, 11, 12}), (V6, {1, 2, 3, 4})], ids=["IPv4", "IPv6"])
-    def test_are_of_these_types_alone(self, key, kinds):
+    def test_are_of_these_types_only(self, key, kinds):
         inside = build(key)[14:]
         for kind in range(256):
             frame = icmp_error(key, inside, kind)

@@ -157,7 +157,7 @@ def test_a_row_on_tcp_flags_is_read_as_open_vswitch_writes_it() -> None:
     assert rule.actions == (Copy(5), Resubmit(4))
 
 
-def test_rules_of_others_are_known_by_their_cookie() -> None:
+def test_rules_of_others_are_recognised_by_their_cookie() -> None:
     foreign = FlowRule(0, 1, (), 0x1234)
     assert decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
 
@@ -199,7 +199,7 @@ def test_a_description_is_read_up_to_its_zeros_and_whatever_bytes_it_has() -> No
         (0x1234, 1, False),
     ],
 )
-def test_only_errors_that_mean_it_say_that_a_switch_cannot(kind: int, code: int, unsupported: bool) -> None:
+def test_only_certain_errors_mean_that_something_is_not_supported(kind: int, code: int, unsupported: bool) -> None:
     assert decoding.means_unsupported(kind, code) is unsupported
 
 
@@ -231,7 +231,7 @@ def test_rules_of_others_are_deleted_by_their_cookie_in_all_tables() -> None:
     assert message[48:] == struct.pack("!HH4x", ofp.OFPMT_OXM, 4), "whatever they match"
 
 
-def test_a_rule_in_which_anything_is_edited_reads_as_another() -> None:
+def test_an_edited_rule_is_read_as_another_whatever_was_edited() -> None:
     client, service, translated, server = (bytes([10, 1, number, 9]) for number in range(4))
     pinned = Binding(5, FlowKey(client, service, 6, 1000, 80), translated, "web", 0.0, server)
     rules = [

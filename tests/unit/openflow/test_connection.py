@@ -1,4 +1,4 @@
-"""One connection's bytes in and events out: every kind of message in every state, and what waits too long."""
+"""One connection's bytes in and events out: every kind of message in every state, and every deadline."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPEN_STATES = [State.HELLO, State.FEATURES, State.IDENTIFIED, State.ADMITTED]
 class TestEveryKindInEveryState:
     @pytest.mark.parametrize("state", OPEN_STATES)
     @pytest.mark.parametrize("kind", range(31))
-    def test_a_message_is_taken_passed_over_or_the_end(self, kind: int, state: State) -> None:
+    def test_a_message_is_handled_or_ignored_or_ends_the_connection(self, kind: int, state: State) -> None:
         peer = Peer(state)
         peer.say(WELL_FORMED.get(kind, message(kind, bytes(32))))
         unasked = (kind, state) == (ofp.OFPT_MULTIPART_REPLY, State.ADMITTED)
@@ -44,14 +44,14 @@ class TestEveryKindInEveryState:
 
     @pytest.mark.parametrize("state", OPEN_STATES[:-1])
     @given(said=st.lists(st.sampled_from(sorted(WELL_FORMED.values())), max_size=6))
-    def test_nothing_is_heard_of_a_switch_that_is_not_admitted(self, state: State, said: list[bytes]) -> None:
+    def test_a_switch_that_is_not_admitted_causes_no_events(self, state: State, said: list[bytes]) -> None:
         peer = Peer(state)
         peer.listener.admits = False
         peer.say(b"".join(said))
         assert peer.listener.heard == []
 
     @given(st.lists(st.sampled_from(sorted(WELL_FORMED.values())), max_size=12), st.data())
-    def test_it_makes_no_difference_how_the_bytes_are_cut(self, said: list[bytes], data: st.DataObject) -> None:
+    def test_it_makes_no_difference_how_the_stream_is_split(self, said: list[bytes], data: st.DataObject) -> None:
         whole, cut = Peer(State.HELLO), Peer(State.HELLO)
         whole.listener.admits = cut.listener.admits = True
         stream = b"".join([HELLO, features(), *said])
@@ -78,7 +78,7 @@ class TestEveryKindInEveryState:
             max_size=8,
         ),
     )
-    def test_whatever_comes_nothing_but_bad_message_is_raised(self, state: State, said: list[bytes]) -> None:
+    def test_no_bytes_raise_anything_but_bad_message(self, state: State, said: list[bytes]) -> None:
         peer = Peer(state)
         for request in (codec.port_request, codec.flow_stats_request, codec.description_request):
             if peer.connection.is_admitted:
@@ -89,7 +89,7 @@ class TestEveryKindInEveryState:
         peer.wait(10)
         assert peer.connection.is_closed or peer.connection.is_admitted
 
-    def test_a_fault_of_ours_loses_one_message_alone(self) -> None:
+    def test_an_error_of_our_own_loses_one_message_only(self) -> None:
         peer = Peer()
         faults = iter([ZeroDivisionError()])
 
@@ -104,7 +104,7 @@ class TestEveryKindInEveryState:
 
 
 class TestHandshake:
-    def test_our_hello_is_text_whatever_reads_it(self) -> None:
+    def test_our_hello_can_be_decoded_as_text(self) -> None:
         """Mininet decodes the first bytes of a remote controller as UTF-8."""
         peer = Connection(Recorder(), "10.0.0.9:1234", lambda: None)  # type: ignore[arg-type]
         assert bytes(peer.unsent).decode()
@@ -144,20 +144,20 @@ class TestHandshake:
             assert "set the switch to OpenFlow 1.3" in peer.connection.reason
 
     @pytest.mark.parametrize("elements", [struct.pack("!HH", 1, length) for length in (0, 1, 3, 9, 65535)])
-    def test_a_hello_with_an_impossible_element_is_the_end(self, elements: bytes) -> None:
+    def test_a_hello_with_a_malformed_element_ends_the_connection(self, elements: bytes) -> None:
         peer = Peer(State.HELLO)
         peer.say(message(ofp.OFPT_HELLO, elements))
         assert peer.connection.is_closed
 
     @pytest.mark.parametrize("state", OPEN_STATES[:-1])
-    def test_who_does_not_say_who_it_is_is_turned_away_after_five_seconds(self, state: State) -> None:
+    def test_a_switch_that_sends_no_datapath_id_is_disconnected_after_five_seconds(self, state: State) -> None:
         peer = Peer(state)
         peer.wait(4.5)
         assert not peer.connection.is_closed
         peer.wait(0.75)
         assert "not said who it is" in peer.connection.reason
 
-    def test_echoes_are_answered_and_prolong_nothing(self) -> None:
+    def test_echoes_are_answered_and_do_not_extend_the_handshake(self) -> None:
         peer = Peer(State.FEATURES)
         for _ in range(18):
             peer.say(message(ofp.OFPT_ECHO_REQUEST, b"x", 77))
@@ -166,52 +166,52 @@ class TestHandshake:
         peer.wait(0.75)
         assert peer.connection.is_closed
 
-    def test_who_takes_no_answers_is_turned_away_before_they_fill_the_memory(self) -> None:
+    def test_a_stranger_that_reads_no_answers_is_disconnected_before_they_fill_the_memory(self) -> None:
         peer = Peer(State.FEATURES)
         for _ in range(3):
             peer.say(message(ofp.OFPT_ECHO_REQUEST, bytes(30000)))
         assert peer.connection.reason == "it takes nothing any more"
         assert not peer.connection.unsent
 
-    def test_our_own_pauses_are_nobody_s_silence(self) -> None:
+    def test_delays_of_our_own_do_not_count_as_silence(self) -> None:
         peer = Peer(State.HELLO)
         peer.wait(60, step=20)
         assert not peer.connection.is_closed
 
-    def test_an_auxiliary_connection_is_closed_and_nobody_hears_of_it(self) -> None:
+    def test_an_auxiliary_connection_is_closed_without_events(self) -> None:
         peer = Peer(State.FEATURES)
         peer.listener.admits = True
         peer.say(features(auxiliary=1))
         assert peer.connection.is_closed
         assert peer.listener.heard == []
 
-    def test_an_error_about_our_first_messages_is_the_reason_of_the_end(self) -> None:
+    def test_an_error_about_our_first_messages_is_given_as_the_reason_of_the_end(self) -> None:
         peer = Peer(State.FEATURES)
         peer.say(error(0, 0, b"incompatible"))
         assert "error type 0 code 0" in peer.connection.reason
 
 
 class TestQuestions:
-    def test_an_answer_in_parts_comes_as_one(self) -> None:
+    def test_an_answer_in_parts_is_delivered_as_a_whole(self) -> None:
         peer = Peer()
         xid, answers = peer.ask()
         peer.say(multipart(ofp.OFPMP_PORT_DESC, b"a", xid, more=True) + multipart(ofp.OFPMP_PORT_DESC, b"b", xid))
         assert answers == [b"ab"]
 
-    def test_an_answer_of_another_kind_is_the_end(self) -> None:
+    def test_an_answer_of_another_kind_ends_the_connection(self) -> None:
         peer = Peer()
         xid, answers = peer.ask()
         peer.say(multipart(ofp.OFPMP_FLOW, bytes(64), xid))
         assert (peer.connection.is_closed, answers) == (True, [])
 
-    def test_a_refusal_is_an_answer(self) -> None:
+    def test_an_error_is_an_answer(self) -> None:
         peer = Peer()
         xid, answers = peer.ask()
         peer.say(error(1, 2, xid=xid))
         assert answers == [None]
         assert not peer.connection.unanswered
 
-    def test_silence_is_taken_for_a_refusal_and_named_until_there_is_an_answer(self) -> None:
+    def test_no_answer_in_time_counts_as_an_error_and_is_reported_until_there_is_an_answer(self) -> None:
         peer = Peer()
         xid, answers = peer.ask()
         peer.wait(2.5)
@@ -226,7 +226,7 @@ class TestQuestions:
         assert answers == [PORT]
         assert peer.listener.heard[1:] == [("unanswered", DPID, frozenset())]
 
-    def test_a_long_answer_may_take_its_time_as_long_as_it_arrives(self) -> None:
+    def test_a_long_answer_may_take_long_as_long_as_parts_arrive(self) -> None:
         peer = Peer()
         xid, answers = peer.ask(codec.flow_stats_request)
         for _ in range(5):
@@ -236,7 +236,7 @@ class TestQuestions:
         assert answers == [b"xxxxxy"]
 
     @pytest.mark.parametrize("part", [b"", bytes(60000)], ids=["of nothing", "of much"])
-    def test_an_answer_without_an_end_is_the_end(self, part: bytes) -> None:
+    def test_an_endless_answer_ends_the_connection(self, part: bytes) -> None:
         peer = Peer()
         xid, _ = peer.ask(codec.description_request)
         for _ in range(1 + (1 << 12) // pending.PART):
@@ -260,7 +260,7 @@ class TestQuestions:
         assert results == [result]
         assert peer.listener.heard == []
 
-    def test_a_trial_that_is_not_confirmed_says_nothing(self) -> None:
+    def test_a_trial_without_a_barrier_reply_has_an_unknown_result(self) -> None:
         peer = Peer()
         _, barrier, results = peer.try_out()
         peer.wait(3.25)
@@ -268,7 +268,7 @@ class TestQuestions:
         assert results == [None]
         assert peer.connection.unanswered == {"confirmation"}
 
-    def test_after_the_end_nobody_is_answered_and_nothing_is_kept(self) -> None:
+    def test_after_the_end_no_callback_is_called_and_nothing_is_kept(self) -> None:
         peer = Peer()
         xid, answers = peer.ask(codec.flow_stats_request)
         _, _, results = peer.try_out()
@@ -287,14 +287,14 @@ PACKET_OUT = message(ofp.OFPT_PACKET_OUT, bytes(56), xid=0)
 
 
 class TestAdmitted:
-    def test_its_messages_are_heard(self) -> None:
+    def test_its_messages_become_events(self) -> None:
         peer = Peer()
         peer.say(PACKET_IN + WELL_FORMED[ofp.OFPT_PORT_STATUS] + WELL_FORMED[ofp.OFPT_BARRIER_REPLY])
         assert [(name, *rest[:2]) for name, *rest in peer.listener.heard] == [
             ("packet_in", DPID, (7, 3, bytes(60))), ("port_changed", DPID, 3), ("confirmed", DPID, 9),
         ]  # fmt: skip
 
-    def test_a_refused_rule_is_known_by_what_the_error_quotes(self) -> None:
+    def test_a_refused_rule_is_identified_by_what_the_error_quotes(self) -> None:
         peer = Peer()
         peer.say(error(5, 1, peer.encode(AddFlow(RULE))[:64]))
         assert peer.listener.heard == [("rule_refused", DPID, RULE.cookie, True, "table full")]
@@ -306,12 +306,12 @@ class TestAdmitted:
             (SetMeter(MeterRule(7, 1, 1), exists=False), ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
         ],
     )
-    def test_a_refused_group_or_meter_is_no_less_heard_of(self, change: Message, kind: int, reason: int) -> None:
+    def test_a_refused_group_or_meter_is_reported_too(self, change: Message, kind: int, reason: int) -> None:
         peer = Peer()
         peer.say(error(kind, reason, peer.encode(change)[:64]))
         assert peer.listener.heard == [("rule_refused", DPID, 0, True, "table full")]
 
-    def test_other_errors_are_logged_once_for_each_sort(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_other_errors_are_logged_once_for_each_type_and_code(self, caplog: pytest.LogCaptureFixture) -> None:
         peer = Peer()
         with caplog.at_level(logging.WARNING):
             for _ in range(50):
@@ -322,7 +322,7 @@ class TestAdmitted:
         assert len(caplog.records) == connection.MOST_REFUSALS
         assert not peer.connection.is_closed
 
-    def test_silence_is_the_end_within_six_seconds(self) -> None:
+    def test_a_silent_switch_is_disconnected_within_six_seconds(self) -> None:
         peer = Peer()
         peer.wait(4.5, echoes=False)
         assert not peer.connection.is_closed
@@ -330,7 +330,7 @@ class TestAdmitted:
         assert peer.listener.names() == ["disconnected"]
         assert "echo" in peer.connection.reason
 
-    def test_replies_that_nobody_asked_for_are_no_sign_of_life(self) -> None:
+    def test_unsolicited_echo_replies_are_no_sign_of_life(self) -> None:
         peer = Peer()
         for _ in range(24):
             peer.wait(0.25, echoes=False)
@@ -338,13 +338,13 @@ class TestAdmitted:
                 peer.say(message(ofp.OFPT_ECHO_REPLY, xid=12345))
         assert peer.connection.is_closed
 
-    def test_who_answers_stays(self) -> None:
+    def test_a_switch_that_answers_echoes_stays_connected(self) -> None:
         peer = Peer()
         peer.wait(60)
         assert not peer.connection.is_closed
 
     @pytest.mark.parametrize("answers", [True, False])
-    def test_a_probe_tells_whether_it_is_still_there(self, answers: bool) -> None:
+    def test_a_probe_finds_out_whether_the_switch_is_alive(self, answers: bool) -> None:
         peer = Peer()
         alive: list[bool] = []
         peer.connection.probe(alive.append)
@@ -359,7 +359,7 @@ class TestAdmitted:
         peer.connection.probe(alive.append)
         assert alive == [False, False]
 
-    def test_who_reads_nothing_is_disconnected(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_switch_that_reads_nothing_is_disconnected(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(connection, "MAX_UNSENT", 100000)
         peer = Peer()
         for _ in range(2):
@@ -381,7 +381,7 @@ class TestRulesThatOthersModify:
     OWN = struct.pack("!HHI", 8, 3, 77)
     OTHERS = struct.pack("!HHHHHHHBxQHH4x", 32, 2, 0, 100, 0, 0, 4, 1, 0xABC, 1, 4)
 
-    def test_they_are_heard_of_where_the_switch_was_asked(self) -> None:
+    def test_they_are_reported_where_the_switch_was_asked_to(self) -> None:
         peer = Peer(State.ADMITTED)
         peer.connection.watch()
         ((_, _, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
@@ -390,18 +390,18 @@ class TestRulesThatOthersModify:
         assert peer.listener.heard == [("rules_modified", DPID, [0xABC, 0xABC])]
 
     @pytest.mark.parametrize("cut", [1, 7, 9, 23, 31])
-    def test_what_is_cut_short_ends_the_connection(self, cut: int) -> None:
+    def test_a_truncated_notification_ends_the_connection(self, cut: int) -> None:
         peer = Peer(State.ADMITTED)
         peer.connection.watch()
         peer.say(changes(self.OTHERS[:cut]))
         assert peer.connection.is_closed
 
-    def test_a_switch_that_was_not_asked_does_not_tell(self) -> None:
+    def test_a_notification_that_was_not_asked_for_ends_the_connection(self) -> None:
         peer = Peer(State.ADMITTED)
         peer.say(changes(self.OTHERS))
         assert peer.connection.is_closed
 
-    def test_a_switch_that_cannot_do_it_goes_on_and_nothing_is_said(self, caplog) -> None:
+    def test_a_switch_that_does_not_support_it_stays_connected_and_nothing_is_logged(self, caplog) -> None:
         peer = Peer(State.ADMITTED)
         peer.connection.watch()
         ((_, xid, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]

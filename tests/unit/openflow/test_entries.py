@@ -39,7 +39,7 @@ def puts(draw: st.DrawFn) -> PutBinding:
 
 
 @given(puts())
-def test_a_bindings_rule_is_one_that_a_switch_takes(put):
+def test_a_bindings_rule_is_accepted_by_a_switch(put):
     rule = entries.binding(put)
     check(rule)
     SimulatedSwitch().apply(put, 0.0)
@@ -82,7 +82,7 @@ def test_after_the_pin_both_addresses_are_rewritten_both_ways():
     ("protocol", "wide", "field", "request_type", "reply_type"),
     [(ICMP, False, "icmpv4_type", 8, 0), (ICMPV6, True, "icmpv6_type", 128, 129)],
 )
-def test_echoes_are_told_from_other_icmp_by_their_type(protocol, wide, field, request_type, reply_type):
+def test_echoes_are_distinguished_from_other_icmp_by_their_type(protocol, wide, field, request_type, reply_type):
     address = bytes(16) if wide else bytes(4)
     binding = Binding(1, FlowKey(address, address, protocol, 0, 0), address, "web", 0.0, address, Half.BOTH)
     out, back = (entries.binding(PutBinding(binding, half, 60, 0)) for half in Half.BOTH.parts)

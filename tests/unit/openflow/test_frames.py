@@ -1,4 +1,4 @@
-"""Reading frames: what a flow is called, and that nothing but ``BadFrame`` ever comes of damage."""
+"""Reading frames: the fields of a flow, and that malformed frames raise ``BadFrame`` and nothing else."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class TestIpHeaders:
             ("transport header", ipv6_frame(ICMPV6, b"\x80" + bytes(6))),
         ],
     )
-    def test_each_kind_of_nonsense_has_its_reason(self, expected, frame):
+    def test_each_kind_of_malformed_frame_has_its_reason(self, expected, frame):
         assert reason(parse_ip, frame) == expected
 
 
@@ -173,7 +173,7 @@ class TestHostileBytes:
         assert complaints(changed) <= REASONS
         assert complaints(changed[: data.draw(st.integers(0, len(changed)))]) <= REASONS
 
-    def test_of_the_greatest_size_are_read_at_once(self):
+    def test_of_the_largest_size_are_read_fast(self):
         nothing = struct.pack("!BBHI", 135, 0, 0, 0) + V6.destination + b"\x0e\x01" * 0x7FF0
         assert complaints(ipv6_frame(ICMPV6, nothing, hop_limit=255)) <= REASONS
         assert complaints(ipv6_frame(0, bytes(0xFFFF))) <= REASONS
@@ -225,7 +225,7 @@ class TestArp:
             frame.serialize()
             assert built.ljust(60, b"\0") == bytes(frame.data)
 
-    def test_a_probe_goes_to_one_host_alone(self):
+    def test_a_probe_is_sent_to_one_host_only(self):
         assert builders.arp_request(MAC_A, V4.source, V4.destination, MAC_B)[:6] == MAC_B
 
     @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ class TestNeighbourDiscovery:
     def test_the_first_of_several_link_layer_options_counts(self):
         assert parse_nd(nd_frame(135, FROM_A + b"\1\1" + MAC_B)).link_layer == MAC_A
 
-    def test_an_advertisement_without_being_asked_is_understood(self):
+    def test_an_unsolicited_advertisement_is_understood(self):
         told = parse_nd(nd_frame(136, TO_A, flags=0x20, destination=ALL_NODES))
         assert (told.advertisement, told.solicited, told.override) == (True, False, True)
 
@@ -342,7 +342,7 @@ class TestNeighbourDiscovery:
 
 class TestTags:
     @given(st.binary(min_size=2, max_size=60), st.integers(0, 15), st.sampled_from((b"\x81\0", b"\x88\xa8")))
-    def test_a_priority_tag_is_all_that_goes(self, behind, priority, ethertype):
+    def test_only_a_priority_tag_is_removed(self, behind, priority, ethertype):
         macs = MAC_A + MAC_B
         frame = macs + ethertype + bytes((priority << 4, 0)) + behind
         if behind[:2] in (b"\x81\0", b"\x88\xa8"):

@@ -31,13 +31,13 @@ def test_it_is_lldp_as_others_read_it():
     assert (kinds, at) == ([1, 2, 3, 127, 0], len(FRAME))
 
 
-def test_any_other_digest_is_a_forgery():
+def test_any_other_digest_is_forged():
     with pytest.raises(BadFrame, match="lldp digest"):
         read(FRAME, bytes(16))
 
 
 @pytest.mark.parametrize("at", range(12, len(FRAME)))
-def test_no_byte_can_be_changed(at: int):
+def test_a_change_of_any_byte_is_noticed(at: int):
     changed = bytearray(FRAME)
     changed[at] ^= 1
     with pytest.raises(BadFrame):

@@ -94,7 +94,7 @@ def test_a_rule_without_a_meter_is_declared_for_switches_that_have_none():
         (replace(GATEWAY, actions=(Output(1),)), "does not send"),
     ],
 )
-def test_what_no_row_allows_is_refused(rule: FlowRule, why: str):
+def test_a_rule_that_no_row_allows_is_refused(rule: FlowRule, why: str):
     with pytest.raises(Undeclared, match=why):
         check(rule)
 
@@ -107,11 +107,11 @@ def test_a_cookie_carries_kind_and_number(kind):
 
 
 @pytest.mark.parametrize("value", [0, 1, (1 << 64) - 1, 0xA17D << 48 | 1 << 40])
-def test_a_strangers_cookie_has_no_kind(value):
+def test_a_cookie_that_is_not_ours_has_no_kind(value):
     assert kind_of(value) is None
 
 
-def test_the_table_for_people_has_a_line_for_each_row():
+def test_the_printed_table_has_a_line_for_each_row():
     lines = as_markdown().splitlines()
     assert len(lines) == 2 + len(ROWS)
     assert all(line.count("|") == 6 for line in lines)

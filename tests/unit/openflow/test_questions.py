@@ -23,7 +23,7 @@ def test_each_trial_is_for_a_feature() -> None:
     assert TRIALS.keys() <= {field.name for field in fields(Features)}
 
 
-def test_rules_that_are_only_tried_go_by_themselves_and_are_nobody_s() -> None:
+def test_rules_of_trials_expire_and_have_a_cookie_of_their_own() -> None:
     """Open vSwitch dies of rules with fin_timeout and without a timeout of their own when they go."""
     for trial in TRIALS.values():
         assert trial.rule.idle_timeout
@@ -31,7 +31,7 @@ def test_rules_that_are_only_tried_go_by_themselves_and_are_nobody_s() -> None:
         assert kind_of(trial.rule.cookie) is None
 
 
-def test_extensions_of_open_vswitch_are_tried_there_alone() -> None:
+def test_extensions_of_open_vswitch_are_tried_only_there() -> None:
     for name, trial in TRIALS.items():
         assert trial.extension or not any(isinstance(action, FinTimeout) for action in trial.rule.actions), name
 
@@ -109,7 +109,7 @@ def test_a_switch_that_answers_nothing_is_introduced_within_half_a_minute(answer
     assert dialogue.now - 100.0 < 30
 
 
-def test_a_switch_that_is_no_open_vswitch_is_tried_with_no_extension() -> None:
+def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     dialogue = Dialogue(OTHER_SWITCH)
     ((_, features, _),) = dialogue.results
     assert not features.open_vswitch
@@ -130,7 +130,7 @@ FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFP
         (SILENT, None, True), (SILENT, False, False),
     ],
 )  # fmt: skip
-def test_what_a_trial_does_not_say_stays_as_it_was_known(trials: Any, known: bool | None, believed: bool) -> None:
+def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known: bool | None, believed: bool) -> None:
     before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
     ((_, features, _),) = Dialogue({}, trials, before).results
     assert {getattr(features, name) for name in TRIALS} == {believed}
@@ -163,7 +163,7 @@ class _Counting:
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_sweep_takes_what_it_asked_for_and_ends_although_a_part_of_it_failed(fails: bool) -> None:
+def test_a_sweep_reads_what_it_asked_for_and_ends_even_if_a_part_of_it_fails(fails: bool) -> None:
     ended: list[list[int]] = []
 
     def read(inward: bool, counters: Any, asked: float) -> list[int]:

@@ -56,7 +56,7 @@ def test_routes_to_edges_and_to_routers_are_read_back_from_their_rules(prefix):
     assert readback.egress_route(entries.route(there, 7)) is None
 
 
-def test_rules_with_our_cookie_that_we_would_not_make_are_no_routes():
+def test_rules_with_our_cookie_that_differ_from_ours_are_not_read_as_routes():
     """They may be of another version, or somebody's own."""
     rule = entries.route(Prefix.parse("10.1.0.0/24"), 7)
     for strange in (
