@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import re
 import shlex
@@ -120,3 +121,14 @@ def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
         headings = re.findall(r"^### (.+)$", part, re.MULTILINE)
         assert set(headings) <= kinds
         assert len(headings) == len(set(headings))
+
+
+def test_the_layers_are_drawn_as_they_are_held() -> None:
+    held = configparser.ConfigParser()
+    held.read(ROOT / "setup.cfg")
+    layers = held["importlinter:contract:layers"]["layers"].strip().splitlines()
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    (drawing,) = re.findall(r"## The layers\n\n```\n(.*?)```", text, re.DOTALL)
+    lines = [set(line.split()) for line in drawing.splitlines()]
+    places = [next(at for at, words in enumerate(lines) if set(re.findall(r"\w+", layer)) <= words) for layer in layers]
+    assert places == sorted(set(places))
