@@ -22,6 +22,7 @@ from typing import NamedTuple
 from anycast_sdn.core.model import Address, AnycastError
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
+    PORT_FIELDS,
     Action,
     CheckSize,
     Copy,
@@ -156,7 +157,7 @@ _DESTINATION = frozenset({"eth_type", "ipv4_dst", "ipv6_dst"})
 _FLOW = (
     _SOURCE
     | _DESTINATION
-    | {"ip_proto", "tcp_src", "tcp_dst", "udp_src", "udp_dst", "sctp_src", "sctp_dst"}
+    | {"ip_proto", *(name for names in PORT_FIELDS.values() for name in names)}
     | {"icmpv4_type", "icmpv6_type"}
 )
 _SET_SOURCE = frozenset({"ipv4_src", "ipv6_src"})

@@ -38,7 +38,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.description import enrolment
 from anycast_sdn.description.model import Host, Network, Port
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.frames import IpPacket, parse_ip
+from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
@@ -329,7 +329,7 @@ class _Story:
                 if int.from_bytes(frame[12:14], "big") == ETH_ARP or not self._is_for(host, frame):
                     return
                 packet = parse_ip(frame)
-                error = packet.icmp_type in ((3, 11, 12) if packet.key.protocol == ICMP else (1, 2, 3, 4))
+                error = packet.icmp_type in (ICMP_ERRORS if packet.key.protocol == ICMP else ICMPV6_ERRORS)
                 what = f"ICMP error, type {packet.icmp_type} code {frame[packet.l4 + 1]}: " if error else ""
                 yield f"{host} receives {what}{self._flow(packet.key)}"
 

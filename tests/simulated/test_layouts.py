@@ -1,4 +1,4 @@
-"""Five tables or three: the same network does the same with the same packets, whatever is enrolled and installed."""
+"""Five tables or three: a network does the same with the same packets, whatever is enrolled and installed (M38)."""
 
 from __future__ import annotations
 
