@@ -87,7 +87,8 @@ def test_a_hangup_ends_nothing(network: Running) -> None:
 
 
 def test_who_does_not_end_when_asked_ends_when_asked_again() -> None:
-    code = "import time; from anycast_sdn.ending import Ending; Ending(); print('up', flush=True); time.sleep(60)"
+    begun = "import time; from anycast_sdn.process.ending import Ending; Ending()"
+    code = f"{begun}; print('up', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         process.stdout.readline()
