@@ -72,6 +72,15 @@ class Do(enum.Enum):
     RELEASE = "release PR1X into quarantine, remove what rules are left"
 
 
+_ENDS = {
+    Event.ALL_IDLE: (State.NONE, Do.RELEASE),
+    Event.SWEPT: (State.NONE, Do.RELEASE),
+    Event.OVER: (State.NONE, Do.RELEASE),
+    Event.REFUSED: (State.NONE, Do.RELEASE),
+    Event.ENDED: (State.NONE, Do.RELEASE),
+    Event.FOUND_GONE: (State.NONE, Do.RELEASE),
+}
+
 TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
     State.NONE: {
         Event.CLIENT_PACKET: (State.UNANSWERED, Do.LEASE),
@@ -88,14 +97,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
         Event.MEMBER_REPLY: (State.PINNED, Do.PIN),
         Event.STRANGER_REPLY: (State.UNANSWERED, Do.DROP),
         Event.RESET: (State.UNANSWERED, Do.NOTE),
-        Event.OVER: (State.NONE, Do.RELEASE),
-        Event.ALL_IDLE: (State.NONE, Do.RELEASE),
-        Event.SWEPT: (State.NONE, Do.RELEASE),
-        Event.REFUSED: (State.NONE, Do.RELEASE),
-        Event.ENDED: (State.NONE, Do.RELEASE),
         Event.FOUND_AGAIN: (State.UNANSWERED, Do.KEEP),
-        Event.FOUND_GONE: (State.NONE, Do.RELEASE),
         Event.WIPED: (State.UNANSWERED, Do.PUT_AGAIN),
+        **_ENDS,
     },
     State.PINNED: {
         Event.CLIENT_PACKET: (State.PINNED, Do.SEND_OUT),
@@ -108,15 +112,10 @@ TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
         Event.RESET: (State.PINNED, Do.NOTE),
         Event.HALF_OVER: (State.PINNED, Do.SHORTEN),
         Event.RENEWED: (State.PINNED, Do.PUT_AGAIN),
-        Event.OVER: (State.NONE, Do.RELEASE),
         Event.HALF_IDLE: (State.PINNED, Do.KEEP),
-        Event.ALL_IDLE: (State.NONE, Do.RELEASE),
-        Event.SWEPT: (State.NONE, Do.RELEASE),
-        Event.REFUSED: (State.NONE, Do.RELEASE),
-        Event.ENDED: (State.NONE, Do.RELEASE),
         Event.FOUND_AGAIN: (State.PINNED, Do.KEEP),
-        Event.FOUND_GONE: (State.NONE, Do.RELEASE),
         Event.WIPED: (State.PINNED, Do.PUT_AGAIN),
+        **_ENDS,
     },
 }
 
