@@ -22,6 +22,7 @@ from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 _Counted = TypeVar("_Counted")
 LOW_BITS = 8  # of numbers, by which bindings can be found without a look at all
+_LOW = (1 << LOW_BITS) - 1
 
 
 class State(enum.Enum):
@@ -105,8 +106,8 @@ class BindingTable:
 
     def ending_with(self, bits: int, count: int) -> list[Binding]:
         """Those whose numbers end with these bits, so many of them."""
-        mask, all_low = (1 << count) - 1, (1 << LOW_BITS) - 1
-        parts = self._by_low_bits[bits & all_low :: min(mask, all_low) + 1]
+        mask = (1 << count) - 1
+        parts = self._by_low_bits[bits & _LOW :: min(mask, _LOW) + 1]
         return [self._by_number[number] for part in parts for number in part if number & mask == bits]
 
     def by_key(self, key: FlowKey) -> Binding | None:
@@ -151,30 +152,30 @@ class BindingTable:
 
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: where a new one's client is, if known."""
-        before = self._by_number.get(binding.number)
+        number, key, translated, _, _, server, installed, _, swept, _ = binding
+        before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
         else:
-            if before.installed is not binding.installed:
-                self.rules += len(binding.installed.parts) - len(before.installed.parts)
-            self.swept += binding.swept - before.swept
-            if before.server != binding.server:
+            if before.installed is not installed:
+                self.rules += len(installed.parts) - len(before.installed.parts)
+            self.swept += swept - before.swept
+            if before.server != server:
                 self._count_server(before.server, -1)
-                self._count_server(binding.server, +1)
-        self._by_key[binding.key] = binding
-        self._by_translated[binding.translated] = binding
-        self._by_number[binding.number] = binding
+                self._count_server(server, +1)
+        self._by_key[key] = self._by_translated[translated] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        self.rules += len(binding.installed.parts)
-        self.swept += binding.swept
-        self._numbers.add(binding.number)
-        self._by_low_bits[binding.number % (1 << LOW_BITS)].add(binding.number)
-        self._clients[binding.key.source] += 1
-        if binding.server is not None:
-            self._count_server(binding.server, +1)
+        number, key, translated, _, _, server, installed, _, swept, _ = binding
+        self.rules += len(installed.parts)
+        self.swept += swept
+        self._numbers.add(number)
+        self._by_low_bits[number & _LOW].add(number)
+        self._clients[key.source] += 1
+        if server is not None:
+            self._count_server(server, +1)
         if port:
-            place = self._port_of[binding.number] = port, len(binding.translated) == 16
+            place = self._port_of[number] = port, len(translated) == 16
             self._ports[place] += 1
 
     def _count_server(self, server: Address | None, step: int) -> None:
@@ -185,7 +186,7 @@ class BindingTable:
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
-        self._by_low_bits[binding.number % (1 << LOW_BITS)].discard(binding.number)
+        self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._count_server(before.server, -1)
         _add(self._clients, before.key.source, -1)
         if place := self._port_of.pop(before.number, None):

@@ -237,7 +237,8 @@ class ClientEdge:
             translated = self._pools[v6].lease(now)
         except PoolEmpty:
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
-        new = Binding(self._last_number + 1, key, translated, group.name, now, swept=self._sweeps())
+        number, swept = self._last_number + 1, self._sweeps()
+        new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept)
         return self.apply(new, event, now, port=port)
 
     def _refusal(self, key: FlowKey, group: AnycastGroup, groups: Groups, port: int, v6: bool) -> Drop | None:
