@@ -60,9 +60,9 @@ TABLE_TITLES = {
 class Meter(enum.IntEnum):
     """Limits on what a switch may send to the controller; the rates are in ``description.model.Limits``.
 
-    Each number is the first of several meters, so that a flood from one sender does not affect the others:
-    FIRST_REPLIES of ``REPLY_METERS``, shared by servers; ICMP_ERRORS of ``PARTS``, shared by senders according to the
-    last bits of their addresses; those in ``_PER_PORT`` of one for each port to hosts, or to another switch (LINK).
+    Some are the first of several meters, so that a flood from one sender does not affect the others: FIRST_REPLIES of
+    ``REPLY_METERS``, shared by servers; ICMP_ERRORS of ``PARTS``, shared by senders according to the last bits of their
+    addresses; those in ``_PER_PORT`` of one for each port to hosts, or to another switch (LINK).
     """
 
     GATEWAY = 1
