@@ -21,7 +21,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
+from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
 READ_AT_ONCE = 500  # rules, and
@@ -41,8 +41,9 @@ class ReadingBack:
         self.resized: list[Message] = []  # routes that lead where they should, with another limit of packets' size
         self._route = route
         self.routes: dict[Prefix, int] = {}
-        self.others: list[FlowRule] = []
+        self.others: dict[RuleKey, FlowRule] = {}
         self.hosts: dict[Address, Neighbour] = {}  # of these
+        self.egress: dict[Prefix, Neighbour] = {}  # also of these, at the controller's start
         self.begins = begins
         self._engine = engine
         self._wiped = not begins and not found.flows
@@ -86,10 +87,13 @@ class ReadingBack:
                 if rule != (ours := self._route(*route)):
                     self.resized.append(AddFlow(ours))
             else:
-                self.others.append(rule)
+                self.others[rule.key] = rule
                 if host := readback.host(rule):
                     address, mac, port = host
                     self.hosts[address] = Neighbour(mac, port)
+                elif self.begins and (egress := readback.egress_route(rule)):
+                    prefix, mac, port = egress
+                    self.egress[prefix] = Neighbour(mac, port)
 
     def _still_there(self, number: int) -> list[FlowRule]:
         return [rule for rule in self._found.get(number, ()) if rule.cookie not in self._removed]

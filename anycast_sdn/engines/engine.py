@@ -46,11 +46,14 @@ class Engine(Protocol):
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
-    def wanted_rules(self, groups: Groups) -> Iterable[FlowRule]:
-        """The rules for clients' and servers' packets that belong to no single flow."""
+    def wanted_rules(self) -> Iterable[FlowRule]:
+        """The rules for clients' and servers' packets that belong to no single flow or server."""
 
     def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
-        """Those of them that are there for one server, while it is enrolled or has flows here (M17, M20)."""
+        """Those that are there for one server, while it is enrolled or has flows here (M17, M20)."""
+
+    def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
+        """The servers that have such rules now."""
 
     def enrol(self, servers: Collection[Address]) -> None:
         """All servers that are enrolled now."""

@@ -113,13 +113,14 @@ class FlowRules(Engine):
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
-    def wanted_rules(self, groups: Groups) -> Iterator[FlowRule]:
-        role = self.edge.role
-        yield from entries.client_edge(role, self._subnets, self._anycast, self._features.tcp_flags)
-        yield from entries.first_replies(role, sorted(groups.servers() | self.flows.pinned_servers()))
+    def wanted_rules(self) -> Iterator[FlowRule]:
+        return entries.client_edge(self.edge.role, self._subnets, self._anycast, self._features.tcp_flags)
 
     def rules_for_server(self, server: Address) -> list[FlowRule]:
         return list(entries.first_replies(self.edge.role, [server]))
+
+    def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
+        return sorted(groups.servers() | self.flows.pinned_servers())
 
     def enrol(self, servers: Collection[Address]) -> None:
         self._enrolled = servers

@@ -40,10 +40,13 @@ class NoClientEdge(Engine):
     def statistics(self, now: float) -> Statistics:
         return Statistics()
 
-    def wanted_rules(self, groups: Groups) -> Iterable[FlowRule]:
+    def wanted_rules(self) -> Iterable[FlowRule]:
         return entries.client_edge(None, self._subnets, self._anycast)
 
     def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
+        return ()
+
+    def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
         return ()
 
     def enrol(self, servers: Collection[Address]) -> None:

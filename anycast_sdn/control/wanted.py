@@ -1,0 +1,91 @@
+"""WantedRules: the rules, groups and meters that a switch should hold, each made from what it depends on.
+
+They depend on the network file, on the switch's features, and on its ports to other switches; and besides, each on what
+is given when it is asked for.  Which of them are wanted is for others to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+
+from anycast_sdn.control.throttle import HELD_PER_S
+from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
+from anycast_sdn.description.model import Network, Switch
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
+from anycast_sdn.openflow.tables import Tables
+
+
+class WantedRules:
+    def __init__(self, switch: Switch, network: Network) -> None:
+        self.features = Features()
+        self.fabric_ports: list[int] = []  # to other switches
+        self.mtus = network.mtus_of(switch.name)
+        self.connected = (
+            *network.subnets_of(switch.name), *(uplink.subnet for uplink in network.uplinks_of(switch.name))
+        )  # fmt: skip
+        self._switch = switch
+        self._limits = network.limits
+        self._anycast = network.anycast_prefixes
+
+    def tables(
+        self, flows: Iterable[FlowRule], groups: Iterable[GroupRule] = (), meters: Iterable[MeterRule] = ()
+    ) -> Tables:
+        """These, as far as the switch has meters."""
+        if self.features.meters:
+            return Tables.of(flows, groups, meters)
+        return Tables.of(map(_unmetered, flows), groups)
+
+    def constant(self) -> Iterator[FlowRule]:
+        """What depends on nothing else."""
+        switch, features = self._switch, self.features
+        yield from entries.constant()
+        yield from entries.ingress(
+            self.connected, self.fabric_ports, self._anycast, features.hairpin, switch.translation_prefixes
+        )
+        for subnet in self.connected:
+            for gateway in subnet.gateways:
+                yield entries.gateway(gateway.address)
+                yield entries.connected(gateway.prefix)
+        yield from map(entries.gateway, switch.addresses)
+        yield from entries.no_route(self.connected)
+        yield from entries.asked_here(self.connected, switch.addresses)
+        yield from entries.egress(self.mtus if features.packet_size else {})
+
+    def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:
+        """``held_ports``: those that may send up only a few first packets for a while."""
+        ports = entries.host_ports(self.connected)
+        held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
+        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held)
+
+    def host(self, address: Address, neighbour: Neighbour) -> FlowRule:
+        own, limit = self._switch.mac, self._limit(neighbour.port)
+        return entries.host(address, own, *neighbour, limit, self.features.hairpin)
+
+    def host_key(self, address: Address) -> RuleKey:
+        return entries.host(address, self._switch.mac, bytes(6), 0).key
+
+    def egress(self, prefix: Prefix, router: Neighbour) -> FlowRule:
+        return entries.egress_route(prefix, self._switch.mac, *router, self._limit(router.port))
+
+    def egress_key(self, prefix: Prefix) -> RuleKey:
+        return entries.egress_route(prefix, self._switch.mac, bytes(6), 0).key
+
+    def route(self, prefix: Prefix, port: int) -> FlowRule:
+        return entries.route(prefix, port, self._limit(port))
+
+    def server_group(self, number: int, servers: Iterable[tuple[Server, Neighbour]]) -> GroupRule:
+        own = self._switch.mac
+        buckets = ((server.address, server.weight, own, there.mac, there.port) for server, there in servers)
+        return entries.server_group(number, buckets, self.features.hairpin)
+
+    def _limit(self, port: int) -> int:
+        """The largest IP packet that may leave by this port; 0: there is no limit that the switch could keep."""
+        return self.mtus.get(port, 0) if self.features.packet_size else 0
+
+
+def _unmetered(rule: FlowRule) -> FlowRule:
+    actions = tuple(Copy(None) if isinstance(action, Copy) else action for action in rule.actions)
+    return replace(rule, meter=None, actions=actions)
