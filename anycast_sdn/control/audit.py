@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from anycast_sdn.control.reconcile import changes
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.openflow.rules import (
     AddFlow,
@@ -54,7 +54,7 @@ class _Deleted(NamedTuple):
 class Audit:
     """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise."""
 
-    def __init__(self, edge: EdgeSwitch) -> None:
+    def __init__(self, edge: ManagedSwitch) -> None:
         self._edge = edge
         self.doubtful = False  # there is something that the next look has to confirm
         self._thorough = False  # something was wrong
@@ -76,7 +76,7 @@ class Audit:
 
     def begin(self) -> None:
         """The switch is asked now."""
-        self._changes = self._edge.changes
+        self._changes = self._edge.installed.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
         self.doubtful = False
@@ -84,7 +84,7 @@ class Audit:
     @property
     def undisturbed(self) -> bool:
         """Has nothing been changed since this look began?"""
-        return self._changes == self._edge.changes
+        return self._changes == self._edge.installed.changes
 
     def take_rules(self, rules: Iterable[FlowRule], foreign: Collection[int] = ()) -> None:
         """Rules of no flow; ``foreign``: cookies that are not ours."""

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.suspects import Suspects
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -63,6 +63,7 @@ class Pace(NamedTuple):
     changes: int = 1000  # routes that are found to be others
     routes: int = 150  # that are judged in one look, and perhaps told
     looks: int = 2  # while switches hold already what they should
+    compared: int = 150  # rules of switches that have connected
 
 
 class Controller:
@@ -72,7 +73,7 @@ class Controller:
         self._pace = pace or Pace()
         self.network = network
         self.groups = groups
-        self.edges = {switch.dpid: EdgeSwitch(switch, network, random) for switch in network.switches}
+        self.edges = {switch.dpid: ManagedSwitch(switch, network, random) for switch in network.switches}
         self.audits = {dpid: Audit(edge) for dpid, edge in self.edges.items()}
         self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
         self._in_order = [edge for _, edge in sorted(self._by_name.items())]
@@ -99,6 +100,7 @@ class Controller:
         told = {name: edge.routes for name, edge in self._by_name.items()}
         self._update = OrderedUpdate(self._routing, told, self._delivers, self._is_expected)
         self._confirmed: deque[tuple[str, int]] = deque()  # (switch, ticket), for ``_update``
+        self._behind: dict[int, None] = {}  # switches that have connected, and are not wholly compared; in this order
         for edge in self.edges.values():
             edge.want_neighbours()
         self.groups = Groups()
@@ -119,6 +121,8 @@ class Controller:
         while (more := self.read_on(dpid, now)) is not None:
             _add(out, more)
         _add(out, self.end_reading(dpid, now))
+        while dpid in self._behind:
+            _add(out, self.work(now))
         return out
 
     def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
@@ -137,7 +141,8 @@ class Controller:
         name = edge.switch.name
         if self.discovery.connected(name, now):
             self._relinked()
-        messages = edge.end_reading(now)
+        messages = edge.end_reading(self.groups, now)
+        self._behind[dpid] = None
         self._update.connected(name)
         self._suspect_all_of(edge)
         self._beyond_is_old |= bool(edge.uplinks)
@@ -148,6 +153,7 @@ class Controller:
     def disconnected(self, dpid: int, now: float) -> Outbox:
         edge = self.edges[dpid]
         edge.disconnected()
+        self._behind.pop(dpid, None)
         self._confirmed += [(edge.switch.name, ticket) for ticket in self._update.disconnected(edge.switch.name)]
         if self.discovery.disconnected(edge.switch.name, now):
             self._relinked()
@@ -161,8 +167,8 @@ class Controller:
     def updating(self) -> list[str]:
         """The switches that still have to take up other routes, or to confirm that they have."""
         anybody = self._to_route or self._to_choose or self._routing.is_following()
-        soon = set(self._by_name) if anybody else {self.edges[dpid].switch.name for dpid in self._suspects.switches()}
-        return sorted(self._update.unsettled() | soon)
+        soon = self.edges if anybody else {*self._suspects.switches(), *self._behind}
+        return sorted(self._update.unsettled() | {self.edges[dpid].switch.name for dpid in soon})
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
         edge = self.edges[dpid]
@@ -230,7 +236,7 @@ class Controller:
         """All that the router at this uplink teaches now."""
         self._taught[uplink] = routes
         edge = next(edge for edge in self.edges.values() if any(uplink == other.name for other in edge.uplinks))
-        self._to_choose |= {(edge.switch.dpid, prefix): None for prefix in edge.set_taught(self._taught)}
+        self._to_choose |= {(edge.switch.dpid, prefix): None for prefix in edge.egress.set_taught(self._taught)}
         edge.want_neighbours()
         if len(self._to_choose) > self._pace.changes:  # to take them in was enough for once
             self._update.judge_again()
@@ -312,7 +318,7 @@ class Controller:
 
     # ---------------------------------------------------------------- what follows
 
-    def _lldp(self, edge: EdgeSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
+    def _lldp(self, edge: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
         try:
             relinked = self.discovery.hear(Port(edge.switch.name, in_port), frame, now)
         except frames.BadFrame as error:
@@ -345,7 +351,7 @@ class Controller:
             edge.suspect_pins()
             for address in edge.take_moved():
                 self._suspect(dpid, self._services_of(address))
-            self._to_choose |= {(dpid, prefix): None for prefix in edge.take_other_exits()}
+            self._to_choose |= {(dpid, prefix): None for prefix in edge.egress.take_affected()}
             out = self._work_again(now)
         if reaction.messages:
             messages = reaction.messages
@@ -359,7 +365,7 @@ class Controller:
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self._suspects or self._enrolled or self._to_choose or self._to_route or self._confirmed
-                    or self._routing.is_following() or self._update.is_judging()
+                    or self._behind or self._routing.is_following() or self._update.is_judging()
                     or self.discovery.has_probes())  # fmt: skip
 
     def _work_again(self, now: float) -> Outbox:
@@ -380,12 +386,23 @@ class Controller:
             address, _ = self._enrolled.popitem(last=False)
             for edge in self.edges.values():
                 edge.suspect_server(address)
+        self._compare_more()
         out: Outbox = {}
         looks = 1
         while self._tell(now, out) and looks < self._pace.looks:
             looks += 1
         self._probe(self.discovery.more_probes(), out)
         return out
+
+    def _compare_more(self) -> None:
+        """Of the switches that have connected, the first is compared further with what it should hold."""
+        work = 0
+        for dpid in list(self._behind):
+            if work < self._pace.compared:
+                compared = self.edges[dpid].compare_more(self.groups, self._pace.compared - work)
+                work += compared
+                if not compared:
+                    del self._behind[dpid]
 
     def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outbox) -> None:
         for dpid, port, frame in probes:
@@ -401,9 +418,11 @@ class Controller:
         for dpid, edge in self.edges.items():
             name = edge.switch.name
             routes = ready.get(name, _NO_ROUTES)
-            if not routes and not edge.is_changed:
+            if not routes and not edge.is_doubtful:
                 continue
             messages = edge.refresh(self.groups, routes)
+            if edge.is_behind:
+                self._behind[dpid] = None
             if not messages and not routes:
                 continue
             ticket = self._update.issue(name, tuple(routes), now)
@@ -447,14 +466,14 @@ class Controller:
         """This switch may be able to serve ANY/n that it was not, or the reverse, or by other servers."""
         self._suspects.add(dpid, dict.fromkeys(prefixes))
 
-    def _suspect_all_of(self, edge: EdgeSwitch) -> None:
-        self._suspect(edge.switch.dpid, edge.services(self.groups))
+    def _suspect_all_of(self, edge: ManagedSwitch) -> None:
+        self._suspect(edge.switch.dpid, edge.serving.services(self.groups))
 
-    def _judge(self, edge: EdgeSwitch, prefix: Prefix, now: float) -> None:
+    def _judge(self, edge: ManagedSwitch, prefix: Prefix, now: float) -> None:
         """Can the edge serve ANY/n now?"""
         edge.suspect_service(prefix)
         name, group = edge.switch.name, self.groups.owner(prefix)
-        able = group is not None and bool(edge.able_servers(group, prefix))
+        able = group is not None and bool(edge.serving.able(group, prefix))
         self._beyond_is_old |= (name, prefix) in self._retiring  # it may deliver no longer
         known = self._able[name]
         if able is (prefix in known):
@@ -476,7 +495,7 @@ class Controller:
     def _delivers(self, switch: str, prefix: Prefix) -> bool:
         """Could this edge still deliver to a prefix that it has ceased to announce?"""
         edge, group = self._by_name[switch], self.groups.covering(prefix.network)
-        return prefix in edge.ways_out or (group is not None and bool(edge.leaving_servers(group, prefix)))
+        return prefix in edge.egress.selected or (group is not None and bool(edge.serving.leaving(group, prefix)))
 
     def _is_expected(self, switch: str) -> bool:
         return self._by_name[switch].expected
@@ -521,7 +540,7 @@ class Controller:
                 more.setdefault(prefix, set(self._announced.get(prefix, ()))).add(name)
         return {prefix: frozenset(names) for prefix, names in more.items()}
 
-    def _at_uplinks_of(self, edge: EdgeSwitch) -> Iterator[tuple[str, Prefix]]:
+    def _at_uplinks_of(self, edge: ManagedSwitch) -> Iterator[tuple[str, Prefix]]:
         """(edge, prefix): what its uplinks lead to, and what edges of its part serve although it is withdrawn.
 
         Sets what this edge is to tell its routers, and its ways out.
@@ -531,10 +550,10 @@ class Controller:
         own = own_prefixes(self._announced, part)
         retiring = [end for end in self._retiring if end[0] in part and end[1] not in own and self._delivers(*end)]
         ours = PrefixSet(own.union(prefix for _, prefix in retiring))
-        self._surroundings[name] = _Surroundings(part, own, ours, NestedPrefixes(edge.exits()))
-        edge.choose_ways_out(ours, {prefix for prefix in own if name in self._announced[prefix]})
+        self._surroundings[name] = _Surroundings(part, own, ours, NestedPrefixes(edge.egress.reachable()))
+        edge.egress.select_all(ours, {prefix for prefix in own if name in self._announced[prefix]})
         yield from retiring
-        yield from ((name, prefix) for prefix in edge.ways_out if not ours.covers(prefix))
+        yield from ((name, prefix) for prefix in edge.egress.selected if not ours.covers(prefix))
 
     def _choose_ways_out(self) -> None:
         """Some of those that may be others now."""
@@ -546,15 +565,15 @@ class Controller:
         for dpid, prefixes in some.items():
             edge = self.edges[dpid]
             name = edge.switch.name
-            edge.find_exits(prefixes)
+            edge.egress.find(prefixes)
             self._beyond_is_old |= not retiring.isdisjoint(prefixes)
             if self._beyond_is_old:  # then all of them are chosen
                 continue
             _, _, ours, exits = self._surroundings[name]
             for prefix in prefixes:
-                (exits.add if edge.leads_to(prefix) else exits.discard)(prefix)
+                (exits.add if edge.egress.reaches(prefix) else exits.discard)(prefix)
                 announced = (prefix,) if name in self._announced.get(prefix, ()) else ()
-                edge.choose_way_out(prefix, ours, announced)
+                edge.egress.select(prefix, ours, announced)
             self._enter_beyond(prefixes)
 
     def _look_beyond_again(self) -> None:
@@ -573,7 +592,7 @@ class Controller:
                 within |= dict.fromkeys(exits.within(prefix))
             for prefix in within:
                 announced = (prefix,) if name in self._announced.get(prefix, ()) else ()
-                edge.choose_way_out(prefix, ours, announced)
+                edge.egress.select(prefix, ours, announced)
             concerned |= within
         self._enter_beyond(concerned)
 
@@ -582,7 +601,7 @@ class Controller:
         for prefix in prefixes:
             names = {
                 name for name, around in self._surroundings.items()
-                if prefix in self._by_name[name].ways_out and not around.ours.covers(prefix)
+                if prefix in self._by_name[name].egress.selected and not around.ours.covers(prefix)
             }  # fmt: skip
             before = self._beyond.pop(prefix, None)
             if names:
@@ -624,10 +643,10 @@ class Controller:
 
     # ---------------------------------------------------------------- what may be read
 
-    def edge(self, name: str) -> EdgeSwitch | None:
+    def edge(self, name: str) -> ManagedSwitch | None:
         return self._by_name.get(name)
 
-    def edges_by_name(self) -> Sequence[EdgeSwitch]:
+    def edges_by_name(self) -> Sequence[ManagedSwitch]:
         """In the order of their names."""
         return self._in_order
 

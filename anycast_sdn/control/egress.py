@@ -149,9 +149,10 @@ class Egress:
     def is_changed(self) -> bool:
         return bool(self._changed)
 
-    def take_changed(self, most: int) -> dict[Prefix, None]:
-        """Some of the prefixes for which something else has been selected since they were last taken."""
-        return dict(self._changed.popitem() for _ in range(min(most, len(self._changed))))
+    def take_changed(self, most: int | None) -> dict[Prefix, None]:
+        """Some of the prefixes for which something else has been selected since they were taken; None: all."""
+        count = len(self._changed)
+        return dict(self._changed.popitem() for _ in range(count if most is None else min(most, count)))
 
     def take_affected(self) -> Iterable[Prefix]:
         """The prefixes for which to select anew, since the last time."""

@@ -68,7 +68,7 @@ class Installed:
             mine.update(new)  # type: ignore[arg-type]
             if unchecked:
                 for key in (*old, *new):
-                    unchecked.pop(key, None)  # type: ignore[call-overload]
+                    unchecked.pop(key, None)
 
     # ---------------------------------------------------------------- what was found
 

@@ -92,7 +92,7 @@ class Serving:
         return self._numbers.get(service)
 
     def serve(self, service: Prefix, servers: tuple[Server, ...]) -> dict[Prefix, int]:
-        """``servers`` take its flows from now on → the other ANY/n whose groups have other numbers, and the old ones."""
+        """``servers`` take its flows from now on → the other ANY/n whose groups' numbers change, and the old ones."""
         if servers:
             self._serving[service] = servers
             return self._numbers.add(service)

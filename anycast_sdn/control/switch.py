@@ -133,7 +133,7 @@ class ManagedSwitch:
     def _new_engine(self, network: Network, random: RandomSource) -> Engine:
         role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self._rules.connected
         if role is None:
-            return NoClientEdge(connected, anycast)
+            return NoClientEdge(connected, anycast, self.repairs)
         ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
         edge = ClientEdge(role, random, ports=len(ports))
         return FlowRules(edge, connected, anycast, self._answers, self.counters, self.repairs)
@@ -199,6 +199,7 @@ class ManagedSwitch:
         """
         doubtful, self._doubtful = self._doubtful, _Doubtful()
         if not self.synchronised:
+            self.egress.take_changed(None)
             return []
         new, old = self._switch_over(routes)
         doubtful.egress |= self.egress.take_changed(EGRESS_AT_ONCE)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
 
@@ -61,7 +61,7 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
             yield Reason(("session", session.uplink), sentence, early=True)
 
 
-def _of_switch(edge: EdgeSwitch, now: float) -> Iterator[Reason]:
+def _of_switch(edge: ManagedSwitch, now: float) -> Iterator[Reason]:
     name = edge.switch.name
     if not edge.ever_synchronised:
         sentence = f"switch {name} (datapath id {edge.switch.dpid:#x}) has not connected"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Address, NotFound, text
 from anycast_sdn.views.turns import with_turns
 
@@ -31,7 +31,7 @@ def edge_view(
 
 
 def _edge_view(
-    controller: Controller, edge: EdgeSwitch, now: float, turn: Callable[[], None]
+    controller: Controller, edge: ManagedSwitch, now: float, turn: Callable[[], None]
 ) -> dict[str, object]:
     hosts = list(edge.neighbours.known())
     always, able = controller.announced_by(edge.switch.name)
@@ -47,7 +47,7 @@ def _edge_view(
     }
 
 
-def _without_lists(edge: EdgeSwitch, now: float) -> dict[str, object]:
+def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
     roles = ["client edge"] * bool(edge.switch.client_edge) + ["server edge"] * edge.switch.server_edge
     engine, statistics = edge.engine, edge.engine.statistics(now)
     return {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple
 
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Prefix, ServerState, packed, text
 from anycast_sdn.core.prefixes import PrefixSet
@@ -135,7 +135,7 @@ class Picture(NamedTuple):
     """The network at one moment: what nobody changes any more, or, of ``edges``, what the network file says."""
 
     network: Network
-    edges: tuple[EdgeSwitch, ...]
+    edges: tuple[ManagedSwitch, ...]
     connected: dict[str, bool]  # switch →
     links: list[_Link]
     uplinks: list[_Uplink]
@@ -156,7 +156,7 @@ def picture(controller: Controller, now: float) -> Picture:
          for cable in discovery.cables()],
         [_Uplink(edge.switch.name, uplink.name, _uplink_view(edge, uplink))
          for edge in edges for uplink in edge.uplinks],
-        {edge.switch.name: edge.beyond_uplinks() for edge in edges if edge.uplinks},
+        {edge.switch.name: edge.egress.by_uplink() for edge in edges if edge.uplinks},
         dict(controller.announced),
         controller.groups,
         {edge.switch.name: None if edge.expected else frozenset(host for host, _ in edge.neighbours.known())
@@ -202,7 +202,7 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
     }
 
 
-def _sites(edges: Iterable[EdgeSwitch]) -> list[EdgeSwitch]:
+def _sites(edges: Iterable[ManagedSwitch]) -> list[ManagedSwitch]:
     sites = [edge for edge in edges if any(subnet.side is Side.CLIENT for subnet in edge.subnets)]
     return sorted(sites, key=lambda edge: edge.switch.name)
 
@@ -259,7 +259,7 @@ class Catchment:
     """Where each site's packets to a service go.  Services with the same answers share them."""
 
     def __init__(
-        self, graph: Graph, sites: Sequence[EdgeSwitch], reachable: Mapping[Prefix, Mapping[str, str]]
+        self, graph: Graph, sites: Sequence[ManagedSwitch], reachable: Mapping[Prefix, Mapping[str, str]]
     ) -> None:
         self._graph = graph
         self._reachable = reachable
@@ -296,7 +296,7 @@ class Catchment:
         return None
 
 
-def _uplink_view(edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
+def _uplink_view(edge: ManagedSwitch, uplink: Uplink) -> dict[str, object]:
     return {
         "name": uplink.name,
         "port": str(Port(uplink.edge, uplink.port)),
@@ -305,5 +305,5 @@ def _uplink_view(edge: EdgeSwitch, uplink: Uplink) -> dict[str, object]:
             {"address": text(router), "reachable": edge.neighbours.get(router) is not None}
             for router in uplink.routers
         ],
-        "routes": sum(router.port == uplink.port for router in edge.ways_out.values()),
+        "routes": sum(router.port == uplink.port for router in edge.egress.selected.values()),
     }

@@ -249,6 +249,26 @@ class Hub:
         garbage.keep()
         return Held([watch.piece(), *self._finish()])
 
+    def connect(self, dpid: int, found: Tables) -> Held:
+        """A switch connects and holds ``found``, as ``process.connections`` handles it."""
+        pieces = self.measure(lambda: self.controller.begin_reading(dpid, found, Features())).pieces
+        done = False
+        while not done:
+
+            def read_on() -> Outbox:
+                nonlocal done
+                out = self.controller.read_on(dpid, self.now)
+                done = out is None
+                return out or {}
+
+            pieces += self.measure(read_on).pieces
+        return Held(pieces + self.measure(lambda: self.controller.end_reading(dpid, self.now)).pieces)
+
+    def holds(self, dpid: int) -> Tables:
+        """What a switch is believed to hold, without its bindings."""
+        edge = self.controller.edges[dpid]
+        return Tables.of(edge.believed(), edge.installed.groups.values(), edge.installed.meters.values())
+
     def tick(self, seconds: float) -> Held:
         pieces = []
         for _ in range(int(seconds / 0.25)):
@@ -296,7 +316,13 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
         yield "the router withdraws one", measure(lambda: controller.set_taught("up", fewer, hub.now))
     last = hub.network.switches[-1].dpid
     yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
-    yield "and back, empty", measure(lambda: controller.synchronise(last, Tables(), Features(), hub.now))
+    yield "and back, empty", hub.connect(last, Tables())
+    for dpid, name in ((1, "a client and server edge"), (2, "one with an uplink"))[: 1 + bool(hub.network.uplinks)]:
+        yield f"{name} is gone", measure(lambda: controller.disconnected(dpid, hub.now))  # noqa: B023
+        yield "and back, empty", hub.connect(dpid, Tables())
+        held = hub.holds(dpid)
+        yield f"{name} is gone again", measure(lambda: controller.disconnected(dpid, hub.now))  # noqa: B023
+        yield "and back, with all that it should hold", hub.connect(dpid, held)
     yield from _questions(hub)
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.groups import Groups
@@ -79,7 +79,7 @@ def network(name: str, *hosts: str, switch: dict[str, Any] | None = None, **chan
     return SimulatedNetwork(description, web(description, *hosts) if hosts else None, **(switch or {}))
 
 
-def edge(net: SimulatedNetwork, name: str) -> EdgeSwitch:
+def edge(net: SimulatedNetwork, name: str) -> ManagedSwitch:
     return next(edge for edge in net.controller.edges.values() if edge.switch.name == name)
 
 

@@ -23,7 +23,7 @@ from anycast_sdn.description.model import Host, Port
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.simulation.network import SimulatedNetwork
 
-SMALLEST = Pace(suspects=1, enrolled=1, changes=1, routes=1, looks=1)
+SMALLEST = Pace(suspects=1, enrolled=1, changes=1, routes=1, looks=1, compared=1)
 UPLINK = replace(topology("legacy-core").uplinks[0], edge="arh1", port=77)
 FACTS = replace(topology("figure1"), uplinks=(UPLINK,))
 ROUTER = Host("r1", UPLINK.name, UPLINK.port, UPLINK.routers)
@@ -40,7 +40,7 @@ PREFIXES = {
 
 
 class Slices(RuleBasedStateMachine):
-    @initialize(seed=st.integers(0, 1000), pace=st.sampled_from([SMALLEST, Pace(2, 1, 4, 5, 2), Pace()]))
+    @initialize(seed=st.integers(0, 1000), pace=st.sampled_from([SMALLEST, Pace(2, 1, 4, 5, 2, 7), Pace()]))
     def begin(self, seed: int, pace: Pace) -> None:
         self.groups = Groups()
         network = replace(FACTS, hosts=(*FACTS.hosts, ROUTER))

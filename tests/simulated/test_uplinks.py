@@ -106,7 +106,7 @@ def test_nobody_out_there_can_draw_our_own_traffic_away(v6):
     net = legacy()
     ours = ["10.1.0.0/24", "10.1.0.0/28", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1::/80", "2001:db8:1:f::/64"]
     teach(net, {Prefix.parse(prefix): ROUTE for prefix in ours})
-    assert edge(net, "arh1").ways_out == {}
+    assert edge(net, "arh1").egress.selected == {}
     assert send(net, net.host("h2").address(v6)) == []
 
 
@@ -140,11 +140,11 @@ def test_an_edge_that_drains_serves_until_routers_have_turned_away(v6):
     net.settle()
     assert service not in net.controller.to_tell(network.uplinks[1], net.now)
     assert service in serves(net, "ars2")
-    assert edge(net, "ars2").ways_out == {}
+    assert edge(net, "ars2").egress.selected == {}
     net.check_recompute_changes_nothing()
     net.advance(RETIRE_S)
     assert service not in serves(net, "ars2")
-    assert list(edge(net, "ars2").ways_out) == [service]
+    assert list(edge(net, "ars2").egress.selected) == [service]
     net.check_recompute_changes_nothing()
 
 
@@ -243,7 +243,7 @@ def test_a_new_controller_keeps_the_ways_out_until_routers_have_had_time_to_teac
     assert len(send(net, FAR[v6])) == 1
     teach(net, {default: ROUTE})
     net.advance(16)
-    assert set(edge(net, "arh1").ways_out) == {default}
+    assert set(edge(net, "arh1").egress.selected) == {default}
 
 
 def test_forged_sources_do_not_come_in(v6):
@@ -293,4 +293,4 @@ def test_when_the_fabric_has_it_again_a_way_out_stays_until_the_others_have_turn
     arrived = [net.host(name).received for name in ("r1", "as2")]
     assert all(len(received) > 100 for received in arrived)
     assert sum(parse_ip(one).key.protocol == UDP for received in arrived for one in received) == sent
-    assert edge(net, "c1").ways_out == {}
+    assert edge(net, "c1").egress.selected == {}

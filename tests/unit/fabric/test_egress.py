@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from anycast_sdn.control.switch import EdgeSwitch
+from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Gateway, Prefix, packed
 from anycast_sdn.description.model import Network, Switch, Uplink
 from anycast_sdn.fabric.egress import MOST_NEXT_HOPS, Route, exits
@@ -68,7 +68,7 @@ def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
     draw = Random(7)
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
     network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
-    edge = EdgeSwitch(network.switches[0], network, draw)
+    edge = ManagedSwitch(network.switches[0], network, draw)
     some = [Prefix.parse(f"2001:db8:7:{number:x}::/64") for number in range(30)]
     prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]
@@ -80,8 +80,8 @@ def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
             }
             for uplink in uplinks
         }
-        others = sorted(edge.set_taught(taught))
+        others = sorted(edge.egress.set_taught(taught))
         while others:
-            edge.find_exits(others[:5])
+            edge.egress.find(others[:5])
             del others[:5]
-        assert edge._exits == exits(uplinks, taught)
+        assert edge.egress._next_hops == exits(uplinks, taught)
