@@ -141,14 +141,14 @@ class Controller:
         name = edge.switch.name
         if self.discovery.connected(name, now):
             self._relinked()
-        messages = edge.end_reading(self.groups, now)
+        messages = edge.end_reading(now)
         self._behind[dpid] = None
         self._update.connected(name)
         self._suspect_all_of(edge)
-        self._beyond_is_old |= bool(edge.uplinks)
-        out = self._work_again(now)
-        out[dpid] = messages + out.get(dpid, [])
-        return out
+        self._to_choose |= {(dpid, prefix): None for prefix in edge.egress.take_affected()}
+        self._beyond_is_old |= bool(edge.uplinks and self._retiring)
+        self._update.judge_again()
+        return {dpid: messages} if messages else {}  # that was enough for one slice
 
     def disconnected(self, dpid: int, now: float) -> Outbox:
         edge = self.edges[dpid]

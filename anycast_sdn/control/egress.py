@@ -83,6 +83,10 @@ class Egress:
         """The next hops on the uplinks: to be found, and watched."""
         return {router for uplink in self._uplinks for router in uplink.routers}.union(*self._hops.values())
 
+    def suspect_all(self) -> None:
+        """What the switch holds may be different from what was believed."""
+        self._affected = bool(self._uplinks)
+
     def moved(self, neighbours: Iterable[Address]) -> None:
         """These answer now, or do no more."""
         self._affected |= bool(self._uplinks) and not self.routers().isdisjoint(neighbours)
@@ -157,7 +161,7 @@ class Egress:
     def take_affected(self) -> Iterable[Prefix]:
         """The prefixes for which to select anew, since the last time."""
         affected, self._affected = self._affected, False
-        return {*self.reachable(), *self.selected} if affected else ()
+        return dict.fromkeys((*self.reachable(), *self.selected)) if affected else ()
 
     def _answering(self, prefix: Prefix) -> Neighbour | None:
         if prefix in self._next_hops:

@@ -56,7 +56,6 @@ from anycast_sdn.openflow.rules import (
 from anycast_sdn.openflow.tables import Tables
 
 EGRESS_AT_ONCE = 200  # egress routes that are changed in one ``refresh``, besides those that ordered updates change
-BUCKETS = 4  # of a select group cost as much as a rule
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
 _Flows = dict[RuleKey, FlowRule]
 
@@ -85,15 +84,15 @@ class ManagedSwitch:
         self.switch = switch
         self.subnets = network.subnets_of(switch.name)
         self.uplinks = network.uplinks_of(switch.name)
-        self._rules = WantedRules(switch, network)
+        self.wanted = WantedRules(switch, network)
         self.mac = switch.mac
-        self.mtus = self._rules.mtus
-        self.neighbours = Neighbours(self.mac, self._rules.connected)
+        self.mtus = self.wanted.mtus
+        self.neighbours = Neighbours(self.mac, self.wanted.connected)
         self.counters: Counter[str] = Counter()  # drops decided here
         self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
         self.repaired_at: float | None = None  # for the last time, while it was connected
         self._throttle = Throttle()
-        self._answers = Answers(switch, self._rules.connected, Gateways(network))
+        self._answers = Answers(switch, self.wanted.connected, Gateways(network))
         self.engine = self._new_engine(network, random)
         self.routes: dict[Prefix, int] = {}  # installed: ports, or LOCAL for what the switch delivers itself
         self.serving = Serving(
@@ -105,7 +104,8 @@ class ManagedSwitch:
         self._leftover: set[Address] = set()  # servers that are not enrolled any more, and have flows here
         self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``take_moved``
         self._doubtful = _Doubtful()
-        self._to_compare = _Doubtful()  # since the switch has connected, and not yet in ``_doubtful``
+        # What is not compared yet since the switch has connected; None: everything.
+        self._to_compare: _Doubtful | None = _Doubtful()
         self.synchronised = False  # what it holds is known, and it can be told what it should hold
         self.ever_synchronised = False
         self.reading: ReadingBack | None = None  # the switch is here, and what it holds is being read
@@ -131,7 +131,7 @@ class ManagedSwitch:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
     def _new_engine(self, network: Network, random: RandomSource) -> Engine:
-        role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self._rules.connected
+        role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self.wanted.connected
         if role is None:
             return NoClientEdge(connected, anycast, self.repairs)
         ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
@@ -140,12 +140,12 @@ class ManagedSwitch:
 
     @property
     def features(self) -> Features:
-        return self._rules.features
+        return self.wanted.features
 
     @property
     def fabric_ports(self) -> list[int]:
         """To other switches."""
-        return self._rules.fabric_ports
+        return self.wanted.fabric_ports
 
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
@@ -166,13 +166,13 @@ class ManagedSwitch:
     @property
     def meters(self) -> int:
         """The highest meter number that this switch needs."""
-        return max(meter.number for meter in self._rules.meters(()))
+        return max(meter.number for meter in self.wanted.meters(()))
 
     def wants(self, rule: FlowRule) -> bool:
         """Is it just what the switch is believed to hold?  For all rules but the bindings'."""
         if kind_of(rule.cookie) is Kind.ROUTE:
             prefix, port = readback.route(rule) or (None, LOCAL)
-            return prefix is not None and self.routes.get(prefix) == port and rule == self._rules.route(prefix, port)
+            return prefix is not None and self.routes.get(prefix) == port and rule == self.wanted.route(prefix, port)
         return self.installed.holds(rule)
 
     def wants_at(self, rule: FlowRule) -> bool:
@@ -180,14 +180,14 @@ class ManagedSwitch:
         prefix = readback.route_prefix(rule)
         port = self.routes.get(prefix, LOCAL) if prefix else LOCAL
         return rule.key in self.installed.flows or (
-            prefix is not None and port != LOCAL and self._rules.route(prefix, port).key == rule.key
+            prefix is not None and port != LOCAL and self.wanted.route(prefix, port).key == rule.key
         )
 
     def believed(self) -> Iterator[FlowRule]:
         """All rules but the bindings' that the switch is believed to hold."""
         yield from self.installed.flows.values()
         ports = ((prefix, port) for prefix, port in self.routes.items() if port != LOCAL)
-        yield from (self._rules.route(prefix, port) for prefix, port in ports)
+        yield from (self.wanted.route(prefix, port) for prefix, port in ports)
 
     # ---------------------------------------------------------------- from what is installed to what is wanted
 
@@ -228,14 +228,14 @@ class ManagedSwitch:
         old: _Flows = {}
         for prefix, port in routes.items():
             if was := self.routes.pop(prefix, LOCAL):
-                rule = self._rules.route(prefix, was)
+                rule = self.wanted.route(prefix, was)
                 old[rule.key] = rule
             if port is not None:
                 self.routes[prefix] = port
             if port != LOCAL:
                 self.egress.routed_elsewhere(prefix)
             if port:
-                rule = self._rules.route(prefix, port)
+                rule = self.wanted.route(prefix, port)
                 new[rule.key] = rule
         self.installed.overridden(new)
         return new, old
@@ -271,7 +271,7 @@ class ManagedSwitch:
             (self._leftover.add if pinned and not groups.of_server(address) else self._leftover.discard)(address)
 
     def _constant_now(self) -> _Flows:
-        return {rule.key: rule for rule in self._rules.constant()}
+        return {rule.key: rule for rule in self.wanted.constant()}
 
     def _places(self, doubtful: _Doubtful, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """Where rules are to be compared, and the rule that should be there; None: none."""
@@ -281,11 +281,11 @@ class ManagedSwitch:
             yield from ((rule.key, rule) for rule in self.engine.wanted_rules())
         for address in doubtful.hosts:
             if neighbour := self.neighbours.get(address):
-                rule = self._rules.host(address, neighbour)
+                rule = self.wanted.host(address, neighbour)
                 yield rule.key, rule
         for prefix in doubtful.egress:
             router = self.egress.selected.get(prefix)
-            yield self._rules.egress_key(prefix), self._rules.egress(prefix, router) if router else None
+            yield self.wanted.egress_key(prefix), self.wanted.egress(prefix, router) if router else None
         for prefix in doubtful.services:
             number = self.serving.number(prefix)
             rule = entries.service(prefix, number or 0)
@@ -299,10 +299,10 @@ class ManagedSwitch:
         self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], doubtful: _Doubtful
     ) -> tuple[Tables, Tables]:
         """→ (what is wanted at these places, and what is installed there), with the select groups and the meters."""
-        wanted = self._rules.tables(
+        wanted = self.wanted.tables(
             filter(None, places.values()),
             [self._server_group(prefix) for prefix in doubtful.services if prefix in self.serving],
-            self._rules.meters(self._throttle.held) if doubtful.meters else (),
+            self.wanted.meters(self._throttle.held) if doubtful.meters else (),
         )
         flows, groups, meters = self.installed.flows, self.installed.groups, self.installed.meters
         held = Tables(
@@ -318,7 +318,7 @@ class ManagedSwitch:
         there = [(server, self.neighbours.get(server.address)) for server in self.serving.servers(prefix)]
         number = self.serving.number(prefix)
         assert number is not None
-        return self._rules.server_group(number, [(server, host) for server, host in there if host])
+        return self.wanted.server_group(number, [(server, host) for server, host in there if host])
 
     # ---------------------------------------------------------------- where they may differ
 
@@ -337,6 +337,9 @@ class ManagedSwitch:
 
         0: all has been compared.
         """
+        if self._to_compare is None:
+            self._to_compare = self._everything_else(groups)
+            return most
         to_compare, doubtful = self._to_compare, self._doubtful
         work = 0
         for waiting, chosen in (
@@ -350,7 +353,7 @@ class ManagedSwitch:
                 chosen[key] = None  # type: ignore[index]
                 work += 1
                 if waiting is to_compare.services and (group := groups.owner(key)):  # type: ignore[arg-type]
-                    work += len(self.serving.able(group, key)) // BUCKETS  # type: ignore[arg-type]
+                    work += len(self.serving.able(group, key))  # type: ignore[arg-type]  # the group's buckets
         if not work and to_compare.engine:
             doubtful.engine, to_compare.engine, work = True, False, most
         if not work:
@@ -360,7 +363,8 @@ class ManagedSwitch:
     def suspect_service(self, prefix: Prefix) -> None:
         """Its servers here may be others."""
         self._doubtful.services[prefix] = None
-        self._to_compare.services.pop(prefix, None)
+        if self._to_compare:
+            self._to_compare.services.pop(prefix, None)
 
     def suspect_server(self, address: Address) -> None:
         """It is enrolled now, or is no more."""
@@ -372,7 +376,7 @@ class ManagedSwitch:
         self._doubtful.servers |= dict.fromkeys(self._leftover)
 
     def set_fabric_ports(self, ports: list[int]) -> None:
-        self._rules.fabric_ports = ports
+        self.wanted.fabric_ports = ports
         self._doubtful.constant = self._doubtful.meters = True
 
     def want_server(self, address: Address, enrolled: bool) -> None:
@@ -396,12 +400,12 @@ class ManagedSwitch:
 
     def begin_reading(self, found: Tables, features: Features) -> None:
         """The switch is here and holds ``found``; see ``reading_back``."""
-        self._rules.features = features
+        self.wanted.features = features
         self.engine.begin_reading(features)
-        self.reading = ReadingBack(found, self.engine, self._rules.route, not self.ever_synchronised)
+        self.reading = ReadingBack(found, self.engine, self.wanted.route, not self.ever_synchronised)
         self._found = Tables({}, found.groups, found.meters)
 
-    def end_reading(self, groups: Groups, now: float) -> list[Message]:
+    def end_reading(self, now: float) -> list[Message]:
         """All is read → routes with the same ports, for another mtu.  ``refresh`` does the rest.
 
         The routes that the switch has stay until others are to be installed.  At the controller's start hosts are
@@ -413,6 +417,7 @@ class ManagedSwitch:
             for address, neighbour in reading.hosts.items():
                 self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
+        self.egress.suspect_all()
         wiped = not reading.others and not reading.routes
         delivers = [] if wiped else [prefix for prefix, port in self.routes.items() if port == LOCAL]
         self.routes.clear()
@@ -423,7 +428,7 @@ class ManagedSwitch:
         self._doubtful = _Doubtful(meters=True, constant=True)
         self.synchronised = self.ever_synchronised = True
         self.is_late()
-        self._to_compare = self._everything_else(groups)
+        self._to_compare = None
         return reading.resized
 
     def _everything_else(self, groups: Groups) -> _Doubtful:
@@ -515,7 +520,7 @@ class ManagedSwitch:
         if in_port == OFPP_CONTROLLER and known:
             return self._drop("looped")
         reaction = self._neighbours_replied(self.neighbours.wait(frame, destination, in_port, now), now)
-        if known and not self.installed.holds(self._rules.host(destination, known)):  # not compared yet
+        if known and not self.installed.holds(self.wanted.host(destination, known)):  # not compared yet
             reaction.messages.insert(0, self._host_rule(destination))
         return reaction
 
@@ -541,10 +546,10 @@ class ManagedSwitch:
         """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
         neighbour = self.neighbours.get(address)
         if neighbour:
-            rule = self._rules.host(address, neighbour)
+            rule = self.wanted.host(address, neighbour)
             self.installed.add(rule)
             return AddFlow(rule)
-        return DeleteFlow(self.installed.remove(self._rules.host(address, Neighbour(bytes(6), 0))))
+        return DeleteFlow(self.installed.remove(self.wanted.host(address, Neighbour(bytes(6), 0))))
 
     def _drop(self, counter: str) -> Reaction:
         self.counters[counter] += 1

@@ -56,6 +56,7 @@ class Connections:
         self._later = later
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._introducing: dict[Channel, float] = {}  # → since when
+        self._comparing: dict[Channel, int] = {}  # switches that do not hold yet what they should → the rules found
         self._to_resync: set[Channel] = set()  # switches without a rule that they should have: they had no room
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
         self.log = RepeatingLog(LOG, SAID)
@@ -74,6 +75,8 @@ class Connections:
         for dpid, messages in out.items():
             if (switch := self.channels.get(dpid)) and self._cluster.is_master(dpid):
                 self._send_to(switch, messages)
+        if self._comparing:
+            self._say_what_is_ready()
 
     @alone
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
@@ -121,6 +124,7 @@ class Connections:
         text = f"switch {switch.name} is gone: {switch.reason}; its rules stay as they are"
         self.log.say(logging.WARNING, ("gone", switch.id), text)
         self._introducing.pop(switch, None)
+        self._comparing.pop(switch, None)
         self._to_resync.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
@@ -168,9 +172,16 @@ class Connections:
         for port, up in ports.items():  # afterwards, so that no host stays on a dead port
             self._react(self._controller.port_changed(switch.id, port, up, now))
         self._ready()
-        self._say_what_is_ready(switch, found)
+        self._comparing[switch] = found
 
-    def _say_what_is_ready(self, switch: Channel, found: int) -> None:
+    def _say_what_is_ready(self) -> None:
+        """Of the switches that have connected, those that have been told by now all that they should hold."""
+        for switch, found in list(self._comparing.items()):
+            if not self._controller.edges[switch.id].is_behind:
+                del self._comparing[switch]
+                self._say_that_it_is_ready(switch, found)
+
+    def _say_that_it_is_ready(self, switch: Channel, found: int) -> None:
         name, edge = self.name(switch.id), self._controller.edges[switch.id]
         text = f"switch {switch.name} is ready: {found} rules found, {edge.rules} wanted"
         self.log.say(logging.INFO, ("ready", switch.id), text)
