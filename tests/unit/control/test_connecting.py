@@ -19,6 +19,7 @@ from anycast_sdn.core.model import AnycastGroup, Neighbour, Prefix, Server, pack
 from anycast_sdn.description import reading
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteFlow,
@@ -112,6 +113,12 @@ def wanted(made: Controller, dpid: int) -> Tables:
     return Tables.of(edge.believed(), edge.installed.groups.values(), edge.installed.meters.values())
 
 
+def besides_routes(tables: Tables) -> Tables:
+    """Routes may have to wait for other switches, which never connect here."""
+    flows = [rule for rule in tables.flows.values() if kind_of(rule.cookie) is not Kind.ROUTE]
+    return Tables.of(flows, tables.groups.values(), tables.meters.values())
+
+
 PORTIONS = st.sampled_from([1, 2, 7, 1000])
 SLOW = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=40)
 
@@ -140,10 +147,11 @@ def test_whatever_it_holds_it_gets_what_it_should_hold(
     made, other = controller(groups(now), portion), controller(groups(now), 1 << 20)
     held = connects(made, dpid, found)
     assert held.tables == wanted(made, dpid)
-    assert held.tables == connects(other, dpid, found).tables
-    assert held.tables == connects(other, dpid, Tables()).tables
-    ours = wanted(made, dpid).flows
-    assert not [message for message in held.deleted if isinstance(message, DeleteFlow) and message.rule.key in ours]
+    ours = besides_routes(held.tables)
+    assert ours == besides_routes(connects(other, dpid, found).tables)
+    assert ours == besides_routes(connects(other, dpid, Tables()).tables)
+    deleted = [message.rule.key for message in held.deleted if isinstance(message, DeleteFlow)]
+    assert not ours.flows.keys() & deleted
 
 
 def test_what_nobody_wants_goes_when_all_that_is_wanted_is_there() -> None:
@@ -188,4 +196,4 @@ def test_it_may_go_or_enrolments_may_change_in_the_middle(portion: int, slices: 
         held.apply(made.work(0.0).get(EAST, ()))
     assert held.tables == wanted(made, EAST)
     other = controller(groups(count), 1 << 20)
-    assert held.tables == connects(other, EAST, Tables()).tables
+    assert besides_routes(held.tables) == besides_routes(connects(other, EAST, Tables()).tables)
