@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -80,7 +80,10 @@ _NOTHING = _Doubtful()
 class ManagedSwitch:
     """A managed switch in any role (M25)."""
 
-    def __init__(self, switch: Switch, network: Network, random: RandomSource) -> None:
+    def __init__(
+        self, switch: Switch, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]
+    ) -> None:
+        """``is_announced``: does any edge announce this ANY/n?"""
         self.switch = switch
         self.subnets = network.subnets_of(switch.name)
         self.uplinks = network.uplinks_of(switch.name)
@@ -93,7 +96,7 @@ class ManagedSwitch:
         self.repaired_at: float | None = None  # for the last time, while it was connected
         self._throttle = Throttle()
         self._answers = Answers(switch, self.wanted.connected, Gateways(network))
-        self.engine = self._new_engine(network, random)
+        self.engine = self._new_engine(network, random, is_announced)
         self.routes: dict[Prefix, int] = {}  # installed: ports, or LOCAL for what the switch delivers itself
         self.serving = Serving(
             self.subnets if switch.server_edge else (), self._may_be_there, lambda address: self._answers_now(address)
@@ -130,12 +133,14 @@ class ManagedSwitch:
         for kind in handlers.keys() & {Kind.FIRST_PACKET, Kind.SYN}:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
-    def _new_engine(self, network: Network, random: RandomSource) -> Engine:
+    def _new_engine(
+        self, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]
+    ) -> Engine:
         role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self.wanted.connected
         if role is None:
             return NoClientEdge(connected, anycast, self.repairs)
         ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
-        edge = ClientEdge(role, random, ports=len(ports))
+        edge = ClientEdge(role, random, ports=len(ports), is_announced=is_announced)
         return FlowRules(edge, connected, anycast, self._answers, self.counters, self.repairs)
 
     @property

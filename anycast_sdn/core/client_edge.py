@@ -25,12 +25,12 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, AnycastGroup, FlowKey
+from anycast_sdn.core.model import TCP, FlowKey, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry
 from anycast_sdn.core.sweep import Sweep
@@ -69,9 +69,19 @@ class Decision(NamedTuple):
 class ClientEdge:
     """One ARh.  ``random`` orders the pool; see ``TranslationPool``."""
 
-    def __init__(self, role: ClientEdgeRole, random: RandomSource, *, ports: int = 2) -> None:
-        """``ports``: how many lead to clients.  The clients at an only port need not share the pool with others."""
+    def __init__(
+        self,
+        role: ClientEdgeRole,
+        random: RandomSource,
+        *,
+        ports: int = 2,
+        is_announced: Callable[[Prefix], bool] = lambda service: True,
+    ) -> None:
+        """``ports``: how many lead to clients.  The clients at an only port need not share the pool with others.
+        ``is_announced``: is there an edge that is able to serve this ANY/n?
+        """
         self.role = role
+        self._is_announced = is_announced
         self.bindings = BindingTable()
         self.sweep = Sweep()
         self._pools = {
@@ -228,10 +238,11 @@ class ClientEdge:
 
     def _lease(self, key: FlowKey, event: Event, groups: Groups, now: float, port: int) -> Decision:
         v6 = len(key.source) == 16
-        group = groups.covering(key.destination)
-        if group is None or not groups.is_active(group):
+        service = groups.service(key.destination)
+        group = groups.owner(service) if service is not None else None
+        if service is None or group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
-        if refusal := self._refusal(key, group, groups, port, v6):
+        if refusal := self._refusal(key, service, port, v6):
             return Decision(Do.DROP, drop=refusal)
         try:
             translated = self._pools[v6].lease(now)
@@ -241,9 +252,9 @@ class ClientEdge:
         new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept)
         return self.apply(new, event, now, port=port)
 
-    def _refusal(self, key: FlowKey, group: AnycastGroup, groups: Groups, port: int, v6: bool) -> Drop | None:
-        """Why this flow to an active group gets no binding, if so."""
-        if not groups.is_announced(group, key.destination):
+    def _refusal(self, key: FlowKey, service: Prefix, port: int, v6: bool) -> Drop | None:
+        """Why this flow to an ANY/n of an active group gets no binding, if so."""
+        if not self._is_announced(service):
             return Drop.NO_ABLE_EDGE
         if v6 not in self._pools:
             return Drop.POOL_EMPTY

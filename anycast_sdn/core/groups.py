@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from copy import copy
 
 from anycast_sdn.core.model import FEW, Address, AnycastGroup, Prefix, ServerState
@@ -13,15 +13,11 @@ from anycast_sdn.core.model import FEW, Address, AnycastGroup, Prefix, ServerSta
 class Groups:
     """All groups at one moment; looked up by service address.  Prefixes never overlap.
 
-    ``announced``: the ANY/n that some edge is able to serve; None when that is not known.
     A change of one group makes another value, which shares what is not different: it costs what that group has.
     """
 
-    def __init__(
-        self, groups: Mapping[str, AnycastGroup] | None = None, announced: Container[Prefix] | None = None
-    ) -> None:
+    def __init__(self, groups: Mapping[str, AnycastGroup] | None = None) -> None:
         self._by_name: dict[str, AnycastGroup] = {}
-        self._announced = announced
         self._owners: dict[Prefix, str] = {}  # ANY/n → its group
         self._lengths: Counter[tuple[int, int]] = Counter()  # (bits, length) of the ANY/n that are not one address
         self._memberships: dict[Address, tuple[str, ...]] = {}  # server → its groups
@@ -65,19 +61,6 @@ class Groups:
 
     def without(self, name: str) -> Groups:
         return self._changed(name, None)
-
-    def announced(self, prefixes: Container[Prefix]) -> Groups:
-        """The same groups, of which these ANY/n are announced."""
-        same = copy(self)
-        same._announced = prefixes
-        return same
-
-    def is_announced(self, group: AnycastGroup, address: Address) -> bool:
-        """Is there an edge that is able to serve this address of the group?"""
-        if self._announced is None:
-            return True
-        service = self.service(address)
-        return service is not None and service in self._announced and self._owners[service] == group.name
 
     def owner(self, service: Prefix) -> AnycastGroup | None:
         """The group that has this very ANY/n."""

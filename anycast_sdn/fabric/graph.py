@@ -28,7 +28,7 @@ class Graph:
         self._graph = networkx.Graph()
         self._graph.add_nodes_from(switches)
         self._hops: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._graph}
-        self._beyond: dict[tuple[str, int], str] = {}  # a working link's end → the switch at the other
+        self._neighbour: dict[tuple[str, int], str] = {}  # a working link's end → the switch at its other end
         self._distances: dict[str, Distances] = {}
         self._towards: dict[str, dict[str, int]] = {}  # edge → switch → its port towards it; those asked for
         self.set_links(links)
@@ -53,13 +53,13 @@ class Graph:
         → the switches at whose ports something has changed, and the trees in which distances have, as they were.
         """
         wanted: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._hops}
-        self._beyond.clear()
+        self._neighbour.clear()
         for link in sorted(links, key=lambda link: (link.cost, link.a, link.b), reverse=True):
             for here, there in ((link.a, link.b), (link.b, link.a)):
                 wanted[here.switch][there.switch] = _Hop(link.cost, here.number)  # the cheapest comes last
-                self._beyond[here] = there.switch
+                self._neighbour[here] = there.switch
         touched: set[str] = set()
-        lost: dict[str, list[str]] = {}  # tree → the switches that may have lost their ways; none: another must be made
+        lost: dict[str, list[str]] = {}  # tree → the switches that may have lost their paths; none: compute it anew
         for a, hops in wanted.items():
             if hops == self._hops[a]:
                 continue
@@ -154,12 +154,12 @@ class Graph:
             port = towards[switch] = hops[neighbour].port
         return port
 
-    def beyond(self, switch: str, port: int) -> str | None:
-        """The switch that a port leads to by a link that works."""
-        return self._beyond.get((switch, port))
+    def neighbour(self, switch: str, port: int) -> str | None:
+        """The switch at the other end of a working link."""
+        return self._neighbour.get((switch, port))
 
     def parts(self) -> list[list[str]]:
-        """The switches that can reach one another, in groups: one, unless the network is split."""
+        """The connected components: one, unless the network is split."""
         return sorted(sorted(part) for part in networkx.connected_components(self._graph))
 
     def nearest(self, switch: str, announcers: Iterable[str]) -> str | None:

@@ -1,17 +1,17 @@
-"""The interconnect network as a graph: costs → which way each switch sends each prefix.
+"""Routing: from links, their costs and announcements to the next hop of each switch to each prefix.
 
-Every switch sends a prefix towards the nearest edge that announces it (M23): least total cost, then the
-edge's name, then the neighbour's name, so that equal costs are resolved the same way every time.  Costs
-are positive, so each hop is strictly nearer than the one before: hop-by-hop forwarding cannot loop, even
-where two switches on the way prefer different edges of equal distance.
+Every switch forwards to the nearest edge that announces the prefix (M23): least total cost, then the edge's name, then
+the neighbour's name, so that equal costs are resolved the same way every time.  Costs are positive, so each hop is
+strictly nearer than the one before: hop-by-hop forwarding cannot loop, even where two switches on a path prefer
+different edges of equal distance.
 
-``Graph`` knows distances: one tree for each edge that somebody asked about, kept while links change.  Only
-trees whose distances a change alters are touched, and when links have become worse, only where ways were
-lost.  ``Routing`` keeps the routes of all switches and tells, after each change, which of them differ.
-Nothing here depends on history: the routes are always those that a new ``Routing`` would find.
+``Graph`` knows distances: one tree for each edge that was asked about, kept while links change.  Only trees whose
+distances a change alters are touched, and when links have become worse, only where paths were lost.  ``Routing`` keeps
+the routes of all switches and says, after each change, which of them differ.  Nothing here depends on history: the
+routes are always those that a new ``Routing`` would find.
 
 A link may carry the routes to all prefixes.  So what follows from a change of links can be had in portions: the routes
-of all switches to one prefix change together, and those to prefixes whose turn has not come stay as they were.
+of all switches to one prefix change together, and those to the prefixes that remain stay as they were.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.description.model import Link
 from anycast_sdn.fabric.graph import _UNREACHABLE, LOCAL, Distances, Graph
 
-Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the port that leads there now, or LOCAL; None: no way
+Changes = dict[str, dict[Prefix, int | None]]  # switch → prefix → the next hop's port now, or LOCAL; None: no route
 
 
 _NOBODY: frozenset[str] = frozenset()
 _NOWHERE: Mapping[str, int] = {}
-_Ports = Mapping[str, int]  # switch → the port that leads to a prefix, or LOCAL; never changed, but replaced
+_Ports = Mapping[str, int]  # switch → the port of its next hop to a prefix, or LOCAL; never changed, but replaced
 _Difference = list[tuple[str, int | None]]  # (switch, its port now)
 
 
@@ -45,29 +45,29 @@ class Routing:
         self._links: tuple[Link, ...] = ()
         self._announced: dict[Prefix, frozenset[str]] = {}
         self._announced_by: dict[frozenset[str], dict[Prefix, None]] = {}
-        self._ports: dict[frozenset[str], _Ports] = {}  # announcing edges → what leads to one of them
-        self._ways: dict[Prefix, _Ports] = {}  # those of its edges; for a while those from before a change of links
+        self._ports: dict[frozenset[str], _Ports] = {}  # announcing edges → the next hops to the nearest of them
+        self._next_hops: dict[Prefix, _Ports] = {}  # to its edges; for a while as they were before links have changed
         self.prefixes = PrefixSet()  # all that somebody announces
-        # What links have changed, as far as that is not taken in:
+        # Changes of links, as far as routes have not followed yet:
         self._trees: dict[str, Distances] = {}  # edge → its tree as it was when it was last compared
         self._touched: set[str] = set()  # switches that have other links, and
-        self._near: dict[str, set[str]] = {}  # edge → those that may have another way to it; until there are no more
-        self._suspects: OrderedDict[frozenset[str], None] = OrderedDict()  # edges to which ports may be others
-        self._outdated: OrderedDict[Prefix, None] = OrderedDict()  # prefixes for which ``_ways`` are still the old ones
+        self._near: dict[str, set[str]] = {}  # edge → those that may have another next hop to it
+        self._suspects: OrderedDict[frozenset[str], None] = OrderedDict()  # edges to which next hops may be different
+        self._outdated: OrderedDict[Prefix, None] = OrderedDict()  # prefixes whose ``_next_hops`` are the old ones
         self._compared: tuple[_Ports, _Ports, _Difference] = ({}, {}, [])  # the last two that were
 
     def of(self, switch: str) -> dict[Prefix, int]:
-        """Prefix → the port that leads there, or LOCAL."""
-        ports = ((prefix, ports.get(switch)) for prefix, ports in self._ways.items())
+        """Prefix → the port of this switch's next hop, or LOCAL."""
+        ports = ((prefix, ports.get(switch)) for prefix, ports in self._next_hops.items())
         return {prefix: port for prefix, port in ports if port is not None}
 
     def announced(self) -> Collection[Prefix]:
-        """All prefixes that somebody announces, in an order that hangs on nothing else."""
+        """All prefixes that somebody announces, in the order in which they were announced first."""
         return self._announced.keys()
 
-    def ways(self, prefix: Prefix) -> Mapping[str, int]:
-        """Switch → the port that leads to this prefix, or LOCAL."""
-        return self._ways.get(prefix, _NOWHERE)
+    def next_hops(self, prefix: Prefix) -> Mapping[str, int]:
+        """Switch → the port of its next hop to this prefix, or LOCAL."""
+        return self._next_hops.get(prefix, _NOWHERE)
 
     def set_links(self, links: Iterable[Link]) -> Changes:
         """These links work now, and no others.  → what is different."""
@@ -96,7 +96,7 @@ class Routing:
         while self.is_following() and (most is None or work < most):
             if self._outdated:
                 prefix, _ = self._outdated.popitem(last=False)
-                work += 1 + self._take_up(prefix, changes)
+                work += 1 + self._follow(prefix, changes)
             elif self._trees:
                 edge, before = self._trees.popitem()
                 self._near.setdefault(edge, set()).update(self._near_changes(edge, before))
@@ -110,7 +110,7 @@ class Routing:
         return changes
 
     def _look_at(self, edges: frozenset[str]) -> int:
-        """Finds the ports that lead to these edges now → at how many switches there was to look."""
+        """Finds the next hops to these edges → how many switches were examined."""
         ports = self._ports.get(edges)
         if ports is None:  # nobody announces anything with just these any more
             return 0
@@ -123,14 +123,14 @@ class Routing:
             self._outdated |= dict.fromkeys(self._announced_by[edges])
         return len(suspects)
 
-    def _take_up(self, prefix: Prefix, changes: Changes) -> int:
-        """The ways to this prefix are those to its edges; ``changes`` grows by what is different → at how many."""
-        before, edges = self._ways.get(prefix, _NOWHERE), self._announced.get(prefix)
+    def _follow(self, prefix: Prefix, changes: Changes) -> int:
+        """The next hops to this prefix become those to its edges; adds to ``changes`` what differs → how many do."""
+        before, edges = self._next_hops.get(prefix, _NOWHERE), self._announced.get(prefix)
         if edges is None:
-            self._ways.pop(prefix, None)
+            self._next_hops.pop(prefix, None)
             now = _NOWHERE
         else:
-            now = self._ways[prefix] = self._ports[edges]
+            now = self._next_hops[prefix] = self._ports[edges]
         difference = self._difference(before, now)
         for switch, port in difference:
             changes.setdefault(switch, {})[prefix] = port
@@ -146,7 +146,7 @@ class Routing:
         return self._compared[2]
 
     def _near_changes(self, edge: str, before: Distances) -> set[str]:
-        """The switches whose way to the edge may be another: their distance or a neighbour's has changed."""
+        """The switches whose next hop to the edge may be different: their distance or a neighbour's has changed."""
         now = self.graph.distances(edge)
         moved = {switch for switch in self.graph if now.get(switch) != before.get(switch)}
         return moved.union(*map(self.graph.neighbours, moved))
@@ -166,7 +166,7 @@ class Routing:
             if new and new not in self._ports:
                 self._ports[new] = self._ports_to(new, self.graph)
             self._enter(prefix, old, new)
-            self._take_up(prefix, changes)
+            self._follow(prefix, changes)
         return changes
 
     def _enter(self, prefix: Prefix, old: frozenset[str], new: frozenset[str]) -> None:

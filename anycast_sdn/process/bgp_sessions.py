@@ -30,8 +30,8 @@ class BgpSessions:
     def _exchange(self, speaker: Speaker, now: float) -> None:
         if speaker.changed:
             speaker.changed = False
-            self._react(self._controller.set_taught(speaker.uplink.name, dict(speaker.routes), now))
-        prefixes = self._controller.to_tell(speaker.uplink, now)
+            self._react(self._controller.set_learned(speaker.uplink.name, dict(speaker.routes), now))
+        prefixes = self._controller.advertised(speaker.uplink, now)
         if prefixes is not None:
             speaker.announce(prefixes)
             speaker.start()

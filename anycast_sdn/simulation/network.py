@@ -421,7 +421,7 @@ class SimulatedNetwork:
 
     def teach(self, uplink: str, routes: Mapping[Prefix, Route]) -> None:
         """All that the router at an uplink says by BGP."""
-        self._tell(self.controller.set_taught(uplink, routes, self.now))
+        self._tell(self.controller.set_learned(uplink, routes, self.now))
 
     def set_cost(self, end: Port, cost: int) -> None:
         self._tell(self.controller.set_cost(end, cost, self.now))

@@ -53,7 +53,7 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
         yield from _of_switch(edge, now)
     for ends, why in itertools.islice(controller.discovery.down(now), MOST_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
-    yield from itertools.islice(_unserved(controller.groups, controller.announced), MOST_REASONS)
+    yield from itertools.islice(_unserved(controller.groups, controller.announcements.edges), MOST_REASONS)
     for session in sessions:
         if session.state != "established":
             why = f": {session.problem}" if session.problem else ""

@@ -34,7 +34,7 @@ def _edge_view(
     controller: Controller, edge: ManagedSwitch, now: float, turn: Callable[[], None]
 ) -> dict[str, object]:
     hosts = list(edge.neighbours.known())
-    always, able = controller.announced_by(edge.switch.name)
+    always, able = controller.announcements.of(edge.switch.name)
     shown = _without_lists(edge, now)
     turn()
     return {

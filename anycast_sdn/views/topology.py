@@ -157,7 +157,7 @@ def picture(controller: Controller, now: float) -> Picture:
         [_Uplink(edge.switch.name, uplink.name, _uplink_view(edge, uplink))
          for edge in edges for uplink in edge.uplinks],
         {edge.switch.name: edge.egress.by_uplink() for edge in edges if edge.uplinks},
-        dict(controller.announced),
+        dict(controller.announcements.edges),
         controller.groups,
         {edge.switch.name: None if edge.expected else frozenset(host for host, _ in edge.neighbours.known())
          for edge in edges if edge.switch.server_edge},

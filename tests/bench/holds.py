@@ -302,18 +302,19 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
         lambda: controller.port_changed(first, 2, False, hub.now))
     yield "the server is back", measure(lambda: hub._appears(COMMON, 2))
     link = max(hub.network.links, key=lambda link: sum(
-        controller._routing.ways(prefix).get(end.switch) == end.number
-        for prefix in list(controller._announced)[:200] for end in (link.a, link.b)))
+        controller.routes.next_hops(prefix).get(end.switch) == end.number
+        for prefix in list(controller.announcements.edges)[:200] for end in (link.a, link.b)))
     dpid = next(switch.dpid for switch in hub.network.switches if switch.name == link.a.switch)
     yield "a link fails", measure(lambda: controller.port_changed(dpid, link.a.number, False, hub.now))
     yield "a cost changes", measure(lambda: controller.set_cost(hub.network.links[3].a, 60000, hub.now))
     routes = {Prefix.parse(f"20.{number >> 8}.{number & 255}.0/24"): Route(1, 0, 0, packed("192.168.255.2"))
               for number in range(scale.taught)}  # fmt: skip
     if hub.network.uplinks:
-        yield f"a router teaches {scale.taught:,} routes", measure(lambda: controller.set_taught("up", routes, hub.now))
+        yield f"a router advertises {scale.taught:,} routes", measure(
+            lambda: controller.set_learned("up", routes, hub.now))
         yield "one server enrolled then", measure(lambda: registry.put_server("g8", new))
         fewer = dict(list(routes.items())[:-1])
-        yield "the router withdraws one", measure(lambda: controller.set_taught("up", fewer, hub.now))
+        yield "the router withdraws one", measure(lambda: controller.set_learned("up", fewer, hub.now))
     last = hub.network.switches[-1].dpid
     yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
     yield "and back, empty", hub.connect(last, Tables())

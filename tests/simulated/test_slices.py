@@ -21,6 +21,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Prefix, Server, ServerState, packed
 from anycast_sdn.description.model import Host, Port
 from anycast_sdn.fabric.egress import Route
+from anycast_sdn.fabric.routing import Routing
 from anycast_sdn.simulation.network import SimulatedNetwork
 
 SMALLEST = Pace(suspects=1, enrolled=1, changes=1, routes=1, looks=1, compared=1)
@@ -116,14 +117,21 @@ class Slices(RuleBasedStateMachine):
             other._suspect_all_of(other.edges[dpid])
         while other.is_busy():
             other.work(self.net.now)
-        assert ours._able == other._able
-        assert ours._announced == other._announced
-        announced = {prefix: names for prefix, names in other._announced.items() if prefix not in ours._beyond}
-        fresh = type(ours._routing)(ours._by_name)
+        assert ours.announcements.edges == other.announcements.edges
+        for edge in ours.edges_by_name():
+            ours_announces, other_announces = (
+                tuple(map(set, each.announcements.of(edge.switch.name))) for each in (ours, other)
+            )
+            assert ours_announces == other_announces
+        beyond = dict(ours.uplinks._beyond)
+        fresh = Routing(edge.switch.name for edge in ours.edges_by_name())
         fresh.set_links(ours.discovery.links())
-        fresh.announce(announced | ours._beyond)
-        for name in ours._by_name:
-            assert ours._routing.of(name) == fresh.of(name) == ours._by_name[name].routes
+        prefixes = {**other.announcements.edges, **beyond}
+        fresh.announce({prefix: ours.uplinks.destinations(prefix) for prefix in prefixes})
+        for edge in ours.edges_by_name():
+            assert ours.routes.wanted(edge.switch.name) == fresh.of(edge.switch.name) == edge.routes
+        ours.uplinks._compute()
+        assert ours.uplinks._beyond == beyond, "computed as a whole it is different"
         assert not ours.updating()
 
     def teardown(self) -> None:

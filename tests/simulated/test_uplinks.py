@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scenes import SERVICE, drops, edge, topology, web
 
-from anycast_sdn.control.controller import RETIRE_S
+from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.discovery import START_S
 from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
 from anycast_sdn.description.model import Host, Network, Port, Uplink
@@ -65,7 +65,7 @@ def serves(net: SimulatedNetwork, name: str) -> set[Prefix]:
 
 
 def told(net: SimulatedNetwork, uplink: Uplink = UP1) -> set[str] | None:
-    prefixes = net.controller.to_tell(uplink, net.now)
+    prefixes = net.controller.advertised(uplink, net.now)
     return None if prefixes is None else set(map(str, prefixes))
 
 
@@ -138,7 +138,7 @@ def test_an_edge_that_drains_serves_until_routers_have_turned_away(v6):
     net.settle()
     net.set_groups(web(network, "as2", "as3", draining=["as2"]))
     net.settle()
-    assert service not in net.controller.to_tell(network.uplinks[1], net.now)
+    assert service not in net.controller.advertised(network.uplinks[1], net.now)
     assert service in serves(net, "ars2")
     assert edge(net, "ars2").egress.selected == {}
     net.check_recompute_changes_nothing()
@@ -154,10 +154,10 @@ def test_an_edge_that_drains_serves_on_behind_the_edge_that_faces_the_router(v6)
     net = build(replace(figure1, uplinks=(UP1,)), UP1)
     net.set_groups(web(figure1, "as2"))
     net.settle()
-    assert Prefix.host(SERVICE[v6]) in net.controller.to_tell(UP1, net.now)
+    assert Prefix.host(SERVICE[v6]) in net.controller.advertised(UP1, net.now)
     net.set_groups(web(figure1, "as2", draining=["as2"]))
     net.settle()
-    assert Prefix.host(SERVICE[v6]) not in net.controller.to_tell(UP1, net.now)
+    assert Prefix.host(SERVICE[v6]) not in net.controller.advertised(UP1, net.now)
     for expected in (1, 0):
         net.host("as2").received.clear()
         key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)

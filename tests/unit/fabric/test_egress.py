@@ -68,7 +68,7 @@ def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
     draw = Random(7)
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
     network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
-    edge = ManagedSwitch(network.switches[0], network, draw)
+    edge = ManagedSwitch(network.switches[0], network, draw, lambda service: True)
     some = [Prefix.parse(f"2001:db8:7:{number:x}::/64") for number in range(30)]
     prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]

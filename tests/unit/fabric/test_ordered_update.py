@@ -19,21 +19,21 @@ SQUARE = {"ab": 1, "bd": 1, "ac": 3, "cd": 1}
 
 
 class Switches:
-    """A network whose switches take up what they are told late, each at a time of its own.
+    """A network whose switches install what they are sent late, each at a time of its own.
 
-    A link "ab" is at port "b" of a, and at port "a" of b.  ``told``: what each was told last; ``holds``: what
+    A link "ab" is at port "b" of a, and at port "a" of b.  ``installed``: what each was sent last; ``holds``: what
     each holds; ``tickets``: what is on its way to each, in order.
     """
 
     def __init__(self, costs: dict[str, int], announced: dict[Prefix, str]) -> None:
         self.names = sorted(set("".join(costs)))
-        self.told: dict[str, dict[Prefix, int]] = {name: {} for name in self.names}
+        self.installed: dict[str, dict[Prefix, int]] = {name: {} for name in self.names}
         self.holds: dict[str, dict[Prefix, int]] = {name: {} for name in self.names}
         self.tickets: dict[str, list[tuple[int, dict[Prefix, int | None]]]] = {name: [] for name in self.names}
         self.out_of_service: set[str] = set()
         self.now = 0.0
         self.routing = Routing(self.names)
-        self.update = OrderedUpdate(self.routing, self.told, self.delivers, lambda switch: False)
+        self.update = OrderedUpdate(self.routing, self.installed.__getitem__, self.delivers, lambda switch: False)
         for name in self.names:
             self.update.connected(name)
         self.want(costs, announced)
@@ -48,72 +48,72 @@ class Switches:
         self.announced = announced
         for changes in (self.routing.set_links(self.links), self.routing.announce(announced)):
             self.update.want(changes)
-        self.tell()
+        self.send()
 
-    def tell(self) -> dict[str, dict[Prefix, int | None]]:
+    def send(self) -> dict[str, dict[Prefix, int | None]]:
         ready = self.update.ready()
         for switch, routes in ready.items():
-            _take_up(self.told[switch], routes)
+            _install(self.installed[switch], routes)
             self.tickets[switch].append((self.update.issue(switch, tuple(routes), self.now), routes))
         return ready
 
-    def take_up(self, switch: str) -> None:
-        """The switch takes up the oldest of what it was told, and confirms that."""
+    def install(self, switch: str) -> None:
+        """The switch installs the oldest of what it was sent, and confirms that."""
         ticket, routes = self.tickets[switch].pop(0)
-        _take_up(self.holds[switch], routes)
+        _install(self.holds[switch], routes)
         self.update.confirmed(switch, ticket)
-        self.tell()
+        self.send()
 
     def busy(self) -> list[str]:
         return [name for name in self.names if self.tickets[name]]
 
     def finish(self) -> None:
         while busy := self.busy():
-            self.take_up(busy[0])
-        assert not self.update.unsettled()
-        assert self.holds == self.told == {name: self.routing.of(name) for name in self.names}
+            self.install(busy[0])
+        assert not self.update.unconfirmed()
+        assert self.holds == self.installed == {name: self.routing.of(name) for name in self.names}
 
-    def way(self, switch: str, prefix: Prefix = P) -> str:
+    def path(self, switch: str, prefix: Prefix = P) -> str:
         """All switches on the way of a packet; it ends with "!" when the packet is lost, with "…" when it circles."""
-        way = switch
+        path = switch
         while True:
-            here = way[-1]
+            here = path[-1]
             matches = [each for each in self.holds[here] if each.covers(prefix)]
             port = self.holds[here][max(matches, key=lambda each: each.length)] if matches else None
             if port == LOCAL:
-                return way
-            there = port and self.routing.graph.beyond(here, port)
+                return path
+            there = port and self.routing.graph.neighbour(here, port)
             if not there:
-                return way + "!"
-            if there in way:
-                return way + there + "…"
-            way += there
+                return path + "!"
+            if there in path:
+                return path + there + "…"
+            path += there
 
     def connects(self, switch: str, prefix: Prefix = P) -> bool:
-        return self.way(switch, prefix)[-1] not in "!…"
+        return self.path(switch, prefix)[-1] not in "!…"
 
 
-def _take_up(ways: dict[Prefix, int], routes: dict[Prefix, int | None]) -> None:
-    for prefix, way in routes.items():
-        if way is None:
-            ways.pop(prefix, None)
+def _install(held: dict[Prefix, int], routes: dict[Prefix, int | None]) -> None:
+    for prefix, hop in routes.items():
+        if hop is None:
+            held.pop(prefix, None)
         else:
-            ways[prefix] = way
+            held[prefix] = hop
 
 
 def test_a_switch_turns_only_after_the_next_one_has_confirmed():
     net = Switches(SQUARE, {P: "d"})
-    assert net.way("b") == "bd"
+    assert net.path("b") == "bd"
     net.want(SQUARE | {"bd": 9}, {P: "d"})
-    assert net.update.unsettled() == {"a", "b"}
+    assert net.update.unconfirmed() == {"a", "b"}
     assert net.busy() == ["a"]  # by c, which has nothing to change; b, which goes by a now, still has to wait
-    assert (net.way("a"), net.way("b")) == ("abd", "bd")
-    net.take_up("a")
+    assert (net.path("a"), net.path("b")) == ("abd", "bd")
+    net.install("a")
     assert net.busy() == ["b"]
-    assert (net.way("a"), net.way("b")) == ("acd", "bd")
-    net.take_up("b")
-    assert net.way("b") == "bacd"
-    assert not net.update.unsettled()
+    assert (net.path("a"), net.path("b")) == ("acd", "bd")
+    net.install("b")
+    assert net.path("b") == "bacd"
+    assert not net.update.unconfirmed()
 
 
 def test_who_has_no_way_any_more_is_told_at_once():
@@ -125,16 +125,16 @@ def test_who_has_no_way_any_more_is_told_at_once():
 
 def test_an_edge_delivers_until_the_others_have_turned_away():
     net = Switches(SQUARE, {P: "bd"})
-    assert net.way("a") == "ab"
+    assert net.path("a") == "ab"
     net.want(SQUARE, {P: "d"})
     assert net.busy() == ["b"]  # d is the next, and has always been an edge; a goes by b as before
-    net.take_up("b")
-    assert net.way("a") == "abd"
+    net.install("b")
+    assert net.path("a") == "abd"
     net.want(SQUARE | {"bd": 9}, {P: "b"})
     for switch in "bcd":  # b announces first; a goes there anyway, then c turns to a, then d to c
         assert net.busy() == [switch]
-        net.take_up(switch)
-    assert net.way("d") == "dcab"
+        net.install(switch)
+    assert net.path("d") == "dcab"
 
 
 def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_way():
@@ -150,21 +150,21 @@ def test_a_switch_without_a_way_takes_that_of_the_covering_prefix():
     net = Switches(line, {P: "d", AROUND_P: "a"})
     net.want(line, {AROUND_P: "a"})
     while busy := net.busy():
-        net.take_up(busy[-1])
+        net.install(busy[-1])
         assert all(map(net.connects, net.names))
-    assert net.way("d") == "dcba"
+    assert net.path("d") == "dcba"
     net.want(line, {P: "d", AROUND_P: "a"})
     while busy := net.busy():
-        net.take_up(busy[0])
+        net.install(busy[0])
         assert all(map(net.connects, net.names))
-    assert net.way("a") == "abcd"
+    assert net.path("a") == "abcd"
 
 
 def test_a_switch_that_goes_away_keeps_nobody_waiting():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     net.update.disconnected("a")
-    assert net.tell().keys() == {"b"}
+    assert net.send().keys() == {"b"}
 
 
 def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
@@ -174,9 +174,9 @@ def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
     ((switch, ticket),) = net.update.overdue(CONFIRM_S + 0.1)
     assert switch == "a"
     net.update.confirmed("b", ticket)  # it is not b's
-    assert net.tell().keys() == set()
+    assert net.send().keys() == set()
     net.update.confirmed("a", ticket)
-    assert net.tell().keys() == {"b"}
+    assert net.send().keys() == {"b"}
     net.update.confirmed("a", ticket)  # at last, and too late to matter
 
 
@@ -195,26 +195,26 @@ def test_tickets_may_be_confirmed_in_any_order():
     net.want(SQUARE, {P: "d"})
     (earlier, _), (later, _) = net.tickets["a"]
     net.update.confirmed("a", later)
-    assert "a" in net.update.unsettled()
+    assert "a" in net.update.unconfirmed()
     net.update.confirmed("a", earlier)
-    assert not net.update.unsettled()
+    assert not net.update.unconfirmed()
 
 
 def test_nobody_turns_to_a_switch_that_is_away_and_would_send_back():
     """c is away, and holds its way by b; what it should do by now it cannot be told."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "a"})
-    assert net.way("d") == "dcba"
+    assert net.path("d") == "dcba"
     net.update.disconnected("c")
     net.want(line, {P: "d"})
-    net.take_up("d")
+    net.install("d")
     assert net.busy() == []
-    assert (net.way("a"), net.way("b")) == ("a", "ba")
+    assert (net.path("a"), net.path("b")) == ("a", "ba")
     net.update.connected("c")
     net.update.want({"c": net.routing.of("c")})
-    net.tell()
+    net.send()
     net.finish()
-    assert net.way("a") == "abcd"
+    assert net.path("a") == "abcd"
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -237,10 +237,10 @@ def test_whatever_changes_and_in_whatever_order_it_is_taken_up_no_packet_loses_i
             costs = costs | {link: draw.randint(1, 5)}
             net.want(costs, announced() if draw.random() < 0.5 else net.announced)
         elif busy := net.busy():
-            net.take_up(draw.choice(busy))
+            net.install(draw.choice(busy))
         for name in part:
-            assert net.connects(name), net.way(name)
-            assert net.connects(name, AROUND_P), net.way(name, AROUND_P)
+            assert net.connects(name), net.path(name)
+            assert net.connects(name, AROUND_P), net.path(name, AROUND_P)
     net.finish()
 
 
@@ -261,9 +261,9 @@ def test_after_failures_too_everything_is_taken_up_and_who_had_a_way_kept_it(see
         net.want(costs, announced)
         kept = [name for name in net.names if net.connects(name)]
         while busy := net.busy():
-            net.take_up(draw.choice(busy))
+            net.install(draw.choice(busy))
             for name in kept:
-                assert net.connects(name), net.way(name)
+                assert net.connects(name), net.path(name)
         net.finish()
 
 
@@ -275,9 +275,10 @@ def test_a_switch_that_comes_back_with_anything_is_told_the_same_in_portions_as_
     line = {"ab": 1, "bc": 1, "cd": 1, "ad": 2}
     net = Switches(line, {prefix: draw.choice("abcd") for prefix in prefixes})
     for _ in range(draw.randint(1, 3)):
-        net.told["c"].clear()
-        net.told["c"].update({prefix: draw.choice([LOCAL, *map(ord, "bd")]) for prefix in draw.sample(prefixes, 50)})
-        net.holds["c"] = dict(net.told["c"])
+        net.installed["c"].clear()
+        some = draw.sample(prefixes, 50)
+        net.installed["c"].update({prefix: draw.choice([LOCAL, *map(ord, "bd")]) for prefix in some})
+        net.holds["c"] = dict(net.installed["c"])
         net.tickets["c"].clear()
         for ticket in net.update.disconnected("c"):
             net.update.confirmed("c", ticket)
@@ -291,11 +292,12 @@ def test_a_switch_that_comes_back_with_anything_is_told_the_same_in_portions_as_
             net.announced = announced
         for _ in range(draw.randint(0, 4)):
             net.update.ready(1)
-        assert "c" in net.update.unsettled()
-    different = {prefix for prefix in prefixes if net.told["c"].get(prefix) != net.routing.ways(prefix).get("c")}
+        assert "c" in net.update.unconfirmed()
+    held = net.installed["c"]
+    different = {prefix for prefix in prefixes if held.get(prefix) != net.routing.next_hops(prefix).get("c")}
     while net.update._to_compare:
         ready = net.update.ready(1)
         assert not (ready and net.update._to_compare)
     assert different == {prefix for prefix, waiting in net.update._waiting.items() if "c" in waiting}
-    net.tell()
+    net.send()
     net.finish()

@@ -156,7 +156,7 @@ def test_what_follows_from_links_in_portions_is_what_follows_at_once(most):
                 _follow_changes(known, routing.follow_links(most))
             for prefix in prefixes:
                 ports = {switch: ways[prefix] for switch, ways in known.items() if prefix in ways}
-                assert ports == routing.ways(prefix)
+                assert ports == routing.next_hops(prefix)
                 for here in ports:
                     hops = 0
                     while ports[here] != LOCAL:  # on each hop there is a way on

@@ -1,0 +1,117 @@
+"""Routes: from links and destinations to what switches have installed.
+
+Routes are computed (``fabric.routing``) and installed in an order that loses no packet (``fabric.ordered_update``).
+Links, and prefixes with other destinations, are taken in at once; the routes that follow are found a portion at a time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.description.model import Link
+from anycast_sdn.fabric.graph import Graph
+from anycast_sdn.fabric.ordered_update import OrderedUpdate
+from anycast_sdn.fabric.routing import Changes, Routing
+
+
+class Routes:
+    """``switches``: by name; ``delivers``: could this edge still deliver to a prefix that it does not announce?"""
+
+    def __init__(self, switches: Mapping[str, ManagedSwitch], delivers: Callable[[str, Prefix], bool]) -> None:
+        self._routing = Routing(switches)
+        self._update = OrderedUpdate(
+            self._routing,
+            installed=lambda name: switches[name].routes,
+            delivers=delivers,
+            is_unseen=lambda name: switches[name].expected,
+        )
+        self._to_find: OrderedDict[Prefix, None] = OrderedDict()  # prefixes with other destinations
+        self._confirmed: deque[tuple[str, int]] = deque()  # (switch, ticket)
+
+    @property
+    def graph(self) -> Graph:
+        """To be read only."""
+        return self._routing.graph
+
+    def wanted(self, switch: str) -> dict[Prefix, int]:
+        """What a switch should have installed when nothing waits any more: prefix → port, or LOCAL."""
+        return self._routing.of(switch)
+
+    def next_hops(self, prefix: Prefix) -> Mapping[str, int]:
+        """Switch → the port of the route that it should have to this prefix, or LOCAL."""
+        return self._routing.next_hops(prefix)
+
+    # ---------------------------------------------------------------- what changes them
+
+    def set_links(self, links: Iterable[Link]) -> None:
+        self._routing.begin_links(links)
+
+    def reconsider(self, prefixes: Iterable[Prefix]) -> None:
+        """These may have other destinations."""
+        self._to_find |= dict.fromkeys(prefixes)
+
+    def connected(self, switch: str) -> None:
+        """What it has installed is known."""
+        self._update.connected(switch)
+
+    def disconnected(self, switch: str) -> None:
+        """Nobody waits for what it has not confirmed."""
+        self._confirmed += [(switch, ticket) for ticket in self._update.disconnected(switch)]
+
+    def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
+        """Switches have confirmed what went out with these tickets."""
+        self._confirmed += tickets
+
+    def overdue(self, now: float) -> list[tuple[str, int]]:
+        """(switch, ticket): what should have been confirmed by now."""
+        return self._update.overdue(now)
+
+    def judge_again(self) -> None:
+        """After any event but a confirmation: what waits for other switches may wait no longer."""
+        self._update.judge_again()
+
+    # ---------------------------------------------------------------- what follows, a portion at a time
+
+    def is_finding(self) -> bool:
+        """Are there routes that are not computed yet?"""
+        return bool(self._to_find) or self._routing.is_following()
+
+    def is_busy(self) -> bool:
+        """Has one of the methods below something left to do?"""
+        return bool(self._confirmed) or self.is_finding() or self._update.is_judging()
+
+    def unconfirmed(self) -> set[str]:
+        """The switches that have not been sent all of their routes, or have not confirmed them."""
+        return self._update.unconfirmed()
+
+    def take_confirmations(self, most: int) -> None:
+        """Those of about ``most`` routes."""
+        freed = 0
+        while self._confirmed and freed < most:
+            freed += 1 + self._update.confirmed(*self._confirmed.popleft())
+
+    def find(self, destinations: Callable[[Prefix], frozenset[str]], prefixes: int, most: int) -> None:
+        """Computes routes because of links, and to at most so many ``prefixes``, until about ``most`` are different."""
+        changes = self._routing.follow_links(most)
+        found = sum(map(len, changes.values()))
+        self._update.want(changes)
+        while self._to_find and prefixes and found < most:
+            prefix, _ = self._to_find.popitem(last=False)
+            changes = self._routing.announce_some({prefix: destinations(prefix)})
+            found, prefixes = found + len(changes), prefixes - 1
+            self._update.want(changes)
+
+    def ready(self, most: int) -> Changes:
+        """What switches may install now, of about ``most`` routes that are looked at."""
+        return self._update.ready(most)
+
+    def issue(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
+        """The switch is sent its routes to these → the ticket by which it confirms them."""
+        return self._update.issue(switch, prefixes, now)
+
+    def needless(self, switch: str, ticket: int) -> None:
+        """The switch has all of that installed already: there was nothing to send."""
+        self._update.confirmed(switch, ticket)
