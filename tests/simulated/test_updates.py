@@ -1,4 +1,4 @@
-"""Updates of routes while packets are on their way: nobody who has a way loses it (M24)."""
+"""Updates of routes while packets are on their way: no switch that has a path loses it (M24)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def ring(build):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_change_of_costs_or_servers_takes_nobodys_way_however_slow_the_switches_are(seed):
-    """At every moment, with each switch told at a time of its own, and with changes that overtake one another."""
+def test_a_change_of_costs_or_servers_interrupts_no_path_however_slow_the_switches_are(seed):
+    """At every moment, with messages that reach each switch at a time of its own, and changes that overtake others."""
     graph = networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed)
     made = Fabric(graph, seed, others_drain=True, slowest_s=0.03)
     for _ in range(12):
@@ -46,7 +46,7 @@ def test_a_change_of_costs_or_servers_takes_nobodys_way_however_slow_the_switche
 
 
 def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
-    """They take what they are told, and their answers are lost."""
+    """They install what they are sent, and their answers are lost."""
     net = network("ring")
     controller, begin = net.controller, net.now
     controller.set_cost(Port("c1", 1), 9, begin)
@@ -62,8 +62,8 @@ def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
 
 
 @pytest.mark.parametrize("slowest_s", [0.001, 0.004, 0.03])
-def test_no_packet_is_lost_when_the_way_moves(build, v6, slowest_s):
-    """Back and forth, under a running flow: also packets whose way turns round while they are on it arrive."""
+def test_no_packet_is_lost_when_the_path_changes(build, v6, slowest_s):
+    """Back and forth, under a running flow: also packets whose path is reversed under way arrive."""
     ring = build("ring", switch={"slowest_s": slowest_s})
     ring.advance(1)
     ask(ring, "h1", SERVICE[v6])
@@ -80,22 +80,22 @@ def test_no_packet_is_lost_when_the_way_moves(build, v6, slowest_s):
 
 
 def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(ring):
-    def told(cost: int) -> list[object]:
+    def sent(cost: int) -> list[object]:
         ring.journal = []
         ring.set_cost(Port("c1", 1), cost)
         ring.settle()
         messages = [record.message for record in ring.journal if isinstance(record, Told)]
         return [message for message in messages if not isinstance(message, Barrier)]
 
-    assert told(1) == []
+    assert sent(1) == []
     for cost in (9, 1):
-        messages = told(cost)
+        messages = sent(cost)
         assert all(isinstance(message, AddFlow) for message in messages)
         assert 0 < len(messages) < sum(edge.rules for edge in ring.controller.edges.values()) / 4
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_switch_that_is_away_is_not_relied_on_for_what_it_cannot_have_been_told(seed):
+def test_nobody_relies_on_a_disconnected_switch_to_hold_what_it_cannot_have_been_sent(seed):
     made = Fabric(networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed), seed, others_drain=True)
     away = f"s{made.draw.choice(made.nodes)}"
     made.net.disconnect(away)

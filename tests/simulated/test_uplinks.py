@@ -64,7 +64,7 @@ def serves(net: SimulatedNetwork, name: str) -> set[Prefix]:
     return {service for service in services if entries.service(service, 0).key in rules}
 
 
-def told(net: SimulatedNetwork, uplink: Uplink = UP1) -> set[str] | None:
+def advertised(net: SimulatedNetwork, uplink: Uplink = UP1) -> set[str] | None:
     prefixes = net.controller.advertised(uplink, net.now)
     return None if prefixes is None else set(map(str, prefixes))
 
@@ -86,7 +86,7 @@ def test_the_longest_prefix_decides(v6):
     assert len(send(net, FAR[v6])) == 1
     dead = packed("2001:db8:9:1::7" if v6 else "10.9.1.3")  # on the link, but nobody has it
     teach(net, {PREFIXES[v6]: ROUTE._replace(next_hop=dead)})
-    assert len(send(net, FAR[v6])) == 1, "a way to a router that does not answer is none"
+    assert len(send(net, FAR[v6])) == 1, "a route by a router that does not answer is none"
     teach(net, {PREFIXES[v6]: ROUTE})
     rules = net.switches["arh1"].flows.values()
     by_length = {rule.priority for rule in rules if kind_of(rule.cookie) is Kind.EGRESS_ROUTE}
@@ -120,17 +120,17 @@ def test_first_packets_to_any_leave_as_pr1x_by_the_learned_route(v6):
 
 
 def test_an_edge_announces_its_prefixes_and_any_only_while_it_can_serve():
-    assert told(legacy()) == {"10.1.0.0/24", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1:f::/64"}
+    assert advertised(legacy()) == {"10.1.0.0/24", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1:f::/64"}
     network = topology("legacy-core")
     up2 = network.uplinks[1]
     net = build(network, up2)
-    assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64", "198.18.0.1/32", "2001:db8:a::1/128"}
+    assert advertised(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64", "198.18.0.1/32", "2001:db8:a::1/128"}
     net.set_groups(web(net.network, "as3"))
-    assert told(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"}
+    assert advertised(net, up2) == {"10.2.0.0/24", "2001:db8:2::/64"}
 
 
-def test_an_edge_that_drains_serves_until_routers_have_turned_away(v6):
-    """Its router knows another way, but others may still send here."""
+def test_an_edge_that_drains_serves_until_routers_have_switched_over(v6):
+    """Its router knows another route, but others may still send here."""
     network = topology("legacy-core")
     net = build(network, network.uplinks[1])
     service = Prefix.host(SERVICE[v6])
@@ -169,7 +169,7 @@ def test_an_edge_that_drains_serves_on_behind_the_edge_that_faces_the_router(v6)
 
 @pytest.mark.parametrize("then", ["the other drains, too", "it is removed", "its port dies"])
 def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
-    """It was to serve on for a while; the router knows another way, which counts as soon as it cannot."""
+    """It was to serve on for a while; the router knows another route, which counts as soon as it cannot."""
     figure1 = topology("figure1")
     net = build(replace(figure1, uplinks=(UP1,)), UP1)
     both = then == "the other drains, too"
@@ -197,45 +197,45 @@ def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
 
 
 def test_an_edge_says_nothing_of_a_family_whose_router_does_not_answer():
-    """The session goes another way, and does not notice."""
+    """The session takes another path, and does not notice."""
     net = legacy()
     net.set_port(Port("arh1", UP1.port), False)
     net.settle()
-    assert told(net) is None, "it has only just begun: the router may be about to answer"
+    assert advertised(net) is None, "it has only just begun: the router may be about to answer"
     net.advance(START_S)
-    assert told(net) == set()
+    assert advertised(net) == set()
     net.set_port(Port("arh1", UP1.port), True)
     net.advance(5)
-    assert {"10.1.0.0/24", "2001:db8:1::/64"} <= told(net)
+    assert {"10.1.0.0/24", "2001:db8:1::/64"} <= advertised(net)
 
 
-def test_after_a_restart_nothing_is_told_until_all_of_the_fabric_is_back():
-    """Routers would take back, with the end of what is told, what servers elsewhere in the fabric still serve."""
+def test_after_a_restart_nothing_is_advertised_until_all_of_the_fabric_is_back():
+    """Routers would take back, with the end of what is advertised, what servers elsewhere in the fabric still serve."""
     figure1 = topology("figure1")
     net = build(replace(figure1, uplinks=(UP1,)), UP1)
     net.settle()
-    before = told(net)
+    before = advertised(net)
     assert "198.18.0.1/32" in before
     net.replace_controller()
     for name in ("arh1", "core", "ars2"):
         net.connect(name)
         net.settle()
-        assert told(net) is None
+        assert advertised(net) is None
     net.connect("ars3")
     net.advance(0.5)
-    assert told(net) == before
+    assert advertised(net) == before
 
 
 def test_an_edge_whose_switch_is_gone_announces_nothing_after_a_while():
     net = legacy()
     dpid = net.network.switch("arh1").dpid
     net.controller.disconnected(dpid, net.now)
-    assert told(net)
+    assert advertised(net)
     net.advance(11)
-    assert told(net) == set()
+    assert advertised(net) == set()
 
 
-def test_a_new_controller_keeps_the_ways_out_until_routers_have_had_time_to_teach_it(v6):
+def test_a_new_controller_keeps_egress_routes_until_routers_have_had_time_to_advertise_theirs(v6):
     net = legacy()
     default = Prefix.parse("::/0" if v6 else "0.0.0.0/0")
     teach(net, dict.fromkeys([*PREFIXES, default], ROUTE))
@@ -265,11 +265,11 @@ def test_other_switches_send_to_the_nearest_edge_that_leads_out(v6):
     uplink = replace(UP1, routes=(Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")))
     net = build(replace(figure1, uplinks=(uplink,)), uplink)
     assert len(send(net, FAR[v6], host="as2")) == 1
-    assert "198.18.0.1/32" in (told(net) or ()), "the whole fabric is announced at its uplink"
+    assert "198.18.0.1/32" in (advertised(net) or ()), "the whole fabric is announced at its uplink"
     net.check_recompute_changes_nothing()
 
 
-def test_when_the_fabric_has_it_again_a_way_out_stays_until_the_others_have_turned(v6):
+def test_when_the_fabric_has_it_again_an_egress_route_stays_until_the_others_have_switched_over(v6):
     """ANY leaves by an uplink at c1 of the ring; then as2 serves it, and returns to draining."""
     uplink = replace(UP1, edge="c1", port=77)
     ring = topology("ring")

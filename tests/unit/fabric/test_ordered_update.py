@@ -1,4 +1,4 @@
-"""Updates in order: at every moment, whatever each switch has taken up so far, no packet loses its way (M24)."""
+"""Ordered updates: at every moment, whatever each switch has installed so far, no packet is lost (M24)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Switches:
         assert self.holds == self.installed == {name: self.routing.of(name) for name in self.names}
 
     def path(self, switch: str, prefix: Prefix = P) -> str:
-        """All switches on the way of a packet; it ends with "!" when the packet is lost, with "…" when it circles."""
+        """The switches on the path of a packet; it ends with "!" when the packet is lost, with "…" when it circles."""
         path = switch
         while True:
             here = path[-1]
@@ -101,7 +101,7 @@ def _install(held: dict[Prefix, int], routes: dict[Prefix, int | None]) -> None:
             held[prefix] = hop
 
 
-def test_a_switch_turns_only_after_the_next_one_has_confirmed():
+def test_a_switch_switches_over_only_after_its_next_hop_has_confirmed():
     net = Switches(SQUARE, {P: "d"})
     assert net.path("b") == "bd"
     net.want(SQUARE | {"bd": 9}, {P: "d"})
@@ -116,36 +116,36 @@ def test_a_switch_turns_only_after_the_next_one_has_confirmed():
     assert not net.update.unconfirmed()
 
 
-def test_who_has_no_way_any_more_is_told_at_once():
+def test_a_switch_whose_path_is_gone_is_sent_its_new_route_at_once():
     net = Switches(SQUARE, {P: "d"})
     del (without := dict(SQUARE))["bd"]
     net.want(without, {P: "d"})
     assert net.busy() == ["a", "b"]
 
 
-def test_an_edge_delivers_until_the_others_have_turned_away():
+def test_an_edge_delivers_until_the_others_have_switched_over():
     net = Switches(SQUARE, {P: "bd"})
     assert net.path("a") == "ab"
     net.want(SQUARE, {P: "d"})
-    assert net.busy() == ["b"]  # d is the next, and has always been an edge; a goes by b as before
+    assert net.busy() == ["b"]  # d is the next, and has always been an edge; a forwards to b as before
     net.install("b")
     assert net.path("a") == "abd"
     net.want(SQUARE | {"bd": 9}, {P: "b"})
-    for switch in "bcd":  # b announces first; a goes there anyway, then c turns to a, then d to c
+    for switch in "bcd":  # b announces first; a forwards there anyway, then c switches over to a, then d to c
         assert net.busy() == [switch]
         net.install(switch)
     assert net.path("d") == "dcab"
 
 
-def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_way():
+def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_route():
     net = Switches({"ab": 1, "bc": 1, "cd": 1}, {P: "ad"})
     net.out_of_service = {"a"}
     net.want({"ab": 1, "bc": 1, "cd": 1}, {P: "d"})
     assert net.busy() == ["a", "b"]
 
 
-def test_a_switch_without_a_way_takes_that_of_the_covering_prefix():
-    """A more specific route goes: its switches must not turn back to those that still have it."""
+def test_a_switch_without_a_route_uses_that_to_the_covering_prefix():
+    """A more specific route goes: its switches must not switch over to those that still have it."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "d", AROUND_P: "a"})
     net.want(line, {AROUND_P: "a"})
@@ -160,7 +160,7 @@ def test_a_switch_without_a_way_takes_that_of_the_covering_prefix():
     assert net.path("a") == "abcd"
 
 
-def test_a_switch_that_goes_away_keeps_nobody_waiting():
+def test_nobody_waits_for_a_switch_that_has_disconnected():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     net.update.disconnected("a")
@@ -200,8 +200,8 @@ def test_tickets_may_be_confirmed_in_any_order():
     assert not net.update.unconfirmed()
 
 
-def test_nobody_turns_to_a_switch_that_is_away_and_would_send_back():
-    """c is away, and holds its way by b; what it should do by now it cannot be told."""
+def test_nobody_switches_over_to_a_disconnected_switch_that_would_send_back():
+    """c is disconnected and holds its route by b; it cannot be sent the one that it should have by now."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "a"})
     assert net.path("d") == "dcba"
@@ -218,8 +218,8 @@ def test_nobody_turns_to_a_switch_that_is_away_and_would_send_back():
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_whatever_changes_and_in_whatever_order_it_is_taken_up_no_packet_loses_its_way(seed):
-    """Costs change and edges come and go, also while earlier changes are still under way; no link fails."""
+def test_whatever_changes_and_in_whatever_order_it_is_installed_no_packet_is_lost(seed):
+    """Costs change and edges come and go, also while earlier changes are not finished; no link fails."""
     draw = random.Random(seed)
     graph = networkx.gnm_random_graph(draw.randint(4, 9), draw.randint(6, 20), seed=seed)
     graph.remove_nodes_from([node for node, degree in graph.degree if not degree])
@@ -245,8 +245,8 @@ def test_whatever_changes_and_in_whatever_order_it_is_taken_up_no_packet_loses_i
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_after_failures_too_everything_is_taken_up_and_who_had_a_way_kept_it(seed):
-    """One failure at a time: switches whose way is not touched by it keep it; in the end all is as wanted."""
+def test_after_failures_too_everything_is_installed_and_paths_that_worked_kept_working(seed):
+    """One failure at a time: switches whose path it does not touch keep one; in the end all is as wanted."""
     draw = random.Random(seed)
     graph = networkx.gnm_random_graph(8, 14, seed=seed)
     links = {"".join("abcdefgh"[node] for node in edge): draw.randint(1, 3) for edge in graph.edges}
@@ -268,7 +268,7 @@ def test_after_failures_too_everything_is_taken_up_and_who_had_a_way_kept_it(see
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_switch_that_comes_back_with_anything_is_told_the_same_in_portions_as_at_once(seed):
+def test_a_switch_that_comes_back_with_anything_is_sent_the_same_in_portions_as_at_once(seed):
     """Others change, and it goes and comes once more, before all that it holds is compared; nobody is judged then."""
     draw = random.Random(seed)
     prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(80)]
