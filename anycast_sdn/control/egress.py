@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.description.model import Uplink
-from anycast_sdn.fabric.egress import Exits, Hops, Taught, exits_to, hops_of
+from anycast_sdn.fabric.egress import HopsOnLink, Learned, NextHops, hops_on_link, next_hops_to
 
-INHERITED_S = 15.0  # routers have this long to teach a new controller what the old one knew
+INHERITED_S = 15.0  # routers have this long to advertise to a new controller what the old one knew
 
 
 class Egress:
@@ -31,26 +31,26 @@ class Egress:
         self._neighbour = neighbour
         self._delivers = delivers
         self._names = {uplink.name for uplink in uplinks}
-        self._next_hops: Exits = {}
-        self._taught: Taught = {}
-        self._hops: Hops = {}
+        self._next_hops: NextHops = {}
+        self._learned: Learned = {}
+        self._hops: HopsOnLink = {}
         self._inherited: dict[Prefix, Neighbour] = {}  # found on the switch at the controller's start
         self._inherited_until = 0.0
         self.selected: dict[Prefix, Neighbour] = {}
         self._changed: dict[Prefix, None] = {}
         self._affected = False  # by a router that answers now, or does no more, or by the end of what was inherited
-        self.set_taught({})
+        self.set_learned({})
         self.find({prefix for uplink in uplinks for prefix in uplink.routes})
 
     # ---------------------------------------------------------------- what can be reached
 
-    def set_taught(self, taught: Taught) -> Collection[Prefix]:
-        """All that the routers at the uplinks teach now → the prefixes for which ``find`` is to be called."""
-        before, self._taught = self._taught, {name: routes for name, routes in taught.items() if name in self._names}
-        known, self._hops = self._hops, hops_of(self._uplinks, self._taught)
+    def set_learned(self, learned: Learned) -> Collection[Prefix]:
+        """All routes that the uplinks' routers advertise now → the prefixes for which ``find`` is to be called."""
+        before, self._learned = self._learned, {name: routes for name, routes in learned.items() if name in self._names}
+        known, self._hops = self._hops, hops_on_link(self._uplinks, self._learned)
         others: dict[Prefix, None] = {}
         for uplink in self._uplinks:
-            old, new = before.get(uplink.name, {}), self._taught.get(uplink.name, {})
+            old, new = before.get(uplink.name, {}), self._learned.get(uplink.name, {})
             all_of_them = known.get(uplink.name) != self._hops[uplink.name]
             others |= {prefix: None for prefix, route in new.items() if all_of_them or old.get(prefix) != route}
             others |= {prefix: None for prefix in old if prefix not in new}
@@ -58,7 +58,7 @@ class Egress:
 
     def find(self, prefixes: Iterable[Prefix]) -> None:
         """The next hops of these may be different."""
-        found = exits_to(prefixes, self._uplinks, self._taught, self._hops)
+        found = next_hops_to(prefixes, self._uplinks, self._learned, self._hops)
         for prefix in prefixes:
             if prefix in found:
                 self._next_hops[prefix] = found[prefix]
@@ -66,7 +66,7 @@ class Egress:
                 self._next_hops.pop(prefix, None)
 
     def inherit(self, routes: Mapping[Prefix, Neighbour], now: float) -> None:
-        """These egress routes were found on the switch at the controller's start: kept until routers have taught."""
+        """These egress routes were found on the switch at the start: they stay until routers have advertised theirs."""
         ports = {uplink.port for uplink in self._uplinks}
         self._inherited = {prefix: router for prefix, router in routes.items() if router.port in ports}
         self._inherited_until = now + INHERITED_S

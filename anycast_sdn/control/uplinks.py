@@ -120,7 +120,7 @@ class Uplinks:
         """All routes that the router at this uplink advertises now."""
         self._learned[uplink] = routes
         edge = next(edge for edge in self._edges.values() if any(uplink == other.name for other in edge.uplinks))
-        self.suspect(edge, edge.egress.set_taught(self._learned))
+        self.suspect(edge, edge.egress.set_learned(self._learned))
         edge.want_neighbours()
 
     def suspect(self, edge: ManagedSwitch, prefixes: Iterable[Prefix]) -> None:

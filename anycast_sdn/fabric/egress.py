@@ -1,11 +1,11 @@
-"""Ways out of the fabric: what uplinks lead to, and what is said of us beyond them.
+"""Egress: by which next hops beyond its uplinks an edge reaches what lies outside the fabric.
 
-Pure.  An edge reaches prefixes beyond its uplinks by static routes (network file) and by those that the
-routers there teach (BGP).  Of several ways to one prefix the first that works is taken: static ones come
-first, then learned ones as RFC 4271 §9.1.2.2 ranks them, as far as that applies to routes of other ASes.
+Pure.  An edge reaches prefixes by static routes (network file) and by routes that the routers at its uplinks advertise
+(BGP).  Of several routes to one prefix the first whose next hop answers is used: static ones come first, then learned
+ones as RFC 4271 §9.1.2.2 ranks them, as far as that applies to routes of other ASes.
 
-Nobody out there can draw our own traffic away: a route to what the fabric itself holds is ignored, whoever
-teaches it.  So are routes to what no router forwards, such as multicast.
+No router can draw away the fabric's own traffic: a route to what the fabric itself holds is ignored, whoever advertises
+it (``control.uplinks``).  So are routes to what no router forwards, such as multicast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_NEXT_HOPS = 16  # on one uplink: each of them is asked for, and watched
 
 
 class Route(NamedTuple):
-    """A route as a router teaches it; the one that BGP prefers compares as less."""
+    """A route as a router advertises it; the one that BGP prefers compares as less."""
 
     as_hops: int
     origin: int  # 0 IGP, 1 EGP, 2 incomplete
@@ -29,46 +29,48 @@ class Route(NamedTuple):
     next_hop: Address
 
 
-Exits = dict[Prefix, tuple[Address, ...]]  # prefix → next hops on the edge's uplinks, the best one first
-Taught = Mapping[str, Mapping[Prefix, Route]]  # uplink's name → what its router teaches
-Hops = Mapping[str, frozenset[Address]]  # uplink's name → the next hops that are used on it
-_NOTHING: Mapping[Prefix, Route] = {}
+NextHops = dict[Prefix, tuple[Address, ...]]  # prefix → next hops on the edge's uplinks, the best one first
+Learned = Mapping[str, Mapping[Prefix, Route]]  # uplink's name → all routes that its router advertises
+HopsOnLink = Mapping[str, frozenset[Address]]  # uplink's name → the next hops that are used on it
+_NO_ROUTES: Mapping[Prefix, Route] = {}
 
 
-def exits(uplinks: Iterable[Uplink], taught: Taught) -> Exits:
-    """All ways out of one edge."""
+def next_hops(uplinks: Iterable[Uplink], learned: Learned) -> NextHops:
+    """Those to all prefixes that one edge can reach."""
     uplinks = tuple(uplinks)
-    prefixes = {prefix for uplink in uplinks for prefix in (*uplink.routes, *taught.get(uplink.name, ()))}
-    return exits_to(prefixes, uplinks, taught, hops_of(uplinks, taught))
+    prefixes = {prefix for uplink in uplinks for prefix in (*uplink.routes, *learned.get(uplink.name, ()))}
+    return next_hops_to(prefixes, uplinks, learned, hops_on_link(uplinks, learned))
 
 
-def hops_of(uplinks: Iterable[Uplink], taught: Taught) -> dict[str, frozenset[Address]]:
-    """Of the next hops that routers teach, those on the link: the first few of them, see ``MOST_NEXT_HOPS``."""
-    hops = {}
+def hops_on_link(uplinks: Iterable[Uplink], learned: Learned) -> dict[str, frozenset[Address]]:
+    """Of the next hops that routers advertise, those on the link: the first few of them, see ``MOST_NEXT_HOPS``."""
+    used = {}
     for uplink in uplinks:
-        next_hops = {route.next_hop for route in taught.get(uplink.name, {}).values()}
-        hops[uplink.name] = frozenset(sorted(hop for hop in next_hops if _is_on(uplink, hop))[:MOST_NEXT_HOPS])
-    return hops
+        hops = {route.next_hop for route in learned.get(uplink.name, {}).values()}
+        used[uplink.name] = frozenset(sorted(hop for hop in hops if _is_on(uplink, hop))[:MOST_NEXT_HOPS])
+    return used
 
 
-def exits_to(prefixes: Iterable[Prefix], uplinks: Sequence[Uplink], taught: Taught, hops: Hops) -> Exits:
-    """As ``exits``, of these prefixes alone."""
-    links = {own.prefix for uplink in uplinks for own in uplink.addresses}  # we are there already
+def next_hops_to(
+    prefixes: Iterable[Prefix], uplinks: Sequence[Uplink], learned: Learned, used: HopsOnLink
+) -> NextHops:
+    """As ``next_hops``, of these prefixes alone."""
+    links = {own.prefix for uplink in uplinks for own in uplink.addresses}  # the edge is there itself
     static: dict[Prefix, list[Address]] = {}
     for uplink in uplinks:
         for prefix in uplink.routes:
             static.setdefault(prefix, []).extend(filter(None, (uplink.router(prefix.is_v6),)))
-    found: Exits = {}
+    found: NextHops = {}
     for prefix in prefixes:
-        learned: list[tuple[Route, Address]] = []
+        ranked: list[tuple[Route, Address]] = []
         for uplink in uplinks if prefix not in links and not special(prefix) else ():
-            if route := taught.get(uplink.name, _NOTHING).get(prefix):
-                # The session goes another way: a next hop that is not on the link means its router.
-                on_link = route.next_hop in hops[uplink.name]
+            if route := learned.get(uplink.name, _NO_ROUTES).get(prefix):
+                # The BGP session need not use this link: a next hop that is not on it means the uplink's router.
+                on_link = route.next_hop in used[uplink.name]
                 if next_hop := route.next_hop if on_link else uplink.router(prefix.is_v6):
-                    learned.append((route, next_hop))
-        if prefix in static or learned:
-            found[prefix] = (*static.get(prefix, ()), *(next_hop for _, next_hop in sorted(learned)))
+                    ranked.append((route, next_hop))
+        if prefix in static or ranked:
+            found[prefix] = (*static.get(prefix, ()), *(next_hop for _, next_hop in sorted(ranked)))
     return found
 
 

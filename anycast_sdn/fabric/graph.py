@@ -97,10 +97,10 @@ class Graph:
                 lost[edge] = []
                 continue
             worse = old is not None and old.cost == gap and (new is None or new.cost > gap)
-            if worse and starts != [] and (starts or not self._other_way(near, far, distance)):
+            if worse and starts != [] and (starts or not self._other_path(near, far, distance)):
                 lost[edge] = [*(starts or ()), far]
 
-    def _other_way(self, near: str, far: str, distance: Distances) -> bool:
+    def _other_path(self, near: str, far: str, distance: Distances) -> bool:
         """Is ``far`` as near as it is also without the link from ``near``?"""
         return any(
             distance.get(other, _UNREACHABLE) + link["cost"] == distance[far]
@@ -109,7 +109,7 @@ class Graph:
         )
 
     def _repaired(self, before: Distances, starts: Iterable[str]) -> Distances:
-        """A tree after links have become worse: looks only at switches all whose shortest ways are lost.
+        """A tree after links have become worse: looks only at switches all whose shortest paths are lost.
 
         ``starts``: those that such a link led to.  Whoever is nearer to the edge is decided first.
         """

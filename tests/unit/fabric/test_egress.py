@@ -8,7 +8,7 @@ from random import Random
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Gateway, Prefix, packed
 from anycast_sdn.description.model import Network, Switch, Uplink
-from anycast_sdn.fabric.egress import MOST_NEXT_HOPS, Route, exits
+from anycast_sdn.fabric.egress import MOST_NEXT_HOPS, Route, next_hops
 
 R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
 NEAR = Uplink("near", "e", 1, (Gateway.parse("10.9.1.1/30"), Gateway.parse("2001:db8:9::1/64")), (R1,))
@@ -24,47 +24,47 @@ def route(as_hops: int = 1, origin: int = 0, med: int = 0, next_hop: bytes = SES
 def test_a_next_hop_on_the_link_is_taken_as_it_is():
     third = packed("2001:db8:9::77")
     prefix = Prefix.parse("2001:db8:7::/48")
-    assert exits([NEAR], {"near": {prefix: route(next_hop=third)}}) == {prefix: (third,)}
+    assert next_hops([NEAR], {"near": {prefix: route(next_hop=third)}}) == {prefix: (third,)}
 
 
 def test_any_other_next_hop_means_the_router_at_the_uplink():
-    assert exits([NEAR], {"near": {THERE: route()}}) == {THERE: (R1,)}
+    assert next_hops([NEAR], {"near": {THERE: route()}}) == {THERE: (R1,)}
 
 
-def test_a_route_of_a_family_without_a_router_is_no_way_out():
-    assert exits([NEAR], {"near": {Prefix.parse("2001:db8:7::/48"): route()}}) == {}
+def test_a_route_of_a_family_without_a_router_is_no_egress_route():
+    assert next_hops([NEAR], {"near": {Prefix.parse("2001:db8:7::/48"): route()}}) == {}
 
 
-def test_static_routes_come_first_then_the_shorter_way_then_the_lower_origin_and_med():
+def test_static_routes_come_first_then_the_shorter_path_then_the_lower_origin_and_med():
     static = replace(FAR, routes=(THERE,))
-    assert exits([NEAR, static], {"near": {THERE: route()}}) == {THERE: (R2, R1)}
+    assert next_hops([NEAR, static], {"near": {THERE: route()}}) == {THERE: (R2, R1)}
     for better, worse in (({"as_hops": 1}, {"as_hops": 2}), ({"origin": 0}, {"origin": 2}), ({"med": 0}, {"med": 5})):
-        taught = {"near": {THERE: route(**worse)}, "far": {THERE: route(**better)}}
-        assert exits([NEAR, FAR], taught) == {THERE: (R2, R1)}
+        learned = {"near": {THERE: route(**worse)}, "far": {THERE: route(**better)}}
+        assert next_hops([NEAR, FAR], learned) == {THERE: (R2, R1)}
 
 
-def test_the_link_itself_is_no_way_out():
-    assert exits([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
+def test_the_link_itself_is_no_egress_route():
+    assert next_hops([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
 
 
 def test_routes_to_what_no_router_forwards_are_ignored():
-    taught = ["224.0.0.0/4", "127.0.0.0/8", "169.254.1.0/24", "255.255.255.255/32", "fe80::/64", "ff05::/16", "::1/128"]
-    assert exits([NEAR], {"near": {Prefix.parse(prefix): route() for prefix in taught}}) == {}
+    some = ["224.0.0.0/4", "127.0.0.0/8", "169.254.1.0/24", "255.255.255.255/32", "fe80::/64", "ff05::/16", "::1/128"]
+    assert next_hops([NEAR], {"near": {Prefix.parse(prefix): route() for prefix in some}}) == {}
     default = Prefix.parse("0.0.0.0/0")
-    assert exits([NEAR], {"near": {default: route()}}) == {default: (R1,)}
+    assert next_hops([NEAR], {"near": {default: route()}}) == {default: (R1,)}
 
 
 def test_a_few_next_hops_on_the_link_are_asked_for_and_our_own_address_is_none():
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(1, 200)]
     near = replace(NEAR, routers=(R1, packed("2001:db8:9::ffff")))
-    taught = {Prefix.host(packed(f"2001:db8:7::{number:x}")): route(next_hop=hop) for number, hop in enumerate(hops)}
-    used = {next_hop for ways in exits([near], {"near": taught}).values() for next_hop in ways}
+    learned = {Prefix.host(packed(f"2001:db8:7::{number:x}")): route(next_hop=hop) for number, hop in enumerate(hops)}
+    used = {next_hop for hops in next_hops([near], {"near": learned}).values() for next_hop in hops}
     assert len(used) == MOST_NEXT_HOPS + 1
     assert NEAR.addresses[1].address not in used
 
 
-def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
-    """Teachings one after another, with next hops that come and go: the same as a look at all of it."""
+def test_what_is_learned_anew_is_found_from_that_alone():
+    """Advertisements one after another, with next hops that come and go: the same as a look at all of it."""
     draw = Random(7)
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
     network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
@@ -73,15 +73,15 @@ def test_what_is_taught_anew_is_found_by_a_look_at_that_alone():
     prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]
     for _ in range(100):
-        taught = {
+        learned = {
             uplink.name: {
                 prefix: route(draw.randrange(3), next_hop=draw.choice([SESSION, *hops[: draw.choice((3, 38))]]))
                 for prefix in draw.sample(prefixes, draw.randrange(len(prefixes)))
             }
             for uplink in uplinks
         }
-        others = sorted(edge.egress.set_taught(taught))
+        others = sorted(edge.egress.set_learned(learned))
         while others:
             edge.egress.find(others[:5])
             del others[:5]
-        assert edge.egress._next_hops == exits(uplinks, taught)
+        assert edge.egress._next_hops == next_hops(uplinks, learned)
