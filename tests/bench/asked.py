@@ -18,6 +18,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.stalls import Gauge
+from anycast_sdn.views.health import Health
 
 if TYPE_CHECKING:
     from holds import Hub
@@ -44,6 +45,7 @@ class _App:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._health = Health()
         self.controller = hub.controller
         self.inspections = self.connections = self.bgp = self
         self.channels: dict[int, Any] = {}
