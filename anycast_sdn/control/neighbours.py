@@ -12,8 +12,10 @@ Rules kept here:
   holds *now*: the holder is asked first, because it may be gone.
 - A host that is known at one place is believed to be at another only when it is silent at the first; a packet
   whose source is not known at its port waits until the source has answered there (``claims``).
-- A known host is asked again every ``REFRESH_S``; three questions without an answer forget it.  A host
+- A known host is asked again every ``REFRESH_S``; after three questions without an answer it counts as gone.  A host
   that changed its MAC or its port is found by the later questions, which go to the whole subnet.
+- A tick costs what is due, not what is known: deadlines are in a heap.  It sends ``MOST_QUESTIONS`` and leaves the rest
+  to the next tick: after a restart of the controller all hosts are due at once.
 - Packets for a host that is not known yet wait, a few per host, for as long as it is asked.  How many unknown
   hosts are asked for is bounded for each port that packets and questions come from.
 
@@ -22,6 +24,8 @@ Events in, frames out: methods return ``Replies`` and send nothing.
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -41,6 +45,7 @@ WANTED_RETRY_S = 3.0  # a server that is away is looked for this often
 WAITING_PER_HOST = 64  # packets
 MAX_UNKNOWN = 256  # hosts asked for at once because of one port: a scan of a large subnet must not fill the memory
 MAX_HOSTS = 4096  # known at once behind one port, for the same reason
+MOST_QUESTIONS = 400  # in one tick
 
 _ANY_V4, _ANY_V6 = bytes(4), bytes(16)
 _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -59,6 +64,7 @@ class _Asker(NamedTuple):
 class _Entry:
     known: Neighbour | None = None
     ask_at: float = 0.0
+    queued: float = math.inf  # the deadline under which it is in the heap; never after ``ask_at``
     asked: int = 0
     askers: list[_Asker] = field(default_factory=list)
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING_PER_HOST))
@@ -83,6 +89,7 @@ class Neighbours:
         self._subnets = tuple(subnets)
         self._gateways = {gateway.address for subnet in self._subnets for gateway in subnet.gateways}
         self._entries: dict[Address, _Entry] = {}
+        self._due: list[tuple[float, Address]] = []  # heap; what is not ``queued`` under this deadline is out of date
         self._at_port: Counter[int] = Counter()  # known hosts
         self._looked_for: dict[Address, int] = {}  # unknown hosts that nobody wants for good → asked for because of
         self._looked_for_by: Counter[int] = Counter()  # … this port
@@ -109,9 +116,8 @@ class Neighbours:
     def want(self, addresses: Iterable[Address]) -> None:
         """Keep looking for these hosts, also when nobody sends to them: enrolled servers."""
         self._wanted = set(addresses)
-        for address in self._wanted:
-            if self._home(address):
-                self._entries.setdefault(address, _Entry())
+        for address in sorted(self._wanted):
+            self._look_for(address)
 
     def want_one(self, address: Address, wanted: bool) -> None:
         """As ``want``: one more, or one less."""
@@ -119,7 +125,11 @@ class Neighbours:
             self._wanted.discard(address)
         elif self._home(address):
             self._wanted.add(address)
-            self._entries.setdefault(address, _Entry())
+            self._look_for(address)
+
+    def _look_for(self, address: Address) -> None:
+        if address not in self._entries and self._home(address):
+            self._queue(address, self._entries.setdefault(address, _Entry()))
 
     def adopt(self, address: Address, neighbour: Neighbour, now: float) -> None:
         """Believe what the switch still holds after a restart, and ask the host at once."""
@@ -127,6 +137,7 @@ class Neighbours:
         if home and neighbour.port in home[1].ports:
             entry = self._entries[address] = _Entry(ask_at=now)
             self._place(entry, neighbour)
+            self._queue(address, entry)
 
     # ---------------------------------------------------------------- events
 
@@ -209,14 +220,18 @@ class Neighbours:
         """Ask whom it is time to ask, and give up on who has not answered."""
         out = Replies()
         self._settle_claims(now, out)
-        for address, entry in list(self._entries.items()):
-            if address in self._wanted and not entry.known and not entry.asked:
-                self._ask_now(address, entry, now, out)
-            elif entry.ask_at <= now:
-                if entry.asked >= QUESTIONS:
-                    self._forget(address, entry, now, out)
-                else:
-                    self._ask(address, entry, now, out)
+        while self._due and self._due[0][0] <= now and len(out.frames) < MOST_QUESTIONS:
+            deadline, address = heapq.heappop(self._due)
+            entry = self._entries.get(address)
+            if entry is None or entry.queued != deadline:
+                continue
+            entry.queued = math.inf
+            if entry.ask_at > now:  # it has been heard meanwhile
+                self._queue(address, entry)
+            elif entry.asked >= QUESTIONS:
+                self._forget(address, entry, now, out)
+            else:
+                self._ask(address, entry, now, out)
         return out
 
     # ---------------------------------------------------------------- inside
@@ -229,6 +244,12 @@ class Neighbours:
                     usable = address not in self._gateways and not reserved(gateway.prefix, address)
                     return (gateway.address, subnet) if usable else None
         return None
+
+    def _queue(self, address: Address, entry: _Entry) -> None:
+        """Its ``ask_at`` has changed."""
+        if entry.ask_at < entry.queued:
+            entry.queued = entry.ask_at
+            heapq.heappush(self._due, (entry.ask_at, address))
 
     def _unknown(self, address: Address, port: int) -> _Entry | None:
         """Start to look for a host because of this port; None when there can be none, or it looks for too many."""
@@ -277,6 +298,7 @@ class Neighbours:
             self._place(entry, neighbour)
             out.moved.append(address)
         entry.asked, entry.ask_at = 0, now + REFRESH_S
+        self._queue(address, entry)
         self._looked_for_no_more(address)
         for asker in entry.askers:
             if asker.mac != neighbour.mac and asker.port != neighbour.port:
@@ -338,6 +360,7 @@ class Neighbours:
         assert home is not None
         entry.asked += 1
         entry.ask_at = now + RETRY_S
+        self._queue(address, entry)
         known = entry.known if entry.asked == 1 else None
         for port in [known.port] if known else home[1].ports:
             self._ask_at(port, address, known.mac if known else None, out)
@@ -359,7 +382,8 @@ class Neighbours:
         self._looked_for_no_more(address)
         out.unreachable.extend(entry.waiting)
         if address in self._wanted:
-            self._entries[address] = _Entry(asked=QUESTIONS - 1, ask_at=now + WANTED_RETRY_S)
+            again = self._entries[address] = _Entry(asked=QUESTIONS - 1, ask_at=now + WANTED_RETRY_S)
+            self._queue(address, again)
         else:
             del self._entries[address]
 

@@ -1,0 +1,98 @@
+"""Hosts are asked when it is time, a bounded number at once, however many are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycast_sdn.control.neighbours import (
+    MOST_QUESTIONS,
+    QUESTIONS,
+    REFRESH_S,
+    RETRY_S,
+    WANTED_RETRY_S,
+    Neighbours,
+)
+from anycast_sdn.core.model import Address, Gateway, Neighbour, packed
+from anycast_sdn.core.roles import Side, Subnet
+from anycast_sdn.openflow.frames import Arp, parse_arp
+
+OWN = bytes.fromhex("020000000001")
+SUBNET = Subnet("desks", "west", Side.CLIENT, (Gateway.parse("10.1.0.1/16"),), (1, 2))
+TICK_S = 0.25
+
+
+def host(number: int) -> tuple[Address, Neighbour]:
+    address = packed(f"10.1.{1 + (number >> 8)}.{number & 255}")
+    return address, Neighbour(b"\x06\0" + address, 1)
+
+
+def says(neighbours: Neighbours, number: int, now: float) -> None:
+    address, (mac, port) = host(number)
+    neighbours.arp(Arp(mac, 1, mac, address, bytes(6), packed("10.1.0.1")), port, now)
+
+
+def questions(neighbours: Neighbours, now: float) -> list[Address]:
+    return [parse_arp(frame).target_ip for _, frame in neighbours.tick(now).frames]
+
+
+def test_a_host_that_says_nothing_is_asked_and_then_gone() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    says(neighbours, 5, 0.0)
+    address, _ = host(5)
+    asked = Counter[float]()
+    for quarter in range(int(4 * (REFRESH_S + QUESTIONS * RETRY_S)) + 1):
+        now = quarter * TICK_S
+        asked[now] += len(questions(neighbours, now))
+    # the first question goes to the host's port, the others to the whole subnet
+    assert +asked == {REFRESH_S: 1, REFRESH_S + RETRY_S: 2, REFRESH_S + 2 * RETRY_S: 2}
+    assert neighbours.get(address) is None
+
+
+def test_a_server_that_is_away_is_looked_for_again_and_again() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    address, _ = host(5)
+    neighbours.want_one(address, True)
+    times = [now / 4 for now in range(40) if questions(neighbours, now / 4)]
+    assert times == [0.0, 1.0, 2.0, 3.0 + WANTED_RETRY_S]
+    neighbours.want_one(address, False)
+    for quarter in range(60):
+        neighbours.tick(10 + quarter * TICK_S)
+    assert not questions(neighbours, 60)
+
+
+def test_after_a_restart_all_are_asked_a_bounded_number_at_once() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    hosts = [host(number) for number in range(3 * MOST_QUESTIONS)]
+    for address, neighbour in hosts:
+        neighbours.adopt(address, neighbour, 0.0)
+    asked: list[Address] = []
+    for tick in range(3):
+        some = questions(neighbours, tick * TICK_S)
+        assert len(some) == MOST_QUESTIONS
+        asked += some
+    assert sorted(asked) == sorted(address for address, _ in hosts)
+
+
+def test_words_that_are_heard_all_the_time_do_not_fill_the_memory() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    for quarter in range(1000):
+        for number in range(10):
+            says(neighbours, number, quarter * TICK_S)
+        assert not questions(neighbours, quarter * TICK_S)
+    assert len(neighbours._due) <= 10
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.25, 1.0, 2.0, 9.0, 31.0])), max_size=20))
+def test_who_speaks_is_never_gone_and_who_is_silent_always_is(history: list[tuple[int, float]]) -> None:
+    neighbours, now, heard = Neighbours(OWN, [SUBNET]), 0.0, dict[int, float]()
+    for number, pause in history:
+        says(neighbours, number, now)
+        heard[number] = now
+        for _ in range(int(pause / TICK_S)):
+            now += TICK_S
+            neighbours.tick(now)
+        for each, when in heard.items():
+            assert (neighbours.get(host(each)[0]) is not None) is (now - when < REFRESH_S + QUESTIONS * RETRY_S)
