@@ -86,7 +86,7 @@ class Announcements:
             switch.suspect_service(service)
             group = groups.owner(service)
             able = group is not None and bool(switch.serving.able(group, service))
-            self._set_able(switch.switch.name, service, able, now)
+            self._set_able(switch.name, service, able, now)
 
     def _set_able(self, edge: str, service: Prefix, able: bool, now: float) -> None:
         if edge in self._retiring.get(service, ()):

@@ -68,20 +68,20 @@ class Controller:
         self.network = network
         self.groups = Groups()
         self.announcements = Announcements(network, self._delivers)
-        self.edges = {
+        self.switches = {
             switch.dpid: ManagedSwitch(switch, network, random, self.announcements.is_announced)
             for switch in network.switches
         }
-        self.audits = {dpid: Audit(edge) for dpid, edge in self.edges.items()}
-        self._by_name = {edge.switch.name: edge for edge in self.edges.values()}
-        self._in_order = [edge for _, edge in sorted(self._by_name.items())]
+        self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
+        self._by_name = {switch.name: switch for switch in self.switches.values()}
+        self._in_order = [switch for _, switch in sorted(self._by_name.items())]
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
         self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that are enrolled now, or are no more
         self._behind: dict[int, None] = {}  # switches that have connected, and are not wholly compared; in this order
-        for edge in self.edges.values():
-            edge.want_neighbours()
+        for switch in self.switches.values():
+            switch.want_neighbours()
         self._relinked()
         self.set_groups(groups, now=0.0)
         while self.is_busy():
@@ -105,99 +105,99 @@ class Controller:
 
     def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
         """As ``synchronise``, in pieces: then ``read_on`` until that returns None, and ``end_reading``."""
-        self.edges[dpid].begin_reading(found, features)
+        self.switches[dpid].begin_reading(found, features)
 
     def read_on(self, dpid: int, now: float) -> Outbox | None:
         """A few milliseconds' work; None when there is no more."""
-        reading = self.edges[dpid].reading
+        reading = self.switches[dpid].reading
         assert reading
         messages = reading.step(self.groups, now)
         return None if messages is None else {dpid: messages} if messages else {}
 
     def end_reading(self, dpid: int, now: float) -> Outbox:
-        edge = self.edges[dpid]
-        name = edge.switch.name
+        switch = self.switches[dpid]
+        name = switch.name
         if self.discovery.connected(name, now):
             self._relinked()
-        messages = edge.end_reading(now)
+        messages = switch.end_reading(now)
         self._behind[dpid] = None
         self.routes.connected(name)
-        self._suspect_all_of(edge)
-        self.uplinks.connected(edge)
+        self._suspect_all_of(switch)
+        self.uplinks.connected(switch)
         self.routes.judge_again()
         return {dpid: messages} if messages else {}  # that was enough for one slice
 
     def disconnected(self, dpid: int, now: float) -> Outbox:
-        edge = self.edges[dpid]
-        edge.disconnected()
+        switch = self.switches[dpid]
+        switch.disconnected()
         self._behind.pop(dpid, None)
-        self.routes.disconnected(edge.switch.name)
-        if self.discovery.disconnected(edge.switch.name, now):
+        self.routes.disconnected(switch.name)
+        if self.discovery.disconnected(switch.name, now):
             self._relinked()
         return self._work_again(now)
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outbox:
         """Switches have answered barriers, and so installed what came before: (datapath id, ticket)."""
-        self.routes.confirmed((self.edges[dpid].switch.name, ticket) for dpid, ticket in tickets)
+        self.routes.confirmed((self.switches[dpid].name, ticket) for dpid, ticket in tickets)
         return self.work(now)
 
     def updating(self) -> list[str]:
         """The switches that still have to install other rules, or to confirm that they have."""
         anybody = self.uplinks.waiting() or self.routes.is_finding()
-        soon = self.edges if anybody else {*self.announcements.suspected(), *self._behind}
-        return sorted(self.routes.unconfirmed() | {self.edges[dpid].switch.name for dpid in soon})
+        soon = self.switches if anybody else {*self.announcements.suspected(), *self._behind}
+        return sorted(self.routes.unconfirmed() | {self.switches[dpid].name for dpid in soon})
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
-        edge = self.edges[dpid]
+        switch = self.switches[dpid]
         kind = kind_of(cookie)
         if kind in (Kind.LLDP, Kind.LLDP_ELSE):
-            return self._lldp(edge, in_port, frame, now)
+            return self._lldp(switch, in_port, frame, now)
         if kind is None:
-            edge.counters["unexpected_packet_in"] += 1
+            switch.counters["unexpected_packet_in"] += 1
             return {}
-        return self._follow(dpid, edge.packet_in(cookie, in_port, frame, self.groups, now), now)
+        return self._follow(dpid, switch.packet_in(cookie, in_port, frame, self.groups, now), now)
 
     def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
         """A packet has come to the end of its TTL at this switch."""
-        return self._follow(dpid, self.edges[dpid].ttl_expired(in_port, frame, now), now)
+        return self._follow(dpid, self.switches[dpid].ttl_expired(in_port, frame, now), now)
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outbox:
         """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
-        if reading := self.edges[dpid].reading:
+        if reading := self.switches[dpid].reading:
             reading.rule_removed(cookie)
-        return self._follow(dpid, self.edges[dpid].engine.rule_removed(cookie, deleted, unused, now), now)
+        return self._follow(dpid, self.switches[dpid].engine.rule_removed(cookie, deleted, unused, now), now)
 
     def has_lost_rules(self, dpid: int) -> bool:
         """Have others deleted rules that are not put back yet?"""
-        return self.edges[dpid].engine.has_lost_rules
+        return self.switches[dpid].engine.has_lost_rules
 
     def put_back(self, dpid: int, now: float) -> Outbox:
         """Some of these; with every tick, until there are no more of them."""
-        messages = self.edges[dpid].put_back(now)
+        messages = self.switches[dpid].put_back(now)
         return {dpid: messages} if messages else {}
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
         """The switch has answered a flow-mod with an error."""
-        edge = self.edges[dpid]
-        edge.refused_at = now
+        switch = self.switches[dpid]
+        switch.refused_at = now
         if number := binding_of(cookie):
-            return self._follow(dpid, edge.engine.rule_refused(number, now), now)
-        edge.counters["rule_refused"] += 1
+            return self._follow(dpid, switch.engine.rule_refused(number, now), now)
+        switch.counters["rule_refused"] += 1
         return {}
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
-        edge = self.edges[dpid]
-        relinked = self.discovery.port_changed(Port(edge.switch.name, port), up, now)
+        switch = self.switches[dpid]
+        relinked = self.discovery.port_changed(Port(switch.name, port), up, now)
         out = self._relink(now) if relinked else {}
         if not up:
-            _add(out, self._follow(dpid, edge.port_down(port, now), now))
+            _add(out, self._follow(dpid, switch.port_down(port, now), now))
         return out
 
     def set_groups(self, groups: Groups, now: float) -> Outbox:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         before, self.groups = self.groups, groups
-        for edge in self.edges.values():
-            edge.engine.enrol(groups.servers())
+        for switch in self.switches.values():
+            switch.engine.enrol(groups.servers())
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
             old, new = before.get(name), groups.get(name)
             if old is not new:
@@ -229,10 +229,11 @@ class Controller:
             _add(out, self.work(now))
         if self.announcements.tick(now):
             _add(out, self._work_again(now))
-        if not self.discovery.starting and (late := [dpid for dpid, edge in self.edges.items() if edge.expected]):
-            for dpid in late:
-                self.edges[dpid].is_late()
-                self._suspect_all_of(self.edges[dpid])
+        unseen = [] if self.discovery.starting else [switch for switch in self.switches.values() if switch.unseen]
+        for switch in unseen:
+            switch.stop_waiting()
+            self._suspect_all_of(switch)
+        if unseen:
             _add(out, self._work_again(now))
         self._probe(probes, out)
         return out
@@ -242,57 +243,57 @@ class Controller:
 
         Apart from ``tick``, so that a fault in one switch's affairs leaves the others theirs.
         """
-        return self._follow(dpid, self.edges[dpid].tick(now), now)
+        return self._follow(dpid, self.switches[dpid].tick(now), now)
 
     def end_connections(self, dpid: int, now: float, most: int) -> tuple[Outbox, bool]:
         """Of a switch ``most`` TCP connections that ended a while ago → and may there be more?  With every tick."""
-        edge = self.edges[dpid]
-        if not edge.synchronised:
+        switch = self.switches[dpid]
+        if not switch.synchronised:
             return {}, False
-        reaction, more = edge.engine.end_connections(now, most)
+        reaction, more = switch.engine.end_connections(now, most)
         return self._follow(dpid, reaction, now), more
 
     # ---------------------------------------------------------------- sweeps
 
     def sweeps_due(self, now: float) -> list[int]:
         """The switches whose counters are to be read now."""
-        return [dpid for dpid, edge in self.edges.items() if edge.sweep_is_due(now)]
+        return [dpid for dpid, switch in self.switches.items() if switch.sweep_is_due(now)]
 
     def begin_sweep(self, dpid: int) -> int:
         """The counters of a switch's bindings are going to be read → how many bindings there are."""
-        return self.edges[dpid].engine.begin_sweep()
+        return self.switches[dpid].engine.begin_sweep()
 
     def counters_read(
         self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float
     ) -> list[int]:
         """(number, packets) of bindings' rules, as they were between ``asked`` and ``now`` → those that may be idle."""
-        return self.edges[dpid].engine.counters_read(inward, counters, asked, now)
+        return self.switches[dpid].engine.counters_read(inward, counters, asked, now)
 
     def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
         """After all counters have been read: ends those of these bindings that are idle."""
-        return self._follow(dpid, self.edges[dpid].engine.end_idle(numbers, now), now)
+        return self._follow(dpid, self.switches[dpid].engine.end_idle(numbers, now), now)
 
     def end_sweep(self, dpid: int, began: float, now: float) -> None:
-        self.edges[dpid].engine.end_sweep(began, now)
+        self.switches[dpid].engine.end_sweep(began, now)
 
     def packets_shed(self, dpid: int, packets: int) -> None:
         """So many first packets and first replies of a switch, in all, have waited too long to be looked at."""
-        self.edges[dpid].counters["shed"] = packets
+        self.switches[dpid].counters["shed"] = packets
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""
         dropped = dict.fromkeys(DROPS.values(), 0)
         for kind, name in DROPS.items():
             dropped[name] += packets.get(kind, 0)
-        self.edges[dpid].dropped = dropped
+        self.switches[dpid].dropped = dropped
 
     # ---------------------------------------------------------------- what follows
 
-    def _lldp(self, edge: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
+    def _lldp(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
         try:
-            relinked = self.discovery.hear(Port(edge.switch.name, in_port), frame, now)
+            relinked = self.discovery.hear(Port(switch.name, in_port), frame, now)
         except frames.BadFrame as error:
-            edge.counters[f"bad_frame: {error}"] += 1
+            switch.counters[f"bad_frame: {error}"] += 1
             return {}
         return self._relink(now) if relinked else {}
 
@@ -302,10 +303,10 @@ class Controller:
 
     def _relinked(self) -> None:
         """The usable links are others, and with them perhaps the ports that lead to other switches."""
-        for switch, ports in self.discovery.fabric_ports().items():
-            edge = self._by_name[switch]
-            if ports != edge.fabric_ports:
-                edge.set_fabric_ports(ports)
+        for name, ports in self.discovery.fabric_ports().items():
+            switch = self._by_name[name]
+            if ports != switch.fabric_ports:
+                switch.set_fabric_ports(ports)
         self.routes.set_links(self.discovery.links())
         self.uplinks.links_changed()
 
@@ -313,15 +314,15 @@ class Controller:
         """What should be installed comes before the packets that rely on it."""
         out: Outbox = {}
         if reaction.changed:
-            edge = self.edges[dpid]
-            edge.suspect_pins()
-            for address in edge.take_moved():
+            switch = self.switches[dpid]
+            switch.suspect_pins()
+            for address in switch.take_moved():
                 self.announcements.suspect(dpid, self._services_of(address))
-            self.uplinks.suspect(edge, edge.egress.take_affected())
+            self.uplinks.suspect(switch, switch.egress.take_affected())
             out = self._work_again(now)
         if reaction.messages:
             messages = reaction.messages
-            if not self.edges[dpid].features.open_vswitch:  # that one keeps the order, and barriers would cost
+            if not self.switches[dpid].features.open_vswitch:  # that one keeps the order, and barriers would cost
                 messages = [*in_order([*out.pop(dpid, ()), *messages])]
             out.setdefault(dpid, []).extend(messages)
         return out
@@ -342,15 +343,15 @@ class Controller:
         """A slice of what follows from the events so far; see the order of the chain above."""
         pace = self._pace
         self.routes.take_confirmations(pace.changes)
-        self.announcements.judge(self.edges, self.groups, pace.suspects, now)
+        self.announcements.judge(self.switches, self.groups, pace.suspects, now)
         self.uplinks.reconsider(self.announcements.take_changed())
         self.uplinks.work(pace.suspects)
         self.routes.reconsider(self.uplinks.take_changed())
         self.routes.find(self.uplinks.destinations, pace.suspects, pace.changes)
         for _ in range(min(pace.enrolled, len(self._enrolled))):
             address, _ = self._enrolled.popitem(last=False)
-            for edge in self.edges.values():
-                edge.suspect_server(address)
+            for switch in self.switches.values():
+                switch.suspect_server(address)
         self._compare_more()
         out: Outbox = {}
         looks = 1
@@ -364,7 +365,7 @@ class Controller:
         work = 0
         for dpid in list(self._behind):
             if work < self._pace.compared:
-                compared = self.edges[dpid].compare_more(self.groups, self._pace.compared - work)
+                compared = self.switches[dpid].compare_more(self.groups, self._pace.compared - work)
                 work += compared
                 if not compared:
                     del self._behind[dpid]
@@ -380,13 +381,13 @@ class Controller:
         """
         ready = self.routes.ready(self._pace.routes)
         held = False
-        for dpid, edge in self.edges.items():
-            name = edge.switch.name
+        for dpid, switch in self.switches.items():
+            name = switch.name
             routes = ready.get(name, _NO_ROUTES)
-            if not routes and not edge.is_doubtful:
+            if not routes and not switch.is_doubtful:
                 continue
-            messages = edge.refresh(self.groups, routes)
-            if edge.is_behind:
+            messages = switch.refresh(self.groups, routes)
+            if switch.is_behind:
                 self._behind[dpid] = None
             if not messages and not routes:
                 continue
@@ -416,31 +417,31 @@ class Controller:
             if enrolled != bool(before.of_server(address)):
                 self._enrolled[address] = None
                 for dpid in self._edges_of([address]):
-                    self.edges[dpid].want_server(address, enrolled)
+                    self.switches[dpid].want_server(address, enrolled)
 
     def _edges_of(self, servers: Iterable[Address]) -> dict[int, None]:
         """The edges of these servers."""
         subnets = filter(None, map(self.network.subnet_of, servers))
-        return {self._by_name[name].switch.dpid: None for name in dict.fromkeys(subnet.edge for subnet in subnets)}
+        return {self._by_name[name].dpid: None for name in dict.fromkeys(subnet.edge for subnet in subnets)}
 
     def _services_of(self, server: Address) -> Iterator[Prefix]:
         for group in map(self.groups.get, self.groups.of_server(server)):
             yield from group.prefixes if group else ()
 
-    def _suspect_all_of(self, edge: ManagedSwitch) -> None:
-        self.announcements.suspect(edge.switch.dpid, edge.serving.services(self.groups))
+    def _suspect_all_of(self, switch: ManagedSwitch) -> None:
+        self.announcements.suspect(switch.dpid, switch.serving.services(self.groups))
 
-    def _delivers(self, switch: str, prefix: Prefix) -> bool:
+    def _delivers(self, edge: str, prefix: Prefix) -> bool:
         """Could this edge still deliver to a prefix that it has ceased to announce?"""
-        edge, group = self._by_name[switch], self.groups.covering(prefix.network)
-        return prefix in edge.egress.selected or (group is not None and bool(edge.serving.leaving(group, prefix)))
+        switch, group = self._by_name[edge], self.groups.covering(prefix.network)
+        return prefix in switch.egress.selected or (group is not None and bool(switch.serving.leaving(group, prefix)))
 
     # ---------------------------------------------------------------- what may be read
 
-    def edge(self, name: str) -> ManagedSwitch | None:
+    def switch(self, name: str) -> ManagedSwitch | None:
         return self._by_name.get(name)
 
-    def edges_by_name(self) -> Sequence[ManagedSwitch]:
+    def switches_by_name(self) -> Sequence[ManagedSwitch]:
         """In the order of their names."""
         return self._in_order
 

@@ -26,7 +26,7 @@ class Routes:
             self._routing,
             installed=lambda name: switches[name].routes,
             delivers=delivers,
-            is_unseen=lambda name: switches[name].expected,
+            is_unseen=lambda name: switches[name].unseen,
         )
         self._to_find: OrderedDict[Prefix, None] = OrderedDict()  # prefixes with other destinations
         self._confirmed: deque[tuple[str, int]] = deque()  # (switch, ticket)

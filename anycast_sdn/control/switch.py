@@ -85,6 +85,7 @@ class ManagedSwitch:
     ) -> None:
         """``is_announced``: does any edge announce this ANY/n?"""
         self.switch = switch
+        self.name, self.dpid = switch.name, switch.dpid
         self.subnets = network.subnets_of(switch.name)
         self.uplinks = network.uplinks_of(switch.name)
         self.wanted = WantedRules(switch, network)
@@ -113,7 +114,7 @@ class ManagedSwitch:
         self.ever_synchronised = False
         self.reading: ReadingBack | None = None  # the switch is here, and what it holds is being read
         self._found = Tables()
-        self.expected = True  # not seen since the start, and believed to be about to connect, with its hosts
+        self.unseen = True  # not seen since the start, and believed to be about to connect, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # what the switch leaves unanswered when asked, by name
         self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
@@ -156,7 +157,7 @@ class ManagedSwitch:
         return self.neighbours.get(address) is not None
 
     def _may_be_there(self, address: Address) -> bool:
-        return self.expected or self._answers_now(address)
+        return self.unseen or self._answers_now(address)
 
     def _delivers(self, prefix: Prefix) -> bool:
         return self.routes.get(prefix) == LOCAL
@@ -392,9 +393,9 @@ class ManagedSwitch:
     def want_neighbours(self) -> None:
         self.neighbours.want({*self.serving.enrolled, *self.egress.routers()})
 
-    def is_late(self) -> None:
-        """It has been expected for long enough."""
-        self.expected = False
+    def stop_waiting(self) -> None:
+        """It has not connected in time: what stands behind it is not taken to be reachable any longer."""
+        self.unseen = False
         self.serving.forget_able()
 
     def take_moved(self) -> Iterable[Address]:
@@ -432,7 +433,7 @@ class ManagedSwitch:
         self._constant = {}
         self._doubtful = _Doubtful(meters=True, constant=True)
         self.synchronised = self.ever_synchronised = True
-        self.is_late()
+        self.stop_waiting()
         self._to_compare = None
         return reading.resized
 

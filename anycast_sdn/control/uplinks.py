@@ -125,7 +125,7 @@ class Uplinks:
 
     def suspect(self, edge: ManagedSwitch, prefixes: Iterable[Prefix]) -> None:
         """The edge may lead to these by other routers, or by none."""
-        self._to_select |= {(edge.switch.name, prefix): None for prefix in prefixes}
+        self._to_select |= {(edge.name, prefix): None for prefix in prefixes}
 
     def reconsider(self, prefixes: Iterable[Prefix]) -> None:
         """Others announce these, or they are retiring elsewhere."""
@@ -183,7 +183,7 @@ class Uplinks:
         self._update(concerned)
 
     def _select(self, edge: ManagedSwitch, prefix: Prefix, side: _Side) -> None:
-        announced = (prefix,) if edge.switch.name in self._announcements.edges_of(prefix) else ()
+        announced = (prefix,) if edge.name in self._announcements.edges_of(prefix) else ()
         edge.egress.select(prefix, side.ours, announced)
 
     def _compute(self) -> None:
@@ -198,7 +198,7 @@ class Uplinks:
         self._is_outdated = False
 
     def _look_around(self, edge: ManagedSwitch, delivering: Mapping[Prefix, Collection[str]]) -> _Side:
-        part = self._graph.distances(edge.switch.name)
+        part = self._graph.distances(edge.name)
         own = own_prefixes(self._announcements.edges, part)
         leaving = (prefix for prefix, edges in delivering.items() if not part.keys().isdisjoint(edges))
         return _Side(part, own, PrefixSet(own.union(leaving)), NestedPrefixes(edge.egress.reachable()))

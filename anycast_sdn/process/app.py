@@ -206,7 +206,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.connections.end_long_introductions(now)
         self.connections.log.print_counts()
         turn_ends = now + SLICE_S
-        for dpid in self.controller.edges:
+        for dpid in self.controller.switches:
             self._tick_switch(dpid, now)
             if time.monotonic() > turn_ends:
                 hub.sleep(0)

@@ -68,7 +68,7 @@ class Connections:
         return iter(self.channels)
 
     def name(self, dpid: int) -> str:
-        return self._controller.edges[dpid].switch.name
+        return self._controller.switches[dpid].name
 
     def send(self, out: Outbox) -> None:
         """To those of the switches that are connected and of which we are the master."""
@@ -86,7 +86,7 @@ class Connections:
 
     def identified(self, switch: Channel) -> None:
         """A second connection of a switch is taken when the first is dead: otherwise anybody could end it."""
-        if switch.id not in self._controller.edges:
+        if switch.id not in self._controller.switches:
             text = f"switch {switch.id:016x} is not in the network file; {self._awaited()}"
             switch.close(text, f"unknown {switch.id}")
         elif older := self.channels.get(switch.id):
@@ -96,7 +96,7 @@ class Connections:
 
     def _awaited(self) -> str:
         """The switches of the file that are not connected, or all of them."""
-        edges = self._controller.edges
+        edges = self._controller.switches
         awaited = [dpid for dpid in edges if dpid not in self.channels] or list(edges)
         ids = [f"{dpid:016x} ({self.name(dpid)})" for dpid in awaited[:SHOWN_IDS]]
         more = f" and {len(awaited) - SHOWN_IDS} more" if len(awaited) > SHOWN_IDS else ""
@@ -116,7 +116,7 @@ class Connections:
         self.channels[switch.id] = switch
         self._introducing[switch] = time.monotonic()
         self.unanswered(switch.id, frozenset())
-        edge = self._controller.edges[switch.id]
+        edge = self._controller.switches[switch.id]
         known = edge.features if edge.ever_synchronised else None
         Introduction(switch, edge.meters, known, self._introduced).begin()
 
@@ -133,9 +133,9 @@ class Connections:
     # ---------------------------------------------------------------- what it is and holds
 
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
-        edge = self._controller.edges[dpid]
+        edge = self._controller.switches[dpid]
         for what in sorted(questions - edge.unanswered):
-            text = f"switch {edge.switch.name} does not answer when asked for its {what}; going on without"
+            text = f"switch {edge.name} does not answer when asked for its {what}; going on without"
             self.log.say(logging.WARNING, (f"silent about {what}", dpid), text)
         edge.unanswered = questions
 
@@ -177,12 +177,12 @@ class Connections:
     def _say_what_is_ready(self) -> None:
         """Of the switches that have connected, those that have been told by now all that they should hold."""
         for switch, found in list(self._comparing.items()):
-            if not self._controller.edges[switch.id].is_behind:
+            if not self._controller.switches[switch.id].is_behind:
                 del self._comparing[switch]
                 self._say_that_it_is_ready(switch, found)
 
     def _say_that_it_is_ready(self, switch: Channel, found: int) -> None:
-        name, edge = self.name(switch.id), self._controller.edges[switch.id]
+        name, edge = self.name(switch.id), self._controller.switches[switch.id]
         text = f"switch {switch.name} is ready: {found} rules found, {edge.rules} wanted"
         self.log.say(logging.INFO, ("ready", switch.id), text)
         features = edge.features

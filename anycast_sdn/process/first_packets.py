@@ -59,7 +59,7 @@ class FirstPackets:
         self._react = react
         self._serve_again = serve_again
         wait_s = controller.network.limits.wait_ms / 1000
-        self.waiting = {dpid: Waiting(wait_s) for dpid in controller.edges}
+        self.waiting = {dpid: Waiting(wait_s) for dpid in controller.switches}
 
     def add(self, dpid: int, kind: Kind | None, message: decoding.PacketInMessage) -> bool:
         """False for packets of other kinds, which need not wait."""
@@ -67,14 +67,14 @@ class FirstPackets:
         if kind is Kind.FIRST_PACKET or kind is Kind.SYN:
             waiting.first.add(message.in_port, message, time.monotonic())
         elif kind is Kind.FIRST_REPLY:
-            waiting.replies.add(self._controller.edges[dpid].whose_reply(message.frame), message, time.monotonic())
+            waiting.replies.add(self._controller.switches[dpid].whose_reply(message.frame), message, time.monotonic())
         else:
             return False
         return True
 
     def served(self) -> list[int]:
         """The switches of which something waits that can be served now."""
-        edges, now = self._controller.edges, time.monotonic()
+        edges, now = self._controller.switches, time.monotonic()
         served = (dpid for dpid, waiting in self.waiting.items() if waiting.may_be_served(now))
         return [dpid for dpid in served if edges[dpid].serves_flows]
 

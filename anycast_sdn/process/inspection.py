@@ -293,7 +293,7 @@ class Inspections:
     def run_due(self, switches: Mapping[int, Channel]) -> None:
         now = time.monotonic()
         for place, (dpid, switch) in enumerate(list(switches.items())):
-            if not self._controller.edges[dpid].synchronised:
+            if not self._controller.switches[dpid].synchronised:
                 continue
             rounds = self._rounds.get(dpid)
             if rounds is None or rounds.switch is not switch:
@@ -328,7 +328,7 @@ class Inspections:
             self._sleep(STEP_S)
 
     def _begin(self, dpid: int, rounds: _Rounds, now: float) -> None:
-        edge = self._controller.edges[dpid]
+        edge = self._controller.switches[dpid]
         rounds.began = now
         Inspection(
             rounds.switch,
@@ -349,7 +349,7 @@ class Inspections:
         assert rounds.began is not None
         rounds.finished, took, rounds.began = rounds.began, now - rounds.began, None
         audit = self._controller.audits[dpid]
-        repaired_at = self._controller.edges[dpid].repaired_at
+        repaired_at = self._controller.switches[dpid].repaired_at
         repaired = repaired_at is not None and repaired_at >= rounds.finished
         rounds.earliest = now + max(SOON_S, took)
         usual = now + min(max(AUDIT_S, PART * took), LONGEST_S)
@@ -358,10 +358,10 @@ class Inspections:
 
     def _tell_repairs(self, dpid: int, now: float) -> None:
         """At once, and then at most once a minute: somebody may go on and on."""
-        edge = self._controller.edges[dpid]
+        edge = self._controller.switches[dpid]
         fresh = edge.repairs - self._told.get(dpid, Counter())
         if fresh and now >= self._told_at.get(dpid, -math.inf) + SAID_AGAIN_S:
             self._told[dpid], self._told_at[dpid] = edge.repairs.copy(), now
             said = ("switch %s did not hold what it should, perhaps changed by others: %d rules were missing, "
                     "%d were different, %d were not ours; put right")  # fmt: skip
-            LOG.warning(said, edge.switch.name, fresh["missing"], fresh["wrong"], fresh["foreign"])
+            LOG.warning(said, edge.name, fresh["missing"], fresh["wrong"], fresh["foreign"])

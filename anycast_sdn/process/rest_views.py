@@ -31,8 +31,8 @@ class ControllerViews:
         return switches.edge_views(self._controller, time.monotonic(), turn)
 
     def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
-        edge, channels = self._controller.edge(name), self._app.connections.channels
-        here = {dpid: switch for dpid, switch in channels.items() if edge and edge.switch.dpid == dpid}
+        edge, channels = self._controller.switch(name), self._app.connections.channels
+        here = {dpid: switch for dpid, switch in channels.items() if edge and edge.dpid == dpid}
         self._app.inspections.fresh(here)  # no other switch has to say anything
         return switches.edge_view(self._controller, name, time.monotonic(), turn)
 

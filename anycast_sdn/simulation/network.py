@@ -212,7 +212,7 @@ class SimulatedNetwork:
         for name, switch in self.switches.items():
             self._follow(name, switch.expire(self.now))
         self._tell(self.controller.tick(self.now))
-        for dpid in self.controller.edges:
+        for dpid in self.controller.switches:
             self._tell(self.controller.tick_switch(dpid, self.now))
             self._tell(self.controller.end_connections(dpid, self.now, 1 << 20)[0])
         for dpid in self.controller.sweeps_due(self.now):
@@ -376,7 +376,7 @@ class SimulatedNetwork:
 
     def _leave(self, port: Port, frame: bytes) -> None:
         """A switch sends a frame by a port: to another switch, or to all hosts there."""
-        mtu = self.controller.edges[self._dpids[port.switch]].mtus.get(port.number, len(frame))
+        mtu = self.controller.switches[self._dpids[port.switch]].mtus.get(port.number, len(frame))
         if port in self._down or port in self.silent or len(frame) > L3 + mtu:
             return
         if port in self._links:
@@ -481,4 +481,4 @@ class SimulatedNetwork:
         assert self._bindings() == before, "a recompute changes bindings"
 
     def _bindings(self) -> list[Any]:
-        return [list(edge.engine.flows) for edge in self.controller.edges.values()]
+        return [list(edge.engine.flows) for edge in self.controller.switches.values()]

@@ -297,14 +297,14 @@ class _Story:
     def _counters(self) -> Counter[tuple[str, str]]:
         return Counter(
             {
-                (edge.switch.name, name): count
-                for edge in self._net.controller.edges.values()
+                (edge.name, name): count
+                for edge in self._net.controller.switches.values()
                 for name, count in (edge.counters + edge.neighbours.counters).items()
             }
         )
 
     def _learn_translated(self) -> None:
-        for edge in self._net.controller.edges.values():
+        for edge in self._net.controller.switches.values():
             for binding in edge.engine.flows:
                 self._names[binding.translated] = "PR1X"
 

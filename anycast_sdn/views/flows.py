@@ -71,8 +71,8 @@ def flows_after(
     → (flows, the place after which to go on; None: there are no more).
     ``epoch``: the wall clock's time at ``now``, to show when a flow began.
     """
-    for edge in controller.edges_by_name():
-        name = edge.switch.name
+    for edge in controller.switches_by_name():
+        name = edge.name
         if name < after[0] or wanted.edge not in (None, name):
             continue
         found: list[FlowView] = []
@@ -90,7 +90,7 @@ def flows_after(
 
 def flow_summary(controller: Controller) -> dict[str, object]:
     """Totals of all client edges."""
-    edges = controller.edges.values()
+    edges = controller.switches.values()
     tables = [edge.engine.flows for edge in edges]
     pinned = sum(table.pinned() for table in tables)
     exhausted = sum(edge.counters["pool_empty"] for edge in edges)

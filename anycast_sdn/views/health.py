@@ -49,7 +49,7 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
     """
     if database:
         yield Reason(("database",), f"enrolments cannot be changed: {database}")
-    for edge in controller.edges.values():
+    for edge in controller.switches.values():
         yield from _of_switch(edge, now)
     for ends, why in itertools.islice(controller.discovery.down(now), MOST_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
@@ -62,9 +62,9 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
 
 
 def _of_switch(edge: ManagedSwitch, now: float) -> Iterator[Reason]:
-    name = edge.switch.name
+    name = edge.name
     if not edge.ever_synchronised:
-        sentence = f"switch {name} (datapath id {edge.switch.dpid:#x}) has not connected"
+        sentence = f"switch {name} (datapath id {edge.dpid:#x}) has not connected"
         yield Reason(("switch", name), sentence, early=True)
         return
     if not edge.synchronised:
@@ -134,8 +134,8 @@ class Health:
 
     def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
         """As of the last look.  ``epoch``: the wall clock's time at ``now``."""
-        edges = controller.edges.values()
-        switches = {edge.switch.name: {"connected": edge.synchronised, **edge.repairs_view(now)} for edge in edges}
+        edges = controller.switches.values()
+        switches = {edge.name: {"connected": edge.synchronised, **edge.repairs_view(now)} for edge in edges}
         return {"status": self.status, "reasons": self.sentences(now, epoch), "switches": switches}
 
     def is_news(self, now: float) -> bool:
@@ -160,7 +160,7 @@ def _time(epoch: float) -> str:
 
 def missing_switches(controller: Controller) -> list[str]:
     """The names of those that are not connected."""
-    return [edge.switch.name for edge in controller.edges.values() if not edge.synchronised]
+    return [edge.name for edge in controller.switches.values() if not edge.synchronised]
 
 
 class Attendance:

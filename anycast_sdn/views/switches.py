@@ -17,14 +17,14 @@ def edge_views(
     controller: Controller, now: float, turn: Callable[[], None] = lambda: None
 ) -> Iterator[dict[str, object]]:
     """Each as it is when it is made; ``turn`` is called now and then, so that others may go on."""
-    return (_edge_view(controller, edge, now, turn) for edge in controller.edges.values())
+    return (_edge_view(controller, edge, now, turn) for edge in controller.switches.values())
 
 
 def edge_view(
     controller: Controller, name: str, now: float, turn: Callable[[], None] = lambda: None
 ) -> dict[str, object]:
     """Raises NotFound."""
-    edge = controller.edge(name)
+    edge = controller.switch(name)
     if edge is None:
         raise NotFound(f"there is no edge {name!a}")
     return _edge_view(controller, edge, now, turn)
@@ -34,7 +34,7 @@ def _edge_view(
     controller: Controller, edge: ManagedSwitch, now: float, turn: Callable[[], None]
 ) -> dict[str, object]:
     hosts = list(edge.neighbours.known())
-    always, able = controller.announcements.of(edge.switch.name)
+    always, able = controller.announcements.of(edge.name)
     shown = _without_lists(edge, now)
     turn()
     return {
@@ -51,8 +51,8 @@ def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
     roles = ["client edge"] * bool(edge.switch.client_edge) + ["server edge"] * edge.switch.server_edge
     engine, statistics = edge.engine, edge.engine.statistics(now)
     return {
-        "name": edge.switch.name,
-        "dpid": edge.switch.dpid,
+        "name": edge.name,
+        "dpid": edge.dpid,
         "roles": roles or ["core"],
         "connected": edge.synchronised,
         "pools": {
@@ -74,10 +74,10 @@ def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
 def server_status(controller: Controller, address: Address) -> dict[str, object]:
     """The edge that a server stands behind, whether it answers, and how many flows it has."""
     subnet = controller.network.subnet_of(address)
-    edge = controller.edge(subnet.edge) if subnet else None
-    tables = [edge.engine.flows for edge in controller.edges.values()]
+    edge = controller.switch(subnet.edge) if subnet else None
+    tables = [edge.engine.flows for edge in controller.switches.values()]
     return {
-        "edge": edge.switch.name if edge else None,
+        "edge": edge.name if edge else None,
         "reachable": bool(edge and edge.neighbours.get(address)),
         "flows": sum(table.pinned_to(address) for table in tables),
     }

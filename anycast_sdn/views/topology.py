@@ -61,7 +61,7 @@ class Missing(NamedTuple):
 
         Raises NotFound for words that name nothing, or more than one thing.
         """
-        switches = {edge.switch.name for edge in picture.edges}
+        switches = {edge.name for edge in picture.edges}
         uplinks = {uplink.name for uplink in picture.uplinks}
         enrolled = picture.groups.servers()
         named = [_canonical(word) for word in words]
@@ -147,19 +147,19 @@ class Picture(NamedTuple):
 
 def picture(controller: Controller, now: float) -> Picture:
     """A few milliseconds' work."""
-    edges, discovery = tuple(controller.edges.values()), controller.discovery
+    edges, discovery = tuple(controller.switches.values()), controller.discovery
     return Picture(
         controller.network,
         edges,
-        {edge.switch.name: edge.synchronised for edge in edges},
+        {edge.name: edge.synchronised for edge in edges},
         [_Link(cable.ends, next(iter(discovery.usable((cable,))), None), discovery.view(cable, now))
          for cable in discovery.cables()],
-        [_Uplink(edge.switch.name, uplink.name, _uplink_view(edge, uplink))
+        [_Uplink(edge.name, uplink.name, _uplink_view(edge, uplink))
          for edge in edges for uplink in edge.uplinks],
-        {edge.switch.name: edge.egress.by_uplink() for edge in edges if edge.uplinks},
+        {edge.name: edge.egress.by_uplink() for edge in edges if edge.uplinks},
         dict(controller.announcements.edges),
         controller.groups,
-        {edge.switch.name: None if edge.expected else frozenset(host for host, _ in edge.neighbours.known())
+        {edge.name: None if edge.unseen else frozenset(host for host, _ in edge.neighbours.known())
          for edge in edges if edge.switch.server_edge},
     )  # fmt: skip
 
@@ -170,9 +170,9 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
 
     ``turn`` is called now and then, so that others may go on.
     """
-    left = [edge for edge in picture.edges if edge.switch.name not in missing.switches]
+    left = [edge for edge in picture.edges if edge.name not in missing.switches]
     links = [link for link in picture.links if not missing.has(link.ends)]
-    graph = Graph((edge.switch.name for edge in left), (link.usable for link in links if link.usable))
+    graph = Graph((edge.name for edge in left), (link.usable for link in links if link.usable))
     turn()
     announced = _announced_without(missing, picture, turn)
     for name in sorted(frozenset[str]().union(*set(announced.values()))):
@@ -187,7 +187,7 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
     services = (prefix for group in picture.groups for prefix in group.prefixes)
     return {
         "switches": [
-            {"name": edge.switch.name, "dpid": edge.switch.dpid, "connected": picture.connected[edge.switch.name]}
+            {"name": edge.name, "dpid": edge.dpid, "connected": picture.connected[edge.name]}
             for edge in left
         ],
         "links": [link.view for link in links],
@@ -204,7 +204,7 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
 
 def _sites(edges: Iterable[ManagedSwitch]) -> list[ManagedSwitch]:
     sites = [edge for edge in edges if any(subnet.side is Side.CLIENT for subnet in edge.subnets)]
-    return sorted(sites, key=lambda edge: edge.switch.name)
+    return sorted(sites, key=lambda edge: edge.name)
 
 
 def _announced_without(missing: Missing, picture: Picture, turn: Callable[[], None]) -> dict[Prefix, frozenset[str]]:
@@ -269,8 +269,8 @@ class Catchment:
             role = site.switch.client_edge
             clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
             may = tuple(prefix for subnet in clients for prefix in subnet.allowed(role)) if role else None
-            self._sites.setdefault(may, []).append(site.switch.name)
-        self._names = [site.switch.name for site in sites]
+            self._sites.setdefault(may, []).append(site.name)
+        self._names = [site.name for site in sites]
         self._known: dict[object, dict[str, str | None]] = {}
 
     def of(self, service: Prefix) -> dict[str, str | None]:

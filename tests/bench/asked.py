@@ -149,6 +149,6 @@ def last(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "who has to take it up", hub.once(hub.controller.updating)
     yield "PUT of a small group then", asked.ask(
         "PUT", "/v1/groups/small", {"prefixes": ["198.200.0.1/32"]}, 201, finish=False)[0]  # fmt: skip
-    for dpid in hub.controller.edges:
+    for dpid in hub.controller.switches:
         hub.controller.disconnected(dpid, hub.now)
     yield "GET /healthz, all switches are gone", asked.ask("GET", "/healthz", expected=503, finish=False)[0]

@@ -159,7 +159,7 @@ class Hub:
         self.registry = Registry(self.network, self.store, self._set_groups)
         self._set_groups(self.registry.groups)
         for address, port, dpid in self._hosts():  # before switches connect, as if they had remembered them
-            self.controller.edges[dpid].neighbours.adopt(packed(address), Neighbour(_mac(address), port), self.now)
+            self.controller.switches[dpid].neighbours.adopt(packed(address), Neighbour(_mac(address), port), self.now)
         for number, switch in enumerate(self.network.switches):
             self._take(self.controller.synchronise(switch.dpid, Tables(), Features(), self.now), encode=False)
             for port in range(scale.ports // scale.switches):
@@ -186,7 +186,7 @@ class Hub:
         self._take(self.controller.set_groups(groups, self.now))
 
     def _bind(self, dpid: int, count: int) -> None:
-        engine = self.controller.edges[dpid].engine
+        engine = self.controller.switches[dpid].engine
         assert isinstance(engine, FlowRules)
         client_edge = engine.edge
         pool = int.from_bytes(client_edge.role.translation_prefixes[0].network, "big")
@@ -198,7 +198,7 @@ class Hub:
     def _appears(self, address: str, port: int, dpid: int | None = None) -> Outbox:
         """A host says where it is."""
         dpid = dpid or int(address.split(".")[1])
-        own = self.controller.edges[dpid].mac
+        own = self.controller.switches[dpid].mac
         frame = builders.arp_reply(_mac(address), packed(address), own, packed(address))
         out = self.controller.packet_in(dpid, cookie(Kind.ARP), port, frame, self.now)
         self._take(out, encode=False)
@@ -266,7 +266,7 @@ class Hub:
 
     def holds(self, dpid: int) -> Tables:
         """What a switch is believed to hold, without its bindings."""
-        edge = self.controller.edges[dpid]
+        edge = self.controller.switches[dpid]
         return Tables.of(edge.believed(), edge.installed.groups.values(), edge.installed.meters.values())
 
     def tick(self, seconds: float) -> Held:
@@ -274,7 +274,7 @@ class Hub:
         for _ in range(int(seconds / 0.25)):
             self.now += 0.25
             pieces += self.measure(lambda: self.controller.tick(self.now)).pieces
-            for dpid in self.controller.edges:
+            for dpid in self.controller.switches:
                 pieces += self.measure(lambda dpid=dpid: self.controller.tick_switch(dpid, self.now)).pieces  # type: ignore[misc]
         return Held(pieces)
 

@@ -80,7 +80,7 @@ def network(name: str, *hosts: str, switch: dict[str, Any] | None = None, **chan
 
 
 def edge(net: SimulatedNetwork, name: str) -> ManagedSwitch:
-    return next(edge for edge in net.controller.edges.values() if edge.switch.name == name)
+    return next(edge for edge in net.controller.switches.values() if edge.name == name)
 
 
 def client_edge(net: SimulatedNetwork, name: str = "arh1") -> ClientEdge:

@@ -113,7 +113,7 @@ def busy(build):
 
 
 def no_repairs(net):
-    return not any(edge.repairs for edge in net.controller.edges.values())
+    return not any(edge.repairs for edge in net.controller.switches.values())
 
 
 def test_nothing_is_found_wrong_where_nobody_else_was(build):
@@ -218,7 +218,7 @@ def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_onc
         ask(net, port=port)
     net.advance(10)
     before, here = of_bindings(net), net.switches["arh1"]
-    (audit,) = (net.controller.audits[dpid] for dpid, at in net.controller.edges.items() if at.switch.name == "arh1")
+    (audit,) = (net.controller.audits[dpid] for dpid, at in net.controller.switches.items() if at.name == "arh1")
     audit._next_part = 0
     rule = next(rule for rule in before.values() if number_of(rule.cookie) == 60)
     here.plant(replace(rule, actions=()))

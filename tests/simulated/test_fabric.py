@@ -285,4 +285,4 @@ def test_a_packet_in_a_loop_ends_with_its_ttl_and_its_sender_hears_of_it(ring, v
     between = [*ring.seen("c1", "c2"), *ring.seen("c2", "c1")]
     assert sum(key.destination == as1 for key in between) == 19
     assert list(errors(ring, "h1")) == [(packed(HOPS[v6][2]), as1)]
-    ring.switches["c2"].apply(AddFlow(entries.route(subnet, ring.controller.edges[0x32].routes[subnet])), ring.now)
+    ring.switches["c2"].apply(AddFlow(entries.route(subnet, ring.controller.switches[0x32].routes[subnet])), ring.now)

@@ -150,7 +150,7 @@ def test_changes_while_a_switch_was_away_reach_it_when_it_is_back(build):
 
 def in_slices(net, name, meanwhile):
     """The switch connects anew, as to a controller that has others to serve; ``meanwhile`` happens after each slice."""
-    switch, dpid = net.switches[name], edge(net, name).switch.dpid
+    switch, dpid = net.switches[name], edge(net, name).dpid
     found = Tables(switch.flows, dict(switch.groups), switch.meters)
     net.controller.begin_reading(dpid, found, edge(net, name).features)
     net._away.discard(name)
@@ -201,7 +201,7 @@ def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build
     net = busy_network(build)
     net.replace_controller()
     rules = [key for key, rule in net.switches["arh1"].flows.items() if kind_of(rule.cookie) in OF_BINDINGS]
-    switch, dpid = net.switches["arh1"], edge(net, "arh1").switch.dpid
+    switch, dpid = net.switches["arh1"], edge(net, "arh1").dpid
     net.controller.begin_reading(dpid, Tables(switch.flows, dict(switch.groups), switch.meters), Features())
     for effect in switch.delete(rules):
         net.controller.rule_removed(dpid, effect.cookie, effect.idle_timeout, False, net.now)
@@ -217,7 +217,7 @@ def test_a_connection_that_ends_while_the_switch_is_read_does_no_harm(build, sma
     net = busy_network(build)
     before = without_age(net)
     net.replace_controller()
-    dpid = edge(net, "arh1").switch.dpid
+    dpid = edge(net, "arh1").dpid
     switch = net.switches["arh1"]
     for steps in (1, 5, 12):
         net.controller.begin_reading(dpid, Tables(switch.flows, dict(switch.groups), switch.meters), Features())

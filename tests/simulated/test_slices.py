@@ -111,25 +111,25 @@ class Slices(RuleBasedStateMachine):
         """Who can serve, who announces, and the routes are as if everything had been so from the beginning."""
         ours = self.net.controller
         other = Controller(self.net.network, self.groups, Random(1))
-        for dpid in other.edges:
-            other.edges[dpid].neighbours = ours.edges[dpid].neighbours
-            other.edges[dpid].is_late()
-            other._suspect_all_of(other.edges[dpid])
+        for dpid in other.switches:
+            other.switches[dpid].neighbours = ours.switches[dpid].neighbours
+            other.switches[dpid].stop_waiting()
+            other._suspect_all_of(other.switches[dpid])
         while other.is_busy():
             other.work(self.net.now)
         assert ours.announcements.edges == other.announcements.edges
-        for edge in ours.edges_by_name():
+        for edge in ours.switches_by_name():
             ours_announces, other_announces = (
-                tuple(map(set, each.announcements.of(edge.switch.name))) for each in (ours, other)
+                tuple(map(set, each.announcements.of(edge.name))) for each in (ours, other)
             )
             assert ours_announces == other_announces
         beyond = dict(ours.uplinks._beyond)
-        fresh = Routing(edge.switch.name for edge in ours.edges_by_name())
+        fresh = Routing(edge.name for edge in ours.switches_by_name())
         fresh.set_links(ours.discovery.links())
         prefixes = {**other.announcements.edges, **beyond}
         fresh.announce({prefix: ours.uplinks.destinations(prefix) for prefix in prefixes})
-        for edge in ours.edges_by_name():
-            assert ours.routes.wanted(edge.switch.name) == fresh.of(edge.switch.name) == edge.routes
+        for edge in ours.switches_by_name():
+            assert ours.routes.wanted(edge.name) == fresh.of(edge.name) == edge.routes
         ours.uplinks._compute()
         assert ours.uplinks._beyond == beyond, "computed as a whole it is different"
         assert not ours.updating()

@@ -56,7 +56,7 @@ def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
         controller.tick(begin + ticks * TICK_S)
         assert controller.updating() == waiting
     controller.tick(begin + CONFIRM_S + TICK_S)
-    unconfirmed = {edge.switch.name for edge in controller.edges.values() if edge.counters["unconfirmed"]}
+    unconfirmed = {edge.name for edge in controller.switches.values() if edge.counters["unconfirmed"]}
     assert unconfirmed == set(waiting)
     assert set(controller.updating()) < set(waiting), "the next step"
 
@@ -91,7 +91,7 @@ def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(r
     for cost in (9, 1):
         messages = sent(cost)
         assert all(isinstance(message, AddFlow) for message in messages)
-        assert 0 < len(messages) < sum(edge.rules for edge in ring.controller.edges.values()) / 4
+        assert 0 < len(messages) < sum(edge.rules for edge in ring.controller.switches.values()) / 4
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -44,7 +44,7 @@ class Fabric:
             switch.dpid: ManagedSwitch(switch, NETWORK, Random(1), self.announcements.is_announced)
             for switch in NETWORK.switches
         }
-        by_name = {switch.switch.name: switch for switch in self.switches.values()}
+        by_name = {switch.name: switch for switch in self.switches.values()}
         by_name["arh1"].neighbours.adopt(ROUTER, Neighbour(b"\2\0\0\0\0\1", UPLINK.port), 0.0)
         graph = Graph(by_name, NETWORK.links)
         self.uplinks = Uplinks(by_name, graph, self.announcements, self._delivers)

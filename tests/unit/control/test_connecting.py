@@ -59,9 +59,9 @@ def controller(enrolled: Groups, compared: int) -> Controller:
     """Its hosts are known, as if they had been heard before the switches connected."""
     made = Controller(NETWORK, enrolled, Random(1), Pace(compared=compared))
     for address in SERVERS:
-        made.edges[EAST].neighbours.adopt(address, Neighbour(b"\x02\0" + address, 1), 0.0)
-    made.edges[EAST].neighbours.adopt(packed("10.9.1.2"), Neighbour(b"\x02\0\0\0\0\7", 20), 0.0)
-    made.edges[WEST].neighbours.adopt(packed("10.1.0.10"), Neighbour(b"\x02\0\0\0\0\1", 1), 0.0)
+        made.switches[EAST].neighbours.adopt(address, Neighbour(b"\x02\0" + address, 1), 0.0)
+    made.switches[EAST].neighbours.adopt(packed("10.9.1.2"), Neighbour(b"\x02\0\0\0\0\7", 20), 0.0)
+    made.switches[WEST].neighbours.adopt(packed("10.1.0.10"), Neighbour(b"\x02\0\0\0\0\1", 1), 0.0)
     return made
 
 
@@ -109,7 +109,7 @@ def connects(made: Controller, dpid: int, found: Tables) -> Held:
 
 
 def wanted(made: Controller, dpid: int) -> Tables:
-    edge = made.edges[dpid]
+    edge = made.switches[dpid]
     return Tables.of(edge.believed(), edge.installed.groups.values(), edge.installed.meters.values())
 
 
@@ -169,7 +169,7 @@ def test_what_nobody_wants_goes_when_all_that_is_wanted_is_there() -> None:
         before = len(held.deleted)
         held.apply(messages)
         if len(held.deleted) > before:
-            assert set(held.tables.flows) >= set(made.edges[EAST].installed.flows)
+            assert set(held.tables.flows) >= set(made.switches[EAST].installed.flows)
     assert len(held.deleted) == 1
     assert held.tables == wanted(made, EAST)
 

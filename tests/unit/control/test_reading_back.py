@@ -128,14 +128,14 @@ def controller() -> tuple[Controller, int]:
 
 def found(made: Controller, dpid: int, held: dict[RuleKey, FlowRule]) -> dict[int, list[Message]]:
     """The switch connects, with these rules, and groups and meters as they should be."""
-    edge = made.edges[dpid]
+    edge = made.switches[dpid]
     tables = Tables(dict(held), edge.installed.groups, edge.installed.meters)
     return {to: messages for to, messages in made.synchronise(dpid, tables, Features(), 0.0).items() if messages}
 
 
 def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
     """All rules that the switch should hold, by what the controller knows."""
-    edge = made.edges[dpid]
+    edge = made.switches[dpid]
     rules = list(edge.installed.flows.values())
     rules += [entries.route(prefix, port) for prefix, port in edge.routes.items() if port]
     for binding in edge.engine.flows:
@@ -186,7 +186,7 @@ def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 7439) -> list[F
 def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> None:
     """One readable half is enough for a controller that has just started; one that knows the flow needs none."""
     made, dpid = controller()
-    flows = made.edges[dpid].engine.flows
+    flows = made.switches[dpid].engine.flows
     if known:
         made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
     found = Tables.of(edit(*both()))
@@ -204,7 +204,7 @@ def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRu
     """As after a change of the network file, or when a switch is found to have a feature that it did not have."""
     made, dpid = controller()
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
-    flows = made.edges[dpid].engine.flows
+    flows = made.switches[dpid].engine.flows
     messages = made.synchronise(dpid, Tables.of(before), Features(), 0.0)
     held = applied(Tables.of(before).flows, messages[dpid])
     assert [held[rule.key] for rule in both()] == both()
@@ -221,7 +221,7 @@ def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
 
 def test_only_what_is_gone_altogether_ends_its_binding() -> None:
     made, dpid = controller()
-    flows = made.edges[dpid].engine.flows
+    flows = made.switches[dpid].engine.flows
     other = PINNED._replace(number=8, key=KEY._replace(source_port=40001), translated=packed("203.0.113.10"))
     made.synchronise(dpid, Tables.of([*both(), *both(other)]), Features(), 0.0)
     made.synchronise(dpid, Tables.of(both()[1:]), Features(), 0.0)

@@ -30,7 +30,7 @@ GROUPS = Groups({group.name: group for group in NETWORK.groups})
 
 def engine(dpid: int = CLIENT_EDGE) -> Engine:
     """A new one, whose switch was read and held nothing."""
-    made = Controller(NETWORK, GROUPS, Ascending()).edges[dpid].engine
+    made = Controller(NETWORK, GROUPS, Ascending()).switches[dpid].engine
     made.begin_reading(Features(tcp_flags=True, fin_timeout=True))
     made.end_reading()
     return made

@@ -43,7 +43,7 @@ class Recorder:
 
 def app_in(cluster: Cluster) -> AnycastApp:
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups(), cluster=cluster)
-    app.connections.channels = {dpid: Recorder() for dpid in app.controller.edges}  # type: ignore[misc]
+    app.connections.channels = {dpid: Recorder() for dpid in app.controller.switches}  # type: ignore[misc]
     return app
 
 

@@ -41,7 +41,7 @@ class Broken(Recorder):
 @pytest.fixture
 def app() -> AnycastApp:
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
-    app.connections.channels = {dpid: Recorder() for dpid in app.controller.edges}  # type: ignore[misc]
+    app.connections.channels = {dpid: Recorder() for dpid in app.controller.switches}  # type: ignore[misc]
     return app
 
 
@@ -93,7 +93,7 @@ def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
     app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: {dpid: [Barrier(dpid)]})
     app._tick()
     told = {dpid for dpid, switch in app.connections.channels.items() if Barrier(dpid) in switch.told}
-    assert told == set(app.controller.edges) - {ARH1}
+    assert told == set(app.controller.switches) - {ARH1}
     assert faults(caplog) == 1
 
 

@@ -95,7 +95,7 @@ class Inspected:
 
     @property
     def edge(self) -> Any:
-        return self.controller.edges[self.dpid]
+        return self.controller.switches[self.dpid]
 
 
 @pytest.mark.parametrize("ignores_cookies", [False, True])
@@ -170,7 +170,7 @@ def test_counters_are_read_anew_for_somebody_who_asks(monkeypatch) -> None:
 
 def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted() -> None:
     made, dpid = controller()
-    edge = made.edges[dpid]
+    edge = made.switches[dpid]
     made.synchronise(dpid, Tables(), Features(), 0.0)
     for rule in edge.believed():
         assert edge.wants(rule)

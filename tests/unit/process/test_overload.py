@@ -46,7 +46,7 @@ class SlowSwitch:
 def app() -> AnycastApp:
     """Whatever is looked at makes two messages that name the port, or for replies the server's last byte."""
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
-    app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.edges}  # type: ignore[misc]
+    app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.switches}  # type: ignore[misc]
 
     def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> dict[int, list[Message]]:
         return {dpid: [Barrier(in_port), Barrier(in_port)]}
@@ -121,7 +121,7 @@ def reply(server: bytes, translated: bytes) -> bytes:
 
 
 def test_what_a_flood_is_answered_keeps_no_other_port_waiting_for_the_same_server(app: AnycastApp) -> None:
-    bindings = app.controller.edges[ARH1].engine.flows
+    bindings = app.controller.switches[ARH1].engine.flows
     translated = {port: packed(f"203.0.113.{port}") for port in (1, 2)}
     for port, address in translated.items():
         key = FlowKey(packed(f"10.1.0.{9 + port}"), ANY, UDP, 5000, 7000)
@@ -135,7 +135,7 @@ def test_what_a_flood_is_answered_keeps_no_other_port_waiting_for_the_same_serve
 
 
 def test_a_server_that_floods_one_client_keeps_it_waiting_for_no_other_server(app: AnycastApp) -> None:
-    bindings = app.controller.edges[ARH1].engine.flows
+    bindings = app.controller.switches[ARH1].engine.flows
     translated = packed("203.0.113.1")
     bindings.put(Binding(1, FlowKey(packed("10.1.0.10"), ANY, UDP, 5000, 7000), translated, "web", 0.0), 1)
     for server, count in ((OTHER_SERVER, 3000), (SERVER, 1)):

@@ -33,7 +33,7 @@ def controller() -> Controller:
 
 
 def tables(controller: Controller) -> dict[str, BindingTable]:
-    return {edge.switch.name: edge.engine.flows for edge in controller.edges.values() if edge.switch.client_edge}
+    return {edge.name: edge.engine.flows for edge in controller.switches.values() if edge.switch.client_edge}
 
 
 def every(
