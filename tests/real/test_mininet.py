@@ -81,7 +81,7 @@ def test_mn_builds_the_readmes_network_and_tcp_passes(readme_network: Path, tmp_
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        ("setup.cfg", "setup.cfg: "),
+        ("setup.cfg", "setup.cfg:2:1: "),
         ("none.yaml", "none.yaml: cannot be read: No such file or directory"),
         ("topologies/legacy-core.yaml", "has a legacy_core, whose routers only mininet/demo can run"),
         ("topologies/ring.yaml,more", "write --topo anycast,FILE"),
