@@ -53,6 +53,8 @@ class Routing:
         self._touched: set[str] = set()  # switches that have other links, and
         self._near: dict[str, set[str]] = {}  # edge → those that may have another next hop to it
         self._suspects: OrderedDict[frozenset[str], None] = OrderedDict()  # edges to which next hops may be different
+        # Edges to which next hops were found by trees that are not kept: not to be told by a comparison of trees.
+        self._found_between: set[frozenset[str]] = set()
         self._outdated: OrderedDict[Prefix, None] = OrderedDict()  # prefixes whose ``_next_hops`` are the old ones
         self._compared: tuple[_Ports, _Ports, _Difference] = ({}, {}, [])  # the last two that were
 
@@ -107,6 +109,7 @@ class Routing:
         if not self.is_following():
             self._touched.clear()
             self._near.clear()
+            self._found_between.clear()
         return changes
 
     def _look_at(self, edges: frozenset[str]) -> int:
@@ -114,7 +117,11 @@ class Routing:
         ports = self._ports.get(edges)
         if ports is None:  # nobody announces anything with just these any more
             return 0
-        suspects = self._touched.union(*(self._near[edge] for edge in edges & self._near.keys()))
+        if edges in self._found_between:
+            self._found_between.discard(edges)
+            suspects = set(self.graph)
+        else:
+            suspects = self._touched.union(*(self._near[edge] for edge in edges & self._near.keys()))
         now = self._ports_to(edges, suspects)
         others = {switch: now.get(switch) for switch in suspects if now.get(switch) != ports.get(switch)}
         if others:
@@ -165,6 +172,8 @@ class Routing:
                 continue
             if new and new not in self._ports:
                 self._ports[new] = self._ports_to(new, self.graph)
+                if self.is_following():  # links may change again before the trees of now are compared with any
+                    self._found_between.add(new)
             self._enter(prefix, old, new)
             self._follow(prefix, changes)
         return changes

@@ -178,6 +178,19 @@ def _follow_changes(known, changes):
                 known[switch][prefix] = port
 
 
+def test_what_is_announced_while_a_link_is_away_for_a_moment_is_reached_as_soon_as_it_is_back():
+    routing = Routing(["s0", "s1", "s2", "s3"])
+    near, far = Link(Port("s0", 1), Port("s1", 1), 1), Link(Port("s1", 2), Port("s2", 1), 1)
+    routing.set_links([near, far])
+    routing.announce({UNICAST: ["s2"]})
+    routing.begin_links([near])
+    routing.announce_some({SERVICE: ["s2", "s3"]})  # s0 reaches none of them now
+    routing.begin_links([near, far])  # before anything of that was followed: the trees are as they were at first
+    changes = routing.follow_links(None)
+    assert changes["s0"] == {SERVICE: 1}
+    assert routing.of("s0") == {UNICAST: 1, SERVICE: 1}
+
+
 def test_a_link_that_is_in_no_shortest_path_leaves_the_trees_alone():
     triangle = [Link(Port("a", 1), Port("b", 1)), Link(Port("b", 2), Port("c", 1)), Link(Port("a", 2), Port("c", 2), 5)]
     graph = Graph("abc", triangle)
