@@ -37,8 +37,9 @@ switch itself delivers.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.lateness import Lateness
@@ -111,7 +112,9 @@ class OrderedUpdate:
         """It cannot be sent anything any more → its tickets: the caller calls ``confirmed`` for them, by and by."""
         self._present.discard(switch)
         self._to_compare.pop(switch, None)
-        return [number for number, ticket in self._tickets.items() if ticket.switch == switch]
+        numbers = [number for number, ticket in self._tickets.items() if ticket.switch == switch]
+        self._expect_no_more(numbers)
+        return numbers
 
     def want(self, changes: Changes) -> None:
         """Other routes are wanted."""
@@ -246,14 +249,22 @@ class OrderedUpdate:
         return len(ticket.prefixes)
 
     def overdue(self, now: float) -> list[tuple[str, int]]:
-        """(switch, ticket) of all that should have been confirmed by now.  To be called several times a second."""
+        """(switch, ticket) of all that should have been confirmed by now, each once.
+
+        To be called several times a second; the caller calls ``confirmed`` for them, by and by.
+        """
         excused = self._lateness.excuses(now)
         self._lateness.look(now)
         if excused:
             return []
-        return [
-            (ticket.switch, number) for number, ticket in self._tickets.items() if now - ticket.issued > CONFIRM_S
-        ]
+        late = {number: each.switch for number, each in self._tickets.items() if now - each.issued > CONFIRM_S}
+        self._expect_no_more(late)
+        return [(switch, number) for number, switch in late.items()]
+
+    def _expect_no_more(self, numbers: Iterable[int]) -> None:
+        """These tickets become overdue no more."""
+        for number in numbers:
+            self._tickets[number] = self._tickets[number]._replace(issued=math.inf)
 
     def _waits(self, switch: str, prefix: Prefix) -> None:
         switches = self._waiting.get(prefix)

@@ -180,6 +180,22 @@ def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
     net.update.confirmed("a", ticket)  # at last, and too late to matter
 
 
+def test_a_switch_that_does_not_confirm_is_named_once_and_one_that_is_gone_is_not():
+    """However long it takes until the caller has worked that off."""
+    net = Switches(SQUARE, {P: "d"})
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert net.update.overdue(CONFIRM_S) == []
+    assert len(net.update.overdue(CONFIRM_S + 0.1)) == 1
+    assert net.update.overdue(CONFIRM_S + 0.3) == []
+    gone = Switches(SQUARE, {P: "d"})
+    gone.want(SQUARE | {"bd": 9}, {P: "d"})
+    assert gone.update.overdue(CONFIRM_S) == []
+    (ticket,) = gone.update.disconnected("a")
+    assert gone.update.overdue(CONFIRM_S + 0.1) == []
+    gone.update.confirmed("a", ticket)
+    assert gone.send().keys() == {"b"}
+
+
 def test_no_switch_is_blamed_when_it_was_us_who_did_not_listen():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
