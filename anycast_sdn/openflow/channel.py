@@ -41,7 +41,7 @@ class Channel(Connection):
         try:
             self._read_all()
         except BadMessage as error:
-            self.close(f"bad message: {error}", "bad message")
+            self._close_as_bad(error)
         except OSError as error:
             self.close(f"connection lost: {error.strerror or error}", "lost")
         except Exception:
@@ -58,8 +58,15 @@ class Channel(Connection):
         hub.spawn_after(0, self._unless_closed, act)
 
     def _unless_closed(self, act: Callable[[], None]) -> None:
-        if self.is_admitted:
+        if not self.is_admitted:
+            return
+        try:
             act()
+        except BadMessage as error:  # what the switch sent earlier is read only now
+            self._close_as_bad(error)
+
+    def _close_as_bad(self, error: BadMessage) -> None:
+        self.close(f"bad message: {error}", "bad message")
 
     def tick(self, now: float) -> None:
         if self.is_closed:
