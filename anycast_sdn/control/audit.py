@@ -41,6 +41,7 @@ from anycast_sdn.openflow.rules import (
 from anycast_sdn.openflow.tables import Tables
 
 FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a rule that was deleted, and is there, is deleted again; doubles
+MOST_REMEMBERED = 1 << 12  # cookies of others; what is beyond is deleted whenever it is found
 _Rule = TypeVar("_Rule", GroupRule, MeterRule)
 
 
@@ -138,8 +139,10 @@ class Audit:
         due = [cookie for cookie in cookies if self.may_delete(cookie, now)]
         self._count((), [cookie for cookie in due if cookie not in self._deleted], now)
         for cookie in due:
-            pause = 2 * self._deleted[cookie].pause if cookie in self._deleted else FOREIGN_AGAIN_S
-            self._deleted[cookie] = _Deleted(min(pause, LONGEST_FOREIGN_S), now)
+            if before := self._deleted.get(cookie):
+                self._deleted[cookie] = _Deleted(min(2 * before.pause, LONGEST_FOREIGN_S), now)
+            elif len(self._deleted) < MOST_REMEMBERED:
+                self._deleted[cookie] = _Deleted(FOREIGN_AGAIN_S, now)
         return [*map(DeleteCookie, due)]
 
     def may_delete(self, cookie: int, now: float) -> bool:

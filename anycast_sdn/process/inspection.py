@@ -51,10 +51,15 @@ _Taker = TypeVar("_Taker", bound=Callable[..., None])
 
 
 def _alone(take: _Taker) -> _Taker:
-    """An error of our own ends this inspection, and not the connection whose answer was taken."""
+    """An error of our own ends this inspection, and not the connection whose answer was taken.
+
+    Once it has ended, whatever comes is nothing to it: the next one may have begun.
+    """
 
     @wraps(take)
     def taken(inspection: Inspection, *arguments: Any) -> None:
+        if inspection.is_finished:
+            return
         try:
             take(inspection, *arguments)
         except decoding.BadMessage:
@@ -100,7 +105,7 @@ class Inspection:
         self._total = 0
         self._foreign = 0
         self._slices: list[Slice] = []
-        self._finished = False
+        self.is_finished = False
 
     def begin(self, *, meters: bool, ordered: bool) -> None:
         """``meters``: has it any; ``ordered``: does it do what it is told in order?"""
@@ -128,8 +133,6 @@ class Inspection:
 
     @_alone
     def _take_rules(self, last_question: bool, body: bytes | None, last: bool) -> None:
-        if self._finished:
-            return
         if body is None:  # it does not say what it holds
             self.finish()
             return
@@ -188,8 +191,8 @@ class Inspection:
 
     def finish(self) -> None:
         """There is no more to ask, or no answer."""
-        if not self._finished:
-            self._finished = True
+        if not self.is_finished:
+            self.is_finished = True
             self._done()
 
     # ---------------------------------------------------------------- rules of others
@@ -213,8 +216,6 @@ class Inspection:
 
     @_alone
     def _take_all(self, body: bytes | None, last: bool) -> None:
-        if self._finished:
-            return
         foreign = [entry.cookie for entry in decoding.split_flow_stats(body or b"") if kind_of(entry.cookie) is None]
         self._foreign += len(foreign)
         self._repair(self._audit.found_foreign(set(foreign), time.monotonic()))

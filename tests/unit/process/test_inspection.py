@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
-from anycast_sdn.openflow import readback
+from anycast_sdn.control.audit import MOST_REMEMBERED
+from anycast_sdn.openflow import decoding, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.pipeline import Kind, kind_of
@@ -232,3 +234,30 @@ def test_however_many_ask_for_counters_a_switch_is_asked_a_few_times_a_second(mo
         assert here.edge.dropped != before  # everybody gets what was counted since he asked
     looks = here.switch.asked.count("OFPGroupDescStatsRequest")
     assert looks <= (here.now - began) / inspection.GAP_S + 1
+
+
+def test_an_inspection_that_has_failed_takes_nothing_that_still_comes(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    audit = here.controller.audits[here.dpid]
+    ended: list[object] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "split_flow_stats", _failing_once(decoding.split_flow_stats, call=5))
+        patched.setattr(audit, "end_slice", lambda piece, *_: (ended.append(piece), ([], False))[1])
+        here.now += 10.0
+        here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
+        here.switch.run()
+    assert not ended, "the first part of the first slice's answer has ended it"
+    here.look()
+    assert not here.edge.repairs
+
+
+def _failing_once(act: Callable[..., Any], call: int) -> Callable[..., Any]:
+    calls = itertools.count(1)
+    return lambda *arguments: 1 / 0 if next(calls) == call else act(*arguments)
+
+
+def test_of_very_many_rules_of_others_not_all_are_remembered(monkeypatch) -> None:
+    audit = Inspected(monkeypatch).controller.audits[1]
+    many = range(1, 2 * MOST_REMEMBERED + 1)
+    assert len(audit.found_foreign(many, 1.0)) == len(many)
+    assert len(audit.found_foreign(many, 1.5)) == MOST_REMEMBERED, "who is remembered is left for a while"
