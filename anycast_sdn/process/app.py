@@ -43,6 +43,7 @@ LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so
 INSPECTIONS_S = 0.25  # how often it is looked at which switch is due
 SLICE_S = 0.004  # of work that may wait; then it is others' turn
 ENDED_AT_ONCE = 256  # bindings
+PUT_BACK_TURNS = 64  # of one switch between two ticks: somebody may delete rules as fast as they are put back
 STEP_S = 0.02  # what has been confirmed meanwhile is taken together
 CONFIRMATION_S = 2.0  # a change of the operator's is answered after this at the latest
 
@@ -223,7 +224,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @alone
     def _tick_switch(self, dpid: int, now: float) -> None:
         self._react(self.controller.tick_switch(dpid, now))
-        while put_back := self.controller.put_back(dpid, time.monotonic()):
+        for _ in range(PUT_BACK_TURNS):
+            put_back = self.controller.put_back(dpid, time.monotonic())
+            if not put_back:
+                break
             self._react(put_back)
             hub.sleep(0)
         more = True

@@ -6,6 +6,7 @@ What the other ports' clients wait for is looked at in the application, with swi
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.decoding import PacketInMessage
 from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.rules import Barrier, Message
-from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.app import PUT_BACK_TURNS, AnycastApp
 from anycast_sdn.process.backlog import BEHIND_S
 from anycast_sdn.process.first_packets import TURN
 
@@ -150,3 +151,19 @@ def test_a_server_that_floods_one_client_keeps_it_waiting_for_no_other_server(ap
 def test_a_reply_that_is_cut_short_disturbs_nothing(app: AnycastApp, frame: bytes) -> None:
     app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), 1, frame))
     assert serve_while_allowed(app) == 2
+
+
+def test_who_deletes_rules_as_fast_as_they_are_put_back_holds_up_no_other_switch(
+    app: AnycastApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Counter[int]()
+
+    def put_back(dpid: int, now: float) -> dict[int, list[Message]]:
+        turns[dpid] += 1
+        assert turns[dpid] < 10_000, "nobody else has a turn any more"
+        return {dpid: [Barrier(1)]} if dpid == ARH1 else {}
+
+    monkeypatch.setattr(app.controller, "put_back", put_back)
+    app._tick()
+    assert turns.keys() == app.controller.switches.keys()
+    assert turns[ARH1] == PUT_BACK_TURNS
