@@ -378,8 +378,8 @@ class ManagedSwitch:
             self._doubtful.servers[address] = None
 
     def suspect_pins(self) -> None:
-        """A server may have lost its last flow here."""
-        self._doubtful.servers |= dict.fromkeys(self._leftover)
+        """A server that is not enrolled any more may have lost its last flow here, or may have one again."""
+        self._doubtful.servers |= dict.fromkeys((*self._leftover, *self.engine.left_over()))
 
     def set_fabric_ports(self, ports: list[int]) -> None:
         self.wanted.fabric_ports = ports

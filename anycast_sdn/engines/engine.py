@@ -58,6 +58,9 @@ class Engine(Protocol):
     def enrol(self, servers: Collection[Address]) -> None:
         """All servers that are enrolled now."""
 
+    def left_over(self) -> Collection[Address]:
+        """The servers that are not enrolled any more, and have flows here."""
+
     # ---------------------------------------------------------------- events
 
     @property

@@ -125,6 +125,9 @@ class FlowRules(Engine):
     def enrol(self, servers: Collection[Address]) -> None:
         self._enrolled = servers
 
+    def left_over(self) -> Collection[Address]:
+        return self.flows.pinned_servers().difference(self._enrolled)
+
     def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
         """Only a rule with a timeout of its own can remember a FIN: see ``entries.binding``."""
         idle_timeout = 0 if flow.swept else self.edge.validity_s(flow)
@@ -209,7 +212,8 @@ class FlowRules(Engine):
     def _carry_out(self, decision: Decision, frame: bytes) -> Reaction:
         if self._used is not None:
             self._note_used(decision)
-        return Reaction([*self._rules_of(decision), through_pipeline(frame)])
+        returned = decision.do is Do.REVIVE and decision.binding and decision.binding.server not in self._enrolled
+        return Reaction([*self._rules_of(decision), through_pipeline(frame)], changed=bool(returned))
 
     def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """An error about a flow's packet, on its way to the client."""

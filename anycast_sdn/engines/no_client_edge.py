@@ -52,6 +52,9 @@ class NoClientEdge(Engine):
     def enrol(self, servers: Collection[Address]) -> None:
         pass
 
+    def left_over(self) -> Collection[Address]:
+        return ()
+
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return {}

@@ -203,3 +203,18 @@ def test_a_pinned_flow_finds_its_server_another_way_when_a_link_fails(build):
     assert len(net.seen("c3", "c2")) == 1
     assert len(net.host("as1").received) == 2
     assert len(net.host("h1").received) == 2
+
+
+def test_a_flow_revived_to_a_server_that_is_not_enrolled_any_more_has_all_rules_that_it_needs(build, v6):
+    net = build("figure1", "as2", validity={"udp_s": 3})
+    ask(net, service=SERVICE[v6], payload=b"first")
+    pinned = the_binding(net)
+    net.advance(5)
+    assert bindings(net) == []
+    net.set_groups(Groups())
+    net.settle()
+    ask(net, service=SERVICE[v6], payload=b"second")
+    assert the_binding(net) == pinned
+    net.check_recompute_changes_nothing()
+    net.advance(5)
+    net.check_recompute_changes_nothing()
