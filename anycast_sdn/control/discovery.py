@@ -1,28 +1,29 @@
-"""The links between managed switches: declared ones checked, others found, all of them watched.
+"""Discovery: the links between managed switches; declared ones are checked, others found, all of them watched.
 
-Each switch sends LLDP by every port that does not lead to hosts, and every switch passes on to us what comes
-in.  A link is *confirmed* while both of its ends hear the other.
+Each switch sends LLDP by every port that does not lead to hosts, and sends up to the controller what comes in.  A link
+is *confirmed* while both of its ends hear each other.
 
 Rules kept here:
-- A declared link works from the start, so that a network comes up at once, and is down when it is not
-  confirmed ``DEAD_S`` after both its switches have connected.  An undeclared link works only where the
-  network file allows it, and not before it is confirmed.
-- An undeclared link that is down is forgotten when its failures are.  While it is down, its ports are those of
-  a stranger.
-- A port without a carrier takes its link down at once, silence after ``DEAD_S``.  Only confirmation brings a
-  link back, and then it is *held back*: for 1 s, and twice as long each time that it fails again, up to
+- A declared link works from the start, so that a network comes up at once.  It is down when it is not confirmed
+  ``DEAD_S`` after both its switches have connected.  An undeclared link works only where the network file allows it,
+  and not before it is confirmed.
+- An undeclared link that is down is forgotten when its failures are.  While it is down, packets that come in by its
+  ports are treated as a stranger's.
+- A port without a carrier takes its link down at once, silence after ``DEAD_S``.  Only confirmation brings a link
+  back, and then it is *held back*: for 1 s, and twice as long each time that it fails again, up to
   ``LONGEST_HOLD_S``; each ``CALM_S`` without a failure takes one doubling back.
-- A switch that has lost its controller cannot be told of changes, nor heard.  Its links stay, because it goes
+- A switch that has lost its controller can neither be sent changes nor be heard.  Its links stay up, because it goes
   on forwarding, until they are confirmed again or a port goes down.
-- A link that is held back, or leads to such a switch, is a last resort: it counts ``LAST_RESORT`` more than
-  it costs, so that it carries what has no other way, and nothing else (as in RFC 6987).
-- Ports that are an end of a link, or have heard a frame of ours lately, speak in each round.  Of all others, which lead
-  to nobody as far as we know, at most ``IDLE_PER_ROUND`` do, in turn: a link there is found a little later.
-- A frame counts once, at the first port that hears it, and only in its own round or shortly after.  What is
-  forged, replayed or not ours is dropped, and counted by the caller.
-- Of a switch's ports those are kept that are up or an end of a link, ``MOST_PORTS`` at the most: whatever numbers a
-  switch names, and by whatever port it says that it hears us, it takes no more room than that.
-- Should we ourselves have been kept from looking, nobody is blamed for silence.
+- A link that is held back, or leads to such a switch, is a last resort: its cost is ``LAST_RESORT`` higher, so that
+  it carries only what has no other path (as in RFC 6987).
+- Ports that are an end of a link, or have heard a frame of ours lately, send in each round.  Of all others, which
+  lead to no switch as far as is known, at most ``IDLE_PER_ROUND`` send, in turn: a link there is found a little
+  later.
+- A frame counts once, at the first port that hears it, and only in its own round or shortly after.  What is forged,
+  replayed or not ours is dropped, and counted by the caller.
+- Of a switch's ports those are kept that are up or an end of a link, ``MOST_PORTS`` at the most: whatever port
+  numbers a switch reports, and whatever frames it forges, the memory that they take has a bound.
+- Silence is excused when the controller itself was late (``core.lateness``).
 
 Events in, frames and link states out: nothing here sends, and nothing reads a clock.
 """
@@ -46,15 +47,15 @@ SEND_S = 0.5
 IDLE_PER_ROUND = 500  # ports
 PROBES = 200  # frames that are made in one piece
 DEAD_S = 2.6  # five frames lost; a tick later, and before 3 s, the link is gone
-START_S = 10.0  # so long a switch that has not connected yet is believed to be about to
-LATE_S = 1.0  # between two ticks: longer than that, and it is we who did not listen
-FRESH_ROUNDS = 3  # so old may a frame be
+START_S = 10.0  # a switch that has not connected within this is not waited for any longer
+LATE_S = 1.0  # more than this between two ticks: the controller itself was late
+FRESH_ROUNDS = 3  # older frames do not count
 LONGEST_HOLD_S = 60.0
 CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
 UNDECLARED_COST = 1
 MOST_PORTS = 1 << 16  # of one switch
-MAX_PORT = 0xFFFFFF00  # OFPP_MAX: what is above is no cable
+MAX_PORT = 0xFFFFFF00  # OFPP_MAX: what is above is no physical port
 
 
 class _Heard(NamedTuple):
@@ -63,16 +64,16 @@ class _Heard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Cable:
+class WatchedLink:
     """A link and what is known of it."""
 
     link: Link
     declared: bool
     up: bool
-    trusted: bool = True  # nobody at its ends has left since it was last confirmed
-    watched_from: float = math.inf  # since then both ends can speak
+    trusted: bool = True  # neither of its switches has disconnected since it was last confirmed
+    watched_from: float = math.inf  # since then both ends can send
     held_until: float = -math.inf
-    failures: int = 0  # those that are not forgotten
+    failures: int = 0  # without those that are forgotten
     changed_at: float = -math.inf  # when it last went up or down
     last_resort: bool = False
 
@@ -91,13 +92,13 @@ class Discovery:
         self._use_undeclared = network.undeclared_links
         self._host_ports = {Port(subnet.edge, port) for subnet in network.subnets for port in subnet.ports}
         self._host_ports |= {Port(uplink.edge, uplink.port) for uplink in network.uplinks}  # routers are no switches
-        self._cables = {frozenset((link.a, link.b)): Cable(link, True, True) for link in network.links}
+        self._watched = {frozenset((link.a, link.b)): WatchedLink(link, True, True) for link in network.links}
         self._declared_peer = {
             end: there for link in network.links for end, there in ((link.a, link.b), (link.b, link.a))
         }
-        self._at_end: dict[Port, list[Cable]] = {}
-        for cable in self._cables.values():
-            self._plug(cable)
+        self._at_end: dict[Port, list[WatchedLink]] = {}
+        for watched in self._watched.values():
+            self._plug(watched)
         self._ports = dict.fromkeys(self._declared_peer, True)  # those that do not lead to hosts → has a carrier
         self._known_ports = Counter(end.switch for end in self._ports)
         self._present: set[str] = set()  # switches that are connected
@@ -105,11 +106,11 @@ class Discovery:
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
         self._send_at = -math.inf
-        # Ports that are no end of a declared link; the next one to speak first.
+        # Ports that are no end of a declared link; the next one to send comes first.
         self._idle: OrderedDict[Port, None] = OrderedDict()
-        self._to_send: deque[Port] = deque()  # ports that are still to speak in this round
+        self._to_send: deque[Port] = deque()  # ports that are still to send in this round
         self._lateness = Lateness(LATE_S, DEAD_S)
-        self.starting = True  # switches that have not connected yet are believed to be about to
+        self.starting = True  # switches that have not connected yet are waited for
 
     # ---------------------------------------------------------------- events; True: the usable links differ
 
@@ -117,16 +118,16 @@ class Discovery:
         if switch in self._present:
             return False
         self._present.add(switch)
-        for cable in self._cables_at(switch):
-            if all(end.switch in self._present for end in cable.ends):
-                cable.watched_from = now
+        for watched in self._watched_at(switch):
+            if all(end.switch in self._present for end in watched.ends):
+                watched.watched_from = now
         self._send_at = now
         return self._judge(now)
 
     def disconnected(self, switch: str, now: float) -> bool:
         self._present.discard(switch)
-        for cable in self._cables_at(switch):
-            cable.trusted, cable.watched_from = False, math.inf
+        for watched in self._watched_at(switch):
+            watched.trusted, watched.watched_from = False, math.inf
         return self._judge(now)
 
     def port_changed(self, end: Port, up: bool, now: float) -> bool:
@@ -136,10 +137,10 @@ class Discovery:
             return False
         self._send_at = now
         here = self._at_end.get(end, ())
-        for cable in here:
-            if all(there.switch in self._present for there in cable.ends):
-                cable.watched_from = now
-        return any([self._judge_one(cable, now) for cable in here])
+        for watched in here:
+            if all(there.switch in self._present for there in watched.ends):
+                watched.watched_from = now
+        return any([self._judge_one(watched, now) for watched in here])
 
     def _note_port(self, end: Port, up: bool) -> bool:
         """False where that changes nothing: it was not known, or there are too many."""
@@ -163,8 +164,8 @@ class Discovery:
 
     def set_cost(self, end: Port, cost: int) -> None:
         """Of the link that ends here.  Raises NotFound."""
-        cable = self.at(end)
-        cable.link = replace(cable.link, cost=cost)
+        watched = self.at(end)
+        watched.link = replace(watched.link, cost=cost)
 
     def hear(self, at: Port, frame: bytes, now: float) -> bool:
         """An LLDP frame came in by this port.  Raises BadFrame when it is none of ours, or comes again."""
@@ -181,12 +182,12 @@ class Discovery:
         self._last_sequence[peer] = probe.sequence
         self._heard[at] = _Heard(peer, now)
         ends = frozenset((at, peer))
-        if ends not in self._cables and self._hears(peer, at, now - DEAD_S):
+        if ends not in self._watched and self._hears(peer, at, now - DEAD_S):
             link = Link(min(ends), max(ends), UNDECLARED_COST)
-            self._cables[ends] = Cable(link, declared=False, up=False, watched_from=-math.inf, changed_at=now)
-            self._plug(self._cables[ends])
-        cable = self._cables.get(ends)
-        return cable is not None and not (cable.up and cable.trusted) and self._judge_one(cable, now)
+            self._watched[ends] = WatchedLink(link, declared=False, up=False, watched_from=-math.inf, changed_at=now)
+            self._plug(self._watched[ends])
+        watched = self._watched.get(ends)
+        return watched is not None and not (watched.up and watched.trusted) and self._judge_one(watched, now)
 
     def tick(self, now: float) -> tuple[bool, list[tuple[int, int, bytes]]]:
         """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send.
@@ -236,131 +237,131 @@ class Discovery:
     # ---------------------------------------------------------------- judgement
 
     def _judge(self, now: float) -> bool:
-        return any([self._judge_one(cable, now) for cable in self._cables.values()])
+        return any([self._judge_one(watched, now) for watched in self._watched.values()])
 
     def _forget(self, now: float) -> None:
-        for ends, cable in list(self._cables.items()):
-            if not (cable.declared or cable.up) and now - cable.changed_at > CALM_S * cable.failures:
-                del self._cables[ends]
-                for end in cable.ends:
-                    self._at_end[end].remove(cable)
+        for ends, watched in list(self._watched.items()):
+            if not (watched.declared or watched.up) and now - watched.changed_at > CALM_S * watched.failures:
+                del self._watched[ends]
+                for end in watched.ends:
+                    self._at_end[end].remove(watched)
                     if not self._at_end[end]:
                         del self._at_end[end]
                         if self._ports.get(end) is False:
                             self._forget_port(end)
 
-    def _plug(self, cable: Cable) -> None:
-        for end in cable.ends:
-            self._at_end.setdefault(end, []).append(cable)
+    def _plug(self, watched: WatchedLink) -> None:
+        for end in watched.ends:
+            self._at_end.setdefault(end, []).append(watched)
 
-    def _judge_one(self, cable: Cable, now: float) -> bool:
-        before = cable.up, cable.last_resort
-        a, b = cable.ends
+    def _judge_one(self, watched: WatchedLink, now: float) -> bool:
+        before = watched.up, watched.last_resort
+        a, b = watched.ends
         if not (self._ports.get(a, True) and self._ports.get(b, True)):
-            self._set_up(cable, False, now)
-        elif self._confirmed(cable, now):
-            cable.trusted = True
-            self._set_up(cable, True, now)
-        elif not self._lateness.excuses(now) and now - cable.watched_from > DEAD_S:
-            self._set_up(cable, False, now)
-        cable.last_resort = not cable.trusted or now < cable.held_until
-        return self._used(cable) and (cable.up, cable.last_resort) != before
+            self._set_up(watched, False, now)
+        elif self._confirmed(watched, now):
+            watched.trusted = True
+            self._set_up(watched, True, now)
+        elif not self._lateness.excuses(now) and now - watched.watched_from > DEAD_S:
+            self._set_up(watched, False, now)
+        watched.last_resort = not watched.trusted or now < watched.held_until
+        return self._used(watched) and (watched.up, watched.last_resort) != before
 
-    def _set_up(self, cable: Cable, up: bool, now: float) -> None:
-        if cable.up is up:
+    def _set_up(self, watched: WatchedLink, up: bool, now: float) -> None:
+        if watched.up is up:
             return
         if up:
-            doublings = min(cable.failures - 1, 10)  # there is a limit to what a float can hold, too
-            cable.held_until = now + (min(2.0**doublings, LONGEST_HOLD_S) if cable.failures else 0.0)
+            doublings = min(watched.failures - 1, 10)  # 2.0 to the power of very many would overflow
+            watched.held_until = now + (min(2.0**doublings, LONGEST_HOLD_S) if watched.failures else 0.0)
         else:
-            calm = int(min(now - cable.changed_at, 1e6) / CALM_S)
-            cable.failures = max(0, cable.failures - calm) + 1
-        cable.up, cable.changed_at = up, now
+            calm = int(min(now - watched.changed_at, 1e6) / CALM_S)
+            watched.failures = max(0, watched.failures - calm) + 1
+        watched.up, watched.changed_at = up, now
 
-    def _confirmed(self, cable: Cable, now: float) -> bool:
-        a, b = cable.ends
-        since = max(cable.watched_from, now - DEAD_S)
+    def _confirmed(self, watched: WatchedLink, now: float) -> bool:
+        a, b = watched.ends
+        since = max(watched.watched_from, now - DEAD_S)
         return self._hears(a, b, since) and self._hears(b, a, since)
 
     def _hears(self, at: Port, peer: Port, since: float) -> bool:
         heard = self._heard.get(at)
         return heard is not None and heard.peer == peer and heard.when >= since
 
-    def _used(self, cable: Cable) -> bool:
-        return cable.declared or self._use_undeclared
+    def _used(self, watched: WatchedLink) -> bool:
+        return watched.declared or self._use_undeclared
 
     # ---------------------------------------------------------------- what is known
 
     def links(self) -> list[Link]:
         """The links that may be used now; those of last resort at a cost that nothing else has."""
-        return self.usable(self._cables.values())
+        return self.usable(self._watched.values())
 
-    def usable(self, cables: Iterable[Cable]) -> list[Link]:
+    def usable(self, links: Iterable[WatchedLink]) -> list[Link]:
         """As ``links``, of these only."""
         return [
-            replace(cable.link, cost=cable.link.cost + LAST_RESORT) if cable.last_resort else cable.link
-            for cable in cables
-            if cable.up and self._used(cable)
+            replace(watched.link, cost=watched.link.cost + LAST_RESORT) if watched.last_resort else watched.link
+            for watched in links
+            if watched.up and self._used(watched)
         ]
 
     def fabric_ports(self) -> dict[str, list[int]]:
         """Switch → the ports by which it takes packets of other switches."""
         ports: dict[str, list[int]] = {switch: [] for switch in self._dpids}
-        links = [cable for cable in self._cables.values() if cable.declared or (cable.up and self._use_undeclared)]
-        for end in sorted({end for cable in links for end in cable.ends}):
+        links = (watched for watched in self._watched.values() if watched.declared or watched.up)
+        for end in sorted({end for watched in links if self._used(watched) for end in watched.ends}):
             ports[end.switch].append(end.number)
         return ports
 
-    def cables(self) -> Iterable[Cable]:
-        return self._cables.values()
+    def watched(self) -> Iterable[WatchedLink]:
+        return self._watched.values()
 
-    def at(self, end: Port) -> Cable:
+    def at(self, end: Port) -> WatchedLink:
         """The link that ends here.  Raises NotFound."""
         here = self._at_end.get(end)
         if not here:
-            names = some("–".join(map(str, cable.ends)) for cable in self._cables.values())
+            names = some("–".join(map(str, watched.ends)) for watched in self._watched.values())
             raise NotFound(f"no link ends at {end}; the links are {names}")
-        return max(here, key=lambda cable: (cable.up and self._used(cable), cable.declared))
+        return max(here, key=lambda watched: (watched.up and self._used(watched), watched.declared))
 
-    def _cables_at(self, switch: str) -> Iterator[Cable]:
-        return (cable for cable in self._cables.values() if any(end.switch == switch for end in cable.ends))
+    def _watched_at(self, switch: str) -> Iterator[WatchedLink]:
+        return (watched for watched in self._watched.values() if any(end.switch == switch for end in watched.ends))
 
     def down(self, now: float) -> Iterator[tuple[str, str]]:
         """The declared links that do not work, each with the reason."""
-        for cable in self._cables.values():
-            if cable.declared and not cable.up:
-                wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(cable, now).items()]
+        for watched in self._watched.values():
+            if watched.declared and not watched.up:
+                wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(watched, now).items()]
                 silent = "its ends do not hear each other"
-                state = silent if self._state(cable) == "silent" else "a port of it is down"
-                yield "–".join(map(str, cable.ends)), ", ".join(wrong) or state
+                state = silent if self._state(watched) == "silent" else "a port of it is down"
+                yield "–".join(map(str, watched.ends)), ", ".join(wrong) or state
 
-    def _cabled_instead(self, cable: Cable, now: float) -> dict[str, str]:
+    def _cabled_instead(self, watched: WatchedLink, now: float) -> dict[str, str]:
         return {
             str(end): str(heard.peer)
-            for end in cable.ends
-            if (heard := self._heard.get(end)) and heard.peer not in cable.ends and now - heard.when <= DEAD_S
+            for end in watched.ends
+            if (heard := self._heard.get(end)) and heard.peer not in watched.ends and now - heard.when <= DEAD_S
         }
 
-    def view(self, cable: Cable, now: float) -> dict[str, object]:
+    def view(self, watched: WatchedLink, now: float) -> dict[str, object]:
         """One link for people and programs."""
         return {
-            "ends": [str(end) for end in cable.ends],
-            "cost": cable.link.cost,
-            "mtu": cable.link.mtu or None,
-            "up": cable.up and self._used(cable),
-            "state": self._state(cable),
-            "declared": cable.declared,
-            "confirmed": self._confirmed(cable, now),
-            "failures": cable.failures,
-            "cabled_instead": self._cabled_instead(cable, now),
+            "ends": [str(end) for end in watched.ends],
+            "cost": watched.link.cost,
+            "mtu": watched.link.mtu or None,
+            "up": watched.up and self._used(watched),
+            "state": self._state(watched),
+            "declared": watched.declared,
+            "confirmed": self._confirmed(watched, now),
+            "failures": watched.failures,
+            "cabled_instead": self._cabled_instead(watched, now),
         }
 
-    def _state(self, cable: Cable) -> str:
-        """As the routes take it."""
-        if not self._used(cable):
+    def _state(self, watched: WatchedLink) -> str:
+        """In a word."""
+        if not self._used(watched):
             return "not declared"
-        if cable.up and cable.last_resort:
-            return "held back" if cable.trusted else "switch away"
-        if cable.up:
+        if watched.up and watched.last_resort:
+            return "held back" if watched.trusted else "switch away"
+        if watched.up:
             return "up"
-        return "silent" if all(self._ports.get(end, True) for end in cable.ends) else "port down"
+        return "silent" if all(self._ports.get(end, True) for end in watched.ends) else "port down"

@@ -152,8 +152,8 @@ def picture(controller: Controller, now: float) -> Picture:
         controller.network,
         edges,
         {edge.name: edge.synchronised for edge in edges},
-        [_Link(cable.ends, next(iter(discovery.usable((cable,))), None), discovery.view(cable, now))
-         for cable in discovery.cables()],
+        [_Link(watched.ends, next(iter(discovery.usable((watched,))), None), discovery.view(watched, now))
+         for watched in discovery.watched()],
         [_Uplink(edge.name, uplink.name, _uplink_view(edge, uplink))
          for edge in edges for uplink in edge.uplinks],
         {edge.name: edge.egress.by_uplink() for edge in edges if edge.uplinks},

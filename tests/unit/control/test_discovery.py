@@ -170,7 +170,7 @@ def test_wrong_cabling_is_shown_and_not_used(cables):
     cables.discovery.port_changed(C, True, cables.now)
     cables.pass_time(3)
     assert (cables.state, cables.view["cabled_instead"], cables.costs()) == ("silent", {"a:1": "c:1"}, [])
-    (_, found) = cables.discovery.cables()
+    (_, found) = cables.discovery.watched()
     assert (found.ends, cables.discovery.view(found, cables.now)["state"]) == ((A, C), "not declared")
 
 
@@ -197,9 +197,9 @@ def test_an_undeclared_link_that_is_down_is_forgotten_with_its_failures():
     del cables.wires[C]
     cables.pass_time(3)
     assert cables.discovery.fabric_ports()["c"] == [], "its port is a stranger's again"
-    assert len(list(cables.discovery.cables())) == 2
+    assert len(list(cables.discovery.watched())) == 2
     cables.pass_time(CALM_S)
-    assert len(list(cables.discovery.cables())) == 1
+    assert len(list(cables.discovery.watched())) == 1
 
 
 def test_a_port_that_hears_itself_is_no_link():
@@ -208,7 +208,7 @@ def test_a_port_that_hears_itself_is_no_link():
     cables.pass_time(SEND_S)
     frame = next(frame for end, frame in reversed(cables.sent) if end == C)
     assert refused(cables, C, frame) == "lldp of its own port"
-    assert len(list(cables.discovery.cables())) == 1
+    assert len(list(cables.discovery.watched())) == 1
 
 
 def test_no_frame_is_sent_to_hosts(cables):
