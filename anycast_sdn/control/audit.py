@@ -91,7 +91,7 @@ class Audit:
         """Rules of no flow; ``foreign``: cookies that are not ours."""
         self._foreign.update(foreign)
         for rule in rules:
-            if self._edge.wants(rule):
+            if rule in self._edge.installed:
                 self._right.add(rule.key)
             else:
                 self._wrong[rule.key] = rule
@@ -160,9 +160,9 @@ class Audit:
         edge = self._edge
         match message:
             case AddFlow(rule):
-                return edge.wants(rule)
+                return rule in edge.installed
             case DeleteFlow(rule):
-                return not edge.wants_at(rule)
+                return not edge.installed.has_in_place_of(rule)
             case SetGroup(group):
                 return edge.installed.groups.get(group.number) == group
             case SetMeter(meter):
@@ -178,7 +178,7 @@ class Audit:
         if len(self._right) + sum(map(len, self._as_before)) == self._edge.rules:
             return
         right = self._right.union(rule.key for rules in self._as_before for rule in rules)
-        yield from (rule for rule in self._edge.believed() if rule.key not in right)
+        yield from (rule for rule in self._edge.installed if rule.key not in right)
 
     def _leave_doubts(self, wanted: Tables, found: Tables) -> None:
         """Where something was changed during the look, differences count that the last look has found, too."""

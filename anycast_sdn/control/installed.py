@@ -1,4 +1,4 @@
-"""Installed: what one switch is believed to hold, without the flows' rules, which the engine knows, and the routes.
+"""Installed: what one switch is believed to hold, without the flows' rules, which the engine knows.
 
 After the switch has connected that is what was found on it.  What of that has not been compared yet with what is wanted
 is ``unchecked``; when all that is wanted has been compared, the unchecked rest are strays, which nobody wants.
@@ -6,15 +6,26 @@ is ``unchecked``; when all that is wanted has been compared, the unchecked rest 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.fabric.graph import LOCAL
+from anycast_sdn.openflow import readback
+from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
+_Flows = dict[RuleKey, FlowRule]
+
 
 class Installed:
-    def __init__(self) -> None:
-        self._holds = Tables()
+    """``route``: the rule for a prefix and a port."""
+
+    def __init__(self, route: Callable[[Prefix, int], FlowRule]) -> None:
+        self.routes: dict[Prefix, int] = {}  # to ports, or LOCAL: the switch delivers itself, by other rules
+        self._route = route
+        self._holds = Tables()  # without the routes
         self._unchecked = Tables()
         self.changes = 0  # how often this has been changed
 
@@ -30,11 +41,39 @@ class Installed:
     def meters(self) -> dict[int, MeterRule]:
         return self._holds.meters
 
-    def holds(self, rule: FlowRule) -> bool:
+    def __len__(self) -> int:
+        """How many rules."""
+        return len(self.flows) + sum(port != LOCAL for port in self.routes.values())
+
+    def __iter__(self) -> Iterator[FlowRule]:
+        yield from self.flows.values()
+        ports = ((prefix, port) for prefix, port in self.routes.items() if port != LOCAL)
+        yield from (self._route(prefix, port) for prefix, port in ports)
+
+    def __contains__(self, rule: FlowRule) -> bool:
+        """Just this rule?"""
+        if kind_of(rule.cookie) is Kind.ROUTE:
+            prefix, port = readback.route(rule) or (None, LOCAL)
+            return prefix is not None and self.routes.get(prefix) == port and rule == self._route(prefix, port)
         return self.flows.get(rule.key) == rule
 
-    def found(self, tables: Tables) -> None:
-        """The switch has connected with these."""
+    def has_in_place_of(self, rule: FlowRule) -> bool:
+        """A rule, perhaps another, where this one stands?"""
+        prefix = readback.route_prefix(rule)
+        port = self.routes.get(prefix, LOCAL) if prefix else LOCAL
+        return rule.key in self.flows or (
+            prefix is not None and port != LOCAL and self._route(prefix, port).key == rule.key
+        )
+
+    def delivers(self, prefix: Prefix) -> bool:
+        """Is the switch itself the end of the routes to this prefix?"""
+        return self.routes.get(prefix) == LOCAL
+
+    def found(self, tables: Tables, routes: Mapping[Prefix, int]) -> None:
+        """The switch has connected with these.  What it delivered itself it still does, unless it has lost all."""
+        wiped = not tables.flows and not routes
+        delivers = [] if wiped else [prefix for prefix, port in self.routes.items() if port == LOCAL]
+        self.routes = {**dict.fromkeys(delivers, LOCAL), **routes}
         self._holds = tables
         self._unchecked = Tables(tables.flows.copy(), tables.groups.copy(), tables.meters.copy())
         self.changes += 1
@@ -54,6 +93,23 @@ class Installed:
         self._unchecked.flows.pop(rule.key, None)
         self.changes += 1
         return self.flows.pop(rule.key, rule)
+
+    def switch_over(self, routes: Mapping[Prefix, int | None]) -> tuple[_Flows, _Flows]:
+        """The switch gets these routes; None: none to this prefix → the rules for them, and those that they replace."""
+        new: _Flows = {}
+        old: _Flows = {}
+        for prefix, port in routes.items():
+            if was := self.routes.pop(prefix, LOCAL):
+                rule = self._route(prefix, was)
+                old[rule.key] = rule
+            if port is not None:
+                self.routes[prefix] = port
+            if port:
+                rule = self._route(prefix, port)
+                new[rule.key] = rule
+                if self._unchecked.flows.pop(rule.key, None):  # whatever was found there
+                    del self.flows[rule.key]
+        return new, old
 
     def replace(self, held: Tables, wanted: Tables) -> None:
         """The switch will hold ``wanted`` instead of ``held``, and both have been compared."""
@@ -79,12 +135,6 @@ class Installed:
 
     def is_unchecked(self, meter: int) -> bool:
         return meter in self._unchecked.meters
-
-    def overridden(self, routes: dict[RuleKey, FlowRule]) -> None:
-        """These routes take the place of whatever was found there."""
-        for key in routes if self._unchecked.flows else ():
-            if self._unchecked.flows.pop(key, None):
-                del self.flows[key]
 
     def take_strays(self, most: int) -> Tables:
         """Forgets up to ``most`` of what is unchecked → what is to be deleted; rules before what they refer to."""

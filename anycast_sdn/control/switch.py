@@ -5,7 +5,7 @@ lead out of the fabric (``Egress``), the bindings (``engine``), what rules look 
 switch holds (``Installed``).  It returns messages for its switch and sends nothing.  What concerns more than one switch
 is the ``Controller``'s.
 
-Wanted and installed are compared where they may differ (``_Doubtful``).  When the switch connects that is everywhere;
+Wanted and installed are compared where they may differ (``Doubts``).  When the switch connects that is everywhere;
 then it goes by portions (``compare_more``), in an order in which nothing is lost that was there: meters and constant
 rules, hosts, egress routes, services with their select groups, servers, the rules that let clients' packets in, and
 when all that is wanted is there, what nobody wants is deleted.
@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
+from anycast_sdn.control.doubts import Doubtful, Doubts
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.neighbours import Neighbours, Replies
@@ -37,7 +38,7 @@ from anycast_sdn.engines.engine import Engine, PacketHandler
 from anycast_sdn.engines.flow_rules import FlowRules
 from anycast_sdn.engines.no_client_edge import NoClientEdge
 from anycast_sdn.fabric.graph import LOCAL
-from anycast_sdn.openflow import entries, frames, readback
+from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
@@ -58,23 +59,6 @@ from anycast_sdn.openflow.tables import Tables
 EGRESS_AT_ONCE = 200  # egress routes that are changed in one ``refresh``, besides those that ordered updates change
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
 _Flows = dict[RuleKey, FlowRule]
-
-
-@dataclass(slots=True)
-class _Doubtful:
-    """Where a switch may hold something else than it should."""
-
-    meters: bool = False
-    constant: bool = False  # see ``WantedRules.constant``
-    engine: bool = False  # the engine's rules that belong to no single server or flow
-    hosts: dict[Address, None] = field(default_factory=dict)
-    egress: dict[Prefix, None] = field(default_factory=dict)
-    services: dict[Prefix, None] = field(default_factory=dict)  # ANY/n
-    servers: dict[Address, None] = field(default_factory=dict)  # whose first replies go to the controller, or do not
-    strays: int = 0  # so many of what was found and nobody wants are to be deleted
-
-
-_NOTHING = _Doubtful()
 
 
 class ManagedSwitch:
@@ -98,18 +82,15 @@ class ManagedSwitch:
         self._throttle = Throttle()
         self._answers = Answers(switch, self.wanted.connected, Gateways(network))
         self.engine = self._new_engine(network, random, is_announced)
-        self.routes: dict[Prefix, int] = {}  # installed: ports, or LOCAL for what the switch delivers itself
         self.serving = Serving(
             self.subnets if switch.server_edge else (), self._may_be_there, lambda address: self._answers_now(address)
         )
-        self.egress = Egress(self.uplinks, self.neighbours.get, self._delivers)
-        self.installed = Installed()
+        self.installed = Installed(self.wanted.route)
+        self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         self._constant: _Flows = {}  # see ``WantedRules.constant``, as installed
         self._leftover: set[Address] = set()  # servers that are not enrolled any more, and have flows here
         self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``take_moved``
-        self._doubtful = _Doubtful()
-        # What is not compared yet since the switch has connected; None: everything.
-        self._to_compare: _Doubtful | None = _Doubtful()
+        self._doubts = Doubts()
         self.synchronised = False  # what it holds is known, and it can be told what it should hold
         self.ever_synchronised = False
         self.reading: ReadingBack | None = None  # the switch is here, and what it holds is being read
@@ -159,41 +140,22 @@ class ManagedSwitch:
     def _may_be_there(self, address: Address) -> bool:
         return self.unseen or self._answers_now(address)
 
-    def _delivers(self, prefix: Prefix) -> bool:
-        return self.routes.get(prefix) == LOCAL
+    @property
+    def routes(self) -> dict[Prefix, int]:
+        """Installed ones, see ``Installed``."""
+        return self.installed.routes
 
     # ---------------------------------------------------------------- what is installed
 
     @property
     def rules(self) -> int:
         """How many rules it holds, without the bindings'."""
-        return len(self.installed.flows) + sum(port != LOCAL for port in self.routes.values())
+        return len(self.installed)
 
     @property
     def meters(self) -> int:
         """The highest meter number that this switch needs."""
         return max(meter.number for meter in self.wanted.meters(()))
-
-    def wants(self, rule: FlowRule) -> bool:
-        """Is it just what the switch is believed to hold?  For all rules but the bindings'."""
-        if kind_of(rule.cookie) is Kind.ROUTE:
-            prefix, port = readback.route(rule) or (None, LOCAL)
-            return prefix is not None and self.routes.get(prefix) == port and rule == self.wanted.route(prefix, port)
-        return self.installed.holds(rule)
-
-    def wants_at(self, rule: FlowRule) -> bool:
-        """Is the switch believed to hold a rule, perhaps another, where this one stands?"""
-        prefix = readback.route_prefix(rule)
-        port = self.routes.get(prefix, LOCAL) if prefix else LOCAL
-        return rule.key in self.installed.flows or (
-            prefix is not None and port != LOCAL and self.wanted.route(prefix, port).key == rule.key
-        )
-
-    def believed(self) -> Iterator[FlowRule]:
-        """All rules but the bindings' that the switch is believed to hold."""
-        yield from self.installed.flows.values()
-        ports = ((prefix, port) for prefix, port in self.routes.items() if port != LOCAL)
-        yield from (self.wanted.route(prefix, port) for prefix, port in ports)
 
     # ---------------------------------------------------------------- from what is installed to what is wanted
 
@@ -203,11 +165,14 @@ class ManagedSwitch:
         ``routes``: those that it should install now, see ``fabric.routing.Changes``.  Only where installed and wanted
         may differ they are compared; elsewhere a comparison would change nothing.
         """
-        doubtful, self._doubtful = self._doubtful, _Doubtful()
+        doubtful = self._doubts.take()
         if not self.synchronised:
             self.egress.take_changed(None)
             return []
-        new, old = self._switch_over(routes)
+        new, old = self.installed.switch_over(routes)
+        for prefix, port in routes.items():
+            if port != LOCAL:
+                self.egress.routed_elsewhere(prefix)
         doubtful.egress |= self.egress.take_changed(EGRESS_AT_ONCE)
         if self.switch.server_edge:  # whether it delivers, and whether it must, go together
             both = (*routes, *doubtful.egress)
@@ -228,25 +193,7 @@ class ManagedSwitch:
         self.installed.changes += bool(messages)
         return messages
 
-    def _switch_over(self, routes: Mapping[Prefix, int | None]) -> tuple[_Flows, _Flows]:
-        """Enters these as installed → the rules for them, and those for what they replace."""
-        new: _Flows = {}
-        old: _Flows = {}
-        for prefix, port in routes.items():
-            if was := self.routes.pop(prefix, LOCAL):
-                rule = self.wanted.route(prefix, was)
-                old[rule.key] = rule
-            if port is not None:
-                self.routes[prefix] = port
-            if port != LOCAL:
-                self.egress.routed_elsewhere(prefix)
-            if port:
-                rule = self.wanted.route(prefix, port)
-                new[rule.key] = rule
-        self.installed.overridden(new)
-        return new, old
-
-    def _enter_services(self, doubtful: _Doubtful, groups: Groups) -> set[int]:
+    def _enter_services(self, doubtful: Doubtful, groups: Groups) -> set[int]:
         """Which servers serve each ANY/n now → the numbers that the select groups had.
 
         Where others get another number by that, they are doubtful, too.
@@ -267,7 +214,7 @@ class ManagedSwitch:
         if group is None:
             return ()
         servers = self.serving.able(group, prefix)
-        if not servers and self._delivers(prefix) and prefix not in self.egress.selected:
+        if not servers and self.installed.delivers(prefix) and prefix not in self.egress.selected:
             return self.serving.leaving(group, prefix)
         return servers
 
@@ -279,7 +226,7 @@ class ManagedSwitch:
     def _constant_now(self) -> _Flows:
         return {rule.key: rule for rule in self.wanted.constant()}
 
-    def _places(self, doubtful: _Doubtful, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
+    def _places(self, doubtful: Doubtful, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """Where rules are to be compared, and the rule that should be there; None: none."""
         if doubtful.constant:
             yield from self._constant.items()
@@ -302,7 +249,7 @@ class ManagedSwitch:
                 yield rule.key, rule if enrolled else None
 
     def _compared(
-        self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], doubtful: _Doubtful
+        self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], doubtful: Doubtful
     ) -> tuple[Tables, Tables]:
         """→ (what is wanted at these places, and what is installed there), with the select groups and the meters."""
         wanted = self.wanted.tables(
@@ -331,59 +278,52 @@ class ManagedSwitch:
     @property
     def is_doubtful(self) -> bool:
         """May it hold other rules than it should?"""
-        return self._doubtful != _NOTHING or self.egress.is_changed
+        return bool(self._doubts) or self.egress.is_changed
 
     @property
     def is_behind(self) -> bool:
         """Is there more to be compared, for which ``compare_more`` is to be called?"""
-        return self._to_compare != _NOTHING or self.installed.unchecked > 0 or self.egress.is_changed
+        return self._doubts.postponed or self.installed.unchecked > 0 or self.egress.is_changed
 
     def compare_more(self, groups: Groups, most: int) -> int:
-        """The next ``refresh`` compares about ``most`` more rules since the switch has connected → how many.
+        """The next ``refresh`` compares about ``most`` more rules, since the switch has connected → how many.
 
         0: all has been compared.
         """
-        if self._to_compare is None:
-            self._to_compare = self._everything_else(groups)
-            return most
-        to_compare, doubtful = self._to_compare, self._doubtful
-        work = 0
-        for waiting, chosen in (
-            (to_compare.hosts, doubtful.hosts),
-            (to_compare.egress, doubtful.egress),
-            (to_compare.services, doubtful.services),
-            (to_compare.servers, doubtful.servers),
-        ):
-            while waiting and work < most:
-                key, _ = waiting.popitem()
-                chosen[key] = None  # type: ignore[index]
-                work += 1
-                if waiting is to_compare.services and (group := groups.owner(key)):  # type: ignore[arg-type]
-                    work += len(self.serving.able(group, key))  # type: ignore[arg-type]  # the group's buckets
-        if not work and to_compare.engine:
-            doubtful.engine, to_compare.engine, work = True, False, most
-        if not work:
-            work = doubtful.strays = min(most, self.installed.unchecked)
-        return work
+        if self._doubts.begins:
+            self._doubts.postpone(
+                Doubtful(
+                    engine=True,
+                    hosts=dict.fromkeys(address for address, _ in self.neighbours.known()),
+                    egress=dict.fromkeys(self.egress.selected),
+                    services=dict.fromkeys((*self.serving, *self.serving.services(groups))),
+                    servers=dict.fromkeys((*self._leftover, *self.engine.servers_with_rules(groups))),
+                )
+            )
+            return most  # that was enough for once
 
-    def suspect_service(self, prefix: Prefix) -> None:
+        def size(service: Prefix) -> int:
+            group = groups.owner(service)
+            return 1 + (len(self.serving.able(group, service)) if group else 0)  # the buckets of its select group
+
+        return self._doubts.raise_more(most, size) or self._doubts.raise_strays(most, self.installed.unchecked)
+
+    def suspect_service(self, service: Prefix) -> None:
         """Its servers here may be others."""
-        self._doubtful.services[prefix] = None
-        if self._to_compare:
-            self._to_compare.services.pop(prefix, None)
+        self._doubts.about_service(service)
 
     def suspect_server(self, address: Address) -> None:
         """It is enrolled now, or is no more."""
         if self.switch.client_edge:  # no other switch has rules for servers' replies
-            self._doubtful.servers[address] = None
+            self._doubts.about_servers([address])
 
     def suspect_pins(self) -> None:
         """A server that is not enrolled any more may have lost its last flow here, or may have one again."""
-        self._doubtful.servers |= dict.fromkeys((*self._leftover, *self.engine.left_over()))
+        self._doubts.about_servers((*self._leftover, *self.engine.left_over()))
 
     def set_fabric_ports(self, ports: list[int]) -> None:
         self.wanted.fabric_ports = ports
-        self._doubtful.constant = self._doubtful.meters = True
+        self._doubts.about_constant_rules()
 
     def want_server(self, address: Address, enrolled: bool) -> None:
         """A server that stands behind this edge."""
@@ -424,28 +364,14 @@ class ManagedSwitch:
                 self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
         self.egress.suspect_all()
-        wiped = not reading.others and not reading.routes
-        delivers = [] if wiped else [prefix for prefix, port in self.routes.items() if port == LOCAL]
-        self.routes.clear()
-        self.routes.update(dict.fromkeys(delivers, LOCAL) | reading.routes)
         found, self._found = self._found, Tables()
-        self.installed.found(Tables(reading.others, dict(found.groups), dict(found.meters)))
+        found = Tables(reading.others, dict(found.groups), dict(found.meters))
+        self.installed.found(found, reading.routes)
         self._constant = {}
-        self._doubtful = _Doubtful(meters=True, constant=True)
+        self._doubts.connected()
         self.synchronised = self.ever_synchronised = True
         self.stop_waiting()
-        self._to_compare = None
         return reading.resized
-
-    def _everything_else(self, groups: Groups) -> _Doubtful:
-        """All that a switch that has connected may hold otherwise than it should, besides constant rules."""
-        return _Doubtful(
-            engine=True,
-            hosts=dict.fromkeys(address for address, _ in self.neighbours.known()),
-            egress=dict.fromkeys(self.egress.selected),
-            services=dict.fromkeys((*self.serving, *self.serving.services(groups))),
-            servers=dict.fromkeys((*self._leftover, *self.engine.servers_with_rules(groups))),
-        )
 
     def repairs_view(self, now: float) -> dict[str, object]:
         """How many rules were put right since the controller's start, and how long ago the last, if any were."""
@@ -455,7 +381,7 @@ class ManagedSwitch:
     def disconnected(self) -> None:
         self.synchronised = False
         self.reading = None
-        self._to_compare = _Doubtful()
+        self._doubts.disconnected()
         self.installed.disconnected()
         self._answers.disconnected()
         self.neighbours.disconnected()
@@ -526,7 +452,7 @@ class ManagedSwitch:
         if in_port == OFPP_CONTROLLER and known:
             return self._drop("looped")
         reaction = self._neighbours_replied(self.neighbours.wait(frame, destination, in_port, now), now)
-        if known and not self.installed.holds(self.wanted.host(destination, known)):  # not compared yet
+        if known and self.wanted.host(destination, known) not in self.installed:  # not compared yet
             reaction.messages.insert(0, self._host_rule(destination))
         return reaction
 
@@ -590,6 +516,6 @@ class ManagedSwitch:
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             self.counters["port_held_back"] += newly_held
-            self._doubtful.meters = True
+            self._doubts.about_meters()
             reaction.changed = True
         return reaction

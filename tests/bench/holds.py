@@ -267,7 +267,7 @@ class Hub:
     def holds(self, dpid: int) -> Tables:
         """What a switch is believed to hold, without its bindings."""
         edge = self.controller.switches[dpid]
-        return Tables.of(edge.believed(), edge.installed.groups.values(), edge.installed.meters.values())
+        return Tables.of(edge.installed, edge.installed.groups.values(), edge.installed.meters.values())
 
     def tick(self, seconds: float) -> Held:
         pieces = []

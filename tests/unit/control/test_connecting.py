@@ -110,7 +110,7 @@ def connects(made: Controller, dpid: int, found: Tables) -> Held:
 
 def wanted(made: Controller, dpid: int) -> Tables:
     edge = made.switches[dpid]
-    return Tables.of(edge.believed(), edge.installed.groups.values(), edge.installed.meters.values())
+    return Tables.of(edge.installed, edge.installed.groups.values(), edge.installed.meters.values())
 
 
 def besides_routes(tables: Tables) -> Tables:

@@ -174,10 +174,10 @@ def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted(
     made, dpid = controller()
     edge = made.switches[dpid]
     made.synchronise(dpid, Tables(), Features(), 0.0)
-    for rule in edge.believed():
-        assert edge.wants(rule)
-        assert not edge.wants(FlowRule(*rule.key, cookie=rule.cookie, idle_timeout=9))
-    assert all(readback.half_of(rule) == 0 for rule in edge.believed())
+    for rule in edge.installed:
+        assert rule in edge.installed
+        assert FlowRule(*rule.key, cookie=rule.cookie, idle_timeout=9) not in edge.installed
+    assert all(readback.half_of(rule) == 0 for rule in edge.installed)
 
 
 def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch) -> None:
