@@ -175,7 +175,7 @@ class Audit:
 
     def _not_right(self) -> Iterator[FlowRule]:
         """The rules that should be there, and were not found as they should be."""
-        if len(self._right) + sum(map(len, self._as_before)) == self._edge.rules:
+        if len(self._right) + sum(map(len, self._as_before)) == len(self._edge.installed):
             return
         right = self._right.union(rule.key for rules in self._as_before for rule in rules)
         yield from (rule for rule in self._edge.installed if rule.key not in right)

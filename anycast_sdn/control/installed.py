@@ -6,7 +6,7 @@ is ``unchecked``; when all that is wanted has been compared, the unchecked rest 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 
 from anycast_sdn.core.model import Prefix
@@ -64,6 +64,18 @@ class Installed:
         return rule.key in self.flows or (
             prefix is not None and port != LOCAL and self._route(prefix, port).key == rule.key
         )
+
+    def at(self, places: Iterable[RuleKey], numbers: Iterable[int]) -> Tables:
+        """The rules in these places, and the groups with these numbers."""
+        return Tables(
+            {key: self.flows[key] for key in places if key in self.flows},
+            {number: self.groups[number] for number in numbers if number in self.groups},
+        )
+
+    def meters_besides_strays(self, wanted: Container[int]) -> dict[int, MeterRule]:
+        """Not those that were found and are not wanted: they go after the rules that name them."""
+        unchecked = self._unchecked.meters
+        return {number: meter for number, meter in self.meters.items() if number in wanted or number not in unchecked}
 
     def delivers(self, prefix: Prefix) -> bool:
         """Is the switch itself the end of the routes to this prefix?"""
@@ -132,9 +144,6 @@ class Installed:
     def unchecked(self) -> int:
         """How many rules, groups and meters of what was found have not been compared."""
         return len(self._unchecked.flows) + len(self._unchecked.groups) + len(self._unchecked.meters)
-
-    def is_unchecked(self, meter: int) -> bool:
-        return meter in self._unchecked.meters
 
     def take_strays(self, most: int) -> Tables:
         """Forgets up to ``most`` of what is unchecked → what is to be deleted; rules before what they refer to."""

@@ -35,9 +35,7 @@ class ReadingBack:
     before.
     """
 
-    def __init__(
-        self, found: Tables, engine: Engine, route: Callable[[Prefix, int], FlowRule], begins: bool
-    ) -> None:
+    def __init__(self, found: Tables, engine: Engine, route: Callable[[Prefix, int], FlowRule], begins: bool) -> None:
         self.resized: list[Message] = []  # routes that lead where they should, with another limit of packets' size
         self._route = route
         self.routes: dict[Prefix, int] = {}

@@ -82,9 +82,7 @@ class ManagedSwitch:
         self._throttle = Throttle()
         self._answers = Answers(switch, self.wanted.connected, Gateways(network))
         self.engine = self._new_engine(network, random, is_announced)
-        self.serving = Serving(
-            self.subnets if switch.server_edge else (), self._may_be_there, lambda address: self._answers_now(address)
-        )
+        self.serving = Serving(self.subnets if switch.server_edge else (), self._may_be_there, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         self._constant: _Flows = {}  # see ``WantedRules.constant``, as installed
@@ -115,9 +113,7 @@ class ManagedSwitch:
         for kind in handlers.keys() & {Kind.FIRST_PACKET, Kind.SYN}:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
-    def _new_engine(
-        self, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]
-    ) -> Engine:
+    def _new_engine(self, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]) -> Engine:
         role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self.wanted.connected
         if role is None:
             return NoClientEdge(connected, anycast, self.repairs)
@@ -144,13 +140,6 @@ class ManagedSwitch:
     def routes(self) -> dict[Prefix, int]:
         """Installed ones, see ``Installed``."""
         return self.installed.routes
-
-    # ---------------------------------------------------------------- what is installed
-
-    @property
-    def rules(self) -> int:
-        """How many rules it holds, without the bindings'."""
-        return len(self.installed)
 
     @property
     def meters(self) -> int:
@@ -181,8 +170,10 @@ class ManagedSwitch:
             doubtful.egress |= dict.fromkeys((*routes, *doubtful.services))
         numbers = self._enter_services(doubtful, groups)
         self._enter_servers(doubtful.servers, groups)
-        before, self._constant = self._constant, self._constant_now() if doubtful.constant else self._constant
-        places: dict[RuleKey, FlowRule | None] = dict.fromkeys(before if doubtful.constant else ())
+        places: dict[RuleKey, FlowRule | None] = {}
+        if doubtful.constant:
+            places = dict.fromkeys(self._constant)
+            self._constant = {rule.key: rule for rule in self.wanted.constant()}
         places.update(self._places(doubtful, groups))
         wanted, held = self._compared(places, numbers, doubtful)
         self.installed.replace(held, wanted)
@@ -223,9 +214,6 @@ class ManagedSwitch:
             pinned = self.engine.flows.pinned_to(address) > 0
             (self._leftover.add if pinned and not groups.of_server(address) else self._leftover.discard)(address)
 
-    def _constant_now(self) -> _Flows:
-        return {rule.key: rule for rule in self.wanted.constant()}
-
     def _places(self, doubtful: Doubtful, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """Where rules are to be compared, and the rule that should be there; None: none."""
         if doubtful.constant:
@@ -257,14 +245,9 @@ class ManagedSwitch:
             [self._server_group(prefix) for prefix in doubtful.services if prefix in self.serving],
             self.wanted.meters(self._throttle.held) if doubtful.meters else (),
         )
-        flows, groups, meters = self.installed.flows, self.installed.groups, self.installed.meters
-        held = Tables(
-            {key: flows[key] for key in places if key in flows},
-            {number: groups[number] for number in numbers | wanted.groups.keys() if number in groups},
-        )
-        if doubtful.meters:  # those that were found, and are not wanted, go after the rules that name them
-            mine = (number for number in meters if number in wanted.meters or not self.installed.is_unchecked(number))
-            held.meters = {number: meters[number] for number in mine}
+        held = self.installed.at(places, numbers | wanted.groups.keys())
+        if doubtful.meters:
+            held.meters = self.installed.meters_besides_strays(wanted.meters)
         return wanted, held
 
     def _server_group(self, prefix: Prefix) -> GroupRule:
@@ -372,11 +355,6 @@ class ManagedSwitch:
         self.synchronised = self.ever_synchronised = True
         self.stop_waiting()
         return reading.resized
-
-    def repairs_view(self, now: float) -> dict[str, object]:
-        """How many rules were put right since the controller's start, and how long ago the last, if any were."""
-        ago = {} if self.repaired_at is None else {"last_repair_s": round(now - self.repaired_at, 1)}
-        return {"repaired": self.repairs.total(), **ago} if self.repairs.total() else {}
 
     def disconnected(self) -> None:
         self.synchronised = False

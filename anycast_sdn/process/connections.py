@@ -183,7 +183,7 @@ class Connections:
 
     def _say_that_it_is_ready(self, switch: Channel, found: int) -> None:
         name, edge = self.name(switch.id), self._controller.switches[switch.id]
-        text = f"switch {switch.name} is ready: {found} rules found, {edge.rules} wanted"
+        text = f"switch {switch.name} is ready: {found} rules found, {len(edge.installed)} wanted"
         self.log.say(logging.INFO, ("ready", switch.id), text)
         features = edge.features
         for feature, without in MISSED.items():

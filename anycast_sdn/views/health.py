@@ -135,7 +135,7 @@ class Health:
     def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
         """As of the last look.  ``epoch``: the wall clock's time at ``now``."""
         edges = controller.switches.values()
-        switches = {edge.name: {"connected": edge.synchronised, **edge.repairs_view(now)} for edge in edges}
+        switches = {edge.name: {"connected": edge.synchronised, **_repairs(edge, now)} for edge in edges}
         return {"status": self.status, "reasons": self.sentences(now, epoch), "switches": switches}
 
     def is_news(self, now: float) -> bool:
@@ -185,3 +185,9 @@ class Attendance:
         self._pause = min(2 * self._pause, RAREST_REPORT_S)
         self._due = now + self._pause
         return f"still waiting for {counted(len(missing), 'switch')}: {listed(missing)}"
+
+
+def _repairs(edge: ManagedSwitch, now: float) -> dict[str, object]:
+    """How many rules were put right since the controller's start, and how long ago the last, if any were."""
+    ago = {} if edge.repaired_at is None else {"last_repair_s": round(now - edge.repaired_at, 1)}
+    return {"repaired": edge.repairs.total(), **ago} if edge.repairs.total() else {}

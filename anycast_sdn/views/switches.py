@@ -62,7 +62,7 @@ def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
         "bindings": len(engine.flows),
         "rules": {
             "bindings": engine.flows.rules,
-            "other": edge.rules,
+            "other": len(edge.installed),
             "groups": len(edge.installed.groups),
         },
         "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},

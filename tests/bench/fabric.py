@@ -161,7 +161,7 @@ def measure(size: Size, failures: int) -> dict[str, Any]:
         "repair_steps_worst": max(steps for _, steps in repairs),
         "rule_changes_median": statistics.median(changes),
         "rule_changes_worst": max(changes),
-        "rules": sum(edge.rules for edge in fabric.controller.switches.values()),
+        "rules": sum(len(edge.installed) for edge in fabric.controller.switches.values()),
     }
 
 

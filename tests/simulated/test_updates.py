@@ -91,7 +91,7 @@ def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(r
     for cost in (9, 1):
         messages = sent(cost)
         assert all(isinstance(message, AddFlow) for message in messages)
-        assert 0 < len(messages) < sum(edge.rules for edge in ring.controller.switches.values()) / 4
+        assert 0 < len(messages) < sum(len(edge.installed) for edge in ring.controller.switches.values()) / 4
 
 
 @pytest.mark.parametrize("seed", range(8))
