@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
 MOST = 1 << 13  # packets of one of them, should the clock be of no help
 MOST_AT_ONCE = 1 << 12  # that wait: a switch may name any port
+MOST_TOGETHER = 1 << 14  # packets of all: beyond, whoever has his share of these loses his oldest for each new one
 MARK = 64  # messages to a switch; after so many it is asked to say that it has come so far
 BEHIND_S = 0.05  # longer than this it should not take
 
@@ -39,8 +40,9 @@ class Backlog(Generic[Item]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, item: Item, now: float) -> None:
-        if len(self._waiting) == MOST:
+    def add(self, item: Item, now: float, most: int = MOST) -> None:
+        """Where ``most`` wait already, the oldest makes room."""
+        if len(self._waiting) >= most:
             self._waiting.popleft()
             self.shed += 1
         self._waiting.append((now, item))
@@ -64,6 +66,7 @@ class Turns(Generic[Key, Item]):
         self._wait_s = wait_s
         self._backlogs: dict[Key, Backlog[Item]] = {}  # only of those that wait
         self._order: deque[Key] = deque()  # of their turns
+        self._waiting = 0
         self._shed = 0
 
     def __bool__(self) -> bool:
@@ -82,7 +85,9 @@ class Turns(Generic[Key, Item]):
                 return
             backlog = self._backlogs[key] = Backlog(self._wait_s)
             self._order.append(key)
-        backlog.add(item, now)
+        before = len(backlog)
+        backlog.add(item, now, MOST_TOGETHER // len(self._order) if self._waiting >= MOST_TOGETHER else MOST)
+        self._waiting += len(backlog) - before
 
     def take(self, most: int, now: float) -> list[Item]:
         """The next ``most``, one of each who waits, round and round."""
@@ -90,7 +95,9 @@ class Turns(Generic[Key, Item]):
         while self._order and len(items) < most:
             key = self._order.popleft()
             backlog = self._backlogs[key]
+            before = len(backlog)
             item = backlog.take(now)
+            self._waiting -= before - len(backlog)
             if item is not None:
                 items.append(item)
             if len(backlog):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_sdn.process.backlog import BEHIND_S, MARK, MOST, MOST_AT_ONCE, Backlog, Turns, Window
+from anycast_sdn.process.backlog import BEHIND_S, MARK, MOST, MOST_AT_ONCE, MOST_TOGETHER, Backlog, Turns, Window
 
 
 def take_all(backlog: Backlog[int], now: float) -> list[int]:
@@ -96,6 +96,22 @@ def test_who_has_waited_too_long_is_shed_in_turns_too() -> None:
     turns = waiting(a=3, b=3)
     assert turns.take(10, 0.6) == []
     assert (bool(turns), turns.shed) == (False, 6)
+
+
+def test_who_is_not_served_for_a_while_does_not_fill_the_memory_and_who_has_few_loses_none() -> None:
+    turns = Turns[int, tuple[int, int]](wait_s=0.5)
+    turns.add(-1, (-1, 0), 0.0)
+    for number in range(100):
+        for key in range(MOST_AT_ONCE - 1):
+            turns.add(key, (key, number), 0.0)
+    taken = turns.take(1 << 30, 0.4)
+    assert len(taken) <= 2 * MOST_TOGETHER
+    assert (-1, 0) in taken
+    assert (0, 99) in taken, "the newest stay"
+    assert len(taken) + turns.shed == 1 + 100 * (MOST_AT_ONCE - 1)
+    for number in range(MOST):
+        turns.add(0, (0, number), 1.0)
+    assert len(turns.take(1 << 30, 1.0)) == MOST, "there is room again"
 
 
 def test_a_switch_that_names_ever_new_ports_does_not_fill_the_memory() -> None:
