@@ -28,38 +28,45 @@ def arguments() -> argparse.ArgumentParser:
 
 def get_all(address: tuple[str, int], path: str, listing: str) -> Any:
     """All pages of a listing as one answer."""
-    answer = get(address, path)
+    answer = get(address, path, listing)
     page = answer
     while following := page.get("next"):
-        page = get(address, urllib.parse.urlsplit(following)._replace(scheme="", netloc="").geturl())
+        page = get(address, urllib.parse.urlsplit(str(following))._replace(scheme="", netloc="").geturl(), listing)
         answer[listing] += page[listing]
     answer.pop("next", None)
     return answer
 
 
-def get(address: tuple[str, int], path: str) -> Any:
+def get(address: tuple[str, int], path: str, listing: str) -> Any:
+    """What is at ``path``: an object with a list under the name ``listing``, by which a controller is known."""
     url = f"http://{written(*address)}"
     try:
         with _DIRECT.open(url + path, timeout=TIMEOUT_S) as response:
-            return json.load(response)
+            answer = json.load(response)
     except urllib.error.HTTPError as error:
-        if detail := _detail(error.read()):
+        if detail := _detail(error):
             raise AnycastError(detail) from error
-        raise AnycastError(f"what answers at {url} is no controller: {error.code} {error.reason}") from error
+        status = f"{error.code} {error.reason}".partition("\n")[0]  # urllib has more lines of its own
+        raise AnycastError(f"what answers at {url} is no controller: {status}") from error
+    except http.client.IncompleteRead as error:
+        raise AnycastError(f"the answer of {url} has ended before it was whole; is it still running?") from error
     except (urllib.error.URLError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         words = getattr(reason, "strerror", None) or reason
         raise AnycastError(f"no controller answers at {url}: {words}; is 'anycast-sdn run' running?") from error
-    except (http.client.HTTPException, ConnectionError, ValueError) as error:
+    except (http.client.HTTPException, ConnectionError, ValueError, RecursionError) as error:
         raise AnycastError(f"what answers at {url} is no controller") from error
+    if not isinstance(answer, dict) or not isinstance(answer.get(listing), list):
+        raise AnycastError(f"what answers at {url} is no controller")
+    return answer
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # through no proxy, whatever the environment
 
 
-def _detail(body: bytes) -> str:
-    """The sentence of a problem (RFC 9457); empty when it is none."""
+def _detail(error: urllib.error.HTTPError) -> str:
+    """The sentence of a problem (RFC 9457); empty when it is none, or does not arrive whole."""
     try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, KeyError, TypeError):
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException):
         return ""

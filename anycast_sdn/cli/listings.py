@@ -33,9 +33,10 @@ def _list(arguments: argparse.Namespace) -> int:
     filters = {name: getattr(arguments, name, None) for name in ("group", "client", "server", "edge", "state")}
     filters["limit"] = _PAGE if arguments.listing == "flows" else None
     query = urllib.parse.urlencode({name: value for name, value in filters.items() if value})
-    answer = client.get_all(arguments.rest, f"{path}?{query}" if query else path, arguments.listing)
+    listing = path.rpartition("/")[2]
+    answer = client.get_all(arguments.rest, f"{path}?{query}" if query else path, listing)
     if arguments.json:
-        few = len(answer[path.rpartition("/")[2]]) <= _PAGE  # for people; indenting takes ten times as long
+        few = len(answer[listing]) <= _PAGE  # for people; indenting takes ten times as long
         print(json.dumps(answer, indent=2 if few else None))
         return 0
     rows = rows_of(answer)

@@ -17,14 +17,16 @@ COMMAND = [sys.executable, "-m", "anycast_sdn"]
 
 
 @contextmanager
-def answering(status: int, body: bytes, kind: str = "application/json") -> Iterator[str]:
-    """A server that answers each request like this → its address."""
+def answering(
+    status: int, body: bytes, kind: str = "application/json", length: int | None = None
+) -> Iterator[str]:
+    """A server that answers each request like this → its address.  ``length``: what it says the body has."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) if length is None else length))
             self.end_headers()
             self.wfile.write(body)
 

@@ -42,6 +42,27 @@ def test_another_program_that_answers_is_reported_as_no_controller(capsys: pytes
         assert reported == f"what answers at http://{address} is no controller{why}"
 
 
+@pytest.mark.parametrize("body", [b'{"detail": 1}', b"[]", b"null", b'{"flows": 1, "groups": {}}', b"[" * 100_000])
+def test_another_programs_json_is_reported_as_no_controllers(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(200, body) as address:
+        for command in ("flows", "groups", "servers", "edges", "topology"):
+            assert complaint(capsys, command, "--rest", address) == f"what answers at http://{address} is no controller"
+
+
+@pytest.mark.parametrize(
+    ("status", "reported"),
+    [
+        (200, "the answer of http://{} has ended before it was whole; is it still running?"),
+        (503, "what answers at http://{} is no controller: 503 Service Unavailable"),
+    ],
+)
+def test_a_controller_that_ends_while_it_answers_is_reported(
+    status: int, reported: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(status, b'{"flows": [', length=100) as address:
+        assert complaint(capsys, "flows", "--rest", address) == reported.format(address)
+
+
 def test_a_controllers_refusal_is_reported_in_its_own_words(capsys: pytest.CaptureFixture[str]) -> None:
     with answering(400, b'{"detail": "no such state"}') as address:
         assert complaint(capsys, "flows", "--rest", address) == "no such state"
