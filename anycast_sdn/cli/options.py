@@ -41,6 +41,14 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+def host_name(text: str) -> str:
+    """A name as it stands in a Host field; with a port or a scheme it would equal none."""
+    if not re.fullmatch(r"[0-9A-Za-z._-]+", text) and not _is_ipv6(text):
+        example = "controller.example, without http:// and port"
+        raise argparse.ArgumentTypeError(f"{text!a} is not a host name, as in {example}")
+    return text
+
+
 def path(text: str) -> str:
     if not text:  # to SQLite, an empty path is a temporary database
         raise argparse.ArgumentTypeError("the path is empty")

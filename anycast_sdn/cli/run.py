@@ -35,7 +35,7 @@ def add_to(commands: Any) -> None:
                              "addresses, [::] IPv6 as well)")
     parser.add_argument("--rest", type=options.address, default=options.REST, metavar="HOST:PORT",
                         help="where REST clients connect (default %(default)s); they are not authenticated")
-    parser.add_argument("--rest-host", action="append", default=[], metavar="NAME",
+    parser.add_argument("--rest-host", type=options.host_name, action="append", default=[], metavar="NAME",
                         help="a host name that REST clients use, besides the address; may be repeated")
     parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
                         help="where enrolments are kept (default %(default)s, in the current directory)")

@@ -73,6 +73,8 @@ class SqliteStore:
         self._version = 1  # as many changes, less one, have been made since the file was opened
         if not Path(path).parent.is_dir():
             raise StoreError(f"{path}: the directory {Path(path).parent} does not exist; create it first")
+        if Path(path).is_dir():
+            raise StoreError(f"{path}: is a directory; give the path of a file in it")
         self._read_only = not _can_be_written(path)
         self._connect()
 

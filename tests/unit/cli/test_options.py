@@ -31,3 +31,16 @@ def test_other_addresses_are_refused(text: str, capsys: pytest.CaptureFixture[st
         main.main(["flows", "--rest", text])
     assert ended.value.code == 2
     assert "is not HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "a b", "host:80", "http://host", "host/", "[::1]", "h\u00f6st", "a\x1b[31m"])
+def test_what_no_request_could_name_as_its_host_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["run", "my.yaml", "--rest-host", text])
+    assert ended.value.code == 2
+    assert "is not a host name, as in controller.example, without http:// and port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["controller.example", "localhost", "192.0.2.1", "2001:db8::1", "a_b"])
+def test_host_names_and_addresses_may_be_given_to_rest(text: str) -> None:
+    assert main._parser().parse_args(["run", "my.yaml", "--rest-host", text]).rest_host == [text]

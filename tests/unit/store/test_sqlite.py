@@ -193,6 +193,8 @@ def test_on_a_read_only_disk_what_is_stored_is_served_and_nothing_else(enrolled:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is a directory; give the path of a file in it"):
+        SqliteStore(str(tmp_path))
     with pytest.raises(StoreError, match=r"the directory .*absent does not exist"):
         SqliteStore(str(tmp_path / "absent" / "db"))
 
