@@ -5,7 +5,7 @@ Rules that it keeps:
   fabric holds it: no router can draw away traffic for what is our own.
 - To an ANY/n that is retiring (see ``announcements``) packets from beyond are still routed to the edge that withdrew
   it, as long as that delivers and no other edge of its part announces the ANY/n.
-- Routers are told what the part of the fabric that their edge can reach announces (M8).
+- An edge advertises to its routers what the part of the fabric that it can reach announces (M8).
 - All of that is kept for each prefix by itself.  It is computed anew as a whole only when links have changed which
   switches can reach one another.
 

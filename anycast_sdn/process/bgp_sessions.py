@@ -21,7 +21,7 @@ class BgpSessions:
         self.speakers = [Speaker(uplink) for uplink in controller.network.uplinks if uplink.bgp]
 
     def exchange(self, now: float) -> None:
-        """What routers have taught goes in, what has changed here goes out."""
+        """What routers advertise goes in, what is to be advertised to them goes out."""
         if self._cluster.leads():
             for speaker in self.speakers:
                 self._exchange(speaker, now)

@@ -139,7 +139,7 @@ class Picture(NamedTuple):
     connected: dict[str, bool]  # switch →
     links: list[_Link]
     uplinks: list[_Uplink]
-    beyond: dict[str, Iterator[tuple[Prefix, str]]]  # edge → what its uplinks lead to, and which; for one use
+    by_uplink: dict[str, Iterator[tuple[Prefix, str]]]  # edge → what its uplinks lead to, and which; for one use
     announced: dict[Prefix, frozenset[str]]
     groups: Groups
     reachable: dict[str, frozenset[Address] | None]  # server edge → hosts; None: all are believed to be
@@ -178,7 +178,7 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
     for name in sorted(frozenset[str]().union(*set(announced.values()))):
         graph.distances(name)
         turn()
-    reachable = _reachable(graph, picture.beyond, announced, missing, turn)
+    reachable = _reachable(graph, picture.by_uplink, announced, missing, turn)
     by_edge: dict[str, list[str]] = {}
     for prefix, names in with_turns(announced.items(), turn):
         for name in names:
@@ -238,14 +238,14 @@ def _still_able(
 
 def _reachable(
     graph: Graph,
-    beyond: Mapping[str, Iterator[tuple[Prefix, str]]],
+    by_uplink: Mapping[str, Iterator[tuple[Prefix, str]]],
     announced: Announced,
     missing: Missing,
     turn: Callable[[], None],
 ) -> dict[Prefix, dict[str, str]]:
     """Prefix → edge → where packets go on from there: its own name, or "beyond UPLINK"."""
     reachable = {prefix: {name: name for name in names} for prefix, names in with_turns(announced.items(), turn)}
-    for name, prefixes in beyond.items():
+    for name, prefixes in by_uplink.items():
         if name in missing.switches:
             continue
         own = PrefixSet(own_prefixes(announced, graph.distances(name)))
