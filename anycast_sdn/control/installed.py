@@ -1,7 +1,7 @@
 """Installed: what one switch is believed to hold, without the flows' rules, which the engine knows.
 
 After the switch has connected that is what was found on it.  What of that has not been compared yet with what is wanted
-is ``unchecked``; when all that is wanted has been compared, the unchecked rest are strays, which nobody wants.
+is ``unchecked``; when all that is wanted has been compared, the unchecked rest are strays, which are not wanted.
 """
 
 from __future__ import annotations

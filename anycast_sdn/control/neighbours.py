@@ -1,13 +1,13 @@
-"""The hosts behind one edge: where they are, and what the edge tells them by ARP and ND.
+"""The hosts behind one switch: where they are, and how the switch answers their ARP and ND.
 
-The edge is the only neighbour that a host ever sees.  It answers for its gateway addresses, and for
+The switch is the only neighbour that a host ever sees.  It answers for its gateway addresses, and for
 other hosts of the subnet too (proxy ARP within the subnet, RFC 1027; RFC 4389 for ND), so that nothing
 is ever flooded: a question goes out only on the ports of the subnet that it is about, and only when
-the edge itself does not know the answer.
+the controller does not know the answer.
 
 Rules kept here:
 - A host is learned from its own ARP and ND, never from data, and only with an address of a subnet of
-  its port.  So nobody can claim a gateway, service or translation address.
+  its port.  So no host can claim a gateway, service or translation address.
 - Duplicate-address detection (RFC 5227, RFC 4862) is answered only for an address that another host
   holds *now*: the holder is asked first, because it may be gone.
 - A host that is known at one place is believed to be at another only when it is silent at the first; a packet
@@ -78,11 +78,11 @@ class Replies:
     resolved: list[bytes] = field(default_factory=list)
     unreachable: list[bytes] = field(default_factory=list)
     vouched: list[tuple[int, bytes]] = field(default_factory=list)  # (port, first packet): its source is known now
-    moved: list[Address] = field(default_factory=list)  # who appeared, moved or vanished
+    moved: list[Address] = field(default_factory=list)  # hosts that appeared, moved or vanished
 
 
 class Neighbours:
-    """All hosts behind one edge.  ``mac``: the edge's own, as hosts see it."""
+    """All hosts behind one switch.  ``mac``: the switch's own, as hosts see it."""
 
     def __init__(self, mac: bytes, subnets: Iterable[Subnet]) -> None:
         self._mac = mac
@@ -91,7 +91,7 @@ class Neighbours:
         self._entries: dict[Address, _Entry] = {}
         self._due: list[tuple[float, Address]] = []  # heap; what is not ``queued`` under this deadline is out of date
         self._at_port: Counter[int] = Counter()  # known hosts
-        self._looked_for: dict[Address, int] = {}  # unknown hosts that nobody wants for good → asked for because of
+        self._looked_for: dict[Address, int] = {}  # unknown hosts, no servers → asked for because of
         self._looked_for_by: Counter[int] = Counter()  # … this port
         self._moves = Moves()
         self._sources = Sources()
@@ -114,7 +114,7 @@ class Neighbours:
         return address in self._wanted
 
     def want(self, addresses: Iterable[Address]) -> None:
-        """Keep looking for these hosts, also when nobody sends to them: enrolled servers."""
+        """Look for these hosts again and again, also while no packet is sent to them: enrolled servers, routers."""
         self._wanted = set(addresses)
         for address in sorted(self._wanted):
             self._look_for(address)
@@ -132,7 +132,7 @@ class Neighbours:
             self._queue(address, self._entries.setdefault(address, _Entry()))
 
     def adopt(self, address: Address, neighbour: Neighbour, now: float) -> None:
-        """Believe what the switch still holds after a restart, and ask the host at once."""
+        """After a restart: the switch has a rule for this host, which is asked whether it is still there."""
         home = self._home(address)
         if home and neighbour.port in home[1].ports:
             entry = self._entries[address] = _Entry(ask_at=now)
@@ -198,7 +198,7 @@ class Neighbours:
         return out
 
     def port_down(self, port: int, now: float) -> Replies:
-        """Hosts behind a port that lost its carrier are gone until they speak again."""
+        """Hosts behind a port that lost its carrier count as gone until they are heard again."""
         out = Replies()
         self._moves.port_down(port)
         self.counters["unknown_source"] += self._sources.port_down(port)
@@ -212,14 +212,14 @@ class Neighbours:
         return out
 
     def disconnected(self) -> None:
-        """Nobody can be asked any more, so that silence says nothing: what was being asked is given up."""
+        """No host can be asked now, so that silence means nothing: open questions are dropped."""
         self.counters["unknown_source"] += len(self._sources)
         self._moves, self._sources = Moves(), Sources()
 
     def tick(self, now: float) -> Replies:
-        """Ask whom it is time to ask, and give up on who has not answered."""
+        """Asks the hosts that are due, and forgets those that have not answered."""
         out = Replies()
-        self._settle_claims(now, out)
+        self._decide_claims(now, out)
         while self._due and self._due[0][0] <= now and len(out.frames) < MOST_QUESTIONS:
             deadline, address = heapq.heappop(self._due)
             entry = self._entries.get(address)
@@ -266,7 +266,7 @@ class Neighbours:
             self._looked_for_by[port] -= 1
 
     def _learn(self, address: Address, mac: bytes, port: int, now: float, out: Replies) -> bool:
-        """A host says that it is there.  False: it cannot be; what it asks for is not answered."""
+        """A host claims an address.  False: it may not have that; its questions are not answered."""
         home = self._home(address)
         if home is None or port not in home[1].ports or mac[0] & 1:
             self.counters["false_claims"] += 1
@@ -282,7 +282,7 @@ class Neighbours:
             entry = self._entries[address] = _Entry()
         neighbour = Neighbour(mac, port)
         if entry.known is None:
-            self._moves.gone(address)  # nobody is left to be asked
+            self._moves.gone(address)  # there is no old place to ask
         elif entry.known != neighbour:
             if self._moves.claim(address, neighbour, now):
                 self._ask_at(entry.known.port, address, entry.known.mac, out)
@@ -293,7 +293,7 @@ class Neighbours:
         return True
 
     def _believe(self, address: Address, entry: _Entry, neighbour: Neighbour, now: float, out: Replies) -> None:
-        """The host is there now; who has waited for that goes on."""
+        """The host is there now: what has waited for that is answered, or sent."""
         if entry.known != neighbour:
             self._place(entry, neighbour)
             out.moved.append(address)
@@ -308,7 +308,7 @@ class Neighbours:
         entry.waiting.clear()
         out.vouched.extend((neighbour.port, frame) for frame in self._sources.answered(address, neighbour.port))
 
-    def _settle_claims(self, now: float, out: Replies) -> None:
+    def _decide_claims(self, now: float, out: Replies) -> None:
         """Ask again what it is time to ask again, and decide what has been asked for long enough."""
         again, taken = self._moves.tick(now)
         for address in again:
@@ -388,7 +388,7 @@ class Neighbours:
             del self._entries[address]
 
     def _answer(self, target: Address, asker: _Asker, out: Replies) -> None:
-        """Tell ``asker`` that ``target`` is at our MAC: packets for it go through the edge."""
+        """Answers that ``target`` is at our MAC: packets for it go through the switch."""
         if len(target) == 4:
             frame = builders.arp_reply(self._mac, target, asker.mac, asker.address or _ANY_V4)
         elif asker.address is None:

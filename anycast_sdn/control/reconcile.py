@@ -1,11 +1,11 @@
 """wanted − installed → the messages that make a switch hold exactly what it should.
 
-First connect, reconnect, restart and every change of configuration are this one function.  Rules are
-compared by their natural key; one that differs in anything else is added again, which replaces it.
+A first connection, a reconnection, a restart of the controller and every change of configuration go by this one
+function.  Rules are compared by their key (table, priority, match); one that differs in anything else is added again,
+which replaces it.
 
-Order: meters and groups that rules refer to, then rules, then deletions.  What is new stands before
-what is old goes, so that an update loses no packet.  A barrier separates the groups from the rules
-that point at them.
+Order: meters and groups that rules refer to, then rules, then deletions.  New rules are installed before old ones are
+deleted, so that an update loses no packet.  A barrier separates groups from the rules that refer to them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from anycast_sdn.openflow.tables import Tables
 def changes(wanted: Tables, installed: Tables) -> list[Message]:
     """The messages that turn ``installed`` into ``wanted``; none when they are equal.
 
-    What is new comes first, and nothing goes before that is there: between the two is a barrier.
+    Deletions come last, after a barrier.
     """
     first: list[Message] = [
         SetMeter(meter, exists=number in installed.meters)

@@ -10,7 +10,7 @@ from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.server_edge import able_servers
 
-MOST_BUCKETS = 500  # servers of one group behind one edge that take flows: an OpenFlow message ends at 64 KiB
+MOST_BUCKETS = 500  # servers of one group behind one switch that take flows: an OpenFlow message ends at 64 KiB
 MOST_KEPT = 1 << 15  # answers that are remembered
 
 
@@ -29,7 +29,7 @@ class Serving:
         self._numbers = GroupNumbers()
         self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # (group, IPv6?): memory
 
-    # ---------------------------------------------------------------- who is enrolled, and able
+    # ---------------------------------------------------------------- servers that are enrolled, and able
 
     def enrol(self, address: Address, enrolled: bool) -> None:
         """A server that stands behind this switch."""
@@ -50,11 +50,11 @@ class Serving:
             yield from group.prefixes if group else ()
 
     def forget_able(self) -> None:
-        """Who is able may be different."""
+        """A server has come, moved or gone."""
         self._able.clear()
 
     def able(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
-        """The servers here that take new flows for ``service`` now; none: this edge does not announce it."""
+        """The servers here that take new flows for ``service`` now; none: this server edge does not announce it."""
         if not self._subnets:
             return ()
         known = self._able.get((group.name, service.is_v6))
@@ -75,7 +75,7 @@ class Serving:
             if server.address in group.servers and self._answers(server.address)
         )
 
-    # ---------------------------------------------------------------- who serves
+    # ---------------------------------------------------------------- services with servers here
 
     def __iter__(self) -> Iterator[Prefix]:
         """All that have servers here."""
@@ -88,7 +88,7 @@ class Serving:
         return self._serving.get(service, ())
 
     def number(self, service: Prefix) -> int | None:
-        """Of its select group; None while nobody serves it."""
+        """Of its select group; None while no server here serves it."""
         return self._numbers.get(service)
 
     def serve(self, service: Prefix, servers: tuple[Server, ...]) -> dict[Prefix, int]:

@@ -8,7 +8,7 @@ is the ``Controller``'s.
 Wanted and installed are compared where they may differ (``Doubts``).  When the switch connects that is everywhere;
 then it goes by portions (``compare_more``), in an order in which nothing is lost that was there: meters and constant
 rules, hosts, egress routes, services with their select groups, servers, the rules that let clients' packets in, and
-when all that is wanted is there, what nobody wants is deleted.
+when all that is wanted is there, what is not wanted is deleted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class ManagedSwitch:
         self._leftover: set[Address] = set()  # servers that are not enrolled any more, and have flows here
         self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``take_moved``
         self._doubts = Doubts()
-        self.synchronised = False  # what it holds is known, and it can be told what it should hold
+        self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
         self.reading: ReadingBack | None = None  # the switch is here, and what it holds is being read
         self._found = Tables()
@@ -163,7 +163,7 @@ class ManagedSwitch:
             if port != LOCAL:
                 self.egress.routed_elsewhere(prefix)
         doubtful.egress |= self.egress.take_changed(EGRESS_AT_ONCE)
-        if self.switch.server_edge:  # whether it delivers, and whether it must, go together
+        if self.switch.server_edge:  # a route that ends here and the rule of the service are changed together
             both = (*routes, *doubtful.egress)
             doubtful.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self.serving}
         if self.uplinks:
@@ -309,7 +309,7 @@ class ManagedSwitch:
         self._doubts.about_constant_rules()
 
     def want_server(self, address: Address, enrolled: bool) -> None:
-        """A server that stands behind this edge."""
+        """A server that stands behind this switch."""
         self.serving.enrol(address, enrolled)
         self.neighbours.want_one(address, enrolled)
 
@@ -384,11 +384,11 @@ class ManagedSwitch:
 
     @property
     def serves_flows(self) -> bool:
-        """Are its bindings known?  So they are while a switch that was known is read back."""
+        """Are its bindings known?  They are also while a switch that was connected before is read back."""
         return self.synchronised or (self.reading is not None and self.ever_synchronised)
 
     def whose_reply(self, frame: bytes) -> tuple[int, Address]:
-        """The port of the client that waits for a first reply, and who answers: those who are served in turn."""
+        """Of a first reply: the port of the client that waits for it, and the server that sends it."""
         return self.engine.flows.port_of(frames.destination_of(frame)), frames.source_of(frame)
 
     def _refuser(self, reason: Unreachable) -> PacketHandler:
@@ -437,7 +437,7 @@ class ManagedSwitch:
     def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
         """A host's route stands before the packets that waited for it go on.
 
-        Most hosts concern nobody else; a server is another matter, groups and routes hang on it.
+        Most hosts concern no other switch.  Servers and routers do: groups and routes depend on them.
         """
         messages: list[Message] = list(map(self._host_rule, replies.moved)) if self.synchronised else []
         messages += [out_of(port, frame) for port, frame in replies.frames]
