@@ -55,11 +55,11 @@ class _Deleted(NamedTuple):
 class Audit:
     """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise."""
 
-    def __init__(self, edge: ManagedSwitch) -> None:
-        self._edge = edge
+    def __init__(self, switch: ManagedSwitch) -> None:
+        self._switch = switch
         self.doubtful = False  # there is something that the next look has to confirm
         self._thorough = False  # something was wrong
-        self._changes = -1  # how often the edge had been changed when this look began
+        self._changes = -1  # how often the switch had been changed when this look began
         self._right: set[RuleKey] = set()
         self._as_before: list[list[FlowRule]] = []
         self._wrong: dict[RuleKey, FlowRule] = {}
@@ -71,13 +71,13 @@ class Audit:
         # Of what is not right although it was put: what was there instead, and how many looks have found that.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._deleted: dict[int, _Deleted] = {}  # cookies of others
-        self._flows = edge.engine.audit
+        self._flows = switch.engine.audit
 
     # ---------------------------------------------------------------- all but the flows
 
     def begin(self) -> None:
         """The switch is asked now."""
-        self._changes = self._edge.installed.changes
+        self._changes = self._switch.installed.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
         self.doubtful = False
@@ -85,13 +85,13 @@ class Audit:
     @property
     def undisturbed(self) -> bool:
         """Has nothing been changed since this look began?"""
-        return self._changes == self._edge.installed.changes
+        return self._changes == self._switch.installed.changes
 
     def take_rules(self, rules: Iterable[FlowRule], foreign: Collection[int] = ()) -> None:
         """Rules of no flow; ``foreign``: cookies that are not ours."""
         self._foreign.update(foreign)
         for rule in rules:
-            if rule in self._edge.installed:
+            if rule in self._switch.installed:
                 self._right.add(rule.key)
             else:
                 self._wrong[rule.key] = rule
@@ -113,14 +113,14 @@ class Audit:
 
     def end(self, now: float) -> list[Message]:
         """All of it has been found → what puts the switch right."""
-        if not self._edge.synchronised:
+        if not self._switch.synchronised:
             return []
         wanted = Tables({rule.key: rule for rule in self._not_right()})
         found = Tables(self._wrong)
         self._leave_doubts(wanted, found)
         foreign = self._foreign
         if self.undisturbed:
-            installed = self._edge.installed
+            installed = self._switch.installed
             wanted.groups, found.groups = _differing(installed.groups, self._groups)
             wanted.meters, found.meters = _differing(installed.meters, self._meters)
         else:
@@ -157,28 +157,28 @@ class Audit:
 
     def is_due(self, message: Message) -> bool:
         """Is what ``end`` has returned a little earlier still right?"""
-        edge = self._edge
+        switch = self._switch
         match message:
             case AddFlow(rule):
-                return rule in edge.installed
+                return rule in switch.installed
             case DeleteFlow(rule):
-                return not edge.installed.has_in_place_of(rule)
+                return not switch.installed.has_in_place_of(rule)
             case SetGroup(group):
-                return edge.installed.groups.get(group.number) == group
+                return switch.installed.groups.get(group.number) == group
             case SetMeter(meter):
-                return edge.installed.meters.get(meter.number) == meter
+                return switch.installed.meters.get(meter.number) == meter
             case DeleteGroup(number):
-                return number not in edge.installed.groups
+                return number not in switch.installed.groups
             case DeleteMeter(number):
-                return number not in edge.installed.meters
+                return number not in switch.installed.meters
         return True
 
     def _not_right(self) -> Iterator[FlowRule]:
         """The rules that should be there, and were not found as they should be."""
-        if len(self._right) + sum(map(len, self._as_before)) == len(self._edge.installed):
+        if len(self._right) + sum(map(len, self._as_before)) == len(self._switch.installed):
             return
         right = self._right.union(rule.key for rules in self._as_before for rule in rules)
-        yield from (rule for rule in self._edge.installed if rule.key not in right)
+        yield from (rule for rule in self._switch.installed if rule.key not in right)
 
     def _leave_doubts(self, wanted: Tables, found: Tables) -> None:
         """Where something was changed during the look, differences count that the last look has found, too."""
@@ -195,7 +195,7 @@ class Audit:
 
         What is missing may have been deleted by others, again and again: it counts where the switch refuses something.
         """
-        refusals = self._edge.counters["rule_refused"]
+        refusals = self._switch.counters["rule_refused"]
         refuses, self._refusals = refusals != self._refusals, refusals
         before, self._tries = self._tries, {}
         both: tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...] = (
@@ -219,11 +219,11 @@ class Audit:
         """``wanted``: what was not as it should be; ``found``: what was there and should not be so."""
         if not wanted and not found:
             return
-        repairs = self._edge.repairs
+        repairs = self._switch.repairs
         repairs["missing"] += sum(key not in found for key in wanted)
         repairs["wrong"] += sum(key in found for key in wanted)
         repairs["foreign"] += sum(key not in wanted for key in found)
-        self._edge.repaired_at = now
+        self._switch.repaired_at = now
         self._thorough = True
 
     # ---------------------------------------------------------------- flows
@@ -247,11 +247,11 @@ class Audit:
 
     def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[list[Message], bool]:
         """All of it has been found → what puts the switch right, of ``most`` flows, and are there more?"""
-        if not self._edge.synchronised:
+        if not self._switch.synchronised:
             return [], False
         messages, more = self._flows.end(piece, most)
         if messages:
-            self._edge.repaired_at = now
+            self._switch.repaired_at = now
             self._thorough |= not self._flows.is_told_of(piece)  # else nothing says that there is more
         self.doubtful |= self._flows.doubtful
         return messages, more

@@ -49,8 +49,8 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
     """
     if database:
         yield Reason(("database",), f"enrolments cannot be changed: {database}")
-    for edge in controller.switches.values():
-        yield from _of_switch(edge, now)
+    for switch in controller.switches.values():
+        yield from _of_switch(switch, now)
     for ends, why in itertools.islice(controller.discovery.down(now), MOST_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
     yield from itertools.islice(_unserved(controller.groups, controller.announcements.edges), MOST_REASONS)
@@ -61,28 +61,28 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
             yield Reason(("session", session.uplink), sentence, early=True)
 
 
-def _of_switch(edge: ManagedSwitch, now: float) -> Iterator[Reason]:
-    name = edge.name
-    if not edge.ever_synchronised:
-        sentence = f"switch {name} (datapath id {edge.dpid:#x}) has not connected"
+def _of_switch(switch: ManagedSwitch, now: float) -> Iterator[Reason]:
+    name = switch.name
+    if not switch.ever_synchronised:
+        sentence = f"switch {name} (datapath id {switch.dpid:#x}) has not connected"
         yield Reason(("switch", name), sentence, early=True)
         return
-    if not edge.synchronised:
+    if not switch.synchronised:
         yield Reason(("switch", name), f"switch {name} has lost the controller")
         return
-    if now - edge.refused_at < RECENT_S:
-        yield Reason(("refused", name), f"switch {name} refuses rules: {edge.counters['rule_refused']} until now")
-    for question in sorted(edge.unanswered):
+    if now - switch.refused_at < RECENT_S:
+        yield Reason(("refused", name), f"switch {name} refuses rules: {switch.counters['rule_refused']} until now")
+    for question in sorted(switch.unanswered):
         yield Reason(("question", name, question), f"switch {name} does not answer when asked for its {question}")
-    if edge.repaired_at is not None and now - edge.repaired_at < RECENT_S:
+    if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
         sentence = f"switch {name} was changed by others than the controller: what it holds has been put right"
         yield Reason(("changed", name), sentence)
-    for uplink in edge.uplinks:
+    for uplink in switch.uplinks:
         for router in uplink.routers:
-            if not edge.neighbours.get(router):
+            if not switch.neighbours.get(router):
                 sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
                 yield Reason(("router", uplink.name, text(router)), sentence, early=True)
-    statistics = edge.engine.statistics(now)
+    statistics = switch.engine.statistics(now)
     for family, use in statistics.pools.items():
         if use.size and family in statistics.exhausted:
             pool = f"the {'IPv6' if family == 'ipv6' else 'IPv4'} pool of {name}"
@@ -134,8 +134,8 @@ class Health:
 
     def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
         """As of the last look.  ``epoch``: the wall clock's time at ``now``."""
-        edges = controller.switches.values()
-        switches = {edge.name: {"connected": edge.synchronised, **_repairs(edge, now)} for edge in edges}
+        every = controller.switches.values()
+        switches = {switch.name: {"connected": switch.synchronised, **_repairs(switch, now)} for switch in every}
         return {"status": self.status, "reasons": self.sentences(now, epoch), "switches": switches}
 
     def is_news(self, now: float) -> bool:
@@ -160,7 +160,7 @@ def _time(epoch: float) -> str:
 
 def missing_switches(controller: Controller) -> list[str]:
     """The names of those that are not connected."""
-    return [edge.name for edge in controller.switches.values() if not edge.synchronised]
+    return [switch.name for switch in controller.switches.values() if not switch.synchronised]
 
 
 class Attendance:
@@ -187,7 +187,7 @@ class Attendance:
         return f"still waiting for {counted(len(missing), 'switch')}: {listed(missing)}"
 
 
-def _repairs(edge: ManagedSwitch, now: float) -> dict[str, object]:
+def _repairs(switch: ManagedSwitch, now: float) -> dict[str, object]:
     """How many rules were put right since the controller's start, and how long ago the last, if any were."""
-    ago = {} if edge.repaired_at is None else {"last_repair_s": round(now - edge.repaired_at, 1)}
-    return {"repaired": edge.repairs.total(), **ago} if edge.repairs.total() else {}
+    ago = {} if switch.repaired_at is None else {"last_repair_s": round(now - switch.repaired_at, 1)}
+    return {"repaired": switch.repairs.total(), **ago} if switch.repairs.total() else {}

@@ -17,25 +17,25 @@ def edge_views(
     controller: Controller, now: float, turn: Callable[[], None] = lambda: None
 ) -> Iterator[dict[str, object]]:
     """Each as it is when it is made; ``turn`` is called now and then, so that others may go on."""
-    return (_edge_view(controller, edge, now, turn) for edge in controller.switches.values())
+    return (_switch_view(controller, switch, now, turn) for switch in controller.switches.values())
 
 
 def edge_view(
     controller: Controller, name: str, now: float, turn: Callable[[], None] = lambda: None
 ) -> dict[str, object]:
     """Raises NotFound."""
-    edge = controller.switch(name)
-    if edge is None:
+    switch = controller.switch(name)
+    if switch is None:
         raise NotFound(f"there is no edge {name!a}")
-    return _edge_view(controller, edge, now, turn)
+    return _switch_view(controller, switch, now, turn)
 
 
-def _edge_view(
-    controller: Controller, edge: ManagedSwitch, now: float, turn: Callable[[], None]
+def _switch_view(
+    controller: Controller, switch: ManagedSwitch, now: float, turn: Callable[[], None]
 ) -> dict[str, object]:
-    hosts = list(edge.neighbours.known())
-    always, able = controller.announcements.of(edge.name)
-    shown = _without_lists(edge, now)
+    hosts = list(switch.neighbours.known())
+    always, able = controller.announcements.of(switch.name)
+    shown = _without_lists(switch, now)
     turn()
     return {
         **shown,
@@ -47,14 +47,14 @@ def _edge_view(
     }
 
 
-def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
-    roles = ["client edge"] * bool(edge.switch.client_edge) + ["server edge"] * edge.switch.server_edge
-    engine, statistics = edge.engine, edge.engine.statistics(now)
+def _without_lists(switch: ManagedSwitch, now: float) -> dict[str, object]:
+    roles = ["client edge"] * bool(switch.switch.client_edge) + ["server edge"] * switch.switch.server_edge
+    engine, statistics = switch.engine, switch.engine.statistics(now)
     return {
-        "name": edge.name,
-        "dpid": edge.dpid,
+        "name": switch.name,
+        "dpid": switch.dpid,
         "roles": roles or ["core"],
-        "connected": edge.synchronised,
+        "connected": switch.synchronised,
         "pools": {
             family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
             for family, use in statistics.pools.items()
@@ -62,11 +62,11 @@ def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
         "bindings": len(engine.flows),
         "rules": {
             "bindings": engine.flows.rules,
-            "other": len(edge.installed),
-            "groups": len(edge.installed.groups),
+            "other": len(switch.installed),
+            "groups": len(switch.installed.groups),
         },
-        "drops": {**edge.dropped, **edge.counters, **edge.neighbours.counters},
-        "repaired": edge.repairs.total(),
+        "drops": {**switch.dropped, **switch.counters, **switch.neighbours.counters},
+        "repaired": switch.repairs.total(),
         "last_sweep_s": statistics.last_sweep_s,
     }
 
@@ -74,10 +74,10 @@ def _without_lists(edge: ManagedSwitch, now: float) -> dict[str, object]:
 def server_status(controller: Controller, address: Address) -> dict[str, object]:
     """The edge that a server stands behind, whether it answers, and how many flows it has."""
     subnet = controller.network.subnet_of(address)
-    edge = controller.switch(subnet.edge) if subnet else None
-    tables = [edge.engine.flows for edge in controller.switches.values()]
+    switch = controller.switch(subnet.edge) if subnet else None
+    tables = [switch.engine.flows for switch in controller.switches.values()]
     return {
-        "edge": edge.name if edge else None,
-        "reachable": bool(edge and edge.neighbours.get(address)),
+        "edge": switch.name if switch else None,
+        "reachable": bool(switch and switch.neighbours.get(address)),
         "flows": sum(table.pinned_to(address) for table in tables),
     }
