@@ -74,7 +74,8 @@ class FlowAudit:
         self._suspected: set[int] = set()  # the last bits of the numbers of flows whose rules others have modified
         self._told_of: set[int] = set()  # the parts with these
         self._asked: dict[int, Binding] = {}  # the flows of the slice, as they were when it was asked for
-        self._found: dict[int, list[FlowRule]] = {}
+        self._found: dict[int, list[FlowRule]] = {}  # of these
+        self._surplus: dict[int, list[FlowRule]] = {}  # of other numbers, which may be any that a switch likes
         self._missed: set[tuple[int, Half]] = set()  # rules that the last look at them has missed
         self._missed_before: set[tuple[int, Half]] = set()  # of the slice
 
@@ -109,7 +110,7 @@ class FlowAudit:
     def begin(self, piece: Slice) -> None:
         """The switch is asked now."""
         self._asked = {flow.number: flow for flow in self._flows.ending_with(piece.part, piece.bits)}
-        self._found = {}
+        self._found, self._surplus = {}, {}
         here = {(number, half) for number, half in self._missed if half is piece.half and piece.has(number)}
         self._missed_before, self._missed = here, self._missed - here
 
@@ -117,20 +118,21 @@ class FlowAudit:
         for rule in rules:
             number = number_of(rule.cookie)
             if piece.has(number) and readback.half_of(rule) is piece.half:
-                self._found.setdefault(number, []).append(rule)
+                found = self._found if number in self._asked else self._surplus
+                found.setdefault(number, []).append(rule)
 
     def end(self, piece: Slice, most: int) -> tuple[list[Message], bool]:
         """All of it has been found → what puts right the rules of ``most`` flows, and are there more flows?"""
         messages: list[Message] = []
-        for number in list(islice(self._found.keys() - self._asked.keys(), most)):
-            rules = self._found.pop(number)
+        for _ in range(min(most, len(self._surplus))):
+            number, rules = self._surplus.popitem()
             if self._flows.by_number(number) is None:
                 messages += self._delete(rules)
         for number in list(islice(self._asked, most)):
             flow, rules = self._asked.pop(number), self._found.pop(number, [])
             if self._flows.by_number(number) is flow:  # else something has happened to it meanwhile
                 messages += self._put_right(flow, piece.half, rules)
-        return messages, bool(self._asked or self._found)
+        return messages, bool(self._asked or self._surplus)
 
     def _put_right(self, flow: Binding, half: Half, rules: list[FlowRule]) -> list[Message]:
         """``rules``: those that were found with the cookies of this direction."""
