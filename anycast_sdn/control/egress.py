@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.description.model import Uplink
-from anycast_sdn.fabric.egress import HopsOnLink, Learned, NextHops, hops_on_link, next_hops_to
+from anycast_sdn.fabric.egress import HopsOnLink, Learned, NextHops, Route, hops_on_link, next_hops_to
 
 INHERITED_S = 15.0  # routers have this long to advertise to a new controller what the old one knew
 
@@ -30,31 +30,26 @@ class Egress:
         self._uplinks = uplinks
         self._neighbour = neighbour
         self._delivers = delivers
-        self._names = {uplink.name for uplink in uplinks}
         self._next_hops: NextHops = {}
         self._learned: Learned = {}
-        self._hops: HopsOnLink = {}
+        self._hops: HopsOnLink = hops_on_link(uplinks, {})
         self._inherited: dict[Prefix, Neighbour] = {}  # found on the switch at the controller's start
         self._inherited_until = 0.0
         self.selected: dict[Prefix, Neighbour] = {}
         self._changed: dict[Prefix, None] = {}
         self._affected = False  # by a router that answers now, or does no more, or by the end of what was inherited
-        self.set_learned({})
         self.find({prefix for uplink in uplinks for prefix in uplink.routes})
 
     # ---------------------------------------------------------------- what can be reached
 
-    def set_learned(self, learned: Learned) -> Collection[Prefix]:
-        """All routes that the uplinks' routers advertise now → the prefixes for which ``find`` is to be called."""
-        before, self._learned = self._learned, {name: routes for name, routes in learned.items() if name in self._names}
-        known, self._hops = self._hops, hops_on_link(self._uplinks, self._learned)
-        others: dict[Prefix, None] = {}
-        for uplink in self._uplinks:
-            old, new = before.get(uplink.name, {}), self._learned.get(uplink.name, {})
-            all_of_them = known.get(uplink.name) != self._hops[uplink.name]
-            others |= {prefix: None for prefix, route in new.items() if all_of_them or old.get(prefix) != route}
-            others |= {prefix: None for prefix in old if prefix not in new}
-        return others
+    def set_learned(self, uplink: Uplink, routes: Mapping[Prefix, Route]) -> Collection[Prefix]:
+        """All routes that the uplink's router advertises now → the prefixes for which ``find`` is to be called."""
+        before, known = self._learned.get(uplink.name, {}), self._hops[uplink.name]
+        self._learned = {**self._learned, uplink.name: routes}
+        self._hops = {**self._hops, **hops_on_link([uplink], self._learned)}
+        all_of_them = known != self._hops[uplink.name]
+        others = {prefix: None for prefix, route in routes.items() if all_of_them or before.get(prefix) != route}
+        return others | {prefix: None for prefix in before if prefix not in routes}
 
     def find(self, prefixes: Iterable[Prefix]) -> None:
         """The next hops of these may be different."""

@@ -50,13 +50,13 @@ class Uplinks:
     ) -> None:
         self._switches = switches
         self._edges = {name: switch for name, switch in switches.items() if switch.uplinks}
+        self._uplinks = {uplink.name: (edge, uplink) for edge in self._edges.values() for uplink in edge.uplinks}
         self._graph = graph
         self._announcements = announcements
         self._delivers = delivers
         self._sides: dict[str, _Side] = {}  # of each edge
         self._is_outdated = True  # all of it may be different
         self._beyond: dict[Prefix, frozenset[str]] = {}  # see ``destinations``; where it says more than announcements
-        self._learned: dict[str, Mapping[Prefix, Route]] = {}  # by uplink
         self._to_select: OrderedDict[tuple[str, Prefix], None] = OrderedDict()  # (edge, prefix): by another router?
         self._to_reconsider: dict[Prefix, None] = {}
         self._changed: dict[Prefix, None] = {}
@@ -118,9 +118,8 @@ class Uplinks:
 
     def learn(self, uplink: str, routes: Mapping[Prefix, Route]) -> None:
         """All routes that the router at this uplink advertises now."""
-        self._learned[uplink] = routes
-        edge = next(edge for edge in self._edges.values() if any(uplink == other.name for other in edge.uplinks))
-        self.suspect(edge, edge.egress.set_learned(self._learned))
+        edge, facts = self._uplinks[uplink]
+        self.suspect(edge, edge.egress.set_learned(facts, routes))
         edge.want_neighbours()
 
     def suspect(self, edge: ManagedSwitch, prefixes: Iterable[Prefix]) -> None:
