@@ -61,7 +61,7 @@ class Missing(NamedTuple):
 
         Raises NotFound for words that name nothing, or more than one thing.
         """
-        switches = {edge.name for edge in picture.edges}
+        switches = {switch.name for switch in picture.switches}
         uplinks = {uplink.name for uplink in picture.uplinks}
         enrolled = picture.groups.servers()
         named = [_canonical(word) for word in words]
@@ -132,10 +132,10 @@ class _Uplink(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """The network at one moment: what nobody changes any more, or, of ``edges``, what the network file says."""
+    """The network at one moment: what nobody changes any more, or, of ``switches``, what the network file says."""
 
     network: Network
-    edges: tuple[ManagedSwitch, ...]
+    switches: tuple[ManagedSwitch, ...]
     connected: dict[str, bool]  # switch →
     links: list[_Link]
     uplinks: list[_Uplink]
@@ -147,20 +147,20 @@ class Picture(NamedTuple):
 
 def picture(controller: Controller, now: float) -> Picture:
     """A few milliseconds' work."""
-    edges, discovery = tuple(controller.switches.values()), controller.discovery
+    switches, discovery = tuple(controller.switches.values()), controller.discovery
     return Picture(
         controller.network,
-        edges,
-        {edge.name: edge.synchronised for edge in edges},
+        switches,
+        {switch.name: switch.synchronised for switch in switches},
         [_Link(watched.ends, next(iter(discovery.usable((watched,))), None), discovery.view(watched, now))
          for watched in discovery.watched()],
-        [_Uplink(edge.name, uplink.name, _uplink_view(edge, uplink))
-         for edge in edges for uplink in edge.uplinks],
-        {edge.name: edge.egress.by_uplink() for edge in edges if edge.uplinks},
+        [_Uplink(switch.name, uplink.name, _uplink_view(switch, uplink))
+         for switch in switches for uplink in switch.uplinks],
+        {switch.name: switch.egress.by_uplink() for switch in switches if switch.uplinks},
         dict(controller.announcements.edges),
         controller.groups,
-        {edge.name: None if edge.unseen else frozenset(host for host, _ in edge.neighbours.known())
-         for edge in edges if edge.switch.server_edge},
+        {switch.name: None if switch.unseen else frozenset(host for host, _ in switch.neighbours.known())
+         for switch in switches if switch.switch.server_edge},
     )  # fmt: skip
 
 
@@ -170,9 +170,9 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
 
     ``turn`` is called now and then, so that others may go on.
     """
-    left = [edge for edge in picture.edges if edge.name not in missing.switches]
+    left = [switch for switch in picture.switches if switch.name not in missing.switches]
     links = [link for link in picture.links if not missing.has(link.ends)]
-    graph = Graph((edge.name for edge in left), (link.usable for link in links if link.usable))
+    graph = Graph((switch.name for switch in left), (link.usable for link in links if link.usable))
     turn()
     announced = _announced_without(missing, picture, turn)
     for name in sorted(frozenset[str]().union(*set(announced.values()))):
@@ -187,8 +187,8 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
     services = (prefix for group in picture.groups for prefix in group.prefixes)
     return {
         "switches": [
-            {"name": edge.name, "dpid": edge.dpid, "connected": picture.connected[edge.name]}
-            for edge in left
+            {"name": switch.name, "dpid": switch.dpid, "connected": picture.connected[switch.name]}
+            for switch in left
         ],
         "links": [link.view for link in links],
         "parts": graph.parts(),
@@ -202,9 +202,9 @@ def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: 
     }
 
 
-def _sites(edges: Iterable[ManagedSwitch]) -> list[ManagedSwitch]:
-    sites = [edge for edge in edges if any(subnet.side is Side.CLIENT for subnet in edge.subnets)]
-    return sorted(sites, key=lambda edge: edge.name)
+def _sites(switches: Iterable[ManagedSwitch]) -> list[ManagedSwitch]:
+    sites = [switch for switch in switches if any(subnet.side is Side.CLIENT for subnet in switch.subnets)]
+    return sorted(sites, key=lambda switch: switch.name)
 
 
 def _announced_without(missing: Missing, picture: Picture, turn: Callable[[], None]) -> dict[Prefix, frozenset[str]]:
