@@ -37,8 +37,8 @@ class ControllerViews:
         return switches.edge_view(self._controller, name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
-        shown = topology.topology_view(self._controller, without, time.monotonic(), turn)
-        return shown | {"bgp": self._app.bgp.views()}
+        sessions = self._app.bgp.views()  # as they are now: others go on while the rest is worked out
+        return topology.topology_view(self._controller, without, time.monotonic(), turn) | {"bgp": sessions}
 
     def link(self, end: Port) -> dict[str, Any]:
         return topology.link_view(self._controller, end, time.monotonic())
