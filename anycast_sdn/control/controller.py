@@ -47,6 +47,7 @@ Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may use cached decisions for so long
+LARGE_AT_ONCE = 2  # switches whose constant rules, some hundred, are compared in one look: many may connect at once
 
 
 class Pace(NamedTuple):
@@ -380,12 +381,17 @@ class Controller:
         True: it was little, and some switches hold already what they should have been sent.
         """
         ready = self.routes.ready(self._pace.routes)
-        held = False
+        held, large = False, 0
         for dpid, switch in self.switches.items():
             name = switch.name
             routes = ready.get(name, _NO_ROUTES)
             if not routes and not switch.is_doubtful:
                 continue
+            if not routes and switch.has_much_to_compare:
+                if large == LARGE_AT_ONCE:
+                    self._behind[dpid] = None
+                    continue
+                large += 1
             messages = switch.refresh(self.groups, routes)
             if switch.is_behind:
                 self._behind[dpid] = None

@@ -39,6 +39,11 @@ class Doubts:
         """Is there something to be compared now?"""
         return self._raised != _NOTHING
 
+    @property
+    def constant(self) -> bool:
+        """Are the constant rules to be compared now?"""
+        return self._raised.constant
+
     def take(self) -> Doubtful:
         """What is to be compared now."""
         raised, self._raised = self._raised, Doubtful()

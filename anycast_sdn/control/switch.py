@@ -102,9 +102,9 @@ class ManagedSwitch:
             Kind.ND: self._nd,
             Kind.GATEWAY: self._gateway,
             Kind.UNRESOLVED: self._unresolved,
-            Kind.PROHIBITED: self._refuser(Unreachable.ADMINISTRATIVELY_PROHIBITED),
-            Kind.NO_ROUTE_HERE: self._refuser(Unreachable.NET),
-            Kind.NO_ROUTE: self._refuser(Unreachable.NET),
+            Kind.PROHIBITED: partial(self._refuse, Unreachable.ADMINISTRATIVELY_PROHIBITED),
+            Kind.NO_ROUTE_HERE: partial(self._refuse, Unreachable.NET),
+            Kind.NO_ROUTE: partial(self._refuse, Unreachable.NET),
             Kind.GATEWAY_HERE: self._gateway,
             Kind.UNRESOLVED_HERE: self._unresolved,
         }
@@ -264,6 +264,10 @@ class ManagedSwitch:
         return bool(self._doubts) or self.egress.is_changed
 
     @property
+    def has_much_to_compare(self) -> bool:
+        return self._doubts.constant
+
+    @property
     def is_behind(self) -> bool:
         """Is there more to be compared, for which ``compare_more`` is to be called?"""
         return self._doubts.postponed or self.installed.unchecked > 0 or self.egress.is_changed
@@ -391,13 +395,9 @@ class ManagedSwitch:
         """Of a first reply: the port of the client that waits for it, and the server that sends it."""
         return self.engine.flows.port_of(frames.destination_of(frame)), frames.source_of(frame)
 
-    def _refuser(self, reason: Unreachable) -> PacketHandler:
+    def _refuse(self, reason: Unreachable, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """Tells senders why their packets go no further; the switch's own rules count them."""
-
-        def refuse(in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-            return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
-
-        return refuse
+        return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
 
     def _first_packet(self, handle: PacketHandler, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """The engine may ``handle`` it when its source is known to be at this port: an invented one gets no binding."""

@@ -13,10 +13,11 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anycast_sdn.control.controller import Controller, Pace
+from anycast_sdn.control.controller import LARGE_AT_ONCE, Controller, Pace
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.description import reading
+from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, kind_of
@@ -172,6 +173,23 @@ def test_what_nobody_wants_goes_when_all_that_is_wanted_is_there() -> None:
             assert set(held.tables.flows) >= set(made.switches[EAST].installed.flows)
     assert len(held.deleted) == 1
     assert held.tables == wanted(made, EAST)
+
+
+def test_when_many_connect_at_once_a_few_are_compared_at_a_time() -> None:
+    names = [f"s{number}" for number in range(20)]
+    switches = tuple(Switch(name, 1 + number) for number, name in enumerate(names))
+    made = Controller(Network("many", (), switches, (), ()), Groups(), Random(1))
+    for dpid in made.switches:
+        made.begin_reading(dpid, Tables(), Features())
+        while made.read_on(dpid, 0.0) is not None:
+            pass
+        made.end_reading(dpid, 0.0)
+    told: list[int] = []
+    while made.is_busy():
+        out = made.work(0.0)
+        assert len(out) <= 2 * LARGE_AT_ONCE
+        told += [dpid for dpid, messages in out.items() if any(isinstance(message, AddFlow) for message in messages)]
+    assert sorted(told) == sorted(made.switches)
 
 
 @SLOW
