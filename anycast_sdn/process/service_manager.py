@@ -1,7 +1,7 @@
 """What systemd is told: that the controller is ready, alive and stopping (sd_notify(3), ``Type=notify``).
 
 systemd names a socket in NOTIFY_SOCKET, and asks in WATCHDOG_USEC for a sign of life within that time, at the latest.
-Without these variables nothing is sent.  A message that cannot be sent is logged; the controller goes on.
+Without these variables nothing is sent.  If it cannot be sent, the reason is logged once; the controller goes on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class ServiceManager:
         within = environment.get("WATCHDOG_USEC", "")
         self._pause_s = int(within) / 2_000_000 if for_us and within.isdecimal() and int(within) else math.inf
         self._sent_at = -math.inf  # the last sign of life
+        self._failed = ""  # why the last message could not be sent
 
     def ready(self, status: str) -> None:
         """The controller serves; ``status`` is shown by systemctl."""
@@ -48,5 +49,8 @@ class ServiceManager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
                 channel.settimeout(SEND_S)
                 channel.sendto("\n".join(lines).encode(), self._address)
+            self._failed = ""
         except OSError as error:
-            LOG.warning("the service manager was not told %s: %s (NOTIFY_SOCKET)", lines[0], error)
+            if (reason := error.strerror or str(error)) != self._failed:
+                LOG.warning("the service manager was not told %s: %s (NOTIFY_SOCKET)", lines[0], reason)
+            self._failed = reason

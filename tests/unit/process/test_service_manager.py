@@ -76,7 +76,20 @@ def test_without_a_service_manager_nothing_is_sent(caplog: pytest.LogCaptureFixt
 
 def test_a_service_manager_that_is_gone_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}, ME).ready("network office")
-    assert "was not told READY=1: [Errno 2]" in caplog.text
+    assert "was not told READY=1: No such file or directory" in caplog.text
+
+
+def test_why_signs_of_life_fail_is_said_once(
+    manager: tuple[socket.socket, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    channel, shown = manager
+    service = ServiceManager({"NOTIFY_SOCKET": shown, "WATCHDOG_USEC": "2"}, ME)
+    channel.close()
+    for now in range(3):
+        service.alive(float(now))
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "the service manager was not told WATCHDOG=1"
+    ]
 
 
 def test_run_says_when_it_is_ready_alive_and_stopping(manager: tuple[socket.socket, str], tmp_path: Path) -> None:
