@@ -416,6 +416,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
                 self._listener.rules_modified(self.id, cookies)
         else:
             self._pending.answer(xid, body)
+            # Replies to echo requests queue behind a long answer: while its parts arrive, the switch is alive.
+            self._echoes.clear()
 
     def _error(self, xid: int, body: bytes) -> None:
         """The switch refused something; ``body`` quotes the beginning of it (OF 1.3.5 §7.4.4)."""

@@ -330,6 +330,16 @@ class TestAdmitted:
         assert peer.listener.names() == ["disconnected"]
         assert "echo" in peer.connection.reason
 
+    def test_a_switch_whose_echo_replies_queue_behind_a_long_answer_stays_until_it_falls_silent(self) -> None:
+        peer = Peer()
+        xid, _ = peer.ask(codec.flow_stats_request)
+        for _ in range(20):
+            peer.wait(1, echoes=False)
+            peer.say(multipart(ofp.OFPMP_FLOW, b"", xid, more=True))
+        assert not peer.connection.is_closed
+        peer.wait(6, echoes=False)
+        assert "echo" in peer.connection.reason
+
     def test_unsolicited_echo_replies_are_no_sign_of_life(self) -> None:
         peer = Peer()
         for _ in range(24):
