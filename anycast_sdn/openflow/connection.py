@@ -41,7 +41,7 @@ ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
 LONGEST_TICK_S = 0.5  # the rest of a longer pause is a delay of our own
 MAX_UNSENT = 1 << 26  # bytes that a switch may leave unread before it counts as dead
 MAX_UNSENT_TO_STRANGERS = 1 << 16
-MOST_REFUSALS = 16  # kinds of errors of one connection that are logged
+MOST_REFUSALS = 16  # kinds of errors of one connection that are reported
 HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a controller as UTF-8
 VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1.3 can be agreed on
 
@@ -110,6 +110,9 @@ class Listener(Protocol):
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         """``cookie``: 0 when it is a group or a meter that the switch has refused."""
 
+    def message_refused(self, dpid: int, reason: str) -> None:
+        """The switch has refused a message that changes nothing it should hold, a packet-out for example."""
+
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         """Others have modified the rules with these cookies; see ``watch``."""
 
@@ -142,7 +145,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._echoes: deque[int] = deque()  # transaction ids of those without a reply
         self._pending = Pending(listener.unanswered)
         self._watches = False  # it has been asked to report rules that others modify
-        self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been logged
+        self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been reported
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
 
     @property
@@ -434,7 +437,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             self._listener.rule_refused(self.id, cookie, full, reason)
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
             self._refusals.add((kind, code))  # only once: there may be one for each packet
-            LOG.warning("switch %s refused a message: type %d code %d, %s", self.name, kind, code, quoted[:64].hex())
+            self._listener.message_refused(self.id, f"type {kind} code {code}, {quoted[:64].hex()}")
 
 
 _MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))

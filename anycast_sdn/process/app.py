@@ -154,6 +154,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
 
+    def message_refused(self, dpid: int, reason: str) -> None:
+        text = f"switch {self.connections.name(dpid)} refused a message: {reason}"
+        self.connections.log.say(logging.WARNING, ("refused a message", dpid), text)
+
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         if dpid in self.connections:
             self.inspections.modified(dpid, cookies)

@@ -102,3 +102,11 @@ def test_messages_that_cannot_be_written_leave_the_other_switches_theirs(app, ca
     app._react({ARH1: [Barrier(1)], ARS2: [Barrier(2)]})
     assert app.connections.channels[ARS2].told == [Barrier(2)]
     assert faults(caplog) == 1
+
+
+def test_a_switch_that_refuses_again_and_again_does_not_fill_the_log(app, caplog):
+    with caplog.at_level(logging.WARNING):
+        for _ in range(1000):
+            app.message_refused(ARH1, "type 2 code 4, 00")
+            app.rule_refused(ARH1, 0, False, "error type 2 code 4")
+    assert 2 <= len(caplog.records) <= 20
