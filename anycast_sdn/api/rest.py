@@ -191,7 +191,7 @@ class RestApi:
         return self._stored_group(group, content["prefixes"], turn)
 
     def _delete_group(self, request: Request, group: str) -> Response:
-        self._registry.delete_group(group)
+        self._registry.delete_group(group, self._pause)
         return Response(status=204)
 
     def _stored_group(self, name: str, prefixes: list[Prefix], turn: Turn, anew: bool = False) -> Response:

@@ -115,14 +115,14 @@ class Registry:
 
         return self._change(decide, turn)
 
-    def delete_group(self, name: str) -> None:
-        """Remove the group and its servers.  Raises NotFound, StoreError."""
+    def delete_group(self, name: str, turn: Callable[[], None] = lambda: None) -> None:
+        """Remove the group and its servers; ``turn``: as of ``put_group``.  Raises NotFound, StoreError."""
 
         def decide(groups: Groups) -> tuple[Change, None]:
             _group(groups, name)
             return DeleteGroup(name), None
 
-        self._change(decide)
+        self._change(decide, turn)
 
     def put_server(self, group_name: str, server: Server) -> tuple[Server, bool]:
         """Enrol the server, or replace its weight and state.  → (server, created).

@@ -99,6 +99,9 @@ def test_the_switches_hear_of_the_latest_last_whoever_comes_between(registry: Re
     registry.put_group("many", MANY[2:], at_turn(last, lambda: registry.delete_server("web", AS2.address)))
     assert registry.groups.get("many") is not None
     assert not registry.group("web").servers
+    registry.delete_group("many", at_turn(1, lambda: registry.put_server("web", AS2)))
+    assert registry.groups.get("many") is None
+    assert registry.group("web").servers == {AS2.address: AS2}
 
 
 _NAMES = st.sampled_from(["a", "b", "c"])
