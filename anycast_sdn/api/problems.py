@@ -24,7 +24,7 @@ URN = "urn:anycast-sdn:problem:"
 
 
 class Problem(Exception):
-    """A request that is answered with an error; ``detail`` is a sentence for whoever sent it."""
+    """A request that is answered with an error; ``detail`` is a sentence for its sender."""
 
     def __init__(
         self, status: int, detail: str, *, field: str = "", headers: dict[str, str] | None = None

@@ -169,7 +169,7 @@ class Connection:
                     break
 
     def shut(self) -> None:
-        """Whoever waits in it goes on, and finds that it has ended."""
+        """Ends what waits for the peer: it finds the connection ended."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 

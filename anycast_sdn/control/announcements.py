@@ -121,7 +121,7 @@ class Announcements:
 
 
 def _always_announced(network: Network) -> dict[Prefix, frozenset[str]]:
-    """Prefix → the edges that announce it by the network file, whoever serves."""
+    """Prefix → the edges that announce it by the network file, with or without servers."""
     announced: dict[Prefix, set[str]] = {}
     for switch in network.switches:
         for address in switch.addresses:

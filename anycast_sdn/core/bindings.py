@@ -122,7 +122,7 @@ class BindingTable:
     def numbers_after(self, number: int, limit: int) -> list[int]:
         """The next bindings' numbers, in ascending order.
 
-        Whoever goes through the table by these meets each binding that stays just once, while others come and go.
+        A walk through the table by these numbers meets each binding that stays just once, while others come and go.
         """
         return self._numbers.after(number, limit)
 

@@ -1,4 +1,4 @@
-"""Lateness: whoever was kept from looking must not blame others for what he did not see."""
+"""Lateness: silence is excused after a delay of the controller's own: what came meanwhile is still to be read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 
 
 class Lateness:
-    """For regular looks at who has been silent.  After a pause of more than ``limit_s``, all are excused for
-    ``excuse_s``: what they have said meanwhile is still to be read.  Times are seconds, monotonic.
+    """For a check that runs regularly and finds out which peers are silent.
+
+    After a pause of more than ``limit_s`` between two checks, silence is excused for ``excuse_s``.  Times are seconds,
+    monotonic.
     """
 
     def __init__(self, limit_s: float, excuse_s: float) -> None:
@@ -15,10 +17,10 @@ class Lateness:
         self._excuse_s = excuse_s
         self._looked = math.inf
         self._until = -math.inf
-        self.attentive_s = 0.0  # so long we have looked, pauses not counted
+        self.attentive_s = 0.0  # since the first check, without pauses
 
     def excuses(self, now: float) -> bool:
-        """Must nobody be blamed now?"""
+        """Is silence excused now?"""
         if now - self._looked > self._limit_s:
             self._until = now + self._excuse_s
         return now < self._until

@@ -1,7 +1,7 @@
 """ICMP errors about a flow's packets, translated for the other side (RFC 5508 REQ-4, REQ-5).
 
 An error quotes the packet that it is about, with the addresses that this packet had on the reporter's side of the
-edge.  Whoever gets the error knows the flow by other addresses: those outside and those in the quotation change.
+edge.  The receiver of the error knows the flow by other addresses: those outside and those in the quotation change.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Answers:
         return self._tell(0, frame, gateway, Unreachable.HOST, now)
 
     def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float, mtu: int = 0) -> list[PacketOut]:
-        """About a packet that came in by this port and goes no further, to whoever sent it."""
+        """About a packet that came in by this port and goes no further, to its sender."""
         own = self._own_address(port, frame)
         if own is None and reason is not Unreachable.TTL_EXPIRED and len(_source(frame)) in (4, 16):
             own = self._gateways_of_others.of(_source(frame))

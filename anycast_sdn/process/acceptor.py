@@ -93,7 +93,7 @@ class Acceptor:
         """No more connections; those that are there end."""
         self._is_active = False
         with suppress(OSError):
-            self._socket.shutdown(sockets.SHUT_RDWR)  # whoever waits in ``accept`` wakes
+            self._socket.shutdown(sockets.SHUT_RDWR)  # ends a waiting ``accept``
         self._socket.close()
         for channel in list(self.connections):
             channel.close("the controller stops")
@@ -147,7 +147,7 @@ class Acceptor:
             channel.serve()
         finally:
             come_from = self.connections.pop(channel)
-            if not channel.label:  # whoever admitted it says so otherwise
+            if not channel.label:  # the end of an admitted switch's is logged by ``connections``
                 text = f"connection from {channel.peer} closed: {channel.reason}"
                 self._log.say(logging.WARNING, (come_from, channel.kind), text)
 

@@ -1,15 +1,15 @@
 """First packets and first replies that wait for the controller: bounded in age, and served in turn.
 
-``Turns``: whoever shares a switch has a backlog of its own, by port or by server, and one packet of each is served
-in turn, so that a flood from one of them does not make the others wait.
+``Turns``: each port of a switch, or each server, has a backlog of its own, and one packet of each is served in turn, so
+that a flood from one of them does not delay the others.
 
-``Backlog``: more may come than the controller can take.  Then it is better to serve some in time than all too late:
-who has waited longer than ``wait_s`` has sent again, or given up, and is shed.  As long as nobody waits for
-long, the order of arrival is kept; beyond that the newest go first, because they are the ones that can
-still be served in time.
+``Backlog``: more packets may come than the controller can serve.  Then it is better to serve some in time than all
+too late: the sender of a packet that has waited longer than ``wait_s`` has sent it again, or given up, so it is shed.
+While waits are short, the order of arrival is kept; when they are long, the newest packets are served first, because
+these can still be served in time.
 
-``Window``: what a switch has been sent waits once more, in the connection, where nobody can be served in turn.  So
-it is sent no more while it is behind; the rest waits here.
+``Window``: messages to a switch wait once more, in the connection, where they cannot be put in another order.  So a
+switch that is behind is sent no more of them; the packets that they are about wait here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
 MOST = 1 << 13  # packets of one of them, should the clock be of no help
 MOST_AT_ONCE = 1 << 12  # that wait: a switch may name any port
-MOST_TOGETHER = 1 << 14  # packets of all: beyond, whoever has his share of these loses his oldest for each new one
+MOST_TOGETHER = 1 << 14  # packets of all; beyond, a backlog that has its share drops its oldest packet for each new one
 MARK = 64  # messages to a switch; after so many it is asked to say that it has come so far
 BEHIND_S = 0.05  # longer than this it should not take
 

@@ -1,7 +1,7 @@
-"""How the controller's process ends: signals ask, and whoever runs the controller looks whether they have.
+"""How the controller's process ends: signal handlers set a flag, and ``process.run`` looks at it.
 
-A signal strikes in the middle of whatever green thread runs, so a handler raises nothing and does nothing but
-note it.  A second signal to end, and an end that takes longer than ``END_S``, do not wait for anybody.
+A signal interrupts any green thread at any place, so its handler raises nothing, and only sets the flag.  A second
+signal ends the process at once, and so does an orderly end that takes longer than ``END_S``.
 
 Some programs send one signal twice: timeout(1) to its child, and at once to the process group that the child is in.
 So what comes within ``SAME_S`` of the first is the first.
@@ -35,7 +35,7 @@ class Ending:
         self._asked_at = time.monotonic()
         for other in _TO_END:
             signal.signal(other, self._ask_again)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the gauge's until now: whoever holds the hub does not hold this
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # was the gauge's; ends the process even if the hub is held
         signal.alarm(END_S)  # it ends a process that does not end
 
     def _ask_again(self, number: int, frame: FrameType | None) -> None:

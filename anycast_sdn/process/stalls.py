@@ -1,7 +1,7 @@
-"""How long others have to wait for their turn: the hub has one thread, and whoever has it keeps the others from it.
+"""Stalls of the hub: it has one thread, so a piece of work that takes long delays all other work.
 
-A green thread beats ``BEAT_S`` apart, and notes how late each beat is.  While one is overdue by ``WARN_S``, an alarm
-interrupts whoever has the hub, just to see where that is.
+A green thread wakes every ``BEAT_S``, and notes how late it is each time.  When it is overdue by ``WARN_S``, an alarm
+interrupts the work that holds the hub, to find out where in the code that is.
 
 Rules kept here:
 - ``Stalls`` is given times and reads no clock.

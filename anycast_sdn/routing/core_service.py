@@ -8,7 +8,7 @@ What is done differently here:
 - ROUTE-REFRESH is answered when no MED is set, too, and ignored for families that we do not speak.
 - Graceful restart is among what we offer (RFC 4724).
 - Nothing that is learned enters OS-Ken's own table.
-- Why a connection has ended is told.
+- The reason why a connection has ended is passed on.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Router(NeighborConf):  # type: ignore[misc]
 
 
 class Core(CoreService):  # type: ignore[misc]
-    """OS-Ken's speaker proper, for one session.  ``lost``: is told why a connection has ended."""
+    """OS-Ken's speaker proper, for one session.  ``lost`` is called with the reason why a connection has ended."""
 
     def __init__(self, settings: BgpSession, router: Router, lost: Callable[[str], None]) -> None:
         # Another of our edges may be in the same AS.  We pass nothing on, so nothing can go round.
@@ -92,14 +92,14 @@ class Core(CoreService):  # type: ignore[misc]
         return _Protocol(self._lost, *arguments, **options)
 
     def learn(self, path: Any) -> None:
-        """A route of ours, or its withdrawal, to be told to the router."""
+        """Advertise a route to the router, or withdraw it."""
         self.table_manager.learn_path(path)
         self._bgp_processor._process_dest()
         if path.is_withdraw and self.peer.in_established():
             self.peer.enque_outgoing_msg(OutgoingRoute(path))
 
     def end_of_rib(self) -> None:
-        """All that we have at first was told (RFC 4724 §2)."""
+        """End-of-RIB: all initial routes have been advertised (RFC 4724 §2)."""
         for family in FAMILIES:
             if self.peer.in_established() and self.peer.is_mbgp_cap_valid(family):
                 self.peer.enque_end_of_rib(family)
