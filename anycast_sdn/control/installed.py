@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 
 from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.sharded import ShardedDict
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import Kind, kind_of
@@ -23,7 +24,8 @@ class Installed:
     """``route``: the rule for a prefix and a port."""
 
     def __init__(self, route: Callable[[Prefix, int], FlowRule]) -> None:
-        self.routes: dict[Prefix, int] = {}  # to ports, or LOCAL: the switch delivers itself, by other rules
+        # Prefix → port, or LOCAL: the switch delivers itself, by other rules.
+        self.routes: ShardedDict[Prefix, int] = ShardedDict()
         self._route = route
         self._holds = Tables()  # without the routes
         self._unchecked = Tables()
@@ -85,7 +87,7 @@ class Installed:
         """The switch has connected with these.  What it delivered itself it still does, unless it has lost all."""
         wiped = not tables.flows and not routes
         delivers = [] if wiped else [prefix for prefix, port in self.routes.items() if port == LOCAL]
-        self.routes = {**dict.fromkeys(delivers, LOCAL), **routes}
+        self.routes = ShardedDict({**dict.fromkeys(delivers, LOCAL), **routes})
         self._holds = tables
         self._unchecked = Tables(tables.flows.copy(), tables.groups.copy(), tables.meters.copy())
         self.changes += 1

@@ -137,7 +137,7 @@ class ManagedSwitch:
         return self.unseen or self._answers_now(address)
 
     @property
-    def routes(self) -> dict[Prefix, int]:
+    def routes(self) -> Mapping[Prefix, int]:
         """Installed ones, see ``Installed``."""
         return self.installed.routes
 
