@@ -64,9 +64,6 @@ class WantedRules:
         own, limit = self._switch.mac, self._limit(neighbour.port)
         return entries.host(address, own, *neighbour, limit, self.features.hairpin)
 
-    def host_key(self, address: Address) -> RuleKey:
-        return entries.host(address, self._switch.mac, bytes(6), 0).key
-
     def egress(self, prefix: Prefix, router: Neighbour) -> FlowRule:
         return entries.egress_route(prefix, self._switch.mac, *router, self._limit(router.port))
 

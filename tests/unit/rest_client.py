@@ -11,30 +11,15 @@ from webob import Request, Response
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, Address, Gateway, NotFound, Prefix, packed
-from anycast_sdn.core.roles import Side, Subnet
-from anycast_sdn.description.model import Network, Port, Switch
+from anycast_sdn.core.model import TCP, Address, NotFound, packed
+from anycast_sdn.description.model import Port
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from tests.unit.operators import network
 
-NETWORK = Network(
-    name="pair",
-    anycast_prefixes=(Prefix.parse("198.18.0.0/16"), Prefix.parse("2001:db8:ffff::/48")),
-    switches=(Switch("arh1", 1), Switch("ars2", 2, server_edge=True)),
-    links=(),
-    subnets=(
-        Subnet("clients", "arh1", Side.CLIENT, (Gateway.parse("10.1.0.1/24"),), (1,)),
-        Subnet(
-            "servers",
-            "ars2",
-            Side.SERVER,
-            (Gateway.parse("10.2.0.1/24"), Gateway.parse("2001:db8:2::1/64")),
-            (1,),
-        ),
-    ),
-)
+NETWORK = network()
 
 
 def flow(number: int, edge: str = "arh1", **changes: Any) -> FlowView:
