@@ -61,8 +61,8 @@ class Announcements:
         """Prefix → the edges where it is retiring, and until when."""
         return self._retiring
 
-    def take_changed(self) -> Iterable[Prefix]:
-        """The prefixes that others may announce, or that others may deliver to, since they were taken last."""
+    def pop_changed(self) -> Iterable[Prefix]:
+        """The prefixes whose announcing or delivering edges may have changed since the last call."""
         changed, self._changed = self._changed, {}
         return changed
 
@@ -81,7 +81,7 @@ class Announcements:
 
     def judge(self, switches: Mapping[int, ManagedSwitch], groups: Groups, most: int, now: float) -> None:
         """Of the pairs of switch and ANY/n that wait, ``most`` at the most: is the switch able to serve it?"""
-        for dpid, service in self._suspects.take(most):
+        for dpid, service in self._suspects.pop(most):
             switch = switches[dpid]
             switch.suspect_service(service)
             group = groups.owner(service)

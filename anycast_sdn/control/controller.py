@@ -317,9 +317,9 @@ class Controller:
         if reaction.changed:
             switch = self.switches[dpid]
             switch.suspect_pins()
-            for address in switch.take_moved():
+            for address in switch.pop_moved():
                 self.announcements.suspect(dpid, self._services_of(address))
-            self.uplinks.suspect(switch, switch.egress.take_affected())
+            self.uplinks.suspect(switch, switch.egress.pop_affected())
             out = self._work_again(now)
         if reaction.messages:
             messages = reaction.messages
@@ -343,11 +343,11 @@ class Controller:
     def work(self, now: float) -> Outbox:
         """A slice of what follows from the events so far; see the order of the chain above."""
         pace = self._pace
-        self.routes.take_confirmations(pace.changes)
+        self.routes.apply_confirmations(pace.changes)
         self.announcements.judge(self.switches, self.groups, pace.suspects, now)
-        self.uplinks.reconsider(self.announcements.take_changed())
+        self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(pace.suspects)
-        self.routes.reconsider(self.uplinks.take_changed())
+        self.routes.reconsider(self.uplinks.pop_changed())
         self.routes.find(self.uplinks.destinations, pace.suspects, pace.changes)
         for _ in range(min(pace.enrolled, len(self._enrolled))):
             address, _ = self._enrolled.popitem(last=False)

@@ -44,8 +44,8 @@ class Doubts:
         """Are the constant rules to be compared now?"""
         return self._raised.constant
 
-    def take(self) -> Doubtful:
-        """What is to be compared now."""
+    def pop(self) -> Doubtful:
+        """What is to be compared now; it is no doubt any more."""
         raised, self._raised = self._raised, Doubtful()
         return raised
 

@@ -2,7 +2,7 @@
 
 A prefix is *reachable* when the network file, a router's BGP session, or the switch itself at the controller's start
 says that an uplink leads there.  Of its next hops the first that answers ARP or ND is used.  What this selects is in
-``selected``; ``take_changed`` says for which prefixes that has become different.
+``selected``; ``pop_changed`` says for which prefixes that has become different.
 """
 
 from __future__ import annotations
@@ -148,13 +148,13 @@ class Egress:
     def is_changed(self) -> bool:
         return bool(self._changed)
 
-    def take_changed(self, most: int | None) -> dict[Prefix, None]:
-        """Some of the prefixes for which something else has been selected since they were taken; None: all."""
+    def pop_changed(self, most: int | None) -> dict[Prefix, None]:
+        """Up to ``most`` of the prefixes for which another router was selected, each returned once; None: all."""
         count = len(self._changed)
         return dict(self._changed.popitem() for _ in range(count if most is None else min(most, count)))
 
-    def take_affected(self) -> Iterable[Prefix]:
-        """The prefixes for which to select anew, since the last time."""
+    def pop_affected(self) -> Iterable[Prefix]:
+        """The prefixes for which to select anew, since the last call."""
         affected, self._affected = self._affected, False
         return dict.fromkeys((*self.reachable(), *self.selected)) if affected else ()
 

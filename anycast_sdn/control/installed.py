@@ -147,7 +147,7 @@ class Installed:
         """How many rules, groups and meters of what was found have not been compared."""
         return len(self._unchecked.flows) + len(self._unchecked.groups) + len(self._unchecked.meters)
 
-    def take_strays(self, most: int) -> Tables:
+    def pop_strays(self, most: int) -> Tables:
         """Forgets up to ``most`` of what is unchecked → what is to be deleted; rules before what they refer to."""
         strays = Tables()
         for sort in ("flows", "groups", "meters"):

@@ -87,8 +87,8 @@ class Routes:
         """The switches that have not been sent all of their routes, or have not confirmed them."""
         return self._update.unconfirmed()
 
-    def take_confirmations(self, most: int) -> None:
-        """Those of about ``most`` routes."""
+    def apply_confirmations(self, most: int) -> None:
+        """Apply the barrier replies of about ``most`` routes."""
         freed = 0
         while self._confirmed and freed < most:
             freed += 1 + self._update.confirmed(*self._confirmed.popleft())

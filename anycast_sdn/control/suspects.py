@@ -31,8 +31,8 @@ class Suspects:
         """Those of which some are left."""
         return {*self._waiting, self._dpid} if self._current else self._waiting.keys()
 
-    def take(self, most: int) -> list[tuple[int, Prefix]]:
-        """The next ones, one switch after the other."""
+    def pop(self, most: int) -> list[tuple[int, Prefix]]:
+        """Removes up to ``most`` and returns them, one switch after the other."""
         taken: list[tuple[int, Prefix]] = []
         while self and len(taken) < most:
             if not self._current:

@@ -87,7 +87,7 @@ class ManagedSwitch:
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         self._constant: _Flows = {}  # see ``WantedRules.constant``, as installed
         self._leftover: set[Address] = set()  # servers that are not enrolled any more, and have flows here
-        self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``take_moved``
+        self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``pop_moved``
         self._doubts = Doubts()
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
@@ -154,15 +154,15 @@ class ManagedSwitch:
         ``routes``: those that it should install now, see ``fabric.routing.Changes``.  Only where installed and wanted
         may differ they are compared; elsewhere a comparison would change nothing.
         """
-        doubtful = self._doubts.take()
+        doubtful = self._doubts.pop()
         if not self.synchronised:
-            self.egress.take_changed(None)
+            self.egress.pop_changed(None)
             return []
         new, old = self.installed.switch_over(routes)
         for prefix, port in routes.items():
             if port != LOCAL:
                 self.egress.routed_elsewhere(prefix)
-        doubtful.egress |= self.egress.take_changed(EGRESS_AT_ONCE)
+        doubtful.egress |= self.egress.pop_changed(EGRESS_AT_ONCE)
         if self.switch.server_edge:  # a route that ends here and the rule of the service are changed together
             both = (*routes, *doubtful.egress)
             doubtful.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self.serving}
@@ -178,7 +178,7 @@ class ManagedSwitch:
         wanted, held = self._compared(places, numbers, doubtful)
         self.installed.replace(held, wanted)
         if doubtful.strays:
-            strays = self.installed.take_strays(doubtful.strays)
+            strays = self.installed.pop_strays(doubtful.strays)
             held = Tables(held.flows | strays.flows, held.groups | strays.groups, held.meters | strays.meters)
         messages = changes(replace(wanted, flows=wanted.flows | new), replace(held, flows=held.flows | old))
         self.installed.changes += bool(messages)
@@ -325,7 +325,8 @@ class ManagedSwitch:
         self.unseen = False
         self.serving.forget_able()
 
-    def take_moved(self) -> Iterable[Address]:
+    def pop_moved(self) -> Iterable[Address]:
+        """The servers that came, moved or went since the last call."""
         moved, self._moved = self._moved, {}
         return moved
 

@@ -94,8 +94,8 @@ class Uplinks:
         """For how many prefixes ``work`` has to select a router anew."""
         return len(self._to_select)
 
-    def take_changed(self) -> Iterable[Prefix]:
-        """The prefixes that may have other destinations since they were taken last."""
+    def pop_changed(self) -> Iterable[Prefix]:
+        """The prefixes whose destinations may have changed since the last call."""
         changed, self._changed = self._changed, {}
         return changed
 
@@ -107,7 +107,7 @@ class Uplinks:
     def connected(self, edge: ManagedSwitch) -> None:
         """What it holds is known."""
         if edge.uplinks:
-            self.suspect(edge, edge.egress.take_affected())
+            self.suspect(edge, edge.egress.pop_affected())
             self.reconsider(self._announcements.retiring)
 
     def links_changed(self) -> None:

@@ -47,7 +47,7 @@ class Backlog(Generic[Item]):
             self.shed += 1
         self._waiting.append((now, item))
 
-    def take(self, now: float) -> Item | None:
+    def pop(self, now: float) -> Item | None:
         """The next one to serve; None when nobody waits."""
         waiting = self._waiting
         while waiting and now - waiting[0][0] > self._wait_s:
@@ -89,14 +89,14 @@ class Turns(Generic[Key, Item]):
         backlog.add(item, now, MOST_TOGETHER // len(self._order) if self._waiting >= MOST_TOGETHER else MOST)
         self._waiting += len(backlog) - before
 
-    def take(self, most: int, now: float) -> list[Item]:
+    def pop(self, most: int, now: float) -> list[Item]:
         """The next ``most``, one of each who waits, round and round."""
         items: list[Item] = []
         while self._order and len(items) < most:
             key = self._order.popleft()
             backlog = self._backlogs[key]
             before = len(backlog)
-            item = backlog.take(now)
+            item = backlog.pop(now)
             self._waiting -= before - len(backlog)
             if item is not None:
                 items.append(item)

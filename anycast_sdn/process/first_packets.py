@@ -39,9 +39,9 @@ class Waiting:
     def shed(self) -> int:
         return self.replies.shed + self.first.shed
 
-    def take(self, most: int, now: float) -> list[decoding.PacketInMessage]:
+    def pop(self, most: int, now: float) -> list[decoding.PacketInMessage]:
         """So many of what is new, and twice as many of what has begun: it should not wait for what is new."""
-        return self.replies.take(2 * most, now) + self.first.take(most, now)
+        return self.replies.pop(2 * most, now) + self.first.pop(most, now)
 
 
 class FirstPackets:
@@ -82,7 +82,7 @@ class FirstPackets:
         """A turn of one switch."""
         waiting = self.waiting[dpid]
         messages: list[Message] = []
-        for message in waiting.take(TURN, time.monotonic()):
+        for message in waiting.pop(TURN, time.monotonic()):
             self._serve_one(dpid, message, time.monotonic(), messages)
         self._react({dpid: messages} if messages else {})
         self._controller.packets_shed(dpid, waiting.shed)

@@ -59,9 +59,9 @@ class Fabric:
 
     def follow(self) -> set[Prefix]:
         """→ The prefixes that may have other destinations."""
-        self.uplinks.reconsider(self.announcements.take_changed())
+        self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(100)
-        return set(self.uplinks.take_changed())
+        return set(self.uplinks.pop_changed())
 
     def learn(self, *prefixes: Prefix) -> None:
         self.uplinks.learn(UPLINK.name, dict.fromkeys(prefixes, Route(1, 0, 0, ROUTER)))
@@ -89,7 +89,7 @@ def test_an_edge_announces_its_subnets_whoever_serves_and_any_while_it_is_able(f
 def test_what_is_judged_and_stays_as_it_was_changes_nothing(fabric: Fabric) -> None:
     fabric.judge(groups(), ANY)
     fabric.judge(groups(), ANY, dpid=ARS3)  # the server does not stand there
-    assert not list(fabric.announcements.take_changed())
+    assert not list(fabric.announcements.pop_changed())
 
 
 def test_no_more_is_judged_at_a_time_than_asked_for(fabric: Fabric) -> None:

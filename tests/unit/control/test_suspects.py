@@ -16,20 +16,20 @@ def test_each_is_taken_once_one_switch_after_the_other() -> None:
     suspects.add(1, {A: None, B: None})
     suspects.add(2, {A: None})
     suspects.add(1, {B: None, C: None})
-    assert suspects.take(2) == [(1, A), (1, B)]
+    assert suspects.pop(2) == [(1, A), (1, B)]
     assert set(suspects.switches()) == {1, 2}
-    assert suspects.take(9) == [(1, C), (2, A)]
+    assert suspects.pop(9) == [(1, C), (2, A)]
     assert not suspects
     assert not suspects.switches()
-    assert suspects.take(9) == []
+    assert suspects.pop(9) == []
 
 
 def test_what_is_suspected_again_after_it_was_taken_is_taken_again() -> None:
     suspects = Suspects()
     suspects.add(1, {A: None, B: None})
-    assert suspects.take(1) == [(1, A)]
+    assert suspects.pop(1) == [(1, A)]
     suspects.add(1, {A: None})
-    assert suspects.take(9) == [(1, B), (1, A)]
+    assert suspects.pop(9) == [(1, B), (1, A)]
 
 
 def test_nothing_is_no_suspect() -> None:
@@ -46,10 +46,10 @@ def test_whatever_is_suspected_is_taken_after_that(history: list[tuple[int, set[
         suspects.add(dpid, dict.fromkeys(prefixes))
         left |= {(dpid, prefix) for prefix in prefixes}
         assert {dpid for dpid, _ in left} <= set(suspects.switches())
-        taken = suspects.take(most)
+        taken = suspects.pop(most)
         assert len(taken) <= most
         left -= {each for each in taken if each[1] not in suspects._waiting.get(each[0], ())}
     taken = []
     while suspects:
-        taken += suspects.take(2)
+        taken += suspects.pop(2)
     assert left <= set(taken)

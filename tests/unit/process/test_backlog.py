@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from anycast_sdn.process.backlog import BEHIND_S, MARK, MOST, MOST_AT_ONCE, MOST_TOGETHER, Backlog, Turns, Window
 
 
-def take_all(backlog: Backlog[int], now: float) -> list[int]:
+def pop_all(backlog: Backlog[int], now: float) -> list[int]:
     taken = []
-    while (item := backlog.take(now)) is not None:
+    while (item := backlog.pop(now)) is not None:
         taken.append(item)
     return taken
 
@@ -23,17 +23,17 @@ def filled(count: int, now: float = 0.0) -> Backlog[int]:
 
 
 def test_whoever_is_served_soon_is_served_in_the_order_of_arrival() -> None:
-    assert take_all(filled(5), now=0.01) == [0, 1, 2, 3, 4]
+    assert pop_all(filled(5), now=0.01) == [0, 1, 2, 3, 4]
 
 
 def test_when_the_oldest_has_waited_long_the_newest_goes_first() -> None:
-    assert take_all(filled(5), now=0.3) == [4, 3, 2, 1, 0]
+    assert pop_all(filled(5), now=0.3) == [4, 3, 2, 1, 0]
 
 
 def test_whoever_has_waited_too_long_is_shed_and_counted() -> None:
     backlog = filled(3)
     backlog.add(99, now=0.4)
-    assert take_all(backlog, now=0.6) == [99]
+    assert pop_all(backlog, now=0.6) == [99]
     assert backlog.shed == 3
 
 
@@ -50,7 +50,7 @@ def test_everything_is_served_once_or_shed_and_never_served_late(steps: list[tup
         if add:
             backlog.add((added, now), now)
             added += 1
-        elif item := backlog.take(now):
+        elif item := backlog.pop(now):
             served.append(item[0])
             assert now - item[1] <= 0.5
     assert len(set(served)) == len(served)
@@ -69,32 +69,32 @@ def waiting(**counts: int) -> Turns[str, tuple[str, int]]:
 
 
 def test_one_of_each_who_waits_is_served_in_turn() -> None:
-    assert waiting(a=3, b=1, c=2).take(10, 0.1) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
+    assert waiting(a=3, b=1, c=2).pop(10, 0.1) == [("a", 0), ("b", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
 
 
 def test_a_flood_makes_no_other_wait() -> None:
     turns = waiting(flood=5000)
-    turns.take(16, 0.0)
+    turns.pop(16, 0.0)
     turns.add("other", ("other", 0), 0.0)
-    assert ("other", 0) in turns.take(16, 0.0)
+    assert ("other", 0) in turns.pop(16, 0.0)
 
 
 def test_a_turn_goes_on_where_the_last_one_ended() -> None:
     turns = waiting(a=2, b=2, c=2)
-    assert [key for _ in range(3) for key, _ in turns.take(2, 0.1)] == ["a", "b", "c", "a", "b", "c"]
+    assert [key for _ in range(3) for key, _ in turns.pop(2, 0.1)] == ["a", "b", "c", "a", "b", "c"]
     assert not turns
 
 
 def test_a_flood_sheds_nothing_of_others() -> None:
     turns = waiting(flood=MOST + 100, other=5)
-    taken = turns.take(2 * MOST, 0.1)
+    taken = turns.pop(2 * MOST, 0.1)
     assert [item for item in taken if item[0] == "other"] == [("other", number) for number in range(5)]
     assert turns.shed == 100
 
 
 def test_who_has_waited_too_long_is_shed_in_turns_too() -> None:
     turns = waiting(a=3, b=3)
-    assert turns.take(10, 0.6) == []
+    assert turns.pop(10, 0.6) == []
     assert (bool(turns), turns.shed) == (False, 6)
 
 
@@ -104,14 +104,14 @@ def test_who_is_not_served_for_a_while_does_not_fill_the_memory_and_who_has_few_
     for number in range(100):
         for key in range(MOST_AT_ONCE - 1):
             turns.add(key, (key, number), 0.0)
-    taken = turns.take(1 << 30, 0.4)
+    taken = turns.pop(1 << 30, 0.4)
     assert len(taken) <= 2 * MOST_TOGETHER
     assert (-1, 0) in taken
     assert (0, 99) in taken, "the newest stay"
     assert len(taken) + turns.shed == 1 + 100 * (MOST_AT_ONCE - 1)
     for number in range(MOST):
         turns.add(0, (0, number), 1.0)
-    assert len(turns.take(1 << 30, 1.0)) == MOST, "there is room again"
+    assert len(turns.pop(1 << 30, 1.0)) == MOST, "there is room again"
 
 
 def test_a_switch_that_names_ever_new_ports_does_not_fill_the_memory() -> None:
@@ -119,7 +119,7 @@ def test_a_switch_that_names_ever_new_ports_does_not_fill_the_memory() -> None:
     for port in range(MOST_AT_ONCE + 10):
         turns.add(port, port, 0.0)
     assert turns.shed == 10
-    assert len(turns.take(MOST_AT_ONCE * 2, 0.1)) == MOST_AT_ONCE
+    assert len(turns.pop(MOST_AT_ONCE * 2, 0.1)) == MOST_AT_ONCE
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=200))
@@ -128,8 +128,8 @@ def test_everybody_is_served_once_and_in_the_order_of_arrival(steps: list[tuple[
     for key, taken in steps:
         turns.add(key, (key, added), 0.0)
         added += 1
-        served += turns.take(taken, 0.0)
-    served += turns.take(1000, 0.0)
+        served += turns.pop(taken, 0.0)
+    served += turns.pop(1000, 0.0)
     assert len(set(served)) == len(served) == added
     for key in "abc":
         numbers = [number for of, number in served if of == key]

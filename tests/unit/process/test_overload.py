@@ -131,7 +131,7 @@ def test_what_a_flood_is_answered_keeps_no_other_port_waiting_for_the_same_serve
         for _ in range(count):
             frame = reply(SERVER, translated[port])
             app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), 10 + port, frame))
-    served = app.first_packets.waiting[ARH1].take(TURN, 0.0)
+    served = app.first_packets.waiting[ARH1].pop(TURN, 0.0)
     assert [message.in_port for message in served[:2]] == [11, 12]
 
 
@@ -143,7 +143,7 @@ def test_a_server_that_floods_one_client_keeps_it_waiting_for_no_other_server(ap
         for _ in range(count):
             frame = reply(server, translated)
             app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), server[1], frame))
-    served = app.first_packets.waiting[ARH1].take(TURN, 0.0)
+    served = app.first_packets.waiting[ARH1].pop(TURN, 0.0)
     assert [message.in_port for message in served[:2]] == [3, 2]
 
 
