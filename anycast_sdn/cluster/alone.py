@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Alone:
-    """A ``Cluster``: leader, and master of all switches."""
+    """A ``Cluster`` in which this controller is the leader, and the master of all switches."""
 
     def leads(self) -> bool:
         return True

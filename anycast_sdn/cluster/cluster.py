@@ -1,4 +1,4 @@
-"""Cluster: which controller decides what, as the process sees it; nobody asks which one it is.
+"""Cluster: which of several controllers decides what.  A protocol: no caller depends on the implementation.
 
 A switch takes writes from one controller, its master.  What concerns the whole network (links, routes, the order of
 their changes, announcements, BGP) is decided by one controller, the leader.
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Cluster(Protocol):
-    """Asked before each write, so it answers at once and from memory."""
+    """Called before each write: an implementation answers from memory, without waiting."""
 
     def leads(self) -> bool:
         """Is this controller the leader?"""

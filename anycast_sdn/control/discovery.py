@@ -195,12 +195,12 @@ class Discovery:
         There may be ``more_probes`` to send.
         """
         changed = False
-        if self.starting and self._lateness.attentive_s >= START_S:
+        if self.starting and self._lateness.listening_s >= START_S:
             self.starting = False
             for switch in self._dpids.keys() - self._present:
                 changed |= self.disconnected(switch, now)
         changed |= self._judge(now)
-        self._lateness.look(now)
+        self._lateness.checked(now)
         self._forget(now)
         if now < self._send_at:
             return changed, []

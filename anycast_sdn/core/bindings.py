@@ -1,11 +1,11 @@
 """BindingTable: the document's state table (step 4b of ARh).
 
 A binding is the state of one flow.  It is looked up by its five fields when a client's packet comes, by PR1X when a
-reply comes, and by its number when a switch reports about one of its rules.  PR1X belongs to one flow alone, so the
-address by itself names the binding.
+reply comes, and by its number when a switch reports about one of its rules.  PR1X belongs to one flow alone, so it
+identifies the binding by itself.
 
 The expiry date of the document is kept by the switch: the rule of each direction has an idle timeout, and
-``installed`` says which of the two rules the switch still holds, as far as we know.
+``installed`` says which of the two rules the switch still holds, as far as the controller knows.
 
 The table keeps indexes and counts, and decides nothing: ``core.transitions`` does.
 """
@@ -21,7 +21,7 @@ from anycast_sdn.core.model import Address, FlowKey
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 _Counted = TypeVar("_Counted")
-LOW_BITS = 8  # of numbers, by which bindings can be found without a look at all
+LOW_BITS = 8  # of a number: bindings with the same low bits are found without a scan of the table
 _LOW = (1 << LOW_BITS) - 1
 
 
@@ -66,9 +66,9 @@ class Binding(NamedTuple):
     since: float  # when it was made, on the clock of ``now``
     server: Address | None = None  # ASg, once pinned
     installed: Half = Half.OUT
-    closed: Half = Half.NONE  # TCP: the directions in which a FIN has gone by
+    closed: Half = Half.NONE  # TCP: the directions in which a FIN was seen
     swept: bool = False  # its rules have no timeouts: the controller's sweep of counters ends it
-    reset: bool = False  # TCP: a RST has gone by, in either direction
+    reset: bool = False  # TCP: a RST was seen, in either direction
 
     @property
     def closing(self) -> bool:
@@ -94,7 +94,7 @@ class BindingTable:
         self._clients: Counter[Address] = Counter()
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
-        self.rules = 0  # how many the switch holds for all bindings, as far as we know
+        self.rules = 0  # how many the switch holds for all bindings, as far as the controller knows
         self.swept = 0  # how many bindings the sweep ends
 
     def __len__(self) -> int:
@@ -105,7 +105,7 @@ class BindingTable:
         return iter(list(self._by_number.values()))
 
     def ending_with(self, bits: int, count: int) -> list[Binding]:
-        """Those whose numbers end with these bits, so many of them."""
+        """The bindings whose numbers end with ``bits``, compared in the lowest ``count`` bits."""
         mask = (1 << count) - 1
         parts = self._by_low_bits[bits & _LOW :: min(mask, _LOW) + 1]
         return [self._by_number[number] for part in parts for number in part if number & mask == bits]
@@ -139,19 +139,19 @@ class BindingTable:
 
     def of_client(self, client: Address) -> int:
         """How many bindings this client has."""
-        return self._clients.get(client, 0)  # a Counter's own look-up is slow for what it does not have
+        return self._clients.get(client, 0)  # Counter's own look-up is slow for a missing key
 
     def of_port(self, port: int, v6: bool) -> int:
         """How many bindings of one family the clients at this port have."""
         return self._ports.get((port, v6), 0)
 
     def port_of(self, translated: Address) -> int:
-        """Where the client is whose flow has this PR1X; 0 where that is not known, or there is no such flow."""
+        """The port of the client whose flow has this PR1X; 0 when it is not known, or no flow has it."""
         binding = self._by_translated.get(translated)
         return self._port_of.get(binding.number, (0, False))[0] if binding else 0
 
     def put(self, binding: Binding, port: int = 0) -> None:
-        """Add a binding, or replace the one with its number.  ``port``: where a new one's client is, if known."""
+        """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
         number, key, translated, _, _, server, installed, _, swept, _ = binding
         before = self._by_number.get(number)
         if before is None:
@@ -198,7 +198,7 @@ class BindingTable:
 
 
 def _add(counter: Counter[_Counted], what: _Counted, step: int) -> None:
-    """A count of zero is not kept."""
+    """Add to a count, and remove it when it becomes zero."""
     counter[what] += step
     if not counter[what]:
         del counter[what]

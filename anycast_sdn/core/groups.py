@@ -1,4 +1,4 @@
-"""Groups: all that are enrolled, with an index for each question that is asked of them."""
+"""Groups: all enrolled groups, with an index for each kind of look-up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anycast_sdn.core.model import FEW, Address, AnycastGroup, Prefix, ServerSta
 class Groups:
     """All groups at one moment; looked up by service address.  Prefixes never overlap.
 
-    A change of one group makes another value, which shares what is not different: it costs what that group has.
+    A change of one group makes a new value, which shares what is the same: only the changed group is gone through.
     """
 
     def __init__(self, groups: Mapping[str, AnycastGroup] | None = None) -> None:
@@ -44,7 +44,7 @@ class Groups:
         return self._by_name.keys()
 
     def servers(self) -> Set[Address]:
-        """All that are enrolled somewhere."""
+        """The servers of all groups."""
         return self._memberships.keys()
 
     def of_server(self, address: Address) -> tuple[str, ...]:
@@ -56,22 +56,23 @@ class Groups:
         return group.name in self._active
 
     def replaced(self, group: AnycastGroup) -> Groups:
-        """The same groups but this one, which is new or another now."""
+        """A copy with ``group`` added, or in place of the group of its name."""
         return self._changed(group.name, group)
 
     def without(self, name: str) -> Groups:
+        """A copy without the group of this name."""
         return self._changed(name, None)
 
     def owner(self, service: Prefix) -> AnycastGroup | None:
-        """The group that has this very ANY/n."""
+        """The group that has exactly this ANY/n."""
         name = self._owners.get(service)
         return self._by_name[name] if name is not None else None
 
     def overlapping(self, prefix: Prefix) -> Iterator[tuple[Prefix, str]]:
-        """(ANY/n, its group) of those that share addresses with ``prefix``."""
+        """(ANY/n, its group) for each ANY/n that shares addresses with ``prefix``."""
         in_order = self._sorted[prefix.bits]
         at = bisect_left(in_order, prefix)
-        if at and in_order[at - 1].covers(prefix):  # those here do not overlap: no other one can
+        if at and in_order[at - 1].covers(prefix):  # ANY/n do not overlap one another: no other one can cover it
             yield in_order[at - 1], self._owners[in_order[at - 1]]
         while at < len(in_order) and prefix.covers(in_order[at]):
             yield in_order[at], self._owners[in_order[at]]

@@ -1,4 +1,7 @@
-"""Lateness: silence is excused after a delay of the controller's own: what came meanwhile is still to be read."""
+"""Lateness: after a delay of the controller itself, a peer's silence proves nothing.
+
+What the peer has sent during the delay has not been read yet.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,21 @@ class Lateness:
     def __init__(self, limit_s: float, excuse_s: float) -> None:
         self._limit_s = limit_s
         self._excuse_s = excuse_s
-        self._looked = math.inf
-        self._until = -math.inf
-        self.attentive_s = 0.0  # since the first check, without pauses
+        self._checked_at = math.inf
+        self._excused_until = -math.inf
+        self.listening_s = 0.0  # since the first check, without pauses
 
     def excuses(self, now: float) -> bool:
         """Is silence excused now?"""
-        if now - self._looked > self._limit_s:
-            self._until = now + self._excuse_s
-        return now < self._until
+        return self._is_late(now) or now < self._excused_until
 
-    def look(self, now: float) -> None:
-        if now > self._looked:
-            self.attentive_s += min(now - self._looked, self._limit_s)
-        self._looked = now
+    def checked(self, now: float) -> None:
+        """The check has run."""
+        if self._is_late(now):
+            self._excused_until = now + self._excuse_s
+        if now > self._checked_at:
+            self.listening_s += min(now - self._checked_at, self._limit_s)
+        self._checked_at = now
+
+    def _is_late(self, now: float) -> bool:
+        return now - self._checked_at > self._limit_s

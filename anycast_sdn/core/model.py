@@ -1,13 +1,13 @@
 """The nouns of the method, as frozen values.
 
-Everything here is a fact that was validated once, at construction, and never changes afterwards:
-what the network file says (``Network``), who is enrolled (``AnycastGroup``, ``Server``) and what
-names a flow (``FlowKey``).  What happens over time lives elsewhere: ``bindings``, ``pool``,
-``client_edge``.
+Everything here was validated once, at construction, and never changes afterwards: addresses and
+prefixes, what is enrolled (``AnycastGroup``, ``Server``) and what identifies a flow (``FlowKey``).
+State that changes over time is in ``bindings``, ``pool`` and ``client_edge``; what the network file
+says is in ``description.model``.
 
 Addresses are packed bytes in network order, 4 (IPv4) or 16 (IPv6) of them, because that is what
-frames and OpenFlow rules carry.  Text exists only in YAML, REST, the command line and logs; the two
-functions ``packed`` and ``text`` are the border.
+frames and OpenFlow rules carry.  Text exists only in YAML, REST, the command line and logs;
+``packed`` and ``text`` convert.
 
 Names follow RFC 2663 (binding), RFC 4786 (service address) and WO 2004/014046 (ARh, ARs, ANY, PRh).
 """
@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeAlias
 
 Address: TypeAlias = bytes  # packed, 4 or 16 bytes, network order
 
-FEW = 16  # prefixes, each of which is put in its place; more are sorted together
+FEW = 16  # prefixes: up to so many are inserted into a sorted list one by one; more are sorted together
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", SCTP: "sctp"}
@@ -39,7 +39,7 @@ class ConfigurationError(AnycastError):
 
 
 class NotFound(ConfigurationError):
-    """Nothing has the name that the operator gave."""
+    """Nothing has the name that the operator has given."""
 
 
 def packed(address: str) -> Address:
@@ -131,7 +131,7 @@ def _shown(network: Address, length: int) -> str:
 
 
 class Gateway(NamedTuple):
-    """The edge's own address on a subnet, and the subnet it stands for."""
+    """The edge's own address on a subnet, and the subnet's prefix."""
 
     address: Address
     prefix: Prefix
@@ -171,7 +171,7 @@ class FlowKey(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A host, or a router at an uplink, that has answered."""
+    """A host, or a router at an uplink, that has answered by ARP or ND."""
 
     mac: bytes
     port: int
@@ -179,7 +179,7 @@ class Neighbour(NamedTuple):
 
 class ServerState(enum.Enum):
     ACTIVE = "active"  # takes new flows
-    DRAINING = "draining"  # takes none, keeps those that it has
+    DRAINING = "draining"  # takes no new flows, keeps its present ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,3 @@ class AnycastGroup:
     name: str
     prefixes: tuple[Prefix, ...]
     servers: Mapping[Address, Server] = field(default_factory=dict)
-
-
-# ------------------------------------------------------------------------------ the network file
-
-

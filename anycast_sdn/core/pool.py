@@ -7,8 +7,8 @@ Rules kept here:
   ended flow must not reach the next one.  ``core.resting`` says which addresses are leased earlier.
 - An address that no packet has carried yet need not rest.
 - The order of leases is hard to guess.  A small pool is an array of its free addresses, which is shuffled while it is
-  used up (Fisher–Yates), so that a lease takes the same time when the pool is nearly empty.  A large pool draws any
-  address, again if it is taken, and stores only those that are taken: a /64 needs the memory of what is leased and
+  used up (Fisher–Yates), so that a lease takes the same time when the pool is nearly empty.  A large pool draws
+  addresses until one is free, and stores only those that are taken: a /64 needs the memory of what is leased and
   resting, however many flows there have been.
 - IPv4: never a network's first or last address.  IPv6: never the first, which is the subnet-router
   anycast address (RFC 4291 §2.6.1), nor the last, for symmetry.
@@ -96,7 +96,7 @@ class TranslationPool:
         return address
 
     def claim(self, address: Address) -> None:
-        """Lease this very address, for a binding that was found on a switch, or that goes on after it had ended.
+        """Lease this address, for a binding that was found on a switch, or that is restored after it had ended.
 
         Raises ValueError and changes nothing when it is leased already, or not in the pool.
         """
@@ -109,7 +109,7 @@ class TranslationPool:
         self._leased.add(address)
 
     def release(self, address: Address, now: float, flow: Binding | None = None, rest: Rest = Rest.QUARANTINE) -> None:
-        """The flow has ended; ``flow``: what is to be remembered while the address rests."""
+        """End the lease; ``flow``: the binding to remember while the address rests."""
         self._leased.remove(address)
         if rest is Rest.NONE:
             self._places.put_back(self._index(address))
@@ -133,7 +133,7 @@ class TranslationPool:
         return PoolUse(self.size, len(self._leased), self._resting.count(now))
 
     def end_rests(self, now: float, most: int | None = None) -> None:
-        """Addresses that have rested are free again; to be called with the passing of time, and before a lease."""
+        """Make addresses free that have rested, ``most`` at a time; called regularly, and before a lease."""
         for address in self._resting.all_rested(now, most):
             self._resting.remove(address)
             self._places.put_back(self._index(address))
@@ -156,12 +156,12 @@ class TranslationPool:
 
 
 class _Few:
-    """A small pool: an array of the free places.  The last one fills the gap that a draw leaves."""
+    """A small pool: an array of the free places.  A draw moves the last one into the gap."""
 
     def __init__(self, size: int, random: RandomSource) -> None:
         self._random = random
         self._free = array("I", range(size))
-        self._claimed: set[int] = set()  # these were claimed: they are not free, and are still in the array
+        self._claimed: set[int] = set()  # claimed places: not free, although still in the array
 
     def draw(self) -> int:
         """A free place; there must be one."""
@@ -186,7 +186,7 @@ class _Few:
 
 
 class _Many:
-    """A large pool, of which few places are ever taken at once: the set of those that are."""
+    """A large pool: the set of the taken places, which are few."""
 
     def __init__(self, size: int, random: RandomSource) -> None:
         self._size = size

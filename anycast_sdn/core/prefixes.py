@@ -1,4 +1,4 @@
-"""Prefixes among prefixes: which of many cover another one, and which prefixes and addresses no host may use."""
+"""Sets of prefixes: which of them cover a given one; and prefixes and addresses that no host may use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from anycast_sdn.core.model import Address, Prefix
 
-MOST_KEPT = 1 << 15  # answers that are remembered
+MOST_KEPT = 1 << 15  # cached results
 SPECIAL = {  # RFC 6890: what no router forwards
     Prefix.parse("0.0.0.0/8"): "reserved for this host",
     Prefix.parse("127.0.0.0/8"): "loopback",
@@ -48,7 +48,7 @@ class PrefixSet:
                 self._lengths = sorted(self._count, reverse=True)
 
     def covering(self, prefix: Prefix) -> Iterator[Prefix]:
-        """Those that contain all of ``prefix``, itself included, the longest first."""
+        """The prefixes that cover ``prefix``, itself included, the longest first."""
         width = 8 * len(prefix.network)
         address = int.from_bytes(prefix.network, "big")
         for bits, length in self._lengths:
@@ -59,12 +59,12 @@ class PrefixSet:
                     yield candidate
 
     def covers(self, prefix: Prefix) -> bool:
-        """Does one of them contain all of ``prefix``?"""
+        """Does one of them cover ``prefix``?"""
         return any(True for _ in self.covering(prefix))
 
 
 class NestedPrefixes(PrefixSet):
-    """Prefixes that are asked in the other direction, too."""
+    """A ``PrefixSet`` that also finds the prefixes within a given one."""
 
     def __init__(self, prefixes: Iterable[Prefix] = ()) -> None:
         super().__init__(prefixes)
@@ -84,7 +84,7 @@ class NestedPrefixes(PrefixSet):
             del in_order[bisect_left(in_order, prefix)]
 
     def within(self, prefix: Prefix) -> Iterator[Prefix]:
-        """Those that ``prefix`` contains all of, itself included.  Nothing may be added or taken away meanwhile."""
+        """The prefixes within ``prefix``, itself included.  The set must not change during the iteration."""
         in_order = self._sorted[prefix.bits]
         for at in range(bisect_left(in_order, prefix), len(in_order)):
             if in_order[at].network not in prefix:
@@ -94,9 +94,9 @@ class NestedPrefixes(PrefixSet):
 
 @lru_cache(MOST_KEPT)
 def special(prefix: Prefix) -> str | None:
-    """Why all of ``prefix`` is of no use as a destination, for example "multicast"; None for other prefixes.
+    """Why no router forwards to ``prefix``, for example "multicast"; None for other prefixes.
 
-    0.0.0.0/8 and ::/80 hold the default routes' network, but not these.
+    The default routes are not special: 0.0.0.0/8 and ::/80 hold their network address, but do not cover them.
     """
     return next((SPECIAL[found] for found in _SPECIAL.covering(prefix)), None)
 

@@ -1,13 +1,13 @@
 """Resting: the addresses of ended flows, each with the flow that had it.
 
 An address rests before another flow gets it, so that a late packet does not reach the wrong flow (M19).
-While it rests, its flow is remembered: when a packet of that flow comes after all, the flow goes on as it was (M20).
+While it rests, its flow is remembered: a late packet of that flow restores its binding as it was (M20).
 
 Rules kept here:
 - Addresses are free again in the order of their release.
 - After client and server have closed or reset a connection, late packets are rare.  When nothing else is free, such
   an address is leased early: the one that has rested longest first, and none before ``EARLY_S``.
-- At most ``MOST_REMEMBERED`` flows are remembered.  The oldest is forgotten first; its address goes on resting.
+- At most ``MOST_REMEMBERED`` flows are remembered.  The oldest is forgotten first; its address still rests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Rest(NamedTuple):
 class Resting:
     """Addresses at rest, by address and by the five fields of the flow that had it.
 
-    An address stays here until it is removed, also when it has rested for its whole time.
+    An address stays here until ``remove``, also after its time is over.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Resting:
             del self._by_key[rest.flow.key]
 
     def count(self, now: float) -> int:
-        """How many still rest."""
+        """How many addresses still rest."""
         return len(self) - len(self.all_rested(now))
 
     def rested(self, now: float) -> Address | None:
@@ -73,7 +73,7 @@ class Resting:
         return address if address and self._rests[address].until <= now else None
 
     def all_rested(self, now: float, most: int | None = None) -> list[Address]:
-        """All of these, or the first ``most`` of them."""
+        """The addresses that have rested for their whole time; the first ``most`` of them."""
         rested = itertools.takewhile(lambda address: self._rests[address].until <= now, self._rests)
         return list(itertools.islice(rested, most))
 
@@ -88,5 +88,6 @@ class Resting:
         return rest.flow if rest and rest.until > now else None
 
     def by_key(self, key: FlowKey, now: float) -> Binding | None:
+        """The flow of these five fields, if its address still rests and the flow is remembered."""
         address = self._by_key.get(key)
         return self.flow_of(address, now) if address else None

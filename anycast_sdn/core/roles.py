@@ -14,7 +14,7 @@ class Validity:
 
     tcp_s: int = 7440  # RFC 5382 REQ-5: not less than 2 h 4 min
     tcp_closing_s: int = 240  # one direction has closed; RFC 5382 REQ-5: not less than 4 min
-    tcp_closed_s: int = 5  # both directions have closed, on switches that tell (Open vSwitch)
+    tcp_closed_s: int = 5  # both directions have closed, on switches that match TCP flags (Open vSwitch)
     udp_s: int = 300  # RFC 4787 REQ-5
     icmp_s: int = 60  # RFC 5508 REQ-2
     other_s: int = 300
@@ -22,7 +22,7 @@ class Validity:
 
     @property
     def shortest_s(self) -> int:
-        """The least of those that the sweep has to keep."""
+        """The shortest validity of a binding that the sweep may end."""
         return min(self.tcp_closing_s, self.tcp_s, self.udp_s, self.icmp_s, self.other_s, self.unanswered_s)
 
     def pinned_s(self, protocol: int) -> int:
@@ -48,9 +48,9 @@ class ClientEdgeRole:
     translation_prefixes: tuple[Prefix, ...]  # PRh/k, dedicated to the mechanism (M3)
     services: tuple[Prefix, ...]  # ANY/m that this site may use (M6)
     validity: Validity = Validity()
-    quarantine_s: int = 120  # a released PR1X rests this long
+    quarantine_s: int = 120  # how long a released PR1X rests
     expiry: Expiry = Expiry.AUTO
-    idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans them all the time
+    idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans their rules continually
     bindings_per_client: int | None = None  # of one family; None: a quarter of the pool, at most 4096
     bindings_per_port: int | None = None  # all clients at one port; None: half of the pool, all of it for an only port
 
@@ -58,7 +58,7 @@ class ClientEdgeRole:
 class Side(enum.Enum):
     CLIENT = "client"
     SERVER = "server"
-    UPLINK = "uplink"  # no hosts, but a router of a network that we do not manage
+    UPLINK = "uplink"  # no hosts, but a router of a network that the controller does not manage
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class Subnet:
     name: str
     edge: str  # a switch's name
     side: Side
-    gateways: tuple[Gateway, ...]  # at most one subnet per family and entry
+    gateways: tuple[Gateway, ...]  # at most one per family
     ports: tuple[int, ...]  # the edge's ports that lead to these hosts
-    services: tuple[Prefix, ...] | None = None  # that its hosts may use; None: all that a client edge here may
+    services: tuple[Prefix, ...] | None = None  # that its hosts may use; None: all services of its client edge
 
     def allowed(self, role: ClientEdgeRole) -> tuple[Prefix, ...]:
         """The services that its hosts may use, behind an edge with this role (M6)."""

@@ -1,8 +1,8 @@
-"""ServerEdge: ARs, the document's server edge: who stands behind it and may serve.
+"""Server edge: ARs, the document's server edge: which servers behind it take new flows.
 
-An ARs keeps no state per flow (M9).  All it knows is which servers of a group stand behind it and
-can take a packet now; the switch's select group spreads flows over them by a hash (M10).  An edge
-with no such server does not capture the group's packets and announces no route to it (M8).
+An ARs keeps no state per flow (M9).  Its only input is which servers of a group are behind it and
+reachable; the switch's select group distributes flows over them by a hash (M10).  An edge without
+such a server does not capture the group's packets and announces no route to it (M8).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ShardedDict: a dictionary of which no step takes long, however large it is.
+"""ShardedDict: a dictionary in which no single operation takes long, however large it is.
 
 A dictionary that is full is copied into a larger one, in one step.  Where hundreds of switches hold the same tens of
 thousands of routes, all their dictionaries are full at the same route, and the copies add up to a tenth of a second.
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 class ShardedDict(MutableMapping[Key, Value]):
-    """Its order is that of the shards, and not that of insertion."""
+    """It is ordered by shard, not by insertion."""
 
     def __init__(self, items: Mapping[Key, Value] | Iterable[tuple[Key, Value]] = ()) -> None:
         self._shards: list[dict[Key, Value]] = [{} for _ in range(SHARDS)]

@@ -1,7 +1,7 @@
-"""SortedNumbers: a set of numbers in ascending order, of which any stretch is found at once.
+"""SortedNumbers: a set of numbers in ascending order; those that follow a given number are found by bisection.
 
-They stand in chunks of bounded size, so that no step takes longer than one chunk, however many numbers there
-are.  The largest number so far, which is what mostly comes, is put in without a search.
+The numbers are in chunks of bounded size, so that an operation moves the numbers of one or two chunks only, however
+many there are.  A number larger than all others, which is the usual case, is added without a search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class SortedNumbers:
         self._chunks: list[list[int]] = []  # none is empty
 
     def add(self, number: int) -> None:
-        """One that is not there."""
+        """Add a number that is not in the set."""
         chunks = self._chunks
         if not chunks or number > chunks[-1][-1]:
             if chunks and len(chunks[-1]) < CHUNK:
@@ -34,7 +34,7 @@ class SortedNumbers:
             chunks[index : index + 1] = [chunks[index][:middle], chunks[index][middle:]]
 
     def remove(self, number: int) -> None:
-        """One that is there."""
+        """Remove a number that is in the set."""
         index = bisect_left(self._chunks, number, key=_largest)
         chunk = self._chunks[index]
         del chunk[bisect_left(chunk, number)]
@@ -42,7 +42,7 @@ class SortedNumbers:
             self._merge(index)
 
     def _merge(self, index: int) -> None:
-        """A chunk that has become small goes into the one before it, if there is room."""
+        """Append a chunk that has become small to the one before it, if there is room."""
         chunk = self._chunks[index]
         if not chunk:
             del self._chunks[index]
@@ -51,7 +51,7 @@ class SortedNumbers:
             del self._chunks[index]
 
     def after(self, number: int, limit: int) -> list[int]:
-        """The next ones after this number, so many at the most."""
+        """Up to ``limit`` numbers that follow ``number``."""
         found: list[int] = []
         for chunk in self._chunks[bisect_right(self._chunks, number, key=_largest) :]:
             start = 0 if found else bisect_right(chunk, number)

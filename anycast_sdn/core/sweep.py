@@ -1,11 +1,12 @@
 """Sweep: how long bindings have been idle, by the packet counters of their rules.
 
-Open vSwitch visits every rule that has a timeout several times a second.  So where bindings are many, their rules
-have no timeouts; instead the controller reads the counters of all of them from time to time, which is called a sweep.
+Open vSwitch visits every rule that has a timeout several times a second.  So where there are many
+bindings, their rules have no timeouts; instead the controller reads the counters of all of them from time to time,
+which is called a sweep.
 
-- A counter that has moved since it was last read: the binding was used at some moment in between.  The latest that
-  this may have been, when the answer came, counts.
-- A counter that has not moved: the binding was idle at least until the question was sent.
+- A counter that has moved since it was last read: the binding was used at some moment in between.  The latest
+  possible moment, that of the answer, counts.
+- A counter that has not moved: the binding was idle at least until the request was sent.
 
 So no binding is found idle too early, however long a sweep takes (M19).  A binding is idle when both its directions
 are.
@@ -17,26 +18,26 @@ from collections.abc import Iterable
 
 
 class _Seen:
-    """What was read last of one binding.  A class with slots, because there is one for each binding."""
+    """The last counters of one binding.  A class with slots, because there is one for each binding."""
 
     __slots__ = ("asked", "packets", "used")
 
     def __init__(self, used: float) -> None:
         self.packets = [-1, -1]  # outward, inward; -1: not read yet
-        self.asked = [-1.0, -1.0]  # when their counters were asked for
+        self.asked = [-1.0, -1.0]  # when their counters were requested
         self.used = used
 
 
 class Sweep:
-    """What was read last of each binding, and when it was last seen in use."""
+    """The last counters of each binding, and when it was last in use."""
 
     def __init__(self) -> None:
         self._seen: dict[int, _Seen] = {}  # by the binding's number
 
-    def read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
-        """Take (number, packets) of rules of one direction → the bindings whose counter has not moved.
+    def record(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
+        """Record (number, packets) of the rules of one direction → the bindings whose counter has not moved.
 
-        ``asked``: when the switch was asked; ``now``: when it has answered.
+        ``asked``: when the request was sent; ``now``: when the answer came.
         """
         seen = self._seen
         unused = []
@@ -58,7 +59,7 @@ class Sweep:
         return max(0.0, min(asked for asked in one.asked if asked >= 0) - one.used) if one else 0.0
 
     def is_unused(self, number: int) -> bool:
-        """Has no packet met its rules, by what was read last?"""
+        """Had no packet met its rules when they were read last?"""
         one = self._seen.get(number)
         return one is not None and max(one.packets) == 0
 

@@ -1,10 +1,10 @@
-"""TokenBucket: a limit of so many a second on average, and so many at once."""
+"""TokenBucket: a limit on a rate, with a burst."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """Full at first.  ``now``: seconds by any clock that does not go back."""
+    """``per_s`` tokens a second on average, ``burst`` at once; full at first.  ``now``: seconds, monotonic."""
 
     __slots__ = ("_burst", "_filled_at", "_left", "_per_s")
 
@@ -15,7 +15,7 @@ class TokenBucket:
         self._filled_at = now
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one."""
+        """Remove a token → was there one?"""
         self._left = min(self._burst, self._left + (now - self._filled_at) * self._per_s)
         self._filled_at = now
         if self._left < 1:

@@ -1,11 +1,11 @@
-"""Numbers and lists as a sentence has them."""
+"""Numbers, lists and errors in the words of messages to the operator."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Collection, Iterable
 
-MOST_NAMES = 12  # of a list in a sentence
+MOST_NAMES = 12  # of a list in one message
 
 
 def counted(number: int, thing: str) -> str:
@@ -34,7 +34,7 @@ def address(host: str, port: int) -> str:
 
 
 def cannot_listen(what: str, option: str, host: str, port: int, error: OSError) -> str:
-    """What to tell the operator whose address cannot be had."""
+    """The error message for an address that cannot be listened on, with advice."""
     advice = {
         errno.EADDRINUSE: "another program listens there, perhaps a controller: end it, or take another port",
         errno.EADDRNOTAVAIL: "this machine has no such address: take one that it has",

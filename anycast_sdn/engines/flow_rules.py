@@ -325,7 +325,7 @@ class FlowRules(Engine):
         return len(self.flows)
 
     def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
-        return self.edge.sweep.read(inward, counters, asked, now)
+        return self.edge.sweep.record(inward, counters, asked, now)
 
     def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
         return self._removed(self.edge.end_idle(numbers, now))

@@ -254,7 +254,7 @@ class OrderedUpdate:
         To be called several times a second; the caller calls ``confirmed`` for them, by and by.
         """
         excused = self._lateness.excuses(now)
-        self._lateness.look(now)
+        self._lateness.checked(now)
         if excused:
             return []
         late = {number: each.switch for number, each in self._tickets.items() if now - each.issued > CONFIRM_S}

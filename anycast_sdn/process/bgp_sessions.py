@@ -28,9 +28,8 @@ class BgpSessions:
 
     @alone
     def _exchange(self, speaker: Speaker, now: float) -> None:
-        if speaker.changed:
-            speaker.changed = False
-            self._react(self._controller.set_learned(speaker.uplink.name, dict(speaker.routes), now))
+        if (routes := speaker.pop_changed()) is not None:
+            self._react(self._controller.set_learned(speaker.uplink.name, routes, now))
         prefixes = self._controller.advertised(speaker.uplink, now)
         if prefixes is not None:
             speaker.announce(prefixes)

@@ -1,18 +1,18 @@
 """BGP with OS-Ken's own speaker: one ``Speaker`` for each uplink that has a session.
 
-OS-Ken's ``BGPSpeaker`` is one router per process, with one next hop for each prefix.  We stand for many
-edges, and several of them announce the same ANY/n, each with its own address as the next hop.  So each
-session gets a speaker of its own (``core_service``), which shares nothing with the others.  Nothing that one
-router says can reach another through us.
+OS-Ken's ``BGPSpeaker`` is one router per process, with one next hop for each prefix.  The controller speaks
+for many edges, and several of them announce the same ANY/n, each with its own address as the next hop.  So
+each session gets a speaker of its own (``core_service``), which shares nothing with the others.  No route of
+one router is passed on to another.
 
 Rules that it keeps:
-- Nothing listens.  The connection is made from here, from ``local_address`` and no other: where no
-  interface has that address, nothing is sent.
-- ``announce`` takes all that should be announced, and sends the difference.
-- What a session has taught is forgotten when it ends.
-- What cannot be used is ignored and counted, and the session goes on (as RFC 7606 has it).
-- A session that ends because the controller does leaves the router's routes in place for ``RESTART_S``
-  (graceful restart, RFC 4724): the switches go on forwarding without us.
+- The speaker does not listen.  It connects to the router, from ``local_address`` only: where no interface
+  has that address, nothing is sent.
+- ``announce`` takes all prefixes that should be announced, and sends the difference.
+- Routes that a session has learned are removed when it ends.
+- A route that cannot be used is ignored and counted, and the session goes on (as RFC 7606 has it).
+- When a session ends because the controller ends, the router keeps its routes for ``RESTART_S`` (graceful
+  restart, RFC 4724), because the switches go on forwarding without the controller.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ LOG = logging.getLogger(__name__)
 BGP_PORT = 179
 CONNECT_S = 5.0  # an attempt to connect takes no longer
 RETRY_S = 2.0  # between attempts
-OPEN_S = 20.0  # a router that accepts the connection and then says nothing is given up after this
-END_OF_RIB_S = 1.0  # after the session is up: all that is announced at first has been sent
+OPEN_S = 20.0  # a connection on which the router sends no OPEN is closed after this
+END_OF_RIB_S = 1.0  # from the session's start until all initial routes have been sent
 MAX_ROUTES = 10_000  # learned from one router
 
 
@@ -52,21 +52,21 @@ class NeighbourView(NamedTuple):
     neighbour: str
     neighbour_as: int
     state: str  # of RFC 4271 §8.2.2, in lower case
-    announced: int  # prefixes that the router has from us
+    announced: int  # prefixes announced to the router
     learned: int
     ignored: int  # routes of this session that could not be used, or were too many
     problem: str  # why there is no session; "" while there is one
 
 
 class Speaker:
-    """The session of one uplink.  ``routes``: what it has taught, by prefix; ``changed``: since last asked."""
+    """The session of one uplink.  ``routes``: those that the router advertises now, by prefix."""
 
     def __init__(self, uplink: Uplink) -> None:
         assert uplink.bgp is not None
         self.uplink = uplink
         self.settings = uplink.bgp
         self.routes: dict[Prefix, Route] = {}
-        self.changed = False
+        self._changed = False
         self._announced: set[Prefix] = set()
         self._started = False
         self._ignored = 0
@@ -77,7 +77,7 @@ class Speaker:
         bus = self._core.signal_bus
         bus.register_listener(BgpSignalBus.BGP_ADJ_UP, lambda *_: self._up())
         bus.register_listener(BgpSignalBus.BGP_ADJ_DOWN, lambda *_: self._down())
-        bus.register_listener(BgpSignalBus.BGP_ADJ_RIB_IN_CHANGED, lambda _, data: self._heard(data["received_route"]))
+        bus.register_listener(BgpSignalBus.BGP_ADJ_RIB_IN_CHANGED, lambda _, data: self._learn(data["received_route"]))
 
     def start(self) -> None:
         """Begin to connect, and go on as long as the process lives."""
@@ -86,13 +86,18 @@ class Speaker:
             hub.spawn(self._keep_connected)
 
     def announce(self, prefixes: Collection[Prefix]) -> None:
-        """All that the router should have from us.  A family without an own address here is left out."""
+        """These prefixes, and no others, are announced now.  A family without an own address here is left out."""
         wanted = {prefix for prefix in prefixes if self.uplink.address(prefix.is_v6)}
         for prefix in self._announced - wanted:
-            self._tell(prefix, is_withdraw=True)
+            self._advertise(prefix, is_withdraw=True)
         for prefix in wanted - self._announced:
-            self._tell(prefix)
+            self._advertise(prefix)
         self._announced = wanted
+
+    def pop_changed(self) -> dict[Prefix, Route] | None:
+        """A copy of ``routes``, once after each change; None when they are the same as at the last call."""
+        changed, self._changed = self._changed, False
+        return dict(self.routes) if changed else None
 
     def view(self) -> NeighbourView:
         return NeighbourView(
@@ -107,9 +112,9 @@ class Speaker:
             self._problem,
         )
 
-    # ---------------------------------------------------------------- what we say
+    # ---------------------------------------------------------------- advertising
 
-    def _tell(self, prefix: Prefix, is_withdraw: bool = False) -> None:
+    def _advertise(self, prefix: Prefix, is_withdraw: bool = False) -> None:
         next_hop = self.uplink.address(prefix.is_v6)
         assert next_hop is not None
         attributes = {
@@ -123,23 +128,23 @@ class Speaker:
         path = (Ipv6Path if prefix.is_v6 else Ipv4Path)(
             None, nlri, 1, pattrs=attributes, nexthop=text(next_hop), is_withdraw=is_withdraw
         )
-        self._core.learn(path)
+        self._core.advertise(path)
 
-    # ---------------------------------------------------------------- what we hear
+    # ---------------------------------------------------------------- learning
 
-    def _heard(self, received: Any) -> None:
+    def _learn(self, received: Any) -> None:
         """``received``: OS-Ken's ``ReceivedRoute``."""
         path = received.path
         if path.route_family not in FAMILIES:
-            self._ignore(path, f"is of no family that we speak: {path.route_family}")
+            self._ignore(path, f"has an address family that this session does not use: {path.route_family}")
             return
-        # Bits beyond its length say nothing (RFC 4271 §4.3).
+        # Bits beyond its length are irrelevant (RFC 4271 §4.3).
         prefix = Gateway.parse(f"{path.nlri.addr}/{path.nlri.length}").prefix
         if path.is_withdraw:
-            self.changed |= self.routes.pop(prefix, None) is not None
+            self._changed |= self.routes.pop(prefix, None) is not None
         elif len(self.routes) < MAX_ROUTES or prefix in self.routes:
             self.routes[prefix] = _route(path)
-            self.changed = True
+            self._changed = True
         else:
             self._ignore(path, f"is more than {MAX_ROUTES} routes")
 
@@ -157,7 +162,7 @@ class Speaker:
 
     def _down(self) -> None:
         LOG.warning("BGP session of %s with %s is lost", self.uplink.name, text(self.settings.neighbour))
-        self.changed |= bool(self.routes)
+        self._changed |= bool(self.routes)
         self.routes.clear()
         self._peer.adj_rib_in.clear()  # OS-Ken keeps it
         self._ignored = 0
@@ -165,7 +170,7 @@ class Speaker:
     # ---------------------------------------------------------------- connection
 
     def _failed(self, problem: str) -> None:
-        """An attempt to have a session has come to nothing, or a session to its end."""
+        """An attempt to connect has failed, or a session has ended."""
         if problem != self._problem:
             LOG.warning("%s: no BGP session with %s: %s", self.uplink.name, text(self.settings.neighbour), problem)
         self._problem = problem
@@ -190,8 +195,9 @@ class Speaker:
             hub.sleep(RETRY_S)
 
     def _connect(self) -> socket.socket:
-        """Begins a session on a connection to the router.  Raises OSError, before anything is sent when the own
-        address is missing.
+        """Connect to the router and begin a session.  Raises OSError.
+
+        When no interface has ``local_address``, it does so before anything is sent.
         """
         v6 = len(self.settings.neighbour) == 16
         connection = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET)

@@ -1,13 +1,13 @@
-"""OS-Ken's BGP speaker below its surface, one for each session, with what it lacks.
+"""OS-Ken's BGP core, one instance for each session, with corrections.
 
-What is done differently here:
-- A withdrawal always goes out.  OS-Ken sends it to who was sent the announcement before, and does not count
-  announcements that are still on their way through its queues.
+What differs from OS-Ken:
+- A withdrawal is always sent.  OS-Ken sends it only to peers that were sent the announcement, and does not count
+  announcements that are still in its queues.
 - A hold time of less than 3 s is refused (RFC 4271 §4.2 demands it for 1 and 2): OS-Ken would send keepalives
-  in a loop.  That of 0 is refused too: without keepalives it is never known that a router is gone.
-- ROUTE-REFRESH is answered when no MED is set, too, and ignored for families that we do not speak.
-- Graceful restart is among what we offer (RFC 4724).
-- Nothing that is learned enters OS-Ken's own table.
+  in a loop.  A hold time of 0 is refused too: without keepalives a dead router would never be detected.
+- ROUTE-REFRESH is answered also when no MED is set, and ignored for address families that the session does not have.
+- The capability of graceful restart is sent (RFC 4724).
+- No learned route enters OS-Ken's own table.
 - The reason why a connection has ended is passed on.
 """
 
@@ -32,13 +32,13 @@ from anycast_sdn.core.model import text
 from anycast_sdn.description.model import BgpSession
 
 SHORTEST_HOLD_S = 3
-RESTART_S = 120  # 1–4095; so long may the controller be away
+RESTART_S = 120  # 1–4095; how long the router keeps our routes while the controller is away
 FAMILIES = (bgp.RF_IPv4_UC, bgp.RF_IPv6_UC)
 _RESTARTED, _FORWARDING_KEPT = 0x8, 0x80  # RFC 4724 §3
 
 
 class Router(NeighborConf):  # type: ignore[misc]
-    """The router's settings, with graceful restart among what we offer."""
+    """The router's settings, with the capability of graceful restart."""
 
     restarted = True  # until the first session is up
 
@@ -67,10 +67,10 @@ class Router(NeighborConf):  # type: ignore[misc]
 
 
 class Core(CoreService):  # type: ignore[misc]
-    """OS-Ken's speaker proper, for one session.  ``lost`` is called with the reason why a connection has ended."""
+    """OS-Ken's speaker for one session.  ``lost`` is called with the reason why a connection has ended."""
 
     def __init__(self, settings: BgpSession, router: Router, lost: Callable[[str], None]) -> None:
-        # Another of our edges may be in the same AS.  We pass nothing on, so nothing can go round.
+        # Another of our edges may be in the same AS.  No route is passed on, so none can loop.
         common = CommonConf(
             local_as=settings.local_as,
             router_id=text(settings.router_id),
@@ -91,7 +91,7 @@ class Core(CoreService):  # type: ignore[misc]
     def protocol(self, *arguments: Any, **options: Any) -> BgpProtocol:
         return _Protocol(self._lost, *arguments, **options)
 
-    def learn(self, path: Any) -> None:
+    def advertise(self, path: Any) -> None:
         """Advertise a route to the router, or withdraw it."""
         self.table_manager.learn_path(path)
         self._bgp_processor._process_dest()
@@ -105,7 +105,7 @@ class Core(CoreService):  # type: ignore[misc]
                 self.peer.enque_end_of_rib(family)
 
     def _resend(self, family: Any, peer: Any) -> None:
-        """The router asks for all routes of a family again (RFC 2918)."""
+        """The router has requested all routes of a family again (RFC 2918)."""
         for destination in self.table_manager.get_global_table_by_route_family(family).values():
             for sent in destination.sent_routes or ():
                 peer.enque_outgoing_msg(OutgoingRoute(sent.path, for_route_refresh=True))
@@ -143,7 +143,7 @@ class _Protocol(BgpProtocol):  # type: ignore[misc]
 
 
 class _KeepOut(Filter):  # type: ignore[misc]
-    """In OS-Ken's table a prefix that we withdraw while the router teaches it too would never be withdrawn."""
+    """Keeps received routes out of OS-Ken's table: there, a prefix that both sides advertise is never withdrawn."""
 
     prefix = "all"
 
@@ -160,7 +160,7 @@ class _KeepOutV6(_KeepOut):
 
 @cache
 def _prepare() -> BGPSpeaker:
-    """OS-Ken's settings of neighbours ask the process's one ``BGPSpeaker`` for defaults: there has to be one.
+    """OS-Ken's settings of neighbours get defaults from the process's one ``BGPSpeaker``: there has to be one.
 
     It has no neighbour and listens nowhere.
     """

@@ -9,7 +9,7 @@ from anycast_sdn.store.store import Change, Outdated, Stored
 
 
 class MemoryStore:
-    """A ``Store`` on nothing.  ``shared``: another one, to share its enrolments, as several controllers would."""
+    """A ``Store`` in memory.  ``shared``: another one whose enrolments it shares, as several controllers would."""
 
     path = "memory only"
     problem = ""

@@ -4,15 +4,15 @@ The rules this file keeps, beside those of ``store.store``:
 
 - A change is one transaction; when it returns, it is on the disk (WAL, synchronous FULL), and a process that
   dies in the middle leaves the state from before the call.
-- One process at a time: the file stays locked while it is open.  So nobody else changes what is stored, and
-  versions need to be known in this process only.
-- *First enrolments* enter the file in the transaction that makes its tables: what an operator removes over REST does
+- One process at a time: the file stays locked while it is open.  So no other process changes what is
+  stored, and versions are counted in this process only.
+- *First enrolments* are written in the transaction that makes the tables: what an operator removes over REST does
   not come back at the next start, and a group added to the network file later is not enrolled.
 - The log (``-wal``) is written back into the file at start and at the end, so that a copy of the file of a
   controller that does not run is a copy of the enrolments.
 - A file that can only be read, on a read-only disk for example, is served and not written.
-- A file that vanishes while it is open is written anew; one in whose place another stands is left alone, and
-  nothing is written until it is back.
+- A file that vanishes while it is open is written anew.  One that another file has replaced is left alone: nothing
+  is written until the old one is back.
 - Every failure is a ``StoreError`` that names the file and says what to do.
 """
 
@@ -43,7 +43,7 @@ from anycast_sdn.store.store import (
 LOG = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1  # PRAGMA user_version
-APPLICATION_ID = 0x414E5943  # "ANYC", PRAGMA application_id: tells our files from other people's
+APPLICATION_ID = 0x414E5943  # "ANYC", PRAGMA application_id: distinguishes our files from other databases
 BUSY_TIMEOUT_S = 5.0  # a predecessor that is just ending may hold the lock this long
 
 _SCHEMA = (
@@ -70,7 +70,7 @@ class SqliteStore:
         """Lock the file, create it when absent.  Raises StoreError."""
         self.path = path
         self.problem = ""
-        self._version = 1  # as many changes, less one, have been made since the file was opened
+        self._version = 1  # 1 when the file was opened; each change adds 1
         if not Path(path).parent.is_dir():
             raise StoreError(f"{path}: the directory {Path(path).parent} does not exist; create it first")
         if Path(path).is_dir():
@@ -93,15 +93,15 @@ class SqliteStore:
         return self._version
 
     def watch(self, changed: Callable[[Stored], None]) -> None:
-        """Nobody else can change what is stored."""
+        """No other process can change what is stored: ``changed`` is never called."""
 
     def close(self) -> None:
-        """Write the log back into the file, and let it go; a second time it does nothing.  Raises StoreError."""
+        """Write the log back into the file, and close it; a second call does nothing.  Raises StoreError."""
         with self._failures_named(), closing(self._db), suppress(sqlite3.ProgrammingError):  # it is closed
             self._checkpoint()
 
     def check(self) -> None:
-        """To be called now and then: sees to a file that has vanished, and sets ``problem``."""
+        """To be called regularly: writes a vanished file anew, and sets ``problem``."""
         try:
             self._must_be_in_place()
         except StoreError as error:
@@ -140,7 +140,7 @@ class SqliteStore:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _must_be_in_place(self) -> None:
-        """The file under its name is the one that is open.  Raises StoreError when nothing may be written."""
+        """Make sure that ``path`` is the open file.  Raises StoreError when nothing may be written."""
         if self._read_only:
             raise StoreError(f"{self.path}: could only be read at start: make it writable and start again")
         with self._failures_named(OSError):
@@ -155,7 +155,7 @@ class SqliteStore:
         self._write_anew()
 
     def _write_anew(self) -> None:
-        """The file has vanished; what was in it is still open, and goes into a new one."""
+        """The file has vanished: copy its content, which is still open, into a new one."""
         kept = _database(":memory:")
         with self._failures_named():
             groups = self._load().values()
@@ -181,7 +181,7 @@ class SqliteStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version != SCHEMA_VERSION:
             raise StoreError(
-                f"{self.path}: has schema version {version}, this release knows {SCHEMA_VERSION}; "
+                f"{self.path}: has schema version {version}, this release reads {SCHEMA_VERSION}; "
                 "use the release that wrote it, or another path"
             )
         return True
@@ -254,7 +254,7 @@ def _database(path: str) -> sqlite3.Connection:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """What tells a file from another one of its name; None when there is none."""
+    """Device and inode: a new file of the same name has others; None when there is no file."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -263,7 +263,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _can_be_written(path: str) -> bool:
-    """False for a file that is there and can only be read; whatever else is wrong shows when it is opened."""
+    """False for an existing file that can only be read; other errors show when it is opened."""
     try:
         os.close(os.open(path, os.O_RDWR))
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""Store: where enrolments live, as the registry sees it; nobody asks which one it is.
+"""Store: where enrolments are kept.  A protocol: no caller depends on the implementation.
 
 The rules of every store:
 
 - Enrolments have a version, which grows with each change.  A change names the version that it was decided on; if the
-  enrolments have another one by then, it is refused as ``Outdated``, and nothing is changed.  So two who change
-  enrolments at a time never overwrite each other, whatever yields between a decision and its storing.
+  enrolments have another one by then, it is refused as ``Outdated``, and nothing is changed.  So
+  concurrent changes never overwrite each other, whatever runs between a decision and its storing.
 - When ``change`` returns, the change is stored: all of it.  When it raises, nothing of it is.
 - *First enrolments*, those of the network file, enter a store that has never been opened, and never again.
-- A store judges nothing: whether a group fits the network is ``description.enrolment``'s question.
+- A store checks no content: ``description.enrolment`` decides whether a group fits the network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Stored(NamedTuple):
 
 
 class Outdated(StoreError):
-    """The enrolments have changed since a change of them was decided on; ``stored`` is what they are now."""
+    """The enrolments have changed since the version that a change was decided on; ``stored``: what they are now."""
 
     def __init__(self, stored: Stored) -> None:
         super().__init__(f"the enrolments have been changed by another controller (version {stored.version})")
@@ -88,22 +88,22 @@ Change = PutGroup | DeleteGroup | PutServer | DeleteServer
 
 
 class Store(Protocol):
-    """``path`` names it to people; ``problem``: why nothing can be stored now, "" when all is well."""
+    """``path``: its name in messages; ``problem``: why nothing can be stored now, "" when changes can be stored."""
 
     path: str
     problem: str
 
     def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:
-        """What is stored; ``first`` enters it when it has never been opened before.  Raises StoreError."""
+        """What is stored; ``first`` is stored when the store has never been opened before.  Raises StoreError."""
 
     def change(self, at: int, changes: Sequence[Change]) -> int:
         """Store these changes of version ``at`` → the new version.  Raises Outdated, StoreError."""
 
     def watch(self, changed: Callable[[Stored], None]) -> None:
-        """``changed`` is called with what others have changed; not for changes made here."""
+        """``changed`` is called with what is stored after a change by another controller; not after one made here."""
 
     def check(self) -> None:
-        """To be called every few seconds: puts right what it can, and sets ``problem``."""
+        """To be called every few seconds: repairs what it can, and sets ``problem``."""
 
     def close(self) -> None:
-        """Nothing more is asked of it; a second time it does nothing.  Raises StoreError."""
+        """Release the store; it is not used afterwards.  A second call does nothing.  Raises StoreError."""

@@ -15,17 +15,17 @@ def test_a_binding_that_was_never_read_is_not_idle():
 
 def test_a_counter_that_stands_still_says_idle_until_it_was_asked_for():
     sweep = Sweep()
-    sweep.read(OUT, [(1, 5)], asked=10, now=11)
-    assert sweep.read(OUT, [(1, 5)], asked=20, now=29) == [1]
+    sweep.record(OUT, [(1, 5)], asked=10, now=11)
+    assert sweep.record(OUT, [(1, 5)], asked=20, now=29) == [1]
     assert sweep.idle_s(1) == 9  # not 18: packets that came after 20 are not in the answer of 29
 
 
 def test_a_counter_that_has_moved_says_used_when_the_answer_came():
     sweep = Sweep()
-    sweep.read(OUT, [(1, 5)], asked=10, now=11)
-    assert sweep.read(OUT, [(1, 6)], asked=20, now=29) == []
+    sweep.record(OUT, [(1, 5)], asked=10, now=11)
+    assert sweep.record(OUT, [(1, 6)], asked=20, now=29) == []
     assert sweep.idle_s(1) == 0
-    sweep.read(OUT, [(1, 6)], asked=30, now=31)
+    sweep.record(OUT, [(1, 6)], asked=30, now=31)
     assert sweep.idle_s(1) == 1
 
 
@@ -34,12 +34,12 @@ def test_of_two_directions_the_one_that_was_asked_first_counts(order):
     """In a sweep of 10 s the first slice is old when the last one comes."""
     sweep = Sweep()
     for asked in (0, 100):
-        sweep.read(order[0], [(1, 5)], asked=asked, now=asked)
-        sweep.read(order[1], [(1, 7)], asked=asked + 10, now=asked + 10)
+        sweep.record(order[0], [(1, 5)], asked=asked, now=asked)
+        sweep.record(order[1], [(1, 7)], asked=asked + 10, now=asked + 10)
     assert sweep.idle_s(1) == 90  # used at 10 at the latest, and idle until 100 at least
 
 
 def test_a_binding_is_unused_when_no_packet_has_met_any_of_its_rules():
     sweep = Sweep()
-    sweep.read(OUT, [(1, 0), (2, 1)], asked=1, now=1)
+    sweep.record(OUT, [(1, 0), (2, 1)], asked=1, now=1)
     assert (sweep.is_unused(1), sweep.is_unused(2), sweep.is_unused(3)) == (True, False, False)

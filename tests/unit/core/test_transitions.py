@@ -136,7 +136,7 @@ class AnyLife(RuleBasedStateMachine):
     @precondition(lambda self: len(self.edge.bindings))
     def counters_are_read(self, data: st.DataObject, moved: bool) -> None:
         number = self.any_binding(data).number
-        unused = self.edge.sweep.read(False, [(number, int(self.now) if moved else 0)], self.now, self.now)
+        unused = self.edge.sweep.record(False, [(number, int(self.now) if moved else 0)], self.now, self.now)
         self.edge.end_idle(unused, self.now)
 
     @rule(data=st.data(), event=st.sampled_from(BARE), ended=st.booleans())

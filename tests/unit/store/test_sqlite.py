@@ -228,7 +228,7 @@ def _edit(operator: Operator, statement: str) -> str:
 
 
 def test_a_database_of_a_newer_release_is_refused(enrolled: Operator) -> None:
-    with pytest.raises(StoreError, match="schema version 2, this release knows 1"):
+    with pytest.raises(StoreError, match="schema version 2, this release reads 1"):
         SqliteStore(_edit(enrolled, "PRAGMA user_version = 2"))
 
 
