@@ -223,7 +223,7 @@ class Controller:
         self.uplinks.tick(now)
         relinked, probes = self.discovery.tick(now)
         out = self._relink(now) if relinked else {}
-        if overdue := self.routes.overdue(now):
+        if overdue := self.routes.pop_overdue(now):
             for name, _ in overdue:
                 self._by_name[name].counters["unconfirmed"] += 1
             self.routes.confirmed(overdue)
@@ -380,7 +380,7 @@ class Controller:
 
         True: it was little, and some switches hold already what they should have been sent.
         """
-        ready = self.routes.ready(self._pace.routes)
+        ready = self.routes.judge(self._pace.routes)
         held, large = False, 0
         for dpid, switch in self.switches.items():
             name = switch.name

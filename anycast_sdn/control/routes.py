@@ -65,9 +65,9 @@ class Routes:
         """Switches have confirmed what went out with these tickets."""
         self._confirmed += tickets
 
-    def overdue(self, now: float) -> list[tuple[str, int]]:
-        """(switch, ticket): what should have been confirmed by now."""
-        return self._update.overdue(now)
+    def pop_overdue(self, now: float) -> list[tuple[str, int]]:
+        """(switch, ticket) of the routes that should have been confirmed by now, each once."""
+        return self._update.pop_overdue(now)
 
     def judge_again(self) -> None:
         """After any event but a confirmation: what waits for other switches may wait no longer."""
@@ -104,9 +104,9 @@ class Routes:
             found, prefixes = found + len(changes), prefixes - 1
             self._update.want(changes)
 
-    def ready(self, most: int) -> Changes:
-        """What switches may install now, of about ``most`` routes that are looked at."""
-        return self._update.ready(most)
+    def judge(self, most: int) -> Changes:
+        """Judge about ``most`` routes → those that switches may install now."""
+        return self._update.judge(most)
 
     def issue(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
         """The switch is sent its routes to these → the ticket by which it confirms them."""

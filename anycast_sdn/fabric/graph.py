@@ -1,4 +1,4 @@
-"""The interconnect network as a graph: which switches are linked, at what cost, and how far each is from another."""
+"""The interconnect network as a graph: which switches are linked, at what cost, and the distances between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import networkx
 
 from anycast_sdn.description.model import Link
 
-Distances = Mapping[str, int]  # switch → total cost to an edge; unreachable ones are absent
+Distances = Mapping[str, int]  # switch → total cost to an edge; switches that cannot reach it are absent
 LOCAL = 0  # no port: the switch announces the prefix itself
 
 
@@ -22,7 +22,7 @@ class _Hop(NamedTuple):
 
 
 class Graph:
-    """Switches and the links that work now.  Of parallel links the cheapest counts."""
+    """Switches and the links that work now.  Of parallel links the cheapest is used."""
 
     def __init__(self, switches: Iterable[str], links: Iterable[Link] = ()) -> None:
         self._graph = networkx.Graph()
@@ -30,14 +30,14 @@ class Graph:
         self._hops: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._graph}
         self._neighbour: dict[tuple[str, int], str] = {}  # a working link's end → the switch at its other end
         self._distances: dict[str, Distances] = {}
-        self._towards: dict[str, dict[str, int]] = {}  # edge → switch → its port towards it; those asked for
+        self._towards: dict[str, dict[str, int]] = {}  # edge → switch → its port towards it; computed on demand
         self.set_links(links)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._hops)
 
     def distances(self, edge: str) -> Distances:
-        """What every switch is away from this edge."""
+        """The total cost from each switch to this edge; computed once."""
         found = self._distances.get(edge)
         if found is None:
             found = networkx.single_source_dijkstra_path_length(self._graph, edge, weight="cost")
@@ -50,13 +50,13 @@ class Graph:
     def set_links(self, links: Iterable[Link]) -> tuple[set[str], dict[str, Distances]]:
         """These links work now, and no others.
 
-        → the switches at whose ports something has changed, and the trees in which distances have, as they were.
+        → the switches that have other links now; and edge → the former distances to it, where these may have changed.
         """
         wanted: dict[str, dict[str, _Hop]] = {switch: {} for switch in self._hops}
         self._neighbour.clear()
         for link in sorted(links, key=lambda link: (link.cost, link.a, link.b), reverse=True):
             for here, there in ((link.a, link.b), (link.b, link.a)):
-                wanted[here.switch][there.switch] = _Hop(link.cost, here.number)  # the cheapest comes last
+                wanted[here.switch][there.switch] = _Hop(link.cost, here.number)  # the cheapest comes last, and stays
                 self._neighbour[here] = there.switch
         touched: set[str] = set()
         lost: dict[str, list[str]] = {}  # tree → the switches that may have lost their paths; none: compute it anew
@@ -80,9 +80,9 @@ class Graph:
         return touched, before
 
     def _set_cost(self, a: str, b: str, old: _Hop | None, new: _Hop | None, lost: dict[str, list[str]]) -> None:
-        """A link comes, goes or changes its cost; ``lost`` gets the trees whose distances change with it.
+        """A link comes, goes or changes its cost; adds to ``lost`` the trees whose distances change with it.
 
-        With several changes at once each is judged by the trees as they were.  That is enough: as long as a
+        Of several changes at once, each is judged by the trees as they were before.  That is enough: as long as a
         change alters no distance, the tree is valid for the next; once one does, the tree is in ``lost``.
         """
         if new:
@@ -101,7 +101,7 @@ class Graph:
                 lost[edge] = [*(starts or ()), far]
 
     def _other_path(self, near: str, far: str, distance: Distances) -> bool:
-        """Is ``far`` as near as it is also without the link from ``near``?"""
+        """Has ``far`` another shortest path, without the link from ``near``?"""
         return any(
             distance.get(other, _UNREACHABLE) + link["cost"] == distance[far]
             for other, link in self._graph.adj[far].items()
@@ -109,9 +109,9 @@ class Graph:
         )
 
     def _repaired(self, before: Distances, starts: Iterable[str]) -> Distances:
-        """A tree after links have become worse: looks only at switches all whose shortest paths are lost.
+        """A tree after links have become worse: only switches all whose shortest paths are lost are computed anew.
 
-        ``starts``: those that such a link led to.  Whoever is nearer to the edge is decided first.
+        ``starts``: the switches to which such a link led.  Switches nearer to the edge are decided first.
         """
         adjacent = self._graph.adj
         lost: set[str] = set()
@@ -145,7 +145,7 @@ class Graph:
         return distance
 
     def port_towards(self, switch: str, edge: str) -> int:
-        """The port to the neighbour on a shortest path to an edge that can be reached."""
+        """The port to the neighbour on a shortest path to an edge, which must be reachable; computed once."""
         towards = self._towards.setdefault(edge, {})
         port = towards.get(switch)
         if port is None:
@@ -155,7 +155,7 @@ class Graph:
         return port
 
     def neighbour(self, switch: str, port: int) -> str | None:
-        """The switch at the other end of a working link."""
+        """The switch at the other end of the working link at this port, if any."""
         return self._neighbour.get((switch, port))
 
     def parts(self) -> list[list[str]]:
@@ -163,7 +163,7 @@ class Graph:
         return sorted(sorted(part) for part in networkx.connected_components(self._graph))
 
     def nearest(self, switch: str, announcers: Iterable[str]) -> str | None:
-        """The edge that this switch's packets go to; None when none can be reached."""
+        """The nearest of these edges; None when the switch can reach none of them."""
         near = [(away, edge) for edge in announcers if (away := self.distances(edge).get(switch)) is not None]
         return min(near)[1] if near else None
 

@@ -1,38 +1,36 @@
-"""Ordered update: when each switch may install its new route, so that no packet on the way is lost or circles.
+"""Ordered update: when each switch may install its new route, so that no packet on the way is lost or loops.
 
-Switches install what they are sent at different times.  If B switches over to next hop A while A still forwards to B,
-packets circle between them until their TTL ends.  So updates are ordered, as in RFC 6976, but by a controller that
-knows all routes: a switch is sent its new route to a prefix only when every switch on the new path is *confirmed*,
-that is, has confirmed that it holds the route that it should.  So new paths grow outwards from the edges that announce
-the prefix.
+Switches install routes at different times.  If B switches over to next hop A while A still forwards to B, packets loop
+between them until their TTL expires.  So updates are ordered, as in RFC 6976, but by a controller that has all routes:
+a switch is sent its new route to a prefix only when every switch on the new path is *confirmed*, that is, has confirmed
+that it holds the route that it should.  So new paths grow outwards from the edges that announce the prefix.
 
-Why no packet circles: confirmed switches forward to confirmed switches only, as far as an edge.  The others hold
-routes from before, which do not circle either and may end at a confirmed switch.  When other routes are wanted in the
-middle of an update, it is judged anew which switches are confirmed; all routes that a switch may hold, including
-those that were sent but not confirmed, still form no circle.  (The exception is a prefix that nobody announced just
-before: what is left of a covering prefix that is being removed may let its packets circle.  They had no route before
-either.)
+Why no packet loops: confirmed switches forward to confirmed switches only, as far as an edge.  The others hold routes
+from before, which do not form a loop either and may end at a confirmed switch.  When the wanted routes change during an
+update, the set of confirmed switches is determined again; the routes that switches may hold, including those that were
+sent but not confirmed, still form no loop.  (Exception: a prefix that no edge announced just before.  Remaining routes
+to a covering prefix that is being removed may let its packets loop.  These packets had no route before either.)
 
-- A switch with nothing to lose does not wait: it is sent its route at once when its present path leads nowhere, because
-  a link on it is down or the edge at its end cannot deliver.  So a failure is repaired in one step.
+- A switch whose present path leads nowhere, because a link on it is down or the edge at its end cannot deliver, is sent
+  its new route at once: it has nothing to lose.  So a failure is repaired in one step.
 - An edge that no longer announces a prefix is treated like any other switch: it delivers until it may switch over.
 - A switch without a route to a prefix uses the route to the longest prefix that covers it.  So a new route must also be
   safe for packets to those more specific prefixes for which the switch may have no route of its own.
-- A switch that is disconnected cannot be sent anything: the routes that were sent last count.  No switch moves to it
-  that has another path and would lose packets there.
-- A switch that has not been seen yet may hold anything: it is taken to deliver what is sent to it now, and no switch
-  moves to it, unless it has no path at all.
+- A switch that is disconnected cannot be sent routes: it is taken to hold those that were sent last.  A switch that has
+  a working path does not switch over to it if packets would be lost there.
+- A switch that has not been seen yet may hold any routes: it is taken to deliver the packets that it gets now, and no
+  switch moves to it, except one that has no path at all.
 - Silence is excused when the controller itself was late (``core.lateness``).
 
-What can be large goes in portions: ``ready`` judges some prefixes, each for all switches that wait for their route to
-it, and leaves the others to the next call.  The result is the same as if their causes had come one after the other.
+Large work is done in portions: ``judge`` examines some prefixes, each for all switches that wait for their route to it,
+and leaves the others to the next call.  The result is the same as if their causes had come one after the other.
 A confirmation can only help prefixes that cover the confirmed one or lie within it, so only these are judged again;
-after any other event that may matter the caller says ``judge_again``.  What a switch that has connected holds is
-compared with what it should hold in portions, too; meanwhile nothing is judged, because it is not yet known what is
+after any other event that may matter the caller calls ``judge_again``.  The routes of a switch that has connected are
+compared with the wanted ones in portions, too; until then no prefix is judged, because it is not known which ones are
 in flux.
 
-Pure: it says what may be sent, and is told what was.  A next hop is given as a port, or as ``graph.LOCAL`` where the
-switch itself delivers.
+Pure: ``judge`` returns what may be sent; the caller reports what was sent and confirmed.  A next hop is a port, or
+``graph.LOCAL`` where the switch itself delivers.
 """
 
 from __future__ import annotations
@@ -48,13 +46,13 @@ from anycast_sdn.core.prefixes import NestedPrefixes
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.fabric.routing import Changes, Routing
 
-CONFIRM_S = 1.0  # nobody waits for a switch that has not confirmed within this
+CONFIRM_S = 1.0  # other switches wait no longer than this for a confirmation
 MOST_TICKETS = (1 << 31) - 1  # see ``openflow.rules.Barrier``
-PER_PREFIX = 3  # judging a prefix costs as much as so many routes, besides its own
-COMPARED = 20  # routes of a switch that has connected are compared in the time in which one is judged
-DIFFERENT = 8  # a route that is not as it should be costs as much as comparing so many
-LATE_S = 0.6  # more than this between two calls of ``overdue``: the controller itself was late
-_NOBODY: set[str] = set()
+PER_PREFIX = 3  # judging a prefix costs as much as judging so many routes, besides its own
+COMPARISONS = 20  # so many routes of a switch that has connected are compared in the time in which one is judged
+DIFFERENCE = 8  # a route that is not the wanted one costs as much as so many comparisons
+LATE_S = 0.6  # more than this between two calls of ``pop_overdue``: the controller itself was late
+_NO_SWITCHES: set[str] = set()
 
 
 class _Ticket(NamedTuple):
@@ -69,8 +67,8 @@ class OrderedUpdate:
     """From what switches have installed to what ``routing`` wants.
 
     ``installed``: the routes that a switch was sent last, read anew whenever they are needed.  ``delivers``: could a
-    switch still deliver to a prefix that it announces no longer?  ``is_unseen``: has it not connected yet since the
-    start, and is about to?
+    switch still deliver to a prefix that it announces no longer?  ``is_unseen``: is it still expected to connect for
+    the first time since the start?
     """
 
     def __init__(
@@ -86,13 +84,13 @@ class OrderedUpdate:
         self._is_unseen = is_unseen
         self._present: set[str] = set()
         self._to_compare: dict[str, list[Prefix]] = {}  # switches that have just connected; the last prefix is next
-        # Switches that have not been sent the route that they should have; some may have disconnected since.
+        # Prefix → switches that have not been sent the route that they should have; some may have disconnected since.
         self._waiting: dict[Prefix, set[str]] = {}
-        self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # those that have been sent it → their last ticket
+        self._unconfirmed: dict[Prefix, dict[str, int]] = {}  # … → those that were sent it → their last ticket
         self._in_flux = NestedPrefixes()  # prefixes in one of these two
         # Prefixes in ``_waiting`` whose switches may have to wait no longer, the oldest first.
         self._unjudged: OrderedDict[Prefix, None] = OrderedDict()
-        self._just_confirmed: OrderedDict[Prefix, None] = OrderedDict()  # others may have waited for these
+        self._just_confirmed: OrderedDict[Prefix, None] = OrderedDict()  # other switches may have waited for these
         self._tickets: dict[int, _Ticket] = {}
         self._busy: Counter[str] = Counter()  # switch → number of routes that it waits for, and of its tickets
         self._last_number = 0
@@ -103,71 +101,72 @@ class OrderedUpdate:
         return (self._busy.keys() & self._present) | self._to_compare.keys()
 
     def connected(self, switch: str) -> None:
-        """It can be sent routes from now on, and ``installed`` says what it holds."""
+        """The switch can be sent routes from now on, and ``installed`` returns those that it holds."""
         self._present.add(switch)
-        waited = (prefix for prefix, switches in self._waiting.items() if switch in switches)  # before it went
+        waited = (prefix for prefix, switches in self._waiting.items() if switch in switches)  # before it disconnected
         self._to_compare[switch] = list(dict.fromkeys((*self._installed(switch), *self._routing.announced(), *waited)))
 
     def disconnected(self, switch: str) -> list[int]:
-        """It cannot be sent anything any more → its tickets: the caller calls ``confirmed`` for them, by and by."""
+        """It cannot be sent routes any more → its tickets: the caller calls ``confirmed`` for them in portions."""
         self._present.discard(switch)
         self._to_compare.pop(switch, None)
         numbers = [number for number, ticket in self._tickets.items() if ticket.switch == switch]
-        self._expect_no_more(numbers)
+        self._stop_timing(numbers)
         return numbers
 
     def want(self, changes: Changes) -> None:
-        """Other routes are wanted."""
+        """These routes are wanted from now on."""
         for switch in changes.keys() & self._present:
             for prefix, hop in changes[switch].items():
-                self._wants(switch, prefix, hop)
+                self._set_wanted(switch, prefix, hop)
 
-    def _wants(self, switch: str, prefix: Prefix, hop: int | None) -> bool:
-        """→ Has it another route installed?"""
+    def _set_wanted(self, switch: str, prefix: Prefix, hop: int | None) -> bool:
+        """This route is wanted (None: no route) → has the switch another one installed?"""
         differs = self._installed(switch).get(prefix) != hop
-        (self._waits if differs else self._waits_no_more)(switch, prefix)
+        (self._add_waiting if differs else self._remove_waiting)(switch, prefix)
         return differs
 
     def judge_again(self) -> None:
-        """Something has happened that is neither a want nor a confirmation."""
+        """Judge all waiting routes again, because of an event other than ``want`` and ``confirmed``."""
         self._unjudged |= dict.fromkeys(self._waiting)
 
     def is_judging(self) -> bool:
-        """Has ``ready`` left something for the next call?"""
+        """Has ``judge`` left work for the next call?"""
         return bool(self._to_compare or self._unjudged or (self._just_confirmed and self._waiting))
 
-    def ready(self, most: int | None = None) -> Changes:
-        """What may be sent now, after a look at about ``most`` routes of those that may have changed; None: at all."""
-        if not self._compare(most):
+    def judge(self, most: int | None = None) -> Changes:
+        """Judge about ``most`` routes of those that may have become ready (None: all that wait) → those to send now."""
+        self._compare(most)
+        if self._to_compare:
             return {}
         if most is None:
             self.judge_again()
         ready: Changes = {}
         judged: dict[Prefix, list[str]] = {}
-        for prefix in self._next_to_judge(most):
+        for prefix in self._pop_unjudged(most):
             for switch in self._waiting[prefix]:
                 if self._installed(switch):
                     judged.setdefault(prefix, []).append(switch)
-                else:  # it has no route at all, and nothing to lose
+                else:  # it has no route at all: nothing to lose
                     ready.setdefault(switch, {})[prefix] = self._routing.next_hops(prefix).get(switch)
         if judged:
-            self._judge(judged, ready)
+            self._judge_paths(judged, ready)
         return ready
 
-    def _compare(self, most: int | None) -> bool:
-        """Compares what switches that have connected hold with what they should → are all of them compared?"""
+    def _compare(self, most: int | None) -> None:
+        """Compare the routes that switches hold, which have connected, with the wanted ones."""
         work = 0
-        while self._to_compare and (most is None or work < most * COMPARED):
+        while self._to_compare and (most is None or work < most * COMPARISONS):
             switch, prefixes = next(iter(self._to_compare.items()))
-            while prefixes and (most is None or work < most * COMPARED):
+            while prefixes and (most is None or work < most * COMPARISONS):
                 prefix = prefixes.pop()
-                differs = self._wants(switch, prefix, self._routing.next_hops(prefix).get(switch))
-                work += DIFFERENT if differs else 1
+                differs = self._set_wanted(switch, prefix, self._routing.next_hops(prefix).get(switch))
+                work += DIFFERENCE if differs else 1
             if not prefixes:
                 del self._to_compare[switch]
-        return not self._to_compare
 
-    def _next_to_judge(self, most: int | None) -> list[Prefix]:
+    def _pop_unjudged(self, most: int | None) -> list[Prefix]:
+        """The prefixes to judge next, of about ``most`` waiting routes."""
         taken, work = [], 0
         if most is None or not self._waiting:
             self._just_confirmed.clear()
@@ -178,28 +177,28 @@ class OrderedUpdate:
             work += 1 + len(near)
         while self._unjudged and (most is None or work < most):
             prefix, _ = self._unjudged.popitem(last=False)
-            for gone in self._waiting.get(prefix, _NOBODY) - self._present:
-                self._waits_no_more(gone, prefix)
+            for gone in self._waiting.get(prefix, _NO_SWITCHES) - self._present:
+                self._remove_waiting(gone, prefix)
             if prefix in self._waiting:
                 taken.append(prefix)
                 work += len(self._waiting[prefix]) + PER_PREFIX
         return taken
 
-    def _judge(self, waiting: Mapping[Prefix, Sequence[str]], ready: Changes) -> None:
-        """Adds to ``ready`` those of these routes that may be sent."""
+    def _judge_paths(self, waiting: Mapping[Prefix, Sequence[str]], ready: Changes) -> None:
+        """Add those of these routes to ``ready`` that may be sent."""
         known: dict[Prefix, _Paths] = {}
         for prefix, switches in waiting.items():
             paths = self._paths(prefix, known)
             within = [self._paths(each, known) for each in self._in_flux.within(prefix) if each != prefix]
             for switch in switches:
                 onwards = paths.onwards(switch)
-                # Packets to more specific prefixes for which it has no route will go there, too.
+                # It will send packets to more specific prefixes there, too, when it has no route to these.
                 concerned = [paths, *(inner for inner in within if inner.missing(switch))]
                 if all(each.allow(switch, onwards) for each in concerned):
                     ready.setdefault(switch, {})[prefix] = self._routing.next_hops(prefix).get(switch)
 
     def _paths(self, prefix: Prefix, known: dict[Prefix, _Paths]) -> _Paths:
-        """The paths to a prefix; ``known``: those to others, to which this adds."""
+        """The paths to a prefix; ``known``: those computed before, to which this adds."""
         if prefix not in known:
             covering = {*self._routing.prefixes.covering(prefix), *self._in_flux.covering(prefix)}
             chain = sorted(covering, key=lambda each: each.length, reverse=True)
@@ -218,55 +217,55 @@ class OrderedUpdate:
         return _Layer(self._routing.next_hops(prefix), installed, delivers, waiting, unconfirmed)
 
     def issue(self, switch: str, prefixes: Sequence[Prefix], now: float) -> int:
-        """The switch is sent its routes to these → the ticket by which it will confirm them."""
+        """The switch is sent its routes to these prefixes → the ticket with which it will confirm them."""
         number = self._last_number = self._last_number % MOST_TICKETS + 1
         self._tickets[number] = _Ticket(switch, tuple(prefixes), now)
         self._busy[switch] += 1
         for prefix in prefixes:
             self._unconfirmed.setdefault(prefix, {})[switch] = number
             self._in_flux.add(prefix)
-            self._waits_no_more(switch, prefix)
+            self._remove_waiting(switch, prefix)
         return number
 
     def confirmed(self, switch: str, number: int) -> int:
-        """The switch has installed what it was sent with this ticket → how many routes.
+        """The switch has installed the routes that it was sent with this ticket → how many.
 
-        What is none of its tickets is ignored.
+        A number that is none of its tickets is ignored.
         """
         ticket = self._tickets.get(number)
         if ticket is None or ticket.switch != switch:
             return 0
         del self._tickets[number]
-        self._is_done(switch)
+        self._less_busy(switch)
         for prefix in ticket.prefixes:
             unconfirmed = self._unconfirmed.get(prefix, {})
-            if unconfirmed.get(switch) == number:  # the last that it was sent
+            if unconfirmed.get(switch) == number:  # no later route was sent
                 del unconfirmed[switch]
                 if not unconfirmed:
                     del self._unconfirmed[prefix]
-                    self._perhaps_at_rest(prefix)
+                    self._end_flux(prefix)
                 self._just_confirmed[prefix] = None
         return len(ticket.prefixes)
 
-    def overdue(self, now: float) -> list[tuple[str, int]]:
-        """(switch, ticket) of all that should have been confirmed by now, each once.
+    def pop_overdue(self, now: float) -> list[tuple[str, int]]:
+        """(switch, ticket) of those that should have been confirmed by now, each once.
 
-        To be called several times a second; the caller calls ``confirmed`` for them, by and by.
+        To be called several times a second; the caller calls ``confirmed`` for them, in portions.
         """
         excused = self._lateness.excuses(now)
         self._lateness.checked(now)
         if excused:
             return []
         late = {number: each.switch for number, each in self._tickets.items() if now - each.issued > CONFIRM_S}
-        self._expect_no_more(late)
+        self._stop_timing(late)
         return [(switch, number) for number, switch in late.items()]
 
-    def _expect_no_more(self, numbers: Iterable[int]) -> None:
-        """These tickets become overdue no more."""
+    def _stop_timing(self, numbers: Iterable[int]) -> None:
+        """These tickets do not become overdue any more."""
         for number in numbers:
             self._tickets[number] = self._tickets[number]._replace(issued=math.inf)
 
-    def _waits(self, switch: str, prefix: Prefix) -> None:
+    def _add_waiting(self, switch: str, prefix: Prefix) -> None:
         switches = self._waiting.get(prefix)
         if switches is None:
             switches = self._waiting[prefix] = set()
@@ -276,23 +275,24 @@ class OrderedUpdate:
             self._busy[switch] += 1
         self._unjudged[prefix] = None
 
-    def _waits_no_more(self, switch: str, prefix: Prefix) -> None:
+    def _remove_waiting(self, switch: str, prefix: Prefix) -> None:
         switches = self._waiting.get(prefix, ())
         if switch in switches:
             self._waiting[prefix].discard(switch)
-            self._is_done(switch)
+            self._less_busy(switch)
             if not switches:
                 del self._waiting[prefix]
                 self._unjudged.pop(prefix, None)
-                self._perhaps_at_rest(prefix)
+                self._end_flux(prefix)
 
-    def _is_done(self, switch: str) -> None:
-        """With one of the things that keep it busy."""
+    def _less_busy(self, switch: str) -> None:
+        """The switch waits for one route or ticket less."""
         self._busy[switch] -= 1
         if not self._busy[switch]:
             del self._busy[switch]
 
-    def _perhaps_at_rest(self, prefix: Prefix) -> None:
+    def _end_flux(self, prefix: Prefix) -> None:
+        """The prefix is in flux no longer, if no switch waits for its route to it or has to confirm one."""
         if prefix not in self._waiting and prefix not in self._unconfirmed:
             self._in_flux.discard(prefix)
 
@@ -310,7 +310,7 @@ class _Layer(NamedTuple):
         return switch not in self.waiting and switch not in self.unconfirmed
 
 
-_Step = bool | str  # the next switch on a path; or its end: True where nothing is lost that should arrive
+_Step = bool | str  # the next switch on a path, or how it ends: True where no packet is lost that should arrive
 
 
 class _Paths:
@@ -327,24 +327,24 @@ class _Paths:
         self._neighbour = neighbour
         self._present = present
         self._is_unseen = is_unseen
-        self._is_safe: dict[str, bool] = {}  # switch → do packets arrive from there by confirmed routes alone?
-        self._works: dict[str, bool] = {}  # switch → do packets arrive from there by what is installed?
+        self._is_safe: dict[str, bool] = {}  # switch → do its packets arrive by confirmed routes only?
+        self._works: dict[str, bool] = {}  # switch → do its packets arrive by the installed routes?
 
     def onwards(self, switch: str) -> _Step:
-        """Where this switch, which waits, will forward to."""
+        """The next step after this switch, which waits for its route, once it has that."""
         return self._as_wanted(switch, self._layers[0])
 
     def allow(self, switch: str, onwards: _Step) -> bool:
-        """May the switch be sent the route that forwards these packets there?"""
+        """May the switch be sent the route by which these packets go ``onwards``?"""
         is_safe = onwards if isinstance(onwards, bool) else _follow(onwards, self._as_wanted, self._is_safe)
         return is_safe or not _follow(switch, self._as_installed, self._works)
 
     def missing(self, switch: str) -> bool:
-        """Has the switch no route to the very prefix?  Then it uses one to a prefix that covers it."""
+        """Has the switch no route to the prefix itself?  Then it uses one to a prefix that covers it."""
         return self._layers[0].installed(switch) is None
 
     def _as_wanted(self, switch: str, about_to_be_sent: _Layer | None = None) -> _Step:
-        """False where it is not certain that the switch holds the route that it should."""
+        """The next step by the wanted routes; False where the switch may not hold the wanted one yet."""
         if switch not in self._present:
             return not self._is_unseen(switch) and self._as_installed(switch)
         for layer in self._layers:
@@ -353,15 +353,16 @@ class _Paths:
             hop = layer.wanted.get(switch)
             if hop is not None:
                 return hop == LOCAL or self._neighbour(switch, hop) or False
-        return True  # nobody announces it
+        return True  # no edge announces it
 
     def _as_installed(self, switch: str) -> _Step:
+        """The next step by the installed routes."""
         if self._is_unseen(switch):
             return True
         for layer in self._layers:
             hop = layer.installed(switch)
             if layer.wanted.get(switch) == LOCAL and (hop == LOCAL or switch in self._present):
-                return True  # it delivers, or will at once: an edge that delivers itself never waits
+                return True  # it delivers already or is sent that route at once: routes to LOCAL never wait
             if hop == LOCAL:
                 return layer.delivers(switch)
             if hop is not None:
@@ -370,12 +371,12 @@ class _Paths:
 
 
 def _follow(start: str, step: Callable[[str], _Step], known: dict[str, bool]) -> bool:
-    """How the path from here ends; ``known``: how others end, to which this adds."""
+    """How the path from here ends; ``known``: how others end, to which this adds the switches on the way."""
     trail = []
     here: _Step = start
     while isinstance(here, str) and here not in known:
         trail.append(here)
-        known[here] = False  # should the path come back here
+        known[here] = False  # if the path comes back here, it is a loop
         here = step(here)
     end = known[here] if isinstance(here, str) else here
     known.update(dict.fromkeys(trail, end))

@@ -51,7 +51,7 @@ class Switches:
         self.send()
 
     def send(self) -> dict[str, dict[Prefix, int | None]]:
-        ready = self.update.ready()
+        ready = self.update.judge()
         for switch, routes in ready.items():
             _install(self.installed[switch], routes)
             self.tickets[switch].append((self.update.issue(switch, tuple(routes), self.now), routes))
@@ -170,8 +170,8 @@ def test_nobody_waits_for_a_switch_that_has_disconnected():
 def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
-    assert net.update.overdue(CONFIRM_S) == []
-    ((switch, ticket),) = net.update.overdue(CONFIRM_S + 0.1)
+    assert net.update.pop_overdue(CONFIRM_S) == []
+    ((switch, ticket),) = net.update.pop_overdue(CONFIRM_S + 0.1)
     assert switch == "a"
     net.update.confirmed("b", ticket)  # it is not b's
     assert net.send().keys() == set()
@@ -184,14 +184,14 @@ def test_a_switch_that_does_not_confirm_is_named_once_and_one_that_is_gone_is_no
     """However long it takes until the caller has worked that off."""
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
-    assert net.update.overdue(CONFIRM_S) == []
-    assert len(net.update.overdue(CONFIRM_S + 0.1)) == 1
-    assert net.update.overdue(CONFIRM_S + 0.3) == []
+    assert net.update.pop_overdue(CONFIRM_S) == []
+    assert len(net.update.pop_overdue(CONFIRM_S + 0.1)) == 1
+    assert net.update.pop_overdue(CONFIRM_S + 0.3) == []
     gone = Switches(SQUARE, {P: "d"})
     gone.want(SQUARE | {"bd": 9}, {P: "d"})
-    assert gone.update.overdue(CONFIRM_S) == []
+    assert gone.update.pop_overdue(CONFIRM_S) == []
     (ticket,) = gone.update.disconnected("a")
-    assert gone.update.overdue(CONFIRM_S + 0.1) == []
+    assert gone.update.pop_overdue(CONFIRM_S + 0.1) == []
     gone.update.confirmed("a", ticket)
     assert gone.send().keys() == {"b"}
 
@@ -199,10 +199,10 @@ def test_a_switch_that_does_not_confirm_is_named_once_and_one_that_is_gone_is_no
 def test_no_switch_is_blamed_when_it_was_us_who_did_not_listen():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
-    assert net.update.overdue(0.2) == []
-    assert net.update.overdue(5.0) == []
-    assert net.update.overdue(5.5) == []
-    assert [switch for switch, _ in net.update.overdue(6.1)] == ["a"]
+    assert net.update.pop_overdue(0.2) == []
+    assert net.update.pop_overdue(5.0) == []
+    assert net.update.pop_overdue(5.5) == []
+    assert [switch for switch, _ in net.update.pop_overdue(6.1)] == ["a"]
 
 
 def test_tickets_may_be_confirmed_in_any_order():
@@ -299,7 +299,7 @@ def test_a_switch_that_comes_back_with_anything_is_sent_the_same_in_portions_as_
         for ticket in net.update.disconnected("c"):
             net.update.confirmed("c", ticket)
         net.update.connected("c")
-        assert net.update.ready(1) == {}
+        assert net.update.judge(1) == {}
         if draw.random() < 0.5:
             announced = {**net.announced, **{prefix: draw.choice("abcd") for prefix in draw.sample(prefixes, 5)}}
             for prefix in draw.sample(prefixes, 5):
@@ -307,12 +307,12 @@ def test_a_switch_that_comes_back_with_anything_is_sent_the_same_in_portions_as_
             net.update.want(net.routing.announce(announced))
             net.announced = announced
         for _ in range(draw.randint(0, 4)):
-            net.update.ready(1)
+            net.update.judge(1)
         assert "c" in net.update.unconfirmed()
     held = net.installed["c"]
     different = {prefix for prefix in prefixes if held.get(prefix) != net.routing.next_hops(prefix).get("c")}
     while net.update._to_compare:
-        ready = net.update.ready(1)
+        ready = net.update.judge(1)
         assert not (ready and net.update._to_compare)
     assert different == {prefix for prefix, waiting in net.update._waiting.items() if "c" in waiting}
     net.send()
