@@ -1,5 +1,5 @@
 """The network file, from text to frozen values.
 
 ``text`` → ``sections`` (whose values have the forms of ``values``) → ``model``, which ``checks``, ``uplink_checks`` and
-``enrolment`` judge as a whole; ``reading`` takes these steps.  ``reference`` describes the format, from the sections.
+``enrolment`` judge as a whole; ``reading`` performs these steps.  ``reference`` describes the format of the sections.
 """

@@ -1,8 +1,8 @@
-"""What must hold in a network description as a whole, beyond the form of its parts.
+"""What must hold between the parts of a network description, once each part has the right form.
 
 Rules:
 
-1. Pure: a ``Network`` in, problems out, all of them, each with its path in the network file.
+1. Pure: a ``Network`` in, all its problems out, each with its path in the network file.
 2. Names, datapath ids and the ports of links are unique; every name that is referred to exists.
 3. Each address has one purpose: ANY/m, PRh/k and subnets never overlap (M2, M3).
 4. A role has what it needs: prefixes in the families that it serves, subnets of its side (M25).
@@ -26,7 +26,7 @@ from anycast_sdn.description.problems import Problem, no_such
 
 
 class _Claim(NamedTuple):
-    """A prefix that the file gives a purpose, and where."""
+    """A prefix in the file, where it is written, and its purpose."""
 
     path: str
     purpose: str
@@ -34,7 +34,7 @@ class _Claim(NamedTuple):
 
 
 def problems(network: Network) -> Iterator[Problem]:
-    """Every contradiction in ``network``; none at all when it can be built and run."""
+    """Every contradiction in ``network``; none when it can be built and run."""
     yield from _repeated(_unique(network))
     yield from _link_problems(network)
     yield from _prefix_problems(network)
@@ -51,7 +51,7 @@ def problems(network: Network) -> Iterator[Problem]:
 
 
 def _unique(network: Network) -> Iterator[tuple[str, str]]:
-    """Everything that must be unique, as path and thing."""
+    """(path, description) of everything that must be unique."""
     for i, switch in enumerate(network.switches):
         yield f"switches[{i}].name", f"node name {switch.name}"
         yield f"switches[{i}].dpid", f"datapath id {switch.dpid:#x}"
@@ -139,7 +139,7 @@ def _claims(network: Network) -> Iterator[_Claim]:
 
 
 def _overlaps(claims: list[_Claim]) -> Iterator[Problem]:
-    """Two prefixes nest or are disjoint; in sorted order, one that contains another comes before it."""
+    """Two prefixes nest or are disjoint; in sorted order, a prefix comes before those within it."""
     around: list[_Claim] = []
     for claim in sorted(claims, key=lambda claim: (claim.prefix.bits, claim.prefix)):
         while around and not around[-1].prefix.covers(claim.prefix):

@@ -1,11 +1,11 @@
-"""Who may be enrolled: the rules for groups and servers, for the network file and for REST alike.
+"""Which groups and servers may be enrolled: the rules, for the network file and for REST alike.
 
 Rules:
 
-1. Pure: a question about values, answered by returning nothing or by raising.
+1. Pure: a check of values returns nothing, or raises.
 2. An error is a sentence for the operator, and ``where`` names the field that is at fault
-   ("prefixes[1]", "address").  It knows nothing of files or HTTP; the caller adds that.
-3. A group is checked against the *other* groups, by name: enrolling it anew or changing it is fine.
+   ("prefixes[1]", "address").  The caller adds the file's or the request's name.
+3. A group is checked against the *other* groups, by name: it may be enrolled again, or changed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GROUP_NAME = r"[a-z][a-z0-9-]{0,63}"
 
 
 class EnrolmentError(ConfigurationError):
-    """A group or a server that may not be enrolled; ``where`` is the field that says so."""
+    """A group or a server that may not be enrolled; ``where``: the field at fault."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class EnrolmentError(ConfigurationError):
 
 
 class InvalidGroup(EnrolmentError):
-    """The name is not a name, or there is no prefix."""
+    """The name is malformed, or there is no prefix."""
 
 
 class OutsideAnycast(EnrolmentError):
@@ -44,11 +44,11 @@ class Overlap(EnrolmentError):
 
 
 class WrongFamily(EnrolmentError):
-    """The server's address family is none that the group's prefixes have."""
+    """No prefix of the group has the server's address family."""
 
 
 class ServerOutsideEdges(EnrolmentError):
-    """No server edge stands in front of this address (M4)."""
+    """The address is in no server subnet, so it is behind no server edge (M4)."""
 
 
 class ServerInClientSubnet(EnrolmentError):
@@ -56,7 +56,7 @@ class ServerInClientSubnet(EnrolmentError):
 
 
 class NotAHostAddress(EnrolmentError):
-    """A gateway's, network's or broadcast address: no server can have it."""
+    """The address of a gateway or a network, or a broadcast address: no server can have it."""
 
 
 def check_group(
@@ -76,7 +76,7 @@ def check_group(
     in_order = sorted(group.prefixes)
     apart = True
     for prefix, after in itertools.pairwise(in_order):
-        # Whatever lies within another comes right after it, or after what does so, too.
+        # In sorted order, a prefix within another follows it, with only others within it between.
         apart = apart and not prefix.overlaps(after)
         turn()
     ours = NestedPrefixes()
@@ -103,7 +103,7 @@ def check_apart(groups: Groups, group: AnycastGroup) -> None:
 
 
 def _overlap(where: str, prefix: Prefix, other: Prefix, owner: str) -> Overlap:
-    return Overlap(where, f"{prefix} overlaps {other} of group {owner}: an address names one service")
+    return Overlap(where, f"{prefix} overlaps {other} of group {owner}: an address belongs to one service")
 
 
 def check_server(network: Network, group: AnycastGroup, address: Address) -> None:

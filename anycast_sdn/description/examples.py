@@ -14,7 +14,7 @@ _FIRST = "figure1"  # explains every key
 
 
 def names() -> list[str]:
-    """The one to learn the format from, then the others by name."""
+    """The example that explains the format, then the others by name."""
     found = [file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml")]
     return sorted(found, key=lambda name: (name != _FIRST, name))
 

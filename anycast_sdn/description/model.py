@@ -1,6 +1,6 @@
 """What the network file says, as frozen values: validated once, when the file is read, and never changed.
 
-Units and ranges stand here for whoever reads the code; what each key means is written in ``sections``.
+Units and ranges are given here for readers of the code; ``sections`` explains each key to operators.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class BgpSession:
 
     local_as: int  # 1–2**32-2
     router_id: Address  # IPv4: the edge's BGP identifier
-    local_address: Address  # the controller's own: TCP does not pass the edge
+    local_address: Address  # the controller's own: it opens the session itself, not through the edge
     neighbour: Address  # the router's, in the same family
     neighbour_as: int
     med: int | None = None  # multi-exit discriminator, 1–2**32-1: of two edges the router prefers the lower
@@ -83,7 +83,7 @@ class Uplink:
     port: int
     addresses: tuple[Gateway, ...]
     routers: tuple[Address, ...]  # the router's own, at most one per family: the next hops
-    routes: tuple[Prefix, ...] = ()  # static routes by this uplink, whatever BGP says
+    routes: tuple[Prefix, ...] = ()  # static routes by this uplink, preferred to those learned by BGP
     bgp: BgpSession | None = None
     mtu: int = 0  # as a link's mtu
 
@@ -124,7 +124,7 @@ class LegacyRouter:
 
 @dataclass(frozen=True, slots=True)
 class LegacyCable:
-    """A cable between two of these; of each prefix the first end has the first address, the other the second."""
+    """A cable between two of these routers; its first end has each prefix's first address, the other end the second."""
 
     ends: tuple[str, str]
     prefixes: tuple[Prefix, ...]
@@ -148,7 +148,7 @@ class Limits:
     first_replies: int = 20000  # of flows that are unanswered or have one direction idle
     neighbours: int = 500  # ARP and neighbour discovery from each host port; packets to unknown hosts
     icmp_errors: int = 500  # from each eighth of all senders: about flows, to be translated; packets larger than an mtu
-    undeliverable: int = 100  # from each host port: packets that cannot go on, whose sender is told so
+    undeliverable: int = 100  # from each host port: packets that cannot be forwarded; ICMP errors answer them
     wait_ms: int = 500  # a first packet that waits longer for the controller is dropped; its client sends again
 
 

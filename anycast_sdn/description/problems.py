@@ -1,4 +1,4 @@
-"""What is wrong with a network file: where, why, and what was probably meant."""
+"""Problems in a network file: where, why, and which name was probably meant."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import NamedTuple
 class Problem(NamedTuple):
     path: str  # in the network file, as in "switches[0].dpid"
     reason: str
-    written: str = ""  # the name that nothing has, and those that could have been meant
+    written: str = ""  # an unknown name, and ``known``: the names that could have been meant
     known: Collection[str] = ()
 
     def with_suggestion(self) -> str:
-        """The reason, and the known name that is most like the written one, if any is."""
+        """The reason, and the known name that is most similar to the written one, if any is similar."""
         return self.reason + did_you_mean(self.written, self.known)
 
 
 def no_such(kind: str, path: str, written: str, known: Collection[str], before: str = "") -> Problem:
-    """The problem of a reference that leads nowhere; ``before`` begins its sentence."""
+    """The problem of a reference to a name that does not exist; ``before`` begins its sentence."""
     return Problem(path, f"{before}no {kind} is called {written!a}", written, known)
 
 
 def did_you_mean(written: str, known: Collection[str]) -> str:
-    """"; did you mean 'core'?", or nothing when no known name is like it.  Costs some 10 µs for each of them."""
+    """"; did you mean 'core'?", or "" when no known name is like it.  Costs some 10 µs for each known name."""
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(written.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!a}?" if close else ""

@@ -1,6 +1,6 @@
 """The network file: YAML → a validated, frozen ``model.Network``.
 
-A file is checked three times, and what has passed is not checked again:
+A file is checked in three steps, each of which relies on those before:
 
 1. *Text* (``text``): is it plain YAML?
 2. *Shape* (``sections``, ``values``): keys, types, units and ranges.
@@ -24,7 +24,7 @@ from anycast_sdn.description.model import Network
 from anycast_sdn.description.problems import Problem
 from anycast_sdn.description.sections import File, section_at
 
-SUGGESTIONS = 50  # in one file; each costs a look at all names
+SUGGESTIONS = 50  # in one file; each is compared with all names
 
 
 def load(path: str | Path) -> Network:
@@ -40,7 +40,7 @@ def load(path: str | Path) -> Network:
 
 
 def parse(content: str, source: str) -> Network:
-    """As ``load``, from text; ``source`` stands for the file's name in errors."""
+    """As ``load``, from text; ``source``: the file's name in errors."""
     try:
         document = text.read(content)
     except text.NotPlainYaml as error:

@@ -1,4 +1,4 @@
-"""What a network file may hold, told from its sections: JSON Schema for editors, Markdown for people."""
+"""The format of network files, generated from their sections: JSON Schema for editors, Markdown for people."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """Of the whole file.  It knows the shape alone; what must hold between the parts is for ``reading``."""
+    """The JSON Schema of the whole file.  It describes the shape only; ``checks`` are not in it."""
     return File.model_json_schema(schema_generator=_Generator)
 
 
@@ -55,7 +55,7 @@ def _sections(path: str, section: Mapping[str, Any], definitions: Mapping[str, A
 
 def _definition(key: Mapping[str, Any]) -> str:
     """The name of the section that a key holds, alone or in a list; "" when it holds none."""
-    (inner,) = key.get("allOf", [key.get("items", key)])  # allOf: so pydantic 2.5 describes a reference
+    (inner,) = key.get("allOf", [key.get("items", key)])  # allOf: how pydantic 2.5 writes a reference
     return str(inner.get("$ref", "")).rpartition("/")[2]
 
 
@@ -83,7 +83,7 @@ def _default(key: Mapping[str, Any]) -> str:
 
 
 def _value(key: Mapping[str, Any]) -> str:
-    """What may stand there, in words."""
+    """The permitted values of a key, in words."""
     if inner := key.get("section"):
         link = f"[`{inner}`](#{_anchor(inner)})"
         return f"list of {link}" + _size(key) if "items" in key else link
@@ -112,5 +112,5 @@ def _size(key: Mapping[str, Any]) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it of a heading."""
+    """The anchor that GitHub gives a heading."""
     return "".join(character for character in heading.lower() if character.isalnum() or character in "-_")

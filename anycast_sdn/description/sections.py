@@ -1,8 +1,8 @@
 """The sections of a network file: their keys, types, units, ranges and defaults.
 
-One class for each section.  What stands here is all that is said of a key: error messages, the JSON Schema for
-editors and docs/configuration.md are made of it (``reference``).  Defaults are those of the model, which each
-section becomes.  Positions in lists are kept on the way, so that ``checks`` can name them.
+One class for each section.  Error messages, the JSON Schema for editors and docs/configuration.md (``reference``) are
+generated from the descriptions here.  Each section becomes a value of the model, from which the defaults come.  Lists
+keep their order in the model, so that ``checks`` can name positions in the file.
 """
 
 from __future__ import annotations
@@ -92,20 +92,20 @@ class ClientEdge(Section):
 
     translation_prefixes: list[IpPrefix] = _some(
         "PRh/k: each flow of a client leaves with a source address of its own from here (M3). Nothing else may use "
-        "these prefixes. In use at once: 254 flows of a /24, 2^64 of a /64; at least a /30 or a /126"
+        "these prefixes. A /24 is enough for 254 flows at once, a /64 for 2^64; at least a /30 or a /126"
     )
     services: list[IpPrefix] | None = _optional(
         "the anycast prefixes, or parts of them, that clients here may use (M6). Left out: all of them"
     )
     validity: Validity = Field(default_factory=Validity, description="how long a binding may be idle, by protocol")
     quarantine_s: PauseSeconds = _as_in(
-        roles.ClientEdgeRole, "quarantine_s", "a released address of PRh/k rests this long before another flow gets it"
+        roles.ClientEdgeRole, "quarantine_s", "how long a released address of PRh/k rests before another flow gets it"
     )
     expiry: ExpiryName = _as_in(
         roles.ClientEdgeRole,
         "expiry",
         "what ends idle bindings: idle_timeout, a timeout of each rule in the switch; sweep, the controller, which "
-        "reads the rules' counters; auto, timeouts for so many bindings (idle_timeouts), the sweep for those beyond",
+        "reads the rules' counters; auto, timeouts for up to idle_timeouts bindings, the sweep for the others",
     )
     idle_timeouts: Count = _as_in(
         roles.ClientEdgeRole, "idle_timeouts", "with expiry: auto, how many bindings end by timeouts in the switch"
@@ -135,7 +135,9 @@ class ClientEdge(Section):
 class Switch(Section):
     """One OpenFlow switch: a client edge, a server edge, both, or plain core (M25)."""
 
-    name: Name = Field(description="as other sections and the log call it; no other switch, host or router has it")
+    name: Name = Field(
+        description="its name in other sections, in REST and in the log; no other switch, host or router has it"
+    )
     dpid: DatapathId = Field(
         description="the datapath id by which the switch connects; text without 0x is hexadecimal, as switches print it"
     )
@@ -144,8 +146,8 @@ class Switch(Section):
         model.Switch, "server_edge", "true: the switch is a server edge (ARs); servers behind it can be enrolled (M4)"
     )
     addresses: list[IpAddress] = _list(
-        "the switch's own addresses: by them it answers ping and says why it could not forward a packet. An edge has "
-        "its gateway addresses besides. A switch without addresses does not show in a traceroute"
+        "the switch's own addresses: it answers pings to them and sends ICMP errors from them. An edge has its gateway "
+        "addresses besides. A switch without addresses does not show in a traceroute"
     )
 
     def switch(self, anycast: list[Prefix]) -> model.Switch:
@@ -173,9 +175,9 @@ class Link(Section):
 
 
 class Subnet(Section):
-    """Where hosts live: the edge is their gateway, and these ports of it lead to them (M1)."""
+    """A network of hosts: the edge is their gateway, and these ports of it lead to them (M1)."""
 
-    name: Name = Field(description="as hosts and messages call it")
+    name: Name = Field(description="its name in hosts, in REST and in the log")
     edge: str = Field(description="the name of its switch")
     side: Literal["client", "server"] = Field(
         description="client needs client_edge on that switch, server needs server_edge: true. A client subnet cannot "
@@ -213,7 +215,7 @@ class Bgp(Section):
 
     local_as: AsNumber = Field(description="the edge's AS number")
     local_address: IpAddress = Field(
-        description="the controller's own address, from which it opens the session: TCP does not pass the edge"
+        description="the controller's own address, from which it opens the session itself, not through the edge"
     )
     neighbour: IpAddress = Field(description="the router's address for the session, in the same family")
     neighbour_as: AsNumber = Field(description="the router's AS number, another than the edge's")
@@ -226,7 +228,7 @@ class Bgp(Section):
     )
     communities: list[Community] = Field(default=[], max_length=64, description="sent with each route (RFC 1997)")
     hold_s: Annotated[Seconds, Field(ge=10)] = _as_in(
-        model.BgpSession, "hold_s", "hold time: a session whose router is silent for so long is lost"
+        model.BgpSession, "hold_s", "hold time: a session ends when its router has been silent for so long (RFC 4271)"
     )
     ttl: Annotated[int, Field(ge=1, le=255)] = _as_in(
         model.BgpSession, "ttl", "TTL of the session's packets; 1: the router is on a link of the controller"
@@ -254,12 +256,12 @@ class Bgp(Section):
 class Uplink(Section):
     """An edge's port to an ordinary router, beyond which are networks that the controller does not manage."""
 
-    name: Name = Field(description="as other sections, REST and the log call it")
+    name: Name = Field(description="its name in other sections, in REST and in the log")
     edge: str = Field(description="the name of its switch")
     port: PortNumber = Field(description="the switch's port; it has no subnet and no link")
     addresses: list[IpGateway] = _some("the switch's own address there with the length of its prefix; one per family")
     routers: list[IpAddress] = _some("the router's own address on the uplink, at most one per family: the next hops")
-    routes: list[IpPrefix] = _list("static routes: prefixes that are reached by this uplink, whatever BGP says")
+    routes: list[IpPrefix] = _list("static routes: prefixes reached by this uplink; preferred to routes learned by BGP")
     bgp: Bgp | None = _optional("given: routes are exchanged with the router by BGP (M8, M23)")
     mtu: Mtu | None = _optional("as a link's mtu")
 
@@ -332,9 +334,9 @@ def _once_each(servers: list[Server]) -> list[Server]:
 
 
 class Group(Section):
-    """An anycast group to begin with: it enters a database that was never used; later, REST changes groups (M27)."""
+    """An anycast group to begin with: enrolled when the database is new; later, groups are changed over REST (M27)."""
 
-    name: GroupName = Field(description="as REST calls it")
+    name: GroupName = Field(description="its name in REST")
     prefixes: list[IpPrefix] = _some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
     servers: Annotated[list[Server], AfterValidator(_once_each)] = _list("the servers that may answer for it")
 
@@ -363,12 +365,14 @@ class Limits(Section):
         "from each eighth of all senders: ICMP errors about flows, to be translated; packets larger than an mtu",
     )
     undeliverable: Rate = _as_in(
-        model.Limits, "undeliverable", "from each host port: packets that cannot go on, whose sender is told by ICMP"
+        model.Limits,
+        "undeliverable",
+        "from each host port: packets that cannot be forwarded, whose senders get an ICMP error",
     )
     wait_ms: Milliseconds = _as_in(
         model.Limits,
         "wait_ms",
-        "not a rate: a first packet that has waited longer for the controller is dropped; its client sends again",
+        "not a rate: a first packet that has waited for the controller longer is dropped; its client sends again",
     )
 
     def limits(self) -> model.Limits:
@@ -379,7 +383,9 @@ class Discovery(Section):
     """What is done with links that LLDP finds."""
 
     undeclared_links: bool = _as_in(
-        model.Network, "undeclared_links", "true: links that are found but do not stand under links are used, at cost 1"
+        model.Network,
+        "undeclared_links",
+        "true: links that LLDP finds, but that are not under links, are used at cost 1",
     )
 
 

@@ -1,7 +1,7 @@
-"""A network file's text: YAML as people mean it → plain values, and where in the text each of them stands.
+"""A network file's text: a subset of YAML → plain values, and the position of each in the text.
 
-Refused, because it surprises or because a small file can abuse it: aliases, tags, duplicate keys, deep nesting.
-A plain scalar is a number only when it looks like one: YAML 1.1 reads 0010 as 8, and 1:20 in base 60.
+Refused, because the result is often not what was meant, or because a small file could use up memory: aliases, tags,
+duplicate keys, deep nesting.  Only decimal digits are a number: YAML 1.1 would read 0010 as 8, and 1:20 in base 60.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Document(NamedTuple):
 
 
 class NotPlainYaml(Exception):
-    """The text cannot be read; says where, if that is known, and why."""
+    """The text cannot be read; ``place``: where, if that is known."""
 
     def __init__(self, reason: str, place: Place | None) -> None:
         super().__init__(reason)
@@ -95,7 +95,7 @@ def _place(mark: Any) -> Place:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader for less of YAML."""
+    """PyYAML's safe loader, for a subset of YAML."""
 
     depth = 0
 
@@ -123,7 +123,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# No null either: a key without a value is a slip, never a meaning.
+# There is no null: a key without a value is a mistake.
 _Loader.yaml_implicit_resolvers = {}
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)$"), ["t", "f"])
 _Loader.add_implicit_resolver(

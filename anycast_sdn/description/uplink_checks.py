@@ -1,6 +1,6 @@
-"""What must hold of uplinks, of their BGP sessions, and of the testbed's ordinary routers.
+"""Checks of uplinks, of their BGP sessions, and of the testbed's ordinary routers.
 
-The part of ``checks`` that is about networks which the controller does not manage, by the same rules.
+The part of ``checks`` about networks that the controller does not manage; the same rules hold.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from anycast_sdn.description.problems import Problem, no_such
 
 
 def unique(network: Network) -> Iterator[tuple[str, str]]:
-    """Everything that must be unique, as path and thing."""
+    """(path, description) of everything that must be unique."""
     for i, uplink in enumerate(network.uplinks):
         yield f"uplinks[{i}].name", f"uplink name {uplink.name}"
         yield f"uplinks[{i}].port", f"port {Port(uplink.edge, uplink.port)}"
@@ -131,7 +131,7 @@ def _core_problems(network: Network, core: LegacyCore) -> Iterator[Problem]:
             if name not in uplinks:
                 yield no_such("uplink", where, name, uplinks)
             elif (session := uplinks[name].bgp) is None:
-                yield Problem(where, f"uplink {name} has no bgp section: the router would not know our prefixes")
+                yield Problem(where, f"uplink {name} has no bgp section: the router would not learn our prefixes")
             elif session.neighbour_as != core.as_number:
                 yield Problem(where, f"the routers' AS is {core.as_number}, but {name} expects {session.neighbour_as}")
     for i, cable in enumerate(core.cables):

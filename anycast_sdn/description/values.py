@@ -1,6 +1,6 @@
-"""The forms of single values in a network file: how each is read, and what an editor may know of it.
+"""The forms of single values in a network file: how each is read, and its JSON Schema.
 
-A type here is a form plus a range.  What does not have the form is refused with the value and what was wanted.
+A type here is a form plus a range.  A value of another form is refused; the error shows the value and the form.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from anycast_sdn.description.text import shown
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """``read`` returns the value that it is given as the model has it, or raises ValueError."""
+    """``read`` converts a value of the file into one of the model, or raises ValueError."""
 
     read: Callable[[object], object]
-    schema: dict[str, Any]  # JSON Schema; its title says in words what is wanted
+    schema: dict[str, Any]  # JSON Schema; its title is the form in words
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.read)
@@ -68,7 +68,7 @@ def _dpid(value: object) -> int:
         dpid = int(value.replace(":", ""), 16)
     elif isinstance(value, int) and not isinstance(value, bool) and value < 10**15:
         dpid = value
-    else:  # 16 decimal digits without quotes, too: they may be meant either way
+    else:  # also 16 decimal digits without quotes: they could be decimal or hexadecimal
         raise ValueError(
             f"{shown(value)} is not a datapath id: write 1, 0x1, '0000000000000001' or 00:00:00:00:00:00:00:01"
         )
@@ -99,7 +99,7 @@ def _as_number(value: object) -> int:
 
 
 def _password(value: object) -> str:
-    """A message about it does not show it."""
+    """The error does not show the value."""
     if not isinstance(value, str) or not re.fullmatch(_PASSWORD, value):
         raise ValueError("is no password for TCP MD5: write 1-80 ASCII characters without blanks, digits in quotes")
     return value
@@ -157,7 +157,7 @@ Password = Annotated[
 
 
 def _unit(name: str) -> dict[str, Any]:
-    """In a JSON Schema, which has no word of its own for it."""
+    """A unit in a JSON Schema, which has no keyword for it."""
     return {"x-unit": name}
 
 
