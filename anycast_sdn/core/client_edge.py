@@ -1,9 +1,9 @@
 """ClientEdge: ARh, the document's client edge, as a state machine that returns and never sends.
 
-A flow has no binding, is UNANSWERED, or is PINNED.  Whatever happens to it is an event of
-``transitions.TRANSITIONS``, which says what it does in each state; ``ClientEdge.apply`` carries that out, and nothing
-else changes a binding.  The caller says what happened and when, and gets a ``Decision``: the binding as it is now,
-which of its two rules to install, and whether the packet goes on.
+A flow has no binding, is UNANSWERED, or is PINNED.  Everything that happens to it is an event of
+``transitions.TRANSITIONS``, which has the next state and the action for each state; ``ClientEdge.apply`` carries them
+out, and nothing else changes a binding.  The caller reports an event and its time, and gets a ``Decision``: the binding
+as it is now, which of its two rules to install, and whether the packet is forwarded.
 
 Rules kept here:
 - A known flow keeps PR1X and its server, whatever happens to groups and routes (M14, M20).
@@ -12,10 +12,11 @@ Rules kept here:
   from the binding as soon as a packet needs it (M19).  A rule that the switch holds is not installed again.
 - When a TCP connection has closed in both directions, its rules get ``tcp_closed_s`` as their timeout at once, so
   that it also ends while the controller is away.  When it has closed in one direction, its rules get
-  ``tcp_closing_s``, but a little later, because mostly the other side closes soon, too (``_plan_end``).  A connection
+  ``tcp_closing_s``, but a little later, because usually the other side closes soon, too (``_plan_end``).  A connection
   that was reset ends after ``RESET_S``.
-- An ended flow is remembered while its address rests.  A packet of it that is no TCP SYN shows that it was not over,
-  and it goes on as it was (M20).  A SYN begins it afresh, also where the old connection has not ended yet.
+- An ended flow is remembered while its address rests.  A later packet of it, other than a TCP SYN, restores its binding
+  as it was (M20).  A SYN opens a new connection instead: it gets another address; or, when the binding of the old
+  connection has not ended yet, it keeps that binding, whose rules get their full timeouts again.
 - A report about a rule that has been replaced since changes nothing.
 
 Not here: packets' bytes, OpenFlow, which server is nearest, and the clock.
@@ -36,14 +37,14 @@ from anycast_sdn.core.roles import ClientEdgeRole, Expiry
 from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, Event, Heard, rules_to_put, successor
 
-COUNTERS_LATE_S = 1.0  # a switch may show a packet in its counters this much later
+COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
 
-RENEWED_S = 2.0  # from a SYN that begins a known flow afresh until the switch has seen all that came before it
-RESET_S = 0.75  # from a RST until the binding ends; with ``EARLY_S`` its address may be another's after 5 s
-MOST_PER_CLIENT = 4096  # bindings, where the file does not say
+RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
+RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
+MOST_PER_CLIENT = 4096  # bindings, where the network file has no limit
 
-_CLOSING_GRACE_S = 1.0  # for the other side to close as well
-_MISSED_AGAIN_S = 1.0  # a rule that the switch should have is installed again once in this time
+_CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
+_MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
 
 
 class Drop(enum.Enum):
@@ -77,7 +78,7 @@ class ClientEdge:
         ports: int = 2,
         is_announced: Callable[[Prefix], bool] = lambda service: True,
     ) -> None:
-        """``ports``: how many lead to clients.  The clients at an only port need not share the pool with others.
+        """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
         ``is_announced``: is there an edge that is able to serve this ANY/n?
         """
         self.role = role
@@ -97,8 +98,8 @@ class ClientEdge:
             for v6, pool in self._pools.items()
         }
         self._last_number = 0
-        self._ends: list[tuple[float, int]] = []  # a heap of (when to look at a TCP connection that ends, number)
-        self._end_of: dict[int, float] = {}  # number → the one of these that counts
+        self._ends: list[tuple[float, int]] = []  # a heap of (when the end of a TCP connection is due, number)
+        self._end_of: dict[int, float] = {}  # number → when its end is due now; other entries of the heap are obsolete
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
 
@@ -123,10 +124,10 @@ class ClientEdge:
     def apply(
         self, binding: Binding, event: Event, now: float, heard: Heard = NOTHING, *, port: int = 0
     ) -> Decision:
-        """Carry out what the table says of an event; an event without a row changes nothing, and is a KEEP.
+        """Carry out the table's row for an event; an event without a row changes nothing, and is a KEEP.
 
-        ``binding``: a known one, by its number, or the one that a flow without any is to get; then ``port`` is where
-        its client is, if known.  Raises ValueError and changes nothing when its PR1X is not in the pool or another's.
+        ``binding``: a known one, found by its number, or a new one for a flow that has none; then ``port`` is that of
+        its client, if known.  Raises ValueError and changes nothing when PR1X is not in the pool or leased already.
         """
         before = self.bindings.by_number(binding.number)
         row = TRANSITIONS[before.state if before else State.NONE].get(event)
@@ -153,7 +154,7 @@ class ClientEdge:
         return Decision(do, after, put)
 
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
-        if do is not Do.LEASE:  # then it is new, and its address has just been drawn
+        if do is not Do.LEASE:  # of a new flow, ``_lease`` has drawn the address
             self._pool_of(binding).claim(binding.translated)
             if binding.closing:
                 self._plan_end(binding, now)
@@ -162,14 +163,14 @@ class ClientEdge:
         self.bindings.put(binding, port)
 
     def _end(self, binding: Binding, event: Event, unused: bool, now: float) -> None:
-        """The address rests (M19).  One with which nothing can have left is free at once."""
+        """The address rests (M19), unless no packet can have carried it: then it is free at once."""
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
         self._end_of.pop(binding.number, None)
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
         if binding.server is None and (unused or event is Event.REFUSED):
             rest = Rest.NONE
-        # What an operator ends must not go on as it was.
+        # The next packet must not restore a flow that an operator has ended.
         remembered = binding if binding.server and event is not Event.ENDED else None
         self._pool_of(binding).release(binding.translated, now, remembered, rest)
 
@@ -182,9 +183,9 @@ class ClientEdge:
     # ---------------------------------------------------------------- packets
 
     def client_packet(self, key: FlowKey, groups: Groups, now: float, *, port: int = 0, syn: bool = False) -> Decision:
-        """A client's packet to a service address that the controller is to look at (M13, M14).
+        """A client's packet to a service address, for which the switch has no rule (M13, M14).
 
-        ``port``: where it came in; ``syn``: it opens a TCP connection.
+        ``port``: by which it came in; ``syn``: it opens a TCP connection.
         """
         event = Event.SYN if syn else Event.CLIENT_PACKET
         binding = self.bindings.by_key(key)
@@ -205,12 +206,12 @@ class ClientEdge:
         pool = self._pools.get(len(key.destination) == 16)
         former = pool.remembered_at(key.destination, now) if pool else None
         if former is None or self.bindings.by_key(former.key):
-            return _TO_NOBODY
+            return _NO_BINDING
         pinned = self._kind_of_reply(former, key, groups) is Event.PINNED_REPLY
-        return self._revive(former, now) if pinned else _TO_NOBODY
+        return self._revive(former, now) if pinned else _NO_BINDING
 
     def missed(self, key: FlowKey, now: float) -> Decision:
-        """A packet that was sent through the switch's tables has come back: the switch has not got its rule.
+        """A packet that the controller sent through the switch's tables has come back: its rule is missing there.
 
         ``key``: a client's five fields, or a reply's as seen on the wire.
         """
@@ -248,12 +249,12 @@ class ClientEdge:
             translated = self._pools[v6].lease(now)
         except PoolEmpty:
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
-        number, swept = self._last_number + 1, self._sweeps()
+        number, swept = self._last_number + 1, self._is_next_swept()
         new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept)
         return self.apply(new, event, now, port=port)
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int, v6: bool) -> Drop | None:
-        """Why this flow to an ANY/n of an active group gets no binding, if so."""
+        """Why this flow to an ANY/n of an active group gets no binding; None when it gets one."""
         if not self._is_announced(service):
             return Drop.NO_ABLE_EDGE
         if v6 not in self._pools:
@@ -265,12 +266,12 @@ class ClientEdge:
         return None
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
-        """The flow was not over: it goes on as it was."""
-        again = former._replace(installed=Half.BOTH, reset=False, swept=self._sweeps())
+        """Restore the binding of an ended flow: the same PR1X and server."""
+        again = former._replace(installed=Half.BOTH, reset=False, swept=self._is_next_swept())
         return self.apply(again, Event.RETURN, now, port=port)
 
-    def _sweeps(self) -> bool:
-        """Is the next binding one for the sweep?"""
+    def _is_next_swept(self) -> bool:
+        """Is the next binding to be ended by the sweep, and not by timeouts?"""
         if self.role.expiry is Expiry.AUTO:
             return len(self.bindings) - self.bindings.swept >= self.role.idle_timeouts
         return self.role.expiry is Expiry.SWEEP
@@ -278,7 +279,7 @@ class ClientEdge:
     # ---------------------------------------------------------------- TCP connections that end
 
     def tcp_end(self, number: int, half: Half, reset: bool, now: float) -> Decision:
-        """A FIN, or a RST, of a binding went by in this direction."""
+        """The switch has seen a FIN, or a RST, of a binding in this direction."""
         binding = self.bindings.by_number(number)
         if binding is None or binding.key.protocol != TCP or (binding.reset if reset else half in binding.closed):
             return Decision(Do.KEEP, binding)
@@ -287,8 +288,8 @@ class ClientEdge:
         event = Event.CLOSED if binding.closed | half is Half.BOTH else Event.FIN
         return self.apply(binding, event, now, Heard(closed=half))
 
-    def ends_due(self, now: float, most: int) -> list[Decision]:
-        """Time passes: what is due of connections that ended, or began afresh, a while ago; ``most`` at the most."""
+    def end_due(self, now: float, most: int) -> list[Decision]:
+        """Carry out what is due at this time: planned ends of TCP connections, and of rests; up to ``most`` of each."""
         for pool in self._pools.values():
             pool.end_rests(now, most)
         decisions: list[Decision] = []
@@ -296,7 +297,7 @@ class ClientEdge:
             when, number = heapq.heappop(self._ends)
             binding = self.bindings.by_number(number)
             if binding is None or self._end_of.get(number) != when:
-                continue  # it ended otherwise, or another end was planned since
+                continue  # it has ended for another reason, or another end was planned since
             del self._end_of[number]
             if binding.swept and not binding.reset:
                 continue  # its rules have no timeouts
@@ -306,14 +307,14 @@ class ClientEdge:
         return decisions
 
     def _plan_end(self, binding: Binding, now: float) -> None:
-        """A FIN, a RST or a new SYN has changed how it ends: when is ``ends_due`` to look at it?"""
+        """After a FIN, a RST or a new SYN: plan when ``end_due`` is to act on the binding."""
         if binding.reset:
             self._plan(binding, now + RESET_S)
         elif binding.closed is Half.BOTH:
-            self._end_of.pop(binding.number, None)  # its rules end by themselves
+            self._end_of.pop(binding.number, None)  # its rules have short timeouts
         elif binding.closed:
             self._plan(binding, now + self.role.validity.tcp_closed_s + _CLOSING_GRACE_S)
-        else:  # the switch may still notice the FIN of the former connection, and shorten the new rules
+        else:  # the switch may still process the old connection's FIN, and shorten the new rules' timeouts
             self._plan(binding, now + RENEWED_S)
 
     def _plan(self, binding: Binding, when: float) -> None:
@@ -325,8 +326,8 @@ class ClientEdge:
     def rule_removed(self, number: int, half: Half, state: State, unused: bool, now: float) -> Decision:
         """The switch has removed one rule of a binding, because it was idle.
 
-        ``state``: the binding's state that the rule was written for.  A report about the rule of an unanswered flow
-        may cross the message that pins it; it says nothing about the new rules.
+        ``state``: the binding's state for which the rule was made.  A report about the rule of an unanswered flow may
+        cross the messages that install the rules of the pinned flow; then it is not about these.
         ``unused``: no packet has ever met the rule.
         """
         binding = self.bindings.by_number(number)
@@ -339,7 +340,7 @@ class ClientEdge:
     def end_idle(self, numbers: Iterable[int], now: float) -> list[Decision]:
         """After a sweep: end those of these bindings that have been idle in both directions for their validity (M19).
 
-        A number may stand there twice: each of its halves was found idle.
+        A number may occur twice, once for each direction that was found idle.
         """
         idle = [
             binding
@@ -354,21 +355,19 @@ class ClientEdge:
     def adopt(self, binding: Binding, port: int = 0) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
 
-        ``port``: where its client is, if known.
-
-        Raises ValueError and changes nothing when its PR1X is in no pool, or another binding has it, its number or
-        its five fields.
+        ``port``: that of its client, if known.  Raises ValueError and changes nothing when PR1X is in no pool, or
+        another binding has the same PR1X, number or five fields.
         """
         if self.bindings.by_number(binding.number) or self.bindings.by_key(binding.key):
-            raise ValueError("a binding of this number or flow is there already")
+            raise ValueError("another binding has this number or these five fields")
         event = Event.FOUND_PINNED if binding.server else Event.FOUND_UNANSWERED
         self.apply(binding, event, binding.since, port=port)
         if binding.closed is Half.BOTH:
-            self._plan(binding, binding.since)  # it may have closed while nobody could shorten its rules
+            self._plan(binding, binding.since)  # it may have closed while the controller was away
 
 
 def _due(binding: Binding) -> Event:
-    """What to do now about a TCP connection whose end was planned."""
+    """The event of a TCP connection whose planned end is due."""
     if binding.reset:
         return Event.OVER
     if binding.closed is Half.BOTH:
@@ -376,4 +375,4 @@ def _due(binding: Binding) -> Event:
     return Event.HALF_OVER if binding.closed else Event.RENEWED
 
 
-_TO_NOBODY = Decision(TRANSITIONS[State.NONE][Event.STRANGER_REPLY][1], drop=Drop.NO_BINDING)
+_NO_BINDING = Decision(TRANSITIONS[State.NONE][Event.STRANGER_REPLY][1], drop=Drop.NO_BINDING)

@@ -1,7 +1,7 @@
 """A binding's life: what each event does to a flow in each state.
 
-``TRANSITIONS`` is the machine, not a description of one: ``ClientEdge.apply`` looks up every event here, and the
-binding's next state is the one that it finds.  Nothing begins, changes or ends a binding in another way.  An event
+``TRANSITIONS`` is the machine, not a description of one: ``ClientEdge.apply`` looks up every event here and takes the
+binding's next state from it.  Nothing else creates, changes or ends a binding.  An event
 that has no row in a state changes nothing in that state.
 
     NONE        no binding.  A client's packet gets PR1X; a reply is dropped (M13, M16).
@@ -32,15 +32,15 @@ class Event(enum.Enum):
     MISSED = "packet that was sent through the switch's tables comes back: the rule for it is missing"
     MEMBER_REPLY = "reply from a server of the group"
     PINNED_REPLY = "reply from the server that the flow is pinned to"
-    STRANGER_REPLY = "reply from anyone else"
+    STRANGER_REPLY = "reply from any other source"
     # The ends of TCP connections
     FIN = "TCP FIN in one direction"
     CLOSED = "TCP FIN in the other direction, too"
     RESET = "TCP RST in either direction"
-    HALF_OVER = "one direction closed a while ago, the other did not"
-    OVER = "it was reset a moment ago"
-    RENEWED = "a SYN began it afresh a moment ago"
-    # What the switch, the sweep and the operator say
+    HALF_OVER = "TCP FIN was seen in one direction a while ago, and not in the other"
+    OVER = "TCP RST was seen ``RESET_S`` ago"
+    RENEWED = "a SYN opened a new connection a moment ago"
+    # Reports of the switch and the sweep; the operator's command
     HALF_IDLE = "one of its rules has expired, the other has not"
     ALL_IDLE = "all its rules have expired"
     SWEPT = "the counters of all its rules have not moved for its validity"
@@ -61,13 +61,13 @@ class Do(enum.Enum):
     SEND_OUT = "install the outward rule if it is gone, forward to the server, or to ANY while there is none"
     SEND_IN = "install the inward rule if it is gone, forward to the client"
     PIN = "pin to the server that answered, install both rules, forward to the client"
-    RENEW = "as for a client packet; of a connection that had begun to end, forget that and install its rules again"
+    RENEW = "as for a client packet; if the connection had begun to end, clear that and install its rules again"
     REVIVE = "lease the same PR1X again for the same server, install both rules, forward"
     PUT_AGAIN = "install all its rules again"
     SHORTEN = "install its rules again, with the validity of a connection that ends"
     NOTE = "remember that the connection ends"
-    KEEP = "keep it whole; note which of its rules the switch holds"
-    ADOPT = "take PR1X and the number as leased"
+    KEEP = "keep the binding; note which of its rules the switch holds"
+    ADOPT = "mark PR1X and the number as in use"
     DROP = "drop, count"
     RELEASE = "release PR1X into quarantine, remove what rules are left"
 
@@ -120,12 +120,12 @@ TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
 }
 
 _WHOLE = {State.UNANSWERED: Half.OUT, State.PINNED: Half.BOTH}  # all rules of a binding
-_NEEDED = {Do.SEND_OUT: Half.OUT, Do.RENEW: Half.OUT, Do.SEND_IN: Half.IN}  # the one that the packet is to meet
+_NEEDED = {Do.SEND_OUT: Half.OUT, Do.RENEW: Half.OUT, Do.SEND_IN: Half.IN}  # the rule that the packet needs
 _ALL = frozenset((Do.LEASE, Do.PIN, Do.REVIVE, Do.PUT_AGAIN))
 
 
 def rules_to_put(binding: Binding, do: Do, state: State) -> Half:
-    """The rules to install for ``do``.  ``binding``: as it was before; ``state``: its next one."""
+    """The rules to install for ``do``.  ``binding``: before the event; ``state``: after it."""
     if do in _ALL or (do is Do.RENEW and binding.closing):
         return _WHOLE[state]
     if do in _NEEDED:
@@ -134,9 +134,9 @@ def rules_to_put(binding: Binding, do: Do, state: State) -> Half:
 
 
 class Heard(NamedTuple):
-    """What an event says besides its kind."""
+    """The details of an event."""
 
-    server: Address | None = None  # who has replied
+    server: Address | None = None  # the source of a reply
     closed: Half = Half.NONE  # the direction of a FIN
     installed: Half | None = None  # the rules that the switch holds now
     unused: bool = False  # no packet has met its rules

@@ -298,7 +298,7 @@ class FlowRules(Engine):
         return self._removed([self.edge.apply(binding, Event.ENDED, now)]) if binding else Reaction()
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
-        decisions = self.edge.ends_due(now, most)
+        decisions = self.edge.end_due(now, most)
         reaction = self._removed(decision for decision in decisions if decision.do is Do.RELEASE)
         for decision in decisions:
             if decision.do is not Do.RELEASE:

@@ -64,7 +64,7 @@ def repaired_by(messages: Iterable[Message]) -> Iterator[str]:
 def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:
     """Is a rule the one that was put?  A FIN may have shortened its timeout.
 
-    The rules of a connection that has ended may have any timeouts: its end is planned (``ClientEdge.ends_due``).
+    The rules of a connection that has ended may have any timeouts: its end is planned (``ClientEdge.end_due``).
     """
     if found == ours or (put.binding.closing and _without_timeouts(found) == _without_timeouts(ours)):
         return True

@@ -222,9 +222,9 @@ class TestClosing:
 
     def test_its_rules_get_that_validity_a_little_later(self, edge):
         binding = self.ended(edge, Half.IN)
-        assert edge.ends_due(105.9, 9) == []
-        assert edge.ends_due(106, 9) == [Decision(Do.SHORTEN, binding, Half.BOTH)]
-        assert edge.ends_due(900, 9) == []
+        assert edge.end_due(105.9, 9) == []
+        assert edge.end_due(106, 9) == [Decision(Do.SHORTEN, binding, Half.BOTH)]
+        assert edge.end_due(900, 9) == []
 
     @pytest.mark.parametrize("expiry", list(Expiry))
     def test_its_rules_end_by_themselves_once_the_other_side_has_closed_too(self, expiry):
@@ -234,7 +234,7 @@ class TestClosing:
         assert (decision.do, decision.put, decision.binding.swept) == (Do.SHORTEN, Half.BOTH, False)
         assert edge.bindings.swept == 0
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
-        assert edge.ends_due(1000, 9) == []
+        assert edge.end_due(1000, 9) == []
         for half in Half.BOTH.parts:
             edge.rule_removed(binding.number, half, State.PINNED, False, 108)
         assert (use(edge, 108).leased, use(edge, 108).resting) == (0, 1)
@@ -242,20 +242,20 @@ class TestClosing:
     def test_what_is_seen_twice_changes_nothing(self, edge):
         binding = self.ended(edge, Half.IN)
         assert edge.tcp_end(binding.number, Half.IN, False, 103) == Decision(Do.KEEP, binding)
-        assert [decision.do for decision in edge.ends_due(106, 9)] == [Do.SHORTEN]
+        assert [decision.do for decision in edge.end_due(106, 9)] == [Do.SHORTEN]
 
     @pytest.mark.parametrize("half", [Half.OUT, Half.IN])
     def test_a_reset_gives_the_address_back_to_others_within_5_s(self, edge, half):
         binding = self.ended(edge, half, reset=True)
         others = [made(edge, KEY._replace(source_port=port)) for port in range(5)]
-        assert [decision.do for decision in edge.ends_due(101, 9)] == [Do.RELEASE]
+        assert [decision.do for decision in edge.end_due(101, 9)] == [Do.RELEASE]
         assert edge.client_packet(KEY, WEB, 102).drop is Drop.POOL_EMPTY
         assert made(edge, KEY, 105).translated == binding.translated
         assert binding.translated not in {other.translated for other in others}
 
     def test_an_address_that_may_be_leased_early_is_not_while_others_are_free(self, edge):
         binding = self.ended(edge, Half.OUT, reset=True)
-        edge.ends_due(101, 9)
+        edge.end_due(101, 9)
         others = [made(edge, KEY._replace(source_port=port), 109) for port in range(5)]
         assert binding.translated not in {other.translated for other in others}
 
@@ -263,7 +263,7 @@ class TestClosing:
         bindings = [pinned(edge, self.TCP_KEY._replace(source_port=port)) for port in range(5)]
         for binding in bindings:
             edge.tcp_end(binding.number, Half.IN, True, 100)
-        assert [len(edge.ends_due(101, 2)) for _ in range(4)] == [2, 2, 1, 0]
+        assert [len(edge.end_due(101, 2)) for _ in range(4)] == [2, 2, 1, 0]
 
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
     def test_a_syn_begins_afresh(self, edge, reset):
@@ -272,8 +272,8 @@ class TestClosing:
         assert self.packet(edge, 100.5, syn=True) == Decision(Do.RENEW, fresh, Half.BOTH)
         assert edge.validity_s(fresh) == ROLE.validity.tcp_s
         # Once more, because a switch may be late in seeing the FIN, and shorten the new rule's time.
-        assert edge.ends_due(102.5, 9) == [Decision(Do.PUT_AGAIN, fresh, Half.BOTH)]
-        assert edge.ends_due(1000, 9) == []
+        assert edge.end_due(102.5, 9) == [Decision(Do.PUT_AGAIN, fresh, Half.BOTH)]
+        assert edge.end_due(1000, 9) == []
 
     def test_a_syn_that_is_sent_again_installs_nothing(self, edge):
         binding = pinned(edge, self.TCP_KEY)
@@ -282,7 +282,7 @@ class TestClosing:
     @pytest.mark.parametrize("from_server", [False, True], ids=["from the client", "from the server"])
     def test_a_packet_while_its_address_rests_shows_that_it_was_not_over(self, edge, from_server):
         binding = self.ended(edge, Half.IN, reset=True)
-        edge.ends_due(101, 9)
+        edge.end_due(101, 9)
         reply = FlowKey(AS2, binding.translated, TCP, 80, 40000)
         decision = edge.reply(reply, groups(AS3), 110) if from_server else self.packet(edge, 110)
         assert decision == Decision(Do.REVIVE, binding._replace(reset=False), Half.BOTH)
@@ -299,7 +299,7 @@ class TestClosing:
 
     def test_a_syn_while_its_address_rests_gets_another(self, edge):
         binding = self.ended(edge, Half.IN, reset=True)
-        edge.ends_due(101, 9)
+        edge.end_due(101, 9)
         decision = self.packet(edge, 102, syn=True)
         assert decision.do is Do.LEASE
         assert decision.binding.translated != binding.translated
@@ -308,25 +308,25 @@ class TestClosing:
 
     def test_a_stranger_does_not_revive_it(self, edge):
         binding = self.ended(edge, Half.IN, reset=True)
-        edge.ends_due(101, 9)
+        edge.end_due(101, 9)
         assert edge.reply(FlowKey(AS3, binding.translated, TCP, 80, 40000), WEB, 102).drop is Drop.NO_BINDING
         assert edge.reply(FlowKey(AS2, binding.translated, TCP, 80, 40001), WEB, 102).drop is Drop.NO_BINDING
 
     def test_after_the_quarantine_nothing_is_remembered(self, edge):
         self.ended(edge, Half.IN, reset=True)
-        edge.ends_due(101, 9)
+        edge.end_due(101, 9)
         assert self.packet(edge, 111).do is Do.LEASE
 
     def test_a_client_that_gives_up_before_anyone_has_answered_gives_its_address_back(self, edge):
         binding = made(edge, self.TCP_KEY)
         edge.tcp_end(binding.number, Half.OUT, True, 1)
-        assert [decision.do for decision in edge.ends_due(2, 9)] == [Do.RELEASE]
+        assert [decision.do for decision in edge.end_due(2, 9)] == [Do.RELEASE]
 
     def test_a_flow_of_another_protocol_does_not_close(self, edge):
         binding = pinned(edge)
         edge.tcp_end(binding.number, Half.IN, False, 100)
         assert not edge.bindings.by_number(binding.number).closing
-        assert edge.ends_due(200, 9) == []
+        assert edge.end_due(200, 9) == []
 
 
 class TestRulesThatAreNotThere:

@@ -173,7 +173,7 @@ class AnyLife(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.25, 1.0, 3.0]), most=st.integers(1, 3))
     def time_passes(self, seconds: float, most: int) -> None:
         self.now += seconds
-        assert len(self.edge.ends_due(self.now, most)) <= most
+        assert len(self.edge.end_due(self.now, most)) <= most
 
     # ---------------------------------------------------------------- what holds
 
