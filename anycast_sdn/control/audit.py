@@ -23,7 +23,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.events import Event, Fault, repaired
 from anycast_sdn.engines.flow_audit import Slice
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteCookie,
@@ -67,7 +69,7 @@ class Audit:
         self._groups: dict[int, GroupRule] | None = None
         self._meters: dict[int, MeterRule] | None = None
         self._differences: dict[RuleKey, FlowRule | None] = {}  # that the last look has found
-        self._refusals = 0
+        self._refused_at = -math.inf
         # Of what is not right although it was put: what was there instead, and how many looks have found that.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._deleted: dict[int, _Deleted] = {}  # cookies of others
@@ -111,10 +113,10 @@ class Audit:
     def take_meters(self, meters: Iterable[MeterRule]) -> None:
         self._meters = {meter.number: meter for meter in meters}
 
-    def end(self, now: float) -> list[Message]:
+    def end(self, now: float) -> Reaction:
         """All of it has been found → what puts the switch right."""
         if not self._switch.synchronised:
-            return []
+            return Reaction()
         wanted = Tables({rule.key: rule for rule in self._not_right()})
         found = Tables(self._wrong)
         self._leave_doubts(wanted, found)
@@ -127,23 +129,25 @@ class Audit:
             self.doubtful |= bool(foreign)
             foreign = set()
         self._leave_hopeless(wanted, found)
+        reaction = self.found_foreign(foreign, now)
+        reaction.messages += changes(wanted, found)
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
-            self._count(ours.keys(), theirs.keys(), now)
-        return [*self.found_foreign(foreign, now), *changes(wanted, found)]
+            reaction.events += self._repaired(ours.keys(), theirs.keys(), now)
+        return reaction
 
-    def found_foreign(self, cookies: Collection[int], now: float) -> list[Message]:
+    def found_foreign(self, cookies: Collection[int], now: float) -> Reaction:
         """Rules of others have been found → what removes them."""
         gone = [cookie for cookie, (pause, when) in self._deleted.items() if now > when + 2 * pause + LONGEST_FOREIGN_S]
         for cookie in gone:
             del self._deleted[cookie]
         due = [cookie for cookie in cookies if self.may_delete(cookie, now)]
-        self._count((), [cookie for cookie in due if cookie not in self._deleted], now)
+        events = self._repaired((), [cookie for cookie in due if cookie not in self._deleted], now)
         for cookie in due:
             if before := self._deleted.get(cookie):
                 self._deleted[cookie] = _Deleted(min(2 * before.pause, LONGEST_FOREIGN_S), now)
             elif len(self._deleted) < MOST_REMEMBERED:
                 self._deleted[cookie] = _Deleted(FOREIGN_AGAIN_S, now)
-        return [*map(DeleteCookie, due)]
+        return Reaction([*map(DeleteCookie, due)], events=events)
 
     def may_delete(self, cookie: int, now: float) -> bool:
         """Is it time to delete the rules of others with this cookie, perhaps again?"""
@@ -195,8 +199,8 @@ class Audit:
 
         What is missing may have been deleted by others, again and again: it counts where the switch refuses something.
         """
-        refusals = self._switch.counters["rule_refused"]
-        refuses, self._refusals = refusals != self._refusals, refusals
+        refused_at = self._switch.refused_at
+        refuses, self._refused_at = refused_at != self._refused_at, refused_at
         before, self._tries = self._tries, {}
         both: tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...] = (
             ("rule", wanted.flows, found.flows),
@@ -215,16 +219,14 @@ class Audit:
                     del ours[key]
                     theirs.pop(key, None)
 
-    def _count(self, wanted: Collection[object], found: Collection[object], now: float) -> None:
+    def _repaired(self, wanted: Collection[object], found: Collection[object], now: float) -> list[Event]:
         """``wanted``: what was not as it should be; ``found``: what was there and should not be so."""
-        if not wanted and not found:
-            return
-        repairs = self._switch.repairs
-        repairs["missing"] += sum(key not in found for key in wanted)
-        repairs["wrong"] += sum(key in found for key in wanted)
-        repairs["foreign"] += sum(key not in wanted for key in found)
-        self._switch.repaired_at = now
-        self._thorough = True
+        if wanted or found:
+            self._switch.repaired_at = now
+            self._thorough = True
+        faults = [Fault.WRONG if key in found else Fault.MISSING for key in wanted]
+        faults += [Fault.FOREIGN for key in found if key not in wanted]
+        return repaired(self._switch.name, faults)
 
     # ---------------------------------------------------------------- flows
 
@@ -245,16 +247,16 @@ class Audit:
     def take_flows(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
         self._flows.take(piece, rules)
 
-    def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[list[Message], bool]:
+    def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[Reaction, bool]:
         """All of it has been found → what puts the switch right, of ``most`` flows, and are there more?"""
         if not self._switch.synchronised:
-            return [], False
-        messages, more = self._flows.end(piece, most)
-        if messages:
+            return Reaction(), False
+        reaction, more = self._flows.end(piece, most)
+        if reaction.messages:
             self._switch.repaired_at = now
             self._thorough |= not self._flows.is_told_of(piece)  # else nothing says that there is more
         self.doubtful |= self._flows.doubtful
-        return messages, more
+        return reaction, more
 
 
 def _differing(

@@ -1,7 +1,7 @@
 """Controller: events of all switches in, messages per switch out.
 
 It knows what no single switch knows: the groups, and how switches, links and routes depend on one another.  Every
-method takes ``now`` (seconds, monotonic) and returns an ``Outbox``; nothing here sends, waits or reads a clock, so
+method takes ``now`` (seconds, monotonic) and returns an ``Outcome``; nothing here sends, waits or reads a clock, so
 that a list of (event, now) replays exactly.
 
 One writer: the caller must not call a second method before the first has returned.
@@ -28,9 +28,11 @@ from typing import NamedTuple
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
+from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped, RuleRefused
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -40,10 +42,9 @@ from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of
 from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
-from anycast_sdn.openflow.rules import Barrier, Message
+from anycast_sdn.openflow.rules import Barrier
 from anycast_sdn.openflow.tables import Tables
 
-Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may use cached decisions for so long
@@ -90,32 +91,32 @@ class Controller:
 
     # ---------------------------------------------------------------- events
 
-    def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outbox:
+    def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outcome:
         """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should.
 
         Only routes may still have to wait for others.
         """
         self.begin_reading(dpid, found, features)
-        out: Outbox = {}
+        out = Outcome()
         while (more := self.read_on(dpid, now)) is not None:
-            _add(out, more)
-        _add(out, self.end_reading(dpid, now))
+            out.add(more)
+        out.add(self.end_reading(dpid, now))
         while dpid in self._behind:
-            _add(out, self.work(now))
+            out.add(self.work(now))
         return out
 
     def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
         """As ``synchronise``, in pieces: then ``read_on`` until that returns None, and ``end_reading``."""
         self.switches[dpid].begin_reading(found, features)
 
-    def read_on(self, dpid: int, now: float) -> Outbox | None:
+    def read_on(self, dpid: int, now: float) -> Outcome | None:
         """A few milliseconds' work; None when there is no more."""
         reading = self.switches[dpid].reading
         assert reading
-        messages = reading.step(self.groups, now)
-        return None if messages is None else {dpid: messages} if messages else {}
+        reaction = reading.step(self.groups, now)
+        return None if reaction is None else Outcome.at(dpid, reaction)
 
-    def end_reading(self, dpid: int, now: float) -> Outbox:
+    def end_reading(self, dpid: int, now: float) -> Outcome:
         switch = self.switches[dpid]
         name = switch.name
         if self.discovery.connected(name, now):
@@ -126,18 +127,19 @@ class Controller:
         self._suspect_all_of(switch)
         self.uplinks.connected(switch)
         self.routes.judge_again()
-        return {dpid: messages} if messages else {}  # that was enough for one slice
+        return Outcome.at(dpid, Reaction(messages))  # that was enough for one slice
 
-    def disconnected(self, dpid: int, now: float) -> Outbox:
+    def disconnected(self, dpid: int, now: float) -> Outcome:
         switch = self.switches[dpid]
-        switch.disconnected()
+        out = Outcome.at(dpid, switch.disconnected())
         self._behind.pop(dpid, None)
         self.routes.disconnected(switch.name)
         if self.discovery.disconnected(switch.name, now):
             self._relinked()
-        return self._work_again(now)
+        out.add(self._work_again(now))
+        return out
 
-    def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outbox:
+    def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outcome:
         """Switches have answered barriers, and so installed what came before: (datapath id, ticket)."""
         self.routes.confirmed((self.switches[dpid].name, ticket) for dpid, ticket in tickets)
         return self.work(now)
@@ -148,21 +150,20 @@ class Controller:
         soon = self.switches if anybody else {*self.announcements.suspected(), *self._behind}
         return sorted(self.routes.unconfirmed() | {self.switches[dpid].name for dpid in soon})
 
-    def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outbox:
+    def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
         switch = self.switches[dpid]
         kind = kind_of(cookie)
         if kind in (Kind.LLDP, Kind.LLDP_ELSE):
             return self._lldp(switch, in_port, frame, now)
         if kind is None:
-            switch.counters["unexpected_packet_in"] += 1
-            return {}
+            return Outcome(events=[PacketsDropped(switch.name, Drop.UNEXPECTED)])
         return self._follow(dpid, switch.packet_in(cookie, in_port, frame, self.groups, now), now)
 
-    def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outbox:
+    def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outcome:
         """A packet has come to the end of its TTL at this switch."""
         return self._follow(dpid, self.switches[dpid].ttl_expired(in_port, frame, now), now)
 
-    def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outbox:
+    def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outcome:
         """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
         if reading := self.switches[dpid].reading:
             reading.rule_removed(cookie)
@@ -172,29 +173,27 @@ class Controller:
         """Have others deleted rules that are not put back yet?"""
         return self.switches[dpid].engine.has_lost_rules
 
-    def put_back(self, dpid: int, now: float) -> Outbox:
+    def put_back(self, dpid: int, now: float) -> Outcome:
         """Some of these; with every tick, until there are no more of them."""
-        messages = self.switches[dpid].put_back(now)
-        return {dpid: messages} if messages else {}
+        return Outcome.at(dpid, self.switches[dpid].put_back(now))
 
-    def rule_refused(self, dpid: int, cookie: int, now: float) -> Outbox:
+    def rule_refused(self, dpid: int, cookie: int, now: float) -> Outcome:
         """The switch has answered a flow-mod with an error."""
         switch = self.switches[dpid]
         switch.refused_at = now
         if number := binding_of(cookie):
             return self._follow(dpid, switch.engine.rule_refused(number, now), now)
-        switch.counters["rule_refused"] += 1
-        return {}
+        return Outcome(events=[RuleRefused(switch.name)])
 
-    def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outbox:
+    def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outcome:
         switch = self.switches[dpid]
         relinked = self.discovery.port_changed(Port(switch.name, port), up, now)
-        out = self._relink(now) if relinked else {}
+        out = self._relink(now) if relinked else Outcome()
         if not up:
-            _add(out, self._follow(dpid, switch.port_down(port, now), now))
+            out.add(self._follow(dpid, switch.port_down(port, now), now))
         return out
 
-    def set_groups(self, groups: Groups, now: float) -> Outbox:
+    def set_groups(self, groups: Groups, now: float) -> Outcome:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         before, self.groups = self.groups, groups
         for switch in self.switches.values():
@@ -205,52 +204,51 @@ class Controller:
                 self._group_changed(old, new, before)
         return self._work_again(now)
 
-    def set_cost(self, end: Port, cost: int, now: float) -> Outbox:
+    def set_cost(self, end: Port, cost: int, now: float) -> Outcome:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
         self.discovery.set_cost(end, cost)
         return self._relink(now)
 
-    def set_learned(self, uplink: str, routes: Mapping[Prefix, Route], now: float) -> Outbox:
+    def set_learned(self, uplink: str, routes: Mapping[Prefix, Route], now: float) -> Outcome:
         """All routes that the router at this uplink advertises now."""
         self.uplinks.learn(uplink, routes)
         if self.uplinks.waiting() > self._pace.changes:  # taking them in was enough for one slice
             self.routes.judge_again()
-            return {}
+            return Outcome()
         return self._work_again(now)
 
-    def tick(self, now: float) -> Outbox:
+    def tick(self, now: float) -> Outcome:
         """What concerns the whole network; to be called several times a second, and ``tick_switch`` with it."""
         self.uplinks.tick(now)
         relinked, probes = self.discovery.tick(now)
-        out = self._relink(now) if relinked else {}
+        out = self._relink(now) if relinked else Outcome()
         if overdue := self.routes.pop_overdue(now):
-            for name, _ in overdue:
-                self._by_name[name].counters["unconfirmed"] += 1
+            out.events += [ChangeUnconfirmed(name) for name, _ in overdue]
             self.routes.confirmed(overdue)
-            _add(out, self.work(now))
+            out.add(self.work(now))
         if self.announcements.tick(now):
-            _add(out, self._work_again(now))
+            out.add(self._work_again(now))
         unseen = [] if self.discovery.starting else [switch for switch in self.switches.values() if switch.unseen]
         for switch in unseen:
             switch.stop_waiting()
             self._suspect_all_of(switch)
         if unseen:
-            _add(out, self._work_again(now))
+            out.add(self._work_again(now))
         self._probe(probes, out)
         return out
 
-    def tick_switch(self, dpid: int, now: float) -> Outbox:
+    def tick_switch(self, dpid: int, now: float) -> Outcome:
         """What concerns one switch: its neighbours, closing connections, pauses.
 
         Apart from ``tick``, so that a fault in one switch's affairs leaves the others theirs.
         """
         return self._follow(dpid, self.switches[dpid].tick(now), now)
 
-    def end_connections(self, dpid: int, now: float, most: int) -> tuple[Outbox, bool]:
+    def end_connections(self, dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
         """Of a switch ``most`` TCP connections that ended a while ago → and may there be more?  With every tick."""
         switch = self.switches[dpid]
         if not switch.synchronised:
-            return {}, False
+            return Outcome(), False
         reaction, more = switch.engine.end_connections(now, most)
         return self._follow(dpid, reaction, now), more
 
@@ -270,16 +268,12 @@ class Controller:
         """(number, packets) of bindings' rules, as they were between ``asked`` and ``now`` → those that may be idle."""
         return self.switches[dpid].engine.counters_read(inward, counters, asked, now)
 
-    def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outbox:
+    def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outcome:
         """After all counters have been read: ends those of these bindings that are idle."""
         return self._follow(dpid, self.switches[dpid].engine.end_idle(numbers, now), now)
 
     def end_sweep(self, dpid: int, began: float, now: float) -> None:
         self.switches[dpid].engine.end_sweep(began, now)
-
-    def packets_shed(self, dpid: int, packets: int) -> None:
-        """So many first packets and first replies of a switch, in all, have waited too long to be looked at."""
-        self.switches[dpid].counters["shed"] = packets
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
         """What the drop rules of a switch have counted, summed by kind."""
@@ -290,15 +284,14 @@ class Controller:
 
     # ---------------------------------------------------------------- what follows
 
-    def _lldp(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outbox:
+    def _lldp(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outcome:
         try:
             relinked = self.discovery.hear(Port(switch.name, in_port), frame, now)
         except frames.BadFrame as error:
-            switch.counters[f"bad_frame: {error}"] += 1
-            return {}
-        return self._relink(now) if relinked else {}
+            return Outcome(events=[FrameMalformed(switch.name, str(error))])
+        return self._relink(now) if relinked else Outcome()
 
-    def _relink(self, now: float) -> Outbox:
+    def _relink(self, now: float) -> Outcome:
         self._relinked()
         return self._work_again(now)
 
@@ -311,9 +304,9 @@ class Controller:
         self.routes.set_links(self.discovery.links())
         self.uplinks.links_changed()
 
-    def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outbox:
+    def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outcome:
         """What should be installed comes before the packets that rely on it."""
-        out: Outbox = {}
+        out = Outcome()
         if reaction.changed:
             switch = self.switches[dpid]
             switch.suspect_pins()
@@ -324,8 +317,9 @@ class Controller:
         if reaction.messages:
             messages = reaction.messages
             if not self.switches[dpid].features.open_vswitch:  # that one keeps the order, and barriers would cost
-                messages = [*in_order([*out.pop(dpid, ()), *messages])]
-            out.setdefault(dpid, []).extend(messages)
+                messages = [*in_order([*out.outbox.pop(dpid, ()), *messages])]
+            out.send(dpid, messages)
+        out.events += reaction.events
         return out
 
     # ---------------------------------------------------------------- work in slices
@@ -335,12 +329,12 @@ class Controller:
         return bool(self.announcements.is_judging() or self.uplinks.waiting() or self.routes.is_busy()
                     or self._enrolled or self._behind or self.discovery.has_probes())  # fmt: skip
 
-    def _work_again(self, now: float) -> Outbox:
+    def _work_again(self, now: float) -> Outcome:
         """After an event other than a confirmation: what waits for other switches may wait no longer."""
         self.routes.judge_again()
         return self.work(now)
 
-    def work(self, now: float) -> Outbox:
+    def work(self, now: float) -> Outcome:
         """A slice of what follows from the events so far; see the order of the chain above."""
         pace = self._pace
         self.routes.apply_confirmations(pace.changes)
@@ -354,7 +348,7 @@ class Controller:
             for switch in self.switches.values():
                 switch.suspect_server(address)
         self._compare_more()
-        out: Outbox = {}
+        out = Outcome()
         looks = 1
         while self._install(now, out) and looks < pace.looks:
             looks += 1
@@ -371,11 +365,11 @@ class Controller:
                 if not compared:
                     del self._behind[dpid]
 
-    def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outbox) -> None:
+    def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outcome) -> None:
         for dpid, port, frame in probes:
-            out.setdefault(dpid, []).append(out_of(port, frame))
+            out.send(dpid, [out_of(port, frame)])
 
-    def _install(self, now: float, out: Outbox) -> bool:
+    def _install(self, now: float, out: Outcome) -> bool:
         """Adds to ``out`` what may be installed now.
 
         True: it was little, and some switches hold already what they should have been sent.
@@ -399,7 +393,7 @@ class Controller:
                 continue
             ticket = self.routes.issue(name, tuple(routes), now)
             if messages:
-                out.setdefault(dpid, []).extend((*messages, Barrier(ticket)))
+                out.send(dpid, (*messages, Barrier(ticket)))
             else:
                 self.routes.needless(name, ticket)
                 held = True
@@ -454,8 +448,3 @@ class Controller:
     def advertised(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:
         """What to advertise to the routers at an uplink; None: not known yet.  See ``Uplinks.advertised``."""
         return self.uplinks.advertised(uplink, self.discovery.starting, now)
-
-
-def _add(out: Outbox, more: Outbox) -> None:
-    for dpid, messages in more.items():
-        out.setdefault(dpid, []).extend(messages)

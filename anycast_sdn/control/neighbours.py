@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycast_sdn.control.claims import Moves, Sources
+from anycast_sdn.core.events import Drop
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.prefixes import reserved
 from anycast_sdn.core.roles import Subnet
@@ -79,6 +80,7 @@ class Replies:
     unreachable: list[bytes] = field(default_factory=list)
     vouched: list[tuple[int, bytes]] = field(default_factory=list)  # (port, first packet): its source is known now
     moved: list[Address] = field(default_factory=list)  # hosts that appeared, moved or vanished
+    drops: list[Drop] = field(default_factory=list)  # of what came, and of packets that waited
 
 
 class Neighbours:
@@ -96,7 +98,6 @@ class Neighbours:
         self._moves = Moves()
         self._sources = Sources()
         self._wanted: set[Address] = set()
-        self.counters: Counter[str] = Counter()
 
     def known(self) -> Iterator[tuple[Address, Neighbour]]:
         return ((address, entry.known) for address, entry in self._entries.items() if entry.known)
@@ -144,7 +145,7 @@ class Neighbours:
     def arp(self, packet: Arp, port: int, now: float) -> Replies:
         out = Replies()
         if packet.sender_mac != packet.eth_src:
-            self.counters["arp_mac_mismatch"] += 1
+            out.drops.append(Drop.MAC_MISMATCH)
             return out
         probe = packet.sender_ip == _ANY_V4
         if not probe and not self._learn(packet.sender_ip, packet.sender_mac, port, now, out):
@@ -176,11 +177,11 @@ class Neighbours:
             out.resolved.append(frame)  # learned while the packet was on its way to us
             return out
         if entry is None:
-            entry = self._unknown(address, port)
+            entry = self._unknown(address, port, out)
         if entry is None:
             return out
         if len(entry.waiting) == WAITING_PER_HOST:
-            self.counters["waiting_overflow"] += 1
+            out.drops.append(Drop.WAITING_OVERFLOW)
         entry.waiting.append(frame)
         if len(entry.waiting) == 1:
             self._ask_now(address, entry, now, out)
@@ -194,14 +195,14 @@ class Neighbours:
         if ask:
             self._ask_at(port, source, None, out)
         if not waits:
-            self.counters["unknown_source"] += 1
+            out.drops.append(Drop.UNKNOWN_SOURCE)
         return out
 
     def port_down(self, port: int, now: float) -> Replies:
         """Hosts behind a port that lost its carrier count as gone until they are heard again."""
         out = Replies()
         self._moves.port_down(port)
-        self.counters["unknown_source"] += self._sources.port_down(port)
+        out.drops += [Drop.UNKNOWN_SOURCE] * self._sources.port_down(port)
         for address, entry in list(self._entries.items()):
             if entry.known and entry.known.port == port:
                 moved_to = self._moves.gone(address)
@@ -211,10 +212,11 @@ class Neighbours:
                     self._forget(address, entry, now, out)
         return out
 
-    def disconnected(self) -> None:
+    def disconnected(self) -> Replies:
         """No host can be asked now, so that silence means nothing: open questions are dropped."""
-        self.counters["unknown_source"] += len(self._sources)
+        out = Replies(drops=[Drop.UNKNOWN_SOURCE] * len(self._sources))
         self._moves, self._sources = Moves(), Sources()
+        return out
 
     def tick(self, now: float) -> Replies:
         """Asks the hosts that are due, and forgets those that have not answered."""
@@ -251,10 +253,10 @@ class Neighbours:
             entry.queued = entry.ask_at
             heapq.heappush(self._due, (entry.ask_at, address))
 
-    def _unknown(self, address: Address, port: int) -> _Entry | None:
+    def _unknown(self, address: Address, port: int, out: Replies) -> _Entry | None:
         """Start to look for a host because of this port; None when there can be none, or it looks for too many."""
         if not self._home(address) or self._looked_for_by[port] >= MAX_UNKNOWN:
-            self.counters["unresolvable"] += 1
+            out.drops.append(Drop.UNRESOLVABLE)
             return None
         self._looked_for[address] = port
         self._looked_for_by[port] += 1
@@ -269,14 +271,14 @@ class Neighbours:
         """A host claims an address.  False: it may not have that; its questions are not answered."""
         home = self._home(address)
         if home is None or port not in home[1].ports or mac[0] & 1:
-            self.counters["false_claims"] += 1
+            out.drops.append(Drop.FALSE_CLAIM)
             if address in self._gateways:
                 self._defend(address, port, out)
             return False
         entry = self._entries.get(address)
         known = entry is not None and entry.known is not None
         if not known and address not in self._wanted and self._at_port[port] >= MAX_HOSTS:
-            self.counters["too_many_hosts"] += 1
+            out.drops.append(Drop.TOO_MANY_HOSTS)
             return True  # not learned, also when somebody has asked; what it asks for is answered all the same
         if entry is None:
             entry = self._entries[address] = _Entry()
@@ -288,7 +290,7 @@ class Neighbours:
                 self._ask_at(entry.known.port, address, entry.known.mac, out)
             return True
         elif self._moves.stays(address):
-            self.counters["false_move"] += 1
+            out.drops.append(Drop.FALSE_MOVE)
         self._believe(address, entry, neighbour, now, out)
         return True
 
@@ -319,7 +321,7 @@ class Neighbours:
         unknown, lost = self._sources.tick(now, self._moves)
         for port, address in unknown:
             self._ask_at(port, address, None, out)
-        self.counters["unknown_source"] += lost
+        out.drops += [Drop.UNKNOWN_SOURCE] * lost
 
     def _place(self, entry: _Entry, neighbour: Neighbour | None) -> None:
         if entry.known:
@@ -335,9 +337,9 @@ class Neighbours:
             return
         home = self._home(target)
         if home is None or asker.port not in home[1].ports:
-            self.counters["foreign_questions"] += 1
+            out.drops.append(Drop.FOREIGN_QUESTION)
             return
-        entry = self._entries.get(target) or self._unknown(target, asker.port)
+        entry = self._entries.get(target) or self._unknown(target, asker.port, out)
         if entry is None:
             return
         if entry.known and (entry.known.mac == asker.mac or entry.known.port == asker.port):

@@ -21,6 +21,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import number_of
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
@@ -55,18 +56,17 @@ class ReadingBack:
         """The switch has reported that a rule is gone, after what was found."""
         self._removed.add(cookie)
 
-    def step(self, groups: Groups, now: float) -> list[Message] | None:
-        """A slice of the work → messages for the switch; None when all is done."""
+    def step(self, groups: Groups, now: float) -> Reaction | None:
+        """A slice of the work; None when all is done."""
         if self._rules:
             self._classify()
-            return []
+            return Reaction()
         if self._to_adopt is None:
             self._to_adopt = list(self._found) if self.begins else []
         if self._to_adopt:
             some, self._to_adopt = self._to_adopt[:COMPARED_AT_ONCE], self._to_adopt[COMPARED_AT_ONCE:]
             found = {number: self._still_there(number) for number in some}
-            self._engine.adopt(found, groups, now, self.hosts)
-            return []
+            return Reaction(events=self._engine.adopt(found, groups, now, self.hosts))
         if self._to_settle is None:
             self._to_settle = list(self._engine.flows)
             self._to_settle.reverse()
@@ -96,20 +96,23 @@ class ReadingBack:
     def _still_there(self, number: int) -> list[FlowRule]:
         return [rule for rule in self._found.get(number, ()) if rule.cookie not in self._removed]
 
-    def _settle(self, now: float) -> list[Message]:
+    def _settle(self, now: float) -> Reaction:
         assert self._to_settle
         some, self._to_settle[-COMPARED_AT_ONCE:] = self._to_settle[-COMPARED_AT_ONCE:], []
-        messages: list[Message] = []
+        reaction = Reaction()
         for flow in some:
             rules = self._still_there(flow.number)
             self._found.pop(flow.number, None)
-            messages += self._engine.settle(flow, rules, self._wiped, now)
-        return messages
+            settled = self._engine.settle(flow, rules, self._wiped, now)
+            reaction.messages += settled.messages
+            reaction.events += settled.events
+        return reaction
 
-    def _strays(self) -> list[Message] | None:
+    def _strays(self) -> Reaction | None:
         """Rules of flows that there are not."""
         some = list(islice(self._found, COMPARED_AT_ONCE))
         if not some:
             return None
         rules = [rule for number in some for rule in self._found.pop(number)]
-        return [DeleteFlow(rule) for rule in rules if self._engine.flows.by_number(number_of(rule.cookie)) is None]
+        flows = self._engine.flows
+        return Reaction([DeleteFlow(rule) for rule in rules if flows.by_number(number_of(rule.cookie)) is None])

@@ -29,6 +29,7 @@ from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.client_edge import ClientEdge
+from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped, PortsHeldBack
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
 from anycast_sdn.core.pool import RandomSource
@@ -76,9 +77,7 @@ class ManagedSwitch:
         self.mac = switch.mac
         self.mtus = self.wanted.mtus
         self.neighbours = Neighbours(self.mac, self.wanted.connected)
-        self.counters: Counter[str] = Counter()  # drops decided here
-        self.repairs: Counter[str] = Counter()  # rules that were not as they should be, and were put right
-        self.repaired_at: float | None = None  # for the last time, while it was connected
+        self.repaired_at: float | None = None  # when rules were last not as they should be, and were put right
         self._throttle = Throttle()
         self._answers = Answers(switch, self.wanted.connected, Gateways(network))
         self.engine = self._new_engine(network, random, is_announced)
@@ -116,10 +115,10 @@ class ManagedSwitch:
     def _new_engine(self, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]) -> Engine:
         role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self.wanted.connected
         if role is None:
-            return NoClientEdge(connected, anycast, self.repairs)
+            return NoClientEdge(self.name, connected, anycast)
         ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
         edge = ClientEdge(role, random, ports=len(ports), is_announced=is_announced)
-        return FlowRules(edge, connected, anycast, self._answers, self.counters, self.repairs)
+        return FlowRules(self.name, edge, connected, anycast, self._answers)
 
     @property
     def features(self) -> Features:
@@ -361,14 +360,14 @@ class ManagedSwitch:
         self.stop_waiting()
         return reading.resized
 
-    def disconnected(self) -> None:
+    def disconnected(self) -> Reaction:
         self.synchronised = False
         self.reading = None
         self._doubts.disconnected()
         self.installed.disconnected()
         self._answers.disconnected()
-        self.neighbours.disconnected()
         self.engine.disconnected()
+        return Reaction(events=self._dropped(self.neighbours.disconnected().drops))
 
     # ---------------------------------------------------------------- packets
 
@@ -377,15 +376,15 @@ class ManagedSwitch:
         kind = kind_of(cookie)
         if kind is Kind.TOO_LARGE and self.synchronised:
             mtu = number_of(cookie)
-            self.counters["too_large"] += 1
-            return Reaction([*self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)])
+            errors = self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)
+            return Reaction([*errors], events=self._dropped([Drop.TOO_LARGE]))
         handler = self._packet_handlers.get(kind) if kind else None
         if handler is None or not (self.serves_flows if kind in _OF_FLOWS else self.synchronised):
-            return self._drop("unexpected_packet_in")
+            return Reaction(events=self._dropped([Drop.UNEXPECTED]))
         try:
             return handler(in_port, frame, groups, now)
         except frames.BadFrame as error:
-            return self._drop(f"bad_frame: {error}")
+            return Reaction(events=[FrameMalformed(self.name, str(error))])
 
     @property
     def serves_flows(self) -> bool:
@@ -429,7 +428,7 @@ class ManagedSwitch:
         destination = frames.parse_ip(frame).key.destination
         known = self.neighbours.get(destination)
         if in_port == OFPP_CONTROLLER and known:
-            return self._drop("looped")
+            return Reaction(events=self._dropped([Drop.LOOPED]))
         reaction = self._neighbours_replied(self.neighbours.wait(frame, destination, in_port, now), now)
         if known and self.wanted.host(destination, known) not in self.installed:  # not compared yet
             reaction.messages.insert(0, self._host_rule(destination))
@@ -451,7 +450,7 @@ class ManagedSwitch:
             self._moved |= dict.fromkeys(wanted)
             self.egress.moved(wanted)
             self.serving.forget_able()
-        return Reaction(messages, changed=bool(wanted))
+        return Reaction(messages, bool(wanted), self._dropped(replies.drops))
 
     def _host_rule(self, address: Address) -> Message:
         """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
@@ -462,9 +461,9 @@ class ManagedSwitch:
             return AddFlow(rule)
         return DeleteFlow(self.installed.remove(self.wanted.host(address, Neighbour(bytes(6), 0))))
 
-    def _drop(self, counter: str) -> Reaction:
-        self.counters[counter] += 1
-        return Reaction()
+    def _dropped(self, drops: Iterable[Drop]) -> list[Event]:
+        """One event for each reason; ``drops``: of each packet."""
+        return [PacketsDropped(self.name, reason, packets) for reason, packets in Counter(drops).items()]
 
     # ---------------------------------------------------------------- other events
 
@@ -472,16 +471,16 @@ class ManagedSwitch:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)
 
     def ttl_expired(self, in_port: int, frame: bytes, now: float) -> Reaction:
-        self.counters["ttl_expired"] += 1
-        return Reaction([*self._answers.ttl_expired(in_port, frame, now)]) if self.synchronised else Reaction()
+        errors = self._answers.ttl_expired(in_port, frame, now) if self.synchronised else ()
+        return Reaction([*errors], events=self._dropped([Drop.TTL_EXPIRED]))
 
     def sweep_is_due(self, now: float) -> bool:
         return self.synchronised and self.engine.sweep_is_due(now)
 
-    def put_back(self, now: float) -> list[Message]:
+    def put_back(self, now: float) -> Reaction:
         """Some of the bindings' rules that others have deleted."""
         if not self.synchronised or not self.engine.has_lost_rules:
-            return []
+            return Reaction()
         self.repaired_at = now
         return self.engine.put_back()
 
@@ -491,10 +490,12 @@ class ManagedSwitch:
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
-        reaction.messages += self.put_back(now)
+        put_back = self.put_back(now)
+        reaction.messages += put_back.messages
+        reaction.events += put_back.events
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
-            self.counters["port_held_back"] += newly_held
+            reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
             self._doubts.about_meters()
             reaction.changed = True
         return reaction

@@ -24,18 +24,18 @@ Not here: packets' bytes, OpenFlow, which server is nearest, and the clock.
 
 from __future__ import annotations
 
-import enum
 import heapq
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
+from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, FlowKey, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry
 from anycast_sdn.core.sweep import Sweep
-from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, Event, Heard, rules_to_put, successor
+from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, FlowEvent, Heard, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
 
@@ -45,19 +45,6 @@ MOST_PER_CLIENT = 4096  # bindings, where the network file has no limit
 
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
-
-
-class Drop(enum.Enum):
-    """Why a packet goes no further; the values are the names of the counters."""
-
-    NO_SERVICE = "no_service"  # no group covers the service address, or it has no active server
-    NO_ABLE_EDGE = "no_able_edge"  # it has, but none of them can be reached now: the client may try again
-    POOL_EMPTY = "pool_empty"
-    CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
-    PORT_FULL = "port_full"  # the clients at this host port have as many as they may have together
-    NO_BINDING = "no_binding"  # M16
-    STRANGER = "stranger_reply"  # M17
-    LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
 
 
 class Decision(NamedTuple):
@@ -122,7 +109,7 @@ class ClientEdge:
     # ---------------------------------------------------------------- the machine
 
     def apply(
-        self, binding: Binding, event: Event, now: float, heard: Heard = NOTHING, *, port: int = 0
+        self, binding: Binding, event: FlowEvent, now: float, heard: Heard = NOTHING, *, port: int = 0
     ) -> Decision:
         """Carry out the table's row for an event; an event without a row changes nothing, and is a KEEP.
 
@@ -162,16 +149,16 @@ class ClientEdge:
             self._last_number = binding.number
         self.bindings.put(binding, port)
 
-    def _end(self, binding: Binding, event: Event, unused: bool, now: float) -> None:
+    def _end(self, binding: Binding, event: FlowEvent, unused: bool, now: float) -> None:
         """The address rests (M19), unless no packet can have carried it: then it is free at once."""
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
         self._end_of.pop(binding.number, None)
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
-        if binding.server is None and (unused or event is Event.REFUSED):
+        if binding.server is None and (unused or event is FlowEvent.REFUSED):
             rest = Rest.NONE
         # The next packet must not restore a flow that an operator has ended.
-        remembered = binding if binding.server and event is not Event.ENDED else None
+        remembered = binding if binding.server and event is not FlowEvent.ENDED else None
         self._pool_of(binding).release(binding.translated, now, remembered, rest)
 
     def _pool_of(self, binding: Binding) -> TranslationPool:
@@ -187,7 +174,7 @@ class ClientEdge:
 
         ``port``: by which it came in; ``syn``: it opens a TCP connection.
         """
-        event = Event.SYN if syn else Event.CLIENT_PACKET
+        event = FlowEvent.SYN if syn else FlowEvent.CLIENT_PACKET
         binding = self.bindings.by_key(key)
         if binding is not None:
             return self.apply(binding, event, now)
@@ -207,7 +194,7 @@ class ClientEdge:
         former = pool.remembered_at(key.destination, now) if pool else None
         if former is None or self.bindings.by_key(former.key):
             return _NO_BINDING
-        pinned = self._kind_of_reply(former, key, groups) is Event.PINNED_REPLY
+        pinned = self._kind_of_reply(former, key, groups) is FlowEvent.PINNED_REPLY
         return self._revive(former, now) if pinned else _NO_BINDING
 
     def missed(self, key: FlowKey, now: float) -> Decision:
@@ -222,22 +209,22 @@ class ClientEdge:
         if binding is None or binding.number in self._missed:
             return Decision(Do.DROP, binding, drop=Drop.LOOPED)
         self._missed.add(binding.number)
-        return self.apply(binding, Event.MISSED, now)
+        return self.apply(binding, FlowEvent.MISSED, now)
 
-    def _kind_of_reply(self, binding: Binding, key: FlowKey, groups: Groups) -> Event:
+    def _kind_of_reply(self, binding: Binding, key: FlowKey, groups: Groups) -> FlowEvent:
         ours = binding.key
         if (key.protocol, key.source_port, key.destination_port) != (
             ours.protocol,
             ours.destination_port,
             ours.source_port,
         ):
-            return Event.STRANGER_REPLY
+            return FlowEvent.STRANGER_REPLY
         if binding.server is not None:
-            return Event.PINNED_REPLY if key.source == binding.server else Event.STRANGER_REPLY
+            return FlowEvent.PINNED_REPLY if key.source == binding.server else FlowEvent.STRANGER_REPLY
         group = groups.get(binding.group)
-        return Event.MEMBER_REPLY if group and key.source in group.servers else Event.STRANGER_REPLY
+        return FlowEvent.MEMBER_REPLY if group and key.source in group.servers else FlowEvent.STRANGER_REPLY
 
-    def _lease(self, key: FlowKey, event: Event, groups: Groups, now: float, port: int) -> Decision:
+    def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int) -> Decision:
         v6 = len(key.source) == 16
         service = groups.service(key.destination)
         group = groups.owner(service) if service is not None else None
@@ -268,7 +255,7 @@ class ClientEdge:
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
         """Restore the binding of an ended flow: the same PR1X and server."""
         again = former._replace(installed=Half.BOTH, reset=False, swept=self._is_next_swept())
-        return self.apply(again, Event.RETURN, now, port=port)
+        return self.apply(again, FlowEvent.RETURN, now, port=port)
 
     def _is_next_swept(self) -> bool:
         """Is the next binding to be ended by the sweep, and not by timeouts?"""
@@ -284,8 +271,8 @@ class ClientEdge:
         if binding is None or binding.key.protocol != TCP or (binding.reset if reset else half in binding.closed):
             return Decision(Do.KEEP, binding)
         if reset:
-            return self.apply(binding, Event.RESET, now)
-        event = Event.CLOSED if binding.closed | half is Half.BOTH else Event.FIN
+            return self.apply(binding, FlowEvent.RESET, now)
+        event = FlowEvent.CLOSED if binding.closed | half is Half.BOTH else FlowEvent.FIN
         return self.apply(binding, event, now, Heard(closed=half))
 
     def end_due(self, now: float, most: int) -> list[Decision]:
@@ -334,7 +321,7 @@ class ClientEdge:
         if binding is None or binding.state is not state:
             return Decision(Do.KEEP, binding)
         left = binding.installed & ~half
-        event = Event.HALF_IDLE if left else Event.ALL_IDLE
+        event = FlowEvent.HALF_IDLE if left else FlowEvent.ALL_IDLE
         return self.apply(binding, event, now, Heard(installed=left, unused=unused))
 
     def end_idle(self, numbers: Iterable[int], now: float) -> list[Decision]:
@@ -348,7 +335,7 @@ class ClientEdge:
             if binding.swept and self.sweep.idle_s(binding.number) >= self.validity_s(binding) + COUNTERS_LATE_S
         ]
         return [
-            self.apply(binding, Event.SWEPT, now, Heard(unused=self.sweep.is_unused(binding.number)))
+            self.apply(binding, FlowEvent.SWEPT, now, Heard(unused=self.sweep.is_unused(binding.number)))
             for binding in idle
         ]
 
@@ -360,19 +347,19 @@ class ClientEdge:
         """
         if self.bindings.by_number(binding.number) or self.bindings.by_key(binding.key):
             raise ValueError("another binding has this number or these five fields")
-        event = Event.FOUND_PINNED if binding.server else Event.FOUND_UNANSWERED
+        event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
         self.apply(binding, event, binding.since, port=port)
         if binding.closed is Half.BOTH:
             self._plan(binding, binding.since)  # it may have closed while the controller was away
 
 
-def _due(binding: Binding) -> Event:
+def _due(binding: Binding) -> FlowEvent:
     """The event of a TCP connection whose planned end is due."""
     if binding.reset:
-        return Event.OVER
+        return FlowEvent.OVER
     if binding.closed is Half.BOTH:
-        return Event.CLOSED
-    return Event.HALF_OVER if binding.closed else Event.RENEWED
+        return FlowEvent.CLOSED
+    return FlowEvent.HALF_OVER if binding.closed else FlowEvent.RENEWED
 
 
-_NO_BINDING = Decision(TRANSITIONS[State.NONE][Event.STRANGER_REPLY][1], drop=Drop.NO_BINDING)
+_NO_BINDING = Decision(TRANSITIONS[State.NONE][FlowEvent.STRANGER_REPLY][1], drop=Drop.NO_BINDING)

@@ -22,7 +22,7 @@ from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.model import Address
 
 
-class Event(enum.Enum):
+class FlowEvent(enum.Enum):
     __hash__ = object.__hash__  # see ``State``
 
     # Packets
@@ -73,48 +73,48 @@ class Do(enum.Enum):
 
 
 _ENDS = {
-    Event.ALL_IDLE: (State.NONE, Do.RELEASE),
-    Event.SWEPT: (State.NONE, Do.RELEASE),
-    Event.OVER: (State.NONE, Do.RELEASE),
-    Event.REFUSED: (State.NONE, Do.RELEASE),
-    Event.ENDED: (State.NONE, Do.RELEASE),
-    Event.FOUND_GONE: (State.NONE, Do.RELEASE),
+    FlowEvent.ALL_IDLE: (State.NONE, Do.RELEASE),
+    FlowEvent.SWEPT: (State.NONE, Do.RELEASE),
+    FlowEvent.OVER: (State.NONE, Do.RELEASE),
+    FlowEvent.REFUSED: (State.NONE, Do.RELEASE),
+    FlowEvent.ENDED: (State.NONE, Do.RELEASE),
+    FlowEvent.FOUND_GONE: (State.NONE, Do.RELEASE),
 }
 
-TRANSITIONS: Mapping[State, Mapping[Event, tuple[State, Do]]] = {
+TRANSITIONS: Mapping[State, Mapping[FlowEvent, tuple[State, Do]]] = {
     State.NONE: {
-        Event.CLIENT_PACKET: (State.UNANSWERED, Do.LEASE),
-        Event.SYN: (State.UNANSWERED, Do.LEASE),
-        Event.RETURN: (State.PINNED, Do.REVIVE),
-        Event.STRANGER_REPLY: (State.NONE, Do.DROP),
-        Event.FOUND_UNANSWERED: (State.UNANSWERED, Do.ADOPT),
-        Event.FOUND_PINNED: (State.PINNED, Do.ADOPT),
+        FlowEvent.CLIENT_PACKET: (State.UNANSWERED, Do.LEASE),
+        FlowEvent.SYN: (State.UNANSWERED, Do.LEASE),
+        FlowEvent.RETURN: (State.PINNED, Do.REVIVE),
+        FlowEvent.STRANGER_REPLY: (State.NONE, Do.DROP),
+        FlowEvent.FOUND_UNANSWERED: (State.UNANSWERED, Do.ADOPT),
+        FlowEvent.FOUND_PINNED: (State.PINNED, Do.ADOPT),
     },
     State.UNANSWERED: {
-        Event.CLIENT_PACKET: (State.UNANSWERED, Do.SEND_OUT),
-        Event.SYN: (State.UNANSWERED, Do.RENEW),
-        Event.MISSED: (State.UNANSWERED, Do.PUT_AGAIN),
-        Event.MEMBER_REPLY: (State.PINNED, Do.PIN),
-        Event.STRANGER_REPLY: (State.UNANSWERED, Do.DROP),
-        Event.RESET: (State.UNANSWERED, Do.NOTE),
-        Event.FOUND_AGAIN: (State.UNANSWERED, Do.KEEP),
-        Event.WIPED: (State.UNANSWERED, Do.PUT_AGAIN),
+        FlowEvent.CLIENT_PACKET: (State.UNANSWERED, Do.SEND_OUT),
+        FlowEvent.SYN: (State.UNANSWERED, Do.RENEW),
+        FlowEvent.MISSED: (State.UNANSWERED, Do.PUT_AGAIN),
+        FlowEvent.MEMBER_REPLY: (State.PINNED, Do.PIN),
+        FlowEvent.STRANGER_REPLY: (State.UNANSWERED, Do.DROP),
+        FlowEvent.RESET: (State.UNANSWERED, Do.NOTE),
+        FlowEvent.FOUND_AGAIN: (State.UNANSWERED, Do.KEEP),
+        FlowEvent.WIPED: (State.UNANSWERED, Do.PUT_AGAIN),
         **_ENDS,
     },
     State.PINNED: {
-        Event.CLIENT_PACKET: (State.PINNED, Do.SEND_OUT),
-        Event.SYN: (State.PINNED, Do.RENEW),
-        Event.MISSED: (State.PINNED, Do.PUT_AGAIN),
-        Event.PINNED_REPLY: (State.PINNED, Do.SEND_IN),
-        Event.STRANGER_REPLY: (State.PINNED, Do.DROP),
-        Event.FIN: (State.PINNED, Do.NOTE),
-        Event.CLOSED: (State.PINNED, Do.SHORTEN),
-        Event.RESET: (State.PINNED, Do.NOTE),
-        Event.HALF_OVER: (State.PINNED, Do.SHORTEN),
-        Event.RENEWED: (State.PINNED, Do.PUT_AGAIN),
-        Event.HALF_IDLE: (State.PINNED, Do.KEEP),
-        Event.FOUND_AGAIN: (State.PINNED, Do.KEEP),
-        Event.WIPED: (State.PINNED, Do.PUT_AGAIN),
+        FlowEvent.CLIENT_PACKET: (State.PINNED, Do.SEND_OUT),
+        FlowEvent.SYN: (State.PINNED, Do.RENEW),
+        FlowEvent.MISSED: (State.PINNED, Do.PUT_AGAIN),
+        FlowEvent.PINNED_REPLY: (State.PINNED, Do.SEND_IN),
+        FlowEvent.STRANGER_REPLY: (State.PINNED, Do.DROP),
+        FlowEvent.FIN: (State.PINNED, Do.NOTE),
+        FlowEvent.CLOSED: (State.PINNED, Do.SHORTEN),
+        FlowEvent.RESET: (State.PINNED, Do.NOTE),
+        FlowEvent.HALF_OVER: (State.PINNED, Do.SHORTEN),
+        FlowEvent.RENEWED: (State.PINNED, Do.PUT_AGAIN),
+        FlowEvent.HALF_IDLE: (State.PINNED, Do.KEEP),
+        FlowEvent.FOUND_AGAIN: (State.PINNED, Do.KEEP),
+        FlowEvent.WIPED: (State.PINNED, Do.PUT_AGAIN),
         **_ENDS,
     },
 }
@@ -145,12 +145,12 @@ class Heard(NamedTuple):
 NOTHING = Heard()
 
 
-def successor(binding: Binding, event: Event, do: Do, state: State, put: Half, heard: Heard) -> Binding:
+def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, heard: Heard) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
     number, key, translated, group, since, server, installed, closed, swept, reset = binding
     if do is Do.NOTE or do is Do.SHORTEN:
         closed |= heard.closed
-        reset = reset or event is Event.RESET
+        reset = reset or event is FlowEvent.RESET
         swept = swept and do is not Do.SHORTEN  # the rules of a connection that ends have timeouts
     elif do is Do.RENEW:
         closed, reset = Half.NONE, False

@@ -4,7 +4,7 @@ A switch has one engine.  What is specific to a way of doing it (rules for each 
 timeouts, how they are read back) stays behind this interface, and nobody else asks which engine it is:
 ``FlowRules`` has a pair of rules for each binding, ``NoClientEdge`` is that of a switch without clients.
 
-An engine returns messages for its switch and sends nothing.
+An engine returns messages for its switch, and what happened, and sends nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
@@ -20,7 +21,7 @@ from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule, Message
+from anycast_sdn.openflow.rules import FlowRule
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
 Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
@@ -77,7 +78,7 @@ class Engine(Protocol):
     def rule_refused(self, number: int, now: float) -> Reaction:
         """The switch has refused a rule of this flow."""
 
-    def put_back(self) -> list[Message]:
+    def put_back(self) -> Reaction:
         """Rules of flows that others have deleted are installed again: a part of them, if they are many."""
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
@@ -107,13 +108,13 @@ class Engine(Protocol):
     def begin_reading(self, features: Features) -> None:
         """The switch has connected, and what it holds is going to be read."""
 
-    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
         """After a restart of the controller: flows are rebuilt from the switch's rules.
 
         ``hosts``: where the switch's rules say that hosts are.
         """
 
-    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:
+    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
         """A known flow and the rules that were found of it → what makes them as they should be.
 
         ``wiped``: the switch holds nothing at all, as after a power cut.

@@ -15,15 +15,16 @@ Nothing is sent or asked from here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import LOW_BITS, Binding, BindingTable, Half
-from anycast_sdn.engines.found_rules import corrections, repaired_by
+from anycast_sdn.core.events import Fault, repaired
+from anycast_sdn.engines.found_rules import corrections, faults
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Kind, binding_of, cookie, kind_of, number_of
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import DeleteFlow, FlowRule, Message, PutBinding
 
 SLICE = 4096  # flows whose rules are asked for together, at the most: for each question, a switch looks at all rules
@@ -61,15 +62,13 @@ class Slice(NamedTuple):
 class FlowAudit:
     """Of one switch.  A look: ``slices``, then for each of them ``begin``, ``take`` what was found, and ``end``.
 
-    ``wanted_rule``: of one direction of a flow, as it should be now; ``repairs``: counts what was not.
+    ``name``: the switch's; ``wanted_rule``: of one direction of a flow, as it should be now.
     """
 
-    def __init__(
-        self, flows: BindingTable, wanted_rule: Callable[[Binding, Half], PutBinding], repairs: Counter[str]
-    ) -> None:
+    def __init__(self, name: str, flows: BindingTable, wanted_rule: Callable[[Binding, Half], PutBinding]) -> None:
+        self._name = name
         self._flows = flows
         self._wanted_rule = wanted_rule
-        self._repairs = repairs
         self._next_part = 0
         self._suspected: set[int] = set()  # the last bits of the numbers of flows whose rules others have modified
         self._told_of: set[int] = set()  # the parts with these
@@ -121,33 +120,33 @@ class FlowAudit:
                 found = self._found if number in self._asked else self._surplus
                 found.setdefault(number, []).append(rule)
 
-    def end(self, piece: Slice, most: int) -> tuple[list[Message], bool]:
+    def end(self, piece: Slice, most: int) -> tuple[Reaction, bool]:
         """All of it has been found → what puts right the rules of ``most`` flows, and are there more flows?"""
         messages: list[Message] = []
+        found: list[Fault] = []
+
+        def take(corrected: Iterable[Message], rules: list[FlowRule]) -> None:
+            new = [*corrected]
+            messages.extend(new)
+            found.extend(faults(new, rules))
+
         for _ in range(min(most, len(self._surplus))):
             number, rules = self._surplus.popitem()
             if self._flows.by_number(number) is None:
-                messages += self._delete(rules)
+                take(map(DeleteFlow, rules), rules)
         for number in list(islice(self._asked, most)):
             flow, rules = self._asked.pop(number), self._found.pop(number, [])
             if self._flows.by_number(number) is flow:  # else something has happened to it meanwhile
-                messages += self._put_right(flow, piece.half, rules)
-        return messages, bool(self._asked or self._surplus)
+                take(self._put_right(flow, piece.half, rules), rules)
+        return Reaction(messages, events=repaired(self._name, found)), bool(self._asked or self._surplus)
 
     def _put_right(self, flow: Binding, half: Half, rules: list[FlowRule]) -> list[Message]:
         """``rules``: those that were found with the cookies of this direction."""
         if half not in flow.installed:
-            return self._delete(rules)
+            return [*map(DeleteFlow, rules)]
         if rules:
-            messages = corrections([self._wanted_rule(flow, half)], rules)
-            self._repairs.update(repaired_by(messages))
-            return messages
+            return corrections([self._wanted_rule(flow, half)], rules)
         if (flow.number, half) not in self._missed_before:
             self._missed.add((flow.number, half))
             return []
-        self._repairs["missing"] += 1
         return [self._wanted_rule(flow, half)]
-
-    def _delete(self, rules: list[FlowRule]) -> list[Message]:
-        self._repairs.update("foreign" for _ in rules)
-        return [*map(DeleteFlow, rules)]

@@ -15,15 +15,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
-from anycast_sdn.core.client_edge import ClientEdge, Decision, Drop
+from anycast_sdn.core.client_edge import ClientEdge, Decision
+from anycast_sdn.core.events import (
+    BindingNotAdopted,
+    Drop,
+    Event,
+    Fault,
+    FrameMalformed,
+    PacketsDropped,
+    RuleRefused,
+    repaired,
+)
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.core.transitions import Do, Event, Heard
+from anycast_sdn.core.transitions import Do, FlowEvent, Heard
 from anycast_sdn.engines import found_rules, icmp_errors
 from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
@@ -71,30 +80,22 @@ def _cannot_follow(packet: frames.IpPacket) -> bool:
 class FlowRules(Engine):
     """The bindings of one switch and their rules.
 
-    ``subnets``: those of the switch; ``anycast``: the network's ANY/m.  ``counters``: the switch's, of drops;
-    ``repairs``: also the switch's, of rules that were put right.
+    ``subnets``: those of the switch; ``anycast``: the network's ANY/m.
     """
 
     def __init__(
-        self,
-        edge: ClientEdge,
-        subnets: Sequence[Subnet],
-        anycast: Sequence[Prefix],
-        answers: Answers,
-        counters: Counter[str],
-        repairs: Counter[str],
+        self, name: str, edge: ClientEdge, subnets: Sequence[Subnet], anycast: Sequence[Prefix], answers: Answers
     ) -> None:
+        self._name = name
         self.edge = edge
         self._subnets = subnets
         self._anycast = anycast
         self._answers = answers
-        self._counters = counters
-        self._repairs = repairs
         self._features = Features()
         self._enrolled: Collection[Address] = ()  # servers whose replies the switch sends up anyway
         self._lost: dict[int, Half] = {}  # rules of bindings that others have deleted, to be installed again
         self._used: set[int] | None = None  # bindings that were needed while the switch is being read; None: it is not
-        self._audit = FlowAudit(edge.bindings, self.wanted_rule, repairs)
+        self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._last_sweep_s: float | None = None
         self._next_sweep = 0.0
 
@@ -155,23 +156,21 @@ class FlowRules(Engine):
         if in_port == OFPP_CONTROLLER:
             return self._looped(packet.key, frame, now)
         if _cannot_follow(packet):
-            self._counters["bad_frame: fragment"] += 1
-            return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, now)
+            malformed = FrameMalformed(self._name, "fragment")
+            return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, malformed, now)
         if packet.key.protocol in COVER_ADDRESSES:
-            self._counters["unsupported_protocol"] += 1
-            return self._refuse(in_port, frame, Unreachable.PROTOCOL, now)
+            return self._refuse(in_port, frame, Unreachable.PROTOCOL, self._dropped(Drop.UNSUPPORTED_PROTOCOL), now)
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REQUEST[packet.key.protocol]:
             return self._error_from_client(frame)
         syn = _tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
         decision = self.edge.client_packet(packet.key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
             return self._carry_out(decision, frame)
-        self._counters[decision.drop.value] += 1
         reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
-        return self._refuse(in_port, frame, reason, now)
+        return self._refuse(in_port, frame, reason, self._dropped(decision.drop), now)
 
-    def _refuse(self, in_port: int, frame: bytes, reason: Unreachable, now: float) -> Reaction:
-        return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
+    def _refuse(self, in_port: int, frame: bytes, reason: Unreachable, event: Event, now: float) -> Reaction:
+        return Reaction([*self._answers.refuse(in_port, frame, reason, now)], events=[event])
 
     def _first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A server's packet to PR1X that met no rule of a binding (M16–M18)."""
@@ -181,15 +180,16 @@ class FlowRules(Engine):
         if _cannot_follow(packet):
             raise frames.BadFrame("fragment")
         if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REPLY[packet.key.protocol]:
-            return self._drop("icmp_unsupported")
+            return self._drop(Drop.UNSUPPORTED_ICMP)
         decision = self.edge.reply(packet.key, groups, now)
-        return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop.value)
+        return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
 
     def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
         """It was sent to meet a binding's rule, and has not: the switch has lost, refused or misread that rule."""
-        self._counters[Drop.LOOPED.value] += 1
         decision = self.edge.missed(key, now)
-        return self._carry_out(decision, frame) if decision.drop is None else Reaction()
+        reaction = self._carry_out(decision, frame) if decision.drop is None else Reaction()
+        reaction.events.append(self._dropped(Drop.LOOPED))
+        return reaction
 
     def _tcp_end(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a FIN or RST that a binding's rule has just translated."""
@@ -220,22 +220,24 @@ class FlowRules(Engine):
         error = frames.parse_icmp_error(frame)
         binding = self.flows.by_translated(error.destination)
         if binding is None:
-            return self._drop(Drop.NO_BINDING.value)
+            return self._drop(Drop.NO_BINDING)
         group = groups.get(binding.group)
         servers = [binding.server] if binding.server else list(group.servers if group else ())
         translated = icmp_errors.to_client(frame, error, binding, servers)
-        return Reaction([through_pipeline(translated)]) if translated else self._drop(Drop.STRANGER.value)
+        return Reaction([through_pipeline(translated)]) if translated else self._drop(Drop.STRANGER)
 
     def _error_from_client(self, frame: bytes) -> Reaction:
         """An error about a reply, on its way to the server."""
         error = frames.parse_icmp_error(frame)
         binding = self.flows.by_key(icmp_errors.client_key(error))
         translated = icmp_errors.to_server(frame, error, binding) if binding else None
-        return Reaction([through_pipeline(translated)]) if translated else self._drop(Drop.NO_BINDING.value)
+        return Reaction([through_pipeline(translated)]) if translated else self._drop(Drop.NO_BINDING)
 
-    def _drop(self, counter: str) -> Reaction:
-        self._counters[counter] += 1
-        return Reaction()
+    def _drop(self, reason: Drop) -> Reaction:
+        return Reaction(events=[self._dropped(reason)])
+
+    def _dropped(self, reason: Drop) -> PacketsDropped:
+        return PacketsDropped(self._name, reason)
 
     # ---------------------------------------------------------------- decisions become rules
 
@@ -290,12 +292,13 @@ class FlowRules(Engine):
         binding = self.flows.by_number(number)
         if binding is None:
             return Reaction()
-        self._counters["rule_refused"] += 1
-        return self._removed([self.edge.apply(binding, Event.REFUSED, now)])
+        reaction = self._removed([self.edge.apply(binding, FlowEvent.REFUSED, now)])
+        reaction.events.append(RuleRefused(self._name, number))
+        return reaction
 
     def end(self, number: int, now: float) -> Reaction:
         binding = self.flows.by_number(number)
-        return self._removed([self.edge.apply(binding, Event.ENDED, now)]) if binding else Reaction()
+        return self._removed([self.edge.apply(binding, FlowEvent.ENDED, now)]) if binding else Reaction()
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         decisions = self.edge.end_due(now, most)
@@ -306,14 +309,13 @@ class FlowRules(Engine):
                 reaction.messages += self._rules_of(decision)
         return reaction, len(decisions) == most
 
-    def put_back(self) -> list[Message]:
+    def put_back(self) -> Reaction:
         messages: list[Message] = []
         for number in list(itertools.islice(self._lost, PUT_BACK_AT_ONCE)):
             binding, halves = self.flows.by_number(number), self._lost.pop(number)
             if binding:
                 messages += [self.wanted_rule(binding, half) for half in (halves & binding.installed).parts]
-        self._repairs.update("missing" for _ in messages)
-        return messages
+        return Reaction(messages, events=repaired(self._name, (Fault.MISSING for _ in messages)))
 
     # ---------------------------------------------------------------- sweeps of counters
 
@@ -340,7 +342,8 @@ class FlowRules(Engine):
         self._features = features
         self._used = set()
 
-    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
+        events: list[Event] = []
         for number, rules in found.items():
             if self.flows.by_number(number):
                 continue  # it was adopted at a connection that has ended since
@@ -351,23 +354,24 @@ class FlowRules(Engine):
             try:
                 self.edge.adopt(binding, host.port if host else 0)
             except ValueError:
-                self._counters["not_adopted"] += 1  # PRh/k has changed, or two rules claim one address
+                events.append(BindingNotAdopted(self._name, number))  # another PRh/k now, or its address is taken
+        return events
 
-    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:
+    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
         """A flow keeps the directions that the switch has rules for.  It ends only when there are none (M20).
 
         What has happened to a flow since the switch was asked is newer than what was found: then nothing is done, and
         an audit finds what may be wrong.
         """
         if (self._used and flow.number in self._used) or self.flows.by_number(flow.number) is not flow:
-            return []
+            return Reaction()
         if wiped:
-            return [*self._rules_of(self.edge.apply(flow, Event.WIPED, now))]
+            return Reaction([*self._rules_of(self.edge.apply(flow, FlowEvent.WIPED, now))])
         installed = found_rules.halves_of(flow, rules)
         if not installed:
-            self.edge.apply(flow, Event.FOUND_GONE, now)
-            return [*map(DeleteFlow, rules)]
-        kept = self.edge.apply(flow, Event.FOUND_AGAIN, now, Heard(installed=installed)).binding
+            self.edge.apply(flow, FlowEvent.FOUND_GONE, now)
+            return Reaction([*map(DeleteFlow, rules)])
+        kept = self.edge.apply(flow, FlowEvent.FOUND_AGAIN, now, Heard(installed=installed)).binding
         for half in found_rules.closed_halves(rules):
             if kept and not kept.reset:
                 kept = self.edge.tcp_end(flow.number, half, False, now).binding
@@ -378,10 +382,9 @@ class FlowRules(Engine):
     def audit(self) -> FlowAudit:
         return self._audit
 
-    def _put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> list[Message]:
+    def _put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> Reaction:
         messages = found_rules.corrections([self.wanted_rule(flow, half) for half in installed.parts], rules)
-        self._repairs.update(found_rules.repaired_by(messages))
-        return messages
+        return Reaction(messages, events=repaired(self._name, found_rules.faults(messages, rules)))
 
     def end_reading(self) -> None:
         self._used = None

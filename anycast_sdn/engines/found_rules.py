@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.events import Fault
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.rules import DeleteFlow, FinTimeout, FlowRule, Message, PutBinding
@@ -56,9 +57,10 @@ def corrections(wanted: Sequence[PutBinding], rules: Sequence[FlowRule]) -> list
     return [*messages, *(DeleteFlow(rule) for rule in rules if readback.half_of(rule) not in halves)]
 
 
-def repaired_by(messages: Iterable[Message]) -> Iterator[str]:
-    """What was not as it should be, as it is counted, for each of ``corrections``."""
-    return ("wrong" if isinstance(message, PutBinding) else "foreign" for message in messages)
+def faults(messages: Iterable[Message], rules: Sequence[FlowRule]) -> Iterator[Fault]:
+    """What was not as it should be, for each message that puts a binding right of which these rules were found."""
+    put = Fault.WRONG if rules else Fault.MISSING
+    return (put if isinstance(message, PutBinding) else Fault.FOREIGN for message in messages)
 
 
 def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:

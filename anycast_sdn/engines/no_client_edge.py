@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
@@ -15,20 +15,17 @@ from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding
+from anycast_sdn.openflow.rules import FlowRule, PutBinding
 
 
 class NoClientEdge(Engine):
-    """``subnets``: those of the switch; ``anycast``: the network's ANY/m, which hosts here may not use (M6).
+    """``subnets``: those of the switch; ``anycast``: the network's ANY/m, which hosts here may not use (M6)."""
 
-    ``repairs``: the switch's, of rules that were put right.
-    """
-
-    def __init__(self, subnets: Sequence[Subnet], anycast: Sequence[Prefix], repairs: Counter[str]) -> None:
+    def __init__(self, name: str, subnets: Sequence[Subnet], anycast: Sequence[Prefix]) -> None:
         self._subnets = subnets
         self._anycast = anycast
         self._flows = BindingTable()
-        self._audit = FlowAudit(self._flows, _no_rule, repairs)
+        self._audit = FlowAudit(name, self._flows, _no_rule)
 
     @property
     def flows(self) -> BindingTable:
@@ -69,8 +66,8 @@ class NoClientEdge(Engine):
     def rule_refused(self, number: int, now: float) -> Reaction:
         return Reaction()
 
-    def put_back(self) -> list[Message]:
-        return []
+    def put_back(self) -> Reaction:
+        return Reaction()
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         return Reaction(), False
@@ -96,11 +93,11 @@ class NoClientEdge(Engine):
     def begin_reading(self, features: Features) -> None:
         pass
 
-    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> None:
-        pass
-
-    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> list[Message]:
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
         return []
+
+    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
+        return Reaction()
 
     def end_reading(self) -> None:
         pass

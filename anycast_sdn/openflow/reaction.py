@@ -1,19 +1,24 @@
-"""Reaction: what is to be sent to a switch because of an event there."""
+"""Reaction: what follows at a switch from an event there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from anycast_sdn.core.events import Event
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, OFPP_TABLE, Barrier, Message, Output, PacketOut
 
 
 @dataclass(slots=True)
 class Reaction:
-    """Messages for this switch.  ``changed``: the event changes what switches should hold."""
+    """Messages for this switch, and what there is to say of what happened.
+
+    ``changed``: the event changes what switches should hold.
+    """
 
     messages: list[Message] = field(default_factory=list)
     changed: bool = False
+    events: list[Event] = field(default_factory=list)
 
 
 _PIPELINE = (Output(OFPP_TABLE),)

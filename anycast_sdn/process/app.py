@@ -19,7 +19,9 @@ from os_ken.lib import hub
 
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
-from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller, Outbox
+from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Network, Port
@@ -34,6 +36,7 @@ from anycast_sdn.process.faults import alone
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
+from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import Attendance, Health, missing_switches
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +91,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         # What switches have confirmed: (when it is believed, (datapath id, ticket)).
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
-        self._health = Health()
+        self.counters = Counters()
+        self._subscribers: tuple[Callable[[Event], None], ...] = (self.counters, self.inspections.note)
+        self._health = Health(self.counters)
         self._attendance = Attendance(len(network.switches), time.monotonic())
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
@@ -287,13 +292,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- what follows
 
-    def _react(self, out: Outbox) -> None:
-        """An event has led to these messages, and perhaps to work that is done later."""
+    def _react(self, out: Outcome) -> None:
+        """An event has led to these messages, and perhaps to work that is done later; and others want to hear of it."""
         if self.controller.is_busy():
             garbage.keep()  # that was a first slice
             if not self._work_is_left.is_set():
                 self._work_is_left.set()
-        self.connections.send(out)
+        self.connections.send(out.outbox)
+        for event in out.events:
+            for subscriber in self._subscribers:
+                self._publish(subscriber, event)
+
+    @alone
+    def _publish(self, subscriber: Callable[[Event], None], event: Event) -> None:
+        subscriber(event)
 
     def _work_in_slices(self) -> None:
         """What follows from large events, with turns for others between."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anycast_sdn.cluster.cluster import Cluster
-from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.process.faults import alone
 from anycast_sdn.routing.bgp import Speaker
 from anycast_sdn.views.health import Session
@@ -14,7 +15,7 @@ from anycast_sdn.views.health import Session
 class BgpSessions:
     """``react``: sends what the controller wants and works on what is left."""
 
-    def __init__(self, controller: Controller, cluster: Cluster, react: Callable[[Outbox], None]) -> None:
+    def __init__(self, controller: Controller, cluster: Cluster, react: Callable[[Outcome], None]) -> None:
         self._controller = controller
         self._cluster = cluster
         self._react = react

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from anycast_sdn.cluster.cluster import Cluster
-from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.questions import Introduction
@@ -45,7 +46,7 @@ class Connections:
         self,
         controller: Controller,
         cluster: Cluster,
-        react: Callable[[Outbox], None],
+        react: Callable[[Outcome], None],
         ready: Callable[[], None],
         later: Callable[[float, Callable[[], None]], object],
     ) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Drop, PacketsDropped
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow import decoding
 from anycast_sdn.openflow.pipeline import Kind
-from anycast_sdn.openflow.rules import Message
 from anycast_sdn.process.backlog import Turns, Window
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.faults import alone
@@ -28,6 +29,7 @@ class Waiting:
         self.replies = Turns[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``whose_reply``
         self.first = Turns[int, decoding.PacketInMessage](wait_s)  # by the port where they came in
         self.window = Window()
+        self._shed = 0
 
     def __bool__(self) -> bool:
         return bool(self.replies or self.first)
@@ -35,9 +37,10 @@ class Waiting:
     def may_be_served(self, now: float) -> bool:
         return bool(self) and self.window.is_open(now)
 
-    @property
-    def shed(self) -> int:
-        return self.replies.shed + self.first.shed
+    def pop_shed(self) -> int:
+        """How many packets have waited too long since this was asked last."""
+        before, self._shed = self._shed, self.replies.shed + self.first.shed
+        return self._shed - before
 
     def pop(self, most: int, now: float) -> list[decoding.PacketInMessage]:
         """So many of what is new, and twice as many of what has begun: it should not wait for what is new."""
@@ -51,7 +54,7 @@ class FirstPackets:
         self,
         controller: Controller,
         connections: Connections,
-        react: Callable[[Outbox], None],
+        react: Callable[[Outcome], None],
         serve_again: Callable[[], None],
     ) -> None:
         self._controller = controller
@@ -81,13 +84,15 @@ class FirstPackets:
     def serve(self, dpid: int) -> None:
         """A turn of one switch."""
         waiting = self.waiting[dpid]
-        messages: list[Message] = []
+        out = Outcome()
         for message in waiting.pop(TURN, time.monotonic()):
-            self._serve_one(dpid, message, time.monotonic(), messages)
-        self._react({dpid: messages} if messages else {})
-        self._controller.packets_shed(dpid, waiting.shed)
+            self._serve_one(dpid, message, time.monotonic(), out)
+        if shed := waiting.pop_shed():
+            out.events.append(PacketsDropped(self._connections.name(dpid), Drop.WAITED_TOO_LONG, shed))
+        sent = len(out.outbox.get(dpid, ()))
+        self._react(out)
         switch = self._connections.channels.get(dpid)
-        if switch and waiting.window.sent(len(messages), time.monotonic()):
+        if switch and waiting.window.sent(sent, time.monotonic()):
             switch.probe(lambda _: self._worked_off(waiting.window))
 
     def _worked_off(self, window: Window) -> None:
@@ -96,10 +101,6 @@ class FirstPackets:
         self._serve_again()
 
     @alone
-    def _serve_one(self, dpid: int, message: decoding.PacketInMessage, now: float, messages: list[Message]) -> None:
-        """Adds to ``messages`` what its switch is to be sent; what others are, is sent at once."""
-        for to, more in self._controller.packet_in(dpid, *message, now=now).items():
-            if to == dpid:
-                messages += more
-            else:
-                self._react({to: more})
+    def _serve_one(self, dpid: int, message: decoding.PacketInMessage, now: float, out: Outcome) -> None:
+        """Adds to ``out`` what follows."""
+        out.add(self._controller.packet_in(dpid, *message, now=now))

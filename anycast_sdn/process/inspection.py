@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, TypeVar
 
 from anycast_sdn.control.audit import Audit
-from anycast_sdn.control.controller import Controller, Outbox
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Event, Fault, RulesRepaired
 from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
@@ -32,6 +34,7 @@ from anycast_sdn.openflow.pipeline import (
     cookie,
     kind_of,
 )
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import Barrier, FlowRule, Message
 
 LOG = logging.getLogger(__name__)
@@ -90,7 +93,7 @@ class Inspection:
         audit: Audit,
         memory: Memory,
         counted: Callable[[dict[Kind, int]], None],
-        repair: Callable[[list[Message]], None],
+        repair: Callable[[Reaction], None],
         done: Callable[[], None],
     ) -> None:
         self._switch = switch
@@ -178,13 +181,15 @@ class Inspection:
     def _end_rules(self) -> None:
         self._counted(self._packets)
         self._memory.rules, self._memory.all_right = self._rules, self._audit.all_right
-        self._repair_rules(self._audit.end(time.monotonic()))
+        put_right = self._audit.end(time.monotonic())
+        self._repair(Reaction(events=put_right.events))
+        self._send_repairs(put_right.messages)
 
     @_alone
-    def _repair_rules(self, messages: list[Message]) -> None:
-        self._repair([message for message in messages[:PIECE] if self._audit.is_due(message)])
+    def _send_repairs(self, messages: list[Message]) -> None:
+        self._repair(Reaction([message for message in messages[:PIECE] if self._audit.is_due(message)]))
         if len(messages) > PIECE:
-            self._switch.later(partial(self._repair_rules, messages[PIECE:]))
+            self._switch.later(partial(self._send_repairs, messages[PIECE:]))
             return
         self._switch.ask(codec.aggregate_request(self._switch), self._take_total)
         self._switch.ask(codec.aggregate_request(self._switch, MAGIC, MAGIC_MASK), self._take_ours)
@@ -257,8 +262,8 @@ class Inspection:
             self._audit.take_flows(piece, rules)
             self._switch.later(partial(self._read_slice, piece))
             return
-        messages, more = self._audit.end_slice(piece, time.monotonic(), PIECE)
-        self._repair(messages)
+        reaction, more = self._audit.end_slice(piece, time.monotonic(), PIECE)
+        self._repair(reaction)
         self._switch.later(partial(self._read_slice, piece) if more else self._proceed)
 
 
@@ -279,17 +284,17 @@ class _Rounds:
 
 
 class Inspections:
-    """All switches', in turn.  ``send``: messages for switches; ``sleep``: lets others have their turn."""
+    """All switches', in turn.  ``react``: takes what follows from them; ``sleep``: lets others have their turn."""
 
     def __init__(
-        self, controller: Controller, send: Callable[[Outbox], None], sleep: Callable[[float], None]
+        self, controller: Controller, react: Callable[[Outcome], None], sleep: Callable[[float], None]
     ) -> None:
         self._controller = controller
-        self._send = send
+        self._react = react
         self._sleep = sleep
         self._rounds: dict[int, _Rounds] = {}
-        self._told: dict[int, Counter[str]] = {}  # repairs that the log knows of
-        self._told_at: dict[int, float] = {}
+        self._unsaid: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # repairs that are not in the log yet
+        self._said_at: dict[str, float] = {}
 
     def run_due(self, switches: Mapping[int, Channel]) -> None:
         now = time.monotonic()
@@ -336,7 +341,7 @@ class Inspections:
             self._controller.audits[dpid],
             rounds.memory,
             lambda packets: self._counted(dpid, rounds, packets),
-            lambda messages: self._send({dpid: messages} if messages else {}),
+            lambda reaction: self._react(Outcome.at(dpid, reaction)),
             lambda: self._end(dpid, rounds),
         ).begin(meters=edge.features.meters, ordered=edge.features.open_vswitch)
 
@@ -355,14 +360,17 @@ class Inspections:
         rounds.earliest = now + max(SOON_S, took)
         usual = now + min(max(AUDIT_S, PART * took), LONGEST_S)
         rounds.due = rounds.earliest if audit.doubtful or repaired else usual
-        self._tell_repairs(dpid, now)
+        self._say_repairs(self._controller.switches[dpid].name, now)
 
-    def _tell_repairs(self, dpid: int, now: float) -> None:
-        """At once, and then at most once a minute: somebody may go on and on."""
-        edge = self._controller.switches[dpid]
-        fresh = edge.repairs - self._told.get(dpid, Counter())
-        if fresh and now >= self._told_at.get(dpid, -math.inf) + SAID_AGAIN_S:
-            self._told[dpid], self._told_at[dpid] = edge.repairs.copy(), now
+    def note(self, event: Event) -> None:
+        """A subscriber: repairs are logged."""
+        if isinstance(event, RulesRepaired):
+            self._unsaid[event.switch][event.fault] += event.rules
+
+    def _say_repairs(self, switch: str, now: float) -> None:
+        """At once, and then at most once a minute: others may change rules again and again."""
+        if switch in self._unsaid and now >= self._said_at.get(switch, -math.inf) + SAID_AGAIN_S:
+            rules, self._said_at[switch] = self._unsaid.pop(switch), now
             said = ("switch %s did not hold what it should, perhaps changed by others: %d rules were missing, "
                     "%d were different, %d were not ours; put right")  # fmt: skip
-            LOG.warning(said, edge.name, fresh["missing"], fresh["wrong"], fresh["foreign"])
+            LOG.warning(said, switch, rules[Fault.MISSING], rules[Fault.WRONG], rules[Fault.FOREIGN])

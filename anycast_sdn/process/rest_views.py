@@ -24,17 +24,17 @@ class ControllerViews:
         return flows.flows_after(self._controller, wanted, after, limit, time.monotonic(), time.time())
 
     def flow_summary(self) -> dict[str, Any]:
-        return flows.flow_summary(self._controller)
+        return flows.flow_summary(self._controller, self._app.counters)
 
     def edges(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         self._app.inspections.fresh(self._app.connections.channels)
-        return switches.edge_views(self._controller, time.monotonic(), turn)
+        return switches.edge_views(self._controller, self._app.counters, time.monotonic(), turn)
 
     def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         edge, channels = self._controller.switch(name), self._app.connections.channels
         here = {dpid: switch for dpid, switch in channels.items() if edge and edge.dpid == dpid}
         self._app.inspections.fresh(here)  # no other switch has to say anything
-        return switches.edge_view(self._controller, name, time.monotonic(), turn)
+        return switches.edge_view(self._controller, self._app.counters, name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = self._app.bgp.views()  # as they are now: others go on while the rest is worked out

@@ -22,7 +22,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.audit import Audit
-from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller, Outbox, Pace
+from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller, Pace
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
@@ -35,6 +36,7 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, AddFlow, Barrier, Message, PacketOut, PutBinding, RuleKey
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.host import SimulatedHost
@@ -48,6 +50,7 @@ from anycast_sdn.simulation.switch import (
     Transmit,
     TtlExpired,
 )
+from anycast_sdn.views.counters import Counters
 
 TICK_S = 0.25
 AUDIT_S = 5.0
@@ -143,6 +146,7 @@ class SimulatedNetwork:
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._events = 0
+        self.counters = Counters()
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
         self._new_switch = partial(SimulatedSwitch, **has, layout=layout, table_size=table_size)
@@ -211,10 +215,10 @@ class SimulatedNetwork:
         self._events = 0
         for name, switch in self.switches.items():
             self._follow(name, switch.expire(self.now))
-        self._tell(self.controller.tick(self.now))
+        self._react(self.controller.tick(self.now))
         for dpid in self.controller.switches:
-            self._tell(self.controller.tick_switch(dpid, self.now))
-            self._tell(self.controller.end_connections(dpid, self.now, 1 << 20)[0])
+            self._react(self.controller.tick_switch(dpid, self.now))
+            self._react(self.controller.end_connections(dpid, self.now, 1 << 20)[0])
         for dpid in self.controller.sweeps_due(self.now):
             self._sweep(dpid)
         if self.now >= self._next_audit:
@@ -234,7 +238,7 @@ class SimulatedNetwork:
                 if kind in readback.HALF_OF and (readback.HALF_OF[kind][0] is Half.IN) is inward
             ]
             unused += self.controller.counters_read(dpid, inward, counters, self.now, self.now)
-        self._tell(self.controller.end_idle(dpid, unused, self.now))
+        self._react(self.controller.end_idle(dpid, unused, self.now))
         self.controller.end_sweep(dpid, self.now, self.now)
 
     # ---------------------------------------------------------------- audits
@@ -262,7 +266,7 @@ class SimulatedNetwork:
             audit.take_meters(held.meters.values())
         rules = [rule for rule in held.flows.values() if kind_of(rule.cookie) and not binding_of(rule.cookie)]
         audit.take_rules(rules, {rule.cookie for rule in held.flows.values() if kind_of(rule.cookie) is None})
-        self._tell({self._dpids[name]: audit.end(self.now)})
+        self._react_at(name, audit.end(self.now))
         self._look_at(name, audit, audit.slices())
 
     def _look_at(self, name: str, audit: Audit, pieces: list[Slice]) -> None:
@@ -272,7 +276,7 @@ class SimulatedNetwork:
 
     def _looked_at(self, name: str, audit: Audit, pieces: list[Slice], held: Tables) -> None:
         audit.take_flows(pieces[0], held.flows.values())
-        self._tell({self._dpids[name]: audit.end_slice(pieces[0], self.now)[0]})
+        self._react_at(name, audit.end_slice(pieces[0], self.now)[0])
         self._look_at(name, audit, pieces[1:])
 
     # ---------------------------------------------------------------- control channels
@@ -283,14 +287,14 @@ class SimulatedNetwork:
         self._away.discard(name)
         sent: list[Message] = []
 
-        def react(outbox: Outbox) -> None:
-            self._tell(outbox)
-            sent.extend(itertools.chain.from_iterable(outbox.values()))
+        def react(out: Outcome) -> None:
+            self._react(out)
+            sent.extend(itertools.chain.from_iterable(out.outbox.values()))
 
         found = Tables(switch.flows, dict(switch.groups), switch.meters)
         self.controller.begin_reading(dpid, found, self._features)
-        while (outbox := self.controller.read_on(dpid, self.now)) is not None:
-            react(outbox)
+        while (out := self.controller.read_on(dpid, self.now)) is not None:
+            react(out)
         react(self.controller.end_reading(dpid, self.now))
         ends = {*self._links, *(host.port for host in self._hosts.values())}
         for end in sorted(end for end in ends if end.switch == name):
@@ -302,7 +306,7 @@ class SimulatedNetwork:
     def disconnect(self, name: str) -> None:
         """The switch loses the controller; it goes on with the rules that it has."""
         self._away.add(name)
-        self._tell(self.controller.disconnected(self._dpids[name], self.now))
+        self._react(self.controller.disconnected(self._dpids[name], self.now))
 
     def kill(self, name: str) -> None:
         """The switch dies, with all that it holds; its neighbours notice nothing.  ``connect`` brings it back."""
@@ -312,8 +316,14 @@ class SimulatedNetwork:
     def _connect_all(self) -> list[Message]:
         return [message for name in self.switches for message in self.connect(name)]
 
-    def _tell(self, outbox: Outbox) -> None:
-        for dpid, messages in outbox.items():
+    def _react_at(self, name: str, reaction: Reaction) -> None:
+        self._react(Outcome.at(self._dpids[name], reaction))
+
+    def _react(self, out: Outcome) -> None:
+        """An event has led to this, and perhaps to work that is done later."""
+        for event in out.events:
+            self.counters(event)
+        for dpid, messages in out.outbox.items():
             arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
             arrival = self._told_until[dpid] = max(arrival, self._told_until.get(dpid, 0.0))
             self._at(arrival, self._apply, self._names[dpid], messages)
@@ -324,7 +334,7 @@ class SimulatedNetwork:
     def _work(self) -> None:
         """The controller's next slice; others may have their turn before."""
         self._works = False
-        self._tell(self.controller.work(self.now))
+        self._react(self.controller.work(self.now))
 
     def _apply(self, name: str, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -361,9 +371,9 @@ class SimulatedNetwork:
                 case FlowRemoved(cookie, _, deleted, unused):
                     self._hear(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
-    def _hear(self, event: Callable[..., Outbox], *arguments: Any) -> None:
+    def _hear(self, event: Callable[..., Outcome], *arguments: Any) -> None:
         """The controller learns of an event; its last argument is the time then."""
-        self._after(CHANNEL_S, lambda: self._tell(event(*arguments, self.now)))
+        self._after(CHANNEL_S, lambda: self._react(event(*arguments, self.now)))
 
     # ---------------------------------------------------------------- links
 
@@ -417,14 +427,14 @@ class SimulatedNetwork:
         host.port = Port(host.port.switch, port)
 
     def set_groups(self, groups: Groups) -> None:
-        self._tell(self.controller.set_groups(groups, self.now))
+        self._react(self.controller.set_groups(groups, self.now))
 
     def teach(self, uplink: str, routes: Mapping[Prefix, Route]) -> None:
         """All that the router at an uplink says by BGP."""
-        self._tell(self.controller.set_learned(uplink, routes, self.now))
+        self._react(self.controller.set_learned(uplink, routes, self.now))
 
     def set_cost(self, end: Port, cost: int) -> None:
-        self._tell(self.controller.set_cost(end, cost, self.now))
+        self._react(self.controller.set_cost(end, cost, self.now))
 
     def set_port(self, port: Port, up: bool) -> None:
         """Pull or plug a cable; both of its ends notice."""
@@ -440,12 +450,13 @@ class SimulatedNetwork:
 
     def found_port(self, port: Port) -> None:
         """The switch tells of a port that the network file does not know."""
-        self._tell(self.controller.port_changed(self._dpids[port.switch], port.number, True, self.now))
+        self._react(self.controller.port_changed(self._dpids[port.switch], port.number, True, self.now))
 
     def replace_controller(self) -> None:
         """A new controller that knows only the enrolments, and to which no switch has connected yet."""
         self.settle()
         self._seed += 1
+        self.counters = Counters()
         self.controller = Controller(self.network, self.controller.groups, random.Random(self._seed), pace=self._pace)
         self._away |= set(self.switches)
 

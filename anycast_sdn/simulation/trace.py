@@ -297,9 +297,9 @@ class _Story:
     def _counters(self) -> Counter[tuple[str, str]]:
         return Counter(
             {
-                (edge.name, name): count
-                for edge in self._net.controller.switches.values()
-                for name, count in (edge.counters + edge.neighbours.counters).items()
+                (switch, name): count
+                for switch, drops in self._net.counters.drops.items()
+                for name, count in drops.items()
             }
         )
 

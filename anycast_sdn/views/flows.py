@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.core.events import Drop
 from anycast_sdn.core.model import PROTOCOL_NAMES, Address
 from anycast_sdn.engines.engine import Engine
+from anycast_sdn.views.counters import Counters
 
 FLOW_STATES = ("unanswered", "pinned")
 SLICE = 500  # bindings that are looked at in one piece
@@ -88,12 +90,11 @@ def flows_after(
     return [], None
 
 
-def flow_summary(controller: Controller) -> dict[str, object]:
+def flow_summary(controller: Controller, counters: Counters) -> dict[str, object]:
     """Totals of all client edges."""
-    edges = controller.switches.values()
-    tables = [edge.engine.flows for edge in edges]
+    tables = [switch.engine.flows for switch in controller.switches.values()]
     pinned = sum(table.pinned() for table in tables)
-    exhausted = sum(edge.counters["pool_empty"] for edge in edges)
+    exhausted = sum(drops[Drop.POOL_EMPTY.value] for drops in counters.drops.values())
     return {"unanswered": sum(map(len, tables)) - pinned, "pinned": pinned, "pool_exhausted": exhausted}
 
 

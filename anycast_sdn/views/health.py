@@ -18,6 +18,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
+from anycast_sdn.views.counters import Counters
 
 MOST_REASONS = 100  # in one answer, and of one kind
 STEADY_S = 2.0  # so long a status must last to be worth a line in the log
@@ -42,7 +43,9 @@ class Session(NamedTuple):
     problem: str
 
 
-def reasons(controller: Controller, sessions: Iterable[Session], database: str, now: float) -> Iterator[Reason]:
+def reasons(
+    controller: Controller, counters: Counters, sessions: Iterable[Session], database: str, now: float
+) -> Iterator[Reason]:
     """All that is wrong now.
 
     ``sessions``: those of BGP; ``database``: why enrolments cannot be stored, "" if they can.
@@ -50,7 +53,7 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
     if database:
         yield Reason(("database",), f"enrolments cannot be changed: {database}")
     for switch in controller.switches.values():
-        yield from _of_switch(switch, now)
+        yield from _of_switch(switch, counters, now)
     for ends, why in itertools.islice(controller.discovery.down(now), MOST_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
     yield from itertools.islice(_unserved(controller.groups, controller.announcements.edges), MOST_REASONS)
@@ -61,7 +64,7 @@ def reasons(controller: Controller, sessions: Iterable[Session], database: str, 
             yield Reason(("session", session.uplink), sentence, early=True)
 
 
-def _of_switch(switch: ManagedSwitch, now: float) -> Iterator[Reason]:
+def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator[Reason]:
     name = switch.name
     if not switch.ever_synchronised:
         sentence = f"switch {name} (datapath id {switch.dpid:#x}) has not connected"
@@ -71,7 +74,8 @@ def _of_switch(switch: ManagedSwitch, now: float) -> Iterator[Reason]:
         yield Reason(("switch", name), f"switch {name} has lost the controller")
         return
     if now - switch.refused_at < RECENT_S:
-        yield Reason(("refused", name), f"switch {name} refuses rules: {switch.counters['rule_refused']} until now")
+        refused = counters.drops[name]["rule_refused"]
+        yield Reason(("refused", name), f"switch {name} refuses rules: {refused} until now")
     for question in sorted(switch.unanswered):
         yield Reason(("question", name, question), f"switch {name} does not answer when asked for its {question}")
     if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
@@ -107,7 +111,8 @@ def _should_serve(group: AnycastGroup, prefix: Prefix) -> bool:
 class Health:
     """The reasons as of the last look, each with the time since when it holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
         self._reasons: Sequence[Reason] = ()
         self._since: dict[tuple[str, ...], float] = {}
         self.status = "starting"
@@ -116,7 +121,7 @@ class Health:
 
     def look_at(self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "") -> None:
         """To be called about once a second; see ``reasons``."""
-        self.look(reasons(controller, sessions, database, now), controller.discovery.starting, now)
+        self.look(reasons(controller, self._counters, sessions, database, now), controller.discovery.starting, now)
 
     def look(self, found: Iterable[Reason], starting: bool, now: float) -> None:
         """``starting``: the controller has started only seconds ago."""
@@ -134,9 +139,17 @@ class Health:
 
     def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
         """As of the last look.  ``epoch``: the wall clock's time at ``now``."""
-        every = controller.switches.values()
-        switches = {switch.name: {"connected": switch.synchronised, **_repairs(switch, now)} for switch in every}
+        switches = {
+            switch.name: {"connected": switch.synchronised, **self._repairs(switch, now)}
+            for switch in controller.switches.values()
+        }
         return {"status": self.status, "reasons": self.sentences(now, epoch), "switches": switches}
+
+    def _repairs(self, switch: ManagedSwitch, now: float) -> dict[str, object]:
+        """How many rules were put right since the controller's start, and how long ago the last, if any were."""
+        repaired = self._counters.repairs[switch.name].total()
+        ago = {} if switch.repaired_at is None else {"last_repair_s": round(now - switch.repaired_at, 1)}
+        return {"repaired": repaired, **ago} if repaired else {}
 
     def is_news(self, now: float) -> bool:
         """Is the status another than the log has said last, and has it lasted ``STEADY_S``?"""
@@ -185,9 +198,3 @@ class Attendance:
         self._pause = min(2 * self._pause, RAREST_REPORT_S)
         self._due = now + self._pause
         return f"still waiting for {counted(len(missing), 'switch')}: {listed(missing)}"
-
-
-def _repairs(switch: ManagedSwitch, now: float) -> dict[str, object]:
-    """How many rules were put right since the controller's start, and how long ago the last, if any were."""
-    ago = {} if switch.repaired_at is None else {"last_repair_s": round(now - switch.repaired_at, 1)}
-    return {"repaired": switch.repairs.total(), **ago} if switch.repairs.total() else {}

@@ -10,32 +10,33 @@ from collections.abc import Callable, Iterator
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Address, NotFound, text
+from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.turns import with_turns
 
 
 def edge_views(
-    controller: Controller, now: float, turn: Callable[[], None] = lambda: None
+    controller: Controller, counters: Counters, now: float, turn: Callable[[], None] = lambda: None
 ) -> Iterator[dict[str, object]]:
     """Each as it is when it is made; ``turn`` is called now and then, so that others may go on."""
-    return (_switch_view(controller, switch, now, turn) for switch in controller.switches.values())
+    return (_switch_view(controller, counters, switch, now, turn) for switch in controller.switches.values())
 
 
 def edge_view(
-    controller: Controller, name: str, now: float, turn: Callable[[], None] = lambda: None
+    controller: Controller, counters: Counters, name: str, now: float, turn: Callable[[], None] = lambda: None
 ) -> dict[str, object]:
     """Raises NotFound."""
     switch = controller.switch(name)
     if switch is None:
         raise NotFound(f"there is no edge {name!a}")
-    return _switch_view(controller, switch, now, turn)
+    return _switch_view(controller, counters, switch, now, turn)
 
 
 def _switch_view(
-    controller: Controller, switch: ManagedSwitch, now: float, turn: Callable[[], None]
+    controller: Controller, counters: Counters, switch: ManagedSwitch, now: float, turn: Callable[[], None]
 ) -> dict[str, object]:
     hosts = list(switch.neighbours.known())
     always, able = controller.announcements.of(switch.name)
-    shown = _without_lists(switch, now)
+    shown = _without_lists(switch, counters, now)
     turn()
     return {
         **shown,
@@ -47,7 +48,7 @@ def _switch_view(
     }
 
 
-def _without_lists(switch: ManagedSwitch, now: float) -> dict[str, object]:
+def _without_lists(switch: ManagedSwitch, counters: Counters, now: float) -> dict[str, object]:
     roles = ["client edge"] * bool(switch.switch.client_edge) + ["server edge"] * switch.switch.server_edge
     engine, statistics = switch.engine, switch.engine.statistics(now)
     return {
@@ -65,8 +66,8 @@ def _without_lists(switch: ManagedSwitch, now: float) -> dict[str, object]:
             "other": len(switch.installed),
             "groups": len(switch.installed.groups),
         },
-        "drops": {**switch.dropped, **switch.counters, **switch.neighbours.counters},
-        "repaired": switch.repairs.total(),
+        "drops": {**switch.dropped, **counters.drops[switch.name]},
+        "repaired": counters.repairs[switch.name].total(),
         "last_sweep_s": statistics.last_sweep_s,
     }
 

@@ -18,6 +18,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.stalls import Gauge
+from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import Health
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class _App:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._health = Health()
+        self.counters = Counters()
+        self._health = Health(self.counters)
         self.controller = hub.controller
         self.inspections = self.connections = self.bgp = self
         self.channels: dict[int, Any] = {}

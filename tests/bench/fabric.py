@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 
 from tabulate import tabulate  # noqa: E402
 
-from anycast_sdn.control.controller import Controller, Outbox  # noqa: E402
+from anycast_sdn.control.controller import Controller  # noqa: E402
+from anycast_sdn.control.outcome import Outcome  # noqa: E402
 from anycast_sdn.core.groups import Groups  # noqa: E402
 from anycast_sdn.core.model import Gateway, Prefix  # noqa: E402
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
@@ -82,10 +83,9 @@ class Fabric:
         self.now = 0.0
         begin = time.perf_counter()
         self.controller = Controller(self.network, Groups(), random.Random(1))
-        told: Outbox = {}
+        told = Outcome()
         for dpid in self.names:
-            for to, messages in self.controller.synchronise(dpid, Tables(), Features(), self.now).items():
-                told.setdefault(to, []).extend(messages)
+            told.add(self.controller.synchronise(dpid, Tables(), Features(), self.now))
         told = self.work_off(told)
         self.first_s = time.perf_counter() - begin
         self.first_s += self.take_up(told)[0]
@@ -111,7 +111,7 @@ class Fabric:
                 seconds += time.perf_counter() - begin
                 more, more_steps = self.take_up(out)
                 seconds, steps = seconds + more, steps + more_steps
-            for dpid, messages in out.items():
+            for dpid, messages in out.outbox.items():
                 for message in messages:
                     if isinstance(message, PacketOut) and isinstance(way := message.actions[0], Output):
                         end = self.peers[Port(self.names[dpid], way.port)]
@@ -122,17 +122,16 @@ class Fabric:
         """An LLDP frame arrives; what follows from it is taken up."""
         self.take_up(self.work_off(self.controller.packet_in(dpid, cookie(Kind.LLDP), port, lldp, self.now)))
 
-    def work_off(self, out: Outbox) -> Outbox:
+    def work_off(self, out: Outcome) -> Outcome:
         """``out``, and all that the controller has still to do."""
         while self.controller.is_busy():
-            for dpid, messages in self.controller.work(self.now).items():
-                out.setdefault(dpid, []).extend(messages)
+            out.add(self.controller.work(self.now))
         return out
 
-    def take_up(self, out: Outbox) -> tuple[float, int]:
+    def take_up(self, out: Outcome) -> tuple[float, int]:
         """All switches confirm what they are told, step by step → seconds that this took us, and how many steps."""
         seconds, steps = 0.0, 0
-        while tickets := [(dpid, message.ticket) for dpid, messages in out.items() for message in messages
+        while tickets := [(dpid, message.ticket) for dpid, messages in out.outbox.items() for message in messages
                           if isinstance(message, Barrier) and message.ticket]:  # fmt: skip
             steps += 1
             begin = time.perf_counter()
@@ -165,16 +164,18 @@ def measure(size: Size, failures: int) -> dict[str, Any]:
     }
 
 
-def _rule_changes(out: Outbox) -> int:
-    return sum(isinstance(message, AddFlow | DeleteFlow) for messages in out.values() for message in messages)
+def _rule_changes(out: Outcome) -> int:
+    return sum(isinstance(message, AddFlow | DeleteFlow) for messages in out.outbox.values() for message in messages)
 
 
 def run(options: Any) -> dict[str, Any]:
     """The table; ``options.quick``: fewer failures."""
     garbage.search_by_hand()  # as the running controller does
     rows = [measure(size, min(size.links, 10 if options.quick else 60)) for size in SIZES]
-    print(f"\nThe controller's work for a fabric: at first, after one link's failure, and when it is back.  "
-          f"For the last line not more than {TARGET_FIRST_S:g} s and {1000 * TARGET_FAILURE_S:g} ms are wanted.\n")
+    print(
+        f"\nThe controller's work for a fabric: at first, after one link's failure, and when it is back.  "
+        f"For the last line not more than {TARGET_FIRST_S:g} s and {1000 * TARGET_FAILURE_S:g} ms are wanted.\n"
+    )
     print(tabulate(
         [
             {

@@ -25,7 +25,8 @@ import asked  # noqa: E402
 from pieces import Held, Piece, Stopwatch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from anycast_sdn.control.controller import Controller, Outbox, Pace  # noqa: E402
+from anycast_sdn.control.controller import Controller, Pace  # noqa: E402
+from anycast_sdn.control.outcome import Outcome  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
 from anycast_sdn.core.bindings import Binding  # noqa: E402
 from anycast_sdn.core.groups import Groups  # noqa: E402
@@ -195,7 +196,7 @@ class Hub:
             server = packed(_address(self.scale, 0))
             client_edge.adopt(Binding(number + 1, key, (pool + number + 1).to_bytes(4, "big"), "g0", 0.0, server))
 
-    def _appears(self, address: str, port: int, dpid: int | None = None) -> Outbox:
+    def _appears(self, address: str, port: int, dpid: int | None = None) -> Outcome:
         """A host says where it is."""
         dpid = dpid or int(address.split(".")[1])
         own = self.controller.switches[dpid].mac
@@ -206,13 +207,13 @@ class Hub:
 
     # ---------------------------------------------------------------- pieces
 
-    def _take(self, out: Outbox, encode: bool = True) -> None:
-        for dpid, messages in out.items():
+    def _take(self, out: Outcome, encode: bool = True) -> None:
+        for dpid, messages in out.outbox.items():
             if encode:
                 self.encode(self.wire, messages)
             self.tickets += [(dpid, m.ticket) for m in messages if isinstance(m, Barrier) and m.ticket]
 
-    def _slices(self) -> Iterator[Callable[[], Outbox]]:
+    def _slices(self) -> Iterator[Callable[[], Outcome]]:
         """What is left to do, in the pieces in which ``app`` does it."""
         while True:
             if self.controller.is_busy():
@@ -239,12 +240,12 @@ class Hub:
         act()
         return Held([watch.piece()])
 
-    def measure(self, event: Callable[[], Outbox | object]) -> Held:
+    def measure(self, event: Callable[[], Outcome | object]) -> Held:
         """An event and all that follows from it."""
         watch = Stopwatch()
         garbage.look()
         out = event()
-        if isinstance(out, dict) and all(isinstance(key, int) for key in out):
+        if isinstance(out, Outcome):
             self._take(out)
         garbage.keep()
         return Held([watch.piece(), *self._finish()])
@@ -255,11 +256,11 @@ class Hub:
         done = False
         while not done:
 
-            def read_on() -> Outbox:
+            def read_on() -> Outcome:
                 nonlocal done
                 out = self.controller.read_on(dpid, self.now)
                 done = out is None
-                return out or {}
+                return out or Outcome()
 
             pieces += self.measure(read_on).pieces
         return Held(pieces + self.measure(lambda: self.controller.end_reading(dpid, self.now)).pieces)
@@ -298,20 +299,29 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield f"PUT of a group with {scale.put:,} prefixes", measure(lambda: registry.put_group("put", prefixes))
     yield "its first server", measure(lambda: registry.put_server("put", Server(packed(_address(scale, 3)))))
     yield "DELETE of the group", measure(lambda: registry.delete_group("put"))
-    yield f"a port with a server of {scale.groups:,} groups: down", measure(
-        lambda: controller.port_changed(first, 2, False, hub.now))
+    yield (
+        f"a port with a server of {scale.groups:,} groups: down",
+        measure(lambda: controller.port_changed(first, 2, False, hub.now)),
+    )
     yield "the server is back", measure(lambda: hub._appears(COMMON, 2))
-    link = max(hub.network.links, key=lambda link: sum(
-        controller.routes.next_hops(prefix).get(end.switch) == end.number
-        for prefix in list(controller.announcements.edges)[:200] for end in (link.a, link.b)))
+    link = max(
+        hub.network.links,
+        key=lambda link: sum(
+            controller.routes.next_hops(prefix).get(end.switch) == end.number
+            for prefix in list(controller.announcements.edges)[:200]
+            for end in (link.a, link.b)
+        ),
+    )
     dpid = next(switch.dpid for switch in hub.network.switches if switch.name == link.a.switch)
     yield "a link fails", measure(lambda: controller.port_changed(dpid, link.a.number, False, hub.now))
     yield "a cost changes", measure(lambda: controller.set_cost(hub.network.links[3].a, 60000, hub.now))
     routes = {Prefix.parse(f"20.{number >> 8}.{number & 255}.0/24"): Route(1, 0, 0, packed("192.168.255.2"))
               for number in range(scale.taught)}  # fmt: skip
     if hub.network.uplinks:
-        yield f"a router advertises {scale.taught:,} routes", measure(
-            lambda: controller.set_learned("up", routes, hub.now))
+        yield (
+            f"a router advertises {scale.taught:,} routes",
+            measure(lambda: controller.set_learned("up", routes, hub.now)),
+        )
         yield "one server enrolled then", measure(lambda: registry.put_server("g8", new))
         fewer = dict(list(routes.items())[:-1])
         yield "the router withdraws one", measure(lambda: controller.set_learned("up", fewer, hub.now))

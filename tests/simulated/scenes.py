@@ -104,7 +104,7 @@ def drops(net: SimulatedNetwork, name: str) -> dict[str, int]:
     """Everything that was dropped at a switch, by its rules and by the controller, without zeroes."""
     dpid = next(switch.dpid for switch in net.network.switches if switch.name == name)
     net.controller.drops_counted(dpid, net.switches[name].packets())
-    view = next(view for view in edge_views(net.controller, net.now) if view["name"] == name)
+    view = next(view for view in edge_views(net.controller, net.counters, net.now) if view["name"] == name)
     counted = view["drops"]
     assert isinstance(counted, dict)
     return {counter: count for counter, count in counted.items() if count}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import SERVICE, ask, bindings, client_edge, edge, payloads, web
+from scenes import SERVICE, ask, bindings, client_edge, payloads, web
 
-from anycast_sdn.core.transitions import Event
+from anycast_sdn.core.events import Fault
+from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     AddFlow,
@@ -35,7 +36,7 @@ def test_rules_of_bindings_that_somebody_deletes_are_put_back_and_no_binding_end
     net.delete_rules("arh1", rules)
     net.advance(1)
     assert (bindings(net), of_bindings(net)) == (before, rules)
-    assert edge(net, "arh1").repairs == {"missing": 20}
+    assert net.counters.repairs["arh1"] == {Fault.MISSING: 20}
     ask(net, service=SERVICE[v6], payload=b"still there?")
     assert payloads(net.host("h1").received)[-1] == b"still there?"
 
@@ -45,7 +46,7 @@ def test_health_says_that_rules_of_bindings_were_put_back(build):
     ask(net)
     net.delete_rules("arh1", of_bindings(net))
     net.advance(1)
-    health = Health()
+    health = Health(net.counters)
     health.look_at(net.controller, (), net.now)
     view = health.view(net.controller, net.now, 0.0)
     assert view["status"] == "degraded"
@@ -61,7 +62,7 @@ def test_rules_that_the_controller_deletes_are_not_put_back(build):
     net.advance(10)
     assert bindings(net) == []
     assert of_bindings(net) == {}
-    assert edge(net, "arh1").repairs == {}
+    assert net.counters.repairs["arh1"] == {}
 
 
 def test_whoever_deletes_again_and_again_has_no_more_done_than_he_does(build):
@@ -71,7 +72,7 @@ def test_whoever_deletes_again_and_again_has_no_more_done_than_he_does(build):
     for again in range(1, 9):
         net.delete_rules("arh1", of_bindings(net))
         net.advance(0.3)
-        assert edge(net, "arh1").repairs["missing"] == 2 * again
+        assert net.counters.repairs["arh1"][Fault.MISSING] == 2 * again
     assert bindings(net) == [binding]
 
 
@@ -94,7 +95,7 @@ def test_a_binding_that_ends_before_its_rule_is_put_back_stays_ended(build):
     (binding,) = bindings(net)
     net.delete_rules("arh1", of_bindings(net))
     net.advance(0.002)
-    client_edge(net).apply(binding, Event.FOUND_GONE, net.now)
+    client_edge(net).apply(binding, FlowEvent.FOUND_GONE, net.now)
     net.advance(1)
     assert of_bindings(net) == {}
 
@@ -113,7 +114,7 @@ def busy(build):
 
 
 def no_repairs(net):
-    return not any(edge.repairs for edge in net.controller.switches.values())
+    return not any(net.counters.repairs.values())
 
 
 def test_nothing_is_found_wrong_where_nobody_else_was(build):
@@ -164,9 +165,9 @@ def test_rules_that_are_edited_or_added_are_put_right(build, switch):
     net.advance(10)
     assert held(net) == before
     assert bindings(net) == bound
-    assert edge(net, switch).repairs["foreign"] == 4
+    assert net.counters.repairs[switch][Fault.FOREIGN] == 4
     net.advance(20)
-    assert edge(net, switch).repairs["foreign"] == 4  # nothing was found afterwards
+    assert net.counters.repairs[switch][Fault.FOREIGN] == 4  # nothing was found afterwards
 
 
 def test_a_rule_that_a_switch_refuses_is_put_again_ever_more_seldom(build):
@@ -176,7 +177,7 @@ def test_a_rule_that_a_switch_refuses_is_put_again_ever_more_seldom(build):
     here._table_size = len(here.flows) - 1
     net.delete_rules("core", [key])
     net.advance(100)
-    assert 0 < edge(net, "core").counters["rule_refused"] <= 6
+    assert 0 < net.counters.drops["core"]["rule_refused"] <= 6
     here._table_size = None
     net.advance(200)
     assert here.flows[key] == rule
@@ -227,4 +228,4 @@ def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_onc
     audit.suspect([rule.cookie])
     net.advance(6)
     assert of_bindings(net) == before
-    assert edge(net, "arh1").repairs == {"wrong": 1}
+    assert net.counters.repairs["arh1"] == {Fault.WRONG: 1}

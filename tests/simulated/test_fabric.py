@@ -200,7 +200,7 @@ def test_lldp_from_a_host_is_dropped_and_counted(ring):
 def test_a_forged_frame_between_switches_is_counted(ring):
     frame = lldp.build(lldp.Probe(0x31, 1, 1 << 40), bytes(6), b"another key")
     for effect in ring.switches["c2"].receive(frame, 2, ring.now):
-        ring.controller.packet_in(0x32, effect.cookie, effect.in_port, effect.frame, ring.now)
+        ring._react(ring.controller.packet_in(0x32, effect.cookie, effect.in_port, effect.frame, ring.now))
     assert drops(ring, "c2") == {"bad_frame: lldp digest": 1}
 
 

@@ -12,6 +12,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
 
 EPOCH = 1_800_000_000.0
@@ -19,7 +20,7 @@ EPOCH = 1_800_000_000.0
 
 @cache
 def health_of(net: SimulatedNetwork) -> Health:
-    return Health()
+    return Health(net.counters)
 
 
 def look(net: SimulatedNetwork, *sessions: Session) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def test_what_a_switch_leaves_unanswered_is_named() -> None:
 
 def test_a_switch_that_refuses_rules_is_named_for_a_minute() -> None:
     net = network("figure1", "as2")
-    net.controller.rule_refused(4, 0, net.now)
+    net._react(net.controller.rule_refused(4, 0, net.now))
     assert reasons(net) == ["switch core refuses rules: 1 until now"]
     net.advance(59)
     assert look(net)["status"] == "degraded"
@@ -152,7 +153,7 @@ def test_a_router_that_does_not_answer_is_named() -> None:
 
 
 def test_a_status_is_news_once_and_when_it_lasts() -> None:
-    health, bad = Health(), [Reason(("x",), "bad")]
+    health, bad = Health(Counters()), [Reason(("x",), "bad")]
     said = []
     for second, found in enumerate([[], [], [], [], bad, [], bad, [], [], bad, bad, bad, bad]):
         health.look(found, False, second)
@@ -162,7 +163,7 @@ def test_a_status_is_news_once_and_when_it_lasts() -> None:
 
 
 def test_many_reasons_are_cut() -> None:
-    health = Health()
+    health = Health(Counters())
     health.look([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
     said = health.sentences(0.0, EPOCH)
     assert len(said) == MOST_REASONS + 1

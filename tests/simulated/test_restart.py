@@ -155,9 +155,9 @@ def in_slices(net, name, meanwhile):
     net.controller.begin_reading(dpid, found, edge(net, name).features)
     net._away.discard(name)
     while (out := net.controller.read_on(dpid, net.now)) is not None:
-        net._tell(out)
+        net._react(out)
         meanwhile()
-    net._tell(net.controller.end_reading(dpid, net.now))
+    net._react(net.controller.end_reading(dpid, net.now))
     net.settle()
 
 
@@ -183,7 +183,7 @@ def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(b
     assert 40015 not in after  # nobody needed it, and nothing of it was found
     assert all(binding.server and binding.installed is Half.BOTH for binding in after.values())
     net.advance(1)
-    assert not edge(net, "arh1").repairs
+    assert not net.counters.repairs["arh1"]
 
 
 def test_a_flow_whose_rules_are_not_read_yet_gets_no_second_binding(build, small_slices):
@@ -207,7 +207,7 @@ def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build
         net.controller.rule_removed(dpid, effect.cookie, effect.idle_timeout, False, net.now)
     while net.controller.read_on(dpid, net.now) is not None:
         pass
-    net._tell(net.controller.end_reading(dpid, net.now))
+    net._react(net.controller.end_reading(dpid, net.now))
     assert bindings(net) == []
     for name in net.switches:
         net.connect(name)

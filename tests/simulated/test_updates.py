@@ -11,6 +11,7 @@ from scenes import SERVICE, ask, network
 
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S
 from anycast_sdn.control.discovery import START_S
+from anycast_sdn.core.events import ChangeUnconfirmed
 from anycast_sdn.core.model import UDP
 from anycast_sdn.description.model import Port
 from anycast_sdn.fabric.ordered_update import CONFIRM_S
@@ -55,8 +56,8 @@ def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
     for ticks in range(5):
         controller.tick(begin + ticks * TICK_S)
         assert controller.updating() == waiting
-    controller.tick(begin + CONFIRM_S + TICK_S)
-    unconfirmed = {edge.name for edge in controller.switches.values() if edge.counters["unconfirmed"]}
+    events = controller.tick(begin + CONFIRM_S + TICK_S).events
+    unconfirmed = {event.switch for event in events if isinstance(event, ChangeUnconfirmed)}
     assert unconfirmed == set(waiting)
     assert set(controller.updating()) < set(waiting), "the next step"
 

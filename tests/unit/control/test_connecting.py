@@ -102,10 +102,10 @@ def connects(made: Controller, dpid: int, found: Tables) -> Held:
     held = Held(found)
     made.begin_reading(dpid, Tables(dict(found.flows), dict(found.groups), dict(found.meters)), Features())
     while (out := made.read_on(dpid, 0.0)) is not None:
-        held.apply(out.get(dpid, ()))
-    held.apply(made.end_reading(dpid, 0.0).get(dpid, ()))
+        held.apply(out.outbox.get(dpid, ()))
+    held.apply(made.end_reading(dpid, 0.0).outbox.get(dpid, ()))
     while made.is_busy():
-        held.apply(made.work(0.0).get(dpid, ()))
+        held.apply(made.work(0.0).outbox.get(dpid, ()))
     return held
 
 
@@ -166,7 +166,7 @@ def test_what_nobody_wants_goes_when_all_that_is_wanted_is_there() -> None:
         pass
     made.end_reading(EAST, 0.0)
     while made.is_busy():
-        messages = made.work(0.0).get(EAST, [])
+        messages = made.work(0.0).outbox.get(EAST, [])
         before = len(held.deleted)
         held.apply(messages)
         if len(held.deleted) > before:
@@ -186,7 +186,7 @@ def test_when_many_connect_at_once_a_few_are_compared_at_a_time() -> None:
         made.end_reading(dpid, 0.0)
     told: list[int] = []
     while made.is_busy():
-        out = made.work(0.0)
+        out = made.work(0.0).outbox
         assert len(out) <= 2 * LARGE_AT_ONCE
         told += [dpid for dpid, messages in out.items() if any(isinstance(message, AddFlow) for message in messages)]
     assert sorted(told) == sorted(made.switches)
@@ -202,16 +202,16 @@ def test_it_may_go_or_enrolments_may_change_in_the_middle(portion: int, slices: 
         pass
     made.end_reading(EAST, 0.0)
     for _ in range(slices):
-        held.apply(made.work(0.0).get(EAST, ()))
+        held.apply(made.work(0.0).outbox.get(EAST, ()))
     if again:
         made.disconnected(EAST, 0.0)
         while made.is_busy():
             made.work(0.0)
-    held.apply(made.set_groups(groups(count), 0.0).get(EAST, ()))
+    held.apply(made.set_groups(groups(count), 0.0).outbox.get(EAST, ()))
     if again:
         held = connects(made, EAST, held.tables)
     while made.is_busy():
-        held.apply(made.work(0.0).get(EAST, ()))
+        held.apply(made.work(0.0).outbox.get(EAST, ()))
     assert held.tables == wanted(made, EAST)
     other = controller(groups(count), 1 << 20)
     assert besides_routes(held.tables) == besides_routes(connects(other, EAST, Tables()).tables)

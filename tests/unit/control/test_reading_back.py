@@ -130,7 +130,8 @@ def found(made: Controller, dpid: int, held: dict[RuleKey, FlowRule]) -> dict[in
     """The switch connects, with these rules, and groups and meters as they should be."""
     edge = made.switches[dpid]
     tables = Tables(dict(held), edge.installed.groups, edge.installed.meters)
-    return {to: messages for to, messages in made.synchronise(dpid, tables, Features(), 0.0).items() if messages}
+    outbox = made.synchronise(dpid, tables, Features(), 0.0).outbox
+    return {to: messages for to, messages in outbox.items() if messages}
 
 
 def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
@@ -190,7 +191,7 @@ def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> N
     if known:
         made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
     found = Tables.of(edit(*both()))
-    messages = made.synchronise(dpid, found, Features(), 0.0)
+    messages = made.synchronise(dpid, found, Features(), 0.0).outbox
     assert [(b.number, b.key, b.server, b.installed) for b in flows] == [(7, KEY, AS2, Half.BOTH)]
     held = applied(found.flows, messages[dpid])
     assert [held[rule.key] for rule in both()] == both()
@@ -205,7 +206,7 @@ def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRu
     made, dpid = controller()
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
     flows = made.switches[dpid].engine.flows
-    messages = made.synchronise(dpid, Tables.of(before), Features(), 0.0)
+    messages = made.synchronise(dpid, Tables.of(before), Features(), 0.0).outbox
     held = applied(Tables.of(before).flows, messages[dpid])
     assert [held[rule.key] for rule in both()] == both()
     assert len(flows) == 1
@@ -215,7 +216,7 @@ def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
     made, dpid = controller()
     closed = [replace(rule, idle_timeout=7439) for rule in both()]
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
-    messages = made.synchronise(dpid, Tables.of(closed), Features(), 0.0)
+    messages = made.synchronise(dpid, Tables.of(closed), Features(), 0.0).outbox
     assert [message for message in messages[dpid] if isinstance(message, PutBinding | DeleteFlow)] == []
 
 

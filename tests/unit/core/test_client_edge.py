@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from anycast_sdn.core.bindings import Binding, Half, State
-from anycast_sdn.core.client_edge import ClientEdge, Decision, Drop
+from anycast_sdn.core.client_edge import ClientEdge, Decision
+from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, ServerState, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry
-from anycast_sdn.core.transitions import Do, Event
+from anycast_sdn.core.transitions import Do, FlowEvent
 
 H, ANY, AS2, AS3, STRANGER = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
 KEY = FlowKey(H, ANY, UDP, 40000, 53)
@@ -292,7 +293,7 @@ class TestClosing:
 
     def test_a_late_packet_of_a_connection_that_both_have_closed_does_not_keep_it_for_long(self, edge):
         binding = self.ended(edge, Half.IN, Half.OUT)
-        edge.apply(binding, Event.ALL_IDLE, 105)
+        edge.apply(binding, FlowEvent.ALL_IDLE, 105)
         decision = self.packet(edge, 106)
         assert decision.do is Do.REVIVE
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
@@ -334,7 +335,7 @@ class TestRulesThatAreNotThere:
 
     def test_a_flow_that_never_left_needs_no_quarantine(self, edge):
         binding = made(edge)
-        edge.apply(binding, Event.REFUSED, 1)
+        edge.apply(binding, FlowEvent.REFUSED, 1)
         assert use(edge, 1).free == 6
 
     def test_a_rule_that_no_packet_has_met_needs_no_quarantine(self, edge):
@@ -343,7 +344,7 @@ class TestRulesThatAreNotThere:
         assert use(edge, 30).free == 6
 
     def test_a_pinned_flow_whose_rule_is_refused_has_left_already(self, edge):
-        edge.apply(pinned(edge), Event.REFUSED, 1)
+        edge.apply(pinned(edge), FlowEvent.REFUSED, 1)
         assert (use(edge, 1).resting, use(edge, 1).free) == (1, 5)
 
     def test_a_packet_that_comes_back_gets_its_rules_again_once_a_second(self, edge):
@@ -394,7 +395,7 @@ class TestShares:
         edge = self.edge(bindings_per_port=1)
         binding = edge.client_packet(KEY, WEB, 0, port=1).binding
         assert edge.client_packet(KEY._replace(source_port=1), WEB, 0, port=1).drop is Drop.PORT_FULL
-        edge.apply(binding, Event.ALL_IDLE, 1)
+        edge.apply(binding, FlowEvent.ALL_IDLE, 1)
         assert edge.client_packet(KEY._replace(source_port=1), WEB, 1, port=1).do is Do.LEASE
 
 

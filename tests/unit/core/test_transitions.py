@@ -14,7 +14,7 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Validity
-from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, Event, Heard
+from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, FlowEvent, Heard
 
 ANY, AS2, AS3, STRANGER = map(packed, ("198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
 CLIENTS = packed("10.1.0.10"), packed("10.1.0.11")
@@ -30,7 +30,7 @@ ROLE = ClientEdgeRole(
     bindings_per_port=5,
 )
 # What needs nothing but the binding that it happens to.
-BARE = [event for event in Event if event not in TRANSITIONS[State.NONE] and event is not Event.MEMBER_REPLY]
+BARE = [event for event in FlowEvent if event not in TRANSITIONS[State.NONE] and event is not FlowEvent.MEMBER_REPLY]
 
 
 def test_every_state_is_in_the_table():
@@ -38,7 +38,7 @@ def test_every_state_is_in_the_table():
 
 
 def test_every_event_and_every_deed_is_in_the_table():
-    assert {event for events in TRANSITIONS.values() for event in events} == set(Event)
+    assert {event for events in TRANSITIONS.values() for event in events} == set(FlowEvent)
     assert {do for events in TRANSITIONS.values() for _, do in events.values()} == set(Do)
 
 
@@ -61,7 +61,7 @@ class WatchedEdge(ClientEdge):
     """Every event that reaches a binding is compared with the table."""
 
     def apply(
-        self, binding: Binding, event: Event, now: float, heard: Heard = NOTHING, *, port: int = 0
+        self, binding: Binding, event: FlowEvent, now: float, heard: Heard = NOTHING, *, port: int = 0
     ) -> Decision:
         state, before = self.state_of(binding), self.everything(now)
         decision = super().apply(binding, event, now, heard, port=port)
@@ -140,7 +140,7 @@ class AnyLife(RuleBasedStateMachine):
         self.edge.end_idle(unused, self.now)
 
     @rule(data=st.data(), event=st.sampled_from(BARE), ended=st.booleans())
-    def something_else_happens(self, data: st.DataObject, event: Event, ended: bool) -> None:
+    def something_else_happens(self, data: st.DataObject, event: FlowEvent, ended: bool) -> None:
         """Also what does not fit, and what comes too late."""
         bindings = self.ended if ended else list(self.edge.bindings)
         if bindings:
@@ -150,7 +150,7 @@ class AnyLife(RuleBasedStateMachine):
     @precondition(lambda self: self.edge.bindings.pinned())
     def the_switch_connects_again(self, data: st.DataObject, installed: Half) -> None:
         binding = data.draw(st.sampled_from([binding for binding in self.edge.bindings if binding.server]))
-        self.edge.apply(binding, Event.FOUND_AGAIN, self.now, Heard(installed=installed))
+        self.edge.apply(binding, FlowEvent.FOUND_AGAIN, self.now, Heard(installed=installed))
 
     @rule(
         last=st.integers(1, 6),

@@ -29,7 +29,7 @@ def test_what_it_wants_for_one_server_is_part_of_what_it_wants_while_that_is_enr
 def test_without_flows_there_is_nothing_to_do(dpid: int) -> None:
     one = engine(dpid)
     assert len(one.flows) == 0
-    assert one.put_back() == []
+    assert one.put_back().messages == []
     for reaction in (one.end(7, 1), one.rule_refused(7, 1), one.end_idle([7], 1)):
         assert (reaction.messages, reaction.changed) == ([], False)
     assert one.end_connections(1, 9)[0].messages == []

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.events import Fault, RulesRepaired
 from anycast_sdn.engines import flow_audit
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding
 from tests.unit.engines.samples import KEY, SERVER, held
 
@@ -28,12 +30,12 @@ class Audited:
     """A switch with these many flows, and the audit of it."""
 
     def __init__(self, count: int) -> None:
-        self.flows, self.repairs = BindingTable(), Counter[str]()
+        self.flows, self.repairs = BindingTable(), Counter[Fault]()
         for number in range(1, count + 1):
             self.flows.put(flow(number))
         self.wanted = [entries.binding(wanted(each, half)) for each in self.flows for half in Half.BOTH.parts]
         self.rules = list(self.wanted)
-        self.audit = FlowAudit(self.flows, wanted, self.repairs)
+        self.audit = FlowAudit("arh1", self.flows, wanted)
 
     def look(self, thorough: bool = False) -> list[Message]:
         """At the slices that are due; the switch is put right."""
@@ -46,7 +48,10 @@ class Audited:
             more = True
             while more:
                 some, more = self.audit.end(piece, 2)
-                messages += some
+                messages += some.messages
+                for event in some.events:
+                    assert isinstance(event, RulesRepaired)
+                    self.repairs[event.fault] += event.rules
         self.rules = held(messages, self.rules)
         return messages
 
@@ -69,7 +74,7 @@ def test_a_missing_rule_is_installed_when_the_next_look_misses_it_too() -> None:
     audited.look()
     assert same(audited.rules, audited.wanted)
     assert not audited.audit.doubtful
-    assert audited.repairs == Counter(missing=1)
+    assert audited.repairs == {Fault.MISSING: 1}
 
 
 def test_an_edited_rule_is_replaced_and_a_rule_of_no_flow_is_deleted() -> None:
@@ -78,7 +83,7 @@ def test_an_edited_rule_is_replaced_and_a_rule_of_no_flow_is_deleted() -> None:
     audited.rules += [entries.binding(wanted(flow(9), half)) for half in Half.BOTH.parts]
     audited.look()
     assert same(audited.rules, audited.wanted)
-    assert audited.repairs == Counter(wrong=1, foreign=2)
+    assert audited.repairs == {Fault.WRONG: 1, Fault.FOREIGN: 2}
 
 
 def test_a_flow_to_which_something_has_happened_since_is_left_to_the_next_look() -> None:
@@ -86,7 +91,7 @@ def test_a_flow_to_which_something_has_happened_since_is_left_to_the_next_look()
     (piece, _) = audited.audit.slices(False)
     audited.audit.begin(piece)
     audited.flows.put(flow(1)._replace(closed=Half.OUT))
-    assert audited.audit.end(piece, 9) == ([], False)
+    assert audited.audit.end(piece, 9) == (Reaction(), False)
     assert not audited.audit.doubtful
 
 

@@ -58,8 +58,8 @@ def test_rules_that_others_delete_are_installed_again_once() -> None:
     for rule in rules:
         one.rule_removed(rule.cookie, True, False, 2)
     assert one.has_lost_rules
-    assert held(one.put_back()) == rules
-    assert one.put_back() == []
+    assert held(one.put_back().messages) == rules
+    assert one.put_back().messages == []
     assert not one.has_lost_rules
 
 
@@ -67,7 +67,7 @@ def test_the_rule_from_before_the_pin_is_not_missed() -> None:
     one = engine()
     pinned(one)
     one.rule_removed(cookie(Kind.BINDING_OUT_UNANSWERED, the_flow(one).number), True, False, 2)
-    assert one.put_back() == []
+    assert one.put_back().messages == []
 
 
 def test_after_both_rules_have_expired_the_flow_has_ended() -> None:
@@ -93,20 +93,20 @@ def test_what_was_needed_since_the_switch_was_asked_is_left_alone() -> None:
     one.begin_reading(Features(tcp_flags=True, fin_timeout=True))
     flow = the_flow(one)
     one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 2)
-    assert one.settle(flow, [], False, 2) == []
+    assert one.settle(flow, [], False, 2).messages == []
     assert the_flow(one) is flow
 
 
 def test_a_flow_of_which_nothing_is_found_ends_unless_the_switch_has_lost_everything() -> None:
     one = engine()
     rules = pinned(one)
-    assert held(one.settle(the_flow(one), [], True, 2)) == rules
-    assert one.settle(the_flow(one), [], False, 2) == []
+    assert held(one.settle(the_flow(one), [], True, 2).messages) == rules
+    assert one.settle(the_flow(one), [], False, 2).messages == []
     assert len(one.flows) == 0
 
 
 def test_found_rules_are_as_they_would_be_written() -> None:
     one = engine()
     rules = pinned(one)
-    assert one.settle(the_flow(one), rules, False, 2) == []
+    assert one.settle(the_flow(one), rules, False, 2).messages == []
     assert [entries.binding(one.wanted_rule(the_flow(one), half)) for half in Half.BOTH.parts] == rules

@@ -9,6 +9,7 @@ import pytest
 
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.description import reading
 from anycast_sdn.openflow.rules import Barrier, Message
@@ -50,7 +51,7 @@ def app_in(cluster: Cluster) -> AnycastApp:
 @pytest.mark.parametrize("cluster", [Alone(), Member(ARH1, ARS2), Member(ARS2), Member()])
 def test_only_the_master_of_a_switch_writes_to_it(cluster):
     app = app_in(cluster)
-    app._react({ARH1: [Barrier(1)], ARS2: [Barrier(2)]})
+    app._react(Outcome({ARH1: [Barrier(1)], ARS2: [Barrier(2)]}))
     written = {dpid for dpid, channel in app.connections.channels.items() if channel.sent}
     assert written == {dpid for dpid in (ARH1, ARS2) if cluster.is_master(dpid)}
 
@@ -60,9 +61,9 @@ def test_only_the_leader_looks_for_links(cluster):
     app = app_in(cluster)
     ticks: list[float] = []
 
-    def tick(now: float) -> dict[int, list[Message]]:
+    def tick(now: float) -> Outcome:
         ticks.append(now)
-        return {}
+        return Outcome()
 
     app.controller.tick = tick
     app._tick()

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Event, RuleRefused
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.description import reading
 from anycast_sdn.openflow.decoding import PacketInMessage
@@ -61,10 +63,10 @@ def faults(log: pytest.LogCaptureFixture) -> int:
 
 
 def test_a_packet_that_fails_loses_neither_those_before_it_nor_those_after_it(app, caplog):
-    def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> dict[int, list[Message]]:
+    def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
         if frame == b"wrong":
             raise RuntimeError("a fault")
-        return {dpid: [Barrier(in_port)]}
+        return Outcome({dpid: [Barrier(in_port)]})
 
     app.controller.packet_in = answer
     for port, frame in ((1, b"good"), (2, b"wrong"), (3, b"good")):
@@ -77,9 +79,9 @@ def test_a_packet_that_fails_loses_neither_those_before_it_nor_those_after_it(ap
 def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
     confirmed: list[tuple[int, int]] = []
 
-    def take(tickets: list[tuple[int, int]], now: float) -> dict[int, list[Message]]:
+    def take(tickets: list[tuple[int, int]], now: float) -> Outcome:
         confirmed.extend(tickets)
-        return {}
+        return Outcome()
 
     app.controller.confirmed = fails_for((ARS2, 8), take)
     app._confirmations = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
@@ -90,7 +92,7 @@ def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
 
 
 def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
-    app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: {dpid: [Barrier(dpid)]})
+    app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: Outcome({dpid: [Barrier(dpid)]}))
     app._tick()
     told = {dpid for dpid, switch in app.connections.channels.items() if Barrier(dpid) in switch.told}
     assert told == set(app.controller.switches) - {ARH1}
@@ -99,8 +101,19 @@ def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
 
 def test_messages_that_cannot_be_written_leave_the_other_switches_theirs(app, caplog):
     app.connections.channels[ARH1] = Broken()
-    app._react({ARH1: [Barrier(1)], ARS2: [Barrier(2)]})
+    app._react(Outcome({ARH1: [Barrier(1)], ARS2: [Barrier(2)]}))
     assert app.connections.channels[ARS2].told == [Barrier(2)]
+    assert faults(caplog) == 1
+
+
+def test_a_subscriber_that_fails_disturbs_neither_the_messages_nor_the_other_subscribers(app, caplog):
+    heard: list[Event] = []
+    event = RuleRefused("ars2")
+    app._subscribers = (fails_for(event, heard.append), *app._subscribers, heard.append)
+    app._react(Outcome({ARS2: [Barrier(2)]}, [event]))
+    assert app.connections.channels[ARS2].told == [Barrier(2)]
+    assert heard == [event]
+    assert app.counters.drops["ars2"] == {"rule_refused": 1}
     assert faults(caplog) == 1
 
 

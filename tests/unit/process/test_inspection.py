@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 from anycast_sdn.control.audit import MOST_REMEMBERED
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Fault, RulesRepaired
 from anycast_sdn.openflow import decoding, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import inspection
@@ -79,15 +83,21 @@ class Inspected:
         self.controller, self.dpid = controller()
         self.now = 100.0
         monkeypatch.setattr(inspection.time, "monotonic", lambda: self.now)
-        held = applied({}, self.controller.synchronise(self.dpid, Tables.of(both()), Features(), self.now)[self.dpid])
+        out = self.controller.synchronise(self.dpid, Tables.of(both()), Features(), self.now)
+        held = applied({}, out.outbox[self.dpid])
         self.switch = Switch({rule.key: rule for rule in both()} | held, **options)
-        self.inspections = Inspections(self.controller, self._send, lambda seconds: None)
+        self.repairs: Counter[Fault] = Counter()
+        self.inspections = Inspections(self.controller, self._react, lambda seconds: None)
         self.look()
         self.switch.asked.clear()
 
-    def _send(self, out: dict[int, list[Message]]) -> None:
-        for messages in out.values():
+    def _react(self, out: Outcome) -> None:
+        for messages in out.outbox.values():
             self.switch.tell(messages)
+        for event in out.events:
+            assert isinstance(event, RulesRepaired)
+            self.repairs[event.fault] += event.rules
+            self.inspections.note(event)
 
     def look(self, seconds: float = 10.0) -> None:
         for _ in range(2):  # the first time, a switch becomes due
@@ -107,7 +117,7 @@ def test_a_switch_that_is_right_is_left_alone_and_its_drops_are_counted(monkeypa
     before = dict(here.switch.held)
     here.look()
     assert here.switch.held == before
-    assert not here.edge.repairs
+    assert not here.repairs
     not_ip = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.NOT_IP]
     assert here.edge.dropped["not_ip"] == 5 * len(not_ip)  # ``as_flow_stats`` says that each has matched five packets
     martians = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.MARTIAN]
@@ -129,7 +139,7 @@ def test_what_is_wrong_is_put_right(monkeypatch, ignores_cookies: bool) -> None:
     for _ in range(4):
         here.look()
     assert here.switch.held == before
-    assert here.edge.repairs == {"missing": 2, "wrong": 1, "foreign": 2}
+    assert here.repairs == {Fault.MISSING: 2, Fault.WRONG: 1, Fault.FOREIGN: 2}
 
 
 def test_at_rest_a_switch_is_asked_a_few_questions_every_five_seconds(monkeypatch) -> None:
@@ -145,7 +155,7 @@ def test_a_switch_that_does_not_answer_is_not_asked_on_and_on(monkeypatch) -> No
     here.switch.held.clear()
     here.look()
     assert here.switch.held == {}
-    assert not here.edge.repairs
+    assert not here.repairs
     assert here.switch.asked.count("OFPFlowStatsRequest") == 4  # two looks, two questions
 
 
@@ -191,7 +201,7 @@ def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch)
     for _ in range(2):
         here.look()
     assert here.switch.held == before
-    assert +here.edge.repairs == {"wrong": len(before), "foreign": 1}
+    assert here.repairs == {Fault.WRONG: len(before), Fault.FOREIGN: 1}
 
 
 def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom(monkeypatch) -> None:
@@ -210,12 +220,12 @@ def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom
         patched.setattr(here.switch, "tell", keep_foreign)
         for _ in range(60):
             here.look(1.0)
-        assert +here.edge.repairs == {"foreign": 2}
+        assert here.repairs == {Fault.FOREIGN: 2}
         assert 2 * 2 <= sum(isinstance(message, DeleteCookie) for message in told) <= 2 * 7
     for _ in range(40):
         here.look(1.0)
     assert here.switch.held == before
-    assert +here.edge.repairs == {"foreign": 2}
+    assert here.repairs == {Fault.FOREIGN: 2}
 
 
 def test_however_many_ask_for_counters_a_switch_is_asked_a_few_times_a_second(monkeypatch) -> None:
@@ -242,13 +252,13 @@ def test_an_inspection_that_has_failed_takes_nothing_that_still_comes(monkeypatc
     ended: list[object] = []
     with monkeypatch.context() as patched:
         patched.setattr(decoding, "split_flow_stats", _failing_once(decoding.split_flow_stats, call=5))
-        patched.setattr(audit, "end_slice", lambda piece, *_: (ended.append(piece), ([], False))[1])
+        patched.setattr(audit, "end_slice", lambda piece, *_: (ended.append(piece), (Reaction(), False))[1])
         here.now += 10.0
         here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
         here.switch.run()
     assert not ended, "the first part of the first slice's answer has ended it"
     here.look()
-    assert not here.edge.repairs
+    assert not here.repairs
 
 
 def _failing_once(act: Callable[..., Any], call: int) -> Callable[..., Any]:
@@ -259,5 +269,5 @@ def _failing_once(act: Callable[..., Any], call: int) -> Callable[..., Any]:
 def test_of_very_many_rules_of_others_not_all_are_remembered(monkeypatch) -> None:
     audit = Inspected(monkeypatch).controller.audits[1]
     many = range(1, 2 * MOST_REMEMBERED + 1)
-    assert len(audit.found_foreign(many, 1.0)) == len(many)
-    assert len(audit.found_foreign(many, 1.5)) == MOST_REMEMBERED, "who is remembered is left for a while"
+    assert len(audit.found_foreign(many, 1.0).messages) == len(many)
+    assert len(audit.found_foreign(many, 1.5).messages) == MOST_REMEMBERED, "who is remembered is left for a while"

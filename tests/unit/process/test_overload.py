@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import UDP, FlowKey, packed
@@ -49,8 +50,8 @@ def app() -> AnycastApp:
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
     app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.switches}  # type: ignore[misc]
 
-    def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> dict[int, list[Message]]:
-        return {dpid: [Barrier(in_port), Barrier(in_port)]}
+    def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
+        return Outcome({dpid: [Barrier(in_port), Barrier(in_port)]})
 
     app.controller.packet_in = answer  # type: ignore[method-assign, assignment]
     return app
@@ -158,10 +159,10 @@ def test_who_deletes_rules_as_fast_as_they_are_put_back_holds_up_no_other_switch
 ) -> None:
     turns = Counter[int]()
 
-    def put_back(dpid: int, now: float) -> dict[int, list[Message]]:
+    def put_back(dpid: int, now: float) -> Outcome:
         turns[dpid] += 1
         assert turns[dpid] < 10_000, "nobody else has a turn any more"
-        return {dpid: [Barrier(1)]} if dpid == ARH1 else {}
+        return Outcome({dpid: [Barrier(1)]}) if dpid == ARH1 else {}
 
     monkeypatch.setattr(app.controller, "put_back", put_back)
     app._tick()

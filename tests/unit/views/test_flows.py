@@ -13,6 +13,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed, text
 from anycast_sdn.description import reading
+from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.flows import SLICE, FlowFilter, FlowView, Place, flow_as_json, flow_summary, flows_after
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
@@ -126,12 +127,12 @@ def test_the_summary_counts_without_looking(controller: Controller) -> None:
     table = next(iter(tables(controller).values()))
     for number in range(1, 31):
         table.put(binding(number))
-    assert flow_summary(controller) == {"unanswered": 10, "pinned": 20, "pool_exhausted": 0}
+    assert flow_summary(controller, Counters()) == {"unanswered": 10, "pinned": 20, "pool_exhausted": 0}
     table.put(binding(3)._replace(server=SERVERS[1]))
     table.put(binding(1)._replace(server=SERVERS[2]))
     for number in (1, 2, 6):
         table.remove(binding(number))
-    assert flow_summary(controller) == {"unanswered": 8, "pinned": 19, "pool_exhausted": 0}
+    assert flow_summary(controller, Counters()) == {"unanswered": 8, "pinned": 19, "pool_exhausted": 0}
 
 
 def test_texts_are_those_of_the_model(controller: Controller) -> None:

@@ -1,16 +1,28 @@
-"""What each counter of a switch means, for people: what happened, and what to do about it.
+"""Counters of each switch, and what each of them means for people: what happened, and what to do about it.
 
-Counters are shown under ``drops`` by ``GET /v1/edges`` and ``anycast-sdn edges``.  The names are declared where the
-decision is made (``openflow.pipeline``'s rows, ``core.client_edge.Drop``, ``openflow.frames.Reason``, or a string where
-it is counted).  This table has one entry for each of them; a test compares it with the code in both directions, so that
-no counter is without a meaning.  docs/counters.md is printed from here (``as_markdown``).
+Counters are shown under ``drops`` by ``GET /v1/edges`` and ``anycast-sdn edges``.  Drop rules in the switch count
+under the names of ``openflow.pipeline``'s rows; everything else is counted from events (``core.events``), by
+``Counters``.  The tables here have one entry for each name; a test compares them with the code in both directions, so
+that no counter is without a meaning.  docs/counters.md is printed from here (``as_markdown``).
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from anycast_sdn.core.events import (
+    BindingNotAdopted,
+    ChangeUnconfirmed,
+    Event,
+    Fault,
+    FrameMalformed,
+    PacketsDropped,
+    PortsHeldBack,
+    RuleRefused,
+    RulesRepaired,
+)
 from anycast_sdn.openflow.pipeline import ROWS
 
 BAD_FRAME = "bad_frame: "  # followed by one of ``openflow.frames.REASONS``
@@ -255,3 +267,37 @@ def _section(title: str, part: Mapping[str, Meaning]) -> str:
 def _rows_of(counter: str) -> Iterator[str]:
     """The rules that count under this name, as docs/pipeline.md has them."""
     return (f"table {row.table.value}, priority {row.priority}" for row in ROWS if row.counter == counter)
+
+
+class Counters:
+    """Counts events, by switch; a subscriber."""
+
+    def __init__(self) -> None:
+        self.drops: defaultdict[str, Counter[str]] = defaultdict(Counter)  # switch → counter → number
+        self.repairs: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # switch → in what way → rules
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RulesRepaired):
+            self.repairs[event.switch][event.fault] += event.rules
+        else:
+            name, number = counted(event)
+            self.drops[event.switch][name] += number
+
+
+def counted(event: Event) -> tuple[str, int]:
+    """The counter of an event, and by how much it grows."""
+    match event:
+        case PacketsDropped(reason=reason, packets=packets):
+            return reason.value, packets
+        case FrameMalformed(reason=reason):
+            return BAD_FRAME + reason, 1
+        case RuleRefused():
+            return "rule_refused", 1
+        case PortsHeldBack(ports=ports):
+            return "port_held_back", ports
+        case BindingNotAdopted():
+            return "not_adopted", 1
+        case ChangeUnconfirmed():
+            return "unconfirmed", 1
+        case RulesRepaired(rules=rules):
+            return "repaired", rules

@@ -1,0 +1,35 @@
+"""Outcome: what follows from an event in the whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from anycast_sdn.core.events import Event
+from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.rules import Message
+
+Outbox = dict[int, list[Message]]  # datapath id → messages, in order
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Messages for switches, and what there is to say of what happened (``core.events``)."""
+
+    outbox: Outbox = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, dpid: int, reaction: Reaction) -> Outcome:
+        """What follows at one switch."""
+        return cls({dpid: reaction.messages} if reaction.messages else {}, reaction.events)
+
+    def send(self, dpid: int, messages: Iterable[Message]) -> None:
+        """These messages too, after those that the switch is to get anyway."""
+        self.outbox.setdefault(dpid, []).extend(messages)
+
+    def add(self, more: Outcome) -> None:
+        """What has followed afterwards."""
+        for dpid, messages in more.outbox.items():
+            self.send(dpid, messages)
+        self.events += more.events

@@ -1,0 +1,130 @@
+"""What has happened: values that are returned beside the messages that follow from it.
+
+Whoever makes a decision says what happened and does not ask who wants to know.  Counters, logs and records are
+subscribers: they get each event after the messages have gone, and a fault in one of them disturbs neither these nor the
+others.  ``switch`` is the name of the switch where it happened.
+
+An event is frozen and has only plain values.  How a new one is added: CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+class Drop(enum.Enum):
+    """Why the controller let a packet, or a frame of ARP or neighbour discovery, go no further.
+
+    The values are the names of counters; ``views.counters`` has what each of them means for an operator.
+    """
+
+    # Clients' packets to a service, and servers' replies.
+    NO_SERVICE = "no_service"  # no group covers the service address, or it has no active server
+    NO_ABLE_EDGE = "no_able_edge"  # it has, but none of them can be reached now: the client may try again
+    POOL_EMPTY = "pool_empty"
+    CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
+    PORT_FULL = "port_full"  # the clients at this host port have as many as they may have together
+    NO_BINDING = "no_binding"  # M16
+    STRANGER = "stranger_reply"  # M17
+    LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
+    UNSUPPORTED_PROTOCOL = "unsupported_protocol"
+    UNSUPPORTED_ICMP = "icmp_unsupported"
+    WAITED_TOO_LONG = "shed"  # the controller is overloaded
+
+    # What hosts say of their addresses.
+    MAC_MISMATCH = "arp_mac_mismatch"
+    FALSE_CLAIM = "false_claims"
+    FALSE_MOVE = "false_move"
+    FOREIGN_QUESTION = "foreign_questions"
+    TOO_MANY_HOSTS = "too_many_hosts"
+    UNKNOWN_SOURCE = "unknown_source"
+    UNRESOLVABLE = "unresolvable"
+    WAITING_OVERFLOW = "waiting_overflow"
+
+    # Any packet.
+    TOO_LARGE = "too_large"
+    TTL_EXPIRED = "ttl_expired"
+    UNEXPECTED = "unexpected_packet_in"
+
+
+class Fault(enum.Enum):
+    """In what way a rule, group or meter of a switch was not as it should be."""
+
+    MISSING = "missing"
+    WRONG = "wrong"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class PacketsDropped:
+    switch: str
+    reason: Drop
+    packets: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMalformed:
+    """A frame was dropped, for one of ``openflow.frames.REASONS``."""
+
+    switch: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRefused:
+    """The switch has refused a rule, a group or a meter.  ``binding``: whose rule it was; 0: no binding's."""
+
+    switch: str
+    binding: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RulesRepaired:
+    """The audit, or a report of the switch, found so many rules, groups or meters like this; they are put right."""
+
+    switch: str
+    fault: Fault
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindingNotAdopted:
+    """After a restart: the rules of a binding are on the switch, and it cannot be one of its client edge."""
+
+    switch: str
+    binding: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortsHeldBack:
+    """So many more ports send up many first packets that come to nothing, and may send fewer for a while."""
+
+    switch: str
+    ports: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeUnconfirmed:
+    """The switch has not confirmed a change of routes in time; the update goes on without it."""
+
+    switch: str
+
+
+Event: TypeAlias = (
+    PacketsDropped
+    | FrameMalformed
+    | RuleRefused
+    | RulesRepaired
+    | BindingNotAdopted
+    | PortsHeldBack
+    | ChangeUnconfirmed
+)
+
+
+def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:
+    """One event for each way in which rules were wrong; ``faults``: of each rule."""
+    return [RulesRepaired(switch, fault, rules) for fault, rules in Counter(faults).items()]

@@ -1,0 +1,70 @@
+"""views.counters describes just what the code counts (M34)."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from anycast_sdn.core import events
+from anycast_sdn.core.events import Drop, Fault
+from anycast_sdn.openflow.frames import REASONS
+from anycast_sdn.openflow.pipeline import DROPS
+from anycast_sdn.views import counters
+from anycast_sdn.views.counters import Counters, counted
+
+EVERY_EVENT = (
+    *(events.PacketsDropped("s1", reason) for reason in Drop),
+    *(events.FrameMalformed("s1", reason) for reason in REASONS),
+    events.RuleRefused("s1"),
+    events.BindingNotAdopted("s1", 7),
+    events.PortsHeldBack("s1", 1),
+    events.ChangeUnconfirmed("s1"),
+    events.RulesRepaired("s1", Fault.MISSING, 1),
+)
+
+
+def names_in_code() -> set[str]:
+    """All counters: of the switches' own rules, and of events."""
+    return {*DROPS.values(), *(counted(event)[0] for event in EVERY_EVENT)} - {"repaired"}  # shown beside the drops
+
+
+def test_every_sort_of_event_is_tried_here() -> None:
+    assert {type(event) for event in EVERY_EVENT} == set(get_args(events.Event))
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT, ids=lambda event: counted(event)[0])
+def test_an_event_is_counted_at_its_switch_alone(event: events.Event) -> None:
+    counts = Counters()
+    counts(event)
+    counts(event)
+    name, number = counted(event)
+    if isinstance(event, events.RulesRepaired):
+        assert (counts.drops, counts.repairs) == ({}, {"s1": {event.fault: 2}})
+    else:
+        assert (counts.drops, counts.repairs) == ({"s1": {name: 2 * number}}, {})
+
+
+def test_an_event_about_several_packets_counts_them_all() -> None:
+    counts = Counters()
+    counts(events.PacketsDropped("s1", Drop.UNKNOWN_SOURCE, 5))
+    counts(events.PortsHeldBack("s1", 3))
+    assert counts.drops["s1"] == {"unknown_source": 5, "port_held_back": 3}
+
+
+def test_every_counter_says_what_it_means() -> None:
+    assert not names_in_code() - counters.COUNTERS.keys()
+
+
+def test_nothing_is_described_that_is_not_counted() -> None:
+    assert not counters.COUNTERS.keys() - names_in_code()
+
+
+def test_meanings_are_sentences_and_no_name_is_told_twice() -> None:
+    parts = (counters.IN_THE_SWITCH, counters.OF_FLOWS, counters.OF_HOSTS, counters.OF_SWITCHES, counters.OF_FRAMES)
+    assert len(counters.COUNTERS) == sum(map(len, parts))
+    for name, meaning in counters.COUNTERS.items():
+        for text in meaning:
+            assert text[0].isupper() or text.startswith("`"), name
+            assert text.endswith((".", "?")), name
+            assert "|" not in text, f"{name}: a table's cell"
