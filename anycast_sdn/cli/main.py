@@ -34,20 +34,18 @@ exit status:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carries out one command; returns the exit status that --help describes."""
+    """Carries out one command → the exit status.  Raises KeyboardInterrupt (see ``anycast_sdn.__main__``)."""
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.act(arguments)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, such as head or less, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor shall the interpreter complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail, too
         return 1
     except (AnycastError, OSError) as error:
         print(f"anycast-sdn: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,20 +1,23 @@
 """``run``: the controller.
 
 OS-Ken decides at its first import whether it works on threads or on eventlet; only eventlet works here (one hub, one
-writer), and it has to replace Python's blocking modules before others have taken hold of them.  So this module, and
-whatever is imported before it, imports neither.
+writer), and it has to replace Python's blocking modules before other modules import from them.  So this module, and
+what is imported before it, imports neither.
 """
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
+import socket
 import warnings
 from typing import Any
 
 from anycast_sdn.cli import options
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.words import address as written
 from anycast_sdn.process.ending import Ending
 
 _DESCRIPTION = """\
@@ -45,8 +48,11 @@ def add_to(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.openflow == arguments.rest:
-        raise ConfigurationError("OpenFlow and REST cannot have the same address: give one of them another port")
+    if overlap(arguments.openflow, arguments.rest):
+        given = f"{written(*arguments.openflow)} (--openflow) and {written(*arguments.rest)} (--rest)"
+        raise ConfigurationError(
+            f"OpenFlow and REST cannot have the same address, and {given} are one: give one of them another port"
+        )
     ending = Ending()  # before anything that takes time
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     # Only this one: eventlet announces at import that it is in maintenance.
@@ -64,3 +70,24 @@ def _run(arguments: argparse.Namespace) -> int:
 
     run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database, arguments.rest_host)
     return 0
+
+
+def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Would both listen on one address?  0.0.0.0 stands for all IPv4 addresses of this machine, :: for all."""
+    if one[1] != other[1]:
+        return False
+    here, there = _addresses(one[0]), _addresses(other[0])
+    if ipaddress.IPv6Address("::") in here | there:
+        return bool(here and there)
+    if ipaddress.IPv4Address("0.0.0.0") in here | there:
+        return all(any(address.version == 4 for address in found) for found in (here, there))
+    return not here.isdisjoint(there)
+
+
+def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """What a host resolves to; none if it does not, which is reported when the controller tries to listen."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found}

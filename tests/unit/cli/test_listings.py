@@ -102,7 +102,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_an_interrupt_ends_a_command_quietly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        # Whoever runs tests in the background may have it ignore interrupts, and it would hand that down.
+        # A shell has programs in the background ignore interrupts, and a command would inherit that from the tests.
         words = ["env", "--default-signal=INT", *COMMAND, "flows", "--rest", f"127.0.0.1:{silent.getsockname()[1]}"]
         with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
             connection, _ = silent.accept()

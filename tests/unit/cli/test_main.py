@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
 
@@ -43,6 +45,20 @@ def test_wrong_usage_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> N
             main.main(words)
         assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_modules_are_imported_ends_quietly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # so that the command does not end before the interrupt
+        python = ["env", "--default-signal=INT", sys.executable, "-X", "importtime"]
+        words = [*python, "-m", "anycast_sdn", "flows", "--rest", f"127.0.0.1:{silent.getsockname()[1]}"]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr
+            while "anycast_sdn.core" not in process.stderr.readline():  # each import has its line when it is done
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            errors = process.stderr.read()
+    assert "Traceback" not in errors
+    assert process.returncode == 130
 
 
 def test_nothing_is_imported_before_run_has_chosen_the_hub() -> None:

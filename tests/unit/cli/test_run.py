@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from anycast_sdn.cli import run
 from tests.unit.command_line import COMMAND, complaint
 
 
@@ -30,6 +31,38 @@ def test_an_address_that_cannot_be_used_is_reported_with_what_to_do(
             assert done.returncode == 1
 
 
-def test_openflow_and_rest_need_addresses_of_their_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    same = ["--openflow", "127.0.0.1:6653", "--rest", "127.0.0.1:6653"]
-    assert "cannot have the same address" in complaint(capsys, "run", str(file), *same)
+@pytest.mark.parametrize(
+    ("openflow", "rest"),
+    [
+        ("127.0.0.1:6653", "127.0.0.1:6653"),
+        ("127.0.0.1:6653", "localhost:6653"),
+        ("0.0.0.0:6653", "127.0.0.1:6653"),
+        ("127.0.0.1:6653", "0.0.0.0:6653"),
+        ("[::]:6653", "127.0.0.1:6653"),
+        ("[::1]:6653", "[0:0::1]:6653"),
+    ],
+)
+def test_openflow_and_rest_need_addresses_of_their_own(
+    openflow: str, rest: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = complaint(capsys, "run", str(file), "--openflow", openflow, "--rest", rest)
+    assert "cannot have the same address" in said
+    assert "6653 (--openflow)" in said
+    assert "another program" not in said
+
+
+@pytest.mark.parametrize(
+    ("openflow", "rest", "overlap"),
+    [
+        (("127.0.0.1", 6653), ("127.0.0.1", 8080), False),
+        (("0.0.0.0", 6653), ("0.0.0.0", 8080), False),
+        (("127.0.0.1", 6653), ("127.0.0.2", 6653), False),
+        (("0.0.0.0", 6653), ("::1", 6653), False),
+        (("no such host", 6653), ("127.0.0.1", 6653), False),
+        (("0.0.0.0", 6653), ("127.0.0.2", 6653), True),
+    ],
+)
+def test_one_port_may_be_used_on_different_addresses(
+    openflow: tuple[str, int], rest: tuple[str, int], overlap: bool
+) -> None:
+    assert run.overlap(openflow, rest) is overlap
