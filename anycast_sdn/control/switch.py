@@ -44,7 +44,7 @@ from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import ROW, Kind, Table, kind_of, number_of
-from anycast_sdn.openflow.reaction import Reaction, come_by, out_of, through_pipeline
+from anycast_sdn.openflow.reaction import Reaction, as_received, out_of, through_pipeline
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
@@ -415,7 +415,7 @@ class ManagedSwitch:
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         if frames.parse_ip(frame).icmp_type < 0:
-            return Reaction([*self._answers.nobody_there(in_port, frame, now)])
+            return Reaction([*self._answers.unreachable_here(in_port, frame, now)])
         return Reaction([self._answers.echo_reply(frame)])
 
     def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
@@ -442,7 +442,7 @@ class ManagedSwitch:
         messages: list[Message] = list(map(self._host_rule, replies.moved)) if self.synchronised else []
         messages += [out_of(port, frame) for port, frame in replies.frames]
         messages += map(through_pipeline, replies.resolved)
-        messages += [come_by(port, frame) for port, frame in replies.vouched]
+        messages += [as_received(port, frame) for port, frame in replies.vouched]
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
         wanted = [address for address in replies.moved if self.neighbours.is_wanted(address)]

@@ -51,7 +51,7 @@ class WantedRules:
                 yield entries.connected(gateway.prefix)
         yield from map(entries.gateway, switch.addresses)
         yield from entries.no_route(self.connected)
-        yield from entries.asked_here(self.connected, switch.addresses)
+        yield from entries.for_each_port(self.connected, switch.addresses)
         yield from entries.egress(self.mtus if features.packet_size else {})
 
     def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:

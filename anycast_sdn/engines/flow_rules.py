@@ -58,7 +58,6 @@ from anycast_sdn.openflow.rules import (
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
 PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds' work
 _FAMILIES = {"ipv4": False, "ipv6": True}
-_ECHO_REQUEST, _ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
 
 # Protocols whose checksums cover the addresses, and are not corrected by switches (RFC 3828 §3.1, RFC 4340 §9.2,
@@ -160,7 +159,7 @@ class FlowRules(Engine):
             return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, malformed, now)
         if packet.key.protocol in COVER_ADDRESSES:
             return self._refuse(in_port, frame, Unreachable.PROTOCOL, self._dropped(Drop.UNSUPPORTED_PROTOCOL), now)
-        if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REQUEST[packet.key.protocol]:
+        if packet.icmp_type >= 0 and packet.icmp_type != frames.ECHO_REQUEST[packet.key.protocol]:
             return self._error_from_client(frame)
         syn = _tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
         decision = self.edge.client_packet(packet.key, groups, now, port=in_port, syn=syn)
@@ -179,7 +178,7 @@ class FlowRules(Engine):
             return self._looped(packet.key, frame, now)
         if _cannot_follow(packet):
             raise frames.BadFrame("fragment")
-        if packet.icmp_type >= 0 and packet.icmp_type != _ECHO_REPLY[packet.key.protocol]:
+        if packet.icmp_type >= 0 and packet.icmp_type != frames.ECHO_REPLY[packet.key.protocol]:
             return self._drop(Drop.UNSUPPORTED_ICMP)
         decision = self.edge.reply(packet.key, groups, now)
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)

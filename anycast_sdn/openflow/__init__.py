@@ -1,1 +1,1 @@
-"""The method in OpenFlow 1.3 words: pipeline, rules, wire bytes, frames and the channel to a switch."""
+"""The method in OpenFlow 1.3: pipeline, rules, their bytes on the wire, frames, and the connection to a switch."""

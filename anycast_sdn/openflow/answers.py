@@ -3,14 +3,14 @@
 Their source is one of an edge's gateway addresses, or of the ``addresses`` that the network file gives a switch.  A
 switch without any of the family uses the address of the sender's gateway, but sends no "TTL expired": to traceroute it
 is not a hop.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
-for each port to hosts, and for groups of all other senders, so that nobody uses up the errors of others.
+for each port to hosts, and for groups of all other senders, so that one sender does not use up the errors of others.
 They are never sent about packets that must not be answered (``builders.unreachable``).
 
 An error leaves by the port where the packet came in, when its sender is there, and else by the routes: the
 sender may be a PR1X, which ARh translates back.
 
-No meter limits packets whose TTL has expired, so a switch that sends too many of them is told to drop them itself for
-a while.
+No meter limits packets whose TTL has expired, so a switch that sends too many of them is set to drop them for a
+while (``ReportExpired``).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _TTL = 65  # of packets that go through our own tables, which decrement it
 
 
 class Gateways:
-    """The gateway address by which the edge of a sender may answer it."""
+    """Sender → the gateway address of its edge: the source of errors from a switch that has no address of its own."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     @cached_property
     def _by_prefix(self) -> dict[Prefix, Address]:
-        """Subnets, and the PRh/k that stand for an edge's clients."""
+        """By subnet, and by PRh/k, whose addresses stand for the clients of its edge."""
         found = {gateway.prefix: gateway.address for subnet in self._network.subnets for gateway in subnet.gateways}
         for switch in self._network.switches:
             subnets = self._network.subnets_of(switch.name)
@@ -77,24 +77,24 @@ class Answers:
         self._paused_until = math.inf  # inf: not paused
 
     def echo_reply(self, frame: bytes) -> PacketOut:
-        """To a ping of one of our addresses.  Raises BadFrame."""
+        """The answer to a ping of one of our addresses.  Raises BadFrame."""
         return through_pipeline(builders.echo_reply(frame, self._mac, _TTL))
 
-    def nobody_there(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
-        """To anything but a ping, for one of our addresses (RFC 1122 §3.2.2.1)."""
+    def unreachable_here(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
+        """Port or protocol unreachable, about any packet but a ping to one of our addresses (RFC 1122 §3.2.2.1)."""
         _, own, protocol, *_ = frames.parse_ip(frame).key
         reason = Unreachable.PORT if protocol in (TCP, UDP, SCTP) else Unreachable.PROTOCOL
         error = builders.unreachable(frame, self._mac, own, reason, _TTL)
         return [through_pipeline(error)] if error and self._may_tell(port, frame, reason, now) else []
 
     def host_unreachable(self, frame: bytes, now: float) -> list[PacketOut]:
-        """About a packet to one of our hosts that does not answer."""
+        """About a packet to a connected host that does not answer ARP or ND."""
         host = frames.parse_ip(frame).key.destination
         gateway = next((gateway.address for gateway in self._gateways if host in gateway.prefix), None)
         return self._tell(0, frame, gateway, Unreachable.HOST, now)
 
     def refuse(self, port: int, frame: bytes, reason: Unreachable, now: float, mtu: int = 0) -> list[PacketOut]:
-        """About a packet that came in by this port and goes no further, to its sender."""
+        """The error to the sender of a packet that came in by this port and is not forwarded."""
         own = self._own_address(port, frame)
         if own is None and reason is not Unreachable.TTL_EXPIRED and len(_source(frame)) in (4, 16):
             own = self._gateways_of_others.of(_source(frame))

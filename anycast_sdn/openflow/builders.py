@@ -1,11 +1,11 @@
-"""Frames that the edge itself sends, and the changes that a switch makes to a frame.
+"""Frames that the controller sends in a switch's name, and the changes that a switch makes to a frame.
 
 Three kinds, all pure functions that return complete Ethernet frames with correct checksums:
 
 * what a gateway sends: ARP, neighbour discovery, echo replies, ICMP errors;
 * ``ip_packet``, any flow's packet, for the simulated network and for ``trace``;
 * changes: ``rewrite`` and ``decrement_ttl`` do what set-field and dec-ttl do, ``translate_icmp_error``
-  does what no OpenFlow switch can, and changes the packet that an ICMP error quotes.
+  also changes the packet that an ICMP error quotes, which no OpenFlow switch can.
 
 Addresses of another family than the frame's are a bug of the caller and raise ValueError; a malformed frame raises
 ``BadFrame``.
@@ -18,6 +18,8 @@ from struct import Struct
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey
 from anycast_sdn.openflow.frames import (
+    ECHO_REPLY,
+    ECHO_REQUEST,
     ICMP_ERRORS,
     L3,
     NEIGHBOUR_ADVERTISEMENT,
@@ -98,7 +100,7 @@ def arp_request(mac: bytes, sender_ip: Address, target_ip: Address, destination:
 
 
 def arp_reply(mac: bytes, sender_ip: Address, target_mac: bytes, target_ip: Address) -> bytes:
-    """Tells the target that ``sender_ip`` is at ``mac``."""
+    """To the target: ``sender_ip`` is at ``mac``."""
     body = _ARP.pack(1, ETH_IPV4, 6, 4, 2, mac, sender_ip, target_mac, target_ip)
     return _ethernet(target_mac, mac, body, ETH_ARP)
 
@@ -125,7 +127,7 @@ def neighbour_advertisement(
     destination: Address,
     solicited: bool,
 ) -> bytes:
-    """Tells that ``target``, a router, is at ``mac``, whatever was known before (RFC 4861 §7.2.4)."""
+    """``target``, a router, is at ``mac``; overrides what the receiver has cached (RFC 4861 §7.2.4)."""
     flags = _ROUTER | _OVERRIDE | (_SOLICITED if solicited else 0)
     message = _ND.pack(NEIGHBOUR_ADVERTISEMENT, 0, 0, flags, target) + _LINK_LAYER.pack(2, 1, mac)
     segment = _icmp(source, destination, message)
@@ -138,18 +140,18 @@ def neighbour_advertisement(
 def echo_reply(frame: bytes, mac: bytes, ttl: int = 64) -> bytes:
     """The answer of the host that this echo request is addressed to (RFC 1122 §3.2.2.6, RFC 4443 §4.2).
 
-    Raises BadFrame when it is no echo request, or a fragment or damaged, or nobody can be answered.
+    Raises BadFrame when it is no echo request, a fragment or damaged, or its source is not the address of one host.
     """
     packet = parse_ip(frame)
     source, destination, protocol, _, _ = packet.key
-    if packet.icmp_type != (8 if protocol == ICMP else 128):
+    if packet.icmp_type < 0 or packet.icmp_type != ECHO_REQUEST[protocol]:
         raise BadFrame("icmp type")
     if not _names_one_host(source):
         raise BadFrame("ip source")
     request = frame[packet.l4 : packet.end]
     if transport_checksum(source, destination, protocol, request):
         raise BadFrame("checksum")
-    reply = _icmp(destination, source, bytes((0 if protocol == ICMP else 129, 0, 0, 0)) + request[4:])
+    reply = _icmp(destination, source, bytes((ECHO_REPLY[protocol], 0, 0, 0)) + request[4:])
     return _ip_frame(packet.eth_src, mac, destination, source, protocol, reply, ttl)
 
 
@@ -169,13 +171,13 @@ class Unreachable(enum.Enum):
 def unreachable(
     frame: bytes, mac: bytes, source: Address, reason: Unreachable, ttl: int = 64, mtu: int = 0
 ) -> bytes | None:
-    """Tells the sender of ``frame`` that its packet was not delivered; ``source`` is the edge's address.
+    """The ICMP error to the sender of ``frame``: its packet is not forwarded.  ``source``: an address of the switch.
 
     ``mtu``: of the next link, for ``TOO_LARGE``.
 
     None where no error may be sent (RFC 1122 §3.2.2, RFC 4443 §2.4e): about an ICMP error, a broadcast
-    or multicast, a sender that is not one host, any but a first fragment, or what is no packet at all.
-    Directed broadcasts are the caller's to know.
+    or multicast, a sender that is not one host, any but a first fragment, or a malformed packet.
+    Directed broadcasts are not recognised here: the caller has to.
     """
     try:
         packet = parse_ip(frame)
@@ -229,13 +231,13 @@ def ip_packet(
         segment = _with_checksum(segment, 16, transport_checksum(source, destination, TCP, segment))
     elif protocol == UDP:
         segment = _UDP.pack(*ports, 8 + len(payload), 0) + payload
-        value = transport_checksum(source, destination, UDP, segment) or 0xFFFF  # RFC 768: 0 says "none"
+        value = transport_checksum(source, destination, UDP, segment) or 0xFFFF  # RFC 768: 0 means "none"
         segment = _with_checksum(segment, 6, value)
     elif protocol == SCTP:
         segment = _SCTP.pack(*ports, 0, 0) + payload
         segment = segment[:8] + _crc32c(segment).to_bytes(4, "little") + payload
     elif protocol == _icmp_protocol(source):
-        kind = icmp_type if icmp_type is not None else 8 if protocol == ICMP else 128
+        kind = icmp_type if icmp_type is not None else ECHO_REQUEST[protocol]
         segment = _icmp(source, destination, _ECHO.pack(kind, 0, 0, identifier, sequence) + payload)
     else:
         segment = payload

@@ -1,7 +1,7 @@
 """Channel: a ``Connection`` on its socket.
 
 Reads are large and handled some messages at a time, so that a busy switch does not keep the others waiting.
-Sending never waits: ``tell`` queues, and each channel has a writer that sends, so that no handler yields in the middle
+Sending never waits: ``send`` queues, and each channel has a writer that sends, so that no handler yields in the middle
 of a change.  A connection that has ended gives its file descriptor back at once, or two ticks later where the other
 end has still to read the reason.
 """
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16  # bytes: some hundred packet-ins
 WRITE_SIZE = 1 << 18
-TURN = 64  # messages that are handled, for a few milliseconds, before other switches have their turn
+TURN = 64  # messages that are handled, for a few milliseconds, before other switches are served
 
 
 class Channel(Connection):
@@ -54,7 +54,7 @@ class Channel(Connection):
             self._socket.close()
 
     def later(self, act: Callable[[], None]) -> None:
-        """Act after others have had their turn, if the switch is still there then."""
+        """Act after other green threads have run, if the connection still exists then."""
         hub.spawn_after(0, self._unless_closed, act)
 
     def _unless_closed(self, act: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """Values of ``rules`` → bytes of OpenFlow 1.3, and the questions to a switch.
 
-OS-Ken's own message classes are the definition of the format; the messages of the first-packet path take
-the short cut of ``templates``, those that changes consist of that of ``packing``.  The other direction is ``decoding``.
+OS-Ken's own message classes are the definition of the format.  Two kinds of messages have faster code: those of the
+first-packet path (``templates``), and the rules and groups of large changes (``packing``).  The other direction is
+``decoding``.
 
 Rules are placed in the switch's tables by its layout.
 """
@@ -197,7 +198,7 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
     instructions: list[Any] = []
     if rule.meter is not None:
         instructions.append(parser.OFPInstructionMeter(rule.meter))
-    if rule.actions and Unread() not in rule.actions:  # such a rule is only ever deleted
+    if rule.actions and Unread() not in rule.actions:  # such a rule is only deleted
         instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, _actions(rule.actions)))
     if rule.goto is not None:
         instructions.append(parser.OFPInstructionGotoTable(rule.goto))
@@ -276,7 +277,7 @@ def _action(action: Action) -> Any:
         case CheckSize(limit):
             return parser.NXActionUnknown(nicira.CHECK_PKT_LARGER, data=nicira.check_size(limit))
         case Unread():
-            raise AssertionError("what could not be read is never written")
+            raise AssertionError("a rule that could not be read is never written")
         case Copy(meter):  # OS-Ken has no class for it
             return parser.NXActionUnknown(nicira.CONTROLLER2, data=bytearray(nicira.copy(meter)))
         case Resubmit(table, in_port):
@@ -285,7 +286,7 @@ def _action(action: Action) -> Any:
 
 
 def _delete_cookie_without_xid() -> bytes:
-    """With the cookie 0, which is the only difference: a switch may hold very many rules that are not ours."""
+    """For cookie 0; ``encode`` replaces the cookie, because a switch may hold very many rules that are not ours."""
     message = parser.OFPFlowMod(
         _VERSION_ONLY, cookie_mask=(1 << 64) - 1, table_id=ofp.OFPTT_ALL, command=ofp.OFPFC_DELETE,
         out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY,
@@ -295,7 +296,7 @@ def _delete_cookie_without_xid() -> bytes:
 
 
 PACKER = Packer(_actions)
-_VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that a message needs to know of its datapath
+_VERSION_ONLY = ProtocolDesc(version=ofp.OFP_VERSION)  # all that OS-Ken reads of a datapath
 _DELETE_COOKIE = _delete_cookie_without_xid()
 
 
@@ -318,10 +319,10 @@ def aggregate_request(datapath: Any, cookie: int = 0, mask: int = 0) -> Any:
 
 
 def watch_request() -> bytes:
-    """The body of a multipart request: to be notified whenever somebody modifies a rule, in any table.
+    """The body of a multipart request: to be notified of each rule that is modified, in any table.
 
-    Open vSwitch's flow monitor (ONF extension 187), for modifications alone: we put and delete, and never modify, so
-    that our own changes cause no notifications.
+    Open vSwitch's flow monitor (ONF extension 187), for modifications alone: the controller adds and deletes
+    rules, and never modifies them, so that its own changes cause no notifications.
     """
     multipart = struct.pack("!HH4xII", ofp.OFPMP_EXPERIMENTER, 0, nicira.ONF_VENDOR, nicira.FLOW_MONITOR)
     monitor = struct.pack("!IHHIB3x", 0, _MODIFY, _EMPTY_MATCH.size - 4, ofp.OFPP_ANY, ofp.OFPTT_ALL)

@@ -6,12 +6,12 @@ The rules that it keeps:
   something.  Time passes in ``tick`` alone; a delay of our own is not counted as the switch's silence.
 - ``TAKEN`` and ``IGNORED`` say which kinds of messages may come in which state; any other ends the connection.
   No message that comes before a switch is admitted has an effect outside its connection.
-- Every length is checked before anything is read; an answer is accepted only to a question that was asked, and its
+- Every length is checked before anything is read; an answer is accepted only to a request that was sent, and its
   size is bounded.  Anything else is a BadMessage, which ends this connection and affects no other.
-- Whatever is asked has a deadline (``pending``).
+- Each request has a deadline (``pending``).
 - A connection that has ended keeps nothing: neither bytes nor callbacks.
 
-Who is admitted is not decided here: ``listener.identified`` decides, at once or later.  Messages are written by
+``listener.identified`` decides, at once or later, whether a switch is admitted.  Messages are written by
 ``codec``; what switches send is parsed by ``decoding`` and here, never by OS-Ken.
 """
 
@@ -40,7 +40,7 @@ HANDSHAKE_S = 5.0  # until a switch has sent its datapath id and is admitted; ec
 ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
 LONGEST_TICK_S = 0.5  # the rest of a longer pause is a delay of our own
 MAX_UNSENT = 1 << 26  # bytes that a switch may leave unread before it counts as dead
-MAX_UNSENT_TO_STRANGERS = 1 << 16
+MAX_UNSENT_BEFORE_ADMITTED = 1 << 16
 MOST_REFUSALS = 16  # kinds of errors of one connection that are reported
 HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a controller as UTF-8
 VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1.3 can be agreed on
@@ -58,7 +58,7 @@ class State(IntEnum):
     CLOSED = auto()
 
 
-_STRANGERS = frozenset((State.HELLO, State.FEATURES, State.IDENTIFIED))
+_NOT_ADMITTED = frozenset((State.HELLO, State.FEATURES, State.IDENTIFIED))
 _AFTER_HELLO = frozenset((State.FEATURES, State.IDENTIFIED, State.ADMITTED))
 _BEFORE_ADMITTED = frozenset((State.FEATURES, State.IDENTIFIED))
 _ADMITTED = frozenset((State.ADMITTED,))
@@ -93,7 +93,7 @@ class Listener(Protocol):
     """Receives the events of connections, in the order of arrival.  Its methods must not wait."""
 
     def identified(self, switch: Any) -> None:
-        """Its datapath id (``id``) is known; it waits for ``admit`` or ``close``."""
+        """The switch has sent its datapath id (``id``); the listener calls ``admit`` or ``close``, now or later."""
 
     def disconnected(self, switch: Any) -> None:
         """An admitted switch's connection has ended, for ``reason``."""
@@ -153,9 +153,9 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         return f"{self.label or format(self.id, '016x')} at {self.peer}"
 
     @property
-    def is_stranger(self) -> bool:
-        """Is it not admitted yet?"""
-        return self.state in _STRANGERS
+    def awaits_admission(self) -> bool:
+        """Is the handshake going on, or the decision to admit the switch pending?"""
+        return self.state in _NOT_ADMITTED
 
     @property
     def is_admitted(self) -> bool:
@@ -170,7 +170,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         """What the switch leaves unanswered when it is asked, by name."""
         return self._pending.unanswered
 
-    # ---------------------------------------------------------------- its life
+    # ---------------------------------------------------------------- states
 
     def admit(self, label: str, layout: Layout = FIVE_TABLES) -> None:
         """Accept its identity: from now on its messages are passed on.  ``layout``: the switch's."""
@@ -197,10 +197,10 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         """Let time pass.  To be called several times a second."""
         passed = min(now - self._ticked, LONGEST_TICK_S) if self._ticked is not None else 0.0
         self._ticked = now
-        if self.is_stranger:
+        if self.awaits_admission:
             self._age += passed
             if self._age >= HANDSHAKE_S:
-                self.close(f"it has not said who it is within {HANDSHAKE_S:.0f} s", "handshake")
+                self.close(f"it has not sent its datapath id within {HANDSHAKE_S:.0f} s", "handshake")
         elif self.is_admitted:
             self._check_alive(passed)
         if not self.is_closed:
@@ -218,7 +218,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- sending
 
-    def tell(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         self._queue(self._encode(self, messages))
 
     def _queue(self, data: bytes) -> None:
@@ -227,9 +227,9 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         if not self.unsent:
             self._wake()
         self.unsent += data
-        if len(self.unsent) > (MAX_UNSENT if self.is_admitted else MAX_UNSENT_TO_STRANGERS):
+        if len(self.unsent) > (MAX_UNSENT if self.is_admitted else MAX_UNSENT_BEFORE_ADMITTED):
             self.unsent.clear()
-            self.close("it takes nothing any more")
+            self.close("it does not read what it is sent")
 
     def set_xid(self, msg: Any) -> int:
         """The next transaction id; those with the bit ``TICKET`` are ``rules.Barrier``'s.  For ``codec``."""
@@ -272,7 +272,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         if not self._watches:
             self._watches = True
             xid = self._next_xid()
-            self._pending.ignore(xid)  # it may be unable to, and say so
+            self._pending.ignore(xid)  # a switch without flow monitors answers with an error
             self._queue(_message(ofp.OFPT_MULTIPART_REQUEST, xid, codec.watch_request()))
 
     def try_out(self, message: Message, result: TrialResult) -> None:
@@ -286,7 +286,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._queue(attempt + end)
 
     def probe(self, answer: ProbeResult) -> None:
-        """Is it alive?  ``answer`` is called with False when it has not replied in time, or the connection ends."""
+        """``answer`` is called: does the switch answer an echo request in time?  False also if the connection ends."""
         if self.is_closed:
             answer(False)
         else:
@@ -360,7 +360,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             refused = "error type {} code {}".format(*_ERROR.unpack_from(message, _HEADER.size))
             return f"it refuses our first messages: {refused}"
         return f"message type {kind} " + {
-            State.HELLO: "before HELLO", State.ADMITTED: "that nobody asked for"
+            State.HELLO: "before HELLO", State.ADMITTED: "that was not asked for"
         }.get(self.state, "before it was admitted")  # fmt: skip
 
     # ---------------------------------------------------------------- the handshake
@@ -436,7 +436,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
             self._listener.rule_refused(self.id, cookie, full, reason)
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
-            self._refusals.add((kind, code))  # only once: there may be one for each packet
+            self._refusals.add((kind, code))  # only once: each packet may cause one
             self._listener.message_refused(self.id, f"type {kind} code {code}, {quoted[:64].hex()}")
 
 

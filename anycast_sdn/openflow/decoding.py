@@ -98,7 +98,7 @@ _PORT_STATUS = struct.Struct("!B7x")
 
 
 # Types of errors that may mean that something is not supported → their codes that do not mean that.
-_SAYS_NOTHING: dict[int, set[int]] = {
+_OTHER_REASONS: dict[int, set[int]] = {
     ofp.OFPET_BAD_REQUEST: {
         ofp.OFPBRC_EPERM, ofp.OFPBRC_BUFFER_EMPTY, ofp.OFPBRC_BUFFER_UNKNOWN, ofp.OFPBRC_IS_SLAVE,
         ofp.OFPBRC_MULTIPART_BUFFER_OVERFLOW,
@@ -139,7 +139,7 @@ def decode_hello(body: bytes) -> int | None:
         element = reader.part(length - _U16_PAIR.size, 0)
         reader.at = min(reader.at + -length % 8, reader.end)  # the last one's padding may be missing
         if kind == ofp.OFPHET_VERSIONBITMAP and length >= _U16_PAIR.size + _U32.size:
-            (bitmap,) = element.take(_U32)  # versions 0 to 31; nobody has more
+            (bitmap,) = element.take(_U32)  # versions 0 to 31; OpenFlow has no higher ones
             return int(bitmap)
     return None
 
@@ -205,7 +205,7 @@ def decode_changes(body: bytes) -> list[int]:
     """The cookies of rules that others have changed, in a notification of a flow monitor."""
     reader = _Reader(body)
     if reader.take(_ONF_MULTIPART) != (nicira.ONF_VENDOR, nicira.FLOW_MONITOR):
-        raise BadMessage("an answer to a question that nobody asked")
+        raise BadMessage("a multipart reply to no request")
     cookies = []
     while reader:
         length, event = _UPDATE_HEAD.unpack(reader.bytes(_UPDATE_HEAD.size))
@@ -324,9 +324,9 @@ def decode_port_status(body: bytes) -> tuple[int, bool]:
 def means_unsupported(kind: int, code: int) -> bool:
     """Does an error with this type and code mean that a switch does not support what it was asked for?
 
-    Otherwise that is unknown: it has no room now, or something else was wrong.
+    Otherwise it is unknown: the switch may have no room now, or there was another reason.
     """
-    return code not in _SAYS_NOTHING.get(kind, {code})
+    return code not in _OTHER_REASONS.get(kind, {code})
 
 
 class _Unknown(Exception):

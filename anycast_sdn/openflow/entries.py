@@ -1,4 +1,4 @@
-"""The method in entries: facts → FlowRule, GroupRule.  Pure; one builder per row of the pipeline.
+"""Flow entries, groups and meters of the method, as FlowRule, GroupRule and MeterRule.  Pure; a function for each row.
 
 ``ingress``, ``client_edge``, ``route`` and the like make the rules that follow from the network file, the enrolments
 and the neighbours; ``binding`` makes the two rules of one flow.  ``readback`` is the inverse.
@@ -17,7 +17,14 @@ from anycast_sdn.core.model import ICMP, ICMPV6, TCP, Address, FlowKey, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.description.model import Limits
-from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
+from anycast_sdn.openflow.frames import (
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    ICMP_ERRORS,
+    ICMPV6_ERRORS,
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+)
 from anycast_sdn.openflow.pipeline import (
     PARTS,
     REPLY_METERS,
@@ -66,10 +73,10 @@ from anycast_sdn.openflow.rules import (
     source_in,
 )
 
-MOST_ASKED = 1024  # ports × subnets of one switch, see ``asked_here``
+MOST_PORT_RULES = 1024  # ports × subnets of one switch: see ``for_each_port``
 MOST_KEPT = 1 << 17  # cached rules, shared by all switches that want them
-# (protocol, bytes of an address) → field, request, reply; ICMP over IPv6 is treated as any other protocol
-_ECHO = {(ICMP, 4): ("icmpv4_type", 8, 0), (ICMPV6, 16): ("icmpv6_type", 128, 129)}
+# (protocol, bytes of an address) → the field of the type; ICMP over IPv6 is treated as any other protocol
+_ICMP_TYPE = {(ICMP, 4): "icmpv4_type", (ICMPV6, 16): "icmpv6_type"}
 _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, sorted(ICMP_ERRORS)), True: ("icmpv6_type", ICMPV6, sorted(ICMPV6_ERRORS))}
 _SYN = (Field("ip_proto", TCP), Field("tcp_flags", TCP_SYN, TCP_SYN | TCP_ACK))
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
@@ -102,7 +109,7 @@ def _with_twin(rule: FlowRule) -> Iterator[FlowRule]:
     yield replace(rule, priority=rule.priority + 1, match=tagged, actions=(PopVlan(), *rule.actions))
 
 
-# ------------------------------------------------------------------------------ what never changes
+# ------------------------------------------------------------------------------ constant rules
 
 
 def constant() -> Iterator[FlowRule]:
@@ -159,7 +166,7 @@ def meters(
         rates[port_meter(Meter.CLIENT_ENDS, index)] = limits.first_packets
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
         rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
-        rates[port_meter(Meter.ASKING, index)] = limits.neighbours
+        rates[port_meter(Meter.CONNECTED, index)] = limits.neighbours
     for index in range(links):
         rates[port_meter(Meter.LINK, index)] = limits.neighbours
     for number, rate in rates.items():
@@ -175,8 +182,8 @@ def ingress(
 ) -> Iterator[FlowRule]:
     """Table 0: what may enter by host ports, uplinks and ports to other switches.
 
-    ``subnets``: those of the edge, uplinks among them; ``hairpin``: packets from other switches may go back
-    by the port where they came in (see ``pipeline``); ``translation``: the edge's PRh/k.
+    ``subnets``: those of the switch, uplinks among them; ``hairpin``: packets from other switches may go back
+    by the port where they came in (see ``pipeline``); ``translation``: the switch's PRh/k.
     """
     forget = (ForgetInPort(),) if hairpin else ()
     subnets, anycast = tuple(subnets), tuple(anycast)
@@ -219,7 +226,7 @@ def client_edge(
 ) -> Iterator[FlowRule]:
     """Tables 1 and 3 without the bindings, and the rules that report where TCP connections begin and end.
 
-    ``subnets``: those of this edge; ``anycast``: ANY/m; ``tcp_flags``: the switch can match them.
+    ``subnets``: those of this switch; ``anycast``: ANY/m; ``tcp_flags``: the switch can match them.
     """
     anycast = tuple(anycast)
     hosts = [subnet for subnet in subnets if subnet.side is not Side.UPLINK]
@@ -310,8 +317,8 @@ def _pairs(
 def binding(put: PutBinding) -> FlowRule:
     """The rule of one direction of a binding (M14, M18).  IN needs a pinned binding.
 
-    With ``fin_timeout``, a FIN shortens the rule's idle timeout by a second.  So the switch remembers, for a controller
-    that was away, that this direction has closed.
+    With ``fin_timeout``, a FIN shortens the rule's idle timeout by a second.  From that a controller that was away
+    reads that this direction has closed.
     """
     value = put.binding
     key = value.key
@@ -349,9 +356,8 @@ def five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
     if key.protocol in PORT_FIELDS:
         source, destination = PORT_FIELDS[key.protocol]
         fields += [Field(source, key.source_port), Field(destination, key.destination_port)]
-    elif (key.protocol, len(key.source)) in _ECHO:
-        name, request, answer = _ECHO[key.protocol, len(key.source)]
-        fields.append(Field(name, answer if reply else request))
+    elif name := _ICMP_TYPE.get((key.protocol, len(key.source))):
+        fields.append(Field(name, (ECHO_REPLY if reply else ECHO_REQUEST)[key.protocol]))
     return match(*fields)
 
 
@@ -370,7 +376,7 @@ def service(prefix: Prefix, group: int) -> FlowRule:
 def server_group(
     number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]], hairpin: bool = False
 ) -> GroupRule:
-    """``buckets``: (ASg, weight, the edge's MAC, the server's MAC, port) of each server here (M10)."""
+    """``buckets``: (ASg, weight, the switch's MAC, the server's MAC, port) of each server here (M10)."""
     return GroupRule(
         number,
         tuple(
@@ -413,26 +419,26 @@ def connected(prefix: Prefix) -> FlowRule:
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
-def asked_here(subnets: Sequence[Subnet], addresses: Iterable[Address]) -> Iterator[FlowRule]:
+def for_each_port(subnets: Sequence[Subnet], addresses: Iterable[Address]) -> Iterator[FlowRule]:
     """Table 4: ``gateway`` and ``connected`` for each port to hosts or routers, with a meter of its own.
 
-    ``addresses``: the switch's own besides.  Where that would be too many rules, a port has rules for its own subnets
-    only.
+    ``addresses``: other addresses of the switch.  Where that would be too many rules, a port has rules for its own
+    subnets only.
     """
     ports = host_ports(subnets)
-    everywhere = len(ports) * len(subnets) <= MOST_ASKED
+    everywhere = len(ports) * len(subnets) <= MOST_PORT_RULES
     for index, port in enumerate(ports):
         for subnet in subnets:
             if everywhere or port in subnet.ports:
                 for each in subnet.gateways:
-                    yield _asked(Kind.GATEWAY_HERE, Prefix.host(each.address), port, index)
-                    yield _asked(Kind.UNRESOLVED_HERE, each.prefix, port, index)
+                    yield _port_rule(Kind.GATEWAY_HERE, Prefix.host(each.address), port, index)
+                    yield _port_rule(Kind.UNRESOLVED_HERE, each.prefix, port, index)
         for address in addresses:
-            yield _asked(Kind.GATEWAY_HERE, Prefix.host(address), port, index)
+            yield _port_rule(Kind.GATEWAY_HERE, Prefix.host(address), port, index)
 
 
 @lru_cache(MOST_KEPT)
-def _asked(kind: Kind, prefix: Prefix, port: int, index: int) -> FlowRule:
+def _port_rule(kind: Kind, prefix: Prefix, port: int, index: int) -> FlowRule:
     return _rule(kind, Field("in_port", port), eth_type(prefix.is_v6), destination_in(prefix), port_index=index)
 
 

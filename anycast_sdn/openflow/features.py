@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a switch can do beyond what is required of it."""
+    """Found by trials when the switch connects (``questions``); True also stands for "not tried yet"."""
 
-    fin_timeout: bool = True  # a rule can remember that a TCP connection has closed
+    fin_timeout: bool = True  # FIN and RST shorten the idle timeout of a rule
     tcp_flags: bool = True  # rules can match them and send copies, which report where TCP connections begin and end
     meters: bool = True
     hairpin: bool = True  # a packet may leave by the port where it came in: its in_port can be cleared

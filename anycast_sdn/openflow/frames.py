@@ -1,24 +1,24 @@
 """Bounded header parsing of Ethernet frames: bytes from a host → a flow, ARP, ND or an ICMP error.
 
-Frames come from hosts, so nothing in them is believed: each read is preceded by a bounds check, each
-loop ends after a fixed number of rounds or moves forward through the frame, and whatever is not as it
-should be raises ``BadFrame`` with one of the few ``REASONS``, by which the controller counts.
+Frames come from hosts, so nothing in them is trusted: each read is preceded by a bounds check, each
+loop ends after a fixed number of rounds or moves forward through the frame, and a malformed frame
+raises ``BadFrame`` with one of the few ``REASONS``, by which the controller counts.
 
-A flow is named exactly as Open vSwitch names it, because a rule that does not match the packet that
-caused it sends that packet back to the controller for ever:
+The fields of a flow are exactly those that Open vSwitch extracts, because a packet that does not match the rule
+that it has caused would come back to the controller again and again:
 
 * the protocol of an IPv6 packet is the one after its extension headers, AH included (but not so in IPv4);
-* the switch reports no ports for a cut or impossible transport header: such packets are refused here;
+* for a cut or impossible transport header Open vSwitch extracts no ports: such packets are refused here;
 * what follows the IP packet in the frame (Ethernet padding) does not count.
 
 One difference concerns callers: a first fragment (``more_fragments``) parses with its ports, but in its default
 fragment mode Open vSwitch matches it as if both were 0.
 
-A frame may carry one priority tag (VID 0) where ``untagged`` is asked first: in ARP, ND and LLDP.  From IP
-packets the switch removes it before they come here.
+ARP, ND and LLDP frames may carry one priority tag (VID 0), which ``untagged`` removes.  From IP packets the switch
+has removed it.
 
 Not here: other VLAN tags, reassembly, IPv4 header checksums (the next hop's duty, RFC 1812 §5.2.2) and the
-frames that the edge itself sends (``builders``).
+frames that the controller sends (``builders``).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Reason: TypeAlias = Literal[
     "ip version",
     "ip length",  # a length field smaller than the headers
     "fragment",  # not the first one: carries no ports
-    "extension headers",  # more than a sane packet has
-    "transport header",  # cut short, or a TCP data offset that cannot be
+    "extension headers",  # more than MAX_EXTENSION_HEADERS
+    "transport header",  # cut short, or an impossible TCP data offset
     "ip source",  # not the address of one host, so no answer is possible
     "checksum",
     "arp",  # not a request or reply for IPv4 over Ethernet
-    "neighbour discovery",  # against RFC 4861 §7.1
+    "neighbour discovery",  # not valid by RFC 4861 §7.1
     "icmp type",  # not the ICMP message asked for
-    "lldp",  # not a frame that we would send
+    "lldp",  # not a frame of this controller
     "lldp digest",  # forged
     "lldp replayed",
     "lldp of its own port",
@@ -55,6 +55,7 @@ MAX_EXTENSION_HEADERS = 8
 ICMP_ERRORS = frozenset((3, 11, 12))  # RFC 792: the errors that are translated
 ICMPV6_ERRORS = frozenset((1, 2, 3, 4))  # RFC 4443
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
+ECHO_REQUEST, ECHO_REPLY = {ICMP: 8, ICMPV6: 128}, {ICMP: 0, ICMPV6: 129}  # by protocol (RFC 792, RFC 4443)
 L3 = 14  # where the IP header of an untagged frame starts
 
 _ETHERNET = Struct("!6s6sH")
@@ -81,7 +82,7 @@ class BadFrame(AnycastError):
 
 
 class IpPacket(NamedTuple):
-    """What the edge needs to know about an IP packet; offsets are in bytes from the frame's start."""
+    """The fields of an IP packet that the controller uses; offsets are in bytes from the frame's start."""
 
     eth_dst: bytes
     eth_src: bytes
@@ -259,7 +260,7 @@ def _ipv6_header(frame: bytes, start: int, limit: int) -> _Header:
 
 
 def _skip_extension_headers(frame: bytes, kind: int, at: int, end: int, limit: int) -> tuple[int, int, bool]:
-    """From the extension header of this kind at this offset to (protocol, its offset, more fragments)."""
+    """An extension header's kind and offset → (the protocol behind all of them, its offset, more fragments)."""
     more = False
     for _ in range(MAX_EXTENSION_HEADERS):
         if at + 8 > end:
@@ -358,8 +359,8 @@ def _link_layer_option(frame: bytes, wanted: int, at: int, end: int) -> bytes | 
 def parse_icmp_error(frame: bytes) -> IcmpError:
     """An error that may belong to a flow: ICMP types 3, 11, 12, ICMPv6 types 1–4.  Raises BadFrame.
 
-    Checksums of the message and of a quoted IPv4 header hold, or it is refused (RFC 5508 REQ-3); the
-    quoted transport checksum is not looked at.
+    The checksums of the message and of a quoted IPv4 header must be correct (RFC 5508 REQ-3); the quoted transport
+    checksum is not verified.
     """
     packet = parse_ip(frame)
     source, destination, protocol, _, _ = packet.key

@@ -12,24 +12,25 @@ for switches that have no more:
 
 How two logical tables share a table of the switch:
 
-- All rules of the first have higher priorities than all rules of the second.  A packet that matches in the first is
-  taken there; one that does not is looked up in the second, by priority alone.
-- So the first one's rule for anything else is not needed, and its goto would lead backwards.  It is installed all the
-  same, so that installed and wanted rules can be compared one by one: below the second one's rule for anything else,
-  where no packet matches it, and without its goto.
+- All rules of the first have higher priorities than all rules of the second.  So a packet that matches no rule of the
+  first is looked up in the second, by priority alone.
+- The first one's rule for anything else is therefore not needed, and its goto would lead backwards.  It is installed
+  nevertheless, so that installed and wanted rules can be compared one by one: below the second one's rule for anything
+  else, where no packet matches it, and without its goto.
 
-Why these pairs need no metadata that says which of the two a packet has come for: what the tables ask for, the
-destinations in an ANY/m, those in a PRh/k, and those of hosts, never overlap (``description.checks``).
+These pairs need no metadata that says which of the two tables a packet is to be looked up in, because the destinations
+that the tables match never overlap: those in an ANY/m, those in a PRh/k, and those of hosts (``description.checks``).
 
-- To an ANY/m: taken in "client edge, out", or in "server edge", which keeps it.  "Client edge, out" sends on what is
-  for an ANY or an ASg; "client edge, in" would not take either.
-- To a PRh/k: "client edge, out" and "server edge" would not take it, so it may come to "client edge, in" at once.  That
-  sends on what is for a host, which "server edge" does not take, so it may share its table with the routes.
-- One rule of "client edge, out" asks for no destination: ``STILL_TAGGED``, which drops.
+- A packet to an ANY/m matches in "client edge, out" or in "server edge".  After "client edge, out" its destination is
+  an ANY or an ASg, and neither matches in "client edge, in".
+- A packet to a PRh/k matches neither in "client edge, out" nor in "server edge", so it may be looked up in "client
+  edge, in" at once.  After that its destination is a host, which does not match in "server edge", so that one may share
+  its table with the routes.
+- One rule of "client edge, out" matches no destination: ``STILL_TAGGED``, which drops.
 
-``egress`` has a table of its own: its rules match nothing but the port by which a packet is about to leave, in the
-place of the one where it came in, and in a shared table would take every packet that came in by that port.  It costs
-no one a table: only Open vSwitch has the actions that lead there, and it has 254 tables.
+``egress`` has a table of its own.  Its rules match nothing but in_port, which there stands for the port by which a
+packet is about to leave; in a shared table they would match every packet that came in by that port.  That costs no
+switch a table: only Open vSwitch has the actions that lead there, and it has 254 tables.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Layout(Protocol):
         """A rule of the pipeline as the switch is to hold it."""
 
     def logical(self, rule: FlowRule) -> FlowRule:
-        """A rule as a switch holds it → the pipeline's.  Whatever ``on_switch`` never gives equals no rule of ours."""
+        """A rule as a switch holds it → the pipeline's; one that ``on_switch`` never returns equals none of ours."""
 
 
 class Separate:
@@ -76,7 +77,7 @@ _ELSEWHERE = 256  # + the number of a table that carries no logical one: where a
 class _Place(NamedTuple):
     table: int  # the switch's
     raised: int = 0  # what is added to priorities
-    overtaken: bool = False  # by the second table: what it does with anything else is never done
+    shadowed: bool = False  # no packet matches its rule for anything else, which lies below the second table's
 
 
 class Shared:
@@ -90,7 +91,7 @@ class Shared:
                 self._places[tables[0]] = _Place(number)
             else:
                 first, second = tables
-                self._places[first] = _Place(number, _FIRST, overtaken=True)
+                self._places[first] = _Place(number, _FIRST, shadowed=True)
                 self._places[second] = _Place(number, _SECOND)
 
     def table(self, logical: int) -> int:
@@ -100,8 +101,8 @@ class Shared:
         place = self._places.get(rule.table)
         if place is None:
             return replace(rule, table=rule.table - _ELSEWHERE)
-        table, raised, overtaken = place
-        if overtaken and rule.priority == _ANYTHING_ELSE:
+        table, raised, shadowed = place
+        if shadowed and rule.priority == _ANYTHING_ELSE:
             return replace(rule, table=table, goto=None)
         return replace(
             rule,
@@ -128,7 +129,7 @@ class Shared:
         return found if rule.goto is None else replace(found, actions=(Unread(),))
 
     def _onward(self, rule: FlowRule, table: Table, priority: int) -> FlowRule:
-        """The rule in this logical table; what leads on from it leads to the next that is carried there."""
+        """The rule in this logical table; goto and resubmits lead to the next logical table that is carried there."""
 
         def after(number: int) -> Table | None:
             carried = self._carried[number] if number < len(self._carried) else ()

@@ -4,7 +4,7 @@ A frame names the switch and port that sent it and the round, with a digest of t
 controller has.  A frame that others made is recognised as forged, and a replayed one by its round.
 
 The layout is fixed, four mandatory TLVs with one of our own before the last, so that reading is one
-comparison: whatever differs from it, other vendors' LLDP included, is not ours.
+comparison: a frame that differs from it, such as other vendors' LLDP, is not ours.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def copy(meter: int | None) -> bytes:
 
 
 def read(body: bytes) -> Action | None:
-    """An experimenter's action, from its vendor on; None for any that we never write."""
+    """An experimenter's action, from its vendor on; None for one that ``codec`` never writes."""
     if body == _FORGET_IN_PORT:
         return ForgetInPort()
     if len(body) < _ACTION.size:

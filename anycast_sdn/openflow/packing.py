@@ -1,4 +1,4 @@
-"""Flow-mods and group-mods, packed fast: a change may need very many of them.
+"""Flow-mods and group-mods, packed fast, because a change may need very many of them.
 
 OS-Ken's message classes are the definition of the format, and take some 200 µs for each message.  Here the bytes of a
 match and, by OS-Ken's classes, of a list of actions are made once and kept, and the rest is filled in.  A test
@@ -44,7 +44,7 @@ class Packer:
         instructions = b""
         if rule.meter is not None:
             instructions += _INSTRUCTION_METER.pack(ofp.OFPIT_METER, _INSTRUCTION_METER.size, rule.meter)
-        if rule.actions and Unread() not in rule.actions:  # a rule with that is only ever deleted
+        if rule.actions and Unread() not in rule.actions:  # such a rule is only deleted
             actions = self._actions(rule.actions)
             head = _INSTRUCTION_ACTIONS.pack(ofp.OFPIT_APPLY_ACTIONS, _INSTRUCTION_ACTIONS.size + len(actions))
             instructions += head + actions

@@ -3,9 +3,9 @@
 - A question is a multipart request.  Its answer comes in parts and is limited in size; each part gives it new time.
 - A trial is a message that the switch may or may not support, with a barrier behind it: an error refuses it, the
   barrier's reply without one accepts it.
-- A probe is an echo request: is the switch still there?
+- A probe is an echo request: does the switch still answer?
 
-What is not answered in time counts as refused, so that whoever asked can continue; its name is in ``unanswered`` until
+What is not answered in time counts as refused, so that the dialogue goes on; its name is in ``unanswered`` until
 the switch answers one of its kind.  Nothing is sent from here; everything is identified by its transaction id.
 """
 
@@ -81,7 +81,7 @@ class Pending:
     """``changed`` is called with the switch's ``dpid`` and what it leaves unanswered, whenever that changes."""
 
     def __init__(self, changed: Callable[[int, frozenset[str]], None]) -> None:
-        self.dpid = 0  # once it is known: before, nothing is asked
+        self.dpid = 0  # until the switch has sent it; nothing is asked before
         self.unanswered: frozenset[str] = frozenset()
         self._changed = changed
         self._probes: dict[int, _Probe] = {}
@@ -108,7 +108,7 @@ class Pending:
     # ---------------------------------------------------------------- answers
 
     def answer(self, xid: int, body: bytes) -> None:
-        """A multipart reply.  Raises BadMessage when nobody has asked for that."""
+        """A multipart reply.  Raises BadMessage when it answers no question."""
         if len(body) < MULTIPART.size:
             raise BadMessage("multipart reply cut short")
         kind, flags = MULTIPART.unpack_from(body)
@@ -116,7 +116,7 @@ class Pending:
         if question is None:
             if xid in self._late:
                 return
-            raise BadMessage("an answer to a question that nobody asked")
+            raise BadMessage("a multipart reply to no request")
         if kind != question.kind:
             raise BadMessage(f"multipart reply of type {kind} to a question of type {question.kind}")
         question.left = ANSWER_S

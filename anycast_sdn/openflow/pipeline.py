@@ -5,8 +5,8 @@ or a flow-removed message names the row, a dump of a switch can be read back, an
 allows.  docs/pipeline.md is printed from the same rows (``as_markdown``).
 
 Tables are traversed upwards.  Every switch has all of them, whatever its role: the table of a role that it does not
-have holds only the rule that goes on to the next.  They are logical tables: which table of a switch carries each is
-its ``layout``'s business.
+have holds only the rule that goes on to the next.  They are logical tables: the switch's
+``layout`` says which of its tables carries each.
 
     0 ingress → 1 client edge, out → 2 server edge → 3 client edge, in → 4 routes → 5 egress
 
@@ -77,14 +77,14 @@ class Meter(enum.IntEnum):
     NEIGHBOURS = 49
     LINK = 50
     REFUSED = 51
-    ASKING = 52
+    CONNECTED = 52
     CLIENT_ENDS = 53
 
 
 PARTS = 8
 REPLY_METERS = 31  # a prime: addresses that differ in one bit never share a meter
 _PER_PORT = frozenset(
-    (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.ASKING, Meter.CLIENT_ENDS)
+    (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.CONNECTED, Meter.CLIENT_ENDS)
 )
 
 
@@ -177,7 +177,7 @@ class Row(NamedTuple):
     table: Table
     priority: int
     fields: frozenset[str]
-    matches: str  # in words, for people
+    matches: str  # these three in words, for docs/pipeline.md
     does: str
     why: str
     goto: Table | None = None
@@ -214,7 +214,7 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.LLDP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "LLDP from a port to another switch",
         "to the controller", "link discovery", meter=Meter.LINK, actions=_PUNT),
     Row(Kind.LLDP_ELSE, Table.INGRESS, 750, frozenset({"eth_type"}), "LLDP from any other port", "to the controller",
-        "link discovery; a flood there does not crowd out the known links", meter=Meter.LLDP, actions=_PUNT),
+        "link discovery; a flood there does not crowd out the declared links", meter=Meter.LLDP, actions=_PUNT),
     Row(Kind.ARP, Table.INGRESS, 800, _IN_PORT | {"eth_type"}, "ARP from a host port or an uplink",
         "to the controller", "hosts are learned, gateways answer, nothing is flooded",
         meter=Meter.NEIGHBOURS, actions=_PUNT),
@@ -225,7 +225,7 @@ ROWS: tuple[Row, ...] = (
         "source in an ANY/m, from a host port or an uplink", "drop",
         "M22: no anycast source address enters the network", counter="anycast_source"),
     Row(Kind.OWN_SOURCE, Table.INGRESS, 650, _IN_PORT | _SOURCE,
-        "source in a subnet or a PRh/k of this edge, from an uplink", "drop",
+        "source in a subnet or a PRh/k of this switch, from an uplink", "drop",
         "spoofed: these addresses are inside, and the packet would look like a client's", counter="own_source"),
     Row(Kind.FROM_FABRIC, Table.INGRESS, 600, _IN_PORT | {"eth_type"}, "IP from another switch",
         "in_port := none → client edge, out",
@@ -269,7 +269,7 @@ ROWS: tuple[Row, ...] = (
         "M6: not among the site's services; the sender gets an ICMP error", meter=Meter.REFUSED, actions=_PUNT,
         counter="unauthorised"),
     Row(Kind.UNAUTHORISED, Table.CLIENT_OUT, 400, _SOURCE | _DESTINATION,
-        "source in a subnet of this edge, destination in any ANY/m, from elsewhere", "drop",
+        "source in a subnet of this switch, destination in any ANY/m, from elsewhere", "drop",
         "M6: not among the site's services", counter="unauthorised"),
     Row(Kind.OUT_ELSE, Table.CLIENT_OUT, 0, frozenset(), "anything else", "→ server edge", "transit",
         Table.SERVICE),
@@ -292,42 +292,42 @@ ROWS: tuple[Row, ...] = (
         "source an enrolled server, destination in PRh/k", "to the controller",
         "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
     Row(Kind.UNKNOWN_TRANSLATED, Table.CLIENT_IN, 400, _DESTINATION, "destination in PRh/k", "drop",
-        "M16: packets from anyone but enrolled servers never reach the controller", counter="unknown_translated"),
+        "M16: only packets of enrolled servers reach the controller", counter="unknown_translated"),
     Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
         Table.ROUTES),
     # ---- 4 routes
     Row(Kind.TCP_END, Table.ROUTES, 960, _IN_PORT | _SOURCE | {"ip_proto", "tcp_flags", "reg0"},
-        "TCP with FIN or RST of a binding: source PR1X of this edge, or ANY, not seen here before",
+        "TCP with FIN or RST of a binding: source PR1X of this edge, or ANY, and reg0 = 0",
         "a copy to the controller, metered, for clients per port; reg0 := 1 → routes again",
         "addresses of closed and reset connections are free again within seconds (Open vSwitch)",
         actions=(Copy, SetField, Resubmit), resubmit=Table.ROUTES, sets=frozenset({"reg0"}),
         copies=(Meter.ENDS, Meter.CLIENT_ENDS)),
     Row(Kind.GATEWAY_HERE, Table.ROUTES, 950, _IN_PORT | _DESTINATION,
-        "destination a gateway address of this edge, from a host port or an uplink", "to the controller",
-        "gateways answer ping; a flood at one port does not affect the other ports", meter=Meter.ASKING, actions=_PUNT),
-    Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination a gateway address of this edge, from elsewhere",
-        "to the controller", "gateways answer ping", meter=Meter.GATEWAY, actions=_PUNT),
+        "destination an address of this switch, from a host port or an uplink", "to the controller",
+        "switches answer ping; a flood at one port does not affect other ports", meter=Meter.CONNECTED, actions=_PUNT),
+    Row(Kind.GATEWAY, Table.ROUTES, 900, _DESTINATION, "destination an address of this switch, from elsewhere",
+        "to the controller", "switches answer ping", meter=Meter.GATEWAY, actions=_PUNT),
     Row(Kind.HOST, Table.ROUTES, 800, _DESTINATION, "destination a connected host", "MACs, TTL, port",
         "last hop, also back to the port where it came in", actions=(*_SEND, ForgetInPort), resubmit=Table.EGRESS,
         sets=_SET_MACS),
     Row(Kind.UNRESOLVED_HERE, Table.ROUTES, 600, _IN_PORT | _DESTINATION,
         "destination in a connected subnet, from a host port or an uplink", "to the controller",
         "as the next row; a scan at one port does not keep the other ports from resolving hosts",
-        meter=Meter.ASKING, actions=_PUNT),
+        meter=Meter.CONNECTED, actions=_PUNT),
     Row(Kind.UNRESOLVED, Table.ROUTES, 400, _DESTINATION, "destination in a connected subnet, from elsewhere",
-        "to the controller", "the edge resolves the host (ARP, ND); the packet waits for the answer",
+        "to the controller", "the controller resolves the host (ARP, ND); the packet waits for the answer",
         meter=Meter.UNRESOLVED, actions=_PUNT, spread=128),
     Row(Kind.MARTIAN, Table.ROUTES, 350, _DESTINATION, "destination multicast, loopback, link-local or reserved",
         "drop", "not to be forwarded, not even by a default route (RFC 1812 §5.3.7)", counter="martian"),
     Row(Kind.ROUTE, Table.ROUTES, 200, _DESTINATION,
-        "destination in a prefix of another edge; ANY/n towards the nearest able edge", "TTL, port",
+        "destination in a prefix of another switch; ANY/n towards the nearest edge able to serve it", "TTL, port",
         "M8, M23; a port with an mtu sends through table egress", actions=(DecTtl, Output, CheckSize, Resubmit),
         resubmit=Table.EGRESS, spread=128),
     Row(Kind.EGRESS_ROUTE, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
         "MACs, TTL, port", "to the router that announces the prefix, or by a static route",
         actions=_SEND, resubmit=Table.EGRESS, sets=_SET_MACS, spread=128),
     Row(Kind.NO_ROUTE_HERE, Table.ROUTES, 100, _IN_PORT, "anything else from a host port or an uplink",
-        "to the controller", "nobody announces it; the sender gets an ICMP error", meter=Meter.REFUSED, actions=_PUNT,
+        "to the controller", "no route leads there; the sender gets an ICMP error", meter=Meter.REFUSED, actions=_PUNT,
         counter="no_route"),
     Row(Kind.NO_ROUTE, Table.ROUTES, 0, frozenset(), "anything else", "to the controller",
         "as the previous row, in transit", meter=Meter.UNDELIVERABLE, actions=_PUNT, counter="no_route"),
@@ -398,7 +398,7 @@ def check(rule: FlowRule) -> Row:
         if not isinstance(action, row.actions) or (isinstance(action, SetField) and action.name not in row.sets):
             raise Undeclared(f"{kind.name} does not do {action}")
         if isinstance(action, FinTimeout) and not rule.idle_timeout:
-            raise Undeclared(f"{kind.name} has fin_timeout without a timeout of its own: Open vSwitch may die of it")
+            raise Undeclared(f"{kind.name} has fin_timeout without a timeout of its own: Open vSwitch may crash")
         if isinstance(action, Resubmit) and action.table != row.resubmit:
             raise Undeclared(f"{kind.name} does not go to table {action.table}")
         if isinstance(action, Copy) and not any(_meter_fits(action.meter, meter) for meter in row.copies):

@@ -43,7 +43,7 @@ LOG = logging.getLogger(__name__)
 
 SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
 _TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
-_NOBODY = match(
+_NO_PACKET = match(
     Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
 )  # no packet has these addresses
 
@@ -55,7 +55,7 @@ class Trial(NamedTuple):
     extension: bool = False  # of Open vSwitch, and tried there only: others may crash
 
 
-def _trial(*actions: Action, conditions: Match = _NOBODY) -> FlowRule:
+def _trial(*actions: Action, conditions: Match = _NO_PACKET) -> FlowRule:
     """It has a timeout: Open vSwitch may crash when a rule with fin_timeout and without one is removed."""
     return FlowRule(Table.ROUTES, 1, conditions, _TRIAL_COOKIE, actions, idle_timeout=10)
 
@@ -67,7 +67,7 @@ TRIALS = {  # by the field of ``Features`` that the result is for
             Copy(None),
             SetField("reg0", 1),
             Resubmit(Table.ROUTES),
-            conditions=match(*_NOBODY, Field("tcp_flags", TCP_FIN, TCP_FIN), Field("reg0", 0)),
+            conditions=match(*_NO_PACKET, Field("tcp_flags", TCP_FIN, TCP_FIN), Field("reg0", 0)),
         ),
         extension=True,
     ),
@@ -82,7 +82,7 @@ class Introduction:
     """Asks a new switch what it supports and what it holds.
 
     Where it does not answer, a feature stays as ``known``, or is assumed at the first contact; ports stay as they are;
-    meters are not used; groups are deleted, with the rules that need them.  If it does not tell its rules, not even
+    meters are not used; groups are deleted, with the rules that need them.  If it does not list its rules, not even
     when asked again, all are deleted: unknown rules might translate wrongly.  Rules are asked for last, so that all
     later reports about them come after ``done``.
     """
@@ -96,10 +96,10 @@ class Introduction:
         self._found = Tables()
         self._untried: set[str] = set()
         self._foreign = False  # it holds rules that are not ours
-        self._patient = True  # it may leave one request for its rules unanswered
+        self._may_ask_again = True  # for its rules, once
 
     def begin(self) -> None:
-        self._switch.tell([ReportExpired(True)])
+        self._switch.send([ReportExpired(True)])
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:
@@ -127,7 +127,7 @@ class Introduction:
             self._features = replace(self._features, **{name: taken})
         self._untried.discard(name)
         if not self._untried:
-            self._switch.tell([DeleteCookie(_TRIAL_COOKIE)])
+            self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
             self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
@@ -151,7 +151,7 @@ class Introduction:
 
     def _take_groups(self, body: bytes | None) -> None:
         if body is None:
-            self._switch.tell([DeleteGroup(OFPG_ALL)])
+            self._switch.send([DeleteGroup(OFPG_ALL)])
         self._found.groups = {group.number: group for group in decoding.decode_groups(body or b"")}
         self._ask_flows()
 
@@ -168,7 +168,7 @@ class Introduction:
         self._found.flows.update((rule.key, rule) for rule in rules)
         if foreign:
             self._foreign = True
-            self._switch.tell(map(DeleteCookie, foreign))
+            self._switch.send(map(DeleteCookie, foreign))
         if not last:
             return
         if self._foreign:
@@ -176,12 +176,12 @@ class Introduction:
         self._done(self._switch, self._found, self._features, self._ports)
 
     def _ask_again_or_empty(self) -> None:
-        if self._patient:
-            self._patient = False
+        if self._may_ask_again:
+            self._may_ask_again = False
             self._ask_flows()
             return
-        LOG.warning("switch %s does not tell which rules it holds: all are deleted", self._switch.name)
-        self._switch.tell([DeleteEverything()])
+        LOG.warning("switch %s does not list its rules: all are deleted", self._switch.name)
+        self._switch.send([DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
 
 
@@ -224,6 +224,6 @@ class SweepRun:
         try:
             if body:
                 self._unused += self._read(inward, decoding.decode_counters(body, *cookies), asked)
-        finally:  # an error of our own loses this part only; the sweep has to end, or there would be no other
+        finally:  # after an error of our own only this part is lost; a sweep has to end before the next one begins
             if last:
                 self._switch.later(self.proceed)

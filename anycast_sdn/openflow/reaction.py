@@ -41,13 +41,13 @@ def in_order(messages: Iterable[Message]) -> Iterator[Message]:
 def through_pipeline(frame: bytes) -> PacketOut:
     """A frame goes through the tables as if it had just come in.
 
-    Its ingress port is the controller, so that it is recognised should it miss its rule and come back.
+    Its ingress port is the controller, so that it is recognised if no rule matches it and it comes back.
     """
     return PacketOut(frame, OFPP_CONTROLLER, _PIPELINE)
 
 
-def come_by(port: int, frame: bytes) -> PacketOut:
-    """A host's frame that has waited: it goes through the tables, meters included, as when it came in by its port."""
+def as_received(port: int, frame: bytes) -> PacketOut:
+    """A host's frame that was held back: it goes through tables and meters as if it had just come in by its port."""
     return PacketOut(frame, port, _PIPELINE)
 
 

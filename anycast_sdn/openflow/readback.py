@@ -1,7 +1,7 @@
 """Rules that were found on a switch → what they were made for: the inverse of ``entries``, under the same names.
 
-A switch's own rules are the memory of a controller that was restarted (M20).  Whatever ``entries`` would not have
-made, a rule that somebody has edited or one of another version, reads as None.
+A restarted controller reads the state of flows from the switch's own rules (M20).  A rule that ``entries`` would not
+have made, because it was edited or is of another version, is read as None.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def half_of(rule: FlowRule) -> Half:
 
 
 def binding(rule: FlowRule) -> FoundHalf | None:
-    """One rule of a binding; None when it is no binding's, or its flow cannot be told.
+    """One rule of a binding; None when it is no binding's, or does not say which flow it is for.
 
     Its table, priority, match and the addresses that it writes must be those that ``entries.binding`` gives; its
     timeouts and further actions may differ.
@@ -94,7 +94,7 @@ def _are_of_one_family(*addresses: Value | None) -> bool:
 
 
 def host(rule: FlowRule) -> tuple[Address, bytes, int] | None:
-    """A connected host's rule → (address, MAC, port); None for rules that it would not make."""
+    """A connected host's rule → (address, MAC, port); None unless ``entries.host`` makes exactly this rule."""
     prefix, hop = _destination(rule, Kind.HOST), _last_hop(rule)
     if not prefix or not hop or entries.host(prefix.network, *hop) != rule:
         return None
@@ -124,7 +124,7 @@ def _out(rule: FlowRule) -> tuple[int, int]:
 
 
 def route(rule: FlowRule) -> tuple[Prefix, int] | None:
-    """A route towards another edge → (prefix, port); None for rules that it would not make."""
+    """A route to another switch → (prefix, port); None unless ``entries.route`` makes exactly this rule."""
     prefix = _destination(rule, Kind.ROUTE)
     port, limit = _out(rule)
     return (prefix, port) if prefix and entries.route(prefix, port, limit) == rule else None
@@ -136,7 +136,7 @@ def route_prefix(rule: FlowRule) -> Prefix | None:
 
 
 def egress_route(rule: FlowRule) -> tuple[Prefix, bytes, int] | None:
-    """A route to a router at an uplink → (prefix, MAC, port); None for rules that it would not make."""
+    """A route to a router at an uplink → (prefix, MAC, port); None unless ``entries.egress_route`` makes this rule."""
     prefix, hop = _destination(rule, Kind.EGRESS_ROUTE), _last_hop(rule)
     if not prefix or not hop or entries.egress_route(prefix, *hop[:4]) != rule:
         return None

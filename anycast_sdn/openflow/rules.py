@@ -1,7 +1,7 @@
 """What is sent to a switch: OpenFlow's messages as values, without their bytes.
 
 A ``FlowRule`` is a frozen value with a natural key (table, priority, match): that is what OpenFlow
-itself uses to tell two entries apart, so that *wanted* and *installed* can be compared as plain
+itself uses to distinguish entries, so that *wanted* and *installed* can be compared as plain
 dictionaries (see ``control.reconcile``).  ``codec`` turns these values into bytes and back;
 ``simulation`` executes them; ``pipeline`` says which of them may exist.
 
@@ -124,7 +124,7 @@ class Resubmit:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Something that we never write, in a rule that was found on a switch: such a rule equals none of ours."""
+    """Something that ``codec`` never writes, in a rule found on a switch: such a rule equals none of ours."""
 
 
 Action: TypeAlias = (
@@ -132,7 +132,7 @@ Action: TypeAlias = (
     | CheckSize | Copy | Resubmit | Unread
 )
 
-UNREAD = "unread"  # the name of a field that holds a whole match as bytes, because something in it is never ours
+UNREAD = "unread"  # the name of a field that holds a whole match as bytes: one that ``codec`` never writes
 
 
 # ------------------------------------------------------------------------------ entries
@@ -152,7 +152,7 @@ class FlowRule:
     goto: int | None = None
     meter: int | None = None
     idle_timeout: int = 0  # seconds, 0 = never
-    notify: bool = False  # tell the controller when the entry is removed
+    notify: bool = False  # OFPFF_SEND_FLOW_REM: the switch reports that the entry is gone
 
     @property
     def key(self) -> RuleKey:
@@ -191,7 +191,7 @@ class AddFlow(NamedTuple):
 class PutBinding(NamedTuple):
     """Add the rule of one direction of a binding: AddFlow(entries.binding(self)), but built only if needed.
 
-    This is the message of the first-packet path, for which ``templates`` knows a short cut to the bytes.
+    This is the message of the first-packet path, which ``templates`` packs fast.
     """
 
     binding: Binding
@@ -219,7 +219,7 @@ class DeleteCookie(NamedTuple):
 
 
 class DeleteEverything(NamedTuple):
-    """All entries in all tables, and all groups: for a switch that does not tell what it holds."""
+    """All entries in all tables, and all groups: for a switch that does not list its rules."""
 
 
 class SetGroup(NamedTuple):
@@ -257,7 +257,7 @@ class ReportExpired(NamedTuple):
 class Barrier(NamedTuple):
     """All messages before it are processed before any that follow; then the switch replies.
 
-    ``ticket``: 1 to 2**31 − 1, identifies the reply; 0: nobody waits for it.
+    ``ticket``: 1 to 2**31 − 1, identifies the reply; 0: the reply is ignored.
     """
 
     ticket: int = 0

@@ -1,4 +1,4 @@
-"""The short cut of the first-packet path: a binding's flow-mods, from templates.
+"""A binding's flow-mods, packed fast from templates: the messages of the first-packet path.
 
 A template is a message that OS-Ken's serialiser made once, for a binding with recognisable values; the values of each
 further binding are packed at their offsets.  So the field-by-field path (``codec``) stays the definition, and a test
@@ -71,7 +71,7 @@ class _Template:
             marker = b"" if value is None else struct.pack("!" + form, value)
             if index and marker and marker in message:
                 gaps.append((message.index(marker), index))
-                assert message.count(marker) == 1, "the sample's values must be unmistakable"
+                assert message.count(marker) == 1, "each value of the sample must occur once"
         layout, order, end = "!", [], 0
         constants: list[bytes] = []
         for at, index in sorted(gaps):

@@ -126,7 +126,7 @@ class Acceptor:
             hub.sleep(0)  # ``accept`` yields only when nobody waits
 
     def _make_room(self, come_from: str | None) -> None:
-        strangers = [channel for channel in self.connections if channel.is_stranger]
+        strangers = [channel for channel in self.connections if channel.awaits_admission]
         neighbours = [channel for channel in strangers if come_from and self.connections[channel] == come_from]
         if len(strangers) >= self._most:
             self._turn_out(strangers[0], f"more than {self._most} connections have not said who they are")

@@ -1,7 +1,7 @@
 """AnycastApp: what switches say and the clock → ``Controller`` → the switches' channels.
 
 A few lines per handler; every decision is the ``Controller``'s.  One hub, one writer: a handler runs
-to its end before the next starts, because nothing in it waits (``Channel.tell`` only queues).  A fault of
+to its end before the next starts, because nothing in it waits (``Channel.send`` only queues).  A fault of
 our own in one event loses that event alone (``faults.alone``, and ``Channel`` for what switches say).
 """
 

@@ -81,7 +81,7 @@ class Connections:
 
     @alone
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
-        switch.tell(messages)
+        switch.send(messages)
 
     # ---------------------------------------------------------------- who is let in
 

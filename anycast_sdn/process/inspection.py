@@ -113,7 +113,7 @@ class Inspection:
     def begin(self, *, meters: bool, ordered: bool) -> None:
         """``meters``: has it any; ``ordered``: does it do what it is told in order?"""
         if not ordered:
-            self._switch.tell([Barrier()])
+            self._switch.send([Barrier()])
         self._memory.all_right &= self._audit.undisturbed  # since the last look
         self._audit.begin()
         if meters:

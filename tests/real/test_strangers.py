@@ -209,7 +209,7 @@ def test_another_version_is_refused_with_an_error_and_a_line(scene: Scene, versi
     wait_until(lambda: "set the switch to OpenFlow 1.3" in scene.controller.log(), "it is said")
 
 
-@pytest.mark.row("M29", "answers to questions that nobody asked, before a switch is admitted", on="emulated switches")
+@pytest.mark.row("M29", "answers that were not asked for, before a switch is admitted", on="emulated switches")
 def test_answers_of_every_type_during_the_handshake_loop_nothing(scene: Scene) -> None:
     memory = scene.memory()
     with scene.undisturbed():

@@ -154,7 +154,7 @@ class TestHandshake:
         peer.wait(4.5)
         assert not peer.connection.is_closed
         peer.wait(0.75)
-        assert "not said who it is" in peer.connection.reason
+        assert "not sent its datapath id" in peer.connection.reason
 
     def test_echoes_are_answered_and_do_not_extend_the_handshake(self) -> None:
         peer = Peer(State.FEATURES)
@@ -169,7 +169,7 @@ class TestHandshake:
         peer = Peer(State.FEATURES)
         for _ in range(3):
             peer.say(message(ofp.OFPT_ECHO_REQUEST, bytes(30000)))
-        assert peer.connection.reason == "it takes nothing any more"
+        assert peer.connection.reason == "it does not read what it is sent"
         assert not peer.connection.unsent
 
     def test_delays_of_our_own_do_not_count_as_silence(self) -> None:
@@ -278,7 +278,7 @@ class TestQuestions:
         owed = peer.connection._pending
         assert not any((owed._questions, owed._trials, owed._barriers, owed._probes, peer.connection._received))
         peer.connection.ask(codec.port_request(peer.connection), answers.append)
-        peer.connection.tell([Barrier(1)])
+        peer.connection.send([Barrier(1)])
         assert peer.sent() == []
 
 
@@ -371,8 +371,8 @@ class TestAdmitted:
         monkeypatch.setattr(connection, "MAX_UNSENT", 100000)
         peer = Peer()
         for _ in range(2):
-            peer.connection.tell([AddFlow(RULE)] * 900)
-        assert peer.connection.reason == "it takes nothing any more"
+            peer.connection.send([AddFlow(RULE)] * 900)
+        assert peer.connection.reason == "it does not read what it is sent"
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ RULES = [
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
     *entries.no_route(SUBNETS),
-    *entries.asked_here(SUBNETS, [packed("192.0.2.1")]),
+    *entries.for_each_port(SUBNETS, [packed("192.0.2.1")]),
     entries.gateway(packed("10.1.0.1")),
     entries.connected(HERE),
     entries.host(packed("10.1.0.10"), bytes(6), bytes(6), 1, limit=1400, hairpin=True),

@@ -78,7 +78,7 @@ def test_a_rule_without_a_meter_is_declared_for_switches_that_have_none():
     ("rule", "why"),
     [
         (replace(ROUTE, cookie=0x1234), "belongs to no row"),
-        (replace(BOUND, idle_timeout=0), "Open vSwitch may die of it"),
+        (replace(BOUND, idle_timeout=0), "Open vSwitch may crash"),
         (replace(ROUTE, cookie=cookie(Kind.HOST) & ~(0xFF << 40)), "belongs to no row"),
         (replace(ROUTE, table=Table.SERVICE), "belongs in table"),
         (replace(HOST, priority=799), "has no priority"),

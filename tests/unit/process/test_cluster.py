@@ -38,7 +38,7 @@ class Recorder:
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    def tell(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         self.sent += messages
 
 

@@ -31,12 +31,12 @@ class Recorder:
     def __init__(self) -> None:
         self.told: list[Message] = []
 
-    def tell(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         self.told += messages
 
 
 class Broken(Recorder):
-    def tell(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         raise RuntimeError("a fault")
 
 

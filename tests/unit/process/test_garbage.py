@@ -76,7 +76,7 @@ def test_a_connection_that_has_ended_is_gone_without_a_search() -> None:
     peer = Peer()
     peer.ask()
     peer.try_out()
-    peer.connection.tell([AddFlow(RULE)])
+    peer.connection.send([AddFlow(RULE)])
     peer.say(PACKET_IN)
     peer.connection.close("it was enough")
     peer.listener.heard.clear()

@@ -48,7 +48,7 @@ class Switch:
         while self._later:
             self._later.pop(0)()
 
-    def tell(self, messages: list[Message]) -> None:
+    def send(self, messages: list[Message]) -> None:
         self.held = applied(self.held, messages)
         for message in messages:
             if isinstance(message, DeleteCookie):
@@ -93,7 +93,7 @@ class Inspected:
 
     def _react(self, out: Outcome) -> None:
         for messages in out.outbox.values():
-            self.switch.tell(messages)
+            self.switch.send(messages)
         for event in out.events:
             assert isinstance(event, RulesRepaired)
             self.repairs[event.fault] += event.rules
@@ -208,16 +208,16 @@ def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
     told: list[Message] = []
-    tell = here.switch.tell
+    send = here.switch.send
 
     def keep_foreign(messages: list[Message]) -> None:
         told.extend(messages)
-        tell([message for message in messages if not isinstance(message, DeleteCookie)])
+        send([message for message in messages if not isinstance(message, DeleteCookie)])
 
     foreign = [FlowRule(2, 7, (), 0), FlowRule(2, 8, (), 1 << 63)]
     here.switch.held |= {rule.key: rule for rule in foreign}
     with monkeypatch.context() as patched:
-        patched.setattr(here.switch, "tell", keep_foreign)
+        patched.setattr(here.switch, "send", keep_foreign)
         for _ in range(60):
             here.look(1.0)
         assert here.repairs == {Fault.FOREIGN: 2}

@@ -37,7 +37,7 @@ class SlowSwitch:
         self.told: list[Message] = []
         self.owed: list[Callable[[bool], None]] = []
 
-    def tell(self, messages: Iterable[Message]) -> None:
+    def send(self, messages: Iterable[Message]) -> None:
         self.told += messages
 
     def probe(self, answer: Callable[[bool], None]) -> None:
