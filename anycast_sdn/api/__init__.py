@@ -1,1 +1,1 @@
-"""The REST interface: enrol servers, read what the controller knows."""
+"""The REST interface: enrol servers, read the state of the controller and its switches."""

@@ -1,9 +1,9 @@
-"""Which names the REST endpoint answers to.
+"""The host names that the REST endpoint accepts.
 
-A web page of anybody's can have its own name lead to our address (DNS rebinding); what its visitors' browsers
-then send here says that name as its host, or the page's as its origin.  So requests are taken only for what we
-listen as: addresses that are ours, ``localhost`` on loopback, and names that the operator gives.  Ports do not
-matter: a tunnel may have another one.
+With DNS rebinding, the name of a foreign web page resolves to the controller's address, and the browsers of its
+visitors send requests here, with that name as ``Host`` or the page's as ``Origin``.  So a request is accepted only if
+its host is one that the controller listens as: its own addresses, ``localhost`` on loopback, and names that the
+operator gives.  The port in ``Host`` is not compared, because a tunnel may have another one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from anycast_sdn.api.problems import Problem
 
 class Hosts:
     def __init__(self, listening: str, names: Iterable[str] = ()) -> None:
-        """``listening``: the address or name of the operator's choice; ``names``: others that lead here."""
+        """``listening``: the host of --rest; ``names``: those of --rest-host."""
         self._names = {_canonical(name) for name in (listening, *names)} - {"0.0.0.0", "::"}
 
     def check(self, head: Head, own: str) -> None:
-        """``own``: our end of the connection.  Raises Problem."""
+        """``own``: the local address of the connection.  Raises Problem."""
         host, _ = split(head.authority)
         if head.authority and not self._is_ours(host, own):
-            raise Problem(421, f"{host!a} is not what this controller listens as; 'run --rest-host NAME' adds a name")
+            raise Problem(421, f"this controller does not listen as {host!a}; 'run --rest-host NAME' adds a name")
         origin = head.fields.get("origin")
         if origin is not None and not _same(origin, head.authority):
             raise Problem(403, "web pages of other origins are not served")
@@ -45,7 +45,7 @@ def split(authority: str) -> tuple[str, str]:
 
 
 def _canonical(host: str) -> str:
-    """One spelling of each host: names in lower case, addresses as we write them, IPv4 as such."""
+    """One spelling of each host: names in lower case, addresses in their canonical form, IPv4-mapped ones as IPv4."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -54,7 +54,7 @@ def _canonical(host: str) -> str:
 
 
 def _same(origin: str, authority: str) -> bool:
-    """Is it a page of ours?  The port counts; a proxy may speak https where we do not."""
+    """Is the origin the host of the request?  Ports are compared; the scheme is not: a proxy may speak https."""
     try:
         scheme, there, *rest = urlsplit(origin)
     except ValueError:

@@ -2,11 +2,11 @@
 
 The rules this file keeps:
 
-- There is one reading of every request, or none: what another program on the way could read otherwise is
-  refused (RFC 9112 §11.2, request smuggling).  So lines end with CR LF, names and values have the characters
-  that they may have and no others, nothing is folded, and a body has one length that is given once.
-- What is refused is a ``Problem``; the connection cannot be used any further.
-- Every line, every head and every number has a bound.
+- A request that a proxy before us could parse in another way is refused (RFC 9112 §11.2, request smuggling).  So lines
+  end with CR LF, names and values have the characters that the RFC allows and no others, no line is folded, and a body
+  has one length that is given once.
+- A refusal is a ``Problem``; the connection is not used any further.
+- Every line, every head and every number has a limit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Head:
     method: str
     raw_path: str  # as it was sent, percent-encoded; "*" asks about the server as a whole
     query: str
-    authority: str  # whom it is for: host, or host:port; "" when HTTP/1.0 does not say
+    authority: str  # the host, or host:port, that it is for; "" when an HTTP/1.0 request has none
     fields: dict[str, str]  # by name in lower case; of several with one name the values are joined by commas
     keep_alive: bool
     length: int | None  # of the body; None: it is chunked
@@ -58,11 +58,11 @@ class Head:
 
 
 def end_of_head(received: bytes) -> int:
-    """How many bytes the head has that ``received`` begins with; 0 when it is not whole yet.
+    """The length in bytes of the head that ``received`` begins with; 0 when it is not complete yet.
 
-    Raises Problem as soon as no good head can come of it.
+    Raises Problem as soon as it cannot become a valid head.
     """
-    start = 2 if received.startswith(b"\r\n") else 0  # RFC 9112 §2.2: an empty line before it is left out
+    start = 2 if received.startswith(b"\r\n") else 0  # RFC 9112 §2.2: an empty line before it is ignored
     if received[start:] and not _STARTS.match(received, start):
         raise Problem(400, "what was sent is not HTTP")
     line_end = received.find(b"\r\n", start)
@@ -85,15 +85,15 @@ def parse_head(head: bytes) -> Head:
         raise Problem(400, "the request does not begin with a line such as GET /healthz HTTP/1.1")
     method, target, major, minor = (part.decode() for part in found.groups())
     if (major, minor) not in (("1", "0"), ("1", "1")):
-        raise Problem(505, f"there is HTTP/1.1 here, not HTTP/{major}.{minor}")
+        raise Problem(505, f"this server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{major}.{minor}")
     fields = _fields(lines)
     if minor == "1" and "host" not in fields:
         raise Problem(400, "a request needs a Host field")  # RFC 9112 §3.2
     if minor == "0":
-        fields.pop("expect", None)  # RFC 9110 §10.1.1: it would not understand the answer
+        fields.pop("expect", None)  # RFC 9110 §10.1.1: HTTP/1.0 has no 100 Continue
     path, query, authority = _target(method, target, fields.get("host", ""))
     if "expect" in fields and fields["expect"].lower() != "100-continue":
-        raise Problem(417, "nothing but 100-continue may be expected")
+        raise Problem(417, "the only expectation that can be met is 100-continue")
     options = [option.strip().lower() for option in fields.get("connection", "").split(",")]
     keep_alive = minor == "1" and "close" not in options
     return Head(method, path, query, authority, fields, keep_alive, _length(fields, minor))
@@ -115,7 +115,7 @@ def _fields(lines: list[bytes]) -> dict[str, str]:
 
 
 def _target(method: str, target: str, host: str) -> tuple[str, str, str]:
-    """→ (path, query, authority), of any form of RFC 9112 §3.2 that is for us."""
+    """→ (path, query, authority), of any form of RFC 9112 §3.2 that is for an origin server."""
     if target == "*" and method == "OPTIONS":
         path, query, authority = "*", "", host
     elif found := _ORIGIN_FORM.fullmatch(target):
@@ -128,19 +128,19 @@ def _target(method: str, target: str, host: str) -> tuple[str, str, str]:
         raise Problem(400, "the request's target is neither a path such as /healthz nor an http URI")
     for given in (host, authority):
         if given and not _AUTHORITY.fullmatch(given):
-            raise Problem(400, "what the request is for is not HOST or HOST:PORT")
+            raise Problem(400, "the host that the request is for is not HOST or HOST:PORT")
     return path, query.removeprefix("?"), authority
 
 
 def _length(fields: dict[str, str], minor: str) -> int | None:
-    """RFC 9112 §6.3, in its strict reading."""
+    """RFC 9112 §6.3, read strictly.  None: the body is chunked."""
     if "transfer-encoding" in fields:
         if "content-length" in fields:
             raise Problem(400, "a body has a Content-Length or a Transfer-Encoding, not both")
         if minor == "0":
             raise Problem(400, "HTTP/1.0 has no Transfer-Encoding")
         if fields["transfer-encoding"].lower() != "chunked":
-            raise Problem(501, "there is no Transfer-Encoding here but chunked")
+            raise Problem(501, "the only Transfer-Encoding that is understood is chunked")
         return None
     length = fields.get("content-length", "0")
     if not re.fullmatch("[0-9]{1,15}", length):
@@ -152,14 +152,14 @@ class Source(Protocol):
     """Where a body comes from."""
 
     def take(self, size: int) -> bytes:
-        """So many bytes; fewer at the end of the connection."""
+        """``size`` bytes; fewer at the end of the connection."""
 
     def take_line(self, limit: int) -> bytes:
-        """Up to and with the next LF, if that comes within so many bytes; without it otherwise."""
+        """Up to and with the next LF, if it is among the next ``limit`` bytes; else these, without it."""
 
 
 class Body:
-    """A request's body, as ``wsgi.input``: what ``read`` has not asked for is not waited for."""
+    """A request's body, as ``wsgi.input``: only ``read`` waits for bytes."""
 
     def __init__(self, length: int | None, source: Source, begin: Callable[[], None] = lambda: None) -> None:
         """``length``: None when it is chunked.  ``begin`` is called before the first byte is asked for."""
@@ -172,7 +172,7 @@ class Body:
         self.whole = length == 0  # has all of it been read?
 
     def read(self, size: int) -> bytes:
-        """So many bytes, fewer at the end.  Raises Problem when the chunks are none."""
+        """``size`` bytes, fewer at the end.  Raises Problem when the chunked coding is malformed."""
         if not self._begun and not self.whole:
             self._begun = True
             self._begin()
@@ -202,7 +202,7 @@ class Body:
         found = _CHUNK.fullmatch(self._source.take_line(MAX_CHUNK_LINE))
         self._chunks += 1
         if not found:
-            raise Problem(400, "what should be a chunk's length is none")
+            raise Problem(400, "a chunk does not begin with its length")
         if self._chunks > MAX_CHUNKS:
             raise Problem(413, f"a body may have {MAX_CHUNKS} chunks at most")
         self._left = int(found[1], 16)
@@ -217,4 +217,4 @@ class Body:
                 return
             if not line.endswith(b"\r\n") or not _FIELD.fullmatch(line[:-2]):
                 break
-        raise Problem(400, "what should be a trailer is none")
+        raise Problem(400, "a trailer is not NAME: VALUE, on one line")

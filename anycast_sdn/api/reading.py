@@ -2,12 +2,12 @@
 
 The rules this file keeps:
 
-- Whatever cannot be meant is a ``Problem`` that says why and names the member or parameter (``field``).
+- What is not valid is refused with a ``Problem`` that gives the reason and names the member or parameter (``field``).
 - A body is at most 64 KiB and is read only where one is expected; it must say ``application/json``,
   which also keeps web pages of other origins from posting here.
-- A member that is only shown may be sent back, so that what GET shows can be PUT.  It must be as it is,
-  for nobody should believe to have changed it; unless it changes by itself (``Shown.observed``).
-- Names, addresses and numbers are judged by the registry; here are only shapes and types.
+- A member that cannot be changed may be sent back, so that what GET shows can be PUT.  Another value is refused,
+  because it would have no effect; members that change by themselves are ignored (``Shown.observed``).
+- The registry checks names, addresses and numbers; here are only shapes and types.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Shown:
     """A resource as GET shows it."""
 
     members: Mapping[str, Any]
-    observed: Collection[str] = ()  # members that change by themselves: what was read need not be true any more
+    observed: Collection[str] = ()  # members that change by themselves, perhaps since the client has read them
 
     def check(self, name: str, given: Any) -> None:
-        """Raises ValueError when a client means to change what it cannot."""
+        """Raises ValueError when the given value differs, and the member does not change by itself."""
         shown = self.members[name]
         if name not in self.observed and given != shown:
             raise ValueError(f"it cannot be changed here; it is {as_json(shown)}")
@@ -84,7 +84,7 @@ def content(
 
 
 def _members(given: Mapping[str, Any], fields: Mapping[str, Reader], shown: Shown | None) -> dict[str, Any]:
-    """Those that ``fields`` reads.  Raises Wrong."""
+    """The members that ``fields`` reads.  Raises Wrong."""
     read = {}
     for name, value in given.items():
         try:
@@ -120,7 +120,7 @@ def _body(request: Request) -> bytes:
 
 
 def _check_media_type(media_type: str, coding: str) -> None:
-    """RFC 9110 §8.3.1: types, parameters' names and charsets know no case; RFC 8259 §8.1: JSON is UTF-8."""
+    """RFC 9110 §8.3.1: types, parameters' names and charsets are case-insensitive; RFC 8259 §8.1: JSON is UTF-8."""
     essence, *parameters = (part.strip() for part in media_type.split(";"))
     if essence.lower() != "application/json":
         raise Problem(415, "the body must be JSON and say so: Content-Type: application/json")
@@ -229,14 +229,14 @@ def this_address(wanted: Address) -> Reader:
     return read
 
 
-def prefixes(value: Any, rest: Callable[[], None]) -> list[Prefix]:
-    """``rest`` is called between one and the next: there may be thousands."""
+def prefixes(value: Any, turn: Callable[[], None]) -> list[Prefix]:
+    """``turn`` is called after each one, because there may be thousands."""
     if not isinstance(value, list):
         raise ValueError(f'{as_json(value)} is not a list of prefixes such as ["198.18.0.1/32"]')
     read = []
     for index, item in enumerate(value):
         read.append(_item(index, item))
-        rest()
+        turn()
     return read
 
 
@@ -244,11 +244,11 @@ def unchanged_servers(
     group: str,
     enrolled: Callable[[], Mapping[Address, Known]],
     shown: Callable[[Known], Shown],
-    rest: Callable[[], None],
+    turn: Callable[[], None],
 ) -> Reader:
     """Reads a group's servers, which must be as they are: they are changed one by one.
 
-    ``enrolled``: what is known of each; ``rest``: as of ``prefixes``.
+    ``enrolled``: the group's servers; ``turn``: as in ``prefixes``.
     """
 
     def read(value: Any) -> None:
@@ -257,7 +257,7 @@ def unchanged_servers(
         known, given = enrolled(), set()
         for index, item in enumerate(value):
             given.add(_server_shown(index, item, known, shown))
-            rest()
+            turn()
         if given != set(known) or len(value) > len(given):
             raise ValueError(f"they are enrolled and removed at /v1/groups/{group}/servers, not here")
 
@@ -309,7 +309,7 @@ def page_size(value: str) -> int:
 def part(value: str) -> str:
     """A part of the network, by name or address."""
     if "%" in value:
-        raise ValueError(f"{as_json(value)} has a zone, which is known only where it was written: leave it out")
+        raise ValueError(f"{as_json(value)} has a zone, which is valid on one machine only: leave it out")
     return value
 
 

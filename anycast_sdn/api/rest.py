@@ -3,11 +3,11 @@
 The rules this file keeps:
 
 - Success means stored and sent to the switches; PUT is idempotent, POST refuses what exists.
-- Whatever arrives, the answer is JSON: the resource or a problem (``problems``), never a traceback.
-- What GET shows can be PUT back.  Reading what a request says is ``reading``'s part.
-- Nothing holds the hub for long: what may be large is put together in slices, and ``pause`` lets others go on.
+- The answer to any request is JSON: the resource or a problem (``problems``), never a traceback.
+- What GET shows can be PUT back.  ``reading`` reads and checks requests.
+- Nothing holds the hub for long: what may be large is put together in slices, and in ``pause`` other green threads run.
 
-What the controller has to offer is the protocol ``Views``; the registry is used as it is.
+What is shown of the controller comes through the protocol ``Views``; the registry is used directly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place, flow_as_json
 
 DEFAULT_PAGE = 100  # flows
-LONGEST_TURN_S = 0.005  # work on an answer lets others go on after so long
+LONGEST_TURN_S = 0.005  # after so long, work on an answer pauses
 CHUNK = 1 << 18  # of an answer
 AT_ONCE = 100  # items of a list that are written in one piece
 
@@ -47,7 +47,7 @@ class Views(Protocol):
     """What the controller shows; the dictionaries are ready for JSON."""
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
-        """Some of the wanted flows that follow a place, in order, ``limit`` at most.
+        """At most ``limit`` of the wanted flows behind a place, in order.
 
         → (flows, the place after which to go on, None at the end).  One call looks at a slice of all bindings,
         so it may find none although there are more.
@@ -56,10 +56,10 @@ class Views(Protocol):
     def flow_summary(self) -> dict[str, Any]:
         """Totals over all flows, whatever the page and the filter."""
 
-    def edges(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
-        """One dictionary per edge; its ``name`` is the edge's.  Others may go on between one and the next."""
+    def switches(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+        """One dictionary for each switch.  The caller may pause between one and the next."""
 
-    def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
+    def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         """One of them.  Raises NotFound."""
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
@@ -85,14 +85,14 @@ Handler = Callable[..., Response]  # (request, **path variables)
 
 
 class Turn:
-    """One request's work on the hub.  ``pause`` lets others go on."""
+    """One request's work on the hub, with pauses in which other green threads run."""
 
     def __init__(self, pause: Callable[[], None]) -> None:
         self._pause = pause
         self._began = time.monotonic()
 
     def over(self) -> None:
-        """To be called wherever others may go on: they do when this has taken long enough."""
+        """To be called wherever a pause does no harm: pauses if the work has taken longer than ``LONGEST_TURN_S``."""
         if time.monotonic() - self._began > LONGEST_TURN_S:
             self._pause()
             self._began = time.monotonic()
@@ -117,8 +117,8 @@ class RestApi:
                 "DELETE": self._delete_server,
             },
             "/v1/flows": {"GET": self._list_flows},
-            "/v1/edges": {"GET": self._list_edges},
-            "/v1/edges/{edge}": {"GET": self._get_edge},
+            "/v1/edges": {"GET": self._list_switches},
+            "/v1/edges/{switch}": {"GET": self._get_switch},
             "/v1/topology": {"GET": self._get_topology},
             "/v1/topology/links/{end}": {"GET": self._get_link, "PATCH": self._patch_link},
             "/healthz": {"GET": self._get_health},
@@ -130,8 +130,8 @@ class RestApi:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
-        path = environ.get("PATH_INFO", "").encode("latin-1")  # PEP 3333: bytes dressed as text
-        if path != b"/healthz":  # which has little to do, and is asked for when others have much
+        path = environ.get("PATH_INFO", "").encode("latin-1")  # PEP 3333: bytes decoded as Latin-1
+        if path != b"/healthz":  # a short answer, and wanted most when the controller is busy
             self._pause()
         try:
             response = self._respond(request, path)
@@ -144,11 +144,11 @@ class RestApi:
 
     def _respond(self, request: Request, path: bytes) -> Response:
         decoded = path.decode("utf-8", "replace")
-        # A slash that is written as %2F separates nothing, and no name has one in it.
-        one_way = "%2f" not in request.environ.get("RAW_PATH_INFO", "").lower()
-        route = self._mapper.match(decoded) if decoded.isprintable() and one_way else None
+        # %2F would be a slash inside a name, and no name has one.
+        unambiguous = "%2f" not in request.environ.get("RAW_PATH_INFO", "").lower()
+        route = self._mapper.match(decoded) if decoded.isprintable() and unambiguous else None
         if route is None:
-            raise Problem(404, f"there is no resource here; there are {', '.join(self._methods)}")
+            raise Problem(404, f"no such resource; there are {', '.join(self._methods)}")
         resource = route.pop("resource")
         methods = self._methods[resource]
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -168,7 +168,7 @@ class RestApi:
 
     def _add_group(self, request: Request) -> Response:
         turn = Turn(self._pause)
-        fields: dict[str, Reader] = {"name": reading.string, "prefixes": partial(reading.prefixes, rest=turn.over)}
+        fields: dict[str, Reader] = {"name": reading.string, "prefixes": partial(reading.prefixes, turn=turn.over)}
         content = reading.content(request, fields, required=("name", "prefixes"))
         return self._stored_group(content["name"], content["prefixes"], turn, anew=True)
 
@@ -186,7 +186,7 @@ class RestApi:
         servers = reading.unchanged_servers(
             group, enrolled, lambda server: self._shown_server(group, server), turn.over
         )
-        fields: dict[str, Reader] = {"prefixes": partial(reading.prefixes, rest=turn.over), "servers": servers}
+        fields: dict[str, Reader] = {"prefixes": partial(reading.prefixes, turn=turn.over), "servers": servers}
         content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
         return self._stored_group(group, content["prefixes"], turn)
 
@@ -271,7 +271,7 @@ class RestApi:
         place: Place | None = filters.pop("cursor", ("", 0))
         wanted, turn = FlowFilter(**filters), Turn(self._pause)
         page: list[FlowView] = []
-        flows: list[Written] = []  # an object for each would be made and looked through for nothing
+        flows: list[Written] = []  # as text at once: for so many objects the garbage collector would take its time
         while place is not None and len(page) <= limit:
             found, place = self._views.flows(wanted, place, limit + 1 - len(page))
             found_now = found[: limit - len(page)]
@@ -287,16 +287,16 @@ class RestApi:
         }
         return _json(shown, turn)
 
-    def _list_edges(self, request: Request) -> Response:
-        turn, edges = Turn(self._pause), []
-        for edge in self._views.edges(turn.over):
-            edges.append(edge)
+    def _list_switches(self, request: Request) -> Response:
+        turn, switches = Turn(self._pause), []
+        for switch in self._views.switches(turn.over):
+            switches.append(switch)
             turn.over()
-        return _json({"edges": edges}, turn)
+        return _json({"edges": switches}, turn)
 
-    def _get_edge(self, request: Request, edge: str) -> Response:
+    def _get_switch(self, request: Request, switch: str) -> Response:
         turn = Turn(self._pause)
-        return _json(self._views.edge(edge, turn.over), turn)
+        return _json(self._views.switch(switch, turn.over), turn)
 
     def _get_topology(self, request: Request) -> Response:
         """``?without=``, which may be repeated: a switch, a link or a server to leave out of the picture."""
@@ -319,12 +319,12 @@ class RestApi:
 
 
 class Written(str):
-    """JSON already."""
+    """A value that is JSON text already."""
 
 
 def _json(body: dict[str, Any], turn: Turn | None = None, status: int = 200, location: str = "") -> Response:
     """A JSON response; with a location it is 201."""
-    chunks, some, size = [], [], 0  # what is large is never one piece
+    chunks, some, size = [], [], 0  # a large answer is never one piece
     for piece in _pieces(body, turn or Turn(lambda: None)):
         some.append(piece)
         size += len(piece)
@@ -370,7 +370,7 @@ def _few(items: list[Any], turn: Turn) -> Iterator[str]:
 
 
 def _holds_lists(value: Any) -> bool:
-    """Or much else."""
+    """Does it hold lists, or so many members that they are written in parts?"""
     if isinstance(value, dict) and len(value) > AT_ONCE:
         return True
     items = value.values() if isinstance(value, dict) else [value]

@@ -1,18 +1,18 @@
-"""Serving the REST endpoint on a socket: who may connect, how long they may take.
+"""Serving the REST endpoint on a socket: how many connections there may be, and how long a peer may take.
 
 Theory of operation.  Each connection has a green thread that reads a head, hands the request to the WSGI
-application and sends what it answers.  A peer that takes its time costs a file and some memory, so whatever
-we wait for has a deadline, and connections have a bound: when it is reached, the one that we have waited for
-longest makes room for the newcomer.  Whoever sends whole requests at once is never that one, so however many
-connections dribble, somebody who asks is answered.
+application and sends the response.  A slow peer costs a file descriptor and some memory.  So each wait for a peer has
+a deadline, and the number of connections has a limit: beyond it, a new connection replaces the one whose peer has been
+waited for longest.  That is never a peer that sends whole requests at once, so such a peer is answered, however many
+slow ones there are.
 
 The rules this file keeps:
 
 - A whole head within ``HEAD_S``, a whole body within ``BODY_S``, a response taken within a time that fits its
   size; an idle connection stays for ``KEEPALIVE_S``.
-- At most a quarter of the process' files, and a quarter of these of one address, loopback excepted: proxies
-  and testbeds bring everybody from there.
-- What is no HTTP is answered with a problem (``http1``), and the connection ends.  It also ends when a body
+- At most a quarter of the process' files are connections, and at most a quarter of these come from one address.
+  Loopback is excepted, because all clients of a proxy or a testbed come from there.
+- A malformed request is answered with a problem (``http1``), and the connection ends.  It also ends when a body
   was not read to its end.
 - Errors of ``accept`` and of single connections end nothing else.
 """
@@ -43,16 +43,16 @@ from anycast_sdn.core.words import cannot_listen
 HEAD_S = 5.0
 BODY_S = 10.0
 KEEPALIVE_S = 15.0
-LINGER_S = 2.0  # for a peer to hear our last words while it still sends
+LINGER_S = 2.0  # for a peer that is still sending to receive the last response
 RESPONSE_S = 10.0  # and a second more for each SLOWEST bytes
 SLOWEST = 65536  # bytes per second
-UNREAD = 256 * 1024  # bytes that the kernel takes from us for a peer that does not read
+UNREAD = 256 * 1024  # bytes that the kernel buffers for a peer that does not read
 SHORT = 256 * 1024  # bytes that are sent in one piece
 MAX_CONNECTIONS = 256
 LEAST_CONNECTIONS = 8
 BACKLOG = 128
 PAUSE_S = 0.1  # after an error of accept
-QUIET_S = 60.0  # what repeats is logged so often
+QUIET_S = 60.0  # from one log line of a kind to the next
 
 HEALTH = "/healthz"
 
@@ -64,11 +64,11 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Connection:
-    """One client's connection, and what it has sent that nobody has read yet."""
+    """One client's connection, and the bytes that were received and not yet parsed."""
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.peer = peer
-        self.waiting_since: float | None = time.monotonic()  # for the peer; None: it waits for us
+        self.waiting_since: float | None = time.monotonic()  # for the peer; None: its request is being worked on
         self._sock = sock
         self._received = bytearray()
         self._deadline = 0.0
@@ -79,32 +79,32 @@ class Connection:
         """The next request; None: there is none.  Raises Problem, OSError."""
         self.waiting_since = time.monotonic()
         self._deadline = self.waiting_since + (HEAD_S if first else KEEPALIVE_S)
-        if not self._received and not self._hears_something():
+        if not self._received and not self._receive_or_expire():
             return None
         self._deadline = (self.waiting_since if first else time.monotonic()) + HEAD_S
-        looked_at = 0
+        parsed = 0
         while True:
             received = self._received
             longest = http1.MAX_HEAD if b"\n" in received else http1.MAX_REQUEST_LINE
-            # Looking costs: a peer that sends byte by byte gets it at the ends of lines only.
-            worth_it = not looked_at or b"\n" in received[looked_at:] or len(received) > longest
+            # Parsing takes time: when a peer sends byte by byte, it is done at the ends of lines only.
+            worth_it = not parsed or b"\n" in received[parsed:] or len(received) > longest
             if worth_it and (length := http1.end_of_head(bytes(received))):
                 self.waiting_since = None
                 return http1.parse_head(self._cut(length))
-            looked_at = len(received)
+            parsed = len(received)
             if not self._receive():
                 if received:
                     raise Problem(400, "the request ended before its header fields did")
                 return None
 
-    def _hears_something(self) -> bool:
+    def _receive_or_expire(self) -> bool:
         try:
             return self._receive()
-        except Problem:  # a connection that was only idle ends without a word
+        except Problem:  # an idle connection ends without a response
             return False
 
     def begin_body(self, expected: bool) -> None:
-        """``expected``: the peer waits for us to say that we want it."""
+        """``expected``: the peer waits for 100 Continue before it sends the body."""
         if expected:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._deadline = time.monotonic() + BODY_S
@@ -152,14 +152,14 @@ class Connection:
         deadline = self.waiting_since + RESPONSE_S + sum(map(len, chunks)) / SLOWEST
         for index, chunk in enumerate(chunks):
             if index:
-                time.sleep(0)  # a peer that takes all at once lets nobody else go on
+                time.sleep(0)  # send() to a peer that reads fast never yields
             left = memoryview(chunk)
             while left:
                 self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
                 left = left[self._sock.send(left) :]
 
     def linger(self) -> None:
-        """No more from us.  What still comes is not read, but a reset would take our last words from the peer."""
+        """Ends our half, and discards what still arrives: a reset could make the peer lose the last response."""
         self._sock.shutdown(socket.SHUT_WR)
         self._deadline = time.monotonic() + LINGER_S
         with suppress(Problem):
@@ -169,7 +169,7 @@ class Connection:
                     break
 
     def shut(self) -> None:
-        """Ends what waits for the peer: it finds the connection ended."""
+        """Ends the connection, also for a green thread that waits for the peer."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -191,7 +191,7 @@ class Server:
         spawn: Callable[..., Any],
         pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """``spawn`` starts a green thread; ``pause`` lets others go on before a request is worked on."""
+        """``spawn`` starts a green thread; in ``pause``, before a request is worked on, others run."""
         self._application = application
         self._listener: socket.socket | None = listener
         self._hosts = hosts
@@ -200,19 +200,19 @@ class Server:
         self._connections: set[Connection] = set()
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._limit = max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, files // 4))
-        self._ended = 0  # connections that had to make room since it was last said
-        self._said = -QUIET_S
+        self._ended = 0  # connections that had to make room since that was last logged
+        self._logged_at = -QUIET_S
 
     def close(self) -> None:
         """Take no more connections; requests that are here are answered."""
         listener, self._listener = self._listener, None
         if listener:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
+            listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in accept()
             listener.close()
 
     @property
     def busy(self) -> bool:
-        """Are there requests that wait for us?"""
+        """Are requests being worked on?"""
         return any(connection.waiting_since is None for connection in self._connections)
 
     # ---------------------------------------------------------------- connections
@@ -220,7 +220,7 @@ class Server:
     def run(self) -> None:
         while listener := self._listener:
             if self._is_full:
-                time.sleep(PAUSE_S)  # all of them are at work, which does not take long
+                time.sleep(PAUSE_S)  # requests are being worked on in all of them, which does not take long
                 continue
             try:
                 sock, address = listener.accept()
@@ -230,11 +230,11 @@ class Server:
                     time.sleep(PAUSE_S)
                 continue
             self._take(sock, _peer(address[0]))
-            time.sleep(0)  # accept() does not let anybody else go on while newcomers queue
+            time.sleep(0)  # accept() never yields while new connections queue
 
     @property
     def _is_full(self) -> bool:
-        """Are all places taken, by connections that are all at work?"""
+        """Is the limit reached, and a request being worked on in every connection?"""
         return len(self._connections) >= self._limit and not any(map(_WAITING, self._connections))
 
     def _take(self, sock: socket.socket, peer: str) -> None:
@@ -251,15 +251,15 @@ class Server:
         return self._limit if ipaddress.ip_network(peer).is_loopback else max(LEAST_CONNECTIONS, self._limit // 4)
 
     def _make_room(self, among: Collection[Connection], reason: str) -> None:
-        """Of these connections the one that has kept us waiting for longest ends.  They may all be at work."""
+        """Ends the one of these connections whose peer has been waited for longest, if there is one."""
         if waiting := [connection for connection in among if connection.waiting_since]:
             victim = min(waiting, key=_WAITING)
             self._connections.discard(victim)
             victim.shut()
         self._ended += 1
-        if (now := time.monotonic()) - self._said >= QUIET_S:
-            log.warning("REST: %s: those that wait longest make room for others (%d)", reason, self._ended)
-            self._said, self._ended = now, 0
+        if (now := time.monotonic()) - self._logged_at >= QUIET_S:
+            log.warning("REST: %s: the slowest ones were closed to make room for others (%d)", reason, self._ended)
+            self._logged_at, self._ended = now, 0
 
     def _serve(self, connection: Connection, sock: socket.socket) -> None:
         try:
@@ -285,7 +285,7 @@ class Server:
             first = False
 
     def _refuse(self, connection: Connection, problem: Problem) -> None:
-        """The last words on a connection that sends what is no request."""
+        """The last response on a connection, after what is not a request."""
         connection.send(*_answer(response_to(problem, "/"), {"REQUEST_METHOD": "GET"}, lambda: False)[0])
         connection.linger()
 
@@ -295,7 +295,7 @@ class Server:
         environ = _environ(head, body, connection)
 
         def stays() -> bool:
-            return head.keep_alive and body.whole and not self._is_full  # then a newcomer has the place
+            return head.keep_alive and body.whole and not self._is_full  # then a new connection gets the place
 
         self._pause()
         try:
@@ -313,7 +313,7 @@ class Server:
 
 
     def _check_load(self, head: Head) -> None:
-        """Raises Problem: half of the connections stay free of requests that wait for us, so that health is told."""
+        """Raises Problem when half of the connections have requests at work; ``/healthz`` is always answered."""
         at_work = sum(connection.waiting_since is None for connection in self._connections)
         if at_work > self._limit // 2 and head.raw_path != HEALTH:
             raise Problem(503, "too many requests at the same time; try again", headers={"Retry-After": "1"})
@@ -350,7 +350,7 @@ def _environ(head: Head, body: http1.Body, connection: Connection) -> dict[str, 
     fields = {
         "HTTP_" + name.upper().replace("-", "_"): value
         for name, value in head.fields.items()
-        if "_" not in name  # it would look like the name with a hyphen
+        if "_" not in name  # in WSGI it would have the same name as a field with a hyphen
     }
     return fields | {
         "REQUEST_METHOD": head.method,
@@ -376,7 +376,7 @@ def _environ(head: Head, body: http1.Body, connection: Connection) -> dict[str, 
 
 
 def _peer(address: str) -> str:
-    """Who counts as one: an IPv4 address, or the /64 of an IPv6 one, of which a single host may have all."""
+    """What counts as one client: an IPv4 address, or an IPv6 /64, whose addresses may all be one host's."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if found.version == 4 or found.is_loopback:
         return str(found)
@@ -386,7 +386,7 @@ def _peer(address: str) -> str:
 def pause_in_line() -> Callable[[], None]:
     """→ a pause that ends for one request after the other, at each round of the hub.
 
-    However many requests have much to do, everybody else waits for one turn of one of them.
+    So however many long requests there are, other green threads wait for one turn of one of them.
     """
     import eventlet
     from eventlet.semaphore import Semaphore
@@ -415,7 +415,7 @@ def serve(
 
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        # Without reuse_port=False a second controller would silently share the port.
+        # Otherwise eventlet sets SO_REUSEPORT, and a second controller would share the port.
         listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
     except OSError as error:
         raise ConfigurationError(cannot_listen("REST", "--rest", *address, error)) from error

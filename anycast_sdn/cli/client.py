@@ -38,7 +38,7 @@ def get_all(address: tuple[str, int], path: str, listing: str) -> Any:
 
 
 def get(address: tuple[str, int], path: str, listing: str) -> Any:
-    """What is at ``path``: an object with a list under the name ``listing``, by which a controller is known."""
+    """What is at ``path``: an object with a list under the name ``listing``; any other answer is no controller's."""
     url = f"http://{written(*address)}"
     try:
         with _DIRECT.open(url + path, timeout=TIMEOUT_S) as response:

@@ -1,4 +1,4 @@
-"""``flows``, ``groups``, ``servers``, ``edges``: what a running controller knows, as tables."""
+"""``flows``, ``groups``, ``servers``, ``edges``: the state of a running controller, as tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _list(arguments: argparse.Namespace) -> int:
     listing = path.rpartition("/")[2]
     answer = client.get_all(arguments.rest, f"{path}?{query}" if query else path, listing)
     if arguments.json:
-        few = len(answer[listing]) <= _PAGE  # for people; indenting takes ten times as long
+        few = len(answer[listing]) <= _PAGE  # indented only then, because that takes ten times as long
         print(json.dumps(answer, indent=2 if few else None))
         return 0
     rows = rows_of(answer)
@@ -107,7 +107,7 @@ def _pool(family: str, use: Any) -> str:
 
 
 def _size(number: int) -> str:
-    """As a power of two where the digits would say nothing: a /64 has all of 2^64 but its first and last."""
+    """Large numbers as a power of two: a /64 has 2^64 addresses but its first and last."""
     if number < 1 << 20:
         return str(number)
     power = round(math.log2(number))

@@ -25,7 +25,7 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def address(text: str) -> tuple[str, int]:
-    """HOST:PORT; an IPv6 address in brackets, or its colons would be taken for the port's."""
+    """HOST:PORT; an IPv6 address in brackets, because of its colons."""
     found = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", text)
     if not found or not 0 < int(found["port"]) < 65536 or (found["v6"] and not _is_ipv6(found["v6"])):
         example = "127.0.0.1:8080 or [::1]:8080"
@@ -42,7 +42,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def host_name(text: str) -> str:
-    """A name as it stands in a Host field; with a port or a scheme it would equal none."""
+    """A name as it stands in a Host field, without port and scheme."""
     if not re.fullmatch(r"[0-9A-Za-z._-]+", text) and not _is_ipv6(text):
         example = "controller.example, without http:// and port"
         raise argparse.ArgumentTypeError(f"{text!a} is not a host name, as in {example}")

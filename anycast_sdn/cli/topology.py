@@ -12,7 +12,7 @@ from anycast_sdn.cli.tables import table, yes_or_no
 
 _DESCRIPTION = """\
 Show a running controller's switches, links, uplinks, BGP sessions and announcements, and the edge that each
-site's traffic to each service goes to. With --without, show what would be if parts of the network were not there."""
+site's traffic to each service goes to. With --without, show the same as if parts of the network were not there."""
 
 
 def add_to(commands: Any) -> None:
@@ -36,7 +36,7 @@ def _topology(arguments: argparse.Namespace) -> int:
     if answer["updating"]:
         print(f"\ninstalling new routes: {', '.join(answer['updating'])}")
     if len(answer["parts"]) > 1:
-        print("\nparts, with no link of ours between them: " + " | ".join(", ".join(part) for part in answer["parts"]))
+        print("\nparts of the fabric that no link connects: " + " | ".join(", ".join(part) for part in answer["parts"]))
     return 0
 
 
@@ -59,7 +59,7 @@ def _tables(answer: Any) -> list[list[dict[str, Any]]]:
     ]  # fmt: skip
     edges = [{"edge": edge["name"], "announces": " ".join(edge["announces"])} for edge in answer["edges"]]
     catchment = [
-        {"ANY/n": prefix, "site": site, "goes to": edge or "nobody"}
+        {"ANY/n": prefix, "site": site, "goes to": edge or "no edge"}
         for prefix, sites in answer["catchment"].items()
         for site, edge in sites.items()
     ]

@@ -26,11 +26,11 @@ class ControllerViews:
     def flow_summary(self) -> dict[str, Any]:
         return flows.flow_summary(self._controller, self._app.counters)
 
-    def edges(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+    def switches(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         self._app.inspections.fresh(self._app.connections.channels)
         return switches.edge_views(self._controller, self._app.counters, time.monotonic(), turn)
 
-    def edge(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
+    def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         edge, channels = self._controller.switch(name), self._app.connections.channels
         here = {dpid: switch for dpid, switch in channels.items() if edge and edge.dpid == dpid}
         self._app.inspections.fresh(here)  # no other switch has to say anything

@@ -68,13 +68,13 @@ class Facts:
     def flow_summary(self) -> dict[str, Any]:
         return {"pool_exhausted": 2}
 
-    def edges(self, turn: Any = None) -> list[dict[str, Any]]:
+    def switches(self, turn: Any = None) -> list[dict[str, Any]]:
         return [{"name": "arh1", "pool": {"size": 254, "leased": 3}}]
 
-    def edge(self, name: str, turn: Any = None) -> dict[str, Any]:
+    def switch(self, name: str, turn: Any = None) -> dict[str, Any]:
         if name != "arh1":
             raise NotFound(f"there is no edge {name!a}")
-        return self.edges()[0]
+        return self.switches()[0]
 
     def topology(self, without: Sequence[str], turn: Any = None) -> dict[str, Any]:
         if "nowhere" in without:

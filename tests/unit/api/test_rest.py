@@ -322,8 +322,8 @@ def test_a_query_that_cannot_be_meant_is_a_bad_request(client: Client, query: st
 
 
 def test_edges_and_topology_are_the_controllers(client: Client) -> None:
-    assert client.get("/v1/edges") == {"edges": client.facts.edges()}
-    assert client.get("/v1/edges/arh1") == client.facts.edges()[0]
+    assert client.get("/v1/edges") == {"edges": client.facts.switches()}
+    assert client.get("/v1/edges/arh1") == client.facts.switches()[0]
     assert client.get("/v1/topology") == client.facts.topology([])
     assert client.get("/v1/topology?without=ars2&without=arh1") == {"switches": []}
     assert "nowhere" in client.refused(404, "GET", "/v1/topology?without=nowhere")["detail"]
