@@ -136,7 +136,7 @@ class Capture:
         raise TimeoutError("tcpdump does not catch up with the packets that it received")
 
     def _await_report(self, pattern: bytes) -> re.Match[bytes]:
-        """Reads what tcpdump says until ``pattern`` is in it."""
+        """Reads tcpdump's messages until ``pattern`` is in them."""
         assert self._process.stderr is not None
         said = b""
         deadline = time.monotonic() + DEADLINE_S

@@ -18,10 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from report import Report
-from roles import Roles, cast
+from roles import Roles, choose
 from scene import DNS_NAME, REST_PORT, Scene
 from short_times import with_short_times
-from story import tell
+from steps import run_all
 from testbed import ControllerProcess, Testbed, TestbedError, obstacle
 
 from anycast_sdn.core.model import ConfigurationError
@@ -38,13 +38,13 @@ def main() -> int:
     for number in SIGNALS:
         signal.signal(number, _leave)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        del os.environ[name]  # hosts at the prompt inherit the rest, and there is no way to a proxy there
+        del os.environ[name]  # hosts at the prompt inherit the environment, and have no route to a proxy
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if reason := obstacle():
         return _refuse(reason)
     try:
         with _stage(arguments.topology, Report()) as scene:
-            tell(scene)
+            run_all(scene)
             scene.report.summary()
             if arguments.cli:
                 _prompt(scene)
@@ -81,7 +81,7 @@ def _topology(name: str) -> Path:
 @contextmanager
 def _stage(file: Path, report: Report) -> Iterator[Scene]:
     """The network, its controller and its servers, all running; taken down at the end."""
-    roles = cast(reading.load(file))
+    roles = choose(reading.load(file))
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-") as directory:
         copy = Path(directory, file.name)
         copy.write_text(with_short_times(file.read_text(encoding="utf-8")), encoding="utf-8")
@@ -94,14 +94,14 @@ def _stage(file: Path, report: Report) -> Iterator[Scene]:
         with testbed:
             report.progress("starting the controller (anycast-sdn run); switches connect and get their rules")
             with controller:
-                scene = Scene(testbed, controller, report, cast(network))
+                scene = Scene(testbed, controller, report, choose(network))
                 _introduce(scene, roles)
                 yield scene
                 report.progress("taking everything down")
 
 
 def _introduce(scene: Scene, as_written: Roles) -> None:
-    """Enrols and starts the servers; says who plays which part."""
+    """Starts and enrols the servers; prints which host has which role."""
     roles, report = scene.roles, scene.report
     old, new = as_written.edge.client_edge, roles.edge.client_edge
     assert old is not None
@@ -164,7 +164,7 @@ def _leave(number: int, _: object) -> None:
     """A signal ends the demo in the ordinary way, so that everything is taken down; a second one waits."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    with suppress(OSError):  # the terminal may be what is gone
+    with suppress(OSError):  # the terminal may be gone
         print("\ndemo: interrupted; taking everything down", file=sys.stderr)
     sys.exit(128 + number)
 

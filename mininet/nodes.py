@@ -1,10 +1,10 @@
-"""A ``Plan`` in Mininet's words: a topology, and the nodes that Mininet lacks.
+"""A ``Plan`` as a topology of Mininet, and the kinds of nodes that Mininet lacks.
 
 Rules that it keeps:
-- Mininet knows hosts and routers by their names in the file, a switch by the name of its bridge.
+- In Mininet, hosts and routers have their names of the file; a switch has the name of its bridge.
 - A host is ready when Mininet has configured it: addresses and default routes of both families are in
-  place, and checksums are not left to a card that is not there.
-- Unmanaged switches are bridges that no controller is told of.
+  place, and checksum offload is off, because there is no network card that would compute them.
+- Unmanaged switches are bridges without a controller.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IPV6 = "/proc/sys/net/ipv6/conf/default"
 
 
 class CLI(mininet.cli.CLI):  # type: ignore[misc]
-    """Mininet's prompt, for hosts whose names have more in them than letters, digits and '_'."""
+    """Mininet's prompt, for hosts whose names have '-' and '.', too."""
 
     identchars = mininet.cli.CLI.identchars + "-."
 

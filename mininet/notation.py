@@ -12,20 +12,20 @@ from typing import NamedTuple
 from capture import Packet
 from roles import Family
 from testbed import TestbedError
-from wire import Stretch, Wire
+from wire import Hop, Wire
 
-Way = list[Stretch]
+Path = list[Hop]
 
 
 class Conversation(NamedTuple):
-    """The ways of a flow's first two packets in each direction."""
+    """The paths of a flow's first two packets in each direction."""
 
     names: dict[str, str]  # address → what the document calls it
     translated: str  # PR1X
-    first_packet: Way
-    first_reply: Way
-    later_packet: Way
-    later_reply: Way
+    first_packet: Path
+    first_reply: Path
+    later_packet: Path
+    later_reply: Path
 
     @classmethod
     def seen(cls, wire: Wire, family: Family, port: int, client: str, answered: str) -> Conversation:
@@ -37,22 +37,22 @@ class Conversation(NamedTuple):
         def reply(packet: Packet) -> bool:
             return packet.key.source_port == port
 
-        ways = [
-            wire.way(start, direction, number)
+        paths = [
+            wire.path(start, direction, number)
             for number in (0, 1)
             for start, direction in ((client, request), (answered, reply))
         ]
-        if any(len(way) < 2 for way in ways):
-            raise TestbedError(f"packets were not seen on their whole way: {ways}")
-        translated = ways[0][1].source
-        return cls(family.notation(translated), translated, *ways)
+        if any(len(path) < 2 for path in paths):
+            raise TestbedError(f"packets were not captured on their whole path: {paths}")
+        translated = paths[0][1].source
+        return cls(family.notation(translated), translated, *paths)
 
-    def summary(self, way: Way) -> str:
-        """'H → ANY, PR1X → ASg': how the addresses change on a way."""
-        return ", ".join(dict.fromkeys(map(" → ".join, self._ends(way))))
+    def summary(self, path: Path) -> str:
+        """'H → ANY, PR1X → ASg': how the addresses change on a path."""
+        return ", ".join(dict.fromkeys(map(" → ".join, self._ends(path))))
 
-    def _ends(self, way: Way) -> list[tuple[str, str]]:
-        return [(self._name(stretch.source), self._name(stretch.destination)) for stretch in way]
+    def _ends(self, path: Path) -> list[tuple[str, str]]:
+        return [(self._name(hop.source), self._name(hop.destination)) for hop in path]
 
     def _name(self, address: str) -> str:
         return self.names.get(address, address)
@@ -64,8 +64,8 @@ class Conversation(NamedTuple):
 
     def replies_hold(self, answered: str) -> bool:
         """ASg → PR1X up to ARh, ANY → H behind it."""
-        ways = map(self._ends, (self.first_reply, self.later_reply))
-        return all(way == [*[(answered, "PR1X")] * (len(way) - 1), ("ANY", "H")] for way in ways)
+        paths = map(self._ends, (self.first_reply, self.later_reply))
+        return all(path == [*[(answered, "PR1X")] * (len(path) - 1), ("ANY", "H")] for path in paths)
 
     def later_packet_holds(self, answered: str) -> bool:
         """H → ANY before ARh, PR1X → ASg behind it, to the server that ``answered``."""
@@ -73,17 +73,17 @@ class Conversation(NamedTuple):
         return ends == [("H", "ANY"), *[("PR1X", answered)] * (len(ends) - 1)]
 
     def __str__(self) -> str:
-        """A table: a line for each stretch of the four ways."""
-        ways = {
+        """A table: a line for each hop of the four paths."""
+        paths = {
             "first packet": self.first_packet,
             "first reply": self.first_reply,
             "later packet": self.later_packet,
             "later reply": self.later_reply,
         }
         rows = [
-            (name * (number == 0), f"{here} → {there}", " → ".join(ends), f"{source} → {destination}")
-            for name, way in ways.items()
-            for number, ((here, there, source, destination), ends) in enumerate(zip(way, self._ends(way), strict=True))
+            (name * (number == 0), f"{hop.here} → {hop.there}", " → ".join(ends), f"{hop.source} → {hop.destination}")
+            for name, path in paths.items()
+            for number, (hop, ends) in enumerate(zip(path, self._ends(path), strict=True))
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("   ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

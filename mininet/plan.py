@@ -2,9 +2,9 @@
 
 Rules that it keeps:
 - Pure; ``topology`` makes it real, for Mininet's own command and for the testbed alike.
-- Whatever has room keeps its name: a switch is a bridge of that name, and ports are NAME-ethN.  Linux gives
-  an interface 15 characters, and a bridge is an interface, too.  A name that does not fit, or that would be
-  somebody else's, gets a short one: its beginning and its place in the file.  One file, always the same names.
+- A name that fits is kept: a switch is a bridge of that name, and ports are NAME-ethN.  Linux gives an interface 15
+  characters, and a bridge is an interface, too.  For a name that does not fit, or that is another node's, there is a
+  short one: its beginning and its place in the file.  The same file always gives the same names.
 - Where the file has several hosts on one port, they are plugged into an unmanaged switch of their own there.
 """
 
@@ -19,7 +19,7 @@ from anycast_sdn.core.model import Gateway, text
 from anycast_sdn.description.model import Host, Link, Network, Port
 
 IFNAMSIZ = 15  # characters
-UNMANAGED_DPIDS = 0xA5D0 << 48  # nobody looks at them, but each bridge has one
+UNMANAGED_DPIDS = 0xA5D0 << 48  # not used, but each bridge has one
 
 
 class Plan:
@@ -56,7 +56,7 @@ class Plan:
             yield from (end for end in (cable.a, cable.b) if end.switch in self.switches.keys() | self.unmanaged)
 
     def host_commands(self, name: str) -> list[str]:
-        """What gives a host of the file its addresses, default routes, and packets that arrive."""
+        """The commands that give a host of the file its addresses and default routes, and turn checksum offload off."""
         host, interface = self._hosts[name], self.interface(name)
         subnet = next(subnet for subnet in self.network.subnets if subnet.name == host.subnet)
         commands = []
@@ -93,7 +93,7 @@ class Plan:
             for end in (cable.a, cable.b):
                 ports[end.switch].append(end.number)
         names: dict[str, str] = {}
-        taken = set(ports)  # also by those that get another: nobody should mistake one for the other
+        taken = set(ports)  # also the names of nodes that get a short one, so that no name stands for two nodes
         for place, name in enumerate(ports, 1):
             for short in self._candidates(name, ports[name], itertools.count(place, len(ports))):
                 wanted = self._interfaces(short, name, ports[name])
@@ -111,7 +111,7 @@ class Plan:
         yield from (f"{plain[: room - len(f'_{number}')]}_{number}" for number in numbers)
 
     def _interfaces(self, short: str, name: str, ports: list[int]) -> set[str]:
-        """What there will be in the machine when a node gets this short name."""
+        """The interfaces that there will be when a node gets this short name."""
         found = {short, *(f"{short}-eth{port}" for port in ports)}
         if name in self.routers:
             for session, _ in enumerate(ports):

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 DEADLINE_S = 30.0
 # Programs get nothing of the caller's environment: no proxy, no language.
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-# The kernel ends a program when this process dies, whatever it dies of.
+# The kernel ends a program when this process ends, for whatever reason.
 TIED_TO_US = ("setpriv", "--pdeathsig", "KILL")
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = DEADLIN
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Holds back signals that would end this process until the block is done: what it takes down is gone."""
+    """Defers signals that would end this process until the block, which removes things, is done."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
@@ -77,7 +77,7 @@ def end(process: subprocess.Popen[Any], timeout_s: float = 5.0) -> None:
         return
     os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
-    # WNOWAIT leaves the process its number until the rest of its session is ended as well.
+    # With WNOWAIT the process keeps its id until the rest of its session is ended as well.
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         if time.monotonic() > deadline:
             break
@@ -87,7 +87,7 @@ def end(process: subprocess.Popen[Any], timeout_s: float = 5.0) -> None:
 
 
 class Program:
-    """A program in the background; what it says goes to a file."""
+    """A program in the background; its output goes to a file."""
 
     def __init__(self, words: Sequence[str], namespace_of: int | None = None, **options: Any) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
@@ -159,7 +159,7 @@ class ControllerProcess:
         self.stop()
 
     def log(self) -> str:
-        """What it has said since it was last started."""
+        """Its output since it was last started."""
         return self._program.output() if self._program else ""
 
     def rest(self, method: str, path: str, body: object = None, media: str = "application/json") -> Answer:
@@ -191,8 +191,8 @@ class ControllerProcess:
         self.await_routes()
 
     def await_routes(self) -> None:
-        """Returns when all switches have taken up the routes that follow from what has happened."""
-        wait_until(lambda: not self.rest("GET", "/v1/topology").body["updating"], "routes are taken up")
+        """Returns when all switches have confirmed their routes."""
+        wait_until(lambda: not self.rest("GET", "/v1/topology").body["updating"], "routes are installed")
 
     def _put(self, path: str, body: object) -> None:
         answer = self.rest("PUT", path, body)
@@ -215,7 +215,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never 
 
 
 def _free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback interface that nobody uses now."""
+    """TCP ports of the loopback interface that are free now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:

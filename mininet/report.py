@@ -1,6 +1,6 @@
-"""What the demo says: numbered headings, what it runs, what came of it, and one line per result.
+"""What the demo prints: numbered headings, commands, their output, and one line per result.
 
-A result line begins with "ok" or "FAILED"; what a network has no parts for is "not shown here", with
+A result line begins with "ok" or "FAILED"; what cannot be shown on a network is "not shown here", with
 the reason.  Plain text, so that it reads the same on a terminal, in a file and in a mail.
 """
 
@@ -13,7 +13,7 @@ INDENT = " " * 8  # everything but headings stands behind the width of "FAILED  
 
 
 class Report:
-    """Prints as it goes; ``holds`` is false as soon as one line did not hold."""
+    """Prints at once; ``holds`` is false as soon as one line did not hold."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

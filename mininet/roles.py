@@ -1,8 +1,8 @@
-"""Who plays what in the demo: chosen from any network file, never named in the code.
+"""The demo's H, ARh, ANY and servers: chosen from any network file, never named in the code.
 
-- H is the first host in a client subnet for which all else can be had, in one address family at least.
-- Servers are the hosts in server subnets that H's edge can reach.  Those behind H's own switch play only
-  when there are no others: nobody could be nearer than they, and there would be little to see.
+- H is the first host in a client subnet for which all the others exist, in one address family at least.
+- Servers are the hosts in server subnets that H's edge can reach.  Those behind H's own switch are taken only
+  when there are no others: they would always be nearest, and packets to them cross no link.
 - ANY is the first free address out of what H's site may use, one per family.
 - The group is the demo's own, whatever groups the file has.
 """
@@ -23,7 +23,7 @@ from anycast_sdn.fabric.graph import Graph
 
 @dataclass(frozen=True)
 class Family:
-    """The parts in one address family; addresses as text, servers by host name."""
+    """The roles in one address family; addresses as text, servers by host name."""
 
     name: str  # IPv4 or IPv6
     client: str  # H
@@ -80,11 +80,11 @@ class Roles:
     @property
     def servers(self) -> tuple[str, ...]:
         """Their names, in the file's order."""
-        playing = {name for family in self.families for name in family.servers}
-        return tuple(host.name for host in self.network.hosts if host.name in playing)
+        chosen = {name for family in self.families for name in family.servers}
+        return tuple(host.name for host in self.network.hosts if host.name in chosen)
 
     def local_servers(self) -> list[str]:
-        """Those that could serve, but stand behind H's own switch, where nobody is nearer."""
+        """Those that could serve, but are not taken, because they are behind H's own switch."""
         able = [host.name for host, edge in _hosts(self.network, Side.SERVER) if edge == self.edge.name]
         return [name for name in able if name not in self.servers]
 
@@ -109,8 +109,8 @@ class Roles:
         return None
 
 
-def cast(network: Network) -> Roles:
-    """Raises ConfigurationError when the network has nobody for a part."""
+def choose(network: Network) -> Roles:
+    """Raises ConfigurationError when the network lacks a host for a role, or a free address."""
     taken = {group.name for group in network.groups}
     names = itertools.chain(["demo"], (f"demo-{number}" for number in itertools.count(2)))
     group = next(name for name in names if name not in taken)
@@ -120,14 +120,13 @@ def cast(network: Network) -> Roles:
         if families:
             return Roles(network, client.name, edge, group, families)
     raise ConfigurationError(
-        f"network {network.name} has nobody to play the parts: the demo needs a host in a client subnet, "
-        "a host in a server subnet, both with addresses of one family, and a free address in the services "
-        "of the client's site"
+        f"the demo cannot run on network {network.name}: it needs a host in a client subnet, a host in a server "
+        "subnet, both with addresses of one family, and a free address in the services of the client's site"
     )
 
 
 def _families(network: Network, client: Host, edge: Switch) -> Iterator[Family]:
-    assert edge.client_edge is not None  # a client subnet has one: the settings see to that
+    assert edge.client_edge is not None  # a client subnet has one: the checks of the network file hold that
     for width, name in ((4, "IPv4"), (16, "IPv6")):
         address = _address(client, width)
         service = _free_service(network, [each for each in edge.client_edge.services if each.bits == 8 * width])

@@ -4,9 +4,9 @@ Each router runs FRR's own daemons: zebra, OSPF for both families, and BGP, inwa
 and outwards to the controller in the name of the edge at its uplink.  The machine's own FRR, if there is
 one, is not touched: configuration, sockets and process ids are in a folder of this run.
 
-A BGP session goes from the root namespace to its router over a cable of its own.  Before it is there, an
-unreachable route takes its place, and stays beneath it: what is meant for a router that is gone does not
-leave the machine.  An address that this machine reaches already in some other way is refused.
+A BGP session goes from the root namespace to its router over a cable of its own.  An unreachable route to the same
+prefix, with a worse metric, is there before the cable and after it, so that packets for a router that is gone do not
+leave the machine.  An address to which this machine has another route already is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from anycast_sdn.description.model import BgpSession, LegacyCore, LegacyRouter, 
 
 FRR = Path("/usr/lib/frr")
 DAEMONS = ("zebra", "staticd", "ospfd", "ospf6d", "bgpd")  # in the order of their start
-PROTOCOL = "172"  # marks our routes in the root namespace; nobody else's in rt_protos
+PROTOCOL = "172"  # marks our routes in the root namespace; not used in rt_protos
 FOLDER = "anycast-sdn-routers-"  # in /run; a run's own
 READY_S = 60.0
 
@@ -127,20 +127,20 @@ class Router:
             wait_until((self._folder / f"{daemon}.vty").exists, f"{self.name} runs {daemon}")
 
     def stop(self) -> None:
-        """Ends the daemons as their service would; they say good-bye to their neighbours."""
+        """Ends the daemons as their service would; they close their sessions."""
         for program in reversed(self._programs):
             program.stop()
         self._programs.clear()
 
     def kill(self) -> None:
-        """A crash: the daemons are gone without a word, and what they put into the kernel stays."""
+        """A crash: the daemons close no sessions, and their routes stay in the kernel."""
         for program in self._programs:
             program.process.send_signal(signal.SIGKILL)
         self.stop()
         for left in (*self._folder.glob("*.vty"), self._folder / "zserv.api"):
             left.unlink(missing_ok=True)
 
-    def ways(self, prefix: str) -> dict[str, bool]:
+    def paths(self, prefix: str) -> dict[str, bool]:
         """BGP's paths to a prefix: next hop → is it the best one?  Empty when the table does not have it."""
         family = "ipv6" if ":" in prefix else "ipv4"
         return {
@@ -211,7 +211,7 @@ class Router:
             yield " exit-address-family"
 
     def _own_prefixes(self) -> Iterator[Prefix]:
-        """So that hosts can reach the routers: for ping and traceroute."""
+        """Announced so that hosts can reach the routers: for ping and traceroute."""
         for cable in self.cables:
             yield from cable.prefixes
 
@@ -236,7 +236,7 @@ class Routers:
         return self._network.legacy_core
 
     def start(self, pid_of: Callable[[str], int], short_of: Callable[[str], str], must_run: MustRun) -> None:
-        """Returns when all routers know the way to all uplinks."""
+        """Returns when all routers have routes to all uplinks, and sessions with each other."""
         if missing := [daemon for daemon in DAEMONS if not (FRR / daemon).exists()]:
             raise TestbedError(f"FRR is not installed ({', '.join(missing)}); run mininet/install")
         folder = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix=FOLDER, dir="/run")))
@@ -253,10 +253,10 @@ class Routers:
                 self._undo.callback(subprocess.run, ["ip", "link", "delete", interface], capture_output=True)
                 join_session(session, interface, control_interface(short, index), pid_of(router.name))
             started.start()
-        wait_until(lambda: all(self._knows_all(router, must_run) for router in self.core.routers),
-                   "the routers know one another", READY_S)  # fmt: skip
+        wait_until(lambda: all(self._is_ready(router, must_run) for router in self.core.routers),
+                   "the routers have their routes and sessions", READY_S)  # fmt: skip
 
-    def _knows_all(self, router: LegacyRouter, must_run: MustRun) -> bool:
+    def _is_ready(self, router: LegacyRouter, must_run: MustRun) -> bool:
         links = {str(own.prefix) for uplink in self._plugged() for own in uplink.addresses}
         shown = must_run(router.name, "ip -4 route show; ip -6 route show")
         if links - {line.split()[0] for line in shown.splitlines()}:
@@ -273,7 +273,7 @@ class Routers:
 
 
 def remove_leftovers() -> None:
-    """What an earlier run left when it was killed: daemons, which then are nobody's children, and routes."""
+    """Ends and removes what a killed run has left: daemons, which are no longer its children, and routes."""
     for pid_file in Path("/run").glob(f"{FOLDER}*/*/*.pid"):
         process = Path("/proc", pid_file.read_text().strip())
         with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by itself

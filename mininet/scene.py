@@ -1,6 +1,6 @@
-"""What every step of the story works with: the running network, its controller, the parts, the report.
+"""What every step of the demo works with: the running network, its controller, the roles, the report.
 
-What is asked of hosts and of the controller is printed as it is asked, so that it can be repeated by hand.
+Commands of hosts and requests to the controller are printed, so that they can be repeated by hand.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wire import Wire
 from anycast_sdn.core.model import text
 
 HOSTS = Path(__file__).parent / "hosts"
-REST_PORT = 8080  # what the command line asks when it is told nothing else
+REST_PORT = 8080  # the command line's default
 WEB, DNS, UDP = 80, 53, 7000  # the ports of the demo's servers
 DNS_NAME = "whoami.demo"  # its TXT record is the name of the server that answers
 
@@ -42,13 +42,13 @@ class Scene:
 
     @property
     def family(self) -> Family:
-        """The one that the whole story is told in."""
+        """The address family of all steps but one."""
         return self.roles.families[0]
 
     # -------------------------------------------------------------------------- hosts
 
     def run(self, host: str, *words: str) -> str:
-        """Runs a program on a host to its end → what it printed; a failing program has its say, too."""
+        """Runs a program on a host to its end → what it printed, errors included."""
         shown = [Path(words[1]).name, *words[2:]] if words[0] == sys.executable else words
         self.report.command(host, shlex.join(shown))
         done = self.testbed.run(host, words)
@@ -63,7 +63,7 @@ class Scene:
         return self.run(self.roles.client, *words)
 
     def await_free(self, family: Family, count: int = 1) -> None:
-        """Waits until so many addresses of PRh/k are free; a small one may have to rest between steps."""
+        """Waits until so many addresses of PRh/k are free: in a small one, those of earlier steps may still rest."""
         wait_until(lambda: self.pool(family)["free"] >= count, f"{count} addresses of PRh/k are free", 90)
 
     def start(self, host: str, *words: str) -> Program:
@@ -75,7 +75,7 @@ class Scene:
         return Wire(self.testbed, self.roles, f"{family.filter} and {expression}")
 
     def start_servers(self) -> None:
-        """On each server host a web server, a DNS server and a UDP server; all know their host's name."""
+        """On each server host a web server, a DNS server and a UDP server; their answers have the host's name."""
         servers = list(self.family.servers.items())
         dnsmasq = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"]
         dnsmasq += ["--no-resolv", "--no-hosts"]
@@ -124,15 +124,16 @@ class Scene:
         self.await_routers()
 
     def await_routers(self) -> None:
-        """Returns when every ordinary router knows all edges of the demo's servers, and H's edge has its routes."""
+        """Returns when every ordinary router has paths to all edges of the demo's servers, and H's edge its routes."""
         if not self.testbed.network.legacy_core:
             return
         for family in self.roles.families:
-            wait_until(partial(self._is_known, family), f"the routers and {self.roles.edge.name} know {family.prefix}")
+            what = f"the routers and {self.roles.edge.name} have routes to {family.prefix}"
+            wait_until(partial(self._is_routed, family), what)
 
-    def _is_known(self, family: Family) -> bool:
+    def _is_routed(self, family: Family) -> bool:
         wanted = {self.uplink_of(server, family) for server in family.servers}
-        if any(wanted - router.ways(family.prefix).keys() for router in self.testbed.routers):
+        if any(wanted - router.paths(family.prefix).keys() for router in self.testbed.routers):
             return False
         return all(self.get("/v1/topology")["catchment"][family.prefix].values())
 

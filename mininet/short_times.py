@@ -8,7 +8,7 @@ SHORT_TIMES = {"udp_s": 3, "quarantine_s": 4}  # seconds; where the file's own a
 
 
 def with_short_times(content: str) -> str:
-    """A network file's text with SHORT_TIMES at every client edge; the rest means what it meant."""
+    """A network file's text with SHORT_TIMES at every client edge, and otherwise of the same meaning."""
     # Composed, not loaded: numbers, quotes and all stay as they are written.
     document = yaml.compose(content, yaml.BaseLoader)
     switches = _get(document, "switches")
@@ -24,7 +24,7 @@ def with_short_times(content: str) -> str:
 
 
 def _get(mapping: yaml.Node | None, name: str) -> yaml.Node | None:
-    assert isinstance(mapping, yaml.MappingNode)  # the settings have read the file before
+    assert isinstance(mapping, yaml.MappingNode)  # the file was read and checked before
     return next((value for key, value in mapping.value if key.value == name), None)
 
 

@@ -1,7 +1,7 @@
 """A network file as a real network: Mininet hosts in namespaces, one Open vSwitch bridge per switch.
 
 Rules that it keeps:
-- Nothing of this machine is touched but what was made here.  Bridges carry the mark ``MARK``, names are
+- Only what was made here is changed or removed.  Bridges carry the mark ``MARK``, names are
   those of ``plan``, processes are ended by their own id.  All of it goes with ``stop``;
   what a run that was killed left behind goes with the next ``start``.
 - Switch ports have no address, and hosts no link but those of the file.  ``start`` returns when every
@@ -51,8 +51,8 @@ __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError",
 MARK = "external_ids:made-by=anycast-sdn-testbed"
 LOCK = Path("/run/anycast-sdn-testbed.lock")
 LOCK_DEADLINE_S = 900.0
-RECONNECT_MS = 1000  # a switch looks for its controller this often; Open vSwitch's own default is 8 s
-PROBE_MS = 5000  # a silent controller is asked after this, and given up after as much again
+RECONNECT_MS = 1000  # a switch tries to connect this often at least; Open vSwitch's own default is 8 s
+PROBE_MS = 5000  # a switch sends an echo request after this, and reconnects after as much again without a reply
 
 Command: TypeAlias = str | Sequence[str]  # a string is for the shell
 
@@ -121,7 +121,7 @@ class Testbed:
             undo.enter_context(the_only_one())
             self._remove_leftovers()
             undo.callback(self._remove)
-            atexit.register(self.stop)  # for a signal that strikes just before a `with` block begins or ends
+            atexit.register(self.stop)  # for a signal just before a `with` block begins or ends
             self._build()
             self._configure_switches(self.network.switches)
             for host in self.network.hosts:
@@ -181,11 +181,11 @@ class Testbed:
         return Capture(self.interface(name, port), expression, None if is_switch else self.host(name).pid)
 
     def stop_switch(self, name: str) -> None:
-        """The switch is gone with all its rules; its neighbours still have a carrier."""
+        """Removes the bridge with all its rules; its neighbours keep their carrier."""
         self._mininet.nameToNode[self.bridge(name)].stop(deleteIntfs=False)
 
     def start_switch(self, name: str) -> None:
-        """The switch is back, and knows nothing but its controller."""
+        """Makes the bridge again, without rules, and sets its controller."""
         self._mininet.nameToNode[self.bridge(name)].start([])
         self._configure_switches([self.network.switch(name)])
 
@@ -211,7 +211,7 @@ class Testbed:
         self._mininet.start()
 
     def _configure_switches(self, switches: Collection[Switch]) -> None:
-        """Waits until each port has its number; then tells the switches where their controller is."""
+        """Waits until each port has its number; then sets the switches' controller."""
         names = [switch.name for switch in switches]
         commands = []
         for port in self._plan.ports():
@@ -286,7 +286,7 @@ def delete(bridges: Collection[str], interfaces: Collection[str]) -> None:
 
 @contextmanager
 def the_only_one() -> Iterator[None]:
-    """Holds the lock that the kernel takes back even from a process that is killed."""
+    """Holds the lock, which the kernel releases even if the process is killed."""
     with LOCK.open("a+") as lock:
         if not _try_lock(lock):
             holder = LOCK.read_text().strip()

@@ -2,9 +2,9 @@
 
     sudo mn --custom mininet/topology.py --topo anycast,my-network.yaml --controller remote,port=6653
 
-``mn`` reads this file with the distribution's Python, and takes over every name that stands in it, so few
-do.  What the project needs besides is in the .venv that mininet/install has made.  Whatever is wrong ends
-``mn`` with a sentence, before anything is built.
+``mn`` runs this file with the distribution's Python, and imports every name that it defines, so these are
+few.  The project's other packages are in the .venv that mininet/install has made.  An error ends ``mn`` with a
+sentence, before anything is built.
 """
 
 from __future__ import annotations

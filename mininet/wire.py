@@ -1,6 +1,6 @@
-"""The addresses of packets on every cable of their way, as tcpdump captured them there.
+"""The addresses of packets on every cable of their path, as tcpdump captured them there.
 
-Nothing here is computed from what ought to happen.  The order of a packet's stretches comes from its
+Nothing here is computed from the network file's routes.  The order of a packet's hops comes from its
 own hop limit, which every switch lowers by one.
 """
 
@@ -19,7 +19,7 @@ from anycast_sdn.core.model import TCP, UDP
 Cable: TypeAlias = tuple[str, str]  # the names at its ends
 
 
-class Stretch(NamedTuple):
+class Hop(NamedTuple):
     """One packet between two neighbours."""
 
     here: str
@@ -31,7 +31,7 @@ class Stretch(NamedTuple):
 class Wire:
     """Captures of TCP or UDP on H's cable, the servers' and all links; a context manager.
 
-    Ways can be read after the block has ended: then every packet of it is in.
+    Paths can be read after the block has ended: then every packet of it is captured.
     """
 
     def __init__(self, testbed: Testbed, roles: Roles, expression: str) -> None:
@@ -53,15 +53,15 @@ class Wire:
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
 
-    def way(self, start: str, is_wanted: Callable[[Packet], bool], number: int) -> list[Stretch]:
-        """The way of the wanted packet with this number (0 is the first), beginning at host ``start``."""
+    def path(self, start: str, is_wanted: Callable[[Packet], bool], number: int) -> list[Hop]:
+        """The path of the wanted packet with this number (0 is the first), beginning at host ``start``."""
         found = sorted(self._sightings(start, is_wanted, number), key=lambda sighting: -sighting[1].hop_limit)
-        way, here = [], start
+        path, here = [], start
         for (a, b), packet in found:
             there = b if here == a else a
-            way.append(Stretch(here, there, packet.source, packet.destination))
+            path.append(Hop(here, there, packet.source, packet.destination))
             here = there
-        return way
+        return path
 
     def _sightings(
         self, start: str, is_wanted: Callable[[Packet], bool], number: int

@@ -4,7 +4,7 @@
 
 It answers a text with "NAME answers".  The text "hand over" it passes on to the server at the address
 COLLEAGUE, which answers the client itself, from its own ordinary address: "NAME answers for OTHER".
-Servers pass requests to each other on PORT + 1.  Nothing here knows of anycast.
+Servers pass requests to each other on PORT + 1.  Nothing here is made for anycast.
 """
 
 from __future__ import annotations

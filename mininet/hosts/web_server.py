@@ -1,8 +1,8 @@
-"""A plain web server for a test host: it answers every GET with one line that says who answered whom.
+"""A plain web server for a test host: it answers every GET with one line: "NAME answers CLIENT".
 
     python web_server.py NAME [PORT]
 
-Only the standard library's HTTP server, for both families on one socket; it knows nothing of anycast.
+Only the standard library's HTTP server, for both families on one socket; nothing here is made for anycast.
 A connection stays open for further requests.
 """
 

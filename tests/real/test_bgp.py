@@ -110,7 +110,7 @@ def paths(network: Running, router: str, prefix: str) -> list[dict[str, Any]]:
 
 
 def next_hops(network: Running, router: str, prefix: str, best: bool = False) -> set[str]:
-    ways = network.testbed.routers[router].ways(prefix)
+    ways = network.testbed.routers[router].paths(prefix)
     return {next_hop for next_hop, is_best in ways.items() if is_best or not best}
 
 

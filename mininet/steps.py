@@ -1,7 +1,7 @@
-"""The demo's story: what the document promises, shown step by step with real programs.
+"""The demo's steps: what the document promises, shown with real programs.
 
 Each step is a function of the ``Scene``; it prints what it does, and a line for each result.  A step
-that the network at hand has no parts for says so instead.
+that cannot be shown on the network at hand prints that instead.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ EXPIRY_DEADLINE_S = 60.0
 STEP_ERRORS = (TestbedError, RuntimeError, OSError, subprocess.TimeoutExpired)
 
 
-def tell(scene: Scene) -> None:
-    """All steps, whatever becomes of each."""
+def run_all(scene: Scene) -> None:
+    """All steps; one that fails is reported, and the others go on."""
     for step in (routers, first_request, one_connection, withdrawal, hand_over, dns, ping, other_family,
                  unknown_translated, anycast_source, expiry):  # fmt: skip
         try:
@@ -109,7 +109,7 @@ def one_connection(scene: Scene) -> None:
     report.line(holds, f"two requests, one connection, one server: {' '.join(said[:1])}")
     if not detour:
         one_edge = len(roles.distances()) == 1
-        reason = "servers stand behind one edge only" if one_edge else "no single link's cost decides who is"
+        reason = "servers stand behind one edge only" if one_edge else "no single link's cost decides which edge is"
         if scene.testbed.network.legacy_core:
             reason = "costs are the routers' own; a withdrawal does it, below"
         report.not_shown("another edge becoming the nearest in between", reason)
@@ -161,25 +161,25 @@ def hand_over(scene: Scene) -> None:
 
 
 def routers(scene: Scene) -> None:
-    """What the tables of the ordinary routers say of ANY."""
+    """The paths to ANY in the tables of the ordinary routers."""
     if not scene.testbed.network.legacy_core:
         return
-    scene.report.heading("The ordinary routers: what BGP has told them of ANY")
+    scene.report.heading("The ordinary routers: their BGP paths to ANY")
     nearest = next(iter(scene.roles.distances()))
     for family in scene.roles.families:
         _compare_tables(scene, family, {scene.roles.edge_of(server) for server in family.servers}, nearest)
 
 
 def _compare_tables(scene: Scene, family: Family, serving: set[str], nearest: str) -> None:
-    """The router at H's edge knows all edges that serve, and prefers the nearest; each line as FRR has it."""
+    """The router at H's edge has paths to all edges that serve, the nearest is best; each line as FRR shows it."""
     edges = {scene.uplink_of(server, family): scene.roles.edge_of(server) for server in family.servers}
     for router in scene.testbed.routers:
-        ways = router.ways(family.prefix)
-        shown = ", ".join(f"{hop} ({edges.get(hop, '?')}){' best' if best else ''}" for hop, best in ways.items())
-        scene.report.text(f"{router.name}: {family.prefix} by {shown or 'nobody'}")
+        paths = router.paths(family.prefix)
+        shown = ", ".join(f"{hop} ({edges.get(hop, '?')}){' best' if best else ''}" for hop, best in paths.items())
+        scene.report.text(f"{router.name}: {family.prefix} by {shown or 'no path'}")
         if any(uplink.edge == scene.roles.edge.name for uplink in router.uplinks):
-            best = [edges.get(hop) for hop, is_best in ways.items() if is_best]
-            holds = {edges.get(hop) for hop in ways} == serving and best == [nearest]
+            best = [edges.get(hop) for hop, is_best in paths.items() if is_best]
+            holds = {edges.get(hop) for hop in paths} == serving and best == [nearest]
             scene.report.line(holds, f"{router.name}, at {scene.roles.edge.name}, sends {family.service} to {nearest}")
 
 
@@ -199,9 +199,9 @@ def withdrawal(scene: Scene) -> None:
     for address in leaving.values():
         scene.call("DELETE", f"{group}/servers/{address}", None)
     began = time.monotonic()
-    wait_until(lambda: not any(uplink in router.ways(family.prefix) for router in scene.testbed.routers),
-               f"the routers forget {uplink}")  # fmt: skip
-    report.line(True, f"{time.monotonic() - began:.2f} s later no router knows {nearest} for {family.service} any more")
+    wait_until(lambda: not any(uplink in router.paths(family.prefix) for router in scene.testbed.routers),
+               f"the routers remove their paths by {uplink}")  # fmt: skip
+    report.line(True, f"{time.monotonic() - began:.2f} s later no router has a path to {family.service} by {nearest}")
     _compare_tables(scene, family, set(others), others[0])
     server = _curl(scene, family)
     report.line(roles.edge_of(server) in others, f"a new connection goes to {server}, behind {roles.edge_of(server)}")
@@ -223,7 +223,7 @@ def _dig(scene: Scene, family: Family) -> None:
     said = scene.ask(family, "dig", *query)
     found = re.fullmatch(r'"(\S+)" from server (\S+) in .*', said)
     holds = found is not None and found[1] in family.servers and found[2] == family.service
-    scene.report.line(holds, f"dig: {found[1] if found else 'nobody'} answers, and dig sees {family.service}")
+    scene.report.line(holds, f"dig: {found[1] if found else 'no server'} answers, and dig sees {family.service}")
 
 
 def ping(scene: Scene) -> None:
