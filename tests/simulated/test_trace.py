@@ -145,7 +145,7 @@ def test_nobody_is_enrolled():
     [
         ("two-sites", "10.4.0.10", "198.19.0.1:80/tcp", "unauthorised", "M6"),
         ("figure1", "10.1.0.10", "203.0.113.7:80/tcp", "unknown_translated", "M16"),
-        ("figure1", "10.1.0.10", "192.0.2.1:80/tcp", "no_route", "nobody announces it"),
+        ("figure1", "10.1.0.10", "192.0.2.1:80/tcp", "no_route", "no route leads there"),
         ("figure1", "10.2.0.10", "198.18.0.1:80/tcp", "unauthorised", "M6"),
     ],
 )
