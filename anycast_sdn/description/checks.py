@@ -217,7 +217,7 @@ def _subnet_problems(network: Network, subnet: Subnet, path: str) -> Iterator[Pr
             yield Problem(where, "is the second gateway of its family: make a subnet of its own for it")
     for i, port in enumerate(subnet.ports):
         if port in subnet.ports[:i]:
-            yield Problem(f"{path}.ports[{i}]", f"port {port} stands here twice: keep one of them")
+            yield Problem(f"{path}.ports[{i}]", f"port {port} is written twice: keep one of them")
 
 
 def _host_problems(network: Network, host: Host, path: str) -> Iterator[Problem]:

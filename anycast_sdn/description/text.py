@@ -118,7 +118,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise _refusal("a key must be a word", key)
             if key.value in seen:
-                raise _refusal(f"{shown(key.value)} stands here twice: keep one of them", key)
+                raise _refusal(f"{shown(key.value)} is written twice: keep one of them", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -81,7 +81,7 @@ def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Pro
         if home := next((known for known in own if known.covers(prefix)), None):
             yield Problem(where, f"{prefix} is the edge's own ({home}): leave it out")
         if prefix in uplink.routes[:i]:
-            yield Problem(where, f"{prefix} stands here twice: keep one of them")
+            yield Problem(where, f"{prefix} is written twice: keep one of them")
 
 
 def _session_problems(network: Network, session: BgpSession, path: str) -> Iterator[Problem]:

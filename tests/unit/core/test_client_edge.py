@@ -76,9 +76,9 @@ class TestNone:
         assert edge.client_packet(other, WEB, 0) == Decision(Do.DROP, drop=Drop.NO_SERVICE)
         assert use(edge).leased == 0
 
-    @pytest.mark.parametrize("nobody", [groups(), groups(AS2, state=ServerState.DRAINING)], ids=["empty", "draining"])
-    def test_a_packet_to_a_group_without_active_servers_is_dropped(self, edge, nobody):
-        assert edge.client_packet(KEY, nobody, 0) == Decision(Do.DROP, drop=Drop.NO_SERVICE)
+    @pytest.mark.parametrize("inactive", [groups(), groups(AS2, state=ServerState.DRAINING)], ids=["empty", "draining"])
+    def test_a_packet_to_a_group_without_active_servers_is_dropped(self, edge, inactive):
+        assert edge.client_packet(KEY, inactive, 0) == Decision(Do.DROP, drop=Drop.NO_SERVICE)
         assert use(edge).leased == 0
 
     def test_a_packet_is_dropped_when_the_pool_is_empty(self, edge):
@@ -101,8 +101,8 @@ class TestNone:
         assert edge.client_packet(KEY._replace(source=packed("10.1.0.11")), WEB, 0).do is Do.LEASE
 
     def test_a_reply_is_dropped(self, edge):
-        to_nobody = FlowKey(AS2, packed("203.0.113.3"), UDP, 53, 40000)
-        assert edge.reply(to_nobody, WEB) == Decision(Do.DROP, drop=Drop.NO_BINDING)
+        to_a_free_address = FlowKey(AS2, packed("203.0.113.3"), UDP, 53, 40000)
+        assert edge.reply(to_a_free_address, WEB) == Decision(Do.DROP, drop=Drop.NO_BINDING)
 
     def test_a_report_about_a_rule_changes_nothing(self, edge):
         assert edge.rule_removed(99, Half.OUT, State.PINNED, False, 0) == Decision(Do.KEEP)
@@ -129,7 +129,7 @@ class TestUnanswered:
         [{"source": STRANGER}, {"source_port": 54}, {"destination_port": 40001}, {"protocol": TCP}],
         ids=lambda changed: next(iter(changed)),
     )
-    def test_a_reply_that_is_not_one_is_dropped(self, edge, changed):
+    def test_a_reply_with_another_source_port_or_protocol_is_dropped(self, edge, changed):
         binding = made(edge)
         assert edge.reply(reply(binding)._replace(**changed), WEB) == Decision(Do.DROP, binding, drop=Drop.STRANGER)
         assert edge.bindings.by_key(KEY) == binding
@@ -159,12 +159,12 @@ class TestPinned:
         edge.rule_removed(binding.number, Half.OUT, State.PINNED, False, 300)
         assert edge.client_packet(KEY, WEB, 301) == Decision(Do.SEND_OUT, binding, Half.OUT)
 
-    def test_its_servers_packet_installs_the_inward_rule_again(self, edge):
+    def test_a_packet_of_its_server_installs_the_inward_rule_again(self, edge):
         binding = pinned(edge)
         edge.rule_removed(binding.number, Half.IN, State.PINNED, False, 300)
         assert edge.reply(reply(binding), WEB) == Decision(Do.SEND_IN, binding, Half.IN)
 
-    def test_another_server_is_a_stranger(self, edge):
+    def test_a_reply_of_another_server_is_dropped(self, edge):
         binding = pinned(edge)
         assert edge.reply(reply(binding, AS3), WEB) == Decision(Do.DROP, binding, drop=Drop.STRANGER)
 
@@ -228,7 +228,7 @@ class TestClosing:
         assert edge.end_due(900, 9) == []
 
     @pytest.mark.parametrize("expiry", list(Expiry))
-    def test_its_rules_end_by_themselves_once_the_other_side_has_closed_too(self, expiry):
+    def test_its_rules_get_a_short_timeout_once_the_other_side_has_closed_too(self, expiry):
         edge = ClientEdge(replace(ROLE, expiry=expiry, idle_timeouts=0), random.Random(1))
         binding = self.ended(edge, Half.IN)
         decision = edge.tcp_end(binding.number, Half.OUT, False, 103)
@@ -240,13 +240,13 @@ class TestClosing:
             edge.rule_removed(binding.number, half, State.PINNED, False, 108)
         assert (use(edge, 108).leased, use(edge, 108).resting) == (0, 1)
 
-    def test_what_is_seen_twice_changes_nothing(self, edge):
+    def test_a_second_fin_in_the_same_direction_changes_nothing(self, edge):
         binding = self.ended(edge, Half.IN)
         assert edge.tcp_end(binding.number, Half.IN, False, 103) == Decision(Do.KEEP, binding)
         assert [decision.do for decision in edge.end_due(106, 9)] == [Do.SHORTEN]
 
     @pytest.mark.parametrize("half", [Half.OUT, Half.IN])
-    def test_a_reset_gives_the_address_back_to_others_within_5_s(self, edge, half):
+    def test_the_address_of_a_reset_connection_is_leased_to_another_flow_within_5_s(self, edge, half):
         binding = self.ended(edge, half, reset=True)
         others = [made(edge, KEY._replace(source_port=port)) for port in range(5)]
         assert [decision.do for decision in edge.end_due(101, 9)] == [Do.RELEASE]
@@ -254,34 +254,34 @@ class TestClosing:
         assert made(edge, KEY, 105).translated == binding.translated
         assert binding.translated not in {other.translated for other in others}
 
-    def test_an_address_that_may_be_leased_early_is_not_while_others_are_free(self, edge):
+    def test_no_address_is_leased_early_while_others_are_free(self, edge):
         binding = self.ended(edge, Half.OUT, reset=True)
         edge.end_due(101, 9)
         others = [made(edge, KEY._replace(source_port=port), 109) for port in range(5)]
         assert binding.translated not in {other.translated for other in others}
 
-    def test_no_more_end_at_once_than_was_asked_for(self, edge):
+    def test_at_most_the_given_number_of_connections_ends_in_one_call(self, edge):
         bindings = [pinned(edge, self.TCP_KEY._replace(source_port=port)) for port in range(5)]
         for binding in bindings:
             edge.tcp_end(binding.number, Half.IN, True, 100)
         assert [len(edge.end_due(101, 2)) for _ in range(4)] == [2, 2, 1, 0]
 
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-    def test_a_syn_begins_afresh(self, edge, reset):
+    def test_a_syn_clears_fin_and_rst_and_installs_the_rules_again(self, edge, reset):
         binding = self.ended(edge, Half.IN, Half.OUT, reset=reset)
         fresh = binding._replace(closed=Half.NONE, reset=False)
         assert self.packet(edge, 100.5, syn=True) == Decision(Do.RENEW, fresh, Half.BOTH)
         assert edge.validity_s(fresh) == ROLE.validity.tcp_s
-        # Once more, because a switch may be late in seeing the FIN, and shorten the new rule's time.
+        # Once more, because the switch may process the FIN late, and shorten the new rule's timeout.
         assert edge.end_due(102.5, 9) == [Decision(Do.PUT_AGAIN, fresh, Half.BOTH)]
         assert edge.end_due(1000, 9) == []
 
-    def test_a_syn_that_is_sent_again_installs_nothing(self, edge):
+    def test_a_retransmitted_syn_installs_nothing(self, edge):
         binding = pinned(edge, self.TCP_KEY)
         assert self.packet(edge, 1, syn=True) == Decision(Do.RENEW, binding, Half.NONE)
 
     @pytest.mark.parametrize("from_server", [False, True], ids=["from the client", "from the server"])
-    def test_a_packet_while_its_address_rests_shows_that_it_was_not_over(self, edge, from_server):
+    def test_a_packet_while_its_address_rests_restores_it(self, edge, from_server):
         binding = self.ended(edge, Half.IN, reset=True)
         edge.end_due(101, 9)
         reply = FlowKey(AS2, binding.translated, TCP, 80, 40000)
@@ -291,14 +291,14 @@ class TestClosing:
         assert edge.bindings.pinned_to(AS2) == 1
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_s
 
-    def test_a_late_packet_of_a_connection_that_both_have_closed_does_not_keep_it_for_long(self, edge):
+    def test_a_late_packet_of_a_connection_that_both_sides_have_closed_restores_it_for_a_short_time(self, edge):
         binding = self.ended(edge, Half.IN, Half.OUT)
         edge.apply(binding, FlowEvent.ALL_IDLE, 105)
         decision = self.packet(edge, 106)
         assert decision.do is Do.REVIVE
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_closed_s
 
-    def test_a_syn_while_its_address_rests_gets_another(self, edge):
+    def test_a_syn_while_its_address_rests_gets_another_address(self, edge):
         binding = self.ended(edge, Half.IN, reset=True)
         edge.end_due(101, 9)
         decision = self.packet(edge, 102, syn=True)
@@ -307,7 +307,7 @@ class TestClosing:
         late = FlowKey(AS2, binding.translated, TCP, 80, 40000)
         assert edge.reply(late, WEB, 103).drop is Drop.NO_BINDING
 
-    def test_a_stranger_does_not_revive_it(self, edge):
+    def test_a_reply_of_another_server_or_port_does_not_restore_it(self, edge):
         binding = self.ended(edge, Half.IN, reset=True)
         edge.end_due(101, 9)
         assert edge.reply(FlowKey(AS3, binding.translated, TCP, 80, 40000), WEB, 102).drop is Drop.NO_BINDING
@@ -318,32 +318,32 @@ class TestClosing:
         edge.end_due(101, 9)
         assert self.packet(edge, 111).do is Do.LEASE
 
-    def test_a_client_that_gives_up_before_anyone_has_answered_gives_its_address_back(self, edge):
+    def test_a_reset_before_any_server_has_answered_releases_the_address(self, edge):
         binding = made(edge, self.TCP_KEY)
         edge.tcp_end(binding.number, Half.OUT, True, 1)
         assert [decision.do for decision in edge.end_due(2, 9)] == [Do.RELEASE]
 
-    def test_a_flow_of_another_protocol_does_not_close(self, edge):
+    def test_fin_is_ignored_in_other_protocols_than_tcp(self, edge):
         binding = pinned(edge)
         edge.tcp_end(binding.number, Half.IN, False, 100)
         assert not edge.bindings.by_number(binding.number).closing
         assert edge.end_due(200, 9) == []
 
 
-class TestRulesThatAreNotThere:
-    """What the switch has refused, or does not have although it should."""
+class TestMissingRules:
+    """Rules that the switch has refused or lost."""
 
-    def test_a_flow_that_never_left_needs_no_quarantine(self, edge):
+    def test_the_address_of_a_flow_whose_first_rule_was_refused_needs_no_quarantine(self, edge):
         binding = made(edge)
         edge.apply(binding, FlowEvent.REFUSED, 1)
         assert use(edge, 1).free == 6
 
-    def test_a_rule_that_no_packet_has_met_needs_no_quarantine(self, edge):
+    def test_the_address_of_a_rule_that_no_packet_has_met_needs_no_quarantine(self, edge):
         binding = made(edge)
         edge.rule_removed(binding.number, Half.OUT, State.UNANSWERED, True, 30)
         assert use(edge, 30).free == 6
 
-    def test_a_pinned_flow_whose_rule_is_refused_has_left_already(self, edge):
+    def test_the_address_of_a_pinned_flow_whose_rule_is_refused_rests(self, edge):
         edge.apply(pinned(edge), FlowEvent.REFUSED, 1)
         assert (use(edge, 1).resting, use(edge, 1).free) == (1, 5)
 
@@ -354,7 +354,7 @@ class TestRulesThatAreNotThere:
         assert edge.missed(reply(binding), 10.9) == Decision(Do.DROP, binding, drop=Drop.LOOPED)
         assert edge.missed(reply(binding), 11.1) == again
 
-    def test_a_packet_of_no_binding_that_comes_back_is_dropped(self, edge):
+    def test_a_packet_without_binding_that_comes_back_is_dropped(self, edge):
         assert edge.missed(KEY, 10) == Decision(Do.DROP, drop=Drop.LOOPED)
 
 
@@ -388,10 +388,10 @@ class TestShares:
         assert self.until_refused(edge, 100, 1) == (127, Drop.PORT_FULL)
         assert edge.client_packet(FlowKey(H, ANY, UDP, 60000, 53), WEB, 0, port=2).do is Do.LEASE
 
-    def test_the_only_port_gets_all(self):
+    def test_the_clients_at_the_only_port_get_the_whole_pool(self):
         assert self.until_refused(self.edge(ports=1), 100, 1) in ((254, Drop.PORT_FULL), (254, Drop.POOL_EMPTY))
 
-    def test_what_has_ended_counts_no_more(self):
+    def test_ended_bindings_do_not_count(self):
         edge = self.edge(bindings_per_port=1)
         binding = edge.client_packet(KEY, WEB, 0, port=1).binding
         assert edge.client_packet(KEY._replace(source_port=1), WEB, 0, port=1).drop is Drop.PORT_FULL

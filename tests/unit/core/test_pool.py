@@ -1,4 +1,4 @@
-"""TranslationPool: what it never does, whatever happens to it (M13, M19)."""
+"""TranslationPool: which address is free, leased or resting after any sequence of operations (M13, M19)."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_of_two_flows_with_the_same_five_fields_the_later_one_is_remembered():
     assert addresses.remembered(first.key, 16) is None
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
+def test_the_number_of_remembered_flows_is_bounded(monkeypatch):
     monkeypatch.setattr(resting, "MOST_REMEMBERED", 3)
     addresses = pool(quarantine_s=10)
     flows = [flow(number, addresses.lease(0)) for number in range(5)]
@@ -162,7 +162,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     assert addresses.use(1).resting == 5
 
 
-def test_memory_is_that_of_what_is_leased_or_rests_however_many_flows_there_were():
+def test_memory_grows_with_leased_and_resting_addresses_not_with_ended_flows():
     """A /64 at 1,000 flows/s."""
     addresses = pool(V6, quarantine_s=1)
     tracemalloc.start()

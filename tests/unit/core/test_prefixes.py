@@ -1,4 +1,4 @@
-"""Longest match among prefixes of both families."""
+"""Longest match among prefixes of both families; the text form of addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anycast_sdn.core.prefixes import PrefixSet
 
 @st.composite
 def prefixes(draw):
-    """Few enough to be within one another often."""
+    """Prefixes out of so few that many are within others."""
     bits = draw(st.sampled_from((32, 128)))
     length = draw(st.sampled_from((0, 1, 2, 3, 8, bits)))
     top = draw(st.integers(0, 7)) << bits - 3

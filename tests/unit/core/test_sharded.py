@@ -11,7 +11,7 @@ _KEYS = st.integers(0, 300)
 
 
 @given(st.dictionaries(_KEYS, _KEYS), st.lists(st.tuples(st.booleans(), _KEYS, _KEYS)))
-def test_it_is_what_a_dictionary_is(first: dict[int, int], changes: list[tuple[bool, int, int]]) -> None:
+def test_it_behaves_as_a_dictionary(first: dict[int, int], changes: list[tuple[bool, int, int]]) -> None:
     sharded, plain = ShardedDict(first), dict(first)
     for puts, key, value in changes:
         if puts:
@@ -26,6 +26,6 @@ def test_it_is_what_a_dictionary_is(first: dict[int, int], changes: list[tuple[b
     assert sorted(sharded.items()) == sorted(plain.items())
 
 
-def test_no_part_of_it_is_large() -> None:
+def test_no_shard_is_large() -> None:
     sharded = ShardedDict(((number >> 8, number & 255), 0) for number in range(20_000))
     assert max(map(len, sharded._shards)) < 2 * 20_000 / SHARDS

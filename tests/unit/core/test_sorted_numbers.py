@@ -1,4 +1,4 @@
-"""SortedNumbers behaves as a sorted set, whatever comes and goes, and no chunk of it grows without bound."""
+"""SortedNumbers behaves as a sorted set, and its chunks stay small."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_numbers_come_in_order_from_any_place(steps: list[int], asked: int, limi
         sorted_numbers.CHUNK = whole
 
 
-def test_few_that_stay_of_many_take_little_room() -> None:
+def test_after_many_removals_few_chunks_are_left() -> None:
     numbers = SortedNumbers()
     for number in range(1, 100_001):
         numbers.add(number)

@@ -1,4 +1,4 @@
-"""Sweep: counters say for how long a binding has been idle, whatever time a sweep takes (M19)."""
+"""Sweep: how long a binding has been idle, from counters, however long a sweep takes (M19)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def test_a_binding_that_was_never_read_is_not_idle():
     assert Sweep().idle_s(1) == 0
 
 
-def test_a_counter_that_stands_still_says_idle_until_it_was_asked_for():
+def test_with_an_unchanged_counter_a_binding_was_idle_until_the_request():
     sweep = Sweep()
     sweep.record(OUT, [(1, 5)], asked=10, now=11)
     assert sweep.record(OUT, [(1, 5)], asked=20, now=29) == [1]
     assert sweep.idle_s(1) == 9  # not 18: packets that came after 20 are not in the answer of 29
 
 
-def test_a_counter_that_has_moved_says_used_when_the_answer_came():
+def test_with_a_changed_counter_a_binding_was_used_at_the_answer():
     sweep = Sweep()
     sweep.record(OUT, [(1, 5)], asked=10, now=11)
     assert sweep.record(OUT, [(1, 6)], asked=20, now=29) == []
@@ -30,7 +30,7 @@ def test_a_counter_that_has_moved_says_used_when_the_answer_came():
 
 
 @pytest.mark.parametrize("order", [(OUT, IN), (IN, OUT)])
-def test_of_two_directions_the_one_that_was_asked_first_counts(order):
+def test_the_direction_that_was_requested_first_counts(order):
     """In a sweep of 10 s the first slice is old when the last one comes."""
     sweep = Sweep()
     for asked in (0, 100):

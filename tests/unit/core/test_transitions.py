@@ -1,4 +1,4 @@
-"""A binding's life: the table decides, whatever happens in whatever order, and all that is kept of it agrees."""
+"""A binding's life: in any order of events the table decides, and all indexes and counts agree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROLE = ClientEdgeRole(
     bindings_per_client=5,
     bindings_per_port=5,
 )
-# What needs nothing but the binding that it happens to.
+# Events without details.
 BARE = [event for event in FlowEvent if event not in TRANSITIONS[State.NONE] and event is not FlowEvent.MEMBER_REPLY]
 
 
@@ -37,7 +37,7 @@ def test_every_state_is_in_the_table():
     assert set(TRANSITIONS) == set(State)
 
 
-def test_every_event_and_every_deed_is_in_the_table():
+def test_every_event_and_every_action_is_in_the_table():
     assert {event for events in TRANSITIONS.values() for event in events} == set(FlowEvent)
     assert {do for events in TRANSITIONS.values() for _, do in events.values()} == set(Do)
 
@@ -110,7 +110,7 @@ class AnyLife(RuleBasedStateMachine):
             self.ports[decision.binding.number] = port
 
     @rule(data=st.data(), server=st.sampled_from([AS2, AS3, STRANGER]), ended=st.booleans())
-    def somebody_replies(self, data: st.DataObject, server: bytes, ended: bool) -> None:
+    def a_reply_comes(self, data: st.DataObject, server: bytes, ended: bool) -> None:
         bindings = self.ended if ended else list(self.edge.bindings)
         if bindings:
             binding = data.draw(st.sampled_from(bindings))
@@ -141,7 +141,7 @@ class AnyLife(RuleBasedStateMachine):
 
     @rule(data=st.data(), event=st.sampled_from(BARE), ended=st.booleans())
     def something_else_happens(self, data: st.DataObject, event: FlowEvent, ended: bool) -> None:
-        """Also what does not fit, and what comes too late."""
+        """Also events that do not fit the state, and events of ended bindings."""
         bindings = self.ended if ended else list(self.edge.bindings)
         if bindings:
             self.edge.apply(data.draw(st.sampled_from(bindings)), event, self.now)
@@ -158,7 +158,7 @@ class AnyLife(RuleBasedStateMachine):
         server=st.sampled_from([None, AS2]),
         closed=st.sampled_from([Half.NONE, Half.OUT, Half.BOTH]),
     )
-    def one_is_found_on_the_switch(self, last: int, number: int, server: bytes | None, closed: Half) -> None:
+    def a_binding_is_found_on_the_switch(self, last: int, number: int, server: bytes | None, closed: Half) -> None:
         key = FlowKey(CLIENTS[0], ANY, TCP, 50000 + number, 80)
         address = packed(f"203.0.113.{last}")
         ends = closed if server else Half.NONE
@@ -178,13 +178,13 @@ class AnyLife(RuleBasedStateMachine):
     # ---------------------------------------------------------------- what holds
 
     @invariant()
-    def what_has_ended_has_ended(self) -> None:
+    def note_ended_bindings(self) -> None:
         now = {binding.number: binding for binding in self.edge.bindings}
         self.ended += [binding for number, binding in self.alive.items() if number not in now]
         self.alive = now
 
     @invariant()
-    def an_address_is_leased_just_while_it_has_a_binding(self) -> None:
+    def an_address_is_leased_exactly_while_it_has_a_binding(self) -> None:
         addresses = {binding.translated for binding in self.edge.bindings}
         assert len(addresses) == len(self.edge.bindings) == self.edge.pool_use(self.now)["ipv4"].leased
 

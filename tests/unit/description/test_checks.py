@@ -1,4 +1,4 @@
-"""A network file whose parts contradict one another is refused, with the path of what must change."""
+"""A network file whose parts contradict one another is refused, with the path of the part to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.network_files import EDGE, GONE, SERVICES, TRANSLATION, assert_r
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        # names, datapath ids, cables
+        # names, datapath ids, links
         ("switches[1].name", "west", "node name west is already taken by switches[0].name"),
         ("switches[1].dpid", 1, "datapath id 0x1 is already taken by switches[0].dpid"),
         ("hosts[1].name", "h1", "node name h1 is already taken by hosts[0].name"),
@@ -22,7 +22,7 @@ from tests.unit.network_files import EDGE, GONE, SERVICES, TRANSLATION, assert_r
         ("hosts[1].addresses[0]", "10.1.0.10", "taken by hosts[0].addresses[0]"),
         ("links[1].ends[0]", "core:1", "port core:1 is already taken by links[0].ends[1]"),
         ("subnets[0].ports[2]", 10, "port west:10 is already taken by links[0].ends[0]"),
-        ("subnets[0].ports[2]", 1, "port 1 stands here twice"),
+        ("subnets[0].ports[2]", 1, "port 1 is written twice"),
         ("links[0].ends[1]", "cor:1", "leads to nowhere: no switch is called 'cor'"),
         # one purpose for each address
         ("anycast_prefixes[2]", "198.18.4.0/24", "overlaps 198.18.0.0/16, an anycast prefix"),
@@ -91,7 +91,7 @@ def test_a_contradiction_is_refused_with_path_and_reason(path: str, value: Any, 
         ("groups[0].servers[1].address", "10.2.0.10", "groups[0].servers", "10.2.0.10 is enrolled twice"),
     ],
 )
-def test_the_path_leads_to_what_must_change(changed: str, value: Any, path: str, reason: str) -> None:
+def test_the_path_names_the_part_to_change(changed: str, value: Any, path: str, reason: str) -> None:
     assert_refused(refusal(edited({changed: value})), path, reason)
 
 

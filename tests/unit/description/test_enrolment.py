@@ -1,4 +1,4 @@
-"""Who may be enrolled, as REST asks."""
+"""Which groups and servers may be enrolled, as checked for REST."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NETWORK = reading.parse(VALID, "net.yaml")
 WEB, DNS = NETWORK.groups
 
 
-def test_a_group_may_be_enrolled_again_and_changed_without_being_in_its_own_way() -> None:
+def test_a_group_may_be_enrolled_again_and_changed_although_its_prefixes_overlap_its_former_ones() -> None:
     changed = AnycastGroup("web", (Prefix.parse("198.18.0.0/24"),))
     enrolment.check_group(NETWORK, NETWORK.groups, WEB)
     enrolment.check_group(NETWORK, NETWORK.groups, changed)

@@ -1,4 +1,4 @@
-"""What is said of a mistake in the network file: where it stands, and what was probably meant."""
+"""Messages about mistakes in the network file: the position, and the name that was probably meant."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_problems_come_in_the_order_of_the_file() -> None:
         ("hosts[0].subnet", "desk", "desks"),
     ],
 )
-def test_what_was_probably_meant_is_said(path: str, value: Any, meant: str) -> None:
+def test_the_name_that_was_probably_meant_is_suggested(path: str, value: Any, meant: str) -> None:
     (line, *_) = (line for line in refusal(edited({path: value})) if "did you mean" in line)
     assert line.endswith(f"; did you mean {meant!r}?")
 
@@ -66,17 +66,17 @@ def test_what_was_probably_meant_is_said(path: str, value: Any, meant: str) -> N
         ("uplinks__0__bgp__neighbor", "198.51.100.2", "neighbour"),
     ],
 )
-def test_what_was_probably_meant_is_said_of_uplinks_and_routers(path: str, value: Any, meant: str) -> None:
+def test_the_name_that_was_probably_meant_is_suggested_for_uplinks(path: str, value: Any, meant: str) -> None:
     (line, *_) = (line for line in refusal(with_uplink(**{path: value})) if "did you mean" in line)
     assert line.endswith(f"; did you mean {meant!r}?")
 
 
-def test_nothing_is_suggested_where_nothing_is_like_it() -> None:
+def test_no_name_is_suggested_when_none_is_similar() -> None:
     assert did_you_mean("zzz", ["core", "west"]) == ""
     assert did_you_mean("", []) == ""
 
 
-def test_a_file_full_of_mistakes_is_answered_soon() -> None:
+def test_a_file_full_of_mistakes_is_refused_quickly() -> None:
     """Suggestions are made for the first problems only: each is compared with every name."""
     switches = [{"name": f"sw{number}", "dpid": number} for number in range(1, 2001)]
     links = [{"ends": [f"sx{number}:1", f"sy{number}:2"]} for number in range(1000)]

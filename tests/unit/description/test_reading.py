@@ -1,4 +1,4 @@
-"""The network file: what is read."""
+"""The network file: the values that are read from it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_file_becomes_frozen_values_with_packed_addresses() -> None:
     assert network.groups[0].servers[packed("10.2.0.10")].weight == 2
 
 
-def test_what_is_left_out_has_the_defaults_of_the_model() -> None:
+def test_keys_that_are_left_out_have_the_defaults_of_the_model() -> None:
     network = reading.parse(VALID, "net.yaml")
     role = client_edge(network, "west")
     assert role == ClientEdgeRole(role.translation_prefixes, network.anycast_prefixes)
@@ -157,7 +157,7 @@ def test_a_datapath_id_is_a_number_or_hexadecimal(written: str, dpid: int) -> No
 
 
 @pytest.mark.parametrize("name", ["Core", "core-north-of-the-river", "SW_1.lab", "C" * 64, "a"])
-def test_names_are_those_that_people_give_their_switches(name: str) -> None:
+def test_names_may_have_the_usual_forms_of_host_names(name: str) -> None:
     text = VALID.replace("name: core,", f"name: {name},").replace("core:", f"{name}:")
     network = reading.parse(text.replace("office", "Lab_1").replace("desks", "Desks.West"), "net.yaml")
     assert network.switches[1].name == network.links[0].b.switch == name
@@ -192,7 +192,7 @@ def test_unusual_but_sensible_networks_are_accepted(changes: dict[str, Any]) -> 
     assert reading.parse(edited(changes), "net.yaml").name == "office"
 
 
-# ------------------------------------------------------------------------------ anything at all
+# ------------------------------------------------------------------------------ arbitrary content
 
 SCALARS = (
     st.none()

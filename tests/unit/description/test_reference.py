@@ -1,4 +1,4 @@
-"""The JSON Schema and the reference of the network file say what the reader does."""
+"""The JSON Schema and the reference of the network file agree with the reader."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_key_is_explained() -> None:
 
 
 def test_no_key_may_be_null() -> None:
-    """The file knows no null: a key without a value is a slip."""
+    """The format has no null: a key without a value is a mistake."""
     assert not [name for name, key in keys(reference.json_schema()) if "null" in str(key)]
 
 

@@ -70,7 +70,7 @@ def test_a_part_of_the_wrong_form_is_refused_with_path_and_reason(path: str, val
     assert_refused(refusal(edited({path: value})), path, reason)
 
 
-def test_a_document_that_is_no_network_at_all_is_refused() -> None:
+def test_a_document_that_is_not_a_network_is_refused() -> None:
     for text in ("", "null", "just words", "[1, 2]"):
         (line,) = refusal(text)
         assert line.startswith("net.yaml: must be a section of keys and values")

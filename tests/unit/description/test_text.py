@@ -1,4 +1,4 @@
-"""What is not plain YAML is refused, with its place."""
+"""Text that is not plain YAML is refused, with its position."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_file_without_an_end_is_refused() -> None:
     ("text", "reason"),
     [
         ("name: [", "net.yaml:1:8: "),
-        ("name: a\nname: b", "net.yaml:2:1: 'name' stands here twice"),
+        ("name: a\nname: b", "net.yaml:2:1: 'name' is written twice"),
         ("a: &x [1]\nb: *x", "net.yaml:2:4: aliases (*name) are not supported"),
         ("a: &a [*a]", "aliases (*name) are not supported"),
         ("a: !!python/object/apply:os.getcwd []", "tags (!name) are not supported"),

@@ -49,7 +49,7 @@ def test_an_uplink_is_read_with_its_session() -> None:
         ("uplinks__0__routes", ["224.0.0.0/4"], "uplinks[0].routes[0]", "224.0.0.0/4 is multicast"),
         ("uplinks__0__routes", ["10.1.0.0/25"], "uplinks[0].routes[0]", "is the edge's own (10.1.0.0/24)"),
         ("uplinks__0__routes", ["203.0.113.0/24"], "uplinks[0].routes[0]", "is the edge's own"),
-        ("uplinks__0__routes", ["10.7.0.0/16", "10.7.0.0/16"], "uplinks[0].routes[1]", "stands here twice"),
+        ("uplinks__0__routes", ["10.7.0.0/16", "10.7.0.0/16"], "uplinks[0].routes[1]", "is written twice"),
         ("uplinks__0__bgp__local_address", "0.0.0.0", "uplinks[0].bgp.local_address", "is reserved for this host"),
         ("uplinks__0__bgp__neighbour", "224.0.0.5", "uplinks[0].bgp.neighbour", "is multicast"),
         ("uplinks__0__bgp__neighbour", "198.18.0.9", "uplinks[0].bgp.neighbour", "an anycast prefix"),
@@ -79,11 +79,11 @@ def test_an_uplink_is_read_with_its_session() -> None:
         ("legacy_core__cables__0__prefixes", ["10.2.0.0/24"], "legacy_core.cables[0].prefixes[0]", "overlaps 10.2"),
     ],
 )
-def test_what_cannot_be_right_about_an_uplink_is_refused(path: str, value: Any, where: str, reason: str) -> None:
+def test_a_mistake_in_an_uplink_is_refused_with_path_and_reason(path: str, value: Any, where: str, reason: str) -> None:
     assert_refused(refusal(with_uplink(**{path: value})), where, reason)
 
 
-def test_a_password_that_cannot_be_one_is_not_shown() -> None:
+def test_a_malformed_password_is_not_shown() -> None:
     for written in ("my secret", 123456789):
         assert str(written) not in "\n".join(refusal(with_uplink(uplinks__0__bgp__password=written)))
 
@@ -94,7 +94,7 @@ def test_an_uplink_without_ipv4_needs_a_router_id() -> None:
     assert_refused(refusal(text), "uplinks[0].bgp.router_id", "is missing")
 
 
-def test_two_edges_of_an_as_have_router_ids_of_their_own() -> None:
+def test_two_edges_of_an_as_need_different_router_ids() -> None:
     other = copy.deepcopy(UPLINK) | {"name": "down", "edge": "east"}
     other |= {"addresses": ["10.9.2.1/30"], "routers": ["10.9.2.2"]}
     bgp = other["bgp"] | {"neighbour": "198.51.100.6", "router_id": "10.9.1.1"}

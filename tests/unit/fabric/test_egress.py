@@ -1,4 +1,4 @@
-"""Ways out: which router gets what, and which routes are believed."""
+"""Egress: the next hop to each prefix, and which routes are ignored."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ R1, R2 = packed("10.9.1.2"), packed("10.9.2.2")
 NEAR = Uplink("near", "e", 1, (Gateway.parse("10.9.1.1/30"), Gateway.parse("2001:db8:9::1/64")), (R1,))
 FAR = Uplink("far", "e", 2, (Gateway.parse("10.9.2.1/30"),), (R2,))
 THERE = Prefix.parse("10.7.0.0/16")
-SESSION = packed("198.51.100.2")  # where the session ends: not on the uplink
+SESSION = packed("198.51.100.2")  # the router's address of the session, not on the uplink
 
 
 def route(as_hops: int = 1, origin: int = 0, med: int = 0, next_hop: bytes = SESSION) -> Route:
     return Route(as_hops, origin, med, next_hop)
 
 
-def test_a_next_hop_on_the_link_is_taken_as_it_is():
+def test_a_next_hop_on_the_link_is_used():
     third = packed("2001:db8:9::77")
     prefix = Prefix.parse("2001:db8:7::/48")
     assert next_hops([NEAR], {"near": {prefix: route(next_hop=third)}}) == {prefix: (third,)}
 
 
-def test_any_other_next_hop_means_the_router_at_the_uplink():
+def test_any_other_next_hop_stands_for_the_router_at_the_uplink():
     assert next_hops([NEAR], {"near": {THERE: route()}}) == {THERE: (R1,)}
 
 
@@ -54,7 +54,7 @@ def test_routes_to_what_no_router_forwards_are_ignored():
     assert next_hops([NEAR], {"near": {default: route()}}) == {default: (R1,)}
 
 
-def test_a_few_next_hops_on_the_link_are_asked_for_and_our_own_address_is_none():
+def test_the_number_of_next_hops_on_a_link_is_limited_and_the_edges_own_address_is_none():
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(1, 200)]
     near = replace(NEAR, routers=(R1, packed("2001:db8:9::ffff")))
     learned = {Prefix.host(packed(f"2001:db8:7::{number:x}")): route(next_hop=hop) for number, hop in enumerate(hops)}
@@ -63,8 +63,8 @@ def test_a_few_next_hops_on_the_link_are_asked_for_and_our_own_address_is_none()
     assert NEAR.addresses[1].address not in used
 
 
-def test_what_is_learned_anew_is_found_from_that_alone():
-    """Advertisements one after another, with next hops that come and go: the same as a look at all of it."""
+def test_after_each_advertisement_the_changed_prefixes_alone_give_the_same_result_as_all():
+    """Advertisements one after another, with next hops that come and go."""
     draw = Random(7)
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
     network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)

@@ -1,4 +1,4 @@
-"""Ordered updates: at every moment, whatever each switch has installed so far, no packet is lost (M24)."""
+"""Ordered updates: no packet is lost at any moment, whichever routes each switch has installed so far (M24)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SQUARE = {"ab": 1, "bd": 1, "ac": 3, "cd": 1}
 
 
 class Switches:
-    """A network whose switches install what they are sent late, each at a time of its own.
+    """A network whose switches install routes late, each at a different time.
 
-    A link "ab" is at port "b" of a, and at port "a" of b.  ``installed``: what each was sent last; ``holds``: what
-    each holds; ``tickets``: what is on its way to each, in order.
+    A link "ab" is at port "b" of a, and at port "a" of b.  ``installed``: the routes that each was sent last;
+    ``holds``: those that it holds; ``tickets``: those that it has not installed yet, in order.
     """
 
     def __init__(self, costs: dict[str, int], announced: dict[Prefix, str]) -> None:
@@ -58,7 +58,7 @@ class Switches:
         return ready
 
     def install(self, switch: str) -> None:
-        """The switch installs the oldest of what it was sent, and confirms that."""
+        """The switch installs the oldest routes of those that it was sent, and confirms them."""
         ticket, routes = self.tickets[switch].pop(0)
         _install(self.holds[switch], routes)
         self.update.confirmed(switch, ticket)
@@ -74,7 +74,7 @@ class Switches:
         assert self.holds == self.installed == {name: self.routing.of(name) for name in self.names}
 
     def path(self, switch: str, prefix: Prefix = P) -> str:
-        """The switches on the path of a packet; it ends with "!" when the packet is lost, with "…" when it circles."""
+        """The switches on the path of a packet; it ends with "!" when the packet is lost, with "…" when it loops."""
         path = switch
         while True:
             here = path[-1]
@@ -144,8 +144,8 @@ def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_route():
     assert net.busy() == ["a", "b"]
 
 
-def test_a_switch_without_a_route_uses_that_to_the_covering_prefix():
-    """A more specific route goes: its switches must not switch over to those that still have it."""
+def test_a_switch_without_a_route_uses_the_route_to_the_covering_prefix():
+    """When a more specific route is removed, no switch may move to one that still has it."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "d", AROUND_P: "a"})
     net.want(line, {AROUND_P: "a"})
@@ -160,14 +160,14 @@ def test_a_switch_without_a_route_uses_that_to_the_covering_prefix():
     assert net.path("a") == "abcd"
 
 
-def test_nobody_waits_for_a_switch_that_has_disconnected():
+def test_no_switch_waits_for_one_that_has_disconnected():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     net.update.disconnected("a")
     assert net.send().keys() == {"b"}
 
 
-def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
+def test_a_ticket_that_is_not_confirmed_becomes_overdue():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.pop_overdue(CONFIRM_S) == []
@@ -177,11 +177,10 @@ def test_a_switch_that_does_not_confirm_is_named_when_time_is_up():
     assert net.send().keys() == set()
     net.update.confirmed("a", ticket)
     assert net.send().keys() == {"b"}
-    net.update.confirmed("a", ticket)  # at last, and too late to matter
+    net.update.confirmed("a", ticket)  # too late: it is ignored
 
 
-def test_a_switch_that_does_not_confirm_is_named_once_and_one_that_is_gone_is_not():
-    """However long it takes until the caller has worked that off."""
+def test_a_ticket_becomes_overdue_once_and_never_after_the_switch_has_disconnected():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.pop_overdue(CONFIRM_S) == []
@@ -196,7 +195,7 @@ def test_a_switch_that_does_not_confirm_is_named_once_and_one_that_is_gone_is_no
     assert gone.send().keys() == {"b"}
 
 
-def test_no_switch_is_blamed_when_it_was_us_who_did_not_listen():
+def test_no_ticket_becomes_overdue_just_after_the_controller_itself_was_late():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.pop_overdue(0.2) == []
@@ -216,8 +215,8 @@ def test_tickets_may_be_confirmed_in_any_order():
     assert not net.update.unconfirmed()
 
 
-def test_nobody_switches_over_to_a_disconnected_switch_that_would_send_back():
-    """c is disconnected and holds its route by b; it cannot be sent the one that it should have by now."""
+def test_no_switch_moves_to_a_disconnected_one_that_would_send_packets_back():
+    """c is disconnected and holds its route by b; it cannot be sent its new route."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "a"})
     assert net.path("d") == "dcba"
@@ -234,7 +233,7 @@ def test_nobody_switches_over_to_a_disconnected_switch_that_would_send_back():
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_whatever_changes_and_in_whatever_order_it_is_installed_no_packet_is_lost(seed):
+def test_no_packet_is_lost_after_any_changes_installed_in_any_order(seed):
     """Costs change and edges come and go, also while earlier changes are not finished; no link fails."""
     draw = random.Random(seed)
     graph = networkx.gnm_random_graph(draw.randint(4, 9), draw.randint(6, 20), seed=seed)
@@ -261,8 +260,8 @@ def test_whatever_changes_and_in_whatever_order_it_is_installed_no_packet_is_los
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_after_failures_too_everything_is_installed_and_paths_that_worked_kept_working(seed):
-    """One failure at a time: switches whose path it does not touch keep one; in the end all is as wanted."""
+def test_after_a_failure_working_paths_keep_working_and_all_routes_are_installed(seed):
+    """One failure at a time; only switches whose path it breaks lose packets."""
     draw = random.Random(seed)
     graph = networkx.gnm_random_graph(8, 14, seed=seed)
     links = {"".join("abcdefgh"[node] for node in edge): draw.randint(1, 3) for edge in graph.edges}
@@ -284,8 +283,8 @@ def test_after_failures_too_everything_is_installed_and_paths_that_worked_kept_w
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_switch_that_comes_back_with_anything_is_sent_the_same_in_portions_as_at_once(seed):
-    """Others change, and it goes and comes once more, before all that it holds is compared; nobody is judged then."""
+def test_a_reconnected_switch_with_any_routes_is_sent_the_same_in_portions_as_at_once(seed):
+    """Wanted routes change and it reconnects again before all its routes are compared; none is judged until then."""
     draw = random.Random(seed)
     prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(80)]
     line = {"ab": 1, "bc": 1, "cd": 1, "ad": 2}

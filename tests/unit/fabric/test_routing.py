@@ -1,4 +1,4 @@
-"""Routes on every small graph: what they connect, and that they never loop (M23)."""
+"""Routes on every small graph lead to the nearest edge and never loop (M23)."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: l
         while routes[here].get(prefix, LOCAL) != LOCAL:
             there, step = cables[Port(here, routes[here][prefix])]
             here, cost, hops = there.switch, cost + step, hops + 1
-            assert hops <= len(switches), f"packets of {start} go round"
+            assert hops <= len(switches), f"packets of {start} loop"
         ends[start] = (here, cost) if prefix in routes[here] else None
         assert (prefix in routes[here]) is (here in announcers)
     return ends
 
 
 @pytest.mark.parametrize("size", range(2, 7))
-def test_whoever_can_reach_an_edge_reaches_it_at_the_least_cost(size):
+def test_each_switch_that_can_reach_an_edge_reaches_it_at_the_least_cost(size):
     for drawn in (graph for graph in ATLAS if len(graph) == size):
         links = links_of(drawn, {})
         switches = [f"s{node}" for node in drawn]
@@ -96,7 +96,7 @@ def test_an_edge_delivers_itself_what_it_announces():
     assert routes_of("ab", links, {SERVICE: ["a", "b"]}) == {"a": {SERVICE: LOCAL}, "b": {SERVICE: LOCAL}}
 
 
-def test_what_cannot_be_reached_has_no_route():
+def test_a_prefix_that_cannot_be_reached_has_no_route():
     links = [Link(Port("a", 1), Port("b", 1))]
     assert routes_of("abc", links, {UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {UNICAST: LOCAL}}
     graph = Graph("abc", links)
@@ -127,13 +127,13 @@ def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
                     known[switch].update(routes)
             fresh = routes_of(switches, links, announced)
             assert {switch: routing.of(switch) for switch in switches} == fresh
-            told = {switch: {p: port for p, port in known[switch].items() if port is not None} for switch in switches}
-            assert told == fresh
+            result = {switch: {p: port for p, port in known[switch].items() if port is not None} for switch in switches}
+            assert result == fresh
 
 
 @pytest.mark.parametrize("most", [1, 7, 200])
-def test_what_follows_from_links_in_portions_is_what_follows_at_once(most):
-    """Links and announcements change again before all of it is taken in; the routes to a prefix change together."""
+def test_routes_that_follow_from_links_in_portions_are_those_that_follow_at_once(most):
+    """Links and announcements change again before all routes have followed; the routes to a prefix change together."""
     draw = random.Random(most)
     prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(6)]
     for _ in range(40):
@@ -155,13 +155,13 @@ def test_what_follows_from_links_in_portions_is_what_follows_at_once(most):
             for _ in range(draw.randint(0, 3)):
                 _follow_changes(known, routing.follow_links(most))
             for prefix in prefixes:
-                ports = {switch: ways[prefix] for switch, ways in known.items() if prefix in ways}
+                ports = {switch: routes[prefix] for switch, routes in known.items() if prefix in routes}
                 assert ports == routing.next_hops(prefix)
                 for here in ports:
                     hops = 0
-                    while ports[here] != LOCAL:  # on each hop there is a way on
+                    while ports[here] != LOCAL:  # each hop has a next hop
                         here, hops = cables[Port(here, ports[here])], hops + 1
-                        assert hops < len(switches), "packets go round"
+                        assert hops < len(switches), "packets loop"
         while routing.is_following():
             _follow_changes(known, routing.follow_links(most))
         fresh = routes_of(switches, links, announced)
@@ -178,14 +178,14 @@ def _follow_changes(known, changes):
                 known[switch][prefix] = port
 
 
-def test_what_is_announced_while_a_link_is_away_for_a_moment_is_reached_as_soon_as_it_is_back():
+def test_a_prefix_announced_during_a_short_link_failure_is_reached_as_soon_as_the_link_is_back():
     routing = Routing(["s0", "s1", "s2", "s3"])
     near, far = Link(Port("s0", 1), Port("s1", 1), 1), Link(Port("s1", 2), Port("s2", 1), 1)
     routing.set_links([near, far])
     routing.announce({UNICAST: ["s2"]})
     routing.begin_links([near])
     routing.announce_some({SERVICE: ["s2", "s3"]})  # s0 reaches none of them now
-    routing.begin_links([near, far])  # before anything of that was followed: the trees are as they were at first
+    routing.begin_links([near, far])  # before any route has followed: the trees are those of the beginning
     changes = routing.follow_links(None)
     assert changes["s0"] == {SERVICE: 1}
     assert routing.of("s0") == {UNICAST: 1, SERVICE: 1}

@@ -1,4 +1,4 @@
-"""SqliteStore: what a crash leaves behind, and files that vanish, cannot be written, or are not ours."""
+"""SqliteStore: crashes, and files that vanish, cannot be written, or belong to other programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ for change in range(4000):
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.01, 0.02, 0.035])
-def test_a_killed_process_leaves_every_change_whole_and_loses_none_that_returned(
+def test_a_killed_process_leaves_no_change_half_done_and_loses_none_that_returned(
     tmp_path: Path, delay_s: float
 ) -> None:
     path = str(tmp_path / "db")
@@ -68,7 +68,7 @@ def enrolled_in(path: Path) -> set[str]:
     return names
 
 
-def test_after_the_end_a_copy_of_the_file_alone_is_a_copy_of_the_enrolments(enrolled: Operator) -> None:
+def test_after_the_end_a_copy_of_the_file_alone_has_all_enrolments(enrolled: Operator) -> None:
     enrolled.store.close()
     assert enrolled_in(Path(enrolled.store.path)) == {"web"}
     assert not Path(f"{enrolled.store.path}-wal").exists()
@@ -122,7 +122,7 @@ def test_nothing_is_written_while_the_directory_is_gone_and_all_is_when_it_is_ba
     assert enrolled_in(directory / "db") == {"web"}
 
 
-def test_a_directory_in_whose_place_something_else_stands_is_named_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_directory_that_a_file_has_replaced_is_named_and_does_not_end_the_controller(tmp_path: Path) -> None:
     directory = tmp_path / "state"
     directory.mkdir()
     operator = Operator(directory / "db", network())
@@ -135,15 +135,15 @@ def test_a_directory_in_whose_place_something_else_stands_is_named_and_ends_noth
     operator.store.close()
 
 
-def test_a_file_put_in_the_place_of_the_open_one_is_left_alone_until_the_old_one_is_back(enrolled: Operator) -> None:
+def test_a_file_that_replaces_the_open_one_is_left_alone_until_the_old_one_is_back(enrolled: Operator) -> None:
     path = Path(enrolled.store.path)
     path.rename(path.with_name("away"))
-    path.write_bytes(b"somebody else's")
+    path.write_bytes(b"another program's")
     enrolled.store.check()
     assert "another file stands in its place" in enrolled.store.problem
     with pytest.raises(StoreError, match="another file stands in its place"):
         enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
-    assert path.read_bytes() == b"somebody else's"
+    assert path.read_bytes() == b"another program's"
     path.with_name("away").rename(path)
     enrolled.store.check()
     assert enrolled.store.problem == ""
@@ -241,7 +241,7 @@ def test_a_database_of_a_newer_release_is_refused(enrolled: Operator) -> None:
         "UPDATE prefixes SET prefix = '198.18.0.1/8' WHERE prefix LIKE '198%'",
     ],
 )
-def test_edited_content_that_makes_no_sense_is_refused(enrolled: Operator, statement: str) -> None:
+def test_edited_content_that_is_invalid_is_refused(enrolled: Operator, statement: str) -> None:
     store = SqliteStore(_edit(enrolled, statement))
     with pytest.raises(StoreError, match=r"enrolments\.db"):
         store.open()

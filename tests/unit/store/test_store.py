@@ -1,4 +1,4 @@
-"""Store: what holds for every store, whatever it is made of."""
+"""Store: what every implementation does."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestStore:
         store.change(at, [PutGroup("web", WEB.prefixes), PutServer("web", AS2), DeleteGroup("web")])
         assert store.open().groups == {}
 
-    def test_a_change_of_what_is_outdated_changes_nothing_and_says_what_is_stored(self, store: Store) -> None:
+    def test_a_change_of_an_outdated_version_changes_nothing_and_returns_what_is_stored(self, store: Store) -> None:
         at = store.open().version
         store.change(at, [PutGroup("web", WEB.prefixes)])
         with pytest.raises(Outdated) as caught:
@@ -61,13 +61,13 @@ class TestStore:
         assert caught.value.stored == store.open()
         assert store.open().groups == {"web": WEB}
 
-    def test_our_own_changes_are_not_told_to_us(self, store: Store) -> None:
-        told: list[object] = []
-        store.watch(told.append)
+    def test_own_changes_are_not_reported_to_the_watcher(self, store: Store) -> None:
+        reported: list[object] = []
+        store.watch(reported.append)
         store.change(store.open().version, [PutGroup("web", WEB.prefixes)])
-        assert told == []
+        assert reported == []
 
-    def test_a_store_at_rest_has_no_problem(self, store: Store) -> None:
+    def test_a_store_that_works_has_no_problem(self, store: Store) -> None:
         store.open()
         store.check()
         assert store.problem == ""
