@@ -35,7 +35,7 @@ from anycast_sdn.core.model import TCP, FlowKey, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry
 from anycast_sdn.core.sweep import Sweep
-from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, FlowEvent, Heard, rules_to_put, successor
+from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
 
@@ -109,7 +109,7 @@ class ClientEdge:
     # ---------------------------------------------------------------- the machine
 
     def apply(
-        self, binding: Binding, event: FlowEvent, now: float, heard: Heard = NOTHING, *, port: int = 0
+        self, binding: Binding, event: FlowEvent, now: float, details: Details = NO_DETAILS, *, port: int = 0
     ) -> Decision:
         """Carry out the table's row for an event; an event without a row changes nothing, and is a KEEP.
 
@@ -127,10 +127,10 @@ class ClientEdge:
             self._begin(binding, do, port, now)
             return Decision(do, binding, rules_to_put(binding, do, state))
         if state is State.NONE:
-            self._end(before, event, heard.unused, now)
+            self._end(before, event, details.unused, now)
             return Decision(do, before)
         put = rules_to_put(before, do, state)
-        after = successor(before, event, do, state, put, heard)
+        after = successor(before, event, do, state, put, details)
         if not put and after == before:
             return Decision(do, before)
         self.bindings.put(after)
@@ -189,7 +189,7 @@ class ClientEdge:
         """
         binding = self.bindings.by_translated(key.destination)
         if binding is not None:
-            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Heard(key.source))
+            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
         pool = self._pools.get(len(key.destination) == 16)
         former = pool.remembered_at(key.destination, now) if pool else None
         if former is None or self.bindings.by_key(former.key):
@@ -273,7 +273,7 @@ class ClientEdge:
         if reset:
             return self.apply(binding, FlowEvent.RESET, now)
         event = FlowEvent.CLOSED if binding.closed | half is Half.BOTH else FlowEvent.FIN
-        return self.apply(binding, event, now, Heard(closed=half))
+        return self.apply(binding, event, now, Details(closed=half))
 
     def end_due(self, now: float, most: int) -> list[Decision]:
         """Carry out what is due at this time: planned ends of TCP connections, and of rests; up to ``most`` of each."""
@@ -322,7 +322,7 @@ class ClientEdge:
             return Decision(Do.KEEP, binding)
         left = binding.installed & ~half
         event = FlowEvent.HALF_IDLE if left else FlowEvent.ALL_IDLE
-        return self.apply(binding, event, now, Heard(installed=left, unused=unused))
+        return self.apply(binding, event, now, Details(installed=left, unused=unused))
 
     def end_idle(self, numbers: Iterable[int], now: float) -> list[Decision]:
         """After a sweep: end those of these bindings that have been idle in both directions for their validity (M19).
@@ -335,7 +335,7 @@ class ClientEdge:
             if binding.swept and self.sweep.idle_s(binding.number) >= self.validity_s(binding) + COUNTERS_LATE_S
         ]
         return [
-            self.apply(binding, FlowEvent.SWEPT, now, Heard(unused=self.sweep.is_unused(binding.number)))
+            self.apply(binding, FlowEvent.SWEPT, now, Details(unused=self.sweep.is_unused(binding.number)))
             for binding in idle
         ]
 

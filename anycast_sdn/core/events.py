@@ -1,8 +1,8 @@
 """What has happened: values that are returned beside the messages that follow from it.
 
-Whoever makes a decision says what happened and does not ask who wants to know.  Counters, logs and records are
-subscribers: they get each event after the messages have gone, and a fault in one of them disturbs neither these nor the
-others.  ``switch`` is the name of the switch where it happened.
+The code that decides returns events, and does not depend on their use.  Counters, logs and records are subscribers:
+they get each event after the messages have been sent, and a fault in one of them affects neither the messages nor the
+other subscribers.  ``switch`` is the name of the switch where it happened.
 
 An event is frozen and has only plain values.  How a new one is added: CONTRIBUTING.md.
 """
@@ -35,7 +35,7 @@ class Drop(enum.Enum):
     UNSUPPORTED_ICMP = "icmp_unsupported"
     WAITED_TOO_LONG = "shed"  # the controller is overloaded
 
-    # What hosts say of their addresses.
+    # ARP and neighbour discovery, and packets to hosts.
     MAC_MISMATCH = "arp_mac_mismatch"
     FALSE_CLAIM = "false_claims"
     FALSE_MOVE = "false_move"
@@ -52,7 +52,7 @@ class Drop(enum.Enum):
 
 
 class Fault(enum.Enum):
-    """In what way a rule, group or meter of a switch was not as it should be."""
+    """How a rule, group or meter of a switch differed from the wanted one."""
 
     MISSING = "missing"
     WRONG = "wrong"
@@ -76,7 +76,7 @@ class FrameMalformed:
 
 @dataclass(frozen=True, slots=True)
 class RuleRefused:
-    """The switch has refused a rule, a group or a meter.  ``binding``: whose rule it was; 0: no binding's."""
+    """The switch has refused a rule, a group or a meter.  ``binding``: the number of the rule's binding, or 0."""
 
     switch: str
     binding: int = 0
@@ -84,7 +84,7 @@ class RuleRefused:
 
 @dataclass(frozen=True, slots=True)
 class RulesRepaired:
-    """The audit, or a report of the switch, found so many rules, groups or meters like this; they are put right."""
+    """The audit, or a report of the switch, has found rules, groups or meters with this fault; they are repaired."""
 
     switch: str
     fault: Fault
@@ -93,7 +93,7 @@ class RulesRepaired:
 
 @dataclass(frozen=True, slots=True)
 class BindingNotAdopted:
-    """After a restart: the rules of a binding are on the switch, and it cannot be one of its client edge."""
+    """After a restart the switch has rules of a binding that its client edge cannot have."""
 
     switch: str
     binding: int
@@ -101,7 +101,7 @@ class BindingNotAdopted:
 
 @dataclass(frozen=True, slots=True)
 class PortsHeldBack:
-    """So many more ports send up many first packets that come to nothing, and may send fewer for a while."""
+    """Too many first packets of so many more ports were refused: their rate is limited for a while."""
 
     switch: str
     ports: int
@@ -109,7 +109,7 @@ class PortsHeldBack:
 
 @dataclass(frozen=True, slots=True)
 class ChangeUnconfirmed:
-    """The switch has not confirmed a change of routes in time; the update goes on without it."""
+    """The switch has not confirmed a change of routes in time; the others do not wait for it any longer."""
 
     switch: str
 
@@ -126,5 +126,5 @@ Event: TypeAlias = (
 
 
 def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:
-    """One event for each way in which rules were wrong; ``faults``: of each rule."""
+    """One event for each kind of fault; ``faults``: that of each rule."""
     return [RulesRepaired(switch, fault, rules) for fault, rules in Counter(faults).items()]

@@ -133,7 +133,7 @@ def rules_to_put(binding: Binding, do: Do, state: State) -> Half:
     return binding.installed if do is Do.SHORTEN else Half.NONE
 
 
-class Heard(NamedTuple):
+class Details(NamedTuple):
     """The details of an event."""
 
     server: Address | None = None  # the source of a reply
@@ -142,18 +142,18 @@ class Heard(NamedTuple):
     unused: bool = False  # no packet has met its rules
 
 
-NOTHING = Heard()
+NO_DETAILS = Details()
 
 
-def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, heard: Heard) -> Binding:
+def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, details: Details) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
     number, key, translated, group, since, server, installed, closed, swept, reset = binding
     if do is Do.NOTE or do is Do.SHORTEN:
-        closed |= heard.closed
+        closed |= details.closed
         reset = reset or event is FlowEvent.RESET
         swept = swept and do is not Do.SHORTEN  # the rules of a connection that ends have timeouts
     elif do is Do.RENEW:
         closed, reset = Half.NONE, False
-    server = None if state is State.UNANSWERED else heard.server or server
-    installed = (installed if heard.installed is None else heard.installed) | put
+    server = None if state is State.UNANSWERED else details.server or server
+    installed = (installed if details.installed is None else details.installed) | put
     return Binding(number, key, translated, group, since, server, installed, closed, swept, reset)

@@ -32,7 +32,7 @@ from anycast_sdn.core.events import (
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.core.transitions import Do, FlowEvent, Heard
+from anycast_sdn.core.transitions import Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
 from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
@@ -370,7 +370,7 @@ class FlowRules(Engine):
         if not installed:
             self.edge.apply(flow, FlowEvent.FOUND_GONE, now)
             return Reaction([*map(DeleteFlow, rules)])
-        kept = self.edge.apply(flow, FlowEvent.FOUND_AGAIN, now, Heard(installed=installed)).binding
+        kept = self.edge.apply(flow, FlowEvent.FOUND_AGAIN, now, Details(installed=installed)).binding
         for half in found_rules.closed_halves(rules):
             if kept and not kept.reset:
                 kept = self.edge.tcp_end(flow.number, half, False, now).binding

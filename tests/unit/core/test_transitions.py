@@ -14,7 +14,7 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Validity
-from anycast_sdn.core.transitions import NOTHING, TRANSITIONS, Do, FlowEvent, Heard
+from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent
 
 ANY, AS2, AS3, STRANGER = map(packed, ("198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
 CLIENTS = packed("10.1.0.10"), packed("10.1.0.11")
@@ -61,10 +61,10 @@ class WatchedEdge(ClientEdge):
     """Every event that reaches a binding is compared with the table."""
 
     def apply(
-        self, binding: Binding, event: FlowEvent, now: float, heard: Heard = NOTHING, *, port: int = 0
+        self, binding: Binding, event: FlowEvent, now: float, details: Details = NO_DETAILS, *, port: int = 0
     ) -> Decision:
         state, before = self.state_of(binding), self.everything(now)
-        decision = super().apply(binding, event, now, heard, port=port)
+        decision = super().apply(binding, event, now, details, port=port)
         following, do = TRANSITIONS[state].get(event, (state, Do.KEEP))
         assert (self.state_of(binding), decision.do) == (following, do)
         if event not in TRANSITIONS[state] or do is Do.DROP:
@@ -150,7 +150,7 @@ class AnyLife(RuleBasedStateMachine):
     @precondition(lambda self: self.edge.bindings.pinned())
     def the_switch_connects_again(self, data: st.DataObject, installed: Half) -> None:
         binding = data.draw(st.sampled_from([binding for binding in self.edge.bindings if binding.server]))
-        self.edge.apply(binding, FlowEvent.FOUND_AGAIN, self.now, Heard(installed=installed))
+        self.edge.apply(binding, FlowEvent.FOUND_AGAIN, self.now, Details(installed=installed))
 
     @rule(
         last=st.integers(1, 6),
