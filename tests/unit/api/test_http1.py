@@ -1,4 +1,4 @@
-"""Requests as bytes: each has one reading or is refused, and nothing is taken without bound."""
+"""Requests as bytes: ambiguous ones are refused, and every length has a limit."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
         (431, GET + b"X: a\r\n" * 101 + b"\r\n"),
     ],
 )
-def test_what_might_be_read_in_two_ways_is_refused(status: int, raw: bytes) -> None:
+def test_a_head_that_another_parser_could_read_differently_is_refused(status: int, raw: bytes) -> None:
     assert refusal(raw) == status
 
 
@@ -139,7 +139,7 @@ def test_an_empty_line_before_a_request_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"\x16\x03\x01", b"GET / HTTP/1.1\n", b"A" * 9000, GET + b"X: " + b"a" * 40000])
-def test_what_cannot_become_a_request_is_refused_before_it_is_whole(raw: bytes) -> None:
+def test_bytes_that_cannot_become_a_request_are_refused_before_the_head_is_complete(raw: bytes) -> None:
     with pytest.raises(Problem):
         end_of_head(raw)
 
@@ -153,7 +153,7 @@ _PIECES = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(pieces=st.lists(_PIECES | st.binary(max_size=8), max_size=25))
-def test_whatever_comes_is_a_head_or_a_problem_however_it_is_cut(pieces: list[bytes]) -> None:
+def test_any_bytes_in_any_pieces_are_a_head_or_a_problem(pieces: list[bytes]) -> None:
     raw = GET + b"".join(pieces) + b"\r\n\r\n"
     try:
         length = end_of_head(raw)
@@ -185,7 +185,7 @@ class Sent:
         return self._data.read()
 
 
-def test_a_body_ends_where_it_says_and_what_follows_is_the_next_request() -> None:
+def test_a_body_ends_at_its_length_and_the_next_request_follows() -> None:
     sent = Sent(b"hello" + GET)
     body = Body(5, sent)
     assert (body.read(2), body.whole, body.read(100), body.whole) == (b"he", False, b"llo", True)
@@ -221,14 +221,14 @@ def test_chunks_are_joined_and_extensions_and_trailers_left_out() -> None:
         b"",
     ],
 )
-def test_bad_chunks_are_no_body(raw: bytes) -> None:
+def test_malformed_chunks_are_refused(raw: bytes) -> None:
     body = Body(None, Sent(raw))
     with pytest.raises(Problem, match=r"chunk|trailer"):
         body.read(10_000)
     assert not body.whole
 
 
-def test_reading_begins_only_when_it_is_asked_for() -> None:
+def test_nothing_is_read_of_a_body_before_read_is_called() -> None:
     begun: list[str] = []
     body = Body(5, Sent(b"hello"), lambda: begun.append("now"))
     assert begun == []
@@ -278,7 +278,7 @@ def asked(hosts: Hosts, host: str, own: str = "127.0.0.1", origin: str | None = 
         ("0.0.0.0", "10.0.0.1", "proxy.example", 200),
     ],
 )
-def test_a_host_is_taken_when_it_is_what_we_listen_as(listening: str, own: str, host: str, status: int) -> None:
+def test_a_host_is_accepted_if_the_controller_listens_as_it(listening: str, own: str, host: str, status: int) -> None:
     assert asked(Hosts(listening, ["Proxy.Example"]), host, own) == status
 
 

@@ -1,4 +1,4 @@
-"""What a REST request may say: what is shown can be sent back, and what cannot be meant is refused by name."""
+"""REST requests: what GET shows can be sent back, and an error names the member or parameter."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def client(tmp_path: Path) -> Iterator[Client]:
     ("method", "path"),
     [("PUT", "/v1/groups/web"), ("PUT", SERVER), ("PATCH", SERVER), ("PATCH", "/v1/topology/links/arh1:1")],
 )
-def test_what_get_shows_can_be_sent_back_and_changes_nothing(client: Client, method: str, path: str) -> None:
+def test_the_answer_to_get_can_be_sent_back_and_changes_nothing(client: Client, method: str, path: str) -> None:
     shown, before = client.get(path), client.registry.groups
     answer = client.ask(method, path, shown)
     assert (answer.status_code, answer.json) == (200, shown)
     assert client.registry.groups is before
 
 
-def test_a_group_that_is_deleted_comes_back_from_what_was_shown_of_it_without_servers(client: Client) -> None:
+def test_a_deleted_group_is_created_again_from_its_answer_to_get_without_servers(client: Client) -> None:
     shown = client.get("/v1/groups/web")
     client.ask("DELETE", "/v1/groups/web")
     assert client.refused(422, "PUT", "/v1/groups/web", shown)["field"] == "servers"
@@ -49,7 +49,7 @@ def test_a_group_that_is_deleted_comes_back_from_what_was_shown_of_it_without_se
     assert client.get("/v1/groups/web")["servers"] == shown["servers"][1:]
 
 
-def test_what_changes_by_itself_may_have_changed_since_it_was_shown(client: Client) -> None:
+def test_members_that_change_by_themselves_may_be_sent_back_with_other_values(client: Client) -> None:
     server = client.get(SERVER) | {"flows": 99, "reachable": False}
     assert client.ask("PUT", SERVER, server).status_code == 200
     group = client.get("/v1/groups/web")
@@ -85,7 +85,7 @@ def test_an_address_and_the_order_of_servers_may_be_written_in_another_way(clien
         ("/v1/groups/web", {"servers": [{"address": "10.2.0.10", "colour": 1}]}, "servers[0].colour"),
     ],
 )
-def test_what_is_only_shown_cannot_be_changed(client: Client, path: str, changes: Any, field: str) -> None:
+def test_read_only_members_cannot_be_changed(client: Client, path: str, changes: Any, field: str) -> None:
     assert client.refused(422, "PUT", path, client.get(path) | changes)["field"] == field
 
 
@@ -101,7 +101,7 @@ def test_the_link_in_the_path_cannot_be_made_another(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("weight", "read"), [("586.0", 586), ("5e2", 500), ("5E+2", 500), ("10e-1", 1), ("1", 1)])
-def test_a_whole_number_is_taken_however_it_is_written(client: Client, weight: str, read: int) -> None:
+def test_a_whole_number_is_accepted_in_every_notation_of_json(client: Client, weight: str, read: int) -> None:
     assert client.ask("PUT", SERVER, f'{{"weight": {weight}}}'.encode()).json["weight"] == read
     assert type(client.get(SERVER)["weight"]) is int
 
@@ -118,7 +118,7 @@ def test_any_other_number_is_refused_by_the_name_of_its_member(client: Client, w
         *("application/json; profile=x", "application/json;"),
     ],
 )
-def test_media_types_know_no_case(client: Client, media_type: str) -> None:
+def test_media_types_are_case_insensitive(client: Client, media_type: str) -> None:
     assert client.ask("PUT", SERVER, {}, CONTENT_TYPE=media_type).status_code == 200
 
 
@@ -129,7 +129,7 @@ def test_media_types_know_no_case(client: Client, media_type: str) -> None:
         *(("application/json, text/plain", ""), ("application/json/x", ""), ("application/json", "gzip")),
     ],
 )
-def test_what_is_not_json_in_utf_8_is_refused(client: Client, media_type: str, coding: str) -> None:
+def test_bodies_other_than_json_in_utf_8_are_refused(client: Client, media_type: str, coding: str) -> None:
     client.refused(415, "PUT", SERVER, {}, CONTENT_TYPE=media_type, HTTP_CONTENT_ENCODING=coding)
 
 
@@ -167,7 +167,7 @@ def test_zones_are_refused(
     ],
 )
 @pytest.mark.parametrize("query", ["x=1", "x", "Limit=1", "x=1&x=2"])
-def test_a_parameter_that_is_not_known_is_refused_wherever_it_stands(
+def test_an_unknown_parameter_is_refused_at_every_resource(
     client: Client, method: str, path: str, query: str
 ) -> None:
     if method == "HEAD":
@@ -202,7 +202,7 @@ def test_a_member_that_is_at_fault_is_named(client: Client, path: str, body: Any
     assert client.refused(422, "POST", path, body)["field"] == field
 
 
-def test_a_slash_in_a_name_is_no_way_to_another_resource(client: Client) -> None:
+def test_an_encoded_slash_does_not_lead_to_another_resource(client: Client) -> None:
     for raw in ("/v1/groups/web%2Fservers", "/v1/groups/web%2fservers", "/v1%2Fgroups"):
         path = raw.replace("%2F", "/").replace("%2f", "/")
         client.refused(404, "GET", path, RAW_PATH_INFO=raw)
@@ -216,7 +216,7 @@ _SHOWN = st.recursive(
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(["name", "servers", "prefixes", "address", "edge", "flows"]), value=_SHOWN)
-def test_whatever_is_sent_back_is_taken_or_refused_by_name(client: Client, name: str, value: Any) -> None:
+def test_any_value_is_accepted_or_refused_with_its_field(client: Client, name: str, value: Any) -> None:
     for path in ("/v1/groups/web", SERVER):
         answer = client.ask("PUT", path, json.dumps(client.get(path) | {name: value}).encode())
         assert answer.status_code in (200, 409, 422), answer.text

@@ -59,7 +59,7 @@ def test_put_creates_changes_and_repeats_without_effect(client: Client) -> None:
     ] == [201, 200, 200]
 
 
-def test_patch_changes_what_it_names_only(client: Client) -> None:
+def test_patch_changes_only_the_members_that_it_has(client: Client) -> None:
     client.ask("PUT", "/v1/groups/web/servers/10.2.0.10", {"weight": 9})
     patched = client.ask("PATCH", "/v1/groups/web/servers/10.2.0.10", {"state": "draining"})
     assert patched.status_code == 200
@@ -235,7 +235,7 @@ def test_a_path_without_a_resource_is_not_found(client: Client, path: str) -> No
     assert client.refused(404, "GET", path)["instance"] == path
 
 
-def test_a_database_that_fails_is_told_apart_from_a_mistake_of_the_caller(client: Client) -> None:
+def test_a_failing_database_is_answered_with_503_not_as_a_mistake_of_the_client(client: Client) -> None:
     client.store.close()
     problem = client.refused(503, "PUT", "/v1/groups/web/servers/10.2.0.11", {})
     assert problem["type"] == "urn:anycast-sdn:problem:store-error"
@@ -317,7 +317,7 @@ def test_pages_neither_repeat_nor_skip_a_flow_that_stays_while_others_come_and_g
         *("limit=0", "limit=1001", "limit=-1", "limit=%D9%A1", "cursor=!", "cursor=AAAA"),
     ],
 )
-def test_a_query_that_cannot_be_meant_is_a_bad_request(client: Client, query: str) -> None:
+def test_an_invalid_query_is_a_bad_request(client: Client, query: str) -> None:
     client.refused(400, "GET", f"/v1/flows?{query}")
 
 
@@ -374,7 +374,7 @@ _RESOURCES = st.sampled_from(
     body=_BODIES,
     host=st.sampled_from(["localhost", "[", "a b", "//x", "é"]),
 )
-def test_no_request_whatsoever_makes_a_server_error(
+def test_no_request_causes_a_server_error(
     client: Client, method: str, path: str, query: str, body: bytes, host: str
 ) -> None:
     response = client.ask(method, "/", body, PATH_INFO=path, QUERY_STRING=query, HTTP_HOST=host)

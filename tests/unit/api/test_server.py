@@ -1,6 +1,6 @@
-"""Serving on real sockets: whoever sends whole requests is answered, whatever others do with their connections.
+"""Serving on real sockets: a client that sends whole requests is answered, however slow other clients are.
 
-The server knows nothing of the hub: here it has threads.
+The server does not depend on the hub: here it has threads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from anycast_sdn.api.server import Connection, Server
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
-LARGE = 30_000_000  # bytes: more than the kernel takes from us while nobody reads
+LARGE = 30_000_000  # bytes: more than the kernel buffers for a client that does not read
 
 
 go_on = threading.Event()  # what /slow waits for
@@ -123,7 +123,7 @@ def test_the_absolute_form_names_the_host(service: Service) -> None:
     assert b"\r\nAllow: GET," in service.say(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n")
 
 
-def test_a_client_that_waits_for_100_continue_is_told(service: Service) -> None:
+def test_a_client_that_waits_for_100_continue_gets_it(service: Service) -> None:
     head = b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
     with service.connect() as peer:
         peer.sendall(head)
@@ -148,7 +148,7 @@ def test_a_client_that_waits_for_100_continue_is_told(service: Service) -> None:
         (400, GET[:20]),
     ],
 )
-def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(
+def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(
     service: Service, status: int, raw: bytes
 ) -> None:
     answer = service.say(raw + GET)
@@ -156,7 +156,7 @@ def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(
     assert problem(answer) == status
 
 
-def test_a_body_that_nobody_read_is_not_taken_for_a_request(service: Service) -> None:
+def test_an_unread_body_is_not_parsed_as_the_next_request(service: Service) -> None:
     head = b"PUT /x HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(GET)
     answer = service.say(head + GET + GET)
     assert answer.count(b"HTTP/1.1 200") == 1
@@ -166,7 +166,7 @@ def test_a_body_that_nobody_read_is_not_taken_for_a_request(service: Service) ->
 # ------------------------------------------------------------------------------ peers that take their time
 
 
-def test_a_head_and_a_body_have_a_time_to_arrive_whole(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_and_a_body_have_deadlines(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "HEAD_S", 0.3)
     monkeypatch.setattr(serving, "BODY_S", 0.3)
     with service.connect() as dribbling, service.connect() as silent:
@@ -181,14 +181,14 @@ def test_a_head_and_a_body_have_a_time_to_arrive_whole(service: Service, monkeyp
     until(lambda: not service.open())
 
 
-def test_an_idle_connection_ends_without_a_word(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_ends_without_a_response(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "KEEPALIVE_S", 0.2)
     with service.connect() as peer:
         peer.sendall(GET)
         assert all_of(peer).count(b"HTTP/1.1") == 1
 
 
-def test_a_response_has_a_time_to_be_taken(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_is_not_read_has_a_deadline(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "RESPONSE_S", 0.2)
     monkeypatch.setattr(serving, "SLOWEST", 1e9)
     with service.connect() as peer:
@@ -197,7 +197,7 @@ def test_a_response_has_a_time_to_be_taken(service: Service, monkeypatch: pytest
         until(lambda: service.open() == 0)
 
 
-def test_300_connections_that_dribble_keep_nobody_out(service: Service) -> None:
+def test_300_slow_connections_do_not_keep_other_clients_out(service: Service) -> None:
     dribbling = [service.connect() for _ in range(300)]
     try:
         for peer in dribbling:
@@ -219,7 +219,7 @@ def send_quietly(peer: socket.socket, data: bytes) -> None:
 
 
 class Held(Connection):
-    """One that has been in this state since then."""
+    """A connection that has been in this state since then."""
 
     def __init__(self, since: float | None) -> None:
         self.waiting_since = since
@@ -230,7 +230,7 @@ class Held(Connection):
         self.ended = True
 
 
-def test_who_has_kept_us_waiting_for_longest_makes_room_and_nobody_whom_we_keep_waiting(service: Service) -> None:
+def test_the_slowest_client_makes_room_and_never_one_that_waits_for_its_answer(service: Service) -> None:
     at_work, oldest, newer = Held(None), Held(1.0), Held(2.0)
     service.server._make_room({at_work, newer, oldest}, "test")
     assert [held.ended for held in (at_work, oldest, newer)] == [False, True, False]
@@ -238,7 +238,7 @@ def test_who_has_kept_us_waiting_for_longest_makes_room_and_nobody_whom_we_keep_
     assert not at_work.ended
 
 
-def test_where_all_places_are_taken_by_connections_at_work_each_ends_with_its_answer(service: Service) -> None:
+def test_when_all_connections_have_requests_at_work_each_ends_after_its_answer(service: Service) -> None:
     service.server._limit = 1
     for _ in range(2):
         answers = service.say(GET * 3)
@@ -254,7 +254,7 @@ def test_one_address_has_a_quarter_of_all_connections_and_loopback_all(service: 
     ]
 
 
-def test_health_is_told_while_as_many_requests_as_may_be_wait_for_us(service: Service) -> None:
+def test_health_is_answered_while_the_most_requests_are_at_work(service: Service) -> None:
     go_on.clear()
     slow = GET.replace(b"/healthz", b"/slow")
     most = service.server._limit // 2
@@ -344,7 +344,7 @@ def test_an_error_of_accept_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     server.close()
 
 
-def test_closing_ends_the_listening_and_answers_who_is_there(service: Service) -> None:
+def test_close_ends_listening_and_requests_at_work_are_answered(service: Service) -> None:
     with service.connect() as peer:
         peer.sendall(GET[:10])
         until(lambda: service.open() == 1)

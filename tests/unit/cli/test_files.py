@@ -45,7 +45,7 @@ def test_a_path_without_a_network_file_is_reported_with_the_reason(
             assert complaint(capsys, *command, str(tmp_path / name), *flow) == f"{tmp_path / name}: {reason}"
 
 @pytest.mark.parametrize("words", [["example"], ["example", "--list"], ["example", "--list", "ring"]])
-def test_the_examples_are_listed_with_what_they_are(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_are_listed_with_a_summary(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["figure1", "legacy-core", "one-switch", "ring", "two-sites"]
@@ -63,7 +63,7 @@ def test_an_example_is_printed_as_it_stands_in_the_repository_and_is_good(
     assert main.main(["check", str(tmp_path / "my.yaml")]) == 0
 
 
-def test_an_example_that_is_not_there_is_refused_with_what_was_probably_meant(
+def test_an_unknown_example_is_refused_with_the_name_that_was_probably_meant(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert complaint(capsys, "example", "figure") == (

@@ -1,4 +1,4 @@
-"""Questions to a running controller: what is printed, and what is said of a wrong answer or none."""
+"""Questions to a running controller: what is printed, also for a wrong answer or none."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_other_addresses_are_refused(text: str, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("text", ["", "a b", "host:80", "http://host", "host/", "[::1]", "h\u00f6st", "a\x1b[31m"])
-def test_what_no_request_could_name_as_its_host_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rest_host_that_cannot_be_a_host_field_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main.main(["run", "my.yaml", "--rest-host", text])
     assert ended.value.code == 2

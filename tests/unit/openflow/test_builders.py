@@ -172,15 +172,15 @@ class TestUnreachable:
         assert parse_icmp_error(frame).quoted == key
 
     @BOTH
-    def test_is_not_sent_about_what_must_not_be_answered(self, key):
+    def test_is_not_sent_about_packets_that_must_not_be_answered(self, key):
         group = packed("224.0.0.1") if key is V4 else ALL_NODES
-        nobody = bytes(len(key.source))
+        unspecified = bytes(len(key.source))
         some_error = unreachable(build(key), MAC_A, edge_of(key), Unreachable.HOST)
         forbidden = [
             some_error,
             build(key._replace(destination=group)),
             build(key._replace(source=group)),
-            build(key._replace(source=nobody)),
+            build(key._replace(source=unspecified)),
             build(key._replace(source=packed("127.0.0.1") if key is V4 else packed("::1"))),
             b"\xff" * 6 + build(key)[6:],
             ipv4_frame(UDP, UDP_BODY, fragment=1) if key is V4 else fragment_of_v6(8),

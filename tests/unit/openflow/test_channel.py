@@ -1,4 +1,4 @@
-"""A connection on its socket: what is read later is judged as if it had been read at once."""
+"""A connection on its socket: a message that is read later is checked as if it had been read at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.switch_end import HELLO, Recorder, features
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What waits for its turn."""
+    """Callbacks of ``later`` that have not run yet."""
     waiting: list[Callable[[], None]] = []
     monkeypatch.setattr(channel.hub, "spawn_after", lambda _, act, *more: waiting.append(lambda: act(*more)))
     return waiting

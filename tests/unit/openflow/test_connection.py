@@ -191,7 +191,7 @@ class TestHandshake:
 
 
 class TestQuestions:
-    def test_an_answer_in_parts_is_delivered_as_a_whole(self) -> None:
+    def test_an_answer_in_parts_is_delivered_in_one_piece(self) -> None:
         peer = Peer()
         xid, answers = peer.ask()
         peer.say(multipart(ofp.OFPMP_PORT_DESC, b"a", xid, more=True) + multipart(ofp.OFPMP_PORT_DESC, b"b", xid))
@@ -210,7 +210,7 @@ class TestQuestions:
         assert answers == [None]
         assert not peer.connection.unanswered
 
-    def test_no_answer_in_time_counts_as_an_error_and_is_reported_until_there_is_an_answer(self) -> None:
+    def test_a_missing_answer_counts_as_an_error_and_is_reported_until_there_is_one(self) -> None:
         peer = Peer()
         xid, answers = peer.ask()
         peer.wait(2.5)

@@ -125,7 +125,7 @@ READERS = [
 
 
 def complaints(frame):
-    """What every reader has to say against this frame."""
+    """The reasons for which the readers refuse this frame."""
     reasons = set()
     for read in READERS:
         try:
@@ -248,7 +248,7 @@ class TestArp:
 
 
 GROUP = packed("ff02::1:ff00:1")  # solicited-node group of V6.destination
-NOBODY = bytes(16)
+UNSPECIFIED = bytes(16)
 FROM_A, TO_A = b"\1\1" + MAC_A, b"\2\1" + MAC_A  # link-layer address options
 
 
@@ -276,10 +276,10 @@ class TestNeighbourDiscovery:
         question = icmpv6.nd_neighbor(dst="2001:db8:ff::1", option=icmpv6.nd_option_sla(hw_src=mac(MAC_A)))
         answer = icmpv6.nd_neighbor(res=7, dst="2001:db8:ff::1", option=icmpv6.nd_option_tla(hw_src=mac(MAC_A)))
         asked = builders.neighbour_solicitation(MAC_A, V6.source, V6.destination)
-        told = builders.neighbour_advertisement(MAC_A, V6.source, V6.destination, MAC_B, V6.source, True)
+        advertisement = builders.neighbour_advertisement(MAC_A, V6.source, V6.destination, MAC_B, V6.source, True)
         for built, kind, to_mac, to, message in [
             (asked, 135, b"\x33\x33\xff\0\0\1", GROUP, question),
-            (told, 136, MAC_B, V6.source, answer),
+            (advertisement, 136, MAC_B, V6.source, answer),
         ]:
             frame = packet.Packet()
             frame.add_protocol(ethernet.ethernet(mac(to_mac), mac(MAC_A), 0x86DD))
@@ -289,9 +289,10 @@ class TestNeighbourDiscovery:
             assert built == bytes(frame.data)
 
     def test_duplicate_address_detection_is_understood(self):
-        asked = parse_nd(nd_frame(135, source=NOBODY))
-        assert (asked.source, asked.target, asked.link_layer) == (NOBODY, V6.destination, None)
-        assert builders.neighbour_solicitation(MAC_A, NOBODY, V6.destination)[22:] == nd_frame(135, source=NOBODY)[22:]
+        asked = parse_nd(nd_frame(135, source=UNSPECIFIED))
+        assert (asked.source, asked.target, asked.link_layer) == (UNSPECIFIED, V6.destination, None)
+        built = builders.neighbour_solicitation(MAC_A, UNSPECIFIED, V6.destination)
+        assert built[22:] == nd_frame(135, source=UNSPECIFIED)[22:]
 
     def test_unknown_options_are_stepped_over(self):
         assert parse_nd(nd_frame(135, b"\x0e\2" + bytes(14) + FROM_A)).link_layer == MAC_A
@@ -301,8 +302,8 @@ class TestNeighbourDiscovery:
         assert parse_nd(nd_frame(135, FROM_A + b"\1\1" + MAC_B)).link_layer == MAC_A
 
     def test_an_unsolicited_advertisement_is_understood(self):
-        told = parse_nd(nd_frame(136, TO_A, flags=0x20, destination=ALL_NODES))
-        assert (told.advertisement, told.solicited, told.override) == (True, False, True)
+        advertisement = parse_nd(nd_frame(136, TO_A, flags=0x20, destination=ALL_NODES))
+        assert (advertisement.advertisement, advertisement.solicited, advertisement.override) == (True, False, True)
 
     @pytest.mark.parametrize(
         "frame",
@@ -315,9 +316,9 @@ class TestNeighbourDiscovery:
             nd_frame(135, FROM_A + b"\x0e"),
             nd_frame(135, FROM_A + b"\x0e\2" + bytes(6)),
             nd_frame(135, b"\1\2" + MAC_A + bytes(8)),  # not an Ethernet address
-            nd_frame(135, FROM_A, source=NOBODY),
-            nd_frame(135, source=NOBODY, destination=V6.destination),
-            nd_frame(135, source=NOBODY, destination=ALL_NODES),
+            nd_frame(135, FROM_A, source=UNSPECIFIED),
+            nd_frame(135, source=UNSPECIFIED, destination=V6.destination),
+            nd_frame(135, source=UNSPECIFIED, destination=ALL_NODES),
             nd_frame(136, TO_A, flags=0x40, destination=ALL_NODES),
             nd_frame(136, TO_A, target=GROUP),
             nd_frame(135, target=b""),
@@ -327,7 +328,7 @@ class TestNeighbourDiscovery:
     def test_what_rfc_4861_forbids_is_refused(self, frame):
         assert reason(parse_nd, frame) == "neighbour discovery"
 
-    def test_a_group_address_is_nobodys_link_layer_address(self):
+    def test_a_group_address_is_refused_as_a_link_layer_address(self):
         assert reason(parse_nd, nd_frame(135, b"\1\1\x33\x33" + bytes(4))) == "source mac"
 
     def test_other_messages_are_refused(self):

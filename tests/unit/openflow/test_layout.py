@@ -78,14 +78,14 @@ def test_each_rule_has_a_place_of_its_own(layout: Layout) -> None:
 
 
 @LAYOUTS
-def test_what_a_switch_holds_is_read_as_the_rules_that_were_put(layout: Layout) -> None:
+def test_a_switchs_rules_are_read_as_the_rules_that_were_sent(layout: Layout) -> None:
     body = b"".join(held(layout, AddFlow(rule)) for rule in RULES)
     assert decoding.decode_flow_stats(body, layout) == (RULES, set())
 
 
 @LAYOUTS
 @given(put=puts())
-def test_the_short_cut_for_bindings_writes_where_the_long_way_does(layout: Layout, put: PutBinding) -> None:
+def test_templates_write_a_bindings_rule_into_the_same_table_as_the_serialiser(layout: Layout, put: PutBinding) -> None:
     rule = entries.binding(put)
     encode = codec.encoder(layout).encode
     assert encode(DATAPATH, [put]) == encode(DATAPATH, [AddFlow(rule)])
@@ -93,7 +93,7 @@ def test_the_short_cut_for_bindings_writes_where_the_long_way_does(layout: Layou
     assert decoding.decode_flow_stats(held(layout, put), layout) == ([rule], set())
 
 
-def test_three_tables_are_enough_for_whatever_needs_no_open_vswitch() -> None:
+def test_three_tables_are_enough_without_the_extensions_of_open_vswitch() -> None:
     for rule in RULES:
         on_switch = THREE_TABLES.on_switch(rule)
         assert on_switch.table <= (3 if rule.table == Table.EGRESS else 2)
@@ -109,7 +109,7 @@ def test_rules_of_the_first_table_come_before_those_of_the_second() -> None:
         assert min(rule.priority for rule in rules[first]) > max(rule.priority for rule in rules[second])
 
 
-def test_only_the_second_tables_rule_for_anything_else_is_ever_met() -> None:
+def test_packets_match_only_the_second_tables_rule_for_anything_else() -> None:
     for first, second in ((Kind.OUT_ELSE, Kind.IN_ELSE), (Kind.SERVICE_ELSE, Kind.NO_ROUTE)):
         below, above = (
             next(THREE_TABLES.on_switch(rule) for rule in RULES if kind_of(rule.cookie) is kind)
@@ -122,8 +122,8 @@ def test_only_the_second_tables_rule_for_anything_else_is_ever_met() -> None:
 
 
 @pytest.mark.parametrize("table", [Table.CLIENT_OUT, Table.CLIENT_IN, Table.SERVICE])
-def test_tables_are_shared_because_each_of_their_rows_asks_for_a_destination(table: Table) -> None:
-    """A row that asks for none may drop, or be for anything else."""
+def test_each_row_of_tables_that_may_be_shared_matches_a_destination(table: Table) -> None:
+    """A row that matches none may drop, or be the one for anything else."""
     for row in ROWS:
         if row.table is table and row.priority and (row.actions or row.goto):
             assert {"ipv4_dst", "ipv6_dst"} <= row.fields, row.kind
@@ -134,7 +134,7 @@ def test_tables_are_shared_because_each_of_their_rows_asks_for_a_destination(tab
     table=st.integers(0, 253), priority=st.integers(0, 65535), goto=st.none() | st.integers(0, 253),
     to=st.integers(0, 253), matches=st.sampled_from([(), (Field("in_port", 3),)]),
 )  # fmt: skip
-def test_whatever_others_put_there_can_be_named_and_deleted(
+def test_rules_of_other_programs_can_be_named_and_deleted_in_any_table(
     layout: Layout, table: int, priority: int, goto: int | None, to: int, matches: tuple[Field, ...]
 ) -> None:
     found = FlowRule(table, priority, matches, 7, (Output(1), Resubmit(to)), goto)
@@ -142,7 +142,7 @@ def test_whatever_others_put_there_can_be_named_and_deleted(
     assert there.key == found.key
 
 
-def test_a_rule_that_leads_where_ours_never_lead_equals_none_of_ours() -> None:
+def test_a_rule_with_a_goto_that_no_row_has_equals_none_of_ours() -> None:
     service_else = next(rule for rule in RULES if kind_of(rule.cookie) is Kind.SERVICE_ELSE)
     route = THREE_TABLES.on_switch(entries.route(HERE, 10))
     for edited in (

@@ -1,4 +1,4 @@
-"""LLDP frames: what is built is read back, and nothing else is believed."""
+"""LLDP frames: those that are built are read back, and all others are refused."""
 
 from __future__ import annotations
 

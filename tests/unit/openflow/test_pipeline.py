@@ -52,9 +52,9 @@ def test_every_table_says_what_to_do_with_anything_else(table):
 def test_a_row_that_drops_is_counted_and_no_other():
     for row in ROWS:
         drops = row.goto is None and not row.actions
-        refuses = row.meter in (Meter.REFUSED, Meter.UNDELIVERABLE)  # the sender is told
+        refuses = row.meter in (Meter.REFUSED, Meter.UNDELIVERABLE)  # the sender gets an ICMP error
         assert bool(row.counter) is (drops or refuses), row.kind
-    # Two rows share a counter only where they tell the same thing of packets from different places.
+    # Two rows share a counter only if they drop packets for the same reason at different ports.
     assert len({(name, ROW[kind].table) for kind, name in DROPS.items()}) == len(set(DROPS.values()))
 
 

@@ -24,7 +24,7 @@ def test_each_trial_is_for_a_feature() -> None:
 
 
 def test_rules_of_trials_expire_and_have_a_cookie_of_their_own() -> None:
-    """Open vSwitch dies of rules with fin_timeout and without a timeout of their own when they go."""
+    """Open vSwitch may crash when a rule with fin_timeout and without an idle timeout is removed."""
     for trial in TRIALS.values():
         assert trial.rule.idle_timeout
         assert not trial.rule.notify
@@ -57,7 +57,7 @@ class Dialogue(Peer):
     def __init__(self, answers: dict[int, Any], trials: Any = True, known: Features | None = None) -> None:
         super().__init__()
         self.results: list[tuple[Any, ...]] = []
-        self.told: list[int] = []  # kinds of the messages that came
+        self.kinds: list[int] = []  # kinds of the messages that came
         self._answers = ANSWERS | answers
         self._trials = trials
         Introduction(self.connection, 1, known, lambda *result: self.results.append(result[1:])).begin()
@@ -71,7 +71,7 @@ class Dialogue(Peer):
                 self._answer(*each)
 
     def _answer(self, kind: int, xid: int, body: bytes) -> None:
-        self.told.append(kind)
+        self.kinds.append(kind)
         if kind == ofp.OFPT_ECHO_REQUEST:
             self.say(message(ofp.OFPT_ECHO_REPLY, body, xid))
         elif kind == ofp.OFPT_BARRIER_REQUEST and self._trials is not SILENT:
@@ -95,9 +95,9 @@ def test_a_switch_that_answers_all_but_one_question_is_introduced(question: int,
     assert found.flows == {}
     assert features.meters is (question not in (ofp.OFPMP_METER_FEATURES, ofp.OFPMP_METER_CONFIG))
     assert ports == ({} if question == ofp.OFPMP_PORT_DESC else {3: True})
-    groups_go = ofp.OFPT_GROUP_MOD in dialogue.told
+    groups_go = ofp.OFPT_GROUP_MOD in dialogue.kinds
     assert groups_go is (question in (ofp.OFPMP_FLOW, ofp.OFPMP_GROUP_DESC))
-    rules_are_read = dialogue.told[-1] == ofp.OFPT_MULTIPART_REQUEST
+    rules_are_read = dialogue.kinds[-1] == ofp.OFPT_MULTIPART_REQUEST
     assert rules_are_read is (question != ofp.OFPMP_FLOW)
     assert bool(dialogue.connection.unanswered) is (answer is SILENT)
 
@@ -115,14 +115,14 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     assert not features.open_vswitch
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
     plain = [name for name, trial in TRIALS.items() if not trial.extension]
-    assert dialogue.told.count(ofp.OFPT_BARRIER_REQUEST) == len(plain)
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain)
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
 
 
 @pytest.mark.parametrize(
-    ("trials", "known", "believed"),
+    ("trials", "known", "assumed"),
     [
         (True, None, True), (True, False, True),
         (BAD_ACTION, None, False), (BAD_ACTION, True, False),
@@ -130,10 +130,10 @@ FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFP
         (SILENT, None, True), (SILENT, False, False),
     ],
 )  # fmt: skip
-def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known: bool | None, believed: bool) -> None:
+def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known: bool | None, assumed: bool) -> None:
     before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
     ((_, features, _),) = Dialogue({}, trials, before).results
-    assert {getattr(features, name) for name in TRIALS} == {believed}
+    assert {getattr(features, name) for name in TRIALS} == {assumed}
 
 
 # ------------------------------------------------------------------------------ sweeps

@@ -57,7 +57,7 @@ def test_routes_to_edges_and_to_routers_are_read_back_from_their_rules(prefix):
 
 
 def test_rules_with_our_cookie_that_differ_from_ours_are_not_read_as_routes():
-    """They may be of another version, or somebody's own."""
+    """They may be of another version, or edited."""
     rule = entries.route(Prefix.parse("10.1.0.0/24"), 7)
     for strange in (
         *(replace(rule, priority=priority) for priority in (0, 100, 199, 200, 233, 65535)),

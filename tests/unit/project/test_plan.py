@@ -19,7 +19,7 @@ TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 
 HOSTS = ("h1", "h2", "s1")  # of VALID
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", fullmatch=True).filter(lambda name: name.lower() not in HOSTS)
-# Such as come into each other's way: alike at their beginning, or called as another's ports are.
+# Names that collide: with the same beginning, or equal to the name of another's port.
 CLOSE = st.sampled_from(["a", "a-eth1", "a-eth10", "a_1", "a_2", "Frankfurt-Edge-1", "Frankfurt-Edge-2", "Frankf_1"])
 
 
@@ -50,7 +50,7 @@ def test_a_name_that_does_not_fit_gets_its_beginning_and_its_place() -> None:
     assert plan.interface("core", 1) == "core-eth1"
 
 
-def test_a_switch_that_is_called_as_anothers_port_takes_nothing_from_it() -> None:
+def test_a_switch_with_the_name_of_anothers_port_gets_a_short_name() -> None:
     plan = Plan(network("core-eth1", "core", "east"))
     assert len(set(in_the_machine(plan))) == len(in_the_machine(plan))
 

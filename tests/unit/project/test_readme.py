@@ -71,7 +71,7 @@ def test_the_pipeline_the_counters_and_the_reference_are_generated() -> None:
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
-def test_what_the_papers_point_at_is_there(paper: Path) -> None:
+def test_links_in_the_papers_lead_to_files_and_headings(paper: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", without_code(paper.read_text())):
         if not re.match("https?:", link):
             name, _, anchor = link.partition("#")
@@ -91,13 +91,13 @@ def test_files_that_the_papers_name_are_there(paper: Path) -> None:
             assert any(f"/{path}".endswith(f"/{name}") for path in FILES), name
 
 
-def test_the_samples_network_has_somebody_for_each_part_of_the_demo(sample: Path) -> None:
+def test_the_samples_network_has_a_host_for_each_role_of_the_demo(sample: Path) -> None:
     roles = choose(reading.load(sample))
     assert [family.name for family in roles.families] == ["IPv4", "IPv6"]
     assert len(roles.servers) > 1  # or there is no hand-over
 
 
-def test_the_commands_for_the_sample_do_what_is_said(
+def test_the_readmes_commands_work_on_its_sample(
     sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(sample.parent)
