@@ -2,8 +2,8 @@
 
 Others have access to switches, too, and may delete or edit what is there.  So a switch is looked at again and
 again: all its rules but the flows', its groups and its meters at each look, and the flows' rules some slices at a
-time (``engines.flow_audit``).  Open vSwitch tells besides what others modify (``suspect``): these slices are looked at
-at once.
+time (``engines.flow_audit``).  Open vSwitch tells besides what others modify (``suspect``): slices with flows' rules
+that were modified are looked at alone, at once; any other rule by a look that comes before its time.
 
 Rules kept here:
 - What is compared was believed when the switch was asked, and still is.  Where something was changed meanwhile,
@@ -25,6 +25,7 @@ from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, Fault, repaired
 from anycast_sdn.engines.flow_audit import Slice
+from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import (
     AddFlow,
@@ -55,11 +56,15 @@ class _Deleted(NamedTuple):
 
 
 class Audit:
-    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise."""
+    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise.
+
+    A short one: each of ``suspected_slices`` alone.
+    """
 
     def __init__(self, switch: ManagedSwitch) -> None:
         self._switch = switch
         self.doubtful = False  # there is something that the next look has to confirm
+        self.has_suspects = False  # others have modified rules of no flow since the last look began
         self._thorough = False  # something was wrong
         self._changes = -1  # how often the switch had been changed when this look began
         self._right: set[RuleKey] = set()
@@ -82,7 +87,7 @@ class Audit:
         self._changes = self._switch.installed.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
-        self.doubtful = False
+        self.doubtful = self.has_suspects = False
 
     @property
     def undisturbed(self) -> bool:
@@ -231,14 +236,24 @@ class Audit:
     # ---------------------------------------------------------------- flows
 
     def suspect(self, cookies: Iterable[int]) -> None:
-        """Others have modified rules with these cookies: the next look is to see to that."""
+        """Others have modified rules with these cookies."""
+        cookies = list(cookies)
         self._flows.suspect(cookies)
-        self.doubtful = True
+        self.has_suspects |= not all(map(binding_of, cookies))
+
+    @property
+    def has_suspected_flows(self) -> bool:
+        """Is there something for a short look?"""
+        return self._flows.has_suspects
 
     def slices(self) -> list[Slice]:
         """Those that are to be looked at now."""
         thorough, self._thorough = self._thorough, False
         return self._flows.slices(thorough)
+
+    def suspected_slices(self) -> list[Slice]:
+        """Those with flows' rules that others have modified, and that no look has taken yet."""
+        return self._flows.suspected_slices()
 
     def begin_slice(self, piece: Slice) -> None:
         """The switch is asked now."""

@@ -2,7 +2,7 @@
 
 There may be very many, so they are looked at in slices: one direction of the flows whose numbers end with the same
 bits.  A look takes one slice of each direction in turn, and besides those where something was missed or is suspected;
-all of them when ``thorough``.
+all of them when ``thorough``.  What is suspected can be looked at alone, too.
 
 Rules kept here:
 - What is compared was wanted when the switch was asked, and still is: a flow to which something has happened
@@ -60,7 +60,8 @@ class Slice(NamedTuple):
 
 
 class FlowAudit:
-    """Of one switch.  A look: ``slices``, then for each of them ``begin``, ``take`` what was found, and ``end``.
+    """Of one switch.  A look: ``slices``, or ``suspected_slices``; then for each of them ``begin``, ``take`` what was
+    found, and ``end``.
 
     ``name``: the switch's; ``wanted_rule``: of one direction of a flow, as it should be now.
     """
@@ -87,24 +88,45 @@ class FlowAudit:
         """Others have modified rules with these cookies: the next look is to include their slices."""
         self._suspected.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
 
+    @property
+    def has_suspects(self) -> bool:
+        """Has no look at what others have modified begun yet?"""
+        return bool(self._suspected)
+
     def is_told_of(self, piece: Slice) -> bool:
         """Is this slice looked at because others were known to have modified something there?"""
         return piece.part in self._told_of
 
     def slices(self, thorough: bool) -> list[Slice]:
         """Those that are to be looked at now."""
-        bits = (len(self._flows) // SLICE).bit_length()
-        parts = range(1 << bits)
+        parts = range(1 << self._bits)
         looked_at: Iterable[int] = parts
+        told_of = self._told_of = self._take_suspected()
         if not thorough:
-            low = min(len(parts), 1 << LOW_BITS)
-            suspected = {number % low for number in self._suspected}
             missed = (number % len(parts) for number, _ in self._missed)
-            self._told_of = {part for part in parts if part % low in suspected}
-            looked_at = {self._next_part % len(parts), *missed, *self._told_of}
+            looked_at = {self._next_part % len(parts), *missed, *told_of}
             self._next_part += 1
+        return self._both_halves(looked_at)
+
+    def suspected_slices(self) -> list[Slice]:
+        """Those with what others have modified since a look was last taken at it."""
+        told_of = self._take_suspected()
+        self._told_of |= told_of  # a look at others may be under way
+        return self._both_halves(told_of)
+
+    @property
+    def _bits(self) -> int:
+        return (len(self._flows) // SLICE).bit_length()
+
+    def _take_suspected(self) -> set[int]:
+        parts = range(1 << self._bits)
+        low = min(len(parts), 1 << LOW_BITS)
+        suspected = {number % low for number in self._suspected}
         self._suspected.clear()
-        return [Slice(half, bits, part) for part in sorted(looked_at) for half in Half.BOTH.parts]
+        return {part for part in parts if part % low in suspected} if suspected else set()
+
+    def _both_halves(self, parts: Iterable[int]) -> list[Slice]:
+        return [Slice(half, self._bits, part) for part in sorted(parts) for half in Half.BOTH.parts]
 
     def begin(self, piece: Slice) -> None:
         """The switch is asked now."""

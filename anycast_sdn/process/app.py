@@ -43,7 +43,7 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so, too
-INSPECTIONS_S = 0.25  # how often it is looked at which switch is due
+INSPECTIONS_S = 0.1  # how often it is looked at which switch is due
 SLICE_S = 0.004  # of work that may wait; then it is others' turn
 ENDED_AT_ONCE = 256  # bindings
 PUT_BACK_TURNS = 64  # of one switch between two ticks: somebody may delete rules as fast as they are put back
@@ -165,7 +165,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         if dpid in self.connections:
-            self.inspections.modified(dpid, cookies)
+            self.inspections.modified(self.connections.channels[dpid], cookies)
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
         if dpid in self.connections:

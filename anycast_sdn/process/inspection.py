@@ -4,6 +4,9 @@ One run of ``Inspection`` asks for its groups, its meters, all rules but the bin
 all, and for slices of the bindings' rules; ``control.audit`` compares.  Answers are taken message by message, read and
 worked off in pieces, so that first packets get their turn between.  Cookies are believed as they stand in the
 answers: a switch that ignores those of a request answers with more than it was asked for, and that is all.
+
+A short run looks only at bindings' rules that the switch reports as modified by others.  It begins when the report
+comes, and waits for nothing but the end of a run that is under way; one that has come to the bindings takes them, too.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ AUDIT_S, LONGEST_S = 5.0, 60.0  # from the end of one inspection to the next
 PART = 20  # nor does it begin before so many times what the last one took have passed
 SOON_S = 1.0  # after a repair, or where something is to be confirmed
 FRESH_S, STEP_S = 0.3, 0.005  # so long does somebody wait who asks for counters
-GAP_S = 0.2  # from one inspection that somebody asks for to the next, however many ask
+GAP_S = 0.2  # from one inspection that somebody asks for, or a report leads to, to the next, however many ask or report
 PIECE = 128  # rules that are read, bindings that are judged, and messages that are sent in one piece: some ms
 SAID_AGAIN_S = 60.0
 _NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: rules of no binding, but for those of
@@ -108,6 +111,7 @@ class Inspection:
         self._total = 0
         self._foreign = 0
         self._slices: list[Slice] = []
+        self._more = 0  # slices that may still be added
         self.is_finished = False
 
     def begin(self, *, meters: bool, ordered: bool) -> None:
@@ -123,6 +127,11 @@ class Inspection:
         self._switch.ask_in_parts(request, partial(self._take_rules, False))
         request = codec.flow_stats_request(self._switch, cookie=0, mask=_NO_NUMBER_MASK)
         self._switch.ask_in_parts(request, partial(self._take_rules, True))
+
+    def begin_short(self) -> None:
+        """At bindings' rules that others have modified, and at nothing else."""
+        self._slices = self._audit.suspected_slices()
+        self._switch.later(self._proceed)
 
     @_alone
     def _take_meters(self, body: bytes | None) -> None:
@@ -232,10 +241,15 @@ class Inspection:
 
     def _begin_slices(self) -> None:
         self._slices = self._audit.slices()
+        self._more = len(self._slices)  # whoever goes on modifying rules must not keep this run from its end
         self._switch.later(self._proceed)
 
     @_alone
     def _proceed(self) -> None:
+        if self._more > 0 and self._audit.has_suspected_flows:
+            fresh = self._audit.suspected_slices()
+            self._slices += fresh
+            self._more -= len(fresh)
         if not self._slices:
             self.finish()
             return
@@ -278,9 +292,16 @@ class _Rounds:
     due: float
     memory: Memory = field(default_factory=Memory)
     began: float | None = None  # the one that is under way
-    finished: float = -math.inf  # when the last that is finished began
+    asked_for: bool = False  # another one, meanwhile
+    finished: float = -math.inf  # when the last that is finished began; as all that follows, but for short ones
     counted: float = -math.inf  # when the last that has read the counters began
-    earliest: float = -math.inf  # before, there is to be none, however urgent: it never takes more than half the time
+    ended: float = -math.inf
+    took: float = 0.0
+    next_short: float = -math.inf  # before, there is to be no short one
+
+    def earliest(self, gap: float) -> float:
+        """Before, there is to be none, however urgent: they never take more than half the time."""
+        return self.ended + max(gap, self.took)
 
 
 class Inspections:
@@ -305,18 +326,24 @@ class Inspections:
             if rounds is None or rounds.switch is not switch:
                 due = now + AUDIT_S * (1 + place / len(switches)) / 2  # not all of them at once
                 rounds = self._rounds[dpid] = _Rounds(switch, due)
-            if rounds.began is None and now >= rounds.due:
+            if rounds.began is not None:
+                continue
+            audit = self._controller.audits[dpid]
+            if now >= rounds.due or (audit.has_suspects and now >= rounds.earliest(GAP_S)):
                 self._begin(dpid, rounds, now)
+            elif audit.has_suspected_flows and now >= rounds.next_short:
+                self._begin(dpid, rounds, now, short=True)
 
     def soon(self, dpid: int) -> None:
-        """Somebody has deleted or modified rules there."""
+        """Somebody has deleted rules there."""
         if rounds := self._rounds.get(dpid):
-            rounds.due = min(rounds.due, max(time.monotonic(), rounds.earliest))
+            rounds.asked_for = rounds.began is not None  # that one may have looked already
+            rounds.due = min(rounds.due, max(time.monotonic(), rounds.earliest(SOON_S)))
 
-    def modified(self, dpid: int, cookies: Iterable[int]) -> None:
+    def modified(self, switch: Channel, cookies: Iterable[int]) -> None:
         """Others have modified rules with these cookies."""
-        self._controller.audits[dpid].suspect(cookies)
-        self.soon(dpid)
+        self._controller.audits[switch.id].suspect(cookies)
+        self.run_due({switch.id: switch})
 
     def fresh(self, switches: Mapping[int, Channel]) -> None:
         """Returns when all counters have been read since now, or after ``FRESH_S``."""
@@ -333,33 +360,40 @@ class Inspections:
                 self.run_due(switches)
             self._sleep(STEP_S)
 
-    def _begin(self, dpid: int, rounds: _Rounds, now: float) -> None:
+    def _begin(self, dpid: int, rounds: _Rounds, now: float, short: bool = False) -> None:
         edge = self._controller.switches[dpid]
-        rounds.began = now
-        Inspection(
+        rounds.began, rounds.asked_for = now, False
+        inspection = Inspection(
             rounds.switch,
             self._controller.audits[dpid],
             rounds.memory,
             lambda packets: self._counted(dpid, rounds, packets),
             lambda reaction: self._react(Outcome.at(dpid, reaction)),
-            lambda: self._end(dpid, rounds),
-        ).begin(meters=edge.features.meters, ordered=edge.features.open_vswitch)
+            lambda: self._end(dpid, rounds, short),
+        )
+        if short:
+            inspection.begin_short()
+        else:
+            inspection.begin(meters=edge.features.meters, ordered=edge.features.open_vswitch)
 
     def _counted(self, dpid: int, rounds: _Rounds, packets: dict[Kind, int]) -> None:
         self._controller.drops_counted(dpid, packets)
         rounds.counted = rounds.began or rounds.counted
 
-    def _end(self, dpid: int, rounds: _Rounds) -> None:
+    def _end(self, dpid: int, rounds: _Rounds, short: bool) -> None:
         """The next one comes soon where it has to confirm something; it never takes more than a part of the time."""
         now = time.monotonic()
         assert rounds.began is not None
-        rounds.finished, took, rounds.began = rounds.began, now - rounds.began, None
-        audit = self._controller.audits[dpid]
+        began, rounds.began = rounds.began, None
         repaired_at = self._controller.switches[dpid].repaired_at
-        repaired = repaired_at is not None and repaired_at >= rounds.finished
-        rounds.earliest = now + max(SOON_S, took)
-        usual = now + min(max(AUDIT_S, PART * took), LONGEST_S)
-        rounds.due = rounds.earliest if audit.doubtful or repaired else usual
+        repaired = repaired_at is not None and repaired_at >= began
+        if short:
+            rounds.next_short = now + max(GAP_S, now - began)
+        else:
+            rounds.finished, rounds.ended, rounds.took = began, now, now - began
+            rounds.due = now + min(max(AUDIT_S, PART * rounds.took), LONGEST_S)
+        if self._controller.audits[dpid].doubtful or repaired or rounds.asked_for:
+            rounds.due = min(rounds.due, max(now + SOON_S, rounds.earliest(SOON_S)))
         self._say_repairs(self._controller.switches[dpid].name, now)
 
     def note(self, event: Event) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from support import PORT, V4, V6, WEB, Running, program, until
@@ -82,12 +85,33 @@ def test_a_packet_may_turn_round(network: Running) -> None:
     until(lambda: held(network, "core") == right, "the controller has put core right", RIGHT_S)
 
 
-@pytest.mark.row("M20", "Open vSwitch tells of a binding's rule that somebody edits: it is right long before the audit")
+@contextmanager
+def snooping(network: Running, switch: str) -> Iterator[Callable[[], str]]:
+    """What the switch and the controller have said to each other so far."""
+    from testbed import Program
+
+    snoop = Program(["ovs-ofctl", "-O", "OpenFlow13", "snoop", network.testbed.bridge(switch)])
+    try:
+        until(snoop.output, "one of them says something")
+        yield snoop.output
+    finally:
+        snoop.stop()
+
+
+@pytest.mark.row("M20", "Open vSwitch tells of a binding's rule that somebody edits: it is put right without the audit")
 def test_an_edited_binding_is_put_right_at_once(network: Running) -> None:
-    network.ask("h1", V4.web, "--flows", 3)
-    for flow in network.flows(f"client={V4.h1}")[-3:]:
-        before = held(network, "arh1")
-        its_own = f"table=1,cookie={cookie(Kind.BINDING_OUT, flow['number']):#x}/-1"
-        network.testbed.ofctl("mod-flows", "arh1", f"{its_own},actions=drop")
-        assert held(network, "arh1") != before
-        until(lambda before=before: held(network, "arh1") == before, "it is right again", 2.5)
+    """The report leads to it, and no audit: these begin with a question about the groups.
+
+    One may come by chance between an edit and its repair, but not each time.
+    """
+    network.ask("h1", V4.web, "--flows", 5)
+    audits = []
+    with snooping(network, "arh1") as said:
+        for flow in network.flows(f"client={V4.h1}")[-5:]:
+            before, its = network.rules_of(flow), f"{cookie(Kind.BINDING_OUT, flow['number']):#x}"
+            network.testbed.ofctl("mod-flows", "arh1", f"table=1,cookie={its}/-1,actions=drop")
+            repair = re.compile(rf"event=MODIFIED.* cookie={its} (.*?)OFPT_FLOW_MOD[^\n]* ADD [^\n]*:{its} ", re.S)
+            found = until(lambda repair=repair: repair.search(said()), "it is reported, and put again", RIGHT_S)
+            until(lambda flow=flow, before=before: network.rules_of(flow) == before, "it is right again", RIGHT_S)
+            audits.append("GROUP_DESC request" in found[1])
+    assert not all(audits), audits

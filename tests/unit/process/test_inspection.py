@@ -34,7 +34,8 @@ class Switch:
     layout = FIVE_TABLES
     ofproto, ofproto_parser = DATAPATH.ofproto, DATAPATH.ofproto_parser
 
-    def __init__(self, held: dict[RuleKey, FlowRule], ignores_cookies: bool = False) -> None:
+    def __init__(self, dpid: int, held: dict[RuleKey, FlowRule], ignores_cookies: bool = False) -> None:
+        self.id = dpid
         self.held = held
         self.ignores_cookies = ignores_cookies
         self.asked: list[str] = []
@@ -45,8 +46,13 @@ class Switch:
         self._later.append(act)
 
     def run(self) -> None:
-        while self._later:
+        while self.run_one():
+            pass
+
+    def run_one(self) -> bool:
+        if self._later:
             self._later.pop(0)()
+        return bool(self._later)
 
     def send(self, messages: list[Message]) -> None:
         self.held = applied(self.held, messages)
@@ -85,7 +91,7 @@ class Inspected:
         monkeypatch.setattr(inspection.time, "monotonic", lambda: self.now)
         out = self.controller.synchronise(self.dpid, Tables.of(both()), Features(), self.now)
         held = applied({}, out.outbox[self.dpid])
-        self.switch = Switch({rule.key: rule for rule in both()} | held, **options)
+        self.switch = Switch(self.dpid, {rule.key: rule for rule in both()} | held, **options)
         self.repairs: Counter[Fault] = Counter()
         self.inspections = Inspections(self.controller, self._react, lambda seconds: None)
         self.look()
@@ -101,9 +107,17 @@ class Inspected:
 
     def look(self, seconds: float = 10.0) -> None:
         for _ in range(2):  # the first time, a switch becomes due
-            self.now += seconds
-            self.inspections.run_due({self.dpid: self.switch})  # type: ignore[dict-item]
-            self.switch.run()
+            self.pass_time(seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.inspections.run_due({self.dpid: self.switch})  # type: ignore[dict-item]
+        self.switch.run()
+
+    def edit(self, rule: FlowRule) -> None:
+        """Somebody does, and the switch reports it."""
+        self.switch.held[rule.key] = FlowRule(*rule.key, cookie=rule.cookie)
+        self.inspections.modified(self.switch, [rule.cookie])  # type: ignore[arg-type]
 
     @property
     def edge(self) -> Any:
@@ -244,6 +258,79 @@ def test_however_many_ask_for_counters_a_switch_is_asked_a_few_times_a_second(mo
         assert here.edge.dropped != before  # everybody gets what was counted since he asked
     looks = here.switch.asked.count("OFPGroupDescStatsRequest")
     assert looks <= (here.now - began) / inspection.GAP_S + 1
+
+
+def test_a_binding_that_is_reported_as_modified_is_put_right_at_once_whenever_the_last_look_was(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    here.edit(both()[0])
+    here.switch.run()
+    assert here.switch.held == before
+    assert here.switch.asked == ["OFPFlowStatsRequest"] * 2, "about its slice, in both directions, and nothing else"
+    here.edit(both()[1])
+    here.switch.run()
+    assert here.switch.held != before, "somebody may go on and on"
+    here.pass_time(inspection.GAP_S)
+    assert here.switch.held == before
+    assert here.repairs == {Fault.WRONG: 2}
+
+
+def test_any_other_rule_that_is_reported_as_modified_is_put_right_as_soon(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    here.edit(next(rule for rule in before.values() if kind_of(rule.cookie) is Kind.NO_ROUTE))
+    here.pass_time(inspection.GAP_S)
+    assert here.switch.held == before
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_what_is_modified_during_a_look_does_not_wait_for_the_next_one(monkeypatch, turns: int) -> None:
+    """At whichever turn the report comes."""
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    here.now += 10.0
+    here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
+    for _ in range(turns):
+        here.switch.run_one()
+    here.edit(both()[0])
+    here.switch.run()
+    assert here.switch.held == before
+
+
+def test_who_goes_on_modifying_bindings_keeps_no_look_from_its_end_and_no_other_rule_wrong(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    other = next(rule for rule in before.values() if kind_of(rule.cookie) is Kind.NO_ROUTE)
+    here.switch.held[other.key] = FlowRule(*other.key, cookie=other.cookie)
+    seconds, step = 20, 0.1
+    for _ in range(int(seconds / step)):
+        here.now += step
+        here.edit(both()[0])
+        for _ in range(50):
+            here.edit(both()[0])
+            here.switch.run_one()
+        here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
+        here.switch.run()
+    assert here.switch.held[other.key] == other
+    looks = here.switch.asked.count("OFPGroupDescStatsRequest")
+    assert seconds / inspection.AUDIT_S <= looks <= seconds / inspection.SOON_S + 1
+    assert len(here.switch.asked) <= 10 * looks + 2 * seconds / inspection.GAP_S
+
+
+def test_rules_that_are_deleted_during_a_look_are_looked_for_soon(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    before = dict(here.switch.held)
+    gone = next(key for key, rule in before.items() if kind_of(rule.cookie) is Kind.NO_ROUTE)
+    here.now += 10.0
+    here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
+    while here.switch.run_one() and here.switch.asked.count("OFPAggregateStatsRequest") < 2:
+        pass
+    del here.switch.held[gone]
+    here.inspections.soon(here.dpid)
+    here.switch.run()
+    assert here.switch.held != before
+    here.pass_time(inspection.SOON_S)
+    assert here.switch.held == before
 
 
 def test_an_inspection_that_has_failed_takes_nothing_that_still_comes(monkeypatch) -> None:
