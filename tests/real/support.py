@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 TOPOLOGIES = ROOT / "topologies"
 PROGRAMS = Path(__file__).parent / "programs"
 PORT = 7000  # of the UDP servers
+SLACK_S = 2.0  # more than it takes, for a busy machine
 FIRST_PORT, EPHEMERAL = 23000, 32768  # clients' ports: ours up to those that the kernel gives out
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 from emulated import EmulatedSwitch, Wrong
 from programs import ControllerProcess, wait_until
+from support import SLACK_S
 
 from anycast_sdn.core.model import ICMP, FlowKey, packed
 from anycast_sdn.openflow import builders
@@ -98,7 +99,7 @@ def test_a_silent_switch_is_noticed(scene: Scene) -> None:
     scene.one.fall_silent()
     began = time.monotonic()
     wait_until(lambda: not scene.is_connected("one"), "the silent switch is noticed", 10)
-    assert time.monotonic() - began < 6.5  # six, and the time to ask
+    assert time.monotonic() - began < 6 + SLACK_S
     assert scene.is_connected("other")
     health = scene.controller.rest("GET", "/healthz")
     assert (health.status, health.body["status"]) == (503, "degraded")
@@ -125,7 +126,7 @@ def test_a_switch_that_does_not_read_delays_nobody(scene: Scene) -> None:
             slowest = max(slowest, time.monotonic() - asked)
     wait_until(lambda: not scene.is_connected("one"), "it is disconnected", 15)
     assert scene.is_connected("other")
-    assert slowest < 1.0
+    assert slowest < SLACK_S  # who waits for that switch waits until it is given up
 
 
 @pytest.mark.row("M28", "a switch that is not in the network file is turned away, by name", on="emulated switches")

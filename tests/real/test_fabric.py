@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ring import ANY, all_links_up, begin_transfers, cut, deafened, draining, end_transfers, links, ring
-from support import PORT, Running, program, until
+from support import PORT, SLACK_S, Running, program, until
 
 from anycast_sdn.openflow import lldp
 
@@ -46,7 +46,7 @@ def rules_of(network: Running, switch: str) -> list[str]:
 def test_a_cut_link_costs_no_transfer(network: Running) -> None:
     crowds = begin_transfers(network, seconds=8)
     with cut(network, "c1", 1):
-        until(lambda: links(network)["c1:1 c2:2"] == "port down", "the link is down", 1)
+        until(lambda: links(network)["c1:1 c2:2"] == "port down", "the link is down, and not found silent")
         for v in (4, 6):
             assert network.ask("h2", ANY[v]) == ["as3 hello"]
     until(lambda: links(network)["c1:1 c2:2"] == "up", "the link is back", 5)
@@ -91,7 +91,7 @@ def test_draining_a_server_costs_no_new_flow_its_answer(network: Running, v: int
 def test_a_link_that_dies_silently_is_noticed(network: Running) -> None:
     crowds = begin_transfers(network, seconds=12)
     with deafened(network, ("c1", 1), ("c2", 2)):
-        until(lambda: links(network)["c1:1 c2:2"] == "silent", "the link is given up", 3.3)
+        until(lambda: links(network)["c1:1 c2:2"] == "silent", "the link is given up", 3 + SLACK_S)
         assert network.ask("h2", ANY[4]) == ["as3 hello"]
     servers, stall = end_transfers(crowds)
     assert servers == [{"as1": 50}, {"as1": 50}, {"as3": 50}, {"as3": 50}]

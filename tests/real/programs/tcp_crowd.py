@@ -2,6 +2,7 @@
 
     python3 tcp_crowd.py ADDRESS PORT --transfers N --seconds S
 
+SIGUSR1 ends the transfers before their time, in order.
 It prints "connected" when all are, and at the end one line of JSON: how many transfers came to their end
 with the right checksum, how many did not, the servers' names with their number of transfers, and the longest
 time in seconds that any block took to come back.
@@ -15,6 +16,7 @@ import collections
 import hashlib
 import json
 import random
+import signal
 import sys
 import time
 
@@ -27,6 +29,7 @@ class Crowd:
         self.servers: collections.Counter[str] = collections.Counter()
         self.finished = self.failed = 0
         self.longest = 0.0
+        self.is_told_to_end = False
         self.all_connected = asyncio.Event()
 
     async def transfer(self, number: int) -> None:
@@ -50,7 +53,7 @@ class Crowd:
         sent, received = hashlib.sha256(), hashlib.sha256()
         await asyncio.sleep(noise.random() * PAUSE_S)
         end = time.monotonic() + self.arguments.seconds
-        while (start := time.monotonic()) < end:
+        while (start := time.monotonic()) < end and not self.is_told_to_end:
             block = noise.randbytes(BLOCK)
             sent.update(block)
             writer.write(block)
@@ -59,7 +62,11 @@ class Crowd:
             await asyncio.sleep(PAUSE_S)
         return sent.digest() == received.digest()
 
+    def end(self) -> None:
+        self.is_told_to_end = True
+
     async def run(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.end)
         await asyncio.gather(*map(self.transfer, range(self.arguments.transfers)))
 
 
