@@ -50,7 +50,7 @@ _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at m
 class Decision(NamedTuple):
     do: Do
     binding: Binding | None = None  # as it is now; for RELEASE, as it was
-    put: Half = Half.NONE  # the rules to install, before the packet goes on
+    put: Half = Half.NONE  # the rules to install, before the packet is forwarded
     drop: Drop | None = None
 
 
@@ -276,7 +276,7 @@ class ClientEdge:
         return self.apply(binding, event, now, Details(closed=half))
 
     def end_due(self, now: float, most: int) -> list[Decision]:
-        """Carry out what is due at this time: planned ends of TCP connections, and of rests; up to ``most`` of each."""
+        """Carry out the ends of TCP connections, and of rests, that are due now; up to ``most`` of each."""
         for pool in self._pools.values():
             pool.end_rests(now, most)
         decisions: list[Decision] = []

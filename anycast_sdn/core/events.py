@@ -1,4 +1,4 @@
-"""What has happened: values that are returned beside the messages that follow from it.
+"""Events: frozen values that decisions return beside the messages to switches.
 
 The code that decides returns events, and does not depend on their use.  Counters, logs and records are subscribers:
 they get each event after the messages have been sent, and a fault in one of them affects neither the messages nor the

@@ -1,4 +1,4 @@
-"""What makes a switch a client edge, and which hosts stand behind an edge, as frozen values."""
+"""The role of a client edge, and the subnets of hosts behind an edge, as frozen values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Expiry(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClientEdgeRole:
-    """What makes a switch an ARh."""
+    """The settings of a client edge, ARh."""
 
     translation_prefixes: tuple[Prefix, ...]  # PRh/k, dedicated to the mechanism (M3)
     services: tuple[Prefix, ...]  # ANY/m that this site may use (M6)

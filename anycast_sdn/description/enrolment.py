@@ -62,7 +62,7 @@ class NotAHostAddress(EnrolmentError):
 def check_group(
     network: Network, groups: Iterable[AnycastGroup], group: AnycastGroup, turn: Callable[[], None] = lambda: None
 ) -> None:
-    """Raises EnrolmentError when ``group`` may not stand in ``network`` beside ``groups`` (M2).
+    """Raises EnrolmentError when ``group`` may not be enrolled in ``network`` beside ``groups`` (M2).
 
     ``turn`` is called between one prefix and the next: there may be thousands.
     """

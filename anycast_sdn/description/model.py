@@ -1,4 +1,4 @@
-"""What the network file says, as frozen values: validated once, when the file is read, and never changed.
+"""The content of the network file, as frozen values: validated once, when the file is read, and never changed.
 
 Units and ranges are given here for readers of the code; ``sections`` explains each key to operators.
 """

@@ -72,7 +72,7 @@ def step(path: str, part: str | int) -> str:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """A value from the file as it may stand in a one-line message."""
+    """A value from the file, escaped and cut for a one-line message."""
     written = ascii(value)
     return written if len(written) <= limit else f"{written[:limit]}..."
 

@@ -35,7 +35,7 @@ class Form:
 
 
 def _text(pattern: str, convert: Callable[[str], object], wanted: str) -> Form:
-    """Text of this pattern, converted; everything else is "not ``wanted``"."""
+    """Text of this pattern, converted; any other value is refused as "not ``wanted``"."""
 
     def read(value: object) -> object:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):

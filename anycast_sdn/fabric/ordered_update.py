@@ -64,7 +64,7 @@ class _Ticket(NamedTuple):
 
 
 class OrderedUpdate:
-    """From what switches have installed to what ``routing`` wants.
+    """Leads switches from their installed routes to those that ``routing`` wants.
 
     ``installed``: the routes that a switch was sent last, read anew whenever they are needed.  ``delivers``: could a
     switch still deliver to a prefix that it announces no longer?  ``is_unseen``: is it still expected to connect for

@@ -1,1 +1,1 @@
-"""Routing protocols towards networks that we do not manage."""
+"""Routing protocols towards networks that the controller does not manage."""

@@ -94,7 +94,7 @@ class Store(Protocol):
     problem: str
 
     def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:
-        """What is stored; ``first`` is stored when the store has never been opened before.  Raises StoreError."""
+        """All enrolments.  A store that was never opened before begins with ``first``.  Raises StoreError."""
 
     def change(self, at: int, changes: Sequence[Change]) -> int:
         """Store these changes of version ``at`` → the new version.  Raises Outdated, StoreError."""
