@@ -323,7 +323,7 @@ ROWS: tuple[Row, ...] = (
         "destination in a prefix of another switch; ANY/n towards the nearest edge able to serve it", "TTL, port",
         "M8, M23; a port with an mtu sends through table egress", actions=(DecTtl, Output, CheckSize, Resubmit),
         resubmit=Table.EGRESS, spread=128),
-    Row(Kind.EGRESS_ROUTE, Table.ROUTES, 200, _DESTINATION, "destination in a prefix beyond an uplink",
+    Row(Kind.EGRESS_ROUTE, Table.ROUTES, 200, _DESTINATION, "destination in a prefix that is reached by an uplink",
         "MACs, TTL, port", "to the router that announces the prefix, or by a static route",
         actions=_SEND, resubmit=Table.EGRESS, sets=_SET_MACS, spread=128),
     Row(Kind.NO_ROUTE_HERE, Table.ROUTES, 100, _IN_PORT, "anything else from a host port or an uplink",

@@ -31,8 +31,8 @@ class ControllerViews:
         return switches.edge_views(self._controller, self._app.counters, time.monotonic(), turn)
 
     def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
-        edge, channels = self._controller.switch(name), self._app.connections.channels
-        here = {dpid: switch for dpid, switch in channels.items() if edge and edge.dpid == dpid}
+        shown, channels = self._controller.switch(name), self._app.connections.channels
+        here = {dpid: switch for dpid, switch in channels.items() if shown and shown.dpid == dpid}
         self._app.inspections.fresh(here)  # no other switch has to say anything
         return switches.edge_view(self._controller, self._app.counters, name, time.monotonic(), turn)
 
