@@ -17,13 +17,14 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from webob import Request
 
 from anycast_sdn.api.problems import Problem
-from anycast_sdn.core.model import Address, NotFound, Prefix, ServerState, packed, text
+from anycast_sdn.core.model import Address, GroupValidity, NotFound, Prefix, packed, text
 from anycast_sdn.description.model import MAX_COST
 from anycast_sdn.views.flows import FLOW_STATES
 
@@ -32,6 +33,7 @@ MAX_PARAMETERS = 100
 MAX_PAGE = 1000  # flows
 
 Known = TypeVar("Known")
+Choice = TypeVar("Choice", bound=Enum)
 Reader = Callable[[Any], Any]  # one value → what the code works with; ValueError carries the reason
 
 
@@ -229,7 +231,7 @@ def this_address(wanted: Address) -> Reader:
     return read
 
 
-def prefixes(value: Any, turn: Callable[[], None]) -> list[Prefix]:
+def prefixes(value: Any, turn: Callable[[], None]) -> tuple[Prefix, ...]:
     """``turn`` is called after each one, because there may be thousands."""
     if not isinstance(value, list):
         raise ValueError(f'{as_json(value)} is not a list of prefixes such as ["198.18.0.1/32"]')
@@ -237,7 +239,7 @@ def prefixes(value: Any, turn: Callable[[], None]) -> list[Prefix]:
     for index, item in enumerate(value):
         read.append(_item(index, item))
         turn()
-    return read
+    return tuple(read)
 
 
 def unchanged_servers(
@@ -286,8 +288,18 @@ def _item(index: int, item: Any) -> Prefix:
         raise Wrong(f"[{index}]", error) from error
 
 
-def server_state(value: Any) -> ServerState:
-    return ServerState(one_of([state.value for state in ServerState], value))
+def choice(kind: type[Choice], value: Any) -> Choice:
+    """One of the values of an enumeration."""
+    return kind(one_of([each.value for each in kind], value))
+
+
+def validity(value: Any) -> GroupValidity:
+    if not isinstance(value, dict):
+        raise ValueError(f'{as_json(value)} is not an object such as {{"udp_s": 10}}')
+    try:
+        return GroupValidity(**_members(value, dict.fromkeys(GroupValidity._fields, integer), None))
+    except Wrong as error:
+        raise Wrong(f".{error.where}", error) from error
 
 
 def flow_state(value: str) -> str:

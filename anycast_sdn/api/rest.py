@@ -31,7 +31,18 @@ from anycast_sdn.api import reading
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import Reader, Shown
 from anycast_sdn.control.registry import AlreadyExists, Registry
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Prefix, Server, packed, text
+from anycast_sdn.core.model import (
+    Address,
+    Affinity,
+    AnycastGroup,
+    ConfigurationError,
+    NotFound,
+    OnServerLoss,
+    Server,
+    ServerState,
+    packed,
+    text,
+)
 from anycast_sdn.description.model import Port
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place, flow_as_json
 
@@ -168,9 +179,10 @@ class RestApi:
 
     def _add_group(self, request: Request) -> Response:
         turn = Turn(self._pause)
-        fields: dict[str, Reader] = {"name": reading.string, "prefixes": partial(reading.prefixes, turn=turn.over)}
-        content = reading.content(request, fields, required=("name", "prefixes"))
-        return self._stored_group(content["name"], content["prefixes"], turn, anew=True)
+        content = reading.content(
+            request, {"name": reading.string} | _group_fields(turn), required=("name", "prefixes")
+        )
+        return self._stored_group(AnycastGroup(**content), turn, anew=True)
 
     def _get_group(self, request: Request, group: str) -> Response:
         turn = Turn(self._pause)
@@ -186,24 +198,32 @@ class RestApi:
         servers = reading.unchanged_servers(
             group, enrolled, lambda server: self._shown_server(group, server), turn.over
         )
-        fields: dict[str, Reader] = {"prefixes": partial(reading.prefixes, turn=turn.over), "servers": servers}
+        fields = _group_fields(turn) | {"servers": servers}
         content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
-        return self._stored_group(group, content["prefixes"], turn)
+        content.pop("servers", None)
+        return self._stored_group(AnycastGroup(group, **content), turn)
 
     def _delete_group(self, request: Request, group: str) -> Response:
         self._registry.delete_group(group, self._pause)
         return Response(status=204)
 
-    def _stored_group(self, name: str, prefixes: list[Prefix], turn: Turn, anew: bool = False) -> Response:
-        group, created = self._registry.put_group(name, prefixes, turn.over, anew=anew)
-        return _json(self._group_json(group, turn), turn, location=f"/v1/groups/{name}" if created else "")
+    def _stored_group(self, wanted: AnycastGroup, turn: Turn, anew: bool = False) -> Response:
+        group, created = self._registry.put_group(wanted, turn.over, anew=anew)
+        return _json(self._group_json(group, turn), turn, location=f"/v1/groups/{group.name}" if created else "")
 
     def _group_json(self, group: AnycastGroup, turn: Turn) -> dict[str, Any]:
         prefixes = []
         for prefix in group.prefixes:
             prefixes.append(str(prefix))
             turn.over()
-        return {"name": group.name, "prefixes": prefixes, "servers": self._servers_json(group, turn)}
+        return {
+            "name": group.name,
+            "prefixes": prefixes,
+            "affinity": group.affinity.value,
+            "on_server_loss": group.on_server_loss.value,
+            "validity": {member: s for member, s in group.validity._asdict().items() if s is not None},
+            "servers": self._servers_json(group, turn),
+        }
 
     # -------------------------------------------------------------------------- servers
 
@@ -398,7 +418,17 @@ def _place(cursor: str) -> Place:
         raise ValueError('it is not a cursor of an earlier answer\'s "next"') from error
 
 
-_SERVER_FIELDS: dict[str, Reader] = {"weight": reading.integer, "state": reading.server_state}
+def _group_fields(turn: Turn) -> dict[str, Reader]:
+    """The members of a group that can be set."""
+    return {
+        "prefixes": partial(reading.prefixes, turn=turn.over),
+        "affinity": partial(reading.choice, Affinity),
+        "on_server_loss": partial(reading.choice, OnServerLoss),
+        "validity": reading.validity,
+    }
+
+
+_SERVER_FIELDS: dict[str, Reader] = {"weight": reading.integer, "state": partial(reading.choice, ServerState)}
 _OBSERVED_OF_SERVERS = frozenset({"reachable", "flows"})
 _OBSERVED_OF_LINKS = frozenset({"up", "state", "confirmed", "failures", "cabled_instead"})
 _FLOW_PARAMETERS: dict[str, Reader] = {

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Prefix, Server, text
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Server, text
 from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server
 from anycast_sdn.description.model import Network
 from anycast_sdn.store.store import (
@@ -82,16 +82,15 @@ class Registry:
         return _server(self.groups, group_name, address)
 
     def put_group(
-        self, name: str, prefixes: Iterable[Prefix], turn: Callable[[], None] = lambda: None, *, anew: bool = False
+        self, wanted: AnycastGroup, turn: Callable[[], None] = lambda: None, *, anew: bool = False
     ) -> tuple[AnycastGroup, bool]:
-        """Create the group, or replace its prefixes; its servers stay.  → (group, created).
+        """Create the group, or replace the one of its name, whose servers stay.  → (group, created).
 
-        ``turn`` is called now and then: others may go on, and change what they like.  ``anew``: there must be no such
-        group.  Raises EnrolmentError when the prefixes or the servers would not fit, AlreadyExists, LimitReached,
-        StoreError.
+        ``wanted``: without servers.  ``turn`` is called now and then: others may go on, and change what they like.
+        ``anew``: there must be no such group.  Raises EnrolmentError when its prefixes, its settings or the servers
+        would not fit, AlreadyExists, LimitReached, StoreError.
         """
-        change = PutGroup(name, tuple(prefixes))
-        wanted = AnycastGroup(name, change.prefixes)
+        name, change = wanted.name, PutGroup(wanted)
         seen: Groups | None = None  # the groups beside which the prefixes have been checked
 
         def decide(groups: Groups) -> tuple[Change | None, tuple[AnycastGroup, bool]]:
@@ -101,14 +100,14 @@ class Registry:
                 raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
             if present and anew:
                 raise AlreadyExists(f"group {name} exists already; use PUT to change it")
-            if present and present.prefixes == change.prefixes:
-                return None, (present, False)
+            group = change.of(present)
+            if group == present:
+                return None, (group, False)
             if seen is None:
                 check_group(self._network, groups, wanted, turn)
             else:
                 check_apart(_changed_since(seen, groups), wanted)
             seen = groups
-            group = change.of(present)
             for address in _first_of_each_family(group.servers):  # nothing else of them depends on prefixes
                 check_server(self._network, group, address)
             return change, (group, present is None)

@@ -191,10 +191,42 @@ class Server:
     state: ServerState = ServerState.ACTIVE
 
 
+class Affinity(enum.Enum):
+    """What is bound to the server that answers first (M17, M31)."""
+
+    FLOW = "flow"  # each flow by its five fields
+    CLIENT = "client"  # a client with everything that it sends to one service address
+
+
+class OnServerLoss(enum.Enum):
+    """What becomes of flows whose server is lost (M32)."""
+
+    REPIN = "repin"  # they are unanswered again, with the same PR1X: another server may answer
+    KEEP = "keep"  # they stay pinned to it until they are idle
+
+
+class GroupValidity(NamedTuple):
+    """The members of ``roles.Validity`` that a group sets for its own flows; None: as their client edge has it."""
+
+    tcp_s: int | None = None
+    tcp_closing_s: int | None = None
+    tcp_closed_s: int | None = None
+    udp_s: int | None = None
+    icmp_s: int | None = None
+    other_s: int | None = None
+    unanswered_s: int | None = None
+
+
+AS_THE_EDGE = GroupValidity()  # a group that sets none of it
+
+
 @dataclass(frozen=True, slots=True)
 class AnycastGroup:
-    """One service: its prefixes ANY/n and the servers that may answer for it."""
+    """One service: its prefixes ANY/n, the servers that may answer for it, and how its flows are treated."""
 
     name: str
     prefixes: tuple[Prefix, ...]
     servers: Mapping[Address, Server] = field(default_factory=dict)
+    affinity: Affinity = Affinity.FLOW
+    on_server_loss: OnServerLoss = OnServerLoss.REPIN
+    validity: GroupValidity = AS_THE_EDGE

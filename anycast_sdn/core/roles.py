@@ -33,6 +33,14 @@ class Validity:
         return self.icmp_s if protocol in (ICMP, ICMPV6) else self.other_s
 
 
+class Pooling(enum.Enum):
+    """Which flows share an address PR1X (M13, M30)."""
+
+    FLOW = "flow"  # none: each flow has its own
+    PAIRED = "paired"  # those of one client to one service address; their ports tell them apart (RFC 4787 REQ-2)
+    AUTO = "auto"  # none while at least half of a family's pool is free; beyond that, new flows are paired
+
+
 class Expiry(enum.Enum):
     """How the switch's rules of a binding end when both directions have been idle."""
 
@@ -49,6 +57,8 @@ class ClientEdgeRole:
     services: tuple[Prefix, ...]  # ANY/m that this site may use (M6)
     validity: Validity = Validity()
     quarantine_s: int = 120  # how long a released PR1X rests
+    quarantine_min_s: int = 5  # after so long it may be leased early, when none is free; the smaller of both counts
+    pooling: Pooling = Pooling.AUTO
     expiry: Expiry = Expiry.AUTO
     idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans their rules continually
     bindings_per_client: int | None = None  # of one family; None: a quarter of the pool, at most 4096

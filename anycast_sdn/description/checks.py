@@ -157,6 +157,9 @@ def _client_edge_problems(network: Network, name: str, role: ClientEdgeRole, pat
             size = f"it gives {1 << (prefix.bits - prefix.length)} of the 4 addresses that are needed at least"
             where = f"{path}.translation_prefixes[{i}]"
             yield Problem(where, f"{prefix} is too small: {size}, take /{prefix.bits - 2} or shorter")
+    if role.quarantine_min_s > role.quarantine_s:
+        reason = f"{role.quarantine_min_s} is more than quarantine_s, {role.quarantine_s}"
+        yield Problem(f"{path}.quarantine_min_s", f"{reason}: no address rests that long; take less, or leave it out")
     yield from _share_problems(role, path)
     if role.services != network.anycast_prefixes:
         yield from _service_problems(role.services, network.anycast_prefixes, "one of the anycast_prefixes", path)

@@ -20,6 +20,7 @@ from anycast_sdn.core.prefixes import NestedPrefixes, reserved
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Network
 
+MAX_VALIDITY_S = 65535  # OpenFlow's longest timeout
 GROUP_NAME = r"[a-z][a-z0-9-]{0,63}"
 
 
@@ -33,6 +34,10 @@ class EnrolmentError(ConfigurationError):
 
 class InvalidGroup(EnrolmentError):
     """The name is malformed, or there is no prefix."""
+
+
+class InvalidValidity(EnrolmentError):
+    """A validity that is not within 1–65535 seconds."""
 
 
 class OutsideAnycast(EnrolmentError):
@@ -72,6 +77,9 @@ def check_group(
         )
     if not group.prefixes:
         raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
+    for member, seconds in group.validity._asdict().items():
+        if seconds is not None and not 1 <= seconds <= MAX_VALIDITY_S:
+            raise InvalidValidity(f"validity.{member}", f"{seconds} s is not within 1 and {MAX_VALIDITY_S}")
     others = groups if isinstance(groups, Groups) else Groups({other.name: other for other in groups})
     in_order = sorted(group.prefixes)
     apart = True

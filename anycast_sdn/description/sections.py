@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from anycast_sdn.core import roles
-from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix, text
+from anycast_sdn.core.model import Address, AnycastGroup, Gateway, GroupValidity, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
 from anycast_sdn.description.values import (
+    AffinityName,
     AsNumber,
     Community,
     Cost,
@@ -32,8 +33,10 @@ from anycast_sdn.description.values import (
     Milliseconds,
     Mtu,
     Name,
+    OnServerLossName,
     Password,
     PauseSeconds,
+    PoolingName,
     PortNumber,
     Rate,
     Seconds,
@@ -44,10 +47,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def _default(kind: type, field: str) -> Any:
+    """The default of a field of the model."""
+    (default,) = (each.default for each in dataclasses.fields(kind) if each.name == field)
+    return default
+
+
 def _as_in(kind: type, field: str, description: str) -> Any:
     """A key that may be left out, with the default of the model's field."""
-    (default,) = (each.default for each in dataclasses.fields(kind) if each.name == field)
-    return Field(default=default, description=description)
+    return Field(default=_default(kind, field), description=description)
 
 
 def _optional(description: str) -> Any:
@@ -87,6 +95,9 @@ class Validity(Section):
         return roles.Validity(**self.model_dump())
 
 
+_QUARANTINE_MIN_S = _default(roles.ClientEdgeRole, "quarantine_min_s")
+
+
 class ClientEdge(Section):
     """Makes the switch a client edge, ARh: it translates the flows of its clients."""
 
@@ -98,8 +109,18 @@ class ClientEdge(Section):
         "the anycast prefixes, or parts of them, that clients here may use (M6). Left out: all of them"
     )
     validity: Validity = Field(default_factory=Validity, description="how long a binding may be idle, by protocol")
+    pooling: PoolingName = _as_in(
+        roles.ClientEdgeRole,
+        "pooling",
+        "which flows share an address of PRh/k: flow, none; paired, those of one client to one service address; auto, "
+        "none while at least half of the pool of an address family is free, and paired for new flows beyond that (M30)",
+    )
     quarantine_s: PauseSeconds = _as_in(
         roles.ClientEdgeRole, "quarantine_s", "how long a released address of PRh/k rests before another flow gets it"
+    )
+    quarantine_min_s: PauseSeconds | None = _optional(
+        "when no address is free, the one that has rested longest is taken early, but never before this time. Left "
+        f"out: {_QUARANTINE_MIN_S}, or quarantine_s where that is less"
     )
     expiry: ExpiryName = _as_in(
         roles.ClientEdgeRole,
@@ -125,6 +146,10 @@ class ClientEdge(Section):
             services=tuple(anycast if self.services is None else self.services),
             validity=self.validity.validity(),
             quarantine_s=self.quarantine_s,
+            quarantine_min_s=(
+                min(_QUARANTINE_MIN_S, self.quarantine_s) if self.quarantine_min_s is None else self.quarantine_min_s
+            ),
+            pooling=self.pooling,
             expiry=self.expiry,
             idle_timeouts=self.idle_timeouts,
             bindings_per_client=self.bindings_per_client,
@@ -333,16 +358,59 @@ def _once_each(servers: list[Server]) -> list[Server]:
     return servers
 
 
+def _of_the_edge(field: str) -> Any:
+    """A key of ``Validity`` that may be left out."""
+    return _optional(str(Validity.model_fields[field].description))
+
+
+class ServiceValidity(Section):
+    """How long a binding of this group's flows may be idle, where that is not as the client edge's validity says."""
+
+    tcp_s: Seconds | None = _of_the_edge("tcp_s")
+    tcp_closing_s: Seconds | None = _of_the_edge("tcp_closing_s")
+    tcp_closed_s: Seconds | None = _of_the_edge("tcp_closed_s")
+    udp_s: Seconds | None = _of_the_edge("udp_s")
+    icmp_s: Seconds | None = _of_the_edge("icmp_s")
+    other_s: Seconds | None = _of_the_edge("other_s")
+    unanswered_s: Seconds | None = _of_the_edge("unanswered_s")
+
+    def validity(self) -> GroupValidity:
+        return GroupValidity(**self.model_dump())
+
+
 class Group(Section):
     """An anycast group to begin with: enrolled when the database is new; later, groups are changed over REST (M27)."""
 
     name: GroupName = Field(description="its name in REST")
     prefixes: list[IpPrefix] = _some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
     servers: Annotated[list[Server], AfterValidator(_once_each)] = _list("the servers that may answer for it")
+    affinity: AffinityName = _as_in(
+        AnycastGroup,
+        "affinity",
+        "what is bound to the server that answers first: flow, each flow by its five fields; client, a client with "
+        "everything that it sends to a service address, for services that consist of several flows (M31)",
+    )
+    on_server_loss: OnServerLossName = _as_in(
+        AnycastGroup,
+        "on_server_loss",
+        "what becomes of flows whose server is lost: repin, another server may answer them, and TCP connections are "
+        "reset; keep, they stay bound to it until they are idle (M32)",
+    )
+    validity: ServiceValidity = Field(
+        default_factory=ServiceValidity,
+        description="how long a binding may be idle, for new flows of this group. Left out: as the client edge says",
+    )
 
     def group(self) -> AnycastGroup:
         servers = {server.address: EnrolledServer(server.address, server.weight) for server in self.servers}
-        return AnycastGroup(self.name, tuple(self.prefixes), servers)
+        return AnycastGroup(
+            name=self.name,
+            prefixes=tuple(self.prefixes),
+            servers=servers,
+            affinity=self.affinity,
+            on_server_loss=self.on_server_loss,
+            validity=self.validity.validity(),
+        )
 
 
 class Limits(Section):

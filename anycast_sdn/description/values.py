@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from anycast_sdn.core.model import Address, Gateway, Prefix, packed
-from anycast_sdn.core.roles import Expiry
+from anycast_sdn.core.model import Address, Affinity, Gateway, OnServerLoss, Prefix, packed
+from anycast_sdn.core.roles import Expiry, Pooling
 from anycast_sdn.description.enrolment import GROUP_NAME
 from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port
 from anycast_sdn.description.text import shown
@@ -77,11 +78,17 @@ def _dpid(value: object) -> int:
     return dpid
 
 
-def _expiry(value: object) -> Expiry:
-    try:
-        return Expiry(value)
-    except ValueError as error:
-        raise ValueError(f"{shown(value)} is not idle_timeout, sweep or auto") from error
+def _choice(kind: type[Enum]) -> Form:
+    """One of the values of ``kind``."""
+    names = [each.value for each in kind]
+
+    def read(value: object) -> object:
+        try:
+            return kind(value)
+        except ValueError as error:
+            raise ValueError(f"{shown(value)} is not {', '.join(names[:-1])} or {names[-1]}") from error
+
+    return Form(read, {"enum": names})
 
 
 def _community(value: str) -> int:
@@ -120,7 +127,10 @@ IpGateway = Annotated[
 ]
 LinkEnd = Annotated[Port, _text(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
 Community = Annotated[int, _text(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
-ExpiryName = Annotated[Expiry, Form(_expiry, {"enum": [each.value for each in Expiry]})]
+AffinityName = Annotated[Affinity, _choice(Affinity)]
+ExpiryName = Annotated[Expiry, _choice(Expiry)]
+OnServerLossName = Annotated[OnServerLoss, _choice(OnServerLoss)]
+PoolingName = Annotated[Pooling, _choice(Pooling)]
 DatapathId = Annotated[
     int,
     Form(

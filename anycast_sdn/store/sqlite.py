@@ -6,6 +6,8 @@ The rules this file keeps, beside those of ``store.store``:
   dies in the middle leaves the state from before the call.
 - One process at a time: the file stays locked while it is open.  So no other process changes what is
   stored, and versions are counted in this process only.
+- A file of an earlier release is brought up to date when it is opened, in one transaction; one of a later release is
+  refused.
 - *First enrolments* are written in the transaction that makes the tables: what an operator removes over REST does
   not come back at the next start, and a group added to the network file later is not enrolled.
 - The log (``-wal``) is written back into the file at start and at the end, so that a copy of the file of a
@@ -28,7 +30,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, ServerState, packed, text
+from anycast_sdn.core.model import (
+    AS_THE_EDGE,
+    Address,
+    Affinity,
+    AnycastGroup,
+    OnServerLoss,
+    Prefix,
+    Server,
+    ServerState,
+    packed,
+    text,
+)
 from anycast_sdn.store.store import (
     Change,
     DeleteGroup,
@@ -42,25 +55,36 @@ from anycast_sdn.store.store import (
 
 LOG = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1  # PRAGMA user_version
 APPLICATION_ID = 0x414E5943  # "ANYC", PRAGMA application_id: distinguishes our files from other databases
 BUSY_TIMEOUT_S = 5.0  # a predecessor that is just ending may hold the lock this long
 
-_SCHEMA = (
-    "CREATE TABLE groups (name TEXT PRIMARY KEY)",
-    """CREATE TABLE prefixes (
-        group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
-        prefix TEXT NOT NULL,
-        UNIQUE (group_name, prefix))""",
-    """CREATE TABLE servers (
-        group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
-        address TEXT NOT NULL,
-        weight INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        PRIMARY KEY (group_name, address))""",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+# What makes a database of version 0, 1 … one of the next version.  A new file is of version 0; all of them make it.
+_STEPS = (
+    (
+        "CREATE TABLE groups (name TEXT PRIMARY KEY)",
+        """CREATE TABLE prefixes (
+            group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+            prefix TEXT NOT NULL,
+            UNIQUE (group_name, prefix))""",
+        """CREATE TABLE servers (
+            group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+            address TEXT NOT NULL,
+            weight INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            PRIMARY KEY (group_name, address))""",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    (
+        "ALTER TABLE groups ADD COLUMN affinity TEXT NOT NULL DEFAULT 'flow'",
+        "ALTER TABLE groups ADD COLUMN on_server_loss TEXT NOT NULL DEFAULT 'repin'",
+        """CREATE TABLE validity (
+            group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            seconds INTEGER NOT NULL,
+            PRIMARY KEY (group_name, name))""",
+    ),
 )
+SCHEMA_VERSION = len(_STEPS)  # PRAGMA user_version
 
 
 class SqliteStore:
@@ -126,6 +150,8 @@ class SqliteStore:
                     raise StoreError(f"{self.path}: holds no enrolments yet and cannot be written; give another path")
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
+                if self._initialised:
+                    self._bring_up_to_date()
                 self._checkpoint()
         except StoreError:
             self._db.close()
@@ -178,32 +204,55 @@ class SqliteStore:
             return False
         if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreError(f"{self.path}: is a database of another program; give a path of its own")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        version = self._schema_version()
+        if not 1 <= version <= SCHEMA_VERSION:
             raise StoreError(
-                f"{self.path}: has schema version {version}, this release reads {SCHEMA_VERSION}; "
+                f"{self.path}: has schema version {version}, this release reads up to {SCHEMA_VERSION}; "
                 "use the release that wrote it, or another path"
             )
         return True
 
+    def _schema_version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _bring_up_to_date(self) -> None:
+        """An earlier release has written the file."""
+        version = self._schema_version()
+        if version < SCHEMA_VERSION:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._take_steps(version)
+            LOG.info("%s: brought from schema version %d to %d", self.path, version, SCHEMA_VERSION)
+
+    def _take_steps(self, version: int) -> None:
+        """All that follow this version, in the transaction of the caller."""
+        for step in _STEPS[version:]:
+            for statement in step:
+                self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
     def _initialise(self, groups: Iterable[AnycastGroup]) -> None:
         """Make the tables and enter the first enrolments."""
-        with self._transaction() as db:
-            for statement in _SCHEMA:
-                db.execute(statement)
+        with self._transaction():
+            self._take_steps(0)
             for group in groups:
-                self._write(PutGroup(group.name, group.prefixes))
+                self._write(PutGroup(group))
                 for server in group.servers.values():
                     self._write(PutServer(group.name, server))
         self._initialised = True
 
     def _load(self) -> dict[str, AnycastGroup]:
         """All groups with their servers, by name.  Raises StoreError for content that is not ours."""
-        with self._failures_named(ValueError, KeyError):
-            prefixes: dict[str, list[Prefix]] = {
-                name: [] for (name,) in self._db.execute("SELECT name FROM groups ORDER BY name")
+        with self._failures_named(ValueError, KeyError, TypeError):
+            settings = {
+                name: (Affinity(affinity), OnServerLoss(on_server_loss))
+                for name, affinity, on_server_loss in self._db.execute(
+                    "SELECT name, affinity, on_server_loss FROM groups ORDER BY name"
+                )
             }
-            servers: dict[str, dict[Address, Server]] = {name: {} for name in prefixes}
+            prefixes: dict[str, list[Prefix]] = {name: [] for name in settings}
+            servers: dict[str, dict[Address, Server]] = {name: {} for name in settings}
+            validities = dict.fromkeys(settings, AS_THE_EDGE)
             for name, prefix in self._db.execute("SELECT group_name, prefix FROM prefixes ORDER BY rowid"):
                 prefixes[name].append(Prefix.parse(prefix))
             for name, address, weight, state in self._db.execute(
@@ -211,15 +260,18 @@ class SqliteStore:
             ):
                 server = Server(packed(address), weight, ServerState(state))
                 servers[name][server.address] = server
-            return {name: AnycastGroup(name, tuple(prefixes[name]), servers[name]) for name in prefixes}
+            for name, member, seconds in self._db.execute("SELECT group_name, name, seconds FROM validity"):
+                validities[name] = validities[name]._replace(**{member: int(seconds)})
+            return {
+                name: AnycastGroup(name, tuple(prefixes[name]), servers[name], *settings[name], validities[name])
+                for name in settings
+            }
 
     def _write(self, change: Change) -> None:
         db = self._db
         match change:
-            case PutGroup(name, prefixes):
-                db.execute("INSERT OR IGNORE INTO groups VALUES (?)", (name,))
-                db.execute("DELETE FROM prefixes WHERE group_name = ?", (name,))
-                db.executemany("INSERT INTO prefixes VALUES (?, ?)", [(name, str(prefix)) for prefix in prefixes])
+            case PutGroup(group):
+                self._write_group(group)
             case DeleteGroup(name):
                 db.execute("DELETE FROM groups WHERE name = ?", (name,))
             case PutServer(name, server):
@@ -227,6 +279,18 @@ class SqliteStore:
                 db.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?, ?)", row)
             case DeleteServer(name, address):
                 db.execute("DELETE FROM servers WHERE group_name = ? AND address = ?", (name, text(address)))
+
+    def _write_group(self, group: AnycastGroup) -> None:
+        """All but its servers."""
+        name, db = group.name, self._db
+        db.execute("INSERT OR IGNORE INTO groups (name) VALUES (?)", (name,))
+        settings = group.affinity.value, group.on_server_loss.value
+        db.execute("UPDATE groups SET affinity = ?, on_server_loss = ? WHERE name = ?", (*settings, name))
+        db.execute("DELETE FROM prefixes WHERE group_name = ?", (name,))
+        db.executemany("INSERT INTO prefixes VALUES (?, ?)", [(name, str(prefix)) for prefix in group.prefixes])
+        validity = [(name, member, s) for member, s in group.validity._asdict().items() if s is not None]
+        db.execute("DELETE FROM validity WHERE group_name = ?", (name,))
+        db.executemany("INSERT INTO validity VALUES (?, ?, ?)", validity)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Prefix, Server
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Server
 
 
 class StoreError(ConfigurationError):
@@ -40,14 +40,17 @@ class Outdated(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class PutGroup:
-    """The group is created, or its prefixes are replaced; its servers stay."""
+    """The group is created, or replaces the one of its name, whose servers stay."""
 
-    name: str
-    prefixes: tuple[Prefix, ...]
+    wanted: AnycastGroup  # without servers
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
 
     def of(self, group: AnycastGroup | None) -> AnycastGroup:
         """``group`` after the change; None: there is no such group."""
-        return AnycastGroup(self.name, self.prefixes, group.servers if group else {})
+        return replace(self.wanted, servers=group.servers if group else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,8 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "one server enrolled in the widest group", measure(lambda: registry.put_server("wide", more))
     yield "it is removed again", measure(lambda: registry.delete_server("wide", more.address))
     prefixes = [Prefix.parse(f"198.128.{number >> 8}.{number & 255}/32") for number in range(scale.put)]
-    yield f"PUT of a group with {scale.put:,} prefixes", measure(lambda: registry.put_group("put", prefixes))
+    service = AnycastGroup("put", tuple(prefixes))
+    yield f"PUT of a group with {scale.put:,} prefixes", measure(lambda: registry.put_group(service))
     yield "its first server", measure(lambda: registry.put_server("put", Server(packed(_address(scale, 3)))))
     yield "DELETE of the group", measure(lambda: registry.delete_group("put"))
     yield (

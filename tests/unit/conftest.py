@@ -19,7 +19,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
 
 @pytest.fixture
 def enrolled(operator: Operator) -> Operator:
-    operator.registry.put_group("web", WEB.prefixes)
+    operator.registry.put_group(WEB)
     operator.registry.put_server("web", AS2)
     operator.sent.clear()
     return operator

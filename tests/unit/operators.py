@@ -16,6 +16,10 @@ WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"), Prefix.parse("2001:db8
 AS2, AS2_V6 = Server(packed("10.2.0.10")), Server(packed("2001:db8:2::10"), weight=5)
 
 
+def service(name: str, *prefixes: Prefix) -> AnycastGroup:
+    return AnycastGroup(name, prefixes)
+
+
 def network(anycast: str = "198.18.0.0/16", groups: tuple[AnycastGroup, ...] = ()) -> Network:
     role = ClientEdgeRole((Prefix.parse("203.0.113.0/24"),), (Prefix.parse(anycast),))
     return Network(

@@ -37,7 +37,8 @@ def test_groups_and_servers_are_created_read_and_listed(client: Client) -> None:
     created = client.ask("POST", "/v1/groups", {"name": "dns", "prefixes": ["198.18.0.53/32"]})
     assert created.status_code == 201
     assert created.headers["Location"].endswith("/v1/groups/dns")
-    dns = {"name": "dns", "prefixes": ["198.18.0.53/32"], "servers": []}
+    settings = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
+    dns = {"name": "dns", "prefixes": ["198.18.0.53/32"], **settings, "servers": []}
     assert created.json == client.get("/v1/groups/dns") == dns
     assert client.get("/v1/groups") == {"groups": [dns, WEB]}
     assert client.get("/v1/groups/web/servers") == {"servers": [AS2]}

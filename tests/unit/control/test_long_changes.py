@@ -15,6 +15,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import FEW, AnycastGroup, Prefix, Server, packed
 from anycast_sdn.description.enrolment import Overlap, WrongFamily
 from anycast_sdn.store.sqlite import SqliteStore
+from tests.unit.operators import service
 from tests.unit.rest_client import NETWORK
 
 MANY = [Prefix.parse(f"198.18.{number >> 8}.{number & 255}/32") for number in range(40)]
@@ -28,7 +29,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     sent: list[Groups] = []
     registry = Registry(NETWORK, store, sent.append)
     registry.sent = sent  # type: ignore[attr-defined]
-    registry.put_group("web", [*MANY[:2], V6])
+    registry.put_group(service("web", *MANY[:2], V6))
     registry.put_server("web", AS2)
     yield registry
     stored = store.open().groups
@@ -46,7 +47,7 @@ def at_turn(number: int, act: Callable[[], object]) -> Callable[[], None]:
 def turns_of(registry: Registry) -> int:
     """How many turns others have while ``MANY`` are judged."""
     turns = itertools.count()
-    registry.put_group("try", MANY[2:], lambda: (next(turns), None)[1])
+    registry.put_group(service("try", *MANY[2:]), lambda: (next(turns), None)[1])
     registry.delete_group("try")
     return next(turns)
 
@@ -57,46 +58,49 @@ def test_others_have_a_turn_between_any_two_prefixes(registry: Registry) -> None
 
 @pytest.mark.parametrize("turn", [1, 30, 70])
 def test_a_prefix_that_another_group_takes_meanwhile_is_refused(registry: Registry, turn: int) -> None:
-    others = at_turn(turn, lambda: registry.put_group("dns", [Prefix.parse("198.18.0.8/29")]))
+    others = at_turn(turn, lambda: registry.put_group(service("dns", Prefix.parse("198.18.0.8/29"))))
     with pytest.raises(Overlap, match=r"198\.18\.0\.8/32 overlaps 198\.18\.0\.8/29 of group dns") as refused:
-        registry.put_group("many", MANY[2:], others)
+        registry.put_group(service("many", *MANY[2:]), others)
     assert refused.value.where == "prefixes[6]"
     assert registry.groups.get("many") is None
 
 
 def test_servers_that_are_enrolled_meanwhile_stay(registry: Registry) -> None:
-    group, created = registry.put_group("web", [*MANY, V6], at_turn(9, lambda: registry.put_server("web", AS2_V6)))
+    others = at_turn(9, lambda: registry.put_server("web", AS2_V6))
+    group, created = registry.put_group(service("web", *MANY, V6), others)
     assert (list(group.servers), created) == ([AS2.address, AS2_V6.address], False)
     with pytest.raises(WrongFamily):
-        registry.put_group("web", MANY, lambda: None)
+        registry.put_group(service("web", *MANY), lambda: None)
     registry.delete_server("web", AS2_V6.address)
     with pytest.raises(WrongFamily, match="2001:db8:2::10"):
-        registry.put_group("web", MANY, at_turn(9, lambda: registry.put_server("web", AS2_V6)))
+        registry.put_group(service("web", *MANY), at_turn(9, lambda: registry.put_server("web", AS2_V6)))
 
 
 def test_a_group_that_goes_meanwhile_is_made_anew_without_servers(registry: Registry) -> None:
-    group, created = registry.put_group("web", MANY, at_turn(9, lambda: registry.delete_group("web")))
+    group, created = registry.put_group(service("web", *MANY), at_turn(9, lambda: registry.delete_group("web")))
     assert (dict(group.servers), created) == ({}, True)
 
 
 def test_the_same_group_that_comes_meanwhile_is_there_already(registry: Registry) -> None:
-    others = at_turn(9, lambda: registry.put_group("many", MANY[2:]))
-    assert registry.put_group("many", MANY[2:], others)[1] is False
+    others = at_turn(9, lambda: registry.put_group(service("many", *MANY[2:])))
+    assert registry.put_group(service("many", *MANY[2:]), others)[1] is False
     registry.delete_group("many")
+    others = at_turn(9, lambda: registry.put_group(service("many", *MANY[2:])))
     with pytest.raises(AlreadyExists):
-        registry.put_group("many", MANY[2:], at_turn(9, lambda: registry.put_group("many", MANY[2:])), anew=True)
+        registry.put_group(service("many", *MANY[2:]), others, anew=True)
 
 
 def test_the_limit_holds_for_what_comes_meanwhile(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anycast_sdn.control.registry.MAX_GROUPS", 2)
+    others = at_turn(9, lambda: registry.put_group(service("dns", *MANY[2:3])))
     with pytest.raises(LimitReached):
-        registry.put_group("many", MANY[3:], at_turn(9, lambda: registry.put_group("dns", MANY[2:3])))
+        registry.put_group(service("many", *MANY[3:]), others)
 
 
 def test_the_switches_hear_of_the_latest_last_whoever_comes_between(registry: Registry) -> None:
     """What is stored is handed on in a turn of its own."""
     last = turns_of(registry)
-    registry.put_group("many", MANY[2:], at_turn(last, lambda: registry.delete_server("web", AS2.address)))
+    registry.put_group(service("many", *MANY[2:]), at_turn(last, lambda: registry.delete_server("web", AS2.address)))
     assert registry.groups.get("many") is not None
     assert not registry.group("web").servers
     registry.delete_group("many", at_turn(1, lambda: registry.put_server("web", AS2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ from anycast_sdn.core.model import AnycastGroup, ConfigurationError, NotFound, P
 from anycast_sdn.description import enrolment
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.store import Change, Outdated, Stored, StoreError
-from tests.unit.operators import AS2, AS2_V6, WEB, Operator, network
+from tests.unit.operators import AS2, AS2_V6, WEB, Operator, network, service
 
 # ------------------------------------------------------------------------------ changes
 
 
 def test_a_new_group_and_its_server_are_in_the_snapshot_that_the_switches_get(operator: Operator) -> None:
-    assert operator.registry.put_group("web", WEB.prefixes) == (WEB, True)
+    assert operator.registry.put_group(WEB) == (WEB, True)
     assert operator.registry.put_server("web", AS2) == (AS2, True)
     assert len(operator.sent) == 2
     assert operator.sent[-1] is operator.registry.groups
@@ -30,7 +31,7 @@ def test_a_new_group_and_its_server_are_in_the_snapshot_that_the_switches_get(op
 def test_putting_what_is_there_writes_nothing_and_tells_nobody(enrolled: Operator) -> None:
     before = enrolled.registry.groups
     enrolled.store.close()  # a write would now fail
-    assert enrolled.registry.put_group("web", WEB.prefixes)[1] is False
+    assert enrolled.registry.put_group(WEB)[1] is False
     assert enrolled.registry.put_server("web", AS2) == (AS2, False)
     assert enrolled.registry.groups is before
     assert enrolled.sent == []
@@ -45,7 +46,7 @@ def test_a_change_leaves_the_earlier_snapshot_as_it_was(enrolled: Operator) -> N
 
 
 def test_a_groups_prefixes_change_while_it_keeps_its_servers(enrolled: Operator) -> None:
-    group, created = enrolled.registry.put_group("web", [Prefix.parse("198.18.7.0/24")])
+    group, created = enrolled.registry.put_group(service("web", Prefix.parse("198.18.7.0/24")))
     assert not created
     assert group.servers == {AS2.address: AS2}
     assert enrolled.registry.groups.covering(packed("198.18.0.1")) is None
@@ -53,7 +54,7 @@ def test_a_groups_prefixes_change_while_it_keeps_its_servers(enrolled: Operator)
 
 def test_a_groups_prefixes_cannot_lose_the_family_of_one_of_its_servers(enrolled: Operator) -> None:
     with pytest.raises(enrolment.WrongFamily):
-        enrolled.registry.put_group("web", [Prefix.parse("2001:db8:ffff::1/128")])
+        enrolled.registry.put_group(service("web", Prefix.parse("2001:db8:ffff::1/128")))
     assert enrolled.registry.group("web").prefixes == WEB.prefixes
     assert enrolled.sent == []
 
@@ -66,7 +67,7 @@ def test_deleting_a_server_leaves_the_others_and_deleting_a_group_takes_them_alo
     assert enrolled.registry.group("web").servers == {AS2_V6.address: AS2_V6}
     enrolled.registry.delete_group("web")
     assert len(enrolled.sent[-1]) == 0
-    enrolled.registry.put_group("web", WEB.prefixes)
+    enrolled.registry.put_group(WEB)
     assert enrolled.restarted().registry.group("web").servers == {}
 
 
@@ -95,7 +96,7 @@ def test_a_weight_outside_its_range_is_refused(enrolled: Operator, weight: int) 
 
 def test_a_group_that_overlaps_another_is_refused(enrolled: Operator) -> None:
     with pytest.raises(enrolment.Overlap):
-        enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.0/24")])
+        enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.0/24")))
 
 
 def test_what_does_not_exist_cannot_be_removed_or_served(enrolled: Operator) -> None:
@@ -115,11 +116,11 @@ def test_the_limits_hold_for_new_entries_only(enrolled: Operator, monkeypatch: p
     monkeypatch.setattr(registry_module, "MAX_GROUPS", 1)
     monkeypatch.setattr(registry_module, "MAX_SERVERS", 1)
     with pytest.raises(LimitReached):
-        enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.2/32")])
+        enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.2/32")))
     with pytest.raises(LimitReached):
         enrolled.registry.put_server("web", AS2_V6)
     enrolled.registry.put_server("web", Server(AS2.address, 2))
-    enrolled.registry.put_group("web", [Prefix.parse("198.18.0.2/32")])
+    enrolled.registry.put_group(service("web", Prefix.parse("198.18.0.2/32")))
 
 
 def test_what_could_not_be_stored_is_neither_in_the_snapshot_nor_sent(enrolled: Operator) -> None:
@@ -128,7 +129,7 @@ def test_what_could_not_be_stored_is_neither_in_the_snapshot_nor_sent(enrolled: 
     for change in (
         lambda: enrolled.registry.put_server("web", AS2_V6),
         lambda: enrolled.registry.delete_server("web", AS2.address),
-        lambda: enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.2/32")]),
+        lambda: enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.2/32"))),
         lambda: enrolled.registry.delete_group("web"),
     ):
         with pytest.raises(StoreError, match=r"enrolments\.db"):
@@ -142,7 +143,7 @@ def test_what_could_not_be_stored_is_neither_in_the_snapshot_nor_sent(enrolled: 
 
 def test_everything_enrolled_is_there_after_a_restart(enrolled: Operator) -> None:
     enrolled.registry.put_server("web", Server(AS2_V6.address, 9, ServerState.DRAINING))
-    enrolled.registry.put_group("dns", [Prefix.parse("198.18.9.0/24"), Prefix.parse("198.18.8.0/24")])
+    enrolled.registry.put_group(service("dns", Prefix.parse("198.18.9.0/24"), Prefix.parse("198.18.8.0/24")))
     before = list(enrolled.registry.groups)
     again = enrolled.restarted()
     assert sorted(before, key=lambda group: group.name) == list(again.registry.groups)
@@ -172,7 +173,7 @@ def shared_by_two() -> tuple[Operator, Operator]:
 
 def test_what_another_controller_enrols_is_in_the_snapshot_that_our_switches_get() -> None:
     here, there = shared_by_two()
-    there.registry.put_group("web", WEB.prefixes)
+    there.registry.put_group(WEB)
     there.registry.put_server("web", AS2)
     assert here.registry.server("web", AS2.address) == AS2
     assert [len(groups) for groups in here.sent] == [1, 1]
@@ -181,9 +182,9 @@ def test_what_another_controller_enrols_is_in_the_snapshot_that_our_switches_get
 def test_a_change_decided_on_what_is_outdated_is_decided_once_more_and_overwrites_nothing() -> None:
     here, there = shared_by_two()
     here.store.watch(lambda stored: None)  # deaf: it learns of others' changes only when it makes one itself
-    there.registry.put_group("web", WEB.prefixes)
+    there.registry.put_group(WEB)
     with pytest.raises(enrolment.Overlap):
-        here.registry.put_group("mail", WEB.prefixes)
+        here.registry.put_group(replace(WEB, name="mail"))
     here.registry.put_server("web", AS2)
     assert there.registry.server("web", AS2.address) == AS2
 
@@ -198,5 +199,5 @@ class Contended(MemoryStore):
 def test_a_change_that_others_outrun_again_and_again_is_given_up_and_said() -> None:
     operator = Operator(Contended(), network())
     with pytest.raises(StoreError, match="try again"):
-        operator.registry.put_group("web", WEB.prefixes)
+        operator.registry.put_group(WEB)
     assert len(operator.registry.groups) == 0

@@ -16,11 +16,11 @@ from anycast_sdn.core.model import Prefix
 from anycast_sdn.store import sqlite
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import StoreError
-from tests.unit.operators import WEB, Operator, network
+from tests.unit.operators import WEB, Operator, network, service
 
 _ENDLESS_CHANGES = """
 import sys
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import AnycastGroup, Prefix
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import PutGroup
 store = SqliteStore(sys.argv[1])
@@ -28,7 +28,7 @@ version = store.open().version
 for change in range(4000):
     round, group = divmod(change, 20)
     prefixes = tuple(Prefix.parse(f"198.18.{group}.{round + i}/32") for i in range(40))
-    version = store.change(version, [PutGroup(f"g{group}", prefixes)])
+    version = store.change(version, [PutGroup(AnycastGroup(f"g{group}", prefixes))])
     print(change, flush=True)
 """
 
@@ -90,7 +90,7 @@ def test_a_file_that_vanishes_is_written_anew_with_all_that_was_in_it(enrolled: 
     path = Path(enrolled.store.path)
     path.unlink()
     enrolled.store.check()
-    enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.53/32")))
     assert enrolled.store.problem == ""
     enrolled.store.close()
     assert enrolled_in(path) == {"web", "dns"}
@@ -99,7 +99,7 @@ def test_a_file_that_vanishes_is_written_anew_with_all_that_was_in_it(enrolled: 
 def test_a_change_right_after_the_file_has_vanished_is_not_lost(enrolled: Operator) -> None:
     path = Path(enrolled.store.path)
     path.unlink()
-    enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.53/32")))
     enrolled.store.close()
     assert enrolled_in(path) == {"web", "dns"}
 
@@ -108,13 +108,13 @@ def test_nothing_is_written_while_the_directory_is_gone_and_all_is_when_it_is_ba
     directory = tmp_path / "state"
     directory.mkdir()
     operator = Operator(directory / "db", network())
-    operator.registry.put_group("web", WEB.prefixes)
+    operator.registry.put_group(WEB)
     shutil.rmtree(directory)
     for _ in range(2):
         operator.store.check()
         assert "enrolment database failed" in operator.store.problem
         with pytest.raises(StoreError):
-            operator.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+            operator.registry.put_group(service("dns", Prefix.parse("198.18.0.53/32")))
     directory.mkdir()
     operator.store.check()
     assert operator.store.problem == ""
@@ -131,7 +131,7 @@ def test_a_directory_that_a_file_has_replaced_is_named_and_does_not_end_the_cont
     operator.store.check()
     assert str(directory / "db") in operator.store.problem
     with pytest.raises(StoreError):
-        operator.registry.put_group("web", WEB.prefixes)
+        operator.registry.put_group(WEB)
     operator.store.close()
 
 
@@ -142,24 +142,24 @@ def test_a_file_that_replaces_the_open_one_is_left_alone_until_the_old_one_is_ba
     enrolled.store.check()
     assert "another file stands in its place" in enrolled.store.problem
     with pytest.raises(StoreError, match="another file stands in its place"):
-        enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+        enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.53/32")))
     assert path.read_bytes() == b"another program's"
     path.with_name("away").rename(path)
     enrolled.store.check()
     assert enrolled.store.problem == ""
-    enrolled.registry.put_group("dns", [Prefix.parse("198.18.0.53/32")])
+    enrolled.registry.put_group(service("dns", Prefix.parse("198.18.0.53/32")))
 
 
 _READ_ONLY = """
 import sys
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import AnycastGroup, Prefix
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import PutGroup, StoreError
 store = SqliteStore(sys.argv[1])
 stored = store.open()
 print(*sorted(stored.groups))
 try:
-    store.change(stored.version, [PutGroup("dns", (Prefix.parse("198.18.0.53/32"),))])
+    store.change(stored.version, [PutGroup(AnycastGroup("dns", (Prefix.parse("198.18.0.53/32"),)))])
 except StoreError as error:
     print(error)
 store.check()
@@ -228,8 +228,8 @@ def _edit(operator: Operator, statement: str) -> str:
 
 
 def test_a_database_of_a_newer_release_is_refused(enrolled: Operator) -> None:
-    with pytest.raises(StoreError, match="schema version 2, this release reads 1"):
-        SqliteStore(_edit(enrolled, "PRAGMA user_version = 2"))
+    with pytest.raises(StoreError, match="schema version 3, this release reads up to 2"):
+        SqliteStore(_edit(enrolled, "PRAGMA user_version = 3"))
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,11 @@ def test_a_database_of_a_newer_release_is_refused(enrolled: Operator) -> None:
         "UPDATE servers SET address = 'nonsense'",
         "UPDATE servers SET state = 'asleep'",
         "UPDATE servers SET group_name = 'nobody'",
+        "UPDATE groups SET affinity = 'Client'",
+        "UPDATE groups SET on_server_loss = ''",
+        "INSERT INTO validity VALUES ('web', 'udp', 10)",
+        "INSERT INTO validity VALUES ('web', 'udp_s', 'long')",
+        "INSERT INTO validity VALUES ('nobody', 'udp_s', 10)",
         "UPDATE prefixes SET prefix = '198.18.0.1/8' WHERE prefix LIKE '198%'",
     ],
 )

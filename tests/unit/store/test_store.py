@@ -36,9 +36,10 @@ class TestStore:
     def test_each_change_is_in_what_is_stored_and_raises_the_version(self, store: Store) -> None:
         at = store.open().version
         for change, expected in (
-            (PutGroup("web", WEB.prefixes), WEB),
+            (PutGroup(WEB), WEB),
             (PutServer("web", AS2), AnycastGroup("web", WEB.prefixes, {AS2.address: AS2})),
-            (PutGroup("web", WEB.prefixes[:1]), AnycastGroup("web", WEB.prefixes[:1], {AS2.address: AS2})),
+            (PutGroup(AnycastGroup("web", WEB.prefixes[:1])),
+             AnycastGroup("web", WEB.prefixes[:1], {AS2.address: AS2})),
             (PutServer("web", Server(AS2.address)),
              AnycastGroup("web", WEB.prefixes[:1], {AS2.address: Server(AS2.address)})),
             (DeleteServer("web", AS2.address), AnycastGroup("web", WEB.prefixes[:1])),
@@ -50,12 +51,12 @@ class TestStore:
 
     def test_several_changes_are_stored_as_one(self, store: Store) -> None:
         at = store.open().version
-        store.change(at, [PutGroup("web", WEB.prefixes), PutServer("web", AS2), DeleteGroup("web")])
+        store.change(at, [PutGroup(WEB), PutServer("web", AS2), DeleteGroup("web")])
         assert store.open().groups == {}
 
     def test_a_change_of_an_outdated_version_changes_nothing_and_returns_what_is_stored(self, store: Store) -> None:
         at = store.open().version
-        store.change(at, [PutGroup("web", WEB.prefixes)])
+        store.change(at, [PutGroup(WEB)])
         with pytest.raises(Outdated) as caught:
             store.change(at, [DeleteGroup("web")])
         assert caught.value.stored == store.open()
@@ -64,7 +65,7 @@ class TestStore:
     def test_own_changes_are_not_reported_to_the_watcher(self, store: Store) -> None:
         reported: list[object] = []
         store.watch(reported.append)
-        store.change(store.open().version, [PutGroup("web", WEB.prefixes)])
+        store.change(store.open().version, [PutGroup(WEB)])
         assert reported == []
 
     def test_a_store_that_works_has_no_problem(self, store: Store) -> None:
