@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from anycast_sdn.core.model import Address, FlowKey
+from anycast_sdn.core.model import AS_THE_EDGE, Address, FlowKey, GroupValidity
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 _Counted = TypeVar("_Counted")
@@ -69,6 +69,7 @@ class Binding(NamedTuple):
     closed: Half = Half.NONE  # TCP: the directions in which a FIN was seen
     swept: bool = False  # its rules have no timeouts: the controller's sweep of counters ends it
     reset: bool = False  # TCP: a RST was seen, in either direction
+    validity: GroupValidity = AS_THE_EDGE  # what its group had set when it was made
 
     @property
     def closing(self) -> bool:
@@ -92,6 +93,7 @@ class BindingTable:
         self._pinned: Counter[Address] = Counter()
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
+        self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.rules = 0  # how many the switch holds for all bindings, as far as the controller knows
@@ -150,9 +152,13 @@ class BindingTable:
         binding = self._by_translated.get(translated)
         return self._port_of.get(binding.number, (0, False))[0] if binding else 0
 
+    def validities(self) -> Iterable[GroupValidity]:
+        """Those of the bindings' groups, where they set one."""
+        return self._validities.keys()
+
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, translated, _, _, server, installed, _, swept, _ = binding
+        number, key, translated, _, _, server, installed, _, swept, _, _ = binding
         before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
@@ -166,12 +172,14 @@ class BindingTable:
         self._by_key[key] = self._by_translated[translated] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, _, _, server, installed, _, swept, _ = binding
+        number, key, translated, _, _, server, installed, _, swept, _, validity = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
         self._by_low_bits[number & _LOW].add(number)
         self._clients[key.source] += 1
+        if validity is not AS_THE_EDGE:
+            self._validities[validity] += 1
         if server is not None:
             self._count_server(server, +1)
         if port:
@@ -189,6 +197,8 @@ class BindingTable:
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._count_server(before.server, -1)
         _add(self._clients, before.key.source, -1)
+        if before.validity is not AS_THE_EDGE:
+            _add(self._validities, before.validity, -1)
         if place := self._port_of.pop(before.number, None):
             _add(self._ports, place, -1)
         self.rules -= len(before.installed.parts)

@@ -31,9 +31,9 @@ from typing import NamedTuple
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, FlowKey, Prefix
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
-from anycast_sdn.core.roles import ClientEdgeRole, Expiry
+from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
@@ -97,9 +97,18 @@ class ClientEdge:
         """Has the pool of a family no address for a new flow?"""
         return v6 in self._pools and self._pools[v6].is_empty(now)
 
+    @property
+    def shortest_validity_s(self) -> int:
+        """The shortest one of a binding that the sweep may end."""
+        validities = (AS_THE_EDGE, *self.bindings.validities())
+        return min(self._validity(group).shortest_s for group in validities)
+
+    def _validity(self, group: GroupValidity) -> Validity:
+        return self.role.validity if group is AS_THE_EDGE else in_force(self.role.validity, group)
+
     def validity_s(self, binding: Binding) -> int:
         """How long the binding may be idle, in seconds."""
-        validity = self.role.validity
+        validity = self._validity(binding.validity)
         if binding.server is None:
             return validity.unanswered_s
         if binding.closed is Half.BOTH:
@@ -237,7 +246,9 @@ class ClientEdge:
         except PoolEmpty:
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
         number, swept = self._last_number + 1, self._is_next_swept()
-        new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept)
+        new = Binding(
+            number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity
+        )
         return self.apply(new, event, now, port=port)
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int, v6: bool) -> Drop | None:
@@ -300,7 +311,7 @@ class ClientEdge:
         elif binding.closed is Half.BOTH:
             self._end_of.pop(binding.number, None)  # its rules have short timeouts
         elif binding.closed:
-            self._plan(binding, now + self.role.validity.tcp_closed_s + _CLOSING_GRACE_S)
+            self._plan(binding, now + self._validity(binding.validity).tcp_closed_s + _CLOSING_GRACE_S)
         else:  # the switch may still process the old connection's FIN, and shorten the new rules' timeouts
             self._plan(binding, now + RENEWED_S)
 

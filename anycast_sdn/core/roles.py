@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Gateway, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Gateway, GroupValidity, Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,12 @@ class Validity:
         if protocol == UDP:
             return self.udp_s
         return self.icmp_s if protocol in (ICMP, ICMPV6) else self.other_s
+
+
+@lru_cache(1024)
+def in_force(edge: Validity, group: GroupValidity) -> Validity:
+    """The validity of a group's bindings at a client edge: what the group does not set is as the edge has it."""
+    return replace(edge, **{member: s for member, s in group._asdict().items() if s is not None})
 
 
 class Pooling(enum.Enum):

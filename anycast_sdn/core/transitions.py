@@ -147,7 +147,7 @@ NO_DETAILS = Details()
 
 def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, details: Details) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
-    number, key, translated, group, since, server, installed, closed, swept, reset = binding
+    number, key, translated, group, since, server, installed, closed, swept, reset, validity = binding
     if do is Do.NOTE or do is Do.SHORTEN:
         closed |= details.closed
         reset = reset or event is FlowEvent.RESET
@@ -156,4 +156,4 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
         closed, reset = Half.NONE, False
     server = None if state is State.UNANSWERED else details.server or server
     installed = (installed if details.installed is None else details.installed) | put
-    return Binding(number, key, translated, group, since, server, installed, closed, swept, reset)
+    return Binding(number, key, translated, group, since, server, installed, closed, swept, reset, validity)

@@ -96,7 +96,7 @@ class FlowRules(Engine):
         self._used: set[int] | None = None  # bindings that were needed while the switch is being read; None: it is not
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._last_sweep_s: float | None = None
-        self._next_sweep = 0.0
+        self._sweep_ended = -math.inf  # the last one; while one is under way, inf
 
     # ---------------------------------------------------------------- what is shown
 
@@ -319,10 +319,12 @@ class FlowRules(Engine):
     # ---------------------------------------------------------------- sweeps of counters
 
     def sweep_is_due(self, now: float) -> bool:
-        return self.flows.swept > 0 and now >= self._next_sweep
+        if not self.flows.swept:
+            return False
+        return now >= self._sweep_ended + min(LONGEST_SWEEP_S, self.edge.shortest_validity_s / 2)
 
     def begin_sweep(self) -> int:
-        self._next_sweep = math.inf
+        self._sweep_ended = math.inf
         return len(self.flows)
 
     def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
@@ -333,7 +335,7 @@ class FlowRules(Engine):
 
     def end_sweep(self, began: float, now: float) -> None:
         self._last_sweep_s = now - began
-        self._next_sweep = now + min(LONGEST_SWEEP_S, self.edge.role.validity.shortest_s / 2)
+        self._sweep_ended = now
 
     # ---------------------------------------------------------------- what is found on the switch
 
@@ -389,7 +391,7 @@ class FlowRules(Engine):
         self._used = None
 
     def disconnected(self) -> None:
-        self._next_sweep = 0.0  # one that was under way will not end
+        self._sweep_ended = -math.inf  # one that was under way will not end
         self._used = None
         self._lost.clear()  # what is there when the switch is back will be seen
 

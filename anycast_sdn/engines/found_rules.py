@@ -12,6 +12,7 @@ from dataclasses import replace
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.events import Fault
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import AS_THE_EDGE
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.rules import DeleteFlow, FinTimeout, FlowRule, Message, PutBinding
 
@@ -27,8 +28,9 @@ def binding_of(number: int, rules: Iterable[FlowRule], groups: Groups, now: floa
         closed |= each.half if each.closed else Half.NONE
     group = groups.covering(half.key.destination)
     swept = not any(rule.idle_timeout for _, rule in halves)
-    name = group.name if group else ""
-    return Binding(number, half.key, half.translated, name, now, half.server, closed=closed, swept=swept)
+    name, validity = (group.name, group.validity) if group else ("", AS_THE_EDGE)
+    server, key, translated = half.server, half.key, half.translated
+    return Binding(number, key, translated, name, now, server, closed=closed, swept=swept, validity=validity)
 
 
 def closed_halves(rules: Iterable[FlowRule]) -> Iterable[Half]:
