@@ -1,1 +1,1 @@
-"""The simulated network: it carries the tests and ``trace``."""
+"""The simulated network, which the tests and ``trace`` use."""

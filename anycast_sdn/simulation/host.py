@@ -1,7 +1,7 @@
-"""SimulatedHost: an unmodified host of the simulated network, as far as the method can tell (M1).
+"""SimulatedHost: an unmodified host (M1) of the simulated network.
 
-It returns the frames that it answers with and sends nothing itself.  It verifies the checksums of all
-that it gets: a wrong one is our bug and raises ``Damaged``.
+It returns the frames that it answers with; ``SimulatedNetwork`` sends them.  It verifies the checksums of all packets
+that it receives: a wrong one is a fault of the controller or of a simulated switch, and raises ``Damaged``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Damaged(AnycastError):
 
 
 class SimulatedHost:
-    """An unmodified host (M1): it asks for its gateway and answers for its addresses.
+    """An unmodified host (M1): it resolves its gateway, and answers ARP and ND for its addresses.
 
-    ``on_packet``: what the host does with a packet to one of its addresses, as frames to send.  At
-    first that is ``serve`` for hosts of a server subnet, and ``answer_ping`` for clients.
+    ``on_packet`` is called for each packet to one of its addresses, and returns the frames to send.  By default it is
+    ``serve`` for hosts of a server subnet, and ``answer_ping`` for clients.
     """
 
     def __init__(self, name: str, port: Port, mac: bytes, addresses: Iterable[Address], serves: bool) -> None:
@@ -63,17 +63,17 @@ class SimulatedHost:
         return builders.ip_packet(key, eth_src=self.mac, eth_dst=self.gateway_mac, **options)
 
     def question(self, target: Address) -> bytes:
-        """Who has ``target``?"""
+        """An ARP request or a neighbour solicitation for ``target``."""
         own = self.address(len(target) == 16)
         if len(target) == 4:
             return builders.arp_request(self.mac, own, target)
         return builders.neighbour_solicitation(self.mac, own, target)
 
     def flows(self) -> list[FlowKey]:
-        """The flows of the packets that were received, in order."""
+        """The flows of the received packets, in order."""
         return [parse_ip(frame).key for frame in self.received]
 
-    # ---------------------------------------------------------------- what it does
+    # ---------------------------------------------------------------- received frames
 
     def receive(self, frame: bytes) -> Iterable[bytes]:
         if frame[:6] != self.mac and not frame[0] & 1:
@@ -85,7 +85,7 @@ class SimulatedHost:
         except BadFrame as error:
             if str(error) != "fragment":
                 raise
-            self.received.append(frame)  # nobody puts it together here, and nobody answers it
+            self.received.append(frame)  # is not reassembled, and gets no answer
             return ()
         _verify(frame, packet)
         if packet.key.protocol == ICMPV6 and packet.icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
@@ -115,7 +115,7 @@ class SimulatedHost:
         return (builders.echo_reply(frame, self.mac),) if asked else ()
 
     def serve(self, frame: bytes, packet: IpPacket) -> Iterable[bytes]:
-        """SYN → SYN-ACK, echo request → echo reply, no more for TCP and ICMP; others: the payload back."""
+        """A SYN gets a SYN-ACK, an echo request a reply, other TCP and ICMP nothing; all else: the payload back."""
         if packet.icmp_type >= 0:
             return self.answer_ping(frame, packet)
         if packet.key.protocol != TCP:
@@ -124,7 +124,7 @@ class SimulatedHost:
         return (self.reply(frame, packet, tcp_flags=TCP_SYN | TCP_ACK),) if syn else ()
 
     def reply(self, frame: bytes, packet: IpPacket, source: Address | None = None, **options: Any) -> bytes:
-        """The packet's payload back to its sender, from the address that it was sent to unless told."""
+        """The packet's payload back to its sender; by default from the address to which it was sent."""
         to, own, protocol, to_port, own_port = packet.key
         header = {TCP: 20, UDP: 8}.get(protocol, 12 if own_port else 0)
         payload = frame[packet.l4 + header : packet.end]

@@ -1,12 +1,12 @@
 """A packet's fields as OpenFlow names them, and the table that finds the rule for it.
 
-``Packet`` keeps a frame and its fields consistent while actions change both; ``FlowTable`` is a tuple space: rules that
-match on the same bits share a dictionary, so that a look-up takes as many steps as there are combinations of fields,
-not rules.
+``Packet`` keeps a frame and its fields consistent while actions change both.  ``FlowTable`` is a tuple space: rules
+that match on the same bits share a dictionary, so a look-up takes one step for each combination of fields, not for
+each rule.
 
-Of incomplete packets the fields are those that Open vSwitch reports: ports are 0 in fragments, also in the first, and
-where the transport header is cut short; the protocol of later IPv6 fragments is that of the fragment header, 44;
-addresses are 0 where the IP header is malformed.  The type of a tagged frame is the one behind all its tags (OF 1.3.5,
+Of incomplete packets the fields are those that Open vSwitch reports.  Ports are 0 in fragments, also in the first, and
+where the transport header is cut short.  The protocol of later IPv6 fragments is that of the fragment header, 44.
+Addresses are 0 where the IP header is malformed.  The type of a tagged frame is the one behind all its tags (OF 1.3.5,
 table 12); by default Open vSwitch skips only one.
 """
 
@@ -73,7 +73,7 @@ class Packet:
         return self._untagged[:12] + self._tags + self._untagged[12:]
 
     def _vlan_vid(self) -> int:
-        """Of the outermost tag; 0 when there is none."""
+        """The VLAN id of the outermost tag; 0 when there is none."""
         return VLAN_PRESENT | int.from_bytes(self._tags[2:4], "big") & _VID if self._tags else 0
 
     def pop_vlan(self) -> None:
@@ -130,7 +130,7 @@ class Packet:
         self.fields[name] = value
 
     def decrement_ttl(self) -> bool:
-        """False when the TTL has expired."""
+        """False, and nothing is changed, when the TTL has expired."""
         at = _TTL_AT[self.fields["eth_type"]]
         if self._untagged[at] <= 1:
             return False
@@ -139,7 +139,7 @@ class Packet:
 
 
 def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:
-    """The flow of a packet whose transport header is cut short or in another fragment."""
+    """The flow of a packet without a complete transport header: it is cut short, or in another fragment."""
     if kind == ETH_IPV4:
         return FlowKey(frame[26:30], frame[30:34], frame[23], 0, 0)
     protocol, at = frame[20], L3 + 40
@@ -151,7 +151,7 @@ def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:
 
 
 def _change_header(frame: bytes, at: int, value: bytes) -> bytes:
-    """Other bytes in the IP header, and in IPv4 its checksum; the transport header stays as it is."""
+    """The frame with other bytes in its IP header, and in IPv4 another header checksum; the rest stays as it is."""
     changed = bytearray(frame)
     changed[at : at + len(value)] = value
     if frame[L3] >> 4 == 4:
@@ -165,7 +165,7 @@ def _change_header(frame: bytes, at: int, value: bytes) -> bytes:
 
 
 class Entry:
-    """A rule as the switch holds it; its idle timeout counts from ``used``."""
+    """An installed rule; its idle timeout counts from ``used``."""
 
     __slots__ = ("idle_timeout", "packets", "rule", "used")
 
@@ -182,7 +182,7 @@ class _Space:
     def __init__(self, fields: Match) -> None:
         self._bits = [(field.name, field.mask) for field in fields]
         self._entries: dict[tuple[Value | None, ...], dict[int, Entry]] = {}
-        self.highest = -1  # no rule here has a higher priority; falls only when all are gone
+        self.highest = -1  # no rule here has a higher priority; removals do not lower it
 
     def put(self, entry: Entry) -> None:
         values = tuple(field.value for field in entry.rule.match)
@@ -211,7 +211,7 @@ def masked(value: Value | None, mask: Value | None) -> Value | None:
 
 
 class FlowTable:
-    """One table: the best rule for a packet."""
+    """One flow table: finds the rule of the highest priority that matches a packet."""
 
     def __init__(self) -> None:
         self._spaces: dict[tuple[tuple[str, Value | None], ...], _Space] = {}

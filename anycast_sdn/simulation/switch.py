@@ -1,17 +1,16 @@
-"""SimulatedSwitch: executes messages as OpenFlow 1.3.5 says, and records the path of each packet through the tables.
+"""SimulatedSwitch: executes messages as OpenFlow 1.3.5 specifies, and records each packet's path through the tables.
 
-Tests and the ``trace`` command use it, so it is stricter than a real switch where that finds bugs early, and otherwise
+Tests and the ``trace`` command use it.  It is stricter than a real switch where that finds bugs early; otherwise it
 does what Open vSwitch does:
 
-- A rule that ``pipeline`` does not declare raises ``Undeclared``; one that a real switch would answer with an error
+- A rule that ``pipeline`` does not declare raises ``Undeclared``.  A rule that a real switch would answer with an error
   (no such group or meter, a missing prerequisite, a goto backwards, a full table) raises ``Refused``.  Both leave the
   switch unchanged.
-- Rules stand in the tables in which its layout places them, and are shown by their logical tables.
+- Its layout decides which table a rule is installed in; rules are shown by their logical tables.
 - Of several rules that match, the one with the highest priority applies; a packet that matches none is dropped.
 - Nothing here reads a clock; ``now`` is in seconds.
 
-Not here: IP reassembly, flow-mods other than add and strict delete, hard timeouts, anything
-after a group action.
+Not implemented: IP reassembly, flow-mods other than add and strict delete, hard timeouts, actions after a group action.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ class PacketIn(NamedTuple):
 
 class FlowRemoved(NamedTuple):
     cookie: int
-    idle_timeout: int  # as it was in the end: fin_timeout may have shortened it
+    idle_timeout: int  # when it was removed: fin_timeout may have shortened it
     deleted: bool = False  # rather than expired
     unused: bool = False  # no packet has matched it
 
@@ -115,7 +114,7 @@ class TraceStep(NamedTuple):
     done: tuple[Action, ...] = ()  # those of the chosen bucket included
     before: FlowKey | None = None  # None: not an IP packet
     after: FlowKey | None = None
-    end: str = ""  # why it stopped here, when no rule says so: "meter", "ttl"
+    end: str = ""  # why it was dropped here although a rule forwards it: "meter", "ttl"
 
 
 Trace: TypeAlias = list[TraceStep]
@@ -124,7 +123,7 @@ Trace: TypeAlias = list[TraceStep]
 # ------------------------------------------------------------------------------ what a switch refuses
 
 _IP = frozenset((ETH_IPV4, ETH_IPV6))
-# OF 1.3.5 §7.2.3.8: a field may be matched or set only where the match says that it exists.
+# OF 1.3.5 §7.2.3.8: a field may be matched or set only if the match ensures that the packet has it.
 _V4, _V6 = ("eth_type", frozenset((ETH_IPV4,))), ("eth_type", frozenset((ETH_IPV6,)))
 _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
     "ip_proto": (("eth_type", _IP),),
@@ -172,9 +171,9 @@ class _Meter:
 class SimulatedSwitch:
     """One switch.
 
-    ``fin_timeout``, ``tcp_flags``, ``packet_size``: does it have these extensions of Open vSwitch, the second with
-    registers, resubmit and copies to the controller?  ``table_size``: how many rules it has room for, in all tables
-    together.
+    ``fin_timeout``, ``tcp_flags``, ``packet_size``: does it have these extensions of Open vSwitch?  ``tcp_flags``
+    includes registers, resubmit and copies to the controller.  ``table_size``: how many rules it has room for, in all
+    tables together.
     """
 
     def __init__(
@@ -194,16 +193,16 @@ class SimulatedSwitch:
         self._has_meters = meters
         self._table_size = table_size
         self._tables = {layout.table(table): FlowTable() for table in Table}
-        self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule as the controller names it
+        self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule in its logical table
         self._meters: dict[int, _Meter] = {}
         self._reports_expired = True  # as ``ReportExpired`` asks at the start of every connection
         self.groups: dict[int, GroupRule] = {}
 
-    # ---------------------------------------------------------------- what it holds
+    # ---------------------------------------------------------------- installed rules
 
     @property
     def flows(self) -> dict[RuleKey, FlowRule]:
-        """The rules as the controller names them, with their idle timeouts as they are now."""
+        """The rules in their logical tables, with their present idle timeouts."""
         return {
             key: self._layout.logical(replace(entry.rule, idle_timeout=entry.idle_timeout))
             for key, entry in self._entries.items()
@@ -217,7 +216,7 @@ class SimulatedSwitch:
         """(kind, binding's number or 0, packets matched) of every rule."""
         for entry in self._entries.values():
             kind = kind_of(entry.rule.cookie)
-            assert kind is not None  # ``check`` asked
+            assert kind is not None  # ``check`` has seen to that
             yield kind, number_of(entry.rule.cookie), entry.packets
 
     def packets(self) -> Counter[Kind]:
@@ -295,7 +294,7 @@ class SimulatedSwitch:
         if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
             raise TableFull(f"{self._table_size} rules are here already")
         entry = Entry(rule, now)
-        entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay unless told to reset
+        entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay without OFPFF_RESET_COUNTS
         self._entries[key] = entry
         self._tables[rule.table].put(entry)
 
@@ -316,28 +315,28 @@ class SimulatedSwitch:
             deleted=False,
         )
 
-    # ---------------------------------------------------------------- changes by others than the controller
+    # ---------------------------------------------------------------- changes by other programs
 
-    def plant(self, rule: FlowRule) -> None:
-        """Somebody installs a rule, or edits one.  Nothing is checked."""
+    def install_foreign(self, rule: FlowRule) -> None:
+        """Another program installs a rule, or modifies one.  Nothing is checked."""
         held = self._layout.on_switch(rule)
         entry = self._entries[self._layout.logical(held).key] = Entry(held, 0.0)
         self._tables[entry.rule.table].put(entry)
 
     def delete(self, keys: Iterable[RuleKey]) -> list[Effect]:
-        """Somebody deletes rules."""
+        """Another program deletes rules."""
         return self._remove(list(keys))
 
     # ---------------------------------------------------------------- packets
 
     def receive(self, frame: bytes, in_port: int, now: float, trace: Trace | None = None) -> list[Effect]:
-        """A frame comes in by a port."""
+        """Handle a frame that is received at a port."""
         run = _Run(now, trace, [])
         self._pipeline(Packet(frame, in_port), run)
         return run.effects
 
     def _pipeline(self, packet: Packet, run: _Run, table: int | None = 0, in_port: int = OFPP_IN_PORT) -> None:
-        """Look a packet up in this table of the switch, and on from there.  ``in_port``: see ``Resubmit``."""
+        """Match a packet in this table of the switch, and in those after it.  ``in_port``: see ``Resubmit``."""
         while table is not None:
             before, done, end, place = packet.flow, list[Action](), "", len(run.trace or ())
             fields = packet.fields if in_port == OFPP_IN_PORT else packet.fields | {"in_port": in_port}
@@ -355,7 +354,7 @@ class SimulatedSwitch:
             table = entry.rule.goto if entry and not end else None
 
     def _step(self, table: int, entry: Entry | None, done: tuple[Action, ...]) -> TraceStep:
-        """By logical tables; where no rule matches, the table's rule for anything else is missing."""
+        """In logical tables.  Where no rule matches, the table is that of a rule of priority 1, its lowest."""
         if entry is None:
             return TraceStep(Table(self._layout.logical(FlowRule(table, 1, (), 0)).table))
         rule = self._layout.logical(entry.rule)
@@ -364,7 +363,7 @@ class SimulatedSwitch:
     def _act(
         self, packet: Packet, actions: tuple[Action, ...], entry: Entry | None, done: list[Action], run: _Run
     ) -> bool:
-        """Do ``actions`` in order; those that were done are added to ``done``.  False: the TTL has expired."""
+        """Apply ``actions`` in order, and append each applied one to ``done``.  False: the TTL has expired."""
         for action in actions:
             if isinstance(action, DecTtl) and not packet.decrement_ttl():
                 if self._reports_expired:
@@ -386,13 +385,14 @@ class SimulatedSwitch:
                 case CheckSize(limit):
                     packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)
                 case Copy() | Resubmit():
-                    self._go_aside(packet, action, entry, run)
+                    self._branch(packet, action, entry, run)
                 case FinTimeout(idle_s):
                     if packet.closing and entry:
                         entry.idle_timeout = min(entry.idle_timeout or idle_s, idle_s)
         return True
 
-    def _go_aside(self, packet: Packet, action: Copy | Resubmit, entry: Entry | None, run: _Run) -> None:
+    def _branch(self, packet: Packet, action: Copy | Resubmit, entry: Entry | None, run: _Run) -> None:
+        """Actions after which this packet goes on: a copy to the controller, a pass through another table."""
         match action:
             case Copy(meter):
                 if meter is None or self._meters[meter].lets_pass(run.now):
@@ -408,7 +408,7 @@ class SimulatedSwitch:
             run.effects.append(PacketIn(entry.rule.cookie if entry else _NO_COOKIE, in_port, packet.frame))
         elif port == OFPP_IN_PORT:
             run.effects.append(Transmit(in_port, packet.frame))
-        elif port != in_port:  # OF 1.3.5 §4.5: back to where it came from only by OFPP_IN_PORT
+        elif port != in_port:  # OF 1.3.5 §4.5: only OFPP_IN_PORT sends a packet back by its ingress port
             run.effects.append(Transmit(port, packet.frame))
 
 
@@ -420,7 +420,7 @@ class _Run(NamedTuple):
     effects: list[Effect]
 
 
-_NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry sent it
+_NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry caused the packet-in
 
 
 def choose(group: GroupRule, flow: FlowKey | None) -> Bucket | None:

@@ -1,8 +1,8 @@
 """`anycast-sdn trace`: what would happen to a flow, switch by switch and table by table.
 
-The flow runs on a simulated network made from the network file: its first packet, the server's reply,
-and the second packet, which no longer meets the controller.  Hosts that the file does not name (the
-source, the servers, a unicast destination) are assumed to exist where their addresses belong.
+Three packets of the flow are sent through a simulated network made from the network file: the first packet, the
+server's reply, and the second packet, which no longer reaches the controller.  Hosts that the file does not name (the
+source, the servers, a unicast destination) are assumed to exist in the subnets of their addresses.
 
 Addresses carry the document's names: H the client, ANY the service, PR1X the translation address, and
 AS2 the server as2.
@@ -64,7 +64,7 @@ from anycast_sdn.openflow.rules import (
     Value,
 )
 from anycast_sdn.simulation.host import TCP_ACK
-from anycast_sdn.simulation.network import Arrived, Passed, Record, SimulatedNetwork, Told
+from anycast_sdn.simulation.network import Arrived, Passed, Record, Sent, SimulatedNetwork
 from anycast_sdn.simulation.switch import TraceStep
 
 _PORTED = (TCP, UDP, SCTP)
@@ -74,7 +74,7 @@ _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
 def trace(network: Network, source_text: str, destination_text: str, group_texts: Sequence[str] = ()) -> str:
-    """The whole story of one flow, as text.
+    """The paths of a flow's packets, as text.
 
     ``source_text``: ``10.1.0.10:40000`` or ``10.1.0.10``; ``destination_text``: ``198.18.0.1:80/tcp``,
     ``198.18.0.1/icmp`` or ``198.18.0.1/47``; IPv6 in brackets where a port follows.  ``group_texts``:
@@ -87,11 +87,11 @@ def trace(network: Network, source_text: str, destination_text: str, group_texts
         group = parse_group(given)
         _check_group(network, groups, group)
         groups[group.name] = group
-    story = _Story(_with_hosts(network, key, groups), Groups(groups), key)
-    return "\n".join(story.tell()) + "\n"
+    run = _Run(_with_hosts(network, key, groups), Groups(groups), key)
+    return "\n".join(run.lines()) + "\n"
 
 
-# ------------------------------------------------------------------------------ what was asked
+# ------------------------------------------------------------------------------ arguments
 
 
 def parse_flow(source_text: str, destination_text: str) -> FlowKey:
@@ -164,7 +164,7 @@ def _check_group(network: Network, groups: dict[str, AnycastGroup], group: Anyca
 
 
 def _with_hosts(network: Network, key: FlowKey, groups: dict[str, AnycastGroup]) -> Network:
-    """The network with all hosts that the flow may meet."""
+    """The network, with all hosts that may send or receive packets of the flow."""
     subnet = network.subnet_of(key.source)
     if subnet is None:
         known = ", ".join(f"{gateway.prefix} ({s.name})" for s in network.subnets for gateway in s.gateways)
@@ -187,7 +187,7 @@ def _is_host(network: Network, address: Address) -> bool:
 
 
 def _assumed(network: Network, address: Address) -> Host:
-    """A host with this address, at a port of its own where there is one."""
+    """A host with this address, at a port without another host if there is one."""
     subnet = network.subnet_of(address)
     assert subnet is not None
     taken = {host.port for host in network.hosts if host.subnet == subnet.name}
@@ -195,19 +195,19 @@ def _assumed(network: Network, address: Address) -> Host:
     return Host(text(address), subnet.name, port, (address,))
 
 
-# ------------------------------------------------------------------------------ what happens
+# ------------------------------------------------------------------------------ the flow's packets
 
 
-class _Waiting(NamedTuple):
-    """A packet that a host has got and not answered yet."""
+class _Delivered(NamedTuple):
+    """A packet that a host has received and not answered yet."""
 
     host: str
     frame: bytes
     packet: IpPacket
 
 
-class _Story:
-    """One flow on a network of its own."""
+class _Run:
+    """Sends one flow's packets through a network of its own, and describes their paths."""
 
     def __init__(self, network: Network, groups: Groups, key: FlowKey) -> None:
         self._network = network
@@ -216,7 +216,7 @@ class _Story:
         self._net = SimulatedNetwork(network, groups)
         self._hosts = {address: host.name for host in network.hosts for address in host.addresses}
         self._client = self._net.host(self._hosts[key.source])
-        self._waiting: list[_Waiting] = []
+        self._delivered: list[_Delivered] = []
         for host in network.hosts:
             self._net.host(host.name).on_packet = self._holder(host.name)
         self._anycast = any(key.destination in prefix for prefix in network.anycast_prefixes)
@@ -226,44 +226,45 @@ class _Story:
 
     def _holder(self, name: str) -> Callable[[bytes, IpPacket], Iterable[bytes]]:
         def hold(frame: bytes, packet: IpPacket) -> tuple[bytes, ...]:
-            self._waiting.append(_Waiting(name, frame, packet))
+            self._delivered.append(_Delivered(name, frame, packet))
             return ()
 
         return hold
 
     def _server_names(self, network: Network, groups: Groups) -> dict[Address, str]:
-        """AS2 for the server as2; for those that the file does not name as hosts, ASg, or ASg1, ASg2, …"""
+        """A server that is a host of the file, as2, is called AS2; others are called ASg, or ASg1, ASg2, …"""
         servers = sorted({server for group in groups for server in group.servers})
         assumed = [server for server in servers if self._hosts[server] == text(server)]
         several = len(assumed) > 1
         names = {server: f"ASg{number}" if several else "ASg" for number, server in enumerate(assumed, 1)}
         return names | {server: self._hosts[server].upper() for server in servers if server not in names}
 
-    def tell(self) -> Iterator[str]:
-        yield from self._cast()
+    def lines(self) -> Iterator[str]:
+        """The output of ``trace``."""
+        yield from self._participants()
         yield from self._send("first packet", self._client.name, self._packet())
-        served = [waiting for waiting in self._waiting if waiting.host != self._client.name]
-        if not served:
+        elsewhere = [delivered for delivered in self._delivered if delivered.host != self._client.name]
+        if not elsewhere:
             answered = self._key.destination in (key.source for key in self._client.flows())
             yield "Answered by the edge." if answered else f"Not delivered to {text(self._key.destination)}."
             return
-        waiting = served[0]
-        host = self._net.host(waiting.host)
-        self._waiting.clear()
-        replies = list(host.serve(waiting.frame, waiting.packet))
+        delivered = elsewhere[0]
+        host = self._net.host(delivered.host)
+        self._delivered.clear()
+        replies = list(host.serve(delivered.frame, delivered.packet))
         if not replies:
             return
         yield from self._send("first reply", host.name, replies[0])
         if self._anycast:
             yield from self._send("second packet", self._client.name, self._packet(tcp_flags=TCP_ACK))
-            yield "Later packets take the same way, without the controller."
+            yield "Later packets take the same path, without the controller."
 
     def _packet(self, **options: int) -> bytes:
         _, destination, protocol, source_port, destination_port = self._key
         return self._client.packet(destination, protocol, source_port, destination_port, **options)
 
-    def _cast(self) -> Iterator[str]:
-        """Who takes part, and the warning that nobody serves."""
+    def _participants(self) -> Iterator[str]:
+        """The addresses of the flow, and a warning if no server is enrolled."""
         service = self._key.destination
         group = self._groups.covering(service) if self._anycast else None
         enrolled = group.servers if group else ()
@@ -273,15 +274,15 @@ class _Story:
         if group:
             yield f"{'ANY':<{width}}{text(service)}, group {group.name}"
         elif self._anycast:
-            yield f"{'ANY':<{width}}{text(service)}: nobody is enrolled for this anycast address.  Try the trace with"
-            yield f"{'':<{width}}--group NAME={text(service)}/{8 * len(service)}=SERVER, or enrol servers over REST."
+            yield f"{'ANY':<{width}}{text(service)}: no server is enrolled for this anycast address."
+            yield f"{'':<{width}}Try --group NAME={text(service)}/{8 * len(service)}=SERVER, or enrol one over REST."
         for address in servers:
             yield f"{self._names[address]:<{width}}{text(address)}, at {self._net.host(self._hosts[address]).port}"
         if any(uplink.bgp for uplink in self._network.uplinks):
-            yield "What routers teach by BGP is not known here: only static routes lead out by uplinks."
+            yield "Routes learned by BGP are not known here: only static routes leave by uplinks."
 
     def _send(self, title: str, sender: str, frame: bytes) -> Iterator[str]:
-        """What happens to one packet of a host, up to everything that follows from it."""
+        """Send one packet of a host; describe its path, and all that follows from it."""
         yield ""
         yield f"{title.upper()}: {self._flow(parse_ip(frame).key)}"
         counted = self._counters()
@@ -304,8 +305,8 @@ class _Story:
         )
 
     def _learn_translated(self) -> None:
-        for edge in self._net.controller.switches.values():
-            for binding in edge.engine.flows:
+        for switch in self._net.controller.switches.values():
+            for binding in switch.engine.flows:
                 self._names[binding.translated] = "PR1X"
 
     # ---------------------------------------------------------------- as text
@@ -316,14 +317,14 @@ class _Story:
                 yield f"{switch}, {'from the controller' if in_port >= OFPP_CONTROLLER else f'port {in_port}'}"
                 for step in steps:
                     yield from self._step(switch, step)
-            case Told(switch, AddFlow(rule)):
+            case Sent(switch, AddFlow(rule)):
                 yield f"controller → {switch}: add {self._rule(rule)}"
-            case Told(switch, PutBinding() as put):
+            case Sent(switch, PutBinding() as put):
                 yield f"controller → {switch}: add {self._rule(entries.binding(put))}"
-            case Told(switch, PacketOut(_, _, actions)):
+            case Sent(switch, PacketOut(_, _, actions)):
                 did = ", ".join(self._action(switch, action) for action in actions)
                 yield f"controller → {switch}: packet-out, {did}"
-            case Told(switch, message):
+            case Sent(switch, message):
                 yield f"controller → {switch}: {message}"
             case Arrived(host, frame):
                 if int.from_bytes(frame[12:14], "big") == ETH_ARP or not self._is_for(host, frame):
@@ -334,7 +335,7 @@ class _Story:
                 yield f"{host} receives {what}{self._flow(packet.key)}"
 
     def _is_for(self, host: str, frame: bytes) -> bool:
-        """Several hosts may share a port, and each sees what is the others'."""
+        """A frame reaches all hosts at its port; is it addressed to this one?"""
         return bool(frame[0] & 1) or frame[:6] == self._net.host(host).mac
 
     def _step(self, switch: str, step: TraceStep) -> Iterator[str]:
@@ -379,7 +380,7 @@ class _Story:
             case Output(port) if port in _RESERVED:
                 return _RESERVED[port]
             case Output(port):
-                return f"out by port {port} to {' or '.join(self._net.beyond(Port(switch, port)))}"
+                return f"out by port {port} to {' or '.join(self._net.peers(Port(switch, port)))}"
             case ToGroup(number):
                 servers = len(self._net.switches[switch].groups[number].buckets)
                 return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)

@@ -8,7 +8,7 @@ import pytest
 from scenes import SERVICE, ask, edge, payloads
 
 from anycast_sdn.openflow.rules import OFPP_TABLE, Barrier, Output, PacketOut
-from anycast_sdn.simulation.network import Told
+from anycast_sdn.simulation.network import Sent
 
 
 def told(net, open_vswitch):
@@ -19,7 +19,7 @@ def told(net, open_vswitch):
     net.journal = []
     ask(net, service=SERVICE[False], payload=b"first")
     ask(net, port=40001, service=SERVICE[True], payload=b"second")
-    return [record.message for record in net.journal if isinstance(record, Told) and record.switch == "arh1"]
+    return [record.message for record in net.journal if isinstance(record, Sent) and record.switch == "arh1"]
 
 
 def unprotected(messages):
@@ -55,7 +55,7 @@ def test_packets_that_wait_for_a_host_come_after_its_rule_and_a_barrier(build):
     net.journal = []
     net.send("as2", net.host("as2").packet(h2, 17, 5000, 5001, payload=b"waits"))
     net.advance(2)
-    messages = [record.message for record in net.journal if isinstance(record, Told) and record.switch == "arh1"]
+    messages = [record.message for record in net.journal if isinstance(record, Sent) and record.switch == "arh1"]
     assert any(isinstance(message, PacketOut) and message.actions == (Output(OFPP_TABLE),) for message in messages)
     assert not unprotected(messages)
     assert payloads(net.host("h2").received)[-1] == b"waits"

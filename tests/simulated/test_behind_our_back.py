@@ -157,11 +157,11 @@ def test_rules_that_are_edited_or_added_are_put_right(build, switch):
     before, bound = held(net), bindings(net)
     here = net.switches[switch]
     for rule in list(here.flows.values()):
-        here.plant(replace(rule, actions=(), goto=None))
-    here.plant(FlowRule(4, 9999, match(Field("eth_type", 0x0800)), 0))  # drops all, and carries no cookie of ours
-    here.plant(FlowRule(4, 9998, match(Field("eth_type", 0x0800)), cookie(Kind.ROUTE)))
-    here.plant(FlowRule(1, 9998, match(Field("eth_type", 0x0800)), cookie(Kind.BINDING_OUT, 3)))
-    here.plant(FlowRule(1, 9997, match(Field("eth_type", 0x0800)), cookie(Kind.BINDING_OUT, 1234567)))
+        here.install_foreign(replace(rule, actions=(), goto=None))
+    here.install_foreign(FlowRule(4, 9999, match(Field("eth_type", 0x0800)), 0))  # drops all; has no cookie of ours
+    here.install_foreign(FlowRule(4, 9998, match(Field("eth_type", 0x0800)), cookie(Kind.ROUTE)))
+    here.install_foreign(FlowRule(1, 9998, match(Field("eth_type", 0x0800)), cookie(Kind.BINDING_OUT, 3)))
+    here.install_foreign(FlowRule(1, 9997, match(Field("eth_type", 0x0800)), cookie(Kind.BINDING_OUT, 1234567)))
     net.advance(10)
     assert held(net) == before
     assert bindings(net) == bound
@@ -195,7 +195,7 @@ def test_what_does_not_get_right_by_being_put_is_put_again_ever_more_seldom(buil
         here.groups[number] = replace(here.groups[number], buckets=())
     else:
         rule = next(rule for rule in here.flows.values() if kind_of(rule.cookie) is Kind.ROUTE)
-        here.plant(replace(rule, actions=()))
+        here.install_foreign(replace(rule, actions=()))
     puts, apply = [], here.apply
 
     def apply_all_else(message, *more):
@@ -222,7 +222,7 @@ def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_onc
     (audit,) = (net.controller.audits[dpid] for dpid, at in net.controller.switches.items() if at.name == "arh1")
     audit._next_part = 0
     rule = next(rule for rule in before.values() if number_of(rule.cookie) == 60)
-    here.plant(replace(rule, actions=()))
+    here.install_foreign(replace(rule, actions=()))
     net.advance(6)
     assert of_bindings(net) != before  # it would take a while to find it
     audit.suspect([rule.cookie])

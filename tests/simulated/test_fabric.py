@@ -134,7 +134,7 @@ def recabled(*cables: tuple[str, str], undeclared_links: bool = False) -> Simula
     real = [link for link in description.links if link.a != Port("c1", 1)]
     net = SimulatedNetwork(description, cables=[*real, *(Link(port(a), port(b)) for a, b in cables)])
     for name in ("c1:1", "c1:5", "c3:5"):
-        net.found_port(port(name))
+        net.report_port(port(name))
     net.advance(4)
     return net
 
@@ -168,7 +168,7 @@ def test_a_port_that_was_an_undeclared_link_is_a_strangers_again(v6):
     def enters() -> bool:
         as2.received.clear()
         for effect in net.switches["c1"].receive(forged, 5, net.now):
-            net._follow("c1", [effect])
+            net._carry_out("c1", [effect])
         net.settle()
         return bool(as2.received)
 
@@ -185,7 +185,7 @@ def test_a_flood_of_lldp_on_one_port_takes_no_link_away(ring):
     junk = lldp.build(lldp.Probe(0x31, 9, 1 << 40), bytes(6), b"another key")
     for _ in range(4000):
         for effect in ring.switches["c1"].receive(junk, 9, ring.now):
-            ring._follow("c1", [effect])
+            ring._carry_out("c1", [effect])
         ring.advance(0.001)
     assert {link["state"] for link in topology_view(ring.controller, (), ring.now)["links"]} == {"up"}
     assert drops(ring, "c1")["bad_frame: lldp digest"] > 1000

@@ -37,10 +37,10 @@ class Recorded(SimulatedNetwork):
         self.effects: list[tuple[str, Effect]] = []
         super().__init__(network, web(network, *servers(network)), layout=layout)
 
-    def _follow(self, name: str, effects: Iterable[Effect]) -> None:
+    def _carry_out(self, name: str, effects: Iterable[Effect]) -> None:
         effects = list(effects)
         self.effects += [(name, effect) for effect in effects]
-        super()._follow(name, effects)
+        super()._carry_out(name, effects)
 
     def counted(self) -> dict[str, Counter[Kind]]:
         """How many packets the rules of each kind have met."""
@@ -105,7 +105,7 @@ def packets(draw: st.DrawFn, network: Network) -> Step:
             ends = key._replace(source=leased[which % len(leased)])
         frame = ip_packet(ends, eth_src=bytes.fromhex("0600000000aa"), eth_dst=bytes.fromhex("02ac00000001"), ttl=ttl,
                           tcp_flags=flags, payload=payload)  # fmt: skip
-        net._enter(port, frame[:12] + tag + frame[12:])
+        net.receive(port, frame[:12] + tag + frame[12:])
         net.settle()
 
     return step

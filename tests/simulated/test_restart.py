@@ -153,7 +153,7 @@ def in_slices(net, name, meanwhile):
     switch, dpid = net.switches[name], edge(net, name).dpid
     found = Tables(switch.flows, dict(switch.groups), switch.meters)
     net.controller.begin_reading(dpid, found, edge(net, name).features)
-    net._away.discard(name)
+    net._disconnected.discard(name)
     while (out := net.controller.read_on(dpid, net.now)) is not None:
         net._react(out)
         meanwhile()

@@ -69,7 +69,7 @@ class Slices(RuleBasedStateMachine):
 
     @rule(routes=st.sets(st.sampled_from(TAUGHT)))
     def the_router_teaches(self, routes: set[Prefix]) -> None:
-        self.net.teach(UPLINK.name, dict.fromkeys(sorted(routes), Route(1, 0, 0, packed("198.51.100.2"))))
+        self.net.set_learned(UPLINK.name, dict.fromkeys(sorted(routes), Route(1, 0, 0, packed("198.51.100.2"))))
 
     @rule(end=st.sampled_from([*LINKS, *(Port(UPLINK.edge, UPLINK.port),)]), up=st.booleans())
     def a_cable_is_pulled_or_plugged(self, end: Port, up: bool) -> None:

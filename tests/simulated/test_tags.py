@@ -101,7 +101,7 @@ def test_a_tag_does_not_pass_between_switches(build, v6):
     net = build("figure1", "as2")
     link = next(end for link in net.network.links for end in (link.a, link.b) if end.switch == "core")
     for tci in (PCP_5, 0x64):
-        net._enter(link, tagged(to_server(net, v6, payload=b"from a switch"), tci))
+        net.receive(link, tagged(to_server(net, v6, payload=b"from a switch"), tci))
         net.settle()
     assert drops(net, "core") == {"tagged": 1}
     assert payloads(net.host("as2").received) == [b"from a switch"]
@@ -116,7 +116,7 @@ def test_a_tag_does_not_come_in_by_an_uplink(build, v6):
     key = FlowKey(source, h1.address(v6), TCP, 80, 4000)
     from_outside = builders.ip_packet(key, eth_src=b"\x06\0\0\0\x77\x77", eth_dst=edge(net, "arh1").mac, payload=b"x")
     for tci in (0, 0x64):
-        net._enter(Port("arh1", uplink.port), tagged(from_outside, tci))
+        net.receive(Port("arh1", uplink.port), tagged(from_outside, tci))
         net.settle()
     assert [parse_ip(frame).key for frame in h1.received] == [key]
     assert drops(net, "arh1") == {"tagged": 1}

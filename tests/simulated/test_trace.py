@@ -134,7 +134,7 @@ def test_ipv6_and_the_groups_of_the_file():
 
 def test_nobody_is_enrolled():
     text = told("10.1.0.10", "198.18.0.1:80/tcp")
-    assert "nobody is enrolled for this anycast address" in text
+    assert "no server is enrolled for this anycast address" in text
     assert "--group NAME=198.18.0.1/32=SERVER" in text
     assert "controller: dropped at arh1, counted as no_service" in text
     assert "h1 receives ICMP error" in text

@@ -16,7 +16,7 @@ from anycast_sdn.core.model import UDP
 from anycast_sdn.description.model import Port
 from anycast_sdn.fabric.ordered_update import CONFIRM_S
 from anycast_sdn.openflow.rules import AddFlow, Barrier
-from anycast_sdn.simulation.network import TICK_S, Told
+from anycast_sdn.simulation.network import TICK_S, Sent
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(r
         ring.journal = []
         ring.set_cost(Port("c1", 1), cost)
         ring.settle()
-        messages = [record.message for record in ring.journal if isinstance(record, Told)]
+        messages = [record.message for record in ring.journal if isinstance(record, Sent)]
         return [message for message in messages if not isinstance(message, Barrier)]
 
     assert sent(1) == []

@@ -53,7 +53,7 @@ def send(net: SimulatedNetwork, destination: bytes, host: str = "h1", **options:
 
 
 def teach(net: SimulatedNetwork, routes: dict[Prefix, Route]) -> None:
-    net.teach("up1", routes)
+    net.set_learned("up1", routes)
     net.settle()
 
 
@@ -134,7 +134,7 @@ def test_an_edge_that_drains_serves_until_routers_have_switched_over(v6):
     network = topology("legacy-core")
     net = build(network, network.uplinks[1])
     service = Prefix.host(SERVICE[v6])
-    net.teach("up2", {service: ROUTE})
+    net.set_learned("up2", {service: ROUTE})
     net.settle()
     net.set_groups(web(network, "as2", "as3", draining=["as2"]))
     net.settle()
@@ -173,7 +173,7 @@ def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
     figure1 = topology("figure1")
     net = build(replace(figure1, uplinks=(UP1,)), UP1)
     both = then == "the other drains, too"
-    net.teach("up1", {Prefix.host(SERVICE[v6]): ROUTE})
+    net.set_learned("up1", {Prefix.host(SERVICE[v6]): ROUTE})
     net.set_groups(web(figure1, "as2", "as3") if both else web(figure1, "as2"))
     net.advance(2)
     net.set_groups(web(figure1, *["as2", "as3"][: 1 + both], draining=["as2"]))
@@ -189,7 +189,7 @@ def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
     frame = builders.ip_packet(key, eth_src=b"\2" + bytes(5), eth_dst=b"\2" + bytes(5))
     before = len(datagrams(net, "r1")), len(datagrams(net, "as3"))
     for name in net.switches:
-        net._follow(name, net.switches[name].receive(frame, OFPP_CONTROLLER, net.now))
+        net._carry_out(name, net.switches[name].receive(frame, OFPP_CONTROLLER, net.now))
     net.settle()
     after = len(datagrams(net, "r1")), len(datagrams(net, "as3"))
     assert sum(after) - sum(before) == len(net.switches)
@@ -276,7 +276,7 @@ def test_when_the_fabric_has_it_again_an_egress_route_stays_until_the_others_hav
     described = replace(ring, uplinks=(uplink,), hosts=(*ring.hosts, Host("r1", "up1", 77, uplink.routers)))
     net = SimulatedNetwork(described, web(ring), slowest_s=0.03)
     net.host("r1").on_packet = net.host("as2").on_packet = lambda frame, packet: ()
-    net.teach("up1", {Prefix.host(SERVICE[v6]): ROUTE})
+    net.set_learned("up1", {Prefix.host(SERVICE[v6]): ROUTE})
     net.advance(3)
     starts = ["c1", "c2", "c3", "c4", "c5", "c6"]
     key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)
@@ -286,7 +286,7 @@ def test_when_the_fabric_has_it_again_an_egress_route_stays_until_the_others_hav
         net.set_groups(groups)
         for _ in range(60):
             for start in starts:
-                net._follow(start, net.switches[start].receive(frame, OFPP_CONTROLLER, net.now))
+                net._carry_out(start, net.switches[start].receive(frame, OFPP_CONTROLLER, net.now))
                 sent += 1
             net.advance(0.002)
     net.settle()

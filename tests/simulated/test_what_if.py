@@ -39,12 +39,12 @@ def test_what_if_is_answered_without_touching_anything(ring):
 def test_what_is_shown_is_one_moment_whatever_happens_while_it_is_worked_out(without):
     net = with_routers(topology("figure1"), UP1)
     net.set_groups(web(net.network, "as2", "as3"))
-    net.teach("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
+    net.set_learned("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
     net.advance(3)
     before = topology_view(net.controller, without, net.now)
     happens = [
         lambda: net.set_groups(Groups()),
-        lambda: net.teach("up1", {}),
+        lambda: net.set_learned("up1", {}),
         lambda: net.set_cost(net.network.links[0].a, 9),
         lambda: net.set_port(net.network.links[0].a, False),
         lambda: net.set_port(net.host("as2").port, False),
@@ -92,7 +92,7 @@ def test_where_traffic_leaves_the_longest_prefix_decides_not_the_shortest_way():
 
 def test_without_its_own_servers_the_fabric_goes_by_the_router():
     net = with_routers(topology("figure1"), UP1)
-    net.teach("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
+    net.set_learned("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
     net.settle()
     assert catchment(net) == {"arh1": "ars2"}
     assert catchment(net, "10.2.0.10", "10.3.0.10") == {"arh1": "beyond up1"}
