@@ -1,8 +1,7 @@
 """BindingTable: the document's state table (step 4b of ARh).
 
-A binding is the state of one flow.  It is looked up by its five fields when a client's packet comes, by PR1X when a
-reply comes, and by its number when a switch reports about one of its rules.  PR1X belongs to one flow alone, so it
-identifies the binding by itself.
+A binding is the state of one flow.  It is looked up by its five fields when a client's packet comes, by PR1X and the
+ports when a reply comes (``core.holders``), and by its number when a switch reports about one of its rules.
 
 The expiry date of the document is kept by the switch: the rule of each direction has an idle timeout, and
 ``installed`` says which of the two rules the switch still holds, as far as the controller knows.
@@ -15,12 +14,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from anycast_sdn.core.holders import Holders, add
 from anycast_sdn.core.model import AS_THE_EDGE, Address, FlowKey, GroupValidity
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
-_Counted = TypeVar("_Counted")
 LOW_BITS = 8  # of a number: bindings with the same low bits are found without a scan of the table
 _LOW = (1 << LOW_BITS) - 1
 
@@ -86,7 +85,6 @@ class BindingTable:
 
     def __init__(self) -> None:
         self._by_key: dict[FlowKey, Binding] = {}
-        self._by_translated: dict[Address, Binding] = {}
         self._by_number: dict[int, Binding] = {}
         self._numbers = SortedNumbers()
         self._by_low_bits: list[set[int]] = [set() for _ in range(1 << LOW_BITS)]
@@ -96,6 +94,7 @@ class BindingTable:
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
+        self.holders = Holders()  # of their addresses
         self.rules = 0  # how many the switch holds for all bindings, as far as the controller knows
         self.swept = 0  # how many bindings the sweep ends
 
@@ -115,8 +114,13 @@ class BindingTable:
     def by_key(self, key: FlowKey) -> Binding | None:
         return self._by_key.get(key)
 
-    def by_translated(self, address: Address) -> Binding | None:
-        return self._by_translated.get(address)
+    def by_reply(self, key: FlowKey) -> Binding | None:
+        """The binding of a packet to PR1X, as seen on the wire; another one of its address where its flow has none."""
+        holder = self.holders.of(key.destination)
+        if holder is None:
+            return None
+        flow = self._by_key.get(holder.flow_of_reply(key))
+        return flow if flow and flow.translated == key.destination else self._by_number[holder.binding]
 
     def by_number(self, number: int) -> Binding | None:
         return self._by_number.get(number)
@@ -148,9 +152,9 @@ class BindingTable:
         return self._ports.get((port, v6), 0)
 
     def port_of(self, translated: Address) -> int:
-        """The port of the client whose flow has this PR1X; 0 when it is not known, or no flow has it."""
-        binding = self._by_translated.get(translated)
-        return self._port_of.get(binding.number, (0, False))[0] if binding else 0
+        """The port of the client that has this PR1X; 0 when it is not known, or no client has it."""
+        holder = self.holders.of(translated)
+        return holder.port if holder else 0
 
     def validities(self) -> Iterable[GroupValidity]:
         """Those of the bindings' groups, where they set one."""
@@ -158,7 +162,7 @@ class BindingTable:
 
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, translated, _, _, server, installed, _, swept, _, _ = binding
+        number, key, _, _, _, server, installed, _, swept, _, _ = binding
         before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
@@ -169,7 +173,7 @@ class BindingTable:
             if before.server != server:
                 self._count_server(before.server, -1)
                 self._count_server(server, +1)
-        self._by_key[key] = self._by_translated[translated] = self._by_number[number] = binding
+        self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
         number, key, translated, _, _, server, installed, _, swept, _, validity = binding
@@ -180,6 +184,7 @@ class BindingTable:
         self._clients[key.source] += 1
         if validity is not AS_THE_EDGE:
             self._validities[validity] += 1
+        self.holders.add(translated, key, number, port)
         if server is not None:
             self._count_server(server, +1)
         if port:
@@ -189,26 +194,19 @@ class BindingTable:
     def _count_server(self, server: Address | None, step: int) -> None:
         if server is not None:
             self._has_server += step
-            _add(self._pinned, server, step)
+            add(self._pinned, server, step)
 
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._count_server(before.server, -1)
-        _add(self._clients, before.key.source, -1)
+        add(self._clients, before.key.source, -1)
         if before.validity is not AS_THE_EDGE:
-            _add(self._validities, before.validity, -1)
+            add(self._validities, before.validity, -1)
         if place := self._port_of.pop(before.number, None):
-            _add(self._ports, place, -1)
+            add(self._ports, place, -1)
         self.rules -= len(before.installed.parts)
         self.swept -= before.swept
         del self._by_key[binding.key]
-        del self._by_translated[binding.translated]
-
-
-def _add(counter: Counter[_Counted], what: _Counted, step: int) -> None:
-    """Add to a count, and remove it when it becomes zero."""
-    counter[what] += step
-    if not counter[what]:
-        del counter[what]
+        self.holders.remove(binding.translated, binding.number)

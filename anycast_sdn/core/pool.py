@@ -3,8 +3,9 @@
     free ──lease──▶ leased ──release──▶ resting (quarantine) ──after quarantine_s──▶ free
 
 Rules kept here:
-- An address is leased to one flow at a time, and not again before it has rested (M13, M19): a late packet of an
-  ended flow must not reach the next one.  ``core.resting`` says which addresses are leased earlier.
+- An address is leased to one pair of client and service at a time (``core.holders``), and not again before it has
+  rested (M13, M19): a late packet must not reach the next client.  ``core.resting`` says which addresses are leased
+  earlier.
 - An address that no packet has carried yet need not rest.
 - The order of leases is hard to guess.  A small pool is an array of its free addresses, which is shuffled while it is
   used up (Fisher–Yates), so that a lease takes the same time when the pool is nearly empty.  A large pool draws
@@ -23,10 +24,11 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.model import Address, AnycastError, FlowKey, Prefix
+from anycast_sdn.core.holders import Pair
+from anycast_sdn.core.model import Address, AnycastError, Prefix
 from anycast_sdn.core.resting import Resting
 
+LEAST_S = 5.0
 FEW = 1 << 16  # addresses; a pool with more than these is a large one
 _DRAWS = 64  # tries in a large pool; then the next free address is taken
 
@@ -67,16 +69,19 @@ class TranslationPool:
     """The translation addresses of one family at one client edge.
 
     ``prefixes``: one or more PRh/k of the same family, not overlapping.
-    ``quarantine_s``: how long a released address rests, in seconds, 0 or more.
+    ``quarantine_s``: how long a released address rests, in seconds, 0 or more; ``least_s``: how long when nothing else
+    is free.
     """
 
-    def __init__(self, prefixes: Sequence[Prefix], quarantine_s: float, random: RandomSource) -> None:
+    def __init__(
+        self, prefixes: Sequence[Prefix], quarantine_s: float, random: RandomSource, least_s: float = LEAST_S
+    ) -> None:
         self._quarantine_s = quarantine_s
         self._runs = [_Run.of(prefix) for prefix in prefixes]
         self.size = sum(run.size for run in self._runs)
         self._places: _Few | _Many = _Few(self.size, random) if self.size <= FEW else _Many(self.size, random)
         self._leased: set[Address] = set()
-        self._resting = Resting()
+        self._resting = Resting(min(least_s, quarantine_s))
 
     def __contains__(self, address: Address) -> bool:
         return any(address in run.prefix for run in self._runs)
@@ -96,7 +101,7 @@ class TranslationPool:
         return address
 
     def claim(self, address: Address) -> None:
-        """Lease this address, for a binding that was found on a switch, or that is restored after it had ended.
+        """Lease this address, because of a binding that was found on a switch, or is restored after it had ended.
 
         Raises ValueError and changes nothing when it is leased already, or not in the pool.
         """
@@ -108,21 +113,22 @@ class TranslationPool:
             self._places.claim(self._index(address))
         self._leased.add(address)
 
-    def release(self, address: Address, now: float, flow: Binding | None = None, rest: Rest = Rest.QUARANTINE) -> None:
-        """End the lease; ``flow``: the binding to remember while the address rests."""
+    def release(self, address: Address, now: float, pair: Pair | None = None, rest: Rest = Rest.QUARANTINE) -> None:
+        """End the lease; ``pair``: that had it."""
         self._leased.remove(address)
         if rest is Rest.NONE:
             self._places.put_back(self._index(address))
         else:
-            self._resting.add(address, now, now + self._quarantine_s, flow, rest is Rest.ENDED)
+            self._resting.add(address, now, now + self._quarantine_s, pair, rest is Rest.ENDED)
 
-    def remembered(self, key: FlowKey, now: float) -> Binding | None:
-        """The flow of these five fields, if its address still rests."""
-        return self._resting.by_key(key, now)
+    def last_pair(self, address: Address, now: float) -> Pair | None:
+        """The pair that had this address, if that still rests."""
+        return self._resting.pair_of(address, now)
 
-    def remembered_at(self, address: Address, now: float) -> Binding | None:
-        """The flow that had this address, if it still rests."""
-        return self._resting.flow_of(address, now)
+    @property
+    def is_half_free(self) -> bool:
+        """Is at least half of the pool free, neither leased nor resting?"""
+        return 2 * (len(self._leased) + len(self._resting)) <= self.size
 
     def is_empty(self, now: float) -> bool:
         """Would ``lease`` find no address, not even one that may be leased early?"""
