@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from anycast_sdn.core.holders import Holders, add
+from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, Address, FlowKey, GroupValidity
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
@@ -76,6 +76,11 @@ class Binding(NamedTuple):
         return bool(self.closed) or self.reset
 
     @property
+    def pair(self) -> Pair:
+        """The client and the service address."""
+        return self.key.source, self.key.destination
+
+    @property
     def state(self) -> State:
         return State.UNANSWERED if self.server is None else State.PINNED
 
@@ -119,7 +124,7 @@ class BindingTable:
         holder = self.holders.of(key.destination)
         if holder is None:
             return None
-        flow = self._by_key.get(holder.flow_of_reply(key))
+        flow = self._by_key.get(flow_of_reply(holder.pair, key))
         return flow if flow and flow.translated == key.destination else self._by_number[holder.binding]
 
     def by_number(self, number: int) -> Binding | None:

@@ -14,8 +14,10 @@ Rules kept here:
   that it also ends while the controller is away.  When it has closed in one direction, its rules get
   ``tcp_closing_s``, but a little later, because usually the other side closes soon, too (``_plan_end``).  A connection
   that was reset ends after ``RESET_S``.
-- An ended flow is remembered while its address rests.  A later packet of it, other than a TCP SYN, restores its binding
-  as it was (M20).  A SYN opens a new connection instead: it gets another address; or, when the binding of the old
+- Each pair of a client and a service address has addresses of its own.  A new flow of it gets another address, or
+  shares one that the pair has (``Pooling``, ``_address``); then only protocol and ports tell its flows apart.
+- An ended flow is remembered while its pair has the address, or that rests.  A later packet of it, other than a TCP
+  SYN, restores its binding as it was (M20).  A SYN opens a new connection instead; when the binding of the old
   connection has not ended yet, it keeps that binding, whose rules get their full timeouts again.
 - A report about a rule that has been replaced since changes nothing.
 
@@ -29,11 +31,13 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
+from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import AS_THE_EDGE, TCP, FlowKey, GroupValidity, Prefix
+from anycast_sdn.core.holders import flow_of_reply
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
-from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Validity, in_force
+from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Pooling, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
@@ -41,7 +45,8 @@ COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much 
 
 RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
 RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
-MOST_PER_CLIENT = 4096  # bindings, where the network file has no limit
+MOST_PER_CLIENT = 1 << 14  # bindings, where the network file has no limit
+SHARE = 4  # a client has at most one of so many addresses, where the network file has no limit
 
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
@@ -73,15 +78,17 @@ class ClientEdge:
         self.bindings = BindingTable()
         self.sweep = Sweep()
         self._pools = {
-            v6: TranslationPool(prefixes, role.quarantine_s, random)
+            v6: TranslationPool(prefixes, role.quarantine_s, random, role.quarantine_min_s)
             for v6 in (False, True)
             if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
         }
-        self._per_client = {
-            v6: role.bindings_per_client or min(MOST_PER_CLIENT, -(-pool.size // 4)) for v6, pool in self._pools.items()
-        }
-        self._per_port = {
-            v6: role.bindings_per_port or (-(-pool.size // 2) if ports > 1 else pool.size)
+        self._ended = EndedFlows(role.quarantine_s)
+        # Of one family, for one client and for all clients at one port.
+        self._most_addresses = {
+            v6: (
+                role.bindings_per_client or -(-pool.size // SHARE),
+                role.bindings_per_port or (-(-pool.size // 2) if ports > 1 else pool.size + 1),
+            )
             for v6, pool in self._pools.items()
         }
         self._last_number = 0
@@ -123,7 +130,7 @@ class ClientEdge:
         """Carry out the table's row for an event; an event without a row changes nothing, and is a KEEP.
 
         ``binding``: a known one, found by its number, or a new one for a flow that has none; then ``port`` is that of
-        its client, if known.  Raises ValueError and changes nothing when PR1X is not in the pool or leased already.
+        its client, if known.  Raises ValueError and changes nothing when PR1X is not in the pool, or is another pair's.
         """
         before = self.bindings.by_number(binding.number)
         row = TRANSITIONS[before.state if before else State.NONE].get(event)
@@ -150,25 +157,40 @@ class ClientEdge:
         return Decision(do, after, put)
 
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
-        if do is not Do.LEASE:  # of a new flow, ``_lease`` has drawn the address
-            self._pool_of(binding).claim(binding.translated)
+        if do is not Do.LEASE:  # of a new flow, ``_address`` has leased it
+            self._claim(binding)
+            self._ended.forget(binding.key)
             if binding.closing:
                 self._plan_end(binding, now)
         if binding.number > self._last_number:
             self._last_number = binding.number
         self.bindings.put(binding, port)
 
+    def _claim(self, binding: Binding) -> None:
+        """Raises ValueError when PR1X is not in the pool, or another pair's."""
+        holder = self.bindings.holders.of(binding.translated)
+        if holder is None:
+            self._pool_of(binding).claim(binding.translated)
+        elif holder.pair != binding.pair:
+            raise ValueError("address is another pair's")
+
     def _end(self, binding: Binding, event: FlowEvent, unused: bool, now: float) -> None:
-        """The address rests (M19), unless no packet can have carried it: then it is free at once."""
+        """An address without bindings rests (M19), unless no packet can have carried it: then it is free at once."""
+        holder = self.bindings.holders.of(binding.translated)
+        assert holder is not None
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
         self._end_of.pop(binding.number, None)
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
         if binding.server is None and (unused or event is FlowEvent.REFUSED):
             rest = Rest.NONE
-        # The next packet must not restore a flow that an operator has ended.
-        remembered = binding if binding.server and event is not FlowEvent.ENDED else None
-        self._pool_of(binding).release(binding.translated, now, remembered, rest)
+        if binding.server and event is not FlowEvent.ENDED:  # the next packet must not restore what an operator ended
+            self._ended.add(binding, now)
+        if self.bindings.holders.of(binding.translated):
+            holder.carried |= rest is not Rest.NONE
+        else:
+            rest = Rest.QUARANTINE if rest is Rest.NONE and holder.carried else rest
+            self._pool_of(binding).release(binding.translated, now, holder.pair, rest)
 
     def _pool_of(self, binding: Binding) -> TranslationPool:
         pool = self._pools.get(len(binding.translated) == 16)
@@ -187,8 +209,7 @@ class ClientEdge:
         binding = self.bindings.by_key(key)
         if binding is not None:
             return self.apply(binding, event, now)
-        pool = self._pools.get(len(key.source) == 16)
-        former = pool.remembered(key, now) if pool and not syn else None
+        former = None if syn else self._former(key, now)
         return self._revive(former, now, port) if former else self._lease(key, event, groups, now, port)
 
     def reply(self, key: FlowKey, groups: Groups, now: float = 0.0) -> Decision:
@@ -196,12 +217,13 @@ class ClientEdge:
 
         ``key``: as seen on the wire, from the server to PR1X.
         """
-        binding = self.bindings.by_translated(key.destination)
+        binding = self.bindings.by_reply(key)
         if binding is not None:
             return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
         pool = self._pools.get(len(key.destination) == 16)
-        former = pool.remembered_at(key.destination, now) if pool else None
-        if former is None or self.bindings.by_key(former.key):
+        pair = pool.last_pair(key.destination, now) if pool else None
+        former = self._former(flow_of_reply(pair, key), now) if pair else None
+        if former is None or former.translated != key.destination or self.bindings.by_key(former.key):
             return _NO_BINDING
         pinned = self._kind_of_reply(former, key, groups) is FlowEvent.PINNED_REPLY
         return self._revive(former, now) if pinned else _NO_BINDING
@@ -211,7 +233,7 @@ class ClientEdge:
 
         ``key``: a client's five fields, or a reply's as seen on the wire.
         """
-        binding = self.bindings.by_key(key) or self.bindings.by_translated(key.destination)
+        binding = self.bindings.by_key(key) or self.bindings.by_reply(key)
         if now - self._missed_since >= _MISSED_AGAIN_S:
             self._missed.clear()
             self._missed_since = now
@@ -239,12 +261,9 @@ class ClientEdge:
         group = groups.owner(service) if service is not None else None
         if service is None or group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
-        if refusal := self._refusal(key, service, port, v6):
-            return Decision(Do.DROP, drop=refusal)
-        try:
-            translated = self._pools[v6].lease(now)
-        except PoolEmpty:
-            return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
+        translated = self._refusal(key, service, port, v6) or self._address(key, port, v6, now)
+        if isinstance(translated, Drop):
+            return Decision(Do.DROP, drop=translated)
         number, swept = self._last_number + 1, self._is_next_swept()
         new = Binding(
             number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity
@@ -257,11 +276,36 @@ class ClientEdge:
             return Drop.NO_ABLE_EDGE
         if v6 not in self._pools:
             return Drop.POOL_EMPTY
-        if self.bindings.of_client(key.source) >= self._per_client[v6]:
+        if self.bindings.of_client(key.source) >= (self.role.bindings_per_client or MOST_PER_CLIENT):
             return Drop.CLIENT_FULL
-        if port and self.bindings.of_port(port, v6) >= self._per_port[v6]:
+        if port and self.role.bindings_per_port and self.bindings.of_port(port, v6) >= self.role.bindings_per_port:
             return Drop.PORT_FULL
         return None
+
+    def _address(self, key: FlowKey, port: int, v6: bool, now: float) -> Address | Drop:
+        """PR1X for a new flow, leased or shared with other flows of its pair; or why there is none."""
+        pooling, pool, holders = self.role.pooling, self._pools[v6], self.bindings.holders
+        shared = None if pooling is Pooling.FLOW else holders.address_of((key.source, key.destination))
+        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free):
+            return shared
+        of_client, of_port = self._most_addresses[v6]
+        if holders.of_client(key.source) >= of_client:
+            return shared or Drop.CLIENT_FULL
+        if port and holders.of_port(port, v6) >= of_port:
+            return shared or Drop.PORT_FULL
+        try:
+            return pool.lease(now)
+        except PoolEmpty:
+            return shared or Drop.POOL_EMPTY
+
+    def _former(self, key: FlowKey, now: float) -> Binding | None:
+        """The ended flow of these five fields, if no other pair has had its address since."""
+        former = self._ended.get(key, now)
+        if former is None:
+            return None
+        holder = self.bindings.holders.of(former.translated)
+        pair = holder.pair if holder else self._pool_of(former).last_pair(former.translated, now)
+        return former if pair == former.pair else None
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
         """Restore the binding of an ended flow: the same PR1X and server."""
@@ -290,6 +334,7 @@ class ClientEdge:
         """Carry out the ends of TCP connections, and of rests, that are due now; up to ``most`` of each."""
         for pool in self._pools.values():
             pool.end_rests(now, most)
+        self._ended.forget_old(now, most)
         decisions: list[Decision] = []
         while len(decisions) < most and self._ends and self._ends[0][0] <= now:
             when, number = heapq.heappop(self._ends)
@@ -354,7 +399,7 @@ class ClientEdge:
         """Take over a binding that was found on the switch, after a restart of the controller.
 
         ``port``: that of its client, if known.  Raises ValueError and changes nothing when PR1X is in no pool, or
-        another binding has the same PR1X, number or five fields.
+        another pair has it, or another binding has the same number or five fields.
         """
         if self.bindings.by_number(binding.number) or self.bindings.by_key(binding.key):
             raise ValueError("another binding has this number or these five fields")

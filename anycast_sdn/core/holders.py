@@ -20,21 +20,20 @@ _Counted = TypeVar("_Counted")
 
 @dataclass(slots=True)
 class Holder:
-    """The pair of one address."""
+    """Of one address."""
 
-    client: Address
-    service: Address
+    pair: Pair
     port: int  # the client's, when the address was leased; 0: not known
     binding: int  # the number of one of its bindings
     others: set[int] | None = None  # those of the others
+    carried: bool = False  # a packet of a binding that has ended may have had it
 
-    @property
-    def pair(self) -> Pair:
-        return self.client, self.service
 
-    def flow_of_reply(self, reply: FlowKey) -> FlowKey:
-        """The client's five fields for a packet to the address."""
-        return FlowKey(self.client, self.service, reply.protocol, reply.destination_port, reply.source_port)
+
+def flow_of_reply(pair: Pair, reply: FlowKey) -> FlowKey:
+    """The client's five fields of a packet to an address of this pair."""
+    client, service = pair
+    return reply.reverse._replace(source=client, destination=service)
 
 
 class Holders:
@@ -69,10 +68,10 @@ class Holders:
                 holder.others = set()
             holder.others.add(number)
             return
-        client, service, *_ = key
-        self._holders[translated] = Holder(client, service, port, number)
-        self._addresses[client, service] = translated
-        self._clients[client] += 1
+        pair = key.source, key.destination
+        self._holders[translated] = Holder(pair, port, number)
+        self._addresses[pair] = translated
+        self._clients[key.source] += 1
         if port:
             self._ports[port, len(translated) == 16] += 1
 
@@ -86,7 +85,7 @@ class Holders:
                 holder.others.remove(number)
             return
         del self._holders[translated]
-        add(self._clients, holder.client, -1)
+        add(self._clients, holder.pair[0], -1)
         if holder.port:
             add(self._ports, (holder.port, len(translated) == 16), -1)
         if self._addresses.get(holder.pair) == translated:

@@ -166,6 +166,11 @@ class FlowKey(NamedTuple):
             f"{endpoint(self.destination, self.destination_port)}/{name}"
         )
 
+    @property
+    def reverse(self) -> FlowKey:
+        """That of the packets in the other direction."""
+        return FlowKey(self.destination, self.source, self.protocol, self.destination_port, self.source_port)
+
 
 # ------------------------------------------------------------------------------ groups and servers
 

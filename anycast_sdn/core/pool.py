@@ -38,8 +38,8 @@ class Rest(enum.Enum):
 
     __hash__ = object.__hash__
 
-    QUARANTINE = "for the quarantine"
-    ENDED = "for the quarantine, unless nothing else is free: client and server have closed or reset the connection"
+    QUARANTINE = "for the quarantine, or ``least_s`` when nothing else is free"
+    ENDED = "likewise, but it is the first to be leased early: client and server have closed or reset the connection"
     NONE = "not at all: no packet has carried it"
 
 

@@ -56,6 +56,14 @@ class Expiry(enum.Enum):
     AUTO = "auto"  # timeouts while there are few bindings, the sweep for those beyond
 
 
+class Pooling(enum.Enum):
+    """How many flows a translation address carries.  All are of one client and one service address."""
+
+    FLOW = "flow"  # one (M13)
+    PAIRED = "paired"  # all of the client to this service address: RFC 4787 REQ-2
+    AUTO = "auto"  # one, as long as half of the pool is free and the client has its share; several beyond that
+
+
 @dataclass(frozen=True, slots=True)
 class ClientEdgeRole:
     """The settings of a client edge, ARh."""
@@ -68,6 +76,8 @@ class ClientEdgeRole:
     pooling: Pooling = Pooling.AUTO
     expiry: Expiry = Expiry.AUTO
     idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans their rules continually
+    pooling: Pooling = Pooling.AUTO
+    quarantine_min_s: int = 5  # … where no other address is free
     bindings_per_client: int | None = None  # of one family; None: a quarter of the pool, at most 4096
     bindings_per_port: int | None = None  # all clients at one port; None: half of the pool, all of it for an only port
 

@@ -195,11 +195,10 @@ class FlowRules(Engine):
         packet = frames.parse_ip(frame)
         key, flags = packet.key, _tcp_flags(packet, frame)
         half = Half.OUT
-        binding = self.flows.by_translated(key.source)
+        binding = self.flows.by_reply(key.reverse)
         if binding is None:
             half = Half.IN
-            client = FlowKey(key.destination, key.source, key.protocol, key.destination_port, key.source_port)
-            binding = self.flows.by_key(client)
+            binding = self.flows.by_key(key.reverse)
         elif key[2:] != binding.key[2:]:
             binding = None
         if binding is None or not flags & (TCP_FIN | TCP_RST):
@@ -217,7 +216,7 @@ class FlowRules(Engine):
     def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """An error about a flow's packet, on its way to the client."""
         error = frames.parse_icmp_error(frame)
-        binding = self.flows.by_translated(error.destination)
+        binding = self.flows.by_reply(error.quoted.reverse._replace(destination=error.destination))
         if binding is None:
             return self._drop(Drop.NO_BINDING)
         group = groups.get(binding.group)

@@ -16,8 +16,7 @@ from anycast_sdn.openflow.frames import IcmpError
 
 def client_key(error: IcmpError) -> FlowKey:
     """The flow of a reply that a client's error is about."""
-    quoted = error.quoted
-    return FlowKey(quoted.destination, quoted.source, quoted.protocol, quoted.destination_port, quoted.source_port)
+    return error.quoted.reverse
 
 
 def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collection[Address]) -> bytes | None:

@@ -6,6 +6,7 @@ import pytest
 from scenes import SERVICE, ask, bindings, client_edge, drops
 
 from anycast_sdn.core.model import ICMP, ICMPV6, Prefix
+from anycast_sdn.core.roles import Pooling
 from anycast_sdn.openflow.frames import parse_icmp_error
 from anycast_sdn.views.flows import flow_summary
 
@@ -14,6 +15,7 @@ TINY = {  # two addresses of each family, which one client may have
     "translation_prefixes": (SMALL, Prefix.parse("2001:db8:1:f::/126")),
     "bindings_per_client": 3,
     "bindings_per_port": 3,
+    "pooling": Pooling.FLOW,
 }
 
 

@@ -12,7 +12,7 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, ServerState, packed
-from anycast_sdn.core.roles import ClientEdgeRole, Expiry
+from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Pooling
 from anycast_sdn.core.transitions import Do, FlowEvent
 
 H, ANY, AS2, AS3, STRANGER = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
@@ -21,6 +21,7 @@ ROLE = ClientEdgeRole(
     (Prefix.parse("203.0.113.0/29"),),
     (Prefix.parse("198.18.0.0/16"),),
     quarantine_s=10,
+    pooling=Pooling.FLOW,
     bindings_per_client=7,
     bindings_per_port=7,
 )
@@ -380,8 +381,8 @@ class TestShares:
     def test_one_client_gets_a_quarter_of_the_pool(self):
         assert self.until_refused(self.edge(), 1, 1) == (64, Drop.CLIENT_FULL)
 
-    def test_one_client_gets_4096_at_the_most(self):
-        assert self.until_refused(self.edge(length=16), 1, 1) == (4096, Drop.CLIENT_FULL)
+    def test_one_client_gets_16384_at_the_most(self):
+        assert self.until_refused(self.edge(length=15), 1, 1) == (1 << 14, Drop.CLIENT_FULL)
 
     def test_the_clients_at_one_port_get_half_of_the_pool(self):
         edge = self.edge()
@@ -422,8 +423,16 @@ class TestAdopting:
             edge.adopt(self.FOUND._replace(translated=packed(address)))
         assert len(edge.bindings) == 0
 
-    def test_two_bindings_with_one_address_are_refused(self, edge):
+    def test_flows_that_shared_an_address_share_it_again(self, edge):
+        """Also when flows do not share any more: what is bound stays bound."""
+        other = self.FOUND._replace(number=18, key=KEY._replace(source_port=1))
         edge.adopt(self.FOUND)
-        with pytest.raises(ValueError, match="leased already"):
-            edge.adopt(self.FOUND._replace(number=18, key=KEY._replace(source_port=1)))
+        edge.adopt(other)
+        assert list(edge.bindings) == [self.FOUND, other]
+        assert use(edge).leased == 1
+
+    def test_bindings_of_two_clients_with_one_address_are_refused(self, edge):
+        edge.adopt(self.FOUND)
+        with pytest.raises(ValueError, match="another pair's"):
+            edge.adopt(self.FOUND._replace(number=18, key=KEY._replace(source=packed("10.1.0.11"))))
         assert list(edge.bindings) == [self.FOUND]

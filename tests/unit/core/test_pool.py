@@ -11,10 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from anycast_sdn.core import resting
-from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed
-from anycast_sdn.core.pool import PoolEmpty, Rest, TranslationPool, _Many
+from anycast_sdn.core.model import Prefix, packed
+from anycast_sdn.core.pool import LEAST_S, PoolEmpty, Rest, TranslationPool, _Many
 from anycast_sdn.core.resting import EARLY_S
 
 V4 = Prefix.parse("203.0.113.0/29")  # six usable addresses
@@ -55,12 +53,12 @@ def test_an_empty_pool_stays_as_it_is():
 
 
 def test_a_released_address_rests_and_is_free_again_afterwards():
-    addresses = pool()
+    addresses = pool(quarantine_s=LEAST_S)
     leased = lease_all(addresses)
     addresses.release(leased[0], now=100)
     with pytest.raises(PoolEmpty):
-        addresses.lease(109.9)
-    assert addresses.lease(110) == leased[0]
+        addresses.lease(100 + LEAST_S - 0.1)
+    assert addresses.lease(100 + LEAST_S) == leased[0]
 
 
 def test_the_order_depends_on_the_seed_and_is_not_that_of_the_addresses():
@@ -99,11 +97,6 @@ def test_an_address_cannot_be_claimed_twice():
         addresses.claim(packed("203.0.113.3"))
 
 
-def flow(number: int, translated: bytes) -> Binding:
-    key = FlowKey(packed("10.1.0.1"), packed("198.18.0.1"), TCP, number, 80)
-    return Binding(number, key, translated, "web", 0.0, packed("10.2.0.1"))
-
-
 def test_an_address_of_an_ended_flow_is_leased_early_when_nothing_else_is_free():
     addresses = pool(quarantine_s=100)
     first, second, *_ = lease_all(addresses)
@@ -117,12 +110,30 @@ def test_an_address_of_an_ended_flow_is_leased_early_when_nothing_else_is_free()
     assert addresses.lease(11 + EARLY_S) == second
 
 
-def test_an_idle_flows_address_rests_to_the_end():
+def test_when_nothing_else_is_free_any_address_is_leased_early_but_none_before_its_least_time():
     addresses = pool(quarantine_s=100)
-    first, *_ = lease_all(addresses)
+    first, second, *_ = lease_all(addresses)
     addresses.release(first, 10)
+    addresses.release(second, 11)
     with pytest.raises(PoolEmpty):
-        addresses.lease(109)
+        addresses.lease(10 + LEAST_S - 0.1)
+    assert addresses.lease(11 + LEAST_S) == first  # the one that has rested longest
+
+
+def test_an_address_rests_for_its_whole_time_while_another_one_is_free():
+    addresses = pool(quarantine_s=100)
+    first, second, *_ = lease_all(addresses)
+    addresses.release(second, 10, rest=Rest.NONE)
+    addresses.release(first, 10)
+    assert addresses.lease(109) == second
+
+
+def test_of_closed_connections_and_idle_flows_those_of_the_former_are_leased_first():
+    addresses = pool(quarantine_s=100)
+    idle, closed, *_ = lease_all(addresses)
+    addresses.release(idle, 10)
+    addresses.release(closed, 50, rest=Rest.ENDED)
+    assert [addresses.lease(60), addresses.lease(60)] == [closed, idle]
 
 
 def test_an_address_that_was_never_used_need_not_rest():
@@ -132,34 +143,24 @@ def test_an_address_that_was_never_used_need_not_rest():
     assert addresses.lease(10) == first
 
 
-def test_a_flow_is_remembered_while_its_address_rests():
+def test_an_address_at_rest_names_the_pair_that_had_it_last():
     addresses = pool(quarantine_s=10)
-    ended = flow(1, addresses.lease(0))
-    addresses.release(ended.translated, 5, ended)
-    assert addresses.remembered(ended.key, 14) == addresses.remembered_at(ended.translated, 14) == ended
-    addresses.claim(ended.translated)
-    assert addresses.remembered(ended.key, 14) is addresses.remembered_at(ended.translated, 14) is None
-    addresses.release(ended.translated, 14, ended)
-    assert addresses.remembered(ended.key, 24) is addresses.remembered_at(ended.translated, 24) is None
+    leased, pair = addresses.lease(0), (packed("10.1.0.1"), packed("198.18.0.1"))
+    addresses.release(leased, 5, pair)
+    assert addresses.last_pair(leased, 14) == pair
+    assert addresses.last_pair(leased, 15) is None
+    addresses.claim(leased)
+    assert addresses.last_pair(leased, 14) is None
 
 
-def test_of_two_flows_with_the_same_five_fields_the_later_one_is_remembered():
+def test_half_of_a_pool_is_free_until_more_than_that_is_leased_or_rests():
     addresses = pool(quarantine_s=10)
-    first, second = flow(1, addresses.lease(0)), flow(1, addresses.lease(0))
-    addresses.release(first.translated, 0, first)
-    addresses.release(second.translated, 5, second)
-    assert addresses.remembered(first.key, 6) == addresses.remembered(first.key, 11) == second
-    assert addresses.remembered(first.key, 16) is None
-
-
-def test_the_number_of_remembered_flows_is_bounded(monkeypatch):
-    monkeypatch.setattr(resting, "MOST_REMEMBERED", 3)
-    addresses = pool(quarantine_s=10)
-    flows = [flow(number, addresses.lease(0)) for number in range(5)]
-    for each in flows:
-        addresses.release(each.translated, 0, each)
-    assert [addresses.remembered(each.key, 1) for each in flows] == [None, None, *flows[2:]]
-    assert addresses.use(1).resting == 5
+    leased = [addresses.lease(0) for _ in range(3)]
+    assert addresses.is_half_free
+    addresses.release(leased[0], 0)
+    assert addresses.is_half_free
+    addresses.lease(0)
+    assert not addresses.is_half_free
 
 
 def test_memory_grows_with_leased_and_resting_addresses_not_with_ended_flows():
@@ -170,7 +171,7 @@ def test_memory_grows_with_leased_and_resting_addresses_not_with_ended_flows():
     for cycle in range(60_000):
         now = cycle / 1000
         leased = addresses.lease(now)
-        addresses.release(leased, now, flow(cycle, leased))
+        addresses.release(leased, now, (cycle.to_bytes(16, "big"), leased))
         if cycle % 10_000 == 9_999:
             sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
@@ -180,13 +181,13 @@ def test_memory_grows_with_leased_and_resting_addresses_not_with_ended_flows():
 class PoolLife(RuleBasedStateMachine):
     """Leases, claims and releases in any order, compared with three plain sets."""
 
-    QUARANTINE = 5
+    QUARANTINE, LEAST = 9, 5
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         prefixes = V4, Prefix.parse("198.51.100.0/30")
-        self.pool = TranslationPool(prefixes, self.QUARANTINE, random.Random(7))
+        self.pool = TranslationPool(prefixes, self.QUARANTINE, random.Random(7), self.LEAST)
         self.all = {address for prefix in prefixes for address in _usable(prefix)}
         self.leased: set[bytes] = set()
         self.resting: dict[bytes, float] = {}  # until when
@@ -204,8 +205,8 @@ class PoolLife(RuleBasedStateMachine):
     def lease(self) -> None:
         early = [
             address
-            for address, since in self.ended.items()
-            if address not in self.leased and self.resting.get(address, 0) > self.now and since + EARLY_S <= self.now
+            for address, until in self.resting.items()
+            if until - self.QUARANTINE + (EARLY_S if address in self.ended else self.LEAST) <= self.now
         ]
         if not self.free and not early:
             with pytest.raises(PoolEmpty):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, packed
-from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Validity
+from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Pooling, Validity
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent
 
 ANY, AS2, AS3, STRANGER = map(packed, ("198.18.0.1", "10.2.0.10", "10.3.0.10", "10.9.0.9"))
@@ -82,10 +83,12 @@ class WatchedEdge(ClientEdge):
 class AnyLife(RuleBasedStateMachine):
     """One client edge with six addresses."""
 
+    POOLING = Pooling.AUTO
+
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.edge = WatchedEdge(ROLE, random.Random(3))
+        self.edge = WatchedEdge(replace(ROLE, pooling=self.POOLING), random.Random(3))
         self.ports: dict[int, int] = {}  # number → the port by which its flow began
         self.ended: list[Binding] = []
         self.alive: dict[int, Binding] = {}
@@ -185,15 +188,22 @@ class AnyLife(RuleBasedStateMachine):
 
     @invariant()
     def an_address_is_leased_exactly_while_it_has_a_binding(self) -> None:
-        addresses = {binding.translated for binding in self.edge.bindings}
-        assert len(addresses) == len(self.edge.bindings) == self.edge.pool_use(self.now)["ipv4"].leased
+        pairs = {(binding.translated, binding.pair) for binding in self.edge.bindings}
+        addresses = {translated for translated, _ in pairs}
+        assert len(pairs) == len(addresses) == self.edge.pool_use(self.now)["ipv4"].leased
+        assert len(addresses) <= len(self.edge.bindings)
 
     @invariant()
     def all_indexes_agree(self) -> None:
         table, bindings = self.edge.bindings, list(self.edge.bindings)
         for binding in bindings:
             assert table.by_number(binding.number) is binding
-            assert table.by_key(binding.key) is table.by_translated(binding.translated) is binding
+            assert table.by_key(binding.key) is binding
+            reply = binding.key.reverse._replace(source=AS2, destination=binding.translated)
+            assert table.by_reply(reply) is binding
+            stranger = table.by_reply(reply._replace(source_port=9))
+            assert stranger is not None
+            assert stranger.translated == binding.translated
         assert table.numbers_after(0, 100) == sorted(binding.number for binding in bindings)
 
     @invariant()
@@ -207,6 +217,9 @@ class AnyLife(RuleBasedStateMachine):
         assert [table.pinned_to(server) for server in (AS2, AS3)] == [servers[AS2], servers[AS3]]
         clients = Counter(binding.key.source for binding in bindings)
         assert [table.of_client(client) for client in CLIENTS] == [clients[client] for client in CLIENTS]
+        for client in CLIENTS:
+            addresses = {binding.translated for binding in bindings if binding.key.source == client}
+            assert table.holders.of_client(client) == len(addresses)
         ports = Counter(self.ports.get(binding.number) for binding in bindings)
         assert [table.of_port(port, False) for port in (1, 2)] == [ports[1], ports[2]]
 
@@ -215,5 +228,16 @@ class AnyLife(RuleBasedStateMachine):
         assert {binding.server for binding in self.edge.bindings} <= {None, AS2, AS3}
 
 
+class AnyLifeOneFlowPerAddress(AnyLife):
+    POOLING = Pooling.FLOW
+
+
+class AnyLifePaired(AnyLife):
+    POOLING = Pooling.PAIRED
+
+
 TestAnyLife = AnyLife.TestCase
-TestAnyLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyLifeOneFlowPerAddress = AnyLifeOneFlowPerAddress.TestCase
+TestAnyLifePaired = AnyLifePaired.TestCase
+for _test in (TestAnyLife, TestAnyLifeOneFlowPerAddress, TestAnyLifePaired):
+    _test.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
