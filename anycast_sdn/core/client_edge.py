@@ -37,7 +37,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
-from anycast_sdn.core.roles import ClientEdgeRole, Expiry, Pooling, Validity, in_force
+from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Pooling, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
@@ -45,7 +45,6 @@ COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much 
 
 RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
 RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
-MOST_PER_CLIENT = 1 << 14  # bindings, where the network file has no limit
 SHARE = 4  # a client has at most one of so many addresses, where the network file has no limit
 
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well

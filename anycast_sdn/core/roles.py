@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Gateway, GroupValidity, Prefix
 
+MOST_PER_CLIENT = 1 << 14  # bindings of one client, where the network file has no limit
+
 
 @dataclass(frozen=True, slots=True)
 class Validity:
@@ -45,7 +47,7 @@ class Pooling(enum.Enum):
 
     FLOW = "flow"  # none: each flow has its own
     PAIRED = "paired"  # those of one client to one service address; their ports tell them apart (RFC 4787 REQ-2)
-    AUTO = "auto"  # none while at least half of a family's pool is free; beyond that, new flows are paired
+    AUTO = "auto"  # none while at least half of the pool is free and the client has not its share; paired beyond that
 
 
 class Expiry(enum.Enum):
@@ -54,14 +56,6 @@ class Expiry(enum.Enum):
     IDLE_TIMEOUT = "idle_timeout"  # each rule by its own timeout, in the switch
     SWEEP = "sweep"  # rules have no timeout; the controller reads their counters from time to time
     AUTO = "auto"  # timeouts while there are few bindings, the sweep for those beyond
-
-
-class Pooling(enum.Enum):
-    """How many flows a translation address carries.  All are of one client and one service address."""
-
-    FLOW = "flow"  # one (M13)
-    PAIRED = "paired"  # all of the client to this service address: RFC 4787 REQ-2
-    AUTO = "auto"  # one, as long as half of the pool is free and the client has its share; several beyond that
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +70,10 @@ class ClientEdgeRole:
     pooling: Pooling = Pooling.AUTO
     expiry: Expiry = Expiry.AUTO
     idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans their rules continually
-    pooling: Pooling = Pooling.AUTO
-    quarantine_min_s: int = 5  # … where no other address is free
-    bindings_per_client: int | None = None  # of one family; None: a quarter of the pool, at most 4096
-    bindings_per_port: int | None = None  # all clients at one port; None: half of the pool, all of it for an only port
+    # Of one family.  None: a client has at most a quarter of the addresses and ``MOST_PER_CLIENT`` flows, and all clients
+    # at one port half of the addresses, or all of them at the only port.
+    bindings_per_client: int | None = None
+    bindings_per_port: int | None = None
 
 
 class Side(enum.Enum):

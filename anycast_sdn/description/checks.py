@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from anycast_sdn.core.model import AnycastGroup, Prefix, text
 from anycast_sdn.core.prefixes import SPECIAL, reserved
-from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.core.roles import ClientEdgeRole, Pooling, Side, Subnet
 from anycast_sdn.description import enrolment, uplink_checks
 from anycast_sdn.description.model import Host, Network, Port
 from anycast_sdn.description.problems import Problem, no_such
@@ -186,7 +186,9 @@ def _service_problems(
 
 
 def _share_problems(role: ClientEdgeRole, path: str) -> Iterator[Problem]:
-    """A limit above the pool's size would limit nothing."""
+    """Where flows share no addresses, a limit above the pool's size would limit nothing."""
+    if role.pooling is not Pooling.FLOW:
+        return
     for v6, family in ((False, "IPv4"), (True, "IPv6")):
         prefixes = [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6]
         size = sum(max(0, (1 << (prefix.bits - prefix.length)) - 2) for prefix in prefixes)

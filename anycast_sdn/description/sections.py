@@ -102,8 +102,8 @@ class ClientEdge(Section):
     """Makes the switch a client edge, ARh: it translates the flows of its clients."""
 
     translation_prefixes: list[IpPrefix] = _some(
-        "PRh/k: each flow of a client leaves with a source address of its own from here (M3). Nothing else may use "
-        "these prefixes. A /24 is enough for 254 flows at once, a /64 for 2^64; at least a /30 or a /126"
+        "PRh/k: flows of clients leave with source addresses from here (M3); how many flows share one: pooling. "
+        "Nothing else may use these prefixes. A /24 has 254 addresses, a /64 2^64; at least a /30 or a /126"
     )
     services: list[IpPrefix] | None = _optional(
         "the anycast prefixes, or parts of them, that clients here may use (M6). Left out: all of them"
@@ -113,7 +113,8 @@ class ClientEdge(Section):
         roles.ClientEdgeRole,
         "pooling",
         "which flows share an address of PRh/k: flow, none; paired, those of one client to one service address; auto, "
-        "none while at least half of the pool of an address family is free, and paired for new flows beyond that (M30)",
+        "none while at least half of the pool of an address family is free and the client has not its share of the "
+        "addresses, and paired for new flows beyond that (M30)",
     )
     quarantine_s: PauseSeconds = _as_in(
         roles.ClientEdgeRole, "quarantine_s", "how long a released address of PRh/k rests before another flow gets it"
@@ -132,12 +133,12 @@ class ClientEdge(Section):
         roles.ClientEdgeRole, "idle_timeouts", "with expiry: auto, how many bindings end by timeouts in the switch"
     )
     bindings_per_client: Annotated[int, Field(ge=1)] | None = _optional(
-        "how many flows of one address family a client may have at once (M30). Left out: a quarter of the pool, at "
-        "most 4096"
+        "how many flows of one address family a client may have at once, and how many addresses (M30). Left out: "
+        f"{roles.MOST_PER_CLIENT} flows and a quarter of the addresses"
     )
     bindings_per_port: Annotated[int, Field(ge=1)] | None = _optional(
-        "how many flows of one address family all clients at one port of the switch may have at once (M30). Left out: "
-        "half of the pool; all of it where only one port leads to clients"
+        "how many flows of one address family all clients at one port of the switch may have at once, and how many "
+        "addresses (M30). Left out: half of the addresses; all of them where only one port leads to clients"
     )
 
     def role(self, anycast: list[Prefix]) -> roles.ClientEdgeRole:
