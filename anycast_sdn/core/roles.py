@@ -70,8 +70,8 @@ class ClientEdgeRole:
     pooling: Pooling = Pooling.AUTO
     expiry: Expiry = Expiry.AUTO
     idle_timeouts: int = 4000  # auto: so many bindings expire in the switch; Open vSwitch scans their rules continually
-    # Of one family.  None: a client has at most a quarter of the addresses and ``MOST_PER_CLIENT`` flows, and all clients
-    # at one port half of the addresses, or all of them at the only port.
+    # Of one family.  None: a client has at most a quarter of the addresses and ``MOST_PER_CLIENT`` flows, and all
+    # clients at one port half of the addresses, or all of them at the only port.
     bindings_per_client: int | None = None
     bindings_per_port: int | None = None
 
