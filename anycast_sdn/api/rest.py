@@ -17,7 +17,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -119,7 +119,12 @@ class RestApi:
         group, server = "/v1/groups/{group}", "/v1/groups/{group}/servers/{address}"
         self._methods: dict[str, dict[str, Handler]] = {
             "/v1/groups": {"GET": self._list_groups, "POST": self._add_group},
-            group: {"GET": self._get_group, "PUT": self._put_group, "DELETE": self._delete_group},
+            group: {
+                "GET": self._get_group,
+                "PUT": self._put_group,
+                "PATCH": self._patch_group,
+                "DELETE": self._delete_group,
+            },
             f"{group}/servers": {"GET": self._list_servers, "POST": self._add_server},
             server: {
                 "GET": self._get_server,
@@ -190,6 +195,24 @@ class RestApi:
 
     def _put_group(self, request: Request, group: str) -> Response:
         turn = Turn(self._pause)
+        content = self._group_content(request, group, turn, required=("prefixes",))
+        return self._stored_group(AnycastGroup(group, **content), turn)
+
+    def _patch_group(self, request: Request, group: str) -> Response:
+        turn = Turn(self._pause)
+        self._registry.group(group)
+        changes = self._group_content(request, group, turn)
+        changed = self._registry.change_group(group, lambda present: replace(present, **changes), turn.over)
+        return _json(self._group_json(changed, turn), turn)
+
+    def _delete_group(self, request: Request, group: str) -> Response:
+        self._registry.delete_group(group, self._pause)
+        return Response(status=204)
+
+    def _group_content(
+        self, request: Request, group: str, turn: Turn, required: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """What the body says about a group that is named by the path."""
 
         def enrolled() -> Mapping[Address, Server]:
             present = self._registry.groups.get(group)
@@ -199,13 +222,9 @@ class RestApi:
             group, enrolled, lambda server: self._shown_server(group, server), turn.over
         )
         fields = _group_fields(turn) | {"servers": servers}
-        content = reading.content(request, fields, required=("prefixes",), shown=Shown({"name": group}))
+        content = reading.content(request, fields, required=required, shown=Shown({"name": group}))
         content.pop("servers", None)
-        return self._stored_group(AnycastGroup(group, **content), turn)
-
-    def _delete_group(self, request: Request, group: str) -> Response:
-        self._registry.delete_group(group, self._pause)
-        return Response(status=204)
+        return content
 
     def _stored_group(self, wanted: AnycastGroup, turn: Turn, anew: bool = False) -> Response:
         group, created = self._registry.put_group(wanted, turn.over, anew=anew)

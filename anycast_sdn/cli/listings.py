@@ -72,7 +72,14 @@ def _endpoint(address: str, port: int) -> str:
 
 def _group_rows(answer: Any) -> list[dict[str, Any]]:
     return [
-        {"group": group["name"], "ANY/n": " ".join(group["prefixes"]), "servers": len(group["servers"])}
+        {
+            "group": group["name"],
+            "ANY/n": " ".join(group["prefixes"]),
+            "servers": len(group["servers"]),
+            "affinity": group["affinity"],
+            "on server loss": group["on_server_loss"],
+            "own validity (s)": ", ".join(f"{name[:-2]}: {s}" for name, s in group["validity"].items()),
+        }
         for group in answer["groups"]
     ]
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Server, text
-from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server
+from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server, check_settings
 from anycast_sdn.description.model import Network
 from anycast_sdn.store.store import (
     Change,
@@ -90,19 +90,41 @@ class Registry:
         ``anew``: there must be no such group.  Raises EnrolmentError when its prefixes, its settings or the servers
         would not fit, AlreadyExists, LimitReached, StoreError.
         """
-        name, change = wanted.name, PutGroup(wanted)
+
+        def created(groups: Groups) -> AnycastGroup:
+            present = groups.get(wanted.name)
+            if present is None and len(groups) >= MAX_GROUPS:
+                raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
+            if present and anew:
+                raise AlreadyExists(f"group {wanted.name} exists already; use PUT or PATCH to change it")
+            return wanted
+
+        return self._put_group(created, turn)
+
+    def change_group(
+        self, name: str, changed: Callable[[AnycastGroup], AnycastGroup], turn: Callable[[], None] = lambda: None
+    ) -> AnycastGroup:
+        """Change the group as it is, but not its servers → the group.  Raises NotFound, and as ``put_group``.
+
+        ``changed`` may be called again, when the group has been changed meanwhile; ``turn``: as of ``put_group``.
+        """
+        return self._put_group(lambda groups: changed(_group(groups, name)), turn)[0]
+
+    def _put_group(
+        self, wanted_of: Callable[[Groups], AnycastGroup], turn: Callable[[], None]
+    ) -> tuple[AnycastGroup, bool]:
         seen: Groups | None = None  # the groups beside which the prefixes have been checked
 
         def decide(groups: Groups) -> tuple[Change | None, tuple[AnycastGroup, bool]]:
             nonlocal seen
-            present = groups.get(name)
-            if present is None and len(groups) >= MAX_GROUPS:
-                raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
-            if present and anew:
-                raise AlreadyExists(f"group {name} exists already; use PUT to change it")
+            wanted = wanted_of(groups)
+            present, change = groups.get(wanted.name), PutGroup(wanted)
             group = change.of(present)
             if group == present:
                 return None, (group, False)
+            if present and present.prefixes == wanted.prefixes:
+                check_settings(wanted)
+                return change, (group, False)
             if seen is None:
                 check_group(self._network, groups, wanted, turn)
             else:

@@ -77,9 +77,7 @@ def check_group(
         )
     if not group.prefixes:
         raise InvalidGroup("prefixes", "a group needs at least one prefix, for example 198.18.0.1/32")
-    for member, seconds in group.validity._asdict().items():
-        if seconds is not None and not 1 <= seconds <= MAX_VALIDITY_S:
-            raise InvalidValidity(f"validity.{member}", f"{seconds} s is not within 1 and {MAX_VALIDITY_S}")
+    check_settings(group)
     others = groups if isinstance(groups, Groups) else Groups({other.name: other for other in groups})
     in_order = sorted(group.prefixes)
     apart = True
@@ -100,6 +98,14 @@ def check_group(
             raise _overlap(where, prefix, other, owner)
         if not apart:
             ours.add(prefix)
+
+
+def check_settings(group: AnycastGroup) -> None:
+    """Raises InvalidValidity."""
+    for member, seconds in group.validity._asdict().items():
+        if seconds is not None and not 1 <= seconds <= MAX_VALIDITY_S:
+            where = f"validity.{member}"
+            raise InvalidValidity(where, f"the validity of {seconds} s is not within 1 and {MAX_VALIDITY_S} s")
 
 
 def check_apart(groups: Groups, group: AnycastGroup) -> None:

@@ -100,8 +100,9 @@ class Facts:
 class Client:
     """Asks the application and reads its answers."""
 
-    def __init__(self, path: str) -> None:
-        self.store: Store = MemoryStore() if path == ":memory:" else SqliteStore(path)
+    def __init__(self, path: str, shared: MemoryStore | None = None) -> None:
+        """``shared``: the store in memory of another controller."""
+        self.store: Store = MemoryStore(shared) if path == ":memory:" else SqliteStore(path)
         self.sent: list[Groups] = []
         self.facts = Facts()
         self.registry = Registry(NETWORK, self.store, self.sent.append)

@@ -27,7 +27,8 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 AS2 = {"address": "10.2.0.10", "weight": 1, "state": "active", "edge": "ars2", "reachable": True, "flows": 3}
-WEB = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"], "servers": [AS2]}
+DEFAULTS = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
+WEB = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"], **DEFAULTS, "servers": [AS2]}
 
 
 # ------------------------------------------------------------------------------ groups and servers
@@ -37,8 +38,7 @@ def test_groups_and_servers_are_created_read_and_listed(client: Client) -> None:
     created = client.ask("POST", "/v1/groups", {"name": "dns", "prefixes": ["198.18.0.53/32"]})
     assert created.status_code == 201
     assert created.headers["Location"].endswith("/v1/groups/dns")
-    settings = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
-    dns = {"name": "dns", "prefixes": ["198.18.0.53/32"], **settings, "servers": []}
+    dns = {"name": "dns", "prefixes": ["198.18.0.53/32"], **DEFAULTS, "servers": []}
     assert created.json == client.get("/v1/groups/dns") == dns
     assert client.get("/v1/groups") == {"groups": [dns, WEB]}
     assert client.get("/v1/groups/web/servers") == {"servers": [AS2]}
@@ -93,6 +93,8 @@ def test_head_answers_as_get_without_a_body(client: Client) -> None:
 
 # ------------------------------------------------------------------------------ refusals
 
+_VALID_FOR_EVER = {"validity": {"udp_s": 65536}}
+
 
 @pytest.mark.parametrize(
     ("status", "slug", "field", "method", "path", "body"),
@@ -108,7 +110,10 @@ def test_head_answers_as_get_without_a_body(client: Client) -> None:
         (422, "not-a-host-address", "address", "PUT", "/web/servers/10.2.0.255", {}),
         (422, "wrong-family", "address", "PUT", "/web", {"prefixes": ["2001:db8:ffff::1/128"]}),
         (422, "invalid-weight", "weight", "PATCH", "/web/servers/10.2.0.10", {"weight": 1001}),
+        (422, "invalid-validity", "validity.udp_s", "PUT", "/dns", {"prefixes": ["198.18.0.2/32"], **_VALID_FOR_EVER}),
+        (422, "invalid-validity", "validity.udp_s", "PATCH", "/web", _VALID_FOR_EVER),
         (404, "not-found", None, "GET", "/dns", None),
+        (404, "not-found", None, "PATCH", "/dns", {"affinity": "client"}),
         (404, "not-found", None, "GET", "/dns/servers", None),
         (404, "not-found", None, "GET", "/web/servers/10.2.0.11", None),
         (404, "not-found", None, "PATCH", "/web/servers/10.2.0.11", {}),
@@ -215,7 +220,7 @@ def test_a_body_of_exactly_the_limit_is_taken(client: Client) -> None:
     ("method", "path", "allowed"),
     [
         ("DELETE", "/v1/groups", {"HEAD", "GET", "POST"}),
-        ("POST", "/v1/groups/web", {"HEAD", "GET", "PUT", "DELETE"}),
+        ("POST", "/v1/groups/web", {"HEAD", "GET", "PUT", "PATCH", "DELETE"}),
         ("POST", "/v1/groups/web/servers/10.2.0.10", {"HEAD", "GET", "PUT", "PATCH", "DELETE"}),
         ("PUT", "/v1/flows", {"HEAD", "GET"}),
         ("BREW", "/healthz", {"HEAD", "GET"}),
