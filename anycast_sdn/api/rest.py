@@ -338,7 +338,7 @@ class RestApi:
         return _json(self._views.switch(switch, turn.over), turn)
 
     def _get_topology(self, request: Request) -> Response:
-        """``?without=``, which may be repeated: a switch, a link or a server to leave out of the picture."""
+        """``?without=``, which may be repeated: a switch, a link or a server to leave out of the topology."""
         _, values = reading.query(request, {"without": reading.part}, repeated=True)
         turn = Turn(self._pause)
         return _json(self._views.topology([value for _, value in values], turn.over), turn)

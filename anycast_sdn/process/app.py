@@ -37,7 +37,7 @@ from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.health import Attendance, Health, missing_switches
+from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 
 LOG = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.counters = Counters()
         self._subscribers: tuple[Callable[[Event], None], ...] = (self.counters, self.inspections.note)
         self._health = Health(self.counters)
-        self._attendance = Attendance(len(network.switches), time.monotonic())
+        self._reports = ConnectionReports(len(network.switches), time.monotonic())
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
         self.unanswered = self.connections.unanswered
@@ -249,17 +249,17 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _look(self) -> None:
         """For the log: which switches are missing, and whether all is well."""
         now = time.monotonic()
-        if said := self._attendance.look(missing_switches(self.controller), now):
-            LOG.info("%s", said)
+        if line := self._reports.pop_due(missing_switches(self.controller), now):
+            LOG.info("%s", line)
         view = self.health(now)
-        if self._health.is_news(now):
+        if self._health.pop_change(now):
             level = logging.INFO if view["status"] == "ok" else logging.WARNING
             reasons = listed(view["reasons"], 3, "; ")
             LOG.log(level, "health: %s%s", view["status"], f": {reasons}" if reasons else "")
 
     def health(self, now: float) -> dict[str, Any]:
         """As it is at this moment."""
-        self._health.look_at(self.controller, self.bgp.states(), now, self._database_problem())
+        self._health.update(self.controller, self.bgp.states(), now, self._database_problem())
         return self._health.view(self.controller, now, time.time())
 
     def _inspect(self) -> None:

@@ -1,1 +1,1 @@
-"""What is shown of a running controller: values and their JSON form.  They read the controller, which knows none."""
+"""What is shown of a running controller, as values and as JSON.  Views read the controller; it imports none of them."""

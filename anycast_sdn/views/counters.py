@@ -1,9 +1,9 @@
-"""Counters of each switch, and what each of them means for people: what happened, and what to do about it.
+"""Counters of each switch, and the meaning of each counter: what happened, and what an operator should do.
 
-Counters are shown under ``drops`` by ``GET /v1/edges`` and ``anycast-sdn edges``.  Drop rules in the switch count
-under the names of ``openflow.pipeline``'s rows; everything else is counted from events (``core.events``), by
-``Counters``.  The tables here have one entry for each name; a test compares them with the code in both directions, so
-that no counter is without a meaning.  docs/counters.md is printed from here (``as_markdown``).
+Counters are shown under ``drops`` by ``GET /v1/edges`` and ``anycast-sdn edges``.  Packets dropped by rules of a
+switch are counted there, under the names of ``openflow.pipeline``'s rows; all other counters count events
+(``core.events``), in ``Counters``.  The tables here have one entry for each counter; a test compares them with the
+code in both directions.  docs/counters.md is printed from them (``as_markdown``).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Meaning(NamedTuple):
 
 
 _NOTHING = "Nothing, unless it grows fast."
-_FAULTY_HOST = "Find the host: a faulty network stack, or somebody who tries things out."
+_FAULTY_HOST = "Find the host: a faulty network stack, or a program that forges packets."
 _OLDER_LINK = "Nothing, if it stays small: LLDP of an earlier start of the controller, or of other equipment."
 
-# Counted by rules in the switch itself.  Where each of them stands is in the pipeline's rows.
+# Counted by rules in the switch itself, which are rows of the pipeline.
 IN_THE_SWITCH: Mapping[str, Meaning] = {
     "anycast_source": Meaning(
         "A host or router sent a packet whose source is an anycast address (M22).",
@@ -48,7 +48,7 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
         "Nothing: this is ordinary traffic of hosts.",
     ),
     "lldp_from_host": Meaning(
-        "LLDP came from a port that leads to hosts or to a router.",
+        "LLDP was received at a port of hosts or of a router.",
         "Nothing, if the device there speaks LLDP. If it is an OpenFlow switch, declare the link.",
     ),
     "martian": Meaning(
@@ -57,10 +57,10 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
     ),
     "no_egress": Meaning(
         "A packet was to leave by a port for which the egress table has no rule.",
-        "Report it: routes and egress rules of this switch do not belong together.",
+        "Report it: routes and egress rules of this switch do not match.",
     ),
     "no_route": Meaning(
-        "No route leads to the destination. The sender is told so by ICMP.",
+        "There is no route to the destination. The sender gets an ICMP error.",
         "See `anycast-sdn topology`: is the prefix announced, and is every link on the path up?",
     ),
     "not_ip": Meaning(
@@ -68,8 +68,8 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
         "Nothing, unless hosts need such a protocol: switches here route IP only.",
     ),
     "own_source": Meaning(
-        "A packet came in by an uplink with a source address of this edge itself.",
-        "Look for a routing loop beyond the uplink, or for a forged source there.",
+        "A packet was received at an uplink with a source address of this edge itself.",
+        "Look for a routing loop, or for a forged source, behind the router at the uplink.",
     ),
     "tagged": Meaning(
         "The frame had a VLAN tag, or two tags. Ports here are untagged.",
@@ -80,15 +80,16 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
         "Configure the device on that port to send untagged frames.",
     ),
     "unauthorised": Meaning(
-        "The service is not among those that the site may use (M6). A host at this switch is told so by ICMP.",
+        "The site may not use the service (M6). A host at this switch gets an ICMP error.",
         "If the site is meant to use it, add it to `services` of the client edge or of the subnet.",
     ),
     "unknown_translated": Meaning(
-        "A packet for an address of PRh/k came from somebody who is not enrolled, or whose flow has ended (M16).",
-        "Nothing, if it is rare: late packets, scans. If it is a server's, enrol the server.",
+        "A packet to an address of PRh/k came from a host that is not enrolled, or belongs to a flow that has ended "
+        "(M16).",
+        "Nothing, if it is rare: late packets, scans. If the source is a server, enrol it.",
     ),
     "wrong_source": Meaning(
-        "The source address does not belong to a subnet of the port where the packet came in.",
+        "The source address does not belong to a subnet of the ingress port.",
         "Correct the host's address, or the `ports` of its subnet in the network file.",
     ),
 }  # fmt: skip
@@ -96,19 +97,19 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
 # Counted by the controller: packets of flows.
 OF_FLOWS: Mapping[str, Meaning] = {
     "client_full": Meaning(
-        "The client has as many bindings as one client may have (`bindings_per_client`). It is told so by ICMP.",
-        "Find out what the client does. If it is meant to, raise the bound, or give the site a larger PRh/k.",
+        "The client has as many bindings as one client may have (`bindings_per_client`). It gets an ICMP error.",
+        "Find out what the client does. If it needs so many, raise the bound, or give the site a larger PRh/k.",
     ),
     "icmp_unsupported": Meaning(
         "A server sent an ICMP message to PR1X that is neither an echo reply nor an error.",
         _NOTHING,
     ),
     "looped": Meaning(
-        "A packet that the controller sent through the tables of the switch came back, because its rule was not there.",
-        "Look for `rule_refused` and for others that change the switch's rules. The rule is installed again.",
+        "A packet that the controller sent through the tables of the switch came back, because its rule was missing.",
+        "Look for `rule_refused`, and for other programs that change the switch's rules. The rule is installed again.",
     ),
     "no_able_edge": Meaning(
-        "The service has active servers, but no server edge can reach any of them now. The client is told so by ICMP.",
+        "The service has active servers, but no server edge can reach any of them now. The client gets an ICMP error.",
         "See `anycast-sdn servers`: which of them are unreachable, and `anycast-sdn topology`: which links are down.",
     ),
     "no_binding": Meaning(
@@ -116,21 +117,21 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "Nothing, if it is rare. If servers send after pauses longer than `validity`, raise the validity.",
     ),
     "no_service": Meaning(
-        "No group covers the service address, or the group has no active server. The client is told so by ICMP.",
+        "No group covers the service address, or the group has no active server. The client gets an ICMP error.",
         "See `anycast-sdn groups` and `anycast-sdn servers`: enrol a server, or make one active.",
     ),
     "not_adopted": Meaning(
-        "After a restart, rules of a binding on the switch could not be taken over: PRh/k has changed, or two claim "
-        "one address.",
+        "After a restart, rules of a binding on the switch could not be adopted: PRh/k has changed, or two bindings "
+        "have one address.",
         "Nothing after a change of `translation_prefixes`: these flows end. Otherwise report it.",
     ),
     "pool_empty": Meaning(
-        "No address of PRh/k is free, or there is none in this family. The client is told so by ICMP.",
+        "No address of PRh/k is free, or there is none in this family. The client gets an ICMP error.",
         "See `pool` in `anycast-sdn edges`. Add a translation prefix, or shorten `validity` or `quarantine_s`.",
     ),
     "port_full": Meaning(
-        "The clients at one port have as many bindings as they may have together (`bindings_per_port`). The client is "
-        "told so by ICMP.",
+        "The clients at one port have as many bindings as they may have together (`bindings_per_port`). The client "
+        "gets an ICMP error.",
         "As for `client_full`: one port takes a large share of the pool.",
     ),
     "shed": Meaning(
@@ -138,29 +139,29 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "The controller is overloaded. See `hub` in `/healthz` and `port_held_back`; lower `limits.first_packets`.",
     ),
     "stranger_reply": Meaning(
-        "A reply came from somebody who may not answer this flow: not a server of the group, or not the pinned one "
+        "The source of a reply is not a server of the flow's group, or not the server to which the flow is pinned "
         "(M17).",
-        "If a server hands over to another one, enrol both in the group.",
+        "If a server hands flows over to another server, enrol both in the group.",
     ),
     "unsupported_protocol": Meaning(
         "The checksum of the protocol covers the addresses, and no switch corrects it: DCCP, AH, Mobility Header, "
-        "UDP-Lite, HIP. The client is told so by ICMP.",
+        "UDP-Lite, HIP. The client gets an ICMP error.",
         "Use the server's unicast address for this protocol.",
     ),
 }  # fmt: skip
 
-# Counted by the controller: what hosts say of their addresses, by ARP and neighbour discovery.
+# Counted by the controller: ARP and neighbour discovery of hosts.
 OF_HOSTS: Mapping[str, Meaning] = {
     "arp_mac_mismatch": Meaning(
-        "The sender in an ARP packet is another than that of its frame.",
+        "The sender's MAC in an ARP packet differs from the source MAC of its frame.",
         "Find the host: forged ARP, or a bridge that rewrites MAC addresses.",
     ),
     "false_claims": Meaning(
         "A host claimed an address that no host at its port may have: outside the subnet, a gateway's, a service's.",
-        "Correct the host's address. It is not believed, and nobody else is harmed.",
+        "Correct the host's address. The claim is ignored, and other hosts are not affected.",
     ),
     "false_move": Meaning(
-        "A host claimed an address that another host has; that one, asked at its own port, answered.",
+        "A host claimed the address of another host, which still answers ARP or ND at its own port.",
         "Two hosts have one address, or one tries to take the other's.",
     ),
     "foreign_questions": Meaning(
@@ -172,12 +173,12 @@ OF_HOSTS: Mapping[str, Meaning] = {
         "Look for a host that claims many addresses, or divide the subnet among more ports.",
     ),
     "unknown_source": Meaning(
-        "A first packet was dropped, because nobody at its port answers ARP or ND for the source address.",
-        "Find out who invents addresses there. A real client must answer ARP or ND.",
+        "A first packet was dropped, because no host at its port answers ARP or ND for the source address.",
+        "Find out which host forges addresses there. A real client must answer ARP or ND.",
     ),
     "unresolvable": Meaning(
-        "A packet or question for an unknown host was dropped: no host may have this address, or 256 hosts are looked "
-        "for already because of one port.",
+        "A packet or a request for an unknown host was dropped: no host may have this address, or 256 addresses are "
+        "being resolved already for one port.",
         "Look for a host that scans a subnet.",
     ),
     "waiting_overflow": Meaning(
@@ -186,10 +187,10 @@ OF_HOSTS: Mapping[str, Meaning] = {
     ),
 }  # fmt: skip
 
-# Counted by the controller: what a switch does, or what is done to its packets.
+# Counted by the controller: events of a switch.
 OF_SWITCHES: Mapping[str, Meaning] = {
     "port_held_back": Meaning(
-        "More than 1,000 first packets a second of a port were refused: it may send up 200 a second for a while.",
+        "More than 1,000 first packets a second of a port were refused. For a while, the port's limit is 200 a second.",
         "Look for a flood from this port.",
     ),
     "rule_refused": Meaning(
@@ -197,20 +198,21 @@ OF_SWITCHES: Mapping[str, Meaning] = {
         "The log has the switch's reason. A full table: fewer flows, or a larger switch. See operating.md.",
     ),
     "too_large": Meaning(
-        "A packet was larger than the next link's `mtu`. Its sender is told the size by ICMP.",
+        "A packet was larger than the next link's `mtu`. Its sender gets an ICMP error with that size.",
         "Nothing: this is how path MTU discovery works.",
     ),
     "ttl_expired": Meaning(
-        "The TTL or hop limit of a packet was used up here. Its sender is told so by ICMP.",
-        "Nothing, if somebody runs `traceroute`. Otherwise look for a loop of routes.",
+        "The TTL or hop limit of a packet expired here. Its sender gets an ICMP error.",
+        "Nothing, if `traceroute` is in use. Otherwise look for a loop of routes.",
     ),
     "unconfirmed": Meaning(
-        "The switch did not confirm a change of routes within a second. The change went on without it.",
-        "Look at the switch's load and at its connection: packets may have circled meanwhile.",
+        "The switch did not confirm a change of routes within a second. The change went on without its confirmation.",
+        "Look at the switch's load and at its connection: packets may have looped meanwhile.",
     ),
     "unexpected_packet_in": Meaning(
-        "The switch sent up a packet that no rule of ours asks for, or before what it holds was read.",
-        "Nothing at connect. Otherwise look for others that install rules.",
+        "The switch sent a packet to the controller for another reason than a rule of the pipeline, or before its "
+        "rules were read.",
+        "Nothing when the switch connects. Otherwise look for other programs that install rules.",
     ),
 }  # fmt: skip
 
@@ -218,11 +220,11 @@ OF_SWITCHES: Mapping[str, Meaning] = {
 OF_FRAMES: Mapping[str, Meaning] = {
     "arp": Meaning("An ARP packet that is no request or reply for IPv4 over Ethernet.", _FAULTY_HOST),
     "checksum": Meaning("The checksum of an ICMP, ICMPv6 or quoted IPv4 header is wrong.", _FAULTY_HOST),
-    "ethertype": Meaning("Another protocol than the rule that sent the frame up asks for.", "Report it."),
+    "ethertype": Meaning("The frame's protocol is not that of the rule that sent it to the controller.", "Report it."),
     "extension headers": Meaning("An IPv6 packet with more than eight extension headers.", _FAULTY_HOST),
     "fragment": Meaning(
-        "A fragment to or from a service that cannot be translated: switches see no ports in it. Of the first "
-        "fragment, a client is told so by ICMP.",
+        "A fragment to or from a service that cannot be translated: switches see no ports in it. For the first "
+        "fragment, a client gets an ICMP error.",
         "Use smaller packets: path MTU discovery, or an `mtu` in the network file.",
     ),
     "icmp type": Meaning("An ICMP message of a type that is not translated.", _NOTHING),
@@ -231,13 +233,13 @@ OF_FRAMES: Mapping[str, Meaning] = {
     "ip version": Meaning("The IP version in the header is not that of the frame's type.", _FAULTY_HOST),
     "lldp": Meaning("LLDP that the controller did not send.", "Nothing: other equipment speaks LLDP there."),
     "lldp digest": Meaning("LLDP that looks like the controller's, with a wrong signature.", _OLDER_LINK),
-    "lldp of its own port": Meaning("A port heard its own LLDP.", "Look for a loop in the cabling of this port."),
-    "lldp replayed": Meaning("LLDP of the controller that is not new.", "If it goes on, somebody repeats frames."),
-    "neighbour discovery": Meaning("A neighbour discovery message against RFC 4861 §7.1.", _FAULTY_HOST),
+    "lldp of its own port": Meaning("A port received its own LLDP.", "Look for a loop in the cabling of this port."),
+    "lldp replayed": Meaning("LLDP of the controller that is not new.", "If it goes on, a host replays frames."),
+    "neighbour discovery": Meaning("A neighbour discovery message that RFC 4861 §7.1 forbids.", _FAULTY_HOST),
     "source mac": Meaning("The source MAC is a group address.", _FAULTY_HOST),
     "tagged": Meaning("ARP, ND or LLDP with a VLAN tag, or with two tags.", "Send untagged frames on this port."),
     "transport header": Meaning("A TCP, UDP, SCTP or ICMP header is cut short or impossible.", _FAULTY_HOST),
-    "truncated": Meaning("The frame ends before what its length fields announce.", _FAULTY_HOST),
+    "truncated": Meaning("The frame is shorter than its length fields say.", _FAULTY_HOST),
 }  # fmt: skip
 
 _TITLES: tuple[tuple[str, Mapping[str, Meaning]], ...] = (
@@ -265,7 +267,7 @@ def _section(title: str, part: Mapping[str, Meaning]) -> str:
 
 
 def _rows_of(counter: str) -> Iterator[str]:
-    """The rules that count under this name, as docs/pipeline.md has them."""
+    """Table and priority of the rules that count under this name, as in docs/pipeline.md."""
     return (f"table {row.table.value}, priority {row.priority}" for row in ROWS if row.counter == counter)
 
 
@@ -274,7 +276,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.drops: defaultdict[str, Counter[str]] = defaultdict(Counter)  # switch → counter → number
-        self.repairs: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # switch → in what way → rules
+        self.repairs: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # switch → kind of fault → rules
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RulesRepaired):

@@ -1,8 +1,8 @@
 """The flows of all client edges, as values and as JSON.
 
-JSON carries addresses as text, protocols by name where they have one, times as RFC 3339 in UTC.  There may be
-hundreds of thousands of flows: they are read slice by slice, in the order of (edge, number), and the work for each
-is kept cheap.
+In JSON, addresses are text, protocols have their names if there are any, and times are those of RFC 3339, in UTC.
+There may be hundreds of thousands of flows, so they are read slice by slice, in the order of (edge, number), and the
+work for each is kept small.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from anycast_sdn.engines.engine import Engine
 from anycast_sdn.views.counters import Counters
 
 FLOW_STATES = ("unanswered", "pinned")
-SLICE = 500  # bindings that are looked at in one piece
+SLICE = 500  # bindings that are read at once
 
-Place: TypeAlias = tuple[str, int]  # a binding's, among all: (edge, number); ("", 0) is before all of them
+Place: TypeAlias = tuple[str, int]  # of a binding, in the order of all: (edge, number); ("", 0) is before the first
 
 
 class FlowView(NamedTuple):
@@ -42,12 +42,12 @@ class FlowView(NamedTuple):
     server: Address | None  # ASg, once pinned
     since: float  # when the binding was made, seconds since 1970
     validity_s: int  # how long it may be idle in both directions
-    idle: str  # the direction whose rules are idle: "", "out" (client → service) or "in"
+    idle: str  # the direction that is idle: "", "out" (client → service) or "in"
 
 
 @dataclass(frozen=True, slots=True)
 class FlowFilter:
-    """Which flows are wanted; None: all."""
+    """The flows that a request selects; None: any."""
 
     edge: str | None = None
     group: str | None = None
@@ -55,8 +55,8 @@ class FlowFilter:
     server: Address | None = None
     state: str | None = None
 
-    def takes(self, binding: Binding) -> bool:
-        """Is a binding of a wanted edge wanted?"""
+    def selects(self, binding: Binding) -> bool:
+        """Does this binding of a selected edge match all other members?"""
         return (
             (self.client is None or binding.key.source == self.client)
             and (self.server is None or binding.server == self.server)
@@ -68,21 +68,21 @@ class FlowFilter:
 def flows_after(
     controller: Controller, wanted: FlowFilter, after: Place, limit: int, now: float, epoch: float
 ) -> tuple[list[FlowView], Place | None]:
-    """Of the next ``SLICE`` bindings at the most, those that are wanted, ``limit`` of them at the most.
+    """Reads at most ``SLICE`` bindings, and returns at most ``limit`` of those that ``wanted`` selects.
 
-    → (flows, the place after which to go on; None: there are no more).
+    → (flows, the place after which the next call should continue; None: there are no more).
     ``epoch``: the wall clock's time at ``now``, to show when a flow began.
     """
-    for edge in controller.switches_by_name():
-        name = edge.name
+    for switch in controller.switches_by_name():
+        name, bindings = switch.name, switch.engine.flows
         if name < after[0] or wanted.edge not in (None, name):
             continue
         found: list[FlowView] = []
         number = 0
-        for number in edge.engine.flows.numbers_after(after[1] if name == after[0] else 0, SLICE):
-            binding = edge.engine.flows.by_number(number)
-            if binding and wanted.takes(binding):
-                found.append(view_of(name, edge.engine, binding, now, epoch))
+        for number in bindings.numbers_after(after[1] if name == after[0] else 0, SLICE):
+            binding = bindings.by_number(number)
+            if binding and wanted.selects(binding):
+                found.append(view_of(name, switch.engine, binding, now, epoch))
                 if len(found) == limit:
                     break
         if number:
@@ -99,7 +99,7 @@ def flow_summary(controller: Controller, counters: Counters) -> dict[str, object
 
 
 def view_of(name: str, engine: Engine, binding: Binding, now: float, epoch: float) -> FlowView:
-    """One binding of the edge that has this name."""
+    """One binding of the edge with this name."""
     key, server = binding.key, binding.server
     return FlowView(
         binding.number,
@@ -119,7 +119,7 @@ def view_of(name: str, engine: Engine, binding: Binding, now: float, epoch: floa
     )
 
 
-_IDLE = {Half.OUT: "in", Half.IN: "out"}  # the one half that is installed → what the other one is called
+_IDLE = {Half.OUT: "in", Half.IN: "out"}  # the only half that is installed → the name of the idle direction
 
 
 def flow_as_json(view: FlowView) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Health: what is wrong, and since when; for /healthz and for the log.
 
-Rules that it keeps:
-- Its only state is when each reason was first seen; nothing here reads a clock.
-- A reason is a sentence that names what is wrong.  Its key stays the same while the words may change.
-- ``ok``: there is no reason.  ``starting``: the controller has just started, and that alone may explain all reasons.
-  ``degraded``: there is a reason that it does not explain.
+Rules kept here:
+- The only state is when each reason began; nothing here reads a clock.
+- A reason is a sentence that names what is wrong.  Its key identifies it; its sentence may change while it lasts.
+- ``ok``: there is no reason.  ``starting``: the controller has just started, and all reasons may be due to that.
+  ``degraded``: there is a reason that is not due to the start.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.views.counters import Counters
 
-MOST_REASONS = 100  # in one answer, and of one kind
-STEADY_S = 2.0  # so long a status must last to be worth a line in the log
-RECENT_S = 60.0  # so long after what happens once, health is degraded
-REPORT_S, RAREST_REPORT_S = 10.0, 640.0  # between two reports of missing switches; doubles
+MAX_REASONS = 100  # in one answer, and of one kind
+STEADY_S = 2.0  # a status is logged after it has lasted for so long
+RECENT_S = 60.0  # a refused or a repaired rule is a reason for so long
+REPORT_S, LONGEST_REPORT_S = 10.0, 640.0  # between two reports of switches that are not connected; doubles
 
 
 class Reason(NamedTuple):
     """Something that is wrong."""
 
-    key: tuple[str, ...]  # what it is about
+    key: tuple[str, ...]  # the part that is affected
     sentence: str
     early: bool = False  # to be expected in the controller's first seconds
 
 
 class Session(NamedTuple):
-    """A BGP session, as far as its health goes."""
+    """The state of a BGP session."""
 
     uplink: str
     neighbour: str
@@ -54,9 +54,9 @@ def reasons(
         yield Reason(("database",), f"enrolments cannot be changed: {database}")
     for switch in controller.switches.values():
         yield from _of_switch(switch, counters, now)
-    for ends, why in itertools.islice(controller.discovery.down(now), MOST_REASONS):
+    for ends, why in itertools.islice(controller.discovery.down(now), MAX_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
-    yield from itertools.islice(_unserved(controller.groups, controller.announcements.edges), MOST_REASONS)
+    yield from itertools.islice(_unserved(controller.groups, controller.announcements.edges), MAX_REASONS)
     for session in sessions:
         if session.state != "established":
             why = f": {session.problem}" if session.problem else ""
@@ -79,7 +79,7 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
     for question in sorted(switch.unanswered):
         yield Reason(("question", name, question), f"switch {name} does not answer when asked for its {question}")
     if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
-        sentence = f"switch {name} was changed by others than the controller: what it holds has been put right"
+        sentence = f"switch {name} was changed by others than the controller: its rules have been put right"
         yield Reason(("changed", name), sentence)
     for uplink in switch.uplinks:
         for router in uplink.routers:
@@ -95,7 +95,7 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
 
 
 def _unserved(groups: Iterable[AnycastGroup], announced: Container[Prefix]) -> Iterator[Reason]:
-    """There may be thousands; the caller takes as many as can be shown."""
+    """Services without a server edge that is able to serve.  There may be thousands: callers take as many as needed."""
     for group in groups:
         for prefix in group.prefixes:
             if prefix not in announced and _should_serve(group, prefix):
@@ -109,7 +109,7 @@ def _should_serve(group: AnycastGroup, prefix: Prefix) -> bool:
 
 
 class Health:
-    """The reasons as of the last look, each with the time since when it holds."""
+    """The reasons at the last update, and when each of them began."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -117,13 +117,15 @@ class Health:
         self._since: dict[tuple[str, ...], float] = {}
         self.status = "starting"
         self._status_since = 0.0
-        self._said = "starting"
+        self._logged = "starting"
 
-    def look_at(self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "") -> None:
+    def update(self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "") -> None:
         """To be called about once a second; see ``reasons``."""
-        self.look(reasons(controller, self._counters, sessions, database, now), controller.discovery.starting, now)
+        self.set_reasons(
+            reasons(controller, self._counters, sessions, database, now), controller.discovery.starting, now
+        )
 
-    def look(self, found: Iterable[Reason], starting: bool, now: float) -> None:
+    def set_reasons(self, found: Iterable[Reason], starting: bool, now: float) -> None:
         """``starting``: the controller has started only seconds ago."""
         self._reasons = list(found)
         self._since = {reason.key: self._since.get(reason.key, now) for reason in self._reasons}
@@ -138,7 +140,7 @@ class Health:
             self._status_since = now
 
     def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
-        """As of the last look.  ``epoch``: the wall clock's time at ``now``."""
+        """As of the last update.  ``epoch``: the wall clock's time at ``now``."""
         switches = {
             switch.name: {"connected": switch.synchronised, **self._repairs(switch, now)}
             for switch in controller.switches.values()
@@ -146,24 +148,27 @@ class Health:
         return {"status": self.status, "reasons": self.sentences(now, epoch), "switches": switches}
 
     def _repairs(self, switch: ManagedSwitch, now: float) -> dict[str, object]:
-        """How many rules were put right since the controller's start, and how long ago the last, if any were."""
+        """How many rules were repaired since the controller's start, and how long ago the last one; empty if none."""
         repaired = self._counters.repairs[switch.name].total()
         ago = {} if switch.repaired_at is None else {"last_repair_s": round(now - switch.repaired_at, 1)}
         return {"repaired": repaired, **ago} if repaired else {}
 
-    def is_news(self, now: float) -> bool:
-        """Is the status another than the log has said last, and has it lasted ``STEADY_S``?"""
-        if self.status == self._said or now - self._status_since < STEADY_S:
+    def pop_change(self, now: float) -> bool:
+        """Is a line in the log due: does the status differ from the last one logged, for ``STEADY_S``?
+
+        True: the status counts as logged.
+        """
+        if self.status == self._logged or now - self._status_since < STEADY_S:
             return False
-        self._said = self.status
+        self._logged = self.status
         return True
 
     def sentences(self, now: float, epoch: float) -> list[str]:
         """What is wrong and since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
         latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
-        began = [(each.sentence, _time(epoch - now + self._since[each.key])) for each in latest[:MOST_REASONS]]
+        began = [(each.sentence, _time(epoch - now + self._since[each.key])) for each in latest[:MAX_REASONS]]
         shown = [f"{sentence}, since {time}" for sentence, time in began]
-        more = len(latest) - MOST_REASONS
+        more = len(latest) - MAX_REASONS
         return [*shown, f"at least {more} more"] if more > 0 else shown
 
 
@@ -172,12 +177,12 @@ def _time(epoch: float) -> str:
 
 
 def missing_switches(controller: Controller) -> list[str]:
-    """The names of those that are not connected."""
+    """The names of the switches that are not connected."""
     return [switch.name for switch in controller.switches.values() if not switch.synchronised]
 
 
-class Attendance:
-    """For the log: which switches are missing, said again at doubling intervals, and once that all are connected."""
+class ConnectionReports:
+    """Lines for the log: which switches are not connected, at doubling intervals; and once, that all are."""
 
     def __init__(self, switches: int, now: float) -> None:
         self._switches = switches
@@ -185,16 +190,19 @@ class Attendance:
         self._due = now + REPORT_S
         self._complete = False
 
-    def look(self, missing: Collection[str], now: float) -> str | None:
-        """To be called about once a second → what to say now.  ``missing``: switches that are not connected."""
+    def pop_due(self, missing: Collection[str], now: float) -> str | None:
+        """The line that is due now; it counts as logged.  To be called about once a second.
+
+        ``missing``: switches that are not connected.
+        """
         if not missing:
             was, self._complete = self._complete, True
-            everybody = "the switch is" if self._switches == 1 else f"all {self._switches} switches are"
-            return None if was else f"{everybody} connected"
+            all_of_them = "the switch is" if self._switches == 1 else f"all {self._switches} switches are"
+            return None if was else f"{all_of_them} connected"
         if self._complete:
             self._complete, self._pause, self._due = False, REPORT_S, now + REPORT_S
         if now < self._due:
             return None
-        self._pause = min(2 * self._pause, RAREST_REPORT_S)
+        self._pause = min(2 * self._pause, LONGEST_REPORT_S)
         self._due = now + self._pause
         return f"still waiting for {counted(len(missing), 'switch')}: {listed(missing)}"

@@ -17,7 +17,7 @@ from anycast_sdn.views.turns import with_turns
 def edge_views(
     controller: Controller, counters: Counters, now: float, turn: Callable[[], None] = lambda: None
 ) -> Iterator[dict[str, object]]:
-    """Each as it is when it is made; ``turn`` is called now and then, so that others may go on."""
+    """Each switch in its state when the iterator comes to it; ``turn`` lets other green threads run."""
     return (_switch_view(controller, counters, switch, now, turn) for switch in controller.switches.values())
 
 
@@ -73,7 +73,7 @@ def _without_lists(switch: ManagedSwitch, counters: Counters, now: float) -> dic
 
 
 def server_status(controller: Controller, address: Address) -> dict[str, object]:
-    """The edge that a server stands behind, whether it answers, and how many flows it has."""
+    """A server's edge, whether the server answers ARP or ND there, and how many flows are pinned to it."""
     subnet = controller.network.subnet_of(address)
     switch = controller.switch(subnet.edge) if subnet else None
     tables = [switch.engine.flows for switch in controller.switches.values()]

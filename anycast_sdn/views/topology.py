@@ -1,8 +1,8 @@
-"""What the network looks like, and what it would look like without some of its parts.
+"""The topology of the network, and what it would be without some of its parts.
 
-The answer is computed from the graph alone: nothing in the network changes.  ``Missing`` parses the operator's words
-for what to leave out.  ``Picture`` is the state at one moment, copied in milliseconds; ``view`` computes from it what
-REST and the command line show, which may take long, and lets others go on meanwhile.
+It is computed from a copy of the state: nothing in the network changes.  ``Snapshot`` is the state at one moment, and
+is copied in milliseconds.  ``Omitted`` parses the names of the parts to leave out.  ``view`` computes what REST and the
+command line show; that may take long, so it calls ``turn``, which lets other green threads run.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from anycast_sdn.views.turns import with_turns
 
 Announced = Mapping[Prefix, frozenset[str]]  # prefix → the edges that announce it
 Ends = tuple[Port, Port]
-_NOBODY: frozenset[str] = frozenset()
+_NO_EDGES: frozenset[str] = frozenset()
 
 
 def topology_view(
     controller: Controller, without: Sequence[str], now: float, turn: Callable[[], None] = lambda: None
 ) -> dict[str, object]:
-    """``without``: what to leave out, see ``Missing``; none: the network as it is.  Raises NotFound.
+    """``without``: what to leave out, see ``Omitted``; empty: the network as it is.  Raises NotFound.
 
-    What is shown is one moment's state.  ``turn`` is called now and then, so that others may go on.
+    The state is that of one moment; ``turn`` lets other green threads run.
     """
     updating = controller.updating()
-    shown = picture(controller, now)
+    state = snapshot(controller, now)
     turn()
-    missing = Missing.parse(without, shown, turn)
-    return {**view(shown, missing, turn), "updating": updating}
+    omitted = Omitted.parse(without, state, turn)
+    return {**view(state, omitted, turn), "updating": updating}
 
 
 def link_view(controller: Controller, end: Port, now: float) -> dict[str, object]:
@@ -46,8 +46,8 @@ def link_view(controller: Controller, end: Port, now: float) -> dict[str, object
     return controller.discovery.view(controller.discovery.at(end), now)
 
 
-class Missing(NamedTuple):
-    """What is to be left out of the picture."""
+class Omitted(NamedTuple):
+    """The parts of the network that are left out."""
 
     switches: frozenset[str]
     links: frozenset[frozenset[Port]]  # the ends of each
@@ -55,19 +55,19 @@ class Missing(NamedTuple):
     servers: frozenset[Address]
 
     @classmethod
-    def parse(cls, words: Sequence[str], picture: Picture, turn: Callable[[], None] = lambda: None) -> Missing:
+    def parse(cls, words: Sequence[str], snapshot: Snapshot, turn: Callable[[], None] = lambda: None) -> Omitted:
         """Each word is a switch, an uplink, a server's address, or a link: one of its ports, ``c1:1``, both,
         ``c1:1-c2:2``, or the switches that it joins, ``c1-c2``, which leaves out all links between them.
 
-        Raises NotFound for words that name nothing, or more than one thing.
+        Raises NotFound for words that name nothing, or several parts.
         """
-        switches = {switch.name for switch in picture.switches}
-        uplinks = {uplink.name for uplink in picture.uplinks}
-        enrolled = picture.groups.servers()
+        switches = {switch.name for switch in snapshot.switches}
+        uplinks = {uplink.name for uplink in snapshot.uplinks}
+        enrolled = snapshot.groups.servers()
         named = [_canonical(word) for word in words]
         addresses = {word: address for word in named if (address := _address(word))}
         servers = {word: address for word, address in addresses.items() if address in enrolled}
-        links = _links_named(named, switches, (link.ends for link in picture.links))
+        links = _links_named(named, switches, (link.ends for link in snapshot.links))
         meanings = dict.fromkeys(named, 0)
         for word in meanings:
             joined = {frozenset(end.switch for end in ends) for ends in links.get(word, ())}
@@ -88,12 +88,12 @@ class Missing(NamedTuple):
         )
 
     def has(self, ends: Ends) -> bool:
-        """Is this link left out?"""
+        """Is the link with these ends left out, itself or with a switch?"""
         return frozenset(ends) in self.links or any(end.switch in self.switches for end in ends)
 
 
 def _canonical(word: str) -> str:
-    """An address as we write it; links as we show them, or with a hyphen; anything else as it is."""
+    """An address in its usual form; a link with a hyphen between its ends; all else unchanged."""
     address = _address(word)
     return text(address) if address else word.replace("–", "-")
 
@@ -108,7 +108,7 @@ def _address(word: str) -> Address | None:
 def _links_named(
     words: Sequence[str], switches: Collection[str], all_ends: Iterable[Ends]
 ) -> dict[str, set[frozenset[Port]]]:
-    """Word → the ends of the links that it may mean.  Their names are written out where a word begins as they do."""
+    """Word → the ends of the links that it may name.  Only links of switches with which a word begins are compared."""
     longest = max(map(len, switches), default=0)
     begun = {word[:at] for word in words for at in range(min(len(word), longest + 1)) if word[at] in ":-"}
     links: dict[str, set[frozenset[Port]]] = {}
@@ -131,24 +131,26 @@ class _Uplink(NamedTuple):
     view: dict[str, object]
 
 
-class Picture(NamedTuple):
-    """The network at one moment: what nobody changes any more, or, of ``switches``, what the network file says."""
+class Snapshot(NamedTuple):
+    """The state of the network at one moment: values that do not change; of ``switches``, only what the network file
+    says of them is used.
+    """
 
     network: Network
     switches: tuple[ManagedSwitch, ...]
     connected: dict[str, bool]  # switch →
     links: list[_Link]
     uplinks: list[_Uplink]
-    by_uplink: dict[str, Iterator[tuple[Prefix, str]]]  # edge → what its uplinks lead to, and which; for one use
+    by_uplink: dict[str, Iterator[tuple[Prefix, str]]]  # edge → (prefix, the uplink that reaches it); for one use
     announced: dict[Prefix, frozenset[str]]
     groups: Groups
-    reachable: dict[str, frozenset[Address] | None]  # server edge → hosts; None: all are believed to be
+    reachable: dict[str, frozenset[Address] | None]  # server edge → hosts; None: not known yet, all count as reachable
 
 
-def picture(controller: Controller, now: float) -> Picture:
-    """A few milliseconds' work."""
+def snapshot(controller: Controller, now: float) -> Snapshot:
+    """Takes a few milliseconds."""
     switches, discovery = tuple(controller.switches.values()), controller.discovery
-    return Picture(
+    return Snapshot(
         controller.network,
         switches,
         {switch.name: switch.synchronised for switch in switches},
@@ -164,38 +166,36 @@ def picture(controller: Controller, now: float) -> Picture:
     )  # fmt: skip
 
 
-def view(picture: Picture, missing: Missing, turn: Callable[[], None] = lambda: None) -> dict[str, object]:
-    """Switches, links with cost and state, uplinks, what edges announce, and for each service the edge that each
-    site's traffic goes to (the catchment), see ``_goal``; without what is ``missing``.
-
-    ``turn`` is called now and then, so that others may go on.
+def view(snapshot: Snapshot, omitted: Omitted, turn: Callable[[], None] = lambda: None) -> dict[str, object]:
+    """Switches, links with cost and state, uplinks, the prefixes that edges announce, and for each service the edge
+    that gets each site's traffic (the catchment, see ``Catchment.of``); without the ``omitted`` parts.
     """
-    left = [switch for switch in picture.switches if switch.name not in missing.switches]
-    links = [link for link in picture.links if not missing.has(link.ends)]
+    left = [switch for switch in snapshot.switches if switch.name not in omitted.switches]
+    links = [link for link in snapshot.links if not omitted.has(link.ends)]
     graph = Graph((switch.name for switch in left), (link.usable for link in links if link.usable))
     turn()
-    announced = _announced_without(missing, picture, turn)
+    announced = _announced_without(omitted, snapshot, turn)
     for name in sorted(frozenset[str]().union(*set(announced.values()))):
         graph.distances(name)
         turn()
-    reachable = _reachable(graph, picture.by_uplink, announced, missing, turn)
+    reachable = _reachable(graph, snapshot.by_uplink, announced, omitted, turn)
     by_edge: dict[str, list[str]] = {}
     for prefix, names in with_turns(announced.items(), turn):
         for name in names:
             by_edge.setdefault(name, []).append(str(prefix))
     catchment = Catchment(graph, _sites(left), reachable)
-    services = (prefix for group in picture.groups for prefix in group.prefixes)
+    services = (prefix for group in snapshot.groups for prefix in group.prefixes)
     return {
         "switches": [
-            {"name": switch.name, "dpid": switch.dpid, "connected": picture.connected[switch.name]}
+            {"name": switch.name, "dpid": switch.dpid, "connected": snapshot.connected[switch.name]}
             for switch in left
         ],
         "links": [link.view for link in links],
         "parts": graph.parts(),
         "uplinks": [
             uplink.view
-            for uplink in picture.uplinks
-            if uplink.edge not in missing.switches and uplink.name not in missing.uplinks
+            for uplink in snapshot.uplinks
+            if uplink.edge not in omitted.switches and uplink.name not in omitted.uplinks
         ],
         "edges": [{"name": name, "announces": prefixes} for name, prefixes in sorted(by_edge.items())],
         "catchment": {str(prefix): catchment.of(prefix) for prefix in with_turns(services, turn)},
@@ -207,30 +207,30 @@ def _sites(switches: Iterable[ManagedSwitch]) -> list[ManagedSwitch]:
     return sorted(sites, key=lambda switch: switch.name)
 
 
-def _announced_without(missing: Missing, picture: Picture, turn: Callable[[], None]) -> dict[Prefix, frozenset[str]]:
-    """Prefix → the edges that would announce it without what is missing."""
-    announced, groups = dict(picture.announced), picture.groups
-    for name in dict.fromkeys(name for server in missing.servers for name in groups.of_server(server)):
+def _announced_without(omitted: Omitted, snapshot: Snapshot, turn: Callable[[], None]) -> dict[Prefix, frozenset[str]]:
+    """Prefix → the edges that would announce it without the omitted parts."""
+    announced, groups = dict(snapshot.announced), snapshot.groups
+    for name in dict.fromkeys(name for server in omitted.servers for name in groups.of_server(server)):
         group = groups.get(name)
         assert group is not None
-        able = _still_able(group, missing, picture, turn)
-        announced |= {prefix: announced.get(prefix, _NOBODY) & able[prefix.is_v6] for prefix in group.prefixes}
+        able = _still_able(group, omitted, snapshot, turn)
+        announced |= {prefix: announced.get(prefix, _NO_EDGES) & able[prefix.is_v6] for prefix in group.prefixes}
         turn()
-    if missing.switches:
-        announced = {prefix: names - missing.switches for prefix, names in with_turns(announced.items(), turn)}
+    if omitted.switches:
+        announced = {prefix: names - omitted.switches for prefix, names in with_turns(announced.items(), turn)}
     return {prefix: names for prefix, names in announced.items() if names}
 
 
 def _still_able(
-    group: AnycastGroup, missing: Missing, picture: Picture, turn: Callable[[], None]
+    group: AnycastGroup, omitted: Omitted, snapshot: Snapshot, turn: Callable[[], None]
 ) -> dict[bool, set[str]]:
-    """IPv6 or IPv4 → the edges with a server of the group that takes new flows, and is not missing."""
+    """IPv6 or IPv4 → the edges with a server of the group that takes new flows, and is not omitted."""
     able: dict[bool, set[str]] = {False: set(), True: set()}
     for address, server in with_turns(group.servers.items(), turn):
-        subnet = picture.network.subnet_of(address)
-        if address in missing.servers or server.state is not ServerState.ACTIVE or subnet is None:
+        subnet = snapshot.network.subnet_of(address)
+        if address in omitted.servers or server.state is not ServerState.ACTIVE or subnet is None:
             continue
-        reachable = picture.reachable.get(subnet.edge, frozenset())
+        reachable = snapshot.reachable.get(subnet.edge, frozenset())
         if reachable is None or address in reachable:
             able[len(address) == 16].add(subnet.edge)
     return able
@@ -240,23 +240,23 @@ def _reachable(
     graph: Graph,
     by_uplink: Mapping[str, Iterator[tuple[Prefix, str]]],
     announced: Announced,
-    missing: Missing,
+    omitted: Omitted,
     turn: Callable[[], None],
 ) -> dict[Prefix, dict[str, str]]:
     """Prefix → edge → where packets go on from there: its own name, or "beyond UPLINK"."""
     reachable = {prefix: {name: name for name in names} for prefix, names in with_turns(announced.items(), turn)}
     for name, prefixes in by_uplink.items():
-        if name in missing.switches:
+        if name in omitted.switches:
             continue
         own = PrefixSet(own_prefixes(announced, graph.distances(name)))
         for prefix, uplink in with_turns(prefixes, turn):
-            if uplink not in missing.uplinks and not own.covers(prefix):
+            if uplink not in omitted.uplinks and not own.covers(prefix):
                 reachable.setdefault(prefix, {})[name] = f"beyond {uplink}"
     return reachable
 
 
 class Catchment:
-    """Where each site's packets to a service go.  Services with the same answers share them."""
+    """The edge that gets each site's packets to a service.  Services with the same result share it."""
 
     def __init__(
         self, graph: Graph, sites: Sequence[ManagedSwitch], reachable: Mapping[Prefix, Mapping[str, str]]
@@ -264,7 +264,8 @@ class Catchment:
         self._graph = graph
         self._reachable = reachable
         self._prefixes = PrefixSet(reachable)
-        self._sites: dict[tuple[Prefix, ...] | None, list[str]] = {}  # what they may use; None: they have no role
+        # The services that sites may use (None: the site is no client edge) → these sites.
+        self._sites: dict[tuple[Prefix, ...] | None, list[str]] = {}
         for site in sites:
             role = site.switch.client_edge
             clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
@@ -274,7 +275,7 @@ class Catchment:
         self._known: dict[object, dict[str, str | None]] = {}
 
     def of(self, service: Prefix) -> dict[str, str | None]:
-        """Site → the edge, by the longest prefix that some edge can be reached for; None: nowhere.
+        """Site → the edge for the longest prefix with a reachable edge; None: no edge is reachable.
 
         "unauthorised" where the site may not use the service (M6).
         """
@@ -296,14 +297,14 @@ class Catchment:
         return None
 
 
-def _uplink_view(edge: ManagedSwitch, uplink: Uplink) -> dict[str, object]:
+def _uplink_view(switch: ManagedSwitch, uplink: Uplink) -> dict[str, object]:
     return {
         "name": uplink.name,
         "port": str(Port(uplink.edge, uplink.port)),
         "mtu": uplink.mtu or None,
         "routers": [
-            {"address": text(router), "reachable": edge.neighbours.get(router) is not None}
+            {"address": text(router), "reachable": switch.neighbours.get(router) is not None}
             for router in uplink.routers
         ],
-        "routes": sum(router.port == uplink.port for router in edge.egress.selected.values()),
+        "routes": sum(router.port == uplink.port for router in switch.egress.selected.values()),
     }

@@ -1,4 +1,4 @@
-"""Long computations call ``turn`` now and then, so that others may go on."""
+"""Long computations call ``turn`` now and then: it lets other green threads run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 def with_turns(items: Iterable[Item], turn: Callable[[], None]) -> Iterator[Item]:
-    """``turn`` is called after each."""
+    """The items; ``turn`` is called after each of them."""
     for item in items:
         yield item
         turn()

@@ -47,7 +47,7 @@ def test_health_says_that_rules_of_bindings_were_put_back(build):
     net.delete_rules("arh1", of_bindings(net))
     net.advance(1)
     health = Health(net.counters)
-    health.look_at(net.controller, (), net.now)
+    health.update(net.controller, (), net.now)
     view = health.view(net.controller, net.now, 0.0)
     assert view["status"] == "degraded"
     assert view["switches"]["arh1"]["repaired"] == 2

@@ -13,7 +13,7 @@ from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.health import MOST_REASONS, RAREST_REPORT_S, Attendance, Health, Reason, Session
+from anycast_sdn.views.health import LONGEST_REPORT_S, MAX_REASONS, ConnectionReports, Health, Reason, Session
 
 EPOCH = 1_800_000_000.0
 
@@ -25,7 +25,7 @@ def health_of(net: SimulatedNetwork) -> Health:
 
 def look(net: SimulatedNetwork, *sessions: Session) -> dict[str, Any]:
     """As it is now; what the network's earlier looks have seen is remembered."""
-    health_of(net).look_at(net.controller, sessions, net.now)
+    health_of(net).update(net.controller, sessions, net.now)
     return health_of(net).view(net.controller, net.now, EPOCH)
 
 
@@ -85,7 +85,7 @@ def test_a_reason_keeps_the_time_when_it_began() -> None:
     net.disconnect("core")
     first = look(net)["reasons"]
     net.advance(100)
-    health_of(net).look_at(net.controller, (), net.now)
+    health_of(net).update(net.controller, (), net.now)
     assert health_of(net).view(net.controller, net.now, EPOCH + 100)["reasons"] == first
     assert first[0].endswith(", since 2027-01-15T08:00:00Z")
 
@@ -152,40 +152,40 @@ def test_a_router_that_does_not_answer_is_named() -> None:
     assert "router 10.9.1.2 at uplink up1 does not answer" in reasons(net)
 
 
-def test_a_status_is_news_once_and_when_it_lasts() -> None:
+def test_a_status_is_logged_once_when_it_has_lasted() -> None:
     health, bad = Health(Counters()), [Reason(("x",), "bad")]
     said = []
     for second, found in enumerate([[], [], [], [], bad, [], bad, [], [], bad, bad, bad, bad]):
-        health.look(found, False, second)
-        if health.is_news(second):
+        health.set_reasons(found, False, second)
+        if health.pop_change(second):
             said.append((second, health.status))
     assert said == [(2, "ok"), (11, "degraded")]
 
 
-def test_many_reasons_are_cut() -> None:
+def test_of_many_reasons_the_first_hundred_are_shown() -> None:
     health = Health(Counters())
-    health.look([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
+    health.set_reasons([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
     said = health.sentences(0.0, EPOCH)
-    assert len(said) == MOST_REASONS + 1
+    assert len(said) == MAX_REASONS + 1
     assert said[-1] == "at least 900 more"
 
 
-# ------------------------------------------------------------------------------ for an operator who waits
+# ------------------------------------------------------------------------------ reports of missing switches
 
 
-def told(attendance: Attendance, missing: dict[int, list[str]], seconds: int) -> dict[int, str]:
-    """second → what is said.  ``missing``: from this second on."""
+def logged(reports: ConnectionReports, missing: dict[int, list[str]], seconds: int) -> dict[int, str]:
+    """Second → the line that is logged.  ``missing``: from which second on which switches are missing."""
     said = {}
     now: list[str] = []
     for second in range(seconds):
         now = missing.get(second, now)
-        if words := attendance.look(now, second):
+        if words := reports.pop_due(now, second):
             said[second] = words
     return said
 
 
-def test_who_is_missing_is_said_after_ten_seconds_and_then_ever_more_rarely() -> None:
-    said = told(Attendance(3, 0), {0: ["b", "c"], 35: ["c"], 80: []}, 200)
+def test_missing_switches_are_logged_after_ten_seconds_and_then_at_doubling_intervals() -> None:
+    said = logged(ConnectionReports(3, 0), {0: ["b", "c"], 35: ["c"], 80: []}, 200)
     assert said == {
         10: "still waiting for 2 switches: b, c",
         30: "still waiting for 2 switches: b, c",
@@ -194,8 +194,8 @@ def test_who_is_missing_is_said_after_ten_seconds_and_then_ever_more_rarely() ->
     }
 
 
-def test_a_switch_that_leaves_is_waited_for_anew() -> None:
-    said = told(Attendance(1, 0), {0: ["a"], 2: [], 50: ["a"], 55: [], 60: ["a"]}, 75)
+def test_a_switch_that_disconnects_again_is_reported_as_in_the_beginning() -> None:
+    said = logged(ConnectionReports(1, 0), {0: ["a"], 2: [], 50: ["a"], 55: [], 60: ["a"]}, 75)
     assert said == {
         2: "the switch is connected",
         55: "the switch is connected",
@@ -203,6 +203,6 @@ def test_a_switch_that_leaves_is_waited_for_anew() -> None:
     }
 
 
-def test_the_pause_between_two_words_has_an_end() -> None:
-    times = list(told(Attendance(2, 0), {0: ["a"]}, 5000))
-    assert times[-1] - times[-2] == RAREST_REPORT_S
+def test_the_interval_between_reports_has_a_limit() -> None:
+    times = list(logged(ConnectionReports(2, 0), {0: ["a"]}, 5000))
+    assert times[-1] - times[-2] == LONGEST_REPORT_S
