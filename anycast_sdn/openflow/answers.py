@@ -1,12 +1,13 @@
-"""What a switch answers in its own name: echo replies, and ICMP errors about packets that it does not forward.
+"""What a switch answers: echo replies, ICMP errors about packets that it does not forward, and TCP resets.
 
-Their source is one of an edge's gateway addresses, or of the ``addresses`` that the network file gives a switch.  A
-switch without any of the family uses the address of the sender's gateway, but sends no "TTL expired": to traceroute it
-is not a hop.  Errors are limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f)
-for each port to hosts, and for groups of all other senders, so that one sender does not use up the errors of others.
-They are never sent about packets that must not be answered (``builders.unreachable``).
+A reset comes from the address that the client has asked.  The source of the others is one of an edge's gateway
+addresses, or of the ``addresses`` that the network file gives a switch.  A switch without any of the family uses the
+address of the sender's gateway, but sends no "TTL expired": to traceroute it is not a hop.  Errors and resets are
+limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f) for each port to hosts, and for groups of all other senders, so that
+one sender does not use up the errors of others.
+They are never sent about packets that must not be answered (``builders.unreachable``, ``builders.tcp_reset``).
 
-An error leaves by the port where the packet came in, when its sender is there, and else by the routes: the
+An error or a reset leaves by the port where the packet came in, when its sender is there, and else by the routes: the
 sender may be a PR1X, which ARh translates back.
 
 No meter limits packets whose TTL has expired, so a switch that sends too many of them is set to drop them for a
@@ -72,7 +73,8 @@ class Answers:
         self._gateways = [gateway for subnet in self._subnets for gateway in subnet.gateways]
         self._addresses = [*switch.addresses, *(gateway.address for gateway in self._gateways)]
         self._ports = {port for subnet in self._subnets for port in subnet.ports}
-        self._allowed: dict[tuple[Unreachable, int], TokenBucket] = {}  # by sender: a port, or less than 0
+        # By kind of error (None: a reset), and by sender: a port, or less than 0.
+        self._allowed: dict[tuple[Unreachable | None, int], TokenBucket] = {}
         self._expired = TokenBucket(EXPIRED_PER_S, burst=EXPIRED_PER_S)
         self._paused_until = math.inf  # inf: not paused
 
@@ -100,18 +102,30 @@ class Answers:
             own = self._gateways_of_others.of(_source(frame))
         return self._tell(port, frame, own, reason, now, mtu)
 
+    def reset(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
+        """To a client whose TCP packet came in by this port: the service has no such connection, or takes none now."""
+        straight = self._is_straight(port, frame)
+        reset = builders.tcp_reset(frame, self._mac, 64 if straight else _TTL)
+        if not reset or not self._may_tell(port, frame, None, now):
+            return []
+        return [out_of(port, reset) if straight else through_pipeline(reset)]
+
     def _tell(
         self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float, mtu: int = 0
     ) -> list[PacketOut]:
-        straight = frame[6:12] != self._mac and any(
-            port in subnet.ports and self._is_in(subnet, frame) for subnet in self._subnets
-        )  # with our own MAC, it is a packet that the switch has routed already
+        straight = self._is_straight(port, frame)
         error = builders.unreachable(frame, self._mac, own, reason, 64 if straight else _TTL, mtu) if own else None
         if not error or not self._may_tell(port, frame, reason, now):
             return []
         return [out_of(port, error) if straight else through_pipeline(error)]
 
-    def _may_tell(self, port: int, frame: bytes, reason: Unreachable, now: float) -> bool:
+    def _is_straight(self, port: int, frame: bytes) -> bool:
+        """Is the sender at this port?  With our own MAC, the frame is a packet that the switch has routed already."""
+        return frame[6:12] != self._mac and any(
+            port in subnet.ports and self._is_in(subnet, frame) for subnet in self._subnets
+        )
+
+    def _may_tell(self, port: int, frame: bytes, reason: Unreachable | None, now: float) -> bool:
         """``frame``: an IP packet."""
         sender = port if port in self._ports else -1 - _source(frame)[-1] % SENDERS
         allowed = self._allowed.setdefault((reason, sender), TokenBucket(ERRORS_PER_S, burst=ERRORS_PER_S))

@@ -2,7 +2,8 @@
 
 Three kinds, all pure functions that return complete Ethernet frames with correct checksums:
 
-* what a gateway sends: ARP, neighbour discovery, echo replies, ICMP errors;
+* what a gateway sends: ARP, neighbour discovery, echo replies, ICMP errors, and the RST of a TCP connection that has
+  no other end;
 * ``ip_packet``, any flow's packet, for the simulated network and for ``trace``;
 * changes: ``rewrite`` and ``decrement_ttl`` do what set-field and dec-ttl do, ``translate_icmp_error``
   also changes the packet that an ICMP error quotes, which no OpenFlow switch can.
@@ -32,7 +33,16 @@ from anycast_sdn.openflow.frames import (
     parse_ip,
     transport_checksum,
 )
-from anycast_sdn.openflow.rules import ETH_ARP, ETH_IPV4, ETH_IPV6, TCP_SYN, Value
+from anycast_sdn.openflow.rules import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
+    Value,
+)
 
 BROADCAST = b"\xff" * 6
 
@@ -207,6 +217,41 @@ def _names_one_host(address: Address) -> bool:
     if len(address) == 4:
         return address[0] not in (0, 127) and address[0] < 224
     return address[0] != 0xFF and address[:15] != bytes(15)
+
+
+# ------------------------------------------------------------------------------ TCP
+
+
+def tcp_reset(frame: bytes, mac: bytes, ttl: int = 64) -> bytes | None:
+    """The RST to the sender of ``frame`` from the address that it was sent to, which has no such connection.
+
+    Its sequence number is one that the sender has to accept, be the frame a SYN or a segment in the middle of a
+    connection (RFC 9293 §3.10.7.1).
+
+    None where there is nothing to reset: about a RST, a damaged or malformed segment, a fragment, any other protocol, a
+    broadcast or multicast, or a sender that is not one host.
+    """
+    try:
+        packet = parse_ip(frame)
+    except BadFrame:
+        return None
+    source, destination, protocol, source_port, destination_port = packet.key
+    if protocol != TCP or packet.more_fragments or packet.eth_dst[0] & 1:
+        return None
+    segment = frame[packet.l4 : packet.end]
+    if not _names_one_host(source) or not _names_one_host(destination):
+        return None
+    _, _, sequence, acknowledged, offset, flags, _, _, _ = _TCP.unpack_from(segment)
+    if flags & TCP_RST or transport_checksum(source, destination, TCP, segment):
+        return None
+    if flags & TCP_ACK:
+        numbers, answer = (acknowledged, 0), TCP_RST
+    else:
+        length = len(segment) - (offset >> 4) * 4 + bool(flags & TCP_SYN) + bool(flags & TCP_FIN)
+        numbers, answer = (0, (sequence + length) % (1 << 32)), TCP_RST | TCP_ACK
+    reset = _TCP.pack(destination_port, source_port, *numbers, 5 << 4, answer, 0, 0, 0)
+    reset = _with_checksum(reset, 16, transport_checksum(destination, source, TCP, reset))
+    return _ip_frame(packet.eth_src, mac, destination, source, TCP, reset, ttl)
 
 
 # ------------------------------------------------------------------------------ any flow's packet

@@ -14,7 +14,7 @@ from os_ken.lib.packet import ethernet, icmp, icmpv6, ipv4, ipv6, packet, tcp, u
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, packed, text
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.builders import Unreachable, ip_packet, translate_icmp_error, unreachable
-from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
+from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip, transport_checksum
 from tests.unit.frame_samples import (
     ALL_NODES,
     BOTH,
@@ -208,6 +208,75 @@ def icmp_error(key, quote, kind=None):
     kind = kind if kind is not None else 3 if len(key.source) == 4 else 1
     back = key._replace(source=edge_of(key), destination=key.source)
     return echo(back, icmp_type=kind, identifier=0, sequence=0, payload=quote)
+
+
+SYN, ACK, FIN, RST = 0x02, 0x10, 0x01, 0x04
+
+
+class TestResets:
+    @staticmethod
+    def of(key, *, cut=None, **options):
+        """(the packet of the RST to a segment, its sequence and acknowledgment numbers, its flags)"""
+        frame = ip_packet(key, eth_src=MAC_A, eth_dst=MAC_B, **options)
+        reset = builders.tcp_reset(frame[:cut], MAC_B)
+        assert reset is not None
+        packet = parse_ip(reset)
+        sequence, acknowledged = (int.from_bytes(reset[at : at + 4], "big") for at in (packet.l4 + 4, packet.l4 + 8))
+        assert_checksums_hold(reset)
+        return packet, sequence, acknowledged, reset[packet.l4 + 13]
+
+    @given(keys((TCP,)), st.integers(0, 2**32 - 1), st.binary(max_size=80))
+    def test_to_a_syn_acknowledge_it(self, key, sequence, payload):
+        packet, *numbers, flags = self.of(key, sequence=sequence, tcp_flags=SYN, payload=payload)
+        assert packet.key == key.reverse
+        assert (packet.eth_src, packet.eth_dst) == (MAC_B, MAC_A)
+        assert numbers == [0, (sequence + 1 + len(payload)) % 2**32]
+        assert flags == RST | ACK
+
+    @given(keys((TCP,)), st.integers(0, 2**32 - 1), st.sampled_from([ACK, ACK | FIN, ACK | SYN, ACK | 8]))
+    def test_to_a_segment_that_acknowledges_have_the_number_that_it_waits_for(self, key, acknowledged, flags):
+        frame = ip_packet(key, eth_src=MAC_A, eth_dst=MAC_B, tcp_flags=flags, payload=b"data")
+        at = parse_ip(frame).l4
+        frame = with_tcp_checksum(frame[: at + 8] + acknowledged.to_bytes(4, "big") + frame[at + 12 :])
+        reset = builders.tcp_reset(frame, MAC_B)
+        assert reset is not None
+        assert_checksums_hold(reset)
+        at = parse_ip(reset).l4
+        assert int.from_bytes(reset[at + 4 : at + 8], "big") == acknowledged
+        assert reset[at + 13] == RST
+
+    @BOTH
+    def test_to_a_fin_without_ack_count_it(self, key):
+        _, *numbers, flags = self.of(key._replace(protocol=TCP), sequence=2**32 - 1, tcp_flags=FIN, payload=b"abc")
+        assert (numbers, flags) == ([0, 3], RST | ACK)
+
+    @BOTH
+    def test_do_not_count_the_padding_of_the_frame(self, key):
+        frame = ip_packet(key._replace(protocol=TCP), eth_src=MAC_A, eth_dst=MAC_B)
+        assert builders.tcp_reset(frame + bytes(6), MAC_B) == builders.tcp_reset(frame, MAC_B)
+
+    @BOTH
+    def test_are_not_sent_about_what_is_no_segment_to_reset(self, key):
+        key = key._replace(protocol=TCP)
+        syn = ip_packet(key, eth_src=MAC_A, eth_dst=MAC_B)
+        assert builders.tcp_reset(ip_packet(key, eth_src=MAC_A, eth_dst=MAC_B, tcp_flags=RST | ACK), MAC_B) is None
+        assert builders.tcp_reset(build(key._replace(protocol=UDP)), MAC_B) is None
+        assert builders.tcp_reset(b"\xff" * 6 + syn[6:], MAC_B) is None  # a broadcast on the wire
+        assert builders.tcp_reset(syn[:-1] + b"\1", MAC_B) is None  # damaged
+        everybody = bytes([224, 0, 0, 1]) if len(key.source) == 4 else ALL_NODES
+        nobody = ip_packet(key._replace(source=everybody), eth_src=MAC_A, eth_dst=MAC_B)
+        assert builders.tcp_reset(nobody, MAC_B) is None
+
+    @given(st.binary(max_size=100))
+    def test_of_anything_raise_nothing(self, data):
+        builders.tcp_reset(data, MAC_B)
+
+
+def with_tcp_checksum(frame):
+    packet = parse_ip(frame)
+    blank = frame[: packet.l4 + 16] + b"\0\0" + frame[packet.l4 + 18 :]
+    value = transport_checksum(packet.key.source, packet.key.destination, TCP, blank[packet.l4 : packet.end])
+    return blank[: packet.l4 + 16] + value.to_bytes(2, "big") + blank[packet.l4 + 18 :]
 
 
 class TestIcmpErrors:
