@@ -227,11 +227,6 @@ def _edit(operator: Operator, statement: str) -> str:
     return operator.store.path
 
 
-def test_a_database_of_a_newer_release_is_refused(enrolled: Operator) -> None:
-    with pytest.raises(StoreError, match="schema version 3, this release reads up to 2"):
-        SqliteStore(_edit(enrolled, "PRAGMA user_version = 3"))
-
-
 @pytest.mark.parametrize(
     "statement",
     [

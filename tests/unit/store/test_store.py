@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from anycast_sdn.core.model import AnycastGroup, Prefix, Server, ServerState, packed
+from anycast_sdn.core.model import (
+    Affinity,
+    AnycastGroup,
+    GroupValidity,
+    OnServerLoss,
+    Prefix,
+    Server,
+    ServerState,
+    packed,
+)
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import DeleteGroup, DeleteServer, Outdated, PutGroup, PutServer, Store
 
 WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"), Prefix.parse("2001:db8:ffff::1/128")))
+SET = AnycastGroup(
+    "web",
+    WEB.prefixes,
+    affinity=Affinity.CLIENT,
+    on_server_loss=OnServerLoss.KEEP,
+    validity=GroupValidity(udp_s=10, unanswered_s=65535),
+)
 AS2 = Server(packed("10.2.0.10"), 7, ServerState.DRAINING)
 
 
@@ -25,8 +42,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 class TestStore:
     def test_the_first_enrolments_are_there_at_the_first_opening(self, store: Store) -> None:
-        first = AnycastGroup("web", WEB.prefixes, {AS2.address: AS2})
-        assert store.open([first]).groups == {"web": first}
+        first, second = replace(SET, servers={AS2.address: AS2}), replace(WEB, name="mail")
+        assert store.open([first, second]).groups == {"web": first, "mail": second}
 
     def test_first_enrolments_enter_once_even_when_all_of_them_have_been_removed(self, store: Store) -> None:
         version = store.open([WEB]).version
@@ -42,7 +59,11 @@ class TestStore:
              AnycastGroup("web", WEB.prefixes[:1], {AS2.address: AS2})),
             (PutServer("web", Server(AS2.address)),
              AnycastGroup("web", WEB.prefixes[:1], {AS2.address: Server(AS2.address)})),
-            (DeleteServer("web", AS2.address), AnycastGroup("web", WEB.prefixes[:1])),
+            (PutGroup(SET), replace(SET, servers={AS2.address: Server(AS2.address)})),
+            (PutGroup(replace(SET, validity=GroupValidity(tcp_s=60))),
+             replace(SET, validity=GroupValidity(tcp_s=60), servers={AS2.address: Server(AS2.address)})),
+            (PutGroup(WEB), AnycastGroup("web", WEB.prefixes, {AS2.address: Server(AS2.address)})),
+            (DeleteServer("web", AS2.address), WEB),
         ):  # fmt: skip
             later = store.change(at, [change])
             assert later > at

@@ -1,0 +1,196 @@
+"""SqliteStore: files that other releases have written are brought up to date, or refused and left as they were."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from anycast_sdn.core.model import (
+    Affinity,
+    AnycastGroup,
+    GroupValidity,
+    OnServerLoss,
+    Prefix,
+    Server,
+    ServerState,
+    packed,
+)
+from anycast_sdn.store import sqlite
+from anycast_sdn.store.sqlite import SCHEMA_VERSION, SqliteStore
+from anycast_sdn.store.store import DeleteGroup, PutGroup, PutServer, StoreError
+from tests.unit.operators import Operator, network
+
+VERSION_1 = """
+    CREATE TABLE groups (name TEXT PRIMARY KEY);
+    INSERT INTO groups VALUES ('web'), ('dns'), ('empty');
+    CREATE TABLE prefixes (
+        group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+        prefix TEXT NOT NULL,
+        UNIQUE (group_name, prefix));
+    INSERT INTO prefixes VALUES
+        ('web', '198.18.0.1/32'), ('web', '2001:db8:ffff::1/128'),
+        ('dns', '198.18.9.0/24'), ('dns', '198.18.8.0/24'),
+        ('empty', '198.18.6.0/24');
+    CREATE TABLE servers (
+        group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+        address TEXT NOT NULL,
+        weight INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (group_name, address));
+    INSERT INTO servers VALUES
+        ('web', '10.2.0.10', 7, 'draining'), ('web', '2001:db8:2::10', 1, 'active'),
+        ('dns', '10.2.0.11', 1000, 'active');
+    PRAGMA application_id = 1095653699;
+    PRAGMA user_version = 1;
+"""
+
+
+def _group(name: str, prefixes: list[str], *servers: Server) -> AnycastGroup:
+    return AnycastGroup(name, tuple(map(Prefix.parse, prefixes)), {server.address: server for server in servers})
+
+
+WEB = _group(
+    "web",
+    ["198.18.0.1/32", "2001:db8:ffff::1/128"],
+    Server(packed("10.2.0.10"), 7, ServerState.DRAINING),
+    Server(packed("2001:db8:2::10")),
+)
+GROUPS = {
+    "dns": _group("dns", ["198.18.9.0/24", "198.18.8.0/24"], Server(packed("10.2.0.11"), 1000)),
+    "empty": _group("empty", ["198.18.6.0/24"]),
+    "web": WEB,
+}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A file as the release of version 1 leaves it."""
+    path = tmp_path / "old"
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.executescript(VERSION_1)
+    return path
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as reader:
+        return int(reader.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_file_of_version_1_is_brought_up_to_date_with_all_that_is_in_it(
+    old: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        with closing(SqliteStore(str(old))) as store:
+            assert store.open([_group("first", ["198.18.1.0/24"])]).groups == GROUPS
+        with closing(SqliteStore(str(old))) as store:
+            assert store.open().groups == GROUPS
+    assert [record.message for record in caplog.records] == [f"{old}: brought from schema version 1 to 2"]
+    assert version_of(old) == SCHEMA_VERSION
+    Operator(old, network()).store.close()  # and all of it fits the network
+
+
+def test_what_was_enrolled_earlier_can_be_changed_and_removed(old: Path) -> None:
+    changed = AnycastGroup(
+        "web", WEB.prefixes[:1], WEB.servers, Affinity.CLIENT, OnServerLoss.KEEP, GroupValidity(udp_s=10, tcp_s=60)
+    )
+    with closing(SqliteStore(str(old))) as store:
+        at = store.change(store.open().version, [PutGroup(changed), DeleteGroup("dns")])
+        at = store.change(at, [PutGroup(AnycastGroup("dns", GROUPS["dns"].prefixes, validity=GroupValidity(icmp_s=5)))])
+        store.change(at, [DeleteGroup("dns"), PutServer("empty", Server(packed("10.2.0.12")))])
+    with closing(SqliteStore(str(old))) as store:
+        groups = store.open().groups
+    assert groups == {"web": changed, "empty": _group("empty", ["198.18.6.0/24"], Server(packed("10.2.0.12")))}
+    with closing(sqlite3.connect(old)) as reader:
+        assert reader.execute("SELECT group_name FROM validity").fetchall() == [("web",), ("web",)]
+
+
+def test_a_new_file_has_the_tables_of_one_that_was_brought_up_to_date(old: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    tables = []
+    for path in (old, new):
+        with closing(SqliteStore(str(path))) as store:
+            store.open()
+        with closing(sqlite3.connect(path)) as reader:
+            statements = reader.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+            tables.append([(name, " ".join((statement or "").split())) for name, statement in statements])
+    assert tables[0] == tables[1]
+
+
+def test_a_log_that_a_crash_has_left_to_an_old_file_is_brought_up_to_date_with_it(old: Path, tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed"
+    with closing(sqlite3.connect(old)) as writer:
+        writer.execute("INSERT INTO groups VALUES ('late')")
+        writer.commit()
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{old}{suffix}", f"{crashed}{suffix}")
+    with closing(SqliteStore(str(crashed))) as store:
+        assert store.open().groups.keys() == {*GROUPS, "late"}
+
+
+_DIES = """
+import os, sys
+from anycast_sdn.store.sqlite import SqliteStore
+take = SqliteStore._take_steps
+SqliteStore._take_steps = lambda store, version: (take(store, version), os._exit(7))
+SqliteStore(sys.argv[1])
+"""
+
+
+def test_a_process_that_dies_on_the_way_leaves_the_file_for_the_next_one(old: Path) -> None:
+    died = subprocess.run([sys.executable, "-c", _DIES, str(old)], cwd=Path(__file__).parents[3], timeout=60)
+    assert died.returncode == 7
+    assert version_of(old) == 1
+    with closing(SqliteStore(str(old))) as store:
+        assert store.open().groups == GROUPS
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was_and_names_it(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = sqlite._STEPS
+    monkeypatch.setattr(sqlite, "_STEPS", (steps[0], (*steps[1], "INSERT INTO validity VALUES ('nobody', 'udp_s', 1)")))
+    with pytest.raises(StoreError, match=r"old: the enrolment database failed .*FOREIGN KEY"):
+        SqliteStore(str(old))
+    assert version_of(old) == 1
+    monkeypatch.undo()
+    with closing(SqliteStore(str(old))) as store:
+        assert store.open().groups == GROUPS
+
+
+def test_an_old_file_that_can_only_be_read_is_served_and_left_as_it_was(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = old.read_bytes()
+    monkeypatch.setattr(sqlite, "_can_be_written", lambda path: False)
+    with closing(SqliteStore(str(old))) as store:
+        stored = store.open()
+        assert stored.groups == GROUPS
+        with pytest.raises(StoreError, match="could only be read at start"):
+            store.change(stored.version, [DeleteGroup("web")])
+    assert old.read_bytes() == content
+
+
+def test_an_old_file_that_vanishes_is_written_anew_in_the_present_version(old: Path) -> None:
+    with closing(SqliteStore(str(old))) as store:
+        changed = AnycastGroup("web", WEB.prefixes, WEB.servers, Affinity.CLIENT, validity=GroupValidity(udp_s=10))
+        store.change(store.open().version, [PutGroup(changed)])
+        old.unlink()
+        store.check()
+        assert store.open().groups == GROUPS | {"web": changed}
+    assert version_of(old) == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 2**31 - 1, 0, -1])
+def test_a_file_of_a_version_that_is_not_known_is_refused_and_left_as_it_was(old: Path, version: int) -> None:
+    with closing(sqlite3.connect(old)) as writer:
+        writer.execute(f"PRAGMA user_version = {version}")
+    content = old.read_bytes()
+    with pytest.raises(StoreError, match=f"old: has schema version {version}, this release reads up to 2; use the"):
+        SqliteStore(str(old))
+    assert old.read_bytes() == content
