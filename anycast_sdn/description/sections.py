@@ -1,26 +1,26 @@
 """The sections of a network file: their keys, types, units, ranges and defaults.
 
-One class for each section.  Error messages, the JSON Schema for editors and docs/configuration.md (``reference``) are
-generated from the descriptions here.  Each section becomes a value of the model, from which the defaults come.  Lists
-keep their order in the model, so that ``checks`` can name positions in the file.
+One class for each section; those of uplinks are in ``uplink_sections``.  Error messages, the JSON Schema for editors
+and docs/configuration.md (``reference``) are generated from the descriptions here.  Each section becomes a value of the
+model, from which the defaults come.  Lists keep their order in the model, so that ``checks`` can name positions in the
+file.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from anycast_sdn.core import roles
-from anycast_sdn.core.model import Address, AnycastGroup, Gateway, GroupValidity, Prefix, text
+from anycast_sdn.core.model import Address, AnycastGroup, GroupValidity, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
+from anycast_sdn.description.section import Section, as_in, default_of, list_of, optional, some
+from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
     AffinityName,
-    AsNumber,
-    Community,
     Cost,
     Count,
     DatapathId,
@@ -34,7 +34,6 @@ from anycast_sdn.description.values import (
     Mtu,
     Name,
     OnServerLossName,
-    Password,
     PauseSeconds,
     PoolingName,
     PortNumber,
@@ -42,101 +41,72 @@ from anycast_sdn.description.values import (
     Seconds,
 )
 
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _default(kind: type, field: str) -> Any:
-    """The default of a field of the model."""
-    (default,) = (each.default for each in dataclasses.fields(kind) if each.name == field)
-    return default
-
-
-def _as_in(kind: type, field: str, description: str) -> Any:
-    """A key that may be left out, with the default of the model's field."""
-    return Field(default=_default(kind, field), description=description)
-
-
-def _optional(description: str) -> Any:
-    return Field(default=None, description=description)
-
-
-def _list(description: str) -> Any:
-    """A list that may be empty or left out."""
-    return Field(default=[], description=description)
-
-
-def _some(description: str) -> Any:
-    return Field(min_length=1, description=description)
-
-
 # ------------------------------------------------------------------------------ switches and links
 
 
 class Validity(Section):
     """How long a binding may be idle in both directions before it ends (M13, M19)."""
 
-    tcp_s: Seconds = _as_in(roles.Validity, "tcp_s", "a TCP connection in progress (RFC 5382 REQ-5)")
-    tcp_closing_s: Seconds = _as_in(
+    tcp_s: Seconds = as_in(roles.Validity, "tcp_s", "a TCP connection in progress (RFC 5382 REQ-5)")
+    tcp_closing_s: Seconds = as_in(
         roles.Validity, "tcp_closing_s", "a TCP connection that one side has closed (RFC 5382 REQ-5)"
     )
-    tcp_closed_s: Seconds = _as_in(
+    tcp_closed_s: Seconds = as_in(
         roles.Validity,
         "tcp_closed_s",
         "a TCP connection that both sides have closed, on switches that can match TCP flags (Open vSwitch)",
     )
-    udp_s: Seconds = _as_in(roles.Validity, "udp_s", "UDP (RFC 4787 REQ-5)")
-    icmp_s: Seconds = _as_in(roles.Validity, "icmp_s", "ICMP and ICMPv6 echo (RFC 5508 REQ-2)")
-    other_s: Seconds = _as_in(roles.Validity, "other_s", "every other IP protocol")
-    unanswered_s: Seconds = _as_in(roles.Validity, "unanswered_s", "a flow that no server has answered yet")
+    udp_s: Seconds = as_in(roles.Validity, "udp_s", "UDP (RFC 4787 REQ-5)")
+    icmp_s: Seconds = as_in(roles.Validity, "icmp_s", "ICMP and ICMPv6 echo (RFC 5508 REQ-2)")
+    other_s: Seconds = as_in(roles.Validity, "other_s", "every other IP protocol")
+    unanswered_s: Seconds = as_in(roles.Validity, "unanswered_s", "a flow that no server has answered yet")
 
     def validity(self) -> roles.Validity:
         return roles.Validity(**self.model_dump())
 
 
-_QUARANTINE_MIN_S = _default(roles.ClientEdgeRole, "quarantine_min_s")
+_QUARANTINE_MIN_S = default_of(roles.ClientEdgeRole, "quarantine_min_s")
 
 
 class ClientEdge(Section):
     """Makes the switch a client edge, ARh: it translates the flows of its clients."""
 
-    translation_prefixes: list[IpPrefix] = _some(
+    translation_prefixes: list[IpPrefix] = some(
         "PRh/k: flows of clients leave with source addresses from here (M3); how many flows share one: pooling. "
         "Nothing else may use these prefixes. A /24 has 254 addresses, a /64 2^64; at least a /30 or a /126"
     )
-    services: list[IpPrefix] | None = _optional(
+    services: list[IpPrefix] | None = optional(
         "the anycast prefixes, or parts of them, that clients here may use (M6). Left out: all of them"
     )
     validity: Validity = Field(default_factory=Validity, description="how long a binding may be idle, by protocol")
-    pooling: PoolingName = _as_in(
+    pooling: PoolingName = as_in(
         roles.ClientEdgeRole,
         "pooling",
         "which flows share an address of PRh/k: flow, none; paired, those of one client to one service address; auto, "
         "none while at least half of the pool of an address family is free and the client has not its share of the "
         "addresses, and paired for new flows beyond that (M30)",
     )
-    quarantine_s: PauseSeconds = _as_in(
+    quarantine_s: PauseSeconds = as_in(
         roles.ClientEdgeRole, "quarantine_s", "how long a released address of PRh/k rests before another flow gets it"
     )
-    quarantine_min_s: PauseSeconds | None = _optional(
+    quarantine_min_s: PauseSeconds | None = optional(
         "when no address is free, the one that has rested longest is taken early, but never before this time. Left "
         f"out: {_QUARANTINE_MIN_S}, or quarantine_s where that is less"
     )
-    expiry: ExpiryName = _as_in(
+    expiry: ExpiryName = as_in(
         roles.ClientEdgeRole,
         "expiry",
         "what ends idle bindings: idle_timeout, a timeout of each rule in the switch; sweep, the controller, which "
         "reads the rules' counters; auto, timeouts for up to idle_timeouts bindings, the sweep for the others",
     )
-    idle_timeouts: Count = _as_in(
+    idle_timeouts: Count = as_in(
         roles.ClientEdgeRole, "idle_timeouts", "with expiry: auto, how many bindings end by timeouts in the switch"
     )
-    bindings_per_client: Annotated[int, Field(ge=1)] | None = _optional(
+    bindings_per_client: Annotated[int, Field(ge=1)] | None = optional(
         "how many flows of one address family a client may have at once, and how many addresses (M30). Left out: "
         f"{roles.MOST_PER_CLIENT} flows and a quarter of the addresses"
     )
-    bindings_per_port: Annotated[int, Field(ge=1)] | None = _optional(
+    bindings_per_port: Annotated[int, Field(ge=1)] | None = optional(
         "how many flows of one address family all clients at one port of the switch may have at once, and how many "
         "addresses (M30). Left out: half of the addresses; all of them where only one port leads to clients"
     )
@@ -167,11 +137,11 @@ class Switch(Section):
     dpid: DatapathId = Field(
         description="the datapath id by which the switch connects; text without 0x is hexadecimal, as switches print it"
     )
-    client_edge: ClientEdge | None = _optional("given: the switch is a client edge (ARh)")
-    server_edge: bool = _as_in(
+    client_edge: ClientEdge | None = optional("given: the switch is a client edge (ARh)")
+    server_edge: bool = as_in(
         model.Switch, "server_edge", "true: the switch is a server edge (ARs); servers behind it can be enrolled (M4)"
     )
-    addresses: list[IpAddress] = _list(
+    addresses: list[IpAddress] = list_of(
         "the switch's own addresses: it answers pings to them and sends ICMP errors from them. An edge has its gateway "
         "addresses besides. A switch without addresses does not show in a traceroute"
     )
@@ -185,10 +155,10 @@ class Link(Section):
     """A link between two switches, used in both directions while LLDP confirms it."""
 
     ends: list[LinkEnd] = Field(min_length=2, max_length=2, description="its two ports, written switch:port")
-    cost: Cost = _as_in(
+    cost: Cost = as_in(
         model.Link, "cost", "costs add up along a path, and nearest means the least sum (M23); REST can change it"
     )
-    mtu: Mtu | None = _optional(
+    mtu: Mtu | None = optional(
         "the largest IP packet that the link takes, for one that takes less than hosts send, such as a tunnel; from "
         "1280 where there is IPv6. Needs Open vSwitch at both ends. Left out: no packet is too large"
     )
@@ -209,9 +179,9 @@ class Subnet(Section):
         description="client needs client_edge on that switch, server needs server_edge: true. A client subnet cannot "
         "hold enrolled servers (M5)"
     )
-    gateways: list[IpGateway] = _some("the edge's own address, with the length of the subnet's prefix; one per family")
-    ports: list[PortNumber] = _some("the edge's ports that lead to the hosts; subnets may share them")
-    services: list[IpPrefix] | None = _optional(
+    gateways: list[IpGateway] = some("the edge's own address, with the length of the subnet's prefix; one per family")
+    ports: list[PortNumber] = some("the edge's ports that lead to the hosts; subnets may share them")
+    services: list[IpPrefix] | None = optional(
         "which of its edge's services these hosts may use (M6). Left out: all of them; []: none"
     )
 
@@ -227,115 +197,10 @@ class Host(Section):
     name: Name = Field(description="its name in Mininet")
     subnet: str = Field(description="the name of its subnet")
     port: PortNumber = Field(description="one of the subnet's ports; hosts on one port share an unmanaged switch")
-    addresses: list[IpAddress] = _some("its addresses within the subnet")
+    addresses: list[IpAddress] = some("its addresses within the subnet")
 
     def host(self) -> model.Host:
         return model.Host(self.name, self.subnet, self.port, tuple(self.addresses))
-
-
-# ------------------------------------------------------------------------------ uplinks
-
-
-class Bgp(Section):
-    """A BGP session of the controller with the uplink's router, in the edge's name (RFC 4271)."""
-
-    local_as: AsNumber = Field(description="the edge's AS number")
-    local_address: IpAddress = Field(
-        description="the controller's own address, from which it opens the session itself, not through the edge"
-    )
-    neighbour: IpAddress = Field(description="the router's address for the session, in the same family")
-    neighbour_as: AsNumber = Field(description="the router's AS number, another than the edge's")
-    router_id: IpAddress | None = _optional(
-        "the edge's BGP identifier, an IPv4 address. Left out: the uplink's own IPv4 address"
-    )
-    med: Annotated[int, Field(ge=1, le=4294967295)] | None = _optional(
-        "multi-exit discriminator: of several edges with the same AS number, the router prefers the lowest. Left "
-        "out: none is sent"
-    )
-    communities: list[Community] = Field(default=[], max_length=64, description="sent with each route (RFC 1997)")
-    hold_s: Annotated[Seconds, Field(ge=10)] = _as_in(
-        model.BgpSession, "hold_s", "hold time: a session ends when its router has been silent for so long (RFC 4271)"
-    )
-    ttl: Annotated[int, Field(ge=1, le=255)] = _as_in(
-        model.BgpSession, "ttl", "TTL of the session's packets; 1: the router is on a link of the controller"
-    )
-    password: Password | None = _optional(
-        "signs each TCP segment (RFC 2385); quotes around it if it is all digits. Left out: none"
-    )
-
-    def session(self, addresses: Iterable[Gateway]) -> model.BgpSession:
-        own = (gateway.address for gateway in addresses if not gateway.prefix.is_v6)
-        return model.BgpSession(
-            local_as=self.local_as,
-            router_id=self.router_id or next(own, b""),
-            local_address=self.local_address,
-            neighbour=self.neighbour,
-            neighbour_as=self.neighbour_as,
-            med=self.med,
-            communities=tuple(self.communities),
-            hold_s=self.hold_s,
-            ttl=self.ttl,
-            password=self.password or "",
-        )
-
-
-class Uplink(Section):
-    """An edge's port to an ordinary router, beyond which are networks that the controller does not manage."""
-
-    name: Name = Field(description="its name in other sections, in REST and in the log")
-    edge: str = Field(description="the name of its switch")
-    port: PortNumber = Field(description="the switch's port; it has no subnet and no link")
-    addresses: list[IpGateway] = _some("the switch's own address there with the length of its prefix; one per family")
-    routers: list[IpAddress] = _some("the router's own address on the uplink, at most one per family: the next hops")
-    routes: list[IpPrefix] = _list("static routes: prefixes reached by this uplink; preferred to routes learned by BGP")
-    bgp: Bgp | None = _optional("given: routes are exchanged with the router by BGP (M8, M23)")
-    mtu: Mtu | None = _optional("as a link's mtu")
-
-    def uplink(self) -> model.Uplink:
-        return model.Uplink(
-            name=self.name,
-            edge=self.edge,
-            port=self.port,
-            addresses=tuple(self.addresses),
-            routers=tuple(self.routers),
-            routes=tuple(self.routes),
-            bgp=self.bgp.session(self.addresses) if self.bgp else None,
-            mtu=self.mtu or 0,
-        )
-
-
-class LegacyRouter(Section):
-    """An ordinary router of the testbed."""
-
-    name: Name = Field(description="its name in Mininet")
-    loopbacks: list[IpAddress] = _some("one IPv4 address, which is its router id, and at most one IPv6 address")
-    uplinks: list[str] = _list("the names of the uplinks at whose other end it is")
-
-    def router(self) -> model.LegacyRouter:
-        return model.LegacyRouter(self.name, tuple(self.loopbacks), tuple(self.uplinks))
-
-
-class LegacyCable(Section):
-    """A cable between two of these routers; OSPF runs over it."""
-
-    ends: list[str] = Field(min_length=2, max_length=2, description="the names of its two routers")
-    prefixes: list[IpPrefix] = _some("of each, the first end has the first address, the other end the second")
-    cost: Cost = _as_in(model.LegacyCable, "cost", "OSPF's cost")
-
-    def cable(self) -> model.LegacyCable:
-        return model.LegacyCable((self.ends[0], self.ends[1]), tuple(self.prefixes), self.cost)
-
-
-class LegacyCore(Section):
-    """A network of ordinary routers that the Mininet testbed builds with FRR. The controller ignores it."""
-
-    as_number: AsNumber = Field(description="their AS number; each uplink to them has it as its neighbour_as")
-    routers: list[LegacyRouter] = _some("the routers")
-    cables: list[LegacyCable] = _list("the cables between them")
-
-    def core(self) -> model.LegacyCore:
-        routers = tuple(router.router() for router in self.routers)
-        return model.LegacyCore(self.as_number, routers, tuple(cable.cable() for cable in self.cables))
 
 
 # ------------------------------------------------------------------------------ enrolments, limits
@@ -345,7 +210,7 @@ class Server(Section):
     """An enrolled server, ASg."""
 
     address: IpAddress = Field(description="its own unicast address, in a server subnet (M4)")
-    weight: Annotated[int, Field(ge=1, le=1000)] = _as_in(
+    weight: Annotated[int, Field(ge=1, le=1000)] = as_in(
         EnrolledServer, "weight", "its share of new flows among the group's servers behind the same edge (M10, M26)"
     )
 
@@ -361,7 +226,7 @@ def _once_each(servers: list[Server]) -> list[Server]:
 
 def _of_the_edge(field: str) -> Any:
     """A key of ``Validity`` that may be left out."""
-    return _optional(str(Validity.model_fields[field].description))
+    return optional(str(Validity.model_fields[field].description))
 
 
 class ServiceValidity(Section):
@@ -383,15 +248,15 @@ class Group(Section):
     """An anycast group to begin with: enrolled when the database is new; later, groups are changed over REST (M27)."""
 
     name: GroupName = Field(description="its name in REST")
-    prefixes: list[IpPrefix] = _some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
-    servers: Annotated[list[Server], AfterValidator(_once_each)] = _list("the servers that may answer for it")
-    affinity: AffinityName = _as_in(
+    prefixes: list[IpPrefix] = some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
+    servers: Annotated[list[Server], AfterValidator(_once_each)] = list_of("the servers that may answer for it")
+    affinity: AffinityName = as_in(
         AnycastGroup,
         "affinity",
         "what is bound to the server that answers first: flow, each flow by its five fields; client, a client with "
         "everything that it sends to a service address, for services that consist of several flows (M31)",
     )
-    on_server_loss: OnServerLossName = _as_in(
+    on_server_loss: OnServerLossName = as_in(
         AnycastGroup,
         "on_server_loss",
         "what becomes of flows whose server is lost: repin, another server may answer them, and TCP connections are "
@@ -417,28 +282,28 @@ class Group(Section):
 class Limits(Section):
     """Packets that a switch may send to the controller, by purpose (OpenFlow meters). The switch drops the rest."""
 
-    first_packets: Rate = _as_in(model.Limits, "first_packets", "of new flows, from each host port")
-    first_replies: Rate = _as_in(
+    first_packets: Rate = as_in(model.Limits, "first_packets", "of new flows, from each host port")
+    first_replies: Rate = as_in(
         model.Limits,
         "first_replies",
         "from each of 31 parts of all servers: packets of flows that are not pinned yet or have one direction idle",
     )
-    neighbours: Rate = _as_in(
+    neighbours: Rate = as_in(
         model.Limits,
         "neighbours",
         "ARP and neighbour discovery from each host port; LLDP; packets to hosts not found yet",
     )
-    icmp_errors: Rate = _as_in(
+    icmp_errors: Rate = as_in(
         model.Limits,
         "icmp_errors",
         "from each eighth of all senders: ICMP errors about flows, to be translated; packets larger than an mtu",
     )
-    undeliverable: Rate = _as_in(
+    undeliverable: Rate = as_in(
         model.Limits,
         "undeliverable",
         "from each host port: packets that cannot be forwarded, whose senders get an ICMP error",
     )
-    wait_ms: Milliseconds = _as_in(
+    wait_ms: Milliseconds = as_in(
         model.Limits,
         "wait_ms",
         "not a rate: a first packet that has waited for the controller longer is dropped; its client sends again",
@@ -451,7 +316,7 @@ class Limits(Section):
 class Discovery(Section):
     """What is done with links that LLDP finds."""
 
-    undeclared_links: bool = _as_in(
+    undeclared_links: bool = as_in(
         model.Network,
         "undeclared_links",
         "true: links that LLDP finds, but that are not under links, are used at cost 1",
@@ -465,17 +330,17 @@ class File(Section):
     """The whole file: one network, for the controller and for the Mininet testbed (M28)."""
 
     name: Name = Field(description="the network's name")
-    anycast_prefixes: list[IpPrefix] = _some(
+    anycast_prefixes: list[IpPrefix] = some(
         "ANY/m: the prefixes out of which services get their addresses (M2). Nothing else may use them"
     )
-    switches: list[Switch] = _some("the OpenFlow switches")
-    links: list[Link] = _list("the links between them, which make up the interconnect network")
-    subnets: list[Subnet] = _list("the networks of hosts behind edges")
-    hosts: list[Host] = _list("the testbed's hosts; none on a real network")
-    groups: list[Group] = _list("anycast groups to begin with; usually they are enrolled over REST (M27)")
+    switches: list[Switch] = some("the OpenFlow switches")
+    links: list[Link] = list_of("the links between them, which make up the interconnect network")
+    subnets: list[Subnet] = list_of("the networks of hosts behind edges")
+    hosts: list[Host] = list_of("the testbed's hosts; none on a real network")
+    groups: list[Group] = list_of("anycast groups to begin with; usually they are enrolled over REST (M27)")
     limits: Limits = Field(default_factory=Limits, description="limits on what a switch sends to the controller")
-    uplinks: list[Uplink] = _list("ports to ordinary routers")
-    legacy_core: LegacyCore | None = _optional("the testbed's network of ordinary routers")
+    uplinks: list[Uplink] = list_of("ports to ordinary routers")
+    legacy_core: LegacyCore | None = optional("the testbed's network of ordinary routers")
     discovery: Discovery = Field(default_factory=Discovery, description="what is done with links that LLDP finds")
 
     def network(self) -> model.Network:

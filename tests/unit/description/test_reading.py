@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from anycast_sdn.core.model import ConfigurationError, Gateway, Prefix, packed
-from anycast_sdn.core.roles import ClientEdgeRole, Side, Validity
+from anycast_sdn.core.model import (
+    Affinity,
+    AnycastGroup,
+    ConfigurationError,
+    Gateway,
+    GroupValidity,
+    OnServerLoss,
+    Prefix,
+    packed,
+)
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Validity, in_force
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Limits, Link, Network, Port
 from tests.unit.network_files import EDGE, GONE, SERVICES, TRANSLATION, VALID, assert_refused, edited, refusal
@@ -93,6 +103,70 @@ def test_validity_and_limits_may_be_given_in_part() -> None:
     network = reading.parse(edited(changes), "net.yaml")
     assert client_edge(network, "west").validity == Validity(udp_s=5)
     assert network.limits == Limits(neighbours=7)
+
+
+def test_a_group_has_settings_and_a_validity_in_part() -> None:
+    changes = {
+        "groups[0].affinity": "client",
+        "groups[0].on_server_loss": "keep",
+        "groups[0].validity": {"udp_s": 10, "tcp_closed_s": 65535},
+    }
+    web, dns = reading.parse(edited(changes), "net.yaml").groups
+    assert (web.affinity, web.on_server_loss) == (Affinity.CLIENT, OnServerLoss.KEEP)
+    assert web.validity == GroupValidity(udp_s=10, tcp_closed_s=65535)
+    assert dns == AnycastGroup("dns", dns.prefixes)
+
+
+def test_what_a_group_sets_of_the_validity_overrides_that_of_the_edge_and_nothing_else() -> None:
+    assert {each.name for each in fields(Validity)} == set(GroupValidity._fields)
+    edge = Validity(udp_s=100, tcp_s=200)
+    assert in_force(edge, GroupValidity()) == edge
+    assert in_force(edge, GroupValidity(udp_s=10)) == replace(edge, udp_s=10)
+
+
+@pytest.mark.parametrize(
+    ("given", "least"), [({}, 5), ({"quarantine_s": 3}, 3), ({"quarantine_s": 0}, 0), ({"quarantine_min_s": 0}, 0),
+                         ({"quarantine_s": 7, "quarantine_min_s": 7}, 7)],
+)  # fmt: skip
+def test_an_address_rests_for_quarantine_min_s_at_the_least(given: dict[str, int], least: int) -> None:
+    content = edited({f"{EDGE}.{name}": value for name, value in given.items()})
+    assert client_edge(reading.parse(content, "net.yaml"), "west").quarantine_min_s == least
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (f"{EDGE}.pooling", "PAIRED", "'PAIRED' is not flow, paired or auto"),
+        (f"{EDGE}.pooling", None, "is not flow, paired or auto"),
+        (f"{EDGE}.pooling", ["auto"], "is not flow, paired or auto"),
+        (f"{EDGE}.poling", "auto", "did you mean 'pooling'?"),
+        (f"{EDGE}.quarantine_min_s", 121, "121 is more than quarantine_s, 120"),
+        (f"{EDGE}.quarantine_min_s", -1, "must be greater than or equal to 0"),
+        (f"{EDGE}.quarantine_min_s", "5", "must be a valid whole number, not '5'"),
+        ("groups[0].affinity", "host", "'host' is not flow or client"),
+        ("groups[0].affinity", "Client", "'Client' is not flow or client"),
+        ("groups[0].affinity", None, "is not flow or client"),
+        ("groups[0].on_server_loss", True, "is not repin or keep"),
+        ("groups[0].on_server_loss", {"keep": 1}, "is not repin or keep"),
+        ("groups[0].validity", 10, "must be a section of keys and values, not 10"),
+    ],
+)
+def test_settings_of_groups_and_pools_are_checked(path: str, value: Any, reason: str) -> None:
+    assert_refused(refusal(edited({path: value})), path, reason)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("udp", 10, "unknown key: the keys here are tcp_s"),
+        ("udp_s", 0, "must be greater than or equal to 1"),
+        ("udp_s", 65536, "must be less than or equal to 65535"),
+        ("udp_s", "10", "must be a valid whole number, not '10'"),
+    ],
+)
+def test_a_groups_validity_is_checked_as_a_client_edges_is(key: str, value: Any, reason: str) -> None:
+    for path in ("groups[0].validity", f"{EDGE}.validity"):
+        assert_refused(refusal(edited({path: {key: value}})), f"{path}.{key}", reason)
 
 
 def test_the_comments_in_figure_1_state_the_true_defaults() -> None:

@@ -30,6 +30,7 @@ def test_an_editor_marks_nothing_in_the_topologies(path: Path, errors: Any) -> N
 
 def test_an_editor_marks_nothing_in_a_file_with_uplinks(errors: Any) -> None:
     assert errors(VALID) == []
+    assert errors(edited({"groups[0].affinity": "client", "groups[0].validity": {"udp_s": 5}})) == []
     more = {"uplinks__0__bgp__communities": ["65001:100"], "uplinks__0__bgp__password": "open-sesame"}
     assert errors(with_uplink(**more)) == []
 
@@ -53,6 +54,8 @@ def test_an_editor_takes_a_datapath_id_in_all_its_forms(written: str, errors: An
         ("switches[2].server_edge", "yes"),
         ("switches[0].client_edge", ""),
         (f"{EDGE}.quarantine_s", -1),
+        (f"{EDGE}.quarantine_min_s", 65536),
+        (f"{EDGE}.pooling", "shared"),
         (f"{EDGE}.expiry", "never"),
         (f"{EDGE}.validity", {"udp": 5}),
         (f"{EDGE}.validity", {"udp_s": 0}),
@@ -64,6 +67,10 @@ def test_an_editor_takes_a_datapath_id_in_all_its_forms(written: str, errors: An
         ("subnets[0].gateways", ["10.1.0.1"]),
         ("hosts[0].addresses[0]", 167837706),
         ("groups[0].name", "Web"),
+        ("groups[0].affinity", "Client"),
+        ("groups[0].on_server_loss", True),
+        ("groups[0].validity", {"udp": 5}),
+        ("groups[0].validity", {"udp_s": 65536}),
         ("limits", {"arp": 5}),
     ],
 )
@@ -90,3 +97,5 @@ def test_units_ranges_and_defaults_stand_in_the_reference() -> None:
     assert "| `udp_s` | whole number 1–65535, seconds | `300` | UDP (RFC 4787 REQ-5) |" in shown
     assert "| `edge` | text | required | the name of its switch |" in shown
     assert "| `expiry` | `idle_timeout` or `sweep` or `auto` | `auto` |" in shown
+    assert "| `affinity` | `flow` or `client` | `flow` |" in shown
+    assert "| `validity` | [`groups[].validity`](#groupsvalidity) |" in shown
