@@ -1,1 +1,1 @@
-"""What makes a running controller of it: the OS-Ken application, signals, overload, the look at itself."""
+"""The running controller: the OS-Ken application, connections of switches, signals, overload, stalls."""

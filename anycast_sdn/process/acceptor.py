@@ -1,11 +1,11 @@
-"""Where switches connect: who is let in, how many of them, and what is said of those who are not.
+"""Acceptor: the listening socket for switches.  It bounds how many connections may wait for admission.
 
-- Whatever ``accept`` fails with, it is said once, and tried again a little later.
-- Connections that have not said who they are (strangers) are bounded: in all, so that files for all expected
-  switches, REST, the database and routers stay free whatever the limit of the process is; and of one address,
-  loopback excepted, where a testbed's switches come from.  Beyond that the one that has waited longest makes
-  room: a switch says who it is within milliseconds.
-- How each of them ended is said once per address and reason, and then counted.
+- If ``accept`` fails, the error is logged once, and ``accept`` is called again a little later.
+- A connection awaits admission until the switch has sent its datapath id.  Such connections are bounded: in all, so
+  that file descriptors for all switches, REST, the database and routers stay free whatever the limit of the process
+  is; and from one address, loopback excepted, because switches of a testbed connect from there.  Beyond a bound the
+  oldest is closed: a switch sends its datapath id within milliseconds.
+- How each of them ended is logged once per address and reason, and then counted.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 MOST_OF_ONE_ADDRESS = 16
-LEAST_STRANGERS, MOST_STRANGERS = 4, 512
-ENDING = 8  # connections that have ended may still hold their files, before they are hurried
+MIN_WAITING, MAX_WAITING = 4, 512  # connections that await admission
+ENDING = 8  # closed connections may still hold their files; if there are more, they are aborted
 OTHER_FILES = 16 + ENDING  # of the process: the database, the log, the hub, sockets that listen
-WANTED_FILES = 1 << 14  # the limit is raised to this where it may be
+WANTED_FILES = 1 << 14  # the limit is raised to this, if the hard limit allows that
 BACK_OFF_S = 0.05, 1.0  # after a failed ``accept``: from, doubled up to
-_AT_ONCE = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EINTR))  # one connection is gone, nothing else
+_AT_ONCE = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EINTR))  # only one connection is lost: no pause
 
 
 def raise_file_limit() -> None:
-    """As far as the process may, and needs."""
+    """Raise the soft limit of open files to ``WANTED_FILES``, or to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def most_strangers(switches: int, files: int) -> int:
-    """How many there may be at the same time, with ``files`` for the whole process; a quarter is for REST."""
-    return max(LEAST_STRANGERS, min(MOST_STRANGERS, files * 3 // 4 - OTHER_FILES - switches))
+def max_waiting(switches: int, files: int) -> int:
+    """How many connections may await admission, if the process may open ``files``; a quarter of them is for REST."""
+    return max(MIN_WAITING, min(MAX_WAITING, files * 3 // 4 - OTHER_FILES - switches))
 
 
 def origin(host: str) -> str | None:
-    """What counts as one address: a /64 of IPv6, but of link-local ones; None for loopback, which may be many."""
+    """The unit that is bounded: an address, or an IPv6 /64 unless it is link-local; None, unbounded, for loopback."""
     address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
@@ -69,17 +69,17 @@ def shown(address: tuple[Any, ...]) -> str:
 
 
 class Acceptor:
-    """Listens at ``address`` from its making on; raises ConfigurationError when that cannot be had."""
+    """Listens at ``address`` from its construction on; raises ConfigurationError if it cannot."""
 
     def __init__(self, address: tuple[str, int], switches: int) -> None:
         import eventlet
 
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         files = WANTED_FILES if files == resource.RLIM_INFINITY else files
-        self._most = most_strangers(switches, files)
-        if self._most == LEAST_STRANGERS:
+        self._max_waiting = max_waiting(switches, files)
+        if self._max_waiting == MIN_WAITING:
             LOG.warning("a limit of %d open files is too small for %d switches", files, switches)
-        self.connections: dict[Channel, str | None] = {}  # → where it comes from; the oldest first
+        self.connections: dict[Channel, str | None] = {}  # → ``origin`` of its peer; the oldest first
         self._log = RepeatingLog(LOG)
         self._is_active = True
         family = sockets.AF_INET6 if ":" in address[0] else sockets.AF_INET
@@ -90,7 +90,7 @@ class Acceptor:
             raise ConfigurationError(words.cannot_listen("OpenFlow", "--openflow", *address, error)) from error
 
     def stop(self) -> None:
-        """No more connections; those that are there end."""
+        """Accept no more connections, and close those that are open."""
         self._is_active = False
         with suppress(OSError):
             self._socket.shutdown(sockets.SHUT_RDWR)  # ends a waiting ``accept``
@@ -99,7 +99,7 @@ class Acceptor:
             channel.close("the controller stops")
 
     def serve(self, listener: Listener) -> None:
-        """Let switches in until ``stop``."""
+        """Accept connections until ``stop``."""
         hub.spawn(self._tick_all)
         pause, longest = BACK_OFF_S
         while self._is_active:
@@ -110,7 +110,7 @@ class Acceptor:
                     return
                 if error.errno not in _AT_ONCE:
                     text = f"cannot take connections of switches: {error.strerror}; trying again"
-                    self._log.say(logging.ERROR, ("accept", error.errno), text)
+                    self._log.log(logging.ERROR, ("accept", error.errno), text)
                     hub.sleep(pause)
                     pause = min(2 * pause, longest)
                 continue
@@ -118,27 +118,28 @@ class Acceptor:
             self._make_room(origin(address[0]))
             try:
                 channel = Channel(socket, shown(address), listener)
-            except OSError:  # it is gone already
+            except OSError:  # it is closed already
                 socket.close()
                 continue
             self.connections[channel] = origin(address[0])
             hub.spawn(self._serve, channel)
-            hub.sleep(0)  # ``accept`` yields only when nobody waits
+            hub.sleep(0)  # ``accept`` yields only when no connection waits in the kernel
 
-    def _make_room(self, come_from: str | None) -> None:
-        strangers = [channel for channel in self.connections if channel.awaits_admission]
-        neighbours = [channel for channel in strangers if come_from and self.connections[channel] == come_from]
-        if len(strangers) >= self._most:
-            self._turn_out(strangers[0], f"more than {self._most} connections have not said who they are")
-        elif len(neighbours) >= MOST_OF_ONE_ADDRESS:
-            text = f"more than {MOST_OF_ONE_ADDRESS} connections from {come_from} have not said who they are"
-            self._turn_out(neighbours[0], text)
+    def _make_room(self, origin_of_next: str | None) -> None:
+        """Close connections, so that one more may be accepted."""
+        waiting = [channel for channel in self.connections if channel.awaits_admission]
+        same = [channel for channel in waiting if origin_of_next and self.connections[channel] == origin_of_next]
+        if len(waiting) >= self._max_waiting:
+            self._end(waiting[0], f"more than {self._max_waiting} connections have not said who they are")
+        elif len(same) >= MOST_OF_ONE_ADDRESS:
+            text = f"more than {MOST_OF_ONE_ADDRESS} connections from {origin_of_next} have not said who they are"
+            self._end(same[0], text)
         while len(ended := [channel for channel in self.connections if channel.is_closed]) > ENDING:
             for channel in ended:
                 channel.abort()
-            hub.sleep(0)  # for them to find that
+            hub.sleep(0)  # their threads end meanwhile
 
-    def _turn_out(self, channel: Channel, reason: str) -> None:
+    def _end(self, channel: Channel, reason: str) -> None:
         channel.close(reason, "room")
         channel.abort()
 
@@ -147,9 +148,9 @@ class Acceptor:
             channel.serve()
         finally:
             come_from = self.connections.pop(channel)
-            if not channel.label:  # the end of an admitted switch's is logged by ``connections``
+            if not channel.label:  # the end of an admitted switch's connection is logged by ``Connections``
                 text = f"connection from {channel.peer} closed: {channel.reason}"
-                self._log.say(logging.WARNING, (come_from, channel.kind), text)
+                self._log.log(logging.WARNING, (come_from, channel.kind), text)
 
     def _tick_all(self) -> None:
         while self._is_active:
@@ -159,5 +160,5 @@ class Acceptor:
                 try:
                     channel.tick(now)
                 except Exception:
-                    LOG.exception("our own error with the clock of switch %s", channel.name)
+                    LOG.exception("our own error in a tick of switch %s", channel.name)
             self._log.print_counts()

@@ -1,8 +1,8 @@
-"""AnycastApp: what switches say and the clock → ``Controller`` → the switches' channels.
+"""AnycastApp: hands events of switches, operators and the clock to the ``Controller``, and its messages to channels.
 
-A few lines per handler; every decision is the ``Controller``'s.  One hub, one writer: a handler runs
-to its end before the next starts, because nothing in it waits (``Channel.send`` only queues).  A fault of
-our own in one event loses that event alone (``faults.alone``, and ``Channel`` for what switches say).
+Every decision is the ``Controller``'s; a handler here has a few lines.  One hub, one writer: a handler runs to its end
+before the next starts, because nothing in it waits (``Channel.send`` only queues).  A fault of our own in one event
+loses that event alone (``faults.isolated``, and ``Channel`` for messages of switches).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from anycast_sdn.openflow.questions import SweepRun
 from anycast_sdn.process import garbage
 from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.connections import Connections
-from anycast_sdn.process.faults import alone
+from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
@@ -42,23 +42,23 @@ from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
-LOOK_S = 1.0  # how often health is looked at; each question of /healthz does so, too
-INSPECTIONS_S = 0.1  # how often it is looked at which switch is due
-SLICE_S = 0.004  # of work that may wait; then it is others' turn
+HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
+INSPECTIONS_S = 0.1  # how often inspections that are due are begun
+SLICE_S = 0.004  # of work that may wait; then other green threads run
 ENDED_AT_ONCE = 256  # bindings
-PUT_BACK_TURNS = 64  # of one switch between two ticks: somebody may delete rules as fast as they are put back
-STEP_S = 0.02  # what has been confirmed meanwhile is taken together
-CONFIRMATION_S = 2.0  # a change of the operator's is answered after this at the latest
+PUT_BACK_TURNS = 64  # of one switch in a tick: another program may delete rules as fast as they are put back
+STEP_S = 0.02  # confirmations of this time are handled together
+CONFIRMATION_S = 2.0  # a change by an operator is answered after this at the latest
 
 
 class SecureRandom:
-    """Numbers that nobody can foresee; ``random.SystemRandom`` asks the kernel for each of them."""
+    """Unpredictable numbers, by few system calls: ``random.SystemRandom`` makes one for each number."""
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
 
     def randrange(self, stop: int, /) -> int:
-        """16 bytes each: picks from a /64 without a noticeable bias."""
+        """Each number has 16 bytes, so the bias of a choice out of 2⁶⁴ is below 2⁻⁶⁴."""
         if not self._numbers:
             self._numbers = [int.from_bytes(number, "big") for (number,) in struct.iter_unpack("16s", os.urandom(4096))]
         return self._numbers.pop() % stop
@@ -81,14 +81,16 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._database_problem = database_problem
         self._cluster = cluster or Alone()
         controller = self.controller = Controller(network, groups, SecureRandom())
-        self.connections = Connections(controller, self._cluster, self._react, self._serve_again, hub.spawn_after)
-        self.first_packets = FirstPackets(controller, self.connections, self._react, self._serve_again)
+        self.connections = Connections(
+            controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
+        )
+        self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.sleep)
         self.gauge = Gauge(hub.sleep)
-        self._someone_waits = hub.Event()
+        self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()
-        # What switches have confirmed: (when it is believed, (datapath id, ticket)).
+        # Barrier replies: (when they count, (datapath id, ticket)).
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
         self.counters = Counters()
@@ -103,41 +105,41 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().start()
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
-            hub.spawn(self._every, LOOK_S, self._look),
+            hub.spawn(self._every, HEALTH_S, self._log_health),
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
-            hub.spawn(self._every, STEP_S, self._believe_confirmations),
+            hub.spawn(self._every, STEP_S, self._handle_confirmations),
             hub.spawn(self._serve_first_packets),
             hub.spawn(self._work_in_slices),
-            hub.spawn(self.gauge.beat_while, lambda: self.is_active),
+            hub.spawn(self.gauge.measure_while, lambda: self.is_active),
         ]
 
     def stop(self) -> None:
         self.is_active = False
-        self._someone_waits.set()  # nobody does, but who serves them must see that this is the end
+        self._packets_wait.set()  # wakes the threads, which end because ``is_active`` is false
         self._work_is_left.set()
         super().stop()
 
-    # ---------------------------------------------------------------- what switches say (channel.Listener)
+    # ---------------------------------------------------------------- events of switches (connection.Listener)
 
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid not in self.connections:
             return
         if self.first_packets.add(dpid, kind_of(message.cookie), message):
-            self._serve_again()
+            self._wake_packet_service()
         else:
             self._react(self.controller.packet_in(dpid, *message, now=time.monotonic()))
 
-    def _serve_again(self) -> None:
-        """Somebody waits, or a switch whose packets wait is ready."""
-        if not self._someone_waits.is_set():
-            self._someone_waits.set()
+    def _wake_packet_service(self) -> None:
+        """A packet waits, or a switch with packets that wait can be served."""
+        if not self._packets_wait.is_set():
+            self._packets_wait.set()
 
     def _serve_first_packets(self) -> None:
         while self.is_active:
-            self._someone_waits.wait()
-            self._someone_waits.clear()
-            while served := self.first_packets.served():
-                for dpid in served:
+            self._packets_wait.wait()
+            self._packets_wait.clear()
+            while ready := self.first_packets.ready():
+                for dpid in ready:
                     self.first_packets.serve(dpid)
                     hub.sleep(0)
 
@@ -154,14 +156,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
         text = f"switch {self.connections.name(dpid)} refused {what}: {reason}"
-        self.connections.log.say(logging.WARNING, ("refused a rule", dpid), text)
+        self.connections.log.log(logging.WARNING, ("refused a rule", dpid), text)
         self._react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
 
     def message_refused(self, dpid: int, reason: str) -> None:
         text = f"switch {self.connections.name(dpid)} refused a message: {reason}"
-        self.connections.log.say(logging.WARNING, ("refused a message", dpid), text)
+        self.connections.log.log(logging.WARNING, ("refused a message", dpid), text)
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         if dpid in self.connections:
@@ -172,22 +174,22 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._react(self.controller.port_changed(dpid, port, up, time.monotonic()))
 
     def confirmed(self, dpid: int, ticket: int) -> None:
-        """The switch's tables hold it."""
+        """The switch has answered a barrier."""
         self._confirmations.append((time.monotonic() + CONFIRMED_AFTER_S, (dpid, ticket)))
 
-    def _believe_confirmations(self) -> None:
+    def _handle_confirmations(self) -> None:
         now = time.monotonic()
         if tickets := [ticket for when, ticket in self._confirmations if when <= now]:
             del self._confirmations[: len(tickets)]
             if not self._confirm(tickets, now):
-                for ticket in tickets:  # again, each by itself: what failed must not lose the others
+                for ticket in tickets:  # again, one at a time, so that a fault in one of them loses that one alone
                     self._confirm([ticket], now)
 
-    @alone
+    @isolated
     def _confirm(self, tickets: list[tuple[int, int]], now: float) -> None:
         self._react(self.controller.confirmed(tickets, now))
 
-    # ---------------------------------------------------------------- what the operator says
+    # ---------------------------------------------------------------- changes by operators
 
     def set_groups(self, groups: Groups) -> None:
         """Returns when the switches have confirmed it, or after ``CONFIRMATION_S``."""
@@ -205,12 +207,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._late &= set(self.controller.updating())
         while (busy := set(self.controller.updating()) - self._late) and time.monotonic() < deadline:
             hub.sleep(STEP_S)
-        self._late |= busy  # the changes that come do not wait for them
+        self._late |= busy  # later changes do not wait for these switches
 
-    # ---------------------------------------------------------------- what the clock says
+    # ---------------------------------------------------------------- the clock
 
     def _tick(self) -> None:
-        garbage.look()
+        garbage.collect_new()
         now = time.monotonic()
         self._tick_network(now)
         self.connections.end_long_introductions(now)
@@ -225,12 +227,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._sweep(self.connections.channels[dpid])
         self.bgp.exchange(time.monotonic())
 
-    @alone
+    @isolated
     def _tick_network(self, now: float) -> None:
         if self._cluster.leads():
             self._react(self.controller.tick(now))
 
-    @alone
+    @isolated
     def _tick_switch(self, dpid: int, now: float) -> None:
         self._react(self.controller.tick_switch(dpid, now))
         for _ in range(PUT_BACK_TURNS):
@@ -246,8 +248,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             if more:
                 hub.sleep(0)
 
-    def _look(self) -> None:
-        """For the log: which switches are missing, and whether all is well."""
+    def _log_health(self) -> None:
+        """Log which switches are not connected, and changes of health."""
         now = time.monotonic()
         if line := self._reports.pop_due(missing_switches(self.controller), now):
             LOG.info("%s", line)
@@ -258,18 +260,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             LOG.log(level, "health: %s%s", view["status"], f": {reasons}" if reasons else "")
 
     def health(self, now: float) -> dict[str, Any]:
-        """As it is at this moment."""
+        """As of now."""
         self._health.update(self.controller, self.bgp.states(), now, self._database_problem())
         return self._health.view(self.controller, now, time.time())
 
     def _inspect(self) -> None:
         self.inspections.run_due(self.connections.channels)
 
-    @alone
+    @isolated
     def _sweep(self, switch: Channel) -> None:
         dpid, began = switch.id, time.monotonic()
 
-        @alone
+        @isolated
         def end_idle(numbers: list[int]) -> None:
             self._react(self.controller.end_idle(dpid, numbers, time.monotonic()))
 
@@ -285,17 +287,17 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         SweepRun(switch, self.controller.begin_sweep(dpid), read, end).proceed()
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
-        act_alone = alone(act)
+        act_isolated = isolated(act)
         while self.is_active:
             hub.sleep(seconds)
-            act_alone()
+            act_isolated()
 
-    # ---------------------------------------------------------------- what follows
+    # ---------------------------------------------------------------- outcomes
 
     def _react(self, out: Outcome) -> None:
-        """An event has led to these messages, and perhaps to work that is done later; and others want to hear of it."""
+        """Carry out what an event has led to: send messages, call subscribers, let the rest of the work be done."""
         if self.controller.is_busy():
-            garbage.keep()  # that was a first slice
+            garbage.exempt_new()  # the event was the first slice of large work
             if not self._work_is_left.is_set():
                 self._work_is_left.set()
         self.connections.send(out.outbox)
@@ -303,12 +305,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             for subscriber in self._subscribers:
                 self._publish(subscriber, event)
 
-    @alone
+    @isolated
     def _publish(self, subscriber: Callable[[Event], None], event: Event) -> None:
         subscriber(event)
 
     def _work_in_slices(self) -> None:
-        """What follows from large events, with turns for others between."""
+        """The rest of the controller's work on large events; other green threads run between slices."""
         while self.is_active:
             self._work_is_left.wait()
             self._work_is_left.clear()
@@ -316,11 +318,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 turn_ends = time.monotonic() + SLICE_S
                 while self.controller.is_busy() and time.monotonic() < turn_ends:
                     if not self._slice():
-                        hub.sleep(TICK_S)  # it may fail again, and others must go on
+                        hub.sleep(TICK_S)  # it may fail again; meanwhile other green threads run
                 hub.sleep(0)
 
-    @alone
+    @isolated
     def _slice(self) -> None:
-        garbage.look()
+        garbage.collect_new()
         self._react(self.controller.work(time.monotonic()))
-        garbage.keep()
+        garbage.exempt_new()

@@ -1,15 +1,15 @@
-"""First packets and first replies that wait for the controller: bounded in age, and served in turn.
+"""Queues of first packets and first replies that wait for the controller: bounded in age, and served in turn.
 
-``Turns``: each port of a switch, or each server, has a backlog of its own, and one packet of each is served in turn, so
-that a flood from one of them does not delay the others.
+``RoundRobin``: each port of a switch, or each server, has a backlog of its own.  One packet of each is served in turn,
+so a flood from one of them does not delay the others.
 
-``Backlog``: more packets may come than the controller can serve.  Then it is better to serve some in time than all
-too late: the sender of a packet that has waited longer than ``wait_s`` has sent it again, or given up, so it is shed.
-While waits are short, the order of arrival is kept; when they are long, the newest packets are served first, because
+``Backlog``: more packets may come than the controller can serve.  Then it is better to serve some in time than all too
+late: the sender of a packet that has waited longer than ``wait_s`` has sent it again, or given up, so it is shed.
+While waits are short, the order of arrival is kept.  When they are long, the newest packets are served first, because
 these can still be served in time.
 
-``Window``: messages to a switch wait once more, in the connection, where they cannot be put in another order.  So a
-switch that is behind is sent no more of them; the packets that they are about wait here.
+``Window``: messages to a switch wait once more, in its connection, where their order cannot change any more.  So no
+further packets of a switch are served while it has not processed what was sent before; they wait here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-PATIENCE = 0.5  # of wait_s: so long the order of arrival is kept
-MOST = 1 << 13  # packets of one of them, should the clock be of no help
-MOST_AT_ONCE = 1 << 12  # that wait: a switch may name any port
-MOST_TOGETHER = 1 << 14  # packets of all; beyond, a backlog that has its share drops its oldest packet for each new one
-MARK = 64  # messages to a switch; after so many it is asked to say that it has come so far
-BEHIND_S = 0.05  # longer than this it should not take
+IN_ORDER = 0.5  # of wait_s: up to this wait the order of arrival is kept
+MAX_ITEMS = 1 << 13  # in one backlog, even if all arrive at the same time
+MAX_BACKLOGS = 1 << 12  # of one switch: its packet-ins may name any port
+MAX_TOGETHER = 1 << 14  # in all backlogs; beyond, a backlog that has its share drops its oldest packet for each new one
+PROBE_AFTER = 64  # messages to a switch; then a probe follows them
+BEHIND_S = 0.05  # a switch that has not answered a probe for so long is behind
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -40,31 +40,31 @@ class Backlog(Generic[Item]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, item: Item, now: float, most: int = MOST) -> None:
-        """Where ``most`` wait already, the oldest makes room."""
+    def add(self, item: Item, now: float, most: int = MAX_ITEMS) -> None:
+        """If ``most`` wait already, the oldest is shed."""
         if len(self._waiting) >= most:
             self._waiting.popleft()
             self.shed += 1
         self._waiting.append((now, item))
 
     def pop(self, now: float) -> Item | None:
-        """The next one to serve; None when nobody waits."""
+        """The next item to serve; None when there is none."""
         waiting = self._waiting
         while waiting and now - waiting[0][0] > self._wait_s:
             waiting.popleft()
             self.shed += 1
         if not waiting:
             return None
-        oldest_first = now - waiting[0][0] <= self._wait_s * PATIENCE
+        oldest_first = now - waiting[0][0] <= self._wait_s * IN_ORDER
         return (waiting.popleft() if oldest_first else waiting.pop())[1]
 
 
-class Turns(Generic[Key, Item]):
+class RoundRobin(Generic[Key, Item]):
     """The backlogs of one switch."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
-        self._backlogs: dict[Key, Backlog[Item]] = {}  # only of those that wait
+        self._backlogs: dict[Key, Backlog[Item]] = {}  # those that are not empty
         self._order: deque[Key] = deque()  # of their turns
         self._waiting = 0
         self._shed = 0
@@ -74,23 +74,23 @@ class Turns(Generic[Key, Item]):
 
     @property
     def shed(self) -> int:
-        """How many were not served, because they had waited for too long or were too many."""
+        """How many items were dropped, because they had waited too long or were too many."""
         return self._shed + sum(backlog.shed for backlog in self._backlogs.values())
 
     def add(self, key: Key, item: Item, now: float) -> None:
         backlog = self._backlogs.get(key)
         if backlog is None:
-            if len(self._order) >= MOST_AT_ONCE:
+            if len(self._order) >= MAX_BACKLOGS:
                 self._shed += 1
                 return
             backlog = self._backlogs[key] = Backlog(self._wait_s)
             self._order.append(key)
         before = len(backlog)
-        backlog.add(item, now, MOST_TOGETHER // len(self._order) if self._waiting >= MOST_TOGETHER else MOST)
+        backlog.add(item, now, MAX_TOGETHER // len(self._order) if self._waiting >= MAX_TOGETHER else MAX_ITEMS)
         self._waiting += len(backlog) - before
 
     def pop(self, most: int, now: float) -> list[Item]:
-        """The next ``most``, one of each who waits, round and round."""
+        """The next items, ``most`` of them at the most: one of each backlog in turn, again and again."""
         items: list[Item] = []
         while self._order and len(items) < most:
             key = self._order.popleft()
@@ -108,28 +108,29 @@ class Turns(Generic[Key, Item]):
 
 
 class Window:
-    """What one switch has been sent about those who wait, and has not worked off yet.
+    """How far one switch has processed the messages that first packets have led to.
 
-    After ``MARK`` messages or more, which are ``sent``, goes a question.  The switch answers it in its turn, and
-    has ``passed`` then.  How many it may owe depends on how long it takes: a fast one is never waited for.
+    After every ``PROBE_AFTER`` messages a probe (echo request) follows, which the switch answers in order.  The window
+    is open as long as probes are answered within ``BEHIND_S``: how many messages may be under way depends on the
+    switch's speed alone.
     """
 
     def __init__(self) -> None:
-        self._since_mark = 0
-        self._owed: deque[float] = deque()  # when these were asked
+        self._since_probe = 0
+        self._unanswered: deque[float] = deque()  # when these probes were sent
 
     def is_open(self, now: float) -> bool:
-        return not self._owed or now - self._owed[0] <= BEHIND_S
+        return not self._unanswered or now - self._unanswered[0] <= BEHIND_S
 
-    def sent(self, messages: int, now: float) -> bool:
-        """True: the question is due, and counts as asked."""
-        self._since_mark += messages
-        if self._since_mark < MARK:
+    def count_sent(self, messages: int, now: float) -> bool:
+        """True: a probe is due, and counts as sent."""
+        self._since_probe += messages
+        if self._since_probe < PROBE_AFTER:
             return False
-        self._since_mark = 0
-        self._owed.append(now)
+        self._since_probe = 0
+        self._unanswered.append(now)
         return True
 
-    def passed(self) -> None:
-        """It has answered the oldest, or never will."""
-        self._owed.popleft()
+    def probe_ended(self) -> None:
+        """The oldest probe has been answered, or has timed out."""
+        self._unanswered.popleft()

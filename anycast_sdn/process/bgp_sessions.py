@@ -1,4 +1,4 @@
-"""BgpSessions: the sessions with the routers at uplinks, between the controller and their speakers."""
+"""BgpSessions: carries routes between the controller and the BGP speakers of its uplinks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
-from anycast_sdn.process.faults import alone
+from anycast_sdn.process.faults import isolated
 from anycast_sdn.routing.bgp import Speaker
 from anycast_sdn.views.health import Session
 
 
 class BgpSessions:
-    """``react``: sends what the controller wants and works on what is left."""
+    """``react``: carries out what an event has led to (``AnycastApp``)."""
 
     def __init__(self, controller: Controller, cluster: Cluster, react: Callable[[Outcome], None]) -> None:
         self._controller = controller
@@ -22,12 +22,12 @@ class BgpSessions:
         self.speakers = [Speaker(uplink) for uplink in controller.network.uplinks if uplink.bgp]
 
     def exchange(self, now: float) -> None:
-        """What routers advertise goes in, what is to be advertised to them goes out."""
+        """Give learned routes to the controller, and prefixes to advertise to the speakers."""
         if self._cluster.leads():
             for speaker in self.speakers:
                 self._exchange(speaker, now)
 
-    @alone
+    @isolated
     def _exchange(self, speaker: Speaker, now: float) -> None:
         if (routes := speaker.pop_changed()) is not None:
             self._react(self._controller.set_learned(speaker.uplink.name, routes, now))

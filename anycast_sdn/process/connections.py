@@ -1,7 +1,8 @@
-"""Connections: which switches are connected, who is let in, and how a switch becomes ready to be served.
+"""Connections: which switches are connected, which are admitted, and how a connected switch becomes ready.
 
-A switch that has said who it is (``identified``) is asked what it is and holds (``Introduction``), and what it holds
-is read back in slices; then it is ready.  A switch has one connection: a second one is taken when the first is dead.
+A switch that has sent its datapath id (``identified``) is asked for its features and its rules (``Introduction``); the
+rules are read back in slices; then it is ready.  A switch has one connection: a second one replaces the first only if
+the first is dead.
 """
 
 from __future__ import annotations
@@ -20,26 +21,25 @@ from anycast_sdn.openflow.questions import Introduction
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import garbage
-from anycast_sdn.process.faults import alone
+from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.repeats import RepeatingLog
 
 LOG = logging.getLogger(__name__)
 
-INTRODUCTION_S = 120.0  # until a switch has said all that it is asked when it connects
-SHOWN_IDS = 8  # of switches that are awaited
-SAID = 5  # times a minute that a switch is ready, or gone
+INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
+SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
+LINES = 5  # a minute that a switch is ready, or gone
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
-MISSED = {  # what is said of a switch without one of these ``Features``
-    "tcp_flags": "does not tell of FIN and RST: closed TCP connections stay for their idle validity",
+WITHOUT = {  # one of ``Features`` → what is logged of a switch without it
+    "tcp_flags": "does not report FIN and RST: closed TCP connections stay for their idle validity",
     "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
     "meters": "has no meters: nothing limits what it sends to the controller",
 }
 
 
 class Connections:
-    """``react``: sends what the controller wants and works on what is left; ``ready``: a switch is served from now on.
-
-    ``later``: acts after so many seconds.
+    """``react``: carries out what an event has led to (``AnycastApp``); ``ready``: called when a switch has become
+    ready; ``later``: calls a function after so many seconds.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Connections:
         self._later = later
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._introducing: dict[Channel, float] = {}  # → since when
-        self._comparing: dict[Channel, int] = {}  # switches that do not hold yet what they should → the rules found
-        self._to_resync: set[Channel] = set()  # switches without a rule that they should have: they had no room
+        self._comparing: dict[Channel, int] = {}  # switches that have not been sent all wanted rules yet → rules found
+        self._to_resync: set[Channel] = set()  # switches that had no room for a rule
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
-        self.log = RepeatingLog(LOG, SAID)
+        self.log = RepeatingLog(LOG, LINES)
 
     def __contains__(self, dpid: int) -> bool:
         return dpid in self.channels
@@ -72,38 +72,39 @@ class Connections:
         return self._controller.switches[dpid].name
 
     def send(self, out: Outbox) -> None:
-        """To those of the switches that are connected and of which we are the master."""
+        """To those of the switches that are connected and of which this controller is the master."""
         for dpid, messages in out.items():
             if (switch := self.channels.get(dpid)) and self._cluster.is_master(dpid):
                 self._send_to(switch, messages)
         if self._comparing:
-            self._say_what_is_ready()
+            self._log_ready_switches()
 
-    @alone
+    @isolated
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
         switch.send(messages)
 
-    # ---------------------------------------------------------------- who is let in
+    # ---------------------------------------------------------------- admission
 
     def identified(self, switch: Channel) -> None:
-        """A second connection of a switch is taken when the first is dead: otherwise anybody could end it."""
+        """A second connection replaces the first only if that is dead: otherwise any peer could end the first."""
         if switch.id not in self._controller.switches:
             text = f"switch {switch.id:016x} is not in the network file; {self._awaited()}"
             switch.close(text, f"unknown {switch.id}")
         elif older := self.channels.get(switch.id):
-            older.probe(partial(self._judge, switch, older))
+            older.probe(partial(self._choose, switch, older))
         else:
             self._admit(switch)
 
     def _awaited(self) -> str:
         """The switches of the file that are not connected, or all of them."""
-        edges = self._controller.switches
-        awaited = [dpid for dpid in edges if dpid not in self.channels] or list(edges)
+        known = self._controller.switches
+        awaited = [dpid for dpid in known if dpid not in self.channels] or list(known)
         ids = [f"{dpid:016x} ({self.name(dpid)})" for dpid in awaited[:SHOWN_IDS]]
         more = f" and {len(awaited) - SHOWN_IDS} more" if len(awaited) > SHOWN_IDS else ""
-        return f"{'awaited' if len(awaited) < len(edges) else 'it has'}: {', '.join(ids)}{more}"
+        return f"{'awaited' if len(awaited) < len(known) else 'it has'}: {', '.join(ids)}{more}"
 
-    def _judge(self, newer: Channel, older: Channel, alive: bool) -> None:
+    def _choose(self, newer: Channel, older: Channel, alive: bool) -> None:
+        """Of two connections of a switch, after a probe of the older one."""
         if newer.is_closed:
             return
         if alive:
@@ -117,13 +118,13 @@ class Connections:
         self.channels[switch.id] = switch
         self._introducing[switch] = time.monotonic()
         self.unanswered(switch.id, frozenset())
-        edge = self._controller.switches[switch.id]
-        known = edge.features if edge.ever_synchronised else None
-        Introduction(switch, edge.meters, known, self._introduced).begin()
+        managed = self._controller.switches[switch.id]
+        known = managed.features if managed.ever_synchronised else None
+        Introduction(switch, managed.meters, known, self._introduced).begin()
 
     def disconnected(self, switch: Channel) -> None:
         text = f"switch {switch.name} is gone: {switch.reason}; its rules stay as they are"
-        self.log.say(logging.WARNING, ("gone", switch.id), text)
+        self.log.log(logging.WARNING, ("gone", switch.id), text)
         self._introducing.pop(switch, None)
         self._comparing.pop(switch, None)
         self._to_resync.discard(switch)
@@ -131,19 +132,19 @@ class Connections:
             del self.channels[switch.id]
             self._react(self._controller.disconnected(switch.id, time.monotonic()))
 
-    # ---------------------------------------------------------------- what it is and holds
+    # ---------------------------------------------------------------- features and rules of a switch
 
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
-        edge = self._controller.switches[dpid]
-        for what in sorted(questions - edge.unanswered):
-            text = f"switch {edge.name} does not answer when asked for its {what}; going on without"
-            self.log.say(logging.WARNING, (f"silent about {what}", dpid), text)
-        edge.unanswered = questions
+        switch = self._controller.switches[dpid]
+        for what in sorted(questions - switch.unanswered):
+            text = f"switch {switch.name} does not answer when asked for its {what}; going on without"
+            self.log.log(logging.WARNING, (f"silent about {what}", dpid), text)
+        switch.unanswered = questions
 
-    @alone
+    @isolated
     def end_long_introductions(self, now: float) -> None:
         for switch in [switch for switch, since in self._introducing.items() if now - since > INTRODUCTION_S]:
-            switch.close(f"it has not said in {INTRODUCTION_S:.0f} s what it is and holds")
+            switch.close(f"it has not sent its features and rules within {INTRODUCTION_S:.0f} s")
 
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
         if self._introducing.pop(switch, None) is None:
@@ -152,14 +153,14 @@ class Connections:
         self._read_on(switch, len(found.flows), ports)
 
     def _read_on(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
-        """What the switch holds is read back a slice at a time; others have their turn between."""
+        """Read back the rules of the switch, a slice at a time; other green threads run between slices."""
         if self.channels.get(switch.id) is switch and not self._read_slice(switch, found, ports):
-            switch.close("our own error with what it holds")
+            switch.close("our own error while its rules were read back")
 
-    @alone
+    @isolated
     def _read_slice(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         out = self._controller.read_on(switch.id, time.monotonic())
-        garbage.keep()  # bindings
+        garbage.exempt_new()  # bindings
         if out is None:
             self._end_reading(switch, found, ports)
         else:
@@ -169,36 +170,36 @@ class Connections:
     def _end_reading(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         now = time.monotonic()
         self._react(self._controller.end_reading(switch.id, now))
-        garbage.keep()  # all its rules
-        for port, up in ports.items():  # afterwards, so that no host stays on a dead port
+        garbage.exempt_new()  # all its rules
+        for port, up in ports.items():  # afterwards, so that hosts read back at a port that is down are forgotten
             self._react(self._controller.port_changed(switch.id, port, up, now))
         self._ready()
         self._comparing[switch] = found
 
-    def _say_what_is_ready(self) -> None:
-        """Of the switches that have connected, those that have been told by now all that they should hold."""
+    def _log_ready_switches(self) -> None:
+        """A switch that has connected is ready when all wanted rules have been sent to it."""
         for switch, found in list(self._comparing.items()):
             if not self._controller.switches[switch.id].is_behind:
                 del self._comparing[switch]
-                self._say_that_it_is_ready(switch, found)
+                self._log_ready(switch, found)
 
-    def _say_that_it_is_ready(self, switch: Channel, found: int) -> None:
-        name, edge = self.name(switch.id), self._controller.switches[switch.id]
-        text = f"switch {switch.name} is ready: {found} rules found, {len(edge.installed)} wanted"
-        self.log.say(logging.INFO, ("ready", switch.id), text)
-        features = edge.features
-        for feature, without in MISSED.items():
+    def _log_ready(self, switch: Channel, found: int) -> None:
+        name, managed = self.name(switch.id), self._controller.switches[switch.id]
+        text = f"switch {switch.name} is ready: {found} rules found, {len(managed.installed)} wanted"
+        self.log.log(logging.INFO, ("ready", switch.id), text)
+        features = managed.features
+        for feature, text in WITHOUT.items():
             if not getattr(features, feature):
-                self.log.say(logging.WARNING, (feature, switch.id), f"switch {name} {without}")
-        for port, mtu in edge.mtus.items() if not features.packet_size else ():
-            text = f"what is larger than the mtu of its port {port}, {mtu}, is lost, and nobody is told"
-            text = f"switch {name} cannot tell how large packets are: {text}"
-            self.log.say(logging.WARNING, (f"mtu of {port}", switch.id), text)
+                self.log.log(logging.WARNING, (feature, switch.id), f"switch {name} {text}")
+        for port, mtu in managed.mtus.items() if not features.packet_size else ():
+            text = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"
+            text = f"switch {name} cannot compare the size of packets: {text}"
+            self.log.log(logging.WARNING, (f"mtu of {port}", switch.id), text)
 
     # ---------------------------------------------------------------- a switch without room
 
     def resync_later(self, dpid: int) -> None:
-        """The switch had no room for a rule that it should have: some time later it gets again all that is missing."""
+        """The switch had no room for a wanted rule: some time later all missing rules are sent again."""
         switch = self.channels.get(dpid)
         if switch and switch not in self._to_resync:
             self._to_resync.add(switch)

@@ -1,10 +1,10 @@
-"""How the controller's process ends: signal handlers set a flag, and ``process.run`` looks at it.
+"""How the controller's process ends: signal handlers set a flag, and ``process.run`` polls it.
 
-A signal interrupts any green thread at any place, so its handler raises nothing, and only sets the flag.  A second
+A signal interrupts any green thread at any place, so its handler raises no exception, and only sets the flag.  A second
 signal ends the process at once, and so does an orderly end that takes longer than ``END_S``.
 
-Some programs send one signal twice: timeout(1) to its child, and at once to the process group that the child is in.
-So what comes within ``SAME_S`` of the first is the first.
+Some programs send one signal twice: timeout(1) sends it to its child, and at once to the child's process group.  So a
+second signal within ``SAME_S`` of the first is ignored.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _TO_END = (signal.SIGTERM, signal.SIGINT)
 
 
 class Ending:
-    """``asked`` and ``hung_up`` are to be looked at several times a second."""
+    """``asked`` and ``hung_up`` are to be polled several times a second."""
 
     def __init__(self) -> None:
-        """Takes the process's signals over; for the main thread alone."""
+        """Installs the handlers of the process's signals; for the main thread alone."""
         self.asked = ""  # the name of the signal that asked for the end
-        self.hung_up = False  # SIGHUP: a terminal is gone, or somebody expects a reload
+        self.hung_up = False  # SIGHUP: the terminal was closed, or a reload was asked for
         self._asked_at = 0.0
         for number in _TO_END:
             signal.signal(number, self._ask)
@@ -35,8 +35,9 @@ class Ending:
         self._asked_at = time.monotonic()
         for other in _TO_END:
             signal.signal(other, self._ask_again)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # was the gauge's; ends the process even if the hub is held
-        signal.alarm(END_S)  # it ends a process that does not end
+        # The alarm was the gauge's.  Its default action ends the process, even if some work holds the hub.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(END_S)
 
     def _ask_again(self, number: int, frame: FrameType | None) -> None:
         if time.monotonic() - self._asked_at >= SAME_S:

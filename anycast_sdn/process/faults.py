@@ -1,4 +1,4 @@
-"""``alone``: a fault of our own in one event loses that event alone; what came before and after it is served."""
+"""``isolated``: a fault of our own in one event loses that event alone; those before and after it are handled."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LOG = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 
 
-def alone(act: Callable[Arguments, object]) -> Callable[Arguments, bool]:
-    """``act``, as an event of its own: True when it was done, False when it failed, which is logged here."""
+def isolated(act: Callable[Arguments, object]) -> Callable[Arguments, bool]:
+    """``act``, which returns True if it has succeeded, and False if it has raised an exception, which is logged."""
 
     @wraps(act)
     def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> bool:

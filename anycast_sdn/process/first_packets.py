@@ -1,7 +1,7 @@
-"""FirstPackets: packets of new flows, and first replies, that wait for the controller; all switches in turn.
+"""FirstPackets: queues packets of new flows, and first replies, and serves all switches in turn.
 
-A switch is sent no more of what follows from them than it works off (``backlog.Window``): what it owes it answers in
-order, so others' packets would wait behind.
+While a switch is behind with the messages that they lead to, none of its packets is served (``backlog.Window``): a
+switch processes messages in order, so packets of other ports would wait behind those of a flood.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from anycast_sdn.core.events import Drop, PacketsDropped
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow import decoding
 from anycast_sdn.openflow.pipeline import Kind
-from anycast_sdn.process.backlog import Turns, Window
+from anycast_sdn.process.backlog import RoundRobin, Window
 from anycast_sdn.process.connections import Connections
-from anycast_sdn.process.faults import alone
+from anycast_sdn.process.faults import isolated
 
-TURN = 16  # first packets of one switch, and twice as many first replies, then it is another's turn: 2 to 3 ms
+TURN = 16  # first packets, and twice as many first replies, of one switch in its turn: 2 to 3 ms
 
 
 class Waiting:
-    """What one switch has sent up about flows, and nobody has looked at yet."""
+    """The first packets and first replies of one switch that are not served yet."""
 
     def __init__(self, wait_s: float) -> None:
-        self.replies = Turns[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``whose_reply``
-        self.first = Turns[int, decoding.PacketInMessage](wait_s)  # by the port where they came in
+        self.replies = RoundRobin[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``whose_reply``
+        self.first = RoundRobin[int, decoding.PacketInMessage](wait_s)  # by ingress port
         self.window = Window()
         self._shed = 0
 
@@ -38,34 +38,34 @@ class Waiting:
         return bool(self) and self.window.is_open(now)
 
     def pop_shed(self) -> int:
-        """How many packets have waited too long since this was asked last."""
+        """How many packets were dropped since the last call."""
         before, self._shed = self._shed, self.replies.shed + self.first.shed
         return self._shed - before
 
     def pop(self, most: int, now: float) -> list[decoding.PacketInMessage]:
-        """So many of what is new, and twice as many of what has begun: it should not wait for what is new."""
+        """At most so many first packets, and twice as many replies: flows in progress should not wait for new ones."""
         return self.replies.pop(2 * most, now) + self.first.pop(most, now)
 
 
 class FirstPackets:
-    """``react``: sends what the controller wants; ``serve_again``: a switch can be served again."""
+    """``react``: carries out what an event has led to; ``wake``: makes the thread run that calls ``serve``."""
 
     def __init__(
         self,
         controller: Controller,
         connections: Connections,
         react: Callable[[Outcome], None],
-        serve_again: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         self._controller = controller
         self._connections = connections
         self._react = react
-        self._serve_again = serve_again
+        self._wake = wake
         wait_s = controller.network.limits.wait_ms / 1000
         self.waiting = {dpid: Waiting(wait_s) for dpid in controller.switches}
 
     def add(self, dpid: int, kind: Kind | None, message: decoding.PacketInMessage) -> bool:
-        """False for packets of other kinds, which need not wait."""
+        """Queue a first packet or a first reply.  False: it is of another kind, which need not wait."""
         waiting = self.waiting[dpid]
         if kind is Kind.FIRST_PACKET or kind is Kind.SYN:
             waiting.first.add(message.in_port, message, time.monotonic())
@@ -75,14 +75,14 @@ class FirstPackets:
             return False
         return True
 
-    def served(self) -> list[int]:
-        """The switches of which something waits that can be served now."""
-        edges, now = self._controller.switches, time.monotonic()
-        served = (dpid for dpid, waiting in self.waiting.items() if waiting.may_be_served(now))
-        return [dpid for dpid in served if edges[dpid].serves_flows]
+    def ready(self) -> list[int]:
+        """The switches with packets that can be served now."""
+        switches, now = self._controller.switches, time.monotonic()
+        ready = (dpid for dpid, waiting in self.waiting.items() if waiting.may_be_served(now))
+        return [dpid for dpid in ready if switches[dpid].serves_flows]
 
     def serve(self, dpid: int) -> None:
-        """A turn of one switch."""
+        """Serve one switch for a turn."""
         waiting = self.waiting[dpid]
         out = Outcome()
         for message in waiting.pop(TURN, time.monotonic()):
@@ -92,15 +92,14 @@ class FirstPackets:
         sent = len(out.outbox.get(dpid, ()))
         self._react(out)
         switch = self._connections.channels.get(dpid)
-        if switch and waiting.window.sent(sent, time.monotonic()):
-            switch.probe(lambda _: self._worked_off(waiting.window))
+        if switch and waiting.window.count_sent(sent, time.monotonic()):
+            switch.probe(lambda _: self._probe_ended(waiting.window))
 
-    def _worked_off(self, window: Window) -> None:
-        """The switch has come so far, or does not say: who still waits may be served."""
-        window.passed()
-        self._serve_again()
+    def _probe_ended(self, window: Window) -> None:
+        window.probe_ended()
+        self._wake()
 
-    @alone
+    @isolated
     def _serve_one(self, dpid: int, message: decoding.PacketInMessage, now: float, out: Outcome) -> None:
-        """Adds to ``out`` what follows."""
+        """Add to ``out`` what the packet leads to."""
         out.add(self._controller.packet_in(dpid, *message, now=now))

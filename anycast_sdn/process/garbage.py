@@ -1,12 +1,14 @@
-"""Python's search for cyclic garbage, by hand: by itself it would look through all that there is, and everything stops.
+"""Control of Python's cyclic garbage collector, which would otherwise stop the hub while it examines all objects.
 
-What the controller keeps, and what it makes by the hundred thousand and drops again, has no cycles: counting references
-frees it.  Nor has what requests and connections leave (the tests see to that).  So:
+Bindings, rules and other objects that exist by the hundred thousand form no cycles: reference counting frees them.
+Requests and connections leave no cycles either (tests check that).  So:
 
-- Python never searches by itself.  How many objects it counts says little about how many it would look at: those that
-  go away are subtracted, however old they are.
-- A few times a second we ``look`` at what is new, which is little, and never again at what that has left.
-- What large work has made is not looked at even once: ``look`` before each slice of it, ``keep`` after.
+- The automatic collector is off.  Its counters do not tell how many objects it would examine: objects that are freed
+  are subtracted, however old they are.
+- A few times a second ``collect_new`` examines the objects made since the last time, which are few.  It never examines
+  them again.
+- Objects made by large work are not examined at all: ``collect_new`` comes before each slice of it, ``exempt_new``
+  after it.
 """
 
 from __future__ import annotations
@@ -14,18 +16,18 @@ from __future__ import annotations
 import gc
 
 
-def search_by_hand() -> None:
-    """To be called once.  All that is there stays."""
+def disable_automatic() -> None:
+    """To be called once, at start.  The objects that exist then are never examined."""
     gc.disable()
     gc.freeze()
 
 
-def look() -> None:
-    """Free cycles among what has been made since the last time."""
+def collect_new() -> None:
+    """Free cycles among the objects made since the last call of this or of ``exempt_new``."""
     gc.collect(0)
     gc.freeze()
 
 
-def keep() -> None:
-    """What has been made since the last time is no garbage, or will not be in cycles.  Takes no time."""
+def exempt_new() -> None:
+    """The objects made since the last call are never examined: they form no cycles.  Takes no time."""
     gc.freeze()

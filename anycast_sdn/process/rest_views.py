@@ -1,4 +1,4 @@
-"""ControllerViews: what the REST API shows of a running controller, at the time of asking."""
+"""ControllerViews: what the REST API shows of a running controller, as of the time of the request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 
 
 class ControllerViews:
-    """What the REST API shows, at the time of asking (``rest.Views``)."""
+    """Implements ``rest.Views``."""
 
     def __init__(self, app: AnycastApp) -> None:
         self._app = app
@@ -32,12 +32,12 @@ class ControllerViews:
 
     def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         shown, channels = self._controller.switch(name), self._app.connections.channels
-        here = {dpid: switch for dpid, switch in channels.items() if shown and shown.dpid == dpid}
-        self._app.inspections.fresh(here)  # no other switch has to say anything
+        this = {dpid: channel for dpid, channel in channels.items() if shown and shown.dpid == dpid}
+        self._app.inspections.fresh(this)
         return switches.edge_view(self._controller, self._app.counters, name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
-        sessions = self._app.bgp.views()  # as they are now: others go on while the rest is worked out
+        sessions = self._app.bgp.views()  # as of now: they may change while the rest is computed
         return topology.topology_view(self._controller, without, time.monotonic(), turn) | {"bgp": sessions}
 
     def link(self, end: Port) -> dict[str, Any]:

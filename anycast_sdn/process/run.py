@@ -1,4 +1,4 @@
-"""``run``: the controller's process, from the network file to the end that a signal asks for."""
+"""``run``: the controller's process, from reading the network file until a signal ends it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.ending import Ending
-from anycast_sdn.process.faults import alone
+from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.memory import MemoryStore
@@ -32,10 +32,10 @@ from anycast_sdn.store.store import Store
 
 LOG = logging.getLogger(__name__)
 
-ENDING_LOOK_S = 0.1  # how often signals are looked for
-STORE_LOOK_S = 5.0  # and whether the store is as it should be
-FINISH_S = 2.0  # what is under way at the end may take so long
-FINISH_LOOK_S = 0.02
+SIGNALS_S = 0.1  # how often the signals' flags are polled
+STORE_CHECK_S = 5.0
+FINISH_S = 2.0  # at the end, requests may take so long, and so may connections of switches
+FINISH_STEP_S = 0.02
 
 
 def _enrolled(groups: Groups) -> str:
@@ -70,14 +70,14 @@ def run(
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
-    # Requests that begin have a line of their own: what is soon done does not wait for what takes long.
+    # Reading requests and answering them have separate queues: short requests do not wait for long ones.
     rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
     LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))
     LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
-    garbage.search_by_hand()
+    garbage.disable_automatic()
     service = ServiceManager(os.environ, os.getpid())
     service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on http://{shown(rest_address)}")
     _wait_for(ending, store, service)
@@ -89,27 +89,27 @@ def run(
 
 
 def _wait_for(ending: Ending, store: Store, service: ServiceManager) -> None:
-    """Returns when the end is asked for; until then, sees to the database and gives signs of life."""
-    look, check = 0.0, alone(store.check)
+    """Returns when a signal has asked for the end; until then, checks the store and sends keep-alive messages."""
+    check_at, check = 0.0, isolated(store.check)
     while not ending.asked:
-        if (now := time.monotonic()) >= look:
+        if (now := time.monotonic()) >= check_at:
             check()
-            look = now + STORE_LOOK_S
+            check_at = now + STORE_CHECK_S
         service.alive(now)
         if ending.hung_up:
             ending.hung_up = False
-            LOG.info("SIGHUP: there is nothing to read again; the network file is read at start")
-        hub.sleep(ENDING_LOOK_S)
+            LOG.info("SIGHUP: ignored; the network file is read at start only")
+        hub.sleep(SIGNALS_S)
     LOG.info("%s: stopping; switches keep their rules", ending.asked)
 
 
 def _finish(rest: Server, acceptor: Acceptor) -> None:
-    """Answers the requests that are here, sends what switches have still to be sent, and ends their connections."""
+    """Answer the requests in progress, send the messages that are queued, and close the connections of switches."""
     rest.close()
     deadline = time.monotonic() + FINISH_S
     while rest.busy and time.monotonic() < deadline:
-        hub.sleep(FINISH_LOOK_S)
+        hub.sleep(FINISH_STEP_S)
     acceptor.stop()
     deadline = time.monotonic() + FINISH_S
     while acceptor.connections and time.monotonic() < deadline:
-        hub.sleep(FINISH_LOOK_S)
+        hub.sleep(FINISH_STEP_S)

@@ -1,7 +1,7 @@
-"""What systemd is told: that the controller is ready, alive and stopping (sd_notify(3), ``Type=notify``).
+"""ServiceManager: notifies systemd that the controller is ready, alive and stopping (sd_notify(3), ``Type=notify``).
 
-systemd names a socket in NOTIFY_SOCKET, and asks in WATCHDOG_USEC for a sign of life within that time, at the latest.
-Without these variables nothing is sent.  If it cannot be sent, the reason is logged once; the controller goes on.
+systemd names its socket in NOTIFY_SOCKET, and in WATCHDOG_USEC the longest time between two keep-alive messages.
+Without these variables no message is sent.  If one cannot be sent, the reason is logged once; the controller goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEND_S = 1.0  # a message may wait so long for room in the socket
 
 
 class ServiceManager:
-    """Sends datagrams of lines NAME=VALUE."""
+    """Sends datagrams, which consist of lines NAME=VALUE."""
 
     def __init__(self, environment: Mapping[str, str], process_id: int) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -26,15 +26,15 @@ class ServiceManager:
         for_us = environment.get("WATCHDOG_PID", str(process_id)) == str(process_id)
         within = environment.get("WATCHDOG_USEC", "")
         self._pause_s = int(within) / 2_000_000 if for_us and within.isdecimal() and int(within) else math.inf
-        self._sent_at = -math.inf  # the last sign of life
+        self._sent_at = -math.inf  # the last keep-alive message
         self._failed = ""  # why the last message could not be sent
 
     def ready(self, status: str) -> None:
-        """The controller serves; ``status`` is shown by systemctl."""
+        """The controller serves from now on; ``status`` is shown by systemctl."""
         self._send("READY=1", f"STATUS={status}")
 
     def alive(self, now: float) -> None:
-        """To be called several times a second, for as long as all is well: sends twice as often as is asked for."""
+        """Send a keep-alive message, twice in WATCHDOG_USEC.  To be called several times a second."""
         if self._pause_s < math.inf and now - self._sent_at >= self._pause_s:
             self._sent_at = now
             self._send("WATCHDOG=1")
@@ -52,5 +52,5 @@ class ServiceManager:
             self._failed = ""
         except OSError as error:
             if (reason := error.strerror or str(error)) != self._failed:
-                LOG.warning("the service manager was not told %s: %s (NOTIFY_SOCKET)", lines[0], reason)
+                LOG.warning("cannot send %s to the service manager (NOTIFY_SOCKET): %s", lines[0], reason)
             self._failed = reason

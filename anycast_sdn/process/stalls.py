@@ -1,12 +1,12 @@
 """Stalls of the hub: it has one thread, so a piece of work that takes long delays all other work.
 
-A green thread wakes every ``BEAT_S``, and notes how late it is each time.  When it is overdue by ``WARN_S``, an alarm
-interrupts the work that holds the hub, to find out where in the code that is.
+A green thread wakes every ``PERIOD_S``, and measures how late it is each time.  When it is overdue by ``WARN_S``, an
+alarm interrupts the work that holds the hub, to find out where in the code that is.
 
 Rules kept here:
 - ``Stalls`` is given times and reads no clock.
-- A long hold is logged at most once a minute, with the place where it was; those between are counted.
-- A process has one alarm.  When somebody else has set it, for the end (``ending``), the gauge stops and leaves it.
+- A long stall is logged at most once a minute, with the place in the code; those between are counted.
+- A process has one alarm.  When ``ending`` has set it, to end the process, the gauge stops and leaves it as it is.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 LOG = logging.getLogger(__name__)
 
-BEAT_S = 0.005
-LONG_S = 0.02  # nothing should hold the hub for longer
+PERIOD_S = 0.005
+LONG_S = 0.02  # no work should hold the hub for longer
 WARN_S = 0.2
 MINUTE_S = 60.0
-SLOTS = 12  # a minute is kept as so many parts
+SLOTS = 12  # the last minute is kept in so many parts
 PLACES = 6  # of the call stack, in the log
 
 
@@ -37,17 +37,17 @@ class _Slot(NamedTuple):
 
 
 class Stalls:
-    """How late the beats were: the longest, and how many were later than ``LONG_S``."""
+    """The longest delay, and how many delays were longer than ``LONG_S``: in the last minute, and since the start."""
 
     def __init__(self) -> None:
         self._minute: deque[_Slot] = deque(maxlen=SLOTS)
         self._longest_s = 0.0
         self._over = 0
         self._warned_at = -math.inf
-        self._unsaid = 0
+        self._not_logged = 0
 
-    def note(self, late_s: float, now: float) -> bool:
-        """A beat came so late.  → is that worth a warning now?"""
+    def count(self, late_s: float, now: float) -> bool:
+        """Count a delay.  True: a warning is due, and counts as logged."""
         over = late_s > LONG_S
         self._longest_s = max(self._longest_s, late_s)
         self._over += over
@@ -60,15 +60,15 @@ class Stalls:
         if late_s <= WARN_S:
             return False
         if now - self._warned_at < MINUTE_S:
-            self._unsaid += 1
+            self._not_logged += 1
             return False
         self._warned_at = now
         return True
 
-    def unsaid(self) -> int:
-        """How many were worth a warning since the last one, and got none; they count as said now."""
-        unsaid, self._unsaid = self._unsaid, 0
-        return unsaid
+    def pop_not_logged(self) -> int:
+        """How many delays longer than ``WARN_S`` were not logged since the last call."""
+        not_logged, self._not_logged = self._not_logged, 0
+        return not_logged
 
     def view(self, now: float) -> dict[str, float | int]:
         recent = [slot for slot in self._minute if slot.number > int(now * SLOTS / MINUTE_S) - SLOTS]
@@ -85,37 +85,37 @@ def _ms(seconds: float) -> float:
 
 
 class Gauge:
-    """The beating heart.  ``sleep``: the hub's."""
+    """Measures how late the hub wakes a green thread.  ``sleep``: the hub's."""
 
     def __init__(self, sleep: Callable[[float], object]) -> None:
         self.stalls = Stalls()
         self._sleep = sleep
         self._where = ""
 
-    def beat_while(self, is_active: Callable[[], bool]) -> None:
-        """A green thread's whole life; it must be the main thread's."""
+    def measure_while(self, is_active: Callable[[], bool]) -> None:
+        """To be run by a green thread of the main thread, which alone may handle signals."""
         before = signal.signal(signal.SIGALRM, self._interrupted)
         signal.setitimer(signal.ITIMER_REAL, 0)
         left = 0.0
         try:
             while is_active():
                 left, _ = signal.setitimer(signal.ITIMER_REAL, WARN_S)
-                if left > WARN_S:  # somebody else's
+                if left > WARN_S:  # the alarm of ``ending``
                     break
                 self._where = ""
-                due = time.monotonic() + BEAT_S
-                self._sleep(BEAT_S)
-                self._note(time.monotonic() - due)
+                due = time.monotonic() + PERIOD_S
+                self._sleep(PERIOD_S)
+                self._count(time.monotonic() - due)
             else:
                 left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         finally:
             signal.setitimer(signal.ITIMER_REAL, left if left > WARN_S else 0)
             signal.signal(signal.SIGALRM, before)
 
-    def _note(self, late_s: float) -> None:
-        if self.stalls.note(late_s, time.monotonic()):
-            unsaid = self.stalls.unsaid()
-            more = f"; {unsaid} more such since the last of these lines" if unsaid else ""
+    def _count(self, late_s: float) -> None:
+        if self.stalls.count(late_s, time.monotonic()):
+            not_logged = self.stalls.pop_not_logged()
+            more = f"; {not_logged} more such since the last of these lines" if not_logged else ""
             LOG.warning("nothing else had a turn for %.0f ms, while this ran: %s%s", 1000 * late_s,
                         self._where or "unknown, perhaps another process", more)  # fmt: skip
 

@@ -170,7 +170,7 @@ def _rule_changes(out: Outcome) -> int:
 
 def run(options: Any) -> dict[str, Any]:
     """The table; ``options.quick``: fewer failures."""
-    garbage.search_by_hand()  # as the running controller does
+    garbage.disable_automatic()  # as the running controller does
     rows = [measure(size, min(size.links, 10 if options.quick else 60)) for size in SIZES]
     print(
         f"\nThe controller's work for a fabric: at first, after one link's failure, and when it is back.  "

@@ -228,9 +228,9 @@ class Hub:
         pieces = []
         for act in self._slices():
             watch = Stopwatch()
-            garbage.look()
+            garbage.collect_new()
             self._take(act(), encode)
-            garbage.keep()
+            garbage.exempt_new()
             pieces.append(watch.piece())
         return pieces
 
@@ -243,11 +243,11 @@ class Hub:
     def measure(self, event: Callable[[], Outcome | object]) -> Held:
         """An event and all that follows from it."""
         watch = Stopwatch()
-        garbage.look()
+        garbage.collect_new()
         out = event()
         if isinstance(out, Outcome):
             self._take(out)
-        garbage.keep()
+        garbage.exempt_new()
         return Held([watch.piece(), *self._finish()])
 
     def connect(self, dpid: int, found: Tables) -> Held:
@@ -350,7 +350,7 @@ def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
 
 def measured(scale: Scale, directory: Path, rest_alone: bool) -> Iterator[tuple[str, Held]]:
     begin = time.perf_counter()
-    garbage.search_by_hand()
+    garbage.disable_automatic()
     hub = Hub(scale, directory)
     print(f"{scale.switches} switches are connected, after {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     if not rest_alone:

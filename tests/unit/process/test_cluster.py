@@ -1,4 +1,4 @@
-"""Who is not the master of a switch writes nothing to it, and who is not the leader decides nothing for the network."""
+"""A controller writes only to switches of which it is the master; only the leader decides for the network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Member:
 
 
 class Recorder:
-    """In a channel's place: what a switch gets."""
+    """Instead of a channel: records the messages to a switch."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -57,7 +57,7 @@ def test_only_the_master_of_a_switch_writes_to_it(cluster):
 
 
 @pytest.mark.parametrize("cluster", [Alone(), Member(ARH1, ARS2)])
-def test_only_the_leader_looks_for_links(cluster):
+def test_only_the_leader_discovers_links(cluster):
     app = app_in(cluster)
     ticks: list[float] = []
 

@@ -1,4 +1,4 @@
-"""The end: a signal that comes twice at once is one, as timeout(1) sends it; one that comes later ends the process."""
+"""A signal that is sent twice at once counts once, as timeout(1) sends it; a later one ends the process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ print(asked.asked)
 
 
 @pytest.mark.parametrize(
-    ("between", "status", "said"), [("0", 0, "SIGTERM\n"), ("0.05", 0, "SIGTERM\n"), ("0.2", -signal.SIGINT, "")]
+    ("between", "status", "output"), [("0", 0, "SIGTERM\n"), ("0.05", 0, "SIGTERM\n"), ("0.2", -signal.SIGINT, "")]
 )
-def test_a_signal_that_is_sent_twice_at_once_asks_once(between: str, status: int, said: str) -> None:
-    # Whoever runs tests in the background may have them ignore interrupts, and they would hand that down.
+def test_a_signal_that_is_sent_twice_at_once_counts_once(between: str, status: int, output: str) -> None:
+    # A shell may start the tests with SIGINT ignored, and child processes inherit that.
     words = ["env", "--default-signal=INT", sys.executable, "-c", ASKED_TWICE, between]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=20, check=False)
-    assert (done.returncode, done.stdout) == (status, said)
+    assert (done.returncode, done.stdout) == (status, output)

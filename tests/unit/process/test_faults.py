@@ -1,6 +1,6 @@
 """A fault of our own in one event loses that event alone.
 
-Faults are put into the controller's methods, and what the other switches are told is looked at.
+The tests put faults into the controller's methods, and check the messages to the other switches.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ARH1, ARS2 = 1, 2
 
 
 class Recorder:
-    """In a channel's place: what a switch is told."""
+    """Instead of a channel: records the messages to a switch."""
 
     def __init__(self) -> None:
-        self.told: list[Message] = []
+        self.sent: list[Message] = []
 
     def send(self, messages: Iterable[Message]) -> None:
-        self.told += messages
+        self.sent += messages
 
 
 class Broken(Recorder):
@@ -48,7 +48,7 @@ def app() -> AnycastApp:
 
 
 def fails_for(wrong: object, instead: Callable[..., Any]) -> Callable[..., Any]:
-    """``instead``, but a fault when the first argument is ``wrong``, or a list with it."""
+    """``instead``, but it raises an exception if the first argument is ``wrong``, or a list with it."""
 
     def act(first: Any, *arguments: Any, **named: Any) -> Any:
         if first == wrong or (isinstance(first, list) and wrong in first):
@@ -72,7 +72,7 @@ def test_a_packet_that_fails_loses_neither_those_before_it_nor_those_after_it(ap
     for port, frame in ((1, b"good"), (2, b"wrong"), (3, b"good")):
         app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_PACKET), port, frame))
     app.first_packets.serve(ARH1)
-    assert app.connections.channels[ARH1].told == [Barrier(1), Barrier(3)]
+    assert app.connections.channels[ARH1].sent == [Barrier(1), Barrier(3)]
     assert faults(caplog) == 1
 
 
@@ -85,34 +85,34 @@ def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
 
     app.controller.confirmed = fails_for((ARS2, 8), take)
     app._confirmations = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
-    app._believe_confirmations()
+    app._handle_confirmations()
     assert confirmed == [(ARH1, 7), (3, 9)]
     assert app._confirmations == []
-    assert faults(caplog) == 2, "the batch, and then the one alone"
+    assert faults(caplog) == 2, "the batch, and then the wrong one by itself"
 
 
 def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
     app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: Outcome({dpid: [Barrier(dpid)]}))
     app._tick()
-    told = {dpid for dpid, switch in app.connections.channels.items() if Barrier(dpid) in switch.told}
-    assert told == set(app.controller.switches) - {ARH1}
+    sent_to = {dpid for dpid, switch in app.connections.channels.items() if Barrier(dpid) in switch.sent}
+    assert sent_to == set(app.controller.switches) - {ARH1}
     assert faults(caplog) == 1
 
 
 def test_messages_that_cannot_be_written_leave_the_other_switches_theirs(app, caplog):
     app.connections.channels[ARH1] = Broken()
     app._react(Outcome({ARH1: [Barrier(1)], ARS2: [Barrier(2)]}))
-    assert app.connections.channels[ARS2].told == [Barrier(2)]
+    assert app.connections.channels[ARS2].sent == [Barrier(2)]
     assert faults(caplog) == 1
 
 
 def test_a_subscriber_that_fails_disturbs_neither_the_messages_nor_the_other_subscribers(app, caplog):
-    heard: list[Event] = []
+    received: list[Event] = []
     event = RuleRefused("ars2")
-    app._subscribers = (fails_for(event, heard.append), *app._subscribers, heard.append)
+    app._subscribers = (fails_for(event, received.append), *app._subscribers, received.append)
     app._react(Outcome({ARS2: [Barrier(2)]}, [event]))
-    assert app.connections.channels[ARS2].told == [Barrier(2)]
-    assert heard == [event]
+    assert app.connections.channels[ARS2].sent == [Barrier(2)]
+    assert received == [event]
     assert app.counters.drops["ars2"] == {"rule_refused": 1}
     assert faults(caplog) == 1
 

@@ -1,4 +1,4 @@
-"""Cyclic garbage: what is looked at, and that nothing of ours is any."""
+"""Cyclic garbage: which objects are examined; requests and connections leave no cycles."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class Knot:
 
 
 @pytest.fixture(autouse=True)
-def by_hand() -> Iterator[None]:
+def automatic_collector_is_off() -> Iterator[None]:
     gc.collect()
-    garbage.search_by_hand()
+    garbage.disable_automatic()
     yield
     gc.unfreeze()
     gc.enable()
 
 
-def test_cycles_among_what_is_new_are_freed_by_the_next_look() -> None:
+def test_cycles_of_new_objects_are_freed_by_the_next_collection() -> None:
     knot = weakref.ref(Knot())
     assert not gc.isenabled()
     assert knot() is not None
-    garbage.look()
+    garbage.collect_new()
     assert knot() is None
 
 
-def test_what_a_look_has_left_and_what_work_has_made_is_not_looked_at_again() -> None:
+def test_objects_that_a_collection_has_left_or_that_are_exempt_are_not_examined_again() -> None:
     before: list[list[int]] = [[]]
-    garbage.look()
+    garbage.collect_new()
     assert not any(each is before for each in gc.get_objects())
     made = [*before, []]
     assert any(each is made for each in gc.get_objects())
-    garbage.keep()
+    garbage.exempt_new()
     assert not any(each is made for each in gc.get_objects())
 
 
@@ -65,14 +65,14 @@ def test_requests_leave_no_cycles(tmp_path: Path) -> None:
         ):  # fmt: skip
             client.ask(method, path, body)
 
-    ask()  # what is made once
+    ask()  # makes what is made only once
     gc.collect()
     for _ in range(3):
         ask()
     assert gc.collect() == 0
 
 
-def test_a_connection_that_has_ended_is_gone_without_a_search() -> None:
+def test_a_closed_connection_is_freed_without_a_collection() -> None:
     peer = Peer()
     peer.ask()
     peer.try_out()

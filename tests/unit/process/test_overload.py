@@ -1,6 +1,6 @@
-"""Who floods does not make others wait, neither for the controller nor behind what a switch has still to work off.
+"""A flood does not delay others, neither in the controller's queues nor behind messages that a switch has to process.
 
-What the other ports' clients wait for is looked at in the application, with switches that answer when told to.
+The tests run the application with switches that answer probes when the test lets them.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ ANY, SERVER, OTHER_SERVER = packed("198.18.0.1"), packed("10.2.0.10"), packed("1
 
 
 class SlowSwitch:
-    """In a channel's place: it works off what it is told only when asked to."""
+    """Instead of a channel: records messages; its probes are answered by the test."""
 
     def __init__(self) -> None:
-        self.told: list[Message] = []
-        self.owed: list[Callable[[bool], None]] = []
+        self.sent: list[Message] = []
+        self.probes: list[Callable[[bool], None]] = []
 
     def send(self, messages: Iterable[Message]) -> None:
-        self.told += messages
+        self.sent += messages
 
     def probe(self, answer: Callable[[bool], None]) -> None:
-        self.owed.append(answer)
+        self.probes.append(answer)
 
 
 @pytest.fixture
 def app() -> AnycastApp:
-    """Whatever is looked at makes two messages that name the port, or for replies the server's last byte."""
+    """Each packet-in leads to two messages that carry its port."""
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
     app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.switches}  # type: ignore[misc]
 
@@ -63,20 +63,20 @@ def first_packets(app: AnycastApp, port: int, count: int) -> None:
 
 
 def serve_while_allowed(app: AnycastApp) -> int:
-    """→ how many messages that were to the switch."""
-    before = len(told(app))
+    """→ how many messages were sent to the switch."""
+    before = len(sent(app))
     while app.first_packets.waiting[ARH1].may_be_served(time.monotonic()):
         app.first_packets.serve(ARH1)
-    return len(told(app)) - before
+    return len(sent(app)) - before
 
 
-def told(app: AnycastApp) -> list[Message]:
-    return app.connections.channels[ARH1].told  # type: ignore[attr-defined, no-any-return]
+def sent(app: AnycastApp) -> list[Message]:
+    return app.connections.channels[ARH1].sent  # type: ignore[attr-defined, no-any-return]
 
 
 @pytest.fixture
 def behind(app: AnycastApp, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[bool], None]]:
-    """A flood waits, and the switch is behind → what it owes."""
+    """A flood waits, and the switch is behind → its unanswered probes."""
     now = 100.0
 
     def monotonic() -> float:
@@ -88,28 +88,30 @@ def behind(app: AnycastApp, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[b
     first_packets(app, 1, 5000)
     now += 0.01
     assert 0 < serve_while_allowed(app) < 5000
-    return app.connections.channels[ARH1].owed  # type: ignore[attr-defined, no-any-return]
+    return app.connections.channels[ARH1].probes  # type: ignore[attr-defined, no-any-return]
 
 
-def test_a_switch_that_is_behind_is_sent_no_more_of_a_flood(
+def test_no_packet_of_a_flood_is_served_while_the_switch_is_behind(
     app: AnycastApp, behind: list[Callable[[bool], None]]
 ) -> None:
     assert serve_while_allowed(app) == 0
     while behind:
         behind.pop(0)(True)
-    assert serve_while_allowed(app) > 0, "it goes on when the switch does"
+    assert serve_while_allowed(app) > 0, "it is served when the switch has caught up"
 
 
-def test_a_newcomer_is_the_next_when_the_switch_goes_on(app: AnycastApp, behind: list[Callable[[bool], None]]) -> None:
+def test_a_packet_of_another_port_is_the_next_when_the_switch_has_caught_up(
+    app: AnycastApp, behind: list[Callable[[bool], None]]
+) -> None:
     first_packets(app, 2, 1)
-    before = len(told(app))
+    before = len(sent(app))
     while behind:
         behind.pop(0)(True)
     serve_while_allowed(app)
-    assert Barrier(2) in told(app)[before : before + 4], "it is the next, or the one after that"
+    assert Barrier(2) in sent(app)[before : before + 4], "it is the first or the second"
 
 
-def test_a_switch_that_never_says_how_far_it_is_is_served_on(
+def test_a_switch_that_answers_no_probe_is_served_when_they_time_out(
     app: AnycastApp, behind: list[Callable[[bool], None]]
 ) -> None:
     while behind:
@@ -122,7 +124,7 @@ def reply(server: bytes, translated: bytes) -> bytes:
     return builders.ip_packet(key, eth_src=b"\x02" * 6, eth_dst=b"\x02" * 6)
 
 
-def test_what_a_flood_is_answered_keeps_no_other_port_waiting_for_the_same_server(app: AnycastApp) -> None:
+def test_replies_to_a_flood_do_not_delay_replies_of_the_same_server_to_another_port(app: AnycastApp) -> None:
     bindings = app.controller.switches[ARH1].engine.flows
     translated = {port: packed(f"203.0.113.{port}") for port in (1, 2)}
     for port, address in translated.items():
@@ -136,7 +138,7 @@ def test_what_a_flood_is_answered_keeps_no_other_port_waiting_for_the_same_serve
     assert [message.in_port for message in served[:2]] == [11, 12]
 
 
-def test_a_server_that_floods_one_client_keeps_it_waiting_for_no_other_server(app: AnycastApp) -> None:
+def test_a_server_that_floods_a_client_does_not_delay_replies_of_other_servers_to_it(app: AnycastApp) -> None:
     bindings = app.controller.switches[ARH1].engine.flows
     translated = packed("203.0.113.1")
     bindings.put(Binding(1, FlowKey(packed("10.1.0.10"), ANY, UDP, 5000, 7000), translated, "web", 0.0), 1)
@@ -149,19 +151,19 @@ def test_a_server_that_floods_one_client_keeps_it_waiting_for_no_other_server(ap
 
 
 @pytest.mark.parametrize("frame", [b"", b"\x02" * 14, b"\x02" * 12 + b"\x86\xdd" + bytes(10)])
-def test_a_reply_that_is_cut_short_disturbs_nothing(app: AnycastApp, frame: bytes) -> None:
+def test_a_truncated_reply_is_served_like_others(app: AnycastApp, frame: bytes) -> None:
     app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), 1, frame))
     assert serve_while_allowed(app) == 2
 
 
-def test_who_deletes_rules_as_fast_as_they_are_put_back_holds_up_no_other_switch(
+def test_rules_deleted_as_fast_as_they_are_put_back_hold_up_no_other_switch(
     app: AnycastApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = Counter[int]()
 
     def put_back(dpid: int, now: float) -> Outcome:
         turns[dpid] += 1
-        assert turns[dpid] < 10_000, "nobody else has a turn any more"
+        assert turns[dpid] < 10_000, "no other switch has a turn any more"
         return Outcome({dpid: [Barrier(1)]}) if dpid == ARH1 else {}
 
     monkeypatch.setattr(app.controller, "put_back", put_back)

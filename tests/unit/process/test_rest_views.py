@@ -10,11 +10,11 @@ from anycast_sdn.process.rest_views import ControllerViews
 from tests.unit.control.test_reading_back import controller
 
 
-def test_the_picture_of_the_network_is_one_of_one_moment_with_its_bgp_sessions() -> None:
-    """Whatever happens while it is worked out."""
+def test_the_topology_and_its_bgp_sessions_are_those_of_one_moment() -> None:
+    """They do not change while the topology is computed."""
     sessions = [{"uplink": "as1", "state": "established"}]
     made, _ = controller()
     app = SimpleNamespace(controller=made, bgp=SimpleNamespace(views=lambda: list(sessions)))
     shown = ControllerViews(cast(AnycastApp, app)).topology([], turn=sessions.clear)
     assert shown["bgp"] == [{"uplink": "as1", "state": "established"}]
-    assert not sessions, "others have had a turn"
+    assert not sessions, "other green threads have run"

@@ -1,4 +1,4 @@
-"""What a service manager such as systemd is told, on a real socket."""
+"""Messages to a service manager such as systemd, on a real socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ME = 4711
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
-    """A service manager's socket, and what NOTIFY_SOCKET says of it."""
+    """A service manager's socket, and its name in NOTIFY_SOCKET."""
     shown = str(tmp_path / "notify") if request.param == "path" else f"@anycast-sdn-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(shown.replace("@", "\0", 1) if request.param == "abstract" else shown)
@@ -37,7 +37,7 @@ def nothing_more(channel: socket.socket) -> bool:
     return False
 
 
-def test_it_is_told_when_the_controller_is_ready_and_when_it_stops(manager: tuple[socket.socket, str]) -> None:
+def test_messages_are_sent_when_the_controller_is_ready_and_when_it_stops(manager: tuple[socket.socket, str]) -> None:
     channel, shown = manager
     service = ServiceManager({"NOTIFY_SOCKET": shown}, ME)
     service.ready("network office")
@@ -45,10 +45,10 @@ def test_it_is_told_when_the_controller_is_ready_and_when_it_stops(manager: tupl
     service.stopping()
     assert channel.recv(1000) == b"READY=1\nSTATUS=network office"
     assert channel.recv(1000) == b"STOPPING=1"
-    assert nothing_more(channel), "nobody has asked for signs of life"
+    assert nothing_more(channel), "without WATCHDOG_USEC there are no keep-alive messages"
 
 
-def test_signs_of_life_come_twice_as_often_as_is_asked_for(manager: tuple[socket.socket, str]) -> None:
+def test_keep_alive_messages_are_sent_twice_as_often_as_required(manager: tuple[socket.socket, str]) -> None:
     channel, shown = manager
     service = ServiceManager({"NOTIFY_SOCKET": shown, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(ME)}, ME)
     for now in (100.0, 100.1, 101.4, 101.5, 101.6, 103.0):
@@ -58,7 +58,7 @@ def test_signs_of_life_come_twice_as_often_as_is_asked_for(manager: tuple[socket
 
 
 @pytest.mark.parametrize("watchdog", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}])
-def test_no_signs_of_life_are_sent_that_are_not_asked_for(
+def test_keep_alive_messages_are_not_sent_unless_required_of_this_process(
     watchdog: dict[str, str], manager: tuple[socket.socket, str]
 ) -> None:
     channel, shown = manager
@@ -74,12 +74,12 @@ def test_without_a_service_manager_nothing_is_sent(caplog: pytest.LogCaptureFixt
     assert not caplog.records
 
 
-def test_a_service_manager_that_is_gone_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_its_socket_the_reason_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}, ME).ready("network office")
-    assert "was not told READY=1: No such file or directory" in caplog.text
+    assert "cannot send READY=1 to the service manager (NOTIFY_SOCKET): No such file or directory" in caplog.text
 
 
-def test_why_signs_of_life_fail_is_said_once(
+def test_why_keep_alive_messages_fail_is_logged_once(
     manager: tuple[socket.socket, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     channel, shown = manager
@@ -88,11 +88,13 @@ def test_why_signs_of_life_fail_is_said_once(
     for now in range(3):
         service.alive(float(now))
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        "the service manager was not told WATCHDOG=1"
+        "cannot send WATCHDOG=1 to the service manager (NOTIFY_SOCKET)"
     ]
 
 
-def test_run_says_when_it_is_ready_alive_and_stopping(manager: tuple[socket.socket, str], tmp_path: Path) -> None:
+def test_run_notifies_the_service_manager_when_it_is_ready_alive_and_stopping(
+    manager: tuple[socket.socket, str], tmp_path: Path
+) -> None:
     channel, shown = manager
     (tmp_path / "net.yaml").write_text(VALID)
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
@@ -108,9 +110,9 @@ def test_run_says_when_it_is_ready_alive_and_stopping(manager: tuple[socket.sock
             assert [channel.recv(1000) for _ in range(3)] == [b"WATCHDOG=1"] * 3
             socket.create_connection(("127.0.0.1", int(rest.rpartition(":")[2]))).close()
             process.send_signal(signal.SIGTERM)
-            while (said := channel.recv(1000)) == b"WATCHDOG=1":
+            while (message := channel.recv(1000)) == b"WATCHDOG=1":
                 pass
-            assert said == b"STOPPING=1"
+            assert message == b"STOPPING=1"
             assert process.wait(60) == 0
         finally:
             process.kill()

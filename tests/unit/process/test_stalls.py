@@ -1,4 +1,4 @@
-"""The gauge of how long the hub was held."""
+"""The gauge that measures how long the hub was held."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from anycast_sdn.process.stalls import BEAT_S, WARN_S, Gauge, Stalls
+from anycast_sdn.process.stalls import PERIOD_S, WARN_S, Gauge, Stalls
 
 
-def test_what_is_late_is_kept_for_a_minute_and_the_worst_for_good() -> None:
+def test_delays_are_kept_for_a_minute_and_the_longest_for_good() -> None:
     stalls = Stalls()
     for late_s, now in ((0.001, 100.0), (0.15, 101.0), (0.03, 130.0)):
-        stalls.note(late_s, now)
+        stalls.count(late_s, now)
     assert stalls.view(131.0) == {
         "longest_ms_last_minute": 150.0,
         "stalls_over_20_ms_last_minute": 2,
@@ -32,30 +32,30 @@ def test_what_is_late_is_kept_for_a_minute_and_the_worst_for_good() -> None:
     assert stalls.view(300.0)["longest_ms_last_minute"] == 0.0
 
 
-def test_a_long_hold_is_worth_a_warning_once_a_minute_and_counted_between() -> None:
+def test_a_long_stall_leads_to_a_warning_once_a_minute_and_is_counted_between() -> None:
     stalls = Stalls()
-    assert [stalls.note(0.3, now) for now in (0.0, 1.0, 59.0, 61.0)] == [True, False, False, True]
-    assert (stalls.unsaid(), stalls.unsaid()) == (2, 0)
-    assert not stalls.note(WARN_S / 2, 200.0)
+    assert [stalls.count(0.3, now) for now in (0.0, 1.0, 59.0, 61.0)] == [True, False, False, True]
+    assert (stalls.pop_not_logged(), stalls.pop_not_logged()) == (2, 0)
+    assert not stalls.count(WARN_S / 2, 200.0)
 
 
-def test_the_warning_names_what_ran(caplog: Any) -> None:
+def test_the_warning_names_the_function_that_held_the_hub(caplog: Any) -> None:
     def a_part_that_takes_its_time() -> None:
         until = time.monotonic() + 2 * WARN_S
         while time.monotonic() < until:
             pass
 
-    beats = iter([time.sleep, lambda seconds: a_part_that_takes_its_time()])
-    gauge = Gauge(lambda seconds: next(beats)(seconds))
+    sleeps = iter([time.sleep, lambda seconds: a_part_that_takes_its_time()])
+    gauge = Gauge(lambda seconds: next(sleeps)(seconds))
     turns = iter([True, True, False])
     with caplog.at_level(logging.WARNING):
-        gauge.beat_while(lambda: next(turns))
+        gauge.measure_while(lambda: next(turns))
     (record,) = caplog.records
     assert "a_part_that_takes_its_time" in record.getMessage()
-    assert gauge.stalls.view(time.monotonic())["longest_ms"] >= 1000 * (2 * WARN_S - BEAT_S) - 1
+    assert gauge.stalls.view(time.monotonic())["longest_ms"] >= 1000 * (2 * WARN_S - PERIOD_S) - 1
 
 
-# A hub that is held for good once it has been asked to end; ``sys.argv[1]``: by a loop, or by the end that never comes.
+# A process that does not end after SIGTERM: ``sys.argv[1]`` is "loop", which holds the hub, or anything else.
 HELD = """
 import os, signal, sys, time
 from anycast_sdn.process import ending
@@ -69,13 +69,13 @@ def sleep(seconds):
     while asked.asked and sys.argv[1] == "loop":
         pass
 began = time.monotonic()
-Gauge(sleep).beat_while(lambda: True)
+Gauge(sleep).measure_while(lambda: True)
 while True:
     time.sleep(0.01)
 """
 
 
-@pytest.mark.parametrize("how", ["loop", "beats"])
+@pytest.mark.parametrize("how", ["loop", "goes on"])
 def test_the_gauge_leaves_the_alarm_that_ends_a_process_which_does_not_end(how: str) -> None:
     root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
