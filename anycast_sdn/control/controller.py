@@ -23,11 +23,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.switch import ManagedSwitch
@@ -60,6 +62,7 @@ class Pace(NamedTuple):
     routes: int = 150  # that are judged at a time, and perhaps sent
     looks: int = 2  # so often are routes judged while switches hold already what they should
     compared: int = 150  # rules of switches that have connected
+    freed: int = 64  # flows whose server is lost
 
 
 class Controller:
@@ -71,7 +74,9 @@ class Controller:
         self.groups = Groups()
         self.announcements = Announcements(network, self._delivers)
         self.switches = {
-            switch.dpid: ManagedSwitch(switch, network, random, self.announcements.is_announced)
+            switch.dpid: ManagedSwitch(
+                switch, network, random, self.announcements.is_announced, partial(self._is_lost, switch.name)
+            )
             for switch in network.switches
         }
         self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
@@ -80,6 +85,7 @@ class Controller:
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
+        self.losses = Losses(network, self._by_name, self.routes.next_hops)
         self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that are enrolled now, or are no more
         self._behind: dict[int, None] = {}  # switches that have connected, and are not wholly compared; in this order
         for switch in self.switches.values():
@@ -125,6 +131,7 @@ class Controller:
         self._behind[dpid] = None
         self.routes.connected(name)
         self._suspect_all_of(switch)
+        self.losses.connected(name)
         self.uplinks.connected(switch)
         self.routes.judge_again()
         return Outcome.at(dpid, Reaction(messages))  # that was enough for one slice
@@ -189,7 +196,9 @@ class Controller:
         switch = self.switches[dpid]
         relinked = self.discovery.port_changed(Port(switch.name, port), up, now)
         out = self._relink(now) if relinked else Outcome()
-        if not up:
+        if up:
+            switch.neighbours.port_up(port, now)
+        else:
             out.add(self._follow(dpid, switch.port_down(port, now), now))
         return out
 
@@ -226,7 +235,8 @@ class Controller:
             out.events += [ChangeUnconfirmed(name) for name, _ in overdue]
             self.routes.confirmed(overdue)
             out.add(self.work(now))
-        if self.announcements.tick(now):
+        out.events += self.losses.tick(now)
+        if self.announcements.tick(now) or self.losses.is_busy():
             out.add(self._work_again(now))
         unseen = [] if self.discovery.starting else [switch for switch in self.switches.values() if switch.unseen]
         for switch in unseen:
@@ -309,9 +319,11 @@ class Controller:
         out = Outcome()
         if reaction.changed:
             switch = self.switches[dpid]
-            switch.suspect_pins()
+            self._suspect_pins(switch)
             for address in switch.pop_moved():
                 self.announcements.suspect(dpid, self._services_of(address))
+                is_there = switch.neighbours.get(address) is not None
+                reaction.events += self.losses.noticed(address, is_there, now)
             self.uplinks.suspect(switch, switch.egress.pop_affected())
             out = self._work_again(now)
         if reaction.messages:
@@ -322,12 +334,18 @@ class Controller:
         out.events += reaction.events
         return out
 
+    def _suspect_pins(self, switch: ManagedSwitch) -> None:
+        """A server that is not enrolled may have its first flow there, or none any more."""
+        switch.suspect_pins()
+        self.losses.flows_changed(switch.name)
+
     # ---------------------------------------------------------------- work in slices
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self.announcements.is_judging() or self.uplinks.waiting() or self.routes.is_busy()
-                    or self._enrolled or self._behind or self.discovery.has_probes())  # fmt: skip
+                    or self._enrolled or self._behind or self.discovery.has_probes()
+                    or self.losses.is_busy())  # fmt: skip
 
     def _work_again(self, now: float) -> Outcome:
         """After an event other than a confirmation: what waits for other switches may wait no longer."""
@@ -345,10 +363,12 @@ class Controller:
         self.routes.find(self.uplinks.destinations, pace.suspects, pace.changes)
         for _ in range(min(pace.enrolled, len(self._enrolled))):
             address, _ = self._enrolled.popitem(last=False)
+            self.losses.enrolment_changed(address, bool(self.groups.of_server(address)))
             for switch in self.switches.values():
                 switch.suspect_server(address)
         self._compare_more()
         out = Outcome()
+        self._free_more(now, out)
         looks = 1
         while self._install(now, out) and looks < pace.looks:
             looks += 1
@@ -364,6 +384,14 @@ class Controller:
                 work += compared
                 if not compared:
                     del self._behind[dpid]
+
+    def _free_more(self, now: float, out: Outcome) -> None:
+        """Flows whose server is lost are freed."""
+        if freed := self.losses.work(self.groups, self._pace.freed, now):
+            switch, reaction = freed
+            if reaction.changed:
+                self._suspect_pins(switch)
+            out.add(Outcome.at(switch.dpid, reaction))
 
     def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outcome) -> None:
         for dpid, port, frame in probes:
@@ -430,6 +458,9 @@ class Controller:
 
     def _suspect_all_of(self, switch: ManagedSwitch) -> None:
         self.announcements.suspect(switch.dpid, switch.serving.services(self.groups))
+
+    def _is_lost(self, edge: str, server: Address) -> bool:
+        return self.losses.is_lost(edge, server)
 
     def _delivers(self, edge: str, prefix: Prefix) -> bool:
         """Could this edge still deliver to a prefix that it has ceased to announce?"""

@@ -14,6 +14,10 @@ Rules kept here:
   whose source is not known at its port waits until the source has answered there (``claims``).
 - A known host is asked again every ``REFRESH_S``; after three questions without an answer it counts as gone.  A host
   that changed its MAC or its port is found by the later questions, which go to the whole subnet.
+- A wanted host (a server, a router) is asked again after ``WANTED_REFRESH_S``, and more often until it answers: its
+  silence is noticed within 5 s.  One that is gone is asked at once when a port comes up, and at first every
+  ``WANTED_RETRY_S``.  Where there are many, they are asked less often: ``WANTED_PER_S`` at one switch.
+- Silence is excused when the controller itself was late (``core.lateness``).
 - A tick costs what is due, not what is known: deadlines are in a heap.  It sends ``MOST_QUESTIONS`` and leaves the rest
   to the next tick: after a restart of the controller all hosts are due at once.
 - Packets for a host that is not known yet wait, a few per host, for as long as it is asked.  How many unknown
@@ -33,6 +37,7 @@ from typing import NamedTuple
 
 from anycast_sdn.control.claims import Moves, Sources
 from anycast_sdn.core.events import Drop
+from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.prefixes import reserved
 from anycast_sdn.core.roles import Subnet
@@ -42,7 +47,12 @@ from anycast_sdn.openflow.frames import Arp, Nd
 REFRESH_S = 30.0  # a known host is asked again after this long without a word
 RETRY_S = 1.0  # between questions
 QUESTIONS = 3  # unanswered ones before a host counts as gone
-WANTED_RETRY_S = 3.0  # a server that is away is looked for this often
+WANTED_REFRESH_S = 1.0  # a wanted host is asked again after this long without a word
+WANTED_RETRY_S = 0.5  # between questions to it
+WANTED_PER_S = 200  # questions to all of them
+LOOKED_FOR_AT_FIRST = 8  # a wanted host that is gone: so many more questions at that pace, then one every
+LOOKED_FOR_S = 3.0
+LATE_S, EXCUSE_S = 0.75, 1.0  # more than this between two ticks: the controller was late
 WAITING_PER_HOST = 64  # packets
 MAX_UNKNOWN = 256  # hosts asked for at once because of one port: a scan of a large subnet must not fill the memory
 MAX_HOSTS = 4096  # known at once behind one port, for the same reason
@@ -67,6 +77,7 @@ class _Entry:
     ask_at: float = 0.0
     queued: float = math.inf  # the deadline under which it is in the heap; never after ``ask_at``
     asked: int = 0
+    missed: int = 0  # a wanted host: so often it was found to be gone since it was last heard
     askers: list[_Asker] = field(default_factory=list)
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING_PER_HOST))
 
@@ -80,6 +91,7 @@ class Replies:
     unreachable: list[bytes] = field(default_factory=list)
     vouched: list[tuple[int, bytes]] = field(default_factory=list)  # (port, first packet): its source is known now
     moved: list[Address] = field(default_factory=list)  # hosts that appeared, moved or vanished
+    missing: list[Address] = field(default_factory=list)  # wanted hosts that do not answer, and were not known before
     drops: list[Drop] = field(default_factory=list)  # of what came, and of packets that waited
 
 
@@ -98,6 +110,7 @@ class Neighbours:
         self._moves = Moves()
         self._sources = Sources()
         self._wanted: set[Address] = set()
+        self._lateness = Lateness(LATE_S, EXCUSE_S)
 
     def known(self) -> Iterator[tuple[Address, Neighbour]]:
         return ((address, entry.known) for address, entry in self._entries.items() if entry.known)
@@ -116,21 +129,27 @@ class Neighbours:
 
     def want(self, addresses: Iterable[Address]) -> None:
         """Look for these hosts again and again, also while no packet is sent to them: enrolled servers, routers."""
-        self._wanted = set(addresses)
-        for address in sorted(self._wanted):
+        before, self._wanted = self._wanted, set(addresses)
+        for address in sorted(self._wanted - before):
             self._look_for(address)
 
     def want_one(self, address: Address, wanted: bool) -> None:
         """As ``want``: one more, or one less."""
+        entry = self._entries.get(address)
         if not wanted:
             self._wanted.discard(address)
+            if entry:
+                entry.missed = 0
         elif self._home(address):
             self._wanted.add(address)
             self._look_for(address)
 
     def _look_for(self, address: Address) -> None:
-        if address not in self._entries and self._home(address):
-            self._queue(address, self._entries.setdefault(address, _Entry()))
+        if self._home(address):
+            entry = self._entries.setdefault(address, _Entry())
+            if not entry.asked:  # nor is it asked again soon
+                entry.ask_at = 0.0
+                self._queue(address, entry)
 
     def adopt(self, address: Address, neighbour: Neighbour, now: float) -> None:
         """After a restart: the switch has a rule for this host, which is asked whether it is still there."""
@@ -212,6 +231,14 @@ class Neighbours:
                     self._forget(address, entry, now, out)
         return out
 
+    def port_up(self, port: int, now: float) -> None:
+        """A wanted host that was gone may be there again: it is asked at the next tick."""
+        for address in self._wanted:
+            entry, home = self._entries.get(address), self._home(address)
+            if entry and not entry.known and home and port in home[1].ports:
+                entry.asked, entry.ask_at = min(entry.asked, QUESTIONS - 1), now
+                self._queue(address, entry)
+
     def disconnected(self) -> Replies:
         """No host can be asked now, so that silence means nothing: open questions are dropped."""
         out = Replies(drops=[Drop.UNKNOWN_SOURCE] * len(self._sources))
@@ -222,6 +249,8 @@ class Neighbours:
         """Asks the hosts that are due, and forgets those that have not answered."""
         out = Replies()
         self._decide_claims(now, out)
+        excused = self._lateness.excuses(now)
+        self._lateness.checked(now)
         while self._due and self._due[0][0] <= now and len(out.frames) < MOST_QUESTIONS:
             deadline, address = heapq.heappop(self._due)
             entry = self._entries.get(address)
@@ -230,7 +259,7 @@ class Neighbours:
             entry.queued = math.inf
             if entry.ask_at > now:  # it has been heard meanwhile
                 self._queue(address, entry)
-            elif entry.asked >= QUESTIONS:
+            elif entry.asked >= QUESTIONS and not excused:
                 self._forget(address, entry, now, out)
             else:
                 self._ask(address, entry, now, out)
@@ -299,7 +328,8 @@ class Neighbours:
         if entry.known != neighbour:
             self._place(entry, neighbour)
             out.moved.append(address)
-        entry.asked, entry.ask_at = 0, now + REFRESH_S
+        wanted = address in self._wanted
+        entry.asked, entry.missed, entry.ask_at = 0, 0, now + (self._pause(WANTED_REFRESH_S) if wanted else REFRESH_S)
         self._queue(address, entry)
         self._looked_for_no_more(address)
         for asker in entry.askers:
@@ -361,7 +391,7 @@ class Neighbours:
         home = self._home(address)
         assert home is not None
         entry.asked += 1
-        entry.ask_at = now + RETRY_S
+        entry.ask_at = now + (WANTED_RETRY_S if address in self._wanted else RETRY_S)
         self._queue(address, entry)
         known = entry.known if entry.asked == 1 else None
         for port in [known.port] if known else home[1].ports:
@@ -378,16 +408,26 @@ class Neighbours:
         out.frames.append((port, frame))
 
     def _forget(self, address: Address, entry: _Entry, now: float, out: Replies) -> None:
+        wanted = address in self._wanted
         if entry.known:
             out.moved.append(address)
             self._place(entry, None)
+        elif wanted and not entry.missed:
+            out.missing.append(address)
         self._looked_for_no_more(address)
         out.unreachable.extend(entry.waiting)
-        if address in self._wanted:
-            again = self._entries[address] = _Entry(asked=QUESTIONS - 1, ask_at=now + WANTED_RETRY_S)
+        if wanted:
+            pause = self._pause(WANTED_RETRY_S if entry.missed < LOOKED_FOR_AT_FIRST else LOOKED_FOR_S)
+            ask_at = now + pause - WANTED_RETRY_S  # which the last question was waited for
+            again = _Entry(asked=QUESTIONS - 1, missed=entry.missed + 1, ask_at=ask_at)
+            self._entries[address] = again
             self._queue(address, again)
         else:
             del self._entries[address]
+
+    def _pause(self, seconds: float) -> float:
+        """Until a wanted host is asked again: longer where there are many."""
+        return max(seconds, len(self._wanted) / WANTED_PER_S)
 
     def _answer(self, target: Address, asker: _Asker, out: Replies) -> None:
         """Answers that ``target`` is at our MAC: packets for it go through the switch."""

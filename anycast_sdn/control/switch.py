@@ -28,16 +28,13 @@ from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
-from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped, PortsHeldBack
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Network, Switch
-from anycast_sdn.engines.engine import Engine, PacketHandler
-from anycast_sdn.engines.flow_rules import FlowRules
-from anycast_sdn.engines.no_client_edge import NoClientEdge
+from anycast_sdn.engines.choice import engine_of
+from anycast_sdn.engines.engine import PacketHandler
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.answers import Answers, Gateways
@@ -66,9 +63,14 @@ class ManagedSwitch:
     """A managed switch in any role (M25)."""
 
     def __init__(
-        self, switch: Switch, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]
+        self,
+        switch: Switch,
+        network: Network,
+        random: RandomSource,
+        is_announced: Callable[[Prefix], bool],
+        is_lost: Callable[[Address], bool],
     ) -> None:
-        """``is_announced``: does any edge announce this ANY/n?"""
+        """``is_announced``: does any edge announce this ANY/n?  ``is_lost``: see ``Losses``."""
         self.switch = switch
         self.name, self.dpid = switch.name, switch.dpid
         self.subnets = network.subnets_of(switch.name)
@@ -80,12 +82,14 @@ class ManagedSwitch:
         self.repaired_at: float | None = None  # when rules were last not as they should be, and were put right
         self._throttle = Throttle()
         self._answers = Answers(switch, self.wanted.connected, Gateways(network))
-        self.engine = self._new_engine(network, random, is_announced)
+        at = self.wanted.connected
+        self.engine = engine_of(switch, network, at, self._answers, random, is_announced, is_lost)
         self.serving = Serving(self.subnets if switch.server_edge else (), self._may_be_there, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         self._constant: _Flows = {}  # see ``WantedRules.constant``, as installed
         self._leftover: set[Address] = set()  # servers that are not enrolled any more, and have flows here
+        self._watched: set[Address] = set()  # servers that are not enrolled any more, and have flows anywhere
         self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``pop_moved``
         self._doubts = Doubts()
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
@@ -111,14 +115,6 @@ class ManagedSwitch:
         self._packet_handlers |= handlers
         for kind in handlers.keys() & {Kind.FIRST_PACKET, Kind.SYN}:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
-
-    def _new_engine(self, network: Network, random: RandomSource, is_announced: Callable[[Prefix], bool]) -> Engine:
-        role, anycast, connected = self.switch.client_edge, network.anycast_prefixes, self.wanted.connected
-        if role is None:
-            return NoClientEdge(self.name, connected, anycast)
-        ports = entries.host_ports(subnet for subnet in self.subnets if subnet.side is Side.CLIENT)
-        edge = ClientEdge(role, random, ports=len(ports), is_announced=is_announced)
-        return FlowRules(self.name, edge, connected, anycast, self._answers)
 
     @property
     def features(self) -> Features:
@@ -314,10 +310,15 @@ class ManagedSwitch:
     def want_server(self, address: Address, enrolled: bool) -> None:
         """A server that stands behind this switch."""
         self.serving.enrol(address, enrolled)
-        self.neighbours.want_one(address, enrolled)
+        self.neighbours.want_one(address, enrolled or address in self._watched)
+
+    def watch_server(self, address: Address, watched: bool) -> None:
+        """A server that stands behind this switch, is not enrolled any more, and has flows, or has none any more."""
+        (self._watched.add if watched else self._watched.discard)(address)
+        self.neighbours.want_one(address, watched or address in self.serving.enrolled)
 
     def want_neighbours(self) -> None:
-        self.neighbours.want({*self.serving.enrolled, *self.egress.routers()})
+        self.neighbours.want({*self.serving.enrolled, *self._watched, *self.egress.routers()})
 
     def stop_waiting(self) -> None:
         """It has not connected in time: what stands behind it is not taken to be reachable any longer."""
@@ -445,7 +446,7 @@ class ManagedSwitch:
         messages += [as_received(port, frame) for port, frame in replies.vouched]
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
-        wanted = [address for address in replies.moved if self.neighbours.is_wanted(address)]
+        wanted = [address for address in (*replies.moved, *replies.missing) if self.neighbours.is_wanted(address)]
         if wanted:
             self._moved |= dict.fromkeys(wanted)
             self.egress.moved(wanted)

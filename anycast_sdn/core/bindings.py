@@ -93,7 +93,7 @@ class BindingTable:
         self._by_number: dict[int, Binding] = {}
         self._numbers = SortedNumbers()
         self._by_low_bits: list[set[int]] = [set() for _ in range(1 << LOW_BITS)]
-        self._pinned: Counter[Address] = Counter()
+        self._of_server: dict[Address, set[int]] = {}  # the numbers of the bindings that are pinned to it
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
@@ -139,14 +139,18 @@ class BindingTable:
 
     def pinned_to(self, server: Address) -> int:
         """How many flows this server has (M26: sessions in progress)."""
-        return self._pinned[server]
+        return len(self._of_server.get(server, ()))
 
     def pinned(self) -> int:
         """How many flows have a server."""
         return self._has_server
 
     def pinned_servers(self) -> set[Address]:
-        return set(self._pinned)
+        return set(self._of_server)
+
+    def of_server(self, server: Address) -> list[int]:
+        """The numbers of the bindings that are pinned to it."""
+        return list(self._of_server.get(server, ()))
 
     def of_client(self, client: Address) -> int:
         """How many bindings this client has."""
@@ -176,8 +180,8 @@ class BindingTable:
                 self.rules += len(installed.parts) - len(before.installed.parts)
             self.swept += swept - before.swept
             if before.server != server:
-                self._count_server(before.server, -1)
-                self._count_server(server, +1)
+                self._unpin(number, before.server)
+                self._pin(number, server)
         self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
@@ -190,22 +194,28 @@ class BindingTable:
         if validity is not AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
-        if server is not None:
-            self._count_server(server, +1)
+        self._pin(number, server)
         if port:
             place = self._port_of[number] = port, len(translated) == 16
             self._ports[place] += 1
 
-    def _count_server(self, server: Address | None, step: int) -> None:
+    def _pin(self, number: int, server: Address | None) -> None:
         if server is not None:
-            self._has_server += step
-            add(self._pinned, server, step)
+            self._has_server += 1
+            self._of_server.setdefault(server, set()).add(number)
+
+    def _unpin(self, number: int, server: Address | None) -> None:
+        if server is not None:
+            self._has_server -= 1
+            self._of_server[server].remove(number)
+            if not self._of_server[server]:
+                del self._of_server[server]
 
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
-        self._count_server(before.server, -1)
+        self._unpin(before.number, before.server)
         add(self._clients, before.key.source, -1)
         if before.validity is not AS_THE_EDGE:
             add(self._validities, before.validity, -1)

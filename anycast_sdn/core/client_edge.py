@@ -35,7 +35,7 @@ from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
-from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, FlowKey, GroupValidity, Prefix
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, OnServerLoss, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Pooling, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
@@ -68,12 +68,14 @@ class ClientEdge:
         *,
         ports: int = 2,
         is_announced: Callable[[Prefix], bool] = lambda service: True,
+        is_lost: Callable[[Address], bool] = lambda server: False,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
-        ``is_announced``: is there an edge that is able to serve this ANY/n?
+        ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost?
         """
         self.role = role
         self._is_announced = is_announced
+        self._is_lost = is_lost
         self.bindings = BindingTable()
         self.sweep = Sweep()
         self._pools = {
@@ -138,6 +140,8 @@ class ClientEdge:
         state, do = row
         if do is Do.DROP:
             return Decision(do, before, drop=Drop.STRANGER)
+        if do is Do.RESET:
+            return Decision(do, drop=Drop.SERVER_LOST)
         if before is None:
             self._begin(binding, do, port, now)
             return Decision(do, binding, rules_to_put(binding, do, state))
@@ -151,6 +155,8 @@ class ClientEdge:
         self.bindings.put(after)
         if before.swept and not after.swept:
             self.sweep.forget(after.number)
+        if do is Do.FREE:
+            self._freed(after)
         if after.closed is not before.closed or after.reset is not before.reset:
             self._plan_end(after, now)
         return Decision(do, after, put)
@@ -164,6 +170,13 @@ class ClientEdge:
         if binding.number > self._last_number:
             self._last_number = binding.number
         self.bindings.put(binding, port)
+
+    def _freed(self, binding: Binding) -> None:
+        """Its rule is new, but packets have carried its address before."""
+        self.sweep.forget(binding.number)
+        holder = self.bindings.holders.of(binding.translated)
+        assert holder is not None
+        holder.carried = True
 
     def _claim(self, binding: Binding) -> None:
         """Raises ValueError when PR1X is not in the pool, or another pair's."""
@@ -183,7 +196,9 @@ class ClientEdge:
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
         if binding.server is None and (unused or event is FlowEvent.REFUSED):
             rest = Rest.NONE
-        if binding.server and event is not FlowEvent.ENDED:  # the next packet must not restore what an operator ended
+        if event is FlowEvent.CONNECTION_LOST:
+            self._ended.add(binding._replace(server=None), now)  # its next packet will be answered with RST
+        elif binding.server and event is not FlowEvent.ENDED:  # the next packet must not restore what an operator ended
             self._ended.add(binding, now)
         if self.bindings.holders.of(binding.translated):
             holder.carried |= rest is not Rest.NONE
@@ -209,7 +224,13 @@ class ClientEdge:
         if binding is not None:
             return self.apply(binding, event, now)
         former = None if syn else self._former(key, now)
-        return self._revive(former, now, port) if former else self._lease(key, event, groups, now, port)
+        if former is None:
+            return self._lease(key, event, groups, now, port)
+        if not self._has_lost_server(former, groups):
+            return self._revive(former, now, port)
+        if key.protocol == TCP:
+            return self.apply(former, FlowEvent.RETURN_LOST, now)
+        return self._lease(key, event, groups, now, port)
 
     def reply(self, key: FlowKey, groups: Groups, now: float = 0.0) -> Decision:
         """A packet to an address of PRh/k for which no rule was found (M16–M18).
@@ -225,7 +246,7 @@ class ClientEdge:
         if former is None or former.translated != key.destination or self.bindings.by_key(former.key):
             return _NO_BINDING
         pinned = self._kind_of_reply(former, key, groups) is FlowEvent.PINNED_REPLY
-        return self._revive(former, now) if pinned else _NO_BINDING
+        return self._revive(former, now) if pinned and not self._has_lost_server(former, groups) else _NO_BINDING
 
     def missed(self, key: FlowKey, now: float) -> Decision:
         """A packet that the controller sent through the switch's tables has come back: its rule is missing there.
@@ -252,7 +273,8 @@ class ClientEdge:
         if binding.server is not None:
             return FlowEvent.PINNED_REPLY if key.source == binding.server else FlowEvent.STRANGER_REPLY
         group = groups.get(binding.group)
-        return FlowEvent.MEMBER_REPLY if group and key.source in group.servers else FlowEvent.STRANGER_REPLY
+        member = group and key.source in group.servers and not (self._is_lost(key.source) and _repins(group))
+        return FlowEvent.MEMBER_REPLY if member else FlowEvent.STRANGER_REPLY
 
     def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int) -> Decision:
         v6 = len(key.source) == 16
@@ -316,6 +338,26 @@ class ClientEdge:
         if self.role.expiry is Expiry.AUTO:
             return len(self.bindings) - self.bindings.swept >= self.role.idle_timeouts
         return self.role.expiry is Expiry.SWEEP
+
+    # ---------------------------------------------------------------- servers that are lost
+
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> list[Decision]:
+        """The server is lost (M32): it serves those of these flows no more whose groups do not keep them there."""
+        bindings = filter(None, map(self.bindings.by_number, numbers))
+        return [
+            self.apply(
+                binding,
+                FlowEvent.CONNECTION_LOST if binding.key.protocol == TCP else FlowEvent.SERVER_LOST,
+                now,
+            )
+            for binding in bindings
+            if binding.server == server and _repins(groups.get(binding.group))
+        ]
+
+    def _has_lost_server(self, former: Binding, groups: Groups) -> bool:
+        """Was the server of this ended flow lost before its end, or is it now?"""
+        server = former.server
+        return server is None or (self._is_lost(server) and _repins(groups.get(former.group)))
 
     # ---------------------------------------------------------------- TCP connections that end
 
@@ -387,7 +429,9 @@ class ClientEdge:
         idle = [
             binding
             for binding in filter(None, map(self.bindings.by_number, dict.fromkeys(numbers)))
-            if binding.swept and self.sweep.idle_s(binding.number) >= self.validity_s(binding) + COUNTERS_LATE_S
+            if binding.swept
+            and self.sweep.idle_s(binding.number, binding.server is not None)
+            >= self.validity_s(binding) + COUNTERS_LATE_S
         ]
         return [
             self.apply(binding, FlowEvent.SWEPT, now, Details(unused=self.sweep.is_unused(binding.number)))
@@ -406,6 +450,11 @@ class ClientEdge:
         self.apply(binding, event, binding.since, port=port)
         if binding.closed is Half.BOTH:
             self._plan(binding, binding.since)  # it may have closed while the controller was away
+
+
+def _repins(group: AnycastGroup | None) -> bool:
+    """Do flows of this group leave a lost server?  Also those of a group that there is no more."""
+    return group is None or group.on_server_loss is OnServerLoss.REPIN
 
 
 def _due(binding: Binding) -> FlowEvent:

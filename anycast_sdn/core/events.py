@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from anycast_sdn.core.model import Address
+
 
 class Drop(enum.Enum):
     """Why the controller let a packet, or a frame of ARP or neighbour discovery, go no further.
@@ -29,6 +31,7 @@ class Drop(enum.Enum):
     CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
     PORT_FULL = "port_full"  # the clients at this host port have as many as they may have together
     NO_BINDING = "no_binding"  # M16
+    SERVER_LOST = "server_lost"  # of a TCP connection whose server was lost: the client is sent a RST
     STRANGER = "stranger_reply"  # M17
     LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
@@ -114,6 +117,23 @@ class ChangeUnconfirmed:
     switch: str
 
 
+@dataclass(frozen=True, slots=True)
+class ServerLost:
+    """A server has been unreachable for too long: the flows of this client edge that it served are freed (M32)."""
+
+    switch: str
+    server: Address
+    flows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReturned:
+    """A server that this client edge had lost can be reached again."""
+
+    switch: str
+    server: Address
+
+
 Event: TypeAlias = (
     PacketsDropped
     | FrameMalformed
@@ -122,6 +142,8 @@ Event: TypeAlias = (
     | BindingNotAdopted
     | PortsHeldBack
     | ChangeUnconfirmed
+    | ServerLost
+    | ServerReturned
 )
 
 

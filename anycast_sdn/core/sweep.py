@@ -53,10 +53,14 @@ class Sweep:
                 one.used = now
         return unused
 
-    def idle_s(self, number: int) -> float:
-        """For how long the binding is known to have been idle, in seconds; 0 when it was never read."""
+    def idle_s(self, number: int, both: bool = True) -> float:
+        """For how long the binding is known to have been idle, in seconds; 0 when it was never read.
+
+        ``both``: has it rules in both directions?  A binding whose server was lost has an outward one alone.
+        """
         one = self._seen.get(number)
-        return max(0.0, min(asked for asked in one.asked if asked >= 0) - one.used) if one else 0.0
+        asked = [asked for asked in (one.asked if both else one.asked[:1]) if asked >= 0] if one else ()
+        return max(0.0, min(asked) - one.used) if one and asked else 0.0
 
     def is_unused(self, number: int) -> bool:
         """Had no packet met its rules when they were read last?"""

@@ -10,6 +10,9 @@ that has no row in a state changes nothing in that state.
 
 From each state but NONE a binding ends when it has been idle in both directions, was reset, was refused by the
 switch, is not on the switch any more when that connects again, or is ended by an operator.
+
+A server that is lost serves nobody: its flows are UNANSWERED again with the same PR1X, so that the next packet goes to
+a server that is there (M32).  A TCP connection cannot go on at another server: it ends, and its client is sent a RST.
 """
 
 from __future__ import annotations
@@ -46,6 +49,10 @@ class FlowEvent(enum.Enum):
     SWEPT = "the counters of all its rules have not moved for its validity"
     REFUSED = "the switch has refused one of its rules"
     ENDED = "an operator ends it"
+    # Its server is lost (M32)
+    SERVER_LOST = "its server is lost; it is no TCP connection"
+    CONNECTION_LOST = "its server is lost; it is a TCP connection"
+    RETURN_LOST = "packet, not a SYN, of a TCP connection that has ended because its server was lost"
     # A switch that connects
     FOUND_UNANSWERED = "rule found on the switch at the controller's start: towards ANY"
     FOUND_PINNED = "rules found on the switch at the controller's start: to and from a server"
@@ -67,8 +74,10 @@ class Do(enum.Enum):
     SHORTEN = "install its rules again, with the validity of a connection that ends"
     NOTE = "remember that the connection ends"
     KEEP = "keep the binding; note which of its rules the switch holds"
+    FREE = "remove the inward rule, install the outward rule towards ANY"
     ADOPT = "mark PR1X and the number as in use"
     DROP = "drop, count"
+    RESET = "answer with a TCP RST from ANY, count"
     RELEASE = "release PR1X into quarantine, remove what rules are left"
 
 
@@ -86,6 +95,7 @@ TRANSITIONS: Mapping[State, Mapping[FlowEvent, tuple[State, Do]]] = {
         FlowEvent.CLIENT_PACKET: (State.UNANSWERED, Do.LEASE),
         FlowEvent.SYN: (State.UNANSWERED, Do.LEASE),
         FlowEvent.RETURN: (State.PINNED, Do.REVIVE),
+        FlowEvent.RETURN_LOST: (State.NONE, Do.RESET),
         FlowEvent.STRANGER_REPLY: (State.NONE, Do.DROP),
         FlowEvent.FOUND_UNANSWERED: (State.UNANSWERED, Do.ADOPT),
         FlowEvent.FOUND_PINNED: (State.PINNED, Do.ADOPT),
@@ -115,13 +125,15 @@ TRANSITIONS: Mapping[State, Mapping[FlowEvent, tuple[State, Do]]] = {
         FlowEvent.HALF_IDLE: (State.PINNED, Do.KEEP),
         FlowEvent.FOUND_AGAIN: (State.PINNED, Do.KEEP),
         FlowEvent.WIPED: (State.PINNED, Do.PUT_AGAIN),
+        FlowEvent.SERVER_LOST: (State.UNANSWERED, Do.FREE),
+        FlowEvent.CONNECTION_LOST: (State.NONE, Do.RELEASE),
         **_ENDS,
     },
 }
 
 _WHOLE = {State.UNANSWERED: Half.OUT, State.PINNED: Half.BOTH}  # all rules of a binding
 _NEEDED = {Do.SEND_OUT: Half.OUT, Do.RENEW: Half.OUT, Do.SEND_IN: Half.IN}  # the rule that the packet needs
-_ALL = frozenset((Do.LEASE, Do.PIN, Do.REVIVE, Do.PUT_AGAIN))
+_ALL = frozenset((Do.LEASE, Do.PIN, Do.REVIVE, Do.PUT_AGAIN, Do.FREE))
 
 
 def rules_to_put(binding: Binding, do: Do, state: State) -> Half:
@@ -154,6 +166,8 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
         swept = swept and do is not Do.SHORTEN  # the rules of a connection that ends have timeouts
     elif do is Do.RENEW:
         closed, reset = Half.NONE, False
+    elif do is Do.FREE:
+        installed = Half.NONE  # what there was of its rules is removed or replaced
     server = None if state is State.UNANSWERED else details.server or server
     installed = (installed if details.installed is None else details.installed) | put
     return Binding(number, key, translated, group, since, server, installed, closed, swept, reset, validity)

@@ -87,6 +87,9 @@ class Engine(Protocol):
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""
 
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        """A server is lost: of these flows, those that are pinned to it are not any more (M32) → how many."""
+
     # ---------------------------------------------------------------- sweeps of counters
 
     def sweep_is_due(self, now: float) -> bool:

@@ -165,6 +165,8 @@ class FlowRules(Engine):
         decision = self.edge.client_packet(packet.key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
             return self._carry_out(decision, frame)
+        if decision.do is Do.RESET:
+            return Reaction([*self._answers.reset(in_port, frame, now)], events=[self._dropped(decision.drop)])
         reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
         return self._refuse(in_port, frame, reason, self._dropped(decision.drop), now)
 
@@ -297,6 +299,18 @@ class FlowRules(Engine):
     def end(self, number: int, now: float) -> Reaction:
         binding = self.flows.by_number(number)
         return self._removed([self.edge.apply(binding, FlowEvent.ENDED, now)]) if binding else Reaction()
+
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        decisions = self.edge.lose(numbers, server, groups, now)
+        reaction = self._removed(decision for decision in decisions if decision.do is Do.RELEASE)
+        for decision in decisions:
+            if decision.do is Do.FREE:
+                assert decision.binding is not None
+                pinned = decision.binding._replace(server=server)
+                reaction.messages.append(RemoveBinding(self.wanted_rule(pinned, Half.IN)))
+                reaction.messages += self._rules_of(decision)
+        reaction.changed = server not in self._enrolled and not self.flows.pinned_to(server)
+        return reaction, len(decisions)
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         decisions = self.edge.end_due(now, most)

@@ -75,6 +75,9 @@ class NoClientEdge(Engine):
     def end(self, number: int, now: float) -> Reaction:
         return Reaction()
 
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        return Reaction(), 0
+
     def sweep_is_due(self, now: float) -> bool:
         return False
 

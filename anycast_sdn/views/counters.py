@@ -22,6 +22,8 @@ from anycast_sdn.core.events import (
     PortsHeldBack,
     RuleRefused,
     RulesRepaired,
+    ServerLost,
+    ServerReturned,
 )
 from anycast_sdn.openflow.pipeline import ROWS
 
@@ -100,6 +102,11 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "The client has as many bindings as one client may have (`bindings_per_client`). It gets an ICMP error.",
         "Find out what the client does. If it needs so many, raise the bound, or give the site a larger PRh/k.",
     ),
+    "freed": Meaning(
+        "A flow's server could not be reached for 3 s after that was noticed. The flow goes to another server (M32); a "
+        "TCP connection has ended.",
+        "The log names the server. See `anycast-sdn servers`: is it reachable again?",
+    ),
     "icmp_unsupported": Meaning(
         "A server sent an ICMP message to PR1X that is neither an echo reply nor an error.",
         _NOTHING,
@@ -133,6 +140,10 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "The clients at one port have as many bindings as they may have together (`bindings_per_port`). The client "
         "gets an ICMP error.",
         "As for `client_full`: one port takes a large share of the pool.",
+    ),
+    "server_lost": Meaning(
+        "A packet of a TCP connection came after its server was lost (`freed`). The client was sent a RST.",
+        "As for `freed`.",
     ),
     "shed": Meaning(
         "A first packet or first reply waited longer than `limits.wait_ms`, and was dropped. Clients send again.",
@@ -204,6 +215,10 @@ OF_SWITCHES: Mapping[str, Meaning] = {
     "ttl_expired": Meaning(
         "The TTL or hop limit of a packet expired here. Its sender gets an ICMP error.",
         "Nothing, if `traceroute` is in use. Otherwise look for a loop of routes.",
+    ),
+    "server_returned": Meaning(
+        "A server whose flows were freed can be reached again.",
+        "Nothing. If it grows, a server, its port or a link comes and goes.",
     ),
     "unconfirmed": Meaning(
         "The switch did not confirm a change of routes within a second. The change went on without its confirmation.",
@@ -301,5 +316,9 @@ def counted(event: Event) -> tuple[str, int]:
             return "not_adopted", 1
         case ChangeUnconfirmed():
             return "unconfirmed", 1
+        case ServerLost(flows=flows):
+            return "freed", flows
+        case ServerReturned():
+            return "server_returned", 1
         case RulesRepaired(rules=rules):
             return "repaired", rules

@@ -41,7 +41,9 @@ class Fabric:
         self.asked: list[tuple[str, Prefix]] = []
         self.announcements = Announcements(NETWORK, self._delivers)
         self.switches = {
-            switch.dpid: ManagedSwitch(switch, NETWORK, Random(1), self.announcements.is_announced)
+            switch.dpid: ManagedSwitch(
+                switch, NETWORK, Random(1), self.announcements.is_announced, lambda server: False
+            )
             for switch in NETWORK.switches
         }
         by_name = {switch.name: switch for switch in self.switches.values()}

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycast_sdn.control.neighbours import (
+    LOOKED_FOR_AT_FIRST,
+    LOOKED_FOR_S,
     MOST_QUESTIONS,
     QUESTIONS,
     REFRESH_S,
@@ -56,7 +58,8 @@ def test_a_server_that_is_away_is_looked_for_again_and_again() -> None:
     address, _ = host(5)
     neighbours.want_one(address, True)
     times = [now / 4 for now in range(40) if questions(neighbours, now / 4)]
-    assert times == [0.0, 1.0, 2.0, 3.0 + WANTED_RETRY_S]
+    at_first = [WANTED_RETRY_S * number for number in range(QUESTIONS + LOOKED_FOR_AT_FIRST)]
+    assert times == [*at_first, at_first[-1] + LOOKED_FOR_S]
     neighbours.want_one(address, False)
     for quarter in range(60):
         neighbours.tick(10 + quarter * TICK_S)

@@ -43,14 +43,16 @@ def test_every_event_and_every_action_is_in_the_table():
     assert {do for events in TRANSITIONS.values() for _, do in events.values()} == set(Do)
 
 
-def test_a_flow_never_goes_back_from_pinned_to_unanswered():
-    assert State.UNANSWERED not in {state for state, _ in TRANSITIONS[State.PINNED].values()}
+def test_a_flow_goes_back_from_pinned_to_unanswered_only_when_its_server_is_lost():
+    pinned = TRANSITIONS[State.PINNED].items()
+    assert [event for event, (state, _) in pinned if state is State.UNANSWERED] == [FlowEvent.SERVER_LOST]
 
 
 def test_only_a_release_ends_a_flow():
     for state, events in TRANSITIONS.items():
         for following, do in events.values():
-            assert (following is State.NONE) is (do is Do.RELEASE or (state is State.NONE and do is Do.DROP))
+            stays = state is State.NONE and do in (Do.DROP, Do.RESET)
+            assert (following is State.NONE) is (do is Do.RELEASE or stays)
 
 
 def test_a_dropped_packet_changes_no_state():
@@ -141,6 +143,19 @@ class AnyLife(RuleBasedStateMachine):
         number = self.any_binding(data).number
         unused = self.edge.sweep.record(False, [(number, int(self.now) if moved else 0)], self.now, self.now)
         self.edge.end_idle(unused, self.now)
+
+    @rule(data=st.data(), server=st.sampled_from([AS2, AS3]))
+    def a_server_is_lost(self, data: st.DataObject, server: bytes) -> None:
+        numbers = data.draw(st.permutations(self.edge.bindings.of_server(server)))
+        others = [binding for binding in self.edge.bindings if binding.server != server]
+        for decision in self.edge.lose([*numbers, 99], server, WEB, self.now):
+            assert decision.binding
+            if decision.do is Do.FREE:
+                others.append(decision.binding)
+                assert decision.binding._replace(number=0, since=0.0).installed is decision.put is Half.OUT
+            else:
+                assert (decision.do, decision.binding.key.protocol) == (Do.RELEASE, TCP)
+        assert sorted(self.edge.bindings) == sorted(others)
 
     @rule(data=st.data(), event=st.sampled_from(BARE), ended=st.booleans())
     def something_else_happens(self, data: st.DataObject, event: FlowEvent, ended: bool) -> None:

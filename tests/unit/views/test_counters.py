@@ -20,6 +20,8 @@ EVERY_EVENT = (
     events.BindingNotAdopted("s1", 7),
     events.PortsHeldBack("s1", 1),
     events.ChangeUnconfirmed("s1"),
+    events.ServerLost("s1", bytes(4), 9),
+    events.ServerReturned("s1", bytes(4)),
     events.RulesRepaired("s1", Fault.MISSING, 1),
 )
 

@@ -1,0 +1,215 @@
+"""Losses: which servers are lost, and the flows that are freed because of that (M32).
+
+A server is *away* while nobody answers at its address behind its edge (``Neighbours`` has found it silent, or its port
+is down), and, for one client edge, while no route leads from there to the server's subnet.  It is *lost* when it has
+been away for more than ``LOST_AFTER_S``.
+
+Rules kept here:
+- A server that is back before it is lost keeps all its flows.
+- Removal alone is no loss (M20).  A removed server is watched like an enrolled one for as long as a client edge has
+  flows that are pinned to it.
+- A server edge that has lost its control channel is no loss: nobody has found its servers silent.
+- Flows are freed in slices; those of a client edge that is away, or is being read back, after that.
+- Nothing of this outlives the controller.  After a restart a server is away as soon as it has left the first questions
+  unanswered, and lost ``LOST_AFTER_S`` later; then the flows that were found on the switches are freed.
+
+What becomes of a flow is the client edge's (``core.transitions``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.events import Event, ServerLost, ServerReturned
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.roles import Side
+from anycast_sdn.description.model import Network
+from anycast_sdn.openflow.reaction import Reaction
+
+LOST_AFTER_S = 3.0
+
+_Away = TypeVar("_Away", Address, tuple[str, Prefix])
+_NextHops = Mapping[str, int]
+_NO_NEXT_HOPS: _NextHops = {}
+
+
+@dataclass(slots=True)
+class _Freeing:
+    """The flows of one client edge that are pinned to a lost server."""
+
+    left: list[int]  # their numbers
+    freed: int = 0
+
+
+class Losses:
+    """``switches``: all, by name; ``next_hops``: switch → its port to a prefix, in another mapping when one differs."""
+
+    def __init__(
+        self, network: Network, switches: Mapping[str, ManagedSwitch], next_hops: Callable[[Prefix], _NextHops]
+    ) -> None:
+        self._network = network
+        self._switches = switches
+        self._edges = {name: switch for name, switch in switches.items() if switch.switch.client_edge}
+        self._next_hops = next_hops
+        subnets = [subnet for subnet in network.subnets if subnet.side is Side.SERVER]
+        # A subnet of servers → the next hops to it when they were looked at.
+        self._seen = {gateway.prefix: _NO_NEXT_HOPS for subnet in subnets for gateway in subnet.gateways}
+        self._silent: dict[Address, float] = {}  # away for all client edges, not lost yet → since when, in order
+        self._dead: set[Address] = set()  # lost for all client edges
+        self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
+        self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
+        self._left: dict[Address, set[str]] = {}  # servers that are not enrolled → the client edges with flows to them
+        self._to_look_at: dict[str, None] = {}  # client edges that may have flows to lost servers
+        self._to_free: OrderedDict[tuple[str, Address], _Freeing] = OrderedDict()  # (client edge, server)
+        self._told: dict[Address, set[str]] = {}  # lost servers → the client edges whose flows were freed
+
+    def is_lost(self, edge: str, server: Address) -> bool:
+        """Is this server lost for this client edge?"""
+        cut = self._cut.get(edge)
+        return server in self._dead or (cut is not None and self._subnet_of(server) in cut)
+
+    def _subnet_of(self, server: Address) -> Prefix | None:
+        subnet = self._network.subnet_of(server)
+        return next((each.prefix for each in subnet.gateways if server in each.prefix), None) if subnet else None
+
+    # ---------------------------------------------------------------- which servers are watched
+
+    def enrolment_changed(self, server: Address, enrolled: bool) -> None:
+        """It is enrolled now, or is no more."""
+        for name, edge in self._edges.items():
+            self._note(name, server, not enrolled and edge.engine.flows.pinned_to(server) > 0)
+        if not enrolled and server not in self._left:
+            self._forget(server)
+
+    def flows_changed(self, edge: str) -> None:
+        """A client edge may have its first, or no longer any, flow that is pinned to a server that is not enrolled."""
+        if edge in self._edges:
+            before = {server for server, edges in self._left.items() if edge in edges}
+            now = set(self._edges[edge].engine.left_over())
+            for server in before ^ now:
+                self._note(edge, server, server in now)
+
+    def _note(self, edge: str, server: Address, is_left: bool) -> None:
+        """``is_left``: it is not enrolled, and this client edge has flows that are pinned to it."""
+        edges = self._left.get(server, set())
+        if is_left is (edge in edges):
+            return
+        watched = edges ^ {edge}
+        if watched:
+            self._left[server] = watched
+        else:
+            del self._left[server]
+        subnet = self._network.subnet_of(server)
+        if subnet and bool(edges) is not bool(watched):
+            self._switches[subnet.edge].watch_server(server, bool(watched))
+
+    def _forget(self, server: Address) -> None:
+        """Nobody has anything to do with it any more."""
+        self._silent.pop(server, None)
+        self._dead.discard(server)
+        self._told.pop(server, None)
+
+    # ---------------------------------------------------------------- who is away
+
+    def noticed(self, server: Address, is_there: bool, now: float) -> list[Event]:
+        """A server has been found to be behind its edge, or not to be there."""
+        if not is_there:
+            if server not in self._dead and self._subnet_of(server):
+                self._silent.setdefault(server, now)
+            return []
+        self._silent.pop(server, None)
+        self._dead.discard(server)
+        return [*self._returned([server])]
+
+    def connected(self, edge: str) -> None:
+        """What this switch holds has been read back."""
+        self.flows_changed(edge)
+        if edge in self._edges:
+            self._to_look_at[edge] = None
+
+    def tick(self, now: float) -> list[Event]:
+        """Finds out who is lost by now."""
+        for server in _due(self._silent, now):
+            self._dead.add(server)
+            self._to_look_at |= dict.fromkeys(self._edges)
+        returned = self._look_at_routes(now)
+        for edge, subnet in _due(self._unrouted, now):
+            self._cut.setdefault(edge, set()).add(subnet)
+            self._to_look_at[edge] = None
+        return [*self._returned(list(self._told))] if returned else []
+
+    def _look_at_routes(self, now: float) -> bool:
+        """→ Has a client edge a route again where its servers were lost?"""
+        returned = False
+        for subnet, before in self._seen.items():
+            hops = self._next_hops(subnet)
+            if hops is before:
+                continue
+            self._seen[subnet] = hops
+            for edge in self._edges:
+                cut = self._cut.get(edge, set())
+                if edge in hops:
+                    self._unrouted.pop((edge, subnet), None)
+                    returned |= subnet in cut
+                    cut.discard(subnet)
+                elif subnet not in cut:
+                    self._unrouted.setdefault((edge, subnet), now)
+        return returned
+
+    def _returned(self, servers: Iterable[Address]) -> Iterator[Event]:
+        for server in servers:
+            for edge in sorted(self._told.get(server, ())):
+                if not self.is_lost(edge, server):
+                    self._told[server].remove(edge)
+                    yield ServerReturned(edge, server)
+            if not self._told.get(server, True):
+                del self._told[server]
+
+    # ---------------------------------------------------------------- whose flows are freed
+
+    def is_busy(self) -> bool:
+        """Are there flows to be freed, for which ``work`` is to be called?"""
+        return bool(self._to_look_at or self._to_free)
+
+    def work(self, groups: Groups, most: int, now: float) -> tuple[ManagedSwitch, Reaction] | None:
+        """Frees up to ``most`` flows of one client edge and one server → what follows there; None: nothing yet."""
+        if self._to_look_at:
+            edge, _ = self._to_look_at.popitem()
+            self._look_at(edge)
+            return None
+        if not self._to_free:
+            return None
+        (edge, server), freeing = next(iter(self._to_free.items()))
+        switch, reaction = self._edges[edge], Reaction()
+        goes_on = switch.synchronised and self.is_lost(edge, server)
+        if goes_on:
+            some, freeing.left[-most:] = freeing.left[-most:], []
+            reaction, freed = switch.engine.lose(some, server, groups, now)
+            freeing.freed += freed
+        if not goes_on or not freeing.left:
+            del self._to_free[edge, server]
+            if freeing.freed:
+                reaction.events.append(ServerLost(edge, server, freeing.freed))
+                self._told.setdefault(server, set()).add(edge)
+        return switch, reaction
+
+    def _look_at(self, edge: str) -> None:
+        """Which flows of this client edge are pinned to servers that are lost for it?"""
+        flows = self._edges[edge].engine.flows
+        for server in flows.pinned_servers() if self._dead or self._cut.get(edge) else ():
+            if self.is_lost(edge, server) and (edge, server) not in self._to_free:
+                self._to_free[edge, server] = _Freeing(flows.of_server(server))
+
+
+def _due(away: dict[_Away, float], now: float) -> list[_Away]:
+    """Those that are lost by now; they are in the order in which they went away, and are taken out."""
+    due = list(itertools.takewhile(lambda who: now - away[who] > LOST_AFTER_S, away))
+    for who in due:
+        del away[who]
+    return due
