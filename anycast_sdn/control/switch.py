@@ -82,8 +82,7 @@ class ManagedSwitch:
         self.repaired_at: float | None = None  # when rules were last not as they should be, and were put right
         self._throttle = Throttle()
         self._answers = Answers(switch, self.wanted.connected, Gateways(network))
-        at = self.wanted.connected
-        self.engine = engine_of(switch, network, at, self._answers, random, is_announced, is_lost)
+        self.engine = engine_of(switch, network, self.wanted.connected, self._answers, random, is_announced, is_lost)
         self.serving = Serving(self.subnets if switch.server_edge else (), self._may_be_there, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
