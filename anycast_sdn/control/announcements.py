@@ -1,119 +1,120 @@
-"""Announcements: which edges announce which prefixes to the fabric.
+"""Announcements: which switches announce which prefixes to the fabric.
 
 Rules that it keeps:
-- An edge always announces what the network file gives it: its own addresses, its subnets and its translation
+- A switch always announces what the network file gives it: its own addresses, its subnets and its translation
   prefixes.
-- It announces an ANY/n for as long as a server behind it takes new flows for that (M8).
-- An ANY/n that it withdraws while it still could deliver is *retiring* there for ``RETIRE_S``: routers beyond uplinks
-  go on sending until they have processed the withdrawal, and those packets still find their server.
-- Whether an edge is able is examined when something has happened that may have changed it, and not at once: what is
-  to be examined waits in a queue, and ``judge`` takes some of that."""
+- A server edge announces an ANY/n as long as it is *able* to serve it: a server behind it takes new flows (M8).
+- An ANY/n that it withdraws while it could still deliver packets is *retiring* there for ``RETIRE_S``: routers at
+  uplinks go on sending until they have processed the withdrawal, and these packets still reach a server.
+- An event that may change whether a switch is able puts the switch and the ANY/n into a queue (``recheck``).  ``judge``
+  examines a portion of the queue: one event may concern very many.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from anycast_sdn.control.suspects import Suspects
+from anycast_sdn.control.prefix_queue import PrefixQueue
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Network
 
-RETIRE_S = 5.0  # routers have this long to stop using an edge that has withdrawn ANY/n
-_NOBODY: frozenset[str] = frozenset()
+RETIRE_S = 5.0  # routers at uplinks have this long to process the withdrawal of an ANY/n
+_NONE: frozenset[str] = frozenset()
 
 
 class Announcements:
-    """``delivers``: could this edge still deliver to a prefix that it has ceased to announce?"""
+    """``delivers``: could this switch still deliver packets to a prefix that it no longer announces?"""
 
     def __init__(self, network: Network, delivers: Callable[[str, Prefix], bool]) -> None:
         self._delivers = delivers
-        self._edges = _always_announced(network)
+        self._announcers = _always_announced(network)
         self._always: dict[str, list[Prefix]] = {switch.name: [] for switch in network.switches}
-        for prefix, names in self._edges.items():
+        for prefix, names in self._announcers.items():
             for name in sorted(names):
                 self._always[name].append(prefix)
-        self._able: dict[str, set[Prefix]] = {name: set() for name in self._always}  # the ANY/n that each can serve
-        self._retiring: dict[Prefix, dict[str, float]] = {}  # edges that have withdrawn it → when that is over
-        self._suspects = Suspects()
-        self._changed = dict.fromkeys(self._edges)
+        self._able: dict[str, set[Prefix]] = {name: set() for name in self._always}  # ANY/n
+        self._retiring: dict[Prefix, dict[str, float]] = {}  # switches that have withdrawn it → when retirement ends
+        self._to_judge = PrefixQueue()
+        self._changed = dict.fromkeys(self._announcers)
 
     # ---------------------------------------------------------------- what is announced
 
     @property
-    def edges(self) -> Mapping[Prefix, frozenset[str]]:
-        """Prefix → the edges that announce it."""
-        return self._edges
+    def announcers(self) -> Mapping[Prefix, frozenset[str]]:
+        """Prefix → the switches that announce it."""
+        return self._announcers
 
-    def edges_of(self, prefix: Prefix) -> frozenset[str]:
-        """Those that announce this very prefix."""
-        return self._edges.get(prefix, _NOBODY)
+    def announcers_of(self, prefix: Prefix) -> frozenset[str]:
+        """The switches that announce this very prefix."""
+        return self._announcers.get(prefix, _NONE)
 
     def is_announced(self, prefix: Prefix) -> bool:
-        return prefix in self._edges
+        return prefix in self._announcers
 
-    def of(self, edge: str) -> tuple[Sequence[Prefix], Collection[Prefix]]:
-        """What an edge always announces, and the ANY/n that it is able to serve now; neither will change."""
-        return self._always[edge], tuple(self._able[edge])
+    def of(self, switch: str) -> tuple[Sequence[Prefix], Collection[Prefix]]:
+        """What a switch always announces, and the ANY/n that it is able to serve now, as copies."""
+        return self._always[switch], tuple(self._able[switch])
 
     @property
     def retiring(self) -> Mapping[Prefix, Mapping[str, float]]:
-        """Prefix → the edges where it is retiring, and until when."""
+        """Prefix → the switches where it is retiring, and until when."""
         return self._retiring
 
     def pop_changed(self) -> Iterable[Prefix]:
-        """The prefixes whose announcing or delivering edges may have changed since the last call."""
+        """The prefixes that other switches may announce, or deliver to, than at the last call."""
         changed, self._changed = self._changed, {}
         return changed
 
     # ---------------------------------------------------------------- what may change it
 
-    def suspect(self, dpid: int, services: Iterable[Prefix]) -> None:
-        """This switch may be able to serve ANY/n that it was not, or the reverse, or by other servers."""
-        self._suspects.add(dpid, dict.fromkeys(services))
+    def recheck(self, dpid: int, services: Iterable[Prefix]) -> None:
+        """Queue these ANY/n for ``judge``: this switch may be able to serve others, or by other servers."""
+        self._to_judge.add(dpid, dict.fromkeys(services))
 
-    def suspected(self) -> Iterable[int]:
-        """The switches of which something waits to be judged."""
-        return self._suspects.switches()
+    def waiting(self) -> Iterable[int]:
+        """The switches of which something is queued."""
+        return self._to_judge.switches()
 
     def is_judging(self) -> bool:
-        return bool(self._suspects)
+        return bool(self._to_judge)
 
     def judge(self, switches: Mapping[int, ManagedSwitch], groups: Groups, most: int, now: float) -> None:
-        """Of the pairs of switch and ANY/n that wait, ``most`` at the most: is the switch able to serve it?"""
-        for dpid, service in self._suspects.pop(most):
+        """Examine up to ``most`` queued pairs of a switch and an ANY/n: is the switch able to serve it?"""
+        for dpid, service in self._to_judge.pop(most):
             switch = switches[dpid]
-            switch.suspect_service(service)
+            switch.reconciler.recheck_service(service)
             group = groups.owner(service)
             able = group is not None and bool(switch.serving.able(group, service))
             self._set_able(switch.name, service, able, now)
 
-    def _set_able(self, edge: str, service: Prefix, able: bool, now: float) -> None:
-        if edge in self._retiring.get(service, ()):
-            self._changed[service] = None  # it may be unable to deliver any longer
-        if able is (service in self._able[edge]):
+    def _set_able(self, switch: str, service: Prefix, able: bool, now: float) -> None:
+        if switch in self._retiring.get(service, ()):
+            self._changed[service] = None  # the switch may have become unable to deliver
+        if able is (service in self._able[switch]):
             return
-        others = self.edges_of(service) - {edge}
+        others = self.announcers_of(service) - {switch}
         if able:
-            self._able[edge].add(service)
-            self._edges[service] = others | {edge}
+            self._able[switch].add(service)
+            self._announcers[service] = others | {switch}
         else:
-            self._able[edge].discard(service)
+            self._able[switch].discard(service)
             if others:
-                self._edges[service] = others
+                self._announcers[service] = others
             else:
-                del self._edges[service]
-            if self._delivers(edge, service):
-                self._retiring.setdefault(service, {})[edge] = now + RETIRE_S
+                del self._announcers[service]
+            if self._delivers(switch, service):
+                self._retiring.setdefault(service, {})[switch] = now + RETIRE_S
         self._changed[service] = None
 
     def tick(self, now: float) -> bool:
-        """→ Is the retirement of some ANY/n over?"""
+        """End the retirements whose time is over → were there any?"""
         over = [
-            (service, edge) for service, edges in self._retiring.items() for edge, end in edges.items() if now >= end
+            (service, name) for service, names in self._retiring.items() for name, end in names.items() if now >= end
         ]
-        for service, edge in over:
-            del self._retiring[service][edge]
+        for service, name in over:
+            del self._retiring[service][name]
             if not self._retiring[service]:
                 del self._retiring[service]
             self._changed[service] = None
@@ -121,7 +122,7 @@ class Announcements:
 
 
 def _always_announced(network: Network) -> dict[Prefix, frozenset[str]]:
-    """Prefix → the edges that announce it by the network file, with or without servers."""
+    """Prefix → the switches that announce it because of the network file alone, whatever servers are enrolled."""
     announced: dict[Prefix, set[str]] = {}
     for switch in network.switches:
         for address in switch.addresses:

@@ -1,18 +1,18 @@
-"""Audit: does a switch hold what it is believed to hold?  And if not, what puts it right? (M20)
+"""Audit: does a switch hold what the controller has installed?  If not, what corrects it? (M20)
 
-Others have access to switches, too, and may delete or edit what is there.  So a switch is looked at again and
-again: all its rules but the flows', its groups and its meters at each look, and the flows' rules some slices at a
-time (``engines.flow_audit``).  Open vSwitch tells besides what others modify (``suspect``): slices with flows' rules
-that were modified are looked at alone, at once; any other rule by a look that comes before its time.
+Other programs have access to switches, too, and may delete or edit rules.  So switches are inspected periodically.  A
+*look* compares all rules that belong to no flow, all groups and all meters, and some slices of the flows' rules
+(``engines.flow_audit``).  Open vSwitch also reports what other programs modify (``recheck``): slices with modified
+rules of flows are compared alone, at once; other rules by a look that comes early.
 
 Rules kept here:
-- What is compared was believed when the switch was asked, and still is.  Where something was changed meanwhile,
-  a difference counts only when the next look finds the same one.
-- Where one thing is wrong, more may be: then all slices are looked at.
-- What does not get right by being put, because the switch refuses it or shows it otherwise than it was put, is put
-  again ever more seldom.  So are foreign rules deleted that stay, or come again; they count once.
+- A difference counts if nothing was changed between the request to the switch and its answer.  If something was, the
+  difference counts only when the next look finds the same one.
+- Where one rule is wrong, more may be: then the next look compares all slices.
+- What is still wrong after a correction, because the switch refuses it or reports it in another form, is corrected
+  again after ever longer intervals.  So are foreign rules that stay, or come again, deleted; they count once.
 
-Nothing is sent or asked from here; ``inspection`` does that.
+Nothing is sent from here; ``process.inspection`` does that.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 
-FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a rule that was deleted, and is there, is deleted again; doubles
-MOST_REMEMBERED = 1 << 12  # cookies of others; what is beyond is deleted whenever it is found
+FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a foreign rule that is still there is deleted again; doubles
+MAX_REMEMBERED = 1 << 12  # foreign cookies; rules with others are deleted whenever they are found
 _Rule = TypeVar("_Rule", GroupRule, MeterRule)
 
 
 class _Deleted(NamedTuple):
-    """A cookie of others, whose rules were deleted."""
+    """A foreign cookie, whose rules were deleted."""
 
     pause: float  # until they may be deleted again
     when: float
@@ -58,26 +58,26 @@ class _Deleted(NamedTuple):
 class Audit:
     """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise.
 
-    A short one: each of ``suspected_slices`` alone.
+    A short one: each of ``reported_slices`` alone.
     """
 
     def __init__(self, switch: ManagedSwitch) -> None:
         self._switch = switch
         self.doubtful = False  # there is something that the next look has to confirm
-        self.has_suspects = False  # others have modified rules of no flow since the last look began
-        self._thorough = False  # something was wrong
-        self._changes = -1  # how often the switch had been changed when this look began
+        self.has_reported = False  # others have modified rules of no flow since the last look began
+        self._thorough = False  # something was wrong: compare all slices
+        self._changes = -1  # ``Installed.changes`` when this look began
         self._right: set[RuleKey] = set()
         self._as_before: list[list[FlowRule]] = []
         self._wrong: dict[RuleKey, FlowRule] = {}
         self._foreign: set[int] = set()
         self._groups: dict[int, GroupRule] | None = None
         self._meters: dict[int, MeterRule] | None = None
-        self._differences: dict[RuleKey, FlowRule | None] = {}  # that the last look has found
+        self._differences: dict[RuleKey, FlowRule | None] = {}  # found by the last look
         self._refused_at = -math.inf
-        # Of what is not right although it was put: what was there instead, and how many looks have found that.
+        # Of what was corrected and is still wrong: what was found instead, and by how many looks.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
-        self._deleted: dict[int, _Deleted] = {}  # cookies of others
+        self._deleted: dict[int, _Deleted] = {}  # by foreign cookie
         self._flows = switch.engine.audit
 
     # ---------------------------------------------------------------- all but the flows
@@ -87,15 +87,15 @@ class Audit:
         self._changes = self._switch.installed.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
-        self.doubtful = self.has_suspects = False
+        self.doubtful = self.has_reported = False
 
     @property
-    def undisturbed(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Has nothing been changed since this look began?"""
         return self._changes == self._switch.installed.changes
 
     def take_rules(self, rules: Iterable[FlowRule], foreign: Collection[int] = ()) -> None:
-        """Rules of no flow; ``foreign``: cookies that are not ours."""
+        """Rules that belong to no flow; ``foreign``: cookies that the controller does not use."""
         self._foreign.update(foreign)
         for rule in rules:
             if rule in self._switch.installed:
@@ -104,13 +104,13 @@ class Audit:
                 self._wrong[rule.key] = rule
 
     def take_as_before(self, rules: list[FlowRule]) -> None:
-        """Rules that an earlier look has found right, and nothing was changed since."""
+        """Rules that an earlier look has found right; nothing has changed since."""
         self._as_before.append(rules)
 
     @property
     def all_right(self) -> bool:
         """Were all rules right in this look, and are they still?"""
-        return self.undisturbed and not self._wrong
+        return self.is_unchanged and not self._wrong
 
     def take_groups(self, groups: Iterable[GroupRule]) -> None:
         self._groups = {group.number: group for group in groups}
@@ -119,21 +119,21 @@ class Audit:
         self._meters = {meter.number: meter for meter in meters}
 
     def end(self, now: float) -> Reaction:
-        """All of it has been found → what puts the switch right."""
+        """All has been taken → what corrects the switch."""
         if not self._switch.synchronised:
             return Reaction()
         wanted = Tables({rule.key: rule for rule in self._not_right()})
         found = Tables(self._wrong)
-        self._leave_doubts(wanted, found)
+        self._postpone_unconfirmed(wanted, found)
         foreign = self._foreign
-        if self.undisturbed:
+        if self.is_unchanged:
             installed = self._switch.installed
             wanted.groups, found.groups = _differing(installed.groups, self._groups)
             wanted.meters, found.meters = _differing(installed.meters, self._meters)
         else:
             self.doubtful |= bool(foreign)
             foreign = set()
-        self._leave_hopeless(wanted, found)
+        self._postpone_repeated(wanted, found)
         reaction = self.found_foreign(foreign, now)
         reaction.messages += changes(wanted, found)
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
@@ -141,7 +141,7 @@ class Audit:
         return reaction
 
     def found_foreign(self, cookies: Collection[int], now: float) -> Reaction:
-        """Rules of others have been found → what removes them."""
+        """Rules with these foreign cookies have been found → what deletes them."""
         gone = [cookie for cookie, (pause, when) in self._deleted.items() if now > when + 2 * pause + LONGEST_FOREIGN_S]
         for cookie in gone:
             del self._deleted[cookie]
@@ -150,22 +150,22 @@ class Audit:
         for cookie in due:
             if before := self._deleted.get(cookie):
                 self._deleted[cookie] = _Deleted(min(2 * before.pause, LONGEST_FOREIGN_S), now)
-            elif len(self._deleted) < MOST_REMEMBERED:
+            elif len(self._deleted) < MAX_REMEMBERED:
                 self._deleted[cookie] = _Deleted(FOREIGN_AGAIN_S, now)
         return Reaction([*map(DeleteCookie, due)], events=events)
 
     def may_delete(self, cookie: int, now: float) -> bool:
-        """Is it time to delete the rules of others with this cookie, perhaps again?"""
+        """Is it time to delete the rules with this foreign cookie, perhaps again?"""
         deleted = self._deleted.get(cookie)
         return deleted is None or now >= deleted.when + deleted.pause
 
     @property
     def next_deletion(self) -> float:
-        """When rules of others that stay are to be looked for again."""
+        """When to look again for foreign rules that stay."""
         return min((when + pause for pause, when in self._deleted.values()), default=-math.inf)
 
     def is_due(self, message: Message) -> bool:
-        """Is what ``end`` has returned a little earlier still right?"""
+        """Is a message that ``end`` has returned a little earlier still right?"""
         switch = self._switch
         match message:
             case AddFlow(rule):
@@ -183,26 +183,27 @@ class Audit:
         return True
 
     def _not_right(self) -> Iterator[FlowRule]:
-        """The rules that should be there, and were not found as they should be."""
+        """The installed rules that were not found as they should be."""
         if len(self._right) + sum(map(len, self._as_before)) == len(self._switch.installed):
             return
         right = self._right.union(rule.key for rules in self._as_before for rule in rules)
         yield from (rule for rule in self._switch.installed if rule.key not in right)
 
-    def _leave_doubts(self, wanted: Tables, found: Tables) -> None:
-        """Where something was changed during the look, differences count that the last look has found, too."""
+    def _postpone_unconfirmed(self, wanted: Tables, found: Tables) -> None:
+        """If something was changed during the look, only differences count that the last look has found, too."""
         differences = {key: found.flows.get(key) for key in (*wanted.flows, *found.flows)}
-        if not self.undisturbed:
+        if not self.is_unchanged:
             confirmed = {key for key, rule in differences.items() if self._differences.get(key, ()) == rule}
             wanted.flows = {key: rule for key, rule in wanted.flows.items() if key in confirmed}
             found.flows = {key: rule for key, rule in found.flows.items() if key in confirmed}
             self.doubtful = len(confirmed) < len(differences)
         self._differences = differences
 
-    def _leave_hopeless(self, wanted: Tables, found: Tables) -> None:
-        """What is as it was before it was put is put after 1, 2, 4, 8 … looks.
+    def _postpone_repeated(self, wanted: Tables, found: Tables) -> None:
+        """What a correction has not changed is corrected again after 1, 2, 4, 8 … looks.
 
-        What is missing may have been deleted by others, again and again: it counts where the switch refuses something.
+        What is missing may have been deleted again by another program: only if the switch has refused a message, it is
+        taken for refused.
         """
         refused_at = self._switch.refused_at
         refuses, self._refused_at = refused_at != self._refused_at, refused_at
@@ -225,7 +226,7 @@ class Audit:
                     theirs.pop(key, None)
 
     def _repaired(self, wanted: Collection[object], found: Collection[object], now: float) -> list[Event]:
-        """``wanted``: what was not as it should be; ``found``: what was there and should not be so."""
+        """``wanted``: what was not found as it should be; ``found``: what was found and should not be so."""
         if wanted or found:
             self._switch.repaired_at = now
             self._thorough = True
@@ -235,25 +236,25 @@ class Audit:
 
     # ---------------------------------------------------------------- flows
 
-    def suspect(self, cookies: Iterable[int]) -> None:
-        """Others have modified rules with these cookies."""
+    def recheck(self, cookies: Iterable[int]) -> None:
+        """Another program has modified rules with these cookies."""
         cookies = list(cookies)
-        self._flows.suspect(cookies)
-        self.has_suspects |= not all(map(binding_of, cookies))
+        self._flows.recheck(cookies)
+        self.has_reported |= not all(map(binding_of, cookies))
 
     @property
-    def has_suspected_flows(self) -> bool:
+    def has_reported_flows(self) -> bool:
         """Is there something for a short look?"""
-        return self._flows.has_suspects
+        return self._flows.has_reported
 
     def slices(self) -> list[Slice]:
-        """Those that are to be looked at now."""
+        """The slices that are to be compared now."""
         thorough, self._thorough = self._thorough, False
         return self._flows.slices(thorough)
 
-    def suspected_slices(self) -> list[Slice]:
-        """Those with flows' rules that others have modified, and that no look has taken yet."""
-        return self._flows.suspected_slices()
+    def reported_slices(self) -> list[Slice]:
+        """The slices with flows' rules that were reported as modified since they were last compared."""
+        return self._flows.reported_slices()
 
     def begin_slice(self, piece: Slice) -> None:
         """The switch is asked now."""
@@ -263,13 +264,13 @@ class Audit:
         self._flows.take(piece, rules)
 
     def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[Reaction, bool]:
-        """All of it has been found → what puts the switch right, of ``most`` flows, and are there more?"""
+        """All has been taken → what corrects the rules of ``most`` flows, and are there more flows?"""
         if not self._switch.synchronised:
             return Reaction(), False
         reaction, more = self._flows.end(piece, most)
         if reaction.messages:
             self._switch.repaired_at = now
-            self._thorough |= not self._flows.is_told_of(piece)  # else nothing says that there is more
+            self._thorough |= not self._flows.was_reported(piece)  # an unreported fault may not be the only one
         self.doubtful |= self._flows.doubtful
         return reaction, more
 
@@ -277,7 +278,7 @@ class Audit:
 def _differing(
     ours: Mapping[int, _Rule], theirs: Mapping[int, _Rule] | None
 ) -> tuple[dict[int, _Rule], dict[int, _Rule]]:
-    """Of each, what is not the same in the other; nothing when the switch does not say what it has."""
+    """What of each differs from the other; nothing when the switch has not reported what it has."""
     if theirs is None:
         return {}, {}
     return (

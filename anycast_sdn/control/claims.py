@@ -1,16 +1,16 @@
-"""What a host asserts and the edge does not believe unasked: that an address has moved, and that a source is there.
+"""Claims of hosts that are verified by ARP or ND before they take effect: that an address has moved, or is a source.
 
-- **A move**: an address that is known at one place, a MAC behind a port, is claimed at another.  The old place
-  is asked, twice.  If it answers, the claim was false; if it is silent for ``PATIENCE_S``, the claim is taken.
-  Of one address only one claim is looked at in that time, whatever becomes of it, so that nobody can make the edge
-  ask without end.
+- **A move**: an address that is known at one place (a MAC behind a port) is claimed at another.  The old place
+  is asked, twice.  If it answers, the claim was false; if it is silent for ``PATIENCE_S``, the claim takes effect.
+  In that time no other claim of the address is examined, whether this one is true or false, so that no host can make
+  the switch ask without end.
 - **A source**: a first packet comes from an address that is not known at its port.  The address is asked for
-  at that port alone.  If it answers, the packet goes on; if it is silent for ``SOURCE_S``, the packet is dropped.  So
-  an invented source costs a question, and no binding.
+  at that port alone.  If it answers, the packet is forwarded; if it is silent for ``SOURCE_S``, the packet is dropped.
+  So an invented source costs a question, and no binding.
 
-Both are bounded per port: what one port asserts leaves the others' alone.
+Both are limited per port: claims at one port do not displace those at others.
 
-Only who is asked and what waits is kept here; ``Neighbours`` asks, and says who has answered.
+This file keeps the open claims and the packets that wait; ``Neighbours`` sends the questions, and reports the answers.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 
 from anycast_sdn.core.model import Address, Neighbour
 
-PATIENCE_S = 0.5  # of a move: so long the old place may take to answer
+PATIENCE_S = 0.5  # the old place has this long to answer
 AGAIN_S = 0.25  # until the old place is asked a second time
-MAX_MOVES = 64  # looked at at once, claimed at one port
-SOURCE_S = 1.5  # so long a packet of an unknown source waits: a true host's is with us after milliseconds
-SOURCE_AGAIN_S = 0.5  # between questions for it
-MAX_SOURCES = 64  # unknown ones that are asked for at once, at one port
+MAX_MOVES = 64  # open at once, claimed at one port
+SOURCE_S = 1.5  # a packet of an unknown source waits this long; a real host answers within milliseconds
+SOURCE_AGAIN_S = 0.5  # between questions for an unknown source
+MAX_SOURCES = 64  # unknown sources that are asked for at once, at one port
 WAITING_PER_SOURCE = 4  # packets
 
 
@@ -38,7 +38,7 @@ class _Move:
 
 
 class Moves:
-    """The claims that are looked at now."""
+    """The open claims that addresses have moved."""
 
     def __init__(self) -> None:
         self._moves: dict[Address, _Move] = {}
@@ -46,9 +46,9 @@ class Moves:
         self._looked = 0.0
 
     def claim(self, address: Address, to: Neighbour, now: float) -> bool:
-        """Somebody says that the address has moved.  True: the old place is to be asked.
+        """A host claims that the address has moved → is the old place to be asked?
 
-        False while another claim of this address, or too many of this port, are looked at.
+        It is not while another claim of this address, or ``MAX_MOVES`` of this port, are open.
         """
         if address in self._moves or self._at_port[to.port] >= MAX_MOVES:
             return False
@@ -59,16 +59,16 @@ class Moves:
     def is_open(self, address: Address) -> bool:
         return address in self._moves
 
-    def stays(self, address: Address) -> bool:
-        """The host has been heard at its old place.  True: a claim has become false by that, just now."""
+    def refute(self, address: Address) -> bool:
+        """The host has been heard at its old place → was a claim refuted by that, for the first time?"""
         move = self._moves.get(address)
         if move is None or move.false:
             return False
         move.false, move.again = True, None
         return True
 
-    def gone(self, address: Address) -> Neighbour | None:
-        """Nobody is at the old place any more → who takes the address, if anyone has claimed it."""
+    def pop_claimed(self, address: Address) -> Neighbour | None:
+        """No host is at the old place any more → the place that a claim names, if one is open; it is closed."""
         move = self._moves.get(address)
         if move is None or move.false:
             return None
@@ -76,13 +76,13 @@ class Moves:
         return move.to
 
     def port_down(self, port: int) -> None:
-        """Nobody can have moved to a port without a carrier."""
+        """No host can have moved to a port without a carrier."""
         for address in [address for address, move in self._moves.items() if move.to.port == port]:
             self._close(address)
 
     def tick(self, now: float) -> tuple[list[Address], list[tuple[Address, Neighbour]]]:
-        """→ the addresses whose old places are to be asked again, and those that have moved, as it turned out."""
-        if now - self._looked > PATIENCE_S:  # we were kept from looking: answers may be waiting to be heard
+        """→ the addresses whose old places are to be asked again, and those that have moved, with the new places."""
+        if now - self._looked > PATIENCE_S:  # the controller was late: answers may wait to be processed
             for move in self._moves.values():
                 move.until = max(move.until, now + AGAIN_S)
         self._looked = now
@@ -110,14 +110,14 @@ class _Source:
 
 
 class Sources:
-    """The unknown sources that are asked for now, each with the packets that wait for its answer."""
+    """The unknown sources that are being asked for, each with the packets that wait for its answer."""
 
     def __init__(self) -> None:
         self._sources: dict[tuple[int, Address], _Source] = {}
         self._at_port: Counter[int] = Counter()
 
     def wait(self, address: Address, port: int, frame: bytes, now: float) -> tuple[bool, bool]:
-        """A packet of an unknown source → (does it wait?, is the source to be asked for now?)."""
+        """Keep a packet of an unknown source → (is it kept?, is the source to be asked for now?)."""
         source = self._sources.get((port, address))
         if source is None:
             if self._at_port[port] >= MAX_SOURCES:
@@ -130,18 +130,18 @@ class Sources:
         source.frames.append(frame)
         return True, False
 
-    def answered(self, address: Address, port: int) -> list[bytes]:
-        """The source is known at this port now → the packets that go on."""
+    def pop_answered(self, address: Address, port: int) -> list[bytes]:
+        """The source has answered at this port → the packets that waited for that."""
         return self._close(port, address).frames if (port, address) in self._sources else []
 
     def port_down(self, port: int) -> int:
-        """→ how many packets are lost."""
+        """Drop the packets that wait for an answer at this port → how many."""
         return sum(len(self._close(*key).frames) for key in list(self._sources) if key[0] == port)
 
     def tick(self, now: float, moving: Moves) -> tuple[list[tuple[int, Address]], int]:
-        """→ (port, address) to ask for again, and how many packets have waited in vain.
+        """→ (port, address) to ask for again, and how many packets are dropped because no answer has come.
 
-        Who has answered, and is ``moving`` here from another place, is waited for.
+        A host that has answered, and whose move to this port is still open in ``moving``, has more time.
         """
         again = []
         lost = 0

@@ -1,22 +1,22 @@
 """Controller: events of all switches in, messages per switch out.
 
-It knows what no single switch knows: the groups, and how switches, links and routes depend on one another.  Every
-method takes ``now`` (seconds, monotonic) and returns an ``Outcome``; nothing here sends, waits or reads a clock, so
+It holds what concerns more than one switch: the groups, and how switches, links and routes depend on one another.
+Events come with ``now`` (seconds, monotonic) and lead to an ``Outcome``; nothing here sends, waits or reads a clock, so
 that a list of (event, now) replays exactly.
 
 One writer: the caller must not call a second method before the first has returned.
 
-Nothing takes long.  An event is taken in at once; what follows from it for the switches is queued and done in slices by
-``work``, the first of them with the event itself.  While the controller ``is_busy``, ``work`` is to be called again,
-with turns for others between.  A slice goes down this chain, in which each step reads what the one before has decided:
+No call takes long.  An event is recorded at once; what follows from it for the switches is queued and done in slices by
+``work``, the first of them with the event itself.  While the controller ``is_busy``, ``work`` is to be called again;
+other events may come between.  A slice goes down this chain, in which each step reads what the one before has decided:
 
-    announcements   which edges announce which prefix, because they hold it or are able to serve it
-    uplinks         which edges lead to what lies beyond the fabric, and what is advertised there
+    announcements   which switches announce which prefix, because it is theirs or because they are able to serve it
+    uplinks         which switches send to prefixes outside the fabric, and what they advertise to routers there
     routes          the routes of all switches to all prefixes, and which of them may be installed now
     switches        all other rules that a switch should hold
 
 The rules of one switch for one ANY/n, and the routes of all switches to one prefix, are never divided between slices:
-so each slice is what a smaller event would have been.
+so the switches are consistent after each slice, as after a smaller event.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from anycast_sdn.openflow.tables import Tables
 
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
-CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may use cached decisions for so long
-LARGE_AT_ONCE = 2  # switches whose constant rules, some hundred, are compared in one look: many may connect at once
+CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may still forward by cached decisions for this long
+LARGE_AT_ONCE = 2  # switches whose constant rules, some hundred, are compared in one step: many may connect at once
 
 
 class Pace(NamedTuple):
     """How much goes into one slice of work."""
 
-    suspects: int = 64  # (switch, ANY/n) to judge, and prefixes to find routes to
+    prefixes: int = 64  # pairs of switch and ANY/n to judge, and prefixes to find routes to
     enrolled: int = 4  # servers whose rules change at all client edges
     changes: int = 1000  # routes that are found to be different
-    routes: int = 150  # that are judged at a time, and perhaps sent
-    looks: int = 2  # so often are routes judged while switches hold already what they should
+    routes: int = 150  # routes that are judged at a time, and perhaps sent
+    rounds: int = 2  # of judging routes, as long as switches hold already what they should
     compared: int = 150  # rules of switches that have connected
     freed: int = 64  # flows whose server is lost
 
@@ -86,10 +86,10 @@ class Controller:
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
         self.losses = Losses(network, self._by_name, self.routes.next_hops)
-        self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that are enrolled now, or are no more
-        self._behind: dict[int, None] = {}  # switches that have connected, and are not wholly compared; in this order
+        self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that were enrolled, or removed
+        self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
-            switch.want_neighbours()
+            switch.watch_servers_and_routers()
         self._relinked()
         self.set_groups(groups, now=0.0)
         while self.is_busy():
@@ -98,25 +98,25 @@ class Controller:
     # ---------------------------------------------------------------- events
 
     def synchronise(self, dpid: int, found: Tables, features: Features, now: float) -> Outcome:
-        """A switch has connected; ``found`` is all that it holds.  Afterwards it holds what it should.
+        """A switch has connected and holds ``found`` → what makes it hold what it should.
 
-        Only routes may still have to wait for others.
+        Only some of its routes may still have to wait for other switches.
         """
         self.begin_reading(dpid, found, features)
         out = Outcome()
         while (more := self.read_on(dpid, now)) is not None:
             out.add(more)
         out.add(self.end_reading(dpid, now))
-        while dpid in self._behind:
+        while dpid in self._comparing:
             out.add(self.work(now))
         return out
 
     def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
-        """As ``synchronise``, in pieces: then ``read_on`` until that returns None, and ``end_reading``."""
+        """The first step of ``synchronise``; then call ``read_on`` until it returns None, then ``end_reading``."""
         self.switches[dpid].begin_reading(found, features)
 
     def read_on(self, dpid: int, now: float) -> Outcome | None:
-        """A few milliseconds' work; None when there is no more."""
+        """A slice of some milliseconds; None when all is read."""
         reading = self.switches[dpid].reading
         assert reading
         reaction = reading.step(self.groups, now)
@@ -128,18 +128,18 @@ class Controller:
         if self.discovery.connected(name, now):
             self._relinked()
         messages = switch.end_reading(now)
-        self._behind[dpid] = None
+        self._comparing[dpid] = None
         self.routes.connected(name)
-        self._suspect_all_of(switch)
+        self._recheck_services_of(switch)
         self.losses.connected(name)
         self.uplinks.connected(switch)
         self.routes.judge_again()
-        return Outcome.at(dpid, Reaction(messages))  # that was enough for one slice
+        return Outcome.at(dpid, Reaction(messages))  # this was enough for one slice: ``work`` follows later
 
     def disconnected(self, dpid: int, now: float) -> Outcome:
         switch = self.switches[dpid]
         out = Outcome.at(dpid, switch.disconnected())
-        self._behind.pop(dpid, None)
+        self._comparing.pop(dpid, None)
         self.routes.disconnected(switch.name)
         if self.discovery.disconnected(switch.name, now):
             self._relinked()
@@ -147,14 +147,14 @@ class Controller:
         return out
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outcome:
-        """Switches have answered barriers, and so installed what came before: (datapath id, ticket)."""
+        """Switches have answered barriers, so what was sent before these is installed.  (datapath id, ticket)"""
         self.routes.confirmed((self.switches[dpid].name, ticket) for dpid, ticket in tickets)
         return self.work(now)
 
     def updating(self) -> list[str]:
         """The switches that still have to install other rules, or to confirm that they have."""
-        anybody = self.uplinks.waiting() or self.routes.is_finding()
-        soon = self.switches if anybody else {*self.announcements.suspected(), *self._behind}
+        any_switch = self.uplinks.waiting() or self.routes.is_finding()
+        soon = self.switches if any_switch else {*self.announcements.waiting(), *self._comparing}
         return sorted(self.routes.unconfirmed() | {self.switches[dpid].name for dpid in soon})
 
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
@@ -167,21 +167,21 @@ class Controller:
         return self._follow(dpid, switch.packet_in(cookie, in_port, frame, self.groups, now), now)
 
     def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outcome:
-        """A packet has come to the end of its TTL at this switch."""
+        """The TTL of a packet has expired at this switch."""
         return self._follow(dpid, self.switches[dpid].ttl_expired(in_port, frame, now), now)
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outcome:
-        """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
+        """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
         if reading := self.switches[dpid].reading:
             reading.rule_removed(cookie)
         return self._follow(dpid, self.switches[dpid].engine.rule_removed(cookie, deleted, unused, now), now)
 
     def has_lost_rules(self, dpid: int) -> bool:
-        """Have others deleted rules that are not put back yet?"""
+        """Are there rules that others have deleted, and that are not installed again yet?"""
         return self.switches[dpid].engine.has_lost_rules
 
     def put_back(self, dpid: int, now: float) -> Outcome:
-        """Some of these; with every tick, until there are no more of them."""
+        """Install some of these again.  To be called with every tick while ``has_lost_rules``."""
         return Outcome.at(dpid, self.switches[dpid].put_back(now))
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outcome:
@@ -221,13 +221,13 @@ class Controller:
     def set_learned(self, uplink: str, routes: Mapping[Prefix, Route], now: float) -> Outcome:
         """All routes that the router at this uplink advertises now."""
         self.uplinks.learn(uplink, routes)
-        if self.uplinks.waiting() > self._pace.changes:  # taking them in was enough for one slice
+        if self.uplinks.waiting() > self._pace.changes:  # recording them was enough for one slice
             self.routes.judge_again()
             return Outcome()
         return self._work_again(now)
 
     def tick(self, now: float) -> Outcome:
-        """What concerns the whole network; to be called several times a second, and ``tick_switch`` with it."""
+        """What time brings for the whole network.  To be called several times a second, with ``tick_switch``."""
         self.uplinks.tick(now)
         relinked, probes = self.discovery.tick(now)
         out = self._relink(now) if relinked else Outcome()
@@ -241,21 +241,21 @@ class Controller:
         unseen = [] if self.discovery.starting else [switch for switch in self.switches.values() if switch.unseen]
         for switch in unseen:
             switch.stop_waiting()
-            self._suspect_all_of(switch)
+            self._recheck_services_of(switch)
         if unseen:
             out.add(self._work_again(now))
         self._probe(probes, out)
         return out
 
     def tick_switch(self, dpid: int, now: float) -> Outcome:
-        """What concerns one switch: its neighbours, closing connections, pauses.
+        """What time brings for one switch: its neighbours, egress routes, throttled ports.
 
-        Apart from ``tick``, so that a fault in one switch's affairs leaves the others theirs.
+        Apart from ``tick``, so that a fault in the state of one switch does not stop the others.
         """
         return self._follow(dpid, self.switches[dpid].tick(now), now)
 
     def end_connections(self, dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
-        """Of a switch ``most`` TCP connections that ended a while ago → and may there be more?  With every tick."""
+        """End ``most`` bindings whose TCP connections have ended a while ago → may there be more?  With every tick."""
         switch = self.switches[dpid]
         if not switch.synchronised:
             return Outcome(), False
@@ -269,24 +269,24 @@ class Controller:
         return [dpid for dpid, switch in self.switches.items() if switch.sweep_is_due(now)]
 
     def begin_sweep(self, dpid: int) -> int:
-        """The counters of a switch's bindings are going to be read → how many bindings there are."""
+        """The caller begins to read the counters of a switch's bindings → how many bindings there are."""
         return self.switches[dpid].engine.begin_sweep()
 
     def counters_read(
         self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float
     ) -> list[int]:
-        """(number, packets) of bindings' rules, as they were between ``asked`` and ``now`` → those that may be idle."""
+        """(number, packets) of bindings' rules, read between ``asked`` and ``now`` → the bindings that may be idle."""
         return self.switches[dpid].engine.counters_read(inward, counters, asked, now)
 
     def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outcome:
-        """After all counters have been read: ends those of these bindings that are idle."""
+        """After all counters have been read: end those of these bindings that are idle."""
         return self._follow(dpid, self.switches[dpid].engine.end_idle(numbers, now), now)
 
     def end_sweep(self, dpid: int, began: float, now: float) -> None:
         self.switches[dpid].engine.end_sweep(began, now)
 
     def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
-        """What the drop rules of a switch have counted, summed by kind."""
+        """Packets that the drop rules of a switch have counted, by kind of rule."""
         dropped = dict.fromkeys(DROPS.values(), 0)
         for kind, name in DROPS.items():
             dropped[name] += packets.get(kind, 0)
@@ -306,7 +306,7 @@ class Controller:
         return self._work_again(now)
 
     def _relinked(self) -> None:
-        """The usable links are others, and with them perhaps the ports that lead to other switches."""
+        """The usable links have changed, and with them perhaps the ports that lead to other switches."""
         for name, ports in self.discovery.fabric_ports().items():
             switch = self._by_name[name]
             if ports != switch.fabric_ports:
@@ -315,28 +315,28 @@ class Controller:
         self.uplinks.links_changed()
 
     def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outcome:
-        """What should be installed comes before the packets that rely on it."""
+        """What follows from a reaction.  Rules come before the packets that rely on them."""
         out = Outcome()
         if reaction.changed:
             switch = self.switches[dpid]
-            self._suspect_pins(switch)
+            self._recheck_pins(switch)
             for address in switch.pop_moved():
-                self.announcements.suspect(dpid, self._services_of(address))
+                self.announcements.recheck(dpid, self._services_of(address))
                 is_there = switch.neighbours.get(address) is not None
                 reaction.events += self.losses.noticed(address, is_there, now)
-            self.uplinks.suspect(switch, switch.egress.pop_affected())
+            self.uplinks.recheck(switch, switch.egress.pop_affected())
             out = self._work_again(now)
         if reaction.messages:
             messages = reaction.messages
-            if not self.switches[dpid].features.open_vswitch:  # that one keeps the order, and barriers would cost
+            if not self.switches[dpid].features.open_vswitch:  # which keeps the order without barriers
                 messages = [*in_order([*out.outbox.pop(dpid, ()), *messages])]
             out.send(dpid, messages)
         out.events += reaction.events
         return out
 
-    def _suspect_pins(self, switch: ManagedSwitch) -> None:
+    def _recheck_pins(self, switch: ManagedSwitch) -> None:
         """A server that is not enrolled may have its first flow there, or none any more."""
-        switch.suspect_pins()
+        switch.reconciler.recheck_pins()
         self.losses.flows_changed(switch.name)
 
     # ---------------------------------------------------------------- work in slices
@@ -344,11 +344,11 @@ class Controller:
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self.announcements.is_judging() or self.uplinks.waiting() or self.routes.is_busy()
-                    or self._enrolled or self._behind or self.discovery.has_probes()
+                    or self._enrolled or self._comparing or self.discovery.has_probes()
                     or self.losses.is_busy())  # fmt: skip
 
     def _work_again(self, now: float) -> Outcome:
-        """After an event other than a confirmation: what waits for other switches may wait no longer."""
+        """After an event other than a confirmation: routes that wait for other switches may have become free to go."""
         self.routes.judge_again()
         return self.work(now)
 
@@ -356,41 +356,41 @@ class Controller:
         """A slice of what follows from the events so far; see the order of the chain above."""
         pace = self._pace
         self.routes.apply_confirmations(pace.changes)
-        self.announcements.judge(self.switches, self.groups, pace.suspects, now)
+        self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
         self.uplinks.reconsider(self.announcements.pop_changed())
-        self.uplinks.work(pace.suspects)
+        self.uplinks.work(pace.prefixes)
         self.routes.reconsider(self.uplinks.pop_changed())
-        self.routes.find(self.uplinks.destinations, pace.suspects, pace.changes)
+        self.routes.find(self.uplinks.destinations, pace.prefixes, pace.changes)
         for _ in range(min(pace.enrolled, len(self._enrolled))):
             address, _ = self._enrolled.popitem(last=False)
             self.losses.enrolment_changed(address, bool(self.groups.of_server(address)))
             for switch in self.switches.values():
-                switch.suspect_server(address)
+                switch.reconciler.recheck_server(address)
         self._compare_more()
         out = Outcome()
         self._free_more(now, out)
-        looks = 1
-        while self._install(now, out) and looks < pace.looks:
-            looks += 1
+        rounds = 1
+        while self._install(now, out) and rounds < pace.rounds:
+            rounds += 1
         self._probe(self.discovery.more_probes(), out)
         return out
 
     def _compare_more(self) -> None:
-        """Of the switches that have connected, the first is compared further with what it should hold."""
+        """Compare more of what connected switches hold with what they should hold, one switch after the other."""
         work = 0
-        for dpid in list(self._behind):
+        for dpid in list(self._comparing):
             if work < self._pace.compared:
-                compared = self.switches[dpid].compare_more(self.groups, self._pace.compared - work)
+                compared = self.switches[dpid].reconciler.compare_more(self.groups, self._pace.compared - work)
                 work += compared
                 if not compared:
-                    del self._behind[dpid]
+                    del self._comparing[dpid]
 
     def _free_more(self, now: float, out: Outcome) -> None:
         """Flows whose server is lost are freed."""
         if freed := self.losses.work(self.groups, self._pace.freed, now):
             switch, reaction = freed
             if reaction.changed:
-                self._suspect_pins(switch)
+                self._recheck_pins(switch)
             out.add(Outcome.at(switch.dpid, reaction))
 
     def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outcome) -> None:
@@ -398,25 +398,25 @@ class Controller:
             out.send(dpid, [out_of(port, frame)])
 
     def _install(self, now: float, out: Outcome) -> bool:
-        """Adds to ``out`` what may be installed now.
+        """Add to ``out`` what may be installed now → is there time for another round in this slice?
 
-        True: it was little, and some switches hold already what they should have been sent.
+        There is when few routes were judged, and some switches held already what they would have been sent.
         """
         ready = self.routes.judge(self._pace.routes)
         held, large = False, 0
         for dpid, switch in self.switches.items():
             name = switch.name
             routes = ready.get(name, _NO_ROUTES)
-            if not routes and not switch.is_doubtful:
+            if not routes and not switch.reconciler.needs_comparison:
                 continue
-            if not routes and switch.has_much_to_compare:
+            if not routes and switch.reconciler.has_much_to_compare:
                 if large == LARGE_AT_ONCE:
-                    self._behind[dpid] = None
+                    self._comparing[dpid] = None
                     continue
                 large += 1
-            messages = switch.refresh(self.groups, routes)
-            if switch.is_behind:
-                self._behind[dpid] = None
+            messages = switch.reconcile(self.groups, routes)
+            if switch.reconciler.has_more_to_compare:
+                self._comparing[dpid] = None
             if not messages and not routes:
                 continue
             ticket = self.routes.issue(name, tuple(routes), now)
@@ -428,27 +428,27 @@ class Controller:
         return held and sum(map(len, ready.values())) < self._pace.routes // 3
 
     def _group_changed(self, old: AnycastGroup | None, new: AnycastGroup | None, before: Groups) -> None:
-        """It concerns the edges that the group's servers stand behind.  ``before``: all groups as they were."""
+        """Recheck the server edges of the group's servers.  ``before``: all groups as they were."""
         was, now = old.servers if old else {}, new.servers if new else {}
         servers = {**was, **now}
         changed = [] if was is now else [address for address in servers if was.get(address) is not now.get(address)]
         prefixes = dict.fromkeys((*(old.prefixes if old else ()), *(new.prefixes if new else ())))
         same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new else ()
         for dpid in self._edges_of(changed):
-            self.announcements.suspect(dpid, prefixes)
+            self.announcements.recheck(dpid, prefixes)
         if len(same) < len(prefixes):
             others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
             for dpid in self._edges_of(servers):
-                self.announcements.suspect(dpid, others)
+                self.announcements.recheck(dpid, others)
         for address in changed:
             enrolled = bool(self.groups.of_server(address))
             if enrolled != bool(before.of_server(address)):
                 self._enrolled[address] = None
                 for dpid in self._edges_of([address]):
-                    self.switches[dpid].want_server(address, enrolled)
+                    self.switches[dpid].set_enrolled(address, enrolled)
 
     def _edges_of(self, servers: Iterable[Address]) -> dict[int, None]:
-        """The edges of these servers."""
+        """The switches of the subnets of these servers."""
         subnets = filter(None, map(self.network.subnet_of, servers))
         return {self._by_name[name].dpid: None for name in dict.fromkeys(subnet.edge for subnet in subnets)}
 
@@ -456,15 +456,15 @@ class Controller:
         for group in map(self.groups.get, self.groups.of_server(server)):
             yield from group.prefixes if group else ()
 
-    def _suspect_all_of(self, switch: ManagedSwitch) -> None:
-        self.announcements.suspect(switch.dpid, switch.serving.services(self.groups))
+    def _recheck_services_of(self, switch: ManagedSwitch) -> None:
+        self.announcements.recheck(switch.dpid, switch.serving.services(self.groups))
 
-    def _is_lost(self, edge: str, server: Address) -> bool:
-        return self.losses.is_lost(edge, server)
+    def _is_lost(self, name: str, server: Address) -> bool:
+        return self.losses.is_lost(name, server)
 
-    def _delivers(self, edge: str, prefix: Prefix) -> bool:
-        """Could this edge still deliver to a prefix that it has ceased to announce?"""
-        switch, group = self._by_name[edge], self.groups.covering(prefix.network)
+    def _delivers(self, name: str, prefix: Prefix) -> bool:
+        """Could this switch still deliver packets to a prefix that it no longer announces?"""
+        switch, group = self._by_name[name], self.groups.covering(prefix.network)
         return prefix in switch.egress.selected or (group is not None and bool(switch.serving.leaving(group, prefix)))
 
     # ---------------------------------------------------------------- what may be read
@@ -473,7 +473,7 @@ class Controller:
         return self._by_name.get(name)
 
     def switches_by_name(self) -> Sequence[ManagedSwitch]:
-        """In the order of their names."""
+        """All of them, in the order of their names."""
         return self._in_order
 
     def advertised(self, uplink: Uplink, now: float) -> frozenset[Prefix] | None:

@@ -1,28 +1,28 @@
-"""Discovery: the links between managed switches; declared ones are checked, others found, all of them watched.
+"""Discovery: the links between managed switches.  Declared ones are checked, others found, all of them watched.
 
-Each switch sends LLDP by every port that does not lead to hosts, and sends up to the controller what comes in.  A link
-is *confirmed* while both of its ends hear each other.
+The controller lets each switch send LLDP by every port that does not lead to hosts, and receives what comes in at the
+other switches.  A link is *confirmed* while both of its ends hear each other.
 
 Rules kept here:
 - A declared link works from the start, so that a network comes up at once.  It is down when it is not confirmed
   ``DEAD_S`` after both its switches have connected.  An undeclared link works only where the network file allows it,
   and not before it is confirmed.
-- An undeclared link that is down is forgotten when its failures are.  While it is down, packets that come in by its
-  ports are treated as a stranger's.
+- An undeclared link that is down is forgotten when its failures are.  While it is down, its ports are not ports of the
+  fabric, and packets from there are treated so.
 - A port without a carrier takes its link down at once, silence after ``DEAD_S``.  Only confirmation brings a link
   back, and then it is *held back*: for 1 s, and twice as long each time that it fails again, up to
   ``LONGEST_HOLD_S``; each ``CALM_S`` without a failure takes one doubling back.
-- A switch that has lost its controller can neither be sent changes nor be heard.  Its links stay up, because it goes
-  on forwarding, until they are confirmed again or a port goes down.
+- A switch that is not connected to the controller cannot be sent changes, and its LLDP is not received.  Its links
+  stay up, because it goes on forwarding, until they are confirmed again or a port goes down.
 - A link that is held back, or leads to such a switch, is a last resort: its cost is ``LAST_RESORT`` higher, so that
   it carries only what has no other path (as in RFC 6987).
-- Ports that are an end of a link, or have heard a frame of ours lately, send in each round.  Of all others, which
+- Ports that are an end of a link, or have received a valid frame lately, send in each round.  Of the others, which
   lead to no switch as far as is known, at most ``IDLE_PER_ROUND`` send, in turn: a link there is found a little
   later.
-- A frame counts once, at the first port that hears it, and only in its own round or shortly after.  What is forged,
-  replayed or not ours is dropped, and counted by the caller.
-- Of a switch's ports those are kept that are up or an end of a link, ``MOST_PORTS`` at the most: whatever port
-  numbers a switch reports, and whatever frames it forges, the memory that they take has a bound.
+- A frame counts once, at the first port that receives it, and only in its own round or shortly after.  Forged and
+  replayed frames, and those of another controller, are dropped, and counted by the caller.
+- Of a switch's ports those are kept that are up or an end of a link, ``MAX_PORTS_OF_SWITCH`` at the most: whatever port
+  numbers a switch reports, and whatever frames it forges, the memory for them is limited.
 - Silence is excused when the controller itself was late (``core.lateness``).
 
 Events in, frames and link states out: nothing here sends, and nothing reads a clock.
@@ -45,17 +45,17 @@ from anycast_sdn.openflow.frames import BadFrame
 
 SEND_S = 0.5
 IDLE_PER_ROUND = 500  # ports
-PROBES = 200  # frames that are made in one piece
+PROBES = 200  # frames that are made in one slice
 DEAD_S = 2.6  # five frames lost; a tick later, and before 3 s, the link is gone
-START_S = 10.0  # a switch that has not connected within this is not waited for any longer
+START_S = 10.0  # a switch that has not connected within this time is no longer waited for
 LATE_S = 1.0  # more than this between two ticks: the controller itself was late
 FRESH_ROUNDS = 3  # older frames do not count
 LONGEST_HOLD_S = 60.0
 CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
 UNDECLARED_COST = 1
-MOST_PORTS = 1 << 16  # of one switch
-MAX_PORT = 0xFFFFFF00  # OFPP_MAX: what is above is no physical port
+MAX_PORTS_OF_SWITCH = 1 << 16  # of one switch
+MAX_PORT = 0xFFFFFF00  # OFPP_MAX: numbers above are no physical ports
 
 
 class _Heard(NamedTuple):
@@ -71,9 +71,9 @@ class WatchedLink:
     declared: bool
     up: bool
     trusted: bool = True  # neither of its switches has disconnected since it was last confirmed
-    watched_from: float = math.inf  # since then both ends can send
+    watched_from: float = math.inf  # both ends can send since then
     held_until: float = -math.inf
-    failures: int = 0  # without those that are forgotten
+    failures: int = 0  # those that are forgotten do not count
     changed_at: float = -math.inf  # when it last went up or down
     last_resort: bool = False
 
@@ -98,11 +98,11 @@ class Discovery:
         }
         self._at_end: dict[Port, list[WatchedLink]] = {}
         for watched in self._watched.values():
-            self._plug(watched)
+            self._index(watched)
         self._ports = dict.fromkeys(self._declared_peer, True)  # those that do not lead to hosts → has a carrier
         self._known_ports = Counter(end.switch for end in self._ports)
         self._present: set[str] = set()  # switches that are connected
-        self._heard: dict[Port, _Heard] = {}  # what a port last heard
+        self._heard: dict[Port, _Heard] = {}  # the last valid frame that a port received
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
         self._send_at = -math.inf
@@ -143,10 +143,10 @@ class Discovery:
         return any([self._judge_one(watched, now) for watched in here])
 
     def _note_port(self, end: Port, up: bool) -> bool:
-        """False where that changes nothing: it was not known, or there are too many."""
+        """Record the state of a port → has that changed anything?  Not where it is of no interest, or one too many."""
         known = end in self._ports
         if up or end in self._at_end:
-            if not known and self._known_ports[end.switch] >= MOST_PORTS:
+            if not known and self._known_ports[end.switch] >= MAX_PORTS_OF_SWITCH:
                 return False
             self._ports[end] = up
             if not known:
@@ -163,12 +163,12 @@ class Discovery:
         self._known_ports[end.switch] -= 1
 
     def set_cost(self, end: Port, cost: int) -> None:
-        """Of the link that ends here.  Raises NotFound."""
+        """Set the cost of the link that ends here.  Raises NotFound."""
         watched = self.at(end)
         watched.link = replace(watched.link, cost=cost)
 
     def hear(self, at: Port, frame: bytes, now: float) -> bool:
-        """An LLDP frame came in by this port.  Raises BadFrame when it is none of ours, or comes again."""
+        """This port has received an LLDP frame.  Raises BadFrame when the frame is forged, replayed or not ours."""
         probe = lldp.read(frame, self._key)
         switch = self._switches.get(probe.dpid)
         if switch is None or at in self._host_ports:
@@ -185,7 +185,7 @@ class Discovery:
         if ends not in self._watched and self._hears(peer, at, now - DEAD_S):
             link = Link(min(ends), max(ends), UNDECLARED_COST)
             self._watched[ends] = WatchedLink(link, declared=False, up=False, watched_from=-math.inf, changed_at=now)
-            self._plug(self._watched[ends])
+            self._index(self._watched[ends])
         watched = self._watched.get(ends)
         return watched is not None and not (watched.up and watched.trusted) and self._judge_one(watched, now)
 
@@ -228,11 +228,11 @@ class Discovery:
         oldest = self._sequence - FRESH_ROUNDS
         self._last_sequence = {peer: number for peer, number in self._last_sequence.items() if number > oldest}
         lately = {end for at, heard in self._heard.items() for end in (at, heard.peer)}
-        speaks = dict.fromkeys((*self._at_end, *sorted(lately - self._at_end.keys())))
+        senders = dict.fromkeys((*self._at_end, *sorted(lately - self._at_end.keys())))
         for _ in range(min(IDLE_PER_ROUND, len(self._idle))):
             end, _ = self._idle.popitem(last=False)
-            speaks[end] = self._idle[end] = None
-        self._to_send = deque(speaks)
+            senders[end] = self._idle[end] = None
+        self._to_send = deque(senders)
 
     # ---------------------------------------------------------------- judgement
 
@@ -250,7 +250,7 @@ class Discovery:
                         if self._ports.get(end) is False:
                             self._forget_port(end)
 
-    def _plug(self, watched: WatchedLink) -> None:
+    def _index(self, watched: WatchedLink) -> None:
         for end in watched.ends:
             self._at_end.setdefault(end, []).append(watched)
 
@@ -327,7 +327,7 @@ class Discovery:
         return (watched for watched in self._watched.values() if any(end.switch == switch for end in watched.ends))
 
     def down(self, now: float) -> Iterator[tuple[str, str]]:
-        """The declared links that do not work, each with the reason."""
+        """The declared links that are down, each with the reason."""
         for watched in self._watched.values():
             if watched.declared and not watched.up:
                 wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(watched, now).items()]
@@ -343,7 +343,7 @@ class Discovery:
         }
 
     def view(self, watched: WatchedLink, now: float) -> dict[str, object]:
-        """One link for people and programs."""
+        """One link, as it is shown by REST and on the command line."""
         return {
             "ends": [str(end) for end in watched.ends],
             "cost": watched.link.cost,
@@ -357,7 +357,6 @@ class Discovery:
         }
 
     def _state(self, watched: WatchedLink) -> str:
-        """In a word."""
         if not self._used(watched):
             return "not declared"
         if watched.up and watched.last_resort:

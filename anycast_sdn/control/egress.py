@@ -1,8 +1,8 @@
-"""Egress: by which router beyond an uplink a switch reaches what lies outside the fabric.
+"""Egress: by which router at an uplink a switch sends packets to prefixes outside the fabric.
 
-A prefix is *reachable* when the network file, a router's BGP session, or the switch itself at the controller's start
-says that an uplink leads there.  Of its next hops the first that answers ARP or ND is used.  What this selects is in
-``selected``; ``pop_changed`` says for which prefixes that has become different.
+A prefix is *reachable* when the network file, a router's BGP session, or a rule found on the switch at the controller's
+start has a route to it by an uplink.  Of the route's next hops the first that answers ARP or ND is *selected*;
+``pop_changed`` returns the prefixes for which the selection has changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.description.model import Uplink
 from anycast_sdn.fabric.egress import HopsOnLink, Learned, NextHops, Route, hops_on_link, next_hops_to
 
-INHERITED_S = 15.0  # routers have this long to advertise to a new controller what the old one knew
+INHERITED_S = 15.0  # routers have this long to advertise to a new controller what they advertised to the old one
 
 
 class Egress:
@@ -37,8 +37,12 @@ class Egress:
         self._inherited_until = 0.0
         self.selected: dict[Prefix, Neighbour] = {}
         self._changed: dict[Prefix, None] = {}
-        self._affected = False  # by a router that answers now, or does no more, or by the end of what was inherited
+        self._affected = False  # a router has begun or ceased to answer, or inherited routes have ended
         self.find({prefix for uplink in uplinks for prefix in uplink.routes})
+
+    @property
+    def has_uplinks(self) -> bool:
+        return bool(self._uplinks)
 
     # ---------------------------------------------------------------- what can be reached
 
@@ -52,7 +56,7 @@ class Egress:
         return others | {prefix: None for prefix in before if prefix not in routes}
 
     def find(self, prefixes: Iterable[Prefix]) -> None:
-        """The next hops of these may be different."""
+        """Find the next hops of these prefixes anew."""
         found = next_hops_to(prefixes, self._uplinks, self._learned, self._hops)
         for prefix in prefixes:
             if prefix in found:
@@ -61,13 +65,13 @@ class Egress:
                 self._next_hops.pop(prefix, None)
 
     def inherit(self, routes: Mapping[Prefix, Neighbour], now: float) -> None:
-        """These egress routes were found on the switch at the start: they stay until routers have advertised theirs."""
+        """These egress routes were found on the switch at the start.  They stay while routers advertise theirs."""
         ports = {uplink.port for uplink in self._uplinks}
         self._inherited = {prefix: router for prefix, router in routes.items() if router.port in ports}
         self._inherited_until = now + INHERITED_S
 
     def tick(self, now: float) -> bool:
-        """→ Is the time of what was inherited over, just now?"""
+        """End inherited routes when their time is over → has it just ended?"""
         if not self._inherited or now < self._inherited_until:
             return False
         self._inherited.clear()
@@ -75,30 +79,30 @@ class Egress:
         return True
 
     def routers(self) -> set[Address]:
-        """The next hops on the uplinks: to be found, and watched."""
+        """The next hops on the uplinks: they are watched by ARP and ND."""
         return {router for uplink in self._uplinks for router in uplink.routers}.union(*self._hops.values())
 
-    def suspect_all(self) -> None:
-        """What the switch holds may be different from what was believed."""
+    def recheck_all(self) -> None:
+        """The switch may hold other egress routes than recorded."""
         self._affected = bool(self._uplinks)
 
     def moved(self, neighbours: Iterable[Address]) -> None:
-        """These answer now, or do no more."""
+        """These have begun, or ceased, to answer."""
         self._affected |= bool(self._uplinks) and not self.routers().isdisjoint(neighbours)
 
     def reachable(self) -> Iterator[Prefix]:
-        """What the uplinks lead to, if the routers there answer."""
+        """The reachable prefixes, whether or not their next hops answer."""
         yield from self._next_hops
         yield from (prefix for prefix in self._inherited if prefix not in self._next_hops)
 
     def reaches(self, prefix: Prefix) -> bool:
-        """Does an uplink lead to it, if the router there answers?"""
+        """Is the prefix reachable, whether or not its next hops answer?"""
         return prefix in self._next_hops or prefix in self._inherited
 
     def by_uplink(self) -> Iterator[tuple[Prefix, str]]:
-        """(prefix, uplink's name) of all that can be reached, also of what the fabric has itself.
+        """(prefix, uplink's name) of the reachable prefixes with a next hop that answers, also of the fabric's own.
 
-        As it is at the time of the call, however long the iterator is used.
+        As they are at the time of the call, however long the iterator is used.
         """
         answering = {router: self._neighbour(router) for router in self.routers()}
         next_hops, inherited = self._next_hops.copy(), self._inherited.copy()
@@ -116,10 +120,10 @@ class Egress:
     # ---------------------------------------------------------------- what is selected
 
     def select_all(self, own: PrefixSet, announced: Container[Prefix]) -> None:
-        """Selects a router for all that can be reached, without what is the fabric's ``own``.
+        """Select a router for each reachable prefix that is not the fabric's ``own``.
 
-        What has become the fabric's is still sent by the uplink until this switch switches over, unless the switch
-        itself has ``announced`` it.
+        A prefix that has become the fabric's own keeps its router until this switch switches over, unless the switch
+        itself has ``announced`` the prefix.
         """
         known = self._next_hops.keys() | self._inherited.keys()
         for prefix in self.selected.keys() - known:
@@ -141,7 +145,7 @@ class Egress:
         self._changed[prefix] = None
 
     def routed_elsewhere(self, prefix: Prefix) -> None:
-        """The switch sends it to another switch now, or nowhere."""
+        """The switch has another route to this prefix now, or none."""
         self.selected.pop(prefix, None)
 
     @property
@@ -154,7 +158,7 @@ class Egress:
         return dict(self._changed.popitem() for _ in range(count if most is None else min(most, count)))
 
     def pop_affected(self) -> Iterable[Prefix]:
-        """The prefixes for which to select anew, since the last call."""
+        """The prefixes for which to select a router anew, since the last call."""
         affected, self._affected = self._affected, False
         return dict.fromkeys((*self.reachable(), *self.selected)) if affected else ()
 

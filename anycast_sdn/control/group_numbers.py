@@ -1,7 +1,7 @@
 """GroupNumbers: a number for the select group of each ANY/n that is served at a switch.
 
-The number follows from the prefix, so that after a restart the groups on the switch are recognised.  Where two
-prefixes have the same, the smaller one has it, and the other takes the next that is free.  So the numbers depend on
+The number is a hash of the prefix, so that after a restart the groups on the switch are recognised.  Where two
+prefixes have the same hash, the smaller prefix gets it, and the other the next free number.  So the numbers depend on
 which prefixes are served, not on the order in which they came: an ordered hash table (Amble and Knuth, 1974).
 """
 
@@ -13,7 +13,7 @@ from functools import lru_cache
 from anycast_sdn.core.model import Prefix
 
 NUMBERS = 1 << 31  # OpenFlow's reserved numbers lie above
-MOST_KEPT = 1 << 15
+MAX_CACHED = 1 << 15
 
 
 class GroupNumbers:
@@ -25,7 +25,7 @@ class GroupNumbers:
         return self._numbers.get(prefix)
 
     def add(self, prefix: Prefix) -> dict[Prefix, int]:
-        """→ the other prefixes whose number has changed, and what it was."""
+        """Give the prefix a number → the other prefixes whose number has changed, with their old numbers."""
         before: dict[Prefix, int] = {}
         if prefix in self._numbers:
             return before
@@ -40,12 +40,12 @@ class GroupNumbers:
         return before
 
     def discard(self, prefix: Prefix) -> dict[Prefix, int]:
-        """As ``add``."""
+        """Free the prefix's number → as ``add``."""
         number = self._numbers.pop(prefix, None)
         if number is None:
             return {}
         del self._holders[number]
-        behind: dict[Prefix, int] = {}  # whatever may have had to give way, up to the next free number
+        behind: dict[Prefix, int] = {}  # prefixes that may have been displaced, up to the next free number
         while (holder := self._holders.pop(number := (number + 1) % NUMBERS, None)) is not None:
             behind[holder] = self._numbers.pop(holder)
         for holder in behind:
@@ -57,7 +57,7 @@ class GroupNumbers:
         self._holders[number] = prefix
 
 
-@lru_cache(MOST_KEPT)
+@lru_cache(MAX_CACHED)
 def first_number(prefix: Prefix) -> int:
-    """The one that a prefix has where no smaller one has it."""
+    """The number of a prefix unless a smaller prefix has it."""
     return zlib.crc32(str(prefix).encode()) % NUMBERS

@@ -1,7 +1,7 @@
-"""Installed: what one switch is believed to hold, without the flows' rules, which the engine knows.
+"""Installed: the rules, groups and meters that one switch holds, as far as the controller knows, without flows' rules.
 
-After the switch has connected that is what was found on it.  What of that has not been compared yet with what is wanted
-is ``unchecked``; when all that is wanted has been compared, the unchecked rest are strays, which are not wanted.
+After the switch has connected that is what was found on it.  What of that has not been compared with what is wanted yet
+is ``unchecked``; when all that is wanted has been compared, the unchecked rest are *strays*: they are not wanted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Installed:
     """``route``: the rule for a prefix and a port."""
 
     def __init__(self, route: Callable[[Prefix, int], FlowRule]) -> None:
-        # Prefix → port, or LOCAL: the switch delivers itself, by other rules.
+        # Prefix → port, or LOCAL: the switch delivers packets itself, by other rules.
         self.routes: ShardedDict[Prefix, int] = ShardedDict()
         self._route = route
         self._holds = Tables()  # without the routes
@@ -53,14 +53,14 @@ class Installed:
         yield from (self._route(prefix, port) for prefix, port in ports)
 
     def __contains__(self, rule: FlowRule) -> bool:
-        """Just this rule?"""
+        """Is exactly this rule installed?"""
         if kind_of(rule.cookie) is Kind.ROUTE:
             prefix, port = readback.route(rule) or (None, LOCAL)
             return prefix is not None and self.routes.get(prefix) == port and rule == self._route(prefix, port)
         return self.flows.get(rule.key) == rule
 
     def has_in_place_of(self, rule: FlowRule) -> bool:
-        """A rule, perhaps another, where this one stands?"""
+        """Is this rule, or another with the same key, installed?"""
         prefix = readback.route_prefix(rule)
         port = self.routes.get(prefix, LOCAL) if prefix else LOCAL
         return rule.key in self.flows or (
@@ -75,7 +75,7 @@ class Installed:
         )
 
     def meters_besides_strays(self, wanted: Container[int]) -> dict[int, MeterRule]:
-        """Not those that were found and are not wanted: they go after the rules that name them."""
+        """Those that are wanted or checked.  Strays are deleted later, after the rules that name them."""
         unchecked = self._unchecked.meters
         return {number: meter for number, meter in self.meters.items() if number in wanted or number not in unchecked}
 
@@ -84,7 +84,7 @@ class Installed:
         return self.routes.get(prefix) == LOCAL
 
     def found(self, tables: Tables, routes: Mapping[Prefix, int]) -> None:
-        """The switch has connected with these.  What it delivered itself it still does, unless it has lost all."""
+        """The switch has connected and holds these.  It still delivers what it did, unless it has lost all rules."""
         wiped = not tables.flows and not routes
         delivers = [] if wiped else [prefix for prefix, port in self.routes.items() if port == LOCAL]
         self.routes = ShardedDict({**dict.fromkeys(delivers, LOCAL), **routes})
@@ -103,13 +103,13 @@ class Installed:
         self.changes += 1
 
     def remove(self, rule: FlowRule) -> FlowRule:
-        """→ What stood in the place of this rule; the rule itself, where nothing is known to have stood there."""
+        """Remove the rule with the same key → that rule; ``rule`` itself where none is recorded."""
         self._unchecked.flows.pop(rule.key, None)
         self.changes += 1
         return self.flows.pop(rule.key, rule)
 
     def switch_over(self, routes: Mapping[Prefix, int | None]) -> tuple[_Flows, _Flows]:
-        """The switch gets these routes; None: none to this prefix → the rules for them, and those that they replace."""
+        """Record these routes as installed; None: no route → the rules for them, and the rules that they replace."""
         new: _Flows = {}
         old: _Flows = {}
         for prefix, port in routes.items():
@@ -121,12 +121,12 @@ class Installed:
             if port:
                 rule = self._route(prefix, port)
                 new[rule.key] = rule
-                if self._unchecked.flows.pop(rule.key, None):  # whatever was found there
+                if self._unchecked.flows.pop(rule.key, None):  # the new rule replaces what was found there
                     del self.flows[rule.key]
         return new, old
 
     def replace(self, held: Tables, wanted: Tables) -> None:
-        """The switch will hold ``wanted`` instead of ``held``, and both have been compared."""
+        """Record ``wanted`` as installed instead of ``held``.  Both have been compared."""
         for mine, unchecked, old, new in (
             (self.flows, self._unchecked.flows, held.flows, wanted.flows),
             (self.groups, self._unchecked.groups, held.groups, wanted.groups),
@@ -148,7 +148,7 @@ class Installed:
         return len(self._unchecked.flows) + len(self._unchecked.groups) + len(self._unchecked.meters)
 
     def pop_strays(self, most: int) -> Tables:
-        """Forgets up to ``most`` of what is unchecked → what is to be deleted; rules before what they refer to."""
+        """Remove up to ``most`` of what is unchecked → what is to be deleted; rules before what they refer to."""
         strays = Tables()
         for sort in ("flows", "groups", "meters"):
             mine, unchecked = getattr(self._holds, sort), getattr(self._unchecked, sort)

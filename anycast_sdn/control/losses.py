@@ -55,7 +55,7 @@ class Losses:
     ) -> None:
         self._network = network
         self._switches = switches
-        self._edges = {name: switch for name, switch in switches.items() if switch.switch.client_edge}
+        self._edges = {name: switch for name, switch in switches.items() if switch.described.client_edge}
         self._next_hops = next_hops
         subnets = [subnet for subnet in network.subnets if subnet.side is Side.SERVER]
         # A subnet of servers → the next hops to it when they were looked at.
@@ -107,7 +107,7 @@ class Losses:
             del self._left[server]
         subnet = self._network.subnet_of(server)
         if subnet and bool(edges) is not bool(watched):
-            self._switches[subnet.edge].watch_server(server, bool(watched))
+            self._switches[subnet.edge].watch_removed(server, bool(watched))
 
     def _forget(self, server: Address) -> None:
         """Nobody has anything to do with it any more."""

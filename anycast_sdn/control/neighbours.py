@@ -1,27 +1,27 @@
 """The hosts behind one switch: where they are, and how the switch answers their ARP and ND.
 
 The switch is the only neighbour that a host ever sees.  It answers for its gateway addresses, and for
-other hosts of the subnet too (proxy ARP within the subnet, RFC 1027; RFC 4389 for ND), so that nothing
-is ever flooded: a question goes out only on the ports of the subnet that it is about, and only when
-the controller does not know the answer.
+other hosts of the subnet too (proxy ARP within the subnet, RFC 1027; RFC 4389 for ND), so that no packet
+is flooded: a question is sent only to the ports of the subnet that it is about, and only when
+the controller does not have the answer.
 
 Rules kept here:
-- A host is learned from its own ARP and ND, never from data, and only with an address of a subnet of
+- A host is learned from its own ARP and ND, never from other packets, and only with an address of a subnet of
   its port.  So no host can claim a gateway, service or translation address.
 - Duplicate-address detection (RFC 5227, RFC 4862) is answered only for an address that another host
   holds *now*: the holder is asked first, because it may be gone.
-- A host that is known at one place is believed to be at another only when it is silent at the first; a packet
+- A host that is known at one place is taken to be at another only when it is silent at the first; a first packet
   whose source is not known at its port waits until the source has answered there (``claims``).
 - A known host is asked again every ``REFRESH_S``; after three questions without an answer it counts as gone.  A host
   that changed its MAC or its port is found by the later questions, which go to the whole subnet.
-- A wanted host (a server, a router) is asked again after ``WANTED_REFRESH_S``, and more often until it answers: its
+- A watched host (a server, a router) is asked again after ``WATCHED_REFRESH_S``, and more often until it answers: its
   silence is noticed within 5 s.  One that is gone is asked at once when a port comes up, and at first every
-  ``WANTED_RETRY_S``.  Where there are many, they are asked less often: ``WANTED_PER_S`` at one switch.
+  ``WATCHED_RETRY_S``.  Where there are many, they are asked less often: ``WATCHED_PER_S`` at one switch.
 - Silence is excused when the controller itself was late (``core.lateness``).
-- A tick costs what is due, not what is known: deadlines are in a heap.  It sends ``MOST_QUESTIONS`` and leaves the rest
-  to the next tick: after a restart of the controller all hosts are due at once.
+- A tick examines the hosts that are due, not all: deadlines are in a heap.  It sends ``MAX_QUESTIONS`` and leaves the
+  rest to the next tick, because after a restart of the controller all hosts are due at once.
 - Packets for a host that is not known yet wait, a few per host, for as long as it is asked.  How many unknown
-  hosts are asked for is bounded for each port that packets and questions come from.
+  hosts are asked for is limited for each port that packets and questions come from.
 
 Events in, frames out: methods return ``Replies`` and send nothing.
 """
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -44,19 +44,19 @@ from anycast_sdn.core.roles import Subnet
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import Arp, Nd
 
-REFRESH_S = 30.0  # a known host is asked again after this long without a word
+REFRESH_S = 30.0  # a known host is asked again after this long without ARP or ND from it
 RETRY_S = 1.0  # between questions
 QUESTIONS = 3  # unanswered ones before a host counts as gone
-WANTED_REFRESH_S = 1.0  # a wanted host is asked again after this long without a word
-WANTED_RETRY_S = 0.5  # between questions to it
-WANTED_PER_S = 200  # questions to all of them
-LOOKED_FOR_AT_FIRST = 8  # a wanted host that is gone: so many more questions at that pace, then one every
+WATCHED_REFRESH_S = 1.0  # a watched host is asked again after this long without ARP or ND from it
+WATCHED_RETRY_S = 0.5  # between questions to it
+WATCHED_PER_S = 200  # questions to all watched hosts of one switch
+LOOKED_FOR_AT_FIRST = 8  # more questions at that pace to a watched host that is gone; then one every
 LOOKED_FOR_S = 3.0
 LATE_S, EXCUSE_S = 0.75, 1.0  # more than this between two ticks: the controller was late
 WAITING_PER_HOST = 64  # packets
 MAX_UNKNOWN = 256  # hosts asked for at once because of one port: a scan of a large subnet must not fill the memory
-MAX_HOSTS = 4096  # known at once behind one port, for the same reason
-MOST_QUESTIONS = 400  # in one tick
+MAX_HOSTS = 4096  # known at one port, for the same reason
+MAX_QUESTIONS = 400  # in one tick
 
 _ANY_V4, _ANY_V6 = bytes(4), bytes(16)
 _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -64,7 +64,7 @@ _ALL_NODES_MAC = bytes.fromhex("333300000001")
 
 
 class _Asker(NamedTuple):
-    """Who waits to hear about an address."""
+    """A host that has asked for an address, and waits for the answer."""
 
     port: int
     mac: bytes
@@ -77,7 +77,7 @@ class _Entry:
     ask_at: float = 0.0
     queued: float = math.inf  # the deadline under which it is in the heap; never after ``ask_at``
     asked: int = 0
-    missed: int = 0  # a wanted host: so often it was found to be gone since it was last heard
+    missed: int = 0  # a watched host: so often it was found to be gone since it was last heard
     askers: list[_Asker] = field(default_factory=list)
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING_PER_HOST))
 
@@ -89,10 +89,10 @@ class Replies:
     frames: list[tuple[int, bytes]] = field(default_factory=list)  # (port, frame)
     resolved: list[bytes] = field(default_factory=list)
     unreachable: list[bytes] = field(default_factory=list)
-    vouched: list[tuple[int, bytes]] = field(default_factory=list)  # (port, first packet): its source is known now
+    verified: list[tuple[int, bytes]] = field(default_factory=list)  # (port, first packet): its source is known now
     moved: list[Address] = field(default_factory=list)  # hosts that appeared, moved or vanished
-    missing: list[Address] = field(default_factory=list)  # wanted hosts that do not answer, and were not known before
-    drops: list[Drop] = field(default_factory=list)  # of what came, and of packets that waited
+    missing: list[Address] = field(default_factory=list)  # watched hosts that do not answer and were not known before
+    drops: list[Drop] = field(default_factory=list)  # one for each dropped packet
 
 
 class Neighbours:
@@ -104,12 +104,12 @@ class Neighbours:
         self._gateways = {gateway.address for subnet in self._subnets for gateway in subnet.gateways}
         self._entries: dict[Address, _Entry] = {}
         self._due: list[tuple[float, Address]] = []  # heap; what is not ``queued`` under this deadline is out of date
-        self._at_port: Counter[int] = Counter()  # known hosts
-        self._looked_for: dict[Address, int] = {}  # unknown hosts, no servers → asked for because of
-        self._looked_for_by: Counter[int] = Counter()  # … this port
+        self._at_port: defaultdict[int, dict[Address, None]] = defaultdict(dict)  # port → the hosts known there
+        self._looked_for: dict[Address, int] = {}  # unknown host → the port because of which it is asked for
+        self._looked_for_by: Counter[int] = Counter()  # port → how many hosts are asked for because of it
         self._moves = Moves()
         self._sources = Sources()
-        self._wanted: set[Address] = set()
+        self._watched: set[Address] = set()
         self._lateness = Lateness(LATE_S, EXCUSE_S)
 
     def known(self) -> Iterator[tuple[Address, Neighbour]]:
@@ -124,24 +124,24 @@ class Neighbours:
         entry = self._entries.get(address)
         return entry is not None and entry.known is not None and entry.known.port == port
 
-    def is_wanted(self, address: Address) -> bool:
-        return address in self._wanted
+    def is_watched(self, address: Address) -> bool:
+        return address in self._watched
 
-    def want(self, addresses: Iterable[Address]) -> None:
-        """Look for these hosts again and again, also while no packet is sent to them: enrolled servers, routers."""
-        before, self._wanted = self._wanted, set(addresses)
-        for address in sorted(self._wanted - before):
+    def watch(self, addresses: Iterable[Address]) -> None:
+        """Ask for these hosts all the time, also while no packet is sent to them: enrolled servers, routers."""
+        before, self._watched = self._watched, set(addresses)
+        for address in sorted(self._watched - before):
             self._look_for(address)
 
-    def want_one(self, address: Address, wanted: bool) -> None:
-        """As ``want``: one more, or one less."""
+    def set_watched(self, address: Address, watched: bool) -> None:
+        """As ``watch``, for one host."""
         entry = self._entries.get(address)
-        if not wanted:
-            self._wanted.discard(address)
+        if not watched:
+            self._watched.discard(address)
             if entry:
                 entry.missed = 0
         elif self._home(address):
-            self._wanted.add(address)
+            self._watched.add(address)
             self._look_for(address)
 
     def _look_for(self, address: Address) -> None:
@@ -156,7 +156,7 @@ class Neighbours:
         home = self._home(address)
         if home and neighbour.port in home[1].ports:
             entry = self._entries[address] = _Entry(ask_at=now)
-            self._place(entry, neighbour)
+            self._place(address, entry, neighbour)
             self._queue(address, entry)
 
     # ---------------------------------------------------------------- events
@@ -189,11 +189,11 @@ class Neighbours:
         return out
 
     def wait(self, frame: bytes, address: Address, port: int, now: float) -> Replies:
-        """A packet, come by ``port``, for a host that the switch has no rule for: ask, and keep it meanwhile."""
+        """A packet from ``port``, for a host for which the switch has no rule: ask, and keep the packet meanwhile."""
         out = Replies()
         entry = self._entries.get(address)
         if entry is not None and entry.known:
-            out.resolved.append(frame)  # learned while the packet was on its way to us
+            out.resolved.append(frame)  # learned while the packet was on its way to the controller
             return out
         if entry is None:
             entry = self._unknown(address, port, out)
@@ -206,7 +206,7 @@ class Neighbours:
             self._ask_now(address, entry, now, out)
         return out
 
-    def vouch(self, frame: bytes, source: Address, port: int, now: float) -> Replies:
+    def check_source(self, frame: bytes, source: Address, port: int, now: float) -> Replies:
         """A first packet whose source is not known at its port: ask for it there, and keep the packet meanwhile."""
         out = Replies()
         home = self._home(source)
@@ -222,42 +222,41 @@ class Neighbours:
         out = Replies()
         self._moves.port_down(port)
         out.drops += [Drop.UNKNOWN_SOURCE] * self._sources.port_down(port)
-        for address, entry in list(self._entries.items()):
-            if entry.known and entry.known.port == port:
-                moved_to = self._moves.gone(address)
-                if moved_to:
-                    self._believe(address, entry, moved_to, now, out)
-                else:
-                    self._forget(address, entry, now, out)
+        for address in list(self._at_port[port]):
+            entry = self._entries[address]
+            if moved_to := self._moves.pop_claimed(address):
+                self._set_present(address, entry, moved_to, now, out)
+            else:
+                self._forget(address, entry, now, out)
         return out
 
     def port_up(self, port: int, now: float) -> None:
-        """A wanted host that was gone may be there again: it is asked at the next tick."""
-        for address in self._wanted:
+        """A watched host that was gone may be there again: it is asked at the next tick."""
+        for address in self._watched:
             entry, home = self._entries.get(address), self._home(address)
             if entry and not entry.known and home and port in home[1].ports:
                 entry.asked, entry.ask_at = min(entry.asked, QUESTIONS - 1), now
                 self._queue(address, entry)
 
     def disconnected(self) -> Replies:
-        """No host can be asked now, so that silence means nothing: open questions are dropped."""
+        """No host can be asked now, so that silence means nothing: open claims and what waits for them are dropped."""
         out = Replies(drops=[Drop.UNKNOWN_SOURCE] * len(self._sources))
         self._moves, self._sources = Moves(), Sources()
         return out
 
     def tick(self, now: float) -> Replies:
-        """Asks the hosts that are due, and forgets those that have not answered."""
+        """Ask the hosts that are due, and forget those that have not answered."""
         out = Replies()
         self._decide_claims(now, out)
         excused = self._lateness.excuses(now)
         self._lateness.checked(now)
-        while self._due and self._due[0][0] <= now and len(out.frames) < MOST_QUESTIONS:
+        while self._due and self._due[0][0] <= now and len(out.frames) < MAX_QUESTIONS:
             deadline, address = heapq.heappop(self._due)
             entry = self._entries.get(address)
             if entry is None or entry.queued != deadline:
                 continue
             entry.queued = math.inf
-            if entry.ask_at > now:  # it has been heard meanwhile
+            if entry.ask_at > now:  # it has answered meanwhile
                 self._queue(address, entry)
             elif entry.asked >= QUESTIONS and not excused:
                 self._forget(address, entry, now, out)
@@ -268,7 +267,7 @@ class Neighbours:
     # ---------------------------------------------------------------- inside
 
     def _home(self, address: Address) -> tuple[Address, Subnet] | None:
-        """The gateway and subnet of a host's address; None when no host may have it."""
+        """The gateway and the subnet of an address; None when no host may have the address."""
         for subnet in self._subnets:
             for gateway in subnet.gateways:
                 if address in gateway.prefix:
@@ -277,13 +276,13 @@ class Neighbours:
         return None
 
     def _queue(self, address: Address, entry: _Entry) -> None:
-        """Its ``ask_at`` has changed."""
+        """Enter the entry's ``ask_at`` into the heap, if that is earlier than before."""
         if entry.ask_at < entry.queued:
             entry.queued = entry.ask_at
             heapq.heappush(self._due, (entry.ask_at, address))
 
     def _unknown(self, address: Address, port: int, out: Replies) -> _Entry | None:
-        """Start to look for a host because of this port; None when there can be none, or it looks for too many."""
+        """Start to ask for a host because of this port; None: no host may have the address, or the limit is reached."""
         if not self._home(address) or self._looked_for_by[port] >= MAX_UNKNOWN:
             out.drops.append(Drop.UNRESOLVABLE)
             return None
@@ -297,7 +296,7 @@ class Neighbours:
             self._looked_for_by[port] -= 1
 
     def _learn(self, address: Address, mac: bytes, port: int, now: float, out: Replies) -> bool:
-        """A host claims an address.  False: it may not have that; its questions are not answered."""
+        """A host claims an address → may it have that?  If not, its questions are not answered."""
         home = self._home(address)
         if home is None or port not in home[1].ports or mac[0] & 1:
             out.drops.append(Drop.FALSE_CLAIM)
@@ -306,30 +305,30 @@ class Neighbours:
             return False
         entry = self._entries.get(address)
         known = entry is not None and entry.known is not None
-        if not known and address not in self._wanted and self._at_port[port] >= MAX_HOSTS:
+        if not known and address not in self._watched and len(self._at_port[port]) >= MAX_HOSTS:
             out.drops.append(Drop.TOO_MANY_HOSTS)
-            return True  # not learned, also when somebody has asked; what it asks for is answered all the same
+            return True  # it is not learned, even if it was asked for; its questions are answered all the same
         if entry is None:
             entry = self._entries[address] = _Entry()
         neighbour = Neighbour(mac, port)
         if entry.known is None:
-            self._moves.gone(address)  # there is no old place to ask
+            self._moves.pop_claimed(address)  # there is no old place to ask
         elif entry.known != neighbour:
             if self._moves.claim(address, neighbour, now):
                 self._ask_at(entry.known.port, address, entry.known.mac, out)
             return True
-        elif self._moves.stays(address):
+        elif self._moves.refute(address):
             out.drops.append(Drop.FALSE_MOVE)
-        self._believe(address, entry, neighbour, now, out)
+        self._set_present(address, entry, neighbour, now, out)
         return True
 
-    def _believe(self, address: Address, entry: _Entry, neighbour: Neighbour, now: float, out: Replies) -> None:
-        """The host is there now: what has waited for that is answered, or sent."""
+    def _set_present(self, address: Address, entry: _Entry, neighbour: Neighbour, now: float, out: Replies) -> None:
+        """The host is at this place: answer the questions and send the packets that have waited for that."""
         if entry.known != neighbour:
-            self._place(entry, neighbour)
+            self._place(address, entry, neighbour)
             out.moved.append(address)
-        wanted = address in self._wanted
-        entry.asked, entry.missed, entry.ask_at = 0, 0, now + (self._pause(WANTED_REFRESH_S) if wanted else REFRESH_S)
+        watched = address in self._watched
+        entry.asked, entry.missed, entry.ask_at = 0, 0, now + (self._pause(WATCHED_REFRESH_S) if watched else REFRESH_S)
         self._queue(address, entry)
         self._looked_for_no_more(address)
         for asker in entry.askers:
@@ -338,30 +337,30 @@ class Neighbours:
         entry.askers.clear()
         out.resolved.extend(entry.waiting)
         entry.waiting.clear()
-        out.vouched.extend((neighbour.port, frame) for frame in self._sources.answered(address, neighbour.port))
+        out.verified.extend((neighbour.port, frame) for frame in self._sources.pop_answered(address, neighbour.port))
 
     def _decide_claims(self, now: float, out: Replies) -> None:
-        """Ask again what it is time to ask again, and decide what has been asked for long enough."""
+        """Repeat the questions that are due, and decide the claims whose time is over."""
         again, taken = self._moves.tick(now)
         for address in again:
             if known := self.get(address):
                 self._ask_at(known.port, address, known.mac, out)
         for address, neighbour in taken:
-            self._believe(address, self._entries.setdefault(address, _Entry()), neighbour, now, out)
+            self._set_present(address, self._entries.setdefault(address, _Entry()), neighbour, now, out)
         unknown, lost = self._sources.tick(now, self._moves)
         for port, address in unknown:
             self._ask_at(port, address, None, out)
         out.drops += [Drop.UNKNOWN_SOURCE] * lost
 
-    def _place(self, entry: _Entry, neighbour: Neighbour | None) -> None:
+    def _place(self, address: Address, entry: _Entry, neighbour: Neighbour | None) -> None:
         if entry.known:
-            self._at_port[entry.known.port] -= 1
+            del self._at_port[entry.known.port][address]
         if neighbour:
-            self._at_port[neighbour.port] += 1
+            self._at_port[neighbour.port][address] = None
         entry.known = neighbour
 
     def _question(self, target: Address, asker: _Asker, now: float, out: Replies) -> None:
-        """A host asks who has ``target``."""
+        """A host asks for ``target``."""
         if target in self._gateways:
             self._answer(target, asker, out)
             return
@@ -373,7 +372,7 @@ class Neighbours:
         if entry is None:
             return
         if entry.known and (entry.known.mac == asker.mac or entry.known.port == asker.port):
-            return  # it asks about itself, perhaps on another port; or the two hear each other
+            return  # it asks for its own address, perhaps from another port; or both are at one port
         rival = any(other.address is None and other.mac != asker.mac for other in entry.askers)
         if (entry.known and asker.address is not None) or (rival and asker.address is None):
             self._answer(target, asker, out)
@@ -387,18 +386,18 @@ class Neighbours:
         self._ask(address, entry, now, out)
 
     def _ask(self, address: Address, entry: _Entry, now: float, out: Replies) -> None:
-        """One question: the first to a known host goes to it alone, the later ones to its whole subnet."""
+        """Send one question: the first to a known host goes to it alone, the later ones to its whole subnet."""
         home = self._home(address)
         assert home is not None
         entry.asked += 1
-        entry.ask_at = now + (WANTED_RETRY_S if address in self._wanted else RETRY_S)
+        entry.ask_at = now + (WATCHED_RETRY_S if address in self._watched else RETRY_S)
         self._queue(address, entry)
         known = entry.known if entry.asked == 1 else None
         for port in [known.port] if known else home[1].ports:
             self._ask_at(port, address, known.mac if known else None, out)
 
     def _ask_at(self, port: int, address: Address, mac: bytes | None, out: Replies) -> None:
-        """One question by one port, to this MAC alone if there is one."""
+        """Send one question by one port, to this MAC alone if there is one."""
         home = self._home(address)
         assert home is not None
         if len(address) == 4:
@@ -408,17 +407,17 @@ class Neighbours:
         out.frames.append((port, frame))
 
     def _forget(self, address: Address, entry: _Entry, now: float, out: Replies) -> None:
-        wanted = address in self._wanted
+        watched = address in self._watched
         if entry.known:
             out.moved.append(address)
-            self._place(entry, None)
-        elif wanted and not entry.missed:
+            self._place(address, entry, None)
+        elif watched and not entry.missed:
             out.missing.append(address)
         self._looked_for_no_more(address)
         out.unreachable.extend(entry.waiting)
-        if wanted:
-            pause = self._pause(WANTED_RETRY_S if entry.missed < LOOKED_FOR_AT_FIRST else LOOKED_FOR_S)
-            ask_at = now + pause - WANTED_RETRY_S  # which the last question was waited for
+        if watched:
+            pause = self._pause(WATCHED_RETRY_S if entry.missed < LOOKED_FOR_AT_FIRST else LOOKED_FOR_S)
+            ask_at = now + pause - WATCHED_RETRY_S  # the last question has waited that long already
             again = _Entry(asked=QUESTIONS - 1, missed=entry.missed + 1, ask_at=ask_at)
             self._entries[address] = again
             self._queue(address, again)
@@ -426,11 +425,11 @@ class Neighbours:
             del self._entries[address]
 
     def _pause(self, seconds: float) -> float:
-        """Until a wanted host is asked again: longer where there are many."""
-        return max(seconds, len(self._wanted) / WANTED_PER_S)
+        """The pause between questions to a watched host: longer where there are many."""
+        return max(seconds, len(self._watched) / WATCHED_PER_S)
 
     def _answer(self, target: Address, asker: _Asker, out: Replies) -> None:
-        """Answers that ``target`` is at our MAC: packets for it go through the switch."""
+        """Answer that ``target`` is at the MAC of the switch, so that packets for it go through the switch."""
         if len(target) == 4:
             frame = builders.arp_reply(self._mac, target, asker.mac, asker.address or _ANY_V4)
         elif asker.address is None:
@@ -444,9 +443,9 @@ class Neighbours:
         out.frames.append((asker.port, frame))
 
     def _defend(self, gateway: Address, port: int, out: Replies) -> None:
-        """Somebody claims our address: say whose it is, to everybody on that port (RFC 5227 §2.4)."""
-        everybody = _Asker(port, builders.BROADCAST, gateway if len(gateway) == 4 else None)
-        self._answer(gateway, everybody, out)
+        """A host claims a gateway address: answer all hosts at that port with the switch's MAC (RFC 5227 §2.4)."""
+        all_hosts = _Asker(port, builders.BROADCAST, gateway if len(gateway) == 4 else None)
+        self._answer(gateway, all_hosts, out)
 
 
 def _link_local(address: Address) -> bool:

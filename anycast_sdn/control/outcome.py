@@ -14,7 +14,7 @@ Outbox = dict[int, list[Message]]  # datapath id → messages, in order
 
 @dataclass(slots=True)
 class Outcome:
-    """Messages for switches, and what there is to say of what happened (``core.events``)."""
+    """Messages for switches, and the events that happened (``core.events``)."""
 
     outbox: Outbox = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -25,11 +25,11 @@ class Outcome:
         return cls({dpid: reaction.messages} if reaction.messages else {}, reaction.events)
 
     def send(self, dpid: int, messages: Iterable[Message]) -> None:
-        """These messages too, after those that the switch is to get anyway."""
+        """Add these messages, after those that the switch is to be sent already."""
         self.outbox.setdefault(dpid, []).extend(messages)
 
     def add(self, more: Outcome) -> None:
-        """What has followed afterwards."""
+        """Add a later outcome."""
         for dpid, messages in more.outbox.items():
             self.send(dpid, messages)
         self.events += more.events

@@ -1,13 +1,12 @@
-"""What a switch holds when it connects is compared with what it should hold, a slice at a time, so that others need
-not wait (M20).
+"""Reading back: what a switch holds when it connects becomes bindings, hosts and routes, a slice at a time (M20).
 
-At the controller's start the switch's own rules are its memory: flows are rebuilt from them.  After a mere reconnect
-the controller knows better: flows keep the rules that the switch still holds, a rule that is not as it should be is
-replaced, and rules that nobody wants are deleted.
+At the controller's start, the switch's rules are the controller's memory: bindings are rebuilt from them.  When a
+switch only reconnects, the controller still has the bindings: rules that differ from them are replaced, and rules of
+no binding are deleted.
 
-Meanwhile the switch forwards packets and reports.  What has happened to a flow since the switch was asked is newer
-than what was found: rules that were reported removed are left out, and flows that were needed are left alone.  An
-audit finds what may be wrong with those.
+Meanwhile the switch forwards packets and sends reports.  What has happened to a flow since the switch was asked is
+newer than what was found: rules that were reported as removed are left out, and bindings that were used since are left
+as they are.  An audit finds later what may be wrong with those.
 """
 
 from __future__ import annotations
@@ -25,39 +24,39 @@ from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
-READ_AT_ONCE = 500  # rules, and
-COMPARED_AT_ONCE = 200  # flows: some milliseconds
+READ_AT_ONCE = 500  # rules in one slice: some milliseconds
+COMPARED_AT_ONCE = 200  # flows in one slice, likewise
 
 
 class ReadingBack:
-    """``step`` until there is nothing left; then ``routes`` and ``others`` are what the switch holds besides flows.
+    """Call ``step`` until it returns None; then ``routes`` and ``others`` are what the switch holds besides flows.
 
-    ``route``: the rule for a prefix and a port, as it should be.  ``begins``: the controller has not seen this switch
-    before.
+    ``route``: the rule for a prefix and a port, as it should be.  ``begins``: the controller was started, and this
+    switch connects for the first time.
     """
 
     def __init__(self, found: Tables, engine: Engine, route: Callable[[Prefix, int], FlowRule], begins: bool) -> None:
-        self.resized: list[Message] = []  # routes that lead where they should, with another limit of packets' size
+        self.resized: list[Message] = []  # for routes to the right port with another limit of the packets' size
         self._route = route
         self.routes: dict[Prefix, int] = {}
         self.others: dict[RuleKey, FlowRule] = {}
-        self.hosts: dict[Address, Neighbour] = {}  # of these
-        self.egress: dict[Prefix, Neighbour] = {}  # also of these, at the controller's start
+        self.hosts: dict[Address, Neighbour] = {}  # as the rules in ``others`` say
+        self.egress: dict[Prefix, Neighbour] = {}  # likewise; only at the controller's start
         self.begins = begins
         self._engine = engine
         self._wiped = not begins and not found.flows
         self._rules = list(found.flows.values())
         self._found: dict[int, list[FlowRule]] = {}  # flow's number → the rules with its cookies
-        self._removed: set[int] = set()  # cookies of flows' rules that were removed since
+        self._removed: set[int] = set()  # cookies of rules that were removed since the switch was asked
         self._to_adopt: list[int] | None = None
         self._to_settle: list[Binding] | None = None
 
     def rule_removed(self, cookie: int) -> None:
-        """The switch has reported that a rule is gone, after what was found."""
+        """The switch has reported that a rule was removed, after it has reported what it holds."""
         self._removed.add(cookie)
 
     def step(self, groups: Groups, now: float) -> Reaction | None:
-        """A slice of the work; None when all is done."""
+        """One slice of the work; None when all is done."""
         if self._rules:
             self._classify()
             return Reaction()
@@ -109,7 +108,7 @@ class ReadingBack:
         return reaction
 
     def _strays(self) -> Reaction | None:
-        """Rules of flows that there are not."""
+        """Delete rules of flows that have no binding."""
         some = list(islice(self._found, COMPARED_AT_ONCE))
         if not some:
             return None

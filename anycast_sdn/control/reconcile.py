@@ -1,26 +1,52 @@
-"""wanted − installed → the messages that make a switch hold exactly what it should.
+"""Reconciliation: the messages that make a switch hold exactly what it should.  wanted − installed = messages.
 
 A first connection, a reconnection, a restart of the controller and every change of configuration go by this one
-function.  Rules are compared by their key (table, priority, match); one that differs in anything else is added again,
-which replaces it.
+way.  Rules are compared by their key (table, priority, match); one that differs in anything else is added again, which
+replaces it.
 
 Order: meters and groups that rules refer to, then rules, then deletions.  New rules are installed before old ones are
 deleted, so that an update loses no packet.  A barrier separates groups from the rules that refer to them.
+
+``changes`` compares two sets of rules.  ``Reconciler`` says which rules of a switch to compare: only those where wanted
+and installed may differ (``Comparisons``).  When the switch connects that is everywhere; then it goes in portions, in
+this order: meters and constant rules, hosts, egress routes, services with their select groups, servers, the rules that
+admit clients' packets, and last the deletion of what is not wanted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from anycast_sdn.control.comparisons import Comparisons, ToCompare
+from anycast_sdn.control.egress import Egress
+from anycast_sdn.control.installed import Installed
+from anycast_sdn.control.neighbours import Neighbours
+from anycast_sdn.control.serving import Serving
+from anycast_sdn.control.throttle import Throttle
+from anycast_sdn.control.wanted import WantedRules
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, Prefix, Server
+from anycast_sdn.description.model import Switch
+from anycast_sdn.engines.engine import Engine
+from anycast_sdn.fabric.graph import LOCAL
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.rules import (
     AddFlow,
     Barrier,
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
+    FlowRule,
+    GroupRule,
     Message,
+    RuleKey,
     SetGroup,
     SetMeter,
 )
 from anycast_sdn.openflow.tables import Tables
+
+EGRESS_AT_ONCE = 200  # egress routes that are changed in one step, besides those that ordered updates change
 
 
 def changes(wanted: Tables, installed: Tables) -> list[Message]:
@@ -48,3 +74,209 @@ def changes(wanted: Tables, installed: Tables) -> list[Message]:
     last: list[Message] = [DeleteGroup(number) for number in installed.groups if number not in wanted.groups]
     last += [DeleteMeter(number) for number in installed.meters if number not in wanted.meters]
     return first + rules + ([Barrier(), *last] if last else [])
+
+
+class Reconciler:
+    """Of one switch.  The wanted rules follow from ``serving``, ``egress``, ``neighbours`` and ``engine``."""
+
+    def __init__(
+        self,
+        described: Switch,
+        wanted: WantedRules,
+        installed: Installed,
+        serving: Serving,
+        egress: Egress,
+        neighbours: Neighbours,
+        engine: Engine,
+        throttle: Throttle,
+    ) -> None:
+        self._described = described
+        self._wanted = wanted
+        self._installed = installed
+        self._serving = serving
+        self._egress = egress
+        self._neighbours = neighbours
+        self._engine = engine
+        self._throttle = throttle
+        self._comparisons = Comparisons()
+        self._constant: dict[RuleKey, FlowRule] = {}  # see ``WantedRules.constant``, as installed
+        self._leftover: set[Address] = set()  # servers that are no longer enrolled, and have flows here
+
+    # ---------------------------------------------------------------- where wanted and installed may differ
+
+    @property
+    def needs_comparison(self) -> bool:
+        """Is there something to compare now?"""
+        return bool(self._comparisons) or self._egress.is_changed
+
+    @property
+    def has_much_to_compare(self) -> bool:
+        return self._comparisons.constant
+
+    @property
+    def has_more_to_compare(self) -> bool:
+        """Is something left for which ``compare_more`` is to be called?"""
+        return self._comparisons.is_postponed or self._installed.unchecked > 0 or self._egress.is_changed
+
+    def compare_more(self, groups: Groups, most: int) -> int:
+        """The next ``reconcile`` compares about ``most`` more of the rules that are postponed since the switch has
+        connected → how many; 0: all have been compared."""
+        if self._comparisons.has_just_connected:
+            self._comparisons.postpone(
+                ToCompare(
+                    engine=True,
+                    hosts=dict.fromkeys(address for address, _ in self._neighbours.known()),
+                    egress=dict.fromkeys(self._egress.selected),
+                    services=dict.fromkeys((*self._serving, *self._serving.services(groups))),
+                    servers=dict.fromkeys((*self._leftover, *self._engine.servers_with_rules(groups))),
+                )
+            )
+            return most  # collecting them was enough for one slice
+
+        def size(service: Prefix) -> int:
+            group = groups.owner(service)
+            return 1 + (len(self._serving.able(group, service)) if group else 0)  # the buckets of its select group
+
+        compared = self._comparisons.resume(most, size)
+        return compared or self._comparisons.delete_strays(most, self._installed.unchecked)
+
+    def recheck_service(self, service: Prefix) -> None:
+        """Other servers here may serve it than before."""
+        self._comparisons.add_service(service)
+
+    def recheck_server(self, address: Address) -> None:
+        """It was enrolled, or removed."""
+        if self._described.client_edge:  # no other switch has rules for servers' replies
+            self._comparisons.add_servers([address])
+
+    def recheck_pins(self) -> None:
+        """A server that is no longer enrolled may have lost its last flow here, or may have one again."""
+        self._comparisons.add_servers((*self._leftover, *self._engine.left_over()))
+
+    def recheck_constant_rules(self) -> None:
+        """The features of the switch or its ports to other switches may be others."""
+        self._comparisons.add_constant_rules()
+
+    def recheck_meters(self) -> None:
+        """Other ports are throttled."""
+        self._comparisons.add_meters()
+
+    def connected(self) -> None:
+        """What the switch holds has been read into ``Installed``."""
+        self._constant = {}
+        self._comparisons.connected()
+
+    def disconnected(self) -> None:
+        self._comparisons.disconnected()
+
+    def discard_due(self) -> None:
+        """The switch is away: nothing can be sent, and everything is compared when it connects."""
+        self._comparisons.pop_due()
+        self._egress.pop_changed(None)
+
+    # ---------------------------------------------------------------- from what is installed to what is wanted
+
+    def reconcile(self, groups: Groups, routes: Mapping[Prefix, int | None]) -> list[Message]:
+        """Record that the switch holds what is wanted → the messages that make it so.
+
+        ``routes``: those that it is to install now, see ``fabric.routing.Changes``.
+        """
+        due = self._comparisons.pop_due()
+        new, old = self._installed.switch_over(routes)
+        for prefix, port in routes.items():
+            if port != LOCAL:
+                self._egress.routed_elsewhere(prefix)
+        due.egress |= self._egress.pop_changed(EGRESS_AT_ONCE)
+        if self._described.server_edge:  # a route that ends here and the rule of the service are changed together
+            both = (*routes, *due.egress)
+            due.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self._serving}
+        if self._egress.has_uplinks:
+            due.egress |= dict.fromkeys((*routes, *due.services))
+        numbers = self._assign_servers(due, groups)
+        self._note_leftover(due.servers, groups)
+        places: dict[RuleKey, FlowRule | None] = {}
+        if due.constant:
+            places = dict.fromkeys(self._constant)
+            self._constant = {rule.key: rule for rule in self._wanted.constant()}
+        places.update(self._places(due, groups))
+        wanted, held = self._compared(places, numbers, due)
+        self._installed.replace(held, wanted)
+        if due.strays:
+            strays = self._installed.pop_strays(due.strays)
+            held = Tables(held.flows | strays.flows, held.groups | strays.groups, held.meters | strays.meters)
+        messages = changes(replace(wanted, flows=wanted.flows | new), replace(held, flows=held.flows | old))
+        self._installed.changes += bool(messages)
+        return messages
+
+    def _assign_servers(self, due: ToCompare, groups: Groups) -> set[int]:
+        """Set which servers serve each ANY/n that is due → the numbers that the select groups had.
+
+        Where other ANY/n get another number by that, they become due, too.
+        """
+        numbers: set[int] = set()
+        queue = list(due.services)
+        for prefix in queue:
+            numbers.update(filter(None, [self._serving.number(prefix)]))
+            renumbered = self._serving.serve(prefix, self._servers_of(prefix, groups))
+            numbers.update(renumbered.values())
+            queue += [other for other in renumbered if other not in due.services]
+            due.services |= dict.fromkeys(renumbered)
+        return numbers
+
+    def _servers_of(self, prefix: Prefix, groups: Groups) -> tuple[Server, ...]:
+        """The servers of an ANY/n here.  Those that leave stay until others receive the packets
+        (``fabric.ordered_update``)."""
+        group = groups.owner(prefix)
+        if group is None:
+            return ()
+        servers = self._serving.able(group, prefix)
+        if not servers and self._installed.delivers(prefix) and prefix not in self._egress.selected:
+            return self._serving.leaving(group, prefix)
+        return servers
+
+    def _note_leftover(self, servers: Iterable[Address], groups: Groups) -> None:
+        for address in servers:
+            pinned = self._engine.flows.pinned_to(address) > 0
+            (self._leftover.add if pinned and not groups.of_server(address) else self._leftover.discard)(address)
+
+    def _places(self, due: ToCompare, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
+        """Where rules are to be compared, and the rule that should be there; None: none."""
+        if due.constant:
+            yield from self._constant.items()
+        if due.engine:
+            yield from ((rule.key, rule) for rule in self._engine.wanted_rules())
+        for address in due.hosts:
+            if neighbour := self._neighbours.get(address):
+                rule = self._wanted.host(address, neighbour)
+                yield rule.key, rule
+        for prefix in due.egress:
+            router = self._egress.selected.get(prefix)
+            yield self._wanted.egress_key(prefix), self._wanted.egress(prefix, router) if router else None
+        for prefix in due.services:
+            number = self._serving.number(prefix)
+            rule = entries.service(prefix, number or 0)
+            yield rule.key, None if number is None else rule
+        for address in due.servers:
+            enrolled = address in self._leftover or groups.of_server(address)
+            for rule in self._engine.rules_for_server(address):
+                yield rule.key, rule if enrolled else None
+
+    def _compared(
+        self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], due: ToCompare
+    ) -> tuple[Tables, Tables]:
+        """→ (what is wanted at these places, and what is installed there), with the select groups and the meters."""
+        wanted = self._wanted.tables(
+            filter(None, places.values()),
+            [self._server_group(prefix) for prefix in due.services if prefix in self._serving],
+            self._wanted.meters(self._throttle.held) if due.meters else (),
+        )
+        held = self._installed.at(places, numbers | wanted.groups.keys())
+        if due.meters:
+            held.meters = self._installed.meters_besides_strays(wanted.meters)
+        return wanted, held
+
+    def _server_group(self, prefix: Prefix) -> GroupRule:
+        there = [(server, self._neighbours.get(server.address)) for server in self._serving.servers(prefix)]
+        number = self._serving.number(prefix)
+        assert number is not None
+        return self._wanted.server_group(number, [(server, host) for server, host in there if host])

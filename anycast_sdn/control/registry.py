@@ -1,17 +1,16 @@
-"""Groups and servers as the operator wants them.
+"""Registry: the groups and servers that operators have enrolled.
 
 The rules this file keeps:
 
 - A change is validated, stored, put into the snapshot and handed to ``on_change``, in this order.
-  What fails on the way has changed nothing that comes after it: a refused or unstored enrolment is
-  in no snapshot, and no switch hears of it.
+  A step that fails ends the change: an enrolment that was refused or could not be stored is
+  in no snapshot, and nothing is sent to a switch.
 - ``groups`` is an immutable snapshot; a change replaces it.  If the enrolments have changed since a change was
-  validated, because its validation let others have their turn (``turn``) or because another controller changed what
-  is stored, it is validated once more.
+  validated, because other events were handled during the validation (``turn``) or because another controller has
+  changed the store, it is validated once more.
 - What other controllers change in the store is put into the snapshot and handed to ``on_change`` likewise.
-- A ``put`` of what is there already changes nothing: no write, no ``on_change``.
-- A removed server or group leaves the wanted state only; what happens to its flows is the
-  controller's business (M20).
+- A ``put`` of what is enrolled already changes nothing: no write, no ``on_change``.
+- A removed server or group is removed from the enrolments only; the controller decides what happens to its flows (M20).
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from anycast_sdn.store.store import (
 MAX_GROUPS = 10_000
 MAX_SERVERS = 10_000  # per group
 MAX_WEIGHT = 1000
-ATTEMPTS = 8  # to change what others change, too
+ATTEMPTS = 8  # of a change, where other controllers change the store at the same time
 
 Result = TypeVar("Result")
 # From the groups as they are: the change to make, None where all is as wanted, and what to return.
@@ -46,11 +45,11 @@ Decide = Callable[[Groups], tuple[Change | None, Result]]
 
 
 class AlreadyExists(ConfigurationError):
-    """A group or server that should be new is there already."""
+    """A group or server that should be new exists already."""
 
 
 class LimitReached(ConfigurationError):
-    """One more group or server than this controller takes."""
+    """There would be more groups or servers than the limit."""
 
 
 class InvalidWeight(EnrolmentError):
@@ -58,7 +57,7 @@ class InvalidWeight(EnrolmentError):
 
 
 class Registry:
-    """The wanted groups and servers, kept in ``store``."""
+    """The enrolled groups and servers, kept in ``store``."""
 
     def __init__(self, network: Network, store: Store, on_change: Callable[[Groups], None]) -> None:
         """Open the store; a fresh one takes the network file's groups as first enrolments.
@@ -86,9 +85,9 @@ class Registry:
     ) -> tuple[AnycastGroup, bool]:
         """Create the group, or replace the one of its name, whose servers stay.  → (group, created).
 
-        ``wanted``: without servers.  ``turn`` is called now and then: others may go on, and change what they like.
-        ``anew``: there must be no such group.  Raises EnrolmentError when its prefixes, its settings or the servers
-        would not fit, AlreadyExists, LimitReached, StoreError.
+        ``wanted``: without servers.  ``turn`` is called now and then: other events may be handled there, and other
+        changes be made.  ``anew``: there must be no such group.  Raises EnrolmentError when its prefixes, its settings
+        or the servers would not fit, AlreadyExists, LimitReached, StoreError.
         """
 
         def created(groups: Groups) -> AnycastGroup:
@@ -130,7 +129,7 @@ class Registry:
             else:
                 check_apart(_changed_since(seen, groups), wanted)
             seen = groups
-            for address in _first_of_each_family(group.servers):  # nothing else of them depends on prefixes
+            for address in _first_of_each_family(group.servers):  # only the family depends on the prefixes
                 check_server(self._network, group, address)
             return change, (group, present is None)
 
@@ -201,12 +200,12 @@ class Registry:
     def _publish(self, version: int, groups: Groups, turn: Callable[[], None] = lambda: None) -> None:
         self._version, self.groups = version, groups
         turn()
-        self._on_change(self.groups)  # with what others have changed in that turn, perhaps: twice is as good as once
+        self._on_change(self.groups)  # perhaps with a change made in that turn, which has been handed over then already
 
     def _must_fit(self, stored: Mapping[str, AnycastGroup]) -> None:
-        """The network file may have changed since.  Raises ConfigurationError.
+        """The network file may have changed since these were stored.  Raises ConfigurationError.
 
-        Overlaps between groups do not depend on the network; they were refused when they were asked for.
+        Overlaps between groups do not depend on the network file; they were refused at enrolment.
         """
         for group in stored.values():
             try:
@@ -245,7 +244,7 @@ def _server(groups: Groups, group_name: str, address: Address) -> Server:
 
 
 def _changed_since(before: Groups, now: Groups) -> Groups:
-    """The groups whose prefixes are not what they were."""
+    """The groups whose prefixes have changed."""
     if before is now:
         return Groups()
     was = {group.name: group.prefixes for group in before}

@@ -1,7 +1,7 @@
-"""Routes: from links and destinations to what switches have installed.
+"""Routes: from links and destinations to the routes that switches install.
 
 Routes are computed (``fabric.routing``) and installed in an order that loses no packet (``fabric.ordered_update``).
-Links, and prefixes with other destinations, are taken in at once; the routes that follow are found a portion at a time.
+Changes of links and of destinations are recorded at once; the routes that follow are computed a portion at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anycast_sdn.fabric.routing import Changes, Routing
 
 
 class Routes:
-    """``switches``: by name; ``delivers``: could this edge still deliver to a prefix that it does not announce?"""
+    """``switches``: by name; ``delivers``: could this switch still deliver to a prefix that it does not announce?"""
 
     def __init__(self, switches: Mapping[str, ManagedSwitch], delivers: Callable[[str, Prefix], bool]) -> None:
         self._routing = Routing(switches)
@@ -33,7 +33,7 @@ class Routes:
 
     @property
     def graph(self) -> Graph:
-        """To be read only."""
+        """The graph of the usable links; to be read only."""
         return self._routing.graph
 
     def wanted(self, switch: str) -> dict[Prefix, int]:
@@ -50,19 +50,19 @@ class Routes:
         self._routing.begin_links(links)
 
     def reconsider(self, prefixes: Iterable[Prefix]) -> None:
-        """These may have other destinations."""
+        """These prefixes may have other destinations."""
         self._to_find |= dict.fromkeys(prefixes)
 
     def connected(self, switch: str) -> None:
-        """What it has installed is known."""
+        """The routes that the switch has installed have been read."""
         self._update.connected(switch)
 
     def disconnected(self, switch: str) -> None:
-        """Nobody waits for what it has not confirmed."""
+        """Other switches no longer wait for its confirmations."""
         self._confirmed += [(switch, ticket) for ticket in self._update.disconnected(switch)]
 
     def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
-        """Switches have confirmed what went out with these tickets."""
+        """Switches have confirmed what was sent with these tickets."""
         self._confirmed += tickets
 
     def pop_overdue(self, now: float) -> list[tuple[str, int]]:
@@ -70,7 +70,7 @@ class Routes:
         return self._update.pop_overdue(now)
 
     def judge_again(self) -> None:
-        """After any event but a confirmation: what waits for other switches may wait no longer."""
+        """After any event but a confirmation: routes that wait for other switches may have become free to go."""
         self._update.judge_again()
 
     # ---------------------------------------------------------------- what follows, a portion at a time
@@ -94,7 +94,7 @@ class Routes:
             freed += 1 + self._update.confirmed(*self._confirmed.popleft())
 
     def find(self, destinations: Callable[[Prefix], frozenset[str]], prefixes: int, most: int) -> None:
-        """Computes routes because of links, and to at most so many ``prefixes``, until about ``most`` are different."""
+        """Compute routes after changes of links, and to at most ``prefixes`` prefixes, until about ``most`` differ."""
         changes = self._routing.follow_links(most)
         found = sum(map(len, changes.values()))
         self._update.want(changes)
@@ -113,5 +113,5 @@ class Routes:
         return self._update.issue(switch, prefixes, now)
 
     def needless(self, switch: str, ticket: int) -> None:
-        """The switch has all of that installed already: there was nothing to send."""
+        """Nothing had to be sent, because the switch has all of that installed: the ticket is confirmed."""
         self._update.confirmed(switch, ticket)

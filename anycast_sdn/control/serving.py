@@ -10,13 +10,13 @@ from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.server_edge import able_servers
 
-MOST_BUCKETS = 500  # servers of one group behind one switch that take flows: an OpenFlow message ends at 64 KiB
-MOST_KEPT = 1 << 15  # answers that are remembered
+MAX_BUCKETS = 500  # servers of one group behind one switch that take flows: an OpenFlow message ends at 64 KiB
+MAX_CACHED = 1 << 15  # answers in the cache
 
 
 class Serving:
-    """``subnets``: none at a switch that is no server edge; ``is_reachable``: may this server be behind the switch?;
-    ``answers``: is it known to be?"""
+    """``subnets``: none at a switch that is no server edge; ``is_reachable``: is this server taken to be reachable?;
+    ``answers``: has it answered ARP or ND?"""
 
     def __init__(
         self, subnets: Sequence[Subnet], is_reachable: Callable[[Address], bool], answers: Callable[[Address], bool]
@@ -24,15 +24,15 @@ class Serving:
         self._subnets = subnets
         self._is_reachable = is_reachable
         self._answers = answers
-        self._enrolled: dict[Address, None] = {}  # servers that stand behind this switch
+        self._enrolled: dict[Address, None] = {}  # enrolled servers in subnets of this switch
         self._serving: dict[Prefix, tuple[Server, ...]] = {}  # ANY/n → the servers of its select group
         self._numbers = GroupNumbers()
-        self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # (group, IPv6?): memory
+        self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # cache, by (group, IPv6?)
 
     # ---------------------------------------------------------------- servers that are enrolled, and able
 
     def enrol(self, address: Address, enrolled: bool) -> None:
-        """A server that stands behind this switch."""
+        """A server in a subnet of this switch was enrolled, or removed."""
         if enrolled:
             self._enrolled[address] = None
         else:
@@ -50,25 +50,28 @@ class Serving:
             yield from group.prefixes if group else ()
 
     def forget_able(self) -> None:
-        """A server has come, moved or gone."""
+        """A server has appeared, moved or vanished: ``able`` is to be computed anew."""
         self._able.clear()
 
     def able(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
-        """The servers here that take new flows for ``service`` now; none: this server edge does not announce it."""
+        """The servers here that take new flows for ``service``; without any, this server edge does not announce it.
+
+        Answers are cached, for as long as the group is the same.
+        """
         if not self._subnets:
             return ()
         known = self._able.get((group.name, service.is_v6))
         if known is None or known[0] is not group:
             able = able_servers(group, service, self._subnets, self._is_reachable)
-            if len(able) > MOST_BUCKETS:
-                able = tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MOST_BUCKETS])
-            if len(self._able) >= MOST_KEPT:
+            if len(able) > MAX_BUCKETS:
+                able = tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MAX_BUCKETS])
+            if len(self._able) >= MAX_CACHED:
                 self._able.clear()
             known = self._able[group.name, service.is_v6] = group, able
         return known[1]
 
     def leaving(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
-        """Those that took new flows for ``service``, should not do so any more, and still could."""
+        """The servers that have taken new flows for ``service``, should no longer, and still could."""
         return tuple(
             server
             for server in self._serving.get(service, ())
@@ -78,7 +81,7 @@ class Serving:
     # ---------------------------------------------------------------- services with servers here
 
     def __iter__(self) -> Iterator[Prefix]:
-        """All that have servers here."""
+        """Each ANY/n that has servers here."""
         return iter(self._serving)
 
     def __contains__(self, service: Prefix) -> bool:
@@ -88,11 +91,11 @@ class Serving:
         return self._serving.get(service, ())
 
     def number(self, service: Prefix) -> int | None:
-        """Of its select group; None while no server here serves it."""
+        """The number of its select group; None while no server here serves it."""
         return self._numbers.get(service)
 
     def serve(self, service: Prefix, servers: tuple[Server, ...]) -> dict[Prefix, int]:
-        """``servers`` take its flows from now on → the other ANY/n whose groups' numbers change, and the old ones."""
+        """``servers`` take its flows from now on → the other ANY/n whose groups' numbers change, with the old ones."""
         if servers:
             self._serving[service] = servers
             return self._numbers.add(service)

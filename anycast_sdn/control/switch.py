@@ -1,42 +1,34 @@
-"""ManagedSwitch: one switch, what it should hold, and what to do with the packets that it sends up.
+"""ManagedSwitch: one switch, what it should hold, and what follows from the packets that it sends to the controller.
 
-It joins what its parts know: where hosts are (``Neighbours``), which servers take flows (``Serving``), which routers
-lead out of the fabric (``Egress``), the bindings (``engine``), what rules look like (``WantedRules``) and what the
-switch holds (``Installed``).  It returns messages for its switch and sends nothing.  What concerns more than one switch
-is the ``Controller``'s.
-
-Wanted and installed are compared where they may differ (``Doubts``).  When the switch connects that is everywhere;
-then it goes by portions (``compare_more``), in an order in which nothing is lost that was there: meters and constant
-rules, hosts, egress routes, services with their select groups, servers, the rules that let clients' packets in, and
-when all that is wanted is there, what is not wanted is deleted.
+It joins its parts: where hosts are (``Neighbours``), which servers take flows (``Serving``), which routers send packets
+out of the fabric (``Egress``), the bindings (``Engine``), what rules look like (``WantedRules``), what the switch holds
+(``Installed``), and what makes that equal to what is wanted (``Reconciler``).  It returns messages for its switch and
+sends nothing.  What concerns more than one switch is decided by the ``Controller``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from anycast_sdn.control.doubts import Doubtful, Doubts
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reading_back import ReadingBack
-from anycast_sdn.control.reconcile import changes
+from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped, PortsHeldBack
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
+from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import PacketHandler
-from anycast_sdn.fabric.graph import LOCAL
-from anycast_sdn.openflow import entries, frames
+from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
@@ -46,17 +38,12 @@ from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
     DeleteFlow,
-    FlowRule,
-    GroupRule,
     Message,
     PacketOut,
-    RuleKey,
 )
 from anycast_sdn.openflow.tables import Tables
 
-EGRESS_AT_ONCE = 200  # egress routes that are changed in one ``refresh``, besides those that ordered updates change
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
-_Flows = dict[RuleKey, FlowRule]
 
 
 class ManagedSwitch:
@@ -64,41 +51,43 @@ class ManagedSwitch:
 
     def __init__(
         self,
-        switch: Switch,
+        described: Switch,
         network: Network,
         random: RandomSource,
         is_announced: Callable[[Prefix], bool],
         is_lost: Callable[[Address], bool],
     ) -> None:
-        """``is_announced``: does any edge announce this ANY/n?  ``is_lost``: see ``Losses``."""
-        self.switch = switch
-        self.name, self.dpid = switch.name, switch.dpid
-        self.subnets = network.subnets_of(switch.name)
-        self.uplinks = network.uplinks_of(switch.name)
-        self.wanted = WantedRules(switch, network)
-        self.mac = switch.mac
+        """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
+        switch?; ``is_lost``: see ``Losses``."""
+        self.described = described
+        self.name, self.dpid = described.name, described.dpid
+        self.subnets = network.subnets_of(described.name)
+        self.uplinks = network.uplinks_of(described.name)
+        self.wanted = WantedRules(described, network)
+        self.mac = described.mac
         self.mtus = self.wanted.mtus
         self.neighbours = Neighbours(self.mac, self.wanted.connected)
-        self.repaired_at: float | None = None  # when rules were last not as they should be, and were put right
+        self.repaired_at: float | None = None  # when rules were last found to differ from what they should be
         self._throttle = Throttle()
-        self._answers = Answers(switch, self.wanted.connected, Gateways(network))
-        self.engine = engine_of(switch, network, self.wanted.connected, self._answers, random, is_announced, is_lost)
-        self.serving = Serving(self.subnets if switch.server_edge else (), self._may_be_there, self._answers_now)
+        self._answers = Answers(described, self.wanted.connected, Gateways(network))
+        self.engine = engine_of(described, network, self.wanted.connected, self._answers, random, is_announced, is_lost)
+        self.serving = Serving(self.subnets if described.server_edge else (), self._may_be_there, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
-        self._constant: _Flows = {}  # see ``WantedRules.constant``, as installed
-        self._leftover: set[Address] = set()  # servers that are not enrolled any more, and have flows here
-        self._watched: set[Address] = set()  # servers that are not enrolled any more, and have flows anywhere
-        self._moved: dict[Address, None] = {}  # servers that came, moved or went, for ``pop_moved``
-        self._doubts = Doubts()
+        self.reconciler = Reconciler(
+            described, self.wanted, self.installed, self.serving, self.egress, self.neighbours, self.engine,
+            self._throttle,
+        )  # fmt: skip
+        self._removed: set[Address] = set()  # servers here that are no longer enrolled, and have flows at some switch
+        self._moved: dict[Address, None] = {}  # for ``pop_moved``
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
-        self.reading: ReadingBack | None = None  # the switch is here, and what it holds is being read
+        self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
-        self.unseen = True  # not seen since the start, and believed to be about to connect, with its hosts
+        self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
-        self.unanswered: frozenset[str] = frozenset()  # what the switch leaves unanswered when asked, by name
-        self.dropped: dict[str, int] = {}  # drops counted by the switch's own rules
+        self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
+        self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
         self._packet_handlers: dict[Kind, PacketHandler] = {
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
@@ -121,7 +110,7 @@ class ManagedSwitch:
 
     @property
     def fabric_ports(self) -> list[int]:
-        """To other switches."""
+        """The ports to other switches."""
         return self.wanted.fabric_ports
 
     def _answers_now(self, address: Address) -> bool:
@@ -132,7 +121,7 @@ class ManagedSwitch:
 
     @property
     def routes(self) -> Mapping[Prefix, int]:
-        """Installed ones, see ``Installed``."""
+        """The installed routes, see ``Installed``."""
         return self.installed.routes
 
     @property
@@ -140,209 +129,56 @@ class ManagedSwitch:
         """The highest meter number that this switch needs."""
         return max(meter.number for meter in self.wanted.meters(()))
 
-    # ---------------------------------------------------------------- from what is installed to what is wanted
+    # ---------------------------------------------------------------- what it should hold
 
-    def refresh(self, groups: Groups, routes: Mapping[Prefix, int | None]) -> list[Message]:
-        """The changes from what is installed to what is wanted; nothing while the switch is away.
-
-        ``routes``: those that it should install now, see ``fabric.routing.Changes``.  Only where installed and wanted
-        may differ they are compared; elsewhere a comparison would change nothing.
-        """
-        doubtful = self._doubts.pop()
+    def reconcile(self, groups: Groups, routes: Mapping[Prefix, int | None]) -> list[Message]:
+        """The messages that make the switch hold what is wanted (``Reconciler``); none while it is away."""
         if not self.synchronised:
-            self.egress.pop_changed(None)
+            self.reconciler.discard_due()
             return []
-        new, old = self.installed.switch_over(routes)
-        for prefix, port in routes.items():
-            if port != LOCAL:
-                self.egress.routed_elsewhere(prefix)
-        doubtful.egress |= self.egress.pop_changed(EGRESS_AT_ONCE)
-        if self.switch.server_edge:  # a route that ends here and the rule of the service are changed together
-            both = (*routes, *doubtful.egress)
-            doubtful.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self.serving}
-        if self.uplinks:
-            doubtful.egress |= dict.fromkeys((*routes, *doubtful.services))
-        numbers = self._enter_services(doubtful, groups)
-        self._enter_servers(doubtful.servers, groups)
-        places: dict[RuleKey, FlowRule | None] = {}
-        if doubtful.constant:
-            places = dict.fromkeys(self._constant)
-            self._constant = {rule.key: rule for rule in self.wanted.constant()}
-        places.update(self._places(doubtful, groups))
-        wanted, held = self._compared(places, numbers, doubtful)
-        self.installed.replace(held, wanted)
-        if doubtful.strays:
-            strays = self.installed.pop_strays(doubtful.strays)
-            held = Tables(held.flows | strays.flows, held.groups | strays.groups, held.meters | strays.meters)
-        messages = changes(replace(wanted, flows=wanted.flows | new), replace(held, flows=held.flows | old))
-        self.installed.changes += bool(messages)
-        return messages
-
-    def _enter_services(self, doubtful: Doubtful, groups: Groups) -> set[int]:
-        """Which servers serve each ANY/n now → the numbers that the select groups had.
-
-        Where others get another number by that, they are doubtful, too.
-        """
-        numbers: set[int] = set()
-        queue = list(doubtful.services)
-        for prefix in queue:
-            numbers.update(filter(None, [self.serving.number(prefix)]))
-            renumbered = self.serving.serve(prefix, self._servers_of(prefix, groups))
-            numbers.update(renumbered.values())
-            queue += [other for other in renumbered if other not in doubtful.services]
-            doubtful.services |= dict.fromkeys(renumbered)
-        return numbers
-
-    def _servers_of(self, prefix: Prefix, groups: Groups) -> tuple[Server, ...]:
-        """Those of ANY/n here; the leaving ones until others have taken over (``fabric.ordered_update``)."""
-        group = groups.owner(prefix)
-        if group is None:
-            return ()
-        servers = self.serving.able(group, prefix)
-        if not servers and self.installed.delivers(prefix) and prefix not in self.egress.selected:
-            return self.serving.leaving(group, prefix)
-        return servers
-
-    def _enter_servers(self, servers: Iterable[Address], groups: Groups) -> None:
-        for address in servers:
-            pinned = self.engine.flows.pinned_to(address) > 0
-            (self._leftover.add if pinned and not groups.of_server(address) else self._leftover.discard)(address)
-
-    def _places(self, doubtful: Doubtful, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
-        """Where rules are to be compared, and the rule that should be there; None: none."""
-        if doubtful.constant:
-            yield from self._constant.items()
-        if doubtful.engine:
-            yield from ((rule.key, rule) for rule in self.engine.wanted_rules())
-        for address in doubtful.hosts:
-            if neighbour := self.neighbours.get(address):
-                rule = self.wanted.host(address, neighbour)
-                yield rule.key, rule
-        for prefix in doubtful.egress:
-            router = self.egress.selected.get(prefix)
-            yield self.wanted.egress_key(prefix), self.wanted.egress(prefix, router) if router else None
-        for prefix in doubtful.services:
-            number = self.serving.number(prefix)
-            rule = entries.service(prefix, number or 0)
-            yield rule.key, None if number is None else rule
-        for address in doubtful.servers:
-            enrolled = address in self._leftover or groups.of_server(address)
-            for rule in self.engine.rules_for_server(address):
-                yield rule.key, rule if enrolled else None
-
-    def _compared(
-        self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], doubtful: Doubtful
-    ) -> tuple[Tables, Tables]:
-        """→ (what is wanted at these places, and what is installed there), with the select groups and the meters."""
-        wanted = self.wanted.tables(
-            filter(None, places.values()),
-            [self._server_group(prefix) for prefix in doubtful.services if prefix in self.serving],
-            self.wanted.meters(self._throttle.held) if doubtful.meters else (),
-        )
-        held = self.installed.at(places, numbers | wanted.groups.keys())
-        if doubtful.meters:
-            held.meters = self.installed.meters_besides_strays(wanted.meters)
-        return wanted, held
-
-    def _server_group(self, prefix: Prefix) -> GroupRule:
-        there = [(server, self.neighbours.get(server.address)) for server in self.serving.servers(prefix)]
-        number = self.serving.number(prefix)
-        assert number is not None
-        return self.wanted.server_group(number, [(server, host) for server, host in there if host])
-
-    # ---------------------------------------------------------------- where they may differ
-
-    @property
-    def is_doubtful(self) -> bool:
-        """May it hold other rules than it should?"""
-        return bool(self._doubts) or self.egress.is_changed
-
-    @property
-    def has_much_to_compare(self) -> bool:
-        return self._doubts.constant
-
-    @property
-    def is_behind(self) -> bool:
-        """Is there more to be compared, for which ``compare_more`` is to be called?"""
-        return self._doubts.postponed or self.installed.unchecked > 0 or self.egress.is_changed
-
-    def compare_more(self, groups: Groups, most: int) -> int:
-        """The next ``refresh`` compares about ``most`` more rules, since the switch has connected → how many.
-
-        0: all has been compared.
-        """
-        if self._doubts.begins:
-            self._doubts.postpone(
-                Doubtful(
-                    engine=True,
-                    hosts=dict.fromkeys(address for address, _ in self.neighbours.known()),
-                    egress=dict.fromkeys(self.egress.selected),
-                    services=dict.fromkeys((*self.serving, *self.serving.services(groups))),
-                    servers=dict.fromkeys((*self._leftover, *self.engine.servers_with_rules(groups))),
-                )
-            )
-            return most  # that was enough for once
-
-        def size(service: Prefix) -> int:
-            group = groups.owner(service)
-            return 1 + (len(self.serving.able(group, service)) if group else 0)  # the buckets of its select group
-
-        return self._doubts.raise_more(most, size) or self._doubts.raise_strays(most, self.installed.unchecked)
-
-    def suspect_service(self, service: Prefix) -> None:
-        """Its servers here may be others."""
-        self._doubts.about_service(service)
-
-    def suspect_server(self, address: Address) -> None:
-        """It is enrolled now, or is no more."""
-        if self.switch.client_edge:  # no other switch has rules for servers' replies
-            self._doubts.about_servers([address])
-
-    def suspect_pins(self) -> None:
-        """A server that is not enrolled any more may have lost its last flow here, or may have one again."""
-        self._doubts.about_servers((*self._leftover, *self.engine.left_over()))
+        return self.reconciler.reconcile(groups, routes)
 
     def set_fabric_ports(self, ports: list[int]) -> None:
         self.wanted.fabric_ports = ports
-        self._doubts.about_constant_rules()
+        self.reconciler.recheck_constant_rules()
 
-    def want_server(self, address: Address, enrolled: bool) -> None:
-        """A server that stands behind this switch."""
+    def set_enrolled(self, address: Address, enrolled: bool) -> None:
+        """A server in a subnet of this switch was enrolled, or removed."""
         self.serving.enrol(address, enrolled)
-        self.neighbours.want_one(address, enrolled or address in self._watched)
+        self.neighbours.set_watched(address, enrolled or address in self._removed)
 
-    def watch_server(self, address: Address, watched: bool) -> None:
-        """A server that stands behind this switch, is not enrolled any more, and has flows, or has none any more."""
-        (self._watched.add if watched else self._watched.discard)(address)
-        self.neighbours.want_one(address, watched or address in self.serving.enrolled)
+    def watch_removed(self, address: Address, watched: bool) -> None:
+        """A server in a subnet of this switch is no longer enrolled, and still has flows, or has none any more."""
+        (self._removed.add if watched else self._removed.discard)(address)
+        self.neighbours.set_watched(address, watched or address in self.serving.enrolled)
 
-    def want_neighbours(self) -> None:
-        self.neighbours.want({*self.serving.enrolled, *self._watched, *self.egress.routers()})
+    def watch_servers_and_routers(self) -> None:
+        self.neighbours.watch({*self.serving.enrolled, *self._removed, *self.egress.routers()})
 
     def stop_waiting(self) -> None:
-        """It has not connected in time: what stands behind it is not taken to be reachable any longer."""
+        """It has not connected in time: hosts behind it are no longer taken to be reachable."""
         self.unseen = False
         self.serving.forget_able()
 
     def pop_moved(self) -> Iterable[Address]:
-        """The servers that came, moved or went since the last call."""
+        """The servers and routers that appeared, moved or vanished since the last call."""
         moved, self._moved = self._moved, {}
         return moved
 
     # ---------------------------------------------------------------- connection
 
     def begin_reading(self, found: Tables, features: Features) -> None:
-        """The switch is here and holds ``found``; see ``reading_back``."""
+        """The switch has connected and holds ``found``; see ``reading_back``."""
         self.wanted.features = features
         self.engine.begin_reading(features)
         self.reading = ReadingBack(found, self.engine, self.wanted.route, not self.ever_synchronised)
         self._found = Tables({}, found.groups, found.meters)
 
     def end_reading(self, now: float) -> list[Message]:
-        """All is read → routes with the same ports, for another mtu.  ``refresh`` does the rest.
+        """All is read → routes that are sent again because of another MTU.  ``reconcile`` does the rest.
 
-        The routes that the switch has stay until others are to be installed.  At the controller's start hosts are
-        rebuilt from its rules, as bindings are.
+        Routes stay as found until others are to be installed.  At the controller's start, hosts are rebuilt from rules,
+        as bindings are.
         """
         reading, self.reading = self.reading, None
         assert reading
@@ -350,12 +186,11 @@ class ManagedSwitch:
             for address, neighbour in reading.hosts.items():
                 self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
-        self.egress.suspect_all()
+        self.egress.recheck_all()
         found, self._found = self._found, Tables()
         found = Tables(reading.others, dict(found.groups), dict(found.meters))
         self.installed.found(found, reading.routes)
-        self._constant = {}
-        self._doubts.connected()
+        self.reconciler.connected()
         self.synchronised = self.ever_synchronised = True
         self.stop_waiting()
         return reading.resized
@@ -363,7 +198,7 @@ class ManagedSwitch:
     def disconnected(self) -> Reaction:
         self.synchronised = False
         self.reading = None
-        self._doubts.disconnected()
+        self.reconciler.disconnected()
         self.installed.disconnected()
         self._answers.disconnected()
         self.engine.disconnected()
@@ -372,7 +207,7 @@ class ManagedSwitch:
     # ---------------------------------------------------------------- packets
 
     def packet_in(self, cookie: int, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """A frame that a rule with this cookie, one of ours, sent up."""
+        """A frame that a rule with this cookie has sent to the controller."""
         kind = kind_of(cookie)
         if kind is Kind.TOO_LARGE and self.synchronised:
             mtu = number_of(cookie)
@@ -388,23 +223,23 @@ class ManagedSwitch:
 
     @property
     def serves_flows(self) -> bool:
-        """Are its bindings known?  They are also while a switch that was connected before is read back."""
+        """Are its bindings known?  They are, also while a switch is read back that was connected before."""
         return self.synchronised or (self.reading is not None and self.ever_synchronised)
 
-    def whose_reply(self, frame: bytes) -> tuple[int, Address]:
+    def ends_of_reply(self, frame: bytes) -> tuple[int, Address]:
         """Of a first reply: the port of the client that waits for it, and the server that sends it."""
         return self.engine.flows.port_of(frames.destination_of(frame)), frames.source_of(frame)
 
     def _refuse(self, reason: Unreachable, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """Tells senders why their packets go no further; the switch's own rules count them."""
+        """Answer by an ICMP error.  The rule of the switch has counted the packet."""
         return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
 
     def _first_packet(self, handle: PacketHandler, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """The engine may ``handle`` it when its source is known to be at this port: an invented one gets no binding."""
+        """Let the engine ``handle`` it if its source is known at this port: an invented source gets no binding."""
         if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(frames.source_of(frame), in_port):
             key = frames.parse_ip(frame).key
             if self.engine.flows.by_key(key) is None:
-                replies = self.neighbours.vouch(frame, key.source, in_port, now)
+                replies = self.neighbours.check_source(frame, key.source, in_port, now)
                 if not replies.frames:
                     self._throttle.refused(in_port)
                 return self._neighbours_replied(replies, now)
@@ -431,29 +266,29 @@ class ManagedSwitch:
             return Reaction(events=self._dropped([Drop.LOOPED]))
         reaction = self._neighbours_replied(self.neighbours.wait(frame, destination, in_port, now), now)
         if known and self.wanted.host(destination, known) not in self.installed:  # not compared yet
-            reaction.messages.insert(0, self._host_rule(destination))
+            reaction.messages.insert(0, self._install_host(destination))
         return reaction
 
     def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
-        """A host's route stands before the packets that waited for it go on.
+        """A host's route is installed before the packets that waited for it are sent.
 
         Most hosts concern no other switch.  Servers and routers do: groups and routes depend on them.
         """
-        messages: list[Message] = list(map(self._host_rule, replies.moved)) if self.synchronised else []
+        messages: list[Message] = list(map(self._install_host, replies.moved)) if self.synchronised else []
         messages += [out_of(port, frame) for port, frame in replies.frames]
         messages += map(through_pipeline, replies.resolved)
-        messages += [as_received(port, frame) for port, frame in replies.vouched]
+        messages += [as_received(port, frame) for port, frame in replies.verified]
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
-        wanted = [address for address in (*replies.moved, *replies.missing) if self.neighbours.is_wanted(address)]
-        if wanted:
-            self._moved |= dict.fromkeys(wanted)
-            self.egress.moved(wanted)
+        watched = [address for address in (*replies.moved, *replies.missing) if self.neighbours.is_watched(address)]
+        if watched:
+            self._moved |= dict.fromkeys(watched)
+            self.egress.moved(watched)
             self.serving.forget_able()
-        return Reaction(messages, bool(wanted), self._dropped(replies.drops))
+        return Reaction(messages, bool(watched), self._dropped(replies.drops))
 
-    def _host_rule(self, address: Address) -> Message:
-        """The change that makes the switch know, or forget, one host; the same as ``refresh`` would make."""
+    def _install_host(self, address: Address) -> Message:
+        """Record the rule of one host as installed, or as removed, as ``reconcile`` would → the message for it."""
         neighbour = self.neighbours.get(address)
         if neighbour:
             rule = self.wanted.host(address, neighbour)
@@ -462,7 +297,7 @@ class ManagedSwitch:
         return DeleteFlow(self.installed.remove(self.wanted.host(address, Neighbour(bytes(6), 0))))
 
     def _dropped(self, drops: Iterable[Drop]) -> list[Event]:
-        """One event for each reason; ``drops``: of each packet."""
+        """One event for each reason; ``drops``: one for each packet."""
         return [PacketsDropped(self.name, reason, packets) for reason, packets in Counter(drops).items()]
 
     # ---------------------------------------------------------------- other events
@@ -478,7 +313,7 @@ class ManagedSwitch:
         return self.synchronised and self.engine.sweep_is_due(now)
 
     def put_back(self, now: float) -> Reaction:
-        """Some of the bindings' rules that others have deleted."""
+        """Install again some of the bindings' rules that others have deleted."""
         if not self.synchronised or not self.engine.has_lost_rules:
             return Reaction()
         self.repaired_at = now
@@ -496,6 +331,6 @@ class ManagedSwitch:
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
-            self._doubts.about_meters()
+            self.reconciler.recheck_meters()
             reaction.changed = True
         return reaction

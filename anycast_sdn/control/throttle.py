@@ -1,9 +1,9 @@
-"""Ports whose first packets come to nothing: for a while they may send up only a few.
+"""Throttle: a port whose first packets are refused may send only a few to the controller for a while.
 
-A port's meter lets pass what the controller can take of it.  That is too much where it is refused, packet after
-packet: sources that nobody has, clients that have all the flows that they may have.  The switch drops it for less.
-So a port is held back when more than ``REFUSED_PER_S`` of its first packets are refused, for ``SHORTEST_S`` at
-first and twice as long each time that it goes on, and let go as soon as nothing of it is refused any more.
+A port's meter admits as many first packets as the controller can handle.  Handling them is wasted where all of them
+are refused: no host has their source address, or the client has reached its limit of flows.  The switch drops them at
+less cost.  So a port is throttled when more than ``REFUSED_PER_S`` of its first packets are refused, for ``SHORTEST_S``
+at first and twice as long each time that this goes on, and released as soon as no packet is refused any more.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 REFUSED_PER_S = 1000
-HELD_PER_S = 200  # first packets of a port that is held back
+HELD_PER_S = 200  # first packets that a throttled port may send
 SHORTEST_S, LONGEST_S = 2.0, 32.0
-FORGOTTEN_S = 60.0  # after this long without a flood, the next one is as the first
+FORGOTTEN_S = 60.0  # after this long without a flood, the next one counts as the first
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Throttle:
     """The ports of one switch."""
 
     def __init__(self) -> None:
-        self._refused: Counter[int] = Counter()  # since the last look
+        self._refused: Counter[int] = Counter()  # port → first packets since the last tick
         self._floods: dict[int, _Flood] = {}
         self._looked = 0.0
 
@@ -37,11 +37,11 @@ class Throttle:
         return frozenset(port for port, flood in self._floods.items() if flood.held)
 
     def refused(self, port: int) -> None:
-        """A first packet of this port came to nothing."""
+        """A first packet from this port was refused."""
         self._refused[port] += 1
 
     def tick(self, now: float) -> int | None:
-        """Several times a second → how many ports are held back from now on that were not; None: nothing changes."""
+        """Several times a second → how many ports are newly throttled; None: the throttled ports are the same."""
         before = self.held
         most = REFUSED_PER_S * (now - self._looked)
         for port, flood in list(self._floods.items()):

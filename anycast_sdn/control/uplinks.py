@@ -1,15 +1,17 @@
-"""Uplinks: what lies beyond them, which edges lead there, and what is advertised to the routers there.
+"""Uplinks: which switches send to which prefixes outside the fabric, and what they advertise to the routers there.
+
+A *part* of the fabric is a set of switches that can reach one another over links that work.
 
 Rules that it keeps:
-- A prefix beyond an uplink is routed to the edges that have selected a router for it, unless the edge's part of the
-  fabric holds it: no router can draw away traffic for what is our own.
-- To an ANY/n that is retiring (see ``announcements``) packets from beyond are still routed to the edge that withdrew
-  it, as long as that delivers and no other edge of its part announces the ANY/n.
-- An edge advertises to its routers what the part of the fabric that it can reach announces (M8).
-- All of that is kept for each prefix by itself.  It is computed anew as a whole only when links have changed which
-  switches can reach one another.
+- A prefix that is reachable by an uplink is routed to the switches that have selected a router for it, unless the part
+  of the fabric at that uplink announces the prefix: no router can attract traffic for the fabric's own prefixes.
+- Packets from routers to an ANY/n that is retiring (see ``announcements``) are still routed to the switch that withdrew
+  it, as long as that switch can deliver and no other switch of its part announces the ANY/n.
+- A switch advertises to its routers what its part of the fabric announces (M8).
+- Each prefix is followed by itself.  Everything is recomputed only when a change of links has changed which switches
+  can reach one another.
 
-``reconsider``, ``learn`` and ``suspect`` only take notes; ``work`` follows them.
+``reconsider``, ``learn`` and ``recheck`` only queue; ``work`` does what is queued.
 """
 
 from __future__ import annotations
@@ -29,17 +31,20 @@ from anycast_sdn.fabric.graph import Graph
 ABSENT_S = 10.0  # a switch that only reconnects is back within 2 s
 
 
-class _Side(NamedTuple):
-    """The two sides of an edge's uplinks."""
+class _Reach(NamedTuple):
+    """What a switch with uplinks reaches by the fabric, and by its uplinks."""
 
-    part: Mapping[str, int]  # the switches that the edge can reach
-    own: set[Prefix]  # what these announce: it is advertised to the routers
-    ours: PrefixSet  # the same, with what is retiring there
-    reachable: NestedPrefixes  # what the uplinks lead to
+    part: Mapping[str, int]  # the switches that it can reach → distance
+    announced: set[Prefix]  # what these announce: it is advertised to the routers
+    delivered: PrefixSet  # the same, and what is retiring there
+    reachable: NestedPrefixes  # what is reachable by the uplinks
 
 
 class Uplinks:
-    """``switches``: all, by name; ``delivers``: could this edge still deliver to a prefix that it does not announce?"""
+    """``switches``: all, by name; ``delivers``: could this switch still deliver to a prefix that it does not announce?
+
+    Below, *switch* is one with uplinks.
+    """
 
     def __init__(
         self,
@@ -49,37 +54,40 @@ class Uplinks:
         delivers: Callable[[str, Prefix], bool],
     ) -> None:
         self._switches = switches
-        self._edges = {name: switch for name, switch in switches.items() if switch.uplinks}
-        self._uplinks = {uplink.name: (edge, uplink) for edge in self._edges.values() for uplink in edge.uplinks}
+        self._with_uplinks = {name: switch for name, switch in switches.items() if switch.uplinks}
+        self._uplinks = {
+            uplink.name: (switch, uplink) for switch in self._with_uplinks.values() for uplink in switch.uplinks
+        }
         self._graph = graph
         self._announcements = announcements
         self._delivers = delivers
-        self._sides: dict[str, _Side] = {}  # of each edge
-        self._is_outdated = True  # all of it may be different
-        self._beyond: dict[Prefix, frozenset[str]] = {}  # see ``destinations``; where it says more than announcements
-        self._to_select: OrderedDict[tuple[str, Prefix], None] = OrderedDict()  # (edge, prefix): by another router?
+        self._reach: dict[str, _Reach] = {}
+        self._needs_recompute = True  # of everything
+        # The ``destinations`` of prefixes that have others than the switches that announce them.
+        self._more_destinations: dict[Prefix, frozenset[str]] = {}
+        self._to_select: OrderedDict[tuple[str, Prefix], None] = OrderedDict()  # (switch, prefix): select a router anew
         self._to_reconsider: dict[Prefix, None] = {}
         self._changed: dict[Prefix, None] = {}
-        self._last_seen: dict[str, float] = {}  # edge → when its switch was last connected
+        self._last_seen: dict[str, float] = {}  # switch → when it was last connected
 
     # ---------------------------------------------------------------- what may be asked
 
     def destinations(self, prefix: Prefix) -> frozenset[str]:
-        """The edges of which packets to this prefix are routed to the nearest.
+        """The switches to the nearest of which packets to this prefix are routed.
 
-        The same prefix may be held by another part of the fabric, which links do not reach: its edges are among them.
+        They include those in other parts of the fabric, which announce the same prefix but cannot be reached.
         """
-        return self._beyond.get(prefix) or self._announcements.edges_of(prefix)
+        return self._more_destinations.get(prefix) or self._announcements.announcers_of(prefix)
 
     def advertised(self, uplink: Uplink, starting: bool, now: float) -> frozenset[Prefix] | None:
-        """What to advertise to an uplink's routers: what its part of the fabric holds and is able to serve now (M8).
+        """What to advertise to an uplink's routers: what its part of the fabric announces now (M8).
 
-        None until all of that part has connected and the routers answer, or the start is over: before that nobody
-        knows, and routers keep what an earlier controller advertised.  An edge whose switch has been away for
-        ``ABSENT_S`` advertises nothing, and no edge advertises a family whose router does not answer.
+        None until all of that part has connected and the routers answer, or the start is over: before that it is not
+        known, and routers keep what an earlier controller advertised.  For a switch that has been away for
+        ``ABSENT_S`` nothing is advertised, and nothing of an address family whose router does not answer.
         """
-        edge = self._edges[uplink.edge]
-        dead = {router for router in uplink.routers if not edge.neighbours.get(router)}
+        switch = self._with_uplinks[uplink.edge]
+        dead = {router for router in uplink.routers if not switch.neighbours.get(router)}
         part = self._graph.distances(uplink.edge)
         complete = not dead and all(self._switches[name].ever_synchronised for name in part)
         seen = self._last_seen.get(uplink.edge)
@@ -87,11 +95,11 @@ class Uplinks:
             return None
         if now - seen > ABSENT_S:
             return frozenset()
-        own = self._sides[uplink.edge].own
-        return frozenset(prefix for prefix in own if uplink.router(prefix.is_v6) not in dead)
+        announced = self._reach[uplink.edge].announced
+        return frozenset(prefix for prefix in announced if uplink.router(prefix.is_v6) not in dead)
 
     def waiting(self) -> int:
-        """For how many prefixes ``work`` has to select a router anew."""
+        """For how many pairs of switch and prefix ``work`` has to select a router anew."""
         return len(self._to_select)
 
     def pop_changed(self) -> Iterable[Prefix]:
@@ -102,40 +110,40 @@ class Uplinks:
     # ---------------------------------------------------------------- what may change it
 
     def tick(self, now: float) -> None:
-        self._last_seen |= {name: now for name, edge in self._edges.items() if edge.synchronised}
+        self._last_seen |= {name: now for name, switch in self._with_uplinks.items() if switch.synchronised}
 
-    def connected(self, edge: ManagedSwitch) -> None:
-        """What it holds is known."""
-        if edge.uplinks:
-            self.suspect(edge, edge.egress.pop_affected())
+    def connected(self, switch: ManagedSwitch) -> None:
+        """What the switch holds has been read."""
+        if switch.uplinks:
+            self.recheck(switch, switch.egress.pop_affected())
             self.reconsider(self._announcements.retiring)
 
     def links_changed(self) -> None:
-        """Only who can reach whom matters here, and that most often stays."""
-        self._is_outdated |= any(
-            side.part.keys() != self._graph.distances(name).keys() for name, side in self._sides.items()
+        """Only a change of which switches can reach one another matters here; most changes of links are none."""
+        self._needs_recompute |= any(
+            reach.part.keys() != self._graph.distances(name).keys() for name, reach in self._reach.items()
         )
 
     def learn(self, uplink: str, routes: Mapping[Prefix, Route]) -> None:
         """All routes that the router at this uplink advertises now."""
-        edge, facts = self._uplinks[uplink]
-        self.suspect(edge, edge.egress.set_learned(facts, routes))
-        edge.want_neighbours()
+        switch, facts = self._uplinks[uplink]
+        self.recheck(switch, switch.egress.set_learned(facts, routes))
+        switch.watch_servers_and_routers()
 
-    def suspect(self, edge: ManagedSwitch, prefixes: Iterable[Prefix]) -> None:
-        """The edge may lead to these by other routers, or by none."""
-        self._to_select |= {(edge.name, prefix): None for prefix in prefixes}
+    def recheck(self, switch: ManagedSwitch, prefixes: Iterable[Prefix]) -> None:
+        """The switch may have to send to these prefixes by other routers, or may have none for them."""
+        self._to_select |= {(switch.name, prefix): None for prefix in prefixes}
 
     def reconsider(self, prefixes: Iterable[Prefix]) -> None:
-        """Others announce these, or they are retiring elsewhere."""
+        """These prefixes are announced by other switches than before, or are retiring at others."""
         self._to_reconsider |= dict.fromkeys(prefixes)
 
     # ---------------------------------------------------------------- what follows
 
     def work(self, most: int) -> None:
-        """Selects routers for ``most`` of the prefixes that wait for that, and follows all that has been announced."""
+        """Select routers for ``most`` of the queued prefixes, and follow all changes of announcements."""
         self._select_some(most)
-        if self._is_outdated:
+        if self._needs_recompute:
             self._compute()
         elif self._to_reconsider:
             self._follow_announcements()
@@ -148,82 +156,83 @@ class Uplinks:
             (name, prefix), _ = self._to_select.popitem(last=False)
             some.setdefault(name, {})[prefix] = None
         for name, prefixes in some.items():
-            edge = self._edges[name]
-            edge.egress.find(prefixes)
-            if self._is_outdated:  # then routers are selected for all
+            switch = self._with_uplinks[name]
+            switch.egress.find(prefixes)
+            if self._needs_recompute:  # ``_compute`` selects routers for all prefixes
                 continue
-            side = self._sides[name]
+            reach = self._reach[name]
             for prefix in prefixes:
-                (side.reachable.add if edge.egress.reaches(prefix) else side.reachable.discard)(prefix)
-                if prefix in self._announcements.retiring:  # whether the edge delivers to it may hang on this router
+                (reach.reachable.add if switch.egress.reaches(prefix) else reach.reachable.discard)(prefix)
+                if prefix in self._announcements.retiring:  # whether the switch can deliver may depend on this router
                     self._to_reconsider[prefix] = None
                 else:
-                    self._select(edge, prefix, side)
+                    self._select(switch, prefix, reach)
             self._update(prefixes)
 
     def _follow_announcements(self) -> None:
-        """That concerns the routers for what is within these prefixes, too."""
+        """Changed announcements also concern the routers for prefixes within the announced ones."""
         concerned = dict.fromkeys(self._to_reconsider)
         delivering = {prefix: self._delivering(prefix) for prefix in concerned}
-        for name, side in self._sides.items():
-            edge = self._edges[name]
+        for name, reach in self._reach.items():
+            switch = self._with_uplinks[name]
             affected: dict[Prefix, None] = {}
-            for prefix, leaving in delivering.items():
-                is_own = not side.part.keys().isdisjoint(self._announcements.edges_of(prefix))
-                is_ours = is_own or not side.part.keys().isdisjoint(leaving)
-                (side.own.add if is_own else side.own.discard)(prefix)
-                (side.ours.add if is_ours else side.ours.discard)(prefix)
-                affected |= dict.fromkeys(side.reachable.within(prefix))
-                if prefix in edge.egress.selected:
+            for prefix, names in delivering.items():
+                is_announced = not reach.part.keys().isdisjoint(self._announcements.announcers_of(prefix))
+                is_delivered = is_announced or not reach.part.keys().isdisjoint(names)
+                (reach.announced.add if is_announced else reach.announced.discard)(prefix)
+                (reach.delivered.add if is_delivered else reach.delivered.discard)(prefix)
+                affected |= dict.fromkeys(reach.reachable.within(prefix))
+                if prefix in switch.egress.selected:
                     affected[prefix] = None
             for prefix in affected:
-                self._select(edge, prefix, side)
+                self._select(switch, prefix, reach)
             concerned |= affected
         self._update(concerned)
 
-    def _select(self, edge: ManagedSwitch, prefix: Prefix, side: _Side) -> None:
-        announced = (prefix,) if edge.name in self._announcements.edges_of(prefix) else ()
-        edge.egress.select(prefix, side.ours, announced)
+    def _select(self, switch: ManagedSwitch, prefix: Prefix, reach: _Reach) -> None:
+        announced = (prefix,) if switch.name in self._announcements.announcers_of(prefix) else ()
+        switch.egress.select(prefix, reach.delivered, announced)
 
     def _compute(self) -> None:
-        """All of it; first what each edge has on either side, then by which routers it leads to what is beyond."""
+        """Recompute everything: what each switch reaches, then which routers it selects."""
         delivering = {prefix: self._delivering(prefix) for prefix in self._announcements.retiring}
-        self._sides = {name: self._look_around(edge, delivering) for name, edge in self._edges.items()}
-        for name, edge in self._edges.items():
-            announced = {prefix for prefix in self._sides[name].own if name in self._announcements.edges_of(prefix)}
-            edge.egress.select_all(self._sides[name].ours, announced)
-        selected = (prefix for edge in self._edges.values() for prefix in edge.egress.selected)
-        self._update(dict.fromkeys((*self._beyond, *delivering, *selected)))
-        self._is_outdated = False
+        self._reach = {name: self._reach_of(switch, delivering) for name, switch in self._with_uplinks.items()}
+        for name, switch in self._with_uplinks.items():
+            reach = self._reach[name]
+            announced = {prefix for prefix in reach.announced if name in self._announcements.announcers_of(prefix)}
+            switch.egress.select_all(reach.delivered, announced)
+        selected = (prefix for switch in self._with_uplinks.values() for prefix in switch.egress.selected)
+        self._update(dict.fromkeys((*self._more_destinations, *delivering, *selected)))
+        self._needs_recompute = False
 
-    def _look_around(self, edge: ManagedSwitch, delivering: Mapping[Prefix, Collection[str]]) -> _Side:
-        part = self._graph.distances(edge.name)
-        own = own_prefixes(self._announcements.edges, part)
-        leaving = (prefix for prefix, edges in delivering.items() if not part.keys().isdisjoint(edges))
-        return _Side(part, own, PrefixSet(own.union(leaving)), NestedPrefixes(edge.egress.reachable()))
+    def _reach_of(self, switch: ManagedSwitch, delivering: Mapping[Prefix, Collection[str]]) -> _Reach:
+        part = self._graph.distances(switch.name)
+        announced = own_prefixes(self._announcements.announcers, part)
+        retiring = (prefix for prefix, names in delivering.items() if not part.keys().isdisjoint(names))
+        return _Reach(part, announced, PrefixSet(announced.union(retiring)), NestedPrefixes(switch.egress.reachable()))
 
     def _delivering(self, prefix: Prefix) -> list[str]:
-        """The edges where it is retiring, and that still deliver to it."""
+        """The switches where the prefix is retiring, and that can still deliver to it."""
         return [name for name in self._announcements.retiring.get(prefix, ()) if self._delivers(name, prefix)]
 
     def _update(self, prefixes: Iterable[Prefix]) -> None:
-        """The routers for these are selected: packets to them may have other destinations."""
+        """The routers for these prefixes are selected: update their destinations."""
         for prefix in prefixes:
-            before = self._beyond.pop(prefix, None)
-            if names := self._leading_to(prefix):
-                self._beyond[prefix] = self._announcements.edges_of(prefix) | names
-            if self._beyond.get(prefix) != before:
+            before = self._more_destinations.pop(prefix, None)
+            if names := self._delivering_unannounced(prefix):
+                self._more_destinations[prefix] = self._announcements.announcers_of(prefix) | names
+            if self._more_destinations.get(prefix) != before:
                 self._changed[prefix] = None
 
-    def _leading_to(self, prefix: Prefix) -> set[str]:
-        """The edges that deliver to it without announcing it: by a router, or because it is retiring there."""
+    def _delivering_unannounced(self, prefix: Prefix) -> set[str]:
+        """The switches that deliver to the prefix and do not announce it: by a router, or while it retires there."""
         by_router = {
-            name for name, side in self._sides.items()
-            if prefix in self._edges[name].egress.selected and not side.ours.covers(prefix)
+            name for name, reach in self._reach.items()
+            if prefix in self._with_uplinks[name].egress.selected and not reach.delivered.covers(prefix)
         }  # fmt: skip
         if prefix not in self._announcements.retiring:
             return by_router
         return by_router | {
             name for name in self._delivering(prefix)
-            if any(name in side.part and prefix not in side.own for side in self._sides.values())
+            if any(name in reach.part and prefix not in reach.announced for reach in self._reach.values())
         }  # fmt: skip

@@ -1,7 +1,7 @@
 """WantedRules: the rules, groups and meters that a switch should hold, each made from what it depends on.
 
-They depend on the network file, on the switch's features, and on its ports to other switches; and besides, each on what
-is given when it is asked for.  Which of them are wanted is for others to say.
+Each depends on the network file, the switch's features, its ports to other switches, and the arguments of the method
+that makes it.  Which of them are wanted at a time is decided by the ``Reconciler``.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class WantedRules:
     def tables(
         self, flows: Iterable[FlowRule], groups: Iterable[GroupRule] = (), meters: Iterable[MeterRule] = ()
     ) -> Tables:
-        """These, as far as the switch has meters."""
+        """All of these; without meters at a switch that has none."""
         if self.features.meters:
             return Tables.of(flows, groups, meters)
         return Tables.of(map(_unmetered, flows), groups)
 
     def constant(self) -> Iterator[FlowRule]:
-        """What depends on nothing else."""
+        """The rules that depend on no host, route, server or flow."""
         switch, features = self._switch, self.features
         yield from entries.constant()
         yield from entries.ingress(
@@ -55,7 +55,7 @@ class WantedRules:
         yield from entries.egress(self.mtus if features.packet_size else {})
 
     def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:
-        """``held_ports``: those that may send up only a few first packets for a while."""
+        """``held_ports``: those that are throttled."""
         ports = entries.host_ports(self.connected)
         held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
         return entries.meters(self._limits, len(ports), len(self.fabric_ports), held)
@@ -79,7 +79,7 @@ class WantedRules:
         return entries.server_group(number, buckets, self.features.hairpin)
 
     def _limit(self, port: int) -> int:
-        """The largest IP packet that may leave by this port; 0: there is no limit that the switch could keep."""
+        """The largest IP packet that may leave by this port; 0: no limit, or none that the switch can enforce."""
         return self.mtus.get(port, 0) if self.features.packet_size else 0
 
 

@@ -1,10 +1,10 @@
 """Engine: how one switch carries the method out for its clients.
 
-A switch has one engine.  What is specific to a way of doing it (rules for each flow, their cookies, counters and
-timeouts, how they are read back) stays behind this interface, and nobody else asks which engine it is:
-``FlowRules`` has a pair of rules for each binding, ``NoClientEdge`` is that of a switch without clients.
+A switch has one engine.  What is specific to one way (rules for each flow, their cookies, counters and timeouts, how
+they are read back) stays behind this interface, and no caller asks which engine it has:
+``FlowRules`` installs a pair of rules for each binding, ``NoClientEdge`` is the engine of a switch without clients.
 
-An engine returns messages for its switch, and what happened, and sends nothing.
+An engine returns messages for its switch, and events, and sends nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the 
 
 class Statistics(NamedTuple):
     pools: Mapping[str, PoolUse] = {}  # by family: "ipv4", "ipv6"
-    exhausted: Collection[str] = ()  # those of them that have no address for a new flow
+    exhausted: Collection[str] = ()  # the families that have no address for a new flow
     last_sweep_s: float | None = None  # how long it took to read all counters
 
 
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
     @property
     def flows(self) -> BindingTable:
-        """All that it knows, to look at."""
+        """All bindings; to be read only."""
 
     def validity_s(self, flow: Binding) -> int:
         """How long the flow may be idle, in seconds."""
@@ -51,38 +51,38 @@ class Engine(Protocol):
         """The rules for clients' and servers' packets that belong to no single flow or server."""
 
     def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
-        """Those that are there for one server, while it is enrolled or has flows here (M17, M20)."""
+        """The rules for one server, wanted while it is enrolled or has flows here (M17, M20)."""
 
     def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
-        """The servers that have such rules now."""
+        """The servers for which such rules are wanted now."""
 
     def enrol(self, servers: Collection[Address]) -> None:
-        """All servers that are enrolled now."""
+        """These are all servers that are enrolled now."""
 
     def left_over(self) -> Collection[Address]:
-        """The servers that are not enrolled any more, and have flows here."""
+        """The servers that are no longer enrolled, and have flows here."""
 
     # ---------------------------------------------------------------- events
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
-        """The rules whose packets are the engine's, and what becomes of a packet that such a rule sent up."""
+        """Kind of rule → what handles the packets that such rules send to the controller."""
 
     def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
-        """``deleted``: the rule did not expire; ``unused``: no packet has met it."""
+        """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
 
     @property
     def has_lost_rules(self) -> bool:
-        """Have others deleted rules of flows that are not installed again yet?"""
+        """Are there rules of flows that another program has deleted, and that are not installed again yet?"""
 
     def rule_refused(self, number: int, now: float) -> Reaction:
         """The switch has refused a rule of this flow."""
 
     def put_back(self) -> Reaction:
-        """Rules of flows that others have deleted are installed again: a part of them, if they are many."""
+        """Install again rules of flows that another program has deleted; some of them, if they are many."""
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
-        """With every tick: TCP connections that ended a while ago, ``most`` at the most → and may there be more?"""
+        """With every tick: end ``most`` flows whose TCP connections have ended a while ago → may there be more?"""
 
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""
@@ -96,7 +96,7 @@ class Engine(Protocol):
         """Are the counters of the flows' rules to be read now?"""
 
     def begin_sweep(self) -> int:
-        """→ how many flows there are; the next sweep is due only after this one has ended."""
+        """Begin a sweep → how many flows there are.  The next sweep is due only after ``end_sweep``."""
 
     def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
         """(number, packets) of the rules of one direction → the flows that may be idle."""
@@ -109,18 +109,18 @@ class Engine(Protocol):
     # ---------------------------------------------------------------- what is found on the switch
 
     def begin_reading(self, features: Features) -> None:
-        """The switch has connected, and what it holds is going to be read."""
+        """The switch has connected, and what it holds is read next."""
 
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
-        """After a restart of the controller: flows are rebuilt from the switch's rules.
+        """After a restart of the controller: rebuild flows from the switch's rules.
 
-        ``hosts``: where the switch's rules say that hosts are.
+        ``hosts``: the places of hosts, by the switch's rules.
         """
 
     def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
-        """A known flow and the rules that were found of it → what makes them as they should be.
+        """Compare a known flow with the rules that were found of it → what corrects them.
 
-        ``wiped``: the switch holds nothing at all, as after a power cut.
+        ``wiped``: the switch holds no rules at all, as after a power cut.
         """
 
     def end_reading(self) -> None: ...

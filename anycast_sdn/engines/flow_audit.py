@@ -1,16 +1,15 @@
-"""FlowAudit: are the rules of flows on a switch as they should be?  And if not, what puts them right? (M20)
+"""FlowAudit: are the rules of flows on a switch as they should be?  If not, what corrects them? (M20)
 
-There may be very many, so they are looked at in slices: one direction of the flows whose numbers end with the same
-bits.  A look takes one slice of each direction in turn, and besides those where something was missed or is suspected;
-all of them when ``thorough``.  What is suspected can be looked at alone, too.
+There may be very many, so they are compared in slices: one direction of the flows whose numbers end with the same
+bits.  A look takes one slice of each direction in turn, and also those in which a rule was missing at the last look or
+was reported as modified; all slices when ``thorough``.  Reported slices can also be compared alone.
 
 Rules kept here:
-- What is compared was wanted when the switch was asked, and still is: a flow to which something has happened
-  meanwhile is left to the next look.
-- A rule that is missing may have expired, and the report be on its way: it counts when the next look misses it, too.
-- A rule of no flow is deleted.
+- Only flows that have not changed since the switch was asked are compared; the others are left to the next look.
+- A missing rule may have expired, with its FLOW_REMOVED still on the way: it counts when the next look misses it, too.
+- A rule that belongs to no flow is deleted.
 
-Nothing is sent or asked from here.
+Nothing is sent from here.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Kind, binding_of, co
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import DeleteFlow, FlowRule, Message, PutBinding
 
-SLICE = 4096  # flows whose rules are asked for together, at the most: for each question, a switch looks at all rules
+SLICE = 4096  # flows in a slice, at the most; not fewer, because a switch searches all its rules for each request
 _OUT_KINDS = cookie(Kind.BINDING_OUT) ^ cookie(Kind.BINDING_OUT_UNANSWERED)  # the bit in which these differ
 
 
@@ -40,7 +39,7 @@ class Slice(NamedTuple):
 
     @property
     def cookie(self) -> int:
-        """With ``cookie_mask``: the rules to ask for, in whatever table others may have put them."""
+        """With ``cookie_mask``: the rules to ask for, in all tables, as other programs may have put them into any."""
         return cookie(Kind.BINDING_IN if self.half is Half.IN else Kind.BINDING_OUT_UNANSWERED, self.part)
 
     @property
@@ -55,15 +54,15 @@ class Slice(NamedTuple):
         return number & self._mask == self.part
 
     def may_have(self, cookie: int) -> bool:
-        """Is a rule with this cookie one of such a flow, in either direction?"""
+        """Does this cookie belong to a flow of this slice, in either direction?"""
         return kind_of(cookie) in readback.HALF_OF and self.has(number_of(cookie))
 
 
 class FlowAudit:
-    """Of one switch.  A look: ``slices``, or ``suspected_slices``; then for each of them ``begin``, ``take`` what was
+    """Of one switch.  A look: ``slices``, or ``reported_slices``; then for each of them ``begin``, ``take`` what was
     found, and ``end``.
 
-    ``name``: the switch's; ``wanted_rule``: of one direction of a flow, as it should be now.
+    ``name``: the switch's; ``wanted_rule``: makes the rule of one direction of a flow.
     """
 
     def __init__(self, name: str, flows: BindingTable, wanted_rule: Callable[[Binding, Half], PutBinding]) -> None:
@@ -71,59 +70,59 @@ class FlowAudit:
         self._flows = flows
         self._wanted_rule = wanted_rule
         self._next_part = 0
-        self._suspected: set[int] = set()  # the last bits of the numbers of flows whose rules others have modified
-        self._told_of: set[int] = set()  # the parts with these
-        self._asked: dict[int, Binding] = {}  # the flows of the slice, as they were when it was asked for
-        self._found: dict[int, list[FlowRule]] = {}  # of these
-        self._surplus: dict[int, list[FlowRule]] = {}  # of other numbers, which may be any that a switch likes
-        self._missed: set[tuple[int, Half]] = set()  # rules that the last look at them has missed
-        self._missed_before: set[tuple[int, Half]] = set()  # of the slice
+        self._reported: set[int] = set()  # the last bits of the numbers of flows with rules reported as modified
+        self._reported_parts: set[int] = set()  # parts of slices with such flows
+        self._asked: dict[int, Binding] = {}  # the flows of the slice, as they were when the switch was asked
+        self._found: dict[int, list[FlowRule]] = {}  # the rules of these
+        self._surplus: dict[int, list[FlowRule]] = {}  # rules with other flows' numbers
+        self._missed: set[tuple[int, Half]] = set()  # rules that were missing when they were last looked for
+        self._missed_before: set[tuple[int, Half]] = set()  # those of the slice, at the look before
 
     @property
     def doubtful(self) -> bool:
         """Was something missed that the next look has to confirm?"""
         return bool(self._missed)
 
-    def suspect(self, cookies: Iterable[int]) -> None:
-        """Others have modified rules with these cookies: the next look is to include their slices."""
-        self._suspected.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
+    def recheck(self, cookies: Iterable[int]) -> None:
+        """Rules with these cookies were reported as modified by another program: include their slices in a look."""
+        self._reported.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
 
     @property
-    def has_suspects(self) -> bool:
-        """Has no look at what others have modified begun yet?"""
-        return bool(self._suspected)
+    def has_reported(self) -> bool:
+        """Were rules reported as modified, and has no look at them begun yet?"""
+        return bool(self._reported)
 
-    def is_told_of(self, piece: Slice) -> bool:
-        """Is this slice looked at because others were known to have modified something there?"""
-        return piece.part in self._told_of
+    def was_reported(self, piece: Slice) -> bool:
+        """Is this slice compared because of a report that rules were modified?"""
+        return piece.part in self._reported_parts
 
     def slices(self, thorough: bool) -> list[Slice]:
-        """Those that are to be looked at now."""
+        """Begin a look → the slices to compare."""
         parts = range(1 << self._bits)
         looked_at: Iterable[int] = parts
-        told_of = self._told_of = self._take_suspected()
+        reported = self._reported_parts = self._pop_reported()
         if not thorough:
             missed = (number % len(parts) for number, _ in self._missed)
-            looked_at = {self._next_part % len(parts), *missed, *told_of}
+            looked_at = {self._next_part % len(parts), *missed, *reported}
             self._next_part += 1
         return self._both_halves(looked_at)
 
-    def suspected_slices(self) -> list[Slice]:
-        """Those with what others have modified since a look was last taken at it."""
-        told_of = self._take_suspected()
-        self._told_of |= told_of  # a look at others may be under way
-        return self._both_halves(told_of)
+    def reported_slices(self) -> list[Slice]:
+        """Begin a look at rules that were reported as modified → the slices to compare."""
+        reported = self._pop_reported()
+        self._reported_parts |= reported  # a look at others may be under way
+        return self._both_halves(reported)
 
     @property
     def _bits(self) -> int:
         return (len(self._flows) // SLICE).bit_length()
 
-    def _take_suspected(self) -> set[int]:
+    def _pop_reported(self) -> set[int]:
         parts = range(1 << self._bits)
         low = min(len(parts), 1 << LOW_BITS)
-        suspected = {number % low for number in self._suspected}
-        self._suspected.clear()
-        return {part for part in parts if part % low in suspected} if suspected else set()
+        reported = {number % low for number in self._reported}
+        self._reported.clear()
+        return {part for part in parts if part % low in reported} if reported else set()
 
     def _both_halves(self, parts: Iterable[int]) -> list[Slice]:
         return [Slice(half, self._bits, part) for part in sorted(parts) for half in Half.BOTH.parts]
@@ -143,7 +142,7 @@ class FlowAudit:
                 found.setdefault(number, []).append(rule)
 
     def end(self, piece: Slice, most: int) -> tuple[Reaction, bool]:
-        """All of it has been found → what puts right the rules of ``most`` flows, and are there more flows?"""
+        """All has been taken → what corrects the rules of ``most`` flows, and are there more flows?"""
         messages: list[Message] = []
         found: list[Fault] = []
 
@@ -158,12 +157,12 @@ class FlowAudit:
                 take(map(DeleteFlow, rules), rules)
         for number in list(islice(self._asked, most)):
             flow, rules = self._asked.pop(number), self._found.pop(number, [])
-            if self._flows.by_number(number) is flow:  # else something has happened to it meanwhile
-                take(self._put_right(flow, piece.half, rules), rules)
+            if self._flows.by_number(number) is flow:  # it has not changed since the switch was asked
+                take(self._corrections(flow, piece.half, rules), rules)
         return Reaction(messages, events=repaired(self._name, found)), bool(self._asked or self._surplus)
 
-    def _put_right(self, flow: Binding, half: Half, rules: list[FlowRule]) -> list[Message]:
-        """``rules``: those that were found with the cookies of this direction."""
+    def _corrections(self, flow: Binding, half: Half, rules: list[FlowRule]) -> list[Message]:
+        """``rules``: found with the cookies of this direction."""
         if half not in flow.installed:
             return [*map(DeleteFlow, rules)]
         if rules:

@@ -1,12 +1,12 @@
 """FlowRules: the engine that installs a pair of rules for each binding, one for each direction.
 
-``ClientEdge`` decides; here its decisions meet the switch: which packets are events for it, which rules carry out what
-it decides, which bindings a restarted controller finds on the switch, and when counters are to be read.
+``ClientEdge`` decides.  This engine turns packets and reports of the switch into its events, and its decisions into
+rules; it rebuilds bindings from rules after a restart of the controller, and says when counters are to be read.
 
-- First the rules, then the packet: it is sent through the switch's own tables, as later packets of its flow are.
-- A rule carries its binding's number and direction in its cookie, so that whatever the switch says of a rule leads
-  back to the binding.
-- Rules that others delete are installed again soon, those of ``PUT_BACK_AT_ONCE`` bindings at a time.
+- Rules are sent before the packet, which then passes through the switch's own tables, as later packets of its flow do.
+- The cookie of a rule has the number and the direction of its binding, so that each report about a rule leads
+  to the binding.
+- Rules that another program deletes are soon installed again, those of ``PUT_BACK_AT_ONCE`` bindings at a time.
 
 Nothing is sent from here.
 """
@@ -56,21 +56,21 @@ from anycast_sdn.openflow.rules import (
 )
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
-PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds' work
+PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds
 _FAMILIES = {"ipv4": False, "ipv6": True}
-_MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols whose headers our rules look into
+_MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which rules match header fields
 
 # Protocols whose checksums cover the addresses, and are not corrected by switches (RFC 3828 §3.1, RFC 4340 §9.2,
-# RFC 6275 §6.1.1, RFC 7401 §5.1.1), or that sign them (RFC 4302 §3.3.3.1): no server would take such a packet.
+# RFC 6275 §6.1.1, RFC 7401 §5.1.1), or that sign them (RFC 4302 §3.3.3.1): every server would drop such a packet.
 COVER_ADDRESSES = {33: "DCCP", 51: "AH", 135: "Mobility Header", 136: "UDP-Lite", 139: "HIP"}
-# What a client is told whose first packet goes no further; prohibited, where nothing else is said.
+# The ICMP error that answers a dropped first packet; for all other reasons: administratively prohibited.
 _REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreachable.NO_SERVICE}
 
 
 def _cannot_follow(packet: frames.IpPacket) -> bool:
-    """Is this the first of several fragments, of which switches could not tell what flow the others belong to?
+    """Is this the first of several fragments of a flow that rules cannot match?
 
-    They match no ports in fragments, not even in the first, and in IPv6 no protocol either in those that follow.
+    Switches match no ports in fragments, not even in the first, and in IPv6 no protocol in later fragments.
     """
     v6 = len(packet.key.source) == 16
     return packet.more_fragments and (v6 or packet.key.protocol in _MATCHED_INTO)
@@ -91,9 +91,9 @@ class FlowRules(Engine):
         self._anycast = anycast
         self._answers = answers
         self._features = Features()
-        self._enrolled: Collection[Address] = ()  # servers whose replies the switch sends up anyway
-        self._lost: dict[int, Half] = {}  # rules of bindings that others have deleted, to be installed again
-        self._used: set[int] | None = None  # bindings that were needed while the switch is being read; None: it is not
+        self._enrolled: Collection[Address] = ()  # servers whose first replies go to the controller anyway
+        self._lost: dict[int, Half] = {}  # binding's number → its rules that another program has deleted
+        self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._last_sweep_s: float | None = None
         self._sweep_ended = -math.inf  # the last one; while one is under way, inf
@@ -129,11 +129,11 @@ class FlowRules(Engine):
         return self.flows.pinned_servers().difference(self._enrolled)
 
     def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
-        """Only a rule with a timeout of its own can remember a FIN: see ``entries.binding``."""
+        """A rule can record a FIN only by a shorter idle timeout, so only if it has one: see ``entries.binding``."""
         idle_timeout = 0 if flow.swept else self.edge.validity_s(flow)
-        tells = self._features.tcp_flags and self._features.fin_timeout
-        remembers = tells and flow.key.protocol == TCP and flow.server
-        fin_timeout = idle_timeout - (half not in flow.closed) if remembers else 0
+        can_record = self._features.tcp_flags and self._features.fin_timeout
+        records_fin = can_record and flow.key.protocol == TCP and flow.server
+        fin_timeout = idle_timeout - (half not in flow.closed) if records_fin else 0
         return PutBinding(flow, half, idle_timeout, max(0, fin_timeout))
 
     # ---------------------------------------------------------------- packets
@@ -150,7 +150,7 @@ class FlowRules(Engine):
         }
 
     def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """A client's packet to ANY that met no rule of a binding (M13, M14)."""
+        """A client's packet to ANY that has matched no rule of a binding (M13, M14)."""
         packet = frames.parse_ip(frame)
         if in_port == OFPP_CONTROLLER:
             return self._looped(packet.key, frame, now)
@@ -174,7 +174,7 @@ class FlowRules(Engine):
         return Reaction([*self._answers.refuse(in_port, frame, reason, now)], events=[event])
 
     def _first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """A server's packet to PR1X that met no rule of a binding (M16–M18)."""
+        """A server's packet to PR1X that has matched no rule of a binding (M16–M18)."""
         packet = frames.parse_ip(frame)
         if in_port == OFPP_CONTROLLER:
             return self._looped(packet.key, frame, now)
@@ -186,14 +186,14 @@ class FlowRules(Engine):
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
 
     def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
-        """It was sent to meet a binding's rule, and has not: the switch has lost, refused or misread that rule."""
+        """A packet from the controller to a binding's rule has not matched that: it is lost, refused or different."""
         decision = self.edge.missed(key, now)
         reaction = self._carry_out(decision, frame) if decision.drop is None else Reaction()
         reaction.events.append(self._dropped(Drop.LOOPED))
         return reaction
 
     def _tcp_end(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """A copy of a FIN or RST that a binding's rule has just translated."""
+        """A copy of a FIN or RST that a binding's rule has translated."""
         packet = frames.parse_ip(frame)
         key, flags = packet.key, _tcp_flags(packet, frame)
         half = Half.OUT
@@ -216,7 +216,7 @@ class FlowRules(Engine):
         return Reaction([*self._rules_of(decision), through_pipeline(frame)], changed=bool(returned))
 
     def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """An error about a flow's packet, on its way to the client."""
+        """An ICMP error about a flow's packet, on its way to the client."""
         error = frames.parse_icmp_error(frame)
         binding = self.flows.by_reply(error.quoted.reverse._replace(destination=error.destination))
         if binding is None:
@@ -227,7 +227,7 @@ class FlowRules(Engine):
         return Reaction([through_pipeline(translated)]) if translated else self._drop(Drop.STRANGER)
 
     def _error_from_client(self, frame: bytes) -> Reaction:
-        """An error about a reply, on its way to the server."""
+        """An ICMP error about a reply, on its way to the server."""
         error = frames.parse_icmp_error(frame)
         binding = self.flows.by_key(icmp_errors.client_key(error))
         translated = icmp_errors.to_server(frame, error, binding) if binding else None
@@ -242,17 +242,17 @@ class FlowRules(Engine):
     # ---------------------------------------------------------------- decisions become rules
 
     def _rules_of(self, decision: Decision) -> list[PutBinding]:
-        """What a decision installs."""
+        """The rules that a decision installs."""
         binding = decision.binding
         return [self.wanted_rule(binding, half) for half in decision.put.parts] if binding else []
 
     def _note_used(self, decision: Decision) -> None:
-        """What was found of a binding that is needed meanwhile may be out of date: see ``settle``."""
+        """What was found of a binding that has been used since may be out of date: see ``settle``."""
         if self._used is not None and decision.binding:
             self._used.add(decision.binding.number)
 
     def _removed(self, decisions: Iterable[Decision]) -> Reaction:
-        """Bindings have ended: their rules go, and what was there for their servers alone."""
+        """Bindings have ended: remove their rules.  ``changed``: rules for a server may no longer be wanted either."""
         reaction = Reaction()
         for decision in decisions:
             assert decision.binding is not None
@@ -280,7 +280,7 @@ class FlowRules(Engine):
         decision = self.edge.rule_removed(number, half, state, unused, now)
         if decision.do is not Do.RELEASE or decision.binding is None or not decision.binding.server:
             return Reaction()
-        # Both rules should be gone.  But the report may have crossed a message of ours that installs one again.
+        # Both rules should be gone.  But the report may have crossed a message to the switch that installs one again.
         return self._removed([decision])
 
     @property
@@ -288,7 +288,7 @@ class FlowRules(Engine):
         return bool(self._lost)
 
     def rule_refused(self, number: int, now: float) -> Reaction:
-        """The switch has no room for a rule of this binding: end it, rather than try for ever."""
+        """The switch has refused a rule of this binding, for example because its table is full: end the binding."""
         binding = self.flows.by_number(number)
         if binding is None:
             return Reaction()
@@ -360,7 +360,7 @@ class FlowRules(Engine):
         events: list[Event] = []
         for number, rules in found.items():
             if self.flows.by_number(number):
-                continue  # it was adopted at a connection that has ended since
+                continue  # adopted already, before the switch reconnected in the middle of reading
             binding = found_rules.binding_of(number, rules, groups, now)
             if binding is None:
                 continue
@@ -368,14 +368,14 @@ class FlowRules(Engine):
             try:
                 self.edge.adopt(binding, host.port if host else 0)
             except ValueError:
-                events.append(BindingNotAdopted(self._name, number))  # another PRh/k now, or its address is taken
+                events.append(BindingNotAdopted(self._name, number))  # PRh/k has changed, or the address is in use
         return events
 
     def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
-        """A flow keeps the directions that the switch has rules for.  It ends only when there are none (M20).
+        """A flow keeps the directions for which the switch has rules.  It ends only when there are none (M20).
 
-        What has happened to a flow since the switch was asked is newer than what was found: then nothing is done, and
-        an audit finds what may be wrong.
+        If the flow was used or has changed since the switch was asked, what was found is out of date: nothing is done,
+        and an audit finds what may be wrong.
         """
         if (self._used and flow.number in self._used) or self.flows.by_number(flow.number) is not flow:
             return Reaction()
@@ -390,13 +390,13 @@ class FlowRules(Engine):
             if kept and not kept.reset:
                 kept = self.edge.tcp_end(flow.number, half, False, now).binding
         assert kept is not None  # neither event ends it
-        return self._put_right(kept, installed, rules)
+        return self._corrected(kept, installed, rules)
 
     @property
     def audit(self) -> FlowAudit:
         return self._audit
 
-    def _put_right(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> Reaction:
+    def _corrected(self, flow: Binding, installed: Half, rules: Sequence[FlowRule]) -> Reaction:
         messages = found_rules.corrections([self.wanted_rule(flow, half) for half in installed.parts], rules)
         return Reaction(messages, events=repaired(self._name, found_rules.faults(messages, rules)))
 
@@ -404,9 +404,9 @@ class FlowRules(Engine):
         self._used = None
 
     def disconnected(self) -> None:
-        self._sweep_ended = -math.inf  # one that was under way will not end
+        self._sweep_ended = -math.inf  # a sweep in progress will not end
         self._used = None
-        self._lost.clear()  # what is there when the switch is back will be seen
+        self._lost.clear()  # when the switch reconnects, all its rules are compared
 
 
 def _tcp_flags(packet: frames.IpPacket, frame: bytes) -> int:

@@ -1,7 +1,7 @@
-"""Rules of flows that were found on a switch, compared with what should be there.  Nothing here has a state.
+"""Rules of flows that were found on a switch, compared with the rules that should be there.  All functions are pure.
 
-Whatever is wrong with a rule that carries a flow's cookie, the flow does not end because of it (M20): the rule is
-replaced, or deleted where there should be none.
+A wrong rule with a flow's cookie never ends the flow (M20): the rule is replaced, or deleted where there should be
+none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from anycast_sdn.openflow.rules import DeleteFlow, FinTimeout, FlowRule, Message
 
 
 def binding_of(number: int, rules: Iterable[FlowRule], groups: Groups, now: float) -> Binding | None:
-    """The binding that the rules with its cookies were made for.  One that can be read is enough."""
+    """The binding for which the rules with its cookies were made.  One readable rule is enough."""
     halves = [(half, rule) for rule in rules if (half := readback.binding(rule))]
     if not halves:
         return None
@@ -34,12 +34,12 @@ def binding_of(number: int, rules: Iterable[FlowRule], groups: Groups, now: floa
 
 
 def closed_halves(rules: Iterable[FlowRule]) -> Iterable[Half]:
-    """The directions that have closed while nobody listened: the switch's rules remember that."""
+    """The directions that have closed while the controller was away; the switch's rules record that."""
     return [half.half for half in filter(None, map(readback.binding, rules)) if half.closed]
 
 
 def halves_of(binding: Binding, rules: Iterable[FlowRule]) -> Half:
-    """The directions of a binding that the switch has rules for, whatever is in them."""
+    """The directions of a binding for which the switch has rules, right or wrong."""
     found = Half.NONE
     for rule in rules:
         found |= readback.half_of(rule)
@@ -47,7 +47,7 @@ def halves_of(binding: Binding, rules: Iterable[FlowRule]) -> Half:
 
 
 def corrections(wanted: Sequence[PutBinding], rules: Sequence[FlowRule]) -> list[Message]:
-    """What leaves, of the ``rules`` with a binding's cookies, just the ``wanted`` ones."""
+    """The messages that turn ``rules``, those with a binding's cookies, into just the ``wanted`` ones."""
     messages: list[Message] = []
     for put in wanted:
         ours = entries.binding(put)
@@ -60,15 +60,15 @@ def corrections(wanted: Sequence[PutBinding], rules: Sequence[FlowRule]) -> list
 
 
 def faults(messages: Iterable[Message], rules: Sequence[FlowRule]) -> Iterator[Fault]:
-    """What was not as it should be, for each message that puts a binding right of which these rules were found."""
+    """The fault that each of these ``corrections`` mends; ``rules``: found with the binding's cookies."""
     put = Fault.WRONG if rules else Fault.MISSING
     return (put if isinstance(message, PutBinding) else Fault.FOREIGN for message in messages)
 
 
 def _is_as_put(found: FlowRule, ours: FlowRule, put: PutBinding) -> bool:
-    """Is a rule the one that was put?  A FIN may have shortened its timeout.
+    """Is this the rule that was installed?  A FIN may have shortened its timeout.
 
-    The rules of a connection that has ended may have any timeouts: its end is planned (``ClientEdge.end_due``).
+    The rules of a connection that has ended may have any timeouts: ``ClientEdge.end_due`` ends it anyway.
     """
     if found == ours or (put.binding.closing and _without_timeouts(found) == _without_timeouts(ours)):
         return True

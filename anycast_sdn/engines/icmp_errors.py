@@ -1,7 +1,7 @@
 """ICMP errors about a flow's packets, translated for the other side (RFC 5508 REQ-4, REQ-5).
 
 An error quotes the packet that it is about, with the addresses that this packet had on the reporter's side of the
-edge.  The receiver of the error knows the flow by other addresses: those outside and those in the quotation change.
+client edge.  On the receiver's side the flow has other addresses: those of the error and of the quoted packet change.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from anycast_sdn.openflow.frames import IcmpError
 
 
 def client_key(error: IcmpError) -> FlowKey:
-    """The flow of a reply that a client's error is about."""
+    """The flow to whose reply a client's error refers."""
     return error.quoted.reverse
 
 
 def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collection[Address]) -> bytes | None:
-    """An error about a packet from PR1X; None when that is no packet of this flow.
+    """Translate an error about a packet from PR1X; None when that is no packet of this flow.
 
-    ``servers``: the pinned one, or all that may have got the packet.
+    ``servers``: the pinned one, or all that may have received the packet.
     """
     key = binding.key
     sent_to = error.quoted.destination
@@ -38,7 +38,7 @@ def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collect
 
 
 def to_server(frame: bytes, error: IcmpError, binding: Binding) -> bytes | None:
-    """A client's error about a reply; None when that is no reply of this flow."""
+    """Translate a client's error about a reply; None when that is no reply of this flow."""
     if binding.server is None or (error.source, error.destination) != (binding.key.source, binding.key.destination):
         return None
     return builders.translate_icmp_error(

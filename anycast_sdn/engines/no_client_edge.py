@@ -1,4 +1,4 @@
-"""NoClientEdge: the engine of a switch that is no client edge.  It has no flows, and what is found of any goes."""
+"""NoClientEdge: the engine of a switch that is no client edge.  It has no flows."""
 
 from __future__ import annotations
 

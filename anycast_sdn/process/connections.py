@@ -179,7 +179,7 @@ class Connections:
     def _log_ready_switches(self) -> None:
         """A switch that has connected is ready when all wanted rules have been sent to it."""
         for switch, found in list(self._comparing.items()):
-            if not self._controller.switches[switch.id].is_behind:
+            if not self._controller.switches[switch.id].reconciler.has_more_to_compare:
                 del self._comparing[switch]
                 self._log_ready(switch, found)
 

@@ -26,7 +26,7 @@ class Waiting:
     """The first packets and first replies of one switch that are not served yet."""
 
     def __init__(self, wait_s: float) -> None:
-        self.replies = RoundRobin[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``whose_reply``
+        self.replies = RoundRobin[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``ends_of_reply``
         self.first = RoundRobin[int, decoding.PacketInMessage](wait_s)  # by ingress port
         self.window = Window()
         self._shed = 0
@@ -70,7 +70,7 @@ class FirstPackets:
         if kind is Kind.FIRST_PACKET or kind is Kind.SYN:
             waiting.first.add(message.in_port, message, time.monotonic())
         elif kind is Kind.FIRST_REPLY:
-            waiting.replies.add(self._controller.switches[dpid].whose_reply(message.frame), message, time.monotonic())
+            waiting.replies.add(self._controller.switches[dpid].ends_of_reply(message.frame), message, time.monotonic())
         else:
             return False
         return True

@@ -118,7 +118,7 @@ class Inspection:
         """``meters``: has it any; ``ordered``: does it do what it is told in order?"""
         if not ordered:
             self._switch.send([Barrier()])
-        self._memory.all_right &= self._audit.undisturbed  # since the last look
+        self._memory.all_right &= self._audit.is_unchanged  # since the last look
         self._audit.begin()
         if meters:
             self._switch.ask(codec.meter_request(self._switch), self._take_meters)
@@ -130,7 +130,7 @@ class Inspection:
 
     def begin_short(self) -> None:
         """At bindings' rules that others have modified, and at nothing else."""
-        self._slices = self._audit.suspected_slices()
+        self._slices = self._audit.reported_slices()
         self._switch.later(self._proceed)
 
     @_alone
@@ -163,7 +163,7 @@ class Inspection:
                     self._rules[fingerprint] = rule
                 else:
                     self._unread.append(entry.whole)
-        if self._memory.all_right and self._audit.undisturbed:
+        if self._memory.all_right and self._audit.is_unchanged:
             self._audit.take_as_before(known)
         else:
             self._audit.take_rules(known)
@@ -246,8 +246,8 @@ class Inspection:
 
     @_alone
     def _proceed(self) -> None:
-        if self._more > 0 and self._audit.has_suspected_flows:
-            fresh = self._audit.suspected_slices()
+        if self._more > 0 and self._audit.has_reported_flows:
+            fresh = self._audit.reported_slices()
             self._slices += fresh
             self._more -= len(fresh)
         if not self._slices:
@@ -329,9 +329,9 @@ class Inspections:
             if rounds.began is not None:
                 continue
             audit = self._controller.audits[dpid]
-            if now >= rounds.due or (audit.has_suspects and now >= rounds.earliest(GAP_S)):
+            if now >= rounds.due or (audit.has_reported and now >= rounds.earliest(GAP_S)):
                 self._begin(dpid, rounds, now)
-            elif audit.has_suspected_flows and now >= rounds.next_short:
+            elif audit.has_reported_flows and now >= rounds.next_short:
                 self._begin(dpid, rounds, now, short=True)
 
     def soon(self, dpid: int) -> None:
@@ -342,7 +342,7 @@ class Inspections:
 
     def modified(self, switch: Channel, cookies: Iterable[int]) -> None:
         """Others have modified rules with these cookies."""
-        self._controller.audits[switch.id].suspect(cookies)
+        self._controller.audits[switch.id].recheck(cookies)
         self.run_due({switch.id: switch})
 
     def fresh(self, switches: Mapping[int, Channel]) -> None:

@@ -56,7 +56,7 @@ def reasons(
         yield from _of_switch(switch, counters, now)
     for ends, why in itertools.islice(controller.discovery.down(now), MAX_REASONS):
         yield Reason(("link", ends), f"link {ends} is down: {why}")
-    yield from itertools.islice(_unserved(controller.groups, controller.announcements.edges), MAX_REASONS)
+    yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
     for session in sessions:
         if session.state != "established":
             why = f": {session.problem}" if session.problem else ""

@@ -49,7 +49,7 @@ def _switch_view(
 
 
 def _without_lists(switch: ManagedSwitch, counters: Counters, now: float) -> dict[str, object]:
-    roles = ["client edge"] * bool(switch.switch.client_edge) + ["server edge"] * switch.switch.server_edge
+    roles = ["client edge"] * bool(switch.described.client_edge) + ["server edge"] * switch.described.server_edge
     engine, statistics = switch.engine, switch.engine.statistics(now)
     return {
         "name": switch.name,

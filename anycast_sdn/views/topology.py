@@ -159,10 +159,10 @@ def snapshot(controller: Controller, now: float) -> Snapshot:
         [_Uplink(switch.name, uplink.name, _uplink_view(switch, uplink))
          for switch in switches for uplink in switch.uplinks],
         {switch.name: switch.egress.by_uplink() for switch in switches if switch.uplinks},
-        dict(controller.announcements.edges),
+        dict(controller.announcements.announcers),
         controller.groups,
         {switch.name: None if switch.unseen else frozenset(host for host, _ in switch.neighbours.known())
-         for switch in switches if switch.switch.server_edge},
+         for switch in switches if switch.described.server_edge},
     )  # fmt: skip
 
 
@@ -267,7 +267,7 @@ class Catchment:
         # The services that sites may use (None: the site is no client edge) → these sites.
         self._sites: dict[tuple[Prefix, ...] | None, list[str]] = {}
         for site in sites:
-            role = site.switch.client_edge
+            role = site.described.client_edge
             clients = [subnet for subnet in site.subnets if subnet.side is Side.CLIENT]
             may = tuple(prefix for subnet in clients for prefix in subnet.allowed(role)) if role else None
             self._sites.setdefault(may, []).append(site.name)

@@ -309,7 +309,7 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
         hub.network.links,
         key=lambda link: sum(
             controller.routes.next_hops(prefix).get(end.switch) == end.number
-            for prefix in list(controller.announcements.edges)[:200]
+            for prefix in list(controller.announcements.announcers)[:200]
             for end in (link.a, link.b)
         ),
     )

@@ -225,7 +225,7 @@ def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_onc
     here.install_foreign(replace(rule, actions=()))
     net.advance(6)
     assert of_bindings(net) != before  # it would take a while to find it
-    audit.suspect([rule.cookie])
+    audit.recheck([rule.cookie])
     net.advance(6)
     assert of_bindings(net) == before
     assert net.counters.repairs["arh1"] == {Fault.WRONG: 1}

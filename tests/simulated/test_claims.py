@@ -152,7 +152,7 @@ def test_a_controller_that_was_held_up_hears_the_answers_first():
     moves.tick(0.0)
     assert moves.claim(b"\12\1\0\13", Neighbour(STRANGE_MAC, 1), 0.1)
     assert moves.tick(7.0) == ([b"\12\1\0\13"], [])
-    assert moves.stays(b"\12\1\0\13")
+    assert moves.refute(b"\12\1\0\13")
     assert moves.tick(7.3) == ([], [])
 
 

@@ -22,7 +22,7 @@ from scenes import (
 )
 
 from anycast_sdn.control import neighbours, throttle
-from anycast_sdn.control.serving import MOST_BUCKETS
+from anycast_sdn.control.serving import MAX_BUCKETS
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.openflow import builders
@@ -92,7 +92,7 @@ def test_a_group_never_outgrows_an_openflow_message(servers):
         ars2.neighbours.adopt(address, Neighbour(MAC, 1), net.now)
     service = Prefix.host(SERVICE[True])
     big = AnycastGroup("big", (service,), {address: Server(address) for address in addresses})
-    assert len(ars2.serving.able(big, service)) == min(servers, MOST_BUCKETS)
+    assert len(ars2.serving.able(big, service)) == min(servers, MAX_BUCKETS)
 
 
 def test_a_tcp_validity_equal_to_that_of_a_closed_connection_is_not_taken_for_one(build):

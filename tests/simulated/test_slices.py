@@ -24,7 +24,7 @@ from anycast_sdn.fabric.egress import Route
 from anycast_sdn.fabric.routing import Routing
 from anycast_sdn.simulation.network import SimulatedNetwork
 
-SMALLEST = Pace(suspects=1, enrolled=1, changes=1, routes=1, looks=1, compared=1)
+SMALLEST = Pace(prefixes=1, enrolled=1, changes=1, routes=1, rounds=1, compared=1)
 UPLINK = replace(topology("legacy-core").uplinks[0], edge="arh1", port=77)
 FACTS = replace(topology("figure1"), uplinks=(UPLINK,))
 ROUTER = Host("r1", UPLINK.name, UPLINK.port, UPLINK.routers)
@@ -114,24 +114,24 @@ class Slices(RuleBasedStateMachine):
         for dpid in other.switches:
             other.switches[dpid].neighbours = ours.switches[dpid].neighbours
             other.switches[dpid].stop_waiting()
-            other._suspect_all_of(other.switches[dpid])
+            other._recheck_services_of(other.switches[dpid])
         while other.is_busy():
             other.work(self.net.now)
-        assert ours.announcements.edges == other.announcements.edges
+        assert ours.announcements.announcers == other.announcements.announcers
         for edge in ours.switches_by_name():
             ours_announces, other_announces = (
                 tuple(map(set, each.announcements.of(edge.name))) for each in (ours, other)
             )
             assert ours_announces == other_announces
-        beyond = dict(ours.uplinks._beyond)
+        beyond = dict(ours.uplinks._more_destinations)
         fresh = Routing(edge.name for edge in ours.switches_by_name())
         fresh.set_links(ours.discovery.links())
-        prefixes = {**other.announcements.edges, **beyond}
+        prefixes = {**other.announcements.announcers, **beyond}
         fresh.announce({prefix: ours.uplinks.destinations(prefix) for prefix in prefixes})
         for edge in ours.switches_by_name():
             assert ours.routes.wanted(edge.name) == fresh.of(edge.name) == edge.routes
         ours.uplinks._compute()
-        assert ours.uplinks._beyond == beyond, "computed as a whole it is different"
+        assert ours.uplinks._more_destinations == beyond, "computed as a whole it is different"
         assert not ours.updating()
 
     def teardown(self) -> None:

@@ -34,7 +34,8 @@ def groups(state: ServerState = ServerState.ACTIVE) -> Groups:
 
 
 class Fabric:
-    """Announcements and uplinks of figure 1 with a router at arh1.  ``asked``: who was asked whether he delivers."""
+    """Announcements and uplinks of figure 1 with a router at arh1.  ``asked``: of which switches and prefixes it
+    was asked whether they can deliver."""
 
     def __init__(self) -> None:
         self.delivers = True
@@ -56,7 +57,7 @@ class Fabric:
         return self.delivers
 
     def judge(self, enrolled: Groups, *services: Prefix, dpid: int = ARS2, now: float = 0.0) -> None:
-        self.announcements.suspect(dpid, services)
+        self.announcements.recheck(dpid, services)
         self.announcements.judge(self.switches, enrolled, 100, now)
 
     def follow(self) -> set[Prefix]:
@@ -77,7 +78,7 @@ def fabric() -> Fabric:
     return made
 
 
-def test_an_edge_announces_its_subnets_whoever_serves_and_any_while_it_is_able(fabric: Fabric) -> None:
+def test_a_switch_announces_its_subnets_always_and_any_only_while_it_is_able(fabric: Fabric) -> None:
     always, able = fabric.announcements.of("ars2")
     assert Prefix.parse("10.2.0.0/24") in always
     assert set(able) == {ANY, OTHER}
@@ -88,17 +89,17 @@ def test_an_edge_announces_its_subnets_whoever_serves_and_any_while_it_is_able(f
     assert fabric.announcements.of("ars2")[0] == always
 
 
-def test_what_is_judged_and_stays_as_it_was_changes_nothing(fabric: Fabric) -> None:
+def test_an_announcement_that_stays_the_same_is_no_change(fabric: Fabric) -> None:
     fabric.judge(groups(), ANY)
     fabric.judge(groups(), ANY, dpid=ARS3)  # the server does not stand there
     assert not list(fabric.announcements.pop_changed())
 
 
-def test_no_more_is_judged_at_a_time_than_asked_for(fabric: Fabric) -> None:
-    fabric.announcements.suspect(ARS2, (ANY, OTHER))
+def test_only_as_many_pairs_are_judged_at_a_time_as_asked_for(fabric: Fabric) -> None:
+    fabric.announcements.recheck(ARS2, (ANY, OTHER))
     fabric.announcements.judge(fabric.switches, Groups(), 1, 0.0)
     assert fabric.announcements.is_judging()
-    assert fabric.announcements.suspected() == {ARS2}
+    assert fabric.announcements.waiting() == {ARS2}
     assert set(fabric.announcements.of("ars2")[1]) == {OTHER}
 
 
@@ -110,7 +111,7 @@ def test_a_withdrawn_any_retires_only_where_it_can_still_be_delivered(fabric: Fa
     assert list(fabric.announcements.retiring) == [ANY]
 
 
-def test_packets_for_a_retiring_any_go_to_the_edge_that_withdrew_it_until_that_is_over(fabric: Fabric) -> None:
+def test_packets_for_a_retiring_any_go_to_the_switch_that_withdrew_it_until_retirement_ends(fabric: Fabric) -> None:
     fabric.judge(groups(ServerState.DRAINING), ANY, now=1.0)
     assert ANY in fabric.follow()
     assert fabric.uplinks.destinations(ANY) == {"ars2"}
@@ -120,7 +121,7 @@ def test_packets_for_a_retiring_any_go_to_the_edge_that_withdrew_it_until_that_i
     assert fabric.uplinks.destinations(ANY) == frozenset()
 
 
-def test_a_retiring_any_that_cannot_be_delivered_any_longer_has_no_destination(fabric: Fabric) -> None:
+def test_a_retiring_any_that_can_no_longer_be_delivered_has_no_destination(fabric: Fabric) -> None:
     fabric.judge(groups(ServerState.DRAINING), ANY)
     fabric.follow()
     fabric.delivers = False
@@ -129,19 +130,19 @@ def test_a_retiring_any_that_cannot_be_delivered_any_longer_has_no_destination(f
     assert fabric.uplinks.destinations(ANY) == frozenset()
 
 
-def test_while_something_retires_other_announcements_concern_only_themselves(fabric: Fabric) -> None:
+def test_while_one_any_retires_the_announcement_of_another_changes_only_that(fabric: Fabric) -> None:
     fabric.learn(BEYOND)
     fabric.judge(groups(ServerState.DRAINING), ANY)
     fabric.follow()
     fabric.asked.clear()
-    fabric.delivers = False  # asked again, it would say so
+    fabric.delivers = False  # an answer that would show if it were asked again
     fabric.judge(Groups(), OTHER, dpid=ARS2)
     fabric.asked.clear()
     assert fabric.follow() == {OTHER}
     assert (fabric.asked, fabric.uplinks.destinations(ANY)) == ([], {"ars2"})
 
 
-def test_what_a_router_advertises_is_routed_to_its_edge_unless_the_fabric_has_it(fabric: Fabric) -> None:
+def test_a_prefix_from_a_router_is_routed_to_its_switch_unless_the_fabric_announces_it(fabric: Fabric) -> None:
     fabric.learn(BEYOND, ANY)
     fabric.follow()
     assert fabric.uplinks.destinations(BEYOND) == {"arh1"}

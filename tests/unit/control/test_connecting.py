@@ -110,8 +110,8 @@ def connects(made: Controller, dpid: int, found: Tables) -> Held:
 
 
 def wanted(made: Controller, dpid: int) -> Tables:
-    edge = made.switches[dpid]
-    return Tables.of(edge.installed, edge.installed.groups.values(), edge.installed.meters.values())
+    switch = made.switches[dpid]
+    return Tables.of(switch.installed, switch.installed.groups.values(), switch.installed.meters.values())
 
 
 def besides_routes(tables: Tables) -> Tables:
@@ -133,7 +133,7 @@ SLOW = settings(suppress_health_check=list(HealthCheck), deadline=None, max_exam
     before=st.integers(0, 6),
     now=st.integers(0, 6),
 )
-def test_whatever_it_holds_it_gets_what_it_should_hold(
+def test_a_switch_holds_what_it_should_after_connecting_with_any_rules(
     dpid: int, portion: int, strange: list[FlowRule], lost: set[int], before: int, now: int
 ) -> None:
     then = controller(groups(before), 1000)
@@ -155,7 +155,7 @@ def test_whatever_it_holds_it_gets_what_it_should_hold(
     assert not ours.flows.keys() & deleted
 
 
-def test_what_nobody_wants_goes_when_all_that_is_wanted_is_there() -> None:
+def test_strays_are_deleted_when_all_that_is_wanted_is_installed() -> None:
     found = Tables.of(
         [entries.service(Prefix.parse("198.18.9.0/32"), 7)], [GroupRule(7, ())], [MeterRule(99_999, 1, 1)]
     )
@@ -175,7 +175,7 @@ def test_what_nobody_wants_goes_when_all_that_is_wanted_is_there() -> None:
     assert held.tables == wanted(made, EAST)
 
 
-def test_when_many_connect_at_once_a_few_are_compared_at_a_time() -> None:
+def test_when_many_switches_connect_at_once_a_few_are_compared_at_a_time() -> None:
     names = [f"s{number}" for number in range(20)]
     switches = tuple(Switch(name, 1 + number) for number, name in enumerate(names))
     made = Controller(Network("many", (), switches, (), ()), Groups(), Random(1))
@@ -194,7 +194,7 @@ def test_when_many_connect_at_once_a_few_are_compared_at_a_time() -> None:
 
 @SLOW
 @given(portion=PORTIONS, slices=st.integers(0, 30), again=st.booleans(), count=st.integers(0, 6))
-def test_it_may_go_or_enrolments_may_change_in_the_middle(portion: int, slices: int, again: bool, count: int) -> None:
+def test_a_switch_may_go_or_enrolments_may_change_meanwhile(portion: int, slices: int, again: bool, count: int) -> None:
     made = controller(groups(5), portion)
     held = Held(Tables())
     made.begin_reading(EAST, Tables(), Features())

@@ -77,11 +77,11 @@ def test_a_declared_link_works_from_the_start():
     assert Cables(connect=False).costs() == [7]
 
 
-def test_a_link_that_answers_is_confirmed(cables):
+def test_a_link_whose_ends_hear_each_other_is_confirmed(cables):
     assert (cables.state, cables.view["confirmed"], cables.costs()) == ("up", True, [7])
 
 
-def test_a_declared_link_that_is_not_there_is_gone_within_three_seconds():
+def test_a_declared_link_that_does_not_exist_is_down_within_three_seconds():
     cables = Cables()
     cables.wires.clear()
     cables.pass_time(2.5)
@@ -91,20 +91,20 @@ def test_a_declared_link_that_is_not_there_is_gone_within_three_seconds():
 
 
 @pytest.mark.parametrize("deaf", [{A}, {B}, {A, B}], ids=["one way", "the other way", "both ways"])
-def test_a_link_that_dies_silently_is_gone_within_three_seconds(cables, deaf):
+def test_a_link_that_fails_silently_is_down_within_three_seconds(cables, deaf):
     cables.pass_time(60)
     cables.wires = {end: there for end, there in cables.wires.items() if there not in deaf}
     cables.pass_time(3)
     assert (cables.state, cables.costs()) == ("silent", [])
 
 
-def test_a_port_without_a_carrier_takes_its_link_at_once(cables):
+def test_a_port_without_a_carrier_takes_its_link_down_at_once(cables):
     assert cables.discovery.port_changed(A, False, cables.now)
     assert (cables.state, cables.costs()) == ("port down", [])
     assert not cables.discovery.port_changed(A, False, cables.now)
 
 
-def test_a_carrier_alone_brings_no_link_back(cables):
+def test_a_carrier_alone_does_not_bring_a_link_up_again(cables):
     cables.discovery.port_changed(A, False, cables.now)
     cables.pass_time(1)
     cables.wires.clear()
@@ -114,7 +114,7 @@ def test_a_carrier_alone_brings_no_link_back(cables):
     assert (cables.state, cables.costs()) == ("silent", [])
 
 
-def test_a_link_that_comes_back_is_a_last_resort_for_a_second(cables):
+def test_a_link_that_comes_up_again_is_a_last_resort_for_a_second(cables):
     cables.fail_and_return()
     assert (cables.state, cables.costs()) == ("held back", [7 + LAST_RESORT])
     cables.pass_time(1)
@@ -132,13 +132,13 @@ def test_a_link_that_flaps_is_held_back_twice_as_long_each_time(cables):
     assert held == [1, 2, 4, 8, 16, 32, LONGEST_HOLD_S, LONGEST_HOLD_S]
 
 
-def test_a_link_that_flaps_for_ever_does_no_harm(cables):
+def test_a_link_that_flaps_for_ever_is_held_back_for_the_longest_hold_at_most(cables):
     for _ in range(1100):  # two to the power of that is more than a float can hold
         cables.fail_and_return()
     assert cables.state == "held back"
 
 
-def test_what_was_long_ago_is_forgotten(cables):
+def test_failures_long_ago_are_forgotten(cables):
     for _ in range(4):
         cables.fail_and_return()
     cables.pass_time(600)
@@ -234,7 +234,7 @@ def test_a_replayed_frame_is_refused_wherever_it_comes_in(cables):
         assert refused(cables, at, frame) == "lldp replayed"
 
 
-def test_a_frame_of_an_old_round_is_refused_even_if_nobody_has_heard_it(cables):
+def test_a_frame_of_an_old_round_is_refused_even_if_no_port_has_received_it(cables):
     del cables.wires[A]
     cables.pass_time(SEND_S)
     frame = next(frame for end, frame in reversed(cables.sent) if end == A)
@@ -252,14 +252,14 @@ def test_a_replay_cannot_keep_a_dead_link_alive(cables):
     assert cables.state == "silent"
 
 
-def test_from_a_host_port_nothing_is_believed(cables):
+def test_a_frame_from_a_host_port_is_refused(cables):
     cables.discovery.port_changed(C, True, cables.now)
     frame = lldp.build(lldp.Probe(1, 1, cables.discovery._sequence), bytes(6), KEY)
     assert refused(cables, Port("c", 9), frame) == "lldp"
 
 
 @pytest.mark.parametrize("first", ["a tick", "a port", "a switch that is lost"])
-def test_when_we_did_not_listen_nobody_is_blamed(cables, first):
+def test_silence_is_excused_after_a_delay_of_the_controller(cables, first):
     """Whatever is heard of first, when we listen again."""
     wires, cables.wires = cables.wires, {}
     cables.pass_time(1)
@@ -285,8 +285,8 @@ def speaking(cables: Cables, seconds: float) -> set[Port]:
     return {end for end, _ in cables.sent}
 
 
-def test_whatever_ports_a_switch_names_so_many_are_kept_and_those_that_go_make_room(cables, monkeypatch) -> None:
-    monkeypatch.setattr("anycast_sdn.control.discovery.MOST_PORTS", 50)
+def test_the_ports_kept_of_a_switch_are_limited_and_a_port_that_goes_makes_room(cables, monkeypatch) -> None:
+    monkeypatch.setattr("anycast_sdn.control.discovery.MAX_PORTS_OF_SWITCH", 50)
     for number in range(100, 1100):
         cables.discovery.port_changed(Port("a", number), False, cables.now)
         cables.discovery.port_changed(Port("a", number), True, cables.now)

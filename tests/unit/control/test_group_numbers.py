@@ -31,7 +31,7 @@ def numbers(served: list[Prefix]) -> dict[Prefix, int]:
 
 
 @given(st.permutations(PREFIXES), st.sets(st.sampled_from(PREFIXES)))
-def test_the_order_of_coming_and_going_does_not_matter(order: list[Prefix], gone: set[Prefix]) -> None:
+def test_numbers_do_not_depend_on_the_order_of_additions_and_removals(order: list[Prefix], gone: set[Prefix]) -> None:
     made = GroupNumbers()
     for prefix in order:
         made.add(prefix)
@@ -44,7 +44,7 @@ def test_the_order_of_coming_and_going_does_not_matter(order: list[Prefix], gone
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(PREFIXES))))
-def test_who_gets_another_number_is_named_with_the_old_one(history: list[tuple[bool, Prefix]]) -> None:
+def test_prefixes_that_get_another_number_are_returned_with_the_old_one(history: list[tuple[bool, Prefix]]) -> None:
     made = GroupNumbers()
     for comes, prefix in history:
         before = {other: made.get(other) for other in PREFIXES if other != prefix}

@@ -97,7 +97,7 @@ def test_the_limit_holds_for_what_comes_meanwhile(registry: Registry, monkeypatc
         registry.put_group(service("many", *MANY[3:]), others)
 
 
-def test_the_switches_hear_of_the_latest_last_whoever_comes_between(registry: Registry) -> None:
+def test_the_switches_get_the_latest_enrolments_last_when_another_change_comes_between(registry: Registry) -> None:
     """What is stored is handed on in a turn of its own."""
     last = turns_of(registry)
     registry.put_group(service("many", *MANY[2:]), at_turn(last, lambda: registry.delete_server("web", AS2.address)))

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from anycast_sdn.control.neighbours import (
     LOOKED_FOR_AT_FIRST,
     LOOKED_FOR_S,
-    MOST_QUESTIONS,
+    MAX_QUESTIONS,
     QUESTIONS,
     REFRESH_S,
     RETRY_S,
-    WANTED_RETRY_S,
+    WATCHED_RETRY_S,
     Neighbours,
 )
 from anycast_sdn.core.model import Address, Gateway, Neighbour, packed
@@ -40,7 +40,7 @@ def questions(neighbours: Neighbours, now: float) -> list[Address]:
     return [parse_arp(frame).target_ip for _, frame in neighbours.tick(now).frames]
 
 
-def test_a_host_that_says_nothing_is_asked_and_then_gone() -> None:
+def test_a_silent_host_is_asked_and_then_forgotten() -> None:
     neighbours = Neighbours(OWN, [SUBNET])
     says(neighbours, 5, 0.0)
     address, _ = host(5)
@@ -53,33 +53,44 @@ def test_a_host_that_says_nothing_is_asked_and_then_gone() -> None:
     assert neighbours.get(address) is None
 
 
-def test_a_server_that_is_away_is_looked_for_again_and_again() -> None:
+def test_a_server_that_is_away_is_asked_for_periodically() -> None:
     neighbours = Neighbours(OWN, [SUBNET])
     address, _ = host(5)
-    neighbours.want_one(address, True)
+    neighbours.set_watched(address, True)
     times = [now / 4 for now in range(40) if questions(neighbours, now / 4)]
-    at_first = [WANTED_RETRY_S * number for number in range(QUESTIONS + LOOKED_FOR_AT_FIRST)]
+    at_first = [WATCHED_RETRY_S * number for number in range(QUESTIONS + LOOKED_FOR_AT_FIRST)]
     assert times == [*at_first, at_first[-1] + LOOKED_FOR_S]
-    neighbours.want_one(address, False)
+    neighbours.set_watched(address, False)
     for quarter in range(60):
         neighbours.tick(10 + quarter * TICK_S)
     assert not questions(neighbours, 60)
 
 
-def test_after_a_restart_all_are_asked_a_bounded_number_at_once() -> None:
+def test_when_a_port_goes_down_its_hosts_alone_are_forgotten() -> None:
     neighbours = Neighbours(OWN, [SUBNET])
-    hosts = [host(number) for number in range(3 * MOST_QUESTIONS)]
+    places = {host(number)[0]: Neighbour(host(number)[1].mac, 1 + number % 2) for number in range(6)}
+    for address, neighbour in places.items():
+        neighbours.adopt(address, neighbour, 0.0)
+    gone = [address for address, neighbour in places.items() if neighbour.port == 1]
+    assert neighbours.port_down(1, 1.0).moved == gone
+    assert dict(neighbours.known()) == {address: place for address, place in places.items() if address not in gone}
+    assert neighbours.port_down(1, 1.0).moved == []
+
+
+def test_after_a_restart_all_hosts_are_asked_a_limited_number_at_once() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    hosts = [host(number) for number in range(3 * MAX_QUESTIONS)]
     for address, neighbour in hosts:
         neighbours.adopt(address, neighbour, 0.0)
     asked: list[Address] = []
     for tick in range(3):
         some = questions(neighbours, tick * TICK_S)
-        assert len(some) == MOST_QUESTIONS
+        assert len(some) == MAX_QUESTIONS
         asked += some
     assert sorted(asked) == sorted(address for address, _ in hosts)
 
 
-def test_words_that_are_heard_all_the_time_do_not_fill_the_memory() -> None:
+def test_a_host_that_is_heard_all_the_time_takes_no_more_memory() -> None:
     neighbours = Neighbours(OWN, [SUBNET])
     for quarter in range(1000):
         for number in range(10):
@@ -89,7 +100,7 @@ def test_words_that_are_heard_all_the_time_do_not_fill_the_memory() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.25, 1.0, 2.0, 9.0, 31.0])), max_size=20))
-def test_who_speaks_is_never_gone_and_who_is_silent_always_is(history: list[tuple[int, float]]) -> None:
+def test_hosts_that_are_heard_stay_known_and_silent_hosts_are_forgotten(history: list[tuple[int, float]]) -> None:
     neighbours, now, heard = Neighbours(OWN, [SUBNET]), 0.0, dict[int, float]()
     for number, pause in history:
         says(neighbours, number, now)

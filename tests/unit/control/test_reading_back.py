@@ -85,7 +85,7 @@ def strange_rules(draw: st.DrawFn) -> FlowRule:
 
 
 @given(strange_rules())
-def test_a_rule_is_read_as_what_we_would_write_for_it_or_not_at_all(rule: FlowRule) -> None:
+def test_a_rule_is_read_as_what_the_controller_would_write_or_not_at_all(rule: FlowRule) -> None:
     if half := readback.binding(rule):
         binding = Binding(half.number, half.key, half.translated, "", 0.0, half.server)
         ours = entries.binding(PutBinding(binding, half.half, rule.idle_timeout, 0))
@@ -128,25 +128,25 @@ def controller() -> tuple[Controller, int]:
 
 def found(made: Controller, dpid: int, held: dict[RuleKey, FlowRule]) -> dict[int, list[Message]]:
     """The switch connects, with these rules, and groups and meters as they should be."""
-    edge = made.switches[dpid]
-    tables = Tables(dict(held), edge.installed.groups, edge.installed.meters)
+    switch = made.switches[dpid]
+    tables = Tables(dict(held), switch.installed.groups, switch.installed.meters)
     outbox = made.synchronise(dpid, tables, Features(), 0.0).outbox
     return {to: messages for to, messages in outbox.items() if messages}
 
 
 def wanted(made: Controller, dpid: int) -> dict[RuleKey, FlowRule]:
     """All rules that the switch should hold, by what the controller knows."""
-    edge = made.switches[dpid]
-    rules = list(edge.installed.flows.values())
-    rules += [entries.route(prefix, port) for prefix, port in edge.routes.items() if port]
-    for binding in edge.engine.flows:
-        rules += [entries.binding(edge.engine.wanted_rule(binding, half)) for half in binding.installed.parts]
+    switch = made.switches[dpid]
+    rules = list(switch.installed.flows.values())
+    rules += [entries.route(prefix, port) for prefix, port in switch.routes.items() if port]
+    for binding in switch.engine.flows:
+        rules += [entries.binding(switch.engine.wanted_rule(binding, half)) for half in binding.installed.parts]
     return {rule.key: rule for rule in rules}
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(strange_rules(), max_size=6), st.lists(strange_rules(), max_size=6))
-def test_whatever_a_switch_holds_at_the_start_or_later_it_is_put_right(
+def test_any_rules_that_a_switch_holds_at_the_start_or_later_are_corrected(
     first: list[FlowRule], later: list[FlowRule]
 ) -> None:
     made, dpid = controller()
@@ -184,7 +184,7 @@ def both(binding: Binding = PINNED, idle: int = 7440, fin: int = 7439) -> list[F
     ],
 )
 @pytest.mark.parametrize("known", [False, True], ids=["to a new controller", "to one that knows the flow"])
-def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> None:
+def test_an_edited_rule_ends_no_binding_and_is_corrected(edit, known: bool) -> None:
     """One readable half is enough for a controller that has just started; one that knows the flow needs none."""
     made, dpid = controller()
     flows = made.switches[dpid].engine.flows
@@ -201,7 +201,7 @@ def test_an_edited_rule_ends_no_binding_and_is_put_right(edit, known: bool) -> N
 @pytest.mark.parametrize(
     "before", [both(fin=6), both(fin=0), both(idle=0, fin=0)], ids=["other fin_timeout", "no fin_timeout", "swept"]
 )
-def test_another_expiry_puts_rules_anew_and_releases_nothing(before: list[FlowRule]) -> None:
+def test_another_expiry_installs_rules_anew_and_releases_no_binding(before: list[FlowRule]) -> None:
     """As after a change of the network file, or when a switch is found to have a feature that it did not have."""
     made, dpid = controller()
     made.synchronise(dpid, Tables.of(both()), Features(), 0.0)
@@ -220,7 +220,7 @@ def test_a_half_whose_timeout_a_fin_has_shortened_stays_so() -> None:
     assert [message for message in messages[dpid] if isinstance(message, PutBinding | DeleteFlow)] == []
 
 
-def test_only_what_is_gone_altogether_ends_its_binding() -> None:
+def test_only_a_binding_without_any_rule_ends() -> None:
     made, dpid = controller()
     flows = made.switches[dpid].engine.flows
     other = PINNED._replace(number=8, key=KEY._replace(source_port=40001), translated=packed("203.0.113.10"))
@@ -243,7 +243,7 @@ HOST = cookie(Kind.HOST)
 WRITE_NOTHING = struct.pack("!HH4x", ofp.OFPIT_WRITE_ACTIONS, 8)
 
 
-def test_a_match_that_we_never_write_is_kept_as_it_is_so_that_just_its_rule_can_be_deleted() -> None:
+def test_a_match_that_is_never_written_is_kept_as_it_is_so_that_just_its_rule_can_be_deleted() -> None:
     ((rule,), foreign) = decode_flow_stats(entry(STRANGE, b"", HOST))
     assert foreign == set()
     assert rule.match == (Field(UNREAD, STRANGE),)
@@ -254,13 +254,13 @@ def test_a_match_that_we_never_write_is_kept_as_it_is_so_that_just_its_rule_can_
 
 
 @pytest.mark.parametrize("instructions", [WRITE_NOTHING, struct.pack("!HH4xHHI", 4, 16, 0xFFFF, 8, 0x2320)])
-def test_actions_that_we_never_write_leave_the_rest_of_the_rule_readable(instructions: bytes) -> None:
+def test_actions_that_are_never_written_leave_the_rest_of_the_rule_readable(instructions: bytes) -> None:
     ((rule,), _) = decode_flow_stats(entry(b"", instructions, HOST))
     assert (rule.table, rule.priority, rule.actions) == (4, 832, (Unread(),))
     assert len(encode(DATAPATH, [DeleteFlow(rule)])) == 56
 
 
-def test_a_rule_with_a_hard_timeout_is_none_of_ours() -> None:
+def test_a_rule_with_a_hard_timeout_is_foreign() -> None:
     ((rule,), _) = decode_flow_stats(entry(b"", b"", HOST, hard_timeout=9))
     assert rule.actions == (Unread(),)
 
@@ -286,7 +286,7 @@ def test_rules_that_were_not_changed_are_read_as_they_were_written(put: PutBindi
         (ofp.OFPMF_PKTPS | ofp.OFPMF_BURST, b""),
     ],
 )
-def test_a_meter_that_limits_otherwise_equals_none_of_ours(flags: int, bands: bytes) -> None:
+def test_a_meter_with_another_limit_equals_no_wanted_meter(flags: int, bands: bytes) -> None:
     (meter,) = decoding.decode_meters(struct.pack("!HHI", 8 + len(bands), flags, 1) + bands)
     assert meter.rate == 0
     good = struct.pack("!HHII4x", 1, 16, 100, 50)

@@ -32,12 +32,12 @@ def test_a_rule_that_changes_is_sent_once_and_not_deleted():
     assert changes(Tables.of([new]), Tables.of([entries.route(HERE, 1)])) == [AddFlow(new)]
 
 
-def test_what_is_new_is_there_before_what_is_old_goes():
+def test_new_rules_are_installed_before_old_ones_are_deleted():
     wanted, installed = Tables.of([entries.route(HERE, 1)]), Tables.of([entries.route(THERE, 1)])
     assert kinds(wanted, installed) == [AddFlow, Barrier, DeleteFlow]
 
 
-def test_a_group_and_a_meter_are_there_before_their_rules_and_go_after_them():
+def test_a_group_and_a_meter_are_installed_before_their_rules_and_deleted_after_them():
     tables = Tables.of([SERVICE], [GROUP], [METER])
     assert kinds(tables, Tables()) == [SetMeter, SetGroup, Barrier, AddFlow]
     assert kinds(Tables(), tables) == [DeleteFlow, Barrier, DeleteGroup, DeleteMeter]

@@ -28,7 +28,7 @@ def test_a_new_group_and_its_server_are_in_the_snapshot_that_the_switches_get(op
     assert operator.sent[-1].covering(packed("198.18.0.1")) == expected
 
 
-def test_putting_what_is_there_writes_nothing_and_tells_nobody(enrolled: Operator) -> None:
+def test_putting_what_is_enrolled_already_writes_nothing_and_calls_no_subscriber(enrolled: Operator) -> None:
     before = enrolled.registry.groups
     enrolled.store.close()  # a write would now fail
     assert enrolled.registry.put_group(WEB)[1] is False

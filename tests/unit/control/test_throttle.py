@@ -18,13 +18,13 @@ def run(throttle: Throttle, start: float, seconds: float, free: int, held: int =
     return shown
 
 
-def test_a_few_refusals_hold_nobody_back() -> None:
+def test_a_few_refusals_throttle_no_port() -> None:
     throttle = Throttle()
     throttle.tick(0.0)
     assert not any(run(throttle, TICK_S, 20, free=int(REFUSED_PER_S * TICK_S)))
 
 
-def test_a_flood_is_held_back_for_longer_each_time_that_it_goes_on() -> None:
+def test_a_flood_is_throttled_for_longer_each_time_that_it_goes_on() -> None:
     throttle = Throttle()
     throttle.tick(0.0)
     shown = run(throttle, TICK_S, 200, free=2500)
@@ -35,14 +35,14 @@ def test_a_flood_is_held_back_for_longer_each_time_that_it_goes_on() -> None:
     assert max(pauses) <= LONGEST_S + TICK_S
 
 
-def test_a_port_is_let_go_when_nothing_of_it_is_refused_any_more() -> None:
+def test_a_port_is_released_when_no_packet_of_it_is_refused_any_more() -> None:
     throttle = Throttle()
     throttle.tick(0.0)
     assert run(throttle, TICK_S, TICK_S, free=2500) == [True]
     assert run(throttle, 2 * TICK_S, TICK_S, free=0, held=0) == [False]
 
 
-def test_other_ports_are_not_held_back() -> None:
+def test_other_ports_are_not_throttled() -> None:
     throttle = Throttle()
     throttle.tick(0.0)
     throttle.refused(2)

@@ -18,7 +18,7 @@ def test_the_pipeline_declares_every_rule_that_it_wants(dpid: int) -> None:
 
 
 @EVERY
-def test_what_it_wants_for_one_server_is_part_of_what_it_wants_while_that_is_enrolled(dpid: int) -> None:
+def test_the_rules_for_one_server_are_wanted_while_it_is_enrolled(dpid: int) -> None:
     servers = engine(dpid).servers_with_rules(GROUPS)
     assert {rule.key for rule in engine(dpid).rules_for_server(SERVER)} <= {
         rule.key for server in servers for rule in engine(dpid).rules_for_server(server)
@@ -26,7 +26,7 @@ def test_what_it_wants_for_one_server_is_part_of_what_it_wants_while_that_is_enr
 
 
 @EVERY
-def test_without_flows_there_is_nothing_to_do(dpid: int) -> None:
+def test_an_engine_without_flows_sends_nothing(dpid: int) -> None:
     one = engine(dpid)
     assert len(one.flows) == 0
     assert one.put_back().messages == []
@@ -47,7 +47,7 @@ def test_a_report_about_a_rule_of_no_flow_changes_nothing(dpid: int, deleted: bo
 
 
 @EVERY
-def test_a_switch_may_come_and_go(dpid: int) -> None:
+def test_a_switch_may_connect_and_disconnect(dpid: int) -> None:
     one = engine(dpid)
     for _ in range(2):
         one.disconnected()

@@ -60,7 +60,7 @@ def same(rules: list[FlowRule], others: list[FlowRule]) -> bool:
     return {rule.key: rule for rule in rules} == {rule.key: rule for rule in others}
 
 
-def test_rules_as_they_should_be_are_left_alone() -> None:
+def test_correct_rules_are_left_as_they_are() -> None:
     audited = Audited(5)
     assert audited.look(thorough=True) == []
     assert (audited.audit.doubtful, audited.repairs) == (False, Counter())
@@ -96,7 +96,7 @@ def test_a_flow_to_which_something_has_happened_since_is_left_to_the_next_look()
 
 
 @pytest.mark.parametrize("thorough", [False, True])
-def test_slices_come_in_turn_or_all_at_once(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
+def test_slices_are_compared_in_turn_or_all_at_once(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
     monkeypatch.setattr(flow_audit, "SLICE", 4)
     audited = Audited(30)
     parts = 8
@@ -109,12 +109,12 @@ def test_slices_come_in_turn_or_all_at_once(monkeypatch: pytest.MonkeyPatch, tho
     assert looks <= (1 if thorough else parts)
 
 
-def test_what_is_suspected_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_switch_has_reported_is_in_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow_audit, "SLICE", 4)
     audited = Audited(30)
     number = 13
     rule = next(rule for rule in audited.rules if rule.cookie & 0xFF == number)
     audited.rules[audited.rules.index(rule)] = changed = replace(rule, idle_timeout=7)
-    audited.audit.suspect([changed.cookie])
+    audited.audit.recheck([changed.cookie])
     audited.look()
     assert same(audited.rules, audited.wanted)

@@ -23,7 +23,7 @@ def pinned(one: Engine) -> list[FlowRule]:
     return held(one.packet_handlers[Kind.FIRST_REPLY](10, answer, GROUPS, 1).messages, rules)
 
 
-def test_a_first_packet_installs_its_rule_and_then_goes_through_it() -> None:
+def test_a_first_packet_installs_its_rule_and_is_then_sent_through_it() -> None:
     one = engine()
     *rules, last = one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 1).messages
     assert [readback.half_of(rule) for rule in held(rules)] == [Half.OUT]
@@ -63,7 +63,7 @@ def test_rules_that_others_delete_are_installed_again_once() -> None:
     assert not one.has_lost_rules
 
 
-def test_the_rule_from_before_the_pin_is_not_missed() -> None:
+def test_the_rule_from_before_the_pin_is_not_installed_again() -> None:
     one = engine()
     pinned(one)
     one.rule_removed(cookie(Kind.BINDING_OUT_UNANSWERED, the_flow(one).number), True, False, 2)
@@ -79,14 +79,14 @@ def test_after_both_rules_have_expired_the_flow_has_ended() -> None:
     assert len(one.flows) == 0
 
 
-def test_the_last_flow_of_a_server_that_is_enrolled_no_more_takes_the_servers_rules_with_it() -> None:
+def test_with_the_last_flow_of_a_removed_server_its_rules_are_removed() -> None:
     one = engine()
     pinned(one)
     one.enrol([])
     assert one.end(the_flow(one).number, 2).changed
 
 
-def test_what_was_needed_since_the_switch_was_asked_is_left_alone() -> None:
+def test_a_flow_that_was_used_since_the_switch_was_asked_is_left_as_it_is() -> None:
     one = engine()
     pinned(one)
     one.disconnected()
@@ -97,7 +97,7 @@ def test_what_was_needed_since_the_switch_was_asked_is_left_alone() -> None:
     assert the_flow(one) is flow
 
 
-def test_a_flow_of_which_nothing_is_found_ends_unless_the_switch_has_lost_everything() -> None:
+def test_a_flow_without_any_found_rule_ends_unless_the_switch_has_lost_all_rules() -> None:
     one = engine()
     rules = pinned(one)
     assert held(one.settle(the_flow(one), [], True, 2).messages) == rules
@@ -105,7 +105,7 @@ def test_a_flow_of_which_nothing_is_found_ends_unless_the_switch_has_lost_everyt
     assert len(one.flows) == 0
 
 
-def test_found_rules_are_as_they_would_be_written() -> None:
+def test_found_rules_equal_those_that_would_be_written() -> None:
     one = engine()
     rules = pinned(one)
     assert one.settle(the_flow(one), rules, False, 2).messages == []

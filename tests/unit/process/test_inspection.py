@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 
-from anycast_sdn.control.audit import MOST_REMEMBERED
+from anycast_sdn.control.audit import MAX_REMEMBERED
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Fault, RulesRepaired
 from anycast_sdn.openflow import decoding, readback
@@ -355,6 +355,6 @@ def _failing_once(act: Callable[..., Any], call: int) -> Callable[..., Any]:
 
 def test_of_very_many_rules_of_others_not_all_are_remembered(monkeypatch) -> None:
     audit = Inspected(monkeypatch).controller.audits[1]
-    many = range(1, 2 * MOST_REMEMBERED + 1)
+    many = range(1, 2 * MAX_REMEMBERED + 1)
     assert len(audit.found_foreign(many, 1.0).messages) == len(many)
-    assert len(audit.found_foreign(many, 1.5).messages) == MOST_REMEMBERED, "who is remembered is left for a while"
+    assert len(audit.found_foreign(many, 1.5).messages) == MAX_REMEMBERED, "who is remembered is left for a while"

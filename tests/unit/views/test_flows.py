@@ -34,7 +34,7 @@ def controller() -> Controller:
 
 
 def tables(controller: Controller) -> dict[str, BindingTable]:
-    return {edge.name: edge.engine.flows for edge in controller.switches.values() if edge.switch.client_edge}
+    return {edge.name: edge.engine.flows for edge in controller.switches.values() if edge.described.client_edge}
 
 
 def every(

@@ -1,7 +1,7 @@
-"""Suspects: what is to be looked at, by switch; each is there once, however often it is suspected while it waits.
+"""PrefixQueue: pairs of a switch and a prefix that wait to be examined, each at most once.
 
-Very many may be suspected at once, of many switches: adding costs little for each, and whose switches they are is
-known without looking at them.
+One event may add very many pairs, of many switches.  So adding is cheap, and the switches are found without a walk
+over all pairs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from anycast_sdn.core.model import Prefix
 
 
-class Suspects:
-    """(switch's datapath id, ANY/n)."""
+class PrefixQueue:
+    """(switch's datapath id, prefix)."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[Prefix, None]] = {}
@@ -28,11 +28,11 @@ class Suspects:
             self._waiting.setdefault(dpid, {}).update(prefixes)
 
     def switches(self) -> Iterable[int]:
-        """Those of which some are left."""
+        """The switches of which prefixes wait."""
         return {*self._waiting, self._dpid} if self._current else self._waiting.keys()
 
     def pop(self, most: int) -> list[tuple[int, Prefix]]:
-        """Removes up to ``most`` and returns them, one switch after the other."""
+        """Remove and return up to ``most`` pairs, one switch after the other."""
         taken: list[tuple[int, Prefix]] = []
         while self and len(taken) < most:
             if not self._current:
