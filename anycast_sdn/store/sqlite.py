@@ -6,8 +6,8 @@ The rules this file keeps, beside those of ``store.store``:
   dies in the middle leaves the state from before the call.
 - One process at a time: the file stays locked while it is open.  So no other process changes what is
   stored, and versions are counted in this process only.
-- A file of an earlier release is brought up to date when it is opened, in one transaction; one of a later release is
-  refused.
+- A file of an earlier release is brought up to date when it is opened, in one transaction, and a copy of it is kept for
+  that release; a file of a later release is refused.
 - *First enrolments* are written in the transaction that makes the tables: what an operator removes over REST does
   not come back at the next start, and a group added to the network file later is not enrolled.
 - The log (``-wal``) is written back into the file at start and at the end, so that a copy of the file of a
@@ -216,13 +216,20 @@ class SqliteStore:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def _bring_up_to_date(self) -> None:
-        """An earlier release has written the file."""
+        """An earlier release may have written the file: it would not read it any more, so it gets a copy."""
         version = self._schema_version()
-        if version < SCHEMA_VERSION:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._take_steps(version)
-            LOG.info("%s: brought from schema version %d to %d", self.path, version, SCHEMA_VERSION)
+        if version == SCHEMA_VERSION:
+            return
+        kept = f"{self.path}.version-{version}"
+        if not self._read_only:
+            with closing(_database(kept)) as copy:
+                self._db.backup(copy)
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._take_steps(version)
+        if not self._read_only:
+            change = f"brought from schema version {version} to {SCHEMA_VERSION}"
+            LOG.info("%s: %s; as it was, it is kept as %s", self.path, change, kept)
 
     def _take_steps(self, version: int) -> None:
         """All that follow this version, in the transaction of the caller."""

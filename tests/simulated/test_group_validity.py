@@ -11,6 +11,7 @@ from anycast_sdn.core.model import ICMP, TCP, UDP, GroupValidity
 from anycast_sdn.core.roles import Expiry
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.simulation.host import TCP_ACK
+from anycast_sdn.simulation.network import Sent
 
 FIN = 0x01
 EDGE = {"udp_s": 40, "icmp_s": 20, "unanswered_s": 15}
@@ -88,6 +89,15 @@ def test_flows_keep_the_validity_with_which_they_began_and_new_ones_get_the_pres
     ask(net, port=40002)
     assert timeouts(net) == [5, 5, 9, 9, 40, 40]
     assert before in bindings(net)
+
+
+def test_a_change_of_settings_sends_nothing_to_any_switch(build):
+    net = build("figure1", "as2", validity=EDGE)
+    serve(net, udp_s=9)
+    ask(net)
+    net.journal = []
+    serve(net, udp_s=5, tcp_s=60)
+    assert [record for record in net.journal if isinstance(record, Sent)] == []
 
 
 def test_all_flows_of_a_group_share_one_value(build):

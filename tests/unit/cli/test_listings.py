@@ -87,6 +87,19 @@ def test_pools_are_shown_in_numbers_that_can_be_read(size: int, shown: str, caps
     assert line.endswith(f"IPv4: 3 leased, 1 resting of 254; IPv6: 0 leased, 0 resting of {shown}")
 
 
+def test_groups_are_shown_with_their_settings_on_a_line_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    web = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:a::1/128"], "servers": [{}] * 12}
+    plain = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
+    own = {"affinity": "client", "on_server_loss": "keep", "validity": {"tcp_s": 600, "udp_s": 10}}
+    with answering(200, json.dumps({"groups": [web | plain, web | own]}).encode()) as address:
+        assert main.main(["groups", "--rest", address]) == 0
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3:] for line in lines] == [
+        ["12", "flow", "repin"], ["12", "client", "keep", "tcp:", "600,", "udp:", "10"]
+    ]  # fmt: skip
+    assert max(map(len, lines)) <= 100
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     """As with `anycast-sdn edges | head -1`."""
     body = json.dumps({"edges": [EDGE | {"name": f"edge{number}"} for number in range(5000)]}).encode()

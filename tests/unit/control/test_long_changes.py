@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from anycast_sdn.control.registry import AlreadyExists, LimitReached, Registry
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import FEW, AnycastGroup, Prefix, Server, packed
+from anycast_sdn.core.model import FEW, Affinity, AnycastGroup, NotFound, Prefix, Server, packed
 from anycast_sdn.description.enrolment import Overlap, WrongFamily
 from anycast_sdn.store.sqlite import SqliteStore
 from tests.unit.operators import service
@@ -54,6 +55,29 @@ def turns_of(registry: Registry) -> int:
 
 def test_others_have_a_turn_between_any_two_prefixes(registry: Registry) -> None:
     assert turns_of(registry) >= len(MANY)
+
+
+def test_prefixes_that_stay_are_not_judged_again_when_settings_change(registry: Registry) -> None:
+    registry.put_group(service("many", *MANY[2:]))
+    turns = itertools.count()
+    registry.put_group(replace(service("many", *MANY[2:]), affinity=Affinity.CLIENT), lambda: (next(turns), None)[1])
+    assert next(turns) == 1  # the one before it is handed on
+
+
+@pytest.mark.parametrize("turn", [1, 30, 70])
+def test_settings_that_others_change_meanwhile_are_kept_by_a_change_of_prefixes(registry: Registry, turn: int) -> None:
+    others = at_turn(turn, lambda: registry.change_group("web", lambda web: replace(web, affinity=Affinity.CLIENT)))
+    changed = registry.change_group("web", lambda web: replace(web, prefixes=(*MANY, V6)), others)
+    assert (changed.affinity, changed.prefixes) == (Affinity.CLIENT, (*MANY, V6))
+    assert registry.group("web") == changed
+
+
+def test_a_group_that_goes_while_it_is_changed_stays_away(registry: Registry) -> None:
+    with pytest.raises(NotFound):
+        registry.change_group(
+            "web", lambda web: replace(web, prefixes=(*MANY, V6)), at_turn(9, lambda: registry.delete_group("web"))
+        )
+    assert registry.groups.get("web") is None
 
 
 @pytest.mark.parametrize("turn", [1, 30, 70])

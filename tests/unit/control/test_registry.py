@@ -9,8 +9,18 @@ from pathlib import Path
 import pytest
 
 from anycast_sdn.control import registry as registry_module
-from anycast_sdn.control.registry import InvalidWeight, LimitReached
-from anycast_sdn.core.model import AnycastGroup, ConfigurationError, NotFound, Prefix, Server, ServerState, packed
+from anycast_sdn.control.registry import AlreadyExists, InvalidWeight, LimitReached
+from anycast_sdn.core.model import (
+    Affinity,
+    AnycastGroup,
+    ConfigurationError,
+    GroupValidity,
+    NotFound,
+    Prefix,
+    Server,
+    ServerState,
+    packed,
+)
 from anycast_sdn.description import enrolment
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.store import Change, Outdated, Stored, StoreError
@@ -50,6 +60,44 @@ def test_a_groups_prefixes_change_while_it_keeps_its_servers(enrolled: Operator)
     assert not created
     assert group.servers == {AS2.address: AS2}
     assert enrolled.registry.groups.covering(packed("198.18.0.1")) is None
+
+
+def test_settings_of_a_group_change_while_it_keeps_its_servers(enrolled: Operator) -> None:
+    wanted = replace(WEB, affinity=Affinity.CLIENT, validity=GroupValidity(udp_s=10))
+    expected = replace(wanted, servers={AS2.address: AS2})
+    assert enrolled.registry.put_group(wanted) == (expected, False)
+    assert enrolled.registry.put_group(wanted) == (expected, False)
+    assert [groups.get("web") for groups in enrolled.sent] == [expected]
+    again = enrolled.restarted()
+    assert again.registry.group("web") == expected
+    again.store.close()
+
+
+def test_a_group_that_exists_with_other_settings_is_not_created_anew(enrolled: Operator) -> None:
+    with pytest.raises(AlreadyExists):
+        enrolled.registry.put_group(replace(WEB, affinity=Affinity.CLIENT), anew=True)
+    assert enrolled.registry.group("web").affinity is Affinity.FLOW
+    assert enrolled.sent == []
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 65536])
+@pytest.mark.parametrize("prefixes", [WEB.prefixes, WEB.prefixes[:1]], ids=["the same prefixes", "others"])
+def test_a_validity_that_no_switch_can_have_is_refused(
+    enrolled: Operator, prefixes: tuple[Prefix, ...], seconds: int
+) -> None:
+    for name in ("web", "dns"):
+        with pytest.raises(enrolment.InvalidValidity) as refused:
+            enrolled.registry.put_group(AnycastGroup(name, prefixes, validity=GroupValidity(5, other_s=seconds)))
+        assert refused.value.where == "validity.other_s"
+    assert enrolled.sent == []
+
+
+def test_a_group_that_is_changed_is_the_present_one(enrolled: Operator) -> None:
+    changed = enrolled.registry.change_group("web", lambda web: replace(web, affinity=Affinity.CLIENT))
+    assert changed == replace(WEB, servers={AS2.address: AS2}, affinity=Affinity.CLIENT)
+    assert enrolled.registry.group("web") == changed
+    with pytest.raises(NotFound):
+        enrolled.registry.change_group("dns", lambda dns: dns)
 
 
 def test_a_groups_prefixes_cannot_lose_the_family_of_one_of_its_servers(enrolled: Operator) -> None:
@@ -187,6 +235,16 @@ def test_a_change_decided_on_what_is_outdated_is_decided_once_more_and_overwrite
         here.registry.put_group(replace(WEB, name="mail"))
     here.registry.put_server("web", AS2)
     assert there.registry.server("web", AS2.address) == AS2
+
+
+def test_settings_that_two_controllers_change_at_once_are_both_kept() -> None:
+    here, there = shared_by_two()
+    here.registry.put_group(WEB)
+    here.store.watch(lambda stored: None)  # deaf, as above
+    there.registry.change_group("web", lambda web: replace(web, affinity=Affinity.CLIENT))
+    here.registry.change_group("web", lambda web: replace(web, validity=GroupValidity(udp_s=10)))
+    expected = replace(WEB, affinity=Affinity.CLIENT, validity=GroupValidity(udp_s=10))
+    assert here.registry.group("web") == there.registry.group("web") == here.store.open().groups["web"] == expected
 
 
 class Contended(MemoryStore):

@@ -92,9 +92,29 @@ def test_a_file_of_version_1_is_brought_up_to_date_with_all_that_is_in_it(
             assert store.open([_group("first", ["198.18.1.0/24"])]).groups == GROUPS
         with closing(SqliteStore(str(old))) as store:
             assert store.open().groups == GROUPS
-    assert [record.message for record in caplog.records] == [f"{old}: brought from schema version 1 to 2"]
+    (record,) = caplog.records
+    assert record.message == f"{old}: brought from schema version 1 to 2; as it was, it is kept as {old}.version-1"
     assert version_of(old) == SCHEMA_VERSION
     Operator(old, network()).store.close()  # and all of it fits the network
+
+
+def test_the_old_release_finds_a_copy_of_the_file_as_it_was(old: Path) -> None:
+    old.with_name("old.version-1").write_bytes(b"")  # of an attempt for which there was no room
+    with closing(sqlite3.connect(old)) as reader:
+        content = list(reader.iterdump())
+    with closing(SqliteStore(str(old))) as store:
+        store.change(store.open().version, [DeleteGroup("web")])
+    with closing(sqlite3.connect(old.with_name("old.version-1"))) as reader:
+        assert list(reader.iterdump()) == content
+        assert reader.execute("PRAGMA application_id").fetchone() == (sqlite.APPLICATION_ID,)
+    assert version_of(old.with_name("old.version-1")) == 1
+
+
+def test_where_there_is_no_room_for_a_copy_nothing_is_changed_and_the_file_is_named(old: Path) -> None:
+    old.with_name("old.version-1").mkdir()
+    with pytest.raises(StoreError, match="old: the enrolment database failed"):
+        SqliteStore(str(old))
+    assert version_of(old) == 1
 
 
 def test_what_was_enrolled_earlier_can_be_changed_and_removed(old: Path) -> None:
@@ -174,6 +194,7 @@ def test_an_old_file_that_can_only_be_read_is_served_and_left_as_it_was(
         with pytest.raises(StoreError, match="could only be read at start"):
             store.change(stored.version, [DeleteGroup("web")])
     assert old.read_bytes() == content
+    assert [path.name for path in old.parent.iterdir()] == ["old"]
 
 
 def test_an_old_file_that_vanishes_is_written_anew_in_the_present_version(old: Path) -> None:
