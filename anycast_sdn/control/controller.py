@@ -335,7 +335,7 @@ class Controller:
         return out
 
     def _recheck_pins(self, switch: ManagedSwitch) -> None:
-        """A server that is not enrolled may have its first flow there, or none any more."""
+        """A server that is not enrolled may have its first flow at this switch, or none any more."""
         switch.reconciler.recheck_pins()
         self.losses.flows_changed(switch.name)
 
@@ -386,7 +386,7 @@ class Controller:
                     del self._comparing[dpid]
 
     def _free_more(self, now: float, out: Outcome) -> None:
-        """Flows whose server is lost are freed."""
+        """Free flows whose server is lost."""
         if freed := self.losses.work(self.groups, self._pace.freed, now):
             switch, reaction = freed
             if reaction.changed:
@@ -434,20 +434,20 @@ class Controller:
         changed = [] if was is now else [address for address in servers if was.get(address) is not now.get(address)]
         prefixes = dict.fromkeys((*(old.prefixes if old else ()), *(new.prefixes if new else ())))
         same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new else ()
-        for dpid in self._edges_of(changed):
+        for dpid in self._switches_of(changed):
             self.announcements.recheck(dpid, prefixes)
         if len(same) < len(prefixes):
             others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
-            for dpid in self._edges_of(servers):
+            for dpid in self._switches_of(servers):
                 self.announcements.recheck(dpid, others)
         for address in changed:
             enrolled = bool(self.groups.of_server(address))
             if enrolled != bool(before.of_server(address)):
                 self._enrolled[address] = None
-                for dpid in self._edges_of([address]):
+                for dpid in self._switches_of([address]):
                     self.switches[dpid].set_enrolled(address, enrolled)
 
-    def _edges_of(self, servers: Iterable[Address]) -> dict[int, None]:
+    def _switches_of(self, servers: Iterable[Address]) -> dict[int, None]:
         """The switches of the subnets of these servers."""
         subnets = filter(None, map(self.network.subnet_of, servers))
         return {self._by_name[name].dpid: None for name in dict.fromkeys(subnet.edge for subnet in subnets)}

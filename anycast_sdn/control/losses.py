@@ -1,19 +1,19 @@
 """Losses: which servers are lost, and the flows that are freed because of that (M32).
 
-A server is *away* while nobody answers at its address behind its edge (``Neighbours`` has found it silent, or its port
-is down), and, for one client edge, while no route leads from there to the server's subnet.  It is *lost* when it has
-been away for more than ``LOST_AFTER_S``.
+A server is *away* while no host answers at its address (``Neighbours`` has found it silent, or its port is down), and,
+for one client edge, while that has no route to the server's subnet.  It is *lost* when it has been away for more than
+``LOST_AFTER_S``.
 
 Rules kept here:
 - A server that is back before it is lost keeps all its flows.
 - Removal alone is no loss (M20).  A removed server is watched like an enrolled one for as long as a client edge has
   flows that are pinned to it.
-- A server edge that has lost its control channel is no loss: nobody has found its servers silent.
+- When a server edge disconnects from the controller, its servers are not lost: they have not been found silent.
 - Flows are freed in slices; those of a client edge that is away, or is being read back, after that.
-- Nothing of this outlives the controller.  After a restart a server is away as soon as it has left the first questions
-  unanswered, and lost ``LOST_AFTER_S`` later; then the flows that were found on the switches are freed.
+- None of this state is stored.  After a restart of the controller a server is away as soon as it has left the first
+  questions unanswered, and lost ``LOST_AFTER_S`` later; then the flows that were found on the switches are freed.
 
-What becomes of a flow is the client edge's (``core.transitions``).
+What happens to a freed flow is decided by the client edge (``core.transitions``).
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ class Losses:
         self._edges = {name: switch for name, switch in switches.items() if switch.described.client_edge}
         self._next_hops = next_hops
         subnets = [subnet for subnet in network.subnets if subnet.side is Side.SERVER]
-        # A subnet of servers → the next hops to it when they were looked at.
+        # A subnet of servers → the next hops to it when they were examined.
         self._seen = {gateway.prefix: _NO_NEXT_HOPS for subnet in subnets for gateway in subnet.gateways}
         self._silent: dict[Address, float] = {}  # away for all client edges, not lost yet → since when, in order
         self._dead: set[Address] = set()  # lost for all client edges
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
         self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
         self._left: dict[Address, set[str]] = {}  # servers that are not enrolled → the client edges with flows to them
-        self._to_look_at: dict[str, None] = {}  # client edges that may have flows to lost servers
+        self._to_examine: dict[str, None] = {}  # client edges that may have flows to lost servers
         self._to_free: OrderedDict[tuple[str, Address], _Freeing] = OrderedDict()  # (client edge, server)
-        self._told: dict[Address, set[str]] = {}  # lost servers → the client edges whose flows were freed
+        self._reported: dict[Address, set[str]] = {}  # lost servers → the client edges whose flows were freed
 
     def is_lost(self, edge: str, server: Address) -> bool:
         """Is this server lost for this client edge?"""
@@ -81,7 +81,7 @@ class Losses:
     # ---------------------------------------------------------------- which servers are watched
 
     def enrolment_changed(self, server: Address, enrolled: bool) -> None:
-        """It is enrolled now, or is no more."""
+        """The server was enrolled, or removed."""
         for name, edge in self._edges.items():
             self._note(name, server, not enrolled and edge.engine.flows.pinned_to(server) > 0)
         if not enrolled and server not in self._left:
@@ -110,15 +110,15 @@ class Losses:
             self._switches[subnet.edge].watch_removed(server, bool(watched))
 
     def _forget(self, server: Address) -> None:
-        """Nobody has anything to do with it any more."""
+        """The server is neither enrolled nor has flows."""
         self._silent.pop(server, None)
         self._dead.discard(server)
-        self._told.pop(server, None)
+        self._reported.pop(server, None)
 
-    # ---------------------------------------------------------------- who is away
+    # ---------------------------------------------------------------- which servers are away
 
     def noticed(self, server: Address, is_there: bool, now: float) -> list[Event]:
-        """A server has been found to be behind its edge, or not to be there."""
+        """A server has been found to answer in its subnet, or not to."""
         if not is_there:
             if server not in self._dead and self._subnet_of(server):
                 self._silent.setdefault(server, now)
@@ -131,21 +131,21 @@ class Losses:
         """What this switch holds has been read back."""
         self.flows_changed(edge)
         if edge in self._edges:
-            self._to_look_at[edge] = None
+            self._to_examine[edge] = None
 
     def tick(self, now: float) -> list[Event]:
-        """Finds out who is lost by now."""
-        for server in _due(self._silent, now):
+        """Find the servers that are lost by now → the events of servers that can be reached again."""
+        for server in _pop_due(self._silent, now):
             self._dead.add(server)
-            self._to_look_at |= dict.fromkeys(self._edges)
-        returned = self._look_at_routes(now)
-        for edge, subnet in _due(self._unrouted, now):
+            self._to_examine |= dict.fromkeys(self._edges)
+        returned = self._examine_routes(now)
+        for edge, subnet in _pop_due(self._unrouted, now):
             self._cut.setdefault(edge, set()).add(subnet)
-            self._to_look_at[edge] = None
-        return [*self._returned(list(self._told))] if returned else []
+            self._to_examine[edge] = None
+        return [*self._returned(list(self._reported))] if returned else []
 
-    def _look_at_routes(self, now: float) -> bool:
-        """→ Has a client edge a route again where its servers were lost?"""
+    def _examine_routes(self, now: float) -> bool:
+        """Examine the routes that have changed → has a client edge a route again to servers that were lost for it?"""
         returned = False
         for subnet, before in self._seen.items():
             hops = self._next_hops(subnet)
@@ -164,24 +164,24 @@ class Losses:
 
     def _returned(self, servers: Iterable[Address]) -> Iterator[Event]:
         for server in servers:
-            for edge in sorted(self._told.get(server, ())):
+            for edge in sorted(self._reported.get(server, ())):
                 if not self.is_lost(edge, server):
-                    self._told[server].remove(edge)
+                    self._reported[server].remove(edge)
                     yield ServerReturned(edge, server)
-            if not self._told.get(server, True):
-                del self._told[server]
+            if not self._reported.get(server, True):
+                del self._reported[server]
 
     # ---------------------------------------------------------------- whose flows are freed
 
     def is_busy(self) -> bool:
         """Are there flows to be freed, for which ``work`` is to be called?"""
-        return bool(self._to_look_at or self._to_free)
+        return bool(self._to_examine or self._to_free)
 
     def work(self, groups: Groups, most: int, now: float) -> tuple[ManagedSwitch, Reaction] | None:
-        """Frees up to ``most`` flows of one client edge and one server → what follows there; None: nothing yet."""
-        if self._to_look_at:
-            edge, _ = self._to_look_at.popitem()
-            self._look_at(edge)
+        """Free up to ``most`` flows of one client edge and one server → what follows there; None: nothing yet."""
+        if self._to_examine:
+            edge, _ = self._to_examine.popitem()
+            self._examine(edge)
             return None
         if not self._to_free:
             return None
@@ -196,20 +196,20 @@ class Losses:
             del self._to_free[edge, server]
             if freeing.freed:
                 reaction.events.append(ServerLost(edge, server, freeing.freed))
-                self._told.setdefault(server, set()).add(edge)
+                self._reported.setdefault(server, set()).add(edge)
         return switch, reaction
 
-    def _look_at(self, edge: str) -> None:
-        """Which flows of this client edge are pinned to servers that are lost for it?"""
+    def _examine(self, edge: str) -> None:
+        """Queue the flows of this client edge that are pinned to servers that are lost for it."""
         flows = self._edges[edge].engine.flows
         for server in flows.pinned_servers() if self._dead or self._cut.get(edge) else ():
             if self.is_lost(edge, server) and (edge, server) not in self._to_free:
                 self._to_free[edge, server] = _Freeing(flows.of_server(server))
 
 
-def _due(away: dict[_Away, float], now: float) -> list[_Away]:
-    """Those that are lost by now; they are in the order in which they went away, and are taken out."""
-    due = list(itertools.takewhile(lambda who: now - away[who] > LOST_AFTER_S, away))
-    for who in due:
-        del away[who]
+def _pop_due(away: dict[_Away, float], now: float) -> list[_Away]:
+    """Remove those that are lost by now → these.  ``away`` is in the order in which they went away."""
+    due = list(itertools.takewhile(lambda key: now - away[key] > LOST_AFTER_S, away))
+    for key in due:
+        del away[key]
     return due

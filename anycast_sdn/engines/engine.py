@@ -88,7 +88,7 @@ class Engine(Protocol):
         """An operator ends a flow."""
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
-        """A server is lost: of these flows, those that are pinned to it are not any more (M32) → how many."""
+        """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 
     # ---------------------------------------------------------------- sweeps of counters
 

@@ -271,8 +271,8 @@ class FlowRules(Engine):
             return Reaction()
         half, state = readback.HALF_OF[kind]
         if deleted:
-            # By us or by others.  What we delete is no binding's any more, or of an earlier state; what others
-            # delete says nothing about the flow's packets, and is installed again (M20).
+            # The controller deletes only rules of ended bindings and of earlier states.  A rule that another program
+            # has deleted says nothing about the flow's packets, and is installed again (M20).
             binding = self.flows.by_number(number)
             if binding and binding.state is state and half in binding.installed:
                 self._lost[number] = self._lost.get(number, Half.NONE) | half
