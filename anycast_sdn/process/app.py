@@ -86,7 +86,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.bgp = BgpSessions(controller, self._cluster, self._react)
-        self.inspections = Inspections(controller, self._react, hub.sleep)
+        self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep)
         self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()

@@ -1,12 +1,12 @@
-"""What a switch is asked again and again: what its drop rules have counted, and whether it holds what it should.
+"""Inspections: each switch is read again and again, for the counters of its drop rules, and to find wrong rules.
 
-One run of ``Inspection`` asks for its groups, its meters, all rules but the bindings', how many rules there are in
-all, and for slices of the bindings' rules; ``control.audit`` compares.  Answers are taken message by message, read and
-worked off in pieces, so that first packets get their turn between.  Cookies are believed as they stand in the
-answers: a switch that ignores those of a request answers with more than it was asked for, and that is all.
+One ``Inspection`` requests the switch's groups, its meters, all rules but the bindings', the number of all rules, and
+slices of the bindings' rules; ``control.audit`` compares them with what is wanted.  Replies are handled message by
+message, and decoded in pieces, so that first packets are served between.  Replies are filtered by their cookies: a
+switch that ignores the cookie of a request replies with more rules than requested, and has no other effect.
 
-A short run looks only at bindings' rules that the switch reports as modified by others.  It begins when the report
-comes, and waits for nothing but the end of a run that is under way; one that has come to the bindings takes them, too.
+A short inspection reads only bindings' rules that the switch reports as modified by others.  It begins when the report
+comes, or when the inspection in progress ends; if that has reached the bindings' rules, it reads those, too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import Controller
@@ -42,24 +42,32 @@ from anycast_sdn.openflow.rules import Barrier, FlowRule, Message
 
 LOG = logging.getLogger(__name__)
 
-AUDIT_S, LONGEST_S = 5.0, 60.0  # from the end of one inspection to the next
-PART = 20  # nor does it begin before so many times what the last one took have passed
-SOON_S = 1.0  # after a repair, or where something is to be confirmed
-FRESH_S, STEP_S = 0.3, 0.005  # so long does somebody wait who asks for counters
-GAP_S = 0.2  # from one inspection that somebody asks for, or a report leads to, to the next, however many ask or report
-PIECE = 128  # rules that are read, bindings that are judged, and messages that are sent in one piece: some ms
-SAID_AGAIN_S = 60.0
-_NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: rules of no binding, but for those of
-_NUMBERED = Kind.TOO_LARGE  # which carry a number that is no binding's
+AUDIT_S, LONGEST_S = 5.0, 60.0  # the least and the longest pause after an inspection
+PART = 20  # the pause is so many times the duration of the last inspection, within these limits
+SOON_S = 1.0  # the pause after a repair, or if a finding has to be confirmed
+FRESH_S = 0.3  # a request for counters waits so long for them to be read
+GAP_S = 0.2  # the least pause after an inspection, however many requests or reports ask for the next
+PIECE = 128  # rules that are decoded, bindings that are compared, or messages that are sent at once: some ms
+LOG_S = 60.0  # from one line in the log about repairs of a switch to the next
+_NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: all rules without a number in their cookie
+_NUMBERED = Kind.TOO_LARGE  # the rules whose cookie has a number that is not a binding's
+
+
+class Signal(Protocol):
+    """As ``hub.Event``."""
+
+    def set(self) -> None: ...
+
+    def wait(self, timeout: float) -> object: ...
 
 
 _Taker = TypeVar("_Taker", bound=Callable[..., None])
 
 
 def _alone(take: _Taker) -> _Taker:
-    """An error of our own ends this inspection, and not the connection whose answer was taken.
+    """A fault of our own ends this inspection, not the connection.
 
-    Once it has ended, whatever comes is nothing to it: the next one may have begun.
+    Replies that come after its end are ignored: the next inspection may have begun.
     """
 
     @wraps(take)
@@ -78,17 +86,17 @@ def _alone(take: _Taker) -> _Taker:
 
 
 class Memory:
-    """Of one connection: rules, by their bytes, that were right; so that what has not changed is not read again."""
+    """What one connection's inspections have found, so that unchanged rules are not decoded again."""
 
     def __init__(self) -> None:
-        self.rules: dict[int, FlowRule] = {}
+        self.rules: dict[int, FlowRule] = {}  # hash of the bytes → rule
         self.all_right = False
-        self.too_many = False  # more rules than ours, when they were last counted
-        self.foreign = 0  # rules of others, when all were last looked at: they may stay although they were deleted
+        self.too_many = False  # the last count was larger than the number of our rules
+        self.foreign = 0  # rules of others when all rules were last read: some may not be deletable
 
 
 class Inspection:
-    """One run.  ``counted`` takes the packets of the drop rules by kind, ``repair`` what puts things right."""
+    """One inspection.  ``counted`` gets the packets of the drop rules by kind, ``repair`` the messages that repair."""
 
     def __init__(
         self,
@@ -107,7 +115,7 @@ class Inspection:
         self._done = done
         self._packets: dict[Kind, int] = {}
         self._rules: dict[int, FlowRule] = {}
-        self._unread: deque[bytes] = deque()  # rules, as they came
+        self._unread: deque[bytes] = deque()  # rules that are not decoded yet
         self._total = 0
         self._foreign = 0
         self._slices: list[Slice] = []
@@ -115,10 +123,10 @@ class Inspection:
         self.is_finished = False
 
     def begin(self, *, meters: bool, ordered: bool) -> None:
-        """``meters``: has it any; ``ordered``: does it do what it is told in order?"""
+        """``meters``: does the switch have meters; ``ordered``: does it process messages in order?"""
         if not ordered:
             self._switch.send([Barrier()])
-        self._memory.all_right &= self._audit.is_unchanged  # since the last look
+        self._memory.all_right &= self._audit.is_unchanged  # since the last inspection
         self._audit.begin()
         if meters:
             self._switch.ask(codec.meter_request(self._switch), self._take_meters)
@@ -129,7 +137,7 @@ class Inspection:
         self._switch.ask_in_parts(request, partial(self._take_rules, True))
 
     def begin_short(self) -> None:
-        """At bindings' rules that others have modified, and at nothing else."""
+        """A short inspection: of bindings' rules that were reported as modified by others."""
         self._slices = self._audit.reported_slices()
         self._switch.later(self._proceed)
 
@@ -145,7 +153,7 @@ class Inspection:
 
     @_alone
     def _take_rules(self, last_question: bool, body: bytes | None, last: bool) -> None:
-        if body is None:  # it does not say what it holds
+        if body is None:  # the switch does not reply
             self.finish()
             return
         known, foreign = [], set()
@@ -153,7 +161,7 @@ class Inspection:
             kind = kind_of(entry.cookie)
             if kind is None:
                 foreign.add(entry.cookie)
-            elif not binding_of(entry.cookie) and (kind is not _NUMBERED) is last_question:  # it was asked for
+            elif not binding_of(entry.cookie) and (kind is not _NUMBERED) is last_question:  # it was requested
                 if kind in DROPS:
                     self._packets[kind] = self._packets.get(kind, 0) + entry.packets
                 fingerprint = hash(entry.what)
@@ -204,7 +212,7 @@ class Inspection:
         self._switch.ask(codec.aggregate_request(self._switch, MAGIC, MAGIC_MASK), self._take_ours)
 
     def finish(self) -> None:
-        """There is no more to ask, or no answer."""
+        """All replies are handled, or one is missing."""
         if not self.is_finished:
             self.is_finished = True
             self._done()
@@ -217,7 +225,7 @@ class Inspection:
 
     @_alone
     def _take_ours(self, body: bytes | None) -> None:
-        """Between two questions rules may come and go: what counts is to be too many twice."""
+        """Rules may come and go between two requests, so only a second excess is followed up."""
         more = 0 if body is None else self._total - decoding.decode_rule_count(body)
         left = self._memory.foreign if time.monotonic() < self._audit.next_deletion else 0
         too_many = more > left
@@ -241,7 +249,7 @@ class Inspection:
 
     def _begin_slices(self) -> None:
         self._slices = self._audit.slices()
-        self._more = len(self._slices)  # whoever goes on modifying rules must not keep this run from its end
+        self._more = len(self._slices)  # a bound: steady reports of modified rules must not prolong this inspection
         self._switch.later(self._proceed)
 
     @_alone
@@ -281,41 +289,49 @@ class Inspection:
         self._switch.later(partial(self._read_slice, piece) if more else self._proceed)
 
 
-# ------------------------------------------------------------------------------ when, and what is said of it
+# ------------------------------------------------------------------------------ when
 
 
 @dataclass(slots=True)
 class _Rounds:
-    """The inspections of one connection."""
+    """The inspections of one connection, short ones excepted."""
 
     switch: Channel
     due: float
     memory: Memory = field(default_factory=Memory)
-    began: float | None = None  # the one that is under way
-    asked_for: bool = False  # another one, meanwhile
-    finished: float = -math.inf  # when the last that is finished began; as all that follows, but for short ones
-    counted: float = -math.inf  # when the last that has read the counters began
-    ended: float = -math.inf
-    took: float = 0.0
-    next_short: float = -math.inf  # before, there is to be no short one
+    began: float | None = None  # the inspection in progress, which may be a short one
+    asked_for: bool = False  # another one, during the inspection in progress
+    counted: float = -math.inf  # when the last one that has read the counters began
+    ended: float = -math.inf  # the last one
+    took: float = 0.0  # the last one
+    next_short: float = -math.inf  # no short one begins before
 
     def earliest(self, gap: float) -> float:
-        """Before, there is to be none, however urgent: they never take more than half the time."""
+        """No inspection begins before, however urgent it is: they take at most half the time."""
         return self.ended + max(gap, self.took)
 
 
+@dataclass(slots=True)
+class _Repairs:
+    """Of one switch, that are not in the log yet."""
+
+    since: float
+    rules: Counter[Fault] = field(default_factory=Counter)
+
+
 class Inspections:
-    """All switches', in turn.  ``react``: takes what follows from them; ``sleep``: lets others have their turn."""
+    """The inspections of all switches.  ``react``: carries out what they lead to."""
 
     def __init__(
-        self, controller: Controller, react: Callable[[Outcome], None], sleep: Callable[[float], None]
+        self, controller: Controller, react: Callable[[Outcome], None], new_signal: Callable[[], Signal]
     ) -> None:
         self._controller = controller
         self._react = react
-        self._sleep = sleep
+        self._new_signal = new_signal
+        self._progress = new_signal()  # is set, and replaced, when counters have been read or an inspection has ended
         self._rounds: dict[int, _Rounds] = {}
-        self._unsaid: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # repairs that are not in the log yet
-        self._said_at: dict[str, float] = {}
+        self._repairs: dict[str, _Repairs] = {}
+        self._logged_at: dict[str, float] = {}
 
     def run_due(self, switches: Mapping[int, Channel]) -> None:
         now = time.monotonic()
@@ -335,33 +351,36 @@ class Inspections:
                 self._begin(dpid, rounds, now, short=True)
 
     def soon(self, dpid: int) -> None:
-        """Somebody has deleted rules there."""
+        """Another program has deleted rules of this switch."""
         if rounds := self._rounds.get(dpid):
-            rounds.asked_for = rounds.began is not None  # that one may have looked already
+            rounds.asked_for = rounds.began is not None  # that one may have read these rules already
             rounds.due = min(rounds.due, max(time.monotonic(), rounds.earliest(SOON_S)))
 
     def modified(self, switch: Channel, cookies: Iterable[int]) -> None:
-        """Others have modified rules with these cookies."""
+        """Another program has modified rules with these cookies."""
         self._controller.audits[switch.id].recheck(cookies)
         self.run_due({switch.id: switch})
 
-    def fresh(self, switches: Mapping[int, Channel]) -> None:
-        """Returns when all counters have been read since now, or after ``FRESH_S``."""
-        asked = time.monotonic()
-        while time.monotonic() < asked + FRESH_S:
-            late = [rounds for dpid, rounds in self._rounds.items()
-                    if switches.get(dpid) is rounds.switch and rounds.counted < asked]  # fmt: skip
-            if not late:
-                return
+    def wait_until_fresh(self, switches: Mapping[int, Channel]) -> None:
+        """Returns when the counters of all these switches have been read since the call, or after ``FRESH_S``."""
+        called = now = time.monotonic()
+        late = [rounds for dpid, rounds in self._rounds.items() if switches.get(dpid) is rounds.switch]
+        while (late := [rounds for rounds in late if rounds.counted < called]) and now < called + FRESH_S:
             idle = [rounds for rounds in late if rounds.began is None]
             for rounds in idle:
-                rounds.due = min(rounds.due, max(asked, rounds.finished + GAP_S))
-            if any(time.monotonic() >= rounds.due for rounds in idle):
+                rounds.due = min(rounds.due, max(called, rounds.earliest(GAP_S)))
+            if any(rounds.due <= now for rounds in idle):
                 self.run_due(switches)
-            self._sleep(STEP_S)
+            later = (rounds.due for rounds in idle if rounds.due > now)
+            self._progress.wait(min((called + FRESH_S, *later)) - now)
+            now = time.monotonic()
+
+    def _signal_progress(self) -> None:
+        progress, self._progress = self._progress, self._new_signal()
+        progress.set()
 
     def _begin(self, dpid: int, rounds: _Rounds, now: float, short: bool = False) -> None:
-        edge = self._controller.switches[dpid]
+        features = self._controller.switches[dpid].features
         rounds.began, rounds.asked_for = now, False
         inspection = Inspection(
             rounds.switch,
@@ -374,14 +393,15 @@ class Inspections:
         if short:
             inspection.begin_short()
         else:
-            inspection.begin(meters=edge.features.meters, ordered=edge.features.open_vswitch)
+            inspection.begin(meters=features.meters, ordered=features.open_vswitch)
 
     def _counted(self, dpid: int, rounds: _Rounds, packets: dict[Kind, int]) -> None:
         self._controller.drops_counted(dpid, packets)
         rounds.counted = rounds.began or rounds.counted
+        self._signal_progress()
 
     def _end(self, dpid: int, rounds: _Rounds, short: bool) -> None:
-        """The next one comes soon where it has to confirm something; it never takes more than a part of the time."""
+        """The next one is due soon after a repair, or if it has to confirm a finding."""
         now = time.monotonic()
         assert rounds.began is not None
         began, rounds.began = rounds.began, None
@@ -390,21 +410,26 @@ class Inspections:
         if short:
             rounds.next_short = now + max(GAP_S, now - began)
         else:
-            rounds.finished, rounds.ended, rounds.took = began, now, now - began
+            rounds.ended, rounds.took = now, now - began
             rounds.due = now + min(max(AUDIT_S, PART * rounds.took), LONGEST_S)
         if self._controller.audits[dpid].doubtful or repaired or rounds.asked_for:
             rounds.due = min(rounds.due, max(now + SOON_S, rounds.earliest(SOON_S)))
-        self._say_repairs(self._controller.switches[dpid].name, now)
+        self._log_repairs(self._controller.switches[dpid].name, now)
+        self._signal_progress()
+
+    # ---------------------------------------------------------------- the log
 
     def note(self, event: Event) -> None:
         """A subscriber: repairs are logged."""
         if isinstance(event, RulesRepaired):
-            self._unsaid[event.switch][event.fault] += event.rules
+            repairs = self._repairs.setdefault(event.switch, _Repairs(time.monotonic()))
+            repairs.rules[event.fault] += event.rules
 
-    def _say_repairs(self, switch: str, now: float) -> None:
-        """At once, and then at most once a minute: others may change rules again and again."""
-        if switch in self._unsaid and now >= self._said_at.get(switch, -math.inf) + SAID_AGAIN_S:
-            rules, self._said_at[switch] = self._unsaid.pop(switch), now
-            said = ("switch %s did not hold what it should, perhaps changed by others: %d rules were missing, "
-                    "%d were different, %d were not ours; put right")  # fmt: skip
-            LOG.warning(said, switch, rules[Fault.MISSING], rules[Fault.WRONG], rules[Fault.FOREIGN])
+    def _log_repairs(self, switch: str, now: float) -> None:
+        """At once, and then at most once a minute: another program may change rules again and again."""
+        if switch in self._repairs and now >= self._logged_at.get(switch, -math.inf) + LOG_S:
+            repairs, self._logged_at[switch] = self._repairs.pop(switch), now
+            line = ("switch %s did not hold what it should, perhaps changed by others; put right in the last %.0f s: "
+                    "%d missing rules, %d wrong ones, %d of others")  # fmt: skip
+            rules, seconds = repairs.rules, math.ceil(now - repairs.since) or 1
+            LOG.warning(line, switch, seconds, rules[Fault.MISSING], rules[Fault.WRONG], rules[Fault.FOREIGN])

@@ -27,13 +27,13 @@ class ControllerViews:
         return flows.flow_summary(self._controller, self._app.counters)
 
     def switches(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
-        self._app.inspections.fresh(self._app.connections.channels)
+        self._app.inspections.wait_until_fresh(self._app.connections.channels)
         return switches.edge_views(self._controller, self._app.counters, time.monotonic(), turn)
 
     def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         shown, channels = self._controller.switch(name), self._app.connections.channels
         this = {dpid: channel for dpid, channel in channels.items() if shown and shown.dpid == dpid}
-        self._app.inspections.fresh(this)
+        self._app.inspections.wait_until_fresh(this)
         return switches.edge_view(self._controller, self._app.counters, name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class _App:
         self.channels: dict[int, Any] = {}
         self.gauge = Gauge(lambda seconds: None)
 
-    def fresh(self, switches: object) -> None:
+    def wait_until_fresh(self, switches: object) -> None:
         """No switch is asked."""
 
     def states(self) -> list[Any]:

@@ -1,8 +1,9 @@
-"""A switch is inspected: its counters are read, what is wrong is put right, and no answer is believed blindly."""
+"""A switch is inspected: its counters are read, and wrong rules are put right, whatever its replies contain."""
 
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -82,8 +83,24 @@ class Switch:
             part(b"".join(bodies[half:]), True)
 
 
+class Progress:
+    """A ``Signal``; what happens while it is waited for is up to the test."""
+
+    def __init__(self, during: Callable[[float], None]) -> None:
+        self._during = during
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+
+    def wait(self, timeout: float) -> None:
+        assert timeout > 0, "waits for something"
+        if not self.is_set:
+            self._during(timeout)
+
+
 class Inspected:
-    """A client edge whose switch holds what it should, with one binding; ``look`` inspects it at once."""
+    """A client edge whose switch holds what it should, with one binding; ``inspect`` inspects it at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: bool) -> None:
         self.controller, self.dpid = controller()
@@ -93,8 +110,10 @@ class Inspected:
         held = applied({}, out.outbox[self.dpid])
         self.switch = Switch(self.dpid, {rule.key: rule for rule in both()} | held, **options)
         self.repairs: Counter[Fault] = Counter()
-        self.inspections = Inspections(self.controller, self._react, lambda seconds: None)
-        self.look()
+        self.while_waiting: Callable[[float], None] = self.pass_all
+        self.waits = 0
+        self.inspections = Inspections(self.controller, self._react, lambda: Progress(self._wait))
+        self.inspect()
         self.switch.asked.clear()
 
     def _react(self, out: Outcome) -> None:
@@ -105,7 +124,7 @@ class Inspected:
             self.repairs[event.fault] += event.rules
             self.inspections.note(event)
 
-    def look(self, seconds: float = 10.0) -> None:
+    def inspect(self, seconds: float = 10.0) -> None:
         for _ in range(2):  # the first time, a switch becomes due
             self.pass_time(seconds)
 
@@ -114,10 +133,23 @@ class Inspected:
         self.inspections.run_due({self.dpid: self.switch})  # type: ignore[dict-item]
         self.switch.run()
 
+    def _wait(self, timeout: float) -> None:
+        self.waits += 1
+        self.while_waiting(timeout)
+
+    def pass_all(self, timeout: float) -> None:
+        """The switch replies, or else the time-out passes."""
+        if not self.switch.run_one():
+            self.now += timeout
+        self.switch.run()
+
     def edit(self, rule: FlowRule) -> None:
-        """Somebody does, and the switch reports it."""
+        """Another program modifies a rule, and the switch reports it."""
         self.switch.held[rule.key] = FlowRule(*rule.key, cookie=rule.cookie)
         self.inspections.modified(self.switch, [rule.cookie])  # type: ignore[arg-type]
+
+    def wait_until_fresh(self) -> None:
+        self.inspections.wait_until_fresh({self.dpid: self.switch})  # type: ignore[dict-item]
 
     @property
     def edge(self) -> Any:
@@ -126,14 +158,14 @@ class Inspected:
 
 @pytest.mark.parametrize("ignores_cookies", [False, True])
 def test_a_switch_that_is_right_is_left_alone_and_its_drops_are_counted(monkeypatch, ignores_cookies: bool) -> None:
-    """Also one that ignores the cookies of a request, and answers with everything."""
+    """Also if the switch ignores the cookies of a request, and replies with all rules."""
     here = Inspected(monkeypatch, ignores_cookies=ignores_cookies)
     before = dict(here.switch.held)
-    here.look()
+    here.inspect()
     assert here.switch.held == before
     assert not here.repairs
     not_ip = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.NOT_IP]
-    assert here.edge.dropped["not_ip"] == 5 * len(not_ip)  # ``as_flow_stats`` says that each has matched five packets
+    assert here.edge.dropped["not_ip"] == 5 * len(not_ip)  # ``as_flow_stats`` gives each of them five packets
     martians = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.MARTIAN]
     assert here.edge.dropped["martian"] == 5 * len(martians)
 
@@ -151,7 +183,7 @@ def test_what_is_wrong_is_put_right(monkeypatch, ignores_cookies: bool) -> None:
         foreign = FlowRule(2, 7 + own, (), own)
         here.switch.held[foreign.key] = foreign
     for _ in range(4):
-        here.look()
+        here.inspect()
     assert here.switch.held == before
     assert here.repairs == {Fault.MISSING: 2, Fault.WRONG: 1, Fault.FOREIGN: 2}
 
@@ -159,42 +191,73 @@ def test_what_is_wrong_is_put_right(monkeypatch, ignores_cookies: bool) -> None:
 def test_at_rest_a_switch_is_asked_a_few_questions_every_five_seconds(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     for _ in range(100):
-        here.look(0.25)  # 50 s
+        here.inspect(0.25)  # 50 s
     assert len(here.switch.asked) <= 10 * 8
 
 
-def test_a_switch_that_does_not_answer_is_not_asked_on_and_on(monkeypatch) -> None:
+def test_a_switch_that_does_not_reply_is_not_asked_again_and_again(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     here.switch.refuses = (parser.OFPFlowStatsRequest,)
     here.switch.held.clear()
-    here.look()
+    here.inspect()
     assert here.switch.held == {}
     assert not here.repairs
     assert here.switch.asked.count("OFPFlowStatsRequest") == 4  # two looks, two questions
 
 
-def test_an_error_of_our_own_ends_one_inspection_and_not_the_next(monkeypatch, caplog) -> None:
+def test_a_fault_of_our_own_ends_one_inspection_and_not_the_next(monkeypatch, caplog) -> None:
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
     here.switch.held.clear()
     with monkeypatch.context() as patched:
         patched.setattr(here.controller.audits[here.dpid], "take_rules", lambda *_: 1 / 0)
-        here.look()
+        here.inspect()
     assert "our own error in an inspection" in caplog.text
     for _ in range(4):
-        here.look()
+        here.inspect()
     assert here.switch.held == before
 
 
-def test_counters_are_read_anew_for_somebody_who_asks(monkeypatch) -> None:
+def test_counters_are_read_anew_on_request_and_the_reply_ends_the_wait(monkeypatch) -> None:
     here = Inspected(monkeypatch)
-    monkeypatch.setattr(here.inspections, "_sleep", lambda seconds: here.switch.run())
     here.now += 1
-    here.inspections.fresh({here.dpid: here.switch})  # type: ignore[dict-item]
+    before = here.now
+    here.wait_until_fresh()
     assert "OFPFlowStatsRequest" in here.switch.asked
+    assert (here.now, here.waits) == (before, 1), "no polling"
 
 
-def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted() -> None:
+def test_a_request_for_counters_waits_for_a_silent_switch_until_its_deadline(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    here.now += 1
+    before = here.now
+
+    def wait(timeout: float) -> None:
+        here.now += timeout
+
+    here.while_waiting = wait
+    here.wait_until_fresh()
+    assert here.now - before == pytest.approx(inspection.FRESH_S)
+    assert here.waits == 1
+
+
+def test_requests_for_counters_wait_for_a_pause_as_long_as_the_last_inspection(monkeypatch) -> None:
+    here = Inspected(monkeypatch)
+    here.now += 10
+    here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
+    here.now += 2  # the switch replies late
+    here.switch.run()
+    here.switch.asked.clear()
+    ended = here.now
+    while here.now < ended + 1.9 - inspection.FRESH_S:
+        here.wait_until_fresh()
+        assert not here.switch.asked
+    here.now = ended + 2
+    here.wait_until_fresh()
+    assert here.switch.asked
+
+
+def test_a_rule_that_was_modified_is_not_equal_to_the_wanted_one() -> None:
     made, dpid = controller()
     edge = made.switches[dpid]
     made.synchronise(dpid, Tables(), Features(), 0.0)
@@ -204,7 +267,7 @@ def test_entries_of_a_route_that_is_edited_are_told_from_the_one_that_is_wanted(
     assert all(readback.half_of(rule) == 0 for rule in edge.installed)
 
 
-def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch) -> None:
+def test_replies_may_be_decoded_in_any_number_of_pieces(monkeypatch) -> None:
     monkeypatch.setattr(inspection, "PIECE", 1)
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
@@ -213,19 +276,19 @@ def test_it_makes_no_difference_in_how_many_pieces_answers_are_read(monkeypatch)
     foreign = FlowRule(2, 7, (), 0x1234)
     here.switch.held[foreign.key] = foreign
     for _ in range(2):
-        here.look()
+        here.inspect()
     assert here.switch.held == before
     assert here.repairs == {Fault.WRONG: len(before), Fault.FOREIGN: 1}
 
 
-def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom(monkeypatch) -> None:
+def test_a_rule_of_others_that_cannot_be_deleted_counts_once_and_is_deleted_at_growing_intervals(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
-    told: list[Message] = []
+    sent: list[Message] = []
     send = here.switch.send
 
     def keep_foreign(messages: list[Message]) -> None:
-        told.extend(messages)
+        sent.extend(messages)
         send([message for message in messages if not isinstance(message, DeleteCookie)])
 
     foreign = [FlowRule(2, 7, (), 0), FlowRule(2, 8, (), 1 << 63)]
@@ -233,46 +296,55 @@ def test_a_rule_of_others_that_stays_counts_once_and_is_deleted_ever_more_seldom
     with monkeypatch.context() as patched:
         patched.setattr(here.switch, "send", keep_foreign)
         for _ in range(60):
-            here.look(1.0)
+            here.inspect(1.0)
         assert here.repairs == {Fault.FOREIGN: 2}
-        assert 2 * 2 <= sum(isinstance(message, DeleteCookie) for message in told) <= 2 * 7
+        assert 2 * 2 <= sum(isinstance(message, DeleteCookie) for message in sent) <= 2 * 7
     for _ in range(40):
-        here.look(1.0)
+        here.inspect(1.0)
     assert here.switch.held == before
     assert here.repairs == {Fault.FOREIGN: 2}
 
 
-def test_however_many_ask_for_counters_a_switch_is_asked_a_few_times_a_second(monkeypatch) -> None:
+def test_however_many_requests_for_counters_there_are_a_switch_is_read_a_few_times_a_second(monkeypatch) -> None:
     here = Inspected(monkeypatch)
-
-    def sleep(seconds: float) -> None:
-        here.now += seconds
-        here.switch.run()
-
-    monkeypatch.setattr(here.inspections, "_sleep", sleep)
     began = here.now
     for _ in range(50):
         here.now += 0.001
         before = here.edge.dropped = {}
-        here.inspections.fresh({here.dpid: here.switch})  # type: ignore[dict-item]
-        assert here.edge.dropped != before  # everybody gets what was counted since he asked
-    looks = here.switch.asked.count("OFPGroupDescStatsRequest")
-    assert looks <= (here.now - began) / inspection.GAP_S + 1
+        here.wait_until_fresh()
+        assert here.edge.dropped != before  # each request gets what was counted since it began
+    inspections = here.switch.asked.count("OFPGroupDescStatsRequest")
+    assert inspections <= (here.now - began) / inspection.GAP_S + 1
 
 
-def test_a_binding_that_is_reported_as_modified_is_put_right_at_once_whenever_the_last_look_was(monkeypatch) -> None:
+def test_a_binding_reported_as_modified_is_put_right_at_once_whenever_the_last_inspection_was(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
     here.edit(both()[0])
     here.switch.run()
     assert here.switch.held == before
-    assert here.switch.asked == ["OFPFlowStatsRequest"] * 2, "about its slice, in both directions, and nothing else"
+    assert here.switch.asked == ["OFPFlowStatsRequest"] * 2, "only its slice is read, in both directions"
     here.edit(both()[1])
     here.switch.run()
-    assert here.switch.held != before, "somebody may go on and on"
+    assert here.switch.held != before, "another program may modify rules again and again"
     here.pass_time(inspection.GAP_S)
     assert here.switch.held == before
     assert here.repairs == {Fault.WRONG: 2}
+
+
+def test_the_log_names_the_time_in_which_rules_were_put_right(monkeypatch, caplog) -> None:
+    here = Inspected(monkeypatch)
+    for number in range(800):
+        here.now += 0.1
+        if number in (0, 300, 400):
+            here.edit(both()[0])
+        here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
+        here.switch.run()
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.endswith("changed by others; put right in the last 1 s: 0 missing rules, 1 wrong ones, 0 of others")
+    found = re.search(r"put right in the last (\d+) s: 0 missing rules, 2 wrong ones, 0 of others$", second)
+    assert found, second
+    assert 30 <= int(found[1]) <= 30 + inspection.AUDIT_S, "the first of the two was put right at 30 s"
 
 
 def test_any_other_rule_that_is_reported_as_modified_is_put_right_as_soon(monkeypatch) -> None:
@@ -284,8 +356,8 @@ def test_any_other_rule_that_is_reported_as_modified_is_put_right_as_soon(monkey
 
 
 @pytest.mark.parametrize("turns", range(8))
-def test_what_is_modified_during_a_look_does_not_wait_for_the_next_one(monkeypatch, turns: int) -> None:
-    """At whichever turn the report comes."""
+def test_a_binding_modified_during_an_inspection_does_not_wait_for_the_next_one(monkeypatch, turns: int) -> None:
+    """Whenever the report comes."""
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
     here.now += 10.0
@@ -297,7 +369,7 @@ def test_what_is_modified_during_a_look_does_not_wait_for_the_next_one(monkeypat
     assert here.switch.held == before
 
 
-def test_who_goes_on_modifying_bindings_keeps_no_look_from_its_end_and_no_other_rule_wrong(monkeypatch) -> None:
+def test_steady_reports_of_modified_bindings_neither_prolong_inspections_nor_keep_others_wrong(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
     other = next(rule for rule in before.values() if kind_of(rule.cookie) is Kind.NO_ROUTE)
@@ -312,12 +384,12 @@ def test_who_goes_on_modifying_bindings_keeps_no_look_from_its_end_and_no_other_
         here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
         here.switch.run()
     assert here.switch.held[other.key] == other
-    looks = here.switch.asked.count("OFPGroupDescStatsRequest")
-    assert seconds / inspection.AUDIT_S <= looks <= seconds / inspection.SOON_S + 1
-    assert len(here.switch.asked) <= 10 * looks + 2 * seconds / inspection.GAP_S
+    inspections = here.switch.asked.count("OFPGroupDescStatsRequest")
+    assert seconds / inspection.AUDIT_S <= inspections <= seconds / inspection.SOON_S + 1
+    assert len(here.switch.asked) <= 10 * inspections + 2 * seconds / inspection.GAP_S
 
 
-def test_rules_that_are_deleted_during_a_look_are_looked_for_soon(monkeypatch) -> None:
+def test_rules_that_are_deleted_during_an_inspection_are_put_right_soon(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     before = dict(here.switch.held)
     gone = next(key for key, rule in before.items() if kind_of(rule.cookie) is Kind.NO_ROUTE)
@@ -333,7 +405,7 @@ def test_rules_that_are_deleted_during_a_look_are_looked_for_soon(monkeypatch) -
     assert here.switch.held == before
 
 
-def test_an_inspection_that_has_failed_takes_nothing_that_still_comes(monkeypatch) -> None:
+def test_an_inspection_that_has_failed_ignores_later_replies(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     audit = here.controller.audits[here.dpid]
     ended: list[object] = []
@@ -344,7 +416,7 @@ def test_an_inspection_that_has_failed_takes_nothing_that_still_comes(monkeypatc
         here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
         here.switch.run()
     assert not ended, "the first part of the first slice's answer has ended it"
-    here.look()
+    here.inspect()
     assert not here.repairs
 
 
@@ -357,4 +429,4 @@ def test_of_very_many_rules_of_others_not_all_are_remembered(monkeypatch) -> Non
     audit = Inspected(monkeypatch).controller.audits[1]
     many = range(1, 2 * MAX_REMEMBERED + 1)
     assert len(audit.found_foreign(many, 1.0).messages) == len(many)
-    assert len(audit.found_foreign(many, 1.5).messages) == MAX_REMEMBERED, "who is remembered is left for a while"
+    assert len(audit.found_foreign(many, 1.5).messages) == MAX_REMEMBERED, "the remembered ones are left for a while"
