@@ -120,12 +120,10 @@ class BindingTable:
         return self._by_key.get(key)
 
     def by_reply(self, key: FlowKey) -> Binding | None:
-        """The binding of a packet to PR1X, as seen on the wire; another one of its address where its flow has none."""
+        """The binding of a packet to PR1X, as seen on the wire, whoever has sent it."""
         holder = self.holders.of(key.destination)
-        if holder is None:
-            return None
-        flow = self._by_key.get(flow_of_reply(holder.pair, key))
-        return flow if flow and flow.translated == key.destination else self._by_number[holder.binding]
+        flow = self._by_key.get(flow_of_reply(holder.pair, key)) if holder else None
+        return flow if flow and flow.translated == key.destination else None
 
     def by_number(self, number: int) -> Binding | None:
         return self._by_number.get(number)

@@ -34,7 +34,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.holders import flow_of_reply
+from anycast_sdn.core.holders import Pair, flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, OnServerLoss, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Pooling, Validity, in_force
@@ -240,13 +240,20 @@ class ClientEdge:
         binding = self.bindings.by_reply(key)
         if binding is not None:
             return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
-        pool = self._pools.get(len(key.destination) == 16)
-        pair = pool.last_pair(key.destination, now) if pool else None
+        pair = self._pair_of(key.destination, now)
         former = self._former(flow_of_reply(pair, key), now) if pair else None
-        if former is None or former.translated != key.destination or self.bindings.by_key(former.key):
-            return _NO_BINDING
-        pinned = self._kind_of_reply(former, key, groups) is FlowEvent.PINNED_REPLY
-        return self._revive(former, now) if pinned and not self._has_lost_server(former, groups) else _NO_BINDING
+        if former and self._may_revive(former, key, groups):
+            return self._revive(former, now)
+        holder = self.bindings.holders.of(key.destination)
+        other = holder and self.bindings.by_number(holder.binding)  # a flow that has this address, too
+        return self.apply(other, FlowEvent.STRANGER_REPLY, now) if other else _NO_BINDING
+
+    def _may_revive(self, former: Binding, reply: FlowKey, groups: Groups) -> bool:
+        """Is this a reply of the ended flow's own server, and has the client no newer flow of the same five fields?"""
+        if former.translated != reply.destination or self.bindings.by_key(former.key):
+            return False
+        pinned = self._kind_of_reply(former, reply, groups) is FlowEvent.PINNED_REPLY
+        return pinned and not self._has_lost_server(former, groups)
 
     def missed(self, key: FlowKey, now: float) -> Decision:
         """A packet that the controller sent through the switch's tables has come back: its rule is missing there.
@@ -263,13 +270,6 @@ class ClientEdge:
         return self.apply(binding, FlowEvent.MISSED, now)
 
     def _kind_of_reply(self, binding: Binding, key: FlowKey, groups: Groups) -> FlowEvent:
-        ours = binding.key
-        if (key.protocol, key.source_port, key.destination_port) != (
-            ours.protocol,
-            ours.destination_port,
-            ours.source_port,
-        ):
-            return FlowEvent.STRANGER_REPLY
         if binding.server is not None:
             return FlowEvent.PINNED_REPLY if key.source == binding.server else FlowEvent.STRANGER_REPLY
         group = groups.get(binding.group)
@@ -286,9 +286,7 @@ class ClientEdge:
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
         number, swept = self._last_number + 1, self._is_next_swept()
-        new = Binding(
-            number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity
-        )
+        new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity)
         return self.apply(new, event, now, port=port)
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int, v6: bool) -> Drop | None:
@@ -307,9 +305,9 @@ class ClientEdge:
         """PR1X for a new flow, leased or shared with other flows of its pair; or why there is none."""
         pooling, pool, holders = self.role.pooling, self._pools[v6], self.bindings.holders
         shared = None if pooling is Pooling.FLOW else holders.address_of((key.source, key.destination))
-        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free):
-            return shared
         of_client, of_port = self._most_addresses[v6]
+        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free or 2 * holders.of_port(port, v6) >= of_port):
+            return shared
         if holders.of_client(key.source) >= of_client:
             return shared or Drop.CLIENT_FULL
         if port and holders.of_port(port, v6) >= of_port:
@@ -324,9 +322,14 @@ class ClientEdge:
         former = self._ended.get(key, now)
         if former is None:
             return None
-        holder = self.bindings.holders.of(former.translated)
-        pair = holder.pair if holder else self._pool_of(former).last_pair(former.translated, now)
-        return former if pair == former.pair else None
+        return former if self._pair_of(former.translated, now) == former.pair else None
+
+    def _pair_of(self, translated: Address, now: float) -> Pair | None:
+        """The pair that has this address, or had it and lets it rest."""
+        holder, pool = self.bindings.holders.of(translated), self._pools.get(len(translated) == 16)
+        if holder:
+            return holder.pair
+        return pool.last_pair(translated, now) if pool else None
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
         """Restore the binding of an ended flow: the same PR1X and server."""

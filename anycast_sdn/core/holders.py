@@ -27,7 +27,8 @@ class Holder:
     binding: int  # the number of one of its bindings
     others: set[int] | None = None  # those of the others
     carried: bool = False  # a packet of a binding that has ended may have had it
-
+    older: Address | None = None  # the pair's address before this one, and the one after it
+    newer: Address | None = None
 
 
 def flow_of_reply(pair: Pair, reply: FlowKey) -> FlowKey:
@@ -69,7 +70,10 @@ class Holders:
             holder.others.add(number)
             return
         pair = key.source, key.destination
-        self._holders[translated] = Holder(pair, port, number)
+        older = self._addresses.get(pair)
+        self._holders[translated] = Holder(pair, port, number, older=older)
+        if older:
+            self._holders[older].newer = translated
         self._addresses[pair] = translated
         self._clients[key.source] += 1
         if port:
@@ -88,7 +92,18 @@ class Holders:
         add(self._clients, holder.pair[0], -1)
         if holder.port:
             add(self._ports, (holder.port, len(translated) == 16), -1)
-        if self._addresses.get(holder.pair) == translated:
+        self._unlink(holder)
+
+    def _unlink(self, holder: Holder) -> None:
+        """Its pair keeps the other addresses that it has."""
+        older, newer = holder.older, holder.newer
+        if older:
+            self._holders[older].newer = newer
+        if newer:
+            self._holders[newer].older = older
+        elif older:
+            self._addresses[holder.pair] = older
+        else:
             del self._addresses[holder.pair]
 
 

@@ -161,10 +161,7 @@ class FlowKey(NamedTuple):
 
     def __str__(self) -> str:
         name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
-        return (
-            f"{endpoint(self.source, self.source_port)} → "
-            f"{endpoint(self.destination, self.destination_port)}/{name}"
-        )
+        return f"{endpoint(self.source, self.source_port)} → {endpoint(self.destination, self.destination_port)}/{name}"
 
     @property
     def reverse(self) -> FlowKey:

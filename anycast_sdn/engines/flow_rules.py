@@ -201,8 +201,6 @@ class FlowRules(Engine):
         if binding is None:
             half = Half.IN
             binding = self.flows.by_key(key.reverse)
-        elif key[2:] != binding.key[2:]:
-            binding = None
         if binding is None or not flags & (TCP_FIN | TCP_RST):
             return Reaction()
         decision = self.edge.tcp_end(binding.number, half, bool(flags & TCP_RST), now)
@@ -220,7 +218,7 @@ class FlowRules(Engine):
         error = frames.parse_icmp_error(frame)
         binding = self.flows.by_reply(error.quoted.reverse._replace(destination=error.destination))
         if binding is None:
-            return self._drop(Drop.NO_BINDING)
+            return self._drop(Drop.STRANGER if self.flows.holders.of(error.destination) else Drop.NO_BINDING)
         group = groups.get(binding.group)
         servers = [binding.server] if binding.server else list(group.servers if group else ())
         translated = icmp_errors.to_client(frame, error, binding, servers)

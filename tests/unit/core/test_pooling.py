@@ -121,6 +121,22 @@ def test_a_late_reply_restores_its_own_flow_alone(paired):
     assert [binding.key for binding in paired.bindings] == [second.key]
 
 
+def test_a_late_reply_restores_its_flow_while_others_have_its_address(paired):
+    first, other = flow(paired, 1), flow(paired, 2)
+    pinned = answer(paired, first, AS2).binding
+    paired.apply(pinned, FlowEvent.ALL_IDLE, 1)
+    assert answer(paired, pinned, AS3, 2).drop is Drop.STRANGER
+    assert answer(paired, pinned, AS2, 2).do is Do.REVIVE
+    assert paired.bindings.by_number(other.number) == other
+
+
+def test_a_packet_that_comes_back_installs_no_rules_of_other_flows_of_its_address(paired):
+    first, other = flow(paired, 1), flow(paired, 2)
+    paired.apply(answer(paired, first, AS2).binding, FlowEvent.ALL_IDLE, 1)
+    late = first.key.reverse._replace(source=AS2, destination=other.translated)
+    assert paired.missed(late, 2).drop is Drop.LOOPED
+
+
 def test_a_flow_is_not_restored_when_another_client_has_had_its_address():
     edge = client_edge(Pooling.PAIRED, length=30)  # two addresses
     pinned = answer(edge, flow(edge, 1), AS2).binding
@@ -159,6 +175,25 @@ def test_the_clients_at_one_of_several_ports_leave_half_of_the_pool_to_others():
     assert use(edge).leased == 127
     assert packet(edge, 1, 600).drop is Drop.PORT_FULL
     assert edge.client_packet(FlowKey(client(600), ANY, UDP, 1, 53), WEB, 0, port=2).do is Do.LEASE
+
+
+def test_single_flows_at_one_of_several_ports_leave_half_of_its_share_to_pairs():
+    """Each client opens all of its flows before the next one opens any."""
+    edge = client_edge(Pooling.AUTO, ports=2)
+    decisions = [packet(edge, port, sender) for sender in range(70) for port in range(10)]
+    assert {decision.drop for decision in decisions} == {None}
+    assert use(edge).leased == 6 * 10 + 4 + 63
+
+
+def test_a_pair_shares_its_older_address_when_the_latest_has_been_released():
+    edge = client_edge(Pooling.AUTO, length=29)
+    first, second = flow(edge, 1), flow(edge, 2)
+    assert first.translated != second.translated
+    edge.apply(second, FlowEvent.REFUSED, 1)
+    for sender in range(2, 7):
+        flow(edge, 1, sender, now=1)
+    assert packet(edge, 1, sender=7, now=1).drop is Drop.POOL_EMPTY
+    assert flow(edge, 3, now=1).translated == first.translated
 
 
 def test_when_no_address_is_free_flows_of_those_who_have_one_still_share_it():
