@@ -267,7 +267,7 @@ class Server:
         except OSError as error:
             log.debug("REST: %s: %s", connection.peer, error)
         except Exception:
-            log.exception("our own error with a REST connection; the controller goes on")
+            log.exception("internal error with a REST connection; the controller goes on")
         finally:
             self._connections.discard(connection)
             sock.close()

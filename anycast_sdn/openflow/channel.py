@@ -45,8 +45,8 @@ class Channel(Connection):
         except OSError as error:
             self.close(f"connection lost: {error.strerror or error}", "lost")
         except Exception:
-            LOG.exception("our own error with the connection of switch %s", self.name)
-            self.close("our own error")
+            LOG.exception("internal error with the connection of switch %s", self.name)
+            self.close("internal error")
         try:
             self._read_rest()
         finally:

@@ -286,7 +286,7 @@ def _action(action: Action) -> Any:
 
 
 def _delete_cookie_without_xid() -> bytes:
-    """For cookie 0; ``encode`` replaces the cookie, because a switch may hold very many rules that are not ours."""
+    """For cookie 0; ``encode`` replaces the cookie, because a switch may hold very many rules of other programs."""
     message = parser.OFPFlowMod(
         _VERSION_ONLY, cookie_mask=(1 << 64) - 1, table_id=ofp.OFPTT_ALL, command=ofp.OFPFC_DELETE,
         out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY,

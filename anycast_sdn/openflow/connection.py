@@ -325,7 +325,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
                 except BadMessage:
                     raise
                 except Exception:  # only this message is lost
-                    LOG.exception("our own error with message type %d of switch %s; it is ignored", kind, self.name)
+                    LOG.exception("internal error with message type %d of switch %s; it is ignored", kind, self.name)
             self._needed = _HEADER.size
             return True
         finally:

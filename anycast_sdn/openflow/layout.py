@@ -5,8 +5,8 @@ are written and read (``codec``, ``decoding``), and the simulated switch execute
 exactly one place on the switch and is found there again, so that what is installed can be compared, rule by rule, with
 what is wanted.
 
-``FIVE_TABLES``: each logical table is a table of its own, with the same number.  ``THREE_TABLES``: pairs share one,
-for switches that have no more:
+``FIVE_TABLES``: each logical table is a table of its own, with the same number: five, and a sixth (egress) for links
+with an ``mtu``.  ``THREE_TABLES``: pairs share one, for switches that have no more:
 
     0 ingress → 1 client edge, out and in → 2 server edge, routes        3 egress
 

@@ -95,7 +95,7 @@ class Introduction:
         self._ports: dict[int, bool] = {}
         self._found = Tables()
         self._untried: set[str] = set()
-        self._foreign = False  # it holds rules that are not ours
+        self._foreign = False  # it holds rules of other programs
         self._may_ask_again = True  # for its rules, once
 
     def begin(self) -> None:
@@ -172,7 +172,7 @@ class Introduction:
         if not last:
             return
         if self._foreign:
-            LOG.warning("switch %s held rules that are not ours: removed", self._switch.name)
+            LOG.warning("switch %s held rules of other programs: removed", self._switch.name)
         self._done(self._switch, self._found, self._features, self._ports)
 
     def _ask_again_or_empty(self) -> None:

@@ -213,7 +213,7 @@ class DeleteFlow(NamedTuple):
 
 
 class DeleteCookie(NamedTuple):
-    """All entries with exactly this cookie, in all tables: rules that are not ours."""
+    """All entries with exactly this cookie, in all tables: rules of other programs."""
 
     cookie: int
 

@@ -160,5 +160,5 @@ class Acceptor:
                 try:
                     channel.tick(now)
                 except Exception:
-                    LOG.exception("our own error in a tick of switch %s", channel.name)
+                    LOG.exception("internal error in a tick of switch %s", channel.name)
             self._log.print_counts()

@@ -155,7 +155,7 @@ class Connections:
     def _read_on(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         """Read back the rules of the switch, a slice at a time; other green threads run between slices."""
         if self.channels.get(switch.id) is switch and not self._read_slice(switch, found, ports):
-            switch.close("our own error while its rules were read back")
+            switch.close("internal error while its rules were read back")
 
     @isolated
     def _read_slice(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:

@@ -20,7 +20,7 @@ def isolated(act: Callable[Arguments, object]) -> Callable[Arguments, bool]:
         try:
             act(*arguments, **named)
         except Exception:
-            LOG.exception("our own error in %s; the controller goes on", act.__name__.strip("_").replace("_", " "))
+            LOG.exception("internal error in %s; the controller goes on", act.__name__.strip("_").replace("_", " "))
             return False
         return True
 

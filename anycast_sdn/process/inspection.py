@@ -79,7 +79,7 @@ def _alone(take: _Taker) -> _Taker:
         except decoding.BadMessage:
             raise
         except Exception:
-            LOG.exception("our own error in an inspection; the controller goes on")
+            LOG.exception("internal error in an inspection; the controller goes on")
             inspection.finish()
 
     return taken  # type: ignore[return-value]

@@ -116,8 +116,8 @@ class Gauge:
         if self.stalls.count(late_s, time.monotonic()):
             not_logged = self.stalls.pop_not_logged()
             more = f"; {not_logged} more such since the last of these lines" if not_logged else ""
-            LOG.warning("nothing else had a turn for %.0f ms, while this ran: %s%s", 1000 * late_s,
-                        self._where or "unknown, perhaps another process", more)  # fmt: skip
+            where = self._where or "an unknown place, perhaps another process"
+            LOG.warning("the controller was blocked for %.0f ms by %s%s", 1000 * late_s, where, more)
 
     def _interrupted(self, _: int, frame: FrameType | None) -> None:
         places: list[str] = []

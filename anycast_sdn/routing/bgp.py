@@ -191,7 +191,7 @@ class Speaker:
             except OSError as error:
                 self._failed(str(error))
             except Exception:
-                LOG.exception("%s: our own error with BGP; the controller goes on", self.uplink.name)
+                LOG.exception("%s: internal error with BGP; the controller goes on", self.uplink.name)
             hub.sleep(RETRY_S)
 
     def _connect(self) -> socket.socket:

@@ -79,7 +79,7 @@ def test_nothing_is_lost_when_the_controller_is_killed(network: Running) -> None
     assert len(translated) == len(set(translated))
 
 
-@pytest.mark.row("M19", "flows that ended while the controller was away are gone, rules that are not ours are removed")
+@pytest.mark.row("M19", "flows that ended while the controller was away are gone, rules of other programs are removed")
 def test_what_happened_meanwhile_is_found(network: Running) -> None:
     held = rules(network, of_flows=False)
     for family in BOTH:

@@ -212,7 +212,7 @@ def test_a_fault_of_our_own_ends_one_inspection_and_not_the_next(monkeypatch, ca
     with monkeypatch.context() as patched:
         patched.setattr(here.controller.audits[here.dpid], "take_rules", lambda *_: 1 / 0)
         here.inspect()
-    assert "our own error in an inspection" in caplog.text
+    assert "internal error in an inspection" in caplog.text
     for _ in range(4):
         here.inspect()
     assert here.switch.held == before
