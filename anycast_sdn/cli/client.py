@@ -39,15 +39,23 @@ def get_all(address: tuple[str, int], path: str, listing: str) -> Any:
 
 def get(address: tuple[str, int], path: str, listing: str) -> Any:
     """What is at ``path``: an object with a list under the name ``listing``; any other answer is no controller's."""
+    answer = ask(address, path)
+    if not isinstance(answer, dict) or not isinstance(answer.get(listing), list):
+        raise no_controller(address)
+    return answer
+
+
+def ask(address: tuple[str, int], path: str, method: str = "GET", timeout_s: float = TIMEOUT_S) -> Any:
+    """The answer, which is JSON."""
     url = f"http://{written(*address)}"
     try:
-        with _DIRECT.open(url + path, timeout=TIMEOUT_S) as response:
-            answer = json.load(response)
+        with _DIRECT.open(urllib.request.Request(url + path, method=method), timeout=timeout_s) as response:
+            return json.load(response)
     except urllib.error.HTTPError as error:
         if detail := _detail(error):
             raise AnycastError(detail) from error
         status = f"{error.code} {error.reason}".partition("\n")[0]  # urllib has more lines of its own
-        raise AnycastError(f"what answers at {url} is no controller: {status}") from error
+        raise AnycastError(f"{no_controller(address)}: {status}") from error
     except http.client.IncompleteRead as error:
         raise AnycastError(f"the answer of {url} has ended before it was whole; is it still running?") from error
     except (urllib.error.URLError, TimeoutError) as error:
@@ -55,10 +63,12 @@ def get(address: tuple[str, int], path: str, listing: str) -> Any:
         words = getattr(reason, "strerror", None) or reason
         raise AnycastError(f"no controller answers at {url}: {words}; is 'anycast-sdn run' running?") from error
     except (http.client.HTTPException, ConnectionError, ValueError, RecursionError) as error:
-        raise AnycastError(f"what answers at {url} is no controller") from error
-    if not isinstance(answer, dict) or not isinstance(answer.get(listing), list):
-        raise AnycastError(f"what answers at {url} is no controller")
-    return answer
+        raise no_controller(address) from error
+
+
+def no_controller(address: tuple[str, int]) -> AnycastError:
+    """Something answers there, but not as a controller does."""
+    return AnycastError(f"what answers at http://{written(*address)} is no controller")
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # through no proxy, whatever the environment

@@ -9,11 +9,10 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from anycast_sdn.cli import client, options
+from anycast_sdn.cli import client, ending, options
 from anycast_sdn.cli.tables import table, yes_or_no
 
 _PAGE = 1000  # flows in one answer
-_FLOW_STATES = ("unanswered", "pinned")
 
 
 def add_to(commands: Any) -> None:
@@ -21,18 +20,16 @@ def add_to(commands: Any) -> None:
         examples = (name, "flows --group web --state pinned") if name == "flows" else (name, f"{name} --json")
         about = f"Show {shown} of a running controller."
         listing = options.command(commands, name, f"show {shown}", about, *examples, parents=[client.arguments()])
-        if name == "flows":
-            for field in ("group", "client", "server", "edge", "state"):
-                values = f", one of {', '.join(_FLOW_STATES)}" if field == "state" else ""
-                listing.add_argument(f"--{field}", help=f"only flows with this {field}{values}")
         listing.set_defaults(act=_list, listing=name)
+        if name == "flows":
+            ending.add_filters(listing)
+            ending.add_to(listing.add_subparsers(title="commands", metavar="COMMAND"))
 
 
 def _list(arguments: argparse.Namespace) -> int:
     _, path, rows_of = _LISTINGS[arguments.listing]
-    filters = {name: getattr(arguments, name, None) for name in ("group", "client", "server", "edge", "state")}
-    filters["limit"] = _PAGE if arguments.listing == "flows" else None
-    query = urllib.parse.urlencode({name: value for name, value in filters.items() if value})
+    parameters = {"limit": str(_PAGE)} | ending.query(arguments) if arguments.listing == "flows" else {}
+    query = urllib.parse.urlencode(parameters)
     listing = path.rpartition("/")[2]
     answer = client.get_all(arguments.rest, f"{path}?{query}" if query else path, listing)
     if arguments.json:

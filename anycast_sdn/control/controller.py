@@ -213,6 +213,11 @@ class Controller:
                 self._group_changed(old, new, before)
         return self._work_again(now)
 
+    def end_flow(self, edge: str, number: int, now: float) -> Outcome:
+        """An operator ends a flow of this client edge; nothing happens where there is none."""
+        switch = self._by_name[edge]
+        return self._follow(switch.dpid, switch.engine.end(number, now), now)
+
     def set_cost(self, end: Port, cost: int, now: float) -> Outcome:
         """Change a link's cost until the controller restarts.  Raises NotFound."""
         self.discovery.set_cost(end, cost)

@@ -202,6 +202,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._react(self.controller.set_cost(end, cost, time.monotonic()))
         self._until_confirmed()
 
+    def end_flow(self, edge: str, number: int) -> None:
+        self._react(self.controller.end_flow(edge, number, time.monotonic()))
+
     def _until_confirmed(self) -> None:
         deadline = time.monotonic() + CONFIRMATION_S
         self._late &= set(self.controller.updating())

@@ -12,6 +12,8 @@ from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import flows, switches, topology
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 
+ENDED_AT_ONCE = 64  # flows: some milliseconds
+
 
 class ControllerViews:
     """Implements ``rest.Views``."""
@@ -22,6 +24,19 @@ class ControllerViews:
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
         return flows.flows_after(self._controller, wanted, after, limit, time.monotonic(), time.time())
+
+    def flow(self, edge: str, number: int) -> FlowView:
+        return flows.flow_view(self._controller, edge, number, time.monotonic(), time.time())
+
+    def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
+        found, place = self.flows(wanted, after, ENDED_AT_ONCE)
+        for view in found:
+            self._app.end_flow(view.edge, view.number)
+        return len(found), place
+
+    def end_flow(self, edge: str, number: int) -> None:
+        self.flow(edge, number)
+        self._app.end_flow(edge, number)
 
     def flow_summary(self) -> dict[str, Any]:
         return flows.flow_summary(self._controller, self._app.counters)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.events import Drop
-from anycast_sdn.core.model import PROTOCOL_NAMES, Address
+from anycast_sdn.core.model import PROTOCOL_NAMES, Address, NotFound
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.views.counters import Counters
 
@@ -88,6 +88,15 @@ def flows_after(
         if number:
             return found, (name, number)
     return [], None
+
+
+def flow_view(controller: Controller, edge: str, number: int, now: float, epoch: float) -> FlowView:
+    """One flow.  Raises NotFound."""
+    switch = controller.switch(edge)
+    binding = switch.engine.flows.by_number(number) if switch else None
+    if switch is None or binding is None:
+        raise NotFound(f"there is no flow {number} at an edge {edge!a}")
+    return view_of(edge, switch.engine, binding, now, epoch)
 
 
 def flow_summary(controller: Controller, counters: Counters) -> dict[str, object]:

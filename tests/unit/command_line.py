@@ -30,6 +30,8 @@ def answering(
             self.end_headers()
             self.wfile.write(body)
 
+        do_DELETE = do_GET
+
         def log_message(self, *_: Any) -> None:
             pass
 

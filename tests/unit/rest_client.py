@@ -65,6 +65,21 @@ class Facts:
         last = found[-1] if len(found) == limit else next_two[-1][1]
         return found, (last.edge, last.number)
 
+    def flow(self, edge: str, number: int) -> FlowView:
+        for flow in self.table:
+            if (flow.edge, flow.number) == (edge, number):
+                return flow
+        raise NotFound(f"there is no flow {number} at {edge}")
+
+    def end_flow(self, edge: str, number: int) -> None:
+        self.table.remove(self.flow(edge, number))
+
+    def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
+        found, place = self.flows(wanted, after, 2)
+        for flow in found:
+            self.table.remove(flow)
+        return len(found), place
+
     def flow_summary(self) -> dict[str, Any]:
         return {"pool_exhausted": 2}
 

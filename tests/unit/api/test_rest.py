@@ -222,7 +222,8 @@ def test_a_body_of_exactly_the_limit_is_taken(client: Client) -> None:
         ("DELETE", "/v1/groups", {"HEAD", "GET", "POST"}),
         ("POST", "/v1/groups/web", {"HEAD", "GET", "PUT", "PATCH", "DELETE"}),
         ("POST", "/v1/groups/web/servers/10.2.0.10", {"HEAD", "GET", "PUT", "PATCH", "DELETE"}),
-        ("PUT", "/v1/flows", {"HEAD", "GET"}),
+        ("PUT", "/v1/flows", {"HEAD", "GET", "DELETE"}),
+        ("PUT", "/v1/flows/arh1/1", {"HEAD", "GET", "DELETE"}),
         ("BREW", "/healthz", {"HEAD", "GET"}),
     ],
 )
@@ -302,6 +303,33 @@ def test_flows_are_filtered(client: Client, query: str, numbers: list[int]) -> N
     assert [found["number"] for found in answer["flows"]] == numbers
     assert answer["next"] is None
     assert answer["summary"] == {"pool_exhausted": 2}
+
+
+def test_the_flows_that_a_filter_takes_are_ended_and_no_others(client: Client) -> None:
+    kept = [flow(1), flow(2), flow(7, "arh2", group="dns")]
+    client.facts.table = [*kept, *(flow(number, "arh2") for number in (3, 6, 8))]
+    response = client.ask("DELETE", "/v1/flows?group=web&edge=arh2")
+    assert (response.status_code, response.json) == (200, {"ended": 3})
+    assert client.facts.table == kept
+    assert client.ask("DELETE", "/v1/flows?server=10.9.9.9").json == {"ended": 0}
+
+
+@pytest.mark.parametrize("query", ["", "?", "?limit=10", "?cursor=MSBhcmgx", "?server=10.2.0", "?state=dead"])
+def test_flows_are_not_ended_without_a_filter_or_with_what_is_none(client: Client, query: str) -> None:
+    before = list(client.facts.table)
+    client.refused(400, "DELETE", f"/v1/flows{query}")
+    assert client.facts.table == before
+
+
+def test_one_flow_is_shown_and_ended_by_edge_and_number(client: Client) -> None:
+    assert client.get("/v1/flows/arh2/3")["client_port"] == 40003
+    response = client.ask("DELETE", "/v1/flows/arh2/3")
+    assert (response.status_code, response.body) == (204, b"")
+    for method in ("GET", "DELETE"):
+        assert client.refused(404, method, "/v1/flows/arh2/3")["type"].endswith(":not-found")
+        client.refused(404, method, "/v1/flows/arh2/x")
+        client.refused(404, method, "/v1/flows/nowhere/3")
+    assert len(client.facts.table) == 5
 
 
 def test_pages_neither_repeat_nor_skip_a_flow_that_stays_while_others_come_and_go(client: Client) -> None:

@@ -1,0 +1,87 @@
+"""Answers in JSON, and the turns in which they are put together: nothing holds the hub for long."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from webob import Response
+
+LONGEST_TURN_S = 0.005  # after so long, work on an answer pauses
+CHUNK = 1 << 18  # of an answer
+AT_ONCE = 100  # items of a list that are written in one piece
+
+
+class Turn:
+    """One request's work on the hub, with pauses in which other green threads run."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
+        self._began = time.monotonic()
+
+    def over(self) -> None:
+        """To be called wherever a pause does no harm: pauses if the work has taken longer than ``LONGEST_TURN_S``."""
+        if time.monotonic() - self._began > LONGEST_TURN_S:
+            self._pause()
+            self._began = time.monotonic()
+
+
+class Written(str):
+    """A value that is JSON text already."""
+
+
+def json_response(body: dict[str, Any], turn: Turn | None = None, status: int = 200, location: str = "") -> Response:
+    """A JSON response; with a location it is 201."""
+    chunks, some, size = [], [], 0  # a large answer is never one piece
+    for piece in _pieces(body, turn or Turn(lambda: None)):
+        some.append(piece)
+        size += len(piece)
+        if size > CHUNK:
+            chunks.append("".join(some).encode())
+            some, size = [], 0
+    chunks.append("".join([*some, "\n"]).encode())
+    response = Response(status=201 if location else status, content_type="application/json", app_iter=chunks)
+    response.content_length = sum(map(len, chunks))
+    if location:
+        response.location = location
+    return response
+
+
+def _pieces(value: Any, turn: Turn) -> Iterator[str]:
+    """The value as JSON, a few items of its lists at a time."""
+    if isinstance(value, Written):
+        yield value
+    elif isinstance(value, list):
+        yield "["
+        for start in range(0, len(value), AT_ONCE):
+            yield ", " if start else ""
+            yield from _few(value[start : start + AT_ONCE], turn)
+            turn.over()
+        yield "]"
+    elif _holds_lists(value):
+        for index, (name, item) in enumerate(value.items()):
+            yield f"{', ' if index else '{'}{json.dumps(name)}: "
+            yield from _pieces(item, turn)
+            turn.over()
+        yield "}"
+    else:
+        yield json.dumps(value)
+
+
+def _few(items: list[Any], turn: Turn) -> Iterator[str]:
+    if any(map(_holds_lists, items)):
+        for index, item in enumerate(items):
+            yield ", " if index else ""
+            yield from _pieces(item, turn)
+    else:
+        yield json.dumps(items)[1:-1]
+
+
+def _holds_lists(value: Any) -> bool:
+    """Does it hold lists, or so many members that they are written in parts?"""
+    if isinstance(value, dict) and len(value) > AT_ONCE:
+        return True
+    items = value.values() if isinstance(value, dict) else [value]
+    return any(isinstance(item, list | Written) for item in items)
