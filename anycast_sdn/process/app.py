@@ -35,6 +35,7 @@ from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.inspection import Inspections
+from anycast_sdn.process.loss_log import LossLog
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
@@ -94,7 +95,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
         self.counters = Counters()
-        self._subscribers: tuple[Callable[[Event], None], ...] = (self.counters, self.inspections.note)
+        self._subscribers: tuple[Callable[[Event], None], ...] = (
+            self.counters,
+            self.inspections.note,
+            LossLog(self.connections.log),
+        )
         self._health = Health(self.counters)
         self._reports = ConnectionReports(len(network.switches), time.monotonic())
         self.identified = self.connections.identified
