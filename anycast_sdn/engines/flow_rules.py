@@ -63,7 +63,7 @@ _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which 
 # Protocols whose checksums cover the addresses, and are not corrected by switches (RFC 3828 §3.1, RFC 4340 §9.2,
 # RFC 6275 §6.1.1, RFC 7401 §5.1.1), or that sign them (RFC 4302 §3.3.3.1): every server would drop such a packet.
 COVER_ADDRESSES = {33: "DCCP", 51: "AH", 135: "Mobility Header", 136: "UDP-Lite", 139: "HIP"}
-# The ICMP error that answers a dropped first packet; for all other reasons: administratively prohibited.
+# The ICMP error that answers a dropped first packet, unless that is a TCP SYN; by default: administratively prohibited.
 _REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreachable.NO_SERVICE}
 
 
@@ -165,7 +165,11 @@ class FlowRules(Engine):
         decision = self.edge.client_packet(packet.key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
             return self._carry_out(decision, frame)
-        if decision.do is Do.RESET:
+        if syn or decision.do is Do.RESET:
+            # A refused SYN gets a reset alone: ``connect`` fails at once on every system, with "connection refused".
+            # ICMP errors are hints that TCP may ignore (RFC 1122 §4.2.3.9, RFC 5461).  Linux ends ``connect`` as fast
+            # by these, but of (1, 1) it makes "permission denied"; other systems repeat their SYN, and firewalls drop
+            # errors.
             return Reaction([*self._answers.reset(in_port, frame, now)], events=[self._dropped(decision.drop)])
         reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
         return self._refuse(in_port, frame, reason, self._dropped(decision.drop), now)

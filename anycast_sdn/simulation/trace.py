@@ -45,6 +45,8 @@ from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
     OFPP_TABLE,
+    TCP_ACK,
+    TCP_RST,
     Action,
     AddFlow,
     CheckSize,
@@ -63,7 +65,6 @@ from anycast_sdn.openflow.rules import (
     Unread,
     Value,
 )
-from anycast_sdn.simulation.host import TCP_ACK
 from anycast_sdn.simulation.network import Arrived, Passed, Record, Sent, SimulatedNetwork
 from anycast_sdn.simulation.switch import TraceStep
 
@@ -198,6 +199,11 @@ def _assumed(network: Network, address: Address) -> Host:
 # ------------------------------------------------------------------------------ the flow's packets
 
 
+def _is_reset(frame: bytes) -> bool:
+    packet = parse_ip(frame)
+    return packet.key.protocol == TCP and bool(frame[packet.l4 + 13] & TCP_RST)
+
+
 class _Delivered(NamedTuple):
     """A packet that a host has received and not answered yet."""
 
@@ -245,8 +251,9 @@ class _Run:
         yield from self._send("first packet", self._client.name, self._packet())
         elsewhere = [delivered for delivered in self._delivered if delivered.host != self._client.name]
         if not elsewhere:
-            answered = self._key.destination in (key.source for key in self._client.flows())
-            yield "Answered by the edge." if answered else f"Not delivered to {text(self._key.destination)}."
+            answered = [frame for frame in self._client.received if parse_ip(frame).key.source == self._key.destination]
+            done = "Refused" if any(map(_is_reset, answered)) else "Answered"
+            yield f"{done} by the edge." if answered else f"Not delivered to {text(self._key.destination)}."
             return
         delivered = elsewhere[0]
         host = self._net.host(delivered.host)
@@ -332,6 +339,7 @@ class _Run:
                 packet = parse_ip(frame)
                 error = packet.icmp_type in (ICMP_ERRORS if packet.key.protocol == ICMP else ICMPV6_ERRORS)
                 what = f"ICMP error, type {packet.icmp_type} code {frame[packet.l4 + 1]}: " if error else ""
+                what = "TCP RST: " if _is_reset(frame) else what
                 yield f"{host} receives {what}{self._flow(packet.key)}"
 
     def _is_for(self, host: str, frame: bytes) -> bool:

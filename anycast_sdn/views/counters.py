@@ -99,7 +99,8 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
 # Counted by the controller: packets of flows.
 OF_FLOWS: Mapping[str, Meaning] = {
     "client_full": Meaning(
-        "The client has as many bindings as one client may have (`bindings_per_client`). It gets an ICMP error.",
+        "The client has as many bindings as one client may have (`bindings_per_client`). It gets "
+        "an ICMP error, or a RST to its SYN.",
         "Find out what the client does. If it needs so many, raise the bound, or give the site a larger PRh/k.",
     ),
     "freed": Meaning(
@@ -116,7 +117,8 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "Look for `rule_refused`, and for other programs that change the switch's rules. The rule is installed again.",
     ),
     "no_able_edge": Meaning(
-        "The service has active servers, but no server edge can reach any of them now. The client gets an ICMP error.",
+        "The service has active servers, but no server edge can reach any of them now. The client gets "
+        "an ICMP error, or a RST to its SYN.",
         "See `anycast-sdn servers`: which of them are unreachable, and `anycast-sdn topology`: which links are down.",
     ),
     "no_binding": Meaning(
@@ -124,7 +126,8 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "Nothing, if it is rare. If servers send after pauses longer than `validity`, raise the validity.",
     ),
     "no_service": Meaning(
-        "No group covers the service address, or the group has no active server. The client gets an ICMP error.",
+        "No group covers the service address, or the group has no active server. The client gets an ICMP "
+        "error, or a RST to its SYN.",
         "See `anycast-sdn groups` and `anycast-sdn servers`: enrol a server, or make one active.",
     ),
     "not_adopted": Meaning(
@@ -133,12 +136,13 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "Nothing after a change of `translation_prefixes`: these flows end. Otherwise report it.",
     ),
     "pool_empty": Meaning(
-        "No address of PRh/k is free, or there is none in this family. The client gets an ICMP error.",
+        "No address of PRh/k is free, or there is none in this family. The client gets an ICMP error, "
+        "or a RST to its SYN.",
         "See `pool` in `anycast-sdn edges`. Add a translation prefix, or shorten `validity` or `quarantine_s`.",
     ),
     "port_full": Meaning(
         "The clients at one port have as many bindings as they may have together (`bindings_per_port`). The client "
-        "gets an ICMP error.",
+        "gets an ICMP error, or a RST to its SYN.",
         "As for `client_full`: one port takes a large share of the pool.",
     ),
     "server_lost": Meaning(

@@ -10,6 +10,7 @@ from support import V4, V6, WEB, Family, Running, in_both_families, until
 
 NOWHERE = {V4: "192.0.2.77", V6: "2001:db8:77::1"}
 COULD_NOT_CONNECT = 7  # curl's status; 28 is a timeout
+RST_ACK = 0x14
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_a_server_is_told_that_it_may_not_use_a_service(network: Running, family
     until(lambda: network.drops("ars3", "unauthorised") > before, "ars3 counts it")
 
 
-@pytest.mark.row("M8", "a group whose servers are all out of reach: curl ends at once, with 'host unreachable'")
+@pytest.mark.row("M8", "a group whose servers are all out of reach: curl ends at once, with 'connection refused'")
 def test_a_client_is_told_that_no_server_can_be_reached(network: Running) -> None:
     """as4 loses its cable; its addresses of both families go with that, so this is the last test here."""
     network.enrol("far", ("198.18.7.7/32", "2001:db8:a::7/128"), [V4.as4, V6.as4])
@@ -60,4 +61,7 @@ def test_a_client_is_told_that_no_server_can_be_reached(network: Running) -> Non
     network.controller.await_routes()
     with network.counts("arh1", "no_able_edge", 2):
         for address in ("198.18.7.7", "2001:db8:a::7"):
-            refused_at_once(network, "h1", address)
+            with network.testbed.capture("h1", 0, "tcp or icmp or icmp6") as at_h1:
+                refused_at_once(network, "h1", address)
+                answers = [packet for packet in at_h1.wait_for(2) if packet.destination != address]
+            assert [(packet.source, packet.payload[13]) for packet in answers] == [(address, RST_ACK)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
-from support import V4, V6, WEB, Family, Running, edited, in_both_families, running, until
+from support import PORT, V4, V6, WEB, Family, Running, edited, in_both_families, running, until
 
 PREFIXES = {
     "IPv4": ("203.0.113.8/29", "203.0.113.32/29"),
@@ -22,6 +22,7 @@ PROHIBITED = {"IPv4": "error EHOSTUNREACH", "IPv6": "error EACCES"}  # what Linu
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("pool")
     changes = [
+        ("pooling: auto", "pooling: flow"),
         ("quarantine_s: 120", f"bindings_per_client: {SHARE}\n      bindings_per_port: {SIZE}"),
         ("- 203.0.113.0/24", "\n        - ".join(["- " + PREFIXES["IPv4"][0], *PREFIXES["IPv4"][1:]])),
         ("- 2001:db8:1:f::/64", "\n        - ".join(["- " + PREFIXES["IPv6"][0], *PREFIXES["IPv6"][1:]])),
@@ -61,6 +62,19 @@ def test_every_address_is_used_and_then_the_client_is_told(network: Running, fam
     assert used == {address for prefix in prefixes for address in list(prefix)[1:-1]}
     assert network.ask("h2", family.web, "--source-port", 20601) == ["as2 hello"]
     assert network.flow(family.h2, 20601) == before
+
+
+@pytest.mark.row("M30", "no address is free: a TCP connection is reset at once, curl hears 'connection refused'")
+@in_both_families
+def test_a_connection_is_refused_at_once_when_no_address_is_free(network: Running, family: Family) -> None:
+    url = f"http://{family.web}:{PORT}/" if family is V4 else f"http://[{family.web}]:{PORT}/"
+    with network.testbed.capture("h2", 0, "tcp or icmp or icmp6") as at_h2, network.counts("arh1", "pool_empty"):
+        began = time.monotonic()
+        done = network.testbed.run("h2", ["curl", "-gvsS", "-m", "5", url])
+        assert time.monotonic() - began < 2  # it takes milliseconds, on a machine that is not busy
+        answers = [packet for packet in at_h2.wait_for(2) if packet.destination == family.h2]
+    assert (done.returncode, "Connection refused" in done.stderr) == (7, True)
+    assert [(packet.source, packet.payload[13]) for packet in answers] == [(family.web, 0x14)]  # RST and ACK
 
 
 @pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")

@@ -137,7 +137,9 @@ def test_nobody_is_enrolled():
     assert "no server is enrolled for this anycast address" in text
     assert "--group NAME=198.18.0.1/32=SERVER" in text
     assert "controller: dropped at arh1, counted as no_service" in text
-    assert "h1 receives ICMP error" in text
+    assert "h1 receives TCP RST: 198.18.0.1:80 → 10.1.0.10:40000/tcp" in text
+    assert text.endswith("Refused by the edge.\n") or text.endswith("Refused by the edge.")
+    assert "h1 receives ICMP error" in told("10.1.0.10", "198.18.0.1:53/udp")
 
 
 @pytest.mark.parametrize(
