@@ -106,7 +106,7 @@ class Controller:
         out = Outcome()
         while (more := self.read_on(dpid, now)) is not None:
             out.add(more)
-        out.add(self.end_reading(dpid, now))
+        out.add(self.end_reading(dpid, {}, now))
         while dpid in self._comparing:
             out.add(self.work(now))
         return out
@@ -122,19 +122,29 @@ class Controller:
         reaction = reading.step(self.groups, now)
         return None if reaction is None else Outcome.at(dpid, reaction)
 
-    def end_reading(self, dpid: int, now: float) -> Outcome:
-        switch = self.switches[dpid]
+    def end_reading(self, dpid: int, ports: Mapping[int, bool], now: float) -> Outcome:
+        """``ports``: those of the switch, and whether they are up.
+
+        They come last, so that hosts that were read back at a port that is down are forgotten.
+        """
+        out = self._compare(self.switches[dpid], now)
+        for port, up in ports.items():
+            out.add(self.port_changed(dpid, port, up, now))
+        return out
+
+    def _compare(self, switch: ManagedSwitch, now: float) -> Outcome:
+        """All that the switch holds has been read: begin to compare it with what is wanted."""
         name = switch.name
         if self.discovery.connected(name, now):
             self._relinked()
         messages = switch.end_reading(now)
-        self._comparing[dpid] = None
+        self._comparing[switch.dpid] = None
         self.routes.connected(name)
         self._recheck_services_of(switch)
         self.losses.connected(name)
         self.uplinks.connected(switch)
         self.routes.judge_again()
-        return Outcome.at(dpid, Reaction(messages))  # this was enough for one slice: ``work`` follows later
+        return Outcome.at(switch.dpid, Reaction(messages))  # this was enough for one slice: ``work`` follows later
 
     def disconnected(self, dpid: int, now: float) -> Outcome:
         switch = self.switches[dpid]
@@ -165,6 +175,10 @@ class Controller:
         if kind is None:
             return Outcome(events=[PacketsDropped(switch.name, Drop.UNEXPECTED)])
         return self._follow(dpid, switch.packet_in(cookie, in_port, frame, self.groups, now), now)
+
+    def shed(self, dpid: int, packets: int) -> Outcome:
+        """So many first packets and first replies have waited too long, and are dropped."""
+        return Outcome(events=[PacketsDropped(self.switches[dpid].name, Drop.WAITED_TOO_LONG, packets)])
 
     def ttl_expired(self, dpid: int, in_port: int, frame: bytes, now: float) -> Outcome:
         """The TTL of a packet has expired at this switch."""

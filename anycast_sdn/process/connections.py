@@ -168,11 +168,8 @@ class Connections:
             switch.later(partial(self._read_on, switch, found, ports))
 
     def _end_reading(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
-        now = time.monotonic()
-        self._react(self._controller.end_reading(switch.id, now))
+        self._react(self._controller.end_reading(switch.id, ports, time.monotonic()))
         garbage.exempt_new()  # all its rules
-        for port, up in ports.items():  # afterwards, so that hosts read back at a port that is down are forgotten
-            self._react(self._controller.port_changed(switch.id, port, up, now))
         self._ready()
         self._comparing[switch] = found
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
-from anycast_sdn.core.events import Drop, PacketsDropped
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow import decoding
 from anycast_sdn.openflow.pipeline import Kind
@@ -88,7 +87,7 @@ class FirstPackets:
         for message in waiting.pop(TURN, time.monotonic()):
             self._serve_one(dpid, message, time.monotonic(), out)
         if shed := waiting.pop_shed():
-            out.events.append(PacketsDropped(self._connections.name(dpid), Drop.WAITED_TOO_LONG, shed))
+            out.add(self._controller.shed(dpid, shed))
         sent = len(out.outbox.get(dpid, ()))
         self._react(out)
         switch = self._connections.channels.get(dpid)

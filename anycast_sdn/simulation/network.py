@@ -303,10 +303,9 @@ class SimulatedNetwork:
         self.controller.begin_reading(dpid, found, self._features)
         while (out := self.controller.read_on(dpid, self.now)) is not None:
             react(out)
-        react(self.controller.end_reading(dpid, self.now))
         ends = {*self._links, *(host.port for host in self._hosts.values())}
-        for end in sorted(end for end in ends if end.switch == name):
-            react(self.controller.port_changed(dpid, end.number, end not in self._down, self.now))
+        ports = {end.number: end not in self._down for end in sorted(ends) if end.switch == name}
+        react(self.controller.end_reading(dpid, ports, self.now))
         while self.controller.is_busy():
             react(self.controller.work(self.now))
         return sent

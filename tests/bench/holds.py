@@ -263,7 +263,7 @@ class Hub:
                 return out or Outcome()
 
             pieces += self.measure(read_on).pieces
-        return Held(pieces + self.measure(lambda: self.controller.end_reading(dpid, self.now)).pieces)
+        return Held(pieces + self.measure(lambda: self.controller.end_reading(dpid, {}, self.now)).pieces)
 
     def holds(self, dpid: int) -> Tables:
         """What a switch is believed to hold, without its bindings."""

@@ -157,7 +157,7 @@ def in_slices(net, name, meanwhile):
     while (out := net.controller.read_on(dpid, net.now)) is not None:
         net._react(out)
         meanwhile()
-    net._react(net.controller.end_reading(dpid, net.now))
+    net._react(net.controller.end_reading(dpid, {}, net.now))
     net.settle()
 
 
@@ -207,7 +207,7 @@ def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build
         net.controller.rule_removed(dpid, effect.cookie, effect.idle_timeout, False, net.now)
     while net.controller.read_on(dpid, net.now) is not None:
         pass
-    net._react(net.controller.end_reading(dpid, net.now))
+    net._react(net.controller.end_reading(dpid, {}, net.now))
     assert bindings(net) == []
     for name in net.switches:
         net.connect(name)

@@ -103,7 +103,7 @@ def connects(made: Controller, dpid: int, found: Tables) -> Held:
     made.begin_reading(dpid, Tables(dict(found.flows), dict(found.groups), dict(found.meters)), Features())
     while (out := made.read_on(dpid, 0.0)) is not None:
         held.apply(out.outbox.get(dpid, ()))
-    held.apply(made.end_reading(dpid, 0.0).outbox.get(dpid, ()))
+    held.apply(made.end_reading(dpid, {}, 0.0).outbox.get(dpid, ()))
     while made.is_busy():
         held.apply(made.work(0.0).outbox.get(dpid, ()))
     return held
@@ -164,7 +164,7 @@ def test_strays_are_deleted_when_all_that_is_wanted_is_installed() -> None:
     made.begin_reading(EAST, found, Features())
     while made.read_on(EAST, 0.0) is not None:
         pass
-    made.end_reading(EAST, 0.0)
+    made.end_reading(EAST, {}, 0.0)
     while made.is_busy():
         messages = made.work(0.0).outbox.get(EAST, [])
         before = len(held.deleted)
@@ -183,7 +183,7 @@ def test_when_many_switches_connect_at_once_a_few_are_compared_at_a_time() -> No
         made.begin_reading(dpid, Tables(), Features())
         while made.read_on(dpid, 0.0) is not None:
             pass
-        made.end_reading(dpid, 0.0)
+        made.end_reading(dpid, {}, 0.0)
     told: list[int] = []
     while made.is_busy():
         out = made.work(0.0).outbox
@@ -200,7 +200,7 @@ def test_a_switch_may_go_or_enrolments_may_change_meanwhile(portion: int, slices
     made.begin_reading(EAST, Tables(), Features())
     while made.read_on(EAST, 0.0) is not None:
         pass
-    made.end_reading(EAST, 0.0)
+    made.end_reading(EAST, {}, 0.0)
     for _ in range(slices):
         held.apply(made.work(0.0).outbox.get(EAST, ()))
     if again:
