@@ -6,6 +6,7 @@ A rule's idle timeout is whole seconds, and Open vSwitch looks for expired rules
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,26 @@ def test_an_idle_flow_leaves_nothing_behind(network: Running) -> None:
     until(lambda: network.are_gone(flows), "bindings and rules are gone")
     assert [pool(network, family) for family in BOTH] == [(0, 1), (0, 1)]
     until(lambda: [pool(network, family) for family in BOTH] == [(0, 0), (0, 0)], "PR1X has rested")
+
+
+@pytest.mark.row("M19", "a group's own validity is in the rules of its new flows")
+def test_a_groups_own_validity_overrides_that_of_the_edge(network: Running) -> None:
+    def timeouts(source_port: int) -> set[str]:
+        rules = [rule for flow in flows_of(network, source_port) for rule in network.rules_of(flow)]
+        return {found for rule in rules for found in re.findall(r"idle_timeout=(\d+)", rule)}
+
+    network.call("PATCH", "/v1/groups/web", {"validity": {"udp_s": 2}})
+    try:
+        for family in BOTH:
+            assert network.ask("h1", family.web, "--source-port", 20510) == ["as2 hello"]
+        assert timeouts(20510) == {"2"}
+        flows = flows_of(network, 20510)
+        until(lambda: network.are_gone(flows), "bindings and rules are gone")
+    finally:
+        network.call("PATCH", "/v1/groups/web", {"validity": {}})
+    for family in BOTH:
+        assert network.ask("h1", family.web, "--source-port", 20511) == ["as2 hello"]
+    assert timeouts(20511) == {str(VALIDITY_S)}
 
 
 @pytest.mark.row("M19", "a one-way stream, longer than the validity, keeps the other direction and PR1X alive")
