@@ -1,6 +1,6 @@
 """What comes over REST, for table 7: requests to the application as ``server`` hands them over, with its answer whole.
 
-A piece ends where the application lets others go on, and what follows from a change is worked off in pieces, too.
+A piece of work ends where the application lets other green threads run; the work after a change is done in pieces, too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LOOKS = (
 
 
 class _App:
-    """Of ``AnycastApp`` what the views ask for; nobody is connected."""
+    """The parts of ``AnycastApp`` that the views use; no switch is connected."""
 
     health = AnycastApp.health
     _database_problem = str
@@ -82,16 +82,16 @@ class Asked:
     def ask(
         self, method: str, path: str, body: object = None, expected: int | None = 200, *, finish: bool = True
     ) -> tuple[Held, bytes]:
-        """``expected``: the status, None for any; ``finish``: with all that follows."""
+        """``expected``: the status, None for any; ``finish``: with all the work that follows."""
         request = Request.blank(path, method=method)
         if body is not None:
             request.body = json.dumps(body).encode()
             request.content_type = "application/json"
-        said: list[str] = []
+        statuses: list[str] = []
         self._pieces, self._watch = [], Stopwatch()
-        answer = b"".join(self._api(request.environ, lambda status, headers, exc_info=None: said.append(status)))
+        answer = b"".join(self._api(request.environ, lambda status, headers, exc_info=None: statuses.append(status)))
         self._pause()
-        assert said[0].startswith(str(expected or "")), (method, path, said[0], answer[:200])
+        assert statuses[0].startswith(str(expected or "")), (method, path, statuses[0], answer[:200])
         pieces = self._pieces
         return Held([*pieces, *(self._hub._finish() if finish else ())]), answer
 
@@ -109,7 +109,7 @@ class Asked:
 def requests(hub: Hub) -> Iterator[tuple[str, Held]]:
     scale, asked = hub.scale, Asked(hub)
     for path in LOOKS:
-        # A link may have been cut before, which health shows by its status.
+        # A link may have failed before, which the status of health shows.
         yield f"GET {path}", asked.ask("GET", path, expected=None if path == "/healthz" else 200)[0]
     yield f"GET of all {scale.bindings:,} flows", asked.all_flows("")
     yield "GET of flows, none is wanted", asked.all_flows(f"&client={quote('203.0.113.1')}")
@@ -143,12 +143,12 @@ def _changes(hub: Hub, asked: Asked) -> Iterator[tuple[str, Held]]:
 
 
 def last(hub: Hub) -> Iterator[tuple[str, Held]]:
-    """What is answered while very much is still to be done for the switches."""
+    """Requests while much work for the switches is left."""
     asked = Asked(hub)
     many = [f"198.128.{number >> 8}.{number & 255}/32" for number in range(hub.scale.put)]
     body = {"prefixes": many}
     yield "PUT of the widest group, all prefixes are others", asked.ask("PUT", "/v1/groups/wide", body, finish=False)[0]
-    yield "who has to take it up", hub.once(hub.controller.updating)
+    yield "the switches that have not confirmed", hub.once(hub.controller.updating)
     yield "PUT of a small group then", asked.ask(
         "PUT", "/v1/groups/small", {"prefixes": ["198.200.0.1/32"]}, 201, finish=False)[0]  # fmt: skip
     for dpid in hub.controller.switches:

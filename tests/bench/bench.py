@@ -2,7 +2,7 @@
 
 Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
 the least and the most.  Each table has a directory of its own; what it has measured is written as soon as it is done,
-and one that fails keeps nobody from the others.
+and after one that fails the others go on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import setups  # noqa: E402
 import size  # noqa: E402
 import throughput  # noqa: E402
 from programs import output_of  # noqa: E402
-from tables import Options, say  # noqa: E402
+from tables import Options, progress  # noqa: E402
 
 TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "setup": setups.run,
@@ -62,7 +62,7 @@ def main() -> int:
             Options(rounds, arguments.quick, Path(directory), arguments.design), arguments.json, {"machine": machine},
         )  # fmt: skip
     if failed:
-        say(f"failed: {', '.join(failed)}")
+        progress(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
@@ -84,11 +84,11 @@ def measure(
             traceback.print_exc()
             failed.append(name)
             results[name] = {"failed": f"{type(error).__name__}: {error}"}
-            say(f"the table {name} failed; the others go on")
+            progress(f"the table {name} failed; the others go on")
         results["seconds"] = round(time.monotonic() - start)
         if json_file:
             json_file.write_text(json.dumps(results, indent=1))
-    say(f"done in {results['seconds']} s" + (f"; results are in {json_file}" if json_file else ""))
+    progress(f"done in {results['seconds']} s" + (f"; results are in {json_file}" if json_file else ""))
     return failed
 
 

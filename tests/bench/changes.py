@@ -1,9 +1,9 @@
-"""Table 6: what changes of the network cost those who use it, on topologies/ring.yaml with real switches.
+"""Table 6: what changes of the network cost its users, on topologies/ring.yaml with real switches.
 
 While 200 TCP transfers run from both sites to ANY, in both families, a part fails: the longest time that any
 of them waited for a block, TCP's own waiting included; every transfer must end with the right checksum.  And
-while pings run to a server, 2,000 a second, the cost of a link on their way goes up and down ten times: pings
-lost, and how long the operator's request took, which is answered when all switches have taken it up.
+while pings run to a server, 2,000 a second, the cost of a link on their path goes up and down ten times: pings
+lost, and how long the operator's request took, which is answered when all switches have confirmed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real"))  # ring.py
 from programs import wait_until
 from ring import all_links_up, begin_transfers, cut, deafened, draining, end_transfers, links, ring
 from support import Running, edited
-from tables import Options, Spread, say, show
+from tables import Options, Spread, progress, show
 
 SERVER = {4: "10.21.0.10", 6: "2001:db8:21::10"}
 ALL_BUT_AS2 = (*SERVER.values(), "10.23.0.10", "2001:db8:23::10")
@@ -44,7 +44,7 @@ def _link_is_silent(network: Running) -> None:
 
 
 def _switch_dies(network: Running) -> None:
-    """c4, which is on the way from site 2 to as2, and not the only one."""
+    """c4, which is on the path from site 2 to as2, and not the only one."""
     network.testbed.stop_switch("c4")
     try:
         time.sleep(2)
@@ -81,22 +81,22 @@ def run(options: Options) -> dict[str, Any]:
     with ring(options.directory, file) as network:
         for number in range(options.rounds):
             for name, event in EVENTS.items():
-                say(f"changes, round {number + 1}: {name}")
+                progress(f"changes, round {number + 1}: {name}")
                 with draining(network, *ALL_BUT_AS2) if event is _switch_dies else nullcontext():
                     crowds = begin_transfers(network, SECONDS)
                     event(network)
                     stalls[name].append(end_transfers(crowds)[1])
                 all_links_up(network)
             for family in lost:
-                say(f"changes, round {number + 1}: pings, IPv{family}")
+                progress(f"changes, round {number + 1}: pings, IPv{family}")
                 lost[family].append(_lost_pings(network, family, took))
     show(
-        f"What 200 TCP transfers notice of a change: the longest wait of any, in seconds; {options.rounds} rounds, "
+        f"200 TCP transfers during a change: the longest wait of any, in seconds; {options.rounds} rounds, "
         "all finished with the right checksum",
         [{"while": name, "longest wait (s)": Spread.of(values)} for name, values in stalls.items()],
     )
     show(
-        f"What {PINGS:,} pings, {1 / APART_S:,.0f} a second, notice of ten changes of cost",
+        f"What {PINGS:,} pings, {1 / APART_S:,.0f} a second, during ten changes of cost",
         [{"IPv": family, "lost": Spread.of(values)} for family, values in lost.items()],
     )
     print(f"Each change was answered after {Spread.of(took)} s, when all switches had taken it up.\n")

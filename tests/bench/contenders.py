@@ -2,7 +2,7 @@
 
 A contender is a context manager that starts a controller process and ends it.  ``openflow_port`` is where
 switches connect, ``pid`` its process; ``await_ready`` returns when it will set up flows for every edge,
-and ``punting`` says how a switch would report a flow's first packet and first reply.
+and ``punting`` is how a switch would report a flow's first packet and first reply.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Product(ControllerProcess):
 
 
 def _has(switch: EmulatedSwitch, kind: Kind) -> Callable[[], bool]:
-    return lambda: switch.rules.knows(kind)
+    return lambda: switch.rules.has(kind)
 
 
 class _Bare:
@@ -217,7 +217,7 @@ class Textbook(_Bare):
 
     def await_ready(self, switches: Sequence[EmulatedSwitch]) -> None:
         wait_until(lambda: all(switch.introduced for switch in switches), "all switches are introduced")
-        time.sleep(0.5)  # it does not say when it is ready: when it has handled the last answers
+        time.sleep(0.5)  # it does not report that it is ready: it is when it has handled the last replies
 
 
 class Responder(_Bare):

@@ -1,8 +1,8 @@
 """An emulated OpenFlow 1.3 switch: enough of one for a controller to work with it, and fast.
 
 It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; it forwards
-nothing.  Every question that it does not know is refused with an OpenFlow error.  What a controller says
-about flows under load is taken by ``load`` (see ``loadgen``), everything else here.
+nothing.  A request that it does not implement gets an OpenFlow error.  Messages about flows under load are handled
+by ``load`` (see ``loadgen``), all others here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _Key: TypeAlias = tuple[int, int, bytes]  # table, priority, match
 
 
 class Wrong(Exception):
-    """The controller said something that the benchmark's flows do not allow."""
+    """The controller sent a message that the benchmark's flows do not allow."""
 
 
 class Host(NamedTuple):
@@ -51,13 +51,13 @@ class Host(NamedTuple):
 
 
 class Load(Protocol):
-    """Takes what it knows of the messages in ``data`` from ``at`` on; returns where it stopped."""
+    """Handles messages in ``data`` from ``at`` on, up to one of another kind; returns where that begins."""
 
     def take(self, data: bytes, at: int, out: list[bytes], now: float) -> int: ...
 
 
 class EmulatedSwitch:
-    """``hosts``: who answers here.  ``remember``: keep the rules of flows, to answer statistics requests."""
+    """``hosts``: those that answer ARP and ND.  ``remember``: keep the rules of flows, for statistics requests."""
 
     def __init__(
         self, dpid: int, ports: Sequence[int], hosts: Mapping[Address, Host] | None = None, remember: bool = False
@@ -65,9 +65,9 @@ class EmulatedSwitch:
         self.dpid = dpid
         self.load: Load | None = None
         self.rules = Rules(remember)
-        self.introduced = False  # the controller knows our ports, which ends OS-Ken's handshake
+        self.introduced = False  # the controller has asked for the ports, which ends OS-Ken's handshake
         self._ports = ports
-        self._silent = True  # our hosts have not said yet that they are there
+        self._silent = True  # the hosts have not sent their announcements yet
         self._announcing = False
         self._hosts = dict(hosts or {})
         self._rest = b""
@@ -95,7 +95,7 @@ class EmulatedSwitch:
         return len(self._hosts)
 
     def announce(self) -> None:
-        """From now on, the hosts say that they are there; may be called while another thread sends and receives."""
+        """From now on, the hosts announce themselves; may be called while another thread sends and receives."""
         self._announcing = True
 
     def _announcements(self) -> Iterator[bytes]:
@@ -110,7 +110,7 @@ class EmulatedSwitch:
     # ---------------------------------------------------------------- bytes
 
     def send(self, messages: Sequence[bytes]) -> None:
-        """Now, or as much of it as fits; ``flush`` sends the rest."""
+        """Send as much as fits now; ``flush`` sends the rest."""
         self._unsent += b"".join(messages)
         self.flush()
 
@@ -191,14 +191,14 @@ class EmulatedSwitch:
             yield _message(MULTIPART_REPLY, xid, _MULTIPART.pack(kind, number < len(parts)) + part)
 
     def _remembers(self, kind: int, message: bytes) -> bool:
-        """Where rules of flows are not kept, nobody must think that they are missing."""
+        """False for a request about rules of flows if these are not kept: no reply may say that they are missing."""
         if kind != FLOW_STATS or self.rules.remember:
             return True
         *_, mask = _FLOW_STATS_REQUEST.unpack_from(message, 16)
         return not mask & COOKIE_KIND_MASK
 
     def _deliver(self, message: bytes) -> Iterator[bytes]:
-        """A packet-out that asks for a host here: the host answers."""
+        """A packet-out with an ARP or ND request for a host here: the host answers."""
         (actions,) = Struct("!H").unpack_from(message, 16)
         frame = message[24 + actions :]
         ethertype = frame[12:14]
@@ -233,15 +233,15 @@ def _port(number: int) -> bytes:
 class Rules:
     """What the controller has installed.
 
-    Flows' rules are taken down as they come and looked at only when somebody asks.  A controller may read a
-    large table slice by slice, told apart by bits of the cookie, while more rules come: so the rules are
-    kept sorted by the bits that were asked for last.
+    Flows' rules are stored as they come, and decoded only for a statistics request.  A controller may read a large
+    table slice by slice, distinguished by bits of the cookie, while more rules come.  So the rules are kept sorted by
+    the cookie masks of the latest requests.
     """
 
     def __init__(self, remember: bool) -> None:
         self.remember = remember
-        self.pending: list[bytes] = []  # flow-mods in order, not looked at yet
-        self.asked = 0  # how often somebody asked for statistics, and when last
+        self.pending: list[bytes] = []  # flow-mods in order, not decoded yet
+        self.asked = 0  # how many statistics requests there were, and when the last one
         self.asked_at = 0.0
         self._entries: dict[_Key, tuple[int, bytes]] = {}  # → cookie, statistics entry
         self._views: dict[int, dict[tuple[int, int], dict[_Key, bytes]]] = {}  # mask → (table, cookie & mask)
@@ -254,7 +254,7 @@ class Rules:
             self._punting[cookie] = table
         self.pending.append(message)
 
-    def knows(self, kind: Kind) -> bool:
+    def has(self, kind: Kind) -> bool:
         return any(kind_of(cookie) is kind for cookie in self._punting)
 
     def punting(self, kind: Kind) -> tuple[int, int]:
@@ -281,7 +281,7 @@ class Rules:
         return list(_parts(entry for group in groups for entry in group.values()))
 
     def settle(self) -> None:
-        """Look at the flow-mods that have come since; takes a while when they are many."""
+        """Decode the flow-mods that have come since; takes long if there are many."""
         pending, self.pending = self.pending, []
         for message in pending:
             cookie, mask, table, command, idle, hard, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)

@@ -1,9 +1,9 @@
 """The fabric at scale: routes and rules of a whole network, at first, after one link's failure, and when it is back.
 
 No switches and no wires: the controller's own work, from the event to the messages for all switches.  A failure is
-repaired in one step; what is better only is taken up in several, each when all switches have confirmed the last.  The
-networks are drawn, always the same for a size: a ring, so that everything is connected, and chords.  By
-itself: ``python tests/bench/fabric.py [--quick]``.
+repaired in one step.  Better routes come into use in several steps, each when all switches have confirmed the last one.
+The networks are random, the same ones in each run: a ring, so that everything is connected, and chords.  By itself:
+``python tests/bench/fabric.py [--quick]``.
 """
 
 from __future__ import annotations
@@ -73,69 +73,69 @@ def drawn(size: Size) -> Network:
 
 
 class Fabric:
-    """The controller of a drawn network, with cables that carry its LLDP frames."""
+    """The controller of a random network, with links that carry its LLDP frames."""
 
     def __init__(self, size: Size) -> None:
         self.network = drawn(size)
         self.dpids = {switch.name: switch.dpid for switch in self.network.switches}
         self.names = {dpid: name for name, dpid in self.dpids.items()}
-        self.peers = {end: there for link in self.network.links for end, there in ((link.a, link.b), (link.b, link.a))}
+        self.peers = {end: peer for link in self.network.links for end, peer in ((link.a, link.b), (link.b, link.a))}
         self.now = 0.0
         begin = time.perf_counter()
         self.controller = Controller(self.network, Groups(), random.Random(1))
-        told = Outcome()
+        out = Outcome()
         for dpid in self.names:
-            told.add(self.controller.synchronise(dpid, Tables(), Features(), self.now))
-        told = self.work_off(told)
+            out.add(self.controller.synchronise(dpid, Tables(), Features(), self.now))
+        out = self.finish_work(out)
         self.first_s = time.perf_counter() - begin
-        self.first_s += self.take_up(told)[0]
+        self.first_s += self.confirm(out)[0]
 
     def fail(self, link: Link) -> tuple[float, int]:
         """→ seconds, and how many rules change."""
         begin = time.perf_counter()
-        out = self.work_off(self.controller.port_changed(self.dpids[link.a.switch], link.a.number, False, self.now))
+        out = self.finish_work(self.controller.port_changed(self.dpids[link.a.switch], link.a.number, False, self.now))
         seconds = time.perf_counter() - begin
-        self.take_up(out)
+        self.confirm(out)
         return seconds, _rule_changes(out)
 
     def repair(self, link: Link) -> tuple[float, int]:
         """The link is back, confirmed, and not held back any more → seconds and steps of the update that follows."""
         seconds, steps = 0.0, 0
-        there = self.dpids[link.a.switch], link.a.number
-        self.take_up(self.work_off(self.controller.port_changed(*there, True, self.now)))
+        port = self.dpids[link.a.switch], link.a.number
+        self.confirm(self.finish_work(self.controller.port_changed(*port, True, self.now)))
         for _ in range(4):
             self.now += 0.5
             begin = time.perf_counter()
-            out = self.work_off(self.controller.tick(self.now))
+            out = self.finish_work(self.controller.tick(self.now))
             if _rule_changes(out):
                 seconds += time.perf_counter() - begin
-                more, more_steps = self.take_up(out)
+                more, more_steps = self.confirm(out)
                 seconds, steps = seconds + more, steps + more_steps
             for dpid, messages in out.outbox.items():
                 for message in messages:
-                    if isinstance(message, PacketOut) and isinstance(way := message.actions[0], Output):
-                        end = self.peers[Port(self.names[dpid], way.port)]
-                        self.hear(self.dpids[end.switch], end.number, message.frame)
+                    if isinstance(message, PacketOut) and isinstance(output := message.actions[0], Output):
+                        end = self.peers[Port(self.names[dpid], output.port)]
+                        self.receive_lldp(self.dpids[end.switch], end.number, message.frame)
         return seconds, steps
 
-    def hear(self, dpid: int, port: int, lldp: bytes) -> None:
-        """An LLDP frame arrives; what follows from it is taken up."""
-        self.take_up(self.work_off(self.controller.packet_in(dpid, cookie(Kind.LLDP), port, lldp, self.now)))
+    def receive_lldp(self, dpid: int, port: int, lldp: bytes) -> None:
+        """An LLDP frame arrives; switches confirm the messages that it leads to."""
+        self.confirm(self.finish_work(self.controller.packet_in(dpid, cookie(Kind.LLDP), port, lldp, self.now)))
 
-    def work_off(self, out: Outcome) -> Outcome:
-        """``out``, and all that the controller has still to do."""
+    def finish_work(self, out: Outcome) -> Outcome:
+        """``out``, with all the work that is left for the controller."""
         while self.controller.is_busy():
             out.add(self.controller.work(self.now))
         return out
 
-    def take_up(self, out: Outcome) -> tuple[float, int]:
-        """All switches confirm what they are told, step by step → seconds that this took us, and how many steps."""
+    def confirm(self, out: Outcome) -> tuple[float, int]:
+        """All switches confirm their messages, step by step → seconds of the controller's work, and how many steps."""
         seconds, steps = 0.0, 0
         while tickets := [(dpid, message.ticket) for dpid, messages in out.outbox.items() for message in messages
                           if isinstance(message, Barrier) and message.ticket]:  # fmt: skip
             steps += 1
             begin = time.perf_counter()
-            out = self.work_off(self.controller.confirmed(tickets, self.now))
+            out = self.finish_work(self.controller.confirmed(tickets, self.now))
             seconds += time.perf_counter() - begin
         assert not self.controller.updating()
         return seconds, steps
@@ -160,7 +160,7 @@ def measure(size: Size, failures: int) -> dict[str, Any]:
         "repair_steps_worst": max(steps for _, steps in repairs),
         "rule_changes_median": statistics.median(changes),
         "rule_changes_worst": max(changes),
-        "rules": sum(len(edge.installed) for edge in fabric.controller.switches.values()),
+        "rules": sum(len(switch.installed) for switch in fabric.controller.switches.values()),
     }
 
 

@@ -1,8 +1,8 @@
 """The benchmark's addresses, and the packets of its flows as a switch reports them.
 
-A flow is a number.  Its client's address and source port follow from the number, so that whatever a
-controller says about the flow leads back to it, and its packets carry the number as their TCP sequence
-number, so that a packet that comes back names itself.  Nothing here is random: every run is alike.
+A flow is a number.  Its client's address and source port follow from the number, so that every
+message of a controller about a flow identifies it, and its packets carry the number as their TCP sequence
+number, so that a packet that comes back identifies itself.  Nothing here is random: every run is alike.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Edge(NamedTuple):
         return f"c{self.number}"
 
     def client_addresses(self) -> list[bytes]:
-        """Of both families: a controller may want to know them before it serves them."""
+        """Of both families: some controllers serve only clients that they know."""
         return [
             (_first_client(prefix) + host).to_bytes(4 if family == 4 else 16, "big")
             for family, prefix in self.clients.items()

@@ -1,9 +1,9 @@
 """Table 7: the longest time that the hub is held, by what makes work for the whole network at once.
 
 No switches and no wires: the controller of a large network, the registry and the views, called as ``app`` calls them,
-in one process.  A piece is what runs between two turns of others: an event with the encoding of its messages, or one
-slice of what follows from it.  What is shown is the longest piece, and what all of them took together.  By itself:
-``python tests/bench/holds.py [--quick | --design] [--rest]``.
+in one process.  A piece of work is what runs before other green threads may run: an event with the encoding of its
+messages, or one slice of the work that follows.  The table shows the longest piece, and the time of all of them.  By
+itself: ``python tests/bench/holds.py [--quick | --design] [--rest]``.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Scale(NamedTuple):
     groups: int  # with a prefix and some servers each; one server is in all of them
     servers: int
     prefixes: int  # those of the groups, and those of one more group, which has one server behind each edge
-    ports: int  # that lead to nobody
+    ports: int  # without hosts
     bindings: int
     put: int  # prefixes of one request
-    taught: int  # routes
+    learned: int  # routes, by BGP
 
 
 DESIGN = Scale(200, 1000, 50, 5000, 10_000, 10_000, 60_000, 200_000, 3000, 10_000)
@@ -155,11 +155,11 @@ class Hub:
         self.store = SqliteStore(str(directory / "holds.db"))
         self.store.open(groups.values())
         self.held: Held | None = None
-        at_once = Pace(1 << 20, 1 << 20, 1 << 20, 1 << 20)  # it is not this that is measured
+        at_once = Pace(1 << 20, 1 << 20, 1 << 20, 1 << 20)  # this part is not measured
         self.controller = Controller(self.network, Groups(), random.Random(1), at_once)
         self.registry = Registry(self.network, self.store, self._set_groups)
         self._set_groups(self.registry.groups)
-        for address, port, dpid in self._hosts():  # before switches connect, as if they had remembered them
+        for address, port, dpid in self._hosts():  # before switches connect, as if read back from them
             self.controller.switches[dpid].neighbours.adopt(packed(address), Neighbour(_mac(address), port), self.now)
         for number, switch in enumerate(self.network.switches):
             self._take(self.controller.synchronise(switch.dpid, Tables(), Features(), self.now), encode=False)
@@ -197,7 +197,7 @@ class Hub:
             client_edge.adopt(Binding(number + 1, key, (pool + number + 1).to_bytes(4, "big"), "g0", 0.0, server))
 
     def _appears(self, address: str, port: int, dpid: int | None = None) -> Outcome:
-        """A host says where it is."""
+        """A host sends ARP."""
         dpid = dpid or int(address.split(".")[1])
         own = self.controller.switches[dpid].mac
         frame = builders.arp_reply(_mac(address), packed(address), own, packed(address))
@@ -214,7 +214,7 @@ class Hub:
             self.tickets += [(dpid, m.ticket) for m in messages if isinstance(m, Barrier) and m.ticket]
 
     def _slices(self) -> Iterator[Callable[[], Outcome]]:
-        """What is left to do, in the pieces in which ``app`` does it."""
+        """The controller's remaining work, in the pieces in which ``app`` does it."""
         while True:
             if self.controller.is_busy():
                 yield lambda: self.controller.work(self.now)
@@ -235,13 +235,13 @@ class Hub:
         return pieces
 
     def once(self, act: Callable[[], object]) -> Held:
-        """Without what follows."""
+        """Without the work that follows."""
         watch = Stopwatch()
         act()
         return Held([watch.piece()])
 
     def measure(self, event: Callable[[], Outcome | object]) -> Held:
-        """An event and all that follows from it."""
+        """An event and all the work that follows."""
         watch = Stopwatch()
         garbage.collect_new()
         out = event()
@@ -266,9 +266,9 @@ class Hub:
         return Held(pieces + self.measure(lambda: self.controller.end_reading(dpid, {}, self.now)).pieces)
 
     def holds(self, dpid: int) -> Tables:
-        """What a switch is believed to hold, without its bindings."""
-        edge = self.controller.switches[dpid]
-        return Tables.of(edge.installed, edge.installed.groups.values(), edge.installed.meters.values())
+        """What the controller has installed on a switch, without bindings."""
+        installed = self.controller.switches[dpid].installed
+        return Tables.of(installed, installed.groups.values(), installed.meters.values())
 
     def tick(self, seconds: float) -> Held:
         pieces = []
@@ -281,11 +281,16 @@ class Hub:
 
 
 def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
-    """What an operator, the network and the clock do."""
-    scale, registry, controller = hub.scale, hub.registry, hub.controller
-    measure = hub.measure
-    first = hub.network.switches[0].dpid
+    """Events of the clock, of operators and of the network."""
     yield "nothing: the clock, 2 s", hub.tick(2.0)
+    yield from _enrolments(hub)
+    yield from _failures(hub)
+    yield from _connections(hub)
+    yield from _look_ups(hub)
+
+
+def _enrolments(hub: Hub) -> Iterator[tuple[str, Held]]:
+    scale, registry, controller, measure = hub.scale, hub.registry, hub.controller, hub.measure
     new = Server(packed("10.2.200.10"))
     yield "one server enrolled", measure(lambda: registry.put_server("g7", new))
     yield "it drains", measure(lambda: registry.put_server("g7", Server(new.address, 1, ServerState.DRAINING)))
@@ -300,6 +305,12 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield f"PUT of a group with {scale.put:,} prefixes", measure(lambda: registry.put_group(service))
     yield "its first server", measure(lambda: registry.put_server("put", Server(packed(_address(scale, 3)))))
     yield "DELETE of the group", measure(lambda: registry.delete_group("put"))
+
+
+def _failures(hub: Hub) -> Iterator[tuple[str, Held]]:
+    """Ports, links and routes of routers."""
+    scale, registry, controller, measure = hub.scale, hub.registry, hub.controller, hub.measure
+    first = hub.network.switches[0].dpid
     yield (
         f"a port with a server of {scale.groups:,} groups: down",
         measure(lambda: controller.port_changed(first, 2, False, hub.now)),
@@ -317,15 +328,20 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "a link fails", measure(lambda: controller.port_changed(dpid, link.a.number, False, hub.now))
     yield "a cost changes", measure(lambda: controller.set_cost(hub.network.links[3].a, 60000, hub.now))
     routes = {Prefix.parse(f"20.{number >> 8}.{number & 255}.0/24"): Route(1, 0, 0, packed("192.168.255.2"))
-              for number in range(scale.taught)}  # fmt: skip
+              for number in range(scale.learned)}  # fmt: skip
     if hub.network.uplinks:
         yield (
-            f"a router advertises {scale.taught:,} routes",
+            f"a router advertises {scale.learned:,} routes",
             measure(lambda: controller.set_learned("up", routes, hub.now)),
         )
+        new = Server(packed("10.2.200.10"))
         yield "one server enrolled then", measure(lambda: registry.put_server("g8", new))
         fewer = dict(list(routes.items())[:-1])
         yield "the router withdraws one", measure(lambda: controller.set_learned("up", fewer, hub.now))
+
+
+def _connections(hub: Hub) -> Iterator[tuple[str, Held]]:
+    controller, measure = hub.controller, hub.measure
     last = hub.network.switches[-1].dpid
     yield "a switch without roles is gone", measure(lambda: controller.disconnected(last, hub.now))
     yield "and back, empty", hub.connect(last, Tables())
@@ -335,11 +351,10 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
         held = hub.holds(dpid)
         yield f"{name} is gone again", measure(lambda: controller.disconnected(dpid, hub.now))  # noqa: B023
         yield "and back, with all that it should hold", hub.connect(dpid, held)
-    yield from _questions(hub)
 
 
-def _questions(hub: Hub) -> Iterator[tuple[str, Held]]:
-    """What only looks."""
+def _look_ups(hub: Hub) -> Iterator[tuple[str, Held]]:
+    """Work that changes nothing."""
     controller = hub.controller
     groups = controller.groups
     addresses = [packed(f"198.64.{number}.1") for number in range(100)]

@@ -97,7 +97,7 @@ class EdgeLoad:
         self._switch.send(first)
 
     def stop(self) -> None:
-        """Begins no more flows; those outstanding go on."""
+        """Begins no more flows; outstanding ones go on."""
         self._fresh = iter(())
 
     @property
@@ -120,9 +120,9 @@ class EdgeLoad:
     def _take(self, data: bytes, at: int, out: list[bytes], now: float) -> int:
         size = len(data)
         header, rule, shapes, translations = _HEADER.unpack_from, _RULE.unpack_from, self._shapes, self._translated
+        take_rule = self._take_rule
         fresh, started, whole, reply = self._fresh, self._started, self._whole, self._packets.reply
         remember = self._switch.rules.pending.append if self._switch.rules.remember else None
-        service, server = self._packets.service, self._packets.server
         while size - at >= 8:
             kind, length = header(data, at)
             end = at + length
@@ -134,22 +134,7 @@ class EdgeLoad:
                     return at
                 if remember:
                     remember(data[at:end])
-                half, pick = shape
-                if half == _FIRST_HALF:
-                    host, port, translated = pick(data, at)
-                    translations[host | port - FIRST_PORT << HOST_BITS] = translated
-                elif half == _OUT:
-                    host, port, translated, address = pick(data, at)
-                    flow = host | port - FIRST_PORT << HOST_BITS
-                    if translations[flow] != translated or address != server:
-                        raise Wrong(f"outward rule of flow {flow}: {data[at:end].hex()}")
-                    self._out.add(flow)
-                else:
-                    translated, port, address, host = pick(data, at)
-                    flow = host | port - FIRST_PORT << HOST_BITS
-                    if translations[flow] != translated or address != service:
-                        raise Wrong(f"inward rule of flow {flow}: {data[at:end].hex()}")
-                    self._in.add(flow)
+                take_rule(shape[0], shape[1](data, at), data[at:end])
             elif kind == PACKET_OUT and length == self._packet_out_size:
                 (flow,) = _SEQUENCE.unpack_from(data, end - 16)
                 if flow < REPLY and whole:
@@ -170,6 +155,25 @@ class EdgeLoad:
                 return at
             at = end
         return at
+
+    def _take_rule(self, half: int, values: tuple[Any, ...], message: bytes) -> None:
+        """Check the rule of a binding, by its ``values``: those that its shape picks."""
+        translations = self._translated
+        if half == _FIRST_HALF:
+            host, port, translated = values
+            translations[host | port - FIRST_PORT << HOST_BITS] = translated
+        elif half == _OUT:
+            host, port, translated, address = values
+            flow = host | port - FIRST_PORT << HOST_BITS
+            if translations[flow] != translated or address != self._packets.server:
+                raise Wrong(f"outward rule of flow {flow}: {message.hex()}")
+            self._out.add(flow)
+        else:
+            translated, port, address, host = values
+            flow = host | port - FIRST_PORT << HOST_BITS
+            if translations[flow] != translated or address != self._packets.service:
+                raise Wrong(f"inward rule of flow {flow}: {message.hex()}")
+            self._in.add(flow)
 
     # ---------------------------------------------------------------- shapes of rules
 
@@ -291,7 +295,7 @@ class LoadGenerator:
                 raise failures[0]
 
     def _step(self, timeout_s: float) -> None:
-        """Waits for one switch at least to hear something; handles all that have."""
+        """Waits until at least one switch has received something; handles all of those."""
         for number, events in self._poll.poll(timeout_s):
             switch = self._by_number[number]
             if events & ~select.EPOLLOUT:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from contenders import Product, Textbook
 from packets import IN_TIME_S, PORT
 from realnet import SERVER, controlled, testbed, textbook
-from tables import Options, Spread, say, show
+from tables import Options, Spread, progress, show
 from testbed import Testbed
 
 RATES = (1000, 2000, 5000, 10000, 20000, 40000)  # flows per second
@@ -43,7 +43,7 @@ def run(options: Options) -> dict[str, Any]:
         measured: dict[str, dict[int, list[Passage]]] = {contender.name: {} for contender in contenders}
 
         def measure(contender: Product | Textbook, rate: int) -> None:
-            say(f"real packets: {contender.name}, {rate:,} new flows/s")
+            progress(f"real packets: {contender.name}, {rate:,} new flows/s")
             with controlled(bed, contender):
                 measured[contender.name].setdefault(rate, []).append(_pass(bed, rate, seconds))
 
@@ -97,8 +97,9 @@ def _pass(bed: Testbed, rate: int, seconds: float) -> Passage:
     sent = bed.run("h1", [sys.executable, _PACKETS, "send", "h1-eth0", str(rate), str(seconds)])
     time.sleep(IN_TIME_S)
     receiver.stop()
-    said, heard = _json(sent.stdout, sent.stderr), _json(receiver.output(), "")
-    return Passage(said["sent"] / said["seconds"], heard["in_time"] / said["sent"], heard["p50_ms"], heard["p99_ms"])
+    sender, arrived = _json(sent.stdout, sent.stderr), _json(receiver.output(), "")
+    in_time = arrived["in_time"] / sender["sent"]
+    return Passage(sender["sent"] / sender["seconds"], in_time, arrived["p50_ms"], arrived["p99_ms"])
 
 
 def _json(output: str, errors: str) -> dict[str, Any]:

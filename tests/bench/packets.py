@@ -6,7 +6,7 @@
 Every packet is a flow of its own and carries its number and the time when it left (CLOCK_MONOTONIC, which
 all namespaces share).  A flow is in time within a second.  The generator keeps to its rate by the clock:
 late packets are sent at once, so that the number sent is what was asked for unless the machine is too slow;
-``seconds`` tells.  The receiver counts until it is ended by SIGTERM.
+``seconds`` shows that.  The receiver counts until it is ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SO_RCVBUFFORCE = 33
 
 
 def headers(count: int) -> list[bytes]:
-    """Ethernet, IP and UDP headers of flows 0, 1, …; without a UDP checksum (RFC 768: 0 says so)."""
+    """Ethernet, IP and UDP headers of flows 0, 1, …; without a UDP checksum (RFC 768: 0)."""
     first, service = int.from_bytes(packed(CLIENTS), "big"), packed(SERVICE[4])
     size = 8 + _PAYLOAD.size
     ethernet = EDGE_MAC + MAC + b"\x08\x00"
@@ -54,7 +54,7 @@ def headers(count: int) -> list[bytes]:
 
 
 def announce(sock: socket.socket) -> None:
-    """The clients say by ARP that they are there: an edge serves nobody else."""
+    """The clients announce themselves by ARP: an edge serves only hosts that it knows."""
     first = int.from_bytes(packed(CLIENTS), "big")
     for host in range(HOSTS):
         address = (first + host).to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""How long one piece of work takes: what runs between two turns of others."""
+"""How long one piece of work takes: it runs before other green threads may run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Piece(NamedTuple):
-    """Seconds by the clock, and those of them that the processor worked for us: the machine may have other work."""
+    """Seconds by the clock, and seconds of this process on a processor: the machine may have other work."""
 
     taken: float
     worked: float

@@ -12,13 +12,13 @@ from pathlib import Path
 from contenders import Product, Textbook
 from flows import SERVICE
 from programs import wait_until
-from tables import say
+from tables import progress
 from testbed import Testbed
 
 from anycast_sdn.description import reading
 
 SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
-# The switch's meters are out of the way: their defaults protect the controller, and would be what is measured.
+# The switch's meters are set so high that they limit nothing: otherwise they would be what is measured.
 LIMITS = {"first_packets": 1_000_000, "neighbours": 10_000}
 NETWORK = {
     "name": "bench-real",
@@ -82,10 +82,10 @@ def controlled(bed: Testbed, contender: Product | Textbook) -> Iterator[None]:
             wait_until(lambda: _serves(bed), f"{contender.name}'s rules on the switches")
             yield
     except Exception:
-        say(f"{contender.name} said last:\n{contender.log()[-2000:]}")
+        progress(f"the last lines of {contender.name}:\n{contender.log()[-2000:]}")
         raise
 
 
 def _serves(bed: Testbed) -> bool:
-    """Both switches know where the service is."""
+    """Both switches have a route to the service."""
     return all(SERVICE[4] in bed.ofctl("dump-flows", switch) for switch in ("arh1", "ars2"))

@@ -1,4 +1,4 @@
-"""The cheapest controller that can be: answers each packet-in with ready-made bytes, knows nothing.
+"""The cheapest controller that can be: answers each packet-in with ready-made bytes, and keeps no state.
 
 The load generator measured against it shows the generator's own ceiling.  One process, one switch.
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from contenders import Contender, Product, Responder, Textbook, emulated_switches, network
 from flows import MAX_EDGES, Edge, Packets, edges
 from loadgen import EdgeLoad, LoadGenerator, Result
-from tables import Options, Spread, say, show
+from tables import Options, Spread, progress, show
 
 WINDOWS = (1, 32, 256)
 FAMILIES = (4, 6)
@@ -57,7 +57,7 @@ def loaded(
                 for family in families
             }
     except Exception:
-        say(f"{contender.name} said last:\n{contender.log()[-2000:]}")
+        progress(f"the last lines of {contender.name}:\n{contender.log()[-2000:]}")
         raise
     finally:
         generator.close()
@@ -71,7 +71,7 @@ def run(options: Options) -> dict[str, Any]:
             some = edges(switches)
             for family in FAMILIES:
                 for contender in _contenders(some, options.directory, switches == 1):
-                    say(f"set-ups, round {number + 1}: {contender.name}, {switches} switches, IPv{family}")
+                    progress(f"set-ups, round {number + 1}: {contender.name}, {switches} switches, IPv{family}")
                     with loaded(contender, some, [family]) as (generator, loads):
                         for case in cases(switches, family):
                             result = generator.run(loads[family], case.window, most, seconds, case.whole)

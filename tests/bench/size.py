@@ -1,6 +1,6 @@
 """Table 3: what bindings that are in place cost: set-up rate, controller memory, the sweep.
 
-One emulated switch, which remembers its rules and shows them when the product sweeps.  The rate is taken
+One emulated switch, which stores its rules and reports them when the product sweeps.  The rate is taken
 between two sweeps; set-ups one at a time during a sweep show what the sweep costs them.
 """
 
@@ -15,14 +15,14 @@ from flows import edges
 from loadgen import EdgeLoad, LoadGenerator, Result
 from programs import wait_until
 from setups import loaded
-from tables import Options, Spread, say, show
+from tables import Options, Spread, progress, show
 
 SIZES = (0, 10_000, 100_000, 500_000)
 WINDOW = 32
 FAMILY = 4
 BATCH = 20_000  # flows made in advance while filling
 UNANSWERED_S = 10  # the shortest validity: the product sweeps every 5 s
-SILENCE_S = 1.0  # without a question: the sweep has ended
+SILENCE_S = 1.0  # without a statistics request: the sweep has ended
 
 
 class Cost(NamedTuple):
@@ -45,7 +45,7 @@ def run(options: Options) -> dict[str, Any]:
         with loaded(product, some, [FAMILY], remember=True) as (generator, loads):
             bench = _Filled(product, generator, loads[FAMILY])
             for size in sizes:
-                say(f"cost against size, round {number + 1}: {size:,} bindings")
+                progress(f"cost against size, round {number + 1}: {size:,} bindings")
                 bench.fill(size)
                 costs[size].append(bench.cost(3000 if options.quick else 10000))
     _show(costs)
@@ -89,7 +89,7 @@ class _Filled:
         return result
 
     def _await_sweep(self) -> float:
-        """Waits for the end of a sweep → how long it took, in seconds, as the product tells."""
+        """Waits for the end of a sweep → how long it took, in seconds, as the product shows."""
         rules, asked = self._rules, self._rules.asked
         with self._generator.serving():
             wait_until(lambda: rules.asked > asked, "a sweep begins", 60.0)

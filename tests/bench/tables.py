@@ -42,7 +42,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def say(text: str) -> None:
+def progress(text: str) -> None:
     """Progress, apart from the tables."""
     print(text, file=sys.stderr, flush=True)
 

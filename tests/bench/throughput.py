@@ -11,7 +11,7 @@ from typing import Any
 
 from flows import SERVICE
 from realnet import SERVER, controlled, testbed
-from tables import Options, Spread, say, show
+from tables import Options, Spread, progress, show
 from testbed import Testbed
 
 STREAMS = (1, 8)
@@ -24,7 +24,7 @@ def run(options: Options) -> dict[str, Any]:
         for number in range(rounds):
             for family in (4, 6):
                 for streams in STREAMS:
-                    say(f"throughput, round {number + 1}: IPv{family}, {streams} streams")
+                    progress(f"throughput, round {number + 1}: IPv{family}, {streams} streams")
                     measured = results.setdefault((family, streams), {"plain": [], "anycast": []})
                     turns = [("plain", SERVER), ("anycast", SERVICE)]
                     for name, addresses in turns if number % 2 else reversed(turns):
@@ -48,7 +48,7 @@ def _gbit_s(bed: Testbed, address: str, streams: int, seconds: int) -> float:
     bed.wait_listening("as2", 5201)
     words = ["iperf3", "--client", address, "--time", str(seconds), "--parallel", str(streams), "--json"]
     done = bed.run("h1", words, timeout_s=seconds + 20)
-    said = json.loads(done.stdout)
-    if "error" in said:
-        raise RuntimeError(f"iperf3 to {address}: {said['error']}")
-    return float(said["end"]["sum_received"]["bits_per_second"]) / 1e9
+    report = json.loads(done.stdout)
+    if "error" in report:
+        raise RuntimeError(f"iperf3 to {address}: {report['error']}")
+    return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9

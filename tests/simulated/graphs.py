@@ -49,7 +49,7 @@ class Fabric:
         self.nodes = list(graph)
         description = fabric(graph, self.draw)
         self.links = {link.a: link for link in description.links}
-        self.cables = {end: there for link in description.links for end, there in ((link.a, link.b), (link.b, link.a))}
+        self.cables = {end: peer for link in description.links for end, peer in ((link.a, link.b), (link.b, link.a))}
         self.able = set(self.draw.sample(self.nodes, min(2, len(self.nodes))))
         self.broken: dict[Port, int] = {}  # a link's first end → how often it has failed
         self.cut: set[Port] = set()
@@ -123,7 +123,7 @@ class Fabric:
                 graph.add_edge(*ends, cost=link.cost)
         return dict(networkx.all_pairs_dijkstra_path_length(graph, weight="cost"))
 
-    def way(self, start: str, destination: bytes) -> tuple[str, int] | None:
+    def path(self, start: str, destination: bytes) -> tuple[str, int] | None:
         """Where the installed rules take a packet, and at what cost; None when they lose it."""
         key = FlowKey(STRANGER, destination, UDP, 40000, 53)
         frame = ip_packet(key, eth_src=b"\2\0\0\0\0\1", eth_dst=b"\2\0\0\0\0\2")
@@ -150,10 +150,10 @@ class Fabric:
             for node in self.nodes:
                 goal = f"s{node}"
                 if goal in distance:
-                    assert self.way(start, address_of(node)) == (goal, distance[goal])
+                    assert self.path(start, address_of(node)) == (goal, distance[goal])
                 else:
-                    assert self.way(start, address_of(node)) is None
+                    assert self.path(start, address_of(node)) is None
             nearest = min((distance[goal] for goal in able & distance.keys()), default=None)
-            reached = self.way(start, ANY)
+            reached = self.path(start, ANY)
             assert (reached and reached[1]) == nearest
             assert reached is None or reached[0] in able

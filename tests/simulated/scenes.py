@@ -1,4 +1,4 @@
-"""Shorthand of the simulated tests: the topologies with groups, and what to look at afterwards."""
+"""Shorthand of the simulated tests: topologies with groups, and what tests check afterwards."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def network(name: str, *hosts: str, switch: dict[str, Any] | None = None, **chan
     return SimulatedNetwork(description, web(description, *hosts) if hosts else None, **(switch or {}))
 
 
-def edge(net: SimulatedNetwork, name: str) -> ManagedSwitch:
-    return next(edge for edge in net.controller.switches.values() if edge.name == name)
+def managed(net: SimulatedNetwork, name: str) -> ManagedSwitch:
+    return next(switch for switch in net.controller.switches.values() if switch.name == name)
 
 
 def client_edge(net: SimulatedNetwork, name: str = "arh1") -> ClientEdge:
-    """What decides there."""
-    engine = edge(net, name).engine
+    """The client edge of this switch."""
+    engine = managed(net, name).engine
     assert isinstance(engine, FlowRules)
     return engine.edge
 
@@ -144,7 +144,7 @@ def errors(host: SimulatedHost) -> list[tuple[int, int]]:
 
 
 def payloads(frames: list[bytes], header: int = 8) -> list[bytes]:
-    """What the packets carry behind a header of that size (UDP unless told)."""
+    """What the packets carry behind a transport header of that size; by default UDP's."""
     packets = [(frame, parse_ip(frame)) for frame in frames]
     return [frame[packet.l4 + header : packet.end] for frame, packet in packets]
 
@@ -160,22 +160,22 @@ def catchment(net: SimulatedNetwork, *without: str, service: str = "198.18.0.1/3
 
 
 def probe(mac: bytes, target: bytes) -> bytes:
-    """Duplicate-address detection: who has it, asked by nobody (RFC 5227, RFC 4862)."""
+    """Duplicate-address detection: a request from an unspecified sender (RFC 5227, RFC 4862)."""
     if len(target) == 4:
         return builders.arp_request(mac, bytes(4), target)
     return builders.neighbour_solicitation(mac, bytes(16), target)
 
 
 def claim(mac: bytes, address: bytes) -> bytes:
-    """A host says that it has ``address``, unasked."""
+    """An unsolicited announcement of ``address`` by a host."""
     if len(address) == 4:
         return builders.arp_request(mac, address, address)
-    everybody, mac_of_all = packed("ff02::1"), bytes.fromhex("333300000001")
-    return builders.neighbour_advertisement(mac, address, address, mac_of_all, everybody, solicited=False)
+    all_nodes, mac_of_all = packed("ff02::1"), bytes.fromhex("333300000001")
+    return builders.neighbour_advertisement(mac, address, address, mac_of_all, all_nodes, solicited=False)
 
 
 def questions(net: SimulatedNetwork, name: str) -> list[bytes]:
-    """The addresses that a host was asked for."""
+    """The addresses in ARP and ND requests that a host has received."""
     found = []
     for _, _, receiver, frame in net.wires:
         if receiver != name:
@@ -191,4 +191,4 @@ def questions(net: SimulatedNetwork, name: str) -> list[bytes]:
 
 def known(net: SimulatedNetwork, name: str = "arh1") -> dict[bytes, tuple[bytes, int]]:
     """The hosts that an edge knows: their MACs and ports."""
-    return {address: (neighbour.mac, neighbour.port) for address, neighbour in edge(net, name).neighbours.known()}
+    return {address: (neighbour.mac, neighbour.port) for address, neighbour in managed(net, name).neighbours.known()}

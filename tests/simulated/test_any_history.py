@@ -2,7 +2,7 @@
 
 Clients send, servers answer, fall silent or talk on, time passes, servers come and go, costs change,
 cables are pulled, the controller restarts.  What is checked is what hosts get and wires carry; the
-controller's own view only tells which binding a packet belongs to.
+controller's own state is used only to find the binding that a packet belongs to.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ports, protocols = st.integers(40000, 40005), st.sampled_from([TCP, UDP])
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Figure 1 with little room and little patience.  Every server's packets carry its name."""
+    """Figure 1 with small pools and short validities.  Every server's packets carry its name."""
 
     @initialize(seed=st.integers(0, 1000), fin_timeout=st.booleans(), expiry=st.sampled_from(Expiry))
     def begin(self, seed: int, fin_timeout: bool, expiry: Expiry) -> None:
@@ -42,7 +42,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.net = SimulatedNetwork(network, web(network, *SERVERS), seed, fin_timeout=fin_timeout)
         self.restarts = 0
         self.checked = 0  # how many sightings were looked at
-        self.answered: dict[tuple[int, int], bytes] = {}  # (restarts, binding) → who answered the client
+        self.answered: dict[tuple[int, int], bytes] = {}  # (restarts, binding) → the server that answered
         self.owners: dict[Address, tuple[int, float]] = {}  # PR1X → its last binding, and when that was seen alive
         for name in SERVERS:
             self.a_server_falls_silent_or_speaks_again(name, talks=True)

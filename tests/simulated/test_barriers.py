@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import SERVICE, ask, edge, payloads
+from scenes import SERVICE, ask, managed, payloads
 
 from anycast_sdn.openflow.rules import OFPP_TABLE, Barrier, Output, PacketOut
 from anycast_sdn.simulation.network import Sent
 
 
-def told(net, open_vswitch):
-    """What arh1 is told because of the first packets of a flow."""
+def messages_to_arh1(net, open_vswitch):
+    """The messages to arh1 that the first packets of a flow lead to."""
     for name in net.switches:
-        here = edge(net, name)
+        here = managed(net, name)
         here.wanted.features = replace(here.features, open_vswitch=open_vswitch)
     net.journal = []
     ask(net, service=SERVICE[False], payload=b"first")
@@ -37,7 +37,7 @@ def unprotected(messages):
 @pytest.mark.parametrize("open_vswitch", [True, False])
 def test_a_barrier_stands_between_a_rule_and_the_packet_that_needs_it_but_on_open_vswitch(build, open_vswitch):
     net = build("figure1", "as2")
-    messages = told(net, open_vswitch)
+    messages = messages_to_arh1(net, open_vswitch)
     assert bool(unprotected(messages)) is open_vswitch
     assert any(isinstance(message, Barrier) for message in messages) is not open_vswitch
     assert payloads(net.host("h1").received)[-2:] == [b"first", b"second"]
@@ -45,7 +45,7 @@ def test_a_barrier_stands_between_a_rule_and_the_packet_that_needs_it_but_on_ope
 
 def test_packets_that_wait_for_a_host_come_after_its_rule_and_a_barrier(build):
     net = build("figure1", "as2")
-    here = edge(net, "arh1")
+    here = managed(net, "arh1")
     here.wanted.features = replace(here.features, open_vswitch=False)
     h2 = net.host("h2").address(False)
     net.set_port(net.host("h2").port, up=False)

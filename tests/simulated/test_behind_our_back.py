@@ -28,7 +28,7 @@ def of_bindings(net, name="arh1"):
     return {key: rule for key, rule in net.switches[name].flows.items() if number_of(rule.cookie)}
 
 
-def test_rules_of_bindings_that_somebody_deletes_are_put_back_and_no_binding_ends(build, v6):
+def test_rules_of_bindings_that_another_program_deletes_are_put_back_and_no_binding_ends(build, v6):
     net = build("figure1", "as2")
     for port in range(40000, 40010):
         ask(net, port=port, service=SERVICE[v6])
@@ -65,7 +65,7 @@ def test_rules_that_the_controller_deletes_are_not_put_back(build):
     assert net.counters.repairs["arh1"] == {}
 
 
-def test_whoever_deletes_again_and_again_has_no_more_done_than_he_does(build):
+def test_repeated_deletions_lead_to_no_more_messages_than_deletions(build):
     net = build("figure1", "as2")
     ask(net)
     (binding,) = bindings(net)
@@ -117,7 +117,7 @@ def no_repairs(net):
     return not any(net.counters.repairs.values())
 
 
-def test_nothing_is_found_wrong_where_nobody_else_was(build):
+def test_an_audit_finds_nothing_wrong_if_no_other_program_has_changed_rules(build):
     net = busy(build)
     net.set_groups(web(net.network, "as3"))
     for _ in range(100):
@@ -128,7 +128,7 @@ def test_nothing_is_found_wrong_where_nobody_else_was(build):
     assert no_repairs(net)
 
 
-def test_a_switch_from_which_all_is_deleted_has_all_of_it_again(build):
+def test_a_switch_whose_rules_are_all_deleted_gets_all_of_them_again(build):
     net = busy(build)
     before, bound = held(net), bindings(net)
     for name in net.switches:
@@ -170,7 +170,7 @@ def test_rules_that_are_edited_or_added_are_put_right(build, switch):
     assert net.counters.repairs[switch][Fault.FOREIGN] == 4  # nothing was found afterwards
 
 
-def test_a_rule_that_a_switch_refuses_is_put_again_ever_more_seldom(build):
+def test_a_rule_that_a_switch_refuses_is_sent_again_at_growing_intervals(build):
     net = busy(build)
     here = net.switches["core"]
     key, rule = next((key, rule) for key, rule in here.flows.items() if kind_of(rule.cookie) is Kind.ROUTE)
@@ -184,8 +184,8 @@ def test_a_rule_that_a_switch_refuses_is_put_again_ever_more_seldom(build):
 
 
 @pytest.mark.parametrize("stubborn", [SetMeter, SetGroup, AddFlow])
-def test_what_does_not_get_right_by_being_put_is_put_again_ever_more_seldom(build, monkeypatch, stubborn):
-    """A switch that shows meters in rates of its own, for example."""
+def test_what_a_repair_does_not_change_is_repaired_again_at_growing_intervals(build, monkeypatch, stubborn):
+    """For example, a switch that reports other rates of meters than those that were sent."""
     net = busy(build)
     before, here = held(net)["ars2"], net.switches["ars2"]
     if stubborn is SetMeter:
@@ -212,7 +212,7 @@ def test_what_does_not_get_right_by_being_put_is_put_again_ever_more_seldom(buil
     assert held(net)["ars2"] == before
 
 
-def test_a_binding_that_the_switch_says_others_have_modified_is_looked_at_at_once(build, monkeypatch):
+def test_a_binding_that_is_reported_as_modified_is_audited_at_once(build, monkeypatch):
     monkeypatch.setattr("anycast_sdn.engines.flow_audit.SLICE", 1)
     net = build("figure1", "as2")
     for port in range(40000, 40100):

@@ -1,4 +1,4 @@
-"""Nobody takes another host's address, and nobody has flows bound in another's name, or in nobody's (M30)."""
+"""No host takes the address of another, or has flows bound with the source address of another or of no host (M30)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scenes import (
     claim,
     client_edge,
     drops,
-    edge,
     known,
+    managed,
     payloads,
     probe,
     questions,
@@ -34,7 +34,7 @@ def forge(net, name, source, port=41000, destination=None, payload=b"?"):
 
 
 def sources(v6, count):
-    """Addresses of h1's subnet that nobody has."""
+    """Addresses of h1's subnet that no host has."""
     return [packed(f"2001:db8:1::{n:x}" if v6 else f"10.1.0.{n}") for n in range(20, 20 + count)]
 
 
@@ -82,7 +82,7 @@ def test_a_claim_that_is_repeated_does_not_make_the_edge_ask_without_end(build, 
 
 
 @pytest.mark.parametrize("moves", ["port", "mac"])
-def test_a_host_that_moves_is_believed_when_the_old_place_has_been_silent_for_half_a_second(build, v6, moves):
+def test_a_move_is_accepted_when_the_host_has_not_answered_at_its_old_port_for_half_a_second(build, v6, moves):
     net = build("figure1", "as2")
     h2 = net.host("h2")
     address = h2.address(v6)
@@ -99,7 +99,7 @@ def test_a_host_that_moves_is_believed_when_the_old_place_has_been_silent_for_ha
     assert drops(net, "arh1") == {}
 
 
-def test_a_move_from_a_port_that_is_down_is_believed_at_once(build, v6):
+def test_a_move_from_a_port_that_is_down_is_accepted_at_once(build, v6):
     net = build("figure1", "as2")
     h2 = net.host("h2")
     old = h2.port
@@ -111,7 +111,7 @@ def test_a_move_from_a_port_that_is_down_is_believed_at_once(build, v6):
     assert known(net)[h2.address(v6)] == (h2.mac, 1)
 
 
-def test_a_move_whose_old_port_goes_down_meanwhile_is_believed_at_once(build, v6):
+def test_a_move_whose_old_port_goes_down_meanwhile_is_accepted_at_once(build, v6):
     net = build("figure1", "as2")
     h2 = net.host("h2")
     old = h2.port
@@ -124,7 +124,7 @@ def test_a_move_whose_old_port_goes_down_meanwhile_is_believed_at_once(build, v6
     assert known(net)[h2.address(v6)] == (h2.mac, 1)
 
 
-def test_a_moved_hosts_first_packet_waits_until_the_move_is_believed(build, v6):
+def test_a_moved_hosts_first_packet_waits_until_the_move_is_accepted(build, v6):
     net = build("figure1", "as2")
     net.move("h2", 1)
     ask(net, "h2", SERVICE[v6], payload=b"from my new port")
@@ -134,12 +134,12 @@ def test_a_moved_hosts_first_packet_waits_until_the_move_is_believed(build, v6):
     assert drops(net, "arh1") == {}
 
 
-def test_a_switch_that_is_away_lets_nobody_take_an_address(build, v6):
+def test_while_a_switch_is_disconnected_no_host_can_take_an_address(build, v6):
     net = build("figure1", "as2")
     h1, h2 = net.host("h1"), net.host("h2")
     before = known(net)[h2.address(v6)]
     net.send("h1", claim(h1.mac, h2.address(v6)))
-    net.advance(claims.AGAIN_S / 100)  # the old place has been asked, and nobody has heard the answer yet
+    net.advance(claims.AGAIN_S / 100)  # the old port has been probed, and the reply has not arrived yet
     net.disconnect("arh1")
     net.advance(3)
     net.connect("arh1")
@@ -147,7 +147,7 @@ def test_a_switch_that_is_away_lets_nobody_take_an_address(build, v6):
     assert known(net)[h2.address(v6)] == before
 
 
-def test_a_controller_that_was_held_up_hears_the_answers_first():
+def test_a_controller_that_was_held_up_handles_replies_before_deadlines():
     moves = Moves()
     moves.tick(0.0)
     assert moves.claim(b"\12\1\0\13", Neighbour(STRANGE_MAC, 1), 0.1)
@@ -156,7 +156,7 @@ def test_a_controller_that_was_held_up_hears_the_answers_first():
     assert moves.tick(7.3) == ([], [])
 
 
-def test_how_many_moves_are_looked_at_is_bounded_for_each_port(build, monkeypatch):
+def test_the_number_of_moves_that_are_checked_is_bounded_for_each_port(build, monkeypatch):
     monkeypatch.setattr(claims, "MAX_MOVES", 3)
     net = build("figure1", "as2")
     h1, h2 = net.host("h1"), net.host("h2")
@@ -171,7 +171,7 @@ def test_how_many_moves_are_looked_at_is_bounded_for_each_port(build, monkeypatc
     assert len(questions(net, "h2")) == 3
 
 
-def test_whoever_speaks_first_at_an_empty_place_has_the_address(build):
+def test_a_free_address_belongs_to_the_first_host_that_claims_it(build):
     net = build("figure1", "as2")
     h1, h2 = net.host("h1"), net.host("h2")
     address = h2.address(False)
@@ -205,7 +205,7 @@ def test_forged_sources_take_no_address_from_the_pool(build, v6):
     assert len(bindings(net)) == 2
 
 
-def test_a_host_cannot_have_flows_bound_in_the_name_of_one_at_another_port(build, v6):
+def test_a_host_cannot_have_flows_bound_with_the_source_of_a_host_at_another_port(build, v6):
     net = build("figure1", "as2")
     for port in range(41000, 41020):
         forge(net, "h1", net.host("h2").address(v6), port)
@@ -214,7 +214,7 @@ def test_a_host_cannot_have_flows_bound_in_the_name_of_one_at_another_port(build
     assert drops(net, "arh1") == {"unknown_source": 20}
 
 
-def test_who_invents_sources_asks_for_few_at_a_time_and_not_at_other_ports(build, v6, monkeypatch):
+def test_forged_sources_lead_to_few_requests_at_a_time_and_to_none_at_other_ports(build, v6, monkeypatch):
     monkeypatch.setattr(claims, "MAX_SOURCES", 10)
     net = build("figure1", "as2")
     net.wires.clear()
@@ -225,7 +225,7 @@ def test_who_invents_sources_asks_for_few_at_a_time_and_not_at_other_ports(build
     assert questions(net, "h2") == []
 
 
-def test_a_host_that_its_edge_has_not_heard_of_is_asked_and_its_first_packet_goes_on(build, v6):
+def test_a_host_that_its_edge_does_not_know_is_probed_and_its_first_packet_goes_on(build, v6):
     """As with addresses that a host gives itself (RFC 8981): it has asked for its gateway from another one."""
     net = build("figure1", "as2")
     h1 = net.host("h1")
@@ -239,7 +239,7 @@ def test_a_host_that_its_edge_has_not_heard_of_is_asked_and_its_first_packet_goe
     assert drops(net, "arh1") == {}
 
 
-def test_an_unknown_hosts_packets_do_not_wait_in_any_number(build, v6):
+def test_the_number_of_waiting_packets_of_an_unknown_host_is_bounded(build, v6):
     net = build("figure1", "as2")
     for port in range(100):
         forge(net, "h1", UNUSED[v6], 41000 + port)
@@ -249,7 +249,7 @@ def test_an_unknown_hosts_packets_do_not_wait_in_any_number(build, v6):
     assert drops(net, "arh1") == {"unknown_source": 100}
 
 
-def test_what_waits_for_a_port_that_goes_down_is_dropped_and_counted(build, v6):
+def test_packets_that_wait_for_a_host_are_dropped_and_counted_when_its_port_goes_down(build, v6):
     net = build("figure1", "as2")
     forge(net, "h1", UNUSED[v6])
     net.settle()
@@ -258,7 +258,7 @@ def test_what_waits_for_a_port_that_goes_down_is_dropped_and_counted(build, v6):
     assert drops(net, "arh1")["unknown_source"] == 1
 
 
-def test_a_controller_that_starts_again_knows_the_hosts_that_it_knew(build, v6):
+def test_a_restarted_controller_knows_the_hosts_that_were_known_before(build, v6):
     net = build("figure1", "as2")
     net.restart_controller()
     net.advance(1)  # each host is asked whether it is still there
@@ -271,7 +271,7 @@ def test_a_controller_that_starts_again_knows_the_hosts_that_it_knew(build, v6):
 def test_flows_that_are_bound_go_on_whether_their_client_is_known_or_not(build, v6):
     net = build("figure1", "as2", validity={"udp_s": 300})
     ask(net, "h1", SERVICE[v6])
-    arh1 = edge(net, "arh1")
+    arh1 = managed(net, "arh1")
     before = bindings(net)
     h1 = net.host("h1")
     address, h1.addresses = h1.address(v6), ()

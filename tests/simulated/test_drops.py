@@ -1,4 +1,4 @@
-"""What the network does not carry, and the counter that says so (M6, M16, M22)."""
+"""Packets that the network drops, and their counters (M6, M16, M22)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_link_local_source_is_dropped_under_a_name_of_its_own(build):
     assert drops(net, "arh1") == {"link_local": 1}
 
 
-def test_a_translation_address_without_a_flow_is_a_dead_end(build, v6):  # M16
+def test_a_packet_to_a_translation_address_without_a_flow_is_dropped(build, v6):  # M16
     net = build("figure1", "as2")
     unknown = packed("2001:db8:1:f::77" if v6 else "203.0.113.77")
     for sender in ("as3", "h2"):  # from afar and from the site itself
@@ -58,7 +58,7 @@ def test_a_translation_address_without_a_flow_is_a_dead_end(build, v6):  # M16
     assert drops(net, "arh1") == {"unknown_translated": 2}
 
 
-def test_a_server_meets_a_dead_end_too_where_there_is_no_flow(build, v6):  # M16, by the controller
+def test_a_servers_packet_to_a_translation_address_without_a_flow_is_dropped(build, v6):  # M16, by the controller
     net = build("figure1", "as2")
     unknown = packed("2001:db8:1:f::77" if v6 else "203.0.113.77")
     net.send("as2", net.host("as2").packet(unknown, UDP, 53, 40000))
@@ -77,7 +77,7 @@ def test_a_site_uses_its_own_services_only(build, v6):  # M6
     assert len(net.host("h1").received) == 1
 
 
-def test_a_server_is_no_client(build):  # M6
+def test_a_host_of_a_server_subnet_is_no_client(build):  # M6
     net = build("figure1", "as2", "as3")
     ask(net, "as3")
     assert drops(net, "ars3") == {"unauthorised": 1}
@@ -85,7 +85,7 @@ def test_a_server_is_no_client(build):  # M6
     assert errors(net.host("as3")) == [PROHIBITED[False]]
 
 
-def test_an_anycast_address_that_nobody_serves_is_unreachable(build, v6):
+def test_an_anycast_address_without_servers_is_unreachable(build, v6):
     net = build("figure1", "as2")
     ask(net, service=packed("2001:db8:a::99" if v6 else "198.18.0.99"))
     assert drops(net, "arh1") == {"no_service": 1}
@@ -93,7 +93,7 @@ def test_an_anycast_address_that_nobody_serves_is_unreachable(build, v6):
     assert len(net.host("h1").received) == 1  # an ICMP error
 
 
-def test_an_address_that_nobody_announces_is_dropped(build, v6):
+def test_a_packet_to_an_address_that_no_edge_announces_is_dropped(build, v6):
     net = build("figure1", "as2")
     net.send("h1", net.host("h1").packet(ELSEWHERE[v6], UDP, 40000, 53))
     net.settle()
@@ -116,13 +116,13 @@ def test_no_client_can_overload_the_controller(build):
     assert burst <= len(bindings(net)) <= burst + 10  # the rest ended in the switch's meter
 
 
-# ------------------------------------------------------------------------------ who is told
+# ------------------------------------------------------------------------------ ICMP errors
 
 NET, HOST = {False: (3, 0), True: (1, 0)}, {False: (3, 1), True: (1, 0)}
 PROHIBITED = {False: (3, 13), True: (1, 1)}
 
 
-def test_a_sender_is_told_at_once_that_no_route_leads_there(build, v6):
+def test_the_sender_of_a_packet_without_a_route_gets_an_error_at_once(build, v6):
     net = build("figure1", "as2")
     for name, at in (("h1", "arh1"), ("as3", "ars3")):
         net.send(name, net.host(name).packet(ELSEWHERE[v6], UDP, 40000, 53))
@@ -131,7 +131,7 @@ def test_a_sender_is_told_at_once_that_no_route_leads_there(build, v6):
         assert drops(net, at) == {"no_route": 1}
 
 
-def test_a_packet_whose_route_ends_on_the_way_is_answered_from_there(build, v6):
+def test_the_switch_at_which_a_packet_has_no_route_sends_the_error(build, v6):
     net = build("figure1", "as2")
     h1, as2 = net.host("h1"), net.host("as2")
     ask(net, service=SERVICE[v6])  # pinned
@@ -149,14 +149,14 @@ def test_a_packet_whose_route_ends_on_the_way_is_answered_from_there(build, v6):
 
 
 def lose_route(net, name, destination):
-    """The switch forgets its route, and the controller does not know."""
+    """The switch loses its route, and does not report that to the controller."""
     switch = net.switches[name]
     for rule in list(switch.flows.values()):
         if (found := readback.route(rule)) and destination in found[0]:
             switch.apply(DeleteFlow(rule), net.now)
 
 
-def test_an_error_that_has_no_route_itself_causes_no_other(build, v6):
+def test_an_error_without_a_route_leads_to_no_other_error(build, v6):
     """The sender is out of reach, too: its packet came before its route went."""
     net = build("figure1", "as2")
     lose_route(net, "core", net.host("h1").address(v6))
@@ -168,7 +168,7 @@ def test_an_error_that_has_no_route_itself_causes_no_other(build, v6):
     net.connect("core")
 
 
-def test_what_must_not_be_answered_is_not(build):
+def test_packets_that_must_not_lead_to_errors_do_not(build):
     net = build("figure1", "as2")
     h1 = net.host("h1")
     packet = h1.packet(ELSEWHERE[False], UDP, 40000, 53, payload=bytes(64))
@@ -205,7 +205,7 @@ def test_a_service_whose_servers_are_all_out_of_reach_is_unreachable(build, v6):
     assert bindings(net) == []
 
 
-def test_a_flood_to_nowhere_does_not_silence_what_others_are_told(build):
+def test_a_flood_without_a_route_does_not_suppress_errors_to_others(build):
     net = build("figure1", "as2")
     flood = net.host("h1").packet(ELSEWHERE[False], UDP, 40000, 53)
     for _ in range(20):

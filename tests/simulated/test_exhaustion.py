@@ -25,7 +25,7 @@ def fill(net, v6=False):
     net.host("h1").received.clear()
 
 
-def test_the_client_learns_that_no_address_is_free(build, v6):
+def test_the_client_gets_an_error_when_no_address_is_free(build, v6):
     net = build("figure1", "as2", **TINY)
     fill(net, v6)
     ask(net, service=SERVICE[v6], port=40002)

@@ -26,7 +26,7 @@ def keep_silent(frame, packet):
     return ()
 
 
-def say(net, server, payload=b"", protocol=UDP, **options):
+def send_to_client(net, server, payload=b"", protocol=UDP, **options):
     """The server sends to the client of the only binding."""
     binding = the_binding(net)
     host = net.host(server)
@@ -74,7 +74,7 @@ def test_each_protocol_has_its_validity(build):
     assert lives == {UDP: 4, ICMP: 2, 253: 3}
 
 
-def test_a_flow_that_nobody_answers_is_forgotten_soon(build):
+def test_an_unanswered_flow_ends_soon(build):
     net = build("figure1", "as2", validity=SHORT)
     net.host("as2").on_packet = keep_silent
     ask(net)
@@ -92,8 +92,8 @@ def test_a_stream_from_the_client_alone_keeps_the_whole_binding(build, v6):
     for _ in range(15):
         net.advance(1)
         ask(net, service=SERVICE[v6])
-    assert binding_rules(net) == [Kind.BINDING_OUT]  # the other half is idle, and remembered
-    say(net, "as2", b"at last")
+    assert binding_rules(net) == [Kind.BINDING_OUT]  # the other half is idle, and stays in the binding
+    send_to_client(net, "as2", b"at last")
     assert payloads(net.host("h1").received)[-1] == b"at last"
     assert the_binding(net) == before
 
@@ -104,7 +104,7 @@ def test_a_stream_from_the_server_alone_keeps_the_whole_binding(build, v6):
     before = the_binding(net)
     for _ in range(15):
         net.advance(1)
-        say(net, "as2", b"news")
+        send_to_client(net, "as2", b"news")
     assert binding_rules(net) == [Kind.BINDING_IN]
     ask(net, service=SERVICE[v6], payload=b"thanks")
     assert payloads(net.host("as2").received)[-1] == b"thanks"
@@ -117,7 +117,7 @@ def test_an_idle_half_is_installed_again_without_losing_a_packet(build):
     ask(net)
     for _ in range(6):
         net.advance(1)
-        say(net, "as2")
+        send_to_client(net, "as2")
     h1 = net.host("h1")
     sent = [bytes((number,)) for number in range(20)]
     net.host("as2").received.clear()
@@ -127,10 +127,10 @@ def test_an_idle_half_is_installed_again_without_losing_a_packet(build):
 
 
 @pytest.mark.parametrize("pause", [0, 0.3, 1, 4])
-def test_a_tcp_connection_closed_by_both_is_forgotten_within_seconds(build, v6, pause):
+def test_a_tcp_connection_closed_by_both_sides_ends_within_seconds(build, v6, pause):
     net = build("figure1", "as2")
     ask(net, service=SERVICE[v6], protocol=TCP, service_port=80)
-    say(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
+    send_to_client(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
     net.advance(pause)
     ask(net, service=SERVICE[v6], protocol=TCP, service_port=80, tcp_flags=FIN | TCP_ACK)
     net.advance(6)
@@ -138,10 +138,10 @@ def test_a_tcp_connection_closed_by_both_is_forgotten_within_seconds(build, v6, 
     assert bindings(net) == []
 
 
-def test_a_connection_that_only_the_server_ends_is_forgotten_after_the_closing_time(build):
+def test_a_connection_that_only_the_server_closes_ends_after_the_closing_time(build):
     net = build("figure1", "as2", validity={"tcp_closing_s": 10})
     ask(net, protocol=TCP, service_port=80)
-    say(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
+    send_to_client(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
     net.advance(7)
     assert len(binding_rules(net)) == 2
     net.advance(11)
@@ -154,7 +154,7 @@ def test_a_half_closed_connection_goes_on_for_as_long_as_the_server_sends(build)
     ask(net, protocol=TCP, service_port=80, tcp_flags=FIN | TCP_ACK)
     for _ in range(20):
         net.advance(3)
-        say(net, "as2", protocol=TCP, tcp_flags=TCP_ACK)
+        send_to_client(net, "as2", protocol=TCP, tcp_flags=TCP_ACK)
     ask(net, protocol=TCP, service_port=80, tcp_flags=TCP_ACK)
     assert the_binding(net).closing
     assert len(net.host("as2").received) == 3
@@ -164,7 +164,7 @@ def test_a_half_closed_connection_goes_on_for_as_long_as_the_server_sends(build)
 def test_without_fin_timeout_a_closed_connection_follows_its_idle_validity(build):
     net = build("figure1", "as2", switch={"fin_timeout": False}, validity={"tcp_s": 60})
     ask(net, protocol=TCP, service_port=80)
-    say(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
+    send_to_client(net, "as2", protocol=TCP, tcp_flags=FIN | TCP_ACK)
     ask(net, protocol=TCP, service_port=80, tcp_flags=FIN | TCP_ACK)
     net.advance(55)
     assert len(binding_rules(net)) == 2

@@ -8,7 +8,7 @@ from dataclasses import replace
 import networkx
 import pytest
 from graphs import SETTLED_S, Fabric
-from scenes import SERVICE, ask, bindings, catchment, drops, edge, topology
+from scenes import SERVICE, ask, bindings, catchment, drops, managed, topology
 
 from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, Prefix, packed
 from anycast_sdn.description.model import Link, Port
@@ -23,7 +23,7 @@ ATLAS = [graph for graph in networkx.graph_atlas_g() if 2 <= len(graph) <= 6]  #
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_rules_connect_whoever_can_be_connected_at_the_least_cost_whatever_happened(part):
+def test_rules_connect_all_connected_switches_at_the_least_cost_after_any_failures(part):
     for number, graph in list(enumerate(ATLAS))[part::8]:
         made = Fabric(graph, seed=number)
         made.check()
@@ -112,7 +112,7 @@ def test_a_switch_that_returns_gets_exactly_its_rules_again(ring):
     assert ring.switches["c4"].flows == before
 
 
-def test_a_switch_without_a_controller_goes_on_for_those_who_have_no_other_way(ring):
+def test_a_switch_without_a_controller_forwards_for_switches_without_another_path(ring):
     ring.disconnect("c1")
     ring.advance(5)
     ask(ring, "h1")
@@ -124,7 +124,7 @@ def test_a_switch_without_a_controller_goes_on_for_those_who_have_no_other_way(r
 
 
 def recabled(*cables: tuple[str, str], undeclared_links: bool = False) -> SimulatedNetwork:
-    """The ring, with c1:1–c2:2 not there but these."""
+    """The ring with these links instead of c1:1–c2:2."""
 
     def port(name: str) -> Port:
         switch, _, number = name.partition(":")
@@ -139,7 +139,7 @@ def recabled(*cables: tuple[str, str], undeclared_links: bool = False) -> Simula
     return net
 
 
-def test_wrong_cabling_is_not_used_but_shown():
+def test_miswired_links_are_shown_and_not_used():
     net = recabled(("c1:1", "c3:5"))
     assert state(net, "c1:1", "c2:2") == "silent"
     assert state(net, "c1:1", "c3:5") == "not declared"
@@ -159,7 +159,7 @@ def test_an_undeclared_link_carries_traffic_where_that_is_allowed():
     net.check_recompute_changes_nothing()
 
 
-def test_a_port_that_was_an_undeclared_link_is_a_strangers_again(v6):
+def test_a_port_that_was_an_undeclared_link_is_an_unknown_port_again(v6):
     """Packets from other switches are not checked once more: so it matters whose a port is (M22)."""
     net = recabled(("c1:5", "c3:5"), undeclared_links=True)
     as2 = net.host("as2")
@@ -213,7 +213,7 @@ HOPS = {
 
 
 def errors(net: SimulatedNetwork, host: str) -> Iterator[tuple[bytes, bytes]]:
-    """(who says that the TTL is used up, destination of the packet that it quotes) of each."""
+    """(sender, destination of the quoted packet) of each Time Exceeded error."""
     for frame in net.host(host).received:
         if parse_ip(frame).icmp_type == (3 if frame[12:14] == b"\x86\xdd" else 11):
             error = parse_icmp_error(frame)
@@ -221,7 +221,7 @@ def errors(net: SimulatedNetwork, host: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("pinned", [False, True], ids=["unanswered", "pinned"])
-def test_every_switch_on_the_way_to_any_is_a_hop(ring, v6, pinned):
+def test_every_switch_on_the_path_to_any_is_a_hop(ring, v6, pinned):
     if pinned:
         ask(ring, "h1", SERVICE[v6])
     for ttl in range(1, 5):
@@ -231,7 +231,7 @@ def test_every_switch_on_the_way_to_any_is_a_hop(ring, v6, pinned):
     assert len(ring.host("as1").received) == 1 + pinned
 
 
-def test_every_switch_on_the_way_to_a_unicast_address_is_a_hop(ring, v6):
+def test_every_switch_on_the_path_to_a_unicast_address_is_a_hop(ring, v6):
     as1 = ring.host("as1").address(v6)
     for ttl in range(1, 6):
         ring.send("h1", ring.host("h1").packet(as1, ICMPV6 if v6 else ICMP, ttl=ttl))
@@ -239,7 +239,7 @@ def test_every_switch_on_the_way_to_a_unicast_address_is_a_hop(ring, v6):
     assert list(errors(ring, "h1")) == [(packed(hop), as1) for hop in HOPS[v6]]
 
 
-def test_a_switch_that_has_no_address_says_nothing(build):
+def test_a_switch_without_an_address_sends_no_icmp_error(build):
     net = build("two-sites")
     ask(net, ttl=2)  # the first switch of the core
     assert (net.host("h1").received, drops(net, "c1")) == ([], {"ttl_expired": 1})
@@ -272,11 +272,11 @@ def test_an_edge_without_links_is_a_network_of_its_own(build):
     net = build("one-switch")
     net.advance(3)
     assert topology_view(net.controller, (), net.now)["links"] == []
-    assert edge(net, "edge").fabric_ports == []
+    assert managed(net, "edge").fabric_ports == []
 
 
-def test_a_packet_in_a_loop_ends_with_its_ttl_and_its_sender_hears_of_it(ring, v6):
-    """c1 and c2 send to each other, as no controller of ours would tell them."""
+def test_a_looping_packet_ends_with_its_ttl_and_its_sender_gets_an_error(ring, v6):
+    """c1 and c2 send to each other, by rules that the controller would never install."""
     as1 = ring.host("as1").address(v6)
     subnet = Prefix.parse("2001:db8:21::/64" if v6 else "10.21.0.0/24")
     ring.switches["c2"].apply(AddFlow(entries.route(subnet, 2)), ring.now)

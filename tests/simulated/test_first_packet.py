@@ -41,7 +41,7 @@ def test_later_packets_go_from_pr1x_straight_to_the_server(build, v6):
     assert net.host("as2").flows()[1:] == [FlowKey(pr1x, as2, TCP, 40000, 80)]
 
 
-def test_later_packets_do_not_meet_the_controller(build):
+def test_later_packets_do_not_reach_the_controller(build):
     net = build("figure1", "as2")
     ask(net)
     net.journal = []
@@ -81,7 +81,7 @@ def test_each_flow_has_a_pr1x_of_its_own(build, v6):
     assert len(net.host("h1").received) == 50
 
 
-def test_clients_with_the_same_ports_do_not_meet(build, v6):
+def test_clients_with_the_same_ports_have_flows_of_their_own(build, v6):
     net = build("figure1", "as2")
     ask(net, "h1", SERVICE[v6], payload=b"from h1")
     ask(net, "h2", SERVICE[v6], payload=b"from h2")

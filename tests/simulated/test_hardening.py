@@ -1,4 +1,4 @@
-"""What one host, one absent server or one power cut must not do to everybody else."""
+"""One host, one absent server or one power cut does not harm other hosts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scenes import (
     bindings,
     client_edge,
     drops,
-    edge,
     group,
+    managed,
     payloads,
     topology,
     web,
@@ -29,7 +29,7 @@ from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.pipeline import Meter, port_meter, reply_meter
 from anycast_sdn.simulation.network import SimulatedNetwork
 
-ABSENT = {False: packed("10.2.0.99"), True: packed("2001:db8:2::99")}  # behind ars2, where nobody has them
+ABSENT = {False: packed("10.2.0.99"), True: packed("2001:db8:2::99")}  # behind ars2, where no host has them
 MAC = b"\2\0\0\0\0\1"
 
 
@@ -63,30 +63,30 @@ def test_a_host_with_many_addresses_leaves_room_for_those_behind_other_ports(bui
     net = build("figure1", "as2")
     h1, gateway = net.host("h1"), packed("10.1.0.1")
     for last in range(30, 90):
-        net.send("h1", builders.arp_reply(h1.mac, bytes([10, 1, 0, last]), edge(net, "arh1").mac, gateway))
+        net.send("h1", builders.arp_reply(h1.mac, bytes([10, 1, 0, last]), managed(net, "arh1").mac, gateway))
     net.settle()
     assert drops(net, "arh1")["too_many_hosts"] > 30
     ask(net, "h2")
     assert payloads(net.host("h2").received)
 
 
-def test_who_asks_for_addresses_and_then_claims_them_has_no_more_of_them(build, monkeypatch):
+def test_asking_for_addresses_before_claiming_them_gains_no_more_of_them(build, monkeypatch):
     monkeypatch.setattr(neighbours, "MAX_HOSTS", 20)
     net = build("figure1", "as2")
-    h1, gateway, mac = net.host("h1"), packed("10.1.0.1"), edge(net, "arh1").mac
+    h1, gateway, mac = net.host("h1"), packed("10.1.0.1"), managed(net, "arh1").mac
     for last in range(30, 90):
         address = bytes([10, 1, 0, last])
         net.send("h1", builders.arp_request(h1.mac, packed("10.1.0.10"), address, builders.BROADCAST))
         net.send("h1", builders.arp_reply(h1.mac, address, mac, gateway))
         net.advance(0.1)
-    assert sum(neighbour.port == 1 for _, neighbour in edge(net, "arh1").neighbours.known()) <= 20
+    assert sum(neighbour.port == 1 for _, neighbour in managed(net, "arh1").neighbours.known()) <= 20
     assert drops(net, "arh1")["too_many_hosts"] > 30
 
 
 @pytest.mark.parametrize("servers", [3, 700])
 def test_a_group_never_outgrows_an_openflow_message(servers):
     net = SimulatedNetwork(topology("figure1"))
-    ars2 = edge(net, "ars2")
+    ars2 = managed(net, "ars2")
     addresses = [packed(f"2001:db8:2::{number:x}") for number in range(256, 256 + servers)]
     for address in addresses:
         ars2.neighbours.adopt(address, Neighbour(MAC, 1), net.now)
@@ -95,7 +95,7 @@ def test_a_group_never_outgrows_an_openflow_message(servers):
     assert len(ars2.serving.able(big, service)) == min(servers, MAX_BUCKETS)
 
 
-def test_a_tcp_validity_equal_to_that_of_a_closed_connection_is_not_taken_for_one(build):
+def test_a_tcp_validity_equal_to_the_closing_time_does_not_make_connections_count_as_closed(build):
     net = build("figure1", "as2", validity={"tcp_s": 5, "tcp_closed_s": 5})
     ask(net, protocol=TCP)
     net.advance(30)
@@ -103,7 +103,7 @@ def test_a_tcp_validity_equal_to_that_of_a_closed_connection_is_not_taken_for_on
     assert client_edge(net).bindings.rules == 0
 
 
-def test_a_flood_of_new_flows_from_one_port_leaves_the_other_ports_and_existing_flows_alone(build):
+def test_a_flood_of_new_flows_from_one_port_does_not_affect_other_ports_or_existing_flows(build):
     net = build("figure1", "as2", bindings_per_client=100_000, translation_prefixes=(Prefix.parse("100.64.0.0/16"),))
     ask(net, "h2", port=30000)
     for port in range(1024, 8000):
@@ -126,7 +126,7 @@ def test_a_flood_of_new_flows_from_one_port_leaves_the_other_ports_and_existing_
 FLOOD = 2000  # packets at once: far more than any meter's burst
 
 
-def test_a_flood_of_pings_to_the_gateway_leaves_the_others_their_answers(build, v6):
+def test_a_flood_of_pings_to_the_gateway_does_not_affect_replies_to_others(build, v6):
     net = build("figure1", "as2")
     gateway, ping = GATEWAY[v6], ICMPV6 if v6 else ICMP
     h1, h2, as2 = map(net.host, ("h1", "h2", "as2"))
@@ -138,7 +138,7 @@ def test_a_flood_of_pings_to_the_gateway_leaves_the_others_their_answers(build, 
     assert len(h2.received) == len(as2.received) == 1
 
 
-def test_a_flood_of_pings_from_afar_leaves_the_hosts_there_their_answers(build, v6):
+def test_a_flood_of_pings_from_another_switch_does_not_affect_replies_to_hosts_of_the_gateway(build, v6):
     net = build("figure1", "as2")
     gateway, ping = GATEWAY[v6], ICMPV6 if v6 else ICMP
     net.send("as2", *[net.host("as2").packet(gateway, ping)] * FLOOD)
@@ -149,7 +149,7 @@ def test_a_flood_of_pings_from_afar_leaves_the_hosts_there_their_answers(build, 
 
 
 def forget(net, name):
-    """The host's edge has not heard of it, and the host says nothing by itself."""
+    """The host is not known at its edge, and sends nothing by itself."""
     host = net.host(name)
     home, host.port = host.port, host.port._replace(number=99)
     net.advance(40)
@@ -157,7 +157,7 @@ def forget(net, name):
 
 
 @pytest.mark.parametrize("flooder", ["h1", "as3"])
-def test_a_flood_to_hosts_that_are_not_there_leaves_the_others_theirs(v6, flooder):
+def test_a_flood_to_absent_hosts_does_not_affect_packets_to_other_unknown_hosts(v6, flooder):
     net = SimulatedNetwork(topology("figure1"))
     h2, as2 = net.host("h2"), net.host("as2")
     forget(net, "as2")
@@ -173,7 +173,7 @@ def test_a_flood_to_hosts_that_are_not_there_leaves_the_others_theirs(v6, floode
     assert as2.received == []
 
 
-def test_a_scan_behind_one_port_fills_nobody_elses_share_of_what_is_asked_for(v6, monkeypatch):
+def test_a_scan_behind_one_port_leaves_other_ports_their_share_of_addresses_to_resolve(v6, monkeypatch):
     monkeypatch.setattr(neighbours, "MAX_UNKNOWN", 20)
     net = SimulatedNetwork(topology("figure1"))
     h2 = net.host("h2")
@@ -188,7 +188,7 @@ def test_a_scan_behind_one_port_fills_nobody_elses_share_of_what_is_asked_for(v6
     assert payloads(h2.received) == [b"found"]
 
 
-def test_a_server_that_floods_a_translation_prefix_leaves_the_others_replies(build, v6):
+def test_a_server_that_floods_a_translation_prefix_does_not_affect_replies_of_others(build, v6):
     net = build("figure1", "as2", "as3")
     nobody = packed("2001:db8:1:f::77" if v6 else "203.0.113.77")
     as3 = net.host("as3")
@@ -205,7 +205,7 @@ def test_the_servers_of_figure_1_have_meters_of_their_own(v6):
     assert len(set(map(reply_meter, servers))) == 3
 
 
-def test_a_port_whose_first_packets_are_refused_in_a_flood_is_held_back_and_let_go(build):
+def test_a_port_whose_flood_is_refused_is_limited_for_a_while(build):
     net = build("figure1", "as2", bindings_per_client=5)
     limit = net.network.limits.first_packets
     meter = port_meter(Meter.FIRST_PACKETS, 0)
@@ -222,7 +222,7 @@ def test_a_port_whose_first_packets_are_refused_in_a_flood_is_held_back_and_let_
     assert net.switches["arh1"].meters[meter].rate == limit
 
 
-def test_a_flood_of_flows_that_are_served_is_not_held_back(build):
+def test_a_port_whose_flood_is_served_is_not_limited(build):
     net = build("figure1", "as2", bindings_per_client=100_000, translation_prefixes=(Prefix.parse("100.64.0.0/16"),))
     h1 = net.host("h1")
     for start in range(20000, 24000, 500):

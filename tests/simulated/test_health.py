@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from scenes import ask, edge, group, network, topology, web
+from scenes import ask, group, managed, network, topology, web
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
@@ -92,7 +92,7 @@ def test_a_reason_keeps_the_time_when_it_began() -> None:
 
 def test_what_a_switch_leaves_unanswered_is_named() -> None:
     net = network("figure1")
-    edge(net, "core").unanswered = frozenset(("meters", "ports"))
+    managed(net, "core").unanswered = frozenset(("meters", "ports"))
     assert reasons(net) == [f"switch core does not answer when asked for its {what}" for what in ("meters", "ports")]
 
 
@@ -142,8 +142,8 @@ def test_a_session_that_is_not_established_is_named(problem: str) -> None:
     net = network("figure1")
     net.advance(12)
     assert reasons(net, Session("up1", "198.51.100.2", "established", "")) == []
-    said = reasons(net, Session("up1", "198.51.100.2", "idle", problem))
-    assert said == ["the BGP session of uplink up1 with 198.51.100.2 is idle" + (f": {problem}" if problem else "")]
+    lines = reasons(net, Session("up1", "198.51.100.2", "idle", problem))
+    assert lines == ["the BGP session of uplink up1 with 198.51.100.2 is idle" + (f": {problem}" if problem else "")]
 
 
 def test_a_router_that_does_not_answer_is_named() -> None:
@@ -154,20 +154,20 @@ def test_a_router_that_does_not_answer_is_named() -> None:
 
 def test_a_status_is_logged_once_when_it_has_lasted() -> None:
     health, bad = Health(Counters()), [Reason(("x",), "bad")]
-    said = []
+    lines = []
     for second, found in enumerate([[], [], [], [], bad, [], bad, [], [], bad, bad, bad, bad]):
         health.set_reasons(found, False, second)
         if health.pop_change(second):
-            said.append((second, health.status))
-    assert said == [(2, "ok"), (11, "degraded")]
+            lines.append((second, health.status))
+    assert lines == [(2, "ok"), (11, "degraded")]
 
 
 def test_of_many_reasons_the_first_hundred_are_shown() -> None:
     health = Health(Counters())
     health.set_reasons([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
-    said = health.sentences(0.0, EPOCH)
-    assert len(said) == MAX_REASONS + 1
-    assert said[-1] == "at least 900 more"
+    lines = health.sentences(0.0, EPOCH)
+    assert len(lines) == MAX_REASONS + 1
+    assert lines[-1] == "at least 900 more"
 
 
 # ------------------------------------------------------------------------------ reports of missing switches
@@ -175,18 +175,18 @@ def test_of_many_reasons_the_first_hundred_are_shown() -> None:
 
 def logged(reports: ConnectionReports, missing: dict[int, list[str]], seconds: int) -> dict[int, str]:
     """Second → the line that is logged.  ``missing``: from which second on which switches are missing."""
-    said = {}
+    lines = {}
     now: list[str] = []
     for second in range(seconds):
         now = missing.get(second, now)
         if words := reports.pop_due(now, second):
-            said[second] = words
-    return said
+            lines[second] = words
+    return lines
 
 
 def test_missing_switches_are_logged_after_ten_seconds_and_then_at_doubling_intervals() -> None:
-    said = logged(ConnectionReports(3, 0), {0: ["b", "c"], 35: ["c"], 80: []}, 200)
-    assert said == {
+    lines = logged(ConnectionReports(3, 0), {0: ["b", "c"], 35: ["c"], 80: []}, 200)
+    assert lines == {
         10: "still waiting for 2 switches: b, c",
         30: "still waiting for 2 switches: b, c",
         70: "still waiting for 1 switch: c",
@@ -195,8 +195,8 @@ def test_missing_switches_are_logged_after_ten_seconds_and_then_at_doubling_inte
 
 
 def test_a_switch_that_disconnects_again_is_reported_as_in_the_beginning() -> None:
-    said = logged(ConnectionReports(1, 0), {0: ["a"], 2: [], 50: ["a"], 55: [], 60: ["a"]}, 75)
-    assert said == {
+    lines = logged(ConnectionReports(1, 0), {0: ["a"], 2: [], 50: ["a"], 55: [], 60: ["a"]}, 75)
+    assert lines == {
         2: "the switch is connected",
         55: "the switch is connected",
         70: "still waiting for 1 switch: a",

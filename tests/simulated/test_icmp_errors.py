@@ -17,7 +17,7 @@ def keep_silent(frame, packet):
 
 
 def error_about(host: SimulatedHost, frame: bytes) -> bytes:
-    """The host refuses a packet that it has got."""
+    """The host replies with an ICMP error to a packet that it has received."""
     error = unreachable(frame, host.mac, parse_ip(frame).key.destination, PROHIBITED)
     assert error is not None
     return error
@@ -59,11 +59,11 @@ def test_a_clients_error_about_a_reply_reaches_the_server(build, v6):
     assert error.quoted == FlowKey(as2, pr1x, UDP, 53, 40000)
 
 
-def test_an_error_from_a_stranger_on_the_way_keeps_its_source(build, v6):
+def test_an_error_from_a_router_on_the_path_keeps_its_source(build, v6):
     net = build("figure1", "as2")
     net.host("as2").on_packet = keep_silent
     ask(net, service=SERVICE[v6])
-    seen = net.host("as2").received[0]  # as a router on the way would have seen it
+    seen = net.host("as2").received[0]  # as a router on the path would have received it
     as3 = net.host("as3")
     error = unreachable(seen, as3.mac, as3.address(v6), PROHIBITED)
     net.send("as3", as3.gateway_mac + error[6:])
@@ -92,7 +92,7 @@ def test_an_error_that_quotes_another_flow_is_dropped(build, v6):
     as3, pr1x = net.host("as3"), the_binding(net).translated
     for quoted in (
         FlowKey(pr1x, net.host("as2").address(v6), UDP, 40001, 53),  # another port
-        FlowKey(pr1x, net.host("as4").address(v6), UDP, 40000, 53),  # sent to somebody who is no server
+        FlowKey(pr1x, net.host("as4").address(v6), UDP, 40000, 53),  # sent to a host that is no server
     ):
         net.send("as3", forged_error(as3, as3.packet(pr1x, UDP, 1, 2), quoted))
     net.settle()
@@ -101,7 +101,7 @@ def test_an_error_that_quotes_another_flow_is_dropped(build, v6):
 
 
 def forged_error(host: SimulatedHost, carrier: bytes, quoted: FlowKey) -> bytes:
-    """An error from ``host`` to the quoted flow's source, about a packet that it never saw."""
+    """A forged error from ``host`` to the quoted flow's source."""
     frame = ip_packet(quoted, eth_src=host.gateway_mac, eth_dst=host.mac)
     error = unreachable(frame, host.mac, parse_ip(carrier).key.source, PROHIBITED)
     assert error is not None
@@ -117,7 +117,7 @@ def test_an_error_makes_no_binding_and_pins_none(build, v6):
 
 
 def test_a_flood_of_errors_does_not_keep_another_senders_from_the_client(build, v6):
-    """Each has a share of what is looked at."""
+    """Each sender has its share of the errors that are handled."""
     net = build("figure1", "as2")
     net.host("as2").on_packet = keep_silent
     ask(net, service=SERVICE[v6])

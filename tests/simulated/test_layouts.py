@@ -31,7 +31,7 @@ Step: TypeAlias = Callable[["Recorded"], None]
 
 
 class Recorded(SimulatedNetwork):
-    """Records what switches send, say to the controller, and report."""
+    """Records what switches send to hosts, to each other and to the controller."""
 
     def __init__(self, network: Network, layout: Layout) -> None:
         self.effects: list[tuple[str, Effect]] = []
@@ -43,7 +43,7 @@ class Recorded(SimulatedNetwork):
         super()._carry_out(name, effects)
 
     def counted(self) -> dict[str, Counter[Kind]]:
-        """How many packets the rules of each kind have met."""
+        """How many packets the rules of each kind have matched."""
         return {
             name: Counter({kind: count for kind, count in switch.packets().items() if kind not in MERELY_ONWARD})
             for name, switch in self.switches.items()
@@ -138,7 +138,7 @@ def steps(network: Network) -> st.SearchStrategy[Step]:
     )
 
 
-# Of the shared tables, those that say most about the order in which they are looked at.
+# The shared tables, in the orders of their rules that differ most.
 MET = {
     Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_OUT, Kind.BINDING_IN, Kind.FIRST_PACKET, Kind.FIRST_REPLY,
     Kind.PROHIBITED, Kind.UNKNOWN_TRANSLATED, Kind.STILL_TAGGED,

@@ -12,8 +12,8 @@ from scenes import (
     bindings,
     claim,
     drops,
-    edge,
     known,
+    managed,
     payloads,
     probe,
     questions,
@@ -32,8 +32,8 @@ def question(host, target):
     return host.question(target)
 
 
-def heard(net, name):
-    """The addresses that a host was told about by ARP or ND since the wires were cleared, and their MACs."""
+def replies_to(net, name):
+    """The addresses and MACs in ARP and ND replies to a host since the wires were cleared."""
     found = []
     for _, _, receiver, frame in net.wires:
         if receiver != name:
@@ -55,7 +55,7 @@ def test_the_gateway_answers_for_itself(build, v6):
     net = build("figure1", "as2")
     net.send("h1", question(net.host("h1"), GATEWAY[v6]))
     net.settle()
-    assert net.host("h1").neighbours == {GATEWAY[v6]: edge(net, "arh1").mac}
+    assert net.host("h1").neighbours == {GATEWAY[v6]: managed(net, "arh1").mac}
 
 
 def test_the_gateway_answers_ping(build, v6):
@@ -72,13 +72,13 @@ def test_the_edge_answers_for_other_hosts_and_carries_what_follows(build, v6):
     h1, h2 = net.host("h1"), net.host("h2")
     net.send("h1", question(h1, h2.address(v6)))
     net.settle()
-    assert h1.neighbours == {h2.address(v6): edge(net, "arh1").mac}
+    assert h1.neighbours == {h2.address(v6): managed(net, "arh1").mac}
     net.send("h1", h1.packet(h2.address(v6), UDP, 1, 2, payload=b"hello"))
     net.settle()
     assert payloads(h2.received) == [b"hello"]
 
 
-def test_nobody_answers_for_an_address_that_no_host_has(build, v6):
+def test_requests_for_an_address_that_no_host_has_are_not_answered(build, v6):
     net = build("figure1", "as2")
     net.send("h1", question(net.host("h1"), UNUSED[v6]))
     net.advance(5)
@@ -98,7 +98,7 @@ def test_questions_about_other_subnets_are_not_answered(build, v6):
 
 
 def silent_network(build):
-    """A network whose h2 has not said a word: its edge has forgotten it."""
+    """A network in which h2 has sent nothing: its edge does not know it."""
     net = build("figure1", "as2")
     h2 = net.host("h2")
     h2.port = h2.port._replace(number=99)
@@ -137,7 +137,7 @@ def test_nothing_is_flooded(build, v6):
     assert receivers == {"arh1", "core", "ars2", "as2", "h1", "h2"}
 
 
-def test_a_question_goes_to_the_subnet_that_it_is_about_only(build, v6):
+def test_a_request_is_sent_to_its_own_subnet_only(build, v6):
     net = build("figure1", "as2")
     net.wires.clear()
     net.send("as2", net.host("as2").packet(UNUSED[v6], UDP, 1, 2))
@@ -149,18 +149,18 @@ def test_a_question_goes_to_the_subnet_that_it_is_about_only(build, v6):
 # ------------------------------------------------------------------------------ hosts that change
 
 
-def test_a_host_that_moved_to_another_port_is_found_when_it_speaks(build, v6):
+def test_a_host_that_moved_to_another_port_is_found_when_it_sends(build, v6):
     net = build("figure1", "as2")
     ask(net, "h2", SERVICE[v6])
     net.move("h2", 1)
     net.send("h2", claim(net.host("h2").mac, net.host("h2").address(v6)))
-    net.advance(0.8)  # nobody answers at the old port
+    net.advance(0.8)  # no reply at the old port
     assert known(net)[net.host("h2").address(v6)] == (net.host("h2").mac, 1)
     ask(net, "h2", SERVICE[v6])
     assert len(net.host("h2").received) == 2
 
 
-def test_a_host_that_moved_without_a_word_is_found_by_asking(build, v6):
+def test_a_host_that_moved_and_sends_nothing_is_found_by_a_request(build, v6):
     net = build("figure1", "as2")
     net.move("h2", 1)
     net.advance(40)
@@ -173,7 +173,7 @@ def test_a_server_with_a_new_mac_keeps_its_flows(build, v6):
     as2 = net.host("as2")
     as2.mac = STRANGE_MAC
     net.send("as2", claim(STRANGE_MAC, as2.address(v6)))
-    net.advance(0.8)  # nobody answers at the old MAC
+    net.advance(0.8)  # no reply at the old MAC
     ask(net, service=SERVICE[v6])
     ask(net, service=SERVICE[v6], port=40001)
     assert len(as2.received) == 3
@@ -207,7 +207,7 @@ def test_a_free_address_passes_duplicate_address_detection(build, v6):
     net.wires.clear()
     net.send("h1", probe(net.host("h1").mac, UNUSED[v6]))
     net.advance(5)
-    assert heard(net, "h1") == []
+    assert replies_to(net, "h1") == []
 
 
 def test_an_address_that_another_host_holds_fails_duplicate_address_detection(build, v6):
@@ -216,7 +216,7 @@ def test_an_address_that_another_host_holds_fails_duplicate_address_detection(bu
     net.wires.clear()
     net.send("h1", probe(net.host("h1").mac, taken))
     net.settle()
-    assert heard(net, "h1") == [(taken, edge(net, "arh1").mac)]
+    assert replies_to(net, "h1") == [(taken, managed(net, "arh1").mac)]
     assert known(net)[taken] == (net.host("h2").mac, 2)
 
 
@@ -227,7 +227,7 @@ def test_an_address_whose_holder_has_gone_passes_duplicate_address_detection(bui
     net.wires.clear()
     net.send("h1", probe(net.host("h1").mac, taken))
     net.advance(5)
-    assert heard(net, "h1") == []
+    assert replies_to(net, "h1") == []
 
 
 def test_a_hosts_own_address_passes_its_duplicate_address_detection(build, v6):
@@ -235,7 +235,7 @@ def test_a_hosts_own_address_passes_its_duplicate_address_detection(build, v6):
     net.wires.clear()
     net.send("h1", probe(net.host("h1").mac, net.host("h1").address(v6)))
     net.advance(2)
-    assert heard(net, "h1") == []
+    assert replies_to(net, "h1") == []
 
 
 def test_of_two_hosts_that_try_the_same_address_at_once_one_fails(build, v6):
@@ -244,8 +244,8 @@ def test_of_two_hosts_that_try_the_same_address_at_once_one_fails(build, v6):
     net.send("h1", probe(net.host("h1").mac, UNUSED[v6]))
     net.send("h2", probe(net.host("h2").mac, UNUSED[v6]))
     net.settle()
-    assert heard(net, "h1") == []
-    assert heard(net, "h2") == [(UNUSED[v6], edge(net, "arh1").mac)]
+    assert replies_to(net, "h1") == []
+    assert replies_to(net, "h2") == [(UNUSED[v6], managed(net, "arh1").mac)]
 
 
 def test_the_gateways_address_fails_duplicate_address_detection(build, v6):
@@ -253,7 +253,7 @@ def test_the_gateways_address_fails_duplicate_address_detection(build, v6):
     net.wires.clear()
     net.send("h1", probe(net.host("h1").mac, GATEWAY[v6]))
     net.settle()
-    assert heard(net, "h1") == [(GATEWAY[v6], edge(net, "arh1").mac)]
+    assert replies_to(net, "h1") == [(GATEWAY[v6], managed(net, "arh1").mac)]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_the_gateways_address_fails_duplicate_address_detection(build, v6):
     ["10.1.0.1", "198.18.0.1", "203.0.113.7", "10.2.0.10", "2001:db8:1::1", "2001:db8:a::1", "2001:db8:1:f::7"],
     ids=["gateway", "service", "translation", "server", "gateway6", "service6", "translation6"],
 )
-def test_nobody_can_claim_an_address_that_is_not_a_hosts_here(build, address):
+def test_an_address_that_no_host_may_have_cannot_be_claimed(build, address):
     net = build("figure1", "as2")
     before = known(net)
     net.send("h1", claim(net.host("h1").mac, packed(address)))
@@ -270,7 +270,7 @@ def test_nobody_can_claim_an_address_that_is_not_a_hosts_here(build, address):
     assert drops(net, "arh1") == {"false_claims": 1}
 
 
-def test_nobody_can_claim_an_address_of_another_subnet_of_the_same_edge(build, v6):
+def test_an_address_of_another_subnet_of_the_same_edge_cannot_be_claimed(build, v6):
     net = build("two-sites")
     before = known(net)
     net.send("h1", claim(net.host("h1").mac, net.host("as4").address(v6)))
@@ -279,7 +279,7 @@ def test_nobody_can_claim_an_address_of_another_subnet_of_the_same_edge(build, v
     assert drops(net, "arh1") == {"false_claims": 1}
 
 
-def test_a_group_mac_is_nobodys(build):
+def test_a_group_mac_is_not_learned(build):
     net = build("figure1", "as2")
     before = known(net)
     group_mac = bytes.fromhex("0700000000aa")
@@ -294,10 +294,10 @@ def test_the_gateway_is_defended(build, v6):
     net.wires.clear()
     net.send("h1", claim(net.host("h1").mac, GATEWAY[v6]))
     net.settle()
-    assert heard(net, "h1") == [(GATEWAY[v6], edge(net, "arh1").mac)]
+    assert replies_to(net, "h1") == [(GATEWAY[v6], managed(net, "arh1").mac)]
 
 
-def test_an_arp_packet_in_the_name_of_another_mac_is_not_believed(build):
+def test_an_arp_packet_with_the_mac_of_another_sender_is_ignored(build):
     net = build("figure1", "as2")
     before = known(net)
     frame = claim(STRANGE_MAC, UNUSED[False])

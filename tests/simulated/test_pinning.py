@@ -41,7 +41,7 @@ def hand_over(net, here, there, v6):
 
 
 def reply(net, server, v6=False, port=40000):
-    """The server says something more to the client of the only binding, unasked."""
+    """The server sends a packet to the client of the only binding, without a request."""
     host = net.host(server)
     net.send(server, host.packet(the_binding(net).translated, UDP, 53, port, payload=b"more"))
     net.settle()
@@ -97,7 +97,7 @@ def test_a_reply_with_other_ports_cannot_pin_a_flow(build):
     assert drops(net, "arh1") == {"stranger_reply": 1}
 
 
-def test_once_a_flow_is_pinned_another_server_of_its_group_is_a_stranger(build):
+def test_once_a_flow_is_pinned_replies_of_another_server_of_its_group_are_dropped(build):
     net = build("figure1", "as2", "as3")
     ask(net)
     reply(net, "as3")
@@ -180,7 +180,7 @@ def test_a_pinned_flow_survives_the_end_of_its_group(build):
     assert drops(net, "arh1") == {"no_service": 1}
 
 
-def test_a_removed_server_is_a_stranger_once_its_last_flow_has_ended(build):
+def test_replies_of_a_removed_server_are_dropped_once_its_last_flow_has_ended(build):
     net = build("figure1", "as2", "as3", validity={"udp_s": 3})
     ask(net)
     translated = the_binding(net).translated
@@ -193,7 +193,7 @@ def test_a_removed_server_is_a_stranger_once_its_last_flow_has_ended(build):
     assert drops(net, "arh1") == {"unknown_translated": 1}
 
 
-def test_a_pinned_flow_finds_its_server_another_way_when_a_link_fails(build):
+def test_a_pinned_flow_reaches_its_server_by_another_path_when_a_link_fails(build):
     net = build("two-sites")
     ask(net)  # by c1 and c2
     net.set_port(Port("c1", 1), up=False)  # M24: now by c1, c4, c3 and c2

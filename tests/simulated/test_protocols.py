@@ -92,7 +92,7 @@ def test_a_fragmented_packet_without_ports_arrives_whole(build):
 
 
 def test_no_ipv6_fragment_passes_and_the_first_one_is_answered(build):
-    """Switches do not tell what protocol the later ones are of."""
+    """Switches do not match the protocol of later fragments."""
     net = build("figure1", "as2")
     h1 = net.host("h1")
     for protocol in (UDP, GRE):
@@ -116,7 +116,7 @@ def test_fragments_pass_by_unicast(build, v6):
 
 
 @pytest.mark.parametrize("protocol", COVER_ADDRESSES)
-def test_a_protocol_whose_checksum_nobody_would_mend_is_refused_at_once(build, v6, protocol):
+def test_a_protocol_whose_checksum_no_switch_corrects_is_refused_at_once(build, v6, protocol):
     if v6 and protocol == 51:
         pytest.skip("in IPv6 an extension header: what is behind it counts")
     net = build("figure1", "as2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, client_edge, drops, edge, payloads, web
+from scenes import SERVICE, ask, bindings, client_edge, drops, managed, payloads, web
 
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import UDP
@@ -20,7 +20,7 @@ def keep_silent(frame, packet):
 
 
 def without_age(net):
-    """The bindings without the time when they were made, which a switch does not know."""
+    """The bindings without the time when they were made, which is not in rules."""
     return [binding._replace(since=0) for binding in bindings(net)]
 
 
@@ -53,7 +53,7 @@ def test_bindings_are_rebuilt_from_the_switch_and_nothing_is_sent_for_them(build
     assert about_bindings(messages) == []
 
 
-def test_hosts_are_remembered_by_their_edges(build):
+def test_hosts_are_read_back_from_their_edges(build):
     net = busy_network(build)
     messages = net.restart_controller()
     touched = {kind_of(m.rule.cookie) for m in messages if isinstance(m, AddFlow | DeleteFlow)}
@@ -65,7 +65,7 @@ def test_hosts_are_remembered_by_their_edges(build):
     assert asked == {host.name for host in net.network.hosts}  # and asked whether they are still there
 
 
-def test_pinned_flows_do_not_notice_a_restart(build, v6):
+def test_pinned_flows_go_on_during_a_restart(build, v6):
     net = busy_network(build)
     net.host("as2").on_packet = net.host("as2").serve
     net.restart_controller()
@@ -144,15 +144,15 @@ def test_changes_while_a_switch_was_away_reach_it_when_it_is_back(build):
         net.host("as2").address(False),
         net.host("as3").address(False),
     ]
-    assert edge(net, "arh1").synchronised
+    assert managed(net, "arh1").synchronised
     assert len(net.host("h1").received) == 3
 
 
 def in_slices(net, name, meanwhile):
     """The switch connects anew, as to a controller that has others to serve; ``meanwhile`` happens after each slice."""
-    switch, dpid = net.switches[name], edge(net, name).dpid
+    switch, dpid = net.switches[name], managed(net, name).dpid
     found = Tables(switch.flows, dict(switch.groups), switch.meters)
-    net.controller.begin_reading(dpid, found, edge(net, name).features)
+    net.controller.begin_reading(dpid, found, managed(net, name).features)
     net._disconnected.discard(name)
     while (out := net.controller.read_on(dpid, net.now)) is not None:
         net._react(out)
@@ -187,10 +187,10 @@ def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(b
 
 
 def test_a_flow_whose_rules_are_not_read_yet_gets_no_second_binding(build, small_slices):
-    """After a restart of the controller first packets wait until it knows what there is."""
+    """After a restart of the controller, first packets wait until bindings are read back."""
     net = busy_network(build)
     net.replace_controller()
-    assert not edge(net, "arh1").serves_flows
+    assert not managed(net, "arh1").serves_flows
     in_slices(net, "arh1", lambda: ask(net, port=40001))
     assert len({binding.key for binding in bindings(net)}) == len(bindings(net)) == 5
     for name in ("core", "ars2", "ars3"):
@@ -201,7 +201,7 @@ def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build
     net = busy_network(build)
     net.replace_controller()
     rules = [key for key, rule in net.switches["arh1"].flows.items() if kind_of(rule.cookie) in OF_BINDINGS]
-    switch, dpid = net.switches["arh1"], edge(net, "arh1").dpid
+    switch, dpid = net.switches["arh1"], managed(net, "arh1").dpid
     net.controller.begin_reading(dpid, Tables(switch.flows, dict(switch.groups), switch.meters), Features())
     for effect in switch.delete(rules):
         net.controller.rule_removed(dpid, effect.cookie, effect.idle_timeout, False, net.now)
@@ -217,7 +217,7 @@ def test_a_connection_that_ends_while_the_switch_is_read_does_no_harm(build, sma
     net = busy_network(build)
     before = without_age(net)
     net.replace_controller()
-    dpid = edge(net, "arh1").dpid
+    dpid = managed(net, "arh1").dpid
     switch = net.switches["arh1"]
     for steps in (1, 5, 12):
         net.controller.begin_reading(dpid, Tables(switch.flows, dict(switch.groups), switch.meters), Features())

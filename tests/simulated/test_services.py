@@ -54,7 +54,7 @@ def answers(net: SimulatedNetwork, name: str, service: bytes) -> int:
 
 @pytest.mark.parametrize("itself", [True, False], ids=["its own", "another's"])
 def test_a_server_behind_a_client_edge_uses_services(v6, itself):
-    """Also a service that it serves itself: packets go back where they came from."""
+    """Also a service that it serves itself: packets leave by their ingress port."""
     network = topology("one-switch")
     first, second = hosts_of(network, "server")[:2]
     net = built(network, first if itself else second)
@@ -68,7 +68,7 @@ def test_a_server_behind_a_client_edge_uses_services(v6, itself):
     net.check_recompute_changes_nothing()
 
 
-def test_a_server_behind_an_edge_that_is_no_client_edge_is_told_at_once(v6):
+def test_a_server_behind_an_edge_that_is_no_client_edge_gets_an_error_at_once(v6):
     net = built(topology("figure1"), "as2", "as3")
     for name, at in (("as3", "ars3"), ("as4", "ars3"), ("as2", "ars2")):  # one that serves, one that does not
         net.send(name, net.host(name).packet(SERVICE[v6], UDP, 40000, 53))
@@ -99,7 +99,7 @@ def test_a_subnet_may_use_fewer_services_than_its_edge(v6, side):
     net.check_recompute_changes_nothing()
 
 
-def test_the_catchment_says_what_no_client_may_use():
+def test_the_catchment_shows_services_that_no_client_may_use():
     net = built(with_services("one-switch", "client", WEB_ONLY), "s1")
     shown = topology_view(net.controller, (), net.now)["catchment"]
     assert shown["198.18.0.1/32"] != shown["198.18.0.2/32"] == {net.network.switches[0].name: "unauthorised"}

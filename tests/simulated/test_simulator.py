@@ -143,7 +143,7 @@ def test_a_packet_that_no_rule_matches_is_dropped():
     assert SimulatedSwitch().receive(FRAME, 3, 0) == []
 
 
-def test_a_packet_does_not_go_back_where_it_came_from():
+def test_a_packet_is_not_sent_back_by_its_ingress_port():
     made = switch(entries.route(Prefix.parse("198.18.0.0/16"), 3))
     assert made.receive(FRAME, 3, 0) == []
 
@@ -164,7 +164,7 @@ def test_a_meter_lets_its_rate_and_a_burst_pass():
     assert sum(len(made.receive(FRAME, 3, 1)) for _ in range(200)) == METER.rate
 
 
-def test_a_packet_in_says_which_rule_sent_it_and_from_where():
+def test_a_packet_in_has_the_cookie_of_its_rule_and_its_ingress_port():
     assert switch(GATEWAY).receive(FRAME, 3, 0) == [PacketIn(GATEWAY.cookie, 3, FRAME)]
 
 
@@ -175,7 +175,7 @@ def test_a_packet_out_goes_through_the_tables():
     assert made.apply(PacketOut(FRAME, OFPP_CONTROLLER, (Output(4),)), 0) == [Transmit(4, FRAME)]
 
 
-def test_the_trace_tells_each_table():
+def test_the_trace_has_a_step_for_each_table():
     trace = []
     made = switch(ROUTE)
     made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
@@ -216,7 +216,7 @@ def test_the_rules_of_a_group_go_with_it():
 # ------------------------------------------------------------------------------ time
 
 
-def test_a_rule_expires_when_it_has_been_idle_and_says_so():
+def test_a_rule_expires_when_it_has_been_idle_and_is_reported():
     made = switch(ROUTE)
     made.apply(PutBinding(BINDING, Half.OUT, 30, 0), 0)
     made.receive(FRAME, 3, 20)
@@ -288,7 +288,7 @@ def test_a_frame_that_is_not_ip_has_no_flow():
 
 
 @given(st.binary(max_size=200))
-def test_no_frame_upsets_the_switch(frame):
+def test_no_frame_makes_the_switch_fail(frame):
     made = switch(ROUTE, GATEWAY)
     made.receive(frame, 3, 0)
     made.receive(FRAME[:14] + frame, 3, 0)

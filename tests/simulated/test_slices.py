@@ -2,7 +2,7 @@
 
 Many small groups come and go on a network with an uplink, servers move and fall silent, links and switches fail, a
 router teaches and withdraws, while the controller does one thing at a time.  Left alone, a whole recompute changes
-nothing, and a controller that knows nothing of what has been wants the same.
+nothing, and a controller without this history wants the same rules.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Slices(RuleBasedStateMachine):
     def a_switch_loses_the_controller_or_finds_it_again(self, name: str) -> None:
         if name in self.away:
             self.away.discard(name)
-            self.net.advance(0.05)  # what was said before it went has arrived
+            self.net.advance(0.05)  # messages that were sent before have arrived
             self.net.connect(name)
         else:
             self.away.add(name)
@@ -108,7 +108,7 @@ class Slices(RuleBasedStateMachine):
         self.check_against_one_that_knows_no_history()
 
     def check_against_one_that_knows_no_history(self) -> None:
-        """Who can serve, who announces, and the routes are as if everything had been so from the beginning."""
+        """Able servers, announcements and routes are those of a controller that has started with this state."""
         ours = self.net.controller
         other = Controller(self.net.network, self.groups, Random(1))
         for dpid in other.switches:
@@ -118,18 +118,18 @@ class Slices(RuleBasedStateMachine):
         while other.is_busy():
             other.work(self.net.now)
         assert ours.announcements.announcers == other.announcements.announcers
-        for edge in ours.switches_by_name():
+        for switch in ours.switches_by_name():
             ours_announces, other_announces = (
-                tuple(map(set, each.announcements.of(edge.name))) for each in (ours, other)
+                tuple(map(set, each.announcements.of(switch.name))) for each in (ours, other)
             )
             assert ours_announces == other_announces
         beyond = dict(ours.uplinks._more_destinations)
-        fresh = Routing(edge.name for edge in ours.switches_by_name())
+        fresh = Routing(switch.name for switch in ours.switches_by_name())
         fresh.set_links(ours.discovery.links())
         prefixes = {**other.announcements.announcers, **beyond}
         fresh.announce({prefix: ours.uplinks.destinations(prefix) for prefix in prefixes})
-        for edge in ours.switches_by_name():
-            assert ours.routes.wanted(edge.name) == fresh.of(edge.name) == edge.routes
+        for switch in ours.switches_by_name():
+            assert ours.routes.wanted(switch.name) == fresh.of(switch.name) == switch.routes
         ours.uplinks._compute()
         assert ours.uplinks._more_destinations == beyond, "computed as a whole it is different"
         assert not ours.updating()

@@ -44,7 +44,7 @@ def test_an_idle_flow_ends_after_its_validity_and_not_before(build, v6):
     assert client_edge(net).pool_use(net.now)["ipv6" if v6 else "ipv4"].resting == 1
 
 
-def test_a_flow_that_nobody_answers_ends_soon(build):
+def test_an_unanswered_flow_ends_soon(build):
     net = swept(build)
     net.host("as2").on_packet = keep_silent
     ask(net)
@@ -76,7 +76,7 @@ def test_a_stream_from_the_server_alone_keeps_the_whole_binding(build, v6):
     assert payloads(net.host("h1").received)[1:] == [b"news"] * 8
 
 
-def test_a_closed_connection_is_forgotten_within_seconds(build):
+def test_a_closed_connection_ends_within_seconds(build):
     net = swept(build)
     ask(net, protocol=TCP, service_port=80)
     as2 = net.host("as2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes import GATEWAY, SERVICE, ask, drops, edge, payloads, the_binding
+from scenes import GATEWAY, SERVICE, ask, drops, managed, payloads, the_binding
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey, packed
 from anycast_sdn.description.model import Port
@@ -66,7 +66,7 @@ def test_a_host_that_tags_its_priority_finds_its_gateway(build, v6):
     net.send("h1", tagged(h1.question(GATEWAY[v6]), PCP_5))
     net.send("h1", tagged(h1.packet(GATEWAY[v6], ICMPV6 if v6 else ICMP, payload=b"there?"), PCP_5))
     net.settle()
-    assert h1.neighbours == {GATEWAY[v6]: edge(net, "arh1").mac}
+    assert h1.neighbours == {GATEWAY[v6]: managed(net, "arh1").mac}
     assert [parse_ip(frame).icmp_type for frame in h1.received] == [129 if v6 else 0]
     assert drops(net, "arh1") == {}
     assert untagged_everywhere(net)
@@ -114,7 +114,8 @@ def test_a_tag_does_not_come_in_by_an_uplink(build, v6):
     source = packed("2001:db8:77::1" if v6 else "192.0.2.77")
     h1 = net.host("h1")
     key = FlowKey(source, h1.address(v6), TCP, 80, 4000)
-    from_outside = builders.ip_packet(key, eth_src=b"\x06\0\0\0\x77\x77", eth_dst=edge(net, "arh1").mac, payload=b"x")
+    macs = {"eth_src": b"\x06\0\0\0\x77\x77", "eth_dst": managed(net, "arh1").mac}
+    from_outside = builders.ip_packet(key, **macs, payload=b"x")
     for tci in (0, 0x64):
         net.receive(Port("arh1", uplink.port), tagged(from_outside, tci))
         net.settle()

@@ -32,7 +32,7 @@ def answer(net, flags=TCP_ACK, binding=None, payload=b""):
 
 
 def opened(build, v6=False, **options):
-    """figure 1 with one open connection; hosts say nothing by themselves any more."""
+    """figure 1 with one open connection; hosts send nothing by themselves any more."""
     net = build("figure1", "as2", **options)
     packet(net, SYN, v6)
     net.host("as2").on_packet = net.host("h1").on_packet = lambda frame, packet: ()
@@ -211,15 +211,15 @@ def test_a_flood_of_fins_from_one_port_hides_no_other_hosts(build):
 
 def test_a_rule_that_the_switch_has_is_not_installed_again(build):
     net = opened(build)
-    told = []
-    net.journal = told
+    journal = []
+    net.journal = journal
     packet(net, SYN)
     packet(net, SYN)
-    assert [record for record in told if isinstance(getattr(record, "message", None), PutBinding)] == []
+    assert [record for record in journal if isinstance(getattr(record, "message", None), PutBinding)] == []
     assert len(net.host("as2").received) == 3
 
 
-def test_a_packet_that_misses_its_rule_is_counted_and_its_rule_installed_again(build):
+def test_a_packet_whose_rule_is_missing_is_counted_and_the_rule_is_installed_again(build):
     """The rule of a known flow is gone without a report: the packet comes back from the switch's tables."""
     net = build("figure1", "as2")
     ask(net)

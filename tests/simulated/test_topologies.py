@@ -75,7 +75,7 @@ def test_a_ring_carries_on_when_any_of_its_links_fails(build):
         assert len(net.host("h3").received) == 2
 
 
-def test_when_nobody_can_be_reached_packets_end_at_the_edge(build):
+def test_when_no_server_is_reachable_packets_end_at_the_edge(build):
     net = build("two-sites")
     net.set_port(Port("arh2", 10), up=False)
     net.settle()
@@ -83,6 +83,6 @@ def test_when_nobody_can_be_reached_packets_end_at_the_edge(build):
     assert errors(net.host("h3")) == [(3, 0)]  # net unreachable
     net.host("h3").received.clear()
     net.set_port(Port("arh2", 10), up=True)
-    net.advance(1)  # there is no other way, so a link that is held back is used
+    net.advance(1)  # there is no other path, so a link that is held back is used
     ask(net, "h3")
     assert len(net.host("h3").received) == 1

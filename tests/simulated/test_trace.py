@@ -1,4 +1,4 @@
-"""`anycast-sdn trace`: what it understands, what it tells."""
+"""`anycast-sdn trace`: its arguments and its output."""
 
 from __future__ import annotations
 
@@ -97,15 +97,15 @@ def test_the_source_must_be_a_hosts_address_of_a_subnet(source, why):
         trace(topology("figure1"), source, "198.18.0.1:80/tcp")
 
 
-# ------------------------------------------------------------------------------ what it tells
+# ------------------------------------------------------------------------------ output
 
 
-def told(*arguments, name="figure1") -> str:
+def output(*arguments, name="figure1") -> str:
     return trace(topology(name), *arguments)
 
 
-def test_the_whole_story_in_the_documents_notation():
-    text = told("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB])
+def test_the_whole_path_is_shown_in_the_documents_notation():
+    text = output("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB])
     story = re.findall(r"\((\w+ → \w+)\)", text)
     first = ["H → ANY", "PR1X → ANY", "PR1X → AS2", "PR1X → AS2"]  # the last one is the server that receives it
     reply = ["AS2 → PR1X", "ANY → H", "ANY → H"]
@@ -116,24 +116,24 @@ def test_the_whole_story_in_the_documents_notation():
     assert "controller" not in text.partition("SECOND PACKET")[2].replace("without the controller", "")
 
 
-def test_every_switch_and_table_on_the_way_is_shown():
-    first = told("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB]).partition("FIRST REPLY")[0]
+def test_every_switch_and_table_on_the_path_is_shown():
+    first = output("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB]).partition("FIRST REPLY")[0]
     assert re.findall(r"^(\w+), (?:port \d+|from the controller)$", first, re.M) == ["arh1", "arh1", "core", "ars2"]
     assert re.findall(r"^  (\d) ", first, re.M) == list("01" "01234" "01234" "012")
 
 
 def test_a_client_that_the_file_does_not_name_is_assumed():
-    assert "PR1X → AS2" in told("10.1.0.77", "198.18.0.1/icmp", [WEB])
+    assert "PR1X → AS2" in output("10.1.0.77", "198.18.0.1/icmp", [WEB])
 
 
 def test_ipv6_and_the_groups_of_the_file():
-    text = told("2001:db8:1::10", "[2001:db8:a::1]:53/udp", name="two-sites")
+    text = output("2001:db8:1::10", "[2001:db8:a::1]:53/udp", name="two-sites")
     assert "AS1 → PR1X" in text
     assert "as1 receives" in text
 
 
-def test_nobody_is_enrolled():
-    text = told("10.1.0.10", "198.18.0.1:80/tcp")
+def test_a_service_without_servers_is_pointed_out():
+    text = output("10.1.0.10", "198.18.0.1:80/tcp")
     assert "no server is enrolled for this anycast address" in text
     assert "--group NAME=198.18.0.1/32=SERVER" in text
     assert "controller: dropped at arh1, counted as no_service" in text
@@ -152,28 +152,28 @@ def test_nobody_is_enrolled():
     ],
 )
 def test_a_dropped_packet_says_where_and_why(name, source, destination, counter, why):
-    text = told(source, destination, name=name)
+    text = output(source, destination, name=name)
     assert f"(counted as {counter})" in text
     assert why in text
     assert text.splitlines()[-1].startswith("Not delivered")
 
 
-def test_plain_unicast_is_told_too():
-    text = told("10.1.0.10", "10.3.0.10:22/tcp")
+def test_plain_unicast_is_shown_too():
+    text = output("10.1.0.10", "10.3.0.10:22/tcp")
     assert "as3 receives" in text
     assert "h1 receives" in text
     assert "SECOND PACKET" not in text
 
 
 def test_the_gateway_answers():
-    assert told("10.1.0.10", "10.1.0.1/icmp").splitlines()[-1] == "Answered by the edge."
+    assert output("10.1.0.10", "10.1.0.1/icmp").splitlines()[-1] == "Answered by the edge."
 
 
 def test_the_same_question_has_the_same_answer():
-    assert told("10.1.0.10", "198.18.0.1:80/tcp", [WEB]) == told("10.1.0.10", "198.18.0.1:80/tcp", [WEB])
+    assert output("10.1.0.10", "198.18.0.1:80/tcp", [WEB]) == output("10.1.0.10", "198.18.0.1:80/tcp", [WEB])
 
 
-# ------------------------------------------------------------------------------ who takes part
+# ------------------------------------------------------------------------------ participants
 
 
 def cast_of(name: str, *asked: str, groups: tuple[str, ...] = ()) -> list[str]:
@@ -208,6 +208,6 @@ def test_no_name_runs_into_its_address_however_long_it_is() -> None:
 
 
 def test_a_host_does_not_receive_what_is_for_another_at_its_port() -> None:
-    told = trace(topology("figure1"), "10.1.0.10", "198.18.0.1:80/tcp", ["web=198.18.0.1/32=10.2.0.77"])
-    assert "10.2.0.77 receives" in told
-    assert "as2 receives" not in told
+    text = trace(topology("figure1"), "10.1.0.10", "198.18.0.1:80/tcp", ["web=198.18.0.1/32=10.2.0.77"])
+    assert "10.2.0.77 receives" in text
+    assert "as2 receives" not in text

@@ -40,13 +40,13 @@ def test_a_change_of_costs_or_servers_interrupts_no_path_however_slow_the_switch
         for _ in range(made.draw.randint(1, 30)):
             made.net.advance(0.003)
             for start, node in itertools.product(made.nodes, made.nodes):
-                assert made.way(f"s{start}", address_of(node)) is not None
-            assert all(made.way(f"s{start}", ANY) for start in made.nodes)
+                assert made.path(f"s{start}", address_of(node)) is not None
+            assert all(made.path(f"s{start}", ANY) for start in made.nodes)
     made.net.settle()
     made.check()
 
 
-def test_switches_that_do_not_confirm_are_counted_and_not_waited_for():
+def test_switches_that_do_not_confirm_are_counted_and_the_update_goes_on():
     """They install what they are sent, and their answers are lost."""
     net = network("ring")
     controller, begin = net.controller, net.now
@@ -80,7 +80,7 @@ def test_no_packet_is_lost_when_the_path_changes(build, v6, slowest_s):
     assert len(ring.seen("c1", "c6")) > 20
 
 
-def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(ring):
+def test_an_update_sends_only_changes_and_deletes_no_rule_that_has_a_successor(ring):
     def sent(cost: int) -> list[object]:
         ring.journal = []
         ring.set_cost(Port("c1", 1), cost)
@@ -92,11 +92,11 @@ def test_an_update_sends_what_differs_and_deletes_nothing_that_has_a_successor(r
     for cost in (9, 1):
         messages = sent(cost)
         assert all(isinstance(message, AddFlow) for message in messages)
-        assert 0 < len(messages) < sum(len(edge.installed) for edge in ring.controller.switches.values()) / 4
+        assert 0 < len(messages) < sum(len(switch.installed) for switch in ring.controller.switches.values()) / 4
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_nobody_relies_on_a_disconnected_switch_to_hold_what_it_cannot_have_been_sent(seed):
+def test_no_path_uses_routes_that_a_disconnected_switch_cannot_have_been_sent(seed):
     made = Fabric(networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed), seed, others_drain=True)
     away = f"s{made.draw.choice(made.nodes)}"
     made.net.disconnect(away)
@@ -105,7 +105,7 @@ def test_nobody_relies_on_a_disconnected_switch_to_hold_what_it_cannot_have_been
         made.net.set_groups(made.groups())
         for _ in range(20):
             made.net.advance(0.005)
-            assert all(made.way(f"s{start}", ANY) for start in made.nodes)
+            assert all(made.path(f"s{start}", ANY) for start in made.nodes)
     made.net.connect(away)
     made.net.advance(SETTLED_S)
     made.check()
@@ -123,7 +123,7 @@ def test_while_switches_return_to_a_new_controller_new_flows_are_served(ring, v6
         assert len(ring.host("h1").received) == 1, f"when {name} is back"
 
 
-def test_an_edge_that_does_not_return_to_a_new_controller_is_given_up_after_a_while(ring, v6):
+def test_routes_to_an_edge_that_does_not_connect_to_a_new_controller_end_after_a_while(ring, v6):
     ring.replace_controller()
     for name in ring.switches.keys() - {"ars1"}:
         ring.connect(name)
@@ -134,7 +134,7 @@ def test_an_edge_that_does_not_return_to_a_new_controller_is_given_up_after_a_wh
 
 @pytest.mark.parametrize("seed", [4, 6, 8, 11])
 def test_a_new_controller_changes_routes_in_their_order_too(seed):
-    """It has forgotten the costs that were set over REST."""
+    """Costs that were set over REST do not survive a restart."""
     made = Fabric(networkx.connected_watts_strogatz_graph(7, 4, 0.4, seed=seed), seed, slowest_s=0.03)
     before = dict(made.links)
     for _ in range(6):
@@ -145,6 +145,6 @@ def test_a_new_controller_changes_routes_in_their_order_too(seed):
     for _ in range(60):
         made.net.advance(0.001)
         for start, node in itertools.product(made.nodes, made.nodes):
-            assert made.way(f"s{start}", address_of(node)) is not None
+            assert made.path(f"s{start}", address_of(node)) is not None
     made.net.advance(2)
     made.check()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scenes import SERVICE, drops, edge, topology, web
+from scenes import SERVICE, drops, managed, topology, web
 
 from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.discovery import START_S
@@ -76,7 +76,7 @@ def test_packets_leave_for_the_router_from_the_edges_mac_with_a_lower_ttl(v6, wa
         assert send(net, FAR[v6]) == []
         teach(net, dict.fromkeys(PREFIXES, ROUTE))
     (frame,) = send(net, FAR[v6])
-    assert (frame[:6], frame[6:12]) == (net.host("r1").mac, edge(net, "arh1").mac)
+    assert (frame[:6], frame[6:12]) == (net.host("r1").mac, managed(net, "arh1").mac)
     assert parse_ip(frame).ttl == 63
     net.check_recompute_changes_nothing()
 
@@ -93,7 +93,7 @@ def test_the_longest_prefix_decides(v6):
     assert by_length == {200, 200 + PREFIXES[v6].length}
 
 
-def test_what_the_router_takes_back_is_gone(v6):
+def test_a_withdrawn_route_is_removed(v6):
     net = legacy()
     teach(net, dict.fromkeys(PREFIXES, ROUTE))
     assert len(send(net, FAR[v6])) == 1
@@ -102,11 +102,11 @@ def test_what_the_router_takes_back_is_gone(v6):
     assert drops(net, "arh1")["no_route"] == 1
 
 
-def test_nobody_out_there_can_draw_our_own_traffic_away(v6):
+def test_routes_of_routers_do_not_attract_traffic_between_our_own_prefixes(v6):
     net = legacy()
     ours = ["10.1.0.0/24", "10.1.0.0/28", "203.0.113.0/24", "2001:db8:1::/64", "2001:db8:1::/80", "2001:db8:1:f::/64"]
     teach(net, {Prefix.parse(prefix): ROUTE for prefix in ours})
-    assert edge(net, "arh1").egress.selected == {}
+    assert managed(net, "arh1").egress.selected == {}
     assert send(net, net.host("h2").address(v6)) == []
 
 
@@ -140,11 +140,11 @@ def test_an_edge_that_drains_serves_until_routers_have_switched_over(v6):
     net.settle()
     assert service not in net.controller.advertised(network.uplinks[1], net.now)
     assert service in serves(net, "ars2")
-    assert edge(net, "ars2").egress.selected == {}
+    assert managed(net, "ars2").egress.selected == {}
     net.check_recompute_changes_nothing()
     net.advance(RETIRE_S)
     assert service not in serves(net, "ars2")
-    assert list(edge(net, "ars2").egress.selected) == [service]
+    assert list(managed(net, "ars2").egress.selected) == [service]
     net.check_recompute_changes_nothing()
 
 
@@ -161,14 +161,14 @@ def test_an_edge_that_drains_serves_on_behind_the_edge_that_faces_the_router(v6)
     for expected in (1, 0):
         net.host("as2").received.clear()
         key = FlowKey(FAR[v6], SERVICE[v6], UDP, 1, 2)
-        net.send("r1", builders.ip_packet(key, eth_src=net.host("r1").mac, eth_dst=edge(net, "arh1").mac))
+        net.send("r1", builders.ip_packet(key, eth_src=net.host("r1").mac, eth_dst=managed(net, "arh1").mac))
         net.settle()
         assert len(datagrams(net, "as2")) == expected
         net.advance(RETIRE_S)
 
 
 @pytest.mark.parametrize("then", ["the other drains, too", "it is removed", "its port dies"])
-def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
+def test_no_switch_sends_to_an_edge_that_serves_no_longer(v6, then):
     """It was to serve on for a while; the router knows another route, which counts as soon as it cannot."""
     figure1 = topology("figure1")
     net = build(replace(figure1, uplinks=(UP1,)), UP1)
@@ -196,8 +196,8 @@ def test_an_edge_that_serves_no_longer_is_nowhere_sent_to(v6, then):
     net.check_recompute_changes_nothing()
 
 
-def test_an_edge_says_nothing_of_a_family_whose_router_does_not_answer():
-    """The session takes another path, and does not notice."""
+def test_an_edge_advertises_nothing_of_a_family_whose_router_does_not_answer():
+    """The session runs over another path, and stays up."""
     net = legacy()
     net.set_port(Port("arh1", UP1.port), False)
     net.settle()
@@ -243,24 +243,24 @@ def test_a_new_controller_keeps_egress_routes_until_routers_have_had_time_to_adv
     assert len(send(net, FAR[v6])) == 1
     teach(net, {default: ROUTE})
     net.advance(16)
-    assert set(edge(net, "arh1").egress.selected) == {default}
+    assert set(managed(net, "arh1").egress.selected) == {default}
 
 
-def test_forged_sources_do_not_come_in(v6):
+def test_packets_with_forged_sources_do_not_enter_by_an_uplink(v6):
     net = legacy()
     client = net.host("h1").address(v6)
     translated = packed("2001:db8:1:f::9" if v6 else "203.0.113.9")
     for source, counter in ((client, "own_source"), (translated, "own_source"), (SERVICE[v6], "anycast_source")):
         before = drops(net, "arh1").get(counter, 0)
         key = FlowKey(source, net.host("h2").address(v6), UDP, 1, 2)
-        net.send("r1", builders.ip_packet(key, eth_src=net.host("r1").mac, eth_dst=edge(net, "arh1").mac))
+        net.send("r1", builders.ip_packet(key, eth_src=net.host("r1").mac, eth_dst=managed(net, "arh1").mac))
         net.settle()
         assert drops(net, "arh1")[counter] == before + 1
     assert net.host("h2").received == []
 
 
-def test_other_switches_send_to_the_nearest_edge_that_leads_out(v6):
-    """figure 1 with an uplink at arh1: as2, two links away, reaches what is beyond."""
+def test_other_switches_send_to_the_nearest_edge_with_an_uplink_to_the_prefix(v6):
+    """figure 1 with an uplink at arh1: as2, two links away, reaches hosts behind the router."""
     figure1 = topology("figure1")
     uplink = replace(UP1, routes=(Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")))
     net = build(replace(figure1, uplinks=(uplink,)), uplink)
@@ -293,4 +293,4 @@ def test_when_the_fabric_has_it_again_an_egress_route_stays_until_the_others_hav
     arrived = [net.host(name).received for name in ("r1", "as2")]
     assert all(len(received) > 100 for received in arrived)
     assert sum(parse_ip(one).key.protocol == UDP for received in arrived for one in received) == sent
-    assert edge(net, "c1").egress.selected == {}
+    assert managed(net, "c1").egress.selected == {}

@@ -25,7 +25,7 @@ def ring(build):
     return net
 
 
-def test_what_if_is_answered_without_touching_anything(ring):
+def test_a_topology_without_parts_is_computed_without_changes_to_the_network(ring):
     before = {name: dict(switch.flows) for name, switch in ring.switches.items()}
     assert catchment(ring, "c1-c2") == catchment(ring, "c2:2-c1:1") == {"arh1": "ars3", "arh2": "ars3"}
     assert catchment(ring, "10.23.0.10") == {"arh1": "ars1", "arh2": "ars2"}
@@ -36,7 +36,7 @@ def test_what_if_is_answered_without_touching_anything(ring):
 
 
 @pytest.mark.parametrize("without", [(), ("10.2.0.10",), ("arh1",)])
-def test_what_is_shown_is_one_moment_whatever_happens_while_it_is_worked_out(without):
+def test_the_topology_is_that_of_one_moment_whatever_happens_while_it_is_computed(without):
     net = with_routers(topology("figure1"), UP1)
     net.set_groups(web(net.network, "as2", "as3"))
     net.set_learned("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
@@ -74,7 +74,7 @@ def with_routers(described: Network, *uplinks: Uplink) -> SimulatedNetwork:
     return net
 
 
-def test_where_traffic_leaves_the_longest_prefix_decides_not_the_shortest_way():
+def test_egress_follows_the_longest_prefix_and_not_the_shortest_path():
     legacy = topology("legacy-core")
     near = replace(UP1, routes=(Prefix.parse("0.0.0.0/0"),), bgp=None)
     link, router, longer = Gateway.parse("10.9.7.1/30"), packed("10.9.7.2"), Prefix.parse("198.18.0.0/16")
@@ -101,7 +101,7 @@ def test_without_its_own_servers_the_fabric_goes_by_the_router():
     assert catchment(net, "10.2.0.10") == {"arh1": "beyond up1"}
 
 
-def test_a_site_that_may_not_use_a_service_is_in_nobodys_catchment():
+def test_a_site_that_may_not_use_a_service_is_in_no_catchment():
     """Site 2 of two-sites.yaml may not use 198.19.0.0/16."""
     net = network("two-sites")
     services = {"web": Prefix.parse("198.18.0.1/32"), "dns": Prefix.parse("198.19.0.53/32")}
@@ -119,11 +119,11 @@ def refusal(net: SimulatedNetwork, *without: str) -> str:
     return str(caught.value)
 
 
-def test_words_that_name_nothing_are_all_named_with_what_there_is(ring):
-    said = refusal(ring, "c9", "c1", "10.9.9.9", "ars1-c9")
-    assert said.startswith("'10.9.9.9', 'ars1-c9', 'c9': no switch (arh1, arh2, ars1")
-    assert "no uplink (there is none)" in said
-    assert len(said) < 500
+def test_unknown_words_are_all_named_with_the_names_that_exist(ring):
+    reason = refusal(ring, "c9", "c1", "10.9.9.9", "ars1-c9")
+    assert reason.startswith("'10.9.9.9', 'ars1-c9', 'c9': no switch (arh1, arh2, ars1")
+    assert "no uplink (there is none)" in reason
+    assert len(reason) < 500
 
 
 def test_a_word_that_names_a_link_and_a_switch_is_refused():
