@@ -152,7 +152,7 @@ class Inspected:
         self.inspections.wait_until_fresh({self.dpid: self.switch})  # type: ignore[dict-item]
 
     @property
-    def edge(self) -> Any:
+    def managed(self) -> Any:
         return self.controller.switches[self.dpid]
 
 
@@ -165,9 +165,9 @@ def test_a_switch_that_is_right_is_left_alone_and_its_drops_are_counted(monkeypa
     assert here.switch.held == before
     assert not here.repairs
     not_ip = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.NOT_IP]
-    assert here.edge.dropped["not_ip"] == 5 * len(not_ip)  # ``as_flow_stats`` gives each of them five packets
+    assert here.managed.dropped["not_ip"] == 5 * len(not_ip)  # ``as_flow_stats`` gives each of them five packets
     martians = [rule for rule in before.values() if kind_of(rule.cookie) is Kind.MARTIAN]
-    assert here.edge.dropped["martian"] == 5 * len(martians)
+    assert here.managed.dropped["martian"] == 5 * len(martians)
 
 
 @pytest.mark.parametrize("ignores_cookies", [False, True])
@@ -310,9 +310,9 @@ def test_however_many_requests_for_counters_there_are_a_switch_is_read_a_few_tim
     began = here.now
     for _ in range(50):
         here.now += 0.001
-        before = here.edge.dropped = {}
+        before = here.managed.dropped = {}
         here.wait_until_fresh()
-        assert here.edge.dropped != before  # each request gets what was counted since it began
+        assert here.managed.dropped != before  # each request gets what was counted since it began
     inspections = here.switch.asked.count("OFPGroupDescStatsRequest")
     assert inspections <= (here.now - began) / inspection.GAP_S + 1
 
