@@ -120,7 +120,7 @@ def test_a_flood_of_new_flows_from_one_port_does_not_affect_other_ports_or_exist
     assert payloads(net.host("as2").received)[-1] == b"still here"
 
 
-# ------------------------------------------------------------------------------ one host's flood silences nobody else
+# ------------------------------------------------------------------------------ one host's flood does not affect others
 
 
 FLOOD = 2000  # packets at once: far more than any meter's burst
@@ -190,9 +190,9 @@ def test_a_scan_behind_one_port_leaves_other_ports_their_share_of_addresses_to_r
 
 def test_a_server_that_floods_a_translation_prefix_does_not_affect_replies_of_others(build, v6):
     net = build("figure1", "as2", "as3")
-    nobody = packed("2001:db8:1:f::77" if v6 else "203.0.113.77")
+    unused = packed("2001:db8:1:f::77" if v6 else "203.0.113.77")
     as3 = net.host("as3")
-    net.send("as3", *(as3.packet(nobody, UDP, 53, port) for port in range(1, 3000)))
+    net.send("as3", *(as3.packet(unused, UDP, 53, port) for port in range(1, 3000)))
     net.settle()
     assert drops(net, "arh1")["no_binding"] < 2100
     ask(net, "h1", SERVICE[v6])

@@ -180,7 +180,7 @@ def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(b
     after = {binding.key.source_port: binding for binding in bindings(net)}
     assert {binding.number for port, binding in after.items() if port < 40010} <= {b.number for b in before}
     assert {40000, 40001, 41000} <= after.keys()
-    assert 40015 not in after  # nobody needed it, and nothing of it was found
+    assert 40015 not in after  # no packet needed it, and no rule of it was found
     assert all(binding.server and binding.installed is Half.BOTH for binding in after.values())
     net.advance(1)
     assert not net.counters.repairs["arh1"]

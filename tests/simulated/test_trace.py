@@ -139,7 +139,7 @@ def test_a_service_without_servers_is_pointed_out():
     assert "controller: dropped at arh1, counted as no_service" in text
     assert "h1 receives TCP RST: 198.18.0.1:80 → 10.1.0.10:40000/tcp" in text
     assert text.endswith("Refused by the edge.\n") or text.endswith("Refused by the edge.")
-    assert "h1 receives ICMP error" in told("10.1.0.10", "198.18.0.1:53/udp")
+    assert "h1 receives ICMP error" in output("10.1.0.10", "198.18.0.1:53/udp")
 
 
 @pytest.mark.parametrize(

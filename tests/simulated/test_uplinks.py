@@ -84,7 +84,7 @@ def test_packets_leave_for_the_router_from_the_edges_mac_with_a_lower_ttl(v6, wa
 def test_the_longest_prefix_decides(v6):
     net = legacy((Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")))
     assert len(send(net, FAR[v6])) == 1
-    dead = packed("2001:db8:9:1::7" if v6 else "10.9.1.3")  # on the link, but nobody has it
+    dead = packed("2001:db8:9:1::7" if v6 else "10.9.1.3")  # on the link, but no host has it
     teach(net, {PREFIXES[v6]: ROUTE._replace(next_hop=dead)})
     assert len(send(net, FAR[v6])) == 1, "a route by a router that does not answer is none"
     teach(net, {PREFIXES[v6]: ROUTE})

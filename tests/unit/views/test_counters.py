@@ -31,7 +31,7 @@ def names_in_code() -> set[str]:
     return {*DROPS.values(), *(counted(event)[0] for event in EVERY_EVENT)} - {"repaired"}  # shown beside the drops
 
 
-def test_every_sort_of_event_is_tried_here() -> None:
+def test_each_class_of_events_is_tested_here() -> None:
     assert {type(event) for event in EVERY_EVENT} == set(get_args(events.Event))
 
 
@@ -54,15 +54,15 @@ def test_an_event_about_several_packets_counts_them_all() -> None:
     assert counts.drops["s1"] == {"unknown_source": 5, "port_held_back": 3}
 
 
-def test_every_counter_says_what_it_means() -> None:
+def test_every_counter_has_a_meaning() -> None:
     assert not names_in_code() - counters.COUNTERS.keys()
 
 
-def test_nothing_is_described_that_is_not_counted() -> None:
+def test_every_meaning_has_a_counter() -> None:
     assert not counters.COUNTERS.keys() - names_in_code()
 
 
-def test_meanings_are_sentences_and_no_name_is_told_twice() -> None:
+def test_meanings_are_sentences_and_names_are_unique() -> None:
     parts = (counters.IN_THE_SWITCH, counters.OF_FLOWS, counters.OF_HOSTS, counters.OF_SWITCHES, counters.OF_FRAMES)
     assert len(counters.COUNTERS) == sum(map(len, parts))
     for name, meaning in counters.COUNTERS.items():

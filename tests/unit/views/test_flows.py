@@ -67,7 +67,7 @@ def test_flows_come_in_order_of_edge_and_number_in_whatever_order_they_were_put(
     ]
 
 
-def test_flows_that_stay_are_met_once_while_others_come_and_go(controller: Controller) -> None:
+def test_lasting_flows_are_listed_once_while_others_begin_and_end(controller: Controller) -> None:
     table = next(iter(tables(controller).values()))
     for number in range(1, 3001):
         table.put(binding(number))
@@ -96,10 +96,10 @@ def test_flows_that_stay_are_met_once_while_others_come_and_go(controller: Contr
         (FlowFilter(server=SERVERS[1]), lambda flow: flow.server == SERVERS[1]),
         (FlowFilter(state="unanswered"), lambda flow: flow.server is None),
         (FlowFilter(group="web", state="pinned"), lambda flow: flow.group == "web" and flow.server),
-        (FlowFilter(edge="nobody"), lambda flow: False),
+        (FlowFilter(edge="unknown"), lambda flow: False),
     ],
 )
-def test_wanted_flows_are_those_that_match(
+def test_a_filter_selects_the_flows_that_match(
     controller: Controller, wanted: FlowFilter, matches: Callable[[FlowView], bool]
 ) -> None:
     for table in tables(controller).values():
@@ -108,22 +108,22 @@ def test_wanted_flows_are_those_that_match(
     assert every(controller, wanted) == [flow for flow in every(controller) if matches(flow)]
 
 
-def test_one_edge_is_wanted(controller: Controller) -> None:
+def test_a_filter_may_select_one_edge(controller: Controller) -> None:
     for table in tables(controller).values():
         table.put(binding(1))
     name = max(tables(controller))
     assert [flow.edge for flow in every(controller, FlowFilter(edge=name))] == [name]
 
 
-def test_a_slice_looks_at_few_bindings_even_when_it_finds_none(controller: Controller) -> None:
+def test_a_slice_reads_few_bindings_even_when_it_finds_none(controller: Controller) -> None:
     name, table = min(tables(controller).items())
     for number in range(1, 4 * SLICE):
         table.put(binding(number))
-    nobody = FlowFilter(client=packed("192.0.2.1"))
-    assert flows_after(controller, nobody, ("", 0), 10, 0.0, 0.0) == ([], (name, SLICE))
+    none = FlowFilter(client=packed("192.0.2.1"))
+    assert flows_after(controller, none, ("", 0), 10, 0.0, 0.0) == ([], (name, SLICE))
 
 
-def test_the_summary_counts_without_looking(controller: Controller) -> None:
+def test_the_summary_reads_no_bindings(controller: Controller) -> None:
     table = next(iter(tables(controller).values()))
     for number in range(1, 31):
         table.put(binding(number))
