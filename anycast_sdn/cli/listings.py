@@ -107,7 +107,11 @@ def _edge_rows(answer: Any) -> list[dict[str, Any]]:
 
 def _pool(family: str, use: Any) -> str:
     name = {"ipv4": "IPv4", "ipv6": "IPv6"}.get(family, family)
-    return f"{name}: {use['leased']} leased, {use['resting']} resting of {_size(use['size'])}"
+    level = use.get("level", "plenty")
+    shown = f"{name}: {use['leased']} leased, {use['resting']} resting of {_size(use['size'])}"
+    if level == "low" and use["used_up_in_s"] is not None:
+        return f"{shown}, low, used up in about {math.ceil(use['used_up_in_s'])} s"
+    return shown if level == "plenty" else f"{shown}, {level}"
 
 
 def _size(number: int) -> str:

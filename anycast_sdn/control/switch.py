@@ -328,6 +328,7 @@ class ManagedSwitch:
         put_back = self.put_back(now)
         reaction.messages += put_back.messages
         reaction.events += put_back.events
+        reaction.events += self.engine.watch_pools(now)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)

@@ -37,6 +37,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import Pair, flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, OnServerLoss, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
+from anycast_sdn.core.pool_watch import Level, Outlook, PoolWatch
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Pooling, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
@@ -47,6 +48,7 @@ RENEWED_S = 2.0  # from the SYN of a new connection until the switch has process
 RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
 SHARE = 4  # a client has at most one of so many addresses, where the network file has no limit
 
+_FAMILIES = {False: "ipv4", True: "ipv6"}
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
 
@@ -83,6 +85,7 @@ class ClientEdge:
             for v6 in (False, True)
             if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
         }
+        self._watches = {v6: PoolWatch(pool.size) for v6, pool in self._pools.items()}
         self._ended = EndedFlows(role.quarantine_s)
         # Of one family, for one client and for all clients at one port.
         self._most_addresses = {
@@ -99,11 +102,22 @@ class ClientEdge:
         self._missed_since = 0.0
 
     def pool_use(self, now: float) -> dict[str, PoolUse]:
-        return {"ipv6" if v6 else "ipv4": pool.use(now) for v6, pool in self._pools.items()}
+        return {_FAMILIES[v6]: pool.use(now) for v6, pool in self._pools.items()}
 
-    def is_exhausted(self, v6: bool, now: float) -> bool:
-        """Has the pool of a family no address for a new flow?"""
-        return v6 in self._pools and self._pools[v6].is_empty(now)
+    def watch_pools(self, now: float) -> dict[str, Level]:
+        """With every tick → the pools that have become low or exhausted, by family."""
+        found = {}
+        for v6, pool in self._pools.items():
+            if level := self._watches[v6].look(pool.left(now), pool.denied, now):
+                found[_FAMILIES[v6]] = level
+        return found
+
+    def outlooks(self, now: float) -> dict[str, Outlook]:
+        """Of each family's pool: as of the last tick, but exhausted as soon as no address is left."""
+        return {
+            _FAMILIES[v6]: Outlook(Level.EXHAUSTED, 0) if pool.is_empty(now) else self._watches[v6].outlook
+            for v6, pool in self._pools.items()
+        }
 
     @property
     def shortest_validity_s(self) -> int:

@@ -134,7 +134,32 @@ class ServerReturned:
     server: Address
 
 
-Event: TypeAlias = (
+@dataclass(frozen=True, slots=True)
+class PoolLow:
+    """A pool of translation addresses may soon be exhausted, see ``core.pool_watch``.
+
+    ``left`` of ``size`` addresses could be leased; ``used_up_in_s``: at the rate of the last seconds, if it falls.
+    """
+
+    switch: str
+    family: str  # "ipv4", "ipv6"
+    left: int
+    size: int
+    used_up_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolExhausted:
+    """A pool of translation addresses has no address for a new flow, or had none for one that came."""
+
+    switch: str
+    family: str
+    size: int
+    leased: int
+    resting: int
+
+
+CountedEvent: TypeAlias = (
     PacketsDropped
     | FrameMalformed
     | RuleRefused
@@ -145,6 +170,8 @@ Event: TypeAlias = (
     | ServerLost
     | ServerReturned
 )
+# The last two tell that a level is reached, which /healthz shows as long as it lasts.
+Event: TypeAlias = CountedEvent | PoolLow | PoolExhausted
 
 
 def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:

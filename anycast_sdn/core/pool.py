@@ -81,6 +81,7 @@ class TranslationPool:
         self.size = sum(run.size for run in self._runs)
         self._places: _Few | _Many = _Few(self.size, random) if self.size <= FEW else _Many(self.size, random)
         self._leased: set[Address] = set()
+        self.denied = 0  # how many leases have found no address
         self._resting = Resting(min(least_s, quarantine_s))
 
     def __contains__(self, address: Address) -> bool:
@@ -96,6 +97,7 @@ class TranslationPool:
             self._resting.remove(early)
             address = early
         else:
+            self.denied += 1
             raise PoolEmpty
         self._leased.add(address)
         return address
@@ -134,6 +136,14 @@ class TranslationPool:
         """Would ``lease`` find no address, not even one that may be leased early?"""
         taken = len(self._leased) + len(self._resting)
         return taken >= self.size and self._resting.rested(now) is None and self._resting.early(now) is None
+
+    def left(self, now: float) -> int:
+        """How many addresses could be leased now, those included that would be leased early.
+
+        It takes the time of those that cannot; a large pool that is half free counts as if there were none.
+        """
+        left = self.size - len(self._leased)
+        return left if self.size > FEW and self.is_half_free else left - self._resting.too_early(now)
 
     def use(self, now: float) -> PoolUse:
         return PoolUse(self.size, len(self._leased), self._resting.count(now))

@@ -72,6 +72,15 @@ class Resting:
                 return address
         return None
 
+    def too_early(self, now: float) -> int:
+        """How many addresses cannot be leased yet, not even early: some of those that were released last."""
+        count = 0
+        for address, rest in reversed(self._rests.items()):
+            if rest.since + self._least_s <= now:
+                break
+            count += address not in self._early or rest.since + EARLY_S > now
+        return count
+
     def pair_of(self, address: Address, now: float) -> Pair | None:
         """The pair that had this address, if that still rests."""
         rest = self._rests.get(address)

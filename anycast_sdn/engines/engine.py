@@ -17,6 +17,7 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
@@ -29,7 +30,7 @@ Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the 
 
 class Statistics(NamedTuple):
     pools: Mapping[str, PoolUse] = {}  # by family: "ipv4", "ipv6"
-    exhausted: Collection[str] = ()  # the families that have no address for a new flow
+    outlooks: Mapping[str, Outlook] = {}  # by family: how long they will last
     last_sweep_s: float | None = None  # how long it took to read all counters
 
 
@@ -83,6 +84,9 @@ class Engine(Protocol):
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         """With every tick: end ``most`` flows whose TCP connections have ended a while ago → may there be more?"""
+
+    def watch_pools(self, now: float) -> list[Event]:
+        """With every tick: pools of translation addresses that have become low or exhausted."""
 
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""

@@ -26,11 +26,14 @@ from anycast_sdn.core.events import (
     Fault,
     FrameMalformed,
     PacketsDropped,
+    PoolExhausted,
+    PoolLow,
     RuleRefused,
     repaired,
 )
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Neighbour, Prefix
+from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
@@ -57,7 +60,6 @@ from anycast_sdn.openflow.rules import (
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
 PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds
-_FAMILIES = {"ipv4": False, "ipv6": True}
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which rules match header fields
 
 # Protocols whose checksums cover the addresses, and are not corrected by switches (RFC 3828 §3.1, RFC 4340 §9.2,
@@ -108,8 +110,7 @@ class FlowRules(Engine):
         return self.edge.validity_s(flow)
 
     def statistics(self, now: float) -> Statistics:
-        exhausted = [family for family, v6 in _FAMILIES.items() if self.edge.is_exhausted(v6, now)]
-        return Statistics(self.edge.pool_use(now), exhausted, self._last_sweep_s)
+        return Statistics(self.edge.pool_use(now), self.edge.outlooks(now), self._last_sweep_s)
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
@@ -297,6 +298,16 @@ class FlowRules(Engine):
         reaction = self._removed([self.edge.apply(binding, FlowEvent.REFUSED, now)])
         reaction.events.append(RuleRefused(self._name, number))
         return reaction
+
+    def watch_pools(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        for family, level in self.edge.watch_pools(now).items():
+            use, outlook = self.edge.pool_use(now)[family], self.edge.outlooks(now)[family]
+            if level is Level.EXHAUSTED:
+                events.append(PoolExhausted(self._name, family, use.size, use.leased, use.resting))
+            else:
+                events.append(PoolLow(self._name, family, outlook.left, use.size, outlook.used_up_in_s))
+        return events
 
     def end(self, number: int, now: float) -> Reaction:
         binding = self.flows.by_number(number)

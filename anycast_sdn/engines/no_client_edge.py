@@ -72,6 +72,9 @@ class NoClientEdge(Engine):
     def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
         return Reaction(), False
 
+    def watch_pools(self, now: float) -> list[Event]:
+        return []
+
     def end(self, number: int, now: float) -> Reaction:
         return Reaction()
 

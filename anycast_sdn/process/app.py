@@ -36,6 +36,7 @@ from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.loss_log import LossLog
+from anycast_sdn.process.pool_log import PoolLog
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
@@ -99,6 +100,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.counters,
             self.inspections.note,
             LossLog(self.connections.log),
+            PoolLog(self.connections.log),
         )
         self._health = Health(self.counters)
         self._reports = ConnectionReports(len(network.switches), time.monotonic())

@@ -15,10 +15,13 @@ from typing import NamedTuple
 from anycast_sdn.core.events import (
     BindingNotAdopted,
     ChangeUnconfirmed,
+    CountedEvent,
     Event,
     Fault,
     FrameMalformed,
     PacketsDropped,
+    PoolExhausted,
+    PoolLow,
     PortsHeldBack,
     RuleRefused,
     RulesRepaired,
@@ -300,12 +303,12 @@ class Counters:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RulesRepaired):
             self.repairs[event.switch][event.fault] += event.rules
-        else:
+        elif not isinstance(event, PoolLow | PoolExhausted):
             name, number = counted(event)
             self.drops[event.switch][name] += number
 
 
-def counted(event: Event) -> tuple[str, int]:
+def counted(event: CountedEvent) -> tuple[str, int]:
     """The counter of an event, and by how much it grows."""
     match event:
         case PacketsDropped(reason=reason, packets=packets):

@@ -10,6 +10,7 @@ Rules kept here:
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
+from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.core.pool_watch import Level, Outlook
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.views.counters import Counters
 
@@ -87,11 +90,19 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
                 sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
                 yield Reason(("router", uplink.name, text(router)), sentence, early=True)
     statistics = switch.engine.statistics(now)
-    for family, use in statistics.pools.items():
-        if use.size and family in statistics.exhausted:
-            pool = f"the {'IPv6' if family == 'ipv6' else 'IPv4'} pool of {name}"
-            sentence = f"{pool} is exhausted: {use.leased} of {use.size} addresses in use, {use.resting} resting"
+    for family, outlook in statistics.outlooks.items():
+        if outlook.level:
+            sentence = _of_pool(name, family, statistics.pools[family], outlook)
             yield Reason(("pool", name, family), sentence)
+
+
+def _of_pool(switch: str, family: str, use: PoolUse, outlook: Outlook) -> str:
+    """Of a pool that is low or exhausted."""
+    pool = f"the {'IPv6' if family == 'ipv6' else 'IPv4'} pool of {switch}"
+    if outlook.level is Level.EXHAUSTED:
+        return f"{pool} is exhausted: {use.leased} of {use.size} addresses in use, {use.resting} resting"
+    soon = "" if outlook.used_up_in_s is None else f", used up in about {math.ceil(outlook.used_up_in_s)} s"
+    return f"{pool} is low: {outlook.left} of {use.size} addresses left{soon}"
 
 
 def _unserved(groups: Iterable[AnycastGroup], announced: Container[Prefix]) -> Iterator[Reason]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Address, NotFound, text
+from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.turns import with_turns
 
@@ -57,7 +58,13 @@ def _without_lists(switch: ManagedSwitch, counters: Counters, now: float) -> dic
         "roles": roles or ["core"],
         "connected": switch.synchronised,
         "pools": {
-            family: {"size": use.size, "leased": use.leased, "resting": use.resting, "free": use.free}
+            family: {
+                "size": use.size,
+                "leased": use.leased,
+                "resting": use.resting,
+                "free": use.free,
+                **_outlook(statistics.outlooks[family]),
+            }
             for family, use in statistics.pools.items()
         },
         "bindings": len(engine.flows),
@@ -70,6 +77,11 @@ def _without_lists(switch: ManagedSwitch, counters: Counters, now: float) -> dic
         "repaired": counters.repairs[switch.name].total(),
         "last_sweep_s": statistics.last_sweep_s,
     }
+
+
+def _outlook(outlook: Outlook) -> dict[str, object]:
+    seconds = outlook.used_up_in_s
+    return {"level": outlook.level.name.lower(), "used_up_in_s": None if seconds is None else round(seconds, 1)}
 
 
 def server_status(controller: Controller, address: Address) -> dict[str, object]:

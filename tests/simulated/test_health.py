@@ -6,14 +6,17 @@ from functools import cache
 from typing import Any
 
 import pytest
-from scenes import ask, group, managed, network, topology, web
+from scenes import SERVICE, ask, group, managed, network, topology, web
 
+from anycast_sdn.core.events import Event, PoolExhausted, PoolLow
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.roles import Pooling
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import LONGEST_REPORT_S, MAX_REASONS, ConnectionReports, Health, Reason, Session
+from anycast_sdn.views.switches import edge_views
 
 EPOCH = 1_800_000_000.0
 
@@ -116,10 +119,52 @@ def test_a_link_that_is_down_is_named_with_the_reason() -> None:
 
 def test_a_pool_without_a_free_address_is_named() -> None:
     small = (Prefix.parse("203.0.113.0/30"), Prefix.parse("2001:db8:1:f::/64"))
-    net = network("figure1", "as2", translation_prefixes=small, bindings_per_client=2, bindings_per_port=2)
+    most = {"bindings_per_client": 2, "bindings_per_port": 2}
+    net = network("figure1", "as2", translation_prefixes=small, pooling=Pooling.FLOW, **most)
     for port in (40001, 40002):
         ask(net, port=port)
     assert reasons(net) == ["the IPv4 pool of arh1 is exhausted: 2 of 2 addresses in use, 0 resting"]
+
+
+class Recording(Counters):
+    """Remembers the events of pools."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pools: list[PoolLow | PoolExhausted] = []
+
+    def __call__(self, event: Event) -> None:
+        super().__call__(event)
+        if isinstance(event, PoolLow | PoolExhausted):
+            self.pools.append(event)
+
+
+def test_a_pool_is_told_to_be_low_before_it_is_exhausted_and_each_once(v6) -> None:
+    """A small pool of 14 addresses, one flow a second: less than half is left, and lasts for less than a minute."""
+    small = (Prefix.parse("203.0.113.0/28"), Prefix.parse("2001:db8:1:f::/124"))
+    role = {"bindings_per_client": 30, "bindings_per_port": 30, "pooling": Pooling.FLOW, "validity": {"udp_s": 60}}
+    net = network("figure1", "as2", translation_prefixes=small, **role)
+    net.counters = seen = Recording()
+    family, name = ("ipv6", "IPv6") if v6 else ("ipv4", "IPv4")
+    for port in range(40000, 40008):
+        ask(net, service=SERVICE[v6], port=port)
+        net.advance(1)
+    assert reasons(net) == [f"the {name} pool of arh1 is low: 6 of 14 addresses left, used up in about 7 s"]
+    (low,) = seen.pools
+    assert (low.switch, low.family, low.left, low.size) == ("arh1", family, 6, 14)
+    assert low.used_up_in_s == pytest.approx(6.5, abs=1)
+    (view,) = [view for view in edge_views(net.controller, net.counters, net.now) if view["name"] == "arh1"]
+    assert view["pools"][family] | {"used_up_in_s": 6} == {
+        "size": 14, "leased": 8, "resting": 0, "free": 6, "level": "low", "used_up_in_s": 6
+    }  # fmt: skip
+    for port in range(40008, 40016):
+        ask(net, service=SERVICE[v6], port=port)
+        net.advance(1)
+    assert seen.pools[1:] == [PoolExhausted("arh1", family, 14, 14, 0)]
+    assert reasons(net) == [f"the {name} pool of arh1 is exhausted: 14 of 14 addresses in use, 0 resting"]
+    net.advance(90)  # all flows have ended, and can be leased early
+    assert reasons(net) == []
+    assert len(seen.pools) == 2
 
 
 def test_a_group_that_no_edge_can_serve_is_named_but_not_one_that_drains_or_is_empty() -> None:

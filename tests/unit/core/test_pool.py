@@ -247,6 +247,15 @@ class PoolLife(RuleBasedStateMachine):
         self.leased.add(address)
 
     @invariant()
+    def what_is_left_is_what_could_be_leased(self) -> None:
+        rested = {address for address, since in self.ended.items() if since + EARLY_S <= self.now}
+        latest = self.now + self.QUARANTINE - self.LEAST
+        rested |= {address for address, until in self.resting.items() if until <= latest}
+        left = self.all - self.leased - (self.resting.keys() - rested)
+        assert self.pool.left(self.now) == len(left)
+        assert self.pool.is_empty(self.now) == (not left)
+
+    @invariant()
     def every_address_is_in_one_place(self) -> None:
         use = self.pool.use(self.now)
         assert (use.leased, use.free, use.size) == (len(self.leased), len(self.free), len(self.all))

@@ -24,6 +24,10 @@ EVERY_EVENT = (
     events.ServerReturned("s1", bytes(4)),
     events.RulesRepaired("s1", Fault.MISSING, 1),
 )
+LEVELS = (  # which are not counted
+    events.PoolLow("s1", "ipv4", 20, 254, 12.5),
+    events.PoolExhausted("s1", "ipv6", 254, 200, 54),
+)
 
 
 def names_in_code() -> set[str]:
@@ -32,7 +36,14 @@ def names_in_code() -> set[str]:
 
 
 def test_each_class_of_events_is_tested_here() -> None:
-    assert {type(event) for event in EVERY_EVENT} == set(get_args(events.Event))
+    assert {type(event) for event in (*EVERY_EVENT, *LEVELS)} == set(get_args(events.Event))
+
+
+@pytest.mark.parametrize("event", LEVELS, ids=lambda event: type(event).__name__)
+def test_a_level_that_is_reached_is_not_counted(event: events.Event) -> None:
+    counts = Counters()
+    counts(event)
+    assert (counts.drops, counts.repairs) == ({}, {})
 
 
 @pytest.mark.parametrize("event", EVERY_EVENT, ids=lambda event: counted(event)[0])
