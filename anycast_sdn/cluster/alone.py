@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 
 class Alone:
     """A ``Cluster`` in which this controller is the leader, and the master of all switches."""
@@ -11,3 +13,6 @@ class Alone:
 
     def is_master(self, dpid: int) -> bool:
         return True
+
+    def watch(self, changed: Callable[[Collection[int]], None]) -> None:
+        pass  # nothing ever changes

@@ -6,6 +6,7 @@ their changes, announcements, BGP) is decided by one controller, the leader.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 
@@ -17,3 +18,8 @@ class Cluster(Protocol):
 
     def is_master(self, dpid: int) -> bool:
         """May this controller write to the switch?"""
+
+    def watch(self, changed: Callable[[Collection[int]], None]) -> None:
+        """``changed`` is called after leadership or masters have changed, with the switches (datapath ids) of which
+        this controller has become the master, also where it was their master before and has been replaced meanwhile.
+        """

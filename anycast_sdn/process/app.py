@@ -11,13 +11,12 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
 from os_ken.base import app_manager
 from os_ken.lib import hub
 
-from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
@@ -75,13 +74,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self,
         network: Network,
         groups: Groups,
+        cluster: Cluster,
         database_problem: Callable[[], str] = str,
-        cluster: Cluster | None = None,
     ) -> None:
         """``database_problem``: why enrolments cannot be stored now, "" when they can."""
         super().__init__()
         self._database_problem = database_problem
-        self._cluster = cluster or Alone()
+        self._cluster = cluster
         controller = self.controller = Controller(network, groups, SecureRandom())
         self.connections = Connections(
             controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
@@ -107,6 +106,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
         self.unanswered = self.connections.unanswered
+        cluster.watch(self._masters_changed)
 
     def start(self) -> None:
         super().start()
@@ -218,6 +218,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         while (busy := set(self.controller.updating()) - self._late) and time.monotonic() < deadline:
             hub.sleep(STEP_S)
         self._late |= busy  # later changes do not wait for these switches
+
+    # ---------------------------------------------------------------- changes in the cluster
+
+    def _masters_changed(self, gained: Collection[int]) -> None:
+        """Leadership needs nothing here: each tick asks for it."""
+        for dpid in gained:
+            self.connections.synchronise(dpid)
 
     # ---------------------------------------------------------------- the clock
 

@@ -15,6 +15,7 @@ from functools import partial
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
+from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.questions import Introduction
@@ -57,6 +58,7 @@ class Connections:
         self._later = later
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._introducing: dict[Channel, float] = {}  # → since when
+        self._to_introduce_again: set[Channel] = set()  # of these
         self._comparing: dict[Channel, int] = {}  # switches that have not been sent all wanted rules yet → rules found
         self._to_resync: set[Channel] = set()  # switches that had no room for a rule
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
@@ -116,6 +118,9 @@ class Connections:
     def _admit(self, switch: Channel) -> None:
         switch.admit(self.name(switch.id))
         self.channels[switch.id] = switch
+        self._introduce(switch)
+
+    def _introduce(self, switch: Channel) -> None:
         self._introducing[switch] = time.monotonic()
         self.unanswered(switch.id, frozenset())
         managed = self._controller.switches[switch.id]
@@ -126,11 +131,30 @@ class Connections:
         text = f"switch {switch.name} is gone: {switch.reason}; its rules stay as they are"
         self.log.log(logging.WARNING, ("gone", switch.id), text)
         self._introducing.pop(switch, None)
+        self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
         self._to_resync.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
             self._react(self._controller.disconnected(switch.id, time.monotonic()))
+
+    @isolated
+    def synchronise(self, dpid: int) -> None:
+        """This controller has become the switch's master: what the switch holds is read, as when it connects.
+
+        Its former master has changed it, and what this controller would have sent meanwhile was not sent.
+        """
+        switch = self.channels.get(dpid)
+        if switch is None:
+            return
+        text = f"switch {switch.name}: this controller is its master now, and reads its rules"
+        self.log.log(logging.INFO, ("master", dpid), text)
+        if switch in self._introducing:
+            self._to_introduce_again.add(switch)
+            return
+        self._comparing.pop(switch, None)
+        self._react(self._controller.disconnected(dpid, time.monotonic()))
+        self._introduce(switch)
 
     # ---------------------------------------------------------------- features and rules of a switch
 
@@ -149,23 +173,31 @@ class Connections:
     def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
         if self._introducing.pop(switch, None) is None:
             return
+        if switch in self._to_introduce_again:
+            self._to_introduce_again.discard(switch)
+            self._introduce(switch)
+            return
         self._controller.begin_reading(switch.id, found, features)
-        self._read_on(switch, len(found.flows), ports)
+        self._read_on(switch, self._controller.switches[switch.id].reading, len(found.flows), ports)
 
-    def _read_on(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
-        """Read back the rules of the switch, a slice at a time; other green threads run between slices."""
-        if self.channels.get(switch.id) is switch and not self._read_slice(switch, found, ports):
+    def _read_on(self, switch: Channel, reading: ReadingBack | None, found: int, ports: dict[int, bool]) -> None:
+        """Read back the rules of the switch, a slice at a time; other green threads run between slices.
+
+        This ends when the switch disconnects, or when another reading begins.
+        """
+        current = self.channels.get(switch.id) is switch and self._controller.switches[switch.id].reading is reading
+        if current and not self._read_slice(switch, reading, found, ports):
             switch.close("internal error while its rules were read back")
 
     @isolated
-    def _read_slice(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+    def _read_slice(self, switch: Channel, reading: ReadingBack | None, found: int, ports: dict[int, bool]) -> None:
         out = self._controller.read_on(switch.id, time.monotonic())
         garbage.exempt_new()  # bindings
         if out is None:
             self._end_reading(switch, found, ports)
         else:
             self._react(out)
-            switch.later(partial(self._read_on, switch, found, ports))
+            switch.later(partial(self._read_on, switch, reading, found, ports))
 
     def _end_reading(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
         self._react(self._controller.end_reading(switch.id, ports, time.monotonic()))

@@ -14,6 +14,7 @@ from os_ken.lib import hub
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.api.server import Server
+from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.words import counted, listed
@@ -64,11 +65,12 @@ def run(
             app.set_groups(groups)
 
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
+    cluster = Alone()
     registry = Registry(network, store, on_change)
     raise_file_limit()
     acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
-    app = manager.instantiate(AnycastApp, network, registry.groups, lambda: store.problem)
+    app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     # Reading requests and answering them have separate queues: short requests do not wait for long ones.
     rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())

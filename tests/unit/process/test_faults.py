@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, RuleRefused
 from anycast_sdn.core.groups import Groups
@@ -42,7 +43,7 @@ class Broken(Recorder):
 
 @pytest.fixture
 def app() -> AnycastApp:
-    app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
+    app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups(), Alone())
     app.connections.channels = {dpid: Recorder() for dpid in app.controller.switches}  # type: ignore[misc]
     return app
 

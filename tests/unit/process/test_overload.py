@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
@@ -47,7 +48,7 @@ class SlowSwitch:
 @pytest.fixture
 def app() -> AnycastApp:
     """Each packet-in leads to two messages that carry its port."""
-    app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups())
+    app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups(), Alone())
     app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.switches}  # type: ignore[misc]
 
     def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
