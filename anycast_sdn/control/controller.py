@@ -210,10 +210,7 @@ class Controller:
         switch = self.switches[dpid]
         relinked = self.discovery.port_changed(Port(switch.name, port), up, now)
         out = self._relink(now) if relinked else Outcome()
-        if up:
-            switch.neighbours.port_up(port, now)
-        else:
-            out.add(self._follow(dpid, switch.port_down(port, now), now))
+        out.add(self._follow(dpid, switch.port_up(port, now) if up else switch.port_down(port, now), now))
         return out
 
     def set_groups(self, groups: Groups, now: float) -> Outcome:
@@ -342,7 +339,7 @@ class Controller:
             for address in switch.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))
                 is_there = switch.neighbours.get(address) is not None
-                reaction.events += self.losses.noticed(address, is_there, now)
+                self.losses.noticed(address, is_there, now)
             self.uplinks.recheck(switch, switch.egress.pop_affected())
             out = self._work_again(now)
         if reaction.messages:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -67,7 +67,8 @@ class Losses:
         self._left: dict[Address, set[str]] = {}  # servers that are not enrolled → the client edges with flows to them
         self._to_examine: dict[str, None] = {}  # client edges that may have flows to lost servers
         self._to_free: OrderedDict[tuple[str, Address], _Freeing] = OrderedDict()  # (client edge, server)
-        self._reported: dict[Address, set[str]] = {}  # lost servers → the client edges whose flows were freed
+        self._reported: set[tuple[str, Address]] = set()  # (client edge, server): of these, flows were freed
+        self._some_returned = False  # may some of these not be lost any more?
 
     def is_lost(self, edge: str, server: Address) -> bool:
         """Is this server lost for this client edge?"""
@@ -84,8 +85,7 @@ class Losses:
         """The server was enrolled, or removed."""
         for name, edge in self._edges.items():
             self._note(name, server, not enrolled and edge.engine.flows.pinned_to(server) > 0)
-        if not enrolled and server not in self._left:
-            self._forget(server)
+        self._watch(server)
 
     def flows_changed(self, edge: str) -> None:
         """A client edge may have its first, or no longer any, flow that is pinned to a server that is not enrolled."""
@@ -105,27 +105,34 @@ class Losses:
             self._left[server] = watched
         else:
             del self._left[server]
-        subnet = self._network.subnet_of(server)
-        if subnet and bool(edges) is not bool(watched):
-            self._switches[subnet.edge].watch_removed(server, bool(watched))
+        if bool(edges) is not bool(watched):
+            self._watch(server)
 
-    def _forget(self, server: Address) -> None:
-        """The server is neither enrolled nor has flows."""
-        self._silent.pop(server, None)
-        self._dead.discard(server)
-        self._reported.pop(server, None)
+    def _watch(self, server: Address) -> None:
+        """Others have flows to this server now, or it is enrolled or removed.  While it was not watched, it may have
+        come back without notice."""
+        subnet = self._network.subnet_of(server)
+        if subnet is None:
+            return
+        switch = self._switches[subnet.edge]
+        switch.watch_removed(server, server in self._left)
+        if switch.neighbours.get(server) or not switch.neighbours.is_watched(server):
+            self._is_back(server)
 
     # ---------------------------------------------------------------- which servers are away
 
-    def noticed(self, server: Address, is_there: bool, now: float) -> list[Event]:
+    def noticed(self, server: Address, is_there: bool, now: float) -> None:
         """A server has been found to answer in its subnet, or not to."""
-        if not is_there:
-            if server not in self._dead and self._subnet_of(server):
-                self._silent.setdefault(server, now)
-            return []
+        if is_there:
+            self._is_back(server)
+        elif server not in self._dead and self._subnet_of(server):
+            self._silent.setdefault(server, now)
+
+    def _is_back(self, server: Address) -> None:
         self._silent.pop(server, None)
-        self._dead.discard(server)
-        return [*self._returned([server])]
+        if server in self._dead:
+            self._dead.remove(server)
+            self._some_returned = True
 
     def connected(self, edge: str) -> None:
         """What this switch holds has been read back."""
@@ -138,15 +145,13 @@ class Losses:
         for server in _pop_due(self._silent, now):
             self._dead.add(server)
             self._to_examine |= dict.fromkeys(self._edges)
-        returned = self._examine_routes(now)
+        self._examine_routes(now)
         for edge, subnet in _pop_due(self._unrouted, now):
             self._cut.setdefault(edge, set()).add(subnet)
             self._to_examine[edge] = None
-        return [*self._returned(list(self._reported))] if returned else []
+        return [*self._pop_returned()] if self._some_returned else []
 
-    def _examine_routes(self, now: float) -> bool:
-        """Examine the routes that have changed → has a client edge a route again to servers that were lost for it?"""
-        returned = False
+    def _examine_routes(self, now: float) -> None:
         for subnet, before in self._seen.items():
             hops = self._next_hops(subnet)
             if hops is before:
@@ -156,20 +161,17 @@ class Losses:
                 cut = self._cut.get(edge, set())
                 if edge in hops:
                     self._unrouted.pop((edge, subnet), None)
-                    returned |= subnet in cut
+                    self._some_returned |= subnet in cut
                     cut.discard(subnet)
                 elif subnet not in cut:
                     self._unrouted.setdefault((edge, subnet), now)
-        return returned
 
-    def _returned(self, servers: Iterable[Address]) -> Iterator[Event]:
-        for server in servers:
-            for edge in sorted(self._reported.get(server, ())):
-                if not self.is_lost(edge, server):
-                    self._reported[server].remove(edge)
-                    yield ServerReturned(edge, server)
-            if not self._reported.get(server, True):
-                del self._reported[server]
+    def _pop_returned(self) -> Iterator[Event]:
+        self._some_returned = False
+        for edge, server in sorted(self._reported):
+            if not self.is_lost(edge, server):
+                self._reported.remove((edge, server))
+                yield ServerReturned(edge, server)
 
     # ---------------------------------------------------------------- whose flows are freed
 
@@ -196,7 +198,7 @@ class Losses:
             del self._to_free[edge, server]
             if freeing.freed:
                 reaction.events.append(ServerLost(edge, server, freeing.freed))
-                self._reported.setdefault(server, set()).add(edge)
+                self._reported.add((edge, server))
         return switch, reaction
 
     def _examine(self, edge: str) -> None:

@@ -110,6 +110,7 @@ class Neighbours:
         self._moves = Moves()
         self._sources = Sources()
         self._watched: set[Address] = set()
+        self._down: set[int] = set()  # ports of hosts that have lost their carrier
         self._lateness = Lateness(LATE_S, EXCUSE_S)
 
     def known(self) -> Iterator[tuple[Address, Neighbour]]:
@@ -220,6 +221,8 @@ class Neighbours:
     def port_down(self, port: int, now: float) -> Replies:
         """Hosts behind a port that lost its carrier count as gone until they are heard again."""
         out = Replies()
+        if any(port in subnet.ports for subnet in self._subnets):
+            self._down.add(port)
         self._moves.port_down(port)
         out.drops += [Drop.UNKNOWN_SOURCE] * self._sources.port_down(port)
         for address in list(self._at_port[port]):
@@ -230,13 +233,20 @@ class Neighbours:
                 self._forget(address, entry, now, out)
         return out
 
-    def port_up(self, port: int, now: float) -> None:
-        """A watched host that was gone may be there again: it is asked at the next tick."""
-        for address in self._watched:
+    def port_up(self, port: int, now: float) -> Replies:
+        """If it was down, watched hosts may be there again: they are asked at once, very many at the next ticks."""
+        out = Replies()
+        came_up = port in self._down
+        self._down.discard(port)
+        for address in self._watched if came_up else ():
             entry, home = self._entries.get(address), self._home(address)
             if entry and not entry.known and home and port in home[1].ports:
                 entry.asked, entry.ask_at = min(entry.asked, QUESTIONS - 1), now
-                self._queue(address, entry)
+                if len(out.frames) < MAX_QUESTIONS:
+                    self._ask(address, entry, now, out)
+                else:
+                    self._queue(address, entry)
+        return out
 
     def disconnected(self) -> Replies:
         """No host can be asked now, so that silence means nothing: open claims and what waits for them are dropped."""

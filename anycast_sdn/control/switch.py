@@ -302,6 +302,9 @@ class ManagedSwitch:
 
     # ---------------------------------------------------------------- other events
 
+    def port_up(self, port: int, now: float) -> Reaction:
+        return self._neighbours_replied(self.neighbours.port_up(port, now), now)
+
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)
 

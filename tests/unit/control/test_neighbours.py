@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,8 @@ from anycast_sdn.control.neighbours import (
     QUESTIONS,
     REFRESH_S,
     RETRY_S,
+    WATCHED_PER_S,
+    WATCHED_REFRESH_S,
     WATCHED_RETRY_S,
     Neighbours,
 )
@@ -110,3 +114,76 @@ def test_hosts_that_are_heard_stay_known_and_silent_hosts_are_forgotten(history:
             neighbours.tick(now)
         for each, when in heard.items():
             assert (neighbours.get(host(each)[0]) is not None) is (now - when < REFRESH_S + QUESTIONS * RETRY_S)
+
+
+def silence(neighbours: Neighbours, count: int, until: float, late: Collection[float] = ()) -> dict[Address, float]:
+    """As many watched hosts answer each question until then, and none afterwards → when each was found to be gone.
+
+    ``late``: ticks that do not happen.
+    """
+    for number in range(count):
+        neighbours.set_watched(host(number)[0], True)
+        says(neighbours, number, 0.0)
+    numbers = {host(number)[0]: number for number in range(count)}
+    gone: dict[Address, float] = {}
+    now = 0.0
+    while len(gone) < count:
+        now += TICK_S
+        if now in late:
+            continue
+        replies = neighbours.tick(now)
+        gone |= dict.fromkeys(replies.moved, now)
+        for _, frame in replies.frames if now < until else ():
+            says(neighbours, numbers[parse_arp(frame).target_ip], now)
+    return gone
+
+
+@given(st.integers(1, 100), st.integers(0, 40))
+def test_the_silence_of_a_watched_host_is_noticed_within_5_s(count: int, quarter: int) -> None:
+    died = quarter * TICK_S
+    gone = silence(Neighbours(OWN, [SUBNET]), count, died)
+    assert died < min(gone.values()) <= max(gone.values()) <= died + 4
+
+
+def test_a_watched_host_is_not_gone_before_three_questions_are_unanswered() -> None:
+    (gone,) = silence(Neighbours(OWN, [SUBNET]), 1, 1.25).values()
+    assert gone == 1.0 + WATCHED_REFRESH_S + QUESTIONS * WATCHED_RETRY_S
+
+
+def test_silence_is_excused_after_a_delay_of_the_controller() -> None:
+    late = [2.75 + quarter * TICK_S for quarter in range(16)]  # the third question is out since 2.5
+    (gone,) = silence(Neighbours(OWN, [SUBNET]), 1, 1.25, late).values()
+    assert gone > late[-1] + 1.0
+
+
+def test_very_many_watched_hosts_are_asked_200_times_a_second() -> None:
+    neighbours, count = Neighbours(OWN, [SUBNET]), 3000
+    numbers = {host(number)[0]: number for number in range(count)}
+    neighbours.watch(numbers)
+    for number in range(count):
+        says(neighbours, number, number / 200)
+    asked = 0
+    for quarter in range(int(count / 200 / TICK_S), int(60 / TICK_S)):
+        for address in questions(neighbours, quarter * TICK_S):
+            asked += 1
+            says(neighbours, numbers[address], quarter * TICK_S)
+    assert asked / (60 - count / 200) == pytest.approx(WATCHED_PER_S, rel=0.1)
+
+
+def test_a_watched_host_is_asked_at_once_when_its_port_comes_up() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    address, _ = host(5)
+    neighbours.set_watched(address, True)
+    says(neighbours, 5, 0.0)
+    assert not neighbours.port_up(1, 0.5).frames  # it was not down
+    assert neighbours.port_down(1, 1.0).moved == [address]
+    assert [parse_arp(frame).target_ip for _, frame in neighbours.port_up(1, 1.1).frames] == [address] * 2  # both ports
+    assert not neighbours.port_up(2, 1.2).frames
+
+
+def test_a_watched_host_that_was_never_known_is_reported_once() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    address, _ = host(5)
+    neighbours.set_watched(address, True)
+    missing = [(quarter * TICK_S, each) for quarter in range(100) for each in neighbours.tick(quarter * TICK_S).missing]
+    assert missing == [(QUESTIONS * WATCHED_RETRY_S, address)]
