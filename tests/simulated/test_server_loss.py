@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, drops, edge, group, the_binding, web
+from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, drops, group, managed, the_binding, web
 
 from anycast_sdn.control.controller import Pace
 from anycast_sdn.control.losses import LOST_AFTER_S
@@ -199,7 +199,7 @@ def test_a_silent_server_is_noticed_and_its_flows_are_freed(build, v6):
     net = pinned(build, v6)
     net.silent.add(AS2)
     net.advance(NOTICED_S)
-    assert edge(net, "ars2").neighbours.get(net.host("as2").address(v6)) is None
+    assert managed(net, "ars2").neighbours.get(net.host("as2").address(v6)) is None
     net.advance(LOST_AFTER_S)
     poll(net, v6)
     assert server(net, v6) == "as3"
@@ -247,7 +247,7 @@ def test_a_removed_server_that_dies_is_lost(build, v6, first, silent):
 
 def test_a_removed_server_is_watched_for_as_long_as_it_has_flows(build):
     net = pinned(build, validity={"udp_s": 20})
-    address, neighbours = net.host("as2").address(False), edge(net, "ars2").neighbours
+    address, neighbours = net.host("as2").address(False), managed(net, "ars2").neighbours
     net.set_groups(web(net.network, "as3"))
     net.settle()
     assert neighbours.is_watched(address)
