@@ -449,7 +449,8 @@ class Controller:
         servers = {**was, **now}
         changed = [] if was is now else [address for address in servers if was.get(address) is not now.get(address)]
         prefixes = dict.fromkeys((*(old.prefixes if old else ()), *(new.prefixes if new else ())))
-        same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new else ()
+        alike = old and new and old.affinity is new.affinity
+        same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new and alike else ()
         for dpid in self._switches_of(changed):
             self.announcements.recheck(dpid, prefixes)
         if len(same) < len(prefixes):

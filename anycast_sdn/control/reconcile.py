@@ -26,7 +26,7 @@ from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Prefix, Server
+from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
 from anycast_sdn.description.model import Switch
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.fabric.graph import LOCAL
@@ -256,6 +256,8 @@ class Reconciler:
             number = self._serving.number(prefix)
             rule = entries.service(prefix, number or 0)
             yield rule.key, None if number is None else rule
+            if self._wanted.features.fragment_flags:
+                yield self._wanted.fragments_key(prefix), self._fragments_of(prefix, groups)
         for address in due.servers:
             enrolled = address in self._leftover or groups.of_server(address)
             for rule in self._engine.rules_for_server(address):
@@ -276,7 +278,17 @@ class Reconciler:
         return wanted, held
 
     def _server_group(self, prefix: Prefix) -> GroupRule:
-        there = [(server, self._neighbours.get(server.address)) for server in self._serving.servers(prefix)]
         number = self._serving.number(prefix)
         assert number is not None
-        return self._wanted.server_group(number, [(server, host) for server, host in there if host])
+        return self._wanted.server_group(number, self._there(prefix))
+
+    def _fragments_of(self, prefix: Prefix, groups: Groups) -> FlowRule | None:
+        """What sends all fragments to one server, while a client that is bound as a whole has none (M31)."""
+        group = groups.owner(prefix)
+        whole = group is not None and group.binds_clients
+        return self._wanted.service_fragments(prefix, self._there(prefix)) if whole else None
+
+    def _there(self, prefix: Prefix) -> list[tuple[Server, Neighbour]]:
+        """The servers of an ANY/n, and where they are."""
+        there = ((server, self._neighbours.get(server.address)) for server in self._serving.servers(prefix))
+        return [(server, host) for server, host in there if host]

@@ -43,6 +43,7 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 
+_FROM_CLIENTS = frozenset((Kind.FIRST_PACKET, Kind.SYN, Kind.CLIENT_ERROR))
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
 
 
@@ -101,7 +102,7 @@ class ManagedSwitch:
         }
         handlers = self.engine.packet_handlers
         self._packet_handlers |= handlers
-        for kind in handlers.keys() & {Kind.FIRST_PACKET, Kind.SYN}:
+        for kind in handlers.keys() & _FROM_CLIENTS:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
     @property

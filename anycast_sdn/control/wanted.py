@@ -6,13 +6,13 @@ that makes it.  Which of them are wanted at a time is decided by the ``Reconcile
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from anycast_sdn.control.throttle import HELD_PER_S
 from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
 from anycast_sdn.description.model import Network, Switch
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import entries, meters
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
@@ -53,12 +53,14 @@ class WantedRules:
         yield from entries.no_route(self.connected)
         yield from entries.for_each_port(self.connected, switch.addresses)
         yield from entries.egress(self.mtus if features.packet_size else {})
+        if features.fragment_flags and not features.fragments and switch.is_edge:
+            yield from entries.spoiled_fragments((*self._anycast, *switch.translation_prefixes))
 
     def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:
         """``held_ports``: those that are throttled."""
         ports = entries.host_ports(self.connected)
         held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
-        return entries.meters(self._limits, len(ports), len(self.fabric_ports), held)
+        return meters.rules(self._limits, len(ports), len(self.fabric_ports), held)
 
     def host(self, address: Address, neighbour: Neighbour) -> FlowRule:
         own, limit = self._switch.mac, self._limit(neighbour.port)
@@ -72,6 +74,17 @@ class WantedRules:
 
     def route(self, prefix: Prefix, port: int) -> FlowRule:
         return entries.route(prefix, port, self._limit(port))
+
+    def service_fragments(self, service: Prefix, servers: Sequence[tuple[Server, Neighbour]]) -> FlowRule | None:
+        """All to one of these ``servers``."""
+        if not servers:
+            return None
+        server, there = min(servers, key=lambda each: (-each[0].weight, each[0].address))
+        own, limit = self._switch.mac, self._limit(there.port)
+        return entries.service_fragments(service, server.address, own, *there, limit, self.features.hairpin)
+
+    def fragments_key(self, service: Prefix) -> RuleKey:
+        return entries.service_fragments(service, service.network, self._switch.mac, bytes(6), 0).key
 
     def server_group(self, number: int, servers: Iterable[tuple[Server, Neighbour]]) -> GroupRule:
         own = self._switch.mac

@@ -1,7 +1,9 @@
 """BindingTable: the document's state table (step 4b of ARh).
 
-A binding is the state of one flow.  It is looked up by its five fields when a client's packet comes, by PR1X and the
-ports when a reply comes (``core.holders``), and by its number when a switch reports about one of its rules.
+A binding is the state of one flow, or of all that a client sends to one service address (``Affinity``): a client as a
+whole, whose key has ``WHOLE`` in the place of the protocol, and no ports.  It is looked up by its five fields when a
+client's packet comes, by PR1X and the ports when a reply comes (``core.holders``), and by its number when a switch
+reports about one of its rules.
 
 The expiry date of the document is kept by the switch: the rule of each direction has an idle timeout, and
 ``installed`` says which of the two rules the switch still holds, as far as the controller knows.
@@ -56,7 +58,7 @@ _PARTS = ((), (Half.OUT,), (Half.IN,), (Half.OUT, Half.IN))
 
 
 class Binding(NamedTuple):
-    """The state of one flow.  A change makes a new value with the same number."""
+    """The state of one flow, or of a whole client.  A change makes a new value with the same number."""
 
     number: int  # unique at its edge, 1–2**40-1; part of the cookies of its rules
     key: FlowKey  # H, ANY, ports, protocol
@@ -100,6 +102,7 @@ class BindingTable:
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.holders = Holders()  # of their addresses
+        self._whole = 0  # how many bindings are of whole clients
         self.rules = 0  # how many the switch holds for all bindings, as far as the controller knows
         self.swept = 0  # how many bindings the sweep ends
 
@@ -117,12 +120,19 @@ class BindingTable:
         return [self._by_number[number] for part in parts for number in part if number & mask == bits]
 
     def by_key(self, key: FlowKey) -> Binding | None:
-        return self._by_key.get(key)
+        """The binding of a client's packet: that of its flow, or of the whole client."""
+        return self._by_key.get(key) or (self._by_key.get(key.whole) if self._whole else None)
+
+    def overlaps(self, key: FlowKey) -> bool:
+        """Are packets of this key bound already, some of them or all?"""
+        return self.by_key(key) is not None or (
+            key.is_whole and self.holders.address_of((key.source, key.destination)) is not None
+        )
 
     def by_reply(self, key: FlowKey) -> Binding | None:
         """The binding of a packet to PR1X, as seen on the wire, whoever has sent it."""
         holder = self.holders.of(key.destination)
-        flow = self._by_key.get(flow_of_reply(holder.pair, key)) if holder else None
+        flow = self.by_key(flow_of_reply(holder.pair, key)) if holder else None
         return flow if flow and flow.translated == key.destination else None
 
     def by_number(self, number: int) -> Binding | None:
@@ -189,6 +199,7 @@ class BindingTable:
         self._numbers.add(number)
         self._by_low_bits[number & _LOW].add(number)
         self._clients[key.source] += 1
+        self._whole += key.is_whole
         if validity is not AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
@@ -215,6 +226,7 @@ class BindingTable:
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._unpin(before.number, before.server)
         add(self._clients, before.key.source, -1)
+        self._whole -= before.key.is_whole
         if before.validity is not AS_THE_EDGE:
             add(self._validities, before.validity, -1)
         if place := self._port_of.pop(before.number, None):

@@ -16,6 +16,9 @@ Rules kept here:
   that was reset ends after ``RESET_S``.
 - Each pair of a client and a service address has addresses of its own.  A new flow of it gets another address, or
   shares one that the pair has (``Pooling``, ``_address``); then only protocol and ports tell its flows apart.
+- In a group with ``Affinity.CLIENT`` one binding stands for all that a client sends to a service address (M31).  The
+  two kinds never overlap: while a pair has bindings of single flows its further flows are bound so, too, and a client
+  that is bound as a whole stays that, whatever its group is changed to.
 - An ended flow is remembered while its pair has the address, or that rests.  A later packet of it, other than a TCP
   SYN, restores its binding as it was (M20).  A SYN opens a new connection instead; when the binding of the old
   connection has not ended yet, it keeps that binding, whose rules get their full timeouts again.
@@ -237,7 +240,7 @@ class ClientEdge:
         binding = self.bindings.by_key(key)
         if binding is not None:
             return self.apply(binding, event, now)
-        former = None if syn else self._former(key, now)
+        former = None if syn else self._former(key, now) or self._former(key.whole, now)
         if former is None:
             return self._lease(key, event, groups, now, port)
         if not self._has_lost_server(former, groups):
@@ -254,8 +257,7 @@ class ClientEdge:
         binding = self.bindings.by_reply(key)
         if binding is not None:
             return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
-        pair = self._pair_of(key.destination, now)
-        former = self._former(flow_of_reply(pair, key), now) if pair else None
+        former = self._former_of_reply(key, now)
         if former and self._may_revive(former, key, groups):
             return self._revive(former, now)
         holder = self.bindings.holders.of(key.destination)
@@ -263,11 +265,25 @@ class ClientEdge:
         return self.apply(other, FlowEvent.STRANGER_REPLY, now) if other else _NO_BINDING
 
     def _may_revive(self, former: Binding, reply: FlowKey, groups: Groups) -> bool:
-        """Is this a reply of the ended flow's own server, and has the client no newer flow of the same five fields?"""
-        if former.translated != reply.destination or self.bindings.by_key(former.key):
-            return False
+        """Is this a reply of the ended flow's own server?"""
         pinned = self._kind_of_reply(former, reply, groups) is FlowEvent.PINNED_REPLY
         return pinned and not self._has_lost_server(former, groups)
+
+    def binds_whole(self, key: FlowKey, groups: Groups) -> bool:
+        """Is a client's packet with this key bound together with all else that it sends there, or would it be?"""
+        if binding := self.bindings.by_key(key):
+            return binding.key.is_whole
+        group = groups.covering(key.destination)
+        return group is not None and self._binds_whole(key, group)
+
+    def is_reply_to_whole(self, key: FlowKey, now: float) -> bool:
+        """As ``binds_whole``, for a packet to an address of PRh/k, as seen on the wire."""
+        binding = self.bindings.by_reply(key) or self._former_of_reply(key, now)
+        return binding is not None and binding.key.is_whole
+
+    def _binds_whole(self, key: FlowKey, group: AnycastGroup) -> bool:
+        """Is a new binding of this group for the client as a whole?"""
+        return group.binds_clients and not self.bindings.holders.address_of((key.source, key.destination))
 
     def missed(self, key: FlowKey, now: float) -> Decision:
         """A packet that the controller sent through the switch's tables has come back: its rule is missing there.
@@ -296,6 +312,8 @@ class ClientEdge:
         group = groups.owner(service) if service is not None else None
         if service is None or group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
+        if self._binds_whole(key, group):
+            key = key.whole
         translated = self._refusal(key, service, port, v6) or self._address(key, port, v6, now)
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
@@ -331,10 +349,18 @@ class ClientEdge:
         except PoolEmpty:
             return shared or Drop.POOL_EMPTY
 
+    def _former_of_reply(self, key: FlowKey, now: float) -> Binding | None:
+        """The ended flow of a packet to PR1X, as ``_former``."""
+        if (pair := self._pair_of(key.destination, now)) is None:
+            return None
+        flow = flow_of_reply(pair, key)
+        former = self._former(flow, now) or self._former(flow.whole, now)
+        return former if former and former.translated == key.destination else None
+
     def _former(self, key: FlowKey, now: float) -> Binding | None:
-        """The ended flow of these five fields, if no other pair has had its address since."""
+        """The ended flow of this key, if nothing of it is bound now, and no other pair has had its address since."""
         former = self._ended.get(key, now)
-        if former is None:
+        if former is None or self.bindings.overlaps(key):
             return None
         return former if self._pair_of(former.translated, now) == former.pair else None
 
@@ -461,7 +487,7 @@ class ClientEdge:
         ``port``: that of its client, if known.  Raises ValueError and changes nothing when PR1X is in no pool, or
         another pair has it, or another binding has the same number or five fields.
         """
-        if self.bindings.by_number(binding.number) or self.bindings.by_key(binding.key):
+        if self.bindings.by_number(binding.number) or self.bindings.overlaps(binding.key):
             raise ValueError("another binding has this number or these five fields")
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
         self.apply(binding, event, binding.since, port=port)

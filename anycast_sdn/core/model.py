@@ -27,7 +27,8 @@ Address: TypeAlias = bytes  # packed, 4 or 16 bytes, network order
 FEW = 16  # prefixes: up to so many are inserted into a sorted list one by one; more are sorted together
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
-PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", SCTP: "sctp"}
+WHOLE = 256  # no IP protocol: the "protocol" of a key that stands for all packets between two addresses
+PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", SCTP: "sctp", WHOLE: "any"}
 
 
 class AnycastError(Exception):
@@ -150,7 +151,8 @@ class FlowKey(NamedTuple):
     """The document's five fields (M12).
 
     Protocols without ports carry 0 in both; ICMP echo too: OpenFlow 1.3 cannot match the echo
-    identifier, so all echoes of one host to one service address are one flow.
+    identifier, so all echoes of one host to one service address are one flow.  The protocol ``WHOLE`` stands for
+    everything between the two addresses.
     """
 
     source: Address
@@ -158,6 +160,15 @@ class FlowKey(NamedTuple):
     protocol: int
     source_port: int
     destination_port: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.protocol == WHOLE
+
+    @property
+    def whole(self) -> FlowKey:
+        """Everything between its two addresses."""
+        return FlowKey(self.source, self.destination, WHOLE, 0, 0)
 
     def __str__(self) -> str:
         name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
@@ -232,3 +243,8 @@ class AnycastGroup:
     affinity: Affinity = Affinity.FLOW
     on_server_loss: OnServerLoss = OnServerLoss.REPIN
     validity: GroupValidity = AS_THE_EDGE
+
+    @property
+    def binds_clients(self) -> bool:
+        """Is a client bound with all that it sends, by new bindings?"""
+        return self.affinity is Affinity.CLIENT

@@ -24,6 +24,10 @@ class Switch:
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
 
     @property
+    def is_edge(self) -> bool:
+        return self.server_edge or self.client_edge is not None
+
+    @property
     def translation_prefixes(self) -> tuple[Prefix, ...]:
         """PRh/k, if it is a client edge."""
         return self.client_edge.translation_prefixes if self.client_edge else ()

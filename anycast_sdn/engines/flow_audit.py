@@ -22,12 +22,11 @@ from anycast_sdn.core.bindings import LOW_BITS, Binding, BindingTable, Half
 from anycast_sdn.core.events import Fault, repaired
 from anycast_sdn.engines.found_rules import corrections, faults
 from anycast_sdn.openflow import readback
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Kind, binding_of, cookie, kind_of, number_of
+from anycast_sdn.openflow.pipeline import binding_of, cookies_of, kind_of, number_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import DeleteFlow, FlowRule, Message, PutBinding
 
 SLICE = 4096  # flows in a slice, at the most; not fewer, because a switch searches all its rules for each request
-_OUT_KINDS = cookie(Kind.BINDING_OUT) ^ cookie(Kind.BINDING_OUT_UNANSWERED)  # the bit in which these differ
 
 
 class Slice(NamedTuple):
@@ -40,11 +39,11 @@ class Slice(NamedTuple):
     @property
     def cookie(self) -> int:
         """With ``cookie_mask``: the rules to ask for, in all tables, as other programs may have put them into any."""
-        return cookie(Kind.BINDING_IN if self.half is Half.IN else Kind.BINDING_OUT_UNANSWERED, self.part)
+        return cookies_of(self.half, self.part, self.bits)[0]
 
     @property
     def cookie_mask(self) -> int:
-        return (COOKIE_KIND_MASK if self.half is Half.IN else COOKIE_KIND_MASK & ~_OUT_KINDS) | self._mask
+        return cookies_of(self.half, self.part, self.bits)[1]
 
     @property
     def _mask(self) -> int:

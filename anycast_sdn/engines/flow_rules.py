@@ -32,7 +32,7 @@ from anycast_sdn.core.events import (
     repaired,
 )
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Address, FlowKey, Neighbour, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import Details, Do, FlowEvent
@@ -76,6 +76,11 @@ def _cannot_follow(packet: frames.IpPacket) -> bool:
     """
     v6 = len(packet.key.source) == 16
     return packet.more_fragments and (v6 or packet.key.protocol in _MATCHED_INTO)
+
+
+def _is_echo_or_no_icmp(packet: frames.IpPacket, echo: Mapping[int, int]) -> bool:
+    """``echo``: protocol → the type of the echoes that flows have in this direction."""
+    return packet.icmp_type < 0 or packet.icmp_type == echo[packet.key.protocol]
 
 
 class FlowRules(Engine):
@@ -135,7 +140,8 @@ class FlowRules(Engine):
         can_record = self._features.tcp_flags and self._features.fin_timeout
         records_fin = can_record and flow.key.protocol == TCP and flow.server
         fin_timeout = idle_timeout - (half not in flow.closed) if records_fin else 0
-        return PutBinding(flow, half, idle_timeout, max(0, fin_timeout))
+        marks = flow.key.is_whole and self._features.tcp_flags
+        return PutBinding(flow, half, idle_timeout, max(0, fin_timeout), marks)
 
     # ---------------------------------------------------------------- packets
 
@@ -144,6 +150,7 @@ class FlowRules(Engine):
         return {
             Kind.FIRST_PACKET: self._first_packet,
             Kind.SYN: self._first_packet,
+            Kind.CLIENT_ERROR: self._first_packet,
             Kind.LOOPED: self._first_packet,
             Kind.TCP_END: self._tcp_end,
             Kind.FIRST_REPLY: self._first_reply,
@@ -152,18 +159,23 @@ class FlowRules(Engine):
 
     def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A client's packet to ANY that has matched no rule of a binding (M13, M14)."""
-        packet = frames.parse_ip(frame)
+        try:
+            packet = frames.parse_ip(frame)
+        except frames.BadFrame as error:
+            return self._later_fragment(error, in_port, frame, groups, now)
+        key = packet.key
         if in_port == OFPP_CONTROLLER:
-            return self._looped(packet.key, frame, now)
-        if _cannot_follow(packet):
-            malformed = FrameMalformed(self._name, "fragment")
-            return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, malformed, now)
-        if packet.key.protocol in COVER_ADDRESSES:
+            return self._looped(key, frame, now)
+        if key.protocol in COVER_ADDRESSES:
             return self._refuse(in_port, frame, Unreachable.PROTOCOL, self._dropped(Drop.UNSUPPORTED_PROTOCOL), now)
-        if packet.icmp_type >= 0 and packet.icmp_type != frames.ECHO_REQUEST[packet.key.protocol]:
+        if packet.is_icmp_error:
             return self._error_from_client(frame)
+        if not _is_echo_or_no_icmp(packet, frames.ECHO_REQUEST) or _cannot_follow(packet):
+            if not self.edge.binds_whole(key, groups):
+                return self._refuse_alone(in_port, frame, packet, now)
+            key = key.whole
         syn = _tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
-        decision = self.edge.client_packet(packet.key, groups, now, port=in_port, syn=syn)
+        decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
             return self._carry_out(decision, frame)
         if syn or decision.do is Do.RESET:
@@ -175,19 +187,52 @@ class FlowRules(Engine):
         reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
         return self._refuse(in_port, frame, reason, self._dropped(decision.drop), now)
 
+    def _refuse_alone(self, in_port: int, frame: bytes, packet: frames.IpPacket, now: float) -> Reaction:
+        """A client's packet that only a binding of the whole client could carry."""
+        if not _cannot_follow(packet):
+            raise frames.BadFrame("icmp type")
+        malformed = FrameMalformed(self._name, "fragment")
+        return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, malformed, now)
+
+    def _later_fragment(
+        self, error: frames.BadFrame, in_port: int, frame: bytes, groups: Groups, now: float
+    ) -> Reaction:
+        """Not the first of a packet.  Without a binding of the whole client it raises ``error``."""
+        if str(error) != "fragment":
+            raise error
+        key = FlowKey(frames.source_of(frame), frames.destination_of(frame), WHOLE, 0, 0)
+        binding = self.flows.by_key(key) or self.flows.by_reply(key)
+        if binding is None or not binding.key.is_whole:
+            raise error
+        if in_port == OFPP_CONTROLLER:
+            return self._looped(key, frame, now)
+        if binding.key == key:
+            return self._carry_out(self.edge.client_packet(key, groups, now, port=in_port), frame)
+        decision = self.edge.reply(key, groups, now)
+        return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
+
     def _refuse(self, in_port: int, frame: bytes, reason: Unreachable, event: Event, now: float) -> Reaction:
         return Reaction([*self._answers.refuse(in_port, frame, reason, now)], events=[event])
 
     def _first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A server's packet to PR1X that has matched no rule of a binding (M16–M18)."""
-        packet = frames.parse_ip(frame)
+        try:
+            packet = frames.parse_ip(frame)
+        except frames.BadFrame as error:
+            return self._later_fragment(error, in_port, frame, groups, now)
+        key = packet.key
         if in_port == OFPP_CONTROLLER:
-            return self._looped(packet.key, frame, now)
-        if _cannot_follow(packet):
-            raise frames.BadFrame("fragment")
-        if packet.icmp_type >= 0 and packet.icmp_type != frames.ECHO_REPLY[packet.key.protocol]:
-            return self._drop(Drop.UNSUPPORTED_ICMP)
-        decision = self.edge.reply(packet.key, groups, now)
+            return self._looped(key, frame, now)
+        covers, strange = key.protocol in COVER_ADDRESSES, not _is_echo_or_no_icmp(packet, frames.ECHO_REPLY)
+        if covers or strange or _cannot_follow(packet):
+            whole = self.edge.is_reply_to_whole(key, now)
+            if covers and whole:
+                return self._drop(Drop.UNSUPPORTED_PROTOCOL)
+            if strange and not whole:
+                return self._drop(Drop.UNSUPPORTED_ICMP)
+            if _cannot_follow(packet) and not whole:
+                raise frames.BadFrame("fragment")
+        decision = self.edge.reply(key, groups, now)
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
 
     def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:

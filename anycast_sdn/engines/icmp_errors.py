@@ -26,7 +26,8 @@ def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collect
     """
     key = binding.key
     sent_to = error.quoted.destination
-    if error.quoted != FlowKey(binding.translated, sent_to, *key[2:]) or sent_to not in (key.destination, *servers):
+    is_ours = error.quoted.source == binding.translated and (key.is_whole or error.quoted[2:] == key[2:])
+    if not is_ours or sent_to not in (key.destination, *servers):
         return None
     return builders.translate_icmp_error(
         frame,

@@ -19,7 +19,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import entries, nicira
+from anycast_sdn.openflow import entries, nicira, oxm
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.rules import (
@@ -236,7 +236,8 @@ class _MatchAsFound(parser.OFPMatch):  # type: ignore[misc]
 def _match(conditions: Match) -> Any:
     if conditions and conditions[0].name == UNREAD:
         return _MatchAsFound(cast(bytes, conditions[0].value))
-    return parser.OFPMatch(**{field.name: _with_mask(field) for field in conditions})
+    made = parser.OFPMatch(**{field.name: _with_mask(field) for field in conditions})
+    return parser.OFPMatch(_ordered_fields=sorted(made.items(), key=lambda field: field[0] in oxm.LAST))
 
 
 def _with_mask(field: Field) -> Any:

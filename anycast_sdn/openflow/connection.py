@@ -28,10 +28,10 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
-from anycast_sdn.openflow.pending import MULTIPART, PartOfReply, Pending, ProbeResult, Reply, TrialResult
+from anycast_sdn.openflow.pending import MULTIPART, Bounced, PartOfReply, Pending, ProbeResult, Reply, TrialResult
 from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
@@ -285,6 +285,11 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._pending.try_out(_HEADER.unpack_from(attempt)[3], barrier.xid, result)
         self._queue(attempt + end)
 
+    def bounce(self, back: Bounced) -> None:
+        """Send the fragment that the switch is to send back; ``back`` is called with what it has made of that."""
+        self._pending.bounce(back)
+        self.send([fragments.QUESTION])
+
     def probe(self, answer: ProbeResult) -> None:
         """``answer`` is called: does the switch answer an echo request in time?  False also if the connection ends."""
         if self.is_closed:
@@ -391,7 +396,9 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     def _event(self, kind: int, body: bytes) -> None:
         if kind == ofp.OFPT_PACKET_IN:
             message = decoding.decode_packet_in(body)
-            if decoding.is_expired(body):
+            if self._pending.awaits_bounce and fragments.is_answer(message.in_port, message.frame):
+                self._pending.bounced(message.frame)
+            elif decoding.is_expired(body):
                 self._listener.ttl_expired(self.id, message)
             else:
                 self._listener.packet_in(self.id, message)

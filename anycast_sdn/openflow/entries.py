@@ -1,4 +1,4 @@
-"""Flow entries, groups and meters of the method, as FlowRule, GroupRule and MeterRule.  Pure; a function for each row.
+"""Flow entries and groups of the method, as FlowRule and GroupRule.  Pure; a function for each row.
 
 ``ingress``, ``client_edge``, ``route`` and the like make the rules that follow from the network file, the enrolments
 and the neighbours; ``binding`` makes the two rules of one flow.  ``readback`` is the inverse.
@@ -10,13 +10,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from types import MappingProxyType
 
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, Address, FlowKey, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
-from anycast_sdn.description.model import Limits
 from anycast_sdn.openflow.frames import (
     ECHO_REPLY,
     ECHO_REQUEST,
@@ -25,22 +23,15 @@ from anycast_sdn.openflow.frames import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
 )
-from anycast_sdn.openflow.pipeline import (
-    PARTS,
-    REPLY_METERS,
-    ROW,
-    Kind,
-    Meter,
-    Table,
-    cookie,
-    port_meter,
-    reply_meter,
-)
+from anycast_sdn.openflow.meters import PARTS, Meter, port_meter, reply_meter
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, Table, cookie
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
     ETH_LLDP,
     ETH_QINQ,
     ETH_VLAN,
+    FRAGMENT,
+    LATER_FRAGMENT,
     OFPP_CONTROLLER,
     PORT_FIELDS,
     PRIORITY_TAG,
@@ -60,7 +51,7 @@ from anycast_sdn.openflow.rules import (
     FlowRule,
     ForgetInPort,
     GroupRule,
-    MeterRule,
+    Match,
     Output,
     PopVlan,
     PutBinding,
@@ -78,6 +69,8 @@ MOST_KEPT = 1 << 17  # cached rules, shared by all switches that want them
 # (protocol, bytes of an address) → the field of the type; ICMP over IPv6 is treated as any other protocol
 _ICMP_TYPE = {(ICMP, 4): "icmpv4_type", (ICMPV6, 16): "icmpv6_type"}
 _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, sorted(ICMP_ERRORS)), True: ("icmpv6_type", ICMPV6, sorted(ICMPV6_ERRORS))}
+_FRAGMENT = Field("ip_frag", FRAGMENT, FRAGMENT)
+_LATER_FRAGMENT = Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT)
 _SYN = (Field("ip_proto", TCP), Field("tcp_flags", TCP_SYN, TCP_SYN | TCP_ACK))
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
 
@@ -139,38 +132,6 @@ def _tagged() -> Iterator[FlowRule]:
 def host_ports(subnets: Iterable[Subnet]) -> list[int]:
     """All ports that lead to hosts; a port's index in this list gives the numbers of its meters."""
     return sorted({port for subnet in subnets for port in subnet.ports})
-
-
-def meters(
-    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({})
-) -> Iterator[MeterRule]:
-    """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
-
-    ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: a lower limit of
-    first packets, by the index of a port to hosts.
-    """
-    rates: dict[int, int] = {
-        Meter.GATEWAY: limits.neighbours,
-        Meter.UNRESOLVED: limits.neighbours,
-        Meter.LLDP: limits.neighbours,
-        Meter.UNDELIVERABLE: limits.undeliverable,
-        Meter.LOOPED: limits.neighbours,
-        Meter.ENDS: limits.first_replies,
-    }
-    for part in range(PARTS):
-        rates[Meter.ICMP_ERRORS + part] = limits.icmp_errors
-    for number in range(REPLY_METERS):
-        rates[Meter.FIRST_REPLIES + number] = limits.first_replies
-    for index in range(hosts):
-        rates[port_meter(Meter.FIRST_PACKETS, index)] = min(limits.first_packets, held.get(index, limits.first_packets))
-        rates[port_meter(Meter.CLIENT_ENDS, index)] = limits.first_packets
-        rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
-        rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
-        rates[port_meter(Meter.CONNECTED, index)] = limits.neighbours
-    for index in range(links):
-        rates[port_meter(Meter.LINK, index)] = limits.neighbours
-    for number, rate in rates.items():
-        yield MeterRule(int(number), rate, max(50, rate // 10))
 
 
 def ingress(
@@ -248,15 +209,39 @@ def client_edge(
     for subnet in hosts:
         own = [gateway.prefix for gateway in subnet.gateways]
         yield from _pairs(Kind.LOOPED, own, subnet.allowed(role), Field("in_port", OFPP_CONTROLLER))
+    yield from _client_errors(role, hosts, host_ports(subnets))
     if tcp_flags:
         yield from _tcp_ends(role, hosts, subnets)
     for prefix in role.translation_prefixes:
-        field, protocol, types = _ICMP_ERRORS[prefix.is_v6]
-        to_prefix = (eth_type(prefix.is_v6), destination_in(prefix))
-        for icmp_type in types:
-            error = _rule(Kind.ICMP_ERROR, *to_prefix, Field("ip_proto", protocol), Field(field, icmp_type))
+        for error in _errors_to(Kind.ICMP_ERROR, prefix):
             yield from _by_sender(error, prefix.is_v6)
-        yield _rule(Kind.UNKNOWN_TRANSLATED, *to_prefix)
+        yield _rule(Kind.UNKNOWN_TRANSLATED, eth_type(prefix.is_v6), destination_in(prefix))
+
+
+def _client_errors(role: ClientEdgeRole, hosts: Iterable[Subnet], ports: Sequence[int]) -> Iterator[FlowRule]:
+    """Table 1: clients' ICMP errors, which a binding's rule would translate without what they quote."""
+    services: dict[int, dict[Prefix, None]] = {}
+    for subnet in hosts:
+        for port in subnet.ports:
+            services.setdefault(port, {}).update(dict.fromkeys(subnet.allowed(role)))
+    for port, prefixes in services.items():
+        for prefix in prefixes:
+            yield from _errors_to(Kind.CLIENT_ERROR, prefix, Field("in_port", port), port_index=ports.index(port))
+
+
+def _errors_to(kind: Kind, prefix: Prefix, *fields: Field, port_index: int = 0) -> Iterator[FlowRule]:
+    name, protocol, types = _ICMP_ERRORS[prefix.is_v6]
+    for icmp_type in types:
+        error = (Field("ip_proto", protocol), Field(name, icmp_type))
+        yield _rule(kind, eth_type(prefix.is_v6), destination_in(prefix), *error, *fields, port_index=port_index)
+
+
+def spoiled_fragments(translated: Iterable[Prefix]) -> Iterator[FlowRule]:
+    """Table 0 of a switch that would spoil them.  ``translated``: destinations of packets whose addresses it sets."""
+    for prefix in translated:
+        for protocol in () if prefix.is_v6 else (TCP, UDP):
+            fields = Field("ip_proto", protocol), _LATER_FRAGMENT
+            yield _rule(Kind.SPOILED, eth_type(False), destination_in(prefix), *fields)
 
 
 def _by_sender(rule: FlowRule, v6: bool) -> Iterator[FlowRule]:
@@ -315,49 +300,55 @@ def _pairs(
 
 
 def binding(put: PutBinding) -> FlowRule:
-    """The rule of one direction of a binding (M14, M18).  IN needs a pinned binding.
+    """The rule of one direction of a binding (M14, M18), for one flow or a whole client (M31).  IN needs a pinned one.
 
     With ``fin_timeout``, a FIN shortens the rule's idle timeout by a second.  From that a controller that was away
     reads that this direction has closed.
     """
-    value = put.binding
-    key = value.key
-    if put.half is Half.OUT:
-        kind = Kind.BINDING_OUT if value.server else Kind.BINDING_OUT_UNANSWERED
+    value, half = put.binding, put.half
+    key, server = value.key, value.server
+    if half is Half.OUT:
         flow = key
         rewrite: tuple[Action, ...] = (_set("src", value.translated),)
-        if value.server:
-            rewrite += (_set("dst", value.server),)
+        if server:
+            rewrite += (_set("dst", server),)
     else:
-        assert value.server is not None
-        kind = Kind.BINDING_IN
-        flow = FlowKey(value.server, value.translated, key.protocol, key.destination_port, key.source_port)
+        assert server is not None
+        flow = FlowKey(server, value.translated, key.protocol, key.destination_port, key.source_port)
         rewrite = (_set("src", key.destination), _set("dst", key.source))
+    if put.fin_timeout:
+        rewrite += (FinTimeout(put.fin_timeout),)
+    if put.marks:
+        rewrite += (SetField("reg0", 1),)
+    kind = BINDING_KINDS[key.is_whole, half, value.state]
     row = ROW[kind]
     return FlowRule(
         table=row.table,
         priority=row.priority,
-        match=five_fields(flow, reply=put.half is Half.IN),
+        match=packets_of(flow, half),
         cookie=cookie(kind, value.number),
-        actions=(*rewrite, FinTimeout(put.fin_timeout)) if put.fin_timeout else rewrite,
+        actions=rewrite,
         goto=row.goto,
         idle_timeout=put.idle_timeout,
         notify=True,
     )
 
 
-def five_fields(key: FlowKey, reply: bool) -> tuple[Field, ...]:
+def packets_of(key: FlowKey, half: Half) -> Match:
+    """The packets with these five fields, or between these two addresses.  ``half``: the direction that they take."""
     fields = [
         eth_type(len(key.source) == 16),
         source_in(Prefix.host(key.source)),
         destination_in(Prefix.host(key.destination)),
-        Field("ip_proto", key.protocol),
     ]
+    if key.is_whole:
+        return match(*fields)
+    fields.append(Field("ip_proto", key.protocol))
     if key.protocol in PORT_FIELDS:
         source, destination = PORT_FIELDS[key.protocol]
         fields += [Field(source, key.source_port), Field(destination, key.destination_port)]
     elif name := _ICMP_TYPE.get((key.protocol, len(key.source))):
-        fields.append(Field(name, (ECHO_REPLY if reply else ECHO_REQUEST)[key.protocol]))
+        fields.append(Field(name, (ECHO_REPLY if half is Half.IN else ECHO_REQUEST)[key.protocol]))
     return match(*fields)
 
 
@@ -371,6 +362,14 @@ def _set(end: str, address: Address) -> SetField:
 def service(prefix: Prefix, group: int) -> FlowRule:
     """Table 2: ANY/n is captured by the select group of its servers here (M9)."""
     return _rule(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
+
+
+def service_fragments(
+    prefix: Prefix, server: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0, hairpin: bool = False
+) -> FlowRule:
+    """Table 2: fragments to ANY/n all go to this server here.  ``limit``, ``hairpin``: see ``_out``."""
+    actions = (_set("dst", server), *_last_hop(own_mac, mac, port, limit, hairpin))
+    return _rule(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), _FRAGMENT, actions=actions)
 
 
 def server_group(

@@ -14,4 +14,6 @@ class Features:
     meters: bool = True
     hairpin: bool = True  # a packet may leave by the port where it came in: its in_port can be cleared
     packet_size: bool = True  # it recognises packets that are too large for a link
+    fragment_flags: bool = True  # rules can tell fragments
+    fragments: bool = True  # fragments without a transport header stay as they are when an IPv4 address is set
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions

@@ -94,6 +94,11 @@ class IpPacket(NamedTuple):
     end: int  # first byte after the IP packet
     more_fragments: bool  # the first fragment of several
 
+    @property
+    def is_icmp_error(self) -> bool:
+        """One that is translated."""
+        return self.icmp_type in (ICMP_ERRORS if self.key.protocol == ICMP else ICMPV6_ERRORS)
+
 
 class Arp(NamedTuple):
     eth_src: bytes

@@ -1,7 +1,7 @@
 """The numbers of match fields: OXM TLVs (OF 1.3.5 §7.2.3).
 
-Three of them are Open vSwitch's extensions, each of another class: ``tcp_flags`` of the ONF's experimenter, the
-registers ``reg0`` and ``reg1`` of Nicira's extensible match.
+Some are Open vSwitch's extensions: ``tcp_flags`` of the ONF's experimenter, ``ip_frag`` and the registers ``reg0``
+and ``reg1`` of Nicira's extensible match.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ NUMBERS = {
     **{name: Number(ofp.OFPXMC_OPENFLOW_BASIC, *number) for name, number in _BASIC.items()},
     "reg0": Number(ofp.OFPXMC_NXM_1, 0, 4),
     "reg1": Number(ofp.OFPXMC_NXM_1, 1, 4),
+    "ip_frag": Number(ofp.OFPXMC_NXM_1, 26, 1),
     "tcp_flags": Number(EXPERIMENTER, 42, 2),
 }
 BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, width) in NUMBERS.items()}
+LAST = frozenset(("ip_frag",))  # written behind all others: what they require (OF 1.3.5 §7.2.3.8) has higher numbers
 ADDRESSES = frozenset(("eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"))  # as bytes, not integers
 
 

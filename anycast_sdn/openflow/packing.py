@@ -82,7 +82,7 @@ class Packer:
         if match and match[0].name == UNREAD:  # as the switch has sent it
             packed = bytes(cast(bytes, match[0].value))
         else:
-            packed = b"".join(sorted(map(_oxm, match)))
+            packed = b"".join(each for _, each in sorted((field.name in oxm.LAST, _oxm(field)) for field in match))
         length = _MATCH.size + len(packed)
         return _MATCH.pack(ofp.OFPMT_OXM, length) + packed + bytes(-length % 8)
 

@@ -4,6 +4,7 @@
 - A trial is a message that the switch may or may not support, with a barrier behind it: an error refuses it, the
   barrier's reply without one accepts it.
 - A probe is an echo request: does the switch still answer?
+- A bounce is a packet that the switch is to send back.
 
 What is not answered in time counts as refused, so that the dialogue goes on; its name is in ``unanswered`` until
 the switch answers one of its kind.  Nothing is sent from here; everything is identified by its transaction id.
@@ -23,6 +24,7 @@ from anycast_sdn.openflow.decoding import BadMessage
 
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
 PROBE_S = 2.0
+BOUNCE_S = 1.0
 PART = 64  # bytes that are added to the size of each part, so that their number is bounded as well
 LATE_ANSWERS = 256  # questions past their deadline whose answers are still accepted, and ignored
 
@@ -34,6 +36,7 @@ Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when th
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
 TrialResult = Callable[[bool | None], None]  # supported or not; None: unknown
 ProbeResult = Callable[[bool], None]
+Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
 
 
 class Subject(NamedTuple):
@@ -77,6 +80,11 @@ class _Probe(_Waiting):
     act: ProbeResult
 
 
+@dataclass(slots=True)
+class _Bounce(_Waiting):
+    act: Bounced
+
+
 class Pending:
     """``changed`` is called with the switch's ``dpid`` and what it leaves unanswered, whenever that changes."""
 
@@ -88,6 +96,7 @@ class Pending:
         self._questions: dict[int, _Question] = {}
         self._trials: dict[int, _Trial] = {}  # by the transaction id of what is tried
         self._barriers: dict[int, int] = {}  # of a barrier → of what is tried before it
+        self._bounce: _Bounce | None = None
         self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
 
     def ask(self, xid: int, kind: int, part: PartOfReply) -> None:
@@ -100,6 +109,9 @@ class Pending:
 
     def probe(self, xid: int, answer: ProbeResult) -> None:
         self._probes[xid] = _Probe(PROBE_S, answer)
+
+    def bounce(self, back: Bounced) -> None:
+        self._bounce = _Bounce(BOUNCE_S, back)
 
     def ignore(self, xid: int) -> None:
         """Whatever the switch answers to this message is ignored."""
@@ -135,6 +147,16 @@ class Pending:
             self._answered(_TRIAL)
             trial.act(True)
 
+    @property
+    def awaits_bounce(self) -> bool:
+        return self._bounce is not None
+
+    def bounced(self, frame: bytes | None) -> None:
+        """The packet has come back; None: it has not."""
+        bounce, self._bounce = self._bounce, None
+        if bounce:
+            bounce.act(frame)
+
     def is_probe(self, xid: int) -> bool:
         return xid in self._probes
 
@@ -165,6 +187,10 @@ class Pending:
         for each in waiting:
             for one in each.values():
                 one.left -= passed
+        if self._bounce:
+            self._bounce.left -= passed
+            if self._bounce.left <= 0:
+                self.bounced(None)
         for xid in _overdue(self._probes):
             if probe := self._probes.pop(xid, None):  # a callback may end the connection, and with it all others
                 probe.act(False)
@@ -184,6 +210,7 @@ class Pending:
         probes = [probe.act for probe in self._probes.values()]
         for kept in (self._probes, self._questions, self._trials, self._barriers, self._late):
             kept.clear()
+        self._bounce = None
         for answer in probes:
             answer(False)
 

@@ -19,7 +19,9 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from anycast_sdn.core.model import Address, AnycastError
+from anycast_sdn.core.bindings import Half, State
+from anycast_sdn.core.model import AnycastError
+from anycast_sdn.openflow.meters import PER_PORT, Meter, fits
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     PORT_FIELDS,
@@ -57,47 +59,6 @@ TABLE_TITLES = {
 }
 
 
-class Meter(enum.IntEnum):
-    """Limits on what a switch may send to the controller; the rates are in ``description.model.Limits``.
-
-    Some are the first of several meters, so that a flood from one sender does not affect the others: FIRST_REPLIES of
-    ``REPLY_METERS``, shared by servers; ICMP_ERRORS of ``PARTS``, shared by senders according to the last bits of their
-    addresses; those in ``_PER_PORT`` of one for each port to hosts, or to another switch (LINK).
-    """
-
-    GATEWAY = 1
-    UNRESOLVED = 2
-    LLDP = 4
-    UNDELIVERABLE = 5
-    LOOPED = 6
-    ENDS = 7
-    ICMP_ERRORS = 8
-    FIRST_REPLIES = 16
-    FIRST_PACKETS = 48
-    NEIGHBOURS = 49
-    LINK = 50
-    REFUSED = 51
-    CONNECTED = 52
-    CLIENT_ENDS = 53
-
-
-PARTS = 8
-REPLY_METERS = 31  # a prime: addresses that differ in one bit never share a meter
-_PER_PORT = frozenset(
-    (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.CONNECTED, Meter.CLIENT_ENDS)
-)
-
-
-def port_meter(meter: Meter, index: int) -> int:
-    """The number of the meter of the ``index``-th port to hosts, or to switches; Open vSwitch has up to 65535."""
-    return int(meter) + (len(_PER_PORT) * index if meter in _PER_PORT else 0)
-
-
-def reply_meter(server: Address) -> int:
-    """The number of the meter for a server's first replies; the same after a restart."""
-    return Meter.FIRST_REPLIES + int.from_bytes(server, "big") % REPLY_METERS
-
-
 class Kind(enum.IntEnum):
     """The row that a rule belongs to; bits 40–47 of its cookie."""
 
@@ -125,8 +86,11 @@ class Kind(enum.IntEnum):
     PROHIBITED = 22
     SYN = 23
     LOOPED = 24
+    CLIENT_ERROR = 26
+    SPOILED = 27
     SERVICE = 32
     SERVICE_ELSE = 33
+    SERVICE_FRAGMENT = 35
     BINDING_IN = 48
     ICMP_ERROR = 49
     FIRST_REPLY = 50
@@ -146,6 +110,10 @@ class Kind(enum.IntEnum):
     FITS = 97
     EGRESS_ELSE = 98
     TCP_END = 72
+    # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
+    WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
+    WHOLE_OUT = BINDING_OUT | 128
+    WHOLE_IN = BINDING_IN | 128
 
 
 class Undeclared(AnycastError):
@@ -162,6 +130,7 @@ _FLOW = (
 )
 _SET_SOURCE = frozenset({"ipv4_src", "ipv6_src"})
 _SET_BOTH = _SET_SOURCE | {"ipv4_dst", "ipv6_dst"}
+_MARK = frozenset({"reg0"})
 _SET_MACS = frozenset({"eth_src", "eth_dst"})
 
 
@@ -199,6 +168,7 @@ _IN_PORT = frozenset({"in_port"})
 _TWINS_FIELDS = frozenset({"vlan_vid"})
 _BINDING: tuple[type[Action], ...] = (SetField, FinTimeout)
 _PUNT: tuple[type[Action], ...] = (Output,)
+_WHOLE: tuple[type[Action], ...] = (SetField,)
 _SEND: tuple[type[Action], ...] = (SetField, DecTtl, Output, CheckSize, Resubmit)
 
 ROWS: tuple[Row, ...] = (
@@ -206,6 +176,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.TAGGED, Table.INGRESS, 950, frozenset({"vlan_vid", "eth_type"}),
         "a tag of a VLAN, or two tags, from any port", "drop",
         "no port is a member of a VLAN; fields behind a tag would match as if there were none", counter="tagged"),
+    Row(Kind.SPOILED, Table.INGRESS, 920, _DESTINATION | {"ip_proto", "ip_frag"},
+        "IPv4 fragment of TCP or UDP, not the first of its packet; destination in an ANY/m or in PRh/k", "drop",
+        "where an edge would spoil it: when userspace Open vSwitch sets an address, it changes two bytes of data, too, "
+        "as if they were a checksum", counter="spoiled_fragment"),
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
         "→ client edge, out", "they take the same path as any packet; one that comes back is recognised",
         Table.CLIENT_OUT),
@@ -247,6 +221,16 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.STILL_TAGGED, Table.CLIENT_OUT, 950, frozenset({"vlan_vid"}),
         "a second tag, behind the one that was removed", "drop",
         "a switch may read the fields behind all tags", counter="tagged_twice"),
+    Row(Kind.CLIENT_ERROR, Table.CLIENT_OUT, 942, _IN_PORT | _DESTINATION | {"ip_proto", "icmpv4_type", "icmpv6_type"},
+        "ICMP error, destination in an ANY/m that hosts of the port may use", "to the controller",
+        "RFC 5508 REQ-5: translated together with the packet it quotes", meter=Meter.FIRST_PACKETS, actions=_PUNT),
+    Row(Kind.WHOLE_OUT_UNANSWERED, Table.CLIENT_OUT, 940, _SOURCE | _DESTINATION,
+        "H and ANY of a client that is bound as a whole, no server yet", "source := PR1X, reg0 := 1 → server edge",
+        "M31: whatever it sends, a SYN, too; reg0 says that nobody waits for its FIN and RST (Open vSwitch)",
+        Table.SERVICE, actions=_WHOLE, sets=_SET_SOURCE | _MARK),
+    Row(Kind.WHOLE_OUT, Table.CLIENT_OUT, 940, _SOURCE | _DESTINATION, "H and ANY of a client that is bound as a whole",
+        "source := PR1X, destination := ASg, reg0 := 1 → server edge", "M31, M20",
+        Table.SERVICE, actions=_WHOLE, sets=_SET_BOTH | _MARK),
     Row(Kind.SYN, Table.CLIENT_OUT, 930, _IN_PORT | _SOURCE | _DESTINATION | {"ip_proto", "tcp_flags"},
         "source in a subnet of the port, destination in an ANY/m that its hosts may use, TCP SYN", "to the controller",
         "a first packet, too: the five fields may be those of a connection that has just ended (Open vSwitch)",
@@ -274,6 +258,11 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.OUT_ELSE, Table.CLIENT_OUT, 0, frozenset(), "anything else", "→ server edge", "transit",
         Table.SERVICE),
     # ---- 2 server edge
+    Row(Kind.SERVICE_FRAGMENT, Table.SERVICE, 600, _DESTINATION | {"ip_frag"},
+        "fragment, destination in the ANY/n of a group with `affinity: client` and servers here",
+        "destination := one ASg, MACs, TTL, port", "M31: a select group may give the parts of one packet to several "
+        "servers, until one of them has answered (Open vSwitch)", actions=(*_SEND, ForgetInPort), resubmit=Table.EGRESS,
+        sets=_SET_MACS | {"ipv4_dst", "ipv6_dst"}),
     Row(Kind.SERVICE, Table.SERVICE, 500, _DESTINATION,
         "destination in the ANY/n of a group with servers here",
         "select group: destination := ASg, MACs, TTL, port", "M9, M10: no state per flow",
@@ -288,6 +277,10 @@ ROWS: tuple[Row, ...] = (
         "ICMP error, destination in PRh/k", "to the controller",
         "RFC 5508 REQ-4: translated together with the packet it quotes",
         meter=Meter.ICMP_ERRORS, actions=_PUNT),
+    Row(Kind.WHOLE_IN, Table.CLIENT_IN, 700, _SOURCE | _DESTINATION,
+        "ASg and PR1X of a client that is bound as a whole", "source := ANY, destination := H, reg0 := 1 → routes",
+        "M31, M18; below ICMP errors, which are translated with what they quote", Table.ROUTES,
+        actions=_WHOLE, sets=_SET_BOTH | _MARK),
     Row(Kind.FIRST_REPLY, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
         "source an enrolled server, destination in PRh/k", "to the controller",
         "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
@@ -376,6 +369,26 @@ def binding_of(value: int) -> int:
     return 0 if kind_of(value) is Kind.TOO_LARGE else number_of(value)
 
 
+def cookies_of(half: Half, part: int, bits: int) -> tuple[int, int]:
+    """(cookie, mask) of the rules of one direction of the bindings whose numbers end with ``part``, in so many bits."""
+    first, *others = (kind for (_, each, _), kind in BINDING_KINDS.items() if each is half)
+    mask = COOKIE_KIND_MASK | (1 << bits) - 1
+    for other in others:
+        mask &= ~(cookie(first) ^ cookie(other))
+    return cookie(first, part), mask
+
+
+# (of a whole client, direction, state) → the kind of a binding's rule
+BINDING_KINDS: Mapping[tuple[bool, Half, State], Kind] = {
+    (False, Half.OUT, State.UNANSWERED): Kind.BINDING_OUT_UNANSWERED,
+    (False, Half.OUT, State.PINNED): Kind.BINDING_OUT,
+    (False, Half.IN, State.PINNED): Kind.BINDING_IN,
+    (True, Half.OUT, State.UNANSWERED): Kind.WHOLE_OUT_UNANSWERED,
+    (True, Half.OUT, State.PINNED): Kind.WHOLE_OUT,
+    (True, Half.IN, State.PINNED): Kind.WHOLE_IN,
+}
+
+
 # ------------------------------------------------------------------------------ enforcement
 
 
@@ -392,7 +405,7 @@ def check(rule: FlowRule) -> Row:
         raise Undeclared(f"{kind.name} has no priority {rule.priority}")
     if extra := {field.name for field in rule.match} - (row.fields | _TWINS_FIELDS if twin else row.fields):
         raise Undeclared(f"{kind.name} does not match on {', '.join(sorted(extra))}")
-    if rule.goto != row.goto or not _meter_fits(rule.meter, row.meter):
+    if rule.goto != row.goto or not fits(rule.meter, row.meter):
         raise Undeclared(f"{kind.name} goes to {row.goto} by meter {row.meter}")
     for action in rule.actions[twin:]:
         if not isinstance(action, row.actions) or (isinstance(action, SetField) and action.name not in row.sets):
@@ -401,23 +414,11 @@ def check(rule: FlowRule) -> Row:
             raise Undeclared(f"{kind.name} has fin_timeout without a timeout of its own: Open vSwitch may crash")
         if isinstance(action, Resubmit) and action.table != row.resubmit:
             raise Undeclared(f"{kind.name} does not go to table {action.table}")
-        if isinstance(action, Copy) and not any(_meter_fits(action.meter, meter) for meter in row.copies):
+        if isinstance(action, Copy) and not any(fits(action.meter, meter) for meter in row.copies):
             raise Undeclared(f"{kind.name} does not copy by meter {action.meter}")
         if isinstance(action, Output) and (action.port == OFPP_CONTROLLER) != row.to_controller:
             raise Undeclared(f"{kind.name} does not send to port {action.port:#x}")
     return row
-
-
-def _meter_fits(number: int | None, declared: Meter | None) -> bool:
-    if number is None:
-        return True  # a switch without meters has the same rules without them
-    if declared is Meter.ICMP_ERRORS:
-        return 0 <= number - declared < PARTS
-    if declared in _PER_PORT:
-        return number >= declared and (number - declared) % len(_PER_PORT) == 0
-    if declared is Meter.FIRST_REPLIES:
-        return 0 <= number - declared < REPLY_METERS
-    return number == declared
 
 
 _SHARES: Mapping[Meter, str] = {Meter.FIRST_REPLIES: " by server", Meter.ICMP_ERRORS: " by sender"}
@@ -429,7 +430,7 @@ def as_markdown() -> str:
     for row in ROWS:
         metered = ""
         if row.meter:
-            metered = ", metered" + _SHARES.get(row.meter, " per port" * (row.meter in _PER_PORT))
+            metered = ", metered" + _SHARES.get(row.meter, " per port" * (row.meter in PER_PORT))
         untagged = "; a priority tag (VID 0) is removed" * row.untags
         does = row.does + metered + untagged + (f" (counted: `{row.counter}`)" if row.counter else "")
         priority = f"{row.priority} + prefix length" if row.spread else str(row.priority)

@@ -13,11 +13,13 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.core.bindings import Half
+from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, ROW, Kind, Table, cookie
+from anycast_sdn.openflow.pipeline import Table, cookies_of
 from anycast_sdn.openflow.rules import (
+    LATER_FRAGMENT,
     OFPG_ALL,
     TCP_FIN,
     Action,
@@ -72,6 +74,9 @@ TRIALS = {  # by the field of ``Features`` that the result is for
         extension=True,
     ),
     "hairpin": Trial(_trial(ForgetInPort()), extension=True),
+    "fragment_flags": Trial(
+        _trial(conditions=match(*_NO_PACKET, Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT))), extension=True
+    ),
     "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
 }
 
@@ -128,7 +133,15 @@ class Introduction:
         self._untried.discard(name)
         if not self._untried:
             self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
-            self._ask_meter_features()
+            if self._features.fragment_flags:
+                self._switch.bounce(self._take_fragment)
+            else:
+                self._ask_meter_features()
+
+    def _take_fragment(self, frame: bytes | None) -> None:
+        """A switch that does not send it back is taken to spoil fragments."""
+        self._features = replace(self._features, fragments=frame is not None and fragments.is_as_it_was(frame))
+        self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
@@ -212,11 +225,8 @@ class SweepRun:
             self._done(self._unused)
             return
         inward, part = self._left.pop()
-        # BINDING_OUT and BINDING_OUT_UNANSWERED differ in the lowest bit of the kind.
-        kind, any_of_them = (Kind.BINDING_IN, 0) if inward else (Kind.BINDING_OUT_UNANSWERED, 1 << 40)
-        mask = (COOKIE_KIND_MASK & ~any_of_them) | ((1 << self._bits) - 1)
-        wanted = cookie(kind, part)
-        table = self._switch.layout.table(ROW[kind].table)
+        wanted, mask = cookies_of(Half.IN if inward else Half.OUT, part, self._bits)
+        table = self._switch.layout.table(Table.CLIENT_IN if inward else Table.CLIENT_OUT)
         request = codec.flow_stats_request(self._switch, table, wanted, mask)
         self._switch.ask_in_parts(request, partial(self._take, inward, (wanted, mask), time.monotonic()))
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
-from anycast_sdn.core.model import Address, FlowKey, Prefix
+from anycast_sdn.core.model import WHOLE, Address, FlowKey, Prefix
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.pipeline import ROW, Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     PORT_FIELDS,
@@ -42,11 +42,8 @@ class FoundHalf(NamedTuple):
     closed: bool = False  # a FIN or RST has passed: see ``entries.binding``
 
 
-HALF_OF: Mapping[Kind, tuple[Half, State]] = {
-    Kind.BINDING_OUT_UNANSWERED: (Half.OUT, State.UNANSWERED),
-    Kind.BINDING_OUT: (Half.OUT, State.PINNED),
-    Kind.BINDING_IN: (Half.IN, State.PINNED),
-}
+HALF_OF: Mapping[Kind, tuple[Half, State]] = {kind: (half, state) for (_, half, state), kind in BINDING_KINDS.items()}
+_WHOLE = {kind for (whole, _, _), kind in BINDING_KINDS.items() if whole}
 
 
 def half_of(rule: FlowRule) -> Half:
@@ -66,21 +63,23 @@ def binding(rule: FlowRule) -> FoundHalf | None:
         return None
     matched = {_ANY_FAMILY.get(field.name, field.name): field.value for field in rule.match}
     written = {_ANY_FAMILY.get(action.name): action.value for action in rule.actions if isinstance(action, SetField)}
-    protocol, source, destination = matched.get("ip_proto"), matched.get("src"), matched.get("dst")
+    protocol = WHOLE if kind in _WHOLE else matched.get("ip_proto")
+    source, destination = matched.get("src"), matched.get("dst")
     new_source, new_destination = written.get("src"), written.get("dst")
     if not isinstance(protocol, int) or not isinstance(source, bytes) or not isinstance(destination, bytes):
         return None
     if not _are_of_one_family(source, destination, new_source, new_destination or source):
         return None
-    if (new_destination is None) is not (kind is Kind.BINDING_OUT_UNANSWERED):
+    half, state = HALF_OF[kind]
+    if (new_destination is None) is not (state is State.UNANSWERED):
         return None
     ports = [cast(int, matched.get(name, 0)) for name in PORT_FIELDS.get(protocol, ())] or [0, 0]
     seen = FlowKey(source, destination, protocol, *ports)
-    if rule.match != entries.five_fields(seen, reply=kind is Kind.BINDING_IN):
+    if rule.match != entries.packets_of(seen, half):
         return None
     new_source, new_destination = cast(Address, new_source), cast("Address | None", new_destination)
     closed = any(isinstance(action, FinTimeout) and rule.idle_timeout == action.idle_s for action in rule.actions)
-    if kind is Kind.BINDING_IN:
+    if half is Half.IN:
         key = FlowKey(cast(Address, new_destination), new_source, protocol, ports[1], ports[0])
         return FoundHalf(number, Half.IN, key, destination, source, closed)
     return FoundHalf(number, Half.OUT, seen, new_source, new_destination, closed)

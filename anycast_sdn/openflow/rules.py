@@ -5,8 +5,8 @@ itself uses to distinguish entries, so that *wanted* and *installed* can be comp
 dictionaries (see ``control.reconcile``).  ``codec`` turns these values into bytes and back;
 ``simulation`` executes them; ``pipeline`` says which of them may exist.
 
-Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and two that Open vSwitch has besides:
-``tcp_flags``, and ``reg0``, which a packet carries through the tables.  Addresses are packed bytes,
+Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and three that Open vSwitch has besides:
+``tcp_flags``, ``ip_frag``, and ``reg0``, which a packet carries through the tables.  Addresses are packed bytes,
 everything else is an integer.
 """
 
@@ -25,6 +25,7 @@ OFPG_ALL = 0xFFFFFFFC
 OFPP_ANY = 0xFFFFFFFF  # as a packet's in_port: none
 
 TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10
+FRAGMENT, LATER_FRAGMENT = 1, 2  # bits of ``ip_frag``: any fragment; none but the first has a transport header
 ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_LLDP = 0x0800, 0x0806, 0x86DD, 0x88CC
 ETH_VLAN, ETH_QINQ = 0x8100, 0x88A8  # IEEE 802.1Q: a customer's and a provider's tag
 VLAN_PRESENT, VLAN_BITS = 0x1000, 12  # of the field vlan_vid, OF 1.3.5 table 14: there is a tag; its identifier
@@ -198,6 +199,7 @@ class PutBinding(NamedTuple):
     half: Half  # OUT or IN
     idle_timeout: int  # seconds, 0 = never
     fin_timeout: int  # seconds, 0 = none; never without an idle timeout
+    marks: bool = False  # reg0 := 1, so that FIN and RST of its packets are not reported
 
 
 class RemoveBinding(NamedTuple):

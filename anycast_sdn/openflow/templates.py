@@ -14,19 +14,19 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
-from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
+from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, FlowKey
 from anycast_sdn.openflow import entries, oxm
-from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, cookie
 from anycast_sdn.openflow.rules import FlowRule, PutBinding
 
 Serialise = Callable[[FlowRule], bytes]  # the flow-mod that adds a rule, with transaction id 0
 
-_LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6))  # those with fields of their own; all others share a template
+_LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6, WHOLE))  # those with fields of their own; all others share one
 _COMMAND_AT = 25  # in an ofp_flow_mod (OF 1.3.5 §7.3.4.2)
 _ADD, _DELETE_STRICT = 0, 4  # OFPFC_*
 _FIN_MARK = 0xE1E2
-_IP_PROTO = [oxm.header("ip_proto") + bytes([protocol]) for protocol in range(256)]
+_IP_PROTO = [*(oxm.header("ip_proto") + bytes([protocol]) for protocol in range(256)), None]  # WHOLE matches none
 
 
 class _Shape(NamedTuple):
@@ -35,29 +35,35 @@ class _Shape(NamedTuple):
     v6: bool
     protocol: int  # 0: none of _LAYOUTS
     fin_timeout: bool
+    marks: bool
 
 
 # What differs between the rules of one shape, in this order: command, cookie, idle timeout, fin timeout, protocol,
 # source, destination, source port, destination port, new source, new destination.  A plain tuple, which is fast to
 # make: there is one for every rule.
-_Values: TypeAlias = tuple[int, int, int, int, bytes, bytes, bytes, int, int, bytes, bytes | None]
+_Values: TypeAlias = tuple[int, int, int, int, bytes | None, bytes, bytes, int, int, bytes, bytes | None]
 
 
 def _values(put: PutBinding, command: int) -> _Values:
-    binding, half, idle, fin = put
+    binding, half, idle, fin, _ = put
     number, key, translated, _, _, server, *_ = binding
     source, destination, protocol, source_port, destination_port = key
     proto = _IP_PROTO[protocol]
+    whole = protocol == WHOLE
     if half is Half.OUT:
-        cookie = (_OUT if server else _OUT_UNANSWERED) | number
+        cookie = (_OUT if server else _OUT_UNANSWERED)[whole] | number
         ends = (source, destination, source_port, destination_port, translated, server)
         return command, cookie, idle, fin, proto, *ends
     assert server is not None
     ends = (server, translated, destination_port, source_port, destination, source)
-    return command, _IN | number, idle, fin, proto, *ends
+    return command, _IN[whole] | number, idle, fin, proto, *ends
 
 
-_OUT, _OUT_UNANSWERED, _IN = map(cookie, (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN))
+# Cookies without a number: of one flow's rule, of a whole client's.
+_OUT_UNANSWERED, _OUT, _IN = (
+    tuple(cookie(BINDING_KINDS[whole, half, state]) for whole in (False, True))
+    for half, state in ((Half.OUT, State.UNANSWERED), (Half.OUT, State.PINNED), (Half.IN, State.PINNED))
+)
 
 
 class _Template:
@@ -92,7 +98,7 @@ class Templates:
 
     def __init__(self, serialise: Serialise) -> None:
         self._serialise = serialise
-        self._known: dict[tuple[Half, bool, bool, int, bool], _Template] = {}  # by _Shape, as a plain tuple
+        self._known: dict[tuple[Half, bool, bool, int, bool, bool], _Template] = {}  # by _Shape, as a plain tuple
 
     def put(self, put: PutBinding) -> bytes:
         """The flow-mod that adds the rule, with transaction id 0."""
@@ -106,7 +112,7 @@ class Templates:
         binding = put.binding
         key = binding.key
         protocol = key.protocol if key.protocol in _LAYOUTS else 0
-        shape = (put.half, binding.server is not None, len(key.source) == 16, protocol, put.fin_timeout > 0)
+        shape = (put.half, binding.server is not None, len(key.source) == 16, protocol, put.fin_timeout > 0, put.marks)
         template = self._known.get(shape)
         if template is None:
             sample = _sample(_Shape(*shape))
@@ -122,4 +128,4 @@ def _sample(shape: _Shape) -> PutBinding:
     client, service, translated, server = (bytes([0xC1 + 7 * end] * size) for end in range(4))
     key = FlowKey(client, service, shape.protocol or 253, 0xA1A2, 0xA3A4)
     binding = Binding(0xB1B2B3B4B5, key, translated, "", 0.0, server if shape.pinned else None)
-    return PutBinding(binding, shape.half, 0xD1D2, _FIN_MARK if shape.fin_timeout else 0)
+    return PutBinding(binding, shape.half, 0xD1D2, _FIN_MARK if shape.fin_timeout else 0, shape.marks)

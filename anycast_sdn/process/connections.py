@@ -33,6 +33,8 @@ LINES = 5  # a minute that a switch is ready, or gone
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
 WITHOUT = {  # one of ``Features`` → what is logged of a switch without it
     "tcp_flags": "does not report FIN and RST: closed TCP connections stay for their idle validity",
+    "fragments": "spoils later fragments of TCP and UDP over IPv4 when it sets an address: to and from services they "
+    "are dropped, and counted as spoiled_fragment",
     "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
     "meters": "has no meters: nothing limits what it sends to the controller",
 }
@@ -218,7 +220,7 @@ class Connections:
         self.log.log(logging.INFO, ("ready", switch.id), text)
         features = managed.features
         for feature, text in WITHOUT.items():
-            if not getattr(features, feature):
+            if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
                 self.log.log(logging.WARNING, (feature, switch.id), f"switch {name} {text}")
         for port, mtu in managed.mtus.items() if not features.packet_size else ():
             text = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"

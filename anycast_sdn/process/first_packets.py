@@ -66,7 +66,7 @@ class FirstPackets:
     def add(self, dpid: int, kind: Kind | None, message: decoding.PacketInMessage) -> bool:
         """Queue a first packet or a first reply.  False: it is of another kind, which need not wait."""
         waiting = self.waiting[dpid]
-        if kind is Kind.FIRST_PACKET or kind is Kind.SYN:
+        if kind is Kind.FIRST_PACKET or kind is Kind.SYN or kind is Kind.CLIENT_ERROR:
             waiting.first.add(message.in_port, message, time.monotonic())
         elif kind is Kind.FIRST_REPLY:
             waiting.replies.add(self._controller.switches[dpid].ends_of_reply(message.frame), message, time.monotonic())

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, FlowKey
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import L3, BadFrame, checksum, parse_ip
 from anycast_sdn.openflow.rules import (
@@ -23,6 +23,8 @@ from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     ETH_QINQ,
     ETH_VLAN,
+    FRAGMENT,
+    LATER_FRAGMENT,
     PORT_FIELDS,
     VLAN_BITS,
     VLAN_PRESENT,
@@ -39,6 +41,7 @@ _OFFSETS = {"ipv4_src": L3 + 12, "ipv4_dst": L3 + 16, "ipv6_src": L3 + 8, "ipv6_
 _TTL_AT = {ETH_IPV4: L3 + 8, ETH_IPV6: L3 + 7}
 _EXTENSIONS = frozenset((0, 43, 60))  # those with a length in units of 8 bytes
 _FRAGMENT = 44
+_CHECKSUMS = {TCP: 16, UDP: 6}  # where they stand in a transport header
 _FIN_OR_RST = 0x05
 _TAGS = frozenset((ETH_VLAN, ETH_QINQ))
 _VID = (1 << VLAN_BITS) - 1
@@ -64,6 +67,7 @@ class Packet:
             "eth_type": kind,
             "vlan_vid": self._vlan_vid(),
             "reg0": 0,
+            "ip_frag": 0,
         }
         if kind in _ADDRESSES:
             self._read_ip(kind)
@@ -85,11 +89,14 @@ class Packet:
             packet = parse_ip(self._untagged)
         except BadFrame as error:
             self._whole = False
+            if str(error) == "fragment":
+                self.fields["ip_frag"] = FRAGMENT | LATER_FRAGMENT
             cut = str(error) in ("fragment", "transport header")
             nothing = FlowKey(*2 * (bytes(_ADDRESSES[kind][2]),), 0, 0, 0)
             self._set_flow(kind, _flow_without_ports(self._untagged, kind) if cut else nothing, 0)
             return
         if packet.more_fragments:
+            self.fields["ip_frag"] = FRAGMENT
             self._set_flow(kind, FlowKey(*packet.key[:3], 0, 0), 0)
         else:
             self._set_flow(kind, packet.key, packet.icmp_type)
@@ -118,6 +125,20 @@ class Packet:
         protocol = self.fields["ip_proto"]
         ports = (get(name, 0) for name in PORT_FIELDS.get(protocol, ("", "")))
         return FlowKey(self.fields[names[0]], self.fields[names[1]], protocol, *ports)
+
+    @property
+    def hashed(self) -> FlowKey | None:
+        """What a select group chooses by; of a packet's fragments Open vSwitch hashes the first one otherwise."""
+        flow = self.flow
+        return flow._replace(destination_port=1) if flow and self.fields["ip_frag"] == FRAGMENT else flow
+
+    def spoil(self) -> None:
+        """What userspace Open vSwitch does besides when it sets an address of a later fragment of TCP or UDP."""
+        at = L3 + 4 * (self._untagged[L3] & 15) + _CHECKSUMS.get(self.fields["ip_proto"], 0)
+        if self.fields["ip_frag"] & LATER_FRAGMENT and self.fields["ip_proto"] in _CHECKSUMS:
+            changed = bytearray(self._untagged)
+            changed[at : at + 2] = bytes(byte ^ 0xFF for byte in changed[at : at + 2])
+            self._untagged = bytes(changed)
 
     def set_field(self, name: str, value: Value) -> None:
         if name == "reg0":

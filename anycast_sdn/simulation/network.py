@@ -109,8 +109,8 @@ class SimulatedNetwork:
     """``network`` in operation: its switches are connected, and their neighbour tables hold its hosts.
 
     ``seed``: of the order in which translated addresses are leased, and of delays.
-    ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as ``fin_timeout``), ``packet_size``, ``meters``, ``table_size``:
-    see ``SimulatedSwitch``; the same for all switches.
+    ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as ``fin_timeout``), ``packet_size``, ``fragment_flags``,
+    ``fragments``, ``meters``, ``table_size``: see ``SimulatedSwitch``; the same for all switches.
     ``cables``: the links that exist, where they differ from those of the network file.
     ``slowest_s``: each message to a switch is delayed by a random time between ``CHANNEL_S`` and this.
     ``pace``: how small the controller's slices of work are.
@@ -126,6 +126,8 @@ class SimulatedNetwork:
         fin_timeout: bool = True,
         packet_size: bool = True,
         tcp_flags: bool | None = None,
+        fragment_flags: bool = True,
+        fragments: bool = True,
         meters: bool = True,
         table_size: int | None = None,
         cables: Iterable[Link] | None = None,
@@ -149,6 +151,7 @@ class SimulatedNetwork:
         self._last_arrivals: dict[int, float] = {}  # datapath id → when the last message to it arrives
         has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
+        has |= {"fragment_flags": fragment_flags, "fragments": fragments}
         self._features = Features(**has)
         self._names = {switch.dpid: switch.name for switch in network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}

@@ -134,6 +134,7 @@ _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
     "icmpv4_type": (_V4, ("ip_proto", frozenset((ICMP,)))),
     "icmpv6_type": (_V6, ("ip_proto", frozenset((ICMPV6,)))),
     "tcp_flags": (("ip_proto", frozenset((TCP,))),),
+    "ip_frag": (("eth_type", _IP),),
     **{name: (("ip_proto", frozenset((protocol,))),) for protocol, names in PORT_FIELDS.items() for name in names},
 }
 
@@ -171,8 +172,9 @@ class _Meter:
 class SimulatedSwitch:
     """One switch.
 
-    ``fin_timeout``, ``tcp_flags``, ``packet_size``: does it have these extensions of Open vSwitch?  ``tcp_flags``
-    includes registers, resubmit and copies to the controller.  ``table_size``: how many rules it has room for, in all
+    ``fin_timeout``, ``tcp_flags``, ``packet_size``, ``fragment_flags``: does it have these extensions of Open vSwitch?
+    ``tcp_flags`` includes registers, resubmit and copies to the controller.  ``fragments``: does it leave those without
+    a transport header as they are when it sets an address?  ``table_size``: how many rules it has room for, in all
     tables together.
     """
 
@@ -183,6 +185,8 @@ class SimulatedSwitch:
         fin_timeout: bool = True,
         tcp_flags: bool = True,
         packet_size: bool = True,
+        fragment_flags: bool = True,
+        fragments: bool = True,
         meters: bool = True,
         table_size: int | None = None,
     ) -> None:
@@ -190,6 +194,8 @@ class SimulatedSwitch:
         self._fin_timeout = fin_timeout
         self._tcp_flags = tcp_flags
         self._packet_size = packet_size
+        self._fragment_flags = fragment_flags
+        self._fragments = fragments
         self._has_meters = meters
         self._table_size = table_size
         self._tables = {layout.table(table): FlowTable() for table in Table}
@@ -281,6 +287,8 @@ class SimulatedSwitch:
             raise Refused(f"{rule}: no such meter")
         if not self._tcp_flags and any(field.name in ("tcp_flags", "reg0") for field in rule.match):
             raise Refused("this switch does not match TCP flags")
+        if not self._fragment_flags and any(field.name == "ip_frag" for field in rule.match):
+            raise Refused("this switch cannot tell fragments")
         for action in rule.actions:
             if isinstance(action, ToGroup) and action.group not in self.groups:
                 raise Refused(f"{rule}: no such group")
@@ -290,6 +298,8 @@ class SimulatedSwitch:
                 raise Refused("this switch cannot tell how large packets are")
             if isinstance(action, FinTimeout) and not self._fin_timeout:
                 raise Refused("this switch has no fin_timeout")
+            if isinstance(action, SetField) and action.name == "reg0" and not self._tcp_flags:
+                raise Refused("this switch has no registers")
         old = self._entries.get(key)
         if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
             raise TableFull(f"{self._table_size} rules are here already")
@@ -373,6 +383,8 @@ class SimulatedSwitch:
             match action:
                 case SetField(name, value):
                     packet.set_field(name, value)
+                    if name.startswith("ipv4") and not self._fragments:
+                        packet.spoil()
                 case ForgetInPort():
                     packet.fields["in_port"] = OFPP_ANY
                 case Output(port):
@@ -380,7 +392,7 @@ class SimulatedSwitch:
                 case PopVlan():
                     packet.pop_vlan()
                 case ToGroup(number):
-                    bucket = choose(self.groups[number], packet.flow)
+                    bucket = choose(self.groups[number], packet.hashed)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
                     packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)

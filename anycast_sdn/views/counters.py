@@ -76,6 +76,11 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
         "A packet was received at an uplink with a source address of this edge itself.",
         "Look for a routing loop, or for a forged source, behind the router at the uplink.",
     ),
+    "spoiled_fragment": Meaning(
+        "A fragment of TCP or UDP over IPv4, other than the first of its packet, would have been spoiled by the switch "
+        "when it sets an address (userspace Open vSwitch).",
+        "Use smaller packets, or IPv6, or Open vSwitch with the kernel's datapath.",
+    ),
     "tagged": Meaning(
         "The frame had a VLAN tag, or two tags. Ports here are untagged.",
         "Configure the device on that port to send untagged frames.",

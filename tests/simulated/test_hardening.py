@@ -26,7 +26,7 @@ from anycast_sdn.control.serving import MAX_BUCKETS
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.openflow import builders
-from anycast_sdn.openflow.pipeline import Meter, port_meter, reply_meter
+from anycast_sdn.openflow.meters import Meter, port_meter, reply_meter
 from anycast_sdn.simulation.network import SimulatedNetwork
 
 ABSENT = {False: packed("10.2.0.99"), True: packed("2001:db8:2::99")}  # behind ars2, where no host has them

@@ -13,7 +13,8 @@ from anycast_sdn.core.model import TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import TCP_SYN, ip_packet
 from anycast_sdn.openflow.frames import checksum, parse_ip
-from anycast_sdn.openflow.pipeline import Kind, Meter, Table, Undeclared
+from anycast_sdn.openflow.meters import Meter
+from anycast_sdn.openflow.pipeline import Kind, Table, Undeclared
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.core.model import Prefix, packed
 from anycast_sdn.description.model import Limits
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import entries, meters
 from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, DeleteGroup, DeleteMeter, SetGroup, SetMeter
 from anycast_sdn.openflow.tables import Tables
 
@@ -15,7 +15,7 @@ HERE, THERE = Prefix.parse("10.1.0.0/24"), Prefix.parse("10.2.0.0/24")
 SERVERS = [(packed("10.2.0.10"), 1, bytes(6), bytes(6), 1)]
 GROUP = entries.server_group(7, SERVERS)
 SERVICE = entries.service(Prefix.parse("198.18.0.1/32"), 7)
-METER = next(iter(entries.meters(Limits(), hosts=0, links=0)))
+METER = next(iter(meters.rules(Limits(), hosts=0, links=0)))
 
 
 def kinds(wanted: Tables, installed: Tables) -> list[type]:

@@ -14,12 +14,13 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.model import FlowKey, Gateway, Prefix
+from anycast_sdn.core.model import WHOLE, FlowKey, Gateway, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.description.model import Limits
-from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow import codec, decoding, entries, meters
 from anycast_sdn.openflow.layout import FIVE_TABLES
-from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, cookie, kind_of
+from anycast_sdn.openflow.meters import PARTS, REPLY_METERS
+from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
@@ -52,14 +53,15 @@ decode_flow_stats = partial(decoding.decode_flow_stats, layout=FIVE_TABLES)
 def puts(draw: st.DrawFn) -> PutBinding:
     size = draw(st.sampled_from((4, 16)))
     address = st.binary(min_size=size, max_size=size)
-    protocol = draw(st.sampled_from((1, 6, 17, 47, 58, 132, 253)) | st.integers(0, 255))
+    protocol = draw(st.sampled_from((1, 6, 17, 47, 58, 132, 253, WHOLE)) | st.integers(0, 255))
     port = st.integers(0, 65535) if protocol in (6, 17, 132) else st.just(0)
     key = FlowKey(draw(address), draw(address), protocol, draw(port), draw(port))
     half = draw(st.sampled_from((Half.OUT, Half.IN)))
     server = draw(address if half is Half.IN else st.none() | address)
     number = draw(st.integers(1, (1 << 40) - 1))
     binding = Binding(number, key, draw(address), "web", 0.0, server)
-    return PutBinding(binding, half, draw(st.integers(0, 65535)), draw(st.integers(0, 65535)))
+    fin_timeout = 0 if key.is_whole else draw(st.integers(0, 65535))
+    return PutBinding(binding, half, draw(st.integers(0, 65535)), fin_timeout, key.is_whole and draw(st.booleans()))
 
 
 @given(puts())
@@ -213,7 +215,7 @@ def test_a_damaged_dump_is_refused_or_read_but_never_hangs(put: PutBinding, at: 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(1, 2, 3, 4, 5)])
 def test_meters_fit_their_limits(limits: Limits) -> None:
-    assert [meter.rate for meter in entries.meters(limits, hosts=1, links=1)] == [
+    assert [meter.rate for meter in meters.rules(limits, hosts=1, links=1)] == [
         limits.neighbours, limits.neighbours, limits.neighbours, limits.undeliverable, limits.neighbours,
         limits.first_replies, *[limits.icmp_errors] * PARTS, *[limits.first_replies] * REPLY_METERS,
         limits.first_packets, limits.first_packets, limits.neighbours, limits.undeliverable, limits.neighbours,

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Prefix, packed
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, FlowKey, Prefix, packed
 from anycast_sdn.description.model import Limits
-from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.pipeline import PARTS, REPLY_METERS, Kind, check, kind_of
+from anycast_sdn.openflow import entries, meters
+from anycast_sdn.openflow.meters import PARTS, REPLY_METERS
+from anycast_sdn.openflow.pipeline import Kind, check, kind_of
 from anycast_sdn.openflow.rules import FinTimeout, PutBinding, SetField
 from anycast_sdn.simulation.switch import SimulatedSwitch
 
@@ -23,7 +24,7 @@ def bindings(draw: st.DrawFn) -> Binding:
     """Any binding that can exist, of either family, pinned or not."""
     width = draw(st.sampled_from([4, 16]))
     address = st.binary(min_size=width, max_size=width)
-    protocol = draw(st.integers(0, 255))
+    protocol = draw(st.integers(0, WHOLE))
     ports = st.integers(0, 65535) if protocol in PORTED else st.just(0)
     key = FlowKey(draw(address), draw(address), protocol, draw(ports), draw(ports))
     number = draw(st.integers(1, (1 << 40) - 1))
@@ -35,7 +36,8 @@ def puts(draw: st.DrawFn) -> PutBinding:
     binding = draw(bindings())
     half = draw(st.sampled_from(Half.BOTH.parts if binding.server else Half.OUT.parts))
     fin_timeout = draw(st.sampled_from([0, 5])) if binding.key.protocol == TCP else 0
-    return PutBinding(binding, half, draw(st.integers(6 if fin_timeout else 0, 65535)), fin_timeout)
+    marks = binding.key.is_whole and draw(st.booleans())
+    return PutBinding(binding, half, draw(st.integers(6 if fin_timeout else 0, 65535)), fin_timeout, marks)
 
 
 @given(puts())
@@ -98,10 +100,10 @@ def test_a_longer_prefix_has_the_higher_priority():
 
 
 def test_a_meter_allows_a_burst():
-    for meter in entries.meters(Limits(first_packets=20000, icmp_errors=10), hosts=3, links=2):
+    for meter in meters.rules(Limits(first_packets=20000, icmp_errors=10), hosts=3, links=2):
         assert meter.burst == max(50, meter.rate // 10)
 
 
 def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
-    numbers = [meter.number for meter in entries.meters(Limits(), hosts=3, links=2)]
+    numbers = [meter.number for meter in meters.rules(Limits(), hosts=3, links=2)]
     assert len(numbers) == len(set(numbers)) == 6 + PARTS + REPLY_METERS + 5 * 3 + 2

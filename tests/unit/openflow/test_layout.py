@@ -13,7 +13,7 @@ from anycast_sdn.core.model import Gateway, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
-from anycast_sdn.openflow.pipeline import ROWS, Kind, Table, check, kind_of
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, Kind, Table, check, kind_of
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteFlow,
@@ -37,6 +37,8 @@ RULES = [
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
+    entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), bytes(6), 1, limit=1400, hairpin=True),
+    *entries.spoiled_fragments([ANY]),
     *entries.no_route(SUBNETS),
     *entries.for_each_port(SUBNETS, [packed("192.0.2.1")]),
     entries.gateway(packed("10.1.0.1")),
@@ -59,7 +61,7 @@ def held(layout: Layout, message: AddFlow | PutBinding) -> bytes:
 
 
 def test_the_rules_here_are_of_all_rows_but_those_of_bindings_and_uplinks() -> None:
-    bindings = {Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN}
+    bindings = set(BINDING_KINDS.values())
     kinds = {kind_of(rule.cookie) for rule in RULES}
     assert kinds == set(Kind) - bindings - {Kind.FROM_UPLINK, Kind.OWN_SOURCE}
     assert all(map(check, RULES))

@@ -9,12 +9,12 @@ import pytest
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.meters import Meter
 from anycast_sdn.openflow.pipeline import (
     DROPS,
     ROW,
     ROWS,
     Kind,
-    Meter,
     Table,
     Undeclared,
     as_markdown,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
+from anycast_sdn.core.model import packed
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.openflow.pipeline import ROW, Kind, cookie, kind_of
 from anycast_sdn.openflow.questions import TRIALS, Introduction, SweepRun
-from anycast_sdn.openflow.rules import FinTimeout, FlowRule
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, FinTimeout, FlowRule
 from tests.unit.openflow.test_codec import as_flow_stats
 from tests.unit.switch_end import PORT, Peer, error, message, multipart
 
@@ -134,6 +136,46 @@ def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known
     before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
     ((_, features, _),) = Dialogue({}, trials, before).results
     assert {getattr(features, name) for name in TRIALS} == {assumed}
+
+
+# ------------------------------------------------------------------------------ fragments
+
+
+class Bouncing(Dialogue):
+    """A switch that sends back what it is asked to, with another address and the data as ``change`` makes it."""
+
+    def __init__(self, change: Callable[[bytes], bytes]) -> None:
+        self._change = change
+        super().__init__({})
+
+    def _answer(self, kind: int, xid: int, body: bytes) -> None:
+        super()._answer(kind, xid, body)
+        if kind == ofp.OFPT_PACKET_OUT:
+            frame = body[-98:]  # headers of Ethernet and IPv4, and 64 bytes of data
+            frame = frame[:26] + packed("203.0.113.254") + frame[30:34] + self._change(frame[34:])
+            usual = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, 0xFFFFFFFFFFFFFFFF)
+            in_port = struct.pack("!HHHBBI4x2x", 1, 12, 0x8000, 0, 4, OFPP_CONTROLLER)
+            self.say(message(ofp.OFPT_PACKET_IN, usual + in_port + frame))
+
+
+@pytest.mark.parametrize("spoils", [False, True])
+def test_a_switch_that_spoils_a_fragment_is_found_out(spoils: bool) -> None:
+    dialogue = Bouncing(lambda data: data[:6] + b"!!" + data[8:] if spoils else data)
+    ((_, features, _),) = dialogue.results
+    assert features.fragments is not spoils
+    assert "packet_in" not in dialogue.listener.names(), "nobody else sees it"
+
+
+def test_a_switch_that_sends_no_fragment_back_is_taken_to_spoil_them() -> None:
+    ((_, features, _),) = Dialogue({}).results
+    assert not features.fragments
+
+
+def test_a_switch_that_cannot_tell_fragments_is_not_asked() -> None:
+    dialogue = Dialogue({}, trials=BAD_ACTION)
+    ((_, features, _),) = dialogue.results
+    assert features.fragments
+    assert ofp.OFPT_PACKET_OUT not in dialogue.kinds
 
 
 # ------------------------------------------------------------------------------ sweeps
