@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from support import PROGRAMS, Running, until
+
+if TYPE_CHECKING:
+    from testbed import Program
 
 VSFTPD = """\
 listen=NO
@@ -57,8 +63,134 @@ def serve_all(network: Running, host: str, directory: Path) -> None:
         raise AssertionError([program.output() for program in programs]) from error
 
 
-def end_of_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
+IKE_INSIDE, WIREGUARD_INSIDE = "10.98.0.1", "10.99.0.1"  # addresses of servers that are reached by a tunnel alone
+STRONGSWAN = """\
+charon {{
+  load = random nonce aes sha1 sha2 hmac kdf gmp socket-default vici kernel-libipsec kernel-netlink
+  plugins {{
+    vici {{
+      socket = unix://{directory}/vici
+    }}
+  }}
+}}
+"""
+IKE = """\
+connections {{
+  service {{
+    version = 2
+    proposals = aes128-sha256-modp2048
+    {ends}
+    local {{
+      auth = psk
+      id = {here}
+    }}
+    remote {{
+      auth = psk
+      id = {there}
+    }}
+    children {{
+      net {{
+        esp_proposals = aes128-sha256
+        {selectors}
+      }}
+    }}
+  }}
+}}
+pools {{
+  clients {{
+    addrs = 10.98.1.0/24
+  }}
+}}
+secrets {{
+  ike {{
+    secret = "known to both"
+  }}
+}}
+"""
 
 
-__all__ = ["end_of_line", "serve_all", "until"]
+class Tunnels:
+    """IPsec by strongSwan and WireGuard by wireguard-go, both in user space: no module of the kernel is needed."""
+
+    def __init__(self, network: Running, directory: Path) -> None:
+        self._network = network
+        self._directory = directory
+        self._charons: dict[str, Program] = {}
+        self._server_key, self._client_key = (
+            self._key(network.testbed.network.hosts[0].name) for _ in range(2)
+        )
+
+    def _key(self, host: str) -> tuple[str, str]:
+        """(private, public) of WireGuard."""
+        private = self._network.run(host, "wg", "genkey").strip()
+        return private, self._network.run(host, "sh", "-c", f"echo {private} | wg pubkey").strip()
+
+    def serve(self, host: str) -> None:
+        """All servers have the same keys, as servers of one service need."""
+        run = self._network.run
+        run(host, "ip", "address", "add", f"{IKE_INSIDE}/32", "dev", "lo")
+        swanctl, _ = self._charon(host)
+        swanctl(ends="pools = clients", here="server", there="client", selectors=f"local_ts = {IKE_INSIDE}/32")
+        self._device(host, f"{WIREGUARD_INSIDE}/24", self._server_key[0], 51820)
+        run(host, "wg", "set", f"wg-{host}", "peer", self._client_key[1], "allowed-ips", "10.99.0.2/32")
+
+    # ---------------------------------------------------------------- IKE
+
+    def _charon(self, host: str) -> tuple[Callable[..., None], Callable[..., str]]:
+        """Starts it → (loads a connection, runs swanctl)."""
+        directory = self._directory / f"ike-{host}"
+        directory.mkdir(exist_ok=True)
+        (directory / "strongswan.conf").write_text(STRONGSWAN.format(directory=directory))
+        settings = f"STRONGSWAN_CONF={directory}/strongswan.conf"
+        # Its file with the process id is always in /run: each has one of its own.
+        alone = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "mount -t tmpfs none /run && exec $0"]
+        charon = self._network.testbed.spawn(host, ["env", settings, *alone, "/usr/lib/ipsec/charon"])
+        self._charons[host] = charon
+
+        def swanctl(*words: str) -> str:
+            return self._network.run(host, "swanctl", *words, "--uri", f"unix://{directory}/vici")
+
+        def load(**values: str) -> None:
+            (directory / "swanctl.conf").write_text(IKE.format(**values))
+            until((directory / "vici").exists, f"charon on {host} is ready")
+            swanctl("--load-all", "--noprompt", "--file", f"{directory}/swanctl.conf")
+
+        return load, swanctl
+
+    @contextmanager
+    def ike(self, host: str, service: str) -> Iterator[Callable[..., str]]:
+        """A client of the service → its swanctl."""
+        load, swanctl = self._charon(host)
+        load(ends=f"remote_addrs = {service}\n    vips = 0.0.0.0", here="client", there="server",
+             selectors=f"remote_ts = {IKE_INSIDE}/32")  # fmt: skip
+        try:
+            yield swanctl
+            swanctl("--terminate", "--ike", "service", "--timeout", "5")
+        finally:
+            self._charons.pop(host).stop()
+            (self._directory / f"ike-{host}" / "vici").unlink(missing_ok=True)
+
+    # ---------------------------------------------------------------- WireGuard
+
+    def _device(self, host: str, address: str, key: str, port: int) -> Program:
+        name = f"wg-{host}"
+        file = self._directory / f"{name}.key"
+        file.write_text(key)
+        program = self._network.testbed.spawn(host, ["wireguard-go", "--foreground", name])
+        until(lambda: Path(f"/run/wireguard/{name}.sock").exists(), f"{name} is there")
+        self._network.run(host, "wg", "set", name, "private-key", str(file), "listen-port", str(port))
+        self._network.run(host, "ip", "address", "add", address, "dev", name)
+        self._network.run(host, "ip", "link", "set", name, "up")
+        return program
+
+    @contextmanager
+    def wireguard(self, host: str, endpoint: str) -> Iterator[Callable[[int], None]]:
+        """A client of the service at this endpoint → changes its port."""
+        program = self._device(host, "10.99.0.2/24", self._client_key[0], 40000)
+        peer = [self._server_key[1], "endpoint", endpoint, "allowed-ips", f"{WIREGUARD_INSIDE}/32"]
+        self._network.run(host, "wg", "set", f"wg-{host}", "peer", *peer)
+        try:
+            yield lambda port: self._network.run(host, "wg", "set", f"wg-{host}", "listen-port", str(port)) and None
+        finally:
+            program.stop()
+            until(lambda: not Path(f"/run/wireguard/wg-{host}.sock").exists(), f"wg-{host} is gone")
