@@ -187,6 +187,22 @@ def test_wireguard_with_a_client_that_roams(network: Running, service: Service, 
         bound_to(network, service)
 
 
+@pytest.mark.row("M31", "a controller that starts again takes such clients over: a tunnel goes on, with the same PR1X")
+def test_a_restart_of_the_controller(network: Running, tunnels: Tunnels) -> None:
+    service = SERVICES[0]
+    with tunnels.wireguard(service.client, f"{service.in_url}:51820") as move:
+        network.run(service.client, "ping", "-c", "1", "-W", "5", WIREGUARD_INSIDE)
+        (before,) = [flow for flow in network.flows() if flow["service"] == service.address]
+        network.controller.stop()
+        said = network.run(service.client, "ping", "-c", "3", "-i", "0.1", "-W", "2", WIREGUARD_INSIDE)
+        assert "3 packets transmitted, 3 received" in said
+        network.controller.start()
+        move(40009)
+        network.run(service.client, "ping", "-c", "3", "-i", "0.1", "-W", "2", WIREGUARD_INSIDE)
+    (after,) = [flow for flow in network.flows() if flow["service"] == service.address]
+    assert {**after, "since": None} == {**before, "since": None}
+
+
 PUNTING = {"FIRST_PACKET": 0x12, "SYN": 0x17, "FIRST_REPLY": 0x32, "ICMP_ERROR": 0x31, "CLIENT_ERROR": 0x1A,
            "TCP_END": 0x48}  # fmt: skip
 

@@ -13,7 +13,7 @@ from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Affinity
 from anycast_sdn.engines.flow_rules import COVER_ADDRESSES
 from anycast_sdn.openflow.builders import Unreachable, unreachable
 from anycast_sdn.openflow.frames import IcmpError, checksum, parse_icmp_error, parse_ip, source_of
-from anycast_sdn.openflow.pipeline import BINDING_KINDS, Kind, kind_of
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, Kind, cookie, cookies_of, kind_of
 from anycast_sdn.openflow.rules import TCP_ACK, TCP_FIN
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
@@ -205,6 +205,35 @@ def test_a_restarted_controller_reads_it_from_the_switch(whole, v6):
     assert packet_ins(net) == before_ins
 
 
+def test_its_rules_are_put_right_when_somebody_deletes_or_edits_them(whole, v6):
+    net = whole("as2")
+    ask(net, service=SERVICE[v6])
+    arh1 = net.switches["arh1"]
+    ours = {key: rule for key, rule in arh1.flows.items() if kind_of(rule.cookie) in OF_WHOLE}
+    assert len(ours) == 2
+    net.delete_rules("arh1", ours)
+    net.advance(1)
+    assert {key: rule for key, rule in arh1.flows.items() if kind_of(rule.cookie) in OF_WHOLE} == ours
+    for rule in ours.values():
+        arh1.install_foreign(replace(rule, actions=()))
+    net.advance(12)
+    assert {key: rule for key, rule in arh1.flows.items() if kind_of(rule.cookie) in OF_WHOLE} == ours
+
+
+def test_rules_of_whole_clients_are_looked_at_and_swept_with_all_others():
+    """Their rules have cookies of their own, which a look at a part of all bindings must include."""
+    for half, state in ((Half.OUT, State.UNANSWERED), (Half.OUT, State.PINNED), (Half.IN, State.PINNED)):
+        wanted, mask = cookies_of(half, 5, 4)
+        for whole_client in (False, True):
+            kind = BINDING_KINDS[whole_client, half, state]
+            assert cookie(kind, 0x25) & mask == wanted & mask
+            assert cookie(kind, 0x26) & mask != wanted & mask
+    others = set(Kind) - set(BINDING_KINDS.values())
+    for half in (Half.OUT, Half.IN):
+        wanted, mask = cookies_of(half, 0, 0)
+        assert not any(cookie(kind) & mask == wanted & mask for kind in others)
+
+
 def test_the_sweep_ends_it_where_rules_have_no_timeouts(whole, v6):
     net = whole("as2", idle_timeouts=0, validity={"other_s": 20})
     ask(net, service=SERVICE[v6])
@@ -263,6 +292,20 @@ def test_an_ended_flow_does_not_come_back_under_a_whole_client(build, v6):
     net.send("as2", net.host("as2").packet(ended.translated, UDP, 53, 40000))
     net.settle()
     assert the_binding(net).key.is_whole
+
+
+def test_the_rule_for_fragments_comes_and_goes_with_the_affinity(build, v6):
+    net = build("figure1", "as3", "as4")
+
+    def has_rule(switch):
+        kinds = [kind_of(rule.cookie) for rule in net.switches[switch].flows.values()]
+        return kinds.count(Kind.SERVICE_FRAGMENT)
+
+    assert has_rule("ars3") == 0
+    set_affinity(net, "as3", "as4")
+    assert (has_rule("ars3"), has_rule("ars2")) == (2, 0)
+    set_affinity(net, "as3", "as4", affinity=Affinity.FLOW)
+    assert has_rule("ars3") == 0
 
 
 # ------------------------------------------------------------------------------ fragments
