@@ -29,11 +29,11 @@ Not here: packets' bytes, OpenFlow, which server is nearest, and the clock.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
+from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
@@ -99,8 +99,7 @@ class ClientEdge:
             for v6, pool in self._pools.items()
         }
         self._last_number = 0
-        self._ends: list[tuple[float, int]] = []  # a heap of (when the end of a TCP connection is due, number)
-        self._end_of: dict[int, float] = {}  # number → when its end is due now; other entries of the heap are obsolete
+        self._ends = Due()  # of TCP connections
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
 
@@ -209,7 +208,7 @@ class ClientEdge:
         assert holder is not None
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
-        self._end_of.pop(binding.number, None)
+        self._ends.cancel(binding.number)
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
         if binding.server is None and (unused or event is FlowEvent.REFUSED):
             rest = Rest.NONE
@@ -258,16 +257,12 @@ class ClientEdge:
         if binding is not None:
             return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
         former = self._former_of_reply(key, now)
-        if former and self._may_revive(former, key, groups):
+        pinned = former and self._kind_of_reply(former, key, groups) is FlowEvent.PINNED_REPLY
+        if former and pinned and not self._has_lost_server(former, groups):
             return self._revive(former, now)
         holder = self.bindings.holders.of(key.destination)
         other = holder and self.bindings.by_number(holder.binding)  # a flow that has this address, too
         return self.apply(other, FlowEvent.STRANGER_REPLY, now) if other else _NO_BINDING
-
-    def _may_revive(self, former: Binding, reply: FlowKey, groups: Groups) -> bool:
-        """Is this a reply of the ended flow's own server?"""
-        pinned = self._kind_of_reply(former, reply, groups) is FlowEvent.PINNED_REPLY
-        return pinned and not self._has_lost_server(former, groups)
 
     def binds_whole(self, key: FlowKey, groups: Groups) -> bool:
         """Is a client's packet with this key bound together with all else that it sends there, or would it be?"""
@@ -420,14 +415,10 @@ class ClientEdge:
             pool.end_rests(now, most)
         self._ended.forget_old(now, most)
         decisions: list[Decision] = []
-        while len(decisions) < most and self._ends and self._ends[0][0] <= now:
-            when, number = heapq.heappop(self._ends)
+        while len(decisions) < most and (number := self._ends.pop(now)):
             binding = self.bindings.by_number(number)
-            if binding is None or self._end_of.get(number) != when:
-                continue  # it has ended for another reason, or another end was planned since
-            del self._end_of[number]
-            if binding.swept and not binding.reset:
-                continue  # its rules have no timeouts
+            if binding is None or (binding.swept and not binding.reset):
+                continue  # it has ended for another reason, or its rules have no timeouts
             decision = self.apply(binding, _due(binding), now)
             if decision.do is not Do.KEEP:
                 decisions.append(decision)
@@ -436,17 +427,13 @@ class ClientEdge:
     def _plan_end(self, binding: Binding, now: float) -> None:
         """After a FIN, a RST or a new SYN: plan when ``end_due`` is to act on the binding."""
         if binding.reset:
-            self._plan(binding, now + RESET_S)
+            self._ends.plan(binding.number, now + RESET_S)
         elif binding.closed is Half.BOTH:
-            self._end_of.pop(binding.number, None)  # its rules have short timeouts
+            self._ends.cancel(binding.number)  # its rules have short timeouts
         elif binding.closed:
-            self._plan(binding, now + self._validity(binding.validity).tcp_closed_s + _CLOSING_GRACE_S)
+            self._ends.plan(binding.number, now + self._validity(binding.validity).tcp_closed_s + _CLOSING_GRACE_S)
         else:  # the switch may still process the old connection's FIN, and shorten the new rules' timeouts
-            self._plan(binding, now + RENEWED_S)
-
-    def _plan(self, binding: Binding, when: float) -> None:
-        self._end_of[binding.number] = when
-        heapq.heappush(self._ends, (when, binding.number))
+            self._ends.plan(binding.number, now + RENEWED_S)
 
     # ---------------------------------------------------------------- rules
 
@@ -492,7 +479,7 @@ class ClientEdge:
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
         self.apply(binding, event, binding.since, port=port)
         if binding.closed is Half.BOTH:
-            self._plan(binding, binding.since)  # it may have closed while the controller was away
+            self._ends.plan(binding.number, binding.since)  # it may have closed while the controller was away
 
 
 def _repins(group: AnycastGroup | None) -> bool:

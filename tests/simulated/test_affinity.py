@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scenes import SERVICE, ask, bindings, client_edge, drops, edge, errors, served_by, the_binding, web
+from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, served_by, the_binding, web
 
 from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.groups import Groups
@@ -485,4 +485,4 @@ def test_state_is_that_of_any_binding(whole, v6):
     assert the_binding(net).state is State.UNANSWERED
     assert rules(net) == [Kind.WHOLE_OUT_UNANSWERED]
     assert client_edge(net).validity_s(the_binding(net)) == client_edge(net).role.validity.unanswered_s
-    assert edge(net, "arh1").engine.flows.of_client(net.host("h1").address(v6)) == 1
+    assert managed(net, "arh1").engine.flows.of_client(net.host("h1").address(v6)) == 1

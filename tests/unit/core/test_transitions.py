@@ -79,7 +79,7 @@ class WatchedEdge(ClientEdge):
         return found.state if found else State.NONE
 
     def everything(self, now: float) -> object:
-        return list(self.bindings), self.pool_use(now), dict(self._end_of)
+        return list(self.bindings), self.pool_use(now), self._ends.planned
 
 
 class AnyLife(RuleBasedStateMachine):
