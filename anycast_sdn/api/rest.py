@@ -43,7 +43,7 @@ from anycast_sdn.core.model import (
 )
 from anycast_sdn.description.model import Port
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
 class Views(FlowViews, Protocol):
@@ -124,7 +124,7 @@ class RestApi:
         except (Problem, ConfigurationError) as error:
             response = response_to(error, quote(path))
         except Exception:
-            log.exception("REST: %s %s failed", request.method, quote(path))
+            LOG.exception("REST: %s %s failed", request.method, quote(path))
             response = response_to(Problem(500, "the controller failed; its log has the reason"), quote(path))
         return response(environ, start_response)  # type: ignore[no-any-return]
 

@@ -37,8 +37,6 @@ from anycast_sdn.api import http1
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem, response_to
-from anycast_sdn.core.model import ConfigurationError
-from anycast_sdn.core.words import cannot_listen
 
 HEAD_S = 5.0
 BODY_S = 10.0
@@ -58,7 +56,7 @@ HEALTH = "/healthz"
 
 _WAITING = attrgetter("waiting_since")
 
-log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -258,16 +256,16 @@ class Server:
             victim.shut()
         self._ended += 1
         if (now := time.monotonic()) - self._logged_at >= QUIET_S:
-            log.warning("REST: %s: the slowest ones were closed to make room for others (%d)", reason, self._ended)
+            LOG.warning("REST: %s: the slowest ones were closed to make room for others (%d)", reason, self._ended)
             self._logged_at, self._ended = now, 0
 
     def _serve(self, connection: Connection, sock: socket.socket) -> None:
         try:
             self._converse(connection)
         except OSError as error:
-            log.debug("REST: %s: %s", connection.peer, error)
+            LOG.debug("REST: %s: %s", connection.peer, error)
         except Exception:
-            log.exception("internal error with a REST connection; the controller goes on")
+            LOG.exception("internal error with a REST connection; the controller goes on")
         finally:
             self._connections.discard(connection)
             sock.close()
@@ -305,7 +303,7 @@ class Server:
             answer, keep_alive = _answer(application, environ, stays)
         except Problem as problem:
             answer, keep_alive = _answer(response_to(problem, quote(head.path)), environ, stays)
-        log.debug("REST: %s %s %s: %s", connection.peer, head.method, head.raw_path, answer[0][9:12].decode())
+        LOG.debug("REST: %s %s %s: %s", connection.peer, head.method, head.raw_path, answer[0][9:12].decode())
         connection.send(*answer)
         if not body.whole:
             connection.linger()
@@ -409,16 +407,13 @@ def serve(
     """Serve from a green thread of its own, until ``Server.close``.
 
     ``names``: hosts that we listen as, too.  ``pause``: as ``Server``'s.
-    Raises ConfigurationError when the address cannot be had.
+    Raises OSError when it cannot listen there.
     """
     import eventlet
 
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    try:
-        # Otherwise eventlet sets SO_REUSEPORT, and a second controller would share the port.
-        listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
-    except OSError as error:
-        raise ConfigurationError(cannot_listen("REST", "--rest", *address, error)) from error
+    # Otherwise eventlet sets SO_REUSEPORT, and a second controller would share the port.
+    listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)  # connections inherit it
     server = Server(application, listener, Hosts(address[0], names), eventlet.spawn, pause)
     eventlet.spawn(server.run)

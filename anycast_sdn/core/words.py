@@ -1,8 +1,7 @@
-"""Numbers, lists and errors in the words of messages to the operator."""
+"""Numbers, lists and addresses in the words of messages to the operator."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Iterable
 
 MOST_NAMES = 12  # of a list in one message
@@ -31,13 +30,3 @@ def some(names: Iterable[str], most: int = MOST_NAMES) -> str:
 def address(host: str, port: int) -> str:
     """Where something listens, as the command line takes it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def cannot_listen(what: str, option: str, host: str, port: int, error: OSError) -> str:
-    """The error message for an address that cannot be listened on, with advice."""
-    advice = {
-        errno.EADDRINUSE: "another program listens there, perhaps a controller: end it, or take another port",
-        errno.EADDRNOTAVAIL: "this machine has no such address: take one that it has",
-        errno.EACCES: "only root may take ports below 1024: take another port",
-    }.get(error.errno or 0, f"{(error.strerror or str(error)).partition(' (')[0]}: take another address")
-    return f"{what} cannot listen on {address(host, port)}: {advice} ({option})"

@@ -22,7 +22,6 @@ from typing import Any
 from os_ken.lib import hub
 
 from anycast_sdn.core import words
-from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.connection import Listener
 from anycast_sdn.process.repeats import RepeatingLog
@@ -69,7 +68,7 @@ def shown(address: tuple[Any, ...]) -> str:
 
 
 class Acceptor:
-    """Listens at ``address`` from its construction on; raises ConfigurationError if it cannot."""
+    """Listens at ``address`` from its construction on; raises OSError if it cannot."""
 
     def __init__(self, address: tuple[str, int], switches: int) -> None:
         import eventlet
@@ -83,11 +82,8 @@ class Acceptor:
         self._log = RepeatingLog(LOG)
         self._is_active = True
         family = sockets.AF_INET6 if ":" in address[0] else sockets.AF_INET
-        try:
-            # Without reuse_port=False a second controller would silently share the port.
-            self._socket = eventlet.listen(address, family=family, backlog=256, reuse_port=False)
-        except OSError as error:
-            raise ConfigurationError(words.cannot_listen("OpenFlow", "--openflow", *address, error)) from error
+        # Without reuse_port=False a second controller would silently share the port.
+        self._socket = eventlet.listen(address, family=family, backlog=256, reuse_port=False)
 
     def stop(self) -> None:
         """Accept no more connections, and close those that are open."""

@@ -25,6 +25,7 @@ from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.listening import listening
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.memory import MemoryStore
@@ -68,12 +69,14 @@ def run(
     cluster = Alone()
     registry = Registry(network, store, on_change)
     raise_file_limit()
-    acceptor = Acceptor(openflow, len(network.switches))
+    with listening("OpenFlow", "--openflow", openflow):
+        acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     # Reading requests and answering them have separate queues: short requests do not wait for long ones.
-    rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())
+    with listening("REST", "--rest", rest_address):
+        rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
     LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))

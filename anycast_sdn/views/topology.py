@@ -243,7 +243,7 @@ def _reachable(
     omitted: Omitted,
     turn: Callable[[], None],
 ) -> dict[Prefix, dict[str, str]]:
-    """Prefix → edge → where packets go on from there: its own name, or "beyond UPLINK"."""
+    """Prefix → edge → where packets go on from there: its own name, or "uplink UPLINK"."""
     reachable = {prefix: {name: name for name in names} for prefix, names in with_turns(announced.items(), turn)}
     for name, prefixes in by_uplink.items():
         if name in omitted.switches:
@@ -251,7 +251,7 @@ def _reachable(
         own = PrefixSet(own_prefixes(announced, graph.distances(name)))
         for prefix, uplink in with_turns(prefixes, turn):
             if uplink not in omitted.uplinks and not own.covers(prefix):
-                reachable.setdefault(prefix, {})[name] = f"beyond {uplink}"
+                reachable.setdefault(prefix, {})[name] = f"uplink {uplink}"
     return reachable
 
 

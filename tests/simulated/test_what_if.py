@@ -83,11 +83,11 @@ def test_egress_follows_the_longest_prefix_and_not_the_shortest_path():
         legacy, switches=(*legacy.switches, Switch("e2", 7)), links=(Link(Port("arh1", 30), Port("e2", 30)),)
     )
     net = with_routers(described, near, far)
-    assert catchment(net) == {"arh1": "beyond far"}
+    assert catchment(net) == {"arh1": "uplink far"}
     ask(net)
     assert len(net.host("r-far").received) > len(net.host("r-up1").received)
-    assert catchment(net, "far") == catchment(net, "e2") == {"arh1": "beyond up1"}
-    assert catchment(net, "up1") == {"arh1": "beyond far"}
+    assert catchment(net, "far") == catchment(net, "e2") == {"arh1": "uplink up1"}
+    assert catchment(net, "up1") == {"arh1": "uplink far"}
 
 
 def test_without_its_own_servers_the_fabric_goes_by_the_router():
@@ -95,10 +95,10 @@ def test_without_its_own_servers_the_fabric_goes_by_the_router():
     net.set_learned("up1", {ANY: Route(1, 0, 0, packed("198.51.100.2"))})
     net.settle()
     assert catchment(net) == {"arh1": "ars2"}
-    assert catchment(net, "10.2.0.10", "10.3.0.10") == {"arh1": "beyond up1"}
+    assert catchment(net, "10.2.0.10", "10.3.0.10") == {"arh1": "uplink up1"}
     net.set_groups(web(net.network, "as2"))
     net.settle()
-    assert catchment(net, "10.2.0.10") == {"arh1": "beyond up1"}
+    assert catchment(net, "10.2.0.10") == {"arh1": "uplink up1"}
 
 
 def test_a_site_that_may_not_use_a_service_is_in_no_catchment():
