@@ -7,6 +7,7 @@ from scenes import SERVICE, ask, bindings, client_edge, drops, managed, payloads
 
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import UDP
+from anycast_sdn.core.roles import Pooling
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, PutBinding, RemoveBinding
@@ -34,8 +35,9 @@ def about_bindings(messages):
 
 
 def busy_network(build):
-    """Pinned and unanswered flows of both families."""
-    net = build("figure1", "as2", "as3", bindings_per_client=200, bindings_per_port=200)
+    """Pinned and unanswered flows of both families, each with an address of its own."""
+    limits = {"bindings_per_client": 200, "bindings_per_port": 200}
+    net = build("figure1", "as2", "as3", pooling=Pooling.FLOW, **limits)
     for v6 in (False, True):
         ask(net, service=SERVICE[v6])
         ask(net, "h2", SERVICE[v6])
