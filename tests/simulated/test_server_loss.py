@@ -11,7 +11,7 @@ from anycast_sdn.control.controller import Pace
 from anycast_sdn.control.losses import LOST_AFTER_S
 from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, OnServerLoss
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Affinity, OnServerLoss
 from anycast_sdn.core.roles import Expiry
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.frames import parse_ip
@@ -431,3 +431,18 @@ def test_flows_that_are_not_freed_yet_when_the_server_returns_stay(build):
     states = [binding.state for binding in bindings(net)]
     assert State.PINNED in states
     assert counted(net)["freed"] == states.count(State.UNANSWERED)
+
+
+def test_a_client_that_is_bound_as_a_whole_goes_to_another_server_with_all_its_flows(build, v6):
+    net = build("figure1")
+    whole = replace(group(net.network, "web", SERVICE, "as2", "as3"), affinity=Affinity.CLIENT)
+    net.set_groups(Groups({"web": whole}))
+    net.advance(1)
+    poll(net, v6)
+    before = the_binding(net)
+    die(net)
+    for port in (123, 5060):
+        poll(net, v6, port=port)
+    assert server(net, v6) == "as3"
+    assert (the_binding(net).number, the_binding(net).translated) == (before.number, before.translated)
+    assert len(net.host("as3").received) == 2
