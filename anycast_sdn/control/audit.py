@@ -56,14 +56,13 @@ class _Deleted(NamedTuple):
 
 
 class Audit:
-    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each of ``slices`` likewise.
-
-    A short one: each of ``reported_slices`` alone.
+    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each slice of ``begin_flows``
+    likewise.  A short one: each slice of ``begin_reported_flows`` alone.
     """
 
     def __init__(self, switch: ManagedSwitch) -> None:
         self._switch = switch
-        self.doubtful = False  # there is something that the next look has to confirm
+        self._doubtful = False  # see ``is_doubtful``
         self.has_reported = False  # others have modified rules of no flow since the last look began
         self._thorough = False  # something was wrong: compare all slices
         self._changes = -1  # ``Installed.changes`` when this look began
@@ -87,7 +86,16 @@ class Audit:
         self._changes = self._switch.installed.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
-        self.doubtful = self.has_reported = False
+        self._doubtful = self.has_reported = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Is there something that the next look has to confirm?"""
+        return self._doubtful
+
+    def doubt(self) -> None:
+        """There is something that the next look has to confirm."""
+        self._doubtful = True
 
     @property
     def is_unchanged(self) -> bool:
@@ -131,13 +139,13 @@ class Audit:
             wanted.groups, found.groups = _differing(installed.groups, self._groups)
             wanted.meters, found.meters = _differing(installed.meters, self._meters)
         else:
-            self.doubtful |= bool(foreign)
+            self._doubtful |= bool(foreign)
             foreign = set()
         self._postpone_repeated(wanted, found)
         reaction = self.found_foreign(foreign, now)
         reaction.messages += changes(wanted, found)
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
-            reaction.events += self._repaired(ours.keys(), theirs.keys(), now)
+            reaction.events += self._record_repairs(ours.keys(), theirs.keys(), now)
         return reaction
 
     def found_foreign(self, cookies: Collection[int], now: float) -> Reaction:
@@ -146,7 +154,7 @@ class Audit:
         for cookie in gone:
             del self._deleted[cookie]
         due = [cookie for cookie in cookies if self.may_delete(cookie, now)]
-        events = self._repaired((), [cookie for cookie in due if cookie not in self._deleted], now)
+        events = self._record_repairs((), [cookie for cookie in due if cookie not in self._deleted], now)
         for cookie in due:
             if before := self._deleted.get(cookie):
                 self._deleted[cookie] = _Deleted(min(2 * before.pause, LONGEST_FOREIGN_S), now)
@@ -196,7 +204,7 @@ class Audit:
             confirmed = {key for key, rule in differences.items() if self._differences.get(key, ()) == rule}
             wanted.flows = {key: rule for key, rule in wanted.flows.items() if key in confirmed}
             found.flows = {key: rule for key, rule in found.flows.items() if key in confirmed}
-            self.doubtful = len(confirmed) < len(differences)
+            self._doubtful = len(confirmed) < len(differences)
         self._differences = differences
 
     def _postpone_repeated(self, wanted: Tables, found: Tables) -> None:
@@ -225,10 +233,10 @@ class Audit:
                     del ours[key]
                     theirs.pop(key, None)
 
-    def _repaired(self, wanted: Collection[object], found: Collection[object], now: float) -> list[Event]:
+    def _record_repairs(self, wanted: Collection[object], found: Collection[object], now: float) -> list[Event]:
         """``wanted``: what was not found as it should be; ``found``: what was found and should not be so."""
         if wanted or found:
-            self._switch.repaired_at = now
+            self._switch.note_repairs(now)
             self._thorough = True
         faults = [Fault.WRONG if key in found else Fault.MISSING for key in wanted]
         faults += [Fault.FOREIGN for key in found if key not in wanted]
@@ -247,14 +255,14 @@ class Audit:
         """Is there something for a short look?"""
         return self._flows.has_reported
 
-    def slices(self) -> list[Slice]:
-        """The slices that are to be compared now."""
+    def begin_flows(self) -> list[Slice]:
+        """Begin to compare flows → the slices to compare."""
         thorough, self._thorough = self._thorough, False
-        return self._flows.slices(thorough)
+        return self._flows.begin_look(thorough)
 
-    def reported_slices(self) -> list[Slice]:
-        """The slices with flows' rules that were reported as modified since they were last compared."""
-        return self._flows.reported_slices()
+    def begin_reported_flows(self) -> list[Slice]:
+        """Begin to compare flows with rules that were reported as modified since they were last compared."""
+        return self._flows.begin_reported()
 
     def begin_slice(self, piece: Slice) -> None:
         """The switch is asked now."""
@@ -269,9 +277,9 @@ class Audit:
             return Reaction(), False
         reaction, more = self._flows.end(piece, most)
         if reaction.messages:
-            self._switch.repaired_at = now
+            self._switch.note_repairs(now)
             self._thorough |= not self._flows.was_reported(piece)  # an unreported fault may not be the only one
-        self.doubtful |= self._flows.doubtful
+        self._doubtful |= self._flows.is_doubtful
         return reaction, more
 
 

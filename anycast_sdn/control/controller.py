@@ -34,7 +34,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
-from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped, RuleRefused
+from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -42,7 +42,7 @@ from anycast_sdn.description.model import Network, Port, Uplink
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import DROPS, Kind, binding_of, kind_of
+from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
 from anycast_sdn.openflow.rules import Barrier
 from anycast_sdn.openflow.tables import Tables
@@ -200,11 +200,7 @@ class Controller:
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outcome:
         """The switch has answered a flow-mod with an error."""
-        switch = self.switches[dpid]
-        switch.refused_at = now
-        if number := binding_of(cookie):
-            return self._follow(dpid, switch.engine.rule_refused(number, now), now)
-        return Outcome(events=[RuleRefused(switch.name)])
+        return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now), now)
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outcome:
         switch = self.switches[dpid]
@@ -301,12 +297,9 @@ class Controller:
     def end_sweep(self, dpid: int, began: float, now: float) -> None:
         self.switches[dpid].engine.end_sweep(began, now)
 
-    def drops_counted(self, dpid: int, packets: dict[Kind, int]) -> None:
+    def drops_counted(self, dpid: int, packets: Mapping[Kind, int]) -> None:
         """Packets that the drop rules of a switch have counted, by kind of rule."""
-        dropped = dict.fromkeys(DROPS.values(), 0)
-        for kind, name in DROPS.items():
-            dropped[name] += packets.get(kind, 0)
-        self.switches[dpid].dropped = dropped
+        self.switches[dpid].drops_counted(packets)
 
     # ---------------------------------------------------------------- what follows
 

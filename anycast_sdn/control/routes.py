@@ -59,7 +59,7 @@ class Routes:
 
     def disconnected(self, switch: str) -> None:
         """Other switches no longer wait for its confirmations."""
-        self._confirmed += [(switch, ticket) for ticket in self._update.disconnected(switch)]
+        self._confirmed += [(switch, ticket) for ticket in self._update.remove_switch(switch)]
 
     def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
         """Switches have confirmed what was sent with these tickets."""

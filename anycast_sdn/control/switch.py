@@ -21,7 +21,7 @@ from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
-from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped, PortsHeldBack
+from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped, PortsHeldBack, RuleRefused
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -32,7 +32,7 @@ from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import ROW, Kind, Table, kind_of, number_of
+from anycast_sdn.openflow.pipeline import DROPS, ROW, Kind, Table, binding_of, kind_of, number_of
 from anycast_sdn.openflow.reaction import Reaction, as_received, out_of, through_pipeline
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
@@ -64,7 +64,9 @@ class ManagedSwitch:
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
         self.uplinks = network.uplinks_of(described.name)
-        self.wanted = WantedRules(described, network)
+        self.features = Features()
+        self.fabric_ports: list[int] = []  # to other switches
+        self.wanted = WantedRules(described, network, lambda: self.features, lambda: self.fabric_ports)
         self.mac = described.mac
         self.mtus = self.wanted.mtus
         self.neighbours = Neighbours(self.mac, self.wanted.connected)
@@ -105,15 +107,6 @@ class ManagedSwitch:
         for kind in handlers.keys() & _FROM_CLIENTS:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
-    @property
-    def features(self) -> Features:
-        return self.wanted.features
-
-    @property
-    def fabric_ports(self) -> list[int]:
-        """The ports to other switches."""
-        return self.wanted.fabric_ports
-
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
 
@@ -140,7 +133,7 @@ class ManagedSwitch:
         return self.reconciler.reconcile(groups, routes)
 
     def set_fabric_ports(self, ports: list[int]) -> None:
-        self.wanted.fabric_ports = ports
+        self.fabric_ports = ports
         self.reconciler.recheck_constant_rules()
 
     def set_enrolled(self, address: Address, enrolled: bool) -> None:
@@ -170,7 +163,7 @@ class ManagedSwitch:
 
     def begin_reading(self, found: Tables, features: Features) -> None:
         """The switch has connected and holds ``found``; see ``reading_back``."""
-        self.wanted.features = features
+        self.features = features
         self.engine.begin_reading(features)
         self.reading = ReadingBack(found, self.engine, self.wanted.route, not self.ever_synchronised)
         self._found = Tables({}, found.groups, found.meters)
@@ -306,6 +299,29 @@ class ManagedSwitch:
     def port_up(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_up(port, now), now)
 
+    def note_repairs(self, now: float) -> None:
+        """The switch was found not to hold what it should; that is corrected."""
+        self.repaired_at = now
+
+    def note_unanswered(self, questions: frozenset[str]) -> frozenset[str]:
+        """These are all questions that the switch leaves unanswered now → those that are new."""
+        new, self.unanswered = questions - self.unanswered, questions
+        return new
+
+    def drops_counted(self, packets: Mapping[Kind, int]) -> None:
+        """The packets that its drop rules have counted, by kind of rule."""
+        dropped = dict.fromkeys(DROPS.values(), 0)
+        for kind, name in DROPS.items():
+            dropped[name] += packets.get(kind, 0)
+        self.dropped = dropped
+
+    def rule_refused(self, cookie: int, now: float) -> Reaction:
+        """The switch has answered a flow-mod with an error."""
+        self.refused_at = now
+        if number := binding_of(cookie):
+            return self.engine.rule_refused(number, now)
+        return Reaction(events=[RuleRefused(self.name)])
+
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)
 
@@ -320,7 +336,7 @@ class ManagedSwitch:
         """Install again some of the bindings' rules that others have deleted."""
         if not self.synchronised or not self.engine.has_lost_rules:
             return Reaction()
-        self.repaired_at = now
+        self.note_repairs(now)
         return self.engine.put_back()
 
     def tick(self, now: float) -> Reaction:

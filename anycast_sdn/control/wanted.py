@@ -6,7 +6,7 @@ that makes it.  Which of them are wanted at a time is decided by the ``Reconcile
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from anycast_sdn.control.throttle import HELD_PER_S
@@ -19,9 +19,17 @@ from anycast_sdn.openflow.tables import Tables
 
 
 class WantedRules:
-    def __init__(self, switch: Switch, network: Network) -> None:
-        self.features = Features()
-        self.fabric_ports: list[int] = []  # to other switches
+    """``features``, ``fabric_ports``: of the switch, as it is now; the ports lead to other switches."""
+
+    def __init__(
+        self,
+        switch: Switch,
+        network: Network,
+        features: Callable[[], Features],
+        fabric_ports: Callable[[], Sequence[int]],
+    ) -> None:
+        self._features = features
+        self._fabric_ports = fabric_ports
         self.mtus = network.mtus_of(switch.name)
         self.connected = (
             *network.subnets_of(switch.name), *(uplink.subnet for uplink in network.uplinks_of(switch.name))
@@ -29,6 +37,10 @@ class WantedRules:
         self._switch = switch
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
+
+    @property
+    def features(self) -> Features:
+        return self._features()
 
     def tables(
         self, flows: Iterable[FlowRule], groups: Iterable[GroupRule] = (), meters: Iterable[MeterRule] = ()
@@ -43,7 +55,7 @@ class WantedRules:
         switch, features = self._switch, self.features
         yield from entries.constant()
         yield from entries.ingress(
-            self.connected, self.fabric_ports, self._anycast, features.hairpin, switch.translation_prefixes
+            self.connected, self._fabric_ports(), self._anycast, features.hairpin, switch.translation_prefixes
         )
         for subnet in self.connected:
             for gateway in subnet.gateways:
@@ -60,7 +72,7 @@ class WantedRules:
         """``held_ports``: those that are throttled."""
         ports = entries.host_ports(self.connected)
         held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
-        return meters.rules(self._limits, len(ports), len(self.fabric_ports), held)
+        return meters.rules(self._limits, len(ports), len(self._fabric_ports()), held)
 
     def host(self, address: Address, neighbour: Neighbour) -> FlowRule:
         own, limit = self._switch.mac, self._limit(neighbour.port)

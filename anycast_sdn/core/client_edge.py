@@ -15,7 +15,7 @@ Rules kept here:
   ``tcp_closing_s``, but a little later, because usually the other side closes soon, too (``_plan_end``).  A connection
   that was reset ends after ``RESET_S``.
 - Each pair of a client and a service address has addresses of its own.  A new flow of it gets another address, or
-  shares one that the pair has (``Pooling``, ``_address``); then only protocol and ports tell its flows apart.
+  shares one that the pair has (``Pooling``, ``_lease_address``); then only protocol and ports tell its flows apart.
 - In a group with ``Affinity.CLIENT`` one binding stands for all that a client sends to a service address (M31).  The
   two kinds never overlap: while a pair has bindings of single flows its further flows are bound so, too, and a client
   that is bound as a whole stays that, whatever its group is changed to.
@@ -178,7 +178,7 @@ class ClientEdge:
         return Decision(do, after, put)
 
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
-        if do is not Do.LEASE:  # of a new flow, ``_address`` has leased it
+        if do is not Do.LEASE:  # of a new flow, ``_lease_address`` has leased it
             self._claim(binding)
             self._ended.forget(binding.key)
             if binding.closing:
@@ -309,7 +309,7 @@ class ClientEdge:
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
         if self._binds_whole(key, group):
             key = key.whole
-        translated = self._refusal(key, service, port, v6) or self._address(key, port, v6, now)
+        translated = self._refusal(key, service, port, v6) or self._lease_address(key, port, v6, now)
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
         number, swept = self._last_number + 1, self._is_next_swept()
@@ -328,7 +328,7 @@ class ClientEdge:
             return Drop.PORT_FULL
         return None
 
-    def _address(self, key: FlowKey, port: int, v6: bool, now: float) -> Address | Drop:
+    def _lease_address(self, key: FlowKey, port: int, v6: bool, now: float) -> Address | Drop:
         """PR1X for a new flow, leased or shared with other flows of its pair; or why there is none."""
         pooling, pool, holders = self.role.pooling, self._pools[v6], self.bindings.holders
         shared = None if pooling is Pooling.FLOW else holders.address_of((key.source, key.destination))

@@ -58,7 +58,7 @@ class Slice(NamedTuple):
 
 
 class FlowAudit:
-    """Of one switch.  A look: ``slices``, or ``reported_slices``; then for each of them ``begin``, ``take`` what was
+    """Of one switch.  A look: ``begin_look``, or ``begin_reported``; then for each of them ``begin``, ``take`` what was
     found, and ``end``.
 
     ``name``: the switch's; ``wanted_rule``: makes the rule of one direction of a flow.
@@ -78,7 +78,7 @@ class FlowAudit:
         self._missed_before: set[tuple[int, Half]] = set()  # those of the slice, at the look before
 
     @property
-    def doubtful(self) -> bool:
+    def is_doubtful(self) -> bool:
         """Was something missed that the next look has to confirm?"""
         return bool(self._missed)
 
@@ -95,7 +95,7 @@ class FlowAudit:
         """Is this slice compared because of a report that rules were modified?"""
         return piece.part in self._reported_parts
 
-    def slices(self, thorough: bool) -> list[Slice]:
+    def begin_look(self, thorough: bool) -> list[Slice]:
         """Begin a look → the slices to compare."""
         parts = range(1 << self._bits)
         looked_at: Iterable[int] = parts
@@ -106,7 +106,7 @@ class FlowAudit:
             self._next_part += 1
         return self._both_halves(looked_at)
 
-    def reported_slices(self) -> list[Slice]:
+    def begin_reported(self) -> list[Slice]:
         """Begin a look at rules that were reported as modified → the slices to compare."""
         reported = self._pop_reported()
         self._reported_parts |= reported  # a look at others may be under way

@@ -106,8 +106,11 @@ class OrderedUpdate:
         waited = (prefix for prefix, switches in self._waiting.items() if switch in switches)  # before it disconnected
         self._to_compare[switch] = list(dict.fromkeys((*self._installed(switch), *self._routing.announced(), *waited)))
 
-    def disconnected(self, switch: str) -> list[int]:
-        """It cannot be sent routes any more → its tickets: the caller calls ``confirmed`` for them in portions."""
+    def remove_switch(self, switch: str) -> list[int]:
+        """It has disconnected: it cannot be sent routes any more → its tickets.
+
+        The caller calls ``confirmed`` for them, in portions.
+        """
         self._present.discard(switch)
         self._to_compare.pop(switch, None)
         numbers = [number for number, ticket in self._tickets.items() if ticket.switch == switch]

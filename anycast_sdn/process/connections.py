@@ -162,10 +162,9 @@ class Connections:
 
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
         switch = self._controller.switches[dpid]
-        for what in sorted(questions - switch.unanswered):
+        for what in sorted(switch.note_unanswered(questions)):
             text = f"switch {switch.name} does not answer when asked for its {what}; going on without"
             self.log.log(logging.WARNING, (f"silent about {what}", dpid), text)
-        switch.unanswered = questions
 
     @isolated
     def end_long_introductions(self, now: float) -> None:

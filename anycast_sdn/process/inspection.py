@@ -138,7 +138,7 @@ class Inspection:
 
     def begin_short(self) -> None:
         """A short inspection: of bindings' rules that were reported as modified by others."""
-        self._slices = self._audit.reported_slices()
+        self._slices = self._audit.begin_reported_flows()
         self._switch.later(self._proceed)
 
     @_alone
@@ -229,7 +229,8 @@ class Inspection:
         more = 0 if body is None else self._total - decoding.decode_rule_count(body)
         left = self._memory.foreign if time.monotonic() < self._audit.next_deletion else 0
         too_many = more > left
-        self._audit.doubtful |= too_many and not self._memory.too_many
+        if too_many and not self._memory.too_many:
+            self._audit.doubt()
         if too_many and self._memory.too_many:
             self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_all)
         else:
@@ -248,14 +249,14 @@ class Inspection:
     # ---------------------------------------------------------------- bindings
 
     def _begin_slices(self) -> None:
-        self._slices = self._audit.slices()
+        self._slices = self._audit.begin_flows()
         self._more = len(self._slices)  # a bound: steady reports of modified rules must not prolong this inspection
         self._switch.later(self._proceed)
 
     @_alone
     def _proceed(self) -> None:
         if self._more > 0 and self._audit.has_reported_flows:
-            fresh = self._audit.reported_slices()
+            fresh = self._audit.begin_reported_flows()
             self._slices += fresh
             self._more -= len(fresh)
         if not self._slices:
@@ -412,7 +413,7 @@ class Inspections:
         else:
             rounds.ended, rounds.took = now, now - began
             rounds.due = now + min(max(AUDIT_S, PART * rounds.took), LONGEST_S)
-        if self._controller.audits[dpid].doubtful or repaired or rounds.asked_for:
+        if self._controller.audits[dpid].is_doubtful or repaired or rounds.asked_for:
             rounds.due = min(rounds.due, max(now + SOON_S, rounds.earliest(SOON_S)))
         self._log_repairs(self._controller.switches[dpid].name, now)
         self._signal_progress()

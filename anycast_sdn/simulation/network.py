@@ -277,7 +277,7 @@ class SimulatedNetwork:
         rules = [rule for rule in held.flows.values() if kind_of(rule.cookie) and not binding_of(rule.cookie)]
         audit.take_rules(rules, {rule.cookie for rule in held.flows.values() if kind_of(rule.cookie) is None})
         self._react_at(name, audit.end(self.now))
-        self._request_slices(name, audit, audit.slices())
+        self._request_slices(name, audit, audit.begin_flows())
 
     def _request_slices(self, name: str, audit: Audit, slices: list[Slice]) -> None:
         """The rules of bindings, slice by slice."""

@@ -15,7 +15,7 @@ def messages_to_arh1(net, open_vswitch):
     """The messages to arh1 that the first packets of a flow lead to."""
     for name in net.switches:
         here = managed(net, name)
-        here.wanted.features = replace(here.features, open_vswitch=open_vswitch)
+        here.features = replace(here.features, open_vswitch=open_vswitch)
     net.journal = []
     ask(net, service=SERVICE[False], payload=b"first")
     ask(net, port=40001, service=SERVICE[True], payload=b"second")
@@ -46,7 +46,7 @@ def test_a_barrier_stands_between_a_rule_and_the_packet_that_needs_it_but_on_ope
 def test_packets_that_wait_for_a_host_come_after_its_rule_and_a_barrier(build):
     net = build("figure1", "as2")
     here = managed(net, "arh1")
-    here.wanted.features = replace(here.features, open_vswitch=False)
+    here.features = replace(here.features, open_vswitch=False)
     h2 = net.host("h2").address(False)
     net.set_port(net.host("h2").port, up=False)
     net.settle()

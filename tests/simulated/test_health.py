@@ -95,7 +95,7 @@ def test_a_reason_keeps_the_time_when_it_began() -> None:
 
 def test_what_a_switch_leaves_unanswered_is_named() -> None:
     net = network("figure1")
-    managed(net, "core").unanswered = frozenset(("meters", "ports"))
+    managed(net, "core").note_unanswered(frozenset(("meters", "ports")))
     assert reasons(net) == [f"switch core does not answer when asked for its {what}" for what in ("meters", "ports")]
 
 

@@ -40,7 +40,7 @@ class Audited:
     def look(self, thorough: bool = False) -> list[Message]:
         """At the slices that are due; the switch is put right."""
         messages: list[Message] = []
-        for piece in self.audit.slices(thorough):
+        for piece in self.audit.begin_look(thorough):
             self.audit.begin(piece)
             asked = [rule for rule in self.rules if rule.cookie & piece.cookie_mask == piece.cookie]
             assert all(piece.may_have(rule.cookie) for rule in asked)
@@ -63,17 +63,17 @@ def same(rules: list[FlowRule], others: list[FlowRule]) -> bool:
 def test_correct_rules_are_left_as_they_are() -> None:
     audited = Audited(5)
     assert audited.look(thorough=True) == []
-    assert (audited.audit.doubtful, audited.repairs) == (False, Counter())
+    assert (audited.audit.is_doubtful, audited.repairs) == (False, Counter())
 
 
 def test_a_missing_rule_is_installed_when_the_next_look_misses_it_too() -> None:
     audited = Audited(5)
     audited.rules.pop(3)
     assert audited.look() == []
-    assert audited.audit.doubtful
+    assert audited.audit.is_doubtful
     audited.look()
     assert same(audited.rules, audited.wanted)
-    assert not audited.audit.doubtful
+    assert not audited.audit.is_doubtful
     assert audited.repairs == {Fault.MISSING: 1}
 
 
@@ -88,11 +88,11 @@ def test_an_edited_rule_is_replaced_and_a_rule_of_no_flow_is_deleted() -> None:
 
 def test_a_flow_to_which_something_has_happened_since_is_left_to_the_next_look() -> None:
     audited = Audited(1)
-    (piece, _) = audited.audit.slices(False)
+    (piece, _) = audited.audit.begin_look(False)
     audited.audit.begin(piece)
     audited.flows.put(flow(1)._replace(closed=Half.OUT))
     assert audited.audit.end(piece, 9) == (Reaction(), False)
-    assert not audited.audit.doubtful
+    assert not audited.audit.is_doubtful
 
 
 @pytest.mark.parametrize("thorough", [False, True])
@@ -100,7 +100,7 @@ def test_slices_are_compared_in_turn_or_all_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(flow_audit, "SLICE", 4)
     audited = Audited(30)
     parts = 8
-    assert len(audited.audit.slices(thorough)) == 2 * (parts if thorough else 1)
+    assert len(audited.audit.begin_look(thorough)) == 2 * (parts if thorough else 1)
     audited.rules[7] = replace(audited.rules[7], actions=())
     looks = 0
     while not same(audited.rules, audited.wanted):

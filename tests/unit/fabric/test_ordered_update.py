@@ -163,7 +163,7 @@ def test_a_switch_without_a_route_uses_the_route_to_the_covering_prefix():
 def test_no_switch_waits_for_one_that_has_disconnected():
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
-    net.update.disconnected("a")
+    net.update.remove_switch("a")
     assert net.send().keys() == {"b"}
 
 
@@ -189,7 +189,7 @@ def test_a_ticket_becomes_overdue_once_and_never_after_the_switch_has_disconnect
     gone = Switches(SQUARE, {P: "d"})
     gone.want(SQUARE | {"bd": 9}, {P: "d"})
     assert gone.update.pop_overdue(CONFIRM_S) == []
-    (ticket,) = gone.update.disconnected("a")
+    (ticket,) = gone.update.remove_switch("a")
     assert gone.update.pop_overdue(CONFIRM_S + 0.1) == []
     gone.update.confirmed("a", ticket)
     assert gone.send().keys() == {"b"}
@@ -220,7 +220,7 @@ def test_no_switch_moves_to_a_disconnected_one_that_would_send_packets_back():
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "a"})
     assert net.path("d") == "dcba"
-    net.update.disconnected("c")
+    net.update.remove_switch("c")
     net.want(line, {P: "d"})
     net.install("d")
     assert net.busy() == []
@@ -295,7 +295,7 @@ def test_a_reconnected_switch_with_any_routes_is_sent_the_same_in_portions_as_at
         net.installed["c"].update({prefix: draw.choice([LOCAL, *map(ord, "bd")]) for prefix in some})
         net.holds["c"] = dict(net.installed["c"])
         net.tickets["c"].clear()
-        for ticket in net.update.disconnected("c"):
+        for ticket in net.update.remove_switch("c"):
             net.update.confirmed("c", ticket)
         net.update.connected("c")
         assert net.update.judge(1) == {}
