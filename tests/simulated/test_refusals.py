@@ -1,4 +1,4 @@
-"""A client that a service cannot take learns it at once: a TCP SYN is reset, any other packet gets an ICMP error."""
+"""A client that a service cannot take learns it at once: a TCP SYN is reset, other packets get ICMP errors (M30)."""
 
 from __future__ import annotations
 
