@@ -100,6 +100,7 @@ class ClientEdge:
         }
         self._last_number = 0
         self._ends = Due()  # of TCP connections
+        self._renewed: dict[int, float] = {}  # number → until then, reports of its rules' ends are about those before
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
 
@@ -209,6 +210,7 @@ class ClientEdge:
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
         self._ends.cancel(binding.number)
+        self._renewed.pop(binding.number, None)
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
         if binding.server is None and (unused or event is FlowEvent.REFUSED):
             rest = Rest.NONE
@@ -434,6 +436,7 @@ class ClientEdge:
             self._ends.plan(binding.number, now + self._validity(binding.validity).tcp_closed_s + _CLOSING_GRACE_S)
         else:  # the switch may still process the old connection's FIN, and shorten the new rules' timeouts
             self._ends.plan(binding.number, now + RENEWED_S)
+            self._renewed[binding.number] = now + min(RENEWED_S, self._validity(binding.validity).tcp_closed_s)
 
     # ---------------------------------------------------------------- rules
 
@@ -442,10 +445,11 @@ class ClientEdge:
 
         ``state``: the binding's state for which the rule was made.  A report about the rule of an unanswered flow may
         cross the messages that install the rules of the pinned flow; then it is not about these.
+        So may one about the rules of a connection that has closed, when a SYN opens a new one at that moment.
         ``unused``: no packet has ever met the rule.
         """
         binding = self.bindings.by_number(number)
-        if binding is None or binding.state is not state:
+        if binding is None or binding.state is not state or now < self._renewed.get(number, now):
             return Decision(Do.KEEP, binding)
         left = binding.installed & ~half
         event = FlowEvent.HALF_IDLE if left else FlowEvent.ALL_IDLE

@@ -1,6 +1,6 @@
 """IPv4's duplicate-address detection (RFC 5227): three probes; prints "taken by MAC" or "free".
 
-    python3 arp_probe.py INTERFACE ADDRESS
+python3 arp_probe.py INTERFACE ADDRESS
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sends Ethernet frames as they are: one frame in hexadecimal per line of standard input or of a file.
 
-    python3 send_frames.py INTERFACE FILE
+python3 send_frames.py INTERFACE FILE
 """
 
 from __future__ import annotations

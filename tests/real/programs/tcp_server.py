@@ -1,6 +1,6 @@
 """A TCP server for a test host: it says "NAME" and a newline, then sends back whatever it gets.
 
-    python3 tcp_server.py NAME PORT
+python3 tcp_server.py NAME PORT
 """
 
 from __future__ import annotations

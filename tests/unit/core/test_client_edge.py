@@ -277,6 +277,17 @@ class TestClosing:
         assert edge.end_due(102.5, 9) == [Decision(Do.PUT_AGAIN, fresh, Half.BOTH)]
         assert edge.end_due(1000, 9) == []
 
+    @pytest.mark.parametrize("closes_again", [False, True])
+    def test_a_report_about_the_old_rules_that_crosses_the_new_ones_changes_nothing(self, edge, closes_again):
+        binding = self.ended(edge, Half.IN, Half.OUT)
+        renewed = self.packet(edge, 105, syn=True).binding
+        if closes_again:
+            renewed = edge.tcp_end(binding.number, Half.IN, False, 105.1).binding
+        for half in (Half.IN, Half.OUT):
+            assert edge.rule_removed(binding.number, half, State.PINNED, False, 105.2) == Decision(Do.KEEP, renewed)
+        left = edge.rule_removed(binding.number, Half.IN, State.PINNED, False, 112).binding
+        assert left.installed is Half.OUT
+
     def test_a_retransmitted_syn_installs_nothing(self, edge):
         binding = pinned(edge, self.TCP_KEY)
         assert self.packet(edge, 1, syn=True) == Decision(Do.RENEW, binding, Half.NONE)
