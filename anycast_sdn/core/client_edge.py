@@ -49,7 +49,7 @@ COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much 
 
 RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
 RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
-SHARE = 4  # a client has at most one of so many addresses, where the network file has no limit
+SHARE = 4  # a client has at most one of so many addresses; as many of its port's share are left to pairs
 
 _FAMILIES = {False: "ipv4", True: "ipv6"}
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
@@ -335,7 +335,8 @@ class ClientEdge:
         pooling, pool, holders = self.role.pooling, self._pools[v6], self.bindings.holders
         shared = None if pooling is Pooling.FLOW else holders.address_of((key.source, key.destination))
         of_client, of_port = self._most_addresses[v6]
-        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free or 2 * holders.of_port(port, v6) >= of_port):
+        of_port_left = of_port - holders.of_port(port, v6)
+        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free or SHARE * of_port_left <= pool.size):
             return shared
         if holders.of_client(key.source) >= of_client:
             return shared or Drop.CLIENT_FULL

@@ -2,7 +2,8 @@
 
     python3 udp_crowd.py ADDRESS PORT FLOWS SOURCE…
 
-Client by client, ``FLOWS`` of each SOURCE ask, some at a time, always from the same ports.  It prints JSON at its end:
+``FLOWS`` of each SOURCE ask, the first ones of all, then the second ones and so on, some at a time, always from the same
+ports.  It prints JSON at its end:
 {"answered": how many of all flows, "errors": what sockets heard instead}.
 """
 
@@ -25,8 +26,8 @@ class Crowd:
     def __init__(self, address: str, port: int, flows: int, sources: list[str]) -> None:
         self._selector = selectors.DefaultSelector()
         self._flows = []
-        for source in sources:
-            for number in range(flows):
+        for number in range(flows):
+            for source in sources:
                 flow = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
                 flow.bind((source, FIRST_PORT + number))
                 flow.connect((address, port))

@@ -177,7 +177,7 @@ def test_the_clients_at_one_of_several_ports_leave_half_of_the_pool_to_others():
     assert edge.client_packet(FlowKey(client(600), ANY, UDP, 1, 53), WEB, 0, port=2).do is Do.LEASE
 
 
-def test_single_flows_at_one_of_several_ports_leave_half_of_its_share_to_pairs():
+def test_single_flows_at_one_of_several_ports_leave_a_quarter_of_the_pool_to_pairs():
     """Each client opens all of its flows before the next one opens any."""
     edge = client_edge(Pooling.AUTO, ports=2)
     decisions = [packet(edge, port, sender) for sender in range(70) for port in range(10)]
