@@ -2,8 +2,8 @@
 
     python3 udp_crowd.py ADDRESS PORT FLOWS SOURCE…
 
-``FLOWS`` of each SOURCE ask, the first ones of all, then the second ones and so on, some at a time, always from the same
-ports.  It prints JSON at its end:
+``FLOWS`` of each SOURCE ask, the first ones of all, then the second ones and so on, some at a time; a flow has the same
+ports each time that this is run.  It prints JSON at its end:
 {"answered": how many of all flows, "errors": what sockets heard instead}.
 """
 
