@@ -444,9 +444,8 @@ class ClientEdge:
     def rule_removed(self, number: int, half: Half, state: State, unused: bool, now: float) -> Decision:
         """The switch has removed one rule of a binding, because it was idle.
 
-        ``state``: the binding's state for which the rule was made.  A report about the rule of an unanswered flow may
-        cross the messages that install the rules of the pinned flow; then it is not about these.
-        So may one about the rules of a connection that has closed, when a SYN opens a new one at that moment.
+        ``state``: the binding's state for which the rule was made.  A report about the rule of an unanswered flow, or of
+        a closed connection, may cross the messages that install the rules of the pinned flow, or of a new connection.
         ``unused``: no packet has ever met the rule.
         """
         binding = self.bindings.by_number(number)
