@@ -46,11 +46,9 @@ from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
-
 RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
 RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
 SHARE = 4  # a client has at most one of so many addresses; as many of its port's share are left to pairs
-
 _FAMILIES = {False: "ipv4", True: "ipv6"}
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
@@ -335,12 +333,12 @@ class ClientEdge:
         pooling, pool, holders = self.role.pooling, self._pools[v6], self.bindings.holders
         shared = None if pooling is Pooling.FLOW else holders.address_of((key.source, key.destination))
         of_client, of_port = self._most_addresses[v6]
-        of_port_left = of_port - holders.of_port(port, v6)
-        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free or SHARE * of_port_left <= pool.size):
+        left = of_port - holders.of_port(port, v6)
+        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free or SHARE * left <= pool.size):
             return shared
         if holders.of_client(key.source) >= of_client:
             return shared or Drop.CLIENT_FULL
-        if port and holders.of_port(port, v6) >= of_port:
+        if port and left <= 0:
             return shared or Drop.PORT_FULL
         try:
             return pool.lease(now)
@@ -365,9 +363,8 @@ class ClientEdge:
     def _pair_of(self, translated: Address, now: float) -> Pair | None:
         """The pair that has this address, or had it and lets it rest."""
         holder, pool = self.bindings.holders.of(translated), self._pools.get(len(translated) == 16)
-        if holder:
-            return holder.pair
-        return pool.last_pair(translated, now) if pool else None
+        last = pool.last_pair(translated, now) if pool else None
+        return holder.pair if holder else last
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
         """Restore the binding of an ended flow: the same PR1X and server."""
@@ -444,8 +441,8 @@ class ClientEdge:
     def rule_removed(self, number: int, half: Half, state: State, unused: bool, now: float) -> Decision:
         """The switch has removed one rule of a binding, because it was idle.
 
-        ``state``: the binding's state for which the rule was made.  A report about the rule of an unanswered flow, or of
-        a closed connection, may cross the messages that install the rules of the pinned flow, or of a new connection.
+        ``state``: the binding's state for which the rule was made.  A report about the rule of an unanswered flow, or a
+        closed connection, may cross the messages that install the rules of the pinned flow, or a new connection.
         ``unused``: no packet has ever met the rule.
         """
         binding = self.bindings.by_number(number)
