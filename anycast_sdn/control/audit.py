@@ -63,6 +63,7 @@ class Audit:
     def __init__(self, switch: ManagedSwitch) -> None:
         self._switch = switch
         self._doubtful = False  # see ``is_doubtful``
+        self.may_miss_more = False  # others have deleted rules of flows since the last look began
         self.has_reported = False  # others have modified rules of no flow since the last look began
         self._thorough = False  # something was wrong: compare all slices
         self._changes = -1  # ``Installed.changes`` when this look began
@@ -86,12 +87,16 @@ class Audit:
         self._changes = self._switch.installed.changes
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
-        self._doubtful = self.has_reported = False
+        self._doubtful = self.has_reported = self.may_miss_more = False
 
     @property
     def is_doubtful(self) -> bool:
         """Is there something that the next look has to confirm?"""
         return self._doubtful
+
+    def expect_missing(self) -> None:
+        """Another program has deleted rules of flows, and perhaps others."""
+        self.may_miss_more = True
 
     def doubt(self) -> None:
         """There is something that the next look has to confirm."""

@@ -186,17 +186,10 @@ class Controller:
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool, now: float) -> Outcome:
         """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
-        if reading := self.switches[dpid].reading:
-            reading.rule_removed(cookie)
-        return self._follow(dpid, self.switches[dpid].engine.rule_removed(cookie, deleted, unused, now), now)
-
-    def has_lost_rules(self, dpid: int) -> bool:
-        """Are there rules that others have deleted, and that are not installed again yet?"""
-        return self.switches[dpid].engine.has_lost_rules
-
-    def put_back(self, dpid: int, now: float) -> Outcome:
-        """Install some of these again.  To be called with every tick while ``has_lost_rules``."""
-        return Outcome.at(dpid, self.switches[dpid].put_back(now))
+        reaction = self.switches[dpid].rule_removed(cookie, deleted, unused, now)
+        if reaction.others_deleted:
+            self.audits[dpid].expect_missing()
+        return self._follow(dpid, reaction, now)
 
     def rule_refused(self, dpid: int, cookie: int, now: float) -> Outcome:
         """The switch has answered a flow-mod with an error."""
@@ -266,12 +259,9 @@ class Controller:
         """
         return self._follow(dpid, self.switches[dpid].tick(now), now)
 
-    def end_connections(self, dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
-        """End ``most`` bindings whose TCP connections have ended a while ago → may there be more?  With every tick."""
-        switch = self.switches[dpid]
-        if not switch.synchronised:
-            return Outcome(), False
-        reaction, more = switch.engine.end_connections(now, most)
+    def tick_flows(self, dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
+        """What time brings for up to ``most`` flows of one switch → is there more to do now?  With every tick."""
+        reaction, more = self.switches[dpid].tick_flows(now, most)
         return self._follow(dpid, reaction, now), more
 
     # ---------------------------------------------------------------- sweeps

@@ -21,7 +21,15 @@ from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
-from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped, PortsHeldBack, RuleRefused
+from anycast_sdn.core.events import (
+    Drop,
+    Event,
+    FrameMalformed,
+    PacketsDropped,
+    PortsHeldBack,
+    RuleRefused,
+    RulesRepaired,
+)
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -315,6 +323,12 @@ class ManagedSwitch:
             dropped[name] += packets.get(kind, 0)
         self.dropped = dropped
 
+    def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
+        """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
+        if self.reading:
+            self.reading.rule_removed(cookie)
+        return self.engine.rule_removed(cookie, deleted, unused, now)
+
     def rule_refused(self, cookie: int, now: float) -> Reaction:
         """The switch has answered a flow-mod with an error."""
         self.refused_at = now
@@ -332,26 +346,24 @@ class ManagedSwitch:
     def sweep_is_due(self, now: float) -> bool:
         return self.synchronised and self.engine.sweep_is_due(now)
 
-    def put_back(self, now: float) -> Reaction:
-        """Install again some of the bindings' rules that others have deleted."""
-        if not self.synchronised or not self.engine.has_lost_rules:
-            return Reaction()
-        self.note_repairs(now)
-        return self.engine.put_back()
-
     def tick(self, now: float) -> Reaction:
         if not self.synchronised:
             return Reaction()
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
-        put_back = self.put_back(now)
-        reaction.messages += put_back.messages
-        reaction.events += put_back.events
-        reaction.events += self.engine.watch_pools(now)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
             self.reconciler.recheck_meters()
             reaction.changed = True
         return reaction
+
+    def tick_flows(self, now: float, most: int) -> tuple[Reaction, bool]:
+        """What time brings for up to ``most`` flows → is there more to do now?"""
+        if not self.synchronised:
+            return Reaction(), False
+        reaction, more = self.engine.tick(now, most)
+        if any(isinstance(event, RulesRepaired) for event in reaction.events):
+            self.note_repairs(now)
+        return reaction, more

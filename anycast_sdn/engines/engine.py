@@ -72,21 +72,11 @@ class Engine(Protocol):
     def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
         """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
 
-    @property
-    def has_lost_rules(self) -> bool:
-        """Are there rules of flows that another program has deleted, and that are not installed again yet?"""
-
     def rule_refused(self, number: int, now: float) -> Reaction:
         """The switch has refused a rule of this flow."""
 
-    def put_back(self) -> Reaction:
-        """Install again rules of flows that another program has deleted; some of them, if they are many."""
-
-    def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
-        """With every tick: end ``most`` flows whose TCP connections have ended a while ago → may there be more?"""
-
-    def watch_pools(self, now: float) -> list[Event]:
-        """With every tick: pools of translation addresses that have become low or exhausted."""
+    def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
+        """What time brings, for up to ``most`` flows, several times a second → is there more to do now?"""
 
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""

@@ -6,7 +6,7 @@ rules; it rebuilds bindings from rules after a restart of the controller, and sa
 - Rules are sent before the packet, which then passes through the switch's own tables, as later packets of its flow do.
 - The cookie of a rule has the number and the direction of its binding, so that each report about a rule leads
   to the binding.
-- Rules that another program deletes are soon installed again, those of ``PUT_BACK_AT_ONCE`` bindings at a time.
+- Rules that another program deletes are soon installed again.
 
 Nothing is sent from here.
 """
@@ -59,7 +59,6 @@ from anycast_sdn.openflow.rules import (
 )
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
-PUT_BACK_AT_ONCE = 256  # bindings: some milliseconds
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which rules match header fields
 
 # Protocols whose checksums cover the addresses, and are not corrected by switches (RFC 3828 §3.1, RFC 4340 §9.2,
@@ -324,16 +323,13 @@ class FlowRules(Engine):
             binding = self.flows.by_number(number)
             if binding and binding.state is state and half in binding.installed:
                 self._lost[number] = self._lost.get(number, Half.NONE) | half
+                return Reaction(others_deleted=True)
             return Reaction()
         decision = self.edge.rule_removed(number, half, state, unused, now)
         if decision.do is not Do.RELEASE or decision.binding is None or not decision.binding.server:
             return Reaction()
         # Both rules should be gone.  But the report may have crossed a message to the switch that installs one again.
         return self._removed([decision])
-
-    @property
-    def has_lost_rules(self) -> bool:
-        return bool(self._lost)
 
     def rule_refused(self, number: int, now: float) -> Reaction:
         """The switch has refused a rule of this binding, for example because its table is full: end the binding."""
@@ -344,7 +340,7 @@ class FlowRules(Engine):
         reaction.events.append(RuleRefused(self._name, number))
         return reaction
 
-    def watch_pools(self, now: float) -> list[Event]:
+    def _watch_pools(self, now: float) -> list[Event]:
         events: list[Event] = []
         for family, level in self.edge.watch_pools(now).items():
             use, outlook = self.edge.pool_use(now)[family], self.edge.outlooks(now)[family]
@@ -370,22 +366,32 @@ class FlowRules(Engine):
         reaction.changed = server not in self._enrolled and not self.flows.pinned_to(server)
         return reaction, len(decisions)
 
-    def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
+    def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
+        """Connections that have ended come first: another program may delete rules as fast as they are put back."""
+        reaction, ended = self._end_connections(now, most)
+        put_back = self._put_back(most - ended)
+        reaction.messages += put_back
+        reaction.events += repaired(self._name, (Fault.MISSING for _ in put_back))
+        reaction.events += self._watch_pools(now)
+        return reaction, ended == most or bool(self._lost)
+
+    def _end_connections(self, now: float, most: int) -> tuple[Reaction, int]:
         decisions = self.edge.end_due(now, most)
         reaction = self._removed(decision for decision in decisions if decision.do is Do.RELEASE)
         for decision in decisions:
             if decision.do is not Do.RELEASE:
                 self._note_used(decision)
                 reaction.messages += self._rules_of(decision)
-        return reaction, len(decisions) == most
+        return reaction, len(decisions)
 
-    def put_back(self) -> Reaction:
+    def _put_back(self, most: int) -> list[Message]:
+        """The rules of ``most`` bindings that another program has deleted."""
         messages: list[Message] = []
-        for number in list(itertools.islice(self._lost, PUT_BACK_AT_ONCE)):
+        for number in list(itertools.islice(self._lost, most)):
             binding, halves = self.flows.by_number(number), self._lost.pop(number)
             if binding:
                 messages += [self.wanted_rule(binding, half) for half in (halves & binding.installed).parts]
-        return Reaction(messages, events=repaired(self._name, (Fault.MISSING for _ in messages)))
+        return messages
 
     # ---------------------------------------------------------------- sweeps of counters
 

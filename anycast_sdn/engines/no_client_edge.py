@@ -59,21 +59,11 @@ class NoClientEdge(Engine):
     def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
         return Reaction()
 
-    @property
-    def has_lost_rules(self) -> bool:
-        return False
-
     def rule_refused(self, number: int, now: float) -> Reaction:
         return Reaction()
 
-    def put_back(self) -> Reaction:
-        return Reaction()
-
-    def end_connections(self, now: float, most: int) -> tuple[Reaction, bool]:
+    def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         return Reaction(), False
-
-    def watch_pools(self, now: float) -> list[Event]:
-        return []
 
     def end(self, number: int, now: float) -> Reaction:
         return Reaction()

@@ -13,12 +13,13 @@ from anycast_sdn.openflow.rules import OFPP_CONTROLLER, OFPP_TABLE, Barrier, Mes
 class Reaction:
     """Messages for this switch, and what there is to say of what happened.
 
-    ``changed``: the event changes what switches should hold.
+    ``changed``: the event changes what switches should hold.  ``others_deleted``: another program has deleted a rule.
     """
 
     messages: list[Message] = field(default_factory=list)
     changed: bool = False
     events: list[Event] = field(default_factory=list)
+    others_deleted: bool = False
 
 
 _PIPELINE = (Output(OFPP_TABLE),)

@@ -46,8 +46,8 @@ TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
 INSPECTIONS_S = 0.1  # how often inspections that are due are begun
 SLICE_S = 0.004  # of work that may wait; then other green threads run
-ENDED_AT_ONCE = 256  # bindings
-PUT_BACK_TURNS = 64  # of one switch in a tick: another program may delete rules as fast as they are put back
+FLOWS_AT_ONCE = 256  # that end, or whose rules are put back: some milliseconds
+FLOW_TURNS = 64  # of one switch in a tick: another program may delete rules as fast as they are put back
 STEP_S = 0.02  # confirmations of this time are handled together
 CONFIRMATION_S = 2.0  # a change by an operator is answered after this at the latest
 
@@ -157,8 +157,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
         if dpid in self.connections:
             self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
-            if deleted and self.controller.has_lost_rules(dpid):
-                self.inspections.soon(dpid)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
@@ -252,18 +250,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @isolated
     def _tick_switch(self, dpid: int, now: float) -> None:
         self._react(self.controller.tick_switch(dpid, now))
-        for _ in range(PUT_BACK_TURNS):
-            put_back = self.controller.put_back(dpid, time.monotonic())
-            if not put_back:
-                break
-            self._react(put_back)
-            hub.sleep(0)
-        more = True
-        while more:
-            out, more = self.controller.end_connections(dpid, now, ENDED_AT_ONCE)
+        for _ in range(FLOW_TURNS):
+            out, more = self.controller.tick_flows(dpid, time.monotonic(), FLOWS_AT_ONCE)
             self._react(out)
-            if more:
-                hub.sleep(0)
+            if not more:
+                break
+            hub.sleep(0)
 
     def _log_health(self) -> None:
         """Log which switches are not connected, and changes of health."""
@@ -293,8 +285,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._react(self.controller.end_idle(dpid, numbers, time.monotonic()))
 
         def end(idle: list[int]) -> None:
-            for start in range(0, len(idle), ENDED_AT_ONCE):
-                end_idle(idle[start : start + ENDED_AT_ONCE])
+            for start in range(0, len(idle), FLOWS_AT_ONCE):
+                end_idle(idle[start : start + FLOWS_AT_ONCE])
                 hub.sleep(0)
             self.controller.end_sweep(dpid, began, time.monotonic())
 

@@ -301,7 +301,6 @@ class _Rounds:
     due: float
     memory: Memory = field(default_factory=Memory)
     began: float | None = None  # the inspection in progress, which may be a short one
-    asked_for: bool = False  # another one, during the inspection in progress
     counted: float = -math.inf  # when the last one that has read the counters began
     ended: float = -math.inf  # the last one
     took: float = 0.0  # the last one
@@ -346,16 +345,11 @@ class Inspections:
             if rounds.began is not None:
                 continue
             audit = self._controller.audits[dpid]
-            if now >= rounds.due or (audit.has_reported and now >= rounds.earliest(GAP_S)):
+            reported = audit.has_reported and now >= rounds.earliest(GAP_S)
+            if now >= rounds.due or reported or (audit.may_miss_more and now >= rounds.earliest(SOON_S)):
                 self._begin(dpid, rounds, now)
             elif audit.has_reported_flows and now >= rounds.next_short:
                 self._begin(dpid, rounds, now, short=True)
-
-    def soon(self, dpid: int) -> None:
-        """Another program has deleted rules of this switch."""
-        if rounds := self._rounds.get(dpid):
-            rounds.asked_for = rounds.began is not None  # that one may have read these rules already
-            rounds.due = min(rounds.due, max(time.monotonic(), rounds.earliest(SOON_S)))
 
     def modified(self, switch: Channel, cookies: Iterable[int]) -> None:
         """Another program has modified rules with these cookies."""
@@ -382,7 +376,7 @@ class Inspections:
 
     def _begin(self, dpid: int, rounds: _Rounds, now: float, short: bool = False) -> None:
         features = self._controller.switches[dpid].features
-        rounds.began, rounds.asked_for = now, False
+        rounds.began = now
         inspection = Inspection(
             rounds.switch,
             self._controller.audits[dpid],
@@ -413,7 +407,7 @@ class Inspections:
         else:
             rounds.ended, rounds.took = now, now - began
             rounds.due = now + min(max(AUDIT_S, PART * rounds.took), LONGEST_S)
-        if self._controller.audits[dpid].is_doubtful or repaired or rounds.asked_for:
+        if self._controller.audits[dpid].is_doubtful or repaired:
             rounds.due = min(rounds.due, max(now + SOON_S, rounds.earliest(SOON_S)))
         self._log_repairs(self._controller.switches[dpid].name, now)
         self._signal_progress()

@@ -57,6 +57,7 @@ AUDIT_S = 5.0
 LINK_S = 0.0001  # delay of a link
 WORK_S = 0.0001  # from one slice of the controller's work to the next
 CHANNEL_S = 0.001  # delay of a control channel
+FLOWS_A_TICK = 1 << 20  # of one switch
 MAX_EVENTS_PER_TICK = 50_000
 
 
@@ -228,7 +229,7 @@ class SimulatedNetwork:
         self._react(self.controller.tick(self.now))
         for dpid in self.controller.switches:
             self._react(self.controller.tick_switch(dpid, self.now))
-            self._react(self.controller.end_connections(dpid, self.now, 1 << 20)[0])
+            self._react(self.controller.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])
         for dpid in self.controller.sweeps_due(self.now):
             self._sweep(dpid)
         if self.now >= self._next_audit:

@@ -7,6 +7,7 @@ from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import FlowRule, PacketOut
 from tests.unit.engines.samples import GROUPS, KEY, POOL, SERVER, engine, held, packet, reply
 
@@ -56,18 +57,18 @@ def test_rules_that_others_delete_are_installed_again_once() -> None:
     one = engine()
     rules = pinned(one)
     for rule in rules:
-        one.rule_removed(rule.cookie, True, False, 2)
-    assert one.has_lost_rules
-    assert held(one.put_back().messages) == rules
-    assert one.put_back().messages == []
-    assert not one.has_lost_rules
+        assert one.rule_removed(rule.cookie, True, False, 2).others_deleted
+    reaction, more = one.tick(2, 1)
+    assert held(reaction.messages) == rules
+    assert not more
+    assert one.tick(2, 1) == (Reaction(), False)
 
 
 def test_the_rule_from_before_the_pin_is_not_installed_again() -> None:
     one = engine()
     pinned(one)
     one.rule_removed(cookie(Kind.BINDING_OUT_UNANSWERED, the_flow(one).number), True, False, 2)
-    assert one.put_back().messages == []
+    assert one.tick(2, 1)[0].messages == []
 
 
 def test_after_both_rules_have_expired_the_flow_has_ended() -> None:

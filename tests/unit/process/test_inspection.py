@@ -398,7 +398,7 @@ def test_rules_that_are_deleted_during_an_inspection_are_put_right_soon(monkeypa
     while here.switch.run_one() and here.switch.asked.count("OFPAggregateStatsRequest") < 2:
         pass
     del here.switch.held[gone]
-    here.inspections.soon(here.dpid)
+    here.controller.audits[here.dpid].expect_missing()
     here.switch.run()
     assert here.switch.held != before
     here.pass_time(inspection.SOON_S)

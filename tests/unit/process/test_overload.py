@@ -22,7 +22,7 @@ from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.decoding import PacketInMessage
 from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.rules import Barrier, Message
-from anycast_sdn.process.app import PUT_BACK_TURNS, AnycastApp
+from anycast_sdn.process.app import FLOW_TURNS, AnycastApp
 from anycast_sdn.process.backlog import BEHIND_S
 from anycast_sdn.process.first_packets import TURN
 
@@ -162,12 +162,12 @@ def test_rules_deleted_as_fast_as_they_are_put_back_hold_up_no_other_switch(
 ) -> None:
     turns = Counter[int]()
 
-    def put_back(dpid: int, now: float) -> Outcome:
+    def tick_flows(dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
         turns[dpid] += 1
         assert turns[dpid] < 10_000, "no other switch has a turn any more"
-        return Outcome({dpid: [Barrier(1)]}) if dpid == ARH1 else {}
+        return (Outcome({dpid: [Barrier(1)]}), True) if dpid == ARH1 else (Outcome(), False)
 
-    monkeypatch.setattr(app.controller, "put_back", put_back)
+    monkeypatch.setattr(app.controller, "tick_flows", tick_flows)
     app._tick()
     assert turns.keys() == app.controller.switches.keys()
-    assert turns[ARH1] == PUT_BACK_TURNS
+    assert turns[ARH1] == FLOW_TURNS
