@@ -109,7 +109,8 @@ class ClientEdge:
         """With every tick → the pools that have become low or exhausted, by family."""
         found = {}
         for v6, pool in self._pools.items():
-            if level := self._watches[v6].look(pool.left(now), pool.denied, now):
+            pool.mature(now)
+            if level := self._watches[v6].look(pool.left, pool.denied, now):
                 found[_FAMILIES[v6]] = level
         return found
 

@@ -137,13 +137,14 @@ class TranslationPool:
         taken = len(self._leased) + len(self._resting)
         return taken >= self.size and self._resting.rested(now) is None and self._resting.early(now) is None
 
-    def left(self, now: float) -> int:
-        """How many addresses could be leased now, those included that would be leased early.
+    def mature(self, now: float) -> None:
+        """Called regularly: see ``left``."""
+        self._resting.mature(now)
 
-        It takes the time of those that cannot; a large pool that is half free counts as if there were none.
-        """
-        left = self.size - len(self._leased)
-        return left if self.size > FEW and self.is_half_free else left - self._resting.too_early(now)
+    @property
+    def left(self) -> int:
+        """How many addresses could have been leased at the last ``mature``, early ones included."""
+        return self.size - len(self._leased) - self._resting.fresh
 
     def use(self, now: float) -> PoolUse:
         return PoolUse(self.size, len(self._leased), self._resting.count(now))

@@ -34,6 +34,8 @@ class Resting:
         self._least_s = least_s
         self._rests: OrderedDict[Address, _Rest] = OrderedDict()
         self._early: OrderedDict[Address, None] = OrderedDict()
+        # When each may be leased early; those of ``_early`` apart, so that each queue is in the order of that time.
+        self._fresh: tuple[OrderedDict[Address, float], ...] = (OrderedDict(), OrderedDict())
 
     def __len__(self) -> int:
         return len(self._rests)
@@ -43,12 +45,15 @@ class Resting:
 
     def add(self, address: Address, since: float, until: float, pair: Pair | None, early: bool) -> None:
         self._rests[address] = _Rest(since, until, pair)
+        self._fresh[early][address] = since + (min(EARLY_S, self._least_s) if early else self._least_s)
         if early:
             self._early[address] = None
 
     def remove(self, address: Address) -> None:
         del self._rests[address]
         self._early.pop(address, None)
+        for queue in self._fresh:
+            queue.pop(address, None)
 
     def count(self, now: float) -> int:
         """How many addresses still rest."""
@@ -72,14 +77,16 @@ class Resting:
                 return address
         return None
 
-    def too_early(self, now: float) -> int:
-        """How many addresses cannot be leased yet, not even early: some of those that were released last."""
-        count = 0
-        for address, rest in reversed(self._rests.items()):
-            if rest.since + self._least_s <= now:
-                break
-            count += address not in self._early or rest.since + EARLY_S > now
-        return count
+    def mature(self, now: float) -> None:
+        """Note which addresses may be leased early from now on; called regularly."""
+        for queue in self._fresh:
+            while queue and next(iter(queue.values())) <= now:
+                queue.popitem(last=False)
+
+    @property
+    def fresh(self) -> int:
+        """How many addresses may not be leased early, as of the last ``mature``."""
+        return sum(map(len, self._fresh))
 
     def pair_of(self, address: Address, now: float) -> Pair | None:
         """The pair that had this address, if that still rests."""

@@ -77,6 +77,19 @@ def test_a_connection_is_refused_at_once_when_no_address_is_free(network: Runnin
     assert [(packet.source, packet.payload[13]) for packet in answers] == [(family.web, 0x14)]  # RST and ACK
 
 
+@pytest.mark.row("M30", "an exhausted pool is named by /healthz, the listing of edges and one line of the log")
+@in_both_families
+def test_an_exhausted_pool_is_named(network: Running, family: Family) -> None:
+    """Runs on the pool that the tests above have emptied."""
+    sentence = f"the {family.name} pool of arh1 is exhausted: {SIZE} of {SIZE} addresses in use"
+    reasons = network.controller.rest("GET", "/healthz").body["reasons"]
+    assert any(reason.startswith(sentence) for reason in reasons), reasons
+    assert f"{family.name}: {SIZE} leased, 0 resting of {SIZE}, exhausted" in network.command("edges").stdout
+    until(lambda: sentence in network.controller.log(), "the log says so")
+    lines = [line for line in network.controller.log().splitlines() if sentence in line and "health:" not in line]
+    assert len(lines) == 1
+
+
 @pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")
 @in_both_families
 def test_the_errors_are_rate_limited(network: Running, family: Family) -> None:

@@ -252,7 +252,8 @@ class PoolLife(RuleBasedStateMachine):
         latest = self.now + self.QUARANTINE - self.LEAST
         rested |= {address for address, until in self.resting.items() if until <= latest}
         left = self.all - self.leased - (self.resting.keys() - rested)
-        assert self.pool.left(self.now) == len(left)
+        self.pool.mature(self.now)
+        assert self.pool.left == len(left)
         assert self.pool.is_empty(self.now) == (not left)
 
     @invariant()
