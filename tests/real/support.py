@@ -192,6 +192,13 @@ def until(condition: Any, what: str, timeout_s: float = 15.0) -> Any:
     return wait_until(condition, what, timeout_s)
 
 
+def is_userspace() -> bool:
+    """Are the switches here Open vSwitch with its userspace datapath?"""
+    from nodes import datapath_of_this_machine
+
+    return datapath_of_this_machine() == "user"
+
+
 @contextmanager
 def running(network_file: Path, directory: Path) -> Iterator[Running]:
     """The network of a file and its controller, all switches connected; database in ``directory``.

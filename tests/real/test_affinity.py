@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from affinity_hosts import IKE_INSIDE, WIREGUARD_INSIDE, Tunnels, serve_all
-from support import PROGRAMS, TOPOLOGIES, Running, running
+from support import PROGRAMS, TOPOLOGIES, Running, is_userspace, running
 
 SERVERS = {"as2": ("10.2.0.10", "2001:db8:2::10"), "as3": ("10.3.0.10", "2001:db8:3::10"),
            "as4": ("10.3.0.11", "2001:db8:3::11")}  # fmt: skip
@@ -136,9 +136,7 @@ def test_answers_in_fragments(network: Running, service: Service) -> None:
 @pytest.mark.row("M31", "fragments of UDP over IPv4 that userspace Open vSwitch would spoil are dropped and counted")
 @in_ipv4
 def test_fragments_that_the_switch_would_spoil(network: Running, service: Service) -> None:
-    from nodes import datapath_of_this_machine
-
-    if datapath_of_this_machine() != "user":
+    if not is_userspace():
         pytest.skip("only userspace Open vSwitch spoils fragments")
     before = sum(network.drops(edge, "spoiled_fragment") for edge in ("ars2", "ars3"))
     asked = network.testbed.run(service.client, ["dig", "+notcp", "+ignore", "+bufsize=4096", "+tries=1", "+time=1",
