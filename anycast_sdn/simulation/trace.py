@@ -65,7 +65,8 @@ from anycast_sdn.openflow.rules import (
     Unread,
     Value,
 )
-from anycast_sdn.simulation.network import Arrived, Passed, Record, Sent, SimulatedNetwork
+from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.simulation.observations import Arrived, Passed, Record, Sent
 from anycast_sdn.simulation.switch import TraceStep
 
 _PORTED = (TCP, UDP, SCTP)
@@ -293,11 +294,11 @@ class _Run:
         yield ""
         yield f"{title.upper()}: {self._flow(parse_ip(frame).key)}"
         counted = self._counters()
-        self._net.journal = []
+        self._net.observations.journal = []
         self._net.send(sender, frame)
         self._net.settle()
         self._learn_translated()
-        for record in self._net.journal:
+        for record in self._net.observations.journal:
             yield from self._show(record)
         for (switch, name), number in (self._counters() - counted).items():
             yield f"controller: dropped at {switch}, counted as {name}" + (f" ({number})" if number > 1 else "")

@@ -8,7 +8,12 @@ import pytest
 from scenes import SERVICE, ask, managed, payloads
 
 from anycast_sdn.openflow.rules import OFPP_TABLE, Barrier, Output, PacketOut
-from anycast_sdn.simulation.network import Sent
+from anycast_sdn.simulation.observations import Sent
+
+
+def sent_to_arh1(net):
+    sent = [record for record in net.observations.journal if isinstance(record, Sent)]
+    return [record.message for record in sent if record.switch == "arh1"]
 
 
 def messages_to_arh1(net, open_vswitch):
@@ -16,10 +21,10 @@ def messages_to_arh1(net, open_vswitch):
     for name in net.switches:
         here = managed(net, name)
         here.features = replace(here.features, open_vswitch=open_vswitch)
-    net.journal = []
+    net.observations.journal = []
     ask(net, service=SERVICE[False], payload=b"first")
     ask(net, port=40001, service=SERVICE[True], payload=b"second")
-    return [record.message for record in net.journal if isinstance(record, Sent) and record.switch == "arh1"]
+    return sent_to_arh1(net)
 
 
 def unprotected(messages):
@@ -52,10 +57,10 @@ def test_packets_that_wait_for_a_host_come_after_its_rule_and_a_barrier(build):
     net.settle()
     net.set_port(net.host("h2").port, up=True)
     net.settle()
-    net.journal = []
+    net.observations.journal = []
     net.send("as2", net.host("as2").packet(h2, 17, 5000, 5001, payload=b"waits"))
     net.advance(2)
-    messages = [record.message for record in net.journal if isinstance(record, Sent) and record.switch == "arh1"]
+    messages = sent_to_arh1(net)
     assert any(isinstance(message, PacketOut) and message.actions == (Output(OFPP_TABLE),) for message in messages)
     assert not unprotected(messages)
     assert payloads(net.host("h2").received)[-1] == b"waits"

@@ -168,7 +168,7 @@ def test_a_port_that_was_an_undeclared_link_is_an_unknown_port_again(v6):
     def enters() -> bool:
         as2.received.clear()
         for effect in net.switches["c1"].receive(forged, 5, net.now):
-            net._carry_out("c1", [effect])
+            net.carry_out("c1", [effect])
         net.settle()
         return bool(as2.received)
 
@@ -185,7 +185,7 @@ def test_a_flood_of_lldp_on_one_port_takes_no_link_away(ring):
     junk = lldp.build(lldp.Probe(0x31, 9, 1 << 40), bytes(6), b"another key")
     for _ in range(4000):
         for effect in ring.switches["c1"].receive(junk, 9, ring.now):
-            ring._carry_out("c1", [effect])
+            ring.carry_out("c1", [effect])
         ring.advance(0.001)
     assert {link["state"] for link in topology_view(ring.controller, (), ring.now)["links"]} == {"up"}
     assert drops(ring, "c1")["bad_frame: lldp digest"] > 1000
@@ -200,7 +200,7 @@ def test_lldp_from_a_host_is_dropped_and_counted(ring):
 def test_a_forged_frame_between_switches_is_counted(ring):
     frame = lldp.build(lldp.Probe(0x31, 1, 1 << 40), bytes(6), b"another key")
     for effect in ring.switches["c2"].receive(frame, 2, ring.now):
-        ring._react(ring.controller.packet_in(0x32, effect.cookie, effect.in_port, effect.frame, ring.now))
+        ring.react(ring.controller.packet_in(0x32, effect.cookie, effect.in_port, effect.frame, ring.now))
     assert drops(ring, "c2") == {"bad_frame: lldp digest": 1}
 
 

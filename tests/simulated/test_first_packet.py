@@ -34,7 +34,7 @@ def test_the_servers_first_reply_comes_to_the_client_from_any(build, v6):
 def test_later_packets_go_from_pr1x_straight_to_the_server(build, v6):
     net = build("figure1", "as2", "as3")
     ask(net, service=SERVICE[v6], protocol=TCP, service_port=80)
-    net.journal = []
+    net.observations.journal = []
     ask(net, service=SERVICE[v6], protocol=TCP, service_port=80, tcp_flags=TCP_ACK)
     as2, pr1x = net.host("as2").address(v6), the_binding(net).translated
     assert net.seen("arh1", "core")[1:] == [FlowKey(pr1x, as2, TCP, 40000, 80)]
@@ -44,9 +44,9 @@ def test_later_packets_go_from_pr1x_straight_to_the_server(build, v6):
 def test_later_packets_do_not_reach_the_controller(build):
     net = build("figure1", "as2")
     ask(net)
-    net.journal = []
+    net.observations.journal = []
     ask(net)
-    assert [type(record).__name__ for record in net.journal] == (
+    assert [type(record).__name__ for record in net.observations.journal] == (
         ["Passed"] * 3 + ["Arrived"] + ["Passed"] * 3 + ["Arrived"]  # arh1, core, ars2, as2, and back
     )
 

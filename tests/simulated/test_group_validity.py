@@ -11,7 +11,7 @@ from anycast_sdn.core.model import ICMP, TCP, UDP, GroupValidity
 from anycast_sdn.core.roles import Expiry
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.simulation.host import TCP_ACK
-from anycast_sdn.simulation.network import Sent
+from anycast_sdn.simulation.observations import Sent
 
 FIN = 0x01
 EDGE = {"udp_s": 40, "icmp_s": 20, "unanswered_s": 15}
@@ -95,9 +95,9 @@ def test_a_change_of_settings_sends_nothing_to_any_switch(build):
     net = build("figure1", "as2", validity=EDGE)
     serve(net, udp_s=9)
     ask(net)
-    net.journal = []
+    net.observations.journal = []
     serve(net, udp_s=5, tcp_s=60)
-    assert [record for record in net.journal if isinstance(record, Sent)] == []
+    assert [record for record in net.observations.journal if isinstance(record, Sent)] == []
 
 
 def test_all_flows_of_a_group_share_one_value(build):

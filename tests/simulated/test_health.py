@@ -101,7 +101,7 @@ def test_what_a_switch_leaves_unanswered_is_named() -> None:
 
 def test_a_switch_that_refuses_rules_is_named_for_a_minute() -> None:
     net = network("figure1", "as2")
-    net._react(net.controller.rule_refused(4, 0, net.now))
+    net.react(net.controller.rule_refused(4, 0, net.now))
     assert reasons(net) == ["switch core refuses rules: 1 until now"]
     net.advance(59)
     assert look(net)["status"] == "degraded"
@@ -144,7 +144,7 @@ def test_a_pool_is_told_to_be_low_before_it_is_exhausted_and_each_once(v6) -> No
     small = (Prefix.parse("203.0.113.0/28"), Prefix.parse("2001:db8:1:f::/124"))
     role = {"bindings_per_client": 30, "bindings_per_port": 30, "pooling": Pooling.FLOW, "validity": {"udp_s": 60}}
     net = network("figure1", "as2", translation_prefixes=small, **role)
-    net.counters = seen = Recording()
+    net.channels.counters = seen = Recording()
     family, name = ("ipv6", "IPv6") if v6 else ("ipv4", "IPv4")
     for port in range(40000, 40008):
         ask(net, service=SERVICE[v6], port=port)

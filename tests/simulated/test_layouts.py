@@ -37,10 +37,10 @@ class Recorded(SimulatedNetwork):
         self.effects: list[tuple[str, Effect]] = []
         super().__init__(network, web(network, *servers(network)), layout=layout)
 
-    def _carry_out(self, name: str, effects: Iterable[Effect]) -> None:
+    def carry_out(self, name: str, effects: Iterable[Effect]) -> None:
         effects = list(effects)
         self.effects += [(name, effect) for effect in effects]
-        super()._carry_out(name, effects)
+        super().carry_out(name, effects)
 
     def counted(self) -> dict[str, Counter[Kind]]:
         """How many packets the rules of each kind have matched."""

@@ -155,11 +155,11 @@ def in_slices(net, name, meanwhile):
     switch, dpid = net.switches[name], managed(net, name).dpid
     found = Tables(switch.flows, dict(switch.groups), switch.meters)
     net.controller.begin_reading(dpid, found, managed(net, name).features)
-    net._disconnected.discard(name)
+    net.channels.open(name)
     while (out := net.controller.read_on(dpid, net.now)) is not None:
-        net._react(out)
+        net.react(out)
         meanwhile()
-    net._react(net.controller.end_reading(dpid, {}, net.now))
+    net.react(net.controller.end_reading(dpid, {}, net.now))
     net.settle()
 
 
@@ -209,7 +209,7 @@ def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build
         net.controller.rule_removed(dpid, effect.cookie, effect.idle_timeout, False, net.now)
     while net.controller.read_on(dpid, net.now) is not None:
         pass
-    net._react(net.controller.end_reading(dpid, {}, net.now))
+    net.react(net.controller.end_reading(dpid, {}, net.now))
     assert bindings(net) == []
     for name in net.switches:
         net.connect(name)

@@ -212,7 +212,7 @@ def test_a_flood_of_fins_from_one_port_hides_no_other_hosts(build):
 def test_a_rule_that_the_switch_has_is_not_installed_again(build):
     net = opened(build)
     journal = []
-    net.journal = journal
+    net.observations.journal = journal
     packet(net, SYN)
     packet(net, SYN)
     assert [record for record in journal if isinstance(getattr(record, "message", None), PutBinding)] == []

@@ -16,7 +16,8 @@ from anycast_sdn.core.model import UDP
 from anycast_sdn.description.model import Port
 from anycast_sdn.fabric.ordered_update import CONFIRM_S
 from anycast_sdn.openflow.rules import AddFlow, Barrier
-from anycast_sdn.simulation.network import TICK_S, Sent
+from anycast_sdn.simulation.clock import TICK_S
+from anycast_sdn.simulation.observations import Sent
 
 
 @pytest.fixture
@@ -82,10 +83,10 @@ def test_no_packet_is_lost_when_the_path_changes(build, v6, slowest_s):
 
 def test_an_update_sends_only_changes_and_deletes_no_rule_that_has_a_successor(ring):
     def sent(cost: int) -> list[object]:
-        ring.journal = []
+        ring.observations.journal = []
         ring.set_cost(Port("c1", 1), cost)
         ring.settle()
-        messages = [record.message for record in ring.journal if isinstance(record, Sent)]
+        messages = [record.message for record in ring.observations.journal if isinstance(record, Sent)]
         return [message for message in messages if not isinstance(message, Barrier)]
 
     assert sent(1) == []

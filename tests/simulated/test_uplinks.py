@@ -189,7 +189,7 @@ def test_no_switch_sends_to_an_edge_that_serves_no_longer(v6, then):
     frame = builders.ip_packet(key, eth_src=b"\2" + bytes(5), eth_dst=b"\2" + bytes(5))
     before = len(datagrams(net, "r1")), len(datagrams(net, "as3"))
     for name in net.switches:
-        net._carry_out(name, net.switches[name].receive(frame, OFPP_CONTROLLER, net.now))
+        net.carry_out(name, net.switches[name].receive(frame, OFPP_CONTROLLER, net.now))
     net.settle()
     after = len(datagrams(net, "r1")), len(datagrams(net, "as3"))
     assert sum(after) - sum(before) == len(net.switches)
@@ -286,7 +286,7 @@ def test_when_the_fabric_has_it_again_an_egress_route_stays_until_the_others_hav
         net.set_groups(groups)
         for _ in range(60):
             for start in starts:
-                net._carry_out(start, net.switches[start].receive(frame, OFPP_CONTROLLER, net.now))
+                net.carry_out(start, net.switches[start].receive(frame, OFPP_CONTROLLER, net.now))
                 sent += 1
             net.advance(0.002)
     net.settle()

@@ -1,0 +1,42 @@
+"""Audits: the controller reads all that simulated switches hold, and compares it with what is wanted."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from anycast_sdn.control.audit import Audit
+from anycast_sdn.engines.flow_audit import Slice
+from anycast_sdn.openflow.pipeline import binding_of, kind_of
+from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.simulation.channels import ControlChannels
+
+
+class Audits:
+    def __init__(self, channels: ControlChannels) -> None:
+        self._channels = channels
+
+    def begin(self, name: str) -> None:
+        """The controller reads all that a switch holds, and compares it with what is wanted."""
+        audit = self._channels.audit_of(name)
+        audit.begin()
+        self._channels.request_tables(name, partial(self._take_tables, name, audit))
+
+    def _take_tables(self, name: str, audit: Audit, held: Tables) -> None:
+        audit.take_groups(held.groups.values())
+        if self._channels.features.meters:
+            audit.take_meters(held.meters.values())
+        rules = [rule for rule in held.flows.values() if kind_of(rule.cookie) and not binding_of(rule.cookie)]
+        audit.take_rules(rules, {rule.cookie for rule in held.flows.values() if kind_of(rule.cookie) is None})
+        self._channels.react_at(name, audit.end(self._channels.now))
+        self._request_slices(name, audit, audit.begin_flows())
+
+    def _request_slices(self, name: str, audit: Audit, slices: list[Slice]) -> None:
+        """The rules of bindings, slice by slice."""
+        if slices:
+            audit.begin_slice(slices[0])
+            self._channels.request_tables(name, partial(self._take_slice, name, audit, slices))
+
+    def _take_slice(self, name: str, audit: Audit, slices: list[Slice], held: Tables) -> None:
+        audit.take_flows(slices[0], held.flows.values())
+        self._channels.react_at(name, audit.end_slice(slices[0], self._channels.now)[0])
+        self._request_slices(name, audit, slices[1:])

@@ -1,0 +1,220 @@
+"""ControlChannels: simulated switches and their connections to the real ``Controller``.
+
+Rules kept here:
+- Messages of one control channel keep their order.  Each takes a little time, so packets can overtake the rules that
+  are made for them, as in real networks.
+- A full table is reported to the controller as an OpenFlow error; any other refusal of a switch is raised.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from anycast_sdn.control.audit import Audit
+from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.bindings import Half
+from anycast_sdn.openflow import entries, readback
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding
+from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.simulation.clock import Clock
+from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
+from anycast_sdn.simulation.switch import (
+    Effect,
+    FlowRemoved,
+    PacketIn,
+    SimulatedSwitch,
+    TableFull,
+    Trace,
+    TtlExpired,
+)
+from anycast_sdn.views.counters import Counters
+
+WORK_S = 0.0001  # from one slice of the controller's work to the next
+CHANNEL_S = 0.001  # delay of a control channel
+FLOWS_A_TICK = 1 << 20  # of one switch
+
+
+class ControlChannels:
+    """``switches``: by name; ``carry_out``: called with what a switch does because of a message; ``delays``: each
+    message to a switch is delayed by a random time between ``CHANNEL_S`` and ``slowest_s``.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        switches: Mapping[str, SimulatedSwitch],
+        features: Features,
+        clock: Clock,
+        observations: Observations,
+        carry_out: Callable[[str, Iterable[Effect]], None],
+        delays: random.Random,
+        slowest_s: float,
+    ) -> None:
+        self.controller = controller
+        self.counters = Counters()
+        self.switches = dict(switches)
+        self.features = features
+        self._clock = clock
+        self._observations = observations
+        self._carry_out = carry_out
+        self._delays = delays
+        self._slowest_s = slowest_s
+        self._names = {switch.dpid: switch.name for switch in controller.network.switches}
+        self._dpids = {name: dpid for dpid, name in self._names.items()}
+        self._disconnected: set[str] = set()  # switches without a controller
+        self._last_arrivals: dict[int, float] = {}  # datapath id → when the last message to it arrives
+        self._work_is_queued = False  # the controller's next slice
+
+    @property
+    def now(self) -> float:
+        return self._clock.now
+
+    def dpid(self, name: str) -> int:
+        return self._dpids[name]
+
+    # ---------------------------------------------------------------- connections
+
+    def connect(self, name: str, ports: dict[int, bool]) -> list[Message]:
+        """The switch connects; ``ports``: which are up.  → the messages that are sent to switches because of that."""
+        dpid = self._dpids[name]
+        self.open(name)
+        sent: list[Message] = []
+
+        def react(out: Outcome) -> None:
+            self.react(out)
+            sent.extend(itertools.chain.from_iterable(out.outbox.values()))
+
+        self.controller.begin_reading(dpid, self._held(name), self.features)
+        while (out := self.controller.read_on(dpid, self.now)) is not None:
+            react(out)
+        react(self.controller.end_reading(dpid, ports, self.now))
+        while self.controller.is_busy():
+            react(self.controller.work(self.now))
+        return sent
+
+    def open(self, name: str) -> None:
+        """The switch is connected from now on; what it holds is still to be read."""
+        self._disconnected.discard(name)
+
+    def disconnect(self, name: str) -> None:
+        self._disconnected.add(name)
+        self.react(self.controller.disconnected(self._dpids[name], self.now))
+
+    def replace_controller(self, controller: Controller) -> None:
+        """No switch is connected to the new one yet."""
+        self.controller, self.counters = controller, Counters()
+        self._disconnected |= set(self.switches)
+
+    def _held(self, name: str) -> Tables:
+        switch = self.switches[name]
+        return Tables(switch.flows, dict(switch.groups), switch.meters)
+
+    # ---------------------------------------------------------------- to the switches
+
+    def react_at(self, name: str, reaction: Reaction) -> None:
+        self.react(Outcome.at(self._dpids[name], reaction))
+
+    def react(self, out: Outcome) -> None:
+        """Count the events, send the messages, and queue the rest of the controller's work."""
+        for event in out.events:
+            self.counters(event)
+        for dpid, messages in out.outbox.items():
+            arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
+            arrival = self._last_arrivals[dpid] = max(arrival, self._last_arrivals.get(dpid, 0.0))
+            self._clock.at(arrival, self._apply, self._names[dpid], messages)
+        if self.controller.is_busy() and not self._work_is_queued:
+            self._work_is_queued = True
+            self._clock.after(WORK_S, self._work)
+
+    def _work(self) -> None:
+        """The controller's next slice of work."""
+        self._work_is_queued = False
+        self.react(self.controller.work(self.now))
+
+    def _apply(self, name: str, messages: Iterable[Message]) -> None:
+        for message in messages:
+            steps: Trace = []
+            try:
+                effects = self.switches[name].apply(message, self.now, steps)
+            except TableFull:
+                assert isinstance(message, AddFlow | PutBinding)
+                rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
+                self._later(self.controller.rule_refused, self._dpids[name], rule.cookie)
+                continue
+            if isinstance(message, Barrier) and message.ticket and name not in self._disconnected:
+                confirmed = self.controller.confirmed, [(self._dpids[name], message.ticket)]
+                self._clock.after(CONFIRMED_AFTER_S, self._later, *confirmed)
+            if not (isinstance(message, PacketOut) and is_lldp(message.frame)):
+                self._observations.record(Sent(name, message))
+            if steps:
+                self._observations.record(Passed(name, getattr(message, "in_port", 0), steps))
+            self._carry_out(name, effects)
+
+    # ---------------------------------------------------------------- from the switches
+
+    def report(self, name: str, effect: Effect) -> None:
+        """A switch reports an event to the controller, if it is connected."""
+        if name in self._disconnected:
+            return
+        dpid = self._dpids[name]
+        match effect:
+            case PacketIn(cookie, port, frame):
+                self._later(self.controller.packet_in, dpid, cookie, port, frame)
+            case TtlExpired(port, frame):
+                self._later(self.controller.ttl_expired, dpid, port, frame)
+            case FlowRemoved(cookie, _, deleted, unused):
+                self._later(self.controller.rule_removed, dpid, cookie, deleted, unused)
+
+    def report_port(self, name: str, number: int, up: bool) -> None:
+        if name not in self._disconnected:
+            self._later(self.controller.port_changed, self._dpids[name], number, up)
+
+    def _later(self, event: Callable[..., Outcome], *arguments: Any) -> None:
+        """A switch's event reaches the controller ``CHANNEL_S`` later; that time is the event's last argument."""
+        self._clock.after(CHANNEL_S, lambda: self.react(event(*arguments, self.now)))
+
+    def request_tables(self, name: str, take: Callable[[Tables], None]) -> None:
+        """The request keeps its order among the messages to the switch, and the reply among those from it."""
+
+        def arrive() -> None:
+            held = self._held(name)
+            self._clock.after(CHANNEL_S, lambda: None if name in self._disconnected else take(held))
+
+        arrival = max(self.now + CHANNEL_S, self._last_arrivals.get(self._dpids[name], 0.0))
+        self._clock.at(arrival, arrive)
+
+    # ---------------------------------------------------------------- the controller's clock
+
+    def tick(self) -> None:
+        self.react(self.controller.tick(self.now))
+        for dpid in self.controller.switches:
+            self.react(self.controller.tick_switch(dpid, self.now))
+            self.react(self.controller.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])
+        for dpid in self.controller.sweeps_due(self.now):
+            self._sweep(dpid)
+
+    def _sweep(self, dpid: int) -> None:
+        """The controller reads the counters of the bindings' rules, all at once."""
+        self.controller.begin_sweep(dpid)
+        unused: list[int] = []
+        for inward in (True, False):
+            counters = [
+                (number, packets)
+                for kind, number, packets in self.switches[self._names[dpid]].counters()
+                if kind in readback.HALF_OF and (readback.HALF_OF[kind][0] is Half.IN) is inward
+            ]
+            unused += self.controller.counters_read(dpid, inward, counters, self.now, self.now)
+        self.react(self.controller.end_idle(dpid, unused, self.now))
+        self.controller.end_sweep(dpid, self.now, self.now)
+
+    def connected(self) -> list[str]:
+        return [name for name in self.switches if name not in self._disconnected]
+
+    def audit_of(self, name: str) -> Audit:
+        return self.controller.audits[self._dpids[name]]
