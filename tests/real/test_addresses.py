@@ -148,7 +148,7 @@ def test_many_clients_share_a_24_and_a_restart_changes_none_of_their_flows(netwo
 @in_both_families
 def test_an_error_reaches_the_socket_of_its_own_flow(network: Running, family: Family) -> None:
     """In IPv4 the client has had its share of addresses; in IPv6 each flow has its own, which is no different."""
-    assert network.ask("h1", family.web, "--flows", 70) == ["as2 hello"] * 70
+    assert network.ask("h1", family.web, "--flows", 70, "--apart", 0.02) == ["as2 hello"] * 70
     words = ("--source-port", 20501, "--text", "repeat 2 2", "--answers", 2, "--wait", 6)
     served = network.testbed.spawn("h1", program("udp_client.py", family.web, PORT, *words))
     until(served.output, "the first answer has come")
