@@ -77,7 +77,7 @@ def test_repeated_deletions_lead_to_no_more_messages_than_deletions(build):
 
 
 def test_many_rules_are_put_back_in_parts(build, monkeypatch):
-    monkeypatch.setattr("anycast_sdn.simulation.network.FLOWS_A_TICK", 3)
+    monkeypatch.setattr("anycast_sdn.simulation.channels.FLOWS_A_TICK", 3)
     net = build("figure1", "as2")
     for port in range(40000, 40010):
         ask(net, port=port)
