@@ -39,6 +39,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Port, Uplink
+from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.features import Features
@@ -264,28 +265,16 @@ class Controller:
         reaction, more = self.switches[dpid].tick_flows(now, most)
         return self._follow(dpid, reaction, now), more
 
-    # ---------------------------------------------------------------- sweeps
+    # ---------------------------------------------------------------- what is asked of switches
 
-    def sweeps_due(self, now: float) -> list[int]:
-        """The switches whose counters are to be read now."""
-        return [dpid for dpid, switch in self.switches.items() if switch.sweep_is_due(now)]
+    def begin_sweeps(self, now: float) -> dict[int, Sweep]:
+        """The switches whose counters are to be read now → what to ask them for."""
+        begun = {dpid: switch.begin_sweep(now) for dpid, switch in self.switches.items()}
+        return {dpid: sweep for dpid, sweep in begun.items() if sweep}
 
-    def begin_sweep(self, dpid: int) -> int:
-        """The caller begins to read the counters of a switch's bindings → how many bindings there are."""
-        return self.switches[dpid].engine.begin_sweep()
-
-    def counters_read(
-        self, dpid: int, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float
-    ) -> list[int]:
-        """(number, packets) of bindings' rules, read between ``asked`` and ``now`` → the bindings that may be idle."""
-        return self.switches[dpid].engine.counters_read(inward, counters, asked, now)
-
-    def end_idle(self, dpid: int, numbers: Iterable[int], now: float) -> Outcome:
-        """After all counters have been read: end those of these bindings that are idle."""
-        return self._follow(dpid, self.switches[dpid].engine.end_idle(numbers, now), now)
-
-    def end_sweep(self, dpid: int, began: float, now: float) -> None:
-        self.switches[dpid].engine.end_sweep(began, now)
+    def end_some(self, dpid: int, sweep: Sweep, most: int, now: float) -> Outcome:
+        """After all counters have been read, until the sweep ``is_over``: end those of ``most`` flows that are idle."""
+        return self._follow(dpid, sweep.end_some(most, now), now)
 
     def drops_counted(self, dpid: int, packets: Mapping[Kind, int]) -> None:
         """Packets that the drop rules of a switch have counted, by kind of rule."""

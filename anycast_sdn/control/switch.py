@@ -35,7 +35,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
-from anycast_sdn.engines.engine import PacketHandler
+from anycast_sdn.engines.engine import PacketHandler, Sweep
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -343,8 +343,9 @@ class ManagedSwitch:
         errors = self._answers.ttl_expired(in_port, frame, now) if self.synchronised else ()
         return Reaction([*errors], events=self._dropped([Drop.TTL_EXPIRED]))
 
-    def sweep_is_due(self, now: float) -> bool:
-        return self.synchronised and self.engine.sweep_is_due(now)
+    def begin_sweep(self, now: float) -> Sweep | None:
+        """Begin to read the counters of flows' rules, if that is due."""
+        return self.engine.begin_sweep(now) if self.synchronised else None
 
     def tick(self, now: float) -> Reaction:
         if not self.synchronised:

@@ -22,6 +22,7 @@ from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import FlowRule
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
@@ -32,6 +33,25 @@ class Statistics(NamedTuple):
     pools: Mapping[str, PoolUse] = {}  # by family: "ipv4", "ipv6"
     outlooks: Mapping[str, Outlook] = {}  # by family: how long they will last
     last_sweep_s: float | None = None  # how long it took to read all counters
+
+
+class Sweep(Protocol):
+    """The counters of all flows' rules are read once (M19).
+
+    Carry out the ``requests``, ``take`` each part of an answer, then call ``end_some`` until the sweep ``is_over``.
+    """
+
+    @property
+    def requests(self) -> Sequence[RulesRequest]: ...
+
+    def take(self, request: RulesRequest, counters: Iterable[tuple[int, int]], asked: float, now: float) -> None:
+        """(number, packets) of the rules in a part of an answer; ``asked``: when the request was sent."""
+
+    def end_some(self, most: int, now: float) -> Reaction:
+        """End those of ``most`` flows that are idle."""
+
+    @property
+    def is_over(self) -> bool: ...
 
 
 class Engine(Protocol):
@@ -84,21 +104,8 @@ class Engine(Protocol):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 
-    # ---------------------------------------------------------------- sweeps of counters
-
-    def sweep_is_due(self, now: float) -> bool:
-        """Are the counters of the flows' rules to be read now?"""
-
-    def begin_sweep(self) -> int:
-        """Begin a sweep → how many flows there are.  The next sweep is due only after ``end_sweep``."""
-
-    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
-        """(number, packets) of the rules of one direction → the flows that may be idle."""
-
-    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
-        """After a whole sweep: end those of these flows that are idle (M19)."""
-
-    def end_sweep(self, began: float, now: float) -> None: ...
+    def begin_sweep(self, now: float) -> Sweep | None:
+        """Begin to read counters, if that is due.  The next sweep is due only after the end of this one."""
 
     # ---------------------------------------------------------------- what is found on the switch
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
@@ -39,6 +40,7 @@ from anycast_sdn.core.transitions import Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
 from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
+from anycast_sdn.engines.flow_sweep import FlowSweep
 from anycast_sdn.openflow import entries, frames, readback
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
@@ -395,22 +397,17 @@ class FlowRules(Engine):
 
     # ---------------------------------------------------------------- sweeps of counters
 
-    def sweep_is_due(self, now: float) -> bool:
-        if not self.flows.swept:
-            return False
-        return now >= self._sweep_ended + min(LONGEST_SWEEP_S, self.edge.shortest_validity_s / 2)
-
-    def begin_sweep(self) -> int:
+    def begin_sweep(self, now: float) -> FlowSweep | None:
+        due = self._sweep_ended + min(LONGEST_SWEEP_S, self.edge.shortest_validity_s / 2)
+        if not self.flows.swept or now < due:
+            return None
         self._sweep_ended = math.inf
-        return len(self.flows)
+        return FlowSweep(len(self.flows), self.edge.sweep.record, self._end_idle, partial(self._end_sweep, now))
 
-    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
-        return self.edge.sweep.record(inward, counters, asked, now)
-
-    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
+    def _end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
         return self._removed(self.edge.end_idle(numbers, now))
 
-    def end_sweep(self, began: float, now: float) -> None:
+    def _end_sweep(self, began: float, now: float) -> None:
         self._last_sweep_s = now - began
         self._sweep_ended = now
 

@@ -9,7 +9,7 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
+from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
@@ -71,20 +71,8 @@ class NoClientEdge(Engine):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return Reaction(), 0
 
-    def sweep_is_due(self, now: float) -> bool:
-        return False
-
-    def begin_sweep(self) -> int:
-        return 0
-
-    def counters_read(self, inward: bool, counters: Iterable[tuple[int, int]], asked: float, now: float) -> list[int]:
-        return []
-
-    def end_idle(self, numbers: Iterable[int], now: float) -> Reaction:
-        return Reaction()
-
-    def end_sweep(self, began: float, now: float) -> None:
-        pass
+    def begin_sweep(self, now: float) -> Sweep | None:
+        return None
 
     def begin_reading(self, features: Features) -> None:
         pass

@@ -22,6 +22,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.openflow import entries, nicira, oxm
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.packing import Packer
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     OFPP_IN_PORT,
     UNREAD,
@@ -310,6 +311,12 @@ _EMPTY_MATCH = struct.Struct("!HH4x")
 def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
     """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``."""
     return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask)
+
+
+def rules_request(switch: Any, request: RulesRequest) -> Any:
+    """``switch``: its ``layout`` says which of its tables that is."""
+    table = ofp.OFPTT_ALL if request.table is None else switch.layout.table(request.table)
+    return flow_stats_request(switch, table, request.cookie, request.mask)
 
 
 def aggregate_request(datapath: Any, cookie: int = 0, mask: int = 0) -> Any:

@@ -17,6 +17,7 @@ from anycast_sdn.core.model import AnycastError
 from anycast_sdn.openflow import nicira, oxm
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.pipeline import kind_of, number_of
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     UNREAD,
     Action,
@@ -238,11 +239,9 @@ def split_flow_stats(body: bytes) -> Iterator[Counted]:
         at += length
 
 
-def decode_counters(body: bytes, wanted: int, mask: int) -> list[tuple[int, int]]:
-    """(binding's number, packets) of each rule without a timeout whose cookie equals ``wanted`` under ``mask``.
-
-    Only these were asked for, but a switch may ignore that.
-    """
+def decode_counters(body: bytes, request: RulesRequest) -> list[tuple[int, int]]:
+    """(binding's number, packets) of each rule without a timeout that is asked for."""
+    wanted, mask, _ = request  # spelled out below instead of ``covers``: there may be very many rules
     counters = []
     at, end = 0, len(body)
     while at < end:

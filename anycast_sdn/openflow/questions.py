@@ -13,11 +13,11 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from anycast_sdn.core.bindings import Half
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Table, cookies_of
+from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     LATER_FRAGMENT,
     OFPG_ALL,
@@ -43,7 +43,6 @@ from anycast_sdn.openflow.tables import Tables
 
 LOG = logging.getLogger(__name__)
 
-SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
 _TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
 _NO_PACKET = match(
     Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
@@ -199,41 +198,36 @@ class Introduction:
 
 
 class SweepRun:
-    """Reads the counters of a switch's bindings in slices, so that first packets are handled in between.
+    """Reads counters, one answer after the other, so that first packets are handled in between.
 
-    ``read`` takes (inward, [(number, packets)], the time of the request) and returns the bindings that may be idle;
-    ``done`` takes all of these.
+    ``take``: of one request, (number, packets) of each rule, and when the request was sent; ``done``: all is taken.
     """
 
     def __init__(
         self,
         switch: Channel,
-        bindings: int,
-        read: Callable[[bool, Iterable[tuple[int, int]], float], list[int]],
-        done: Callable[[list[int]], None],
+        requests: Iterable[RulesRequest],
+        take: Callable[[RulesRequest, list[tuple[int, int]], float], None],
+        done: Callable[[], None],
     ) -> None:
         self._switch = switch
-        self._read = read
+        self._left = iter(requests)
+        self._take = take
         self._done = done
-        self._bits = max(0, (bindings // SLICE).bit_length())
-        self._left = [(inward, part) for part in range(1 << self._bits) for inward in (True, False)]
-        self._unused: list[int] = []
 
     def proceed(self) -> None:
         """Ask for the next slice, or finish."""
-        if not self._left:
-            self._done(self._unused)
+        request = next(self._left, None)
+        if request is None:
+            self._done()
             return
-        inward, part = self._left.pop()
-        wanted, mask = cookies_of(Half.IN if inward else Half.OUT, part, self._bits)
-        table = self._switch.layout.table(Table.CLIENT_IN if inward else Table.CLIENT_OUT)
-        request = codec.flow_stats_request(self._switch, table, wanted, mask)
-        self._switch.ask_in_parts(request, partial(self._take, inward, (wanted, mask), time.monotonic()))
+        question = codec.rules_request(self._switch, request)
+        self._switch.ask_in_parts(question, partial(self._answered, request, time.monotonic()))
 
-    def _take(self, inward: bool, cookies: tuple[int, int], asked: float, body: bytes | None, last: bool) -> None:
+    def _answered(self, request: RulesRequest, asked: float, body: bytes | None, last: bool) -> None:
         try:
             if body:
-                self._unused += self._read(inward, decoding.decode_counters(body, *cookies), asked)
+                self._take(request, decoding.decode_counters(body, request), asked)
         finally:  # after an error of our own only this part is lost; a sweep has to end before the next one begins
             if last:
                 self._switch.later(self.proceed)

@@ -11,7 +11,7 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from os_ken.base import app_manager
@@ -24,10 +24,12 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Network, Port
+from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
 from anycast_sdn.openflow.questions import SweepRun
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.process import garbage
 from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.connections import Connections
@@ -238,8 +240,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             if time.monotonic() > turn_ends:
                 hub.sleep(0)
                 turn_ends = time.monotonic() + SLICE_S
-        for dpid in self.controller.sweeps_due(now):
-            self._sweep(self.connections.channels[dpid])
+        for dpid, sweep in self.controller.begin_sweeps(now).items():
+            self._sweep(self.connections.channels[dpid], sweep)
         self.bgp.exchange(time.monotonic())
 
     @isolated
@@ -277,23 +279,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.inspections.run_due(self.connections.channels)
 
     @isolated
-    def _sweep(self, switch: Channel) -> None:
-        dpid, began = switch.id, time.monotonic()
-
+    def _sweep(self, switch: Channel, sweep: Sweep) -> None:
         @isolated
-        def end_idle(numbers: list[int]) -> None:
-            self._react(self.controller.end_idle(dpid, numbers, time.monotonic()))
+        def end_some() -> None:
+            self._react(self.controller.end_some(switch.id, sweep, FLOWS_AT_ONCE, time.monotonic()))
 
-        def end(idle: list[int]) -> None:
-            for start in range(0, len(idle), FLOWS_AT_ONCE):
-                end_idle(idle[start : start + FLOWS_AT_ONCE])
+        def end() -> None:
+            while not sweep.is_over:
+                end_some()
                 hub.sleep(0)
-            self.controller.end_sweep(dpid, began, time.monotonic())
 
-        def read(inward: bool, counters: Iterable[tuple[int, int]], asked: float) -> list[int]:
-            return self.controller.counters_read(dpid, inward, counters, asked, time.monotonic())
+        def take(request: RulesRequest, counters: list[tuple[int, int]], asked: float) -> None:
+            sweep.take(request, counters, asked, time.monotonic())
 
-        SweepRun(switch, self.controller.begin_sweep(dpid), read, end).proceed()
+        SweepRun(switch, sweep.requests, take, end).proceed()
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
         act_isolated = isolated(act)

@@ -16,9 +16,10 @@ from typing import Any
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
-from anycast_sdn.core.bindings import Half
-from anycast_sdn.openflow import entries, readback
+from anycast_sdn.engines.engine import Sweep
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import number_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding
 from anycast_sdn.openflow.tables import Tables
@@ -196,22 +197,17 @@ class ControlChannels:
         for dpid in self.controller.switches:
             self.react(self.controller.tick_switch(dpid, self.now))
             self.react(self.controller.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])
-        for dpid in self.controller.sweeps_due(self.now):
-            self._sweep(dpid)
+        for dpid, sweep in self.controller.begin_sweeps(self.now).items():
+            self._sweep(dpid, sweep)
 
-    def _sweep(self, dpid: int) -> None:
+    def _sweep(self, dpid: int, sweep: Sweep) -> None:
         """The controller reads the counters of the bindings' rules, all at once."""
-        self.controller.begin_sweep(dpid)
-        unused: list[int] = []
-        for inward in (True, False):
-            counters = [
-                (number, packets)
-                for kind, number, packets in self.switches[self._names[dpid]].counters()
-                if kind in readback.HALF_OF and (readback.HALF_OF[kind][0] is Half.IN) is inward
-            ]
-            unused += self.controller.counters_read(dpid, inward, counters, self.now, self.now)
-        self.react(self.controller.end_idle(dpid, unused, self.now))
-        self.controller.end_sweep(dpid, self.now, self.now)
+        for request in sweep.requests:
+            rules = self.switches[self._names[dpid]].counters()
+            counters = [(number_of(cookie), packets) for cookie, packets in rules if request.covers(cookie)]
+            sweep.take(request, counters, self.now, self.now)
+        while not sweep.is_over:
+            self.react(self.controller.end_some(dpid, sweep, FLOWS_A_TICK, self.now))
 
     def connected(self) -> list[str]:
         return [name for name in self.switches if name not in self._disconnected]

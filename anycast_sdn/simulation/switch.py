@@ -26,7 +26,7 @@ from anycast_sdn.core.token_bucket import TokenBucket
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
-from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of, number_of
+from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of
 from anycast_sdn.openflow.rules import (
     ETH_IPV4,
     ETH_IPV6,
@@ -218,17 +218,17 @@ class SimulatedSwitch:
     def meters(self) -> dict[int, MeterRule]:
         return {number: meter.rule for number, meter in self._meters.items()}
 
-    def counters(self) -> Iterator[tuple[Kind, int, int]]:
-        """(kind, binding's number or 0, packets matched) of every rule."""
+    def counters(self) -> Iterator[tuple[int, int]]:
+        """(cookie, packets matched) of every rule."""
         for entry in self._entries.values():
-            kind = kind_of(entry.rule.cookie)
-            assert kind is not None  # ``check`` has seen to that
-            yield kind, number_of(entry.rule.cookie), entry.packets
+            yield entry.rule.cookie, entry.packets
 
     def packets(self) -> Counter[Kind]:
         """How many packets the rules of each kind have matched."""
         counted: Counter[Kind] = Counter()
-        for kind, _, packets in self.counters():
+        for cookie, packets in self.counters():
+            kind = kind_of(cookie)
+            assert kind is not None  # ``check`` has seen to that
             counted[kind] += packets
         return counted
 

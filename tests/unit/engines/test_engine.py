@@ -30,10 +30,10 @@ def test_the_rules_for_one_server_are_wanted_while_it_is_enrolled(dpid: int) -> 
 def test_an_engine_without_flows_sends_nothing(dpid: int) -> None:
     one = engine(dpid)
     assert len(one.flows) == 0
-    for reaction in (one.end(7, 1), one.rule_refused(7, 1), one.end_idle([7], 1)):
+    for reaction in (one.end(7, 1), one.rule_refused(7, 1)):
         assert (reaction.messages, reaction.changed) == ([], False)
     assert one.tick(1, 9) == (Reaction(), False)
-    assert not one.sweep_is_due(1)
+    assert one.begin_sweep(1) is None
 
 
 @EVERY

@@ -12,10 +12,12 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import packed
+from anycast_sdn.engines.flow_sweep import requests
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import THREE_TABLES
-from anycast_sdn.openflow.pipeline import ROW, Kind, cookie, kind_of
+from anycast_sdn.openflow.pipeline import ROW, Kind, Table, cookie, kind_of
 from anycast_sdn.openflow.questions import TRIALS, Introduction, SweepRun
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, FinTimeout, FlowRule
 from tests.unit.openflow.test_codec import as_flow_stats
 from tests.unit.switch_end import PORT, Peer, error, message, multipart
@@ -208,12 +210,14 @@ class _Counting:
 def test_a_sweep_reads_what_it_asked_for_and_ends_even_if_a_part_of_it_fails(fails: bool) -> None:
     ended: list[list[int]] = []
 
-    def read(inward: bool, counters: Any, asked: float) -> list[int]:
-        if inward and fails:
+    numbers: list[int] = []
+
+    def take(request: RulesRequest, counters: Any, asked: float) -> None:
+        if request.table is Table.CLIENT_IN and fails:
             raise ValueError("a fault")
-        return [number for number, _ in counters]
+        numbers.extend(number for number, _ in counters)
 
     switch: Any = _Counting()
-    SweepRun(switch, 10, read, ended.append).proceed()
+    SweepRun(switch, requests(10), take, lambda: ended.append(numbers)).proceed()
     assert list(map(sorted, ended)) == [[0, 1] if fails else [0, 1, 2]]
     assert switch.tables_asked == {1}, "of three tables, the client edge's"
