@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
-from anycast_sdn.core.model import AS_THE_EDGE, Address, FlowKey, GroupValidity
+from anycast_sdn.core.model import AS_THE_EDGE, WHOLE, Address, FlowKey, GroupValidity
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 LOW_BITS = 8  # of a number: bindings with the same low bits are found without a scan of the table
@@ -103,6 +103,7 @@ class BindingTable:
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.holders = Holders()  # of their addresses
         self._whole = 0  # how many bindings are of whole clients
+        self.knew_whole = False  # has there been any of a whole client?
         self.rules = 0  # how many the switch holds for all bindings, as far as the controller knows
         self.swept = 0  # how many bindings the sweep ends
 
@@ -199,7 +200,9 @@ class BindingTable:
         self._numbers.add(number)
         self._by_low_bits[number & _LOW].add(number)
         self._clients[key.source] += 1
-        self._whole += key.is_whole
+        if key.protocol == WHOLE:
+            self._whole += 1
+            self.knew_whole = True
         if validity is not AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
@@ -226,7 +229,7 @@ class BindingTable:
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._unpin(before.number, before.server)
         add(self._clients, before.key.source, -1)
-        self._whole -= before.key.is_whole
+        self._whole -= before.key.protocol == WHOLE
         if before.validity is not AS_THE_EDGE:
             add(self._validities, before.validity, -1)
         if place := self._port_of.pop(before.number, None):

@@ -240,7 +240,9 @@ class ClientEdge:
         binding = self.bindings.by_key(key)
         if binding is not None:
             return self.apply(binding, event, now)
-        former = None if syn else self._former(key, now) or self._former(key.whole, now)
+        former = None if syn else self._former(key, now)
+        if former is None and not syn and self.bindings.knew_whole:
+            former = self._former(key.whole, now)
         if former is None:
             return self._lease(key, event, groups, now, port)
         if not self._has_lost_server(former, groups):
@@ -270,16 +272,12 @@ class ClientEdge:
         if binding := self.bindings.by_key(key):
             return binding.key.is_whole
         group = groups.covering(key.destination)
-        return group is not None and self._binds_whole(key, group)
+        return group is not None and group.binds_clients and not self.bindings.overlaps(key.whole)
 
     def is_reply_to_whole(self, key: FlowKey, now: float) -> bool:
         """As ``binds_whole``, for a packet to an address of PRh/k, as seen on the wire."""
         binding = self.bindings.by_reply(key) or self._former_of_reply(key, now)
         return binding is not None and binding.key.is_whole
-
-    def _binds_whole(self, key: FlowKey, group: AnycastGroup) -> bool:
-        """Is a new binding of this group for the client as a whole?"""
-        return group.binds_clients and not self.bindings.holders.address_of((key.source, key.destination))
 
     def missed(self, key: FlowKey, now: float) -> Decision:
         """A packet that the controller sent through the switch's tables has come back: its rule is missing there.
@@ -308,7 +306,7 @@ class ClientEdge:
         group = groups.owner(service) if service is not None else None
         if service is None or group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
-        if self._binds_whole(key, group):
+        if group.binds_clients and not self.bindings.overlaps(key.whole):
             key = key.whole
         translated = self._refusal(key, service, port, v6) or self._lease_address(key, port, v6, now)
         if isinstance(translated, Drop):

@@ -141,7 +141,7 @@ class FlowRules(Engine):
         can_record = self._features.tcp_flags and self._features.fin_timeout
         records_fin = can_record and flow.key.protocol == TCP and flow.server
         fin_timeout = idle_timeout - (half not in flow.closed) if records_fin else 0
-        marks = flow.key.is_whole and self._features.tcp_flags
+        marks = flow.key.protocol == WHOLE and self._features.tcp_flags
         return PutBinding(flow, half, idle_timeout, max(0, fin_timeout), marks)
 
     # ---------------------------------------------------------------- packets
