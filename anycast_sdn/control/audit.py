@@ -1,14 +1,14 @@
 """Audit: does a switch hold what the controller has installed?  If not, what corrects it? (M20)
 
 Other programs have access to switches, too, and may delete or edit rules.  So switches are inspected periodically.  A
-*look* compares all rules that belong to no flow, all groups and all meters, and some slices of the flows' rules
-(``engines.flow_audit``).  Open vSwitch also reports what other programs modify (``recheck``): slices with modified
+*look* compares all rules that belong to no flow, all groups and all meters, and some of the flows' rules
+(``engines.engine.Audit``).  Open vSwitch also reports what other programs modify (``recheck``): modified
 rules of flows are compared alone, at once; other rules by a look that comes early.
 
 Rules kept here:
 - A difference counts if nothing was changed between the request to the switch and its answer.  If something was, the
   difference counts only when the next look finds the same one.
-- Where one rule is wrong, more may be: then the next look compares all slices.
+- Where one rule is wrong, more may be: then the next look compares all flows.
 - What is still wrong after a correction, because the switch refuses it or reports it in another form, is corrected
   again after ever longer intervals.  So are foreign rules that stay, or come again, deleted; they count once.
 
@@ -21,12 +21,13 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, Fault, repaired
-from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteCookie,
@@ -56,8 +57,8 @@ class _Deleted(NamedTuple):
 
 
 class Audit:
-    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``; then each slice of ``begin_flows``
-    likewise.  A short one: each slice of ``begin_reported_flows`` alone.
+    """Of one switch.  A look: ``begin``, ``take_…`` what was found, ``end``, ``repair_some``; then each request of
+    ``begin_flows`` likewise.  A short one: each request of ``begin_reported_flows`` alone.
     """
 
     def __init__(self, switch: ManagedSwitch) -> None:
@@ -65,12 +66,13 @@ class Audit:
         self._doubtful = False  # see ``is_doubtful``
         self.may_miss_more = False  # others have deleted rules of flows since the last look began
         self.has_reported = False  # others have modified rules of no flow since the last look began
-        self._thorough = False  # something was wrong: compare all slices
+        self._thorough = False  # something was wrong: compare all flows
         self._changes = -1  # ``Installed.changes`` when this look began
         self._right: set[RuleKey] = set()
         self._as_before: list[list[FlowRule]] = []
         self._wrong: dict[RuleKey, FlowRule] = {}
         self._foreign: set[int] = set()
+        self._repairs: list[Message] = []  # for ``repair_some``
         self._groups: dict[int, GroupRule] | None = None
         self._meters: dict[int, MeterRule] | None = None
         self._differences: dict[RuleKey, FlowRule | None] = {}  # found by the last look
@@ -131,10 +133,11 @@ class Audit:
     def take_meters(self, meters: Iterable[MeterRule]) -> None:
         self._meters = {meter.number: meter for meter in meters}
 
-    def end(self, now: float) -> Reaction:
-        """All has been taken → what corrects the switch."""
+    def end(self, now: float) -> Outcome:
+        """All has been taken → the faults that were found; ``repair_some`` corrects them."""
+        self._repairs = []
         if not self._switch.synchronised:
-            return Reaction()
+            return Outcome()
         wanted = Tables({rule.key: rule for rule in self._not_right()})
         found = Tables(self._wrong)
         self._postpone_unconfirmed(wanted, found)
@@ -147,14 +150,26 @@ class Audit:
             self._doubtful |= bool(foreign)
             foreign = set()
         self._postpone_repeated(wanted, found)
-        reaction = self.found_foreign(foreign, now)
-        reaction.messages += changes(wanted, found)
+        deletions, events = self._found_foreign(foreign, now)
+        self._repairs = [*deletions, *changes(wanted, found)]
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
-            reaction.events += self._record_repairs(ours.keys(), theirs.keys(), now)
-        return reaction
+            events += self._record_repairs(ours.keys(), theirs.keys(), now)
+        return Outcome(events=events)
 
-    def found_foreign(self, cookies: Collection[int], now: float) -> Reaction:
+    def repair_some(self, most: int) -> tuple[Outcome, bool]:
+        """The next ``most`` corrections that ``end`` has found to be due, if they still are → are there more?"""
+        some, self._repairs = self._repairs[:most], self._repairs[most:]
+        return self._at_switch(Reaction([message for message in some if self._is_due(message)])), bool(self._repairs)
+
+    def _at_switch(self, reaction: Reaction) -> Outcome:
+        return Outcome.at(self._switch.dpid, reaction)
+
+    def found_foreign(self, cookies: Collection[int], now: float) -> Outcome:
         """Rules with these foreign cookies have been found → what deletes them."""
+        deletions, events = self._found_foreign(cookies, now)
+        return self._at_switch(Reaction([*deletions], events=events))
+
+    def _found_foreign(self, cookies: Collection[int], now: float) -> tuple[list[DeleteCookie], list[Event]]:
         gone = [cookie for cookie, (pause, when) in self._deleted.items() if now > when + 2 * pause + LONGEST_FOREIGN_S]
         for cookie in gone:
             del self._deleted[cookie]
@@ -165,7 +180,7 @@ class Audit:
                 self._deleted[cookie] = _Deleted(min(2 * before.pause, LONGEST_FOREIGN_S), now)
             elif len(self._deleted) < MAX_REMEMBERED:
                 self._deleted[cookie] = _Deleted(FOREIGN_AGAIN_S, now)
-        return Reaction([*map(DeleteCookie, due)], events=events)
+        return [*map(DeleteCookie, due)], events
 
     def may_delete(self, cookie: int, now: float) -> bool:
         """Is it time to delete the rules with this foreign cookie, perhaps again?"""
@@ -177,8 +192,8 @@ class Audit:
         """When to look again for foreign rules that stay."""
         return min((when + pause for pause, when in self._deleted.values()), default=-math.inf)
 
-    def is_due(self, message: Message) -> bool:
-        """Is a message that ``end`` has returned a little earlier still right?"""
+    def _is_due(self, message: Message) -> bool:
+        """Is a message that ``end`` has found to be due a little earlier still right?"""
         switch = self._switch
         match message:
             case AddFlow(rule):
@@ -260,32 +275,32 @@ class Audit:
         """Is there something for a short look?"""
         return self._flows.has_reported
 
-    def begin_flows(self) -> list[Slice]:
-        """Begin to compare flows → the slices to compare."""
+    def begin_flows(self) -> list[RulesRequest]:
+        """Begin to compare flows → what to ask for, one after the other."""
         thorough, self._thorough = self._thorough, False
         return self._flows.begin_look(thorough)
 
-    def begin_reported_flows(self) -> list[Slice]:
+    def begin_reported_flows(self) -> list[RulesRequest]:
         """Begin to compare flows with rules that were reported as modified since they were last compared."""
         return self._flows.begin_reported()
 
-    def begin_slice(self, piece: Slice) -> None:
+    def begin_request(self, request: RulesRequest) -> None:
         """The switch is asked now."""
-        self._flows.begin(piece)
+        self._flows.begin(request)
 
-    def take_flows(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
-        self._flows.take(piece, rules)
+    def take_flows(self, request: RulesRequest, rules: Iterable[FlowRule]) -> None:
+        self._flows.take(request, rules)
 
-    def end_slice(self, piece: Slice, now: float, most: int = 1 << 40) -> tuple[Reaction, bool]:
+    def end_flows(self, request: RulesRequest, most: int, now: float) -> tuple[Outcome, bool]:
         """All has been taken → what corrects the rules of ``most`` flows, and are there more flows?"""
         if not self._switch.synchronised:
-            return Reaction(), False
-        reaction, more = self._flows.end(piece, most)
+            return Outcome(), False
+        reaction, more = self._flows.end(request, most)
         if reaction.messages:
             self._switch.note_repairs(now)
-            self._thorough |= not self._flows.was_reported(piece)  # an unreported fault may not be the only one
+            self._thorough |= not self._flows.was_reported(request)  # an unreported fault may not be the only one
         self._doubtful |= self._flows.is_doubtful
-        return reaction, more
+        return self._at_switch(reaction), more
 
 
 def _differing(

@@ -18,7 +18,6 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
-from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
@@ -52,6 +51,42 @@ class Sweep(Protocol):
 
     @property
     def is_over(self) -> bool: ...
+
+
+class Audit(Protocol):
+    """Compares the rules of flows with what the switch is found to hold, while it is connected (M20).
+
+    A look: the requests of ``begin_look``, or of ``begin_reported``; for each of them ``begin`` when it is sent,
+    ``take`` what is answered, and ``end`` until there is no more.
+    """
+
+    def begin_look(self, thorough: bool) -> list[RulesRequest]:
+        """``thorough``: at the rules of all flows, and not of some."""
+
+    def begin_reported(self) -> list[RulesRequest]:
+        """Begin a look at rules that were reported as modified."""
+
+    def begin(self, request: RulesRequest) -> None:
+        """The switch is asked now."""
+
+    def take(self, request: RulesRequest, rules: Iterable[FlowRule]) -> None: ...
+
+    def end(self, request: RulesRequest, most: int) -> tuple[Reaction, bool]:
+        """All has been taken → what corrects the rules of ``most`` flows, and are there more flows?"""
+
+    def recheck(self, cookies: Iterable[int]) -> None:
+        """Rules with these cookies were reported as modified by another program."""
+
+    @property
+    def has_reported(self) -> bool:
+        """Were rules reported as modified, and has no look at them begun yet?"""
+
+    def was_reported(self, request: RulesRequest) -> bool:
+        """Is this asked because rules were reported as modified?"""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Was something missed that the next look has to confirm?"""
 
 
 class Engine(Protocol):
@@ -129,5 +164,4 @@ class Engine(Protocol):
     def disconnected(self) -> None: ...
 
     @property
-    def audit(self) -> FlowAudit:
-        """Compares the rules of flows with what the switch is found to hold, while it is connected."""
+    def audit(self) -> Audit: ...

@@ -16,52 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import NamedTuple
 
 from anycast_sdn.core.bindings import LOW_BITS, Binding, BindingTable, Half
 from anycast_sdn.core.events import Fault, repaired
+from anycast_sdn.engines.engine import Audit
 from anycast_sdn.engines.found_rules import corrections, faults
 from anycast_sdn.openflow import readback
-from anycast_sdn.openflow.pipeline import binding_of, cookies_of, kind_of, number_of
+from anycast_sdn.openflow.pipeline import binding_of, cookies_of, number_of
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import DeleteFlow, FlowRule, Message, PutBinding
 
 SLICE = 4096  # flows in a slice, at the most; not fewer, because a switch searches all its rules for each request
 
 
-class Slice(NamedTuple):
-    """One direction of the flows whose numbers end with these bits."""
-
-    half: Half
-    bits: int
-    part: int
-
-    @property
-    def cookie(self) -> int:
-        """With ``cookie_mask``: the rules to ask for, in all tables, as other programs may have put them into any."""
-        return cookies_of(self.half, self.part, self.bits)[0]
-
-    @property
-    def cookie_mask(self) -> int:
-        return cookies_of(self.half, self.part, self.bits)[1]
-
-    @property
-    def _mask(self) -> int:
-        return (1 << self.bits) - 1
-
-    def has(self, number: int) -> bool:
-        return number & self._mask == self.part
-
-    def may_have(self, cookie: int) -> bool:
-        """Does this cookie belong to a flow of this slice, in either direction?"""
-        return kind_of(cookie) in readback.HALF_OF and self.has(number_of(cookie))
-
-
-class FlowAudit:
-    """Of one switch.  A look: ``begin_look``, or ``begin_reported``; then for each of them ``begin``, ``take`` what was
-    found, and ``end``.
-
-    ``name``: the switch's; ``wanted_rule``: makes the rule of one direction of a flow.
+class FlowAudit(Audit):
+    """``name``: the switch's; ``wanted_rule``: makes the rule of one direction of a flow.
     """
 
     def __init__(self, name: str, flows: BindingTable, wanted_rule: Callable[[Binding, Half], PutBinding]) -> None:
@@ -79,24 +49,19 @@ class FlowAudit:
 
     @property
     def is_doubtful(self) -> bool:
-        """Was something missed that the next look has to confirm?"""
         return bool(self._missed)
 
     def recheck(self, cookies: Iterable[int]) -> None:
-        """Rules with these cookies were reported as modified by another program: include their slices in a look."""
         self._reported.update(number_of(cookie) % (1 << LOW_BITS) for cookie in cookies if binding_of(cookie))
 
     @property
     def has_reported(self) -> bool:
-        """Were rules reported as modified, and has no look at them begun yet?"""
         return bool(self._reported)
 
-    def was_reported(self, piece: Slice) -> bool:
-        """Is this slice compared because of a report that rules were modified?"""
-        return piece.part in self._reported_parts
+    def was_reported(self, request: RulesRequest) -> bool:
+        return number_of(request.cookie) in self._reported_parts
 
-    def begin_look(self, thorough: bool) -> list[Slice]:
-        """Begin a look → the slices to compare."""
+    def begin_look(self, thorough: bool) -> list[RulesRequest]:
         parts = range(1 << self._bits)
         looked_at: Iterable[int] = parts
         reported = self._reported_parts = self._pop_reported()
@@ -106,8 +71,7 @@ class FlowAudit:
             self._next_part += 1
         return self._both_halves(looked_at)
 
-    def begin_reported(self) -> list[Slice]:
-        """Begin a look at rules that were reported as modified → the slices to compare."""
+    def begin_reported(self) -> list[RulesRequest]:
         reported = self._pop_reported()
         self._reported_parts |= reported  # a look at others may be under way
         return self._both_halves(reported)
@@ -123,25 +87,29 @@ class FlowAudit:
         self._reported.clear()
         return {part for part in parts if part % low in reported} if reported else set()
 
-    def _both_halves(self, parts: Iterable[int]) -> list[Slice]:
-        return [Slice(half, self._bits, part) for part in sorted(parts) for half in Half.BOTH.parts]
+    def _both_halves(self, parts: Iterable[int]) -> list[RulesRequest]:
+        return [
+            RulesRequest(*cookies_of(half, part, self._bits))  # in all tables: others may have put them into any
+            for part in sorted(parts)
+            for half in Half.BOTH.parts
+        ]
 
-    def begin(self, piece: Slice) -> None:
-        """The switch is asked now."""
-        self._asked = {flow.number: flow for flow in self._flows.ending_with(piece.part, piece.bits)}
+    def begin(self, request: RulesRequest) -> None:
+        half, part, mask = readback.half_of(request), number_of(request.cookie), number_of(request.mask)
+        self._asked = {flow.number: flow for flow in self._flows.ending_with(part, mask.bit_length())}
         self._found, self._surplus = {}, {}
-        here = {(number, half) for number, half in self._missed if half is piece.half and piece.has(number)}
+        here = {(number, each) for number, each in self._missed if each is half and number & mask == part}
         self._missed_before, self._missed = here, self._missed - here
 
-    def take(self, piece: Slice, rules: Iterable[FlowRule]) -> None:
+    def take(self, request: RulesRequest, rules: Iterable[FlowRule]) -> None:
         for rule in rules:
-            number = number_of(rule.cookie)
-            if piece.has(number) and readback.half_of(rule) is piece.half:
+            if request.covers(rule.cookie):
+                number = number_of(rule.cookie)
                 found = self._found if number in self._asked else self._surplus
                 found.setdefault(number, []).append(rule)
 
-    def end(self, piece: Slice, most: int) -> tuple[Reaction, bool]:
-        """All has been taken → what corrects the rules of ``most`` flows, and are there more flows?"""
+    def end(self, request: RulesRequest, most: int) -> tuple[Reaction, bool]:
+        half = readback.half_of(request)
         messages: list[Message] = []
         found: list[Fault] = []
 
@@ -157,7 +125,7 @@ class FlowAudit:
         for number in list(islice(self._asked, most)):
             flow, rules = self._asked.pop(number), self._found.pop(number, [])
             if self._flows.by_number(number) is flow:  # it has not changed since the switch was asked
-                take(self._corrections(flow, piece.half, rules), rules)
+                take(self._corrections(flow, half, rules), rules)
         return Reaction(messages, events=repaired(self._name, found)), bool(self._asked or self._surplus)
 
     def _corrections(self, flow: Binding, half: Half, rules: list[FlowRule]) -> list[Message]:

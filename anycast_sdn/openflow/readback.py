@@ -13,6 +13,7 @@ from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.model import WHOLE, Address, FlowKey, Prefix
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, kind_of, number_of
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     PORT_FIELDS,
@@ -46,8 +47,8 @@ HALF_OF: Mapping[Kind, tuple[Half, State]] = {kind: (half, state) for (_, half, 
 _WHOLE = {kind for (whole, _, _), kind in BINDING_KINDS.items() if whole}
 
 
-def half_of(rule: FlowRule) -> Half:
-    """Which direction of a binding a rule is for, by its cookie; NONE for rules of no binding."""
+def half_of(rule: FlowRule | RulesRequest) -> Half:
+    """Which direction of a binding a rule or a request is for, by its cookie; NONE for rules of no binding."""
     kind = kind_of(rule.cookie)
     return HALF_OF[kind][0] if kind and kind in HALF_OF else Half.NONE
 

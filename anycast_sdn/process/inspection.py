@@ -1,9 +1,10 @@
 """Inspections: each switch is read again and again, for the counters of its drop rules, and to find wrong rules.
 
 One ``Inspection`` requests the switch's groups, its meters, all rules but the bindings', the number of all rules, and
-slices of the bindings' rules; ``control.audit`` compares them with what is wanted.  Replies are handled message by
-message, and decoded in pieces, so that first packets are served between.  Replies are filtered by their cookies: a
-switch that ignores the cookie of a request replies with more rules than requested, and has no other effect.
+those bindings' rules that the engine wants to see; ``control.audit`` compares them with what is wanted.  Replies are
+handled message by message, and decoded in pieces, so that first packets are served between.  Replies are filtered by
+their cookies: a switch that ignores the cookie of a request replies with more rules than requested, and has no other
+effect.
 
 A short inspection reads only bindings' rules that the switch reports as modified by others.  It begins when the report
 comes, or when the inspection in progress ends; if that has reached the bindings' rules, it reads those, too.
@@ -24,7 +25,6 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, Fault, RulesRepaired
-from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import (
@@ -37,8 +37,8 @@ from anycast_sdn.openflow.pipeline import (
     cookie,
     kind_of,
 )
-from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import Barrier, FlowRule, Message
+from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.rules import Barrier, FlowRule
 
 LOG = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Memory:
 
 
 class Inspection:
-    """One inspection.  ``counted`` gets the packets of the drop rules by kind, ``repair`` the messages that repair."""
+    """One inspection.  ``counted`` gets the packets of the drop rules by kind, ``react`` carries out repairs."""
 
     def __init__(
         self,
@@ -104,22 +104,22 @@ class Inspection:
         audit: Audit,
         memory: Memory,
         counted: Callable[[dict[Kind, int]], None],
-        repair: Callable[[Reaction], None],
+        react: Callable[[Outcome], None],
         done: Callable[[], None],
     ) -> None:
         self._switch = switch
         self._audit = audit
         self._memory = memory
         self._counted = counted
-        self._repair = repair
+        self._react = react
         self._done = done
         self._packets: dict[Kind, int] = {}
         self._rules: dict[int, FlowRule] = {}
         self._unread: deque[bytes] = deque()  # rules that are not decoded yet
         self._total = 0
         self._foreign = 0
-        self._slices: list[Slice] = []
-        self._more = 0  # slices that may still be added
+        self._requests: list[RulesRequest] = []
+        self._more = 0  # requests that may still be added
         self.is_finished = False
 
     def begin(self, *, meters: bool, ordered: bool) -> None:
@@ -138,7 +138,7 @@ class Inspection:
 
     def begin_short(self) -> None:
         """A short inspection: of bindings' rules that were reported as modified by others."""
-        self._slices = self._audit.begin_reported_flows()
+        self._requests = self._audit.begin_reported_flows()
         self._switch.later(self._proceed)
 
     @_alone
@@ -198,15 +198,15 @@ class Inspection:
     def _end_rules(self) -> None:
         self._counted(self._packets)
         self._memory.rules, self._memory.all_right = self._rules, self._audit.all_right
-        put_right = self._audit.end(time.monotonic())
-        self._repair(Reaction(events=put_right.events))
-        self._send_repairs(put_right.messages)
+        self._react(self._audit.end(time.monotonic()))
+        self._repair()
 
     @_alone
-    def _send_repairs(self, messages: list[Message]) -> None:
-        self._repair(Reaction([message for message in messages[:PIECE] if self._audit.is_due(message)]))
-        if len(messages) > PIECE:
-            self._switch.later(partial(self._send_repairs, messages[PIECE:]))
+    def _repair(self) -> None:
+        out, more = self._audit.repair_some(PIECE)
+        self._react(out)
+        if more:
+            self._switch.later(self._repair)
             return
         self._switch.ask(codec.aggregate_request(self._switch), self._take_total)
         self._switch.ask(codec.aggregate_request(self._switch, MAGIC, MAGIC_MASK), self._take_ours)
@@ -234,60 +234,59 @@ class Inspection:
         if too_many and self._memory.too_many:
             self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_all)
         else:
-            self._begin_slices()
+            self._begin_flows()
         self._memory.too_many = too_many
 
     @_alone
     def _take_all(self, body: bytes | None, last: bool) -> None:
         foreign = [entry.cookie for entry in decoding.split_flow_stats(body or b"") if kind_of(entry.cookie) is None]
         self._foreign += len(foreign)
-        self._repair(self._audit.found_foreign(set(foreign), time.monotonic()))
+        self._react(self._audit.found_foreign(set(foreign), time.monotonic()))
         if last:
             self._memory.foreign = self._foreign
-            self._begin_slices()
+            self._begin_flows()
 
     # ---------------------------------------------------------------- bindings
 
-    def _begin_slices(self) -> None:
-        self._slices = self._audit.begin_flows()
-        self._more = len(self._slices)  # a bound: steady reports of modified rules must not prolong this inspection
+    def _begin_flows(self) -> None:
+        self._requests = self._audit.begin_flows()
+        self._more = len(self._requests)  # a bound: steady reports of modified rules must not prolong this inspection
         self._switch.later(self._proceed)
 
     @_alone
     def _proceed(self) -> None:
         if self._more > 0 and self._audit.has_reported_flows:
             fresh = self._audit.begin_reported_flows()
-            self._slices += fresh
+            self._requests += fresh
             self._more -= len(fresh)
-        if not self._slices:
+        if not self._requests:
             self.finish()
             return
-        piece = self._slices.pop()
-        self._audit.begin_slice(piece)
-        request = codec.flow_stats_request(self._switch, cookie=piece.cookie, mask=piece.cookie_mask)
-        self._switch.ask_in_parts(request, partial(self._take_slice, piece))
+        request = self._requests.pop()
+        self._audit.begin_request(request)
+        self._switch.ask_in_parts(codec.rules_request(self._switch, request), partial(self._take_flows, request))
 
     @_alone
-    def _take_slice(self, piece: Slice, body: bytes | None, last: bool) -> None:
+    def _take_flows(self, request: RulesRequest, body: bytes | None, last: bool) -> None:
         if body is None:
             self.finish()
             return
         for entry in decoding.split_flow_stats(body):
-            if piece.may_have(entry.cookie):
+            if request.covers(entry.cookie):
                 self._unread.append(entry.whole)
         if last:
-            self._switch.later(partial(self._read_slice, piece))
+            self._switch.later(partial(self._read_flows, request))
 
     @_alone
-    def _read_slice(self, piece: Slice) -> None:
+    def _read_flows(self, request: RulesRequest) -> None:
         if self._unread:
             rules, _ = decoding.decode_flow_stats(b"".join(self._next_unread()), self._switch.layout)
-            self._audit.take_flows(piece, rules)
-            self._switch.later(partial(self._read_slice, piece))
+            self._audit.take_flows(request, rules)
+            self._switch.later(partial(self._read_flows, request))
             return
-        reaction, more = self._audit.end_slice(piece, time.monotonic(), PIECE)
-        self._repair(reaction)
-        self._switch.later(partial(self._read_slice, piece) if more else self._proceed)
+        out, more = self._audit.end_flows(request, PIECE, time.monotonic())
+        self._react(out)
+        self._switch.later(partial(self._read_flows, request) if more else self._proceed)
 
 
 # ------------------------------------------------------------------------------ when
@@ -382,7 +381,7 @@ class Inspections:
             self._controller.audits[dpid],
             rounds.memory,
             lambda packets: self._counted(dpid, rounds, packets),
-            lambda reaction: self._react(Outcome.at(dpid, reaction)),
+            self._react,
             lambda: self._end(dpid, rounds, short),
         )
         if short:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from anycast_sdn.control.audit import Audit
-from anycast_sdn.engines.flow_audit import Slice
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
+from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.channels import ControlChannels
+
+EVERYTHING = 1 << 40  # flows, or corrections
 
 
 class Audits:
@@ -27,16 +29,17 @@ class Audits:
             audit.take_meters(held.meters.values())
         rules = [rule for rule in held.flows.values() if kind_of(rule.cookie) and not binding_of(rule.cookie)]
         audit.take_rules(rules, {rule.cookie for rule in held.flows.values() if kind_of(rule.cookie) is None})
-        self._channels.react_at(name, audit.end(self._channels.now))
-        self._request_slices(name, audit, audit.begin_flows())
+        self._channels.react(audit.end(self._channels.now))
+        self._channels.react(audit.repair_some(EVERYTHING)[0])
+        self._request_flows(name, audit, audit.begin_flows())
 
-    def _request_slices(self, name: str, audit: Audit, slices: list[Slice]) -> None:
-        """The rules of bindings, slice by slice."""
-        if slices:
-            audit.begin_slice(slices[0])
-            self._channels.request_tables(name, partial(self._take_slice, name, audit, slices))
+    def _request_flows(self, name: str, audit: Audit, requests: list[RulesRequest]) -> None:
+        """The rules of bindings, one request after the other."""
+        if requests:
+            audit.begin_request(requests[0])
+            self._channels.request_tables(name, partial(self._take_flows, name, audit, requests))
 
-    def _take_slice(self, name: str, audit: Audit, slices: list[Slice], held: Tables) -> None:
-        audit.take_flows(slices[0], held.flows.values())
-        self._channels.react_at(name, audit.end_slice(slices[0], self._channels.now)[0])
-        self._request_slices(name, audit, slices[1:])
+    def _take_flows(self, name: str, audit: Audit, requests: list[RulesRequest], held: Tables) -> None:
+        audit.take_flows(requests[0], held.flows.values())
+        self._channels.react(audit.end_flows(requests[0], EVERYTHING, self._channels.now)[0])
+        self._request_flows(name, audit, requests[1:])

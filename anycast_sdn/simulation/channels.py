@@ -20,7 +20,6 @@ from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
@@ -117,9 +116,6 @@ class ControlChannels:
         return Tables(switch.flows, dict(switch.groups), switch.meters)
 
     # ---------------------------------------------------------------- to the switches
-
-    def react_at(self, name: str, reaction: Reaction) -> None:
-        self.react(Outcome.at(self._dpids[name], reaction))
 
     def react(self, out: Outcome) -> None:
         """Count the events, send the messages, and queue the rest of the controller's work."""

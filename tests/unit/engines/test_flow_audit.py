@@ -40,14 +40,14 @@ class Audited:
     def look(self, thorough: bool = False) -> list[Message]:
         """At the slices that are due; the switch is put right."""
         messages: list[Message] = []
-        for piece in self.audit.begin_look(thorough):
-            self.audit.begin(piece)
-            asked = [rule for rule in self.rules if rule.cookie & piece.cookie_mask == piece.cookie]
-            assert all(piece.may_have(rule.cookie) for rule in asked)
-            self.audit.take(piece, asked)
+        for request in self.audit.begin_look(thorough):
+            self.audit.begin(request)
+            asked = [rule for rule in self.rules if rule.cookie & request.mask == request.cookie & request.mask]
+            assert all(request.covers(rule.cookie) for rule in asked)
+            self.audit.take(request, asked)
             more = True
             while more:
-                some, more = self.audit.end(piece, 2)
+                some, more = self.audit.end(request, 2)
                 messages += some.messages
                 for event in some.events:
                     assert isinstance(event, RulesRepaired)
@@ -88,10 +88,10 @@ def test_an_edited_rule_is_replaced_and_a_rule_of_no_flow_is_deleted() -> None:
 
 def test_a_flow_to_which_something_has_happened_since_is_left_to_the_next_look() -> None:
     audited = Audited(1)
-    (piece, _) = audited.audit.begin_look(False)
-    audited.audit.begin(piece)
+    (request, _) = audited.audit.begin_look(False)
+    audited.audit.begin(request)
     audited.flows.put(flow(1)._replace(closed=Half.OUT))
-    assert audited.audit.end(piece, 9) == (Reaction(), False)
+    assert audited.audit.end(request, 9) == (Reaction(), False)
     assert not audited.audit.is_doubtful
 
 

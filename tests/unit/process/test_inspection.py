@@ -19,7 +19,6 @@ from anycast_sdn.openflow import decoding, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.pipeline import Kind, kind_of
-from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import inspection
@@ -411,7 +410,7 @@ def test_an_inspection_that_has_failed_ignores_later_replies(monkeypatch) -> Non
     ended: list[object] = []
     with monkeypatch.context() as patched:
         patched.setattr(decoding, "split_flow_stats", _failing_once(decoding.split_flow_stats, call=5))
-        patched.setattr(audit, "end_slice", lambda piece, *_: (ended.append(piece), (Reaction(), False))[1])
+        patched.setattr(audit, "end_flows", lambda request, *_: (ended.append(request), (Outcome(), False))[1])
         here.now += 10.0
         here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
         here.switch.run()
@@ -428,5 +427,5 @@ def _failing_once(act: Callable[..., Any], call: int) -> Callable[..., Any]:
 def test_of_very_many_rules_of_others_not_all_are_remembered(monkeypatch) -> None:
     audit = Inspected(monkeypatch).controller.audits[1]
     many = range(1, 2 * MAX_REMEMBERED + 1)
-    assert len(audit.found_foreign(many, 1.0).messages) == len(many)
-    assert len(audit.found_foreign(many, 1.5).messages) == MAX_REMEMBERED, "the remembered ones are left for a while"
+    assert len(audit.found_foreign(many, 1.0).outbox[1]) == len(many)
+    assert len(audit.found_foreign(many, 1.5).outbox[1]) == MAX_REMEMBERED, "the remembered ones are left for a while"
