@@ -172,8 +172,9 @@ class ManagedSwitch:
     def begin_reading(self, found: Tables, features: Features) -> None:
         """The switch has connected and holds ``found``; see ``reading_back``."""
         self.features = features
-        self.engine.begin_reading(features)
-        self.reading = ReadingBack(found, self.engine, self.wanted.route, not self.ever_synchronised)
+        begins = not self.ever_synchronised
+        flows = self.engine.begin_reading(features, begins=begins, wiped=not begins and not found.flows)
+        self.reading = ReadingBack(found, flows, self.wanted.route, begins)
         self._found = Tables({}, found.groups, found.meters)
 
     def end_reading(self, now: float) -> list[Message]:
@@ -203,7 +204,6 @@ class ManagedSwitch:
         self.reconciler.disconnected()
         self.installed.disconnected()
         self._answers.disconnected()
-        self.engine.disconnected()
         return Reaction(events=self._dropped(self.neighbours.disconnected().drops))
 
     # ---------------------------------------------------------------- packets

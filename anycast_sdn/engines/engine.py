@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
-from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
@@ -25,13 +24,25 @@ from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import FlowRule
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
-Found: TypeAlias = Mapping[int, Sequence[FlowRule]]  # binding's number → the rules on the switch with its cookies
 
 
 class Statistics(NamedTuple):
     pools: Mapping[str, PoolUse] = {}  # by family: "ipv4", "ipv6"
     outlooks: Mapping[str, Outlook] = {}  # by family: how long they will last
     last_sweep_s: float | None = None  # how long it took to read all counters
+
+
+class Reading(Protocol):
+    """What a switch which has connected is found to hold of flows (M20).  ``take`` all rules, then call ``step``."""
+
+    def take(self, rule: FlowRule) -> bool:
+        """Is this a rule of a flow?  Then it is taken."""
+
+    def rule_removed(self, cookie: int) -> None:
+        """The switch has reported that a rule was removed, after it has reported what it holds."""
+
+    def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
+        """A slice of what follows; None when all is done.  ``hosts``: their places, by the switch's rules."""
 
 
 class Sweep(Protocol):
@@ -142,26 +153,14 @@ class Engine(Protocol):
     def begin_sweep(self, now: float) -> Sweep | None:
         """Begin to read counters, if that is due.  The next sweep is due only after the end of this one."""
 
-    # ---------------------------------------------------------------- what is found on the switch
+    # ---------------------------------------------------------------- what is asked of the switch
 
-    def begin_reading(self, features: Features) -> None:
-        """The switch has connected, and what it holds is read next."""
+    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
+        """The switch has connected, and what it holds is read next.
 
-    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
-        """After a restart of the controller: rebuild flows from the switch's rules.
-
-        ``hosts``: the places of hosts, by the switch's rules.
+        ``begins``: for the first time since the controller was started.  ``wiped``: it has lost all its rules, as in a
+        power cut.
         """
-
-    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
-        """Compare a known flow with the rules that were found of it → what corrects them.
-
-        ``wiped``: the switch holds no rules at all, as after a power cut.
-        """
-
-    def end_reading(self) -> None: ...
-
-    def disconnected(self) -> None: ...
 
     @property
     def audit(self) -> Audit: ...

@@ -38,8 +38,9 @@ from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
-from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics
+from anycast_sdn.engines.engine import Engine, PacketHandler, Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
+from anycast_sdn.engines.flow_reading import FlowReading, Found
 from anycast_sdn.engines.flow_sweep import FlowSweep
 from anycast_sdn.openflow import entries, frames, readback
 from anycast_sdn.openflow.answers import Answers
@@ -413,9 +414,13 @@ class FlowRules(Engine):
 
     # ---------------------------------------------------------------- what is found on the switch
 
-    def begin_reading(self, features: Features) -> None:
+    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> FlowReading:
+        """A sweep that was under way at an earlier connection will not end; all lost rules are found."""
         self._features = features
         self._used = set()
+        self._sweep_ended = -math.inf
+        self._lost.clear()
+        return FlowReading(self, begins, wiped)
 
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
         events: list[Event] = []
@@ -463,11 +468,6 @@ class FlowRules(Engine):
 
     def end_reading(self) -> None:
         self._used = None
-
-    def disconnected(self) -> None:
-        self._sweep_ended = -math.inf  # a sweep in progress will not end
-        self._used = None
-        self._lost.clear()  # when the switch reconnects, all its rules are compared
 
 
 def _tcp_flags(packet: frames.IpPacket, frame: bytes) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
-from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.engines.engine import Engine, Found, PacketHandler, Statistics, Sweep
+from anycast_sdn.engines.engine import Engine, PacketHandler, Statistics, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
+from anycast_sdn.engines.flow_reading import Strays
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
@@ -74,20 +74,8 @@ class NoClientEdge(Engine):
     def begin_sweep(self, now: float) -> Sweep | None:
         return None
 
-    def begin_reading(self, features: Features) -> None:
-        pass
-
-    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
-        return []
-
-    def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
-        return Reaction()
-
-    def end_reading(self) -> None:
-        pass
-
-    def disconnected(self) -> None:
-        pass
+    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Strays:
+        return Strays(self._flows)
 
     @property
     def audit(self) -> FlowAudit:

@@ -166,7 +166,7 @@ def in_slices(net, name, meanwhile):
 @pytest.fixture
 def small_slices(monkeypatch):
     monkeypatch.setattr("anycast_sdn.control.reading_back.READ_AT_ONCE", 10)
-    monkeypatch.setattr("anycast_sdn.control.reading_back.COMPARED_AT_ONCE", 3)
+    monkeypatch.setattr("anycast_sdn.engines.flow_reading.COMPARED_AT_ONCE", 3)
 
 
 def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(build, small_slices):

@@ -16,6 +16,7 @@ KEY = FlowKey(packed("10.1.0.10"), packed("198.18.0.1"), UDP, 40000, 53)
 SERVER, OTHER = packed("10.2.0.10"), packed("10.2.0.11")
 POOL = Prefix.parse("203.0.113.0/24")
 MAC = bytes.fromhex("020000000a01")
+FEATURES = Features(tcp_flags=True, fin_timeout=True)
 CLIENT_EDGE, CORE, SERVER_EDGE = 1, 2, 3  # datapath ids
 
 
@@ -31,9 +32,15 @@ GROUPS = Groups({group.name: group for group in NETWORK.groups})
 def engine(dpid: int = CLIENT_EDGE) -> Engine:
     """A new one, whose switch was read and held nothing."""
     made = Controller(NETWORK, GROUPS, Ascending()).switches[dpid].engine
-    made.begin_reading(Features(tcp_flags=True, fin_timeout=True))
-    made.end_reading()
+    read(made)
     return made
+
+
+def read(one: Engine) -> None:
+    """Its switch has connected, and holds nothing."""
+    reading = one.begin_reading(FEATURES, begins=True, wiped=False)
+    while reading.step(GROUPS, 1, {}):
+        pass
 
 
 def packet(key: FlowKey = KEY) -> bytes:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, check, cookie
 from anycast_sdn.openflow.reaction import Reaction
-from tests.unit.engines.samples import CLIENT_EDGE, CORE, GROUPS, SERVER, SERVER_EDGE, engine
+from tests.unit.engines.samples import CLIENT_EDGE, CORE, GROUPS, SERVER, SERVER_EDGE, engine, read
 
 EVERY = pytest.mark.parametrize("dpid", [CLIENT_EDGE, CORE, SERVER_EDGE], ids=["client edge", "core", "server edge"])
 
@@ -48,10 +47,7 @@ def test_a_report_about_a_rule_of_no_flow_changes_nothing(dpid: int, deleted: bo
 def test_a_switch_may_connect_and_disconnect(dpid: int) -> None:
     one = engine(dpid)
     for _ in range(2):
-        one.disconnected()
-        one.begin_reading(Features())
-        one.adopt({}, GROUPS, 1, {})
-        one.end_reading()
+        read(one)
     assert len(one.flows) == 0
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, readback
-from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import FlowRule, PacketOut
-from tests.unit.engines.samples import GROUPS, KEY, POOL, SERVER, engine, held, packet, reply
+from tests.unit.engines.samples import FEATURES, GROUPS, KEY, POOL, SERVER, engine, held, packet, reply
 
 
 def the_flow(one: Engine) -> Binding:
@@ -90,8 +89,7 @@ def test_with_the_last_flow_of_a_removed_server_its_rules_are_removed() -> None:
 def test_a_flow_that_was_used_since_the_switch_was_asked_is_left_as_it_is() -> None:
     one = engine()
     pinned(one)
-    one.disconnected()
-    one.begin_reading(Features(tcp_flags=True, fin_timeout=True))
+    one.begin_reading(FEATURES, begins=False, wiped=False)
     flow = the_flow(one)
     one.packet_handlers[Kind.FIRST_PACKET](1, packet(), GROUPS, 2)
     assert one.settle(flow, [], False, 2).messages == []
