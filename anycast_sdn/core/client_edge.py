@@ -86,7 +86,8 @@ class ClientEdge:
             for v6 in (False, True)
             if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
         }
-        self._watches = {v6: PoolWatch(pool.size) for v6, pool in self._pools.items()}
+        soon_share = 1 / 2 if role.pooling is Pooling.FLOW else 1 / 4
+        self._watches = {v6: PoolWatch(pool.size, soon_share) for v6, pool in self._pools.items()}
         self._ended = EndedFlows(role.quarantine_s)
         # Of one family, for one client and for all clients at one port.
         self._most_addresses = {
@@ -366,8 +367,12 @@ class ClientEdge:
         return holder.pair if holder else last
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
-        """Restore the binding of an ended flow: the same PR1X and server."""
-        again = former._replace(installed=Half.BOTH, reset=False, swept=self._is_next_swept())
+        """Restore the binding of an ended flow: the same PR1X and server.
+
+        It gets another number, because reports about its former rules may still be on their way.
+        """
+        number, swept = self._last_number + 1, self._is_next_swept()
+        again = former._replace(number=number, installed=Half.BOTH, reset=False, swept=swept)
         return self.apply(again, FlowEvent.RETURN, now, port=port)
 
     def _is_next_swept(self) -> bool:

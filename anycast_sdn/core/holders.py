@@ -33,8 +33,7 @@ class Holder:
 
 def flow_of_reply(pair: Pair, reply: FlowKey) -> FlowKey:
     """The client's five fields of a packet to an address of this pair."""
-    client, service = pair
-    return reply.reverse._replace(source=client, destination=service)
+    return FlowKey(pair[0], pair[1], reply.protocol, reply.destination_port, reply.source_port)
 
 
 class Holders:

@@ -4,8 +4,9 @@ It looks at the pool regularly and compares how many addresses could be leased (
 saw some seconds ago.
 
 Rules kept here:
-- A pool is low when less than a tenth of it is left, or when less than half is left and that would be used up within
-  ``SOON_S`` at the rate of the last seconds.  A burst that leaves half of the pool is no news: most bursts end.
+- A pool is low when less than a tenth of it is left, or when less than ``soon_share`` is left and that would be used up
+  within ``SOON_S`` at the rate of the last seconds.  A burst is not reported while it leaves more: most bursts end, and
+  where flows share addresses once half of the pool is used (``Pooling.AUTO``), all bursts of a few clients do.
 - It is exhausted when nothing is left, or when a flow has found nothing since the last look.
 - It stays at its worst level of the last ``STEADY_S``, so that a pool at the edge of a level is told once, and not with
   each address that comes and goes.
@@ -45,8 +46,9 @@ class Outlook(NamedTuple):
 class PoolWatch:
     """Of one pool; ``size``: its addresses."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, soon_share: float = 1 / 2) -> None:
         self._size = size
+        self._soon_share = soon_share
         self._seen: deque[tuple[float, int]] = deque()  # when, and what was left
         self._worst: dict[Level, float] = {}  # when each level was seen last
         self._denied = 0
@@ -76,5 +78,5 @@ class PoolWatch:
         if not left or in_vain:
             return Level.EXHAUSTED
         soon = used_up_in_s is not None and used_up_in_s <= SOON_S
-        low = LOW_SHARE * left < self._size or (soon and 2 * left < self._size)
+        low = LOW_SHARE * left < self._size or (soon and left < self._soon_share * self._size)
         return Level.LOW if low else Level.PLENTY

@@ -93,7 +93,7 @@ def test_a_forged_reset_ends_no_connection_that_goes_on(build, expiry):
         net.advance(0.5)
         packet(net, payload=bytes([number]))
         answer(net, binding=before)
-    assert the_binding(net) == before._replace(reset=False)
+    assert the_binding(net) == before._replace(number=the_binding(net).number, reset=False)
     assert payloads(net.host("as2").received, 20) == [bytes([number]) for number in range(10)]
     assert client_edge(net).validity_s(the_binding(net)) == 7440
 
@@ -111,7 +111,21 @@ def test_a_packet_that_comes_late_revives_the_connection_as_it_was(build, by_ser
     else:
         packet(net, payload=b"late")
         assert payloads(net.host("as2").received, 20)[-1] == b"late"
-    assert the_binding(net) == before
+    assert the_binding(net) == before._replace(number=before.number + 1)
+
+
+def test_reports_about_the_former_rules_of_a_restored_connection_are_no_repairs(build):
+    """The switch reports their deletion while the rules of the restored connection are on their way to it."""
+    net = opened(build)
+    before = the_binding(net)
+    packet(net, RST)
+    net.advance(60)
+    packet(net, payload=b"late")
+    dpid = net.network.switch("arh1").dpid
+    for kind in (Kind.BINDING_OUT, Kind.BINDING_IN):
+        net.react(net.controller.rule_removed(dpid, cookie(kind, before.number), True, False, net.now))
+    net.advance(1)
+    assert not net.counters.repairs["arh1"]
 
 
 def test_a_syn_while_the_former_address_rests_gets_another(build):

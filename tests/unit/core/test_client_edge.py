@@ -298,7 +298,8 @@ class TestClosing:
         edge.end_due(101, 9)
         reply = FlowKey(AS2, binding.translated, TCP, 80, 40000)
         decision = edge.reply(reply, groups(AS3), 110) if from_server else self.packet(edge, 110)
-        assert decision == Decision(Do.REVIVE, binding._replace(reset=False), Half.BOTH)
+        restored = binding._replace(number=binding.number + 1, reset=False)
+        assert decision == Decision(Do.REVIVE, restored, Half.BOTH)
         assert (use(edge, 110).leased, use(edge, 110).resting) == (1, 0)
         assert edge.bindings.pinned_to(AS2) == 1
         assert edge.validity_s(decision.binding) == ROLE.validity.tcp_s
