@@ -32,7 +32,8 @@ def current(paper: str) -> str:
 
 def _generated(part: re.Match[str]) -> str:
     module, _, function = part["function"].rpartition(".")
-    return part["begin"] + getattr(importlib.import_module(module), function)() + part["end"]
+    text: str = getattr(importlib.import_module(module), function)()
+    return part["begin"] + text + part["end"]
 
 
 if __name__ == "__main__":

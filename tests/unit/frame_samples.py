@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ v6_hosts = st.binary(min_size=15, max_size=15).map(lambda rest: b"\x20" + rest)
 
 
 @st.composite
-def keys(draw, protocols=(TCP, UDP, SCTP, ICMP, ICMPV6, 47, 253)):
+def keys(draw: st.DrawFn, protocols: tuple[int, ...] = (TCP, UDP, SCTP, ICMP, ICMPV6, 47, 253)) -> FlowKey:
     hosts = draw(st.sampled_from((v4_hosts, v6_hosts)))
     source, destination, protocol = draw(hosts), draw(hosts), draw(st.sampled_from(protocols))
     if protocol == (ICMPV6 if len(source) == 4 else ICMP):
@@ -33,11 +35,11 @@ def keys(draw, protocols=(TCP, UDP, SCTP, ICMP, ICMPV6, 47, 253)):
     return FlowKey(source, destination, protocol, *numbers)
 
 
-def build(key, payload=b"", **more):
+def build(key: FlowKey, payload: bytes = b"", **more: Any) -> bytes:
     return ip_packet(key, eth_src=MAC_A, eth_dst=MAC_B, payload=payload, **more)
 
 
-def ones_complement_sum(data):
+def ones_complement_sum(data: bytes) -> int:
     total = 0
     for high, low in zip(data[::2], data[1::2] + b"\0" * (len(data) % 2), strict=True):
         total += high << 8 | low
@@ -45,7 +47,7 @@ def ones_complement_sum(data):
     return total
 
 
-def assert_checksums_hold(frame):
+def assert_checksums_hold(frame: bytes) -> None:
     """IPv4 header and transport, without options or extension headers."""
     if frame[12:14] == b"\x08\x00":
         l4, protocol, addresses = 34, frame[23], frame[26:34]
@@ -61,19 +63,21 @@ def assert_checksums_hold(frame):
         assert ones_complement_sum(segment) == 0xFFFF
 
 
-def ipv4_frame(protocol, body, options=b"", fragment=0, total=None):
+def ipv4_frame(protocol: int, body: bytes, options: bytes = b"", fragment: int = 0, total: int | None = None) -> bytes:
     length = 20 + len(options)
     total = length + len(body) if total is None else total
     head = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0, total, 0, fragment, 64, protocol, 0)
     return MAC_B + MAC_A + b"\x08\x00" + head + V4.source + V4.destination + options + body
 
 
-def ipv6_frame(protocol, body, source=V6.source, destination=V6.destination, hop_limit=64):
+def ipv6_frame(
+    protocol: int, body: bytes, source: bytes = V6.source, destination: bytes = V6.destination, hop_limit: int = 64
+) -> bytes:
     head = struct.pack("!IHBB", 6 << 28, len(body), protocol, hop_limit)
     return MAC_B + MAC_A + b"\x86\xdd" + head + source + destination + body
 
 
-def reason(parse, frame):
+def reason(parse: Callable[[bytes], object], frame: bytes) -> str:
     with pytest.raises(BadFrame) as caught:
         parse(frame)
     assert str(caught.value) in REASONS
@@ -84,7 +88,7 @@ UDP_BODY = struct.pack("!HHHH", 40000, 53, 8, 0)
 TCP_BODY = struct.pack("!HHIIBBHHH", 40000, 53, 0, 0, 0x50, 2, 0, 0, 0)
 
 
-def extended(kinds, upper_layer=UDP, body=UDP_BODY, hop_limit=64):
+def extended(kinds: list[int], upper_layer: int = UDP, body: bytes = UDP_BODY, hop_limit: int = 64) -> bytes:
     """IPv6 extension headers, all zero but for their chaining and AH's own idea of its length."""
     chain = b""
     for kind, following in zip(kinds, [*kinds[1:], upper_layer], strict=True):
@@ -92,13 +96,13 @@ def extended(kinds, upper_layer=UDP, body=UDP_BODY, hop_limit=64):
     return ipv6_frame(kinds[0], chain + body, hop_limit=hop_limit)
 
 
-def portless(key, protocol):
+def portless(key: FlowKey, protocol: int) -> FlowKey:
     return key._replace(protocol=protocol, source_port=0, destination_port=0)
 
 
-def fragment_of_v6(offset_field):
+def fragment_of_v6(offset_field: int) -> bytes:
     return ipv6_frame(44, struct.pack("!BBHI", UDP, 0, offset_field, 7) + UDP_BODY)
 
 
-def mac(address):
+def mac(address: bytes) -> str:
     return address.hex(":")

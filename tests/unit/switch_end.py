@@ -81,7 +81,7 @@ class Peer:
 
     def __init__(self, state: State = State.ADMITTED) -> None:
         self.listener = Recorder(state is State.ADMITTED)
-        self.connection = Connection(self.listener, "10.0.0.9:1234", lambda: None)  # type: ignore[arg-type]
+        self.connection = Connection(self.listener, "10.0.0.9:1234", lambda: None)
         self.now = 100.0
         self.connection.tick(self.now)
         if state is not State.HELLO:

@@ -34,7 +34,12 @@ def test_without_a_filter_it_is_wrong_usage(capsys: pytest.CaptureFixture[str]) 
 
 def test_filters_count_before_and_behind_the_word_end(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("anycast_sdn.cli.client.ask", lambda address, path, *_: asked.append(path) or {"ended": 0})
+
+    def ask(address: str, path: str, *_: object) -> dict[str, int]:
+        asked.append(path)
+        return {"ended": 0}
+
+    monkeypatch.setattr("anycast_sdn.cli.client.ask", ask)
     main.main(["flows", "--group", "web", "end", "--client", "10.1.0.10"])
     main.main(["flows", "end", "--group", "", "--client", "10.1.0.10"])
     assert asked == ["/v1/flows?group=web&client=10.1.0.10", "/v1/flows?group=&client=10.1.0.10"]

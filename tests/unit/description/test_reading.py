@@ -203,7 +203,7 @@ def test_addresses_of_switches_and_discovery_are_checked(changed: str, value: An
 @pytest.mark.parametrize(("share", "more"), [(14, 15), (1, 4096)])
 def test_a_share_of_the_pool_is_not_more_than_the_pool(key: str, share: int, more: int) -> None:
     """The pool of a family, where each flow has an address; 203.0.113.0/28 has 14."""
-    pools = {"switches[0].client_edge.translation_prefixes": ["203.0.113.0/28", "2001:db8:1:f::/64"]}
+    pools: dict[str, Any] = {"switches[0].client_edge.translation_prefixes": ["203.0.113.0/28", "2001:db8:1:f::/64"]}
     pools["switches[0].client_edge.pooling"] = "flow"
     network = reading.parse(edited(pools | {f"switches[0].client_edge.{key}": share}), "net.yaml")
     assert getattr(network.switches[0].client_edge, key) == share

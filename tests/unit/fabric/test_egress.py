@@ -21,40 +21,41 @@ def route(as_hops: int = 1, origin: int = 0, med: int = 0, next_hop: bytes = SES
     return Route(as_hops, origin, med, next_hop)
 
 
-def test_a_next_hop_on_the_link_is_used():
+def test_a_next_hop_on_the_link_is_used() -> None:
     third = packed("2001:db8:9::77")
     prefix = Prefix.parse("2001:db8:7::/48")
     assert next_hops([NEAR], {"near": {prefix: route(next_hop=third)}}) == {prefix: (third,)}
 
 
-def test_any_other_next_hop_stands_for_the_router_at_the_uplink():
+def test_any_other_next_hop_stands_for_the_router_at_the_uplink() -> None:
     assert next_hops([NEAR], {"near": {THERE: route()}}) == {THERE: (R1,)}
 
 
-def test_a_route_of_a_family_without_a_router_is_no_egress_route():
+def test_a_route_of_a_family_without_a_router_is_no_egress_route() -> None:
     assert next_hops([NEAR], {"near": {Prefix.parse("2001:db8:7::/48"): route()}}) == {}
 
 
-def test_static_routes_come_first_then_the_shorter_path_then_the_lower_origin_and_med():
+def test_static_routes_come_first_then_the_shorter_path_then_the_lower_origin_and_med() -> None:
     static = replace(FAR, routes=(THERE,))
     assert next_hops([NEAR, static], {"near": {THERE: route()}}) == {THERE: (R2, R1)}
-    for better, worse in (({"as_hops": 1}, {"as_hops": 2}), ({"origin": 0}, {"origin": 2}), ({"med": 0}, {"med": 5})):
-        learned = {"near": {THERE: route(**worse)}, "far": {THERE: route(**better)}}
+    by_hops, by_origin = (route(as_hops=1), route(as_hops=2)), (route(origin=0), route(origin=2))
+    for better, worse in (by_hops, by_origin, (route(med=0), route(med=5))):
+        learned = {"near": {THERE: worse}, "far": {THERE: better}}
         assert next_hops([NEAR, FAR], learned) == {THERE: (R2, R1)}
 
 
-def test_the_link_itself_is_no_egress_route():
+def test_the_link_itself_is_no_egress_route() -> None:
     assert next_hops([NEAR], {"near": {Prefix.parse("10.9.1.0/30"): route()}}) == {}
 
 
-def test_routes_to_what_no_router_forwards_are_ignored():
+def test_routes_to_what_no_router_forwards_are_ignored() -> None:
     some = ["224.0.0.0/4", "127.0.0.0/8", "169.254.1.0/24", "255.255.255.255/32", "fe80::/64", "ff05::/16", "::1/128"]
     assert next_hops([NEAR], {"near": {Prefix.parse(prefix): route() for prefix in some}}) == {}
     default = Prefix.parse("0.0.0.0/0")
     assert next_hops([NEAR], {"near": {default: route()}}) == {default: (R1,)}
 
 
-def test_the_number_of_next_hops_on_a_link_is_limited_and_the_edges_own_address_is_none():
+def test_the_number_of_next_hops_on_a_link_is_limited_and_the_edges_own_address_is_none() -> None:
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(1, 200)]
     near = replace(NEAR, routers=(R1, packed("2001:db8:9::ffff")))
     learned = {Prefix.host(packed(f"2001:db8:7::{number:x}")): route(next_hop=hop) for number, hop in enumerate(hops)}
@@ -63,7 +64,7 @@ def test_the_number_of_next_hops_on_a_link_is_limited_and_the_edges_own_address_
     assert NEAR.addresses[1].address not in used
 
 
-def test_after_each_advertisement_the_changed_prefixes_alone_give_the_same_result_as_all():
+def test_after_each_advertisement_the_changed_prefixes_alone_give_the_same_result_as_all() -> None:
     """Advertisements one after another, with next hops that come and go."""
     draw = Random(7)
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))

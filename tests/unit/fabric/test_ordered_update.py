@@ -44,7 +44,8 @@ class Switches:
 
     def want(self, costs: dict[str, int], announced: dict[Prefix, str]) -> None:
         """Links with their costs, and the edges that announce each prefix: "ab" is a and b."""
-        self.links = [Link(Port(a, ord(b)), Port(b, ord(a)), cost) for (a, b), cost in costs.items()]
+        ends = [(pair[0], pair[1], cost) for pair, cost in costs.items()]
+        self.links = [Link(Port(a, ord(b)), Port(b, ord(a)), cost) for a, b, cost in ends]
         self.announced = announced
         for changes in (self.routing.set_links(self.links), self.routing.announce(announced)):
             self.update.want(changes)
@@ -101,7 +102,7 @@ def _install(held: dict[Prefix, int], routes: dict[Prefix, int | None]) -> None:
             held[prefix] = hop
 
 
-def test_a_switch_switches_over_only_after_its_next_hop_has_confirmed():
+def test_a_switch_switches_over_only_after_its_next_hop_has_confirmed() -> None:
     net = Switches(SQUARE, {P: "d"})
     assert net.path("b") == "bd"
     net.want(SQUARE | {"bd": 9}, {P: "d"})
@@ -116,14 +117,14 @@ def test_a_switch_switches_over_only_after_its_next_hop_has_confirmed():
     assert not net.update.unconfirmed()
 
 
-def test_a_switch_whose_path_is_gone_is_sent_its_new_route_at_once():
+def test_a_switch_whose_path_is_gone_is_sent_its_new_route_at_once() -> None:
     net = Switches(SQUARE, {P: "d"})
     del (without := dict(SQUARE))["bd"]
     net.want(without, {P: "d"})
     assert net.busy() == ["a", "b"]
 
 
-def test_an_edge_delivers_until_the_others_have_switched_over():
+def test_an_edge_delivers_until_the_others_have_switched_over() -> None:
     net = Switches(SQUARE, {P: "bd"})
     assert net.path("a") == "ab"
     net.want(SQUARE, {P: "d"})
@@ -137,14 +138,14 @@ def test_an_edge_delivers_until_the_others_have_switched_over():
     assert net.path("d") == "dcab"
 
 
-def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_route():
+def test_an_edge_that_cannot_deliver_any_more_does_not_keep_its_route() -> None:
     net = Switches({"ab": 1, "bc": 1, "cd": 1}, {P: "ad"})
     net.out_of_service = {"a"}
     net.want({"ab": 1, "bc": 1, "cd": 1}, {P: "d"})
     assert net.busy() == ["a", "b"]
 
 
-def test_a_switch_without_a_route_uses_the_route_to_the_covering_prefix():
+def test_a_switch_without_a_route_uses_the_route_to_the_covering_prefix() -> None:
     """When a more specific route is removed, no switch may move to one that still has it."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "d", AROUND_P: "a"})
@@ -160,14 +161,14 @@ def test_a_switch_without_a_route_uses_the_route_to_the_covering_prefix():
     assert net.path("a") == "abcd"
 
 
-def test_no_switch_waits_for_one_that_has_disconnected():
+def test_no_switch_waits_for_one_that_has_disconnected() -> None:
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     net.update.remove_switch("a")
     assert net.send().keys() == {"b"}
 
 
-def test_a_ticket_that_is_not_confirmed_becomes_overdue():
+def test_a_ticket_that_is_not_confirmed_becomes_overdue() -> None:
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.pop_overdue(CONFIRM_S) == []
@@ -180,7 +181,7 @@ def test_a_ticket_that_is_not_confirmed_becomes_overdue():
     net.update.confirmed("a", ticket)  # too late: it is ignored
 
 
-def test_a_ticket_becomes_overdue_once_and_never_after_the_switch_has_disconnected():
+def test_a_ticket_becomes_overdue_once_and_never_after_the_switch_has_disconnected() -> None:
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.pop_overdue(CONFIRM_S) == []
@@ -195,7 +196,7 @@ def test_a_ticket_becomes_overdue_once_and_never_after_the_switch_has_disconnect
     assert gone.send().keys() == {"b"}
 
 
-def test_no_ticket_becomes_overdue_just_after_the_controller_itself_was_late():
+def test_no_ticket_becomes_overdue_just_after_the_controller_itself_was_late() -> None:
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     assert net.update.pop_overdue(0.2) == []
@@ -204,7 +205,7 @@ def test_no_ticket_becomes_overdue_just_after_the_controller_itself_was_late():
     assert [switch for switch, _ in net.update.pop_overdue(6.1)] == ["a"]
 
 
-def test_tickets_may_be_confirmed_in_any_order():
+def test_tickets_may_be_confirmed_in_any_order() -> None:
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})
     net.want(SQUARE, {P: "d"})
@@ -215,7 +216,7 @@ def test_tickets_may_be_confirmed_in_any_order():
     assert not net.update.unconfirmed()
 
 
-def test_no_switch_moves_to_a_disconnected_one_that_would_send_packets_back():
+def test_no_switch_moves_to_a_disconnected_one_that_would_send_packets_back() -> None:
     """c is disconnected and holds its route by b; it cannot be sent its new route."""
     line = {"ab": 1, "bc": 1, "cd": 1}
     net = Switches(line, {P: "a"})
@@ -226,14 +227,14 @@ def test_no_switch_moves_to_a_disconnected_one_that_would_send_packets_back():
     assert net.busy() == []
     assert (net.path("a"), net.path("b")) == ("a", "ba")
     net.update.connected("c")
-    net.update.want({"c": net.routing.of("c")})
+    net.update.want({"c": dict(net.routing.of("c"))})
     net.send()
     net.finish()
     assert net.path("a") == "abcd"
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_no_packet_is_lost_after_any_changes_installed_in_any_order(seed):
+def test_no_packet_is_lost_after_any_changes_installed_in_any_order(seed: int) -> None:
     """Costs change and edges come and go, also while earlier changes are not finished; no link fails."""
     draw = random.Random(seed)
     graph = networkx.gnm_random_graph(draw.randint(4, 9), draw.randint(6, 20), seed=seed)
@@ -244,7 +245,9 @@ def test_no_packet_is_lost_after_any_changes_installed_in_any_order(seed):
         edges = {P: "".join(draw.sample(part, draw.randint(0, 2))), AROUND_P: draw.choice(part)}
         return {prefix: names for prefix, names in edges.items() if names}
 
-    part = sorted(max(networkx.connected_components(networkx.Graph(map(tuple, costs))), key=len))
+    parts = networkx.connected_components(networkx.Graph(map(tuple, costs)))
+    largest: set[str] = max(parts, key=len)
+    part = sorted(largest)
     net = Switches(costs, {AROUND_P: part[0]})
     for _ in range(40):
         if draw.random() < 0.3:
@@ -260,7 +263,7 @@ def test_no_packet_is_lost_after_any_changes_installed_in_any_order(seed):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_after_a_failure_working_paths_keep_working_and_all_routes_are_installed(seed):
+def test_after_a_failure_working_paths_keep_working_and_all_routes_are_installed(seed: int) -> None:
     """One failure at a time; only switches whose path it breaks lose packets."""
     draw = random.Random(seed)
     graph = networkx.gnm_random_graph(8, 14, seed=seed)
@@ -283,7 +286,7 @@ def test_after_a_failure_working_paths_keep_working_and_all_routes_are_installed
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_reconnected_switch_with_any_routes_is_sent_the_same_in_portions_as_at_once(seed):
+def test_a_reconnected_switch_with_any_routes_is_sent_the_same_in_portions_as_at_once(seed: int) -> None:
     """Wanted routes change and it reconnects again before all its routes are compared; none is judged until then."""
     draw = random.Random(seed)
     prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(80)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import networkx
@@ -26,14 +27,17 @@ def links_of(graph: networkx.Graph, costs: dict[tuple[int, int], int]) -> list[L
     ]
 
 
-def routes_of(switches, links: list[Link], announced: dict[Prefix, list[str]]) -> dict[str, dict[Prefix, int]]:
+def routes_of(
+    switches: Iterable[str], links: list[Link], announced: dict[Prefix, list[str]]
+) -> dict[str, dict[Prefix, int]]:
     routing = Routing(switches)
     routing.set_links(links)
     routing.announce(announced)
     return {switch: routing.of(switch) for switch in switches}
 
 
-def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: list[str]) -> dict:
+def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: list[str]
+) -> dict[str, tuple[str, int] | None]:
     """Switch → (where its packets end, at what cost), None where they are dropped."""
     routes = routes_of(switches, links, {prefix: announcers})
     cables = {end: (link.b if end == link.a else link.a, link.cost) for link in links for end in (link.a, link.b)}
@@ -50,7 +54,7 @@ def follow(links: list[Link], switches: list[str], prefix: Prefix, announcers: l
 
 
 @pytest.mark.parametrize("size", range(2, 7))
-def test_each_switch_that_can_reach_an_edge_reaches_it_at_the_least_cost(size):
+def test_each_switch_that_can_reach_an_edge_reaches_it_at_the_least_cost(size: int) -> None:
     for drawn in (graph for graph in ATLAS if len(graph) == size):
         links = links_of(drawn, {})
         switches = [f"s{node}" for node in drawn]
@@ -61,7 +65,7 @@ def test_each_switch_that_can_reach_an_edge_reaches_it_at_the_least_cost(size):
 
 
 @pytest.mark.parametrize("size", range(3, 7))
-def test_any_leads_to_a_nearest_edge(size):
+def test_any_leads_to_a_nearest_edge(size: int) -> None:
     for drawn in (graph for graph in ATLAS if len(graph) == size):
         links = links_of(drawn, {})
         switches = [f"s{node}" for node in drawn]
@@ -73,7 +77,7 @@ def test_any_leads_to_a_nearest_edge(size):
             assert (end and end[1]) == least
 
 
-def test_equal_costs_are_resolved_by_name_each_time_the_same():
+def test_equal_costs_are_resolved_by_name_each_time_the_same() -> None:
     square = [
         Link(Port("a", 1), Port("b", 1)),
         Link(Port("a", 2), Port("c", 1)),
@@ -85,18 +89,18 @@ def test_equal_costs_are_resolved_by_name_each_time_the_same():
         assert Graph("abcd", links).nearest("a", ["c", "b"]) == "b"
 
 
-def test_of_parallel_links_the_cheapest_is_used():
+def test_of_parallel_links_the_cheapest_is_used() -> None:
     links = [Link(Port("a", number), Port("b", number), cost) for number, cost in ((1, 5), (2, 2), (3, 9))]
     assert routes_of("ab", links, {UNICAST: ["b"]})["a"] == {UNICAST: 2}
     assert Graph("ab", links).distances("b") == {"b": 0, "a": 2}
 
 
-def test_an_edge_delivers_itself_what_it_announces():
+def test_an_edge_delivers_itself_what_it_announces() -> None:
     links = [Link(Port("a", 1), Port("b", 1))]
     assert routes_of("ab", links, {SERVICE: ["a", "b"]}) == {"a": {SERVICE: LOCAL}, "b": {SERVICE: LOCAL}}
 
 
-def test_a_prefix_that_cannot_be_reached_has_no_route():
+def test_a_prefix_that_cannot_be_reached_has_no_route() -> None:
     links = [Link(Port("a", 1), Port("b", 1))]
     assert routes_of("abc", links, {UNICAST: ["c"]}) == {"a": {}, "b": {}, "c": {UNICAST: LOCAL}}
     graph = Graph("abc", links)
@@ -104,7 +108,7 @@ def test_a_prefix_that_cannot_be_reached_has_no_route():
     assert graph.nearest("a", []) is None
 
 
-def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
+def test_after_any_changes_the_routes_are_those_of_a_fresh_computation() -> None:
     """Links fail, come back and change cost, edges come and go, one or several at once."""
     draw = random.Random(4)
     for _ in range(80):
@@ -112,7 +116,7 @@ def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
         switches = [f"s{node}" for node in drawn]
         all_links = links_of(drawn, {edge: draw.randint(1, 3) for edge in drawn.edges})
         routing = Routing(switches)
-        known = {switch: {} for switch in switches}
+        known: dict[str, dict[Prefix, int | None]] = {switch: {} for switch in switches}
         for _ in range(40):
             links = [
                 replace(link, cost=draw.choice((link.cost, link.cost, draw.randint(1, 4))))
@@ -132,7 +136,7 @@ def test_after_any_changes_the_routes_are_those_of_a_fresh_computation():
 
 
 @pytest.mark.parametrize("most", [1, 7, 200])
-def test_routes_that_follow_from_links_in_portions_are_those_that_follow_at_once(most):
+def test_routes_that_follow_from_links_in_portions_are_those_that_follow_at_once(most: int) -> None:
     """Links and announcements change again before all routes have followed; the routes to a prefix change together."""
     draw = random.Random(most)
     prefixes = [Prefix.parse(f"198.18.{number}.0/24") for number in range(6)]
@@ -141,7 +145,7 @@ def test_routes_that_follow_from_links_in_portions_are_those_that_follow_at_once
         switches = [f"s{node}" for node in drawn]
         all_links = links_of(drawn, {edge: draw.randint(1, 3) for edge in drawn.edges})
         routing = Routing(switches)
-        known = {switch: {} for switch in switches}
+        known: dict[str, dict[Prefix, int]] = {switch: {} for switch in switches}
         cables = {end: (link.b if end == link.a else link.a).switch for link in all_links for end in (link.a, link.b)}
         links, announced = [], {}
         for step in range(40):
@@ -168,7 +172,7 @@ def test_routes_that_follow_from_links_in_portions_are_those_that_follow_at_once
         assert {switch: routing.of(switch) for switch in switches} == known == fresh
 
 
-def _follow_changes(known, changes):
+def _follow_changes(known: dict[str, dict[Prefix, int]], changes: Mapping[str, Mapping[Prefix, int | None]]) -> None:
     for switch, routes in changes.items():
         for prefix, port in routes.items():
             assert known[switch].get(prefix) != port, "no change at all"
@@ -178,7 +182,7 @@ def _follow_changes(known, changes):
                 known[switch][prefix] = port
 
 
-def test_a_prefix_announced_during_a_short_link_failure_is_reached_as_soon_as_the_link_is_back():
+def test_a_prefix_announced_during_a_short_link_failure_is_reached_as_soon_as_the_link_is_back() -> None:
     routing = Routing(["s0", "s1", "s2", "s3"])
     near, far = Link(Port("s0", 1), Port("s1", 1), 1), Link(Port("s1", 2), Port("s2", 1), 1)
     routing.set_links([near, far])
@@ -191,7 +195,7 @@ def test_a_prefix_announced_during_a_short_link_failure_is_reached_as_soon_as_th
     assert routing.of("s0") == {UNICAST: 1, SERVICE: 1}
 
 
-def test_a_link_that_is_in_no_shortest_path_leaves_the_trees_alone():
+def test_a_link_that_is_in_no_shortest_path_leaves_the_trees_alone() -> None:
     triangle = [Link(Port("a", 1), Port("b", 1)), Link(Port("b", 2), Port("c", 1)), Link(Port("a", 2), Port("c", 2), 5)]
     graph = Graph("abc", triangle)
     kept = graph.distances("a"), graph.distances("b")

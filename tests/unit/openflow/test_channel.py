@@ -7,18 +7,17 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from anycast_sdn.openflow import channel
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.decoding import BadMessage
-from tests.unit.openflow.test_connection import DPID
-from tests.unit.switch_end import HELLO, Recorder, features
+from tests.unit.switch_end import DPID, HELLO, Recorder, features
 
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     """Callbacks of ``later`` that have not run yet."""
     waiting: list[Callable[[], None]] = []
-    monkeypatch.setattr(channel.hub, "spawn_after", lambda _, act, *more: waiting.append(lambda: act(*more)))
+    spawn_after = "anycast_sdn.openflow.channel.hub.spawn_after"
+    monkeypatch.setattr(spawn_after, lambda _, act, *more: waiting.append(lambda: act(*more)))
     return waiting
 
 

@@ -44,7 +44,7 @@ from anycast_sdn.openflow.rules import (
 )
 
 DATAPATH = ProtocolDesc(version=ofp.OFP_VERSION)
-DATAPATH.set_xid = lambda message: message.set_xid(0)  # type: ignore[attr-defined]
+DATAPATH.set_xid = lambda message: message.set_xid(0)
 encode = codec.encoder(FIVE_TABLES).encode
 decode_flow_stats = partial(decoding.decode_flow_stats, layout=FIVE_TABLES)
 

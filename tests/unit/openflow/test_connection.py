@@ -97,7 +97,7 @@ class TestEveryKindInEveryState:
                 raise fault
             peer.listener.heard.append(("packet_in", dpid))
 
-        peer.listener.packet_in = packet_in  # type: ignore[method-assign]
+        setattr(peer.listener, "packet_in", packet_in)  # noqa: B010
         peer.say(PACKET_IN * 2)
         assert peer.listener.heard == [("packet_in", DPID)]
 
@@ -105,7 +105,7 @@ class TestEveryKindInEveryState:
 class TestHandshake:
     def test_our_hello_can_be_decoded_as_text(self) -> None:
         """Mininet decodes the first bytes of a remote controller as UTF-8."""
-        peer = Connection(Recorder(), "10.0.0.9:1234", lambda: None)  # type: ignore[arg-type]
+        peer = Connection(Recorder(), "10.0.0.9:1234", lambda: None)
         assert bytes(peer.unsent).decode()
         assert peer.unsent[:4] == b"\x04\x00\x00\x08"
 
@@ -409,7 +409,9 @@ class TestRulesThatOthersModify:
         peer.say(changes(self.OTHERS))
         assert peer.connection.is_closed
 
-    def test_a_switch_that_does_not_support_it_stays_connected_and_nothing_is_logged(self, caplog) -> None:
+    def test_a_switch_that_does_not_support_it_stays_connected_and_nothing_is_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         peer = Peer(State.ADMITTED)
         peer.connection.watch()
         ((_, xid, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]

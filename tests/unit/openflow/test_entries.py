@@ -41,7 +41,7 @@ def puts(draw: st.DrawFn) -> PutBinding:
 
 
 @given(puts())
-def test_a_bindings_rule_is_accepted_by_a_switch(put):
+def test_a_bindings_rule_is_accepted_by_a_switch(put: PutBinding) -> None:
     rule = entries.binding(put)
     check(rule)
     SimulatedSwitch().apply(put, 0.0)
@@ -51,21 +51,21 @@ def test_a_bindings_rule_is_accepted_by_a_switch(put):
 
 
 @given(bindings(), bindings())
-def test_rules_of_different_flows_have_different_matches(first, second):
+def test_rules_of_different_flows_have_different_matches(first: Binding, second: Binding) -> None:
     if first.key == second.key:
         return
     keys = [entries.binding(PutBinding(binding, Half.OUT, 0, 0)).key for binding in (first, second)]
     assert keys[0] != keys[1]
 
 
-def test_before_the_pin_only_the_source_is_rewritten():
+def test_before_the_pin_only_the_source_is_rewritten() -> None:
     binding = Binding(1, FlowKey(H, ANY, UDP, 40000, 53), PR1X, "web", 0.0)
     rule = entries.binding(PutBinding(binding, Half.OUT, 30, 0))
     assert kind_of(rule.cookie) is Kind.BINDING_OUT_UNANSWERED
     assert rule.actions == (SetField("ipv4_src", PR1X),)
 
 
-def test_after_the_pin_both_addresses_are_rewritten_both_ways():
+def test_after_the_pin_both_addresses_are_rewritten_both_ways() -> None:
     binding = Binding(1, FlowKey(H, ANY, UDP, 40000, 53), PR1X, "web", 0.0, AS2, Half.BOTH)
     out, back = (entries.binding(PutBinding(binding, half, 300, 0)) for half in Half.BOTH.parts)
     assert out.actions == (SetField("ipv4_src", PR1X), SetField("ipv4_dst", AS2))
@@ -84,7 +84,9 @@ def test_after_the_pin_both_addresses_are_rewritten_both_ways():
     ("protocol", "wide", "field", "request_type", "reply_type"),
     [(ICMP, False, "icmpv4_type", 8, 0), (ICMPV6, True, "icmpv6_type", 128, 129)],
 )
-def test_echoes_are_distinguished_from_other_icmp_by_their_type(protocol, wide, field, request_type, reply_type):
+def test_echoes_are_distinguished_from_other_icmp_by_their_type(
+    protocol: int, wide: bool, field: str, request_type: int, reply_type: int
+) -> None:
     address = bytes(16) if wide else bytes(4)
     binding = Binding(1, FlowKey(address, address, protocol, 0, 0), address, "web", 0.0, address, Half.BOTH)
     out, back = (entries.binding(PutBinding(binding, half, 60, 0)) for half in Half.BOTH.parts)
@@ -92,18 +94,18 @@ def test_echoes_are_distinguished_from_other_icmp_by_their_type(protocol, wide, 
         assert {part.name: part.value for part in rule.match}[field] == value
 
 
-def test_a_longer_prefix_has_the_higher_priority():
+def test_a_longer_prefix_has_the_higher_priority() -> None:
     lengths = [0, 1, 8, 24, 32]
     routes = [entries.route(Prefix.parse(f"{'0.0.0.0' if n < 8 else '10.0.0.0'}/{n}"), 1) for n in lengths]
     priorities = [rule.priority for rule in routes]
     assert priorities == sorted(set(priorities))
 
 
-def test_a_meter_allows_a_burst():
+def test_a_meter_allows_a_burst() -> None:
     for meter in meters.rules(Limits(first_packets=20000, icmp_errors=10), hosts=3, links=2):
         assert meter.burst == max(50, meter.rate // 10)
 
 
-def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own():
+def test_each_port_to_hosts_or_to_another_switch_has_meters_of_its_own() -> None:
     numbers = [meter.number for meter in meters.rules(Limits(), hosts=3, links=2)]
     assert len(numbers) == len(set(numbers)) == 6 + PARTS + REPLY_METERS + 5 * 3 + 2

@@ -34,22 +34,28 @@ BOUND = entries.binding(
 GATEWAY = entries.gateway(packed("10.1.0.1"))
 
 
-def test_each_kind_has_one_row():
+def kind(rule: FlowRule) -> Kind:
+    found = kind_of(rule.cookie)
+    assert found
+    return found
+
+
+def test_each_kind_has_one_row() -> None:
     assert sorted(row.kind for row in ROWS) == sorted(Kind)
     assert {row.kind: row for row in ROWS} == ROW
 
 
-def test_packets_go_forward_only():
+def test_packets_go_forward_only() -> None:
     assert all(row.goto is None or row.goto > row.table for row in ROWS)
 
 
 @pytest.mark.parametrize("table", list(Table))
-def test_every_table_says_what_to_do_with_anything_else(table):
+def test_every_table_says_what_to_do_with_anything_else(table: Table) -> None:
     (last,) = [row for row in ROWS if row.table is table and row.priority == 0]
     assert not last.fields
 
 
-def test_a_row_that_drops_is_counted_and_no_other():
+def test_a_row_that_drops_is_counted_and_no_other() -> None:
     for row in ROWS:
         drops = row.goto is None and not row.actions
         refuses = row.meter in (Meter.REFUSED, Meter.UNDELIVERABLE)  # the sender gets an ICMP error
@@ -58,19 +64,19 @@ def test_a_row_that_drops_is_counted_and_no_other():
     assert len({(name, ROW[kind].table) for kind, name in DROPS.items()}) == len(set(DROPS.values()))
 
 
-def test_whatever_goes_to_the_controller_is_metered():
+def test_whatever_goes_to_the_controller_is_metered() -> None:
     rows = [row for row in ROWS if row.to_controller]
     copied = {meter for row in ROWS for meter in row.copies}
     assert {row.meter for row in rows} | copied == set(Meter)
     assert all(row.actions == (Output,) for row in rows)
 
 
-@pytest.mark.parametrize("rule", [ROUTE, HOST, GATEWAY, *entries.constant()], ids=lambda r: kind_of(r.cookie).name)
-def test_what_the_builders_make_is_declared(rule):
-    assert check(rule) is ROW[kind_of(rule.cookie)]
+@pytest.mark.parametrize("rule", [ROUTE, HOST, GATEWAY, *entries.constant()], ids=lambda rule: kind(rule).name)
+def test_what_the_builders_make_is_declared(rule: FlowRule) -> None:
+    assert check(rule) is ROW[kind(rule)]
 
 
-def test_a_rule_without_a_meter_is_declared_for_switches_that_have_none():
+def test_a_rule_without_a_meter_is_declared_for_switches_that_have_none() -> None:
     check(replace(GATEWAY, meter=None))
 
 
@@ -94,24 +100,24 @@ def test_a_rule_without_a_meter_is_declared_for_switches_that_have_none():
         (replace(GATEWAY, actions=(Output(1),)), "does not send"),
     ],
 )
-def test_a_rule_that_no_row_allows_is_refused(rule: FlowRule, why: str):
+def test_a_rule_that_no_row_allows_is_refused(rule: FlowRule, why: str) -> None:
     with pytest.raises(Undeclared, match=why):
         check(rule)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_a_cookie_carries_kind_and_number(kind):
+def test_a_cookie_carries_kind_and_number(kind: Kind) -> None:
     value = cookie(kind, 123456789)
     assert (kind_of(value), number_of(value)) == (kind, 123456789)
     assert value < 1 << 64
 
 
 @pytest.mark.parametrize("value", [0, 1, (1 << 64) - 1, 0xA17D << 48 | 1 << 40])
-def test_a_cookie_that_is_not_ours_has_no_kind(value):
+def test_a_cookie_that_is_not_ours_has_no_kind(value: int) -> None:
     assert kind_of(value) is None
 
 
-def test_the_printed_table_has_a_line_for_each_row():
+def test_the_printed_table_has_a_line_for_each_row() -> None:
     lines = as_markdown().splitlines()
     assert len(lines) == 2 + len(ROWS)
     assert all(line.count("|") == 6 for line in lines)

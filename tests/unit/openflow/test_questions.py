@@ -81,7 +81,8 @@ class Dialogue(Peer):
         elif kind == ofp.OFPT_BARRIER_REQUEST and self._trials is not SILENT:
             self.say(message(ofp.OFPT_BARRIER_REPLY, b"", xid))
         elif kind == ofp.OFPT_FLOW_MOD and self._trials not in (True, SILENT):
-            self.say(error(*self._trials, xid=xid))
+            kind, code = self._trials
+            self.say(error(kind, code, xid=xid))
         elif kind == ofp.OFPT_MULTIPART_REQUEST:
             (question,) = struct.unpack_from("!H", body)
             answer = self._answers.get(question)

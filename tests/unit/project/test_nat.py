@@ -33,7 +33,10 @@ class Row(NamedTuple):
 
 def _rows(part: str) -> list[Row]:
     cells = [line.strip("| ").split(" | ") for line in part.splitlines() if re.match(r"\| \d", line)]
-    return [Row(*each[:4], re.findall(r"`(tests/[^`]+)`", each[4])) for each in cells]
+    return [
+        Row(number, asked, state, how, re.findall(r"`(tests/[^`]+)`", tests))
+        for number, asked, state, how, tests, *_ in cells
+    ]
 
 
 _PARTS = re.findall(r"^## [^\n]*RFC (\d+)\n(.*?)(?=^## |\Z)", PAPER.read_text(), re.MULTILINE | re.DOTALL)

@@ -38,7 +38,7 @@ claimed = pytest.mark.parametrize(
 
 def rows_in(text: str) -> set[int]:
     """The M numbers that a text names; "M13–M20" and "M13-M20" with all between."""
-    found = set()
+    found: set[int] = set()
     for first, last in re.findall(r"\bM(\d{1,2})\b(?:[–-]M(\d{1,2})\b)?", text):
         found.update(range(int(first), int(last or first) + 1))
     return found

@@ -79,8 +79,8 @@ def attributes(
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setattr(routing, "Core", Recorder)
-    monkeypatch.setattr(routing.Router, "of", lambda settings: SimpleNamespace(restarted=True))
-    monkeypatch.setattr(routing.hub, "spawn_after", lambda *arguments: None)
+    monkeypatch.setattr("anycast_sdn.routing.bgp.Router.of", lambda settings: SimpleNamespace(restarted=True))
+    monkeypatch.setattr("anycast_sdn.routing.bgp.hub.spawn_after", lambda *arguments: None)
     return Session()
 
 
