@@ -15,7 +15,7 @@ Rules kept here:
   ``tcp_closing_s``, but a little later, because usually the other side closes soon, too (``_plan_end``).  A connection
   that was reset ends after ``RESET_S``.
 - Each pair of a client and a service address has addresses of its own.  A new flow of it gets another address, or
-  shares one that the pair has (``Pooling``, ``_lease_address``); then only protocol and ports tell its flows apart.
+  shares one that the pair has (``core.addresses``); then only protocol and ports tell its flows apart.
 - In a group with ``Affinity.CLIENT`` one binding stands for all that a client sends to a service address (M31).  The
   two kinds never overlap: while a pair has bindings of single flows its further flows are bound so, too, and a client
   that is bound as a whole stays that, whatever its group is changed to.
@@ -32,24 +32,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from anycast_sdn.core.addresses import Addresses
 from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.holders import Pair, flow_of_reply
+from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, OnServerLoss, Prefix
-from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
-from anycast_sdn.core.pool_watch import Level, Outlook, PoolWatch
-from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Pooling, Validity, in_force
+from anycast_sdn.core.pool import RandomSource, Rest
+from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
 RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
 RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
-SHARE = 4  # a client has at most one of so many addresses; as many of its port's share are left to pairs
-_FAMILIES = {False: "ipv4", True: "ipv6"}
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
 
@@ -81,46 +79,13 @@ class ClientEdge:
         self._is_lost = is_lost
         self.bindings = BindingTable()
         self.sweep = Sweep()
-        self._pools = {
-            v6: TranslationPool(prefixes, role.quarantine_s, random, role.quarantine_min_s)
-            for v6 in (False, True)
-            if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
-        }
-        soon_share = 1 / 2 if role.pooling is Pooling.FLOW else 1 / 4
-        self._watches = {v6: PoolWatch(pool.size, soon_share) for v6, pool in self._pools.items()}
+        self.addresses = Addresses(role, self.bindings.holders, random, ports)
         self._ended = EndedFlows(role.quarantine_s)
-        # Of one family, for one client and for all clients at one port.
-        self._most_addresses = {
-            v6: (
-                role.bindings_per_client or -(-pool.size // SHARE),
-                role.bindings_per_port or (-(-pool.size // 2) if ports > 1 else pool.size + 1),
-            )
-            for v6, pool in self._pools.items()
-        }
         self._last_number = 0
         self._ends = Due()  # of TCP connections
         self._renewed: dict[int, float] = {}  # number → until then, reports of its rules' ends are about those before
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
-
-    def pool_use(self, now: float) -> dict[str, PoolUse]:
-        return {_FAMILIES[v6]: pool.use(now) for v6, pool in self._pools.items()}
-
-    def watch_pools(self, now: float) -> dict[str, Level]:
-        """With every tick → the pools that have become low or exhausted, by family."""
-        found = {}
-        for v6, pool in self._pools.items():
-            pool.mature(now)
-            if level := self._watches[v6].look(pool.left, pool.denied, now):
-                found[_FAMILIES[v6]] = level
-        return found
-
-    def outlooks(self, now: float) -> dict[str, Outlook]:
-        """Of each family's pool: as of the last tick, but exhausted as soon as no address is left."""
-        return {
-            _FAMILIES[v6]: Outlook(Level.EXHAUSTED, 0) if pool.is_empty(now) else self._watches[v6].outlook
-            for v6, pool in self._pools.items()
-        }
 
     @property
     def shortest_validity_s(self) -> int:
@@ -179,8 +144,8 @@ class ClientEdge:
         return Decision(do, after, put)
 
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
-        if do is not Do.LEASE:  # of a new flow, ``_lease_address`` has leased it
-            self._claim(binding)
+        if do is not Do.LEASE:  # of a new flow, it is leased already
+            self.addresses.claim(binding.translated, binding.pair)
             self._ended.forget(binding.key)
             if binding.closing:
                 self._plan_end(binding, now)
@@ -194,14 +159,6 @@ class ClientEdge:
         holder = self.bindings.holders.of(binding.translated)
         assert holder is not None
         holder.carried = True
-
-    def _claim(self, binding: Binding) -> None:
-        """Raises ValueError when PR1X is not in the pool, or another pair's."""
-        holder = self.bindings.holders.of(binding.translated)
-        if holder is None:
-            self._pool_of(binding).claim(binding.translated)
-        elif holder.pair != binding.pair:
-            raise ValueError("address is another pair's")
 
     def _end(self, binding: Binding, event: FlowEvent, unused: bool, now: float) -> None:
         """An address without bindings rests (M19), unless no packet can have carried it: then it is free at once."""
@@ -222,13 +179,7 @@ class ClientEdge:
             holder.carried |= rest is not Rest.NONE
         else:
             rest = Rest.QUARANTINE if rest is Rest.NONE and holder.carried else rest
-            self._pool_of(binding).release(binding.translated, now, holder.pair, rest)
-
-    def _pool_of(self, binding: Binding) -> TranslationPool:
-        pool = self._pools.get(len(binding.translated) == 16)
-        if pool is None:
-            raise ValueError("no translation prefix of this family")
-        return pool
+            self.addresses.release(binding.translated, holder.pair, now, rest)
 
     # ---------------------------------------------------------------- packets
 
@@ -302,52 +253,33 @@ class ClientEdge:
         return FlowEvent.MEMBER_REPLY if member else FlowEvent.STRANGER_REPLY
 
     def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int) -> Decision:
-        v6 = len(key.source) == 16
         service = groups.service(key.destination)
         group = groups.owner(service) if service is not None else None
         if service is None or group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
         if group.binds_clients and not self.bindings.overlaps(key.whole):
             key = key.whole
-        translated = self._refusal(key, service, port, v6) or self._lease_address(key, port, v6, now)
+        translated = self._refusal(key, service, port) or self.addresses.lease((key.source, key.destination), port, now)
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
         number, swept = self._last_number + 1, self._is_next_swept()
         new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity)
         return self.apply(new, event, now, port=port)
 
-    def _refusal(self, key: FlowKey, service: Prefix, port: int, v6: bool) -> Drop | None:
+    def _refusal(self, key: FlowKey, service: Prefix, port: int) -> Drop | None:
         """Why this flow to an ANY/n of an active group gets no binding; None when it gets one."""
         if not self._is_announced(service):
             return Drop.NO_ABLE_EDGE
-        if v6 not in self._pools:
-            return Drop.POOL_EMPTY
         if self.bindings.of_client(key.source) >= (self.role.bindings_per_client or MOST_PER_CLIENT):
             return Drop.CLIENT_FULL
-        if port and self.role.bindings_per_port and self.bindings.of_port(port, v6) >= self.role.bindings_per_port:
+        at_port = self.bindings.of_port(port, len(key.source) == 16) if port else 0
+        if self.role.bindings_per_port and at_port >= self.role.bindings_per_port:
             return Drop.PORT_FULL
         return None
 
-    def _lease_address(self, key: FlowKey, port: int, v6: bool, now: float) -> Address | Drop:
-        """PR1X for a new flow, leased or shared with other flows of its pair; or why there is none."""
-        pooling, pool, holders = self.role.pooling, self._pools[v6], self.bindings.holders
-        shared = None if pooling is Pooling.FLOW else holders.address_of((key.source, key.destination))
-        of_client, of_port = self._most_addresses[v6]
-        left = of_port - holders.of_port(port, v6)
-        if shared and (pooling is Pooling.PAIRED or not pool.is_half_free or SHARE * left <= pool.size):
-            return shared
-        if holders.of_client(key.source) >= of_client:
-            return shared or Drop.CLIENT_FULL
-        if port and left <= 0:
-            return shared or Drop.PORT_FULL
-        try:
-            return pool.lease(now)
-        except PoolEmpty:
-            return shared or Drop.POOL_EMPTY
-
     def _former_of_reply(self, key: FlowKey, now: float) -> Binding | None:
         """The ended flow of a packet to PR1X, as ``_former``."""
-        if (pair := self._pair_of(key.destination, now)) is None:
+        if (pair := self.addresses.pair_of(key.destination, now)) is None:
             return None
         flow = flow_of_reply(pair, key)
         former = self._former(flow, now) or self._former(flow.whole, now)
@@ -358,13 +290,7 @@ class ClientEdge:
         former = self._ended.get(key, now)
         if former is None or self.bindings.overlaps(key):
             return None
-        return former if self._pair_of(former.translated, now) == former.pair else None
-
-    def _pair_of(self, translated: Address, now: float) -> Pair | None:
-        """The pair that has this address, or had it and lets it rest."""
-        holder, pool = self.bindings.holders.of(translated), self._pools.get(len(translated) == 16)
-        last = pool.last_pair(translated, now) if pool else None
-        return holder.pair if holder else last
+        return former if self.addresses.pair_of(former.translated, now) == former.pair else None
 
     def _revive(self, former: Binding, now: float, port: int = 0) -> Decision:
         """Restore the binding of an ended flow: the same PR1X and server.
@@ -415,8 +341,7 @@ class ClientEdge:
 
     def end_due(self, now: float, most: int) -> list[Decision]:
         """Carry out the ends of TCP connections, and of rests, that are due now; up to ``most`` of each."""
-        for pool in self._pools.values():
-            pool.end_rests(now, most)
+        self.addresses.end_rests(now, most)
         self._ended.forget_old(now, most)
         decisions: list[Decision] = []
         while len(decisions) < most and (number := self._ends.pop(now)):

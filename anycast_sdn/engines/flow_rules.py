@@ -117,7 +117,7 @@ class FlowRules(Engine):
         return self.edge.validity_s(flow)
 
     def statistics(self, now: float) -> Statistics:
-        return Statistics(self.edge.pool_use(now), self.edge.outlooks(now), self._last_sweep_s)
+        return Statistics(self.edge.addresses.use(now), self.edge.addresses.outlooks(now), self._last_sweep_s)
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
@@ -345,8 +345,8 @@ class FlowRules(Engine):
 
     def _watch_pools(self, now: float) -> list[Event]:
         events: list[Event] = []
-        for family, level in self.edge.watch_pools(now).items():
-            use, outlook = self.edge.pool_use(now)[family], self.edge.outlooks(now)[family]
+        for family, level in self.edge.addresses.watch(now).items():
+            use, outlook = self.edge.addresses.use(now)[family], self.edge.addresses.outlooks(now)[family]
             if level is Level.EXHAUSTED:
                 events.append(PoolExhausted(self._name, family, use.size, use.leased, use.resting))
             else:

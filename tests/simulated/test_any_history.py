@@ -157,7 +157,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert list(edge.bindings) == []
         kinds = {kind_of(rule.cookie) for rule in self.net.switches["arh1"].flows.values()}
         assert not kinds & {Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_OUT, Kind.BINDING_IN}
-        assert all(use.free == use.size for use in edge.pool_use(self.net.now).values())
+        assert all(use.free == use.size for use in edge.addresses.use(self.net.now).values())
         self.net.check_recompute_changes_nothing()
 
 

@@ -290,4 +290,4 @@ def test_a_small_pool_serves_others_while_one_port_forges(build):
     for port in range(40000, 40003):
         ask(net, "h1", port=port)
     assert len(bindings(net)) == 3
-    assert client_edge(net).pool_use(net.now)["ipv4"].leased == 3
+    assert client_edge(net).addresses.use(net.now)["ipv4"].leased == 3

@@ -89,7 +89,7 @@ def test_a_flow_that_the_switch_has_no_room_for_is_ended(build, room):
     (kept,) = bindings(net)
     assert kept.key.source_port == 40000
     assert drops(net, "arh1")["rule_refused"] >= 1
-    assert client_edge(net).pool_use(net.now)["ipv4"].resting == room  # what never left needs no rest
+    assert client_edge(net).addresses.use(net.now)["ipv4"].resting == room  # what never left needs no rest
     net.host("h1").received.clear()
     ask(net, port=40000)
     assert len(net.host("h1").received) == 1

@@ -19,7 +19,7 @@ def binding_rules(net):
 
 
 def pool(net, family="ipv4"):
-    return client_edge(net).pool_use(net.now)[family]
+    return client_edge(net).addresses.use(net.now)[family]
 
 
 def keep_silent(frame, packet):

@@ -75,7 +75,7 @@ def test_a_restarted_controller_finds_both(shared, v6):
     net.restart_controller()
     net.settle()
     assert without_age(net) == before
-    assert client_edge(net).pool_use(net.now)["ipv6" if v6 else "ipv4"].leased == 1
+    assert client_edge(net).addresses.use(net.now)["ipv6" if v6 else "ipv4"].leased == 1
     both_go_on(net, v6)
     ask(net, service=SERVICE[v6], port=40002)
     assert len({binding.translated for binding in bindings(net)}) == 1  # a new one still shares it
@@ -99,7 +99,7 @@ def test_an_edge_that_connects_again_has_both(shared, v6):
 @pytest.mark.parametrize("expiry", [Expiry.IDLE_TIMEOUT, Expiry.SWEEP])
 def test_one_ends_and_the_other_keeps_the_address_until_it_ends_itself(shared, v6, expiry):
     net = shared(expiry=expiry, validity={"udp_s": 4})
-    use = lambda: client_edge(net).pool_use(net.now)["ipv6" if v6 else "ipv4"]  # noqa: E731
+    use = lambda: client_edge(net).addresses.use(net.now)["ipv6" if v6 else "ipv4"]  # noqa: E731
     for _ in range(4):
         net.advance(3)
         ask(net, service=SERVICE[v6], port=SECOND)
@@ -215,7 +215,7 @@ def test_without_quarantine_an_address_is_free_when_its_last_flow_has_ended(buil
         ask(net, "h2", SERVICE[v6], port)
     net.advance(5)
     assert bindings(net) == []
-    assert client_edge(net).pool_use(net.now)["ipv6" if v6 else "ipv4"].free == 2
+    assert client_edge(net).addresses.use(net.now)["ipv6" if v6 else "ipv4"].free == 2
     ask(net, service=SERVICE[v6], port=FIRST)
     assert len(net.host("h1").received) == 3
 

@@ -129,7 +129,7 @@ def test_rules_that_expired_while_a_switch_was_away_end_their_bindings(build):
     net.connect("arh1")
     net.settle()
     assert bindings(net) == []
-    assert client_edge(net).pool_use(net.now)["ipv4"].resting == 1
+    assert client_edge(net).addresses.use(net.now)["ipv4"].resting == 1
 
 
 def test_changes_while_a_switch_was_away_reach_it_when_it_is_back(build):

@@ -93,7 +93,7 @@ def test_a_freed_flow_that_nobody_uses_ends_and_its_address_rests(build):
         die(net)
         net.advance(45)
         assert not bindings(net)
-        assert client_edge(net).pool_use(net.now)["ipv4"].resting == 1
+        assert client_edge(net).addresses.use(net.now)["ipv4"].resting == 1
 
 
 @pytest.mark.parametrize("installed", [Half.OUT, Half.IN])

@@ -41,7 +41,7 @@ def test_an_idle_flow_ends_after_its_validity_and_not_before(build, v6):
     assert 4 <= life_s(net) <= 4 + 1 + 2  # counters may be late, and a sweep comes every second
     net.settle()
     assert binding_rules(net) == []
-    assert client_edge(net).pool_use(net.now)["ipv6" if v6 else "ipv4"].resting == 1
+    assert client_edge(net).addresses.use(net.now)["ipv6" if v6 else "ipv4"].resting == 1
 
 
 def test_an_unanswered_flow_ends_soon(build):

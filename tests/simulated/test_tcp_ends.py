@@ -50,7 +50,7 @@ def rules_of_bindings(net):
 
 
 def pool(net):
-    return client_edge(net).pool_use(net.now)["ipv4"]
+    return client_edge(net).addresses.use(net.now)["ipv4"]
 
 
 @ways_to_expire

@@ -60,7 +60,7 @@ def edge() -> ClientEdge:
 
 
 def use(edge: ClientEdge, now: float = 0.0):
-    return edge.pool_use(now)["ipv4"]
+    return edge.addresses.use(now)["ipv4"]
 
 
 class TestNone:

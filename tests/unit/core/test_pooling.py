@@ -50,7 +50,7 @@ def answer(edge: ClientEdge, binding: Binding, server: Address, now: float = 0) 
 
 
 def use(edge: ClientEdge, now: float = 0) -> PoolUse:
-    return edge.pool_use(now)["ipv4"]
+    return edge.addresses.use(now)["ipv4"]
 
 
 @pytest.fixture

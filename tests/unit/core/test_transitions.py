@@ -79,7 +79,7 @@ class WatchedEdge(ClientEdge):
         return found.state if found else State.NONE
 
     def everything(self, now: float) -> object:
-        return list(self.bindings), self.pool_use(now), self._ends.planned
+        return list(self.bindings), self.addresses.use(now), self._ends.planned
 
 
 class AnyLife(RuleBasedStateMachine):
@@ -205,7 +205,7 @@ class AnyLife(RuleBasedStateMachine):
     def an_address_is_leased_exactly_while_it_has_a_binding(self) -> None:
         pairs = {(binding.translated, binding.pair) for binding in self.edge.bindings}
         addresses = {translated for translated, _ in pairs}
-        assert len(pairs) == len(addresses) == self.edge.pool_use(self.now)["ipv4"].leased
+        assert len(pairs) == len(addresses) == self.edge.addresses.use(self.now)["ipv4"].leased
         assert len(addresses) <= len(self.edge.bindings)
 
     @invariant()
