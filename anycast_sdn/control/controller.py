@@ -31,6 +31,7 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
@@ -74,19 +75,21 @@ class Controller:
         self.network = network
         self.groups = Groups()
         self.announcements = Announcements(network, self._delivers)
+        removed = RemovedServers(lambda: self.groups.servers())
         self.switches = {
             switch.dpid: ManagedSwitch(
-                switch, network, random, self.announcements.is_announced, partial(self._is_lost, switch.name)
+                switch, network, random, removed,
+                self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
             )
             for switch in network.switches
-        }
+        }  # fmt: skip
         self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
         self._by_name = {switch.name: switch for switch in self.switches.values()}
         self._in_order = [switch for _, switch in sorted(self._by_name.items())]
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
-        self.losses = Losses(network, self._by_name, self.routes.next_hops)
+        self.losses = Losses(network, self._by_name, self.routes.next_hops, removed)
         self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that were enrolled, or removed
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
@@ -142,6 +145,7 @@ class Controller:
         self._comparing[switch.dpid] = None
         self.routes.connected(name)
         self._recheck_services_of(switch)
+        self._recheck_pins(switch)
         self.losses.connected(name)
         self.uplinks.connected(switch)
         self.routes.judge_again()
@@ -206,8 +210,6 @@ class Controller:
     def set_groups(self, groups: Groups, now: float) -> Outcome:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         before, self.groups = self.groups, groups
-        for switch in self.switches.values():
-            switch.engine.enrol(groups.servers())
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
             old, new = before.get(name), groups.get(name)
             if old is not new:
@@ -324,8 +326,8 @@ class Controller:
 
     def _recheck_pins(self, switch: ManagedSwitch) -> None:
         """A server that is not enrolled may have its first flow at this switch, or none any more."""
-        switch.reconciler.recheck_pins()
-        self.losses.flows_changed(switch.name)
+        for server in self.losses.flows_changed(switch.name):
+            switch.reconciler.recheck_server(server)
 
     # ---------------------------------------------------------------- work in slices
 
@@ -351,7 +353,7 @@ class Controller:
         self.routes.find(self.uplinks.destinations, pace.prefixes, pace.changes)
         for _ in range(min(pace.enrolled, len(self._enrolled))):
             address, _ = self._enrolled.popitem(last=False)
-            self.losses.enrolment_changed(address, bool(self.groups.of_server(address)))
+            self.losses.enrolment_changed(address)
             for switch in self.switches.values():
                 switch.reconciler.recheck_server(address)
         self._compare_more()
@@ -447,6 +449,9 @@ class Controller:
 
     def _recheck_services_of(self, switch: ManagedSwitch) -> None:
         self.announcements.recheck(switch.dpid, switch.serving.services(self.groups))
+
+    def _is_enrolled(self, server: Address) -> bool:
+        return bool(self.groups.of_server(server))
 
     def _is_lost(self, name: str, server: Address) -> bool:
         return self.losses.is_lost(name, server)

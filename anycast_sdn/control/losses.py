@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, ServerLost, ServerReturned
 from anycast_sdn.core.groups import Groups
@@ -51,12 +52,17 @@ class Losses:
     """``switches``: all, by name; ``next_hops``: switch → its port to a prefix, in another mapping when one differs."""
 
     def __init__(
-        self, network: Network, switches: Mapping[str, ManagedSwitch], next_hops: Callable[[Prefix], _NextHops]
+        self,
+        network: Network,
+        switches: Mapping[str, ManagedSwitch],
+        next_hops: Callable[[Prefix], _NextHops],
+        removed: RemovedServers,
     ) -> None:
         self._network = network
         self._switches = switches
         self._edges = {name: switch for name, switch in switches.items() if switch.described.client_edge}
         self._next_hops = next_hops
+        self._removed = removed
         subnets = [subnet for subnet in network.subnets if subnet.side is Side.SERVER]
         # A subnet of servers → the next hops to it when they were examined.
         self._seen = {gateway.prefix: _NO_NEXT_HOPS for subnet in subnets for gateway in subnet.gateways}
@@ -64,7 +70,6 @@ class Losses:
         self._dead: set[Address] = set()  # lost for all client edges
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
         self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
-        self._left: dict[Address, set[str]] = {}  # servers that are not enrolled → the client edges with flows to them
         self._to_examine: dict[str, None] = {}  # client edges that may have flows to lost servers
         self._to_free: OrderedDict[tuple[str, Address], _Freeing] = OrderedDict()  # (client edge, server)
         self._reported: set[tuple[str, Address]] = set()  # (client edge, server): of these, flows were freed
@@ -81,32 +86,20 @@ class Losses:
 
     # ---------------------------------------------------------------- which servers are watched
 
-    def enrolment_changed(self, server: Address, enrolled: bool) -> None:
+    def enrolment_changed(self, server: Address) -> None:
         """The server was enrolled, or removed."""
-        for name, edge in self._edges.items():
-            self._note(name, server, not enrolled and edge.engine.flows.pinned_to(server) > 0)
+        self._removed.recheck_server(server, {name: edge.engine.flows for name, edge in self._edges.items()})
         self._watch(server)
 
-    def flows_changed(self, edge: str) -> None:
-        """A client edge may have its first, or no longer any, flow that is pinned to a server that is not enrolled."""
-        if edge in self._edges:
-            before = {server for server, edges in self._left.items() if edge in edges}
-            now = set(self._edges[edge].engine.left_over())
-            for server in before ^ now:
-                self._note(edge, server, server in now)
-
-    def _note(self, edge: str, server: Address, is_left: bool) -> None:
-        """``is_left``: it is not enrolled, and this client edge has flows that are pinned to it."""
-        edges = self._left.get(server, set())
-        if is_left is (edge in edges):
-            return
-        watched = edges ^ {edge}
-        if watched:
-            self._left[server] = watched
-        else:
-            del self._left[server]
-        if bool(edges) is not bool(watched):
+    def flows_changed(self, edge: str) -> set[Address]:
+        """A client edge may have its first flow to a removed server, or no longer any → these servers."""
+        if edge not in self._edges:
+            return set()
+        before = set(self._removed)
+        changed = self._removed.recheck_edge(edge, self._edges[edge].engine.flows)
+        for server in before ^ set(self._removed):
             self._watch(server)
+        return changed
 
     def _watch(self, server: Address) -> None:
         """Others have flows to this server now, or it is enrolled or removed.  While it was not watched, it may have
@@ -115,7 +108,7 @@ class Losses:
         if subnet is None:
             return
         switch = self._switches[subnet.edge]
-        switch.watch_removed(server, server in self._left)
+        switch.recheck_watch(server)
         if switch.neighbours.get(server) or not switch.neighbours.is_watched(server):
             self._is_back(server)
 
@@ -135,8 +128,7 @@ class Losses:
             self._some_returned = True
 
     def connected(self, edge: str) -> None:
-        """What this switch holds has been read back."""
-        self.flows_changed(edge)
+        """What this switch holds has been read back, and ``flows_changed`` was called."""
         if edge in self._edges:
             self._to_examine[edge] = None
 

@@ -15,7 +15,7 @@ admit clients' packets, and last the deletion of what is not wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.comparisons import Comparisons, ToCompare
@@ -100,7 +100,6 @@ class Reconciler:
         self._throttle = throttle
         self._comparisons = Comparisons()
         self._constant: dict[RuleKey, FlowRule] = {}  # see ``WantedRules.constant``, as installed
-        self._leftover: set[Address] = set()  # servers that are no longer enrolled, and have flows here
 
     # ---------------------------------------------------------------- where wanted and installed may differ
 
@@ -128,7 +127,7 @@ class Reconciler:
                     hosts=dict.fromkeys(address for address, _ in self._neighbours.known()),
                     egress=dict.fromkeys(self._egress.selected),
                     services=dict.fromkeys((*self._serving, *self._serving.services(groups))),
-                    servers=dict.fromkeys((*self._leftover, *self._engine.servers_with_rules(groups))),
+                    servers=dict.fromkeys(self._servers_with_rules(groups)),
                 )
             )
             return most  # collecting them was enough for one slice
@@ -145,13 +144,9 @@ class Reconciler:
         self._comparisons.add_service(service)
 
     def recheck_server(self, address: Address) -> None:
-        """It was enrolled, or removed."""
+        """It was enrolled or removed, or has its first flow here, or has none any more."""
         if self._described.client_edge:  # no other switch has rules for servers' replies
             self._comparisons.add_servers([address])
-
-    def recheck_pins(self) -> None:
-        """A server that is no longer enrolled may have lost its last flow here, or may have one again."""
-        self._comparisons.add_servers((*self._leftover, *self._engine.left_over()))
 
     def recheck_constant_rules(self) -> None:
         """The features of the switch or its ports to other switches may be others."""
@@ -193,7 +188,6 @@ class Reconciler:
         if self._egress.has_uplinks:
             due.egress |= dict.fromkeys((*routes, *due.services))
         numbers = self._assign_servers(due, groups)
-        self._note_leftover(due.servers, groups)
         places: dict[RuleKey, FlowRule | None] = {}
         if due.constant:
             places = dict.fromkeys(self._constant)
@@ -234,10 +228,11 @@ class Reconciler:
             return self._serving.leaving(group, prefix)
         return servers
 
-    def _note_leftover(self, servers: Iterable[Address], groups: Groups) -> None:
-        for address in servers:
-            pinned = self._engine.flows.pinned_to(address) > 0
-            (self._leftover.add if pinned and not groups.of_server(address) else self._leftover.discard)(address)
+    def _servers_with_rules(self, groups: Groups) -> list[Address]:
+        """The servers whose replies this switch has rules for."""
+        if not self._described.client_edge:
+            return []
+        return sorted(groups.servers() | self._engine.flows.pinned_servers())
 
     def _places(self, due: ToCompare, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """Where rules are to be compared, and the rule that should be there; None: none."""
@@ -259,9 +254,9 @@ class Reconciler:
             if self._wanted.features.fragment_flags:
                 yield self._wanted.fragments_key(prefix), self._fragments_of(prefix, groups)
         for address in due.servers:
-            enrolled = address in self._leftover or groups.of_server(address)
+            is_wanted = groups.of_server(address) or self._engine.flows.pinned_to(address)
             for rule in self._engine.rules_for_server(address):
-                yield rule.key, rule if enrolled else None
+                yield rule.key, rule if is_wanted else None
 
     def _compared(
         self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], due: ToCompare

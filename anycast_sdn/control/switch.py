@@ -18,6 +18,7 @@ from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.control.reconcile import Reconciler
+from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
@@ -51,7 +52,6 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 
-_FROM_CLIENTS = frozenset((Kind.FIRST_PACKET, Kind.SYN, Kind.CLIENT_ERROR))
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
 
 
@@ -63,11 +63,13 @@ class ManagedSwitch:
         described: Switch,
         network: Network,
         random: RandomSource,
+        removed: RemovedServers,
         is_announced: Callable[[Prefix], bool],
         is_lost: Callable[[Address], bool],
+        is_enrolled: Callable[[Address], bool],
     ) -> None:
         """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
-        switch?; ``is_lost``: see ``Losses``."""
+        switch?; ``is_lost``: see ``Losses``; ``is_enrolled``: is this server in any group?"""
         self.described = described
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
@@ -81,7 +83,10 @@ class ManagedSwitch:
         self.repaired_at: float | None = None  # when rules were last found to differ from what they should be
         self._throttle = Throttle()
         self._answers = Answers(described, self.wanted.connected, Gateways(network))
-        self.engine = engine_of(described, network, self.wanted.connected, self._answers, random, is_announced, is_lost)
+        self.engine = engine_of(
+            described, network, self.wanted.connected, self._answers, random, is_announced, is_lost, is_enrolled
+        )
+        self._removed = removed
         self.serving = Serving(self.subnets if described.server_edge else (), self._may_be_there, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
@@ -89,7 +94,6 @@ class ManagedSwitch:
             described, self.wanted, self.installed, self.serving, self.egress, self.neighbours, self.engine,
             self._throttle,
         )  # fmt: skip
-        self._removed: set[Address] = set()  # servers here that are no longer enrolled, and have flows at some switch
         self._moved: dict[Address, None] = {}  # for ``pop_moved``
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
@@ -112,7 +116,7 @@ class ManagedSwitch:
         }
         handlers = self.engine.packet_handlers
         self._packet_handlers |= handlers
-        for kind in handlers.keys() & _FROM_CLIENTS:
+        for kind in self.engine.checked_kinds:
             self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
     def _answers_now(self, address: Address) -> bool:
@@ -147,15 +151,16 @@ class ManagedSwitch:
     def set_enrolled(self, address: Address, enrolled: bool) -> None:
         """A server in a subnet of this switch was enrolled, or removed."""
         self.serving.enrol(address, enrolled)
-        self.neighbours.set_watched(address, enrolled or address in self._removed)
+        self.recheck_watch(address)
 
-    def watch_removed(self, address: Address, watched: bool) -> None:
-        """A server in a subnet of this switch is no longer enrolled, and still has flows, or has none any more."""
-        (self._removed.add if watched else self._removed.discard)(address)
-        self.neighbours.set_watched(address, watched or address in self.serving.enrolled)
+    def recheck_watch(self, address: Address) -> None:
+        """A server in a subnet of this switch may be one of the removed ones now, or no longer."""
+        self.neighbours.set_watched(address, address in self.serving.enrolled or address in self._removed)
 
     def watch_servers_and_routers(self) -> None:
-        self.neighbours.watch({*self.serving.enrolled, *self._removed, *self.egress.routers()})
+        prefixes = [gateway.prefix for subnet in self.subnets for gateway in subnet.gateways]
+        removed = (server for server in self._removed if any(server in prefix for prefix in prefixes))
+        self.neighbours.watch({*self.serving.enrolled, *removed, *self.egress.routers()})
 
     def stop_waiting(self) -> None:
         """It has not connected in time: hosts behind it are no longer taken to be reachable."""

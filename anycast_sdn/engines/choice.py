@@ -24,6 +24,7 @@ def engine_of(
     random: RandomSource,
     is_announced: Callable[[Prefix], bool],
     is_lost: Callable[[Address], bool],
+    is_enrolled: Callable[[Address], bool],
 ) -> Engine:
     """``connected``: the subnets at its ports, those of uplinks among them."""
     role, anycast = switch.client_edge, network.anycast_prefixes
@@ -31,4 +32,4 @@ def engine_of(
         return NoClientEdge(switch.name, connected, anycast)
     ports = entries.host_ports(subnet for subnet in network.subnets_of(switch.name) if subnet.side is Side.CLIENT)
     edge = ClientEdge(role, random, ports=len(ports), is_announced=is_announced, is_lost=is_lost)
-    return FlowRules(switch.name, edge, connected, anycast, answers)
+    return FlowRules(switch.name, edge, connected, anycast, answers, is_enrolled)

@@ -120,20 +120,15 @@ class Engine(Protocol):
     def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
         """The rules for one server, wanted while it is enrolled or has flows here (M17, M20)."""
 
-    def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
-        """The servers for which such rules are wanted now."""
-
-    def enrol(self, servers: Collection[Address]) -> None:
-        """These are all servers that are enrolled now."""
-
-    def left_over(self) -> Collection[Address]:
-        """The servers that are no longer enrolled, and have flows here."""
-
     # ---------------------------------------------------------------- events
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         """Kind of rule → what handles the packets that such rules send to the controller."""
+
+    @property
+    def checked_kinds(self) -> Collection[Kind]:
+        """Those of packets that may begin a flow: they are handled only if their source is known at their port."""
 
     def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
         """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
@@ -88,11 +88,17 @@ def _is_echo_or_no_icmp(packet: frames.IpPacket, echo: Mapping[int, int]) -> boo
 class FlowRules(Engine):
     """The bindings of one switch and their rules.
 
-    ``subnets``: those of the switch; ``anycast``: the network's ANY/m.
+    ``subnets``: those of the switch; ``anycast``: the network's ANY/m; ``is_enrolled``: is this server in any group?
     """
 
     def __init__(
-        self, name: str, edge: ClientEdge, subnets: Sequence[Subnet], anycast: Sequence[Prefix], answers: Answers
+        self,
+        name: str,
+        edge: ClientEdge,
+        subnets: Sequence[Subnet],
+        anycast: Sequence[Prefix],
+        answers: Answers,
+        is_enrolled: Callable[[Address], bool],
     ) -> None:
         self._name = name
         self.edge = edge
@@ -100,7 +106,7 @@ class FlowRules(Engine):
         self._anycast = anycast
         self._answers = answers
         self._features = Features()
-        self._enrolled: Collection[Address] = ()  # servers whose first replies go to the controller anyway
+        self._is_enrolled = is_enrolled
         self._lost: dict[int, Half] = {}  # binding's number → its rules that another program has deleted
         self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
@@ -127,15 +133,6 @@ class FlowRules(Engine):
     def rules_for_server(self, server: Address) -> list[FlowRule]:
         return list(entries.first_replies(self.edge.role, [server]))
 
-    def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
-        return sorted(groups.servers() | self.flows.pinned_servers())
-
-    def enrol(self, servers: Collection[Address]) -> None:
-        self._enrolled = servers
-
-    def left_over(self) -> Collection[Address]:
-        return self.flows.pinned_servers().difference(self._enrolled)
-
     def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
         """A rule can record a FIN only by a shorter idle timeout, so only if it has one: see ``entries.binding``."""
         idle_timeout = 0 if flow.swept else self.edge.validity_s(flow)
@@ -158,6 +155,10 @@ class FlowRules(Engine):
             Kind.FIRST_REPLY: self._first_reply,
             Kind.ICMP_ERROR: self._icmp_error,
         }
+
+    @property
+    def checked_kinds(self) -> Collection[Kind]:
+        return (Kind.FIRST_PACKET, Kind.SYN, Kind.CLIENT_ERROR)
 
     def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A client's packet to ANY that has matched no rule of a binding (M13, M14)."""
@@ -262,8 +263,9 @@ class FlowRules(Engine):
     def _carry_out(self, decision: Decision, frame: bytes) -> Reaction:
         if self._used is not None:
             self._note_used(decision)
-        returned = decision.do is Do.REVIVE and decision.binding and decision.binding.server not in self._enrolled
-        return Reaction([*self._rules_of(decision), through_pipeline(frame)], changed=bool(returned))
+        server = decision.binding.server if decision.do is Do.REVIVE and decision.binding else None
+        returned = server is not None and not self._is_enrolled(server)
+        return Reaction([*self._rules_of(decision), through_pipeline(frame)], changed=returned)
 
     def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """An ICMP error about a flow's packet, on its way to the client."""
@@ -309,7 +311,7 @@ class FlowRules(Engine):
             binding, server = decision.binding, decision.binding.server
             for half in (Half.BOTH if server else Half.OUT).parts:
                 reaction.messages.append(RemoveBinding(self.wanted_rule(binding, half)))
-            if server is not None and server not in self._enrolled and not self.flows.pinned_to(server):
+            if server is not None and not self._is_enrolled(server) and not self.flows.pinned_to(server):
                 reaction.changed = True
         return reaction
 
@@ -366,7 +368,7 @@ class FlowRules(Engine):
                 pinned = decision.binding._replace(server=server)
                 reaction.messages.append(RemoveBinding(self.wanted_rule(pinned, Half.IN)))
                 reaction.messages += self._rules_of(decision)
-        reaction.changed = server not in self._enrolled and not self.flows.pinned_to(server)
+        reaction.changed = not self._is_enrolled(server) and not self.flows.pinned_to(server)
         return reaction, len(decisions)
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:

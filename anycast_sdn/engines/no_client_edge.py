@@ -43,18 +43,13 @@ class NoClientEdge(Engine):
     def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
         return ()
 
-    def servers_with_rules(self, groups: Groups) -> Iterable[Address]:
-        return ()
-
-    def enrol(self, servers: Collection[Address]) -> None:
-        pass
-
-    def left_over(self) -> Collection[Address]:
-        return ()
-
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return {}
+
+    @property
+    def checked_kinds(self) -> Collection[Kind]:
+        return ()
 
     def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
         return Reaction()

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from anycast_sdn.control.announcements import RETIRE_S, Announcements
+from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
 from anycast_sdn.core.groups import Groups
@@ -43,10 +44,11 @@ class Fabric:
         self.announcements = Announcements(NETWORK, self._delivers)
         self.switches = {
             switch.dpid: ManagedSwitch(
-                switch, NETWORK, Random(1), self.announcements.is_announced, lambda server: False
+                switch, NETWORK, Random(1), RemovedServers(set),
+                self.announcements.is_announced, lambda server: False, lambda server: True,
             )
             for switch in NETWORK.switches
-        }
+        }  # fmt: skip
         by_name = {switch.name: switch for switch in self.switches.values()}
         by_name["arh1"].neighbours.adopt(ROUTER, Neighbour(b"\2\0\0\0\0\1", UPLINK.port), 0.0)
         graph = Graph(by_name, NETWORK.links)

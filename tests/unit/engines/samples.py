@@ -29,9 +29,13 @@ NETWORK = reading.parse(VALID, "net.yaml")
 GROUPS = Groups({group.name: group for group in NETWORK.groups})
 
 
-def engine(dpid: int = CLIENT_EDGE) -> Engine:
+def controller() -> Controller:
+    return Controller(NETWORK, GROUPS, Ascending())
+
+
+def engine(dpid: int = CLIENT_EDGE, under: Controller | None = None) -> Engine:
     """A new one, whose switch was read and held nothing."""
-    made = Controller(NETWORK, GROUPS, Ascending()).switches[dpid].engine
+    made = (under or controller()).switches[dpid].engine
     read(made)
     return made
 

@@ -6,7 +6,8 @@ import pytest
 
 from anycast_sdn.openflow.pipeline import Kind, check, cookie
 from anycast_sdn.openflow.reaction import Reaction
-from tests.unit.engines.samples import CLIENT_EDGE, CORE, GROUPS, SERVER, SERVER_EDGE, engine, read
+from anycast_sdn.openflow.tables import Tables
+from tests.unit.engines.samples import CLIENT_EDGE, CORE, FEATURES, SERVER, SERVER_EDGE, controller, engine, read
 
 EVERY = pytest.mark.parametrize("dpid", [CLIENT_EDGE, CORE, SERVER_EDGE], ids=["client edge", "core", "server edge"])
 
@@ -19,10 +20,10 @@ def test_the_pipeline_declares_every_rule_that_it_wants(dpid: int) -> None:
 
 @EVERY
 def test_the_rules_for_one_server_are_wanted_while_it_is_enrolled(dpid: int) -> None:
-    servers = engine(dpid).servers_with_rules(GROUPS)
-    assert {rule.key for rule in engine(dpid).rules_for_server(SERVER)} <= {
-        rule.key for server in servers for rule in engine(dpid).rules_for_server(server)
-    }
+    made = controller()
+    made.synchronise(dpid, Tables(), FEATURES, 1)
+    switch = made.switches[dpid]
+    assert {rule.key for rule in switch.engine.rules_for_server(SERVER)} <= {rule.key for rule in switch.installed}
 
 
 @EVERY

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from anycast_sdn.core.bindings import Binding, Half, State
+from anycast_sdn.core.groups import Groups
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import FlowRule, PacketOut
-from tests.unit.engines.samples import FEATURES, GROUPS, KEY, POOL, SERVER, engine, held, packet, reply
+from tests.unit.engines.samples import FEATURES, GROUPS, KEY, POOL, SERVER, controller, engine, held, packet, reply
 
 
 def the_flow(one: Engine) -> Binding:
@@ -80,9 +81,10 @@ def test_after_both_rules_have_expired_the_flow_has_ended() -> None:
 
 
 def test_with_the_last_flow_of_a_removed_server_its_rules_are_removed() -> None:
-    one = engine()
+    made = controller()
+    one = engine(under=made)
     pinned(one)
-    one.enrol([])
+    made.set_groups(Groups(), 2)
     assert one.end(the_flow(one).number, 2).changed
 
 
