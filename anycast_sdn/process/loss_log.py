@@ -6,6 +6,7 @@ import logging
 
 from anycast_sdn.core.events import Event, ServerLost, ServerReturned
 from anycast_sdn.core.model import text
+from anycast_sdn.core.words import counted
 from anycast_sdn.process.repeats import RepeatingLog
 
 
@@ -18,7 +19,7 @@ class LossLog:
     def __call__(self, event: Event) -> None:
         match event:
             case ServerLost(edge, server, flows):
-                line = f"server {text(server)} is lost: {flows} flows at {edge} freed"
+                line = f"server {text(server)} is lost: {counted(flows, 'flow')} at {edge} freed"
                 self._log.log(logging.WARNING, (ServerLost, server), line)
             case ServerReturned(edge, server):
                 line = f"server {text(server)} can be reached again from {edge}"

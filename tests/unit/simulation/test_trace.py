@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import pytest
-from scenes import topology
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, ConfigurationError, FlowKey, packed
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Network
 from anycast_sdn.simulation.trace import parse_flow, parse_group, trace
+
+TOPOLOGIES = Path(__file__).parents[3] / "topologies"
+
+
+@cache
+def topology(name: str) -> Network:
+    return reading.load(TOPOLOGIES / f"{name}.yaml")
 
 H, ANY = packed("10.1.0.10"), packed("198.18.0.1")
 H6, ANY6 = packed("2001:db8:1::10"), packed("2001:db8:a::1")
@@ -32,7 +43,7 @@ WEB = "web=198.18.0.1/32=10.2.0.10,10.3.0.10"
         ("[2001:db8:1::10]", "[2001:db8:a::1]/icmpv6", FlowKey(H6, ANY6, ICMPV6, 0, 0)),
     ],
 )
-def test_a_flow_is_written_as_people_write_it(source, destination, key):
+def test_a_flow_is_written_as_people_write_it(source: str, destination: str, key: FlowKey) -> None:
     assert parse_flow(source, destination) == key
 
 
@@ -56,12 +67,12 @@ def test_a_flow_is_written_as_people_write_it(source, destination, key):
         ("", "/", "is not an address"),
     ],
 )
-def test_what_cannot_be_understood_is_explained(source, destination, why):
+def test_what_cannot_be_understood_is_explained(source: str, destination: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         parse_flow(source, destination)
 
 
-def test_a_group_may_have_several_prefixes_and_servers():
+def test_a_group_may_have_several_prefixes_and_servers() -> None:
     group = parse_group("web=198.18.0.1/32,2001:db8:a::1/128=10.2.0.10,2001:db8:2::10")
     assert group.name == "web"
     assert [str(prefix) for prefix in group.prefixes] == ["198.18.0.1/32", "2001:db8:a::1/128"]
@@ -69,7 +80,7 @@ def test_a_group_may_have_several_prefixes_and_servers():
 
 
 @pytest.mark.parametrize("given", ["web", "web=198.18.0.1/32", "web=198.18.0.1/33=10.2.0.10", "web=198.18.0.1/32=as2"])
-def test_a_group_that_cannot_be_understood_is_refused(given):
+def test_a_group_that_cannot_be_understood_is_refused(given: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(given)):
         parse_group(given)
 
@@ -83,7 +94,7 @@ def test_a_group_that_cannot_be_understood_is_refused(given):
         ("Web=198.18.0.1/32=10.2.0.10", "not a group name"),
     ],
 )
-def test_a_group_that_may_not_be_enrolled_is_refused(given, why):
+def test_a_group_that_may_not_be_enrolled_is_refused(given: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         trace(topology("figure1"), "10.1.0.10", "198.18.0.1:80/tcp", [given])
 
@@ -92,7 +103,7 @@ def test_a_group_that_may_not_be_enrolled_is_refused(given, why):
     ("source", "why"),
     [("192.0.2.1", "in no subnet of figure1"), ("10.1.0.1", "the gateway of"), ("10.1.0.0", "the network address")],
 )
-def test_the_source_must_be_a_hosts_address_of_a_subnet(source, why):
+def test_the_source_must_be_a_hosts_address_of_a_subnet(source: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         trace(topology("figure1"), source, "198.18.0.1:80/tcp")
 
@@ -100,11 +111,11 @@ def test_the_source_must_be_a_hosts_address_of_a_subnet(source, why):
 # ------------------------------------------------------------------------------ output
 
 
-def output(*arguments, name="figure1") -> str:
-    return trace(topology(name), *arguments)
+def output(source: str, destination: str, groups: Sequence[str] = (), name: str = "figure1") -> str:
+    return trace(topology(name), source, destination, groups)
 
 
-def test_the_whole_path_is_shown_in_the_documents_notation():
+def test_the_whole_path_is_shown_in_the_documents_notation() -> None:
     text = output("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB])
     story = re.findall(r"\((\w+ → \w+)\)", text)
     first = ["H → ANY", "PR1X → ANY", "PR1X → AS2", "PR1X → AS2"]  # the last one is the server that receives it
@@ -116,23 +127,23 @@ def test_the_whole_path_is_shown_in_the_documents_notation():
     assert "controller" not in text.partition("SECOND PACKET")[2].replace("without the controller", "")
 
 
-def test_every_switch_and_table_on_the_path_is_shown():
+def test_every_switch_and_table_on_the_path_is_shown() -> None:
     first = output("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB]).partition("FIRST REPLY")[0]
     assert re.findall(r"^(\w+), (?:port \d+|from the controller)$", first, re.M) == ["arh1", "arh1", "core", "ars2"]
     assert re.findall(r"^  (\d) ", first, re.M) == list("01" "01234" "01234" "012")
 
 
-def test_a_client_that_the_file_does_not_name_is_assumed():
+def test_a_client_that_the_file_does_not_name_is_assumed() -> None:
     assert "PR1X → AS2" in output("10.1.0.77", "198.18.0.1/icmp", [WEB])
 
 
-def test_ipv6_and_the_groups_of_the_file():
+def test_ipv6_and_the_groups_of_the_file() -> None:
     text = output("2001:db8:1::10", "[2001:db8:a::1]:53/udp", name="two-sites")
     assert "AS1 → PR1X" in text
     assert "as1 receives" in text
 
 
-def test_a_service_without_servers_is_pointed_out():
+def test_a_service_without_servers_is_pointed_out() -> None:
     text = output("10.1.0.10", "198.18.0.1:80/tcp")
     assert "no server is enrolled for this anycast address" in text
     assert "--group NAME=198.18.0.1/32=SERVER" in text
@@ -151,34 +162,34 @@ def test_a_service_without_servers_is_pointed_out():
         ("figure1", "10.2.0.10", "198.18.0.1:80/tcp", "unauthorised", "M6"),
     ],
 )
-def test_a_dropped_packet_says_where_and_why(name, source, destination, counter, why):
+def test_a_dropped_packet_says_where_and_why(name: str, source: str, destination: str, counter: str, why: str) -> None:
     text = output(source, destination, name=name)
     assert f"(counted as {counter})" in text
     assert why in text
     assert text.splitlines()[-1].startswith("Not delivered")
 
 
-def test_plain_unicast_is_shown_too():
+def test_plain_unicast_is_shown_too() -> None:
     text = output("10.1.0.10", "10.3.0.10:22/tcp")
     assert "as3 receives" in text
     assert "h1 receives" in text
     assert "SECOND PACKET" not in text
 
 
-def test_the_gateway_answers():
+def test_the_gateway_answers() -> None:
     assert output("10.1.0.10", "10.1.0.1/icmp").splitlines()[-1] == "Answered by the edge."
 
 
-def test_the_same_question_has_the_same_answer():
+def test_the_same_question_has_the_same_answer() -> None:
     assert output("10.1.0.10", "198.18.0.1:80/tcp", [WEB]) == output("10.1.0.10", "198.18.0.1:80/tcp", [WEB])
 
 
 # ------------------------------------------------------------------------------ participants
 
 
-def cast_of(name: str, *asked: str, groups: tuple[str, ...] = ()) -> list[str]:
+def cast_of(name: str, source: str, destination: str, groups: Sequence[str] = ()) -> list[str]:
     """The lines before the first packet's."""
-    return trace(topology(name), *asked, groups).split("\n\n")[0].splitlines()
+    return trace(topology(name), source, destination, groups).split("\n\n")[0].splitlines()
 
 
 def test_servers_that_the_file_does_not_name_are_called_asg() -> None:
