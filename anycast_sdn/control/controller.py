@@ -21,7 +21,6 @@ so the switches are consistent after each slice, as after a smaller event.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -29,6 +28,7 @@ from typing import NamedTuple
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.enrolments import Enrolments
 from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.removed_servers import RemovedServers
@@ -37,7 +37,7 @@ from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Port, Uplink
 from anycast_sdn.engines.engine import Sweep
@@ -90,7 +90,7 @@ class Controller:
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
         self.losses = Losses(network, self._by_name, self.routes.next_hops, removed)
-        self._enrolled: OrderedDict[Address, None] = OrderedDict()  # servers that were enrolled, or removed
+        self.enrolments = Enrolments(network, self._by_name, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
             switch.watch_servers_and_routers()
@@ -145,7 +145,6 @@ class Controller:
         self._comparing[switch.dpid] = None
         self.routes.connected(name)
         self._recheck_services_of(switch)
-        self._recheck_pins(switch)
         self.losses.connected(name)
         self.uplinks.connected(switch)
         self.routes.judge_again()
@@ -210,10 +209,7 @@ class Controller:
     def set_groups(self, groups: Groups, now: float) -> Outcome:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         before, self.groups = self.groups, groups
-        for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
-            old, new = before.get(name), groups.get(name)
-            if old is not new:
-                self._group_changed(old, new, before)
+        self.enrolments.changed(before, groups)
         return self._work_again(now)
 
     def end_flow(self, edge: str, number: int, now: float) -> Outcome:
@@ -309,7 +305,7 @@ class Controller:
         out = Outcome()
         if reaction.changed:
             switch = self.switches[dpid]
-            self._recheck_pins(switch)
+            self.losses.flows_changed(switch.name)
             for address in switch.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))
                 is_there = switch.neighbours.get(address) is not None
@@ -324,17 +320,12 @@ class Controller:
         out.events += reaction.events
         return out
 
-    def _recheck_pins(self, switch: ManagedSwitch) -> None:
-        """A server that is not enrolled may have its first flow at this switch, or none any more."""
-        for server in self.losses.flows_changed(switch.name):
-            switch.reconciler.recheck_server(server)
-
     # ---------------------------------------------------------------- work in slices
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self.announcements.is_judging() or self.uplinks.waiting() or self.routes.is_busy()
-                    or self._enrolled or self._comparing or self.discovery.has_probes()
+                    or self.enrolments.is_busy() or self._comparing or self.discovery.has_probes()
                     or self.losses.is_busy())  # fmt: skip
 
     def _work_again(self, now: float) -> Outcome:
@@ -351,14 +342,12 @@ class Controller:
         self.uplinks.work(pace.prefixes)
         self.routes.reconsider(self.uplinks.pop_changed())
         self.routes.find(self.uplinks.destinations, pace.prefixes, pace.changes)
-        for _ in range(min(pace.enrolled, len(self._enrolled))):
-            address, _ = self._enrolled.popitem(last=False)
-            self.losses.enrolment_changed(address)
-            for switch in self.switches.values():
-                switch.reconciler.recheck_server(address)
+        self.enrolments.work(pace.enrolled)
         self._compare_more()
         out = Outcome()
-        self._free_more(now, out)
+        if freed := self.losses.work(self.groups, pace.freed, now):
+            switch, reaction = freed
+            out.add(Outcome.at(switch.dpid, reaction))
         rounds = 1
         while self._install(now, out) and rounds < pace.rounds:
             rounds += 1
@@ -374,14 +363,6 @@ class Controller:
                 work += compared
                 if not compared:
                     del self._comparing[dpid]
-
-    def _free_more(self, now: float, out: Outcome) -> None:
-        """Free flows whose server is lost."""
-        if freed := self.losses.work(self.groups, self._pace.freed, now):
-            switch, reaction = freed
-            if reaction.changed:
-                self._recheck_pins(switch)
-            out.add(Outcome.at(switch.dpid, reaction))
 
     def _probe(self, probes: Iterable[tuple[int, int, bytes]], out: Outcome) -> None:
         for dpid, port, frame in probes:
@@ -416,32 +397,6 @@ class Controller:
                 self.routes.needless(name, ticket)
                 held = True
         return held and sum(map(len, ready.values())) < self._pace.routes // 3
-
-    def _group_changed(self, old: AnycastGroup | None, new: AnycastGroup | None, before: Groups) -> None:
-        """Recheck the server edges of the group's servers.  ``before``: all groups as they were."""
-        was, now = old.servers if old else {}, new.servers if new else {}
-        servers = {**was, **now}
-        changed = [] if was is now else [address for address in servers if was.get(address) is not now.get(address)]
-        prefixes = dict.fromkeys((*(old.prefixes if old else ()), *(new.prefixes if new else ())))
-        alike = old and new and old.affinity is new.affinity
-        same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new and alike else ()
-        for dpid in self._switches_of(changed):
-            self.announcements.recheck(dpid, prefixes)
-        if len(same) < len(prefixes):
-            others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
-            for dpid in self._switches_of(servers):
-                self.announcements.recheck(dpid, others)
-        for address in changed:
-            enrolled = bool(self.groups.of_server(address))
-            if enrolled != bool(before.of_server(address)):
-                self._enrolled[address] = None
-                for dpid in self._switches_of([address]):
-                    self.switches[dpid].set_enrolled(address, enrolled)
-
-    def _switches_of(self, servers: Iterable[Address]) -> dict[int, None]:
-        """The switches of the subnets of these servers."""
-        subnets = filter(None, map(self.network.subnet_of, servers))
-        return {self._by_name[name].dpid: None for name in dict.fromkeys(subnet.edge for subnet in subnets)}
 
     def _services_of(self, server: Address) -> Iterator[Prefix]:
         for group in map(self.groups.get, self.groups.of_server(server)):

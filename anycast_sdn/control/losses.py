@@ -91,15 +91,15 @@ class Losses:
         self._removed.recheck_server(server, {name: edge.engine.flows for name, edge in self._edges.items()})
         self._watch(server)
 
-    def flows_changed(self, edge: str) -> set[Address]:
-        """A client edge may have its first flow to a removed server, or no longer any → these servers."""
+    def flows_changed(self, edge: str) -> None:
+        """A client edge may have its first flow to a removed server, or no longer any."""
         if edge not in self._edges:
-            return set()
-        before = set(self._removed)
-        changed = self._removed.recheck_edge(edge, self._edges[edge].engine.flows)
+            return
+        before, switch = set(self._removed), self._edges[edge]
+        for server in self._removed.recheck_edge(edge, switch.engine.flows):
+            switch.reconciler.recheck_server(server)
         for server in before ^ set(self._removed):
             self._watch(server)
-        return changed
 
     def _watch(self, server: Address) -> None:
         """Others have flows to this server now, or it is enrolled or removed.  While it was not watched, it may have
@@ -128,7 +128,8 @@ class Losses:
             self._some_returned = True
 
     def connected(self, edge: str) -> None:
-        """What this switch holds has been read back, and ``flows_changed`` was called."""
+        """What this switch holds has been read back."""
+        self.flows_changed(edge)
         if edge in self._edges:
             self._to_examine[edge] = None
 
@@ -186,6 +187,8 @@ class Losses:
             some, freeing.left[-most:] = freeing.left[-most:], []
             reaction, freed = switch.engine.lose(some, server, groups, now)
             freeing.freed += freed
+            if reaction.changed:
+                self.flows_changed(edge)
         if not goes_on or not freeing.left:
             del self._to_free[edge, server]
             if freeing.freed:

@@ -4,7 +4,9 @@ A switch has one engine.  What is specific to one way (rules for each flow, thei
 they are read back) stays behind this interface, and no caller asks which engine it has:
 ``FlowRules`` installs a pair of rules for each binding, ``NoClientEdge`` is the engine of a switch without clients.
 
-An engine returns messages for its switch, and events, and sends nothing.
+An engine returns messages for its switch, and events, and sends nothing.  What it has to know of its switch it asks for
+by requests (``Sweep``, ``Audit``): the caller carries them out and hands over the answers, and does not know what they
+are for.  Work that can be large goes in slices.
 """
 
 from __future__ import annotations
@@ -145,9 +147,6 @@ class Engine(Protocol):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 
-    def begin_sweep(self, now: float) -> Sweep | None:
-        """Begin to read counters, if that is due.  The next sweep is due only after the end of this one."""
-
     # ---------------------------------------------------------------- what is asked of the switch
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
@@ -156,6 +155,9 @@ class Engine(Protocol):
         ``begins``: for the first time since the controller was started.  ``wiped``: it has lost all its rules, as in a
         power cut.
         """
+
+    def begin_sweep(self, now: float) -> Sweep | None:
+        """Begin to read counters, if that is due.  The next sweep is due only after the end of this one."""
 
     @property
     def audit(self) -> Audit: ...

@@ -66,11 +66,11 @@ class NoClientEdge(Engine):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return Reaction(), 0
 
-    def begin_sweep(self, now: float) -> Sweep | None:
-        return None
-
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Strays:
         return Strays(self._flows)
+
+    def begin_sweep(self, now: float) -> Sweep | None:
+        return None
 
     @property
     def audit(self) -> FlowAudit:
