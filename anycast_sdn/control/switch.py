@@ -252,7 +252,9 @@ class ManagedSwitch:
                 return self._neighbours_replied(replies, now)
         reaction = handle(in_port, frame, groups, now)
         if not any(isinstance(message, PacketOut) and message.frame is frame for message in reaction.messages):
-            self._throttle.refused(in_port)
+            lost = any(isinstance(each, PacketsDropped) and each.reason is Drop.SERVER_LOST for each in reaction.events)
+            if not (lost and reaction.messages):  # many clients may have lost their connections at once, by no fault
+                self._throttle.refused(in_port)
         return reaction
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:

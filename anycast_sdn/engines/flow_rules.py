@@ -186,7 +186,8 @@ class FlowRules(Engine):
             # ICMP errors are hints that TCP may ignore (RFC 1122 §4.2.3.9, RFC 5461).  Linux ends ``connect`` as fast
             # by these, but of (1, 1) it makes "permission denied"; other systems repeat their SYN, and firewalls drop
             # errors.
-            return Reaction([*self._answers.reset(in_port, frame, now)], events=[self._dropped(decision.drop)])
+            reset = self._answers.reset(in_port, frame, now, lost=decision.do is Do.RESET)
+            return Reaction([*reset], events=[self._dropped(decision.drop)])
         reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
         return self._refuse(in_port, frame, reason, self._dropped(decision.drop), now)
 

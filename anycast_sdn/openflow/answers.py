@@ -4,7 +4,8 @@ A reset comes from the address that the client has asked.  The source of the oth
 addresses, or of the ``addresses`` that the network file gives a switch.  A switch without any of the family uses the
 address of the sender's gateway, but sends no "TTL expired": to traceroute it is not a hop.  Errors and resets are
 limited in rate (RFC 1812 §4.3.2.8, RFC 4443 §2.4f) for each port to hosts, and for groups of all other senders, so that
-one sender does not use up the errors of others.
+one sender does not use up the errors of others.  Resets of connections whose server is lost have a limit of their own:
+very many may be lost at once, each client should hear of it at its next packet, and only known connections get one.
 They are never sent about packets that must not be answered (``builders.unreachable``, ``builders.tcp_reset``).
 
 An error or a reset leaves by the port where the packet came in, when its sender is there, and else by the routes: the
@@ -31,6 +32,7 @@ from anycast_sdn.openflow.reaction import out_of, through_pipeline
 from anycast_sdn.openflow.rules import Message, PacketOut, ReportExpired
 
 ERRORS_PER_S = 100  # of each kind and to each sender on average, and as many at once
+LOST_PER_S, LOST_AT_ONCE = 1000, 2000  # resets of connections whose server is lost, of one switch
 SENDERS = 64  # groups of senders that are not at our ports, by the last bits of their addresses
 EXPIRED_PER_S = 500  # packets that a switch may send to the controller
 PAUSE_S = 1.0
@@ -75,6 +77,7 @@ class Answers:
         self._ports = {port for subnet in self._subnets for port in subnet.ports}
         # By kind of error (None: a reset), and by sender: a port, or less than 0.
         self._allowed: dict[tuple[Unreachable | None, int], TokenBucket] = {}
+        self._lost = TokenBucket(LOST_PER_S, burst=LOST_AT_ONCE)
         self._expired = TokenBucket(EXPIRED_PER_S, burst=EXPIRED_PER_S)
         self._paused_until = math.inf  # inf: not paused
 
@@ -102,11 +105,14 @@ class Answers:
             own = self._gateways_of_others.of(_source(frame))
         return self._tell(port, frame, own, reason, now, mtu)
 
-    def reset(self, port: int, frame: bytes, now: float) -> list[PacketOut]:
-        """To a client whose TCP packet came in by this port: the service has no such connection, or takes none now."""
+    def reset(self, port: int, frame: bytes, now: float, *, lost: bool = False) -> list[PacketOut]:
+        """To a client whose TCP packet came in by this port: the service takes no connection now.
+
+        ``lost``: it had this connection, and the server is lost.
+        """
         straight = self._is_straight(port, frame)
         reset = builders.tcp_reset(frame, self._mac, 64 if straight else _TTL)
-        if not reset or not self._may_tell(port, frame, None, now):
+        if not reset or not (self._lost.take(now) if lost else self._may_tell(port, frame, None, now)):
             return []
         return [out_of(port, reset) if straight else through_pipeline(reset)]
 

@@ -446,3 +446,26 @@ def test_a_client_that_is_bound_as_a_whole_goes_to_another_server_with_all_its_f
     assert server(net, v6) == "as3"
     assert (the_binding(net).number, the_binding(net).translated) == (before.number, before.translated)
     assert len(net.host("as3").received) == 2
+
+
+def test_a_thousand_lost_connections_are_freed_in_slices_and_all_are_reset_at_their_next_packet(build):
+    net = build("figure1", "as2", "as3", switch={"pace": Pace(freed=64)}, bindings_per_client=2000)
+    for port in range(1000):
+        ask(net, protocol=TCP, port=10000 + port, service_port=80)
+    slices = []
+    lose = managed(net, "arh1").engine.lose
+    managed(net, "arh1").engine.lose = lambda numbers, *rest: slices.append(len(numbers)) or lose(numbers, *rest)
+    die(net)
+    assert not bindings(net)
+    assert (sum(slices), max(slices)) == (1000, 64)
+    h1 = net.host("h1")
+    h1.received.clear()
+    for port in range(1000):
+        net.send("h1", h1.packet(SERVICE[False], TCP, 10000 + port, 80, tcp_flags=TCP_ACK))
+    net.settle()
+    packets = [(frame, parse_ip(frame)) for frame in h1.received]
+    resets = {packet.key.destination_port for frame, packet in packets if frame[packet.l4 + 13] == RST}
+    assert len(resets) == 1000
+    assert counted(net) == {"freed": 1000, "server_lost": 1000, "server_returned": 0}
+    net.advance(0.5)
+    assert "port_held_back" not in drops(net, "arh1")  # other clients at this port begin connections as before
