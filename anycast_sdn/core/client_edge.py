@@ -47,7 +47,7 @@ from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, F
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
 RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
-RESET_S = 0.75  # from a RST until the binding ends; ``EARLY_S`` later its address may be leased again: within 5 s
+RESET_S = 0.75  # from a RST until the binding ends; 4 s later its address may be leased again: within 5 s
 _CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
 
@@ -128,7 +128,7 @@ class ClientEdge:
             self._begin(binding, do, port, now)
             return Decision(do, binding, rules_to_put(binding, do, state))
         if state is State.NONE:
-            self._end(before, event, details.unused, now)
+            self._end(before, do, details.unused, now)
             return Decision(do, before)
         put = rules_to_put(before, do, state)
         after = successor(before, event, do, state, put, details)
@@ -146,9 +146,9 @@ class ClientEdge:
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
         if do is not Do.LEASE:  # of a new flow, it is leased already
             self.addresses.claim(binding.translated, binding.pair)
-            self._ended.forget(binding.key)
             if binding.closing:
                 self._plan_end(binding, now)
+        self._ended.forget(binding.key)
         if binding.number > self._last_number:
             self._last_number = binding.number
         self.bindings.put(binding, port)
@@ -160,7 +160,7 @@ class ClientEdge:
         assert holder is not None
         holder.carried = True
 
-    def _end(self, binding: Binding, event: FlowEvent, unused: bool, now: float) -> None:
+    def _end(self, binding: Binding, do: Do, unused: bool, now: float) -> None:
         """An address without bindings rests (M19), unless no packet can have carried it: then it is free at once."""
         holder = self.bindings.holders.of(binding.translated)
         assert holder is not None
@@ -169,12 +169,10 @@ class ClientEdge:
         self._ends.cancel(binding.number)
         self._renewed.pop(binding.number, None)
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
-        if binding.server is None and (unused or event is FlowEvent.REFUSED):
+        if do is Do.CANCEL or (unused and binding.server is None):
             rest = Rest.NONE
-        if event is FlowEvent.CONNECTION_LOST:
-            self._ended.add(binding._replace(server=None), now)  # its next packet will be answered with RST
-        elif binding.server and event is not FlowEvent.ENDED:  # the next packet must not restore what an operator ended
-            self._ended.add(binding, now)
+        if binding.server and (do is Do.RELEASE or do is Do.LOSE):
+            self._ended.add(binding if do is Do.RELEASE else binding._replace(server=None), now)
         if self.bindings.holders.of(binding.translated):
             holder.carried |= rest is not Rest.NONE
         else:

@@ -5,8 +5,8 @@ An address rests before another pair gets it, so that a late packet does not rea
 Rules kept here:
 - Addresses are free again in the order of their release.
 - When nothing else is free an address is leased early, the one that has rested longest first.  After client and server
-  have closed or reset their connection late packets are rare: such an address comes first, ``EARLY_S`` after its
-  release; any other one not before ``least_s``.
+  have closed or reset their connection late packets are rare: such an address comes first, and ``EARLIER_S`` sooner
+  than any other one, which rests for ``least_s``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from anycast_sdn.core.holders import Pair
 from anycast_sdn.core.model import Address
 
-EARLY_S = 4.0
+EARLIER_S = 1.0
 
 
 class _Rest(NamedTuple):
@@ -32,6 +32,7 @@ class Resting:
 
     def __init__(self, least_s: float) -> None:
         self._least_s = least_s
+        self._early_s = max(0.0, least_s - EARLIER_S)
         self._rests: OrderedDict[Address, _Rest] = OrderedDict()
         self._early: OrderedDict[Address, None] = OrderedDict()
         # When each may be leased early; those of ``_early`` apart, so that each queue is in the order of that time.
@@ -45,7 +46,7 @@ class Resting:
 
     def add(self, address: Address, since: float, until: float, pair: Pair | None, early: bool) -> None:
         self._rests[address] = _Rest(since, until, pair)
-        self._fresh[early][address] = since + (min(EARLY_S, self._least_s) if early else self._least_s)
+        self._fresh[early][address] = since + (self._early_s if early else self._least_s)
         if early:
             self._early[address] = None
 
@@ -71,7 +72,7 @@ class Resting:
 
     def early(self, now: float) -> Address | None:
         """The address to lease early, if any."""
-        for queue, least_s in ((self._early, min(EARLY_S, self._least_s)), (self._rests, self._least_s)):
+        for queue, least_s in ((self._early, self._early_s), (self._rests, self._least_s)):
             address = next(iter(queue), None)
             if address and self._rests[address].since + least_s <= now:
                 return address

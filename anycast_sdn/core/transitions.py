@@ -78,7 +78,10 @@ class Do(enum.Enum):
     ADOPT = "mark PR1X and the number as in use"
     DROP = "drop, count"
     RESET = "answer with a TCP RST from ANY, count"
-    RELEASE = "release PR1X into quarantine, remove what rules are left"
+    RELEASE = "release PR1X into quarantine, remember the flow, remove what rules are left"
+    CANCEL = "as RELEASE, but PR1X is free at once, and the flow is not remembered: no packet has carried it"
+    END = "as RELEASE, but the flow is not remembered: no packet restores it"
+    LOSE = "as RELEASE, but the flow is remembered as lost: its next packet is answered with RST"
 
 
 _ENDS = {
@@ -86,7 +89,7 @@ _ENDS = {
     FlowEvent.SWEPT: (State.NONE, Do.RELEASE),
     FlowEvent.OVER: (State.NONE, Do.RELEASE),
     FlowEvent.REFUSED: (State.NONE, Do.RELEASE),
-    FlowEvent.ENDED: (State.NONE, Do.RELEASE),
+    FlowEvent.ENDED: (State.NONE, Do.END),
     FlowEvent.FOUND_GONE: (State.NONE, Do.RELEASE),
 }
 
@@ -110,6 +113,7 @@ TRANSITIONS: Mapping[State, Mapping[FlowEvent, tuple[State, Do]]] = {
         FlowEvent.FOUND_AGAIN: (State.UNANSWERED, Do.KEEP),
         FlowEvent.WIPED: (State.UNANSWERED, Do.PUT_AGAIN),
         **_ENDS,
+        FlowEvent.REFUSED: (State.NONE, Do.CANCEL),
     },
     State.PINNED: {
         FlowEvent.CLIENT_PACKET: (State.PINNED, Do.SEND_OUT),
@@ -126,11 +130,12 @@ TRANSITIONS: Mapping[State, Mapping[FlowEvent, tuple[State, Do]]] = {
         FlowEvent.FOUND_AGAIN: (State.PINNED, Do.KEEP),
         FlowEvent.WIPED: (State.PINNED, Do.PUT_AGAIN),
         FlowEvent.SERVER_LOST: (State.UNANSWERED, Do.FREE),
-        FlowEvent.CONNECTION_LOST: (State.NONE, Do.RELEASE),
+        FlowEvent.CONNECTION_LOST: (State.NONE, Do.LOSE),
         **_ENDS,
     },
 }
 
+RELEASES = frozenset((Do.RELEASE, Do.CANCEL, Do.END, Do.LOSE))
 _WHOLE = {State.UNANSWERED: Half.OUT, State.PINNED: Half.BOTH}  # all rules of a binding
 _NEEDED = {Do.SEND_OUT: Half.OUT, Do.RENEW: Half.OUT, Do.SEND_IN: Half.IN}  # the rule that the packet needs
 _ALL = frozenset((Do.LEASE, Do.PIN, Do.REVIVE, Do.PUT_AGAIN, Do.FREE))

@@ -90,8 +90,9 @@ class ClientEdge(Section):
         roles.ClientEdgeRole, "quarantine_s", "how long a released address of PRh/k rests before another flow gets it"
     )
     quarantine_min_s: PauseSeconds | None = optional(
-        "when no address is free, the one that has rested longest is taken early, but never before this time. Left "
-        f"out: {_QUARANTINE_MIN_S}, or quarantine_s where that is less"
+        "when no address is free, the one that has rested longest is taken early, but not before this time; a second "
+        "less where client and server have closed or reset the connection. Left out: "
+        f"{_QUARANTINE_MIN_S}, or quarantine_s where that is less"
     )
     expiry: ExpiryName = as_in(
         roles.ClientEdgeRole,

@@ -412,6 +412,17 @@ class TestShares:
         assert edge.client_packet(KEY._replace(source_port=1), WEB, 1, port=1).do is Do.LEASE
 
 
+class TestAnOperatorEndsAFlow:
+    def test_no_packet_restores_it_nor_an_older_connection_of_the_same_ports(self, edge):
+        """The older one has ended by itself, and was remembered."""
+        key = KEY._replace(protocol=TCP)
+        edge.apply(pinned(edge, key), FlowEvent.ALL_IDLE, 1)
+        binding = edge.client_packet(key, WEB, 2, syn=True).binding
+        edge.apply(binding, FlowEvent.ENDED, 3)
+        decision = edge.client_packet(key, WEB, 4)
+        assert (decision.do, decision.binding.server) == (Do.LEASE, None)
+
+
 class TestAdopting:
     """A binding that was found on the switch after a restart."""
 

@@ -13,10 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from anycast_sdn.core.model import Prefix, packed
 from anycast_sdn.core.pool import LEAST_S, PoolEmpty, Rest, TranslationPool, _Many
-from anycast_sdn.core.resting import EARLY_S
+from anycast_sdn.core.resting import EARLIER_S
 
 V4 = Prefix.parse("203.0.113.0/29")  # six usable addresses
 V6 = Prefix.parse("2001:db8:1:f::/64")
+
+
+EARLY_S = LEAST_S - EARLIER_S
 
 
 def pool(*prefixes: Prefix, quarantine_s: float = 10, seed: int = 1) -> TranslationPool:
@@ -134,6 +137,15 @@ def test_of_closed_connections_and_idle_flows_those_of_the_former_are_leased_fir
     addresses.release(idle, 10)
     addresses.release(closed, 50, rest=Rest.ENDED)
     assert [addresses.lease(60), addresses.lease(60)] == [closed, idle]
+
+
+def test_a_longer_least_time_holds_for_closed_connections_too():
+    addresses = TranslationPool((V4,), 120, random.Random(1), least_s=120)
+    first, *_ = lease_all(addresses)
+    addresses.release(first, 0, rest=Rest.ENDED)
+    with pytest.raises(PoolEmpty):
+        addresses.lease(118)
+    assert addresses.lease(119) == first
 
 
 def test_an_address_that_was_never_used_need_not_rest():
