@@ -36,7 +36,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.core.transitions import Details, Do, FlowEvent
+from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
 from anycast_sdn.engines.engine import Engine, PacketHandler, Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
@@ -332,7 +332,7 @@ class FlowRules(Engine):
                 return Reaction(others_deleted=True)
             return Reaction()
         decision = self.edge.rule_removed(number, half, state, unused, now)
-        if decision.do is not Do.RELEASE or decision.binding is None or not decision.binding.server:
+        if decision.do not in RELEASES or decision.binding is None or not decision.binding.server:
             return Reaction()
         # Both rules should be gone.  But the report may have crossed a message to the switch that installs one again.
         return self._removed([decision])
@@ -362,7 +362,7 @@ class FlowRules(Engine):
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         decisions = self.edge.lose(numbers, server, groups, now)
-        reaction = self._removed(decision for decision in decisions if decision.do is Do.RELEASE)
+        reaction = self._removed(decision for decision in decisions if decision.do in RELEASES)
         for decision in decisions:
             if decision.do is Do.FREE:
                 assert decision.binding is not None
@@ -383,9 +383,9 @@ class FlowRules(Engine):
 
     def _end_connections(self, now: float, most: int) -> tuple[Reaction, int]:
         decisions = self.edge.end_due(now, most)
-        reaction = self._removed(decision for decision in decisions if decision.do is Do.RELEASE)
+        reaction = self._removed(decision for decision in decisions if decision.do in RELEASES)
         for decision in decisions:
-            if decision.do is not Do.RELEASE:
+            if decision.do not in RELEASES:
                 self._note_used(decision)
                 reaction.messages += self._rules_of(decision)
         return reaction, len(decisions)
