@@ -89,7 +89,7 @@ class Controller:
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
-        self.losses = Losses(network, self._by_name, self.routes.next_hops, removed)
+        self.losses = Losses(network, self._by_name, self.routes.next_hops, self.routes.has_route, removed)
         self.enrolments = Enrolments(network, self._by_name, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():

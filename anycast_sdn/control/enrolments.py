@@ -46,6 +46,8 @@ class Enrolments:
         prefixes = dict.fromkeys((*(old.prefixes if old else ()), *(new.prefixes if new else ())))
         alike = old and new and old.affinity is new.affinity
         same = dict.fromkeys(old.prefixes).keys() & new.prefixes if old and new and alike else ()
+        if old and old.keeps_at_lost_server and not (new and new.keeps_at_lost_server):
+            self._losses.no_longer_kept()
         for switch in self._switches_of(changed):
             self._announcements.recheck(switch.dpid, prefixes)
         if len(same) < len(prefixes):

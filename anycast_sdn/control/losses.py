@@ -4,8 +4,13 @@ A server is *away* while no host answers at its address (``Neighbours`` has foun
 for one client edge, while that has no route to the server's subnet.  It is *lost* when it has been away for more than
 ``LOST_AFTER_S``.
 
+Where no links of the network file join a client edge and a server edge, routers do.  Their routes may be to a shorter
+prefix, such as a default route: then there is nothing to see of a subnet that cannot be reached.  So there a subnet is
+away only when the edge had a route to just that subnet, and has neither this nor one that covers it.
+
 Rules kept here:
 - A server that is back before it is lost keeps all its flows.
+- Flows that their group has kept at a lost server are freed when it keeps them no more, or is deleted.
 - Removal alone is no loss (M20).  A removed server is watched like an enrolled one for as long as a client edge has
   flows that are pinned to it.
 - When a server edge disconnects from the controller, its servers are not lost: they have not been found silent.
@@ -36,7 +41,7 @@ from anycast_sdn.openflow.reaction import Reaction
 LOST_AFTER_S = 3.0
 
 _Away = TypeVar("_Away", Address, tuple[str, Prefix])
-_NextHops = Mapping[str, int]
+_NextHops = Mapping[str, int]  # switch → its port to a prefix
 _NO_NEXT_HOPS: _NextHops = {}
 
 
@@ -49,23 +54,30 @@ class _Freeing:
 
 
 class Losses:
-    """``switches``: all, by name; ``next_hops``: switch → its port to a prefix, in another mapping when one differs."""
+    """``switches``: all, by name; ``next_hops``: to just this prefix, in another mapping when one differs;
+    ``has_route``: has this switch a route to this prefix, or to one that covers it?
+    """
 
     def __init__(
         self,
         network: Network,
         switches: Mapping[str, ManagedSwitch],
         next_hops: Callable[[Prefix], _NextHops],
+        has_route: Callable[[str, Prefix], bool],
         removed: RemovedServers,
     ) -> None:
         self._network = network
         self._switches = switches
         self._edges = {name: switch for name, switch in switches.items() if switch.described.client_edge}
         self._next_hops = next_hops
+        self._has_route = has_route
         self._removed = removed
         subnets = [subnet for subnet in network.subnets if subnet.side is Side.SERVER]
         # A subnet of servers → the next hops to it when they were examined.
         self._seen = {gateway.prefix: _NO_NEXT_HOPS for subnet in subnets for gateway in subnet.gateways}
+        parts = _parts(network)
+        # A subnet of servers → the switches from which links lead to it.
+        self._joined = {gateway.prefix: parts[each.edge] for each in subnets for gateway in each.gateways}
         self._silent: dict[Address, float] = {}  # away for all client edges, not lost yet → since when, in order
         self._dead: set[Address] = set()  # lost for all client edges
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
@@ -127,6 +139,11 @@ class Losses:
             self._dead.remove(server)
             self._some_returned = True
 
+    def no_longer_kept(self) -> None:
+        """A group no longer keeps its flows at lost servers: servers that are lost already may have some."""
+        if self._dead or any(self._cut.values()):
+            self._to_examine |= dict.fromkeys(self._edges)
+
     def connected(self, edge: str) -> None:
         """What this switch holds has been read back."""
         self.flows_changed(edge)
@@ -140,8 +157,9 @@ class Losses:
             self._to_examine |= dict.fromkeys(self._edges)
         self._examine_routes(now)
         for edge, subnet in _pop_due(self._unrouted, now):
-            self._cut.setdefault(edge, set()).add(subnet)
-            self._to_examine[edge] = None
+            if edge in self._joined[subnet] or not self._has_route(edge, subnet):
+                self._cut.setdefault(edge, set()).add(subnet)
+                self._to_examine[edge] = None
         return [*self._pop_returned()] if self._some_returned else []
 
     def _examine_routes(self, now: float) -> None:
@@ -156,7 +174,7 @@ class Losses:
                     self._unrouted.pop((edge, subnet), None)
                     self._some_returned |= subnet in cut
                     cut.discard(subnet)
-                elif subnet not in cut:
+                elif subnet not in cut and (edge in before or edge in self._joined[subnet]):
                     self._unrouted.setdefault((edge, subnet), now)
 
     def _pop_returned(self) -> Iterator[Event]:
@@ -202,6 +220,17 @@ class Losses:
         for server in flows.pinned_servers() if self._dead or self._cut.get(edge) else ():
             if self.is_lost(edge, server) and (edge, server) not in self._to_free:
                 self._to_free[edge, server] = _Freeing(flows.of_server(server))
+
+
+def _parts(network: Network) -> dict[str, set[str]]:
+    """Switch → all that links join with it."""
+    parts = {switch.name: {switch.name} for switch in network.switches}
+    for link in network.links:
+        one, other = parts[link.a.switch], parts[link.b.switch]
+        if one is not other:
+            one |= other
+            parts |= dict.fromkeys(other, one)
+    return parts
 
 
 def _pop_due(away: dict[_Away, float], now: float) -> list[_Away]:

@@ -44,6 +44,10 @@ class Routes:
         """Switch → the port of the route that it should have to this prefix, or LOCAL."""
         return self._routing.next_hops(prefix)
 
+    def has_route(self, switch: str, prefix: Prefix) -> bool:
+        """Should this switch have a route to this prefix, or to one that covers it?"""
+        return any(switch in self.next_hops(covering) for covering in self._routing.prefixes.covering(prefix))
+
     # ---------------------------------------------------------------- what changes them
 
     def set_links(self, links: Iterable[Link]) -> None:

@@ -39,7 +39,7 @@ from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
-from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, OnServerLoss, Prefix
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.pool import RandomSource, Rest
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
@@ -412,7 +412,7 @@ class ClientEdge:
 
 def _repins(group: AnycastGroup | None) -> bool:
     """Do flows of this group leave a lost server?  Also those of a group that there is no more."""
-    return group is None or group.on_server_loss is OnServerLoss.REPIN
+    return group is None or not group.keeps_at_lost_server
 
 
 def _due(binding: Binding) -> FlowEvent:

@@ -248,3 +248,8 @@ class AnycastGroup:
     def binds_clients(self) -> bool:
         """Is a client bound with all that it sends, by new bindings?"""
         return self.affinity is Affinity.CLIENT
+
+    @property
+    def keeps_at_lost_server(self) -> bool:
+        """Do its flows stay pinned to a server that is lost?"""
+        return self.on_server_loss is OnServerLoss.KEEP

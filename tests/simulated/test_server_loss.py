@@ -361,6 +361,22 @@ def test_flows_of_a_group_that_is_gone_leave_a_lost_server(build):
     assert the_binding(net).state is State.UNANSWERED
 
 
+@pytest.mark.parametrize("deleted", [False, True], ids=["changed", "deleted"])
+@pytest.mark.parametrize("lost", [AS2, LINK], ids=["port down", "no route"])
+def test_flows_that_a_group_has_kept_are_freed_when_it_keeps_them_no_more(build, v6, lost, deleted):
+    net = build("figure1", "as2", "as3")
+    group = web(net.network, "as2", "as3").get("web")
+    net.set_groups(Groups({"web": replace(group, on_server_loss=OnServerLoss.KEEP)}))
+    net.advance(1)
+    poll(net, v6)
+    net.set_port(lost, False)
+    net.advance(OVER_S)
+    assert server(net, v6) == "as2"
+    net.set_groups(Groups({} if deleted else {"web": group}))
+    net.advance(1)
+    assert the_binding(net).state is State.UNANSWERED
+
+
 # ------------------------------------------------------------------------------ switches and controllers that are away
 
 

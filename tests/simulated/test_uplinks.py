@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scenes import SERVICE, drops, managed, topology, web
+from scenes import SERVICE, drops, managed, the_binding, topology, web
 
 from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.discovery import START_S
+from anycast_sdn.control.losses import LOST_AFTER_S
+from anycast_sdn.core.bindings import State
 from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
 from anycast_sdn.description.model import Host, Network, Port, Uplink
 from anycast_sdn.fabric.egress import Route
@@ -294,3 +296,40 @@ def test_when_the_fabric_has_it_again_an_egress_route_stays_until_the_others_hav
     assert all(len(received) > 100 for received in arrived)
     assert sum(parse_ip(one).key.protocol == UDP for received in arrived for one in received) == sent
     assert managed(net, "c1").egress.selected == {}
+
+
+# ------------------------------------------------------------------------------ servers beyond the routers
+
+EXACT = [Prefix.parse("10.2.0.0/24"), Prefix.parse("2001:db8:2::/64")]  # the subnet of as2
+DEFAULT = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")]
+SERVICES = [Prefix.parse("198.18.0.0/16"), Prefix.parse("2001:db8:a::/48")]
+
+
+def as2_answers(net: SimulatedNetwork, v6: bool) -> State:
+    """The state of h1's flow after a packet of h1 and a reply of as2."""
+    send(net, SERVICE[v6])
+    r1, reply = net.host("r1"), FlowKey(net.host("as2").address(v6), the_binding(net).translated, UDP, 53, 4000)
+    net.send("r1", builders.ip_packet(reply, eth_src=r1.mac, eth_dst=managed(net, "arh1").mac))
+    net.settle()
+    return the_binding(net).state
+
+
+@pytest.mark.parametrize("way", ["static", "learned"])
+@pytest.mark.parametrize("prefixes", [DEFAULT, [*SERVICES, *EXACT]], ids=["default", "exact"])
+def test_servers_beyond_routers_serve_whatever_prefix_the_route_to_them_has(v6, way, prefixes):
+    net = legacy(tuple(prefixes) if way == "static" else ())
+    net.advance(2 * LOST_AFTER_S)
+    teach(net, dict.fromkeys(prefixes, ROUTE) if way == "learned" else {})
+    net.advance(2 * LOST_AFTER_S)
+    assert as2_answers(net, v6) is State.PINNED
+
+
+def test_servers_beyond_routers_are_lost_with_the_last_route_that_covers_them(v6):
+    net = legacy()
+    for prefixes in ([*EXACT, *SERVICES], DEFAULT, [*EXACT, *SERVICES]):
+        teach(net, dict.fromkeys(prefixes, ROUTE))
+        net.advance(2 * LOST_AFTER_S)
+        assert as2_answers(net, v6) is State.PINNED
+    teach(net, dict.fromkeys(SERVICES, ROUTE))
+    net.advance(2 * LOST_AFTER_S)
+    assert the_binding(net).state is State.UNANSWERED
