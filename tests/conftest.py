@@ -5,11 +5,14 @@ A test on a real network says what it shows:
     @pytest.mark.row("M13", "a new flow's source becomes an address of PRh/k", on="Open vSwitch")
 
 A test may carry several rows.  The table has one line per row and test, with the worst result of the
-test's phases.
+test's phases, and what the test has measured (``record_property("measured", "p99 12 ms")``).
+
+``--full`` runs tests of load at the sizes that the requirements name, which takes minutes.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import NamedTuple
 
 import pytest
@@ -33,6 +36,11 @@ def _row(name: str, shown: str, on: str = "Open vSwitch") -> Row:
     return Row(int(name[1:]), shown, on)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "loads of the sizes that the requirements name (ab -n 20000, nmap -p1-5000 ...): about ten minutes more"
+    parser.addoption("--full", action="store_true", help=text)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""  # of a parametrised test
@@ -43,12 +51,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     results: dict[Row, str] = {}
+    measured: dict[Row, list[str]] = defaultdict(list)
     for outcome in OUTCOMES:
         for report in terminalreporter.getreports(outcome):
-            for name, row in getattr(report, "user_properties", ()):
-                if name == "row":
-                    results[row] = outcome
+            properties = getattr(report, "user_properties", ())
+            for row in (value for name, value in properties if name == "row"):
+                results[row] = outcome
+                measured[row] = [value for name, value in properties if name == "measured"]
     if results:
-        lines = [(f"M{row.number}", row.shown, row.on, result) for row, result in sorted(results.items())]
+        lines = [
+            (f"M{row.number}", "; ".join([row.shown, *measured[row]]), row.on, result)
+            for row, result in sorted(results.items())
+        ]
         terminalreporter.section("requirements")
         terminalreporter.write_line(tabulate(lines, headers=("row", "what was shown", "on what", "result")))

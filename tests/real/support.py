@@ -172,9 +172,9 @@ class Running:
             file.flush()
             self.run(host, *program("send_frames.py", self.testbed.interface(host), file.name))
 
-    def run(self, host: str, *words: str) -> str:
+    def run(self, host: str, *words: str, timeout_s: float = 60.0) -> str:
         """A program on a host that must succeed → what it prints."""
-        done = self.testbed.run(host, words, timeout_s=60)
+        done = self.testbed.run(host, words, timeout_s=timeout_s)
         assert done.returncode == 0, done
         return str(done.stdout)
 

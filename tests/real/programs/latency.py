@@ -3,14 +3,17 @@
     python3 latency.py PROTOCOL ADDRESS PORT COUNT PER_SECOND FIRST_PORT
 
 prints JSON: answered, refused, lost, p50_ms, p99_ms, most_ms, tries.  UDP asks three times, as resolvers do; TCP is
-over with the server's first word.  Source ports are those from FIRST_PORT, or the kernel's where that is 0.
+over with the server's first word.  Source ports are those from FIRST_PORT, or the kernel's where that is 0.  SIGTERM
+ends it before COUNT, when the flow that is under way has ended.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
+import threading
 import time
 
 TRIES, PATIENCE_S = 3, 1
@@ -43,6 +46,8 @@ def main() -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     took: list[float] = []
     refused = lost = most_tries = 0
+    told_to_end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told_to_end.set())
     for number in range(count):
         began = time.monotonic()
         with socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM) as flow:
@@ -61,7 +66,8 @@ def main() -> None:
                 most_tries = max(most_tries, tries)
             except OSError:
                 refused += 1
-        time.sleep(max(0, began + 1 / rate - time.monotonic()))
+        if told_to_end.wait(max(0, began + 1 / rate - time.monotonic())):
+            break
     took.sort()
     shares = {f"p{share}_ms": took[len(took) * share // 100] if took else None for share in (50, 99)}
     most = took[-1] if took else None

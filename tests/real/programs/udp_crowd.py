@@ -1,9 +1,10 @@
 """Many UDP clients on one test host, each with an address and several flows of its own; every flow asks until it hears.
 
-    python3 udp_crowd.py ADDRESS PORT FLOWS SOURCE…
+    python3 udp_crowd.py ADDRESS PORT FLOWS ORDER SOURCE…
 
-``FLOWS`` of each SOURCE ask, the first ones of all, then the second ones and so on, some at a time; a flow has the same
-ports each time that this is run.  It prints JSON at its end:
+``FLOWS`` of each SOURCE ask, some at a time.  ORDER is "in-turn": the first ones of all, then the second ones and so
+on; or "one-by-one": all of the first SOURCE, then all of the second and so on.  A flow has the same ports each time
+that this is run.  It prints JSON at its end:
 {"answered": how many of all flows, "errors": what sockets heard instead}.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import collections
 import errno
 import json
+import resource
 import selectors
 import socket
 import sys
@@ -23,16 +25,16 @@ FIRST_PORT, AT_ONCE, AGAIN_S, TRIES = 23000, 25, 1.0, 4
 
 
 class Crowd:
-    def __init__(self, address: str, port: int, flows: int, sources: list[str]) -> None:
+    def __init__(self, address: str, port: int, flows: int, order: str, sources: list[str]) -> None:
         self._selector = selectors.DefaultSelector()
         self._flows = []
-        for number in range(flows):
-            for source in sources:
-                flow = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-                flow.bind((source, FIRST_PORT + number))
-                flow.connect((address, port))
-                self._selector.register(flow, selectors.EVENT_READ)
-                self._flows.append(flow)
+        ends = [(source, FIRST_PORT + number) for number in range(flows) for source in sources]
+        for end in ends if order == "in-turn" else sorted(ends, key=lambda end: sources.index(end[0])):
+            flow = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+            flow.bind(end)
+            flow.connect((address, port))
+            self._selector.register(flow, selectors.EVENT_READ)
+            self._flows.append(flow)
 
     def ask(self) -> str:
         self._errors: collections.Counter[str] = collections.Counter()
@@ -62,7 +64,10 @@ class Crowd:
 
 
 def main() -> None:
-    print(Crowd(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]).ask())
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # a socket for each flow
+    address, port, flows, order, *sources = sys.argv[1:]
+    print(Crowd(address, int(port), int(flows), order, sources).ask())
 
 
 if __name__ == "__main__":
