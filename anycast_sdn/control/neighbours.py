@@ -15,9 +15,11 @@ Rules kept here:
 - A known host is asked again every ``REFRESH_S``; after three questions without an answer it counts as gone.  A host
   that changed its MAC or its port is found by the later questions, which go to the whole subnet.
 - A watched host (a server, a router) is asked again after ``WATCHED_REFRESH_S``, and more often until it answers: its
-  silence is noticed within 5 s.  One that is gone is asked at once when a port comes up, and at first every
-  ``WATCHED_RETRY_S``.  Where there are many, they are asked less often: ``WATCHED_PER_S`` at one switch.
-- Silence is excused when the controller itself was late (``core.lateness``).
+  silence is noticed within 2.5 s, so that a lost server is replaced within 6 s (``losses``).  One that is gone is asked
+  at once when a port comes up, and at first every ``WATCHED_RETRY_S``.  Where there are many, they are asked less
+  often: ``WATCHED_PER_S`` at one switch.
+- Silence is excused when the controller itself was late (``core.lateness``).  A shorter delay hides no answer: between
+  two questions to a host, what has come in is read.
 - A tick examines the hosts that are due, not all: deadlines are in a heap.  It sends ``MAX_QUESTIONS`` and leaves the
   rest to the next tick, because after a restart of the controller all hosts are due at once.
 - Packets for a host that is not known yet wait, a few per host, for as long as it is asked.  How many unknown
@@ -48,9 +50,9 @@ REFRESH_S = 30.0  # a known host is asked again after this long without ARP or N
 RETRY_S = 1.0  # between questions
 QUESTIONS = 3  # unanswered ones before a host counts as gone
 WATCHED_REFRESH_S = 1.0  # a watched host is asked again after this long without ARP or ND from it
-WATCHED_RETRY_S = 0.5  # between questions to it
+WATCHED_RETRY_S = 0.25  # between questions to it
 WATCHED_PER_S = 200  # questions to all watched hosts of one switch
-LOOKED_FOR_AT_FIRST = 8  # more questions at that pace to a watched host that is gone; then one every
+LOOKED_FOR_AT_FIRST = 16  # more questions at that pace to a watched host that is gone (4 s); then one every
 LOOKED_FOR_S = 3.0
 LATE_S, EXCUSE_S = 0.75, 1.0  # more than this between two ticks: the controller was late
 WAITING_PER_HOST = 64  # packets

@@ -106,7 +106,7 @@ def gaps_when_as2_dies(network: Running, *how: str) -> dict[str, float]:
 def check(gaps: dict[str, float]) -> None:
     print({what: round(gap, 2) for what, gap in gaps.items()})
     for what, gap in gaps.items():
-        assert gap < WITHIN_S + (AGAIN_S if CONNECTION in what else 0.5), (what, gaps)
+        assert gap < WITHIN_S + (AGAIN_S if CONNECTION in what else 0), (what, gaps)
 
 
 def end_flows(network: Running) -> None:

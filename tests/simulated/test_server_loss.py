@@ -20,7 +20,7 @@ from anycast_sdn.simulation.host import TCP_ACK
 
 AS2, LINK = Port("ars2", 1), Port("core", 11)
 SYN, RST = 0x02, 0x04
-NOTICED_S = 5.0  # a silence; a port that goes down is noticed at once
+NOTICED_S = 2.5  # a silence; a port that goes down is noticed at once
 OVER_S = LOST_AFTER_S + 0.5
 
 
@@ -203,6 +203,28 @@ def test_a_silent_server_is_noticed_and_its_flows_are_freed(build, v6):
     net.advance(LOST_AFTER_S)
     poll(net, v6)
     assert server(net, v6) == "as3"
+
+
+@pytest.mark.parametrize("phase_s", [0.0, 0.3, 0.55, 0.8, 1.05])
+def test_a_server_that_falls_silent_is_replaced_within_6_s(build, v6, phase_s):
+    net = pinned(build, v6)
+    net.advance(phase_s)
+    net.silent.add(AS2)
+    net.advance(5.6)
+    poll(net, v6)
+    assert server(net, v6) == "as3"
+
+
+@pytest.mark.parametrize("away_s", [4.0, 4.5])
+def test_a_silent_server_that_answers_again_before_it_is_lost_keeps_everything(build, v6, away_s):
+    net = pinned(build, v6)
+    before = bindings(net)
+    net.silent.add(AS2)
+    net.advance(away_s)
+    assert managed(net, "ars2").neighbours.get(net.host("as2").address(v6)) is None
+    net.silent.discard(AS2)
+    net.advance(10)
+    assert bindings(net) == before
 
 
 @pytest.mark.parametrize("away_s", [1.0, 2.0, 2.9])
