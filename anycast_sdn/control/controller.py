@@ -239,7 +239,7 @@ class Controller:
             out.events += [ChangeUnconfirmed(name) for name, _ in overdue]
             self.routes.confirmed(overdue)
             out.add(self.work(now))
-        out.events += self.losses.tick(now)
+        self.losses.tick(now)
         if self.announcements.tick(now) or self.losses.is_busy():
             out.add(self._work_again(now))
         unseen = [] if self.discovery.starting else [switch for switch in self.switches.values() if switch.unseen]
@@ -345,9 +345,7 @@ class Controller:
         self.enrolments.work(pace.enrolled)
         self._compare_more()
         out = Outcome()
-        if freed := self.losses.work(self.groups, pace.freed, now):
-            switch, reaction = freed
-            out.add(Outcome.at(switch.dpid, reaction))
+        out.add(self.losses.work(self.groups, pace.freed, now))
         rounds = 1
         while self._install(now, out) and rounds < pace.rounds:
             rounds += 1

@@ -13,8 +13,11 @@ Rules kept here:
 - Flows that their group has kept at a lost server are freed when it keeps them no more, or is deleted.
 - Removal alone is no loss (M20).  A removed server is watched like an enrolled one for as long as a client edge has
   flows that are pinned to it.
+- A lost server stays lost until it is heard, also when it is removed and has no flows any more: late packets of ended
+  flows must not bring these back to it.  It is watched until no client edge can remember a flow of it.
 - When a server edge disconnects from the controller, its servers are not lost: they have not been found silent.
-- Flows are freed in slices; those of a client edge that is away, or is being read back, after that.
+- Flows are freed in slices, as servers and routes are examined; flows of a client edge that is away, or is being read
+  back, are freed after that.
 - None of this state is stored.  After a restart of the controller a server is away as soon as it has left the first
   questions unanswered, and lost ``LOST_AFTER_S`` later; then the flows that were found on the switches are freed.
 
@@ -29,6 +32,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, ServerLost, ServerReturned
@@ -39,8 +43,9 @@ from anycast_sdn.description.model import Network
 from anycast_sdn.openflow.reaction import Reaction
 
 LOST_AFTER_S = 3.0
+EXAMINED = 500  # pairs of a client edge and a server, or a subnet, in one slice
 
-_Away = TypeVar("_Away", Address, tuple[str, Prefix])
+_Key = TypeVar("_Key", Address, tuple[str, Prefix])
 _NextHops = Mapping[str, int]  # switch → its port to a prefix
 _NO_NEXT_HOPS: _NextHops = {}
 
@@ -75,17 +80,23 @@ class Losses:
         subnets = [subnet for subnet in network.subnets if subnet.side is Side.SERVER]
         # A subnet of servers → the next hops to it when they were examined.
         self._seen = {gateway.prefix: _NO_NEXT_HOPS for subnet in subnets for gateway in subnet.gateways}
+        # Those to which they have changed since → before, and when.
+        self._rerouted: dict[Prefix, tuple[_NextHops, float]] = {}
         parts = _parts(network)
         # A subnet of servers → the switches from which links lead to it.
         self._joined = {gateway.prefix: parts[each.edge] for each in subnets for gateway in each.gateways}
         self._silent: dict[Address, float] = {}  # away for all client edges, not lost yet → since when, in order
         self._dead: set[Address] = set()  # lost for all client edges
+        self._unused: dict[Address, float] = {}  # of these, those without enrolment and flows → when it is forgotten
+        roles = [switch.described.client_edge for switch in self._edges.values()]
+        self._remembered_s = max((role.quarantine_s for role in roles if role), default=0)  # an ended flow
+        self._now = 0.0  # at the last tick
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
         self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
-        self._to_examine: dict[str, None] = {}  # client edges that may have flows to lost servers
+        # Client edges and servers to be examined → their pairs that are left, of an edge and a server; None: all.
+        self._to_examine: dict[str | Address, Iterator[tuple[str, Address]] | None] = {}
         self._to_free: OrderedDict[tuple[str, Address], _Freeing] = OrderedDict()  # (client edge, server)
-        self._reported: set[tuple[str, Address]] = set()  # (client edge, server): of these, flows were freed
-        self._some_returned = False  # may some of these not be lost any more?
+        self._reported: dict[str, set[Address]] = {name: set() for name in self._edges}  # of these, flows were freed
 
     def is_lost(self, edge: str, server: Address) -> bool:
         """Is this server lost for this client edge?"""
@@ -114,15 +125,27 @@ class Losses:
             self._watch(server)
 
     def _watch(self, server: Address) -> None:
-        """Others have flows to this server now, or it is enrolled or removed.  While it was not watched, it may have
-        come back without notice."""
+        """Others have flows to this server now, or it is enrolled or removed."""
         subnet = self._network.subnet_of(server)
         if subnet is None:
             return
         switch = self._switches[subnet.edge]
-        switch.recheck_watch(server)
-        if switch.neighbours.get(server) or not switch.neighbours.is_watched(server):
-            self._is_back(server)
+        if switch.neighbours.get(server):
+            self._is_back(server)  # while it was not watched, that went without notice
+        switch.recheck_watch(server, server in self._dead)
+        if switch.is_in_use(server):
+            self._unused.pop(server, None)
+        elif server in self._dead:
+            self._unused.setdefault(server, self._now + self._remembered_s)
+        else:
+            self._forget(server)
+
+    def _forget(self, server: Address) -> None:
+        """It is no longer watched: nothing is known of it from now on, and no return of it is reported."""
+        self._silent.pop(server, None)
+        self._dead.discard(server)
+        for reported in self._reported.values():
+            reported.discard(server)
 
     # ---------------------------------------------------------------- which servers are away
 
@@ -137,7 +160,14 @@ class Losses:
         self._silent.pop(server, None)
         if server in self._dead:
             self._dead.remove(server)
-            self._some_returned = True
+            self._to_examine[server] = None
+            if self._unused.pop(server, None) is not None:
+                self._recheck_watch(server)
+
+    def _recheck_watch(self, server: Address) -> None:
+        subnet = self._network.subnet_of(server)
+        assert subnet is not None
+        self._switches[subnet.edge].recheck_watch(server)
 
     def no_longer_kept(self) -> None:
         """A group no longer keeps its flows at lost servers: servers that are lost already may have some."""
@@ -150,55 +180,92 @@ class Losses:
         if edge in self._edges:
             self._to_examine[edge] = None
 
-    def tick(self, now: float) -> list[Event]:
-        """Find the servers that are lost by now → the events of servers that can be reached again."""
-        for server in _pop_due(self._silent, now):
-            self._dead.add(server)
-            self._to_examine |= dict.fromkeys(self._edges)
-        self._examine_routes(now)
-        for edge, subnet in _pop_due(self._unrouted, now):
+    def tick(self, now: float) -> None:
+        """Find the servers that are lost by now."""
+        self._now = now
+        for server in _pop_first(self._unused, lambda until: until <= now):
+            self._forget(server)
+            self._recheck_watch(server)
+        lost = _pop_first(self._silent, lambda since: now - since > LOST_AFTER_S)
+        self._dead.update(lost)
+        self._to_examine |= dict.fromkeys(lost)
+        for subnet, before in self._seen.items():
+            hops = self._next_hops(subnet)
+            if hops is not before:
+                self._seen[subnet] = hops
+                self._rerouted.setdefault(subnet, (before, now))
+        for edge, subnet in _pop_first(self._unrouted, lambda since: now - since > LOST_AFTER_S):
             if edge in self._joined[subnet] or not self._has_route(edge, subnet):
                 self._cut.setdefault(edge, set()).add(subnet)
                 self._to_examine[edge] = None
-        return [*self._pop_returned()] if self._some_returned else []
 
-    def _examine_routes(self, now: float) -> None:
-        for subnet, before in self._seen.items():
-            hops = self._next_hops(subnet)
-            if hops is before:
-                continue
-            self._seen[subnet] = hops
-            for edge in self._edges:
-                cut = self._cut.get(edge, set())
-                if edge in hops:
-                    self._unrouted.pop((edge, subnet), None)
-                    self._some_returned |= subnet in cut
-                    cut.discard(subnet)
-                elif subnet not in cut and (edge in before or edge in self._joined[subnet]):
-                    self._unrouted.setdefault((edge, subnet), now)
-
-    def _pop_returned(self) -> Iterator[Event]:
-        self._some_returned = False
-        for edge, server in sorted(self._reported):
-            if not self.is_lost(edge, server):
-                self._reported.remove((edge, server))
-                yield ServerReturned(edge, server)
-
-    # ---------------------------------------------------------------- whose flows are freed
+    # ---------------------------------------------------------------- work in slices
 
     def is_busy(self) -> bool:
-        """Are there flows to be freed, for which ``work`` is to be called?"""
-        return bool(self._to_examine or self._to_free)
+        """Is there something left, for which ``work`` is to be called?"""
+        return bool(self._rerouted or self._to_examine or self._to_free)
 
-    def work(self, groups: Groups, most: int, now: float) -> tuple[ManagedSwitch, Reaction] | None:
-        """Free up to ``most`` flows of one client edge and one server → what follows there; None: nothing yet."""
-        if self._to_examine:
-            edge, _ = self._to_examine.popitem()
-            self._examine(edge)
-            return None
-        if not self._to_free:
-            return None
-        (edge, server), freeing = next(iter(self._to_free.items()))
+    def work(self, groups: Groups, most: int, now: float) -> Outcome:
+        """Examine some servers and routes, and free up to ``most`` flows of one client edge and one server."""
+        for _ in range(min(len(self._rerouted), 1 + EXAMINED // (1 + len(self._edges)))):
+            subnet = next(iter(self._rerouted))
+            self._examine_routes(subnet, *self._rerouted.pop(subnet))
+        out = Outcome(events=self._examine_some())
+        if self._to_free:
+            (edge, server), freeing = next(iter(self._to_free.items()))
+            reaction = self._free(edge, server, freeing, groups, most, now)
+            out.add(Outcome.at(self._edges[edge].dpid, reaction))
+        return out
+
+    def _examine_routes(self, subnet: Prefix, before: _NextHops, now: float) -> None:
+        hops = self._seen[subnet]
+        for edge in self._edges:
+            cut = self._cut.get(edge, ())
+            if edge in hops:
+                self._unrouted.pop((edge, subnet), None)
+                if subnet in cut:
+                    self._cut[edge].remove(subnet)
+                    self._to_examine[edge] = None
+            elif subnet not in cut and (edge in before or edge in self._joined[subnet]):
+                self._unrouted.setdefault((edge, subnet), now)
+
+    def _examine_some(self) -> list[Event]:
+        """→ the servers that can be reached again."""
+        events: list[Event] = []
+        left = EXAMINED
+        while left > 0 and self._to_examine:
+            what, pairs = next(iter(self._to_examine.items()))
+            pairs = self._to_examine[what] = pairs or self._pairs_of(what)
+            some = list(itertools.islice(pairs, left))
+            for edge, server in some:
+                events += self._examine(edge, server)
+            if len(some) < left:
+                del self._to_examine[what]
+            left -= 1 + len(some)
+        return events
+
+    def _pairs_of(self, what: str | Address) -> Iterator[tuple[str, Address]]:
+        if isinstance(what, str):
+            servers = self._edges[what].engine.flows.pinned_servers() | self._reported[what]
+            return ((what, server) for server in sorted(servers))
+        return ((edge, what) for edge in self._edges)
+
+    def _examine(self, edge: str, server: Address) -> list[Event]:
+        """If the server is lost, queue the flows of this client edge that are pinned to it."""
+        flows, reported = self._edges[edge].engine.flows, self._reported[edge]
+        if not flows.pinned_to(server) and server not in reported:
+            return []
+        if not self.is_lost(edge, server):
+            returned = [ServerReturned(edge, server)] if server in reported else []
+            reported.discard(server)
+            return [*returned]
+        if flows.pinned_to(server) and (edge, server) not in self._to_free:
+            self._to_free[edge, server] = _Freeing(flows.of_server(server))
+        return []
+
+    def _free(
+        self, edge: str, server: Address, freeing: _Freeing, groups: Groups, most: int, now: float
+    ) -> Reaction:
         switch, reaction = self._edges[edge], Reaction()
         goes_on = switch.synchronised and self.is_lost(edge, server)
         if goes_on:
@@ -211,15 +278,10 @@ class Losses:
             del self._to_free[edge, server]
             if freeing.freed:
                 reaction.events.append(ServerLost(edge, server, freeing.freed))
-                self._reported.add((edge, server))
-        return switch, reaction
-
-    def _examine(self, edge: str) -> None:
-        """Queue the flows of this client edge that are pinned to servers that are lost for it."""
-        flows = self._edges[edge].engine.flows
-        for server in flows.pinned_servers() if self._dead or self._cut.get(edge) else ():
-            if self.is_lost(edge, server) and (edge, server) not in self._to_free:
-                self._to_free[edge, server] = _Freeing(flows.of_server(server))
+                self._reported[edge].add(server)
+                if not self.is_lost(edge, server):
+                    self._to_examine[server] = None  # it has come back meanwhile
+        return reaction
 
 
 def _parts(network: Network) -> dict[str, set[str]]:
@@ -233,9 +295,9 @@ def _parts(network: Network) -> dict[str, set[str]]:
     return parts
 
 
-def _pop_due(away: dict[_Away, float], now: float) -> list[_Away]:
-    """Remove those that are lost by now → these.  ``away`` is in the order in which they went away."""
-    due = list(itertools.takewhile(lambda key: now - away[key] > LOST_AFTER_S, away))
+def _pop_first(times: dict[_Key, float], is_due: Callable[[float], bool]) -> list[_Key]:
+    """Remove those that are due → these.  ``times`` is in the order of its values."""
+    due = list(itertools.takewhile(lambda key: is_due(times[key]), times))
     for key in due:
-        del away[key]
+        del times[key]
     return due

@@ -153,9 +153,13 @@ class ManagedSwitch:
         self.serving.enrol(address, enrolled)
         self.recheck_watch(address)
 
-    def recheck_watch(self, address: Address) -> None:
-        """A server in a subnet of this switch may be one of the removed ones now, or no longer."""
-        self.neighbours.set_watched(address, address in self.serving.enrolled or address in self._removed)
+    def is_in_use(self, address: Address) -> bool:
+        """Is this server in a subnet of this switch enrolled, or has it flows?"""
+        return address in self.serving.enrolled or address in self._removed
+
+    def recheck_watch(self, address: Address, is_lost: bool = False) -> None:
+        """Watch a server in a subnet of this switch if it is in use or lost, and no longer if it is not."""
+        self.neighbours.set_watched(address, is_lost or self.is_in_use(address))
 
     def watch_servers_and_routers(self) -> None:
         prefixes = [gateway.prefix for subnet in self.subnets for gateway in subnet.gateways]

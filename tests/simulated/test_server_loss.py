@@ -357,6 +357,47 @@ def test_a_server_that_comes_back_while_nobody_watches_it_is_not_lost_when_it_is
     assert server(net) == "as2"
 
 
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "port down"])
+def test_a_dead_server_that_is_removed_has_not_returned(build, silent):
+    net = pinned(build)
+    net.silent.add(AS2) if silent else net.set_port(AS2, False)
+    net.advance(NOTICED_S + OVER_S)
+    net.set_groups(web(net.network, "as3"))
+    net.advance(10)
+    assert counted(net) == {"freed": 1, "server_lost": 0, "server_returned": 0}
+    assert net.controller.losses.is_lost("arh1", net.host("as2").address(False))
+    net.silent.discard(AS2)
+    net.set_port(AS2, True)
+    net.advance(5)
+    assert counted(net)["server_returned"] == 1
+    assert not managed(net, "ars2").neighbours.is_watched(net.host("as2").address(False))
+
+
+def test_a_flow_that_had_ended_does_not_come_back_to_a_dead_server_that_is_removed(build, v6):
+    net = pinned(build, v6, validity={"udp_s": 10})
+    net.advance(30)
+    assert not bindings(net)
+    die(net)
+    net.set_groups(web(net.network, "as3"))
+    net.advance(10)
+    poll(net, v6)
+    assert server(net, v6) == "as3"
+
+
+def test_a_dead_server_is_forgotten_when_no_flow_of_it_is_remembered(build):
+    net = pinned(build, quarantine_s=30, validity={"unanswered_s": 5})
+    address = net.host("as2").address(False)
+    die(net)
+    net.set_groups(web(net.network, "as3"))
+    net.advance(25)
+    assert net.controller.losses.is_lost("arh1", address)
+    assert managed(net, "ars2").neighbours.is_watched(address)
+    net.advance(10)
+    assert not net.controller.losses.is_lost("arh1", address)
+    assert not managed(net, "ars2").neighbours.is_watched(address)
+    assert counted(net)["server_returned"] == 0
+
+
 # ------------------------------------------------------------------------------ the group's choice
 
 
@@ -469,6 +510,21 @@ def test_flows_that_are_not_freed_yet_when_the_server_returns_stay(build):
     states = [binding.state for binding in bindings(net)]
     assert State.PINNED in states
     assert counted(net)["freed"] == states.count(State.UNANSWERED)
+
+
+def test_a_server_that_returns_while_its_flows_are_freed_is_reported(build):
+    net = build("figure1", "as2", "as3", switch={"pace": Pace(freed=1)}, bindings_per_client=200)
+    for port in range(60):
+        poll(net, port=1000 + port)
+    net.set_port(AS2, False)
+    while not counted(net)["freed"] and not net.controller.losses.is_busy():
+        net.advance(0.001)
+    net.controller.work(net.now)
+    net.controller.losses.noticed(net.host("as2").address(False), True, net.now)
+    net.set_port(AS2, True)
+    net.advance(5)
+    assert 0 < counted(net)["freed"] < 60
+    assert counted(net)["server_returned"] == 1
 
 
 def test_a_client_that_is_bound_as_a_whole_goes_to_another_server_with_all_its_flows(build, v6):
