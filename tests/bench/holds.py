@@ -40,6 +40,7 @@ from anycast_sdn.core.model import (  # noqa: E402
     Server,
     ServerState,
     packed,
+    text,
 )
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
 from anycast_sdn.description.model import Link, Network, Port, Switch, Uplink  # noqa: E402
@@ -49,7 +50,7 @@ from anycast_sdn.openflow import builders, codec  # noqa: E402
 from anycast_sdn.openflow.features import Features  # noqa: E402
 from anycast_sdn.openflow.layout import FIVE_TABLES  # noqa: E402
 from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
-from anycast_sdn.openflow.rules import Barrier  # noqa: E402
+from anycast_sdn.openflow.rules import Barrier, Message, Output, PacketOut  # noqa: E402
 from anycast_sdn.openflow.tables import Tables  # noqa: E402
 from anycast_sdn.process import garbage  # noqa: E402
 from anycast_sdn.store.sqlite import SqliteStore  # noqa: E402
@@ -74,6 +75,7 @@ DESIGN = Scale(200, 1000, 50, 5000, 10_000, 10_000, 60_000, 200_000, 3000, 10_00
 LARGE = Scale(100, 400, 25, 2000, 5000, 5000, 30_000, 100_000, 3000, 5000)
 SMALL = Scale(40, 100, 10, 500, 1000, 1000, 6000, 20_000, 300, 1000)
 COMMON = "10.1.0.10"  # at the first edge
+ROUTER = "192.168.255.2"
 
 
 class _Wire:
@@ -114,7 +116,7 @@ def network(scale: Scale) -> Network:
         else:
             switches.append(Switch(f"s{number}", number + 1))
     link = Gateway.parse("192.168.255.1/24")
-    uplinks = (Uplink("up", "s1", 9, (link,), (packed("192.168.255.2"),)),) if scale.edges > 1 else ()
+    uplinks = (Uplink("up", "s1", 9, (link,), (packed(ROUTER),)),) if scale.edges > 1 else ()
     return Network("holds", (anycast,), tuple(switches), tuple(links), tuple(subnets), uplinks=uplinks)
 
 
@@ -147,6 +149,11 @@ class Hub:
     def __init__(self, scale: Scale, directory: Path) -> None:
         self.scale = scale
         self.network = network(scale)
+        dpids = {switch.name: switch.dpid for switch in self.network.switches}
+        self._peers: dict[tuple[int, int], tuple[int, int]] = {}  # (dpid, port) → the other end of the link there
+        for link in self.network.links:
+            a, b = ((dpids[end.switch], end.number) for end in (link.a, link.b))
+            self._peers |= {a: b, b: a}
         self.now = 0.0
         self.wire = _Wire()
         self.encode = codec.encoder(FIVE_TABLES).encode
@@ -155,6 +162,7 @@ class Hub:
         self.store = SqliteStore(str(directory / "holds.db"))
         self.store.open(groups.values())
         self.held: Held | None = None
+        self.sent: list[tuple[int, Message]] | None = None  # (dpid, message); None: nobody listens
         at_once = Pace(1 << 20, 1 << 20, 1 << 20, 1 << 20)  # this part is not measured
         self.controller = Controller(self.network, Groups(), random.Random(1), at_once)
         self.registry = Registry(self.network, self.store, self._set_groups)
@@ -181,7 +189,7 @@ class Hub:
             yield address, 1, int(address.split(".")[1])
         yield COMMON, 2, 1
         if self.network.uplinks:
-            yield "192.168.255.2", 9, 2
+            yield ROUTER, 9, 2
 
     def _set_groups(self, groups: Groups) -> None:
         self._take(self.controller.set_groups(groups, self.now))
@@ -209,6 +217,8 @@ class Hub:
 
     def _take(self, out: Outcome, encode: bool = True) -> None:
         for dpid, messages in out.outbox.items():
+            if self.sent is not None:
+                self.sent += [(dpid, message) for message in messages]
             if encode:
                 self.encode(self.wire, messages)
             self.tickets += [(dpid, m.ticket) for m in messages if isinstance(m, Barrier) and m.ticket]
@@ -270,14 +280,54 @@ class Hub:
         installed = self.controller.switches[dpid].installed
         return Tables.of(installed, installed.groups.values(), installed.meters.values())
 
-    def tick(self, seconds: float) -> Held:
+    def tick(self, seconds: float, silent: str = "") -> Held:
+        """Links carry LLDP, and hosts answer ARP, but the ``silent`` one; that is not measured."""
         pieces = []
         for _ in range(int(seconds / 0.25)):
             self.now += 0.25
+            self.sent = []
             pieces += self.measure(lambda: self.controller.tick(self.now)).pieces
             for dpid in self.controller.switches:
                 pieces += self.measure(lambda dpid=dpid: self.controller.tick_switch(dpid, self.now)).pieces  # type: ignore[misc]
+            sent, self.sent = self.sent, None
+            self._deliver(sent, silent)
         return Held(pieces)
+
+    def _deliver(self, sent: Iterable[tuple[int, Message]], silent: str) -> None:
+        for dpid, message in sent:
+            if not isinstance(message, PacketOut):
+                continue
+            frame = message.frame
+            if frame[12:14] == b"\x88\xcc":
+                (output,) = message.actions
+                assert isinstance(output, Output)
+                if peer := self._peers.get((dpid, output.port)):
+                    self._take(self.controller.packet_in(peer[0], cookie(Kind.LLDP), peer[1], frame, self.now), False)
+            elif frame[12:14] == b"\x08\x06" and (address := text(frame[38:42])) != silent:
+                self._appears(address, 9 if address == ROUTER else 2 if address == COMMON else 1, dpid)
+
+    def bind_to_common(self, count: int) -> list[tuple[int, int]]:
+        """As many flows, at all client edges, are pinned to the common server → (dpid, number) of each.
+
+        They are further flows of clients that have some to the same service: with the same PR1X, from other ports.
+        """
+        bound = []
+        for edge in range(self.scale.edges):
+            engine = self.controller.switches[edge + 1].engine
+            assert isinstance(engine, FlowRules)
+            former = [flow for flow in engine.flows if flow.server != packed(COMMON)]
+            number = max(flow.number for flow in engine.flows)
+            for more in range(count // self.scale.edges):
+                flow = former[more % len(former)]
+                key = flow.key._replace(source_port=6000 + more // len(former))
+                number += 1
+                engine.edge.adopt(Binding(number, key, flow.translated, "g0", 0.0, packed(COMMON)))
+                bound.append((edge + 1, number))
+        return bound
+
+    def end(self, flows: Iterable[tuple[int, int]]) -> None:
+        for dpid, number in flows:
+            self.controller.switches[dpid].engine.end(number, self.now)
 
 
 def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
@@ -285,6 +335,7 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield "nothing: the clock, 2 s", hub.tick(2.0)
     yield from _enrolments(hub)
     yield from _failures(hub)
+    yield from _losses(hub)
     yield from _connections(hub)
     yield from _look_ups(hub)
 
@@ -338,6 +389,17 @@ def _failures(hub: Hub) -> Iterator[tuple[str, Held]]:
         yield "one server enrolled then", measure(lambda: registry.put_server("g8", new))
         fewer = dict(list(routes.items())[:-1])
         yield "the router withdraws one", measure(lambda: controller.set_learned("up", fewer, hub.now))
+
+
+def _losses(hub: Hub) -> Iterator[tuple[str, Held]]:
+    first = hub.network.switches[0].dpid
+    for count in (1000, 100_000):
+        flows = hub.bind_to_common(count)
+        hub.measure(lambda: hub.controller.port_changed(first, 2, False, hub.now))
+        yield f"{count:,} flows leave a server that is lost: 3.5 s", hub.tick(3.5, silent=COMMON)
+        assert not any(hub.controller.switches[dpid].engine.flows.pinned_to(packed(COMMON)) for dpid, _ in flows)
+        yield "the server is back", Held([*hub.measure(lambda: hub._appears(COMMON, 2)).pieces, *hub._finish()])
+        hub.end(flows)
 
 
 def _connections(hub: Hub) -> Iterator[tuple[str, Held]]:
