@@ -37,7 +37,7 @@ def _row(name: str, shown: str, on: str = "Open vSwitch") -> Row:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    text = "loads of the sizes that the requirements name (ab -n 20000, nmap -p1-5000 ...): about ten minutes more"
+    text = "loads of the sizes that the requirements name (ab -n 20000, nmap -p1-5000 ...): three minutes more"
     parser.addoption("--full", action="store_true", help=text)
 
 
