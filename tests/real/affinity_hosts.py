@@ -32,7 +32,7 @@ sysname {host}
 """
 
 
-def serve_all(network: Running, host: str, directory: Path) -> None:
+def serve_all(network: Running, host: str, addresses: tuple[str, ...], directory: Path) -> None:
     """FTP, TFTP, SNMP, DNS, SIP with RTP and QUIC on this host; what they serve says its name."""
     directory.mkdir()
     files, empty = directory / "files", directory / "empty"
@@ -52,13 +52,17 @@ def serve_all(network: Running, host: str, directory: Path) -> None:
         spawn(host, ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root",
                      "--no-resolv", "--no-hosts", "--edns-packet-max=4096", f"--txt-record=name.example,{host}",
                      "--txt-record=big.example," + ",".join(["x" * 250] * 12)]),
-        spawn(host, ["sipp", "-sn", "uas", "-rtp_echo", "-mp", "6000", "-nostdin", "-i", "0.0.0.0"]),
+        *(spawn(host, ["sipp", "-sn", "uas", "-rtp_echo", "-mp", "6000", "-nostdin", "-i", address])
+          for address in addresses),
         spawn(host, [sys.executable, str(PROGRAMS / "quic_peer.py"), "serve", host, str(directory)]),
     ]  # fmt: skip
     try:
         listening(host, 21)
         for port in (69, 161, 53, 5060, 6000, 4433):
             listening(host, port, "udp")
+        for port in (5060, 6000):  # sipp serves one family at a time
+            until(lambda port=port: len(network.run(host, "ss", "-Hlun", f"sport = :{port}").splitlines()) == 2,
+                  f"{host} listens on {port}/udp in both families")  # fmt: skip
     except Exception as error:
         raise AssertionError([program.output() for program in programs]) from error
 
