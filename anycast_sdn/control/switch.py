@@ -103,7 +103,12 @@ class ManagedSwitch:
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
-        self._packet_handlers: dict[Kind, PacketHandler] = {
+        self._packet_handlers = self._all_packet_handlers()
+
+    def _all_packet_handlers(self) -> dict[Kind, PacketHandler]:
+        """What becomes of a packet that the rule of each row sends up: the switch's own rows, and its engine's."""
+        handlers = self.engine.packet_handlers
+        return {
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
             Kind.GATEWAY: self._gateway,
@@ -113,11 +118,9 @@ class ManagedSwitch:
             Kind.NO_ROUTE: partial(self._refuse, Unreachable.NET),
             Kind.GATEWAY_HERE: self._gateway,
             Kind.UNRESOLVED_HERE: self._unresolved,
+            **handlers,
+            **{kind: partial(self._first_packet, handlers[kind]) for kind in self.engine.checked_kinds},
         }
-        handlers = self.engine.packet_handlers
-        self._packet_handlers |= handlers
-        for kind in self.engine.checked_kinds:
-            self._packet_handlers[kind] = partial(self._first_packet, handlers[kind])
 
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None

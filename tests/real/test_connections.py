@@ -151,5 +151,5 @@ def test_a_switch_that_connects_again_is_served_when_its_older_connection_is_dea
     scene.one.fall_silent()
     with scene.connect(dpid=1) as again:
         wait_until(lambda: "has connected again from" in scene.controller.log(), "the newer connection is taken", 10)
-        wait_until(lambda: again.switch.rules.knows(Kind.FIRST_PACKET), "it has its rules", 10)
+        wait_until(lambda: again.switch.rules.has(Kind.FIRST_PACKET), "it has its rules", 10)
         wait_until(lambda: scene.is_connected("one"), "it is served", 10)
