@@ -94,7 +94,7 @@ REFUSALS = [
      "already-exists", "enrolled in group web already"),
     ("no such group", "/v1/groups/none", (), 404, "not-found", "none"),
     ("no such resource", "/v2", (), 404, "about:blank", "/v1/groups"),
-    ("method", "/v1/flows", ("-X", "DELETE"), 405, "about:blank", "GET"),
+    ("method", "/v1/flows", ("-X", "PUT"), 405, "about:blank", "GET"),
     ("query", "/v1/flows?colour=red", (), 400, "about:blank", "colour"),
 ]  # fmt: skip
 
@@ -207,7 +207,15 @@ def test_the_other_listings_are_shown(network: Running) -> None:
     assert {line.split()[0] for line in edges.splitlines()[2:]} == {"arh1", "core", "ars2", "ars3"}
     for listing, path in (("flows", "/v1/flows"), ("groups", "/v1/groups"), ("edges", "/v1/edges")):
         shown = json.loads(network.command(listing, "--json").stdout)
-        assert shown[listing] == curl(network, path).body[listing]
+        assert without_forecasts(shown[listing]) == without_forecasts(curl(network, path).body[listing])
+
+
+def without_forecasts(listing: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without how long pools will last, which is worked out anew several times a second."""
+    for each in listing:
+        for pool in each.get("pools", {}).values():
+            del pool["used_up_in_s"]
+    return listing
 
 
 @pytest.mark.row("M29", "'trace' foretells the stretches of figure 1 that the captures show", on="simulated network")
