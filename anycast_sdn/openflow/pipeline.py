@@ -49,16 +49,6 @@ class Table(enum.IntEnum):
     EGRESS = 5
 
 
-TABLE_TITLES = {
-    Table.INGRESS: "ingress: what may enter",
-    Table.CLIENT_OUT: "client edge, out: H → ANY becomes PR1X → ASg",
-    Table.SERVICE: "server edge: ANY becomes ASg",
-    Table.CLIENT_IN: "client edge, in: ASg → PR1X becomes ANY → H",
-    Table.ROUTES: "routes: towards hosts and other edges",
-    Table.EGRESS: "egress: ports whose link has an mtu of its own",
-}
-
-
 class Kind(enum.IntEnum):
     """The row that a rule belongs to; bits 40–47 of its cookie."""
 
