@@ -2,7 +2,7 @@
 
 Frames are read from tcpdump's capture file and taken apart here, independently of the controller's own
 parser.  A capture begins when tcpdump says that it listens, and ends when it has written every packet
-that the kernel counted for it.
+that the kernel kept for it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from anycast_sdn.core.model import SCTP, TCP, UDP, FlowKey, text
 
 DEADLINE_S = 10.0
 BUFFER_KIB = 1 << 16
+IDLE_REPORTS = 10  # equal reports of tcpdump's counts, ``REPORT_S`` apart: it has nothing left to write
+REPORT_S = 0.05
 _COUNTS = rb"(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel"
 
 
@@ -124,15 +126,22 @@ class Capture:
                 yield seconds + microseconds / 1e6, data[start:offset]
 
     def _catch_up(self) -> None:
-        """Waits until tcpdump has written every packet that the kernel counted for it."""
-        deadline = time.monotonic() + DEADLINE_S
+        """Waits until tcpdump has written every packet that the kernel kept for it.
+
+        The kernel also counts what it saw before the filter was in place, and tcpdump discards most of that: then the
+        two counts never meet, and tcpdump is done when it answers repeatedly and its counts stand still.
+        """
+        deadline, before, equal = time.monotonic() + DEADLINE_S, (-1, -1), 0
         while time.monotonic() < deadline:
             self._process.send_signal(signal.SIGUSR1)  # tcpdump(1): report the packet counts
             captured, received, dropped = map(int, self._await_report(_COUNTS).groups())
             if dropped:
                 raise RuntimeError(f"the capture missed {dropped} packets; a narrower filter helps")
-            if captured >= received:
+            equal = equal + 1 if (captured, received) == before else 1
+            if captured >= received or equal == IDLE_REPORTS:
                 return
+            before = captured, received
+            time.sleep(REPORT_S)
         raise TimeoutError("tcpdump does not catch up with the packets that it received")
 
     def _await_report(self, pattern: bytes) -> re.Match[bytes]:
