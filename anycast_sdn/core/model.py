@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
+from anycast_sdn.core.checks import AnyCheck
+
 Address: TypeAlias = bytes  # packed, 4 or 16 bytes, network order
 
 FEW = 16  # prefixes: up to so many are inserted into a sorted list one by one; more are sorted together
@@ -193,6 +195,31 @@ class Neighbour(NamedTuple):
 class ServerState(enum.Enum):
     ACTIVE = "active"  # takes new flows
     DRAINING = "draining"  # takes no new flows, keeps its present ones
+    DRAINED = "drained"  # as draining, and its last flow has ended, or its drain is over
+    DISABLED = "disabled"  # takes no new flows, by an operator's decision, whatever its health
+
+
+class AfterDrain(enum.Enum):
+    """What becomes of a server that is drained."""
+
+    KEEP = "keep"  # it stays enrolled
+    REMOVE = "remove"
+
+
+class Drain(NamedTuple):
+    """A drain in progress."""
+
+    operation: str  # its id, for those who wait for its end
+    began_at: float  # s since the epoch
+    deadline_s: float | None = None  # after so long, the flows that are left are ended; None: never
+    then: AfterDrain = AfterDrain.KEEP
+
+
+class Lease(NamedTuple):
+    """An enrolment that has to be renewed (M33)."""
+
+    ttl_s: float  # without a renewal for so long, the server is critical
+    deregister_after_s: float | None = None  # critical for so long, it is removed; None: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +227,12 @@ class Server:
     """One enrolled server, ASg: an ordinary unicast address behind a server edge (M4)."""
 
     address: Address
-    weight: int = 1  # share of new flows among the servers of one edge, 1–1000
+    weight: int = 1  # share of new flows among the servers of one edge, 0–1000; 0: it takes none
     state: ServerState = ServerState.ACTIVE
+    capacity: int | None = None  # sessions that mean a load of 1.0, 1 and more; None: not known
+    lease: Lease | None = None
+    drain: Drain | None = None  # while it is draining
+    twin: Address | None = None  # its address of the other family, enrolled together with this one
 
 
 class Affinity(enum.Enum):
@@ -216,6 +247,23 @@ class OnServerLoss(enum.Enum):
 
     REPIN = "repin"  # they are unanswered again, with the same PR1X: another server may answer
     KEEP = "keep"  # they stay pinned to it until they are idle
+
+
+class Distance(enum.Enum):
+    """How far away a server may be to get new flows (M26)."""
+
+    NEAREST = "nearest"  # the nearest servers first, others for what these cannot take
+    ANY = "any"  # all servers that can be reached are alike
+
+
+class SelectionSettings(NamedTuple):
+    """The settings of ``core.selection`` that a group has (M26)."""
+
+    distance: Distance = Distance.NEAREST
+    spill_at: float = 0.8  # share of a server's capacity from which on others get its new flows, 0.1–1
+
+
+NEAREST_FIRST = SelectionSettings()  # of a group that sets none of it
 
 
 class GroupValidity(NamedTuple):
@@ -243,6 +291,10 @@ class AnycastGroup:
     affinity: Affinity = Affinity.FLOW
     on_server_loss: OnServerLoss = OnServerLoss.REPIN
     validity: GroupValidity = AS_THE_EDGE
+    checks: tuple[AnyCheck, ...] = ()
+    min_healthy: int = 0  # with fewer healthy servers, all that are enrolled serve (fail open)
+    slow_start_s: float = 30.0  # a server that comes back gets its share gradually, over so long; 0: at once
+    selection: SelectionSettings = NEAREST_FIRST
 
     @property
     def binds_clients(self) -> bool:
