@@ -1,4 +1,8 @@
-"""The client of a running controller's REST interface.  Every failure is an AnycastError with a sentence."""
+"""The client of a running controller's REST interface.
+
+Every failure is an AnycastError with a sentence: ``Refused`` when the controller gives a reason, ``Unreachable`` when
+none answers, and AnycastError itself when something else does.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,33 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import Any, NamedTuple
 
 from anycast_sdn.cli import options
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.core.words import address as written
 
 TIMEOUT_S = 10
+
+
+class Answer(NamedTuple):
+    """What a controller answers when it does as it is asked."""
+
+    status: int
+    body: Any  # None when there is none
+    location: str  # the path of what was created or begun; empty otherwise
+
+
+class Refused(AnycastError):
+    """The controller gives the reason why it does not do as it is asked."""
+
+    def __init__(self, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.status = status  # of HTTP
+
+
+class Unreachable(AnycastError):
+    """No controller answers, or its answer does not arrive whole."""
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -45,23 +69,38 @@ def get(address: tuple[str, int], path: str, listing: str) -> Any:
     return answer
 
 
-def ask(address: tuple[str, int], path: str, method: str = "GET", timeout_s: float = TIMEOUT_S) -> Any:
-    """The answer, which is JSON."""
+def ask(
+    address: tuple[str, int], path: str, method: str = "GET", timeout_s: float = TIMEOUT_S, body: object = None
+) -> Any:
+    """The answer's body, which is JSON; None when it is empty."""
+    return call(address, path, method, timeout_s, body).body
+
+
+def call(
+    address: tuple[str, int], path: str, method: str = "GET", timeout_s: float = TIMEOUT_S, body: object = None
+) -> Answer:
+    """``body``, unless it is None, is sent as JSON."""
     url = f"http://{written(*address)}"
+    request = urllib.request.Request(url + path, method=method)
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
     try:
-        with _DIRECT.open(urllib.request.Request(url + path, method=method), timeout=timeout_s) as response:
-            return json.load(response)
+        with _DIRECT.open(request, timeout=timeout_s) as response:
+            content = response.read()
+            read = json.loads(content) if content else None
+            return Answer(response.status, read, response.headers.get("Location", ""))
     except urllib.error.HTTPError as error:
         if detail := _detail(error):
-            raise AnycastError(detail) from error
+            raise Refused(detail, error.code) from error
         status = f"{error.code} {error.reason}".partition("\n")[0]  # urllib has more lines of its own
         raise AnycastError(f"{no_controller(address)}: {status}") from error
     except http.client.IncompleteRead as error:
-        raise AnycastError(f"the answer of {url} has ended before it was whole; is it still running?") from error
+        raise Unreachable(f"the answer of {url} has ended before it was whole; is it still running?") from error
     except (urllib.error.URLError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         words = getattr(reason, "strerror", None) or reason
-        raise AnycastError(f"no controller answers at {url}: {words}; is 'anycast-sdn run' running?") from error
+        raise Unreachable(f"no controller answers at {url}: {words}; is 'anycast-sdn run' running?") from error
     except (http.client.HTTPException, ConnectionError, ValueError, RecursionError) as error:
         raise no_controller(address) from error
 
