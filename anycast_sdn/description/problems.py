@@ -1,10 +1,12 @@
-"""Problems in a network file: where, why, and which name was probably meant."""
+"""Problems in a network file: where, why, and which name was probably meant.  ``reason`` serves REST, too."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from anycast_sdn.description.values import NotOfForm
 
 
 class Problem(NamedTuple):
@@ -28,3 +30,14 @@ def did_you_mean(written: str, known: Collection[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(written.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!a}?" if close else ""
+
+
+def reason(error: Any, shown: Callable[[Any], str]) -> str:
+    """Why a value was refused: a sentence from one of pydantic's errors.  ``shown`` writes the value."""
+    if error["type"] == "value_error":
+        failure = error["ctx"]["error"]
+        return f"{shown(error['input'])} {failure}" if isinstance(failure, NotOfForm) else str(failure)
+    if error["type"] in ("too_short", "too_long"):
+        return str(error["msg"]).replace("List should have", "needs").replace(" after validation", "")
+    wanted = error["msg"].replace("Input should", "must", 1).replace("integer", "whole number")
+    return f"{wanted}, not {shown(error['input'])}"

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description import checks, text
 from anycast_sdn.description.model import Network
-from anycast_sdn.description.problems import Problem
+from anycast_sdn.description.problems import Problem, reason
 from anycast_sdn.description.sections import File, section_at
 
 SUGGESTIONS = 50  # in one file; each is compared with all names
@@ -81,13 +81,8 @@ def _shape_problem(error: Any) -> Problem:
         case "model_type":
             found = "nothing: the file is empty" if error["input"] is None and not path else text.shown(error["input"])
             return Problem(path, f"must be a section of keys and values, not {found}")
-        case "too_short" | "too_long":
-            return Problem(path, error["msg"].replace("List should have", "needs").replace(" after validation", ""))
         case "extra_forbidden":
             known = section_at(around).model_fields
             return Problem(path, f"unknown key: the keys here are {', '.join(known)}", str(last), known)
-        case "value_error":
-            return Problem(path, str(error["ctx"]["error"]))
         case _:
-            reason = error["msg"].replace("Input should", "must", 1).replace("integer", "whole number")
-            return Problem(path, f"{reason}, not {text.shown(error['input'])}")
+            return Problem(path, reason(error, text.shown))

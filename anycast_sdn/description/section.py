@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    def values(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """The keys with these names, all by default, as the values of the model that they stand for."""
+        return {name: _value(getattr(self, name)) for name in names or type(self).model_fields}
+
+
+class Setting(Section):
+    """A section with the keys of a value of the model."""
+
+    of: ClassVar[type]  # which value
+
+    def value(self) -> Any:
+        return self.of(**self.values())
+
+
+def _value(key: Any) -> Any:
+    if isinstance(key, list):
+        return tuple(map(_value, key))
+    return key.value() if isinstance(key, Setting) else key
 
 
 def default_of(kind: type, field: str) -> Any:

@@ -14,18 +14,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from anycast_sdn.core import roles
-from anycast_sdn.core.model import Address, AnycastGroup, GroupValidity, Prefix, text
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
 from anycast_sdn.description.section import Section, as_in, default_of, list_of, optional, some
+from anycast_sdn.description.settings import GroupNamed, GroupSettings, ServerAddress, ServerSettings, Validity
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
-    AffinityName,
     Cost,
     Count,
     DatapathId,
     ExpiryName,
-    GroupName,
     IpAddress,
     IpGateway,
     IpPrefix,
@@ -33,36 +32,13 @@ from anycast_sdn.description.values import (
     Milliseconds,
     Mtu,
     Name,
-    OnServerLossName,
     PauseSeconds,
     PoolingName,
     PortNumber,
     Rate,
-    Seconds,
 )
 
 # ------------------------------------------------------------------------------ switches and links
-
-
-class Validity(Section):
-    """How long a binding may be idle in both directions before it ends (M13, M19)."""
-
-    tcp_s: Seconds = as_in(roles.Validity, "tcp_s", "a TCP connection in progress (RFC 5382 REQ-5)")
-    tcp_closing_s: Seconds = as_in(
-        roles.Validity, "tcp_closing_s", "a TCP connection that one side has closed (RFC 5382 REQ-5)"
-    )
-    tcp_closed_s: Seconds = as_in(
-        roles.Validity,
-        "tcp_closed_s",
-        "a TCP connection that both sides have closed, on switches that can match TCP flags (Open vSwitch)",
-    )
-    udp_s: Seconds = as_in(roles.Validity, "udp_s", "UDP (RFC 4787 REQ-5)")
-    icmp_s: Seconds = as_in(roles.Validity, "icmp_s", "ICMP and ICMPv6 echo (RFC 5508 REQ-2)")
-    other_s: Seconds = as_in(roles.Validity, "other_s", "every other IP protocol")
-    unanswered_s: Seconds = as_in(roles.Validity, "unanswered_s", "a flow that no server has answered yet")
-
-    def validity(self) -> roles.Validity:
-        return roles.Validity(**self.model_dump())
 
 
 _QUARANTINE_MIN_S = default_of(roles.ClientEdgeRole, "quarantine_min_s")
@@ -207,13 +183,11 @@ class Host(Section):
 # ------------------------------------------------------------------------------ enrolments, limits
 
 
-class Server(Section):
+class Server(ServerSettings, ServerAddress):
     """An enrolled server, ASg."""
 
-    address: IpAddress = Field(description="its own unicast address, in a server subnet (M4)")
-    weight: Annotated[int, Field(ge=1, le=1000)] = as_in(
-        EnrolledServer, "weight", "its share of new flows among the group's servers behind the same edge (M10, M26)"
-    )
+    def server(self) -> EnrolledServer:
+        return EnrolledServer(**self.values())
 
 
 def _once_each(servers: list[Server]) -> list[Server]:
@@ -225,59 +199,14 @@ def _once_each(servers: list[Server]) -> list[Server]:
     return servers
 
 
-def _of_the_edge(field: str) -> Any:
-    """A key of ``Validity`` that may be left out."""
-    return optional(str(Validity.model_fields[field].description))
-
-
-class ServiceValidity(Section):
-    """How long a binding of this group's flows may be idle, where that is not as the client edge's validity says."""
-
-    tcp_s: Seconds | None = _of_the_edge("tcp_s")
-    tcp_closing_s: Seconds | None = _of_the_edge("tcp_closing_s")
-    tcp_closed_s: Seconds | None = _of_the_edge("tcp_closed_s")
-    udp_s: Seconds | None = _of_the_edge("udp_s")
-    icmp_s: Seconds | None = _of_the_edge("icmp_s")
-    other_s: Seconds | None = _of_the_edge("other_s")
-    unanswered_s: Seconds | None = _of_the_edge("unanswered_s")
-
-    def validity(self) -> GroupValidity:
-        return GroupValidity(**self.model_dump())
-
-
-class Group(Section):
+class Group(GroupSettings, GroupNamed):
     """An anycast group to begin with: enrolled when the database is new; later, groups are changed over REST (M27)."""
 
-    name: GroupName = Field(description="its name in REST")
-    prefixes: list[IpPrefix] = some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
     servers: Annotated[list[Server], AfterValidator(_once_each)] = list_of("the servers that may answer for it")
-    affinity: AffinityName = as_in(
-        AnycastGroup,
-        "affinity",
-        "what is bound to the server that answers first: flow, each flow by its five fields; client, a client with "
-        "everything that it sends to a service address, for services that consist of several flows (M31)",
-    )
-    on_server_loss: OnServerLossName = as_in(
-        AnycastGroup,
-        "on_server_loss",
-        "what becomes of flows whose server is lost: repin, another server may answer them, and TCP connections are "
-        "reset; keep, they stay bound to it until they are idle (M32)",
-    )
-    validity: ServiceValidity = Field(
-        default_factory=ServiceValidity,
-        description="how long a binding may be idle, for new flows of this group. Left out: as the client edge says",
-    )
 
     def group(self) -> AnycastGroup:
-        servers = {server.address: EnrolledServer(server.address, server.weight) for server in self.servers}
-        return AnycastGroup(
-            name=self.name,
-            prefixes=tuple(self.prefixes),
-            servers=servers,
-            affinity=self.affinity,
-            on_server_loss=self.on_server_loss,
-            validity=self.validity.validity(),
-        )
+        servers = {server.address: server.server() for server in self.servers}
+        return AnycastGroup(self.name, servers=servers, **self.values(GroupSettings.model_fields))
 
 
 class Limits(Section):

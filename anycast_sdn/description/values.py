@@ -1,6 +1,6 @@
-"""The forms of single values in a network file: how each is read, and its JSON Schema.
+"""The forms of single values, in network files and over REST: how each is read and written, and its JSON Schema.
 
-A type here is a form plus a range.  A value of another form is refused; the error shows the value and the form.
+A type here is a form plus a range.  A value of another form is refused; the error says what the form is.
 """
 
 from __future__ import annotations
@@ -9,44 +9,61 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from anycast_sdn.core.model import Address, Affinity, Gateway, OnServerLoss, Prefix, packed
+from anycast_sdn.core.model import Address, Affinity, Gateway, OnServerLoss, Prefix, packed, text
 from anycast_sdn.core.roles import Expiry, Pooling
 from anycast_sdn.description.enrolment import GROUP_NAME
 from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port
-from anycast_sdn.description.text import shown
+
+
+class NotOfForm(ValueError):
+    """A value that is not of its form: what to say behind the value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """``read`` converts a value of the file into one of the model, or raises ValueError."""
+    """``read`` converts what is written into a value of the model, or raises ValueError; ``write`` converts it back."""
 
     read: Callable[[object], object]
     schema: dict[str, Any]  # JSON Schema; its title is the form in words
+    write: Callable[[Any], object] = lambda value: value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.read)
+        writing = core_schema.plain_serializer_function_ser_schema(self.write, when_used="json")
+        return core_schema.no_info_plain_validator_function(self.read, serialization=writing)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return dict(self.schema)
 
 
-def _text(pattern: str, convert: Callable[[str], object], wanted: str) -> Form:
-    """Text of this pattern, converted; any other value is refused as "not ``wanted``"."""
+def text_form(
+    pattern: str,
+    convert: Callable[[str], object],
+    wanted: str,
+    write: Callable[[Any], object] = str,
+    converted: type | tuple[()] = (),
+) -> Form:
+    """Text of this pattern, converted; any other value is refused as "not ``wanted``".
+
+    ``converted``: the type of values that have been converted already.
+    """
 
     def read(value: object) -> object:
+        if isinstance(value, converted):
+            return value
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ValueError(f"{shown(value)} is not {wanted}")
+            raise NotOfForm(f"is not {wanted}")
         try:
             return convert(value)
         except ValueError as error:
-            raise ValueError(f"{shown(value)} is not {wanted}: {error}") from error
+            raise NotOfForm(f"is not {wanted}: {error}") from error
 
-    return Form(read, {"type": "string", "pattern": f"^(?:{pattern})$", "title": wanted})
+    return Form(read, {"type": "string", "pattern": f"^(?:{pattern})$", "title": wanted}, write)
 
 
 def _prefix(value: str) -> Prefix:
@@ -70,15 +87,13 @@ def _dpid(value: object) -> int:
     elif isinstance(value, int) and not isinstance(value, bool) and value < 10**15:
         dpid = value
     else:  # also 16 decimal digits without quotes: they could be decimal or hexadecimal
-        raise ValueError(
-            f"{shown(value)} is not a datapath id: write 1, 0x1, '0000000000000001' or 00:00:00:00:00:00:00:01"
-        )
+        raise NotOfForm("is not a datapath id: write 1, 0x1, '0000000000000001' or 00:00:00:00:00:00:00:01")
     if dpid <= 0:
         raise ValueError(f"{dpid} is not a datapath id: it must be above 0")
     return dpid
 
 
-def _choice(kind: type[Enum]) -> Form:
+def choice(kind: type[Enum]) -> Form:
     """One of the values of ``kind``."""
     names = [each.value for each in kind]
 
@@ -86,9 +101,9 @@ def _choice(kind: type[Enum]) -> Form:
         try:
             return kind(value)
         except ValueError as error:
-            raise ValueError(f"{shown(value)} is not {', '.join(names[:-1])} or {names[-1]}") from error
+            raise NotOfForm(f"is not {', '.join(names[:-1])} or {names[-1]}") from error
 
-    return Form(read, {"enum": names})
+    return Form(read, {"enum": names}, attrgetter("value"))
 
 
 def _community(value: str) -> int:
@@ -101,7 +116,7 @@ def _community(value: str) -> int:
 def _as_number(value: object) -> int:
     reserved = (0, 23456, 65535, 4294967295)  # RFC 7607, RFC 6793, RFC 7300
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 32 or value in reserved:
-        raise ValueError(f"{shown(value)} is no AS number: write one such as 64512, which is for private use")
+        raise NotOfForm("is no AS number: write one such as 64512, which is for private use")
     return value
 
 
@@ -117,20 +132,24 @@ _PASSWORD = "[!-~]{1,80}"
 _IP = r"[0-9A-Fa-f.:]{2,45}"
 _NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,63}"
 
-Name = Annotated[str, _text(_NAME, str, "a name: use 1-64 of letters, digits, '-', '_' and '.', a letter first")]
+Name = Annotated[str, text_form(_NAME, str, "a name: use 1-64 of letters, digits, '-', '_' and '.', a letter first")]
 # Groups are enrolled over REST as well: the rule is the same there.
-GroupName = Annotated[str, _text(GROUP_NAME, str, "a name: use 1-64 of a-z, 0-9 and '-', a letter first")]
-IpAddress = Annotated[Address, _text(_IP, packed, "an IP address such as 10.1.0.10 or 2001:db8:1::10")]
-IpPrefix = Annotated[Prefix, _text(_IP + "/[0-9]{1,3}", _prefix, "a prefix such as 10.1.0.0/24")]
-IpGateway = Annotated[
-    Gateway, _text(_IP + "/[0-9]{1,3}", Gateway.parse, "a gateway and its subnet's length, as in 10.1.0.1/24")
+GroupName = Annotated[str, text_form(GROUP_NAME, str, "a name: use 1-64 of a-z, 0-9 and '-', a letter first")]
+IpAddress = Annotated[
+    Address, text_form(_IP, packed, "an IP address such as 10.1.0.10 or 2001:db8:1::10", text, converted=bytes)
 ]
-LinkEnd = Annotated[Port, _text(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
-Community = Annotated[int, _text(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
-AffinityName = Annotated[Affinity, _choice(Affinity)]
-ExpiryName = Annotated[Expiry, _choice(Expiry)]
-OnServerLossName = Annotated[OnServerLoss, _choice(OnServerLoss)]
-PoolingName = Annotated[Pooling, _choice(Pooling)]
+IpPrefix = Annotated[
+    Prefix, text_form(_IP + "/[0-9]{1,3}", _prefix, "a prefix such as 10.1.0.0/24", converted=Prefix)
+]
+IpGateway = Annotated[
+    Gateway, text_form(_IP + "/[0-9]{1,3}", Gateway.parse, "a gateway and its subnet's length, as in 10.1.0.1/24")
+]
+LinkEnd = Annotated[Port, text_form(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
+Community = Annotated[int, text_form(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
+AffinityName = Annotated[Affinity, choice(Affinity)]
+ExpiryName = Annotated[Expiry, choice(Expiry)]
+OnServerLossName = Annotated[OnServerLoss, choice(OnServerLoss)]
+PoolingName = Annotated[Pooling, choice(Pooling)]
 DatapathId = Annotated[
     int,
     Form(
