@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.slots import Spread
 
 
 @dataclass(slots=True)
@@ -23,6 +24,7 @@ class ToCompare:
     hosts: dict[Address, None] = field(default_factory=dict)
     egress: dict[Prefix, None] = field(default_factory=dict)
     services: dict[Prefix, None] = field(default_factory=dict)  # ANY/n
+    spreads: dict[Spread, None] = field(default_factory=dict)  # their select groups
     servers: dict[Address, None] = field(default_factory=dict)  # whether their first replies go to the controller
     strays: int = 0  # how many of the rules that were found, and are not wanted, to delete
 

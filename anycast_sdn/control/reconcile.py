@@ -15,7 +15,7 @@ admit clients' packets, and last the deletion of what is not wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.comparisons import Comparisons, ToCompare
@@ -26,7 +26,8 @@ from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix
+from anycast_sdn.core.slots import Slots, Spread, apportioned, most_slots, table_size
 from anycast_sdn.description.model import Switch
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.fabric.graph import LOCAL
@@ -46,6 +47,7 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 
+GROUP_COST = 10  # comparing a select group takes as long as comparing so many rules
 EGRESS_AT_ONCE = 200  # egress routes that are changed in one step, besides those that ordered updates change
 
 
@@ -132,9 +134,14 @@ class Reconciler:
             )
             return most  # collecting them was enough for one slice
 
+        sized: set[Spread | None] = set()
+
         def size(service: Prefix) -> int:
             group = groups.owner(service)
-            return 1 + (len(self._serving.able(group, service)) if group else 0)  # the buckets of its select group
+            spread = Spread(group.name, service.is_v6) if group else None
+            is_next = spread not in sized
+            sized.add(spread)
+            return 1 + GROUP_COST * is_next  # services that share a select group come one after the other
 
         compared = self._comparisons.resume(most, size)
         return compared or self._comparisons.delete_strays(most, self._installed.unchecked)
@@ -187,7 +194,7 @@ class Reconciler:
             due.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self._serving}
         if self._egress.has_uplinks:
             due.egress |= dict.fromkeys((*routes, *due.services))
-        numbers = self._assign_servers(due, groups)
+        numbers = self._assign_slots(due, groups)
         places: dict[RuleKey, FlowRule | None] = {}
         if due.constant:
             places = dict.fromkeys(self._constant)
@@ -202,31 +209,35 @@ class Reconciler:
         self._installed.changes += bool(messages)
         return messages
 
-    def _assign_servers(self, due: ToCompare, groups: Groups) -> set[int]:
-        """Set which servers serve each ANY/n that is due → the numbers that the select groups had.
+    def _assign_slots(self, due: ToCompare, groups: Groups) -> set[int]:
+        """Set by which slots each ANY/n that is due is served → the numbers that the select groups had.
 
-        Where other ANY/n get another number by that, they become due, too.
+        Where other groups get another number by that, their ANY/n become due, too.
         """
         numbers: set[int] = set()
         queue = list(due.services)
-        for prefix in queue:
-            numbers.update(filter(None, [self._serving.number(prefix)]))
-            renumbered = self._serving.serve(prefix, self._servers_of(prefix, groups))
+        for service in queue:
+            before = self._serving.spread(service)
+            group = groups.owner(service)
+            spread = Spread(group.name, service.is_v6) if group else before
+            if spread is None:
+                continue
+            numbers.update(filter(None, map(self._serving.number, (before, spread))))
+            renumbered = self._serving.serve(service, spread, self._slots_of(service, group) if group else ())
             numbers.update(renumbered.values())
-            queue += [other for other in renumbered if other not in due.services]
-            due.services |= dict.fromkeys(renumbered)
+            others = [other for each in renumbered for other in self._serving.services_of(each)]
+            queue += [other for other in others if other not in due.services]
+            due.services |= dict.fromkeys(others)
+            due.spreads |= dict.fromkeys(filter(None, (before, spread, *renumbered)))
         return numbers
 
-    def _servers_of(self, prefix: Prefix, groups: Groups) -> tuple[Server, ...]:
-        """The servers of an ANY/n here.  Those that leave stay until others receive the packets
+    def _slots_of(self, service: Prefix, group: AnycastGroup) -> Slots:
+        """The slots of an ANY/n here.  Servers that leave stay until others receive the packets
         (``fabric.ordered_update``)."""
-        group = groups.owner(prefix)
-        if group is None:
-            return ()
-        servers = self._serving.able(group, prefix)
-        if not servers and self._installed.delivers(prefix) and prefix not in self._egress.selected:
-            return self._serving.leaving(group, prefix)
-        return servers
+        wanted = self._serving.wanted(group, service)
+        if not wanted and self._installed.delivers(service) and service not in self._egress.selected:
+            return apportioned(self._serving.leaving(group, service), table_size(group, service.is_v6))
+        return wanted
 
     def _servers_with_rules(self, groups: Groups) -> list[Address]:
         """The servers whose replies this switch has rules for."""
@@ -248,7 +259,7 @@ class Reconciler:
             router = self._egress.selected.get(prefix)
             yield self._wanted.egress_key(prefix), self._wanted.egress(prefix, router) if router else None
         for prefix in due.services:
-            number = self._serving.number(prefix)
+            number = self._serving.number(self._serving.spread(prefix))
             rule = entries.service(prefix, number or 0)
             yield rule.key, None if number is None else rule
             if self._wanted.features.fragment_flags:
@@ -264,7 +275,7 @@ class Reconciler:
         """→ (what is wanted at these places, and what is installed there), with the select groups and the meters."""
         wanted = self._wanted.tables(
             filter(None, places.values()),
-            [self._server_group(prefix) for prefix in due.services if prefix in self._serving],
+            [*filter(None, map(self._server_group, due.spreads))],
             self._wanted.meters(self._throttle.held) if due.meters else (),
         )
         held = self._installed.at(places, numbers | wanted.groups.keys())
@@ -272,18 +283,24 @@ class Reconciler:
             held.meters = self._installed.meters_besides_strays(wanted.meters)
         return wanted, held
 
-    def _server_group(self, prefix: Prefix) -> GroupRule:
-        number = self._serving.number(prefix)
-        assert number is not None
-        return self._wanted.server_group(number, self._there(prefix))
+    def _server_group(self, spread: Spread) -> GroupRule | None:
+        number = self._serving.number(spread)
+        if number is None:
+            return None
+        slots = self._serving.slots(spread)
+        return self._wanted.server_group(number, slots, self._hops_to(slots))
 
-    def _fragments_of(self, prefix: Prefix, groups: Groups) -> FlowRule | None:
+    def _fragments_of(self, service: Prefix, groups: Groups) -> FlowRule | None:
         """What sends all fragments to one server, while a client that is bound as a whole has none (M31)."""
-        group = groups.owner(prefix)
-        whole = group is not None and group.binds_clients
-        return self._wanted.service_fragments(prefix, self._there(prefix)) if whole else None
+        group = groups.owner(service)
+        if group is None or not group.binds_clients:
+            return None
+        served_by = self._serving.slots(self._serving.spread(service))
+        hops = self._hops_to(served_by)
+        server = most_slots(server for server in served_by if server in hops)
+        return self._wanted.service_fragments(service, server, hops[server]) if server else None
 
-    def _there(self, prefix: Prefix) -> list[tuple[Server, Neighbour]]:
-        """The servers of an ANY/n, and where they are."""
-        there = ((server, self._neighbours.get(server.address)) for server in self._serving.servers(prefix))
-        return [(server, host) for server, host in there if host]
+    def _hops_to(self, servers: Iterable[Address]) -> dict[Address, entries.Hop]:
+        """How packets get to those of these servers that can be reached now."""
+        there = ((server, self._neighbours.get(server)) for server in dict.fromkeys(servers))
+        return {server: entries.Hop(host.port, host.mac) for server, host in there if host}

@@ -1,4 +1,7 @@
-"""Serving: which servers behind a switch take new flows of which ANY/n, and by which select group (M8–M10)."""
+"""Serving: which servers take the new flows of which ANY/n at a switch, and by which select group (M8–M10).
+
+The ANY/n of one group and address family have the same slots, and share one select group (``core.slots``).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.server_edge import able_servers
+from anycast_sdn.core.slots import Slots, Spread, apportioned, table_size
 
-MAX_BUCKETS = 500  # servers of one group behind one switch that take flows: an OpenFlow message ends at 64 KiB
 MAX_CACHED = 1 << 15  # answers in the cache
 
 
@@ -25,7 +28,9 @@ class Serving:
         self._is_reachable = is_reachable
         self._answers = answers
         self._enrolled: dict[Address, None] = {}  # enrolled servers in subnets of this switch
-        self._serving: dict[Prefix, tuple[Server, ...]] = {}  # ANY/n → the servers of its select group
+        self._serving: dict[Prefix, Spread] = {}  # ANY/n with servers here
+        self._services: dict[Spread, dict[Prefix, None]] = {}  # the reverse
+        self._slots: dict[Spread, Slots] = {}
         self._numbers = GroupNumbers()
         self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # cache, by (group, IPv6?)
 
@@ -63,20 +68,22 @@ class Serving:
         known = self._able.get((group.name, service.is_v6))
         if known is None or known[0] is not group:
             able = able_servers(group, service, self._subnets, self._is_reachable)
-            if len(able) > MAX_BUCKETS:
-                able = tuple(sorted(able, key=lambda server: (-server.weight, server.address))[:MAX_BUCKETS])
             if len(self._able) >= MAX_CACHED:
                 self._able.clear()
             known = self._able[group.name, service.is_v6] = group, able
         return known[1]
 
     def leaving(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
-        """The servers that have taken new flows for ``service``, should no longer, and still could."""
+        """The servers here that have taken new flows for ``service``, should no longer, and still could."""
         return tuple(
-            server
-            for server in self._serving.get(service, ())
-            if server.address in group.servers and self._answers(server.address)
+            group.servers[address]
+            for address in dict.fromkeys(self.slots(self._serving.get(service)))
+            if address in group.servers and self._answers(address)
         )
+
+    def wanted(self, group: AnycastGroup, service: Prefix) -> Slots:
+        """The slots that ``service`` should have here; none: this switch does not serve it."""
+        return apportioned(self.able(group, service), table_size(group, service.is_v6))
 
     # ---------------------------------------------------------------- services with servers here
 
@@ -87,17 +94,40 @@ class Serving:
     def __contains__(self, service: Prefix) -> bool:
         return service in self._serving
 
-    def servers(self, service: Prefix) -> tuple[Server, ...]:
-        return self._serving.get(service, ())
+    def spread(self, service: Prefix) -> Spread | None:
+        """The spread by which ``service`` is served here."""
+        return self._serving.get(service)
 
-    def number(self, service: Prefix) -> int | None:
-        """The number of its select group; None while no server here serves it."""
-        return self._numbers.get(service)
+    def services_of(self, spread: Spread) -> Iterable[Prefix]:
+        """The ANY/n that are served here by this spread."""
+        return self._services.get(spread, {}).keys()
 
-    def serve(self, service: Prefix, servers: tuple[Server, ...]) -> dict[Prefix, int]:
-        """``servers`` take its flows from now on → the other ANY/n whose groups' numbers change, with the old ones."""
-        if servers:
-            self._serving[service] = servers
-            return self._numbers.add(service)
-        self._serving.pop(service, None)
-        return self._numbers.discard(service)
+    def slots(self, spread: Spread | None) -> Slots:
+        return self._slots.get(spread, ()) if spread else ()
+
+    def number(self, spread: Spread | None) -> int | None:
+        """The number of its select group; None while nothing here is served by it."""
+        return self._numbers.get(spread) if spread else None
+
+    def serve(self, service: Prefix, spread: Spread, slots: Slots) -> dict[Spread, int]:
+        """``slots`` are those of ``spread`` from now on, and ``service`` is served by it; without any it is not served.
+
+        → the other spreads whose groups' numbers change, with the old ones.
+        """
+        before = self._serving.get(service)
+        changed = self._leave(service, before) if before and not (slots and before == spread) else {}
+        if not slots:
+            return changed
+        self._serving[service] = spread
+        self._services.setdefault(spread, {})[service] = None
+        self._slots[spread] = slots
+        return self._numbers.add(spread) | changed
+
+    def _leave(self, service: Prefix, spread: Spread) -> dict[Spread, int]:
+        del self._serving[service]
+        services = self._services[spread]
+        del services[service]
+        if services:
+            return {}
+        del self._services[spread], self._slots[spread]
+        return self._numbers.discard(spread)

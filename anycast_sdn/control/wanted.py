@@ -6,11 +6,12 @@ that makes it.  Which of them are wanted at a time is decided by the ``Reconcile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from anycast_sdn.control.throttle import HELD_PER_S
-from anycast_sdn.core.model import Address, Neighbour, Prefix, Server
+from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.core.slots import Slots, filled
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.openflow import entries, meters
 from anycast_sdn.openflow.features import Features
@@ -87,21 +88,20 @@ class WantedRules:
     def route(self, prefix: Prefix, port: int) -> FlowRule:
         return entries.route(prefix, port, self._limit(port))
 
-    def service_fragments(self, service: Prefix, servers: Sequence[tuple[Server, Neighbour]]) -> FlowRule | None:
-        """All to one of these ``servers``."""
-        if not servers:
-            return None
-        server, there = min(servers, key=lambda each: (-each[0].weight, each[0].address))
-        own, limit = self._switch.mac, self._limit(there.port)
-        return entries.service_fragments(service, server.address, own, *there, limit, self.features.hairpin)
+    def service_fragments(self, service: Prefix, server: Address, hop: entries.Hop) -> FlowRule:
+        own, limit = self._switch.mac, self._limit(hop.port)
+        return entries.service_fragments(service, server, own, hop, limit, self.features.hairpin)
 
     def fragments_key(self, service: Prefix) -> RuleKey:
-        return entries.service_fragments(service, service.network, self._switch.mac, bytes(6), 0).key
+        return entries.service_fragments(service, service.network, self._switch.mac, entries.Hop(0)).key
 
-    def server_group(self, number: int, servers: Iterable[tuple[Server, Neighbour]]) -> GroupRule:
-        own = self._switch.mac
-        buckets = ((server.address, server.weight, own, there.mac, there.port) for server, there in servers)
-        return entries.server_group(number, buckets, self.features.hairpin)
+    def server_group(self, number: int, slots: Slots, hops: Mapping[Address, entries.Hop]) -> GroupRule:
+        """``hops``: of the servers that can be reached now; the slots of others go to these."""
+        own, hairpin = self._switch.mac, self.features.hairpin
+        buckets = {
+            server: entries.bucket(server, own, hop, self._limit(hop.port), hairpin) for server, hop in hops.items()
+        }
+        return entries.server_group(number, [buckets[server] for server in filled(slots, hops)])
 
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: no limit, or none that the switch can enforce."""

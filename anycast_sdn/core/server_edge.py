@@ -18,13 +18,14 @@ def able_servers(
 ) -> tuple[Server, ...]:
     """The servers that take new flows for ``service`` at the edge with these ``subnets``.
 
-    They are active, of the service's family, behind this edge, and reachable; in address order.
+    They are active, of a weight above 0, of the service's family, behind this edge, and reachable; in address order.
     """
     behind = [gateway.prefix for subnet in subnets if subnet.side is Side.SERVER for gateway in subnet.gateways]
     return tuple(
         server
         for address, server in sorted(group.servers.items())
         if server.state is ServerState.ACTIVE
+        and server.weight
         and len(address) == len(service.network)
         and any(address in prefix for prefix in behind)
         and reachable(address)

@@ -7,9 +7,11 @@ and the neighbours; ``binding`` makes the two rules of one flow.  ``readback`` i
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, FlowKey, Prefix
@@ -364,25 +366,42 @@ def service(prefix: Prefix, group: int) -> FlowRule:
     return _rule(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
 
 
+class Hop(NamedTuple):
+    """Where a packet is sent: by which port, and to which MAC there; None: to another switch, which takes any."""
+
+    port: int
+    mac: bytes | None = None
+
+
 def service_fragments(
-    prefix: Prefix, server: Address, own_mac: bytes, mac: bytes, port: int, limit: int = 0, hairpin: bool = False
+    prefix: Prefix, server: Address, own_mac: bytes, hop: Hop, limit: int = 0, hairpin: bool = False
 ) -> FlowRule:
-    """Table 2: fragments to ANY/n all go to this server here.  ``limit``, ``hairpin``: see ``_out``."""
-    actions = (_set("dst", server), *_last_hop(own_mac, mac, port, limit, hairpin))
+    """Table 2: fragments to ANY/n all go to this server.  ``limit``, ``hairpin``: see ``_out``."""
+    actions = bucket(server, own_mac, hop, limit, hairpin).actions
     return _rule(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), _FRAGMENT, actions=actions)
 
 
-def server_group(
-    number: int, buckets: Iterable[tuple[Address, int, bytes, bytes, int]], hairpin: bool = False
-) -> GroupRule:
-    """``buckets``: (ASg, weight, the switch's MAC, the server's MAC, port) of each server here (M10)."""
-    return GroupRule(
-        number,
-        tuple(
-            Bucket(weight, (_set("dst", server), *_last_hop(own_mac, mac, port, hairpin=hairpin)))
-            for server, weight, own_mac, mac, port in buckets
-        ),
-    )
+@lru_cache(MOST_KEPT)
+def bucket(server: Address, own_mac: bytes, hop: Hop, limit: int = 0, hairpin: bool = False) -> Bucket:
+    """One slot (M9): the packet goes to this server, here or behind another edge; the source stays.
+
+    Equal slots are one object, so that tables of them are compared quickly.
+    """
+    port, mac = hop
+    out = _out(port, limit, hairpin) if mac is None else _last_hop(own_mac, mac, port, limit, hairpin)
+    return Bucket(1, (_set("dst", server), *out))
+
+
+def server_group(number: int, slots: Sequence[Bucket], equal: bool = True) -> GroupRule:
+    """Slot *i* is bucket *i* (M10).  ``equal``: the switch takes several buckets with the same actions.
+
+    Where it does not, and where all slots are the same, there is a bucket for each server, whose weight is the number
+    of its slots.
+    """
+    counts = Counter(slots)
+    if equal and len(counts) > 1:
+        return GroupRule(number, tuple(slots))
+    return GroupRule(number, tuple(Bucket(count, each.actions) for each, count in counts.items()))
 
 
 def host(

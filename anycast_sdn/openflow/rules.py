@@ -167,7 +167,7 @@ class Bucket(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupRule:
-    """A select group: a bucket for each server, of which the switch chooses one per flow (M10).  It names no table."""
+    """A select group: buckets, of which the switch chooses one per flow (M10).  It names no table."""
 
     number: int
     buckets: tuple[Bucket, ...]

@@ -391,7 +391,7 @@ class _Run:
             case Output(port):
                 return f"out by port {port} to {' or '.join(self._net.peers(Port(switch, port)))}"
             case ToGroup(number):
-                servers = len(self._net.switches[switch].groups[number].buckets)
+                servers = len({bucket.actions for bucket in self._net.switches[switch].groups[number].buckets})
                 return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
             case CheckSize(limit):
                 return f"larger than {limit} bytes?"

@@ -22,10 +22,11 @@ from scenes import (
 )
 
 from anycast_sdn.control import neighbours, throttle
-from anycast_sdn.control.serving import MAX_BUCKETS
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.codec import PACKER
+from anycast_sdn.openflow.entries import Hop
 from anycast_sdn.openflow.meters import Meter, port_meter, reply_meter
 from anycast_sdn.simulation.network import SimulatedNetwork
 
@@ -83,7 +84,7 @@ def test_asking_for_addresses_before_claiming_them_gains_no_more_of_them(build, 
     assert drops(net, "arh1")["too_many_hosts"] > 30
 
 
-@pytest.mark.parametrize("servers", [3, 700])
+@pytest.mark.parametrize("servers", [3, 33, 700])
 def test_a_group_never_outgrows_an_openflow_message(servers):
     net = SimulatedNetwork(topology("figure1"))
     ars2 = managed(net, "ars2")
@@ -92,7 +93,10 @@ def test_a_group_never_outgrows_an_openflow_message(servers):
         ars2.neighbours.adopt(address, Neighbour(MAC, 1), net.now)
     service = Prefix.host(SERVICE[True])
     big = AnycastGroup("big", (service,), {address: Server(address) for address in addresses})
-    assert len(ars2.serving.able(big, service)) == min(servers, MAX_BUCKETS)
+    slots = ars2.serving.wanted(big, service)
+    group = ars2.wanted.server_group(7, slots, {address: Hop(1, MAC) for address in addresses})
+    assert (len(group.buckets), len(set(slots))) == (64 if servers < 33 else 448, min(servers, 448))
+    assert len(PACKER.group_mod(group, 0, 1)) < 1 << 16
 
 
 def test_a_tcp_validity_equal_to_the_closing_time_does_not_make_connections_count_as_closed(build):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.core.model import Prefix, packed
 from anycast_sdn.description.model import Limits
@@ -12,8 +10,7 @@ from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, DeleteGroup
 from anycast_sdn.openflow.tables import Tables
 
 HERE, THERE = Prefix.parse("10.1.0.0/24"), Prefix.parse("10.2.0.0/24")
-SERVERS = [(packed("10.2.0.10"), 1, bytes(6), bytes(6), 1)]
-GROUP = entries.server_group(7, SERVERS)
+GROUP = entries.server_group(7, [entries.bucket(packed("10.2.0.10"), bytes(6), entries.Hop(1, bytes(6)))])
 SERVICE = entries.service(Prefix.parse("198.18.0.1/32"), 7)
 METER = next(iter(meters.rules(Limits(), hosts=0, links=0)))
 
@@ -44,6 +41,6 @@ def test_a_group_and_a_meter_are_installed_before_their_rules_and_deleted_after_
 
 
 def test_a_group_that_exists_is_changed_in_place():
-    other = replace(GROUP, buckets=entries.server_group(7, [(packed("10.2.0.11"), 3, bytes(6), bytes(6), 2)]).buckets)
+    other = entries.server_group(7, [entries.bucket(packed("10.2.0.11"), bytes(6), entries.Hop(2, bytes(6)))])
     (first, barrier) = changes(Tables.of([SERVICE], [other]), Tables.of([SERVICE], [GROUP]))
     assert (first, barrier) == (SetGroup(other, exists=True), Barrier())

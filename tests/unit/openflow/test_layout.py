@@ -37,7 +37,7 @@ RULES = [
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
-    entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), bytes(6), 1, limit=1400, hairpin=True),
+    entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), entries.Hop(1, bytes(6)), limit=1400, hairpin=True),
     *entries.spoiled_fragments([ANY]),
     *entries.no_route(SUBNETS),
     *entries.for_each_port(SUBNETS, [packed("192.0.2.1")]),
