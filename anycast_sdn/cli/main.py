@@ -1,8 +1,9 @@
 """The command line's entry: its commands, their errors and the exit status.
 
 A module for each group of commands: ``run``, ``files`` (network files), ``listings`` and ``topology`` (questions to
-a running controller).  Each adds its commands to the parser and names the function that carries one out.  That
-function imports what it needs itself: ``run`` must choose the hub before anything else is imported.
+a running controller), ``agent`` (on a server).  Each adds its commands to the parser and names the function that
+carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything else is
+imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from anycast_sdn import __version__
-from anycast_sdn.cli import files, listings, run, topology
+from anycast_sdn.cli import agent, files, listings, run, topology
 from anycast_sdn.core.model import AnycastError
 
 _EXAMPLES = """\
@@ -62,4 +63,5 @@ def _parser() -> argparse.ArgumentParser:
     files.add_to(commands)
     listings.add_to(commands)
     topology.add_to(commands)
+    agent.add_to(commands)
     return parser

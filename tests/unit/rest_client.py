@@ -49,6 +49,7 @@ class Facts:
         self.table = [flow(n, edge) for n in (3, 1, 2) for edge in ("arh2", "arh1")]
         self.status = "ok"
         self.cost = 1
+        self.server_flows = 3
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
         """Looks at two bindings at a time."""
@@ -100,7 +101,7 @@ class Facts:
         return {"status": self.status}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
-        return {"edge": "ars2", "reachable": True, "flows": 3}
+        return {"edge": "ars2", "reachable": True, "flows": self.server_flows}
 
     def link(self, end: Port) -> dict[str, Any]:
         if end != Port("arh1", 1):
