@@ -33,7 +33,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e]*)?\r\n")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
 _ORIGIN_FORM = re.compile(r"(/[^?#]*)(\?[^#]*)?")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{0,5})?")
-_ONCE = ("host", "content-length", "content-type", "transfer-encoding", "expect")  # fields that are no lists
+_ONCE = ("authorization", "host", "content-length", "content-type", "transfer-encoding", "expect")  # they are no lists
 
 
 @dataclass(frozen=True, slots=True)

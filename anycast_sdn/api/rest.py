@@ -24,11 +24,12 @@ from urllib.parse import quote
 from routes import Mapper
 from webob import Request, Response
 
-from anycast_sdn.api import reading
+from anycast_sdn.api import access, reading
 from anycast_sdn.api.answers import Turn, json_response
 from anycast_sdn.api.flows import Flows, FlowViews
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import Reader, Shown
+from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.registry import AlreadyExists, Registry
 from anycast_sdn.core.model import (
     Address,
@@ -134,9 +135,12 @@ class RestApi:
         unambiguous = "%2f" not in request.environ.get("RAW_PATH_INFO", "").lower()
         route = self._mapper.match(decoded) if decoded.isprintable() and unambiguous else None
         if route is None:
+            access.check(request, Need.READ)
             raise Problem(404, f"no such resource; there are {', '.join(self._methods)}")
         resource = route.pop("resource")
         methods = self._methods[resource]
+        need = access.need_of(resource, request.method)
+        access.check(request, need, route.get("group", ""), route.get("address"))
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = ", ".join(["HEAD", *methods])
@@ -301,7 +305,8 @@ class RestApi:
 
     def _get_health(self, request: Request) -> Response:
         health = self._views.health()
-        return json_response(health, status=200 if health["status"] == "ok" else 503)
+        shown = health if access.caller(request).may(Need.READ) else {"status": health["status"]}
+        return json_response(shown, status=200 if health["status"] == "ok" else 503)
 
 
 def _port(end: str) -> Port:

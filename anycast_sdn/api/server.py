@@ -31,12 +31,14 @@ from email.utils import formatdate
 from functools import partial
 from operator import attrgetter
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from anycast_sdn.api import http1
+from anycast_sdn.api.access import CALLER, Access, check_target
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem, response_to
+from anycast_sdn.core.redaction import has_token
 
 HEAD_S = 5.0
 BODY_S = 10.0
@@ -186,6 +188,7 @@ class Server:
         application: Application,
         listener: socket.socket,
         hosts: Hosts,
+        access: Access,
         spawn: Callable[..., Any],
         pause: Callable[[], None] = lambda: None,
     ) -> None:
@@ -193,6 +196,7 @@ class Server:
         self._application = application
         self._listener: socket.socket | None = listener
         self._hosts = hosts
+        self._access = access
         self._spawn = spawn
         self._pause = pause
         self._connections: set[Connection] = set()
@@ -297,13 +301,16 @@ class Server:
 
         self._pause()
         try:
+            check_target(f"{head.raw_path}?{head.query}")
             self._hosts.check(head, connection.own[0])
             self._check_load(head)
             application = self._application if head.raw_path != "*" else _about_all
-            answer, keep_alive = _answer(application, environ, stays)
+            with self._access.admitted(connection.peer, head.fields.get("authorization")) as environ[CALLER]:
+                answer, keep_alive = _answer(application, environ, stays)
         except Problem as problem:
             answer, keep_alive = _answer(response_to(problem, quote(head.path)), environ, stays)
-        LOG.debug("REST: %s %s %s: %s", connection.peer, head.method, head.raw_path, answer[0][9:12].decode())
+        path = "(a token)" if has_token(unquote(head.raw_path)) else head.raw_path
+        LOG.debug("REST: %s %s %s: %s", connection.peer, head.method, path, answer[0][9:12].decode())
         connection.send(*answer)
         if not body.whole:
             connection.linger()
@@ -348,7 +355,8 @@ def _environ(head: Head, body: http1.Body, connection: Connection) -> dict[str, 
     fields = {
         "HTTP_" + name.upper().replace("-", "_"): value
         for name, value in head.fields.items()
-        if "_" not in name  # in WSGI it would have the same name as a field with a hyphen
+        # In WSGI, one with "_" would have the same name as a field with a hyphen.  Nobody behind here needs the token.
+        if "_" not in name and name != "authorization"
     }
     return fields | {
         "REQUEST_METHOD": head.method,
@@ -403,6 +411,7 @@ def serve(
     address: tuple[str, int],
     names: Iterable[str] = (),
     pause: Callable[[], None] = lambda: None,
+    access: Access | None = None,
 ) -> Server:
     """Serve from a green thread of its own, until ``Server.close``.
 
@@ -415,6 +424,6 @@ def serve(
     # Otherwise eventlet sets SO_REUSEPORT, and a second controller would share the port.
     listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)  # connections inherit it
-    server = Server(application, listener, Hosts(address[0], names), eventlet.spawn, pause)
+    server = Server(application, listener, Hosts(address[0], names), access or Access(None), eventlet.spawn, pause)
     eventlet.spawn(server.run)
     return server

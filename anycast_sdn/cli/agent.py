@@ -28,8 +28,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "agent --group web --address 10.2.0.10 --check http://127.0.0.1:8080/health --rest 192.0.2.1:8080",
         "agent --group dns --address 10.2.0.10 --address 2001:db8:2::10 --ttl 15 --deregister-after 3600",
     )  # fmt: skip
-    parser.add_argument("--rest", type=options.address, default=options.REST, metavar="HOST:PORT",
-                        help="the controller's REST address (default %(default)s)")
+    client.add_arguments(parser)
     parser.add_argument("--group", required=True, help="the group in which the server is enrolled; it must exist")
     parser.add_argument("--address", type=_address, action="append", required=True, dest="addresses",
                         help="the server's own address; twice for IPv4 and IPv6")
@@ -71,7 +70,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     def ask(request: Request) -> Answer:
         try:
-            answer = client.call(arguments.rest, request.path, request.method, request.timeout_s, request.body)
+            controller = client.controller(arguments)  # each time: a token may be replaced by another one
+            answer = client.call(controller, request.path, request.method, request.timeout_s, request.body)
             return Answer(answer.status, answer.body, answer.location)
         except client.Refused as refusal:
             return Answer(refusal.status, reason=str(refusal))

@@ -30,8 +30,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def add_to(commands: Any) -> None:
     examples = ("flows end --server 10.2.0.10 --dry-run", "flows end --group web --client 10.1.0.10")
     parser = options.command(commands, "end", "end flows", _ABOUT, *examples)
-    parser.add_argument("--rest", type=options.address, default=argparse.SUPPRESS, metavar="HOST:PORT",
-                        help=f"the controller's REST address (default {options.REST})")  # fmt: skip
+    client.add_arguments(parser, default=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
                         help="print the controller's answer as JSON, for programs")  # fmt: skip
     add_filters(parser)
@@ -48,15 +47,16 @@ def _end(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     filters = query(arguments)
     if not filters:
         parser.error(f"this would end every flow: say which, by {', '.join(f'--{name}' for name in FILTERS)}")
+    controller = client.controller(arguments)
     path = f"/v1/flows?{urllib.parse.urlencode(filters)}"
     if arguments.dry_run:
-        count = len(client.get_all(arguments.rest, f"{path}&limit=1000", "flows")["flows"])
+        count = len(client.get_all(controller, f"{path}&limit=1000", "flows")["flows"])
         print(json.dumps({"would_end": count}) if arguments.json else f"would end {_flows(count)}")
         return 0
-    answer = client.ask(arguments.rest, path, "DELETE", _LONGEST_S)
+    answer = client.ask(controller, path, "DELETE", _LONGEST_S)
     ended = answer.get("ended") if isinstance(answer, dict) else None
     if not isinstance(ended, int):
-        raise client.no_controller(arguments.rest)
+        raise client.no_controller(controller)
     print(json.dumps(answer) if arguments.json else f"ended {_flows(ended)}")
     return 0
 

@@ -31,7 +31,7 @@ def _list(arguments: argparse.Namespace) -> int:
     parameters = {"limit": str(_PAGE)} | ending.query(arguments) if arguments.listing == "flows" else {}
     query = urllib.parse.urlencode(parameters)
     listing = path.rpartition("/")[2]
-    answer = client.get_all(arguments.rest, f"{path}?{query}" if query else path, listing)
+    answer = client.get_all(client.controller(arguments), f"{path}?{query}" if query else path, listing)
     if arguments.json:
         few = len(answer[listing]) <= _PAGE  # indented only then, because that takes ten times as long
         print(json.dumps(answer, indent=2 if few else None))

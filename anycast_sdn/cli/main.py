@@ -1,9 +1,9 @@
 """The command line's entry: its commands, their errors and the exit status.
 
-A module for each group of commands: ``run``, ``files`` (network files), ``listings`` and ``topology`` (questions to
-a running controller), ``agent`` (on a server).  Each adds its commands to the parser and names the function that
-carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything else is
-imported.
+A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``listings`` and ``topology``
+(questions to a running controller), ``agent`` (on a server).  Each adds its commands to the parser and names the
+function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything
+else is imported.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from anycast_sdn import __version__
-from anycast_sdn.cli import agent, files, listings, run, topology
+from anycast_sdn.cli import agent, files, listings, run, token, topology
 from anycast_sdn.core.model import AnycastError
+from anycast_sdn.core.redaction import redacted
 
 _EXAMPLES = """\
 examples:
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail, too
         return 1
     except (AnycastError, OSError) as error:
-        print(f"anycast-sdn: {error}", file=sys.stderr)
+        print(redacted(f"anycast-sdn: {error}"), file=sys.stderr)  # a token may have been taken for a name
         return 1
 
 
@@ -63,5 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     files.add_to(commands)
     listings.add_to(commands)
     topology.add_to(commands)
+    token.add_to(commands)
     agent.add_to(commands)
     return parser

@@ -6,7 +6,9 @@ import argparse
 import ipaddress
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from anycast_sdn.core.words import address as written
 
 OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
 
@@ -22,6 +24,31 @@ def command(commands: Any, name: str, summary: str, description: str, *examples:
 
 def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
+
+
+class Rest(NamedTuple):
+    """Where a controller's REST interface is."""
+
+    host: str  # or, with "unix", the path of its socket
+    port: int
+    scheme: str = "http"
+
+    def __str__(self) -> str:
+        return f"unix:{self.host}" if self.scheme == "unix" else f"{self.scheme}://{written(self.host, self.port)}"
+
+
+def rest(text: str) -> Rest:
+    """[http://]HOST:PORT, https://HOST[:PORT] or unix:PATH."""
+    if text.startswith("unix:"):
+        return Rest(path(text.removeprefix("unix:")), 0, "unix")
+    scheme, separator, rest = text.rpartition("://")
+    if not separator:
+        return Rest(*address(text))
+    rest = rest.removesuffix("/")
+    if scheme not in ("http", "https") or not rest or "@" in rest:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, https://HOST:PORT or unix:PATH")
+    has_port = re.search(r":[0-9]+\Z", rest.rpartition("]")[2])
+    return Rest(*address(rest if has_port else f"{rest}:{443 if scheme == 'https' else 80}"), scheme)
 
 
 def address(text: str) -> tuple[str, int]:

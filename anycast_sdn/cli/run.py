@@ -17,6 +17,7 @@ from typing import Any
 
 from anycast_sdn.cli import options
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.redaction import redacted
 from anycast_sdn.core.words import address as written
 from anycast_sdn.process.ending import Ending
 
@@ -37,9 +38,13 @@ def add_to(commands: Any) -> None:
                         help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
                              "addresses, [::] IPv6 as well)")
     parser.add_argument("--rest", type=options.address, default=options.REST, metavar="HOST:PORT",
-                        help="where REST clients connect (default %(default)s); they are not authenticated")
+                        help="where REST clients connect (default %(default)s); without tokens only this machine's are "
+                             "served")
     parser.add_argument("--rest-host", type=options.host_name, action="append", default=[], metavar="NAME",
                         help="a host name that REST clients use, besides the address; may be repeated")
+    parser.add_argument("--tokens", type=options.path, metavar="PATH",
+                        help="the file of tokens that REST clients need ('anycast-sdn token --help'); by default it is "
+                             "beside the database, with the ending .tokens, if there is one")
     parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
                         help="where enrolments are kept (default %(default)s, in the current directory)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
@@ -60,16 +65,31 @@ def _run(arguments: argparse.Namespace) -> int:
     import eventlet
 
     eventlet.monkey_patch()
-    logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` logs the same once, and shorter
     from anycast_sdn.process.run import run
 
-    run(ending, arguments.file, arguments.openflow, arguments.rest, arguments.database, arguments.rest_host)
+    run(
+        ending,
+        arguments.file,
+        arguments.openflow,
+        arguments.rest,
+        arguments.database,
+        arguments.rest_host,
+        arguments.tokens,
+    )
     return 0
+
+
+class _Redacting(logging.Formatter):
+    """No token gets into the log, whatever it is part of."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:

@@ -28,7 +28,8 @@ def add_to(commands: Any) -> None:
 
 def _topology(arguments: argparse.Namespace) -> int:
     query = urllib.parse.urlencode([("without", part) for part in arguments.without])
-    answer = client.get(arguments.rest, f"/v1/topology?{query}" if query else "/v1/topology", "switches")
+    path = f"/v1/topology?{query}" if query else "/v1/topology"
+    answer = client.get(client.controller(arguments), path, "switches")
     if arguments.json:
         print(json.dumps(answer, indent=2))
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from os_ken.base import app_manager
@@ -26,6 +26,7 @@ from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.listening import listening
+from anycast_sdn.process.rest_access import RestAccess
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.memory import MemoryStore
@@ -56,6 +57,7 @@ def run(
     rest_address: tuple[str, int],
     database: str,
     rest_names: Sequence[str] = (),
+    token_file: str | None = None,
 ) -> None:
     """Serve until a signal asks for the end.  Raises ConfigurationError."""
     network = reading.load(file)
@@ -75,17 +77,19 @@ def run(
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     # Reading requests and answering them have separate queues: short requests do not wait for long ones.
+    rest_access = RestAccess(token_file, database)
     with listening("REST", "--rest", rest_address):
-        rest = server.serve(api, rest_address, rest_names, pause=server.pause_in_line())
+        rest = server.serve(api, rest_address, rest_names, server.pause_in_line(), rest_access.access)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
     LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))
+    rest_access.report()
     LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.disable_automatic()
     service = ServiceManager(os.environ, os.getpid())
     service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on http://{shown(rest_address)}")
-    _wait_for(ending, store, service)
+    _wait_for(ending, store, service, rest_access.reload)
     service.stopping()
     _finish(rest, acceptor)
     manager.close()
@@ -93,7 +97,7 @@ def run(
     LOG.info("stopped")
 
 
-def _wait_for(ending: Ending, store: Store, service: ServiceManager) -> None:
+def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Callable[[], None]) -> None:
     """Returns when a signal has asked for the end; until then, checks the store and sends keep-alive messages."""
     check_at, check = 0.0, isolated(store.check)
     while not ending.asked:
@@ -103,7 +107,8 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager) -> None:
         service.alive(now)
         if ending.hung_up:
             ending.hung_up = False
-            LOG.info("SIGHUP: ignored; the network file is read at start only")
+            LOG.info("SIGHUP: tokens are read again; the network file is read at start only")
+            isolated(reload)()
         hub.sleep(SIGNALS_S)
     LOG.info("%s: stopping; switches keep their rules", ending.asked)
 

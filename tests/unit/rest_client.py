@@ -8,6 +8,7 @@ from typing import Any
 
 from webob import Request, Response
 
+from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
@@ -128,7 +129,7 @@ class Client:
         """``body`` is sent as JSON, bytes as they are; further arguments go into the WSGI environment."""
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = Request.blank(path, method=method, body=raw or b"", content_type="application/json")
-        request.environ.update(environ)
+        request.environ.update({CALLER: BY_LOOPBACK} | environ)
         return request.get_response(self.api)
 
     def get(self, path: str) -> Any:

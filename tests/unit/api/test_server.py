@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from anycast_sdn.api import server as serving
+from anycast_sdn.api.access import Access
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.server import Connection, Server
 
@@ -49,7 +50,7 @@ class Service:
     def __init__(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=400)
         self.port = listener.getsockname()[1]
-        self.server = Server(application, listener, Hosts("127.0.0.1"), start_thread)
+        self.server = Server(application, listener, Hosts("127.0.0.1"), Access(None), start_thread)
         start_thread(self.server.run)
 
     def connect(self) -> socket.socket:
@@ -335,7 +336,7 @@ class FailingListener:
 def test_an_error_of_accept_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "PAUSE_S", 0.01)
     listener = FailingListener(socket.create_server(("127.0.0.1", 0)))
-    server = Server(application, listener, Hosts("127.0.0.1"), start_thread)  # type: ignore[arg-type]
+    server = Server(application, listener, Hosts("127.0.0.1"), Access(None), start_thread)  # type: ignore[arg-type]
     start_thread(server.run)
     with socket.create_connection(listener.getsockname(), timeout=10) as peer:
         peer.sendall(GET)

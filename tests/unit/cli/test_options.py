@@ -18,8 +18,8 @@ from anycast_sdn.cli import main
     ],
 )
 def test_addresses_are_written_with_a_port_and_ipv6_in_brackets(text: str, address: tuple[str, int]) -> None:
-    arguments = main._parser().parse_args(["flows", "--rest", text])
-    assert arguments.rest == address
+    assert main._parser().parse_args(["run", "my.yaml", "--openflow", text]).openflow == address
+    assert main._parser().parse_args(["flows", "--rest", text]).rest == (*address, "http")
 
 
 @pytest.mark.parametrize(
