@@ -26,6 +26,7 @@ class ToCompare:
     services: dict[Prefix, None] = field(default_factory=dict)  # ANY/n
     spreads: dict[Spread, None] = field(default_factory=dict)  # their select groups
     servers: dict[Address, None] = field(default_factory=dict)  # whether their first replies go to the controller
+    checked: dict[Address, None] = field(default_factory=dict)  # servers here: their answers to checks
     strays: int = 0  # how many of the rules that were found, and are not wanted, to delete
 
 
@@ -62,6 +63,9 @@ class Comparisons:
     def add_servers(self, servers: Iterable[Address]) -> None:
         self._due.servers |= dict.fromkeys(servers)
 
+    def add_checked(self, server: Address) -> None:
+        self._due.checked[server] = None
+
     def add_constant_rules(self) -> None:
         self._due.constant = self._due.meters = True
 
@@ -97,6 +101,7 @@ class Comparisons:
         postponed, due, count = self._postponed, self._due, 0
         count += _move(postponed.hosts, due.hosts, most)
         count += _move(postponed.egress, due.egress, most - count)
+        count += _move(postponed.checked, due.checked, most - count)
         while postponed.services and count < most:
             service, _ = postponed.services.popitem()
             due.services[service] = None

@@ -29,12 +29,14 @@ from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.enrolments import Enrolments
+from anycast_sdn.control.health import Health
 from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
+from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
@@ -49,6 +51,7 @@ from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
 from anycast_sdn.openflow.rules import Barrier
 from anycast_sdn.openflow.tables import Tables
 
+_TO_GATEWAYS = frozenset((Kind.CHECK_ANSWER, Kind.GATEWAY_HERE, Kind.GATEWAY))  # of packets that may answer checks
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may still forward by cached decisions for this long
@@ -64,6 +67,7 @@ class Pace(NamedTuple):
     routes: int = 150  # routes that are judged at a time, and perhaps sent
     rounds: int = 2  # of judging routes, as long as switches hold already what they should
     compared: int = 150  # rules of switches that have connected
+    examined: int = 200  # servers whose health may have changed
     freed: int = 64  # flows whose server is lost
 
 
@@ -80,6 +84,7 @@ class Controller:
             switch.dpid: ManagedSwitch(
                 switch, network, random, removed,
                 self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
+                self._is_healthy,
             )
             for switch in network.switches
         }  # fmt: skip
@@ -90,6 +95,7 @@ class Controller:
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
         self.losses = Losses(network, self._by_name, self.routes.next_hops, self.routes.has_route, removed)
+        self.health = Health(network, self._by_name, random)
         self.enrolments = Enrolments(network, self._by_name, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
@@ -155,6 +161,7 @@ class Controller:
         out = Outcome.at(dpid, switch.disconnected())
         self._comparing.pop(dpid, None)
         self.routes.disconnected(switch.name)
+        self.health.edge_is_away(switch, now)
         if self.discovery.disconnected(switch.name, now):
             self._relinked()
         out.add(self._work_again(now))
@@ -178,6 +185,8 @@ class Controller:
             return self._lldp(switch, in_port, frame, now)
         if kind is None:
             return Outcome(events=[PacketsDropped(switch.name, Drop.UNEXPECTED)])
+        if kind in _TO_GATEWAYS and (answered := self._check_answered(switch, in_port, frame, now)):
+            return answered
         return self._follow(dpid, switch.packet_in(cookie, in_port, frame, self.groups, now), now)
 
     def shed(self, dpid: int, packets: int) -> Outcome:
@@ -210,6 +219,7 @@ class Controller:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
         before, self.groups = self.groups, groups
         self.enrolments.changed(before, groups)
+        self.health.groups_changed(before, groups, now)
         return self._work_again(now)
 
     def end_flow(self, edge: str, number: int, now: float) -> Outcome:
@@ -263,6 +273,13 @@ class Controller:
         reaction, more = self.switches[dpid].tick_flows(now, most)
         return self._follow(dpid, reaction, now), more
 
+    def check_servers(self, now: float) -> Outcome:
+        """Make the checks of servers that are due.  To be called about 20 times a second."""
+        out = self.health.step(now)
+        if self.health.is_busy():
+            out.add(self._work_again(now))
+        return out
+
     # ---------------------------------------------------------------- what is asked of switches
 
     def begin_sweeps(self, now: float) -> dict[int, Sweep]:
@@ -287,6 +304,16 @@ class Controller:
             return Outcome(events=[FrameMalformed(switch.name, str(error))])
         return self._relink(now) if relinked else Outcome()
 
+    def _check_answered(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outcome | None:
+        """None: the packet has nothing to do with checks of servers."""
+        try:
+            out = self.health.answered(switch, in_port, frame, now) if switch.synchronised else None
+        except frames.BadFrame:
+            return None  # it is counted where other packets to gateways are handled
+        if out and self.health.is_busy():
+            out.add(self._work_again(now))
+        return out
+
     def _relink(self, now: float) -> Outcome:
         self._relinked()
         return self._work_again(now)
@@ -310,6 +337,7 @@ class Controller:
                 self.announcements.recheck(dpid, self._services_of(address))
                 is_there = switch.neighbours.get(address) is not None
                 self.losses.noticed(address, is_there, now)
+                self.health.noticed(address, is_there, now)
             self.uplinks.recheck(switch, switch.egress.pop_affected())
             out = self._work_again(now)
         if reaction.messages:
@@ -326,7 +354,7 @@ class Controller:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self.announcements.is_judging() or self.uplinks.waiting() or self.routes.is_busy()
                     or self.enrolments.is_busy() or self._comparing or self.discovery.has_probes()
-                    or self.losses.is_busy())  # fmt: skip
+                    or self.losses.is_busy() or self.health.is_busy())  # fmt: skip
 
     def _work_again(self, now: float) -> Outcome:
         """After an event other than a confirmation: routes that wait for other switches may have become free to go."""
@@ -337,6 +365,7 @@ class Controller:
         """A slice of what follows from the events so far; see the order of the chain above."""
         pace = self._pace
         self.routes.apply_confirmations(pace.changes)
+        out = self._examine_health()
         self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
         self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(pace.prefixes)
@@ -344,12 +373,22 @@ class Controller:
         self.routes.find(self.uplinks.destinations, pace.prefixes, pace.changes)
         self.enrolments.work(pace.enrolled)
         self._compare_more()
-        out = Outcome()
         out.add(self.losses.work(self.groups, pace.freed, now))
         rounds = 1
         while self._install(now, out) and rounds < pace.rounds:
             rounds += 1
         self._probe(self.discovery.more_probes(), out)
+        return out
+
+    def _examine_health(self) -> Outcome:
+        """Let the server edges of servers whose health has changed be judged again."""
+        out = Outcome(events=self.health.work(self._pace.examined))
+        for name, server in self.health.pop_changed():
+            group, subnet = self.groups.get(name), self.network.subnet_of(server)
+            if group and subnet:
+                switch = self._by_name[subnet.edge]
+                switch.serving.forget_able()
+                self.announcements.recheck(switch.dpid, group.prefixes)
         return out
 
     def _compare_more(self) -> None:
@@ -405,6 +444,9 @@ class Controller:
 
     def _is_enrolled(self, server: Address) -> bool:
         return bool(self.groups.of_server(server))
+
+    def _is_healthy(self, group: str, server: Address) -> bool:
+        return self.health.status(group, server) is not HealthStatus.CRITICAL
 
     def _is_lost(self, name: str, server: Address) -> bool:
         return self.losses.is_lost(name, server)

@@ -122,6 +122,11 @@ class Neighbours:
         entry = self._entries.get(address)
         return entry.known if entry else None
 
+    def is_missing(self, address: Address) -> bool:
+        """Has a watched host left all questions unanswered, and has it not been heard since?"""
+        entry = self._entries.get(address)
+        return entry is not None and entry.known is None and entry.missed > 0
+
     def is_at(self, address: Address, port: int) -> bool:
         """Is the host known at this port?  Its MAC does not matter: a host may send by several."""
         entry = self._entries.get(address)

@@ -130,6 +130,7 @@ class Reconciler:
                     egress=dict.fromkeys(self._egress.selected),
                     services=dict.fromkeys((*self._serving, *self._serving.services(groups))),
                     servers=dict.fromkeys(self._servers_with_rules(groups)),
+                    checked=dict.fromkeys(self._serving.checked),
                 )
             )
             return most  # collecting them was enough for one slice
@@ -154,6 +155,10 @@ class Reconciler:
         """It was enrolled or removed, or has its first flow here, or has none any more."""
         if self._described.client_edge:  # no other switch has rules for servers' replies
             self._comparisons.add_servers([address])
+
+    def recheck_checked(self, address: Address) -> None:
+        """Checks of a server here have begun, or ended."""
+        self._comparisons.add_checked(address)
 
     def recheck_constant_rules(self) -> None:
         """The features of the switch or its ports to other switches may be others."""
@@ -264,6 +269,9 @@ class Reconciler:
             yield rule.key, None if number is None else rule
             if self._wanted.features.fragment_flags:
                 yield self._wanted.fragments_key(prefix), self._fragments_of(prefix, groups)
+        for address in due.checked:
+            rule = self._wanted.check_answers(address)
+            yield rule.key, rule if address in self._serving.checked else None
         for address in due.servers:
             is_wanted = groups.of_server(address) or self._engine.flows.pinned_to(address)
             for rule in self._engine.rules_for_server(address):

@@ -5,7 +5,7 @@ The ANY/n of one group and address family have the same slots, and share one sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from anycast_sdn.control.group_numbers import GroupNumbers
 from anycast_sdn.core.groups import Groups
@@ -19,15 +19,21 @@ MAX_CACHED = 1 << 15  # answers in the cache
 
 class Serving:
     """``subnets``: none at a switch that is no server edge; ``is_reachable``: is this server taken to be reachable?;
-    ``answers``: has it answered ARP or ND?"""
+    ``answers``: has it answered ARP or ND?; ``is_healthy``: may it serve this group, by its checks?"""
 
     def __init__(
-        self, subnets: Sequence[Subnet], is_reachable: Callable[[Address], bool], answers: Callable[[Address], bool]
+        self,
+        subnets: Sequence[Subnet],
+        is_reachable: Callable[[Address], bool],
+        answers: Callable[[Address], bool],
+        is_healthy: Callable[[str, Address], bool],
     ) -> None:
         self._subnets = subnets
         self._is_reachable = is_reachable
         self._answers = answers
+        self._is_healthy = is_healthy
         self._enrolled: dict[Address, None] = {}  # enrolled servers in subnets of this switch
+        self._checked: dict[Address, None] = {}  # of these, those that the controller checks through this switch
         self._serving: dict[Prefix, Spread] = {}  # ANY/n with servers here
         self._services: dict[Spread, dict[Prefix, None]] = {}  # the reverse
         self._slots: dict[Spread, Slots] = {}
@@ -46,6 +52,17 @@ class Serving:
     @property
     def enrolled(self) -> Iterable[Address]:
         return self._enrolled.keys()
+
+    def check(self, address: Address, checked: bool) -> None:
+        """Checks of a server in a subnet of this switch begin, or end."""
+        if checked:
+            self._checked[address] = None
+        else:
+            self._checked.pop(address, None)
+
+    @property
+    def checked(self) -> Collection[Address]:
+        return self._checked.keys()
 
     def services(self, groups: Groups) -> Iterator[Prefix]:
         """The ANY/n of all groups that have a server here."""
@@ -68,6 +85,7 @@ class Serving:
         known = self._able.get((group.name, service.is_v6))
         if known is None or known[0] is not group:
             able = able_servers(group, service, self._subnets, self._is_reachable)
+            able = tuple(server for server in able if self._is_healthy(group.name, server.address))
             if len(self._able) >= MAX_CACHED:
                 self._able.clear()
             known = self._able[group.name, service.is_v6] = group, able

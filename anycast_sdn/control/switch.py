@@ -67,9 +67,11 @@ class ManagedSwitch:
         is_announced: Callable[[Prefix], bool],
         is_lost: Callable[[Address], bool],
         is_enrolled: Callable[[Address], bool],
+        is_healthy: Callable[[str, Address], bool],
     ) -> None:
         """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
-        switch?; ``is_lost``: see ``Losses``; ``is_enrolled``: is this server in any group?"""
+        switch?; ``is_lost``: see ``Losses``; ``is_enrolled``: is this server in any group?; ``is_healthy``:
+        may this server serve this group, by its checks?"""
         self.described = described
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
@@ -87,7 +89,9 @@ class ManagedSwitch:
             described, network, self.wanted.connected, self._answers, random, is_announced, is_lost, is_enrolled
         )
         self._removed = removed
-        self.serving = Serving(self.subnets if described.server_edge else (), self._may_be_there, self._answers_now)
+        self.serving = Serving(
+            self.subnets if described.server_edge else (), self._may_be_there, self._answers_now, is_healthy
+        )
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         self.reconciler = Reconciler(
@@ -112,6 +116,7 @@ class ManagedSwitch:
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
             Kind.GATEWAY: self._gateway,
+            Kind.CHECK_ANSWER: self._gateway,
             Kind.UNRESOLVED: self._unresolved,
             Kind.PROHIBITED: partial(self._refuse, Unreachable.ADMINISTRATIVELY_PROHIBITED),
             Kind.NO_ROUTE_HERE: partial(self._refuse, Unreachable.NET),
@@ -155,6 +160,15 @@ class ManagedSwitch:
         """A server in a subnet of this switch was enrolled, or removed."""
         self.serving.enrol(address, enrolled)
         self.recheck_watch(address)
+
+    def set_checked(self, address: Address, checked: bool) -> None:
+        """Checks of a server in a subnet of this switch begin, or end."""
+        self.serving.check(address, checked)
+        self.reconciler.recheck_checked(address)
+
+    def hears_answers_of(self, address: Address) -> bool:
+        """Do this server's answers to checks reach the controller?"""
+        return self.synchronised and self.wanted.check_answers(address) in self.installed
 
     def is_in_use(self, address: Address) -> bool:
         """Is this server in a subnet of this switch enrolled, or has it flows?"""
@@ -268,6 +282,10 @@ class ManagedSwitch:
         if frames.parse_ip(frame).icmp_type < 0:
             return Reaction([*self._answers.unreachable_here(in_port, frame, now)])
         return Reaction([self._answers.echo_reply(frame)])
+
+    def reset_stray(self, in_port: int, frame: bytes, now: float) -> list[PacketOut]:
+        """To a server that answers a check when that is over, so that it ends the connection."""
+        return self._answers.reset(in_port, frame, now)
 
     def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.arp(frames.parse_arp(frame), in_port, now), now)

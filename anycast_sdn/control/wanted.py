@@ -36,6 +36,7 @@ class WantedRules:
             *network.subnets_of(switch.name), *(uplink.subnet for uplink in network.uplinks_of(switch.name))
         )  # fmt: skip
         self._switch = switch
+        self._gateways = [gateway for subnet in self.connected for gateway in subnet.gateways]
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
 
@@ -73,11 +74,15 @@ class WantedRules:
         """``held_ports``: those that are throttled."""
         ports = entries.host_ports(self.connected)
         held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
-        return meters.rules(self._limits, len(ports), len(self._fabric_ports()), held)
+        return meters.rules(self._limits, len(ports), len(self._fabric_ports()), held, checks=self._switch.server_edge)
 
     def host(self, address: Address, neighbour: Neighbour) -> FlowRule:
         own, limit = self._switch.mac, self._limit(neighbour.port)
         return entries.host(address, own, *neighbour, limit, self.features.hairpin)
+
+    def check_answers(self, server: Address) -> FlowRule:
+        """For a server in a subnet of this switch."""
+        return entries.check_answers(server, next(each for each in self._gateways if server in each.prefix).address)
 
     def egress(self, prefix: Prefix, router: Neighbour) -> FlowRule:
         return entries.egress_route(prefix, self._switch.mac, *router, self._limit(router.port))

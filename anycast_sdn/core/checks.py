@@ -16,7 +16,7 @@ class HealthStatus(enum.Enum):
     PASSING = "passing"
     WARNING = "warning"  # serves, with a part of its share
     CRITICAL = "critical"  # takes no new flows
-    UNKNOWN = "unknown"  # no check has a result yet: counts as passing
+    UNKNOWN = "unknown"  # a check has no result yet, and none says worse: counts as passing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Address
 
 
@@ -135,6 +136,18 @@ class ServerReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerHealthChanged:
+    """The health of a server behind this server edge has changed in these groups.  ``reason``: "" when it passes."""
+
+    switch: str
+    server: Address
+    groups: tuple[str, ...]
+    before: HealthStatus
+    after: HealthStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolLow:
     """A pool of translation addresses may soon be exhausted, see ``core.pool_watch``.
 
@@ -170,8 +183,8 @@ CountedEvent: TypeAlias = (
     | ServerLost
     | ServerReturned
 )
-# The last two tell that a level is reached, which /healthz shows as long as it lasts.
-Event: TypeAlias = CountedEvent | PoolLow | PoolExhausted
+# Of the others, two tell that a level is reached, which /healthz shows as long as it lasts.
+Event: TypeAlias = CountedEvent | PoolLow | PoolExhausted | ServerHealthChanged
 
 
 def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:

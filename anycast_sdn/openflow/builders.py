@@ -268,11 +268,12 @@ def ip_packet(
     tcp_flags: int = TCP_SYN,
     identifier: int = 1,
     sequence: int = 1,
+    acknowledged: int = 0,
 ) -> bytes:
     """A packet of this flow: TCP, UDP, SCTP, ICMP (an echo request by default) or any other protocol."""
     source, destination, protocol, *ports = key
     if protocol == TCP:
-        segment = _TCP.pack(*ports, sequence, 0, 5 << 4, tcp_flags, 0xFFFF, 0, 0) + payload
+        segment = _TCP.pack(*ports, sequence, acknowledged, 5 << 4, tcp_flags, 0xFFFF, 0, 0) + payload
         segment = _with_checksum(segment, 16, transport_checksum(source, destination, TCP, segment))
     elif protocol == UDP:
         segment = _UDP.pack(*ports, 8 + len(payload), 0) + payload

@@ -25,7 +25,7 @@ from anycast_sdn.openflow.frames import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
 )
-from anycast_sdn.openflow.meters import PARTS, Meter, port_meter, reply_meter
+from anycast_sdn.openflow.meters import PARTS, Meter, check_meter, port_meter, reply_meter
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, Table, cookie
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
@@ -435,6 +435,12 @@ def gateway(address: Address) -> FlowRule:
 def connected(prefix: Prefix) -> FlowRule:
     """Table 4: hosts of a connected subnet that have not been resolved yet."""
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
+
+
+def check_answers(server: Address, gateway: Address) -> FlowRule:
+    """Table 4: what a checked server sends to its gateway; few servers share a meter."""
+    (rule,) = _pairs(Kind.CHECK_ANSWER, [Prefix.host(server)], [Prefix.host(gateway)])
+    return replace(rule, meter=check_meter(server))
 
 
 def for_each_port(subnets: Sequence[Subnet], addresses: Iterable[Address]) -> Iterator[FlowRule]:

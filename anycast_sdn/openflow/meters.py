@@ -14,9 +14,9 @@ from anycast_sdn.openflow.rules import MeterRule
 class Meter(enum.IntEnum):
     """Limits on what a switch may send to the controller; the rates are in ``description.model.Limits``.
 
-    Some are the first of several meters, so that a flood from one sender does not affect the others: FIRST_REPLIES of
-    ``REPLY_METERS``, shared by servers; ICMP_ERRORS of ``PARTS``, shared by senders according to the last bits of their
-    addresses; those in ``PER_PORT`` of one for each port to hosts, or to another switch (LINK).
+    Some are the first of several meters, so that a flood from one sender does not affect the others: FIRST_REPLIES and
+    CHECKS of ``REPLY_METERS``, shared by servers; ICMP_ERRORS of ``PARTS``, shared by senders according to the last
+    bits of their addresses; those in ``PER_PORT`` of one for each port to hosts, or to another switch (LINK).
     """
 
     GATEWAY = 1
@@ -27,12 +27,13 @@ class Meter(enum.IntEnum):
     ENDS = 7
     ICMP_ERRORS = 8
     FIRST_REPLIES = 16
-    FIRST_PACKETS = 48
-    NEIGHBOURS = 49
-    LINK = 50
-    REFUSED = 51
-    CONNECTED = 52
-    CLIENT_ENDS = 53
+    CHECKS = 48
+    FIRST_PACKETS = 80
+    NEIGHBOURS = 81
+    LINK = 82
+    REFUSED = 83
+    CONNECTED = 84
+    CLIENT_ENDS = 85
 
 
 PARTS = 8
@@ -52,6 +53,11 @@ def reply_meter(server: Address) -> int:
     return Meter.FIRST_REPLIES + int.from_bytes(server, "big") % REPLY_METERS
 
 
+def check_meter(server: Address) -> int:
+    """As ``reply_meter``, for its answers to checks."""
+    return Meter.CHECKS + int.from_bytes(server, "big") % REPLY_METERS
+
+
 def fits(number: int | None, declared: Meter | None) -> bool:
     """May a rule whose row declares this meter name the meter of this number?"""
     if number is None:
@@ -60,18 +66,18 @@ def fits(number: int | None, declared: Meter | None) -> bool:
         return 0 <= number - declared < PARTS
     if declared in PER_PORT:
         return number >= declared and (number - declared) % len(PER_PORT) == 0
-    if declared is Meter.FIRST_REPLIES:
+    if declared is Meter.FIRST_REPLIES or declared is Meter.CHECKS:
         return 0 <= number - declared < REPLY_METERS
     return number == declared
 
 
 def rules(
-    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({})
+    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({}), *, checks: bool = False
 ) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
     ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: a lower limit of
-    first packets, by the index of a port to hosts.
+    first packets, by the index of a port to hosts; ``checks``: may servers behind it be checked?
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
@@ -85,6 +91,8 @@ def rules(
         rates[Meter.ICMP_ERRORS + part] = limits.icmp_errors
     for number in range(REPLY_METERS):
         rates[Meter.FIRST_REPLIES + number] = limits.first_replies
+        if checks:
+            rates[Meter.CHECKS + number] = limits.neighbours
     for index in range(hosts):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = min(limits.first_packets, held.get(index, limits.first_packets))
         rates[port_meter(Meter.CLIENT_ENDS, index)] = limits.first_packets

@@ -94,6 +94,7 @@ class Kind(enum.IntEnum):
     EGRESS_ROUTE = 69
     MARTIAN = 70
     NO_ROUTE_HERE = 71
+    CHECK_ANSWER = 73
     GATEWAY_HERE = 80
     UNRESOLVED_HERE = 81
     TOO_LARGE = 96
@@ -285,6 +286,9 @@ ROWS: tuple[Row, ...] = (
         "addresses of closed and reset connections are free again within seconds (Open vSwitch)",
         actions=(Copy, SetField, Resubmit), resubmit=Table.ROUTES, sets=frozenset({"reg0"}),
         copies=(Meter.ENDS, Meter.CLIENT_ENDS)),
+    Row(Kind.CHECK_ANSWER, Table.ROUTES, 955, _SOURCE | _DESTINATION,
+        "source an enrolled server of a group with checks, destination its gateway", "to the controller",
+        "M33: answers to checks, which the gateway makes", meter=Meter.CHECKS, actions=_PUNT),
     Row(Kind.GATEWAY_HERE, Table.ROUTES, 950, _IN_PORT | _DESTINATION,
         "destination an address of this switch, from a host port or an uplink", "to the controller",
         "switches answer ping; a flood at one port does not affect other ports", meter=Meter.CONNECTED, actions=_PUNT),
@@ -411,7 +415,9 @@ def check(rule: FlowRule) -> Row:
     return row
 
 
-_SHARES: Mapping[Meter, str] = {Meter.FIRST_REPLIES: " by server", Meter.ICMP_ERRORS: " by sender"}
+_SHARES: Mapping[Meter, str] = {
+    Meter.FIRST_REPLIES: " by server", Meter.CHECKS: " by server", Meter.ICMP_ERRORS: " by sender"
+}  # fmt: skip
 
 
 def as_markdown() -> str:

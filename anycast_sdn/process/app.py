@@ -35,6 +35,7 @@ from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
+from anycast_sdn.process.health_log import HealthLog
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.loss_log import LossLog
 from anycast_sdn.process.pool_log import PoolLog
@@ -46,6 +47,7 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
+CHECKS_S = 0.05  # how often checks of servers that are due are made
 INSPECTIONS_S = 0.1  # how often inspections that are due are begun
 SLICE_S = 0.004  # of work that may wait; then other green threads run
 FLOWS_AT_ONCE = 256  # that end, or whose rules are put back: some milliseconds
@@ -101,6 +103,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.counters,
             self.inspections.note,
             LossLog(self.connections.log),
+            HealthLog(self.connections.log),
             PoolLog(self.connections.log),
         )
         self._health = Health(self.counters)
@@ -116,6 +119,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, TICK_S, self._tick),
             hub.spawn(self._every, HEALTH_S, self._log_health),
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
+            hub.spawn(self._every, CHECKS_S, self._check_servers),
             hub.spawn(self._every, STEP_S, self._handle_confirmations),
             hub.spawn(self._serve_first_packets),
             hub.spawn(self._work_in_slices),
@@ -248,6 +252,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _tick_network(self, now: float) -> None:
         if self._cluster.leads():
             self._react(self.controller.tick(now))
+
+    def _check_servers(self) -> None:
+        if self._cluster.leads():
+            self._react(self.controller.check_servers(time.monotonic()))
 
     @isolated
     def _tick_switch(self, dpid: int, now: float) -> None:

@@ -190,6 +190,7 @@ class ControlChannels:
 
     def tick(self) -> None:
         self.react(self.controller.tick(self.now))
+        self.react(self.controller.check_servers(self.now))
         for dpid in self.controller.switches:
             self.react(self.controller.tick_switch(dpid, self.now))
             self.react(self.controller.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])

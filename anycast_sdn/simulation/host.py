@@ -121,7 +121,10 @@ class SimulatedHost:
         if packet.key.protocol != TCP:
             return (self.reply(frame, packet),)
         syn = frame[packet.l4 + 13] & (TCP_SYN | TCP_ACK) == TCP_SYN
-        return (self.reply(frame, packet, tcp_flags=TCP_SYN | TCP_ACK),) if syn else ()
+        if not syn:
+            return ()
+        acknowledged = (int.from_bytes(frame[packet.l4 + 4 : packet.l4 + 8], "big") + 1) % (1 << 32)
+        return (self.reply(frame, packet, tcp_flags=TCP_SYN | TCP_ACK, acknowledged=acknowledged),)
 
     def reply(self, frame: bytes, packet: IpPacket, source: Address | None = None, **options: Any) -> bytes:
         """The packet's payload back to its sender; by default from the address to which it was sent."""

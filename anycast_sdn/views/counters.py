@@ -25,6 +25,7 @@ from anycast_sdn.core.events import (
     PortsHeldBack,
     RuleRefused,
     RulesRepaired,
+    ServerHealthChanged,
     ServerLost,
     ServerReturned,
 )
@@ -309,7 +310,7 @@ class Counters:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RulesRepaired):
             self.repairs[event.switch][event.fault] += event.rules
-        elif not isinstance(event, PoolLow | PoolExhausted):
+        elif not isinstance(event, PoolLow | PoolExhausted | ServerHealthChanged):
             name, number = counted(event)
             self.drops[event.switch][name] += number
 

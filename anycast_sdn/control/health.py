@@ -1,0 +1,342 @@
+"""Health: what is known of each enrolled server, by all of its checks (M33).
+
+A server has, in each of its groups,
+
+* ARP or ND: always.  ``Neighbours`` asks, and its silence makes the server critical at once;
+* the checks of the group that the controller makes through the switch (``Probing``): one that several groups have is
+  made once, and has one state;
+* results that the server's agent reports, for HTTP or anything else.  They expire: silence of the agent after
+  ``EXPIRES`` intervals is a failure, but an agent that was never heard leaves the check unknown;
+* its lease, if it has one.
+
+The state of a server is that of its worst check (``core.health``).  It is computed from the checks whenever it is asked
+for.  Here changes are noticed: what may have changed is queued, and examined in slices by ``work``, which returns
+events; ``pop_changed`` has what others have to consider.
+
+Who serves, and what becomes of flows, is decided elsewhere.  While an edge is away, all that is known of its servers is
+held.  Nothing of this is stored: after a restart of the controller each check is unknown until its first result.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.probing import Probing, Result
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.checks import (
+    AnyCheck,
+    Check,
+    HealthStatus,
+    HttpCheck,
+    IcmpCheck,
+    PassiveCheck,
+    TcpCheck,
+    UdpCheck,
+)
+from anycast_sdn.core.events import Event, ServerHealthChanged
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.health import (
+    CheckResult,
+    CheckState,
+    ServerHealth,
+    counted,
+    next_after_s,
+    worst,
+)
+from anycast_sdn.core.model import Address, AnycastGroup
+from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.description.model import Network
+
+EXPIRES = 3  # intervals without a report
+MOST_REPORTED = 16  # checks of one server in one group
+_ALIVE = CheckResult(True, "answers")
+_SILENT = CheckResult(False, "does not answer")
+_AT_ONCE = Check(rise=1, fall=1)
+_UNKNOWN = CheckState()
+
+Enrolment = tuple[str, Address]  # (group, server)
+
+
+class CheckName(NamedTuple):
+    """A check, as it is shown."""
+
+    type: str
+    port: int | None = None
+    detail: str = ""  # what tells it from others of its type and port
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.type, str(self.port or ""), self.detail)))
+
+
+class Reported(NamedTuple):
+    """A result of a check that the server's agent has made."""
+
+    name: CheckName
+    result: CheckResult
+
+
+def name_of(check: AnyCheck) -> CheckName:
+    match check:
+        case TcpCheck():
+            return CheckName("tcp", check.port)
+        case UdpCheck():
+            return CheckName("udp", check.port, f"dns {check.dns}" if check.dns else "")
+        case HttpCheck():
+            return CheckName("http", check.port, check.path)
+        case IcmpCheck():
+            return CheckName("icmp")
+        case PassiveCheck():
+            return CheckName("passive")
+
+
+@dataclass(slots=True)
+class _Own:
+    """What is known of a server in one group alone."""
+
+    reported: dict[CheckName, CheckState] = field(default_factory=dict)
+    heard_at: dict[CheckName, float] = field(default_factory=dict)
+    lease: CheckState | None = None
+
+
+class Health:
+    """``switches``: all, by name."""
+
+    def __init__(self, network: Network, switches: Mapping[str, ManagedSwitch], random: RandomSource) -> None:
+        self._network = network
+        self._switches = switches
+        self._probing = Probing(random)
+        self._groups = Groups()
+        self._there: dict[Address, CheckState] = {}  # ARP or ND of an enrolled server
+        self._probed: dict[Address, dict[AnyCheck, CheckState]] = {}
+        self._users: dict[tuple[Address, AnyCheck], set[str]] = {}  # of a probed check: the groups that have it
+        self._own: dict[Enrolment, _Own] = {}
+        self._expiries: list[tuple[float, Enrolment, CheckName]] = []  # heap; the earliest that it can be
+        self._known: dict[Enrolment, HealthStatus] = {}  # when it was last examined
+        self._to_examine: dict[Enrolment, None] = {}
+        self._changed: dict[Enrolment, None] = {}  # for ``pop_changed``
+
+    # ---------------------------------------------------------------- what may be read
+
+    def status(self, group: str, server: Address) -> HealthStatus:
+        return self.of(group, server).status
+
+    def of(self, group: str, server: Address) -> ServerHealth:
+        return worst((str(name), state) for name, state in self.checks(group, server))
+
+    def checks(self, group: str, server: Address) -> Iterator[tuple[CheckName, CheckState]]:
+        """All checks of a server in this group."""
+        yield CheckName("nd" if len(server) == 16 else "arp"), self._there.get(server, _UNKNOWN)
+        settings = self._groups.get(group)
+        own = self._own.get((group, server))
+        probed = self._probed.get(server, {})
+        names: set[CheckName] = set()
+        for check in settings.checks if settings else ():
+            name = name_of(check)
+            names.add(name)
+            reported = own.reported.get(name) if own else None
+            yield name, reported or probed.get(check, _UNKNOWN)
+        if own:
+            yield from ((name, state) for name, state in own.reported.items() if name not in names)
+            if own.lease:
+                yield CheckName("lease"), own.lease
+
+    def pop_changed(self) -> Iterable[Enrolment]:
+        """The servers, each in one group, whose status has changed since the last call."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    # ---------------------------------------------------------------- what is enrolled
+
+    def groups_changed(self, before: Groups, groups: Groups, now: float) -> None:
+        """The groups are others than ``before``."""
+        self._groups = groups
+        for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
+            old, new = before.get(name), groups.get(name)
+            if old is not new:
+                self._group_changed(name, old, new, now)
+
+    def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, now: float) -> None:
+        was, is_now = old.servers if old else {}, new.servers if new else {}
+        had, has = (_probed_checks(group) for group in (old, new))
+        for server in was.keys() - is_now.keys():
+            self._own.pop((name, server), None)
+            self._known.pop((name, server), None)
+            if not self._groups.of_server(server):
+                self._there.pop(server, None)
+        for server in is_now.keys() - was.keys():
+            self._enrolled(name, server, now)
+        for server in {**was, **is_now} if had != has else was.keys() ^ is_now.keys():
+            wanted, made = has if server in is_now else {}, had if server in was else {}
+            for check in wanted.keys() - made.keys():
+                self._use(name, server, check, now)
+            for check in made.keys() - wanted.keys():
+                self._use_no_more(name, server, check)
+            if server in is_now:
+                self._to_examine[name, server] = None
+
+    def _enrolled(self, group: str, server: Address, now: float) -> None:
+        self._to_examine[group, server] = None
+        subnet = self._network.subnet_of(server)
+        if server not in self._there and subnet and self._switches[subnet.edge].neighbours.get(server):
+            self._there[server] = counted(_UNKNOWN, _ALIVE, _AT_ONCE, now)
+
+    def _use(self, group: str, server: Address, check: AnyCheck, now: float) -> None:
+        users = self._users.setdefault((server, check), set())
+        users.add(group)
+        subnet = self._network.subnet_of(server)
+        if len(users) > 1 or subnet is None:
+            return
+        states = self._probed.setdefault(server, {})
+        states[check] = _UNKNOWN
+        edge = self._switches[subnet.edge]
+        if len(states) == 1:
+            edge.set_checked(server, True)
+        gateway = next(each.address for each in subnet.gateways if server in each.prefix)
+        assert isinstance(check, IcmpCheck | TcpCheck | UdpCheck)
+        self._probing.add(server, check, gateway, edge, now)
+
+    def _use_no_more(self, group: str, server: Address, check: AnyCheck) -> None:
+        users = self._users[server, check]
+        users.discard(group)
+        if users:
+            return
+        del self._users[server, check]
+        states = self._probed.get(server, {})
+        if states.pop(check, None) is None:
+            return
+        assert isinstance(check, IcmpCheck | TcpCheck | UdpCheck)
+        self._probing.remove(server, check)
+        if not states:
+            del self._probed[server]
+            subnet = self._network.subnet_of(server)
+            assert subnet
+            self._switches[subnet.edge].set_checked(server, False)
+
+    # ---------------------------------------------------------------- results
+
+    def noticed(self, server: Address, is_there: bool, now: float) -> None:
+        """A server has been found to answer ARP or ND, or not to."""
+        names = self._groups.of_server(server)
+        if names:
+            before = self._there.get(server, _UNKNOWN)
+            self._there[server] = counted(before, _ALIVE if is_there else _SILENT, _AT_ONCE, now)
+            self._to_examine |= dict.fromkeys((name, server) for name in names)
+
+    def step(self, now: float) -> Outcome:
+        """Make the checks that are due, and end those without an answer.  To be called about 20 times a second."""
+        out = Outcome()
+        messages, results = self._probing.step(now)
+        for dpid, message in messages:
+            out.send(dpid, [message])
+        self._count(results, now)
+        self._expire(now)
+        return out
+
+    def answered(self, edge: ManagedSwitch, port: int, frame: bytes, now: float) -> Outcome | None:
+        """A packet to a gateway address of this edge; None: it answers no probe.  Raises BadFrame."""
+        answer = self._probing.answered(edge, port, frame, now)
+        if answer is None:
+            return None
+        reaction, results = answer
+        self._count(results, now)
+        return Outcome.at(edge.dpid, reaction)
+
+    def _count(self, results: Iterable[Result], now: float) -> None:
+        for server, check, result in results:
+            states = self._probed[server]
+            before = states[check]
+            after = states[check] = counted(before, result, check, now)
+            self._probing.repeat(server, check, next_after_s(after, check))
+            if after.status is not before.status:
+                self._to_examine |= dict.fromkeys((name, server) for name in self._users[server, check])
+
+    def edge_is_away(self, edge: ManagedSwitch, now: float) -> None:
+        """It has lost its connection: what is known of its servers is held."""
+        self._probing.edge_is_away(edge, now)
+
+    def report(self, group: str, server: Address, results: Iterable[Reported], now: float) -> None:
+        """Results of checks that the server's agent has made.  Ignored where it is not enrolled."""
+        settings = self._groups.get(group)
+        if settings is None or server not in settings.servers:
+            return
+        own = self._own.setdefault((group, server), _Own())
+        for name, result in results:
+            check = _reported_check(settings, name)
+            before = own.reported.get(name, _UNKNOWN)
+            if name not in own.reported and len(own.reported) >= MOST_REPORTED:
+                continue
+            own.reported[name] = counted(before, result, check, now)
+            if name not in own.heard_at:
+                heapq.heappush(self._expiries, (now + EXPIRES * check.interval_s, (group, server), name))
+            own.heard_at[name] = now
+            if own.reported[name].status is not before.status:
+                self._to_examine[group, server] = None
+
+    def _expire(self, now: float) -> None:
+        while self._expiries and self._expiries[0][0] <= now:
+            _, (group, server), name = heapq.heappop(self._expiries)
+            settings, own = self._groups.get(group), self._own.get((group, server))
+            if settings is None or own is None or name not in own.heard_at:
+                continue
+            expires_s = EXPIRES * _reported_check(settings, name).interval_s
+            if now < own.heard_at[name] + expires_s:
+                heapq.heappush(self._expiries, (own.heard_at[name] + expires_s, (group, server), name))
+                continue
+            del own.heard_at[name]
+            silent = CheckResult(False, f"not reported for {expires_s:g} s")
+            own.reported[name] = counted(own.reported[name], silent, _AT_ONCE, now)
+            self._to_examine[group, server] = None
+
+    def set_lease(self, group: str, server: Address, held: bool | None, now: float, output: str = "") -> None:
+        """The server's lease is held, or has expired; None: it has none."""
+        own = self._own.setdefault((group, server), _Own())
+        result = CheckResult(bool(held), output or ("is held" if held else "has expired"))
+        own.lease = None if held is None else counted(own.lease or _UNKNOWN, result, _AT_ONCE, now)
+        self._to_examine[group, server] = None
+
+    # ---------------------------------------------------------------- work in slices
+
+    def is_busy(self) -> bool:
+        """Is there something to examine, for which ``work`` is to be called?"""
+        return bool(self._to_examine)
+
+    def work(self, most: int) -> list[Event]:
+        """Examine ``most`` servers → those whose status has changed."""
+        changes: dict[tuple[Address, HealthStatus, HealthStatus, str], list[str]] = {}
+        for _ in range(min(most, len(self._to_examine))):
+            enrolment = group, server = next(iter(self._to_examine))
+            del self._to_examine[enrolment]
+            settings = self._groups.get(group)
+            if settings is None or server not in settings.servers:
+                continue
+            health = self.of(group, server)
+            before = self._known.get(enrolment, HealthStatus.UNKNOWN)
+            if health.status is not before:
+                self._known[enrolment] = health.status
+                self._changed[enrolment] = None
+                changes.setdefault((server, before, health.status, health.reason), []).append(group)
+        return [
+            ServerHealthChanged(self._edge_of(server), server, tuple(groups), before, after, reason)
+            for (server, before, after, reason), groups in changes.items()
+        ]
+
+    def _edge_of(self, server: Address) -> str:
+        subnet = self._network.subnet_of(server)
+        return subnet.edge if subnet else ""
+
+
+def _probed_checks(group: AnycastGroup | None) -> dict[AnyCheck, None]:
+    checks = group.checks if group else ()
+    return dict.fromkeys(check for check in checks if isinstance(check, IcmpCheck | TcpCheck | UdpCheck))
+
+
+def _reported_check(group: AnycastGroup, name: CheckName) -> Check:
+    """How results of this name are counted: as the group says, or by default."""
+    return next((check for check in group.checks if name_of(check) == name), _AT_DEFAULT)
+
+
+_AT_DEFAULT = Check()
