@@ -46,6 +46,7 @@ class Fabric:
             switch.dpid: ManagedSwitch(
                 switch, NETWORK, Random(1), RemovedServers(set),
                 self.announcements.is_announced, lambda server: False, lambda server: True,
+                lambda group, server: True,
             )
             for switch in NETWORK.switches
         }  # fmt: skip

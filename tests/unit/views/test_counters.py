@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from anycast_sdn.core import events
+from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import Drop, Fault
 from anycast_sdn.openflow.frames import REASONS
 from anycast_sdn.openflow.pipeline import DROPS
@@ -27,6 +28,7 @@ EVERY_EVENT = (
 LEVELS = (  # which are not counted
     events.PoolLow("s1", "ipv4", 20, 254, 12.5),
     events.PoolExhausted("s1", "ipv6", 254, 200, 54),
+    events.ServerHealthChanged("s1", bytes(4), ("web",), HealthStatus.PASSING, HealthStatus.CRITICAL, "refused"),
 )
 
 
