@@ -11,37 +11,61 @@ The rules this file keeps:
 - What other controllers change in the store is put into the snapshot and handed to ``on_change`` likewise.
 - A ``put`` of what is enrolled already changes nothing: no write, no ``on_change``.
 - A removed server or group is removed from the enrolments only; the controller decides what happens to its flows (M20).
+- The two addresses of a server (``twin``) are changed and removed together, in one change of the store.
+- A drain belongs to the state DRAINING: who sets another state ends it, who replaces a draining server's settings
+  keeps it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, NotFound, Server, text
-from anycast_sdn.description.enrolment import EnrolmentError, check_apart, check_group, check_server, check_settings
+from anycast_sdn.core.model import (
+    Address,
+    AnycastGroup,
+    ConfigurationError,
+    Drain,
+    NotFound,
+    Server,
+    ServerState,
+    text,
+)
+from anycast_sdn.description.enrolment import (
+    EnrolmentError,
+    InvalidTwin,
+    check_apart,
+    check_group,
+    check_server,
+    check_server_settings,
+    check_settings,
+    check_twin,
+)
 from anycast_sdn.description.model import Network
 from anycast_sdn.store.store import (
     Change,
     DeleteGroup,
     DeleteServer,
+    DrainEdge,
     Outdated,
     PutGroup,
     PutServer,
+    ResumeEdge,
     Store,
     Stored,
     StoreError,
+    edges_after,
 )
 
 MAX_GROUPS = 10_000
 MAX_SERVERS = 10_000  # per group
-MAX_WEIGHT = 1000
 ATTEMPTS = 8  # of a change, where other controllers change the store at the same time
 
 Result = TypeVar("Result")
-# From the groups as they are: the change to make, None where all is as wanted, and what to return.
-Decide = Callable[[Groups], tuple[Change | None, Result]]
+# From the groups as they are: the changes to make, none where all is as wanted, and what to return.
+Decide = Callable[[Groups], tuple[Sequence[Change], Result]]
 
 
 class AlreadyExists(ConfigurationError):
@@ -52,12 +76,11 @@ class LimitReached(ConfigurationError):
     """There would be more groups or servers than the limit."""
 
 
-class InvalidWeight(EnrolmentError):
-    """The weight is not within 1–1000."""
-
-
 class Registry:
-    """The enrolled groups and servers, kept in ``store``."""
+    """The enrolled groups and servers, kept in ``store``.
+
+    ``groups``: all of them; ``edges``: the server edges that are drained.  Both are snapshots.
+    """
 
     def __init__(self, network: Network, store: Store, on_change: Callable[[Groups], None]) -> None:
         """Open the store; a fresh one takes the network file's groups as first enrolments.
@@ -67,7 +90,7 @@ class Registry:
         self._network = network
         self._store = store
         self._on_change = on_change
-        self._version, stored = store.open(network.groups)
+        self._version, stored, self.edges = store.open(network.groups)
         self._must_fit(stored)
         self.groups = Groups(stored)
         store.watch(self._changed_elsewhere)
@@ -114,16 +137,16 @@ class Registry:
     ) -> tuple[AnycastGroup, bool]:
         seen: Groups | None = None  # the groups beside which the prefixes have been checked
 
-        def decide(groups: Groups) -> tuple[Change | None, tuple[AnycastGroup, bool]]:
+        def decide(groups: Groups) -> tuple[Sequence[Change], tuple[AnycastGroup, bool]]:
             nonlocal seen
             wanted = wanted_of(groups)
             present, change = groups.get(wanted.name), PutGroup(wanted)
             group = change.of(present)
             if group == present:
-                return None, (group, False)
+                return (), (group, False)
             if present and present.prefixes == wanted.prefixes:
                 check_settings(wanted)
-                return change, (group, False)
+                return [change], (group, False)
             if seen is None:
                 check_group(self._network, groups, wanted, turn)
             else:
@@ -131,74 +154,155 @@ class Registry:
             seen = groups
             for address in _first_of_each_family(group.servers):  # only the family depends on the prefixes
                 check_server(self._network, group, address)
-            return change, (group, present is None)
+            return [change], (group, present is None)
 
         return self._change(decide, turn)
 
     def delete_group(self, name: str, turn: Callable[[], None] = lambda: None) -> None:
         """Remove the group and its servers; ``turn``: as of ``put_group``.  Raises NotFound, StoreError."""
 
-        def decide(groups: Groups) -> tuple[Change, None]:
+        def decide(groups: Groups) -> tuple[Sequence[Change], None]:
             _group(groups, name)
-            return DeleteGroup(name), None
+            return [DeleteGroup(name)], None
 
         self._change(decide, turn)
 
-    def put_server(self, group_name: str, server: Server) -> tuple[Server, bool]:
-        """Enrol the server, or replace its weight and state.  → (server, created).
+    def put_server(self, group_name: str, server: Server, *, anew: bool = False) -> tuple[Server, bool]:
+        """Enrol the server, or replace all that is set of it.  → (server, created).
 
-        Raises NotFound for the group, EnrolmentError, LimitReached, StoreError.
+        With a ``twin``, both addresses; a server that has one keeps it.  ``anew``: it must not be enrolled yet.
+        Raises NotFound for the group, EnrolmentError, AlreadyExists, LimitReached, StoreError.
         """
 
-        def decide(groups: Groups) -> tuple[Change | None, tuple[Server, bool]]:
+        def decide(groups: Groups) -> tuple[Sequence[Change], tuple[Server, bool]]:
             group = _group(groups, group_name)
             present = group.servers.get(server.address)
-            if server == present:
-                return None, (present, False)
-            if present is None and len(group.servers) >= MAX_SERVERS:
-                raise LimitReached(f"group {group_name} has {MAX_SERVERS} servers already, which is the limit")
-            if not 1 <= server.weight <= MAX_WEIGHT:
-                raise InvalidWeight("weight", f"the weight {server.weight} is not within 1 and {MAX_WEIGHT}")
-            check_server(self._network, group, server.address)
-            return PutServer(group_name, server), (server, present is None)
+            if present and anew:
+                reason = f"{text(server.address)} is enrolled in group {group_name} already"
+                raise AlreadyExists(f"{reason}; use PUT or PATCH to change it")
+            wanted = replace(server, twin=server.twin or (present.twin if present else None))
+            return self._put(group, wanted), (_settled(wanted, present), present is None)
 
         return self._change(decide)
 
-    def delete_server(self, group_name: str, address: Address) -> None:
-        """Raises NotFound, StoreError."""
+    def change_server(self, group_name: str, address: Address, changed: Callable[[Server], Server]) -> Server:
+        """Change the server as it is, and its twin likewise → the server.  Raises NotFound, EnrolmentError, StoreError.
 
-        def decide(groups: Groups) -> tuple[Change, None]:
-            _server(groups, group_name, address)
-            return DeleteServer(group_name, address), None
+        ``changed`` may be called again, when the server has been changed meanwhile.
+        """
+
+        def decide(groups: Groups) -> tuple[Sequence[Change], Server]:
+            group = _group(groups, group_name)
+            present = _server(groups, group_name, address)
+            wanted = _settled(changed(present), present)
+            return self._put(group, wanted), wanted
+
+        return self._change(decide)
+
+    def change_servers(self, changes: Mapping[tuple[str, Address], Callable[[Server], Server | None]]) -> None:
+        """Change all of these that are still enrolled, in one change of the store; None: remove it.  Raises StoreError.
+
+        Each by its group and address, its twin with it.
+        """
+
+        def decide(groups: Groups) -> tuple[Sequence[Change], None]:
+            decided: list[Change] = []
+            for (name, address), changed in changes.items():
+                group = groups.get(name)
+                present = group.servers.get(address) if group else None
+                if group is None or present is None:
+                    continue
+                wanted = changed(present)
+                decided += self._put(group, wanted) if wanted else _without(name, present)
+            return decided, None
 
         self._change(decide)
+
+    def delete_server(self, group_name: str, address: Address) -> None:
+        """Remove the server, with both its addresses.  Raises NotFound, StoreError."""
+
+        def decide(groups: Groups) -> tuple[Sequence[Change], None]:
+            return _without(group_name, _server(groups, group_name, address)), None
+
+        self._change(decide)
+
+    def _put(self, group: AnycastGroup, wanted: Server) -> list[Change]:
+        """What makes this server and its twin as wanted.  Raises EnrolmentError, LimitReached."""
+        check_server_settings(replace(wanted, drain=None))
+        twin = wanted.twin
+        both = [wanted] if twin is None else [wanted, replace(wanted, address=twin, twin=wanted.address)]
+        if twin is not None:
+            check_twin(self._network, wanted.address, twin)
+        changes: list[Change] = []
+        for server in both:
+            present = group.servers.get(server.address)
+            if present and present.twin and present.twin != server.twin:
+                reason = f"{text(server.address)} is enrolled together with {text(present.twin)}"
+                raise InvalidTwin("addresses", f"{reason}: remove it first, to enrol it with another address or alone")
+            settled = _settled(server, present)
+            if settled == present:
+                continue
+            if present is None:
+                check_server(self._network, group, server.address)
+            changes.append(PutServer(group.name, settled))
+        if len({*group.servers, *(server.address for server in both)}) > MAX_SERVERS:
+            raise LimitReached(f"group {group.name} has {MAX_SERVERS} servers already, which is the limit")
+        return changes
+
+    # -------------------------------------------------------------------------- edges
+
+    def drain_edge(self, edge: str, drained: Callable[[Drain | None], Drain]) -> Drain:
+        """No server behind this edge takes new flows from now on → the drain.  Raises NotFound, StoreError.
+
+        ``drained``: makes the drain of the one that there is, if any.
+        """
+        self._server_edge(edge)
+
+        def decide(groups: Groups) -> tuple[Sequence[Change], Drain]:
+            present = self.edges.get(edge)
+            drain = drained(present)
+            return [DrainEdge(edge, drain)] * (drain != present), drain
+
+        return self._change(decide)
+
+    def resume_edge(self, edge: str) -> None:
+        """The servers behind this edge take new flows again.  Raises NotFound, StoreError."""
+        self._server_edge(edge)
+        self._change(lambda groups: ([ResumeEdge(edge)] * (edge in self.edges), None))
+
+    def _server_edge(self, edge: str) -> None:
+        """Raises NotFound."""
+        if not any(switch.name == edge and switch.server_edge for switch in self._network.switches):
+            known = ", ".join(switch.name for switch in self._network.switches if switch.server_edge)
+            raise NotFound(f"there is no server edge {edge!a}; there are {known or 'none'}")
 
     # -------------------------------------------------------------------------- inside
 
     def _change(self, decide: Decide[Result], turn: Callable[[], None] = lambda: None) -> Result:
         for _ in range(ATTEMPTS):
             at = self._version
-            change, result = decide(self.groups)
-            if change is None:
+            changes, result = decide(self.groups)
+            if not changes:
                 return result
             if at != self._version:
                 continue
             try:
-                version = self._store.change(at, [change])
+                version = self._store.change(at, changes)
             except Outdated as outdated:
                 self._changed_elsewhere(outdated.stored)
                 continue
-            group = change.of(self.groups.get(change.name))
-            self._publish(version, self.groups.replaced(group) if group else self.groups.without(change.name), turn)
+            self._publish(version, _groups_after(self.groups, changes), edges_after(self.edges, changes), turn)
             return result
         raise StoreError(f"{self._store.path}: others change the enrolments all the time; try again")
 
     def _changed_elsewhere(self, stored: Stored) -> None:
         if stored.version > self._version:
-            self._publish(stored.version, Groups(stored.groups))
+            self._publish(stored.version, Groups(stored.groups), stored.edges)
 
-    def _publish(self, version: int, groups: Groups, turn: Callable[[], None] = lambda: None) -> None:
-        self._version, self.groups = version, groups
+    def _publish(
+        self, version: int, groups: Groups, edges: Mapping[str, Drain], turn: Callable[[], None] = lambda: None
+    ) -> None:
+        self._version, self.groups, self.edges = version, groups, edges
         turn()
         self._on_change(self.groups)  # perhaps with a change made in that turn, which has been handed over then already
 
@@ -210,14 +314,35 @@ class Registry:
         for group in stored.values():
             try:
                 check_group(self._network, (), group)
-                for address in group.servers:
+                for address, server in group.servers.items():
                     check_server(self._network, group, address)
+                    check_server_settings(server)
             except EnrolmentError as error:
                 raise ConfigurationError(
                     f"{self._store.path}: group {group.name}, enrolled earlier, does not fit the network "
                     f"{self._network.name}: {error}; undo the change of the network file and remove the "
                     "enrolment over REST first, or start with another database"
                 ) from error
+
+
+def _settled(wanted: Server, present: Server | None) -> Server:
+    """As it is stored: a drain goes with the state DRAINING, and goes on when other settings change."""
+    if wanted.state is not ServerState.DRAINING:
+        return replace(wanted, drain=None)
+    return replace(wanted, drain=wanted.drain or (present.drain if present else None))
+
+
+def _without(group: str, server: Server) -> list[Change]:
+    both = (server.address, *filter(None, [server.twin]))
+    return [DeleteServer(group, address) for address in both]
+
+
+def _groups_after(groups: Groups, changes: Iterable[Change]) -> Groups:
+    for change in changes:
+        if not isinstance(change, DrainEdge | ResumeEdge):
+            group = change.of(groups.get(change.name))
+            groups = groups.replaced(group) if group else groups.without(change.name)
+    return groups
 
 
 def _first_of_each_family(addresses: Iterable[Address]) -> Iterable[Address]:

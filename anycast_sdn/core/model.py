@@ -206,13 +206,21 @@ class AfterDrain(enum.Enum):
     REMOVE = "remove"
 
 
+class AtDeadline(enum.Enum):
+    """What becomes of the flows that are left when the deadline of a drain has come."""
+
+    END = "end"  # they are ended, as an operator ends a flow
+    KEEP = "keep"  # they go on, and the drain is over
+
+
 class Drain(NamedTuple):
-    """A drain in progress."""
+    """A drain in progress, of a server or of all servers behind an edge."""
 
     operation: str  # its id, for those who wait for its end
     began_at: float  # s since the epoch
-    deadline_s: float | None = None  # after so long, the flows that are left are ended; None: never
+    deadline_s: float | None = None  # it is over after so long, 0 or more, whatever is left; None: never
     then: AfterDrain = AfterDrain.KEEP
+    at_deadline: AtDeadline = AtDeadline.END
 
 
 class Lease(NamedTuple):

@@ -250,8 +250,18 @@ def _group_problems(
         enrolment.check_group(network, others, group)
     except enrolment.EnrolmentError as error:
         yield Problem(f"{path}.{error.where}", str(error))
-    for i, address in enumerate(group.servers):
+    index, before = -1, None
+    for address, server in group.servers.items():
+        is_second = before is not None and server.twin == before  # both are one entry in the file
+        index += not is_second
+        before = address
         try:
             enrolment.check_server(network, group, address)
+            enrolment.check_server_settings(server)
+            if is_second and server.twin:
+                enrolment.check_twin(network, server.twin, address)
         except enrolment.EnrolmentError as error:
-            yield Problem(f"{path}.servers[{i}].{error.where}", str(error))
+            where = error.where
+            if server.twin and where == "address":
+                where = f"addresses[{int(is_second)}]"
+            yield Problem(f"{path}.servers[{index}].{where}", str(error))

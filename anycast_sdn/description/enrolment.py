@@ -10,17 +10,28 @@ Rules:
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
+from anycast_sdn.core.checks import AnyCheck, HttpCheck, UdpCheck
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Gateway, Prefix, text
+from anycast_sdn.core.model import (
+    Address,
+    AnycastGroup,
+    ConfigurationError,
+    Gateway,
+    Prefix,
+    Server,
+    ServerState,
+    text,
+)
 from anycast_sdn.core.prefixes import NestedPrefixes, reserved
 from anycast_sdn.core.roles import Side
+from anycast_sdn.description import limits
 from anycast_sdn.description.model import Network
 
-MAX_VALIDITY_S = 65535  # OpenFlow's longest timeout
 GROUP_NAME = r"[a-z][a-z0-9-]{0,63}"
 
 
@@ -38,6 +49,18 @@ class InvalidGroup(EnrolmentError):
 
 class InvalidValidity(EnrolmentError):
     """A validity that is not within 1–65535 seconds."""
+
+
+class InvalidWeight(EnrolmentError):
+    """The weight is not within 0–1000."""
+
+
+class InvalidSetting(EnrolmentError):
+    """A setting is out of its range, or contradicts another one."""
+
+
+class InvalidTwin(EnrolmentError):
+    """The two addresses cannot be those of one server."""
 
 
 class OutsideAnycast(EnrolmentError):
@@ -101,11 +124,72 @@ def check_group(
 
 
 def check_settings(group: AnycastGroup) -> None:
-    """Raises InvalidValidity."""
+    """Raises EnrolmentError when a setting is out of its range, or contradicts another one."""
     for member, seconds in group.validity._asdict().items():
-        if seconds is not None and not 1 <= seconds <= MAX_VALIDITY_S:
+        if seconds is not None and seconds not in limits.VALIDITY:
             where = f"validity.{member}"
-            raise InvalidValidity(where, f"the validity of {seconds} s is not within 1 and {MAX_VALIDITY_S} s")
+            raise InvalidValidity(where, f"the validity of {seconds} s is not within 1 and 65535 s")
+    _check_ranges("", {"min_healthy": group.min_healthy, "slow_start_s": group.slow_start_s})
+    _check_ranges("selection.", group.selection._asdict())
+    if len(group.checks) > limits.MAX_CHECKS:
+        raise InvalidSetting("checks", f"a group has {limits.MAX_CHECKS} checks at most, not {len(group.checks)}")
+    for index, check in enumerate(group.checks):
+        _check_check(f"checks[{index}]", check)
+        if check in group.checks[:index]:
+            raise InvalidSetting(f"checks[{index}]", "the same check is there already: keep one of them")
+
+
+def check_server_settings(server: Server) -> None:
+    """Raises EnrolmentError when a setting is out of its range, or contradicts another one."""
+    if server.weight not in limits.WEIGHT:
+        raise InvalidWeight("weight", f"the weight {server.weight} is not within {limits.WEIGHT}")
+    _check_ranges("", {"capacity": server.capacity})
+    if server.lease:
+        _check_ranges("lease.", server.lease._asdict())
+    if server.drain:
+        _check_ranges("", {"deadline_s": server.drain.deadline_s})
+        if server.state is not ServerState.DRAINING:
+            raise InvalidSetting("drain", f"only a draining server has a drain, and this one is {server.state.value}")
+
+
+def _check_ranges(where: str, values: Mapping[str, object]) -> None:
+    """Each by its name; what has no range is not looked at.  Raises InvalidSetting."""
+    for name, value in values.items():
+        if value is not None and name in limits.RANGES and value not in limits.RANGES[name]:
+            raise InvalidSetting(f"{where}{name}", f"{name} must be within {limits.RANGES[name]}, not {value}")
+
+
+def _check_check(where: str, check: AnyCheck) -> None:
+    """Raises InvalidSetting."""
+    _check_ranges(f"{where}.", dataclasses.asdict(check))
+    if check.timeout_s > check.interval_s:
+        reason = f"the timeout of {check.timeout_s:g} s is longer than the interval of {check.interval_s:g} s"
+        raise InvalidSetting(f"{where}.timeout_s", f"{reason}: attempts would overlap")
+    match check:
+        case UdpCheck():
+            for name in ("payload", "answer"):
+                size = len(getattr(check, name) or b"")
+                if size > limits.MAX_PAYLOAD:
+                    reason = f"it may have {limits.MAX_PAYLOAD} bytes at most, not {size}"
+                    raise InvalidSetting(f"{where}.{name}", reason)
+            if check.dns and (check.payload or check.answer is not None):
+                raise InvalidSetting(f"{where}.dns", "dns is in place of payload and answer: leave these out")
+            if check.dns and not _is_domain_name(check.dns):
+                raise InvalidSetting(f"{where}.dns", f"{check.dns[:80]!a} is no domain name such as www.example.com")
+        case HttpCheck():
+            if not re.fullmatch(r"/[!-~]*", check.path) or len(check.path) > limits.MAX_PATH:
+                reason = f"the path must begin with / and have up to {limits.MAX_PATH} ASCII characters without blanks"
+                raise InvalidSetting(f"{where}.path", reason)
+            for i, status in enumerate(check.expect_status):
+                if status not in limits.HTTP_STATUS:
+                    reason = f"{status} is no status of HTTP: they are within {limits.HTTP_STATUS}"
+                    raise InvalidSetting(f"{where}.expect_status[{i}]", reason)
+
+
+def _is_domain_name(name: str) -> bool:
+    """RFC 1035 §2.3.4, with _ for names of services (RFC 2782)."""
+    name = name.removesuffix(".")
+    return len(name) <= 253 and all(re.fullmatch(r"[A-Za-z0-9_-]{1,63}", label) for label in name.split("."))
 
 
 def check_apart(groups: Groups, group: AnycastGroup) -> None:
@@ -141,6 +225,21 @@ def check_server(network: Network, group: AnycastGroup, address: Address) -> Non
     gateway = next(gateway for gateway in subnet.gateways if address in gateway.prefix)
     if reason := unusable(gateway, address):
         raise NotAHostAddress("address", f"{text(address)} is {reason}: no server can have it")
+
+
+def check_twin(network: Network, address: Address, twin: Address) -> None:
+    """Raises InvalidTwin when these cannot be the two addresses of one server."""
+    if len(address) == len(twin):
+        family = "IPv6" if len(twin) == 16 else "IPv4"
+        raise InvalidTwin(
+            "addresses", f"{text(address)} and {text(twin)} are both {family}: a server has one address of each family"
+        )
+    here, there = network.subnet_of(address), network.subnet_of(twin)
+    if here and there and here.edge != there.edge:
+        raise InvalidTwin(
+            "addresses",
+            f"{text(address)} is behind {here.edge} and {text(twin)} behind {there.edge}: enrol them as two servers",
+        )
 
 
 def unusable(gateway: Gateway, address: Address) -> str | None:

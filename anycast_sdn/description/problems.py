@@ -39,5 +39,8 @@ def reason(error: Any, shown: Callable[[Any], str]) -> str:
         return f"{shown(error['input'])} {failure}" if isinstance(failure, NotOfForm) else str(failure)
     if error["type"] in ("too_short", "too_long"):
         return str(error["msg"]).replace("List should have", "needs").replace(" after validation", "")
+    if error["type"] == "union_tag_invalid":
+        *others, last = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{shown(error['ctx']['tag'])} is not {', '.join(others)} or {last}"
     wanted = error["msg"].replace("Input should", "must", 1).replace("integer", "whole number")
     return f"{wanted}, not {shown(error['input'])}"

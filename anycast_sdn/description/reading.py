@@ -22,7 +22,8 @@ from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description import checks, text
 from anycast_sdn.description.model import Network
 from anycast_sdn.description.problems import Problem, reason
-from anycast_sdn.description.sections import File, section_at
+from anycast_sdn.description.section import section_at
+from anycast_sdn.description.sections import File
 
 SUGGESTIONS = 50  # in one file; each is compared with all names
 
@@ -71,9 +72,9 @@ def _at(source: str, place: text.Place | None) -> str:
 
 def _shape_problem(error: Any) -> Problem:
     """One of pydantic's errors as path and reason."""
-    *around, last = error["loc"] or [None]
+    section, place = section_at(File, error["loc"])
     path = ""
-    for part in error["loc"]:
+    for part in place:
         path = text.step(path, part)
     match error["type"]:
         case "missing":
@@ -82,7 +83,11 @@ def _shape_problem(error: Any) -> Problem:
             found = "nothing: the file is empty" if error["input"] is None and not path else text.shown(error["input"])
             return Problem(path, f"must be a section of keys and values, not {found}")
         case "extra_forbidden":
-            known = section_at(around).model_fields
-            return Problem(path, f"unknown key: the keys here are {', '.join(known)}", str(last), known)
+            known = section.model_fields
+            return Problem(path, f"unknown key: the keys here are {', '.join(known)}", str(place[-1]), known)
+        case "union_tag_not_found":
+            return Problem(f"{path}.type", "is missing: write it")
+        case "union_tag_invalid":
+            return Problem(f"{path}.type", reason(error, text.shown))
         case _:
             return Problem(path, reason(error, text.shown))

@@ -46,23 +46,32 @@ def as_markdown() -> str:
 
 def _sections(path: str, section: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """A section and those inside it, with their paths: "", "switches[]", "switches[].client_edge" …"""
-    keys = {name: _with_path(f"{path}.{name}" if path else name, key) for name, key in section["properties"].items()}
+    keys = {name: _with_paths(f"{path}.{name}" if path else name, key) for name, key in section["properties"].items()}
     yield path, {**section, "properties": keys}
     for key in keys.values():
-        if inner := key.get("section"):
-            yield from _sections(inner, definitions[_definition(key)], definitions)
+        for inner, name in key.get("sections", {}).items():
+            yield from _sections(inner, definitions[name], definitions)
 
 
-def _definition(key: Mapping[str, Any]) -> str:
-    """The name of the section that a key holds, alone or in a list; "" when it holds none."""
-    (inner,) = key.get("allOf", [key.get("items", key)])  # allOf: how pydantic 2.5 writes a reference
-    return str(inner.get("$ref", "")).rpartition("/")[2]
+def _definitions(key: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the sections that a key holds, alone or in a list; of several kinds, by what tells them apart."""
+    inner = key.get("items", key)
+    (inner,) = inner.get("allOf", [inner])  # allOf: how pydantic 2.5 writes a reference
+    if discriminator := inner.get("discriminator"):
+        what = discriminator["propertyName"]
+        return {f"[{what}={kind}]": _name(ref) for kind, ref in discriminator["mapping"].items()}
+    return {"": _name(inner["$ref"])} if "$ref" in inner else {}
 
 
-def _with_path(path: str, key: Mapping[str, Any]) -> dict[str, Any]:
-    """The key's schema, and the path of the section that it holds, if any."""
-    inside = {"section": path + "[]" * ("items" in key)} if _definition(key) else {}
-    return {**key, **inside}
+def _name(reference: str) -> str:
+    return reference.rpartition("/")[2]
+
+
+def _with_paths(path: str, key: Mapping[str, Any]) -> dict[str, Any]:
+    """The key's schema, and the sections that it holds, if any, by path."""
+    around = path if "items" not in key else f"{path}[]"
+    found = {(path if kind else around) + kind: name for kind, name in _definitions(key).items()}
+    return {**key, "sections": found} if found else dict(key)
 
 
 def _page(path: str, section: Mapping[str, Any]) -> Iterator[str]:
@@ -79,29 +88,36 @@ def _page(path: str, section: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _default(key: Mapping[str, Any]) -> str:
-    return f"`{json.dumps(key['default'])}`".replace('"', "") if "default" in key else ""
+    return f"`{json.dumps(key['default'])}`".replace('"', "") if key.get("default", "") != "" else ""
 
 
 def _value(key: Mapping[str, Any]) -> str:
     """The permitted values of a key, in words."""
-    if inner := key.get("section"):
-        link = f"[`{inner}`](#{_anchor(inner)})"
-        return f"list of {link}" + _size(key) if "items" in key else link
+    if sections := key.get("sections"):
+        links = " or ".join(f"[`{inner}`](#{_anchor(inner)})" for inner in sections)
+        return f"list of {links}" + _size(key) if "items" in key else links
     if "items" in key:
         return f"list: {_value(key['items'])}" + _size(key)
+    if "const" in key:
+        return f"`{key['const']}`"
     if "title" in key:
         return str(key["title"]).replace("|", "\\|")
     if "enum" in key:
         return " or ".join(f"`{each}`" for each in key["enum"])
-    if key["type"] == "integer":
-        return f"whole number{_range(key)}" + (f", {key['x-unit']}" if "x-unit" in key else "")
+    if key["type"] in ("integer", "number"):
+        kind = "whole number" if key["type"] == "integer" else "number"
+        return f"{kind}{_range(key)}" + (f", {key['x-unit']}" if "x-unit" in key else "")
     return {"boolean": "`true` or `false`", "string": "text"}[key["type"]]
 
 
 def _range(key: Mapping[str, Any]) -> str:
     if "maximum" in key:
-        return f" {key['minimum']}–{key['maximum']}"
-    return f" from {key['minimum']}"
+        return f" {key['minimum']:g}–{_number(key['maximum'])}"
+    return f" from {key['minimum']:g}"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 def _size(key: Mapping[str, Any]) -> str:

@@ -8,10 +8,9 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from anycast_sdn.core import roles
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
@@ -183,19 +182,43 @@ class Host(Section):
 # ------------------------------------------------------------------------------ enrolments, limits
 
 
+def _of_a_server(field: str) -> str:
+    return str(ServerAddress.model_fields[field].description)
+
+
 class Server(ServerSettings, ServerAddress):
     """An enrolled server, ASg."""
 
-    def server(self) -> EnrolledServer:
-        return EnrolledServer(**self.values())
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["address"]}, {"required": ["addresses"]}]})
+
+    address: IpAddress = optional(_of_a_server("address"))
+    addresses: Annotated[list[IpAddress], Field(min_length=2, max_length=2)] = optional(
+        "in place of address: both addresses of a server that has IPv4 and IPv6. It is one enrolment: weight, state, "
+        "drain, lease and load are those of both"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_address(self) -> Server:
+        if (self.address is None) == (self.addresses is None):
+            raise ValueError("needs either address or addresses: write one of them")
+        return self
+
+    def servers(self) -> list[EnrolledServer]:
+        """One for each address."""
+        values = self.values(ServerSettings.model_fields)
+        if self.addresses is None:
+            return [EnrolledServer(self.address, **values)]
+        one, other = self.addresses
+        return [EnrolledServer(one, twin=other, **values), EnrolledServer(other, twin=one, **values)]
 
 
 def _once_each(servers: list[Server]) -> list[Server]:
     seen: set[Address] = set()
     for server in servers:
-        if server.address in seen:
-            raise ValueError(f"{text(server.address)} is enrolled twice: keep one of them")
-        seen.add(server.address)
+        for enrolled in server.servers():
+            if enrolled.address in seen:
+                raise ValueError(f"{text(enrolled.address)} is enrolled twice: keep one of them")
+            seen.add(enrolled.address)
     return servers
 
 
@@ -205,7 +228,7 @@ class Group(GroupSettings, GroupNamed):
     servers: Annotated[list[Server], AfterValidator(_once_each)] = list_of("the servers that may answer for it")
 
     def group(self) -> AnycastGroup:
-        servers = {server.address: server.server() for server in self.servers}
+        servers = {server.address: server for each in self.servers for server in each.servers()}
         return AnycastGroup(self.name, servers=servers, **self.values(GroupSettings.model_fields))
 
 
@@ -288,19 +311,3 @@ class File(Section):
             legacy_core=self.legacy_core.core() if self.legacy_core else None,
             undeclared_links=self.discovery.undeclared_links,
         )
-
-
-def section_at(location: Iterable[str | int]) -> type[Section]:
-    """The section at a place in the file such as ("switches", 0, "client_edge"): the innermost one on the way there."""
-    section: type[Section] = File
-    for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            section = _section_in(section.model_fields[part].annotation) or section
-    return section
-
-
-def _section_in(annotation: Any) -> type[Section] | None:
-    """list[Switch] → Switch, ClientEdge | None → ClientEdge, int → None."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next(filter(None, map(_section_in, getattr(annotation, "__args__", ()))), None)

@@ -15,8 +15,21 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from anycast_sdn.core.model import Address, Affinity, Gateway, OnServerLoss, Prefix, packed, text
+from anycast_sdn.core.model import (
+    Address,
+    Affinity,
+    AfterDrain,
+    AtDeadline,
+    Distance,
+    Gateway,
+    OnServerLoss,
+    Prefix,
+    ServerState,
+    packed,
+    text,
+)
 from anycast_sdn.core.roles import Expiry, Pooling
+from anycast_sdn.description import limits
 from anycast_sdn.description.enrolment import GROUP_NAME
 from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port
 
@@ -106,6 +119,24 @@ def choice(kind: type[Enum]) -> Form:
     return Form(read, {"enum": names}, attrgetter("value"))
 
 
+def payload(value: str) -> bytes:
+    """'PING' → b'PING', '0x0a0d' → b'\\n\\r'.  Raises ValueError when it is too long."""
+    content = bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
+    if len(content) > limits.MAX_PAYLOAD:
+        raise ValueError(f"it has {len(content)} bytes")
+    return content
+
+
+def payload_text(content: bytes) -> str:
+    """The text of which ``payload`` makes this."""
+    in_hexadecimal = f"0x{content.hex()}"
+    try:
+        written = content.decode()
+    except UnicodeDecodeError:
+        return in_hexadecimal
+    return written if written.isprintable() and not written.startswith("0x") else in_hexadecimal
+
+
 def _community(value: str) -> int:
     high, low = map(int, value.split(":"))
     if max(high, low) > 65535:
@@ -147,9 +178,23 @@ IpGateway = Annotated[
 LinkEnd = Annotated[Port, text_form(r"[^:]{1,64}:[0-9]{1,5}", _port, "a switch's port such as core:10")]
 Community = Annotated[int, text_form(r"[0-9]{1,5}:[0-9]{1,5}", _community, "a community such as 65001:100")]
 AffinityName = Annotated[Affinity, choice(Affinity)]
+AfterDrainName = Annotated[AfterDrain, choice(AfterDrain)]
+AtDeadlineName = Annotated[AtDeadline, choice(AtDeadline)]
+DistanceName = Annotated[Distance, choice(Distance)]
 ExpiryName = Annotated[Expiry, choice(Expiry)]
 OnServerLossName = Annotated[OnServerLoss, choice(OnServerLoss)]
 PoolingName = Annotated[Pooling, choice(Pooling)]
+ServerStateName = Annotated[ServerState, choice(ServerState)]
+Payload = Annotated[
+    bytes,
+    text_form(
+        r"(?s:(?!0x).*)|0x([0-9A-Fa-f]{2})*",
+        payload,
+        f"text, or bytes in hexadecimal such as 0x0a0d, {limits.MAX_PAYLOAD} bytes at most",
+        payload_text,
+        converted=bytes,
+    ),
+]
 DatapathId = Annotated[
     int,
     Form(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from anycast_sdn.core.model import AnycastGroup
-from anycast_sdn.store.store import Change, Outdated, Stored
+from anycast_sdn.store.store import Change, DrainEdge, Outdated, ResumeEdge, Stored, edges_after
 
 
 class MemoryStore:
@@ -32,10 +32,11 @@ class MemoryStore:
             raise Outdated(self._stored)
         groups = dict(self._stored.groups)
         for change in changes:
-            group = change.of(groups.pop(change.name, None))
-            if group:
-                groups[change.name] = group
-        self._enter(Stored(at + 1, groups))
+            if not isinstance(change, DrainEdge | ResumeEdge):
+                group = change.of(groups.pop(change.name, None))
+                if group:
+                    groups[change.name] = group
+        self._enter(Stored(at + 1, groups, edges_after(self._stored.edges, changes)))
         return at + 1
 
     def _enter(self, stored: Stored) -> None:

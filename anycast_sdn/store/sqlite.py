@@ -1,4 +1,4 @@
-"""SqliteStore: enrolments on disk; groups, their prefixes and their servers in one SQLite file.
+"""SqliteStore: enrolments on disk; groups, their servers and drained edges in one SQLite file.
 
 The rules this file keeps, beside those of ``store.store``:
 
@@ -26,29 +26,22 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from anycast_sdn.core.model import (
-    AS_THE_EDGE,
-    Address,
-    Affinity,
-    AnycastGroup,
-    OnServerLoss,
-    Prefix,
-    Server,
-    ServerState,
-    packed,
-    text,
-)
+from anycast_sdn.core.model import Address, AnycastGroup, Drain, Server, packed, text
+from anycast_sdn.store import encoding
 from anycast_sdn.store.store import (
     Change,
     DeleteGroup,
     DeleteServer,
+    DrainEdge,
     Outdated,
     PutGroup,
     PutServer,
+    ResumeEdge,
     Stored,
     StoreError,
 )
@@ -83,7 +76,33 @@ _STEPS = (
             seconds INTEGER NOT NULL,
             PRIMARY KEY (group_name, name))""",
     ),
+    (
+        # From now on, all settings are in one JSON text (``store.encoding``): a new setting needs no other table.
+        "CREATE TABLE stored_groups (name TEXT PRIMARY KEY, settings TEXT NOT NULL)",
+        """INSERT INTO stored_groups SELECT name, json_object(
+            'prefixes', (SELECT json_group_array(prefix) FROM (
+                SELECT prefix FROM prefixes WHERE group_name = name ORDER BY prefixes.rowid)),
+            'affinity', affinity,
+            'on_server_loss', on_server_loss,
+            'validity', (SELECT json_group_object(v.name, v.seconds) FROM validity v WHERE v.group_name = groups.name)
+            ) FROM groups""",
+        """CREATE TABLE stored_servers (
+            group_name TEXT NOT NULL REFERENCES stored_groups ON DELETE CASCADE,
+            address TEXT NOT NULL,
+            settings TEXT NOT NULL,
+            PRIMARY KEY (group_name, address))""",
+        """INSERT INTO stored_servers
+            SELECT group_name, address, json_object('weight', weight, 'state', state) FROM servers""",
+        "DROP TABLE validity",
+        "DROP TABLE prefixes",
+        "DROP TABLE servers",
+        "DROP TABLE groups",
+        "ALTER TABLE stored_groups RENAME TO groups",
+        "ALTER TABLE stored_servers RENAME TO servers",
+        "CREATE TABLE drained_edges (name TEXT PRIMARY KEY, drain TEXT NOT NULL)",
+    ),
 )
+_NO_EDGES: Mapping[str, Drain] = {}
 SCHEMA_VERSION = len(_STEPS)  # PRAGMA user_version
 
 
@@ -105,11 +124,11 @@ class SqliteStore:
     def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:
         if not self._initialised:
             self._initialise(first)
-        return Stored(self._version, self._load())
+        return self._load()
 
     def change(self, at: int, changes: Sequence[Change]) -> int:
         if at != self._version:
-            raise Outdated(Stored(self._version, self._load()))
+            raise Outdated(self._load())
         with self._transaction():
             for change in changes:
                 self._write(change)
@@ -184,12 +203,12 @@ class SqliteStore:
         """The file has vanished: copy its content, which is still open, into a new one."""
         kept = _database(":memory:")
         with self._failures_named():
-            groups = self._load().values()
+            stored = self._load()
             self._db.backup(kept)
             self._db.close()  # first: it deletes the log by its name
         try:
             self._connect()
-            self._initialise(groups)
+            self._initialise(stored.groups.values(), stored.edges)
         except StoreError:
             self._db = kept  # for the next attempt
             raise
@@ -238,7 +257,7 @@ class SqliteStore:
                 self._db.execute(statement)
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _initialise(self, groups: Iterable[AnycastGroup]) -> None:
+    def _initialise(self, groups: Iterable[AnycastGroup], edges: Mapping[str, Drain] = _NO_EDGES) -> None:
         """Make the tables and enter the first enrolments."""
         with self._transaction():
             self._take_steps(0)
@@ -246,58 +265,48 @@ class SqliteStore:
                 self._write(PutGroup(group))
                 for server in group.servers.values():
                     self._write(PutServer(group.name, server))
+            for edge, drain in edges.items():
+                self._write(DrainEdge(edge, drain))
         self._initialised = True
 
-    def _load(self) -> dict[str, AnycastGroup]:
-        """All groups with their servers, by name.  Raises StoreError for content that is not ours."""
+    def _load(self) -> Stored:
+        """All that is stored.  Raises StoreError for content that is not ours."""
         with self._failures_named(ValueError, KeyError, TypeError):
-            settings = {
-                name: (Affinity(affinity), OnServerLoss(on_server_loss))
-                for name, affinity, on_server_loss in self._db.execute(
-                    "SELECT name, affinity, on_server_loss FROM groups ORDER BY name"
-                )
+            servers: dict[str, dict[Address, Server]] = {}
+            for name, address, settings in self._rows("SELECT group_name, address, settings FROM servers"):
+                server = encoding.server(packed(address), settings)
+                servers.setdefault(name, {})[server.address] = server
+            groups = {
+                name: encoding.group(name, settings, servers.pop(name, {}))
+                for name, settings in self._rows("SELECT name, settings FROM groups ORDER BY name")
             }
-            prefixes: dict[str, list[Prefix]] = {name: [] for name in settings}
-            servers: dict[str, dict[Address, Server]] = {name: {} for name in settings}
-            validities = dict.fromkeys(settings, AS_THE_EDGE)
-            for name, prefix in self._db.execute("SELECT group_name, prefix FROM prefixes ORDER BY rowid"):
-                prefixes[name].append(Prefix.parse(prefix))
-            for name, address, weight, state in self._db.execute(
-                "SELECT group_name, address, weight, state FROM servers"
-            ):
-                server = Server(packed(address), weight, ServerState(state))
-                servers[name][server.address] = server
-            for name, member, seconds in self._db.execute("SELECT group_name, name, seconds FROM validity"):
-                validities[name] = validities[name]._replace(**{member: int(seconds)})
-            return {
-                name: AnycastGroup(name, tuple(prefixes[name]), servers[name], *settings[name], validities[name])
-                for name in settings
-            }
+            if servers:
+                raise ValueError(f"there are servers of {', '.join(servers)}, but no such group")
+            drains = self._rows("SELECT name, drain FROM drained_edges ORDER BY name")
+            return Stored(self._version, groups, {edge: encoding.drain(drain) for edge, drain in drains})
+
+    def _rows(self, query: str) -> list[Any]:
+        """All at once: a row with content that is not ours leaves no query open."""
+        return self._db.execute(query).fetchall()
 
     def _write(self, change: Change) -> None:
         db = self._db
         match change:
             case PutGroup(group):
-                self._write_group(group)
+                settings = encoding.group_text(group)
+                upsert = "INSERT INTO groups VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET settings = ?"
+                db.execute(upsert, (group.name, settings, settings))  # a REPLACE would delete its servers
             case DeleteGroup(name):
                 db.execute("DELETE FROM groups WHERE name = ?", (name,))
             case PutServer(name, server):
-                row = name, text(server.address), server.weight, server.state.value
-                db.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?, ?)", row)
+                row = name, text(server.address), encoding.server_text(server)
+                db.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?)", row)
             case DeleteServer(name, address):
                 db.execute("DELETE FROM servers WHERE group_name = ? AND address = ?", (name, text(address)))
-
-    def _write_group(self, group: AnycastGroup) -> None:
-        """All but its servers."""
-        name, db = group.name, self._db
-        db.execute("INSERT OR IGNORE INTO groups (name) VALUES (?)", (name,))
-        settings = group.affinity.value, group.on_server_loss.value
-        db.execute("UPDATE groups SET affinity = ?, on_server_loss = ? WHERE name = ?", (*settings, name))
-        db.execute("DELETE FROM prefixes WHERE group_name = ?", (name,))
-        db.executemany("INSERT INTO prefixes VALUES (?, ?)", [(name, str(prefix)) for prefix in group.prefixes])
-        validity = [(name, member, s) for member, s in group.validity._asdict().items() if s is not None]
-        db.execute("DELETE FROM validity WHERE group_name = ?", (name,))
-        db.executemany("INSERT INTO validity VALUES (?, ?, ?)", validity)
+            case DrainEdge(edge, drain):
+                db.execute("INSERT OR REPLACE INTO drained_edges VALUES (?, ?)", (edge, encoding.drain_text(drain)))
+            case ResumeEdge(edge):
+                db.execute("DELETE FROM drained_edges WHERE name = ?", (edge,))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

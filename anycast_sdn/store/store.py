@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Server
+from anycast_sdn.core.model import Address, AnycastGroup, ConfigurationError, Drain, Server
 
 
 class StoreError(ConfigurationError):
@@ -24,10 +24,11 @@ class StoreError(ConfigurationError):
 
 
 class Stored(NamedTuple):
-    """All enrolments, as they are stored at one version."""
+    """All that is stored, at one version."""
 
     version: int
     groups: Mapping[str, AnycastGroup]
+    edges: Mapping[str, Drain] = {}  # the server edges that are drained, or being drained
 
 
 class Outdated(StoreError):
@@ -65,7 +66,7 @@ class DeleteGroup:
 
 @dataclass(frozen=True, slots=True)
 class PutServer:
-    """The server is enrolled in the group, or its weight and state are replaced."""
+    """The server is enrolled in the group, or replaces the one of its address."""
 
     name: str  # the group's
     server: Server
@@ -87,7 +88,33 @@ class DeleteServer:
         )
 
 
-Change = PutGroup | DeleteGroup | PutServer | DeleteServer
+@dataclass(frozen=True, slots=True)
+class DrainEdge:
+    """All servers behind this edge are drained."""
+
+    edge: str
+    drain: Drain
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeEdge:
+    """They are no longer."""
+
+    edge: str
+
+
+ChangeOfGroup = PutGroup | DeleteGroup | PutServer | DeleteServer
+Change = ChangeOfGroup | DrainEdge | ResumeEdge
+
+
+def edges_after(edges: Mapping[str, Drain], changes: Iterable[Change]) -> Mapping[str, Drain]:
+    """The drained edges after these changes; the same value where nothing changes."""
+    for change in changes:
+        if isinstance(change, DrainEdge):
+            edges = {**edges, change.edge: change.drain}
+        elif isinstance(change, ResumeEdge):
+            edges = {name: drain for name, drain in edges.items() if name != change.edge}
+    return edges
 
 
 class Store(Protocol):

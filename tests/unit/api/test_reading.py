@@ -106,7 +106,7 @@ def test_a_whole_number_is_accepted_in_every_notation_of_json(client: Client, we
     assert type(client.get(SERVER)["weight"]) is int
 
 
-@pytest.mark.parametrize("weight", ["586.5", "1e400", "-1e400", "true", '"1"', "null", "1e-400", "-0.0", "1e300"])
+@pytest.mark.parametrize("weight", ["586.5", "1e400", "-1e400", "true", '"1"', "null", "1e-1", "-1.0", "1e300"])
 def test_any_other_number_is_refused_by_the_name_of_its_member(client: Client, weight: str) -> None:
     assert client.refused(422, "PUT", SERVER, f'{{"weight": {weight}}}'.encode())["field"] == "weight"
 

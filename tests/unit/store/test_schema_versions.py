@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,47 @@ def test_a_file_of_version_1_is_brought_up_to_date_with_all_that_is_in_it(
         with closing(SqliteStore(str(old))) as store:
             assert store.open().groups == GROUPS
     (record,) = caplog.records
-    assert record.message == f"{old}: brought from schema version 1 to 2; as it was, it is kept as {old}.version-1"
+    assert record.message == f"{old}: brought from schema version 1 to 3; as it was, it is kept as {old}.version-1"
     assert version_of(old) == SCHEMA_VERSION
     Operator(old, network()).store.close()  # and all of it fits the network
+
+
+# What version 2 has added, in a file of version 1.
+VERSION_2 = """
+    ALTER TABLE groups ADD COLUMN affinity TEXT NOT NULL DEFAULT 'flow';
+    ALTER TABLE groups ADD COLUMN on_server_loss TEXT NOT NULL DEFAULT 'repin';
+    UPDATE groups SET affinity = 'client' WHERE name = 'dns';
+    UPDATE groups SET on_server_loss = 'keep' WHERE name = 'web';
+    CREATE TABLE validity (
+        group_name TEXT NOT NULL REFERENCES groups ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        seconds INTEGER NOT NULL,
+        PRIMARY KEY (group_name, name));
+    INSERT INTO validity VALUES ('dns', 'udp_s', 10), ('dns', 'unanswered_s', 65535);
+    PRAGMA user_version = 2;
+"""
+
+
+def test_a_file_of_version_2_is_brought_up_to_date_with_all_that_is_in_it(old: Path) -> None:
+    with closing(sqlite3.connect(old)) as writer:
+        writer.executescript(VERSION_2)
+    dns = replace(GROUPS["dns"], affinity=Affinity.CLIENT, validity=GroupValidity(udp_s=10, unanswered_s=65535))
+    with closing(SqliteStore(str(old))) as store:
+        stored = store.open()
+    assert stored.groups == {
+        "dns": dns, "empty": GROUPS["empty"], "web": replace(WEB, on_server_loss=OnServerLoss.KEEP),
+    }  # fmt: skip
+    assert stored.edges == {}
+    assert version_of(old.with_name("old.version-2")) == 2
+
+
+def test_a_setting_that_a_later_release_has_written_is_refused(old: Path) -> None:
+    SqliteStore(str(old)).close()
+    with closing(sqlite3.connect(old)) as writer:
+        writer.execute("""UPDATE servers SET settings = '{"weight": 1, "colour": "red"}'""")
+        writer.commit()
+    with closing(SqliteStore(str(old))) as store, pytest.raises(StoreError, match=r"old: .*colour"):
+        store.open()
 
 
 def test_the_old_release_finds_a_copy_of_the_file_as_it_was(old: Path) -> None:
@@ -129,7 +168,9 @@ def test_what_was_enrolled_earlier_can_be_changed_and_removed(old: Path) -> None
         groups = store.open().groups
     assert groups == {"web": changed, "empty": _group("empty", ["198.18.6.0/24"], Server(packed("10.2.0.12")))}
     with closing(sqlite3.connect(old)) as reader:
-        assert reader.execute("SELECT group_name FROM validity").fetchall() == [("web",), ("web",)]
+        assert reader.execute("SELECT group_name, address FROM servers ORDER BY 1, 2").fetchall() == [
+            ("empty", "10.2.0.12"), ("web", "10.2.0.10"), ("web", "2001:db8:2::10"),
+        ]  # fmt: skip
 
 
 def test_a_new_file_has_the_tables_of_one_that_was_brought_up_to_date(old: Path, tmp_path: Path) -> None:
@@ -212,6 +253,6 @@ def test_a_file_of_a_version_that_is_not_known_is_refused_and_left_as_it_was(old
     with closing(sqlite3.connect(old)) as writer:
         writer.execute(f"PRAGMA user_version = {version}")
     content = old.read_bytes()
-    with pytest.raises(StoreError, match=f"old: has schema version {version}, this release reads up to 2; use the"):
+    with pytest.raises(StoreError, match=f"old: has schema version {version}, this release reads up to 3; use the"):
         SqliteStore(str(old))
     assert old.read_bytes() == content

@@ -8,19 +8,35 @@ from pathlib import Path
 
 import pytest
 
+from anycast_sdn.core.checks import IcmpCheck, TcpCheck, UdpCheck
 from anycast_sdn.core.model import (
     Affinity,
     AnycastGroup,
+    AtDeadline,
+    Distance,
+    Drain,
     GroupValidity,
+    Lease,
     OnServerLoss,
     Prefix,
+    SelectionSettings,
     Server,
     ServerState,
     packed,
 )
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
-from anycast_sdn.store.store import DeleteGroup, DeleteServer, Outdated, PutGroup, PutServer, Store
+from anycast_sdn.store.store import (
+    DeleteGroup,
+    DeleteServer,
+    DrainEdge,
+    Outdated,
+    PutGroup,
+    PutServer,
+    ResumeEdge,
+    Store,
+    Stored,
+)
 
 WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"), Prefix.parse("2001:db8:ffff::1/128")))
 SET = AnycastGroup(
@@ -29,8 +45,14 @@ SET = AnycastGroup(
     affinity=Affinity.CLIENT,
     on_server_loss=OnServerLoss.KEEP,
     validity=GroupValidity(udp_s=10, unanswered_s=65535),
+    checks=(TcpCheck(port=80, interval_s=1, timeout_s=1), UdpCheck(port=53, dns="www.example.com"), IcmpCheck()),
+    min_healthy=2,
+    slow_start_s=0.5,
+    selection=SelectionSettings(Distance.ANY, 0.7),
 )
-AS2 = Server(packed("10.2.0.10"), 7, ServerState.DRAINING)
+AS2 = Server(
+    packed("10.2.0.10"), 7, ServerState.DRAINING, 100, Lease(30, 600), Drain("d0", 1.7e9), packed("2001:db8:2::10")
+)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -67,8 +89,17 @@ class TestStore:
         ):  # fmt: skip
             later = store.change(at, [change])
             assert later > at
-            assert store.open() == (later, {"web": expected})
+            assert store.open() == Stored(later, {"web": expected})
             at = later
+
+    def test_drained_edges_are_stored_beside_the_groups(self, store: Store) -> None:
+        drain = Drain("d1", 1.5e9, 60, at_deadline=AtDeadline.KEEP)
+        at = store.change(store.open([WEB]).version, [DrainEdge("ars2", drain), DrainEdge("ars3", drain)])
+        at = store.change(at, [DrainEdge("ars3", drain._replace(deadline_s=None)), PutServer("web", AS2)])
+        web = replace(WEB, servers={AS2.address: AS2})
+        assert store.open() == Stored(at, {"web": web}, {"ars2": drain, "ars3": drain._replace(deadline_s=None)})
+        at = store.change(at, [ResumeEdge("ars2")])
+        assert store.open().edges.keys() == {"ars3"}
 
     def test_several_changes_are_stored_as_one(self, store: Store) -> None:
         at = store.open().version
