@@ -30,6 +30,7 @@ class ToCompare:
     strays: int = 0  # how many of the rules that were found, and are not wanted, to delete
 
 
+GROUP_COST = 10  # comparing a select group takes as long as comparing so many rules
 _Key = TypeVar("_Key")
 _NOTHING = ToCompare()
 
@@ -59,6 +60,14 @@ class Comparisons:
     def add_service(self, service: Prefix) -> None:
         self._due.services[service] = None
         self._postponed.services.pop(service, None)
+
+    def postpone_spreads(self, spreads: Iterable[Spread]) -> None:
+        """Their slots, or the routes to servers behind other edges, may be others.  There may be many of them."""
+        self._postponed.spreads |= dict.fromkeys(spreads)
+
+    def postpone_services(self, services: Iterable[Prefix]) -> None:
+        """As ``add_service``, in portions."""
+        self._postponed.services |= dict.fromkeys(services)
 
     def add_servers(self, servers: Iterable[Address]) -> None:
         self._due.servers |= dict.fromkeys(servers)
@@ -102,6 +111,7 @@ class Comparisons:
         count += _move(postponed.hosts, due.hosts, most)
         count += _move(postponed.egress, due.egress, most - count)
         count += _move(postponed.checked, due.checked, most - count)
+        count += GROUP_COST * _move(postponed.spreads, due.spreads, -((count - most) // GROUP_COST))
         while postponed.services and count < most:
             service, _ = postponed.services.popitem()
             due.services[service] = None

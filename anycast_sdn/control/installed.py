@@ -6,10 +6,11 @@ is ``unchecked``; when all that is wanted has been compared, the unchecked rest 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.sharded import ShardedDict
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow import readback
@@ -20,12 +21,42 @@ from anycast_sdn.openflow.tables import Tables
 _Flows = dict[RuleKey, FlowRule]
 
 
+class RouteTable(ShardedDict[Prefix, int]):
+    """Prefix → port, or LOCAL: the switch delivers packets itself, by other rules."""
+
+    def __init__(self, routes: Mapping[Prefix, int] | None = None) -> None:
+        self._lengths: Counter[tuple[int, int]] = Counter()  # (bits, length) of its prefixes
+        super().__init__(routes or {})
+
+    def __setitem__(self, prefix: Prefix, port: int) -> None:
+        if prefix not in self:
+            self._lengths[prefix.bits, prefix.length] += 1
+        super().__setitem__(prefix, port)
+
+    def __delitem__(self, prefix: Prefix) -> None:
+        super().__delitem__(prefix)
+        kind = prefix.bits, prefix.length
+        self._lengths[kind] -= 1
+        if not self._lengths[kind]:
+            del self._lengths[kind]
+
+    def towards(self, address: Address) -> Iterator[tuple[Prefix, int]]:
+        """The routes to prefixes that hold ``address``, the longest prefix first."""
+        number, width = int.from_bytes(address, "big"), 8 * len(address)
+        for bits, length in sorted(self._lengths, reverse=True):
+            if bits == width:
+                shift = bits - length
+                prefix = Prefix((number >> shift << shift).to_bytes(bits // 8, "big"), length)
+                port = self.get(prefix)
+                if port is not None:
+                    yield prefix, port
+
+
 class Installed:
     """``route``: the rule for a prefix and a port."""
 
     def __init__(self, route: Callable[[Prefix, int], FlowRule]) -> None:
-        # Prefix → port, or LOCAL: the switch delivers packets itself, by other rules.
-        self.routes: ShardedDict[Prefix, int] = ShardedDict()
+        self.routes = RouteTable()
         self._route = route
         self._holds = Tables()  # without the routes
         self._unchecked = Tables()
@@ -87,7 +118,7 @@ class Installed:
         """The switch has connected and holds these.  It still delivers what it did, unless it has lost all rules."""
         wiped = not tables.flows and not routes
         delivers = [] if wiped else [prefix for prefix, port in self.routes.items() if port == LOCAL]
-        self.routes = ShardedDict({**dict.fromkeys(delivers, LOCAL), **routes})
+        self.routes = RouteTable({**dict.fromkeys(delivers, LOCAL), **routes})
         self._holds = tables
         self._unchecked = Tables(tables.flows.copy(), tables.groups.copy(), tables.meters.copy())
         self.changes += 1

@@ -15,13 +15,14 @@ admit clients' packets, and last the deletion of what is not wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from anycast_sdn.control.comparisons import Comparisons, ToCompare
+from anycast_sdn.control.comparisons import GROUP_COST, Comparisons, ToCompare
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.neighbours import Neighbours
+from anycast_sdn.control.server_hops import ServerHops
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
@@ -47,7 +48,6 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 
-GROUP_COST = 10  # comparing a select group takes as long as comparing so many rules
 EGRESS_AT_ONCE = 200  # egress routes that are changed in one step, besides those that ordered updates change
 
 
@@ -89,6 +89,7 @@ class Reconciler:
         serving: Serving,
         egress: Egress,
         neighbours: Neighbours,
+        server_hops: ServerHops,
         engine: Engine,
         throttle: Throttle,
     ) -> None:
@@ -98,6 +99,7 @@ class Reconciler:
         self._serving = serving
         self._egress = egress
         self._neighbours = neighbours
+        self._server_hops = server_hops
         self._engine = engine
         self._throttle = throttle
         self._comparisons = Comparisons()
@@ -151,6 +153,11 @@ class Reconciler:
         """Other servers here may serve it than before."""
         self._comparisons.add_service(service)
 
+    def recheck_spread(self, spread: Spread) -> None:
+        """Its slots here may be others; followed by ``compare_more``."""
+        if self._serving.number(spread) is not None:
+            self._comparisons.postpone_spreads([spread])
+
     def recheck_server(self, address: Address) -> None:
         """It was enrolled or removed, or has its first flow here, or has none any more."""
         if self._described.client_edge:  # no other switch has rules for servers' replies
@@ -199,6 +206,7 @@ class Reconciler:
             due.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self._serving}
         if self._egress.has_uplinks:
             due.egress |= dict.fromkeys((*routes, *due.services))
+        self._comparisons.postpone_spreads(self._serving.spreads_towards((*routes, *due.egress)))
         numbers = self._assign_slots(due, groups)
         places: dict[RuleKey, FlowRule | None] = {}
         if due.constant:
@@ -219,27 +227,41 @@ class Reconciler:
 
         Where other groups get another number by that, their ANY/n become due, too.
         """
-        numbers: set[int] = set()
+        numbers = set(filter(None, map(self._serving.number, due.spreads)))
+        for spread in due.spreads:
+            self._change_slots(spread, groups)
         queue = list(due.services)
         for service in queue:
-            before = self._serving.spread(service)
-            group = groups.owner(service)
-            spread = Spread(group.name, service.is_v6) if group else before
-            if spread is None:
+            before, group = self._serving.spread(service), groups.owner(service)
+            now = Spread(group.name, service.is_v6) if group else before
+            if now is None:
                 continue
-            numbers.update(filter(None, map(self._serving.number, (before, spread))))
-            renumbered = self._serving.serve(service, spread, self._slots_of(service, group) if group else ())
+            numbers.update(filter(None, map(self._serving.number, (before, now))))
+            renumbered = self._serving.serve(service, now, self._slots_of(service, group) if group else ())
             numbers.update(renumbered.values())
             others = [other for each in renumbered for other in self._serving.services_of(each)]
             queue += [other for other in others if other not in due.services]
             due.services |= dict.fromkeys(others)
-            due.spreads |= dict.fromkeys(filter(None, (before, spread, *renumbered)))
+            due.spreads |= dict.fromkeys(filter(None, (before, now, *renumbered)))
         return numbers
+
+    def _change_slots(self, spread: Spread, groups: Groups) -> None:
+        """Set the slots of a spread anew; whether its ANY/n are served here at all is not changed by that."""
+        group = groups.get(spread.group)
+        if group is None or self._serving.number(spread) is None:
+            return
+        if wanted := self._serving.wanted(group, spread.is_v6):
+            self._serving.set_slots(spread, wanted)
+        services = self._serving.services_of(spread)
+        first, key = next((service, self._wanted.fragments_key(service)) for service in services)
+        has_fragments = self._wanted.features.fragment_flags
+        if has_fragments and self._installed.flows.get(key) != self._fragments_of(first, groups):
+            self._comparisons.postpone_services(services)  # those of the others differ, too
 
     def _slots_of(self, service: Prefix, group: AnycastGroup) -> Slots:
         """The slots of an ANY/n here.  Servers that leave stay until others receive the packets
         (``fabric.ordered_update``)."""
-        wanted = self._serving.wanted(group, service)
+        wanted = self._serving.wanted(group, service.is_v6)
         if not wanted and self._installed.delivers(service) and service not in self._egress.selected:
             return apportioned(self._serving.leaving(group, service), table_size(group, service.is_v6))
         return wanted
@@ -296,7 +318,7 @@ class Reconciler:
         if number is None:
             return None
         slots = self._serving.slots(spread)
-        return self._wanted.server_group(number, slots, self._hops_to(slots))
+        return self._wanted.server_group(number, slots, self._server_hops.to(slots))
 
     def _fragments_of(self, service: Prefix, groups: Groups) -> FlowRule | None:
         """What sends all fragments to one server, while a client that is bound as a whole has none (M31)."""
@@ -304,11 +326,6 @@ class Reconciler:
         if group is None or not group.binds_clients:
             return None
         served_by = self._serving.slots(self._serving.spread(service))
-        hops = self._hops_to(served_by)
+        hops = self._server_hops.to(served_by)
         server = most_slots(server for server in served_by if server in hops)
         return self._wanted.service_fragments(service, server, hops[server]) if server else None
-
-    def _hops_to(self, servers: Iterable[Address]) -> dict[Address, entries.Hop]:
-        """How packets get to those of these servers that can be reached now."""
-        there = ((server, self._neighbours.get(server)) for server in dict.fromkeys(servers))
-        return {server: entries.Hop(host.port, host.mac) for server, host in there if host}

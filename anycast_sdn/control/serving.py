@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from anycast_sdn.control.group_numbers import GroupNumbers
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server
+from anycast_sdn.core.prefixes import NestedPrefixes
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.server_edge import able_servers
 from anycast_sdn.core.slots import Slots, Spread, apportioned, table_size
@@ -37,6 +38,8 @@ class Serving:
         self._serving: dict[Prefix, Spread] = {}  # ANY/n with servers here
         self._services: dict[Spread, dict[Prefix, None]] = {}  # the reverse
         self._slots: dict[Spread, Slots] = {}
+        self._spreads: dict[Prefix, dict[Spread, None]] = {}  # the address of a server → those with slots of it
+        self._servers = NestedPrefixes()  # the keys of ``_spreads``
         self._numbers = GroupNumbers()
         self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # cache, by (group, IPv6?)
 
@@ -75,20 +78,20 @@ class Serving:
         """A server has appeared, moved or vanished: ``able`` is to be computed anew."""
         self._able.clear()
 
-    def able(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
-        """The servers here that take new flows for ``service``; without any, this server edge does not announce it.
+    def able(self, group: AnycastGroup, is_v6: bool) -> tuple[Server, ...]:
+        """The servers here that take new flows of a group in one family; without any, this edge does not announce it.
 
         Answers are cached, for as long as the group is the same.
         """
         if not self._subnets:
             return ()
-        known = self._able.get((group.name, service.is_v6))
+        known = self._able.get((group.name, is_v6))
         if known is None or known[0] is not group:
-            able = able_servers(group, service, self._subnets, self._is_reachable)
+            able = able_servers(group, is_v6, self._subnets, self._is_reachable)
             able = tuple(server for server in able if self._is_healthy(group.name, server.address))
             if len(self._able) >= MAX_CACHED:
                 self._able.clear()
-            known = self._able[group.name, service.is_v6] = group, able
+            known = self._able[group.name, is_v6] = group, able
         return known[1]
 
     def leaving(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
@@ -99,9 +102,9 @@ class Serving:
             if address in group.servers and self._answers(address)
         )
 
-    def wanted(self, group: AnycastGroup, service: Prefix) -> Slots:
-        """The slots that ``service`` should have here; none: this switch does not serve it."""
-        return apportioned(self.able(group, service), table_size(group, service.is_v6))
+    def wanted(self, group: AnycastGroup, is_v6: bool) -> Slots:
+        """The slots that a group should have here in one family; none: this switch does not serve it."""
+        return apportioned(self.able(group, is_v6), table_size(group, is_v6))
 
     # ---------------------------------------------------------------- services with servers here
 
@@ -127,6 +130,14 @@ class Serving:
         """The number of its select group; None while nothing here is served by it."""
         return self._numbers.get(spread) if spread else None
 
+    def spreads_towards(self, prefixes: Iterable[Prefix]) -> dict[Spread, None]:
+        """Those with slots of servers in these prefixes: their buckets may depend on the routes to these."""
+        found: dict[Spread, None] = {}
+        for prefix in prefixes if self._spreads else ():
+            for server in self._servers.within(prefix):
+                found |= self._spreads[server]
+        return found
+
     def serve(self, service: Prefix, spread: Spread, slots: Slots) -> dict[Spread, int]:
         """``slots`` are those of ``spread`` from now on, and ``service`` is served by it; without any it is not served.
 
@@ -138,8 +149,25 @@ class Serving:
             return changed
         self._serving[service] = spread
         self._services.setdefault(spread, {})[service] = None
-        self._slots[spread] = slots
+        self.set_slots(spread, slots)
         return self._numbers.add(spread) | changed
+
+    def set_slots(self, spread: Spread, slots: Slots) -> None:
+        """Its slots from now on; none: it has no services any more."""
+        before = self._slots.pop(spread, ())
+        if slots:
+            self._slots[spread] = slots
+        if slots == before:
+            return
+        was, now = set(map(Prefix.host, before)), set(map(Prefix.host, slots))
+        for server in now - was:
+            self._spreads.setdefault(server, {})[spread] = None
+            self._servers.add(server)
+        for server in was - now:
+            del self._spreads[server][spread]
+            if not self._spreads[server]:
+                del self._spreads[server]
+                self._servers.discard(server)
 
     def _leave(self, service: Prefix, spread: Spread) -> dict[Spread, int]:
         del self._serving[service]
@@ -147,5 +175,6 @@ class Serving:
         del services[service]
         if services:
             return {}
-        del self._services[spread], self._slots[spread]
+        del self._services[spread]
+        self.set_slots(spread, ())
         return self._numbers.discard(spread)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, ServerState
+from anycast_sdn.core.model import Address, AnycastGroup, Server, ServerState
 from anycast_sdn.core.roles import Side, Subnet
 
 
 def able_servers(
-    group: AnycastGroup, service: Prefix, subnets: Iterable[Subnet], reachable: Callable[[Address], bool]
+    group: AnycastGroup, is_v6: bool, subnets: Iterable[Subnet], reachable: Callable[[Address], bool]
 ) -> tuple[Server, ...]:
-    """The servers that take new flows for ``service`` at the edge with these ``subnets``.
+    """The servers that take new flows of a group in one address family at the edge with these ``subnets``.
 
-    They are active, of a weight above 0, of the service's family, behind this edge, and reachable; in address order.
+    They are active, of a weight above 0, of that family, behind this edge, and reachable; in address order.
     """
     behind = [gateway.prefix for subnet in subnets if subnet.side is Side.SERVER for gateway in subnet.gateways]
     return tuple(
@@ -26,7 +26,7 @@ def able_servers(
         for address, server in sorted(group.servers.items())
         if server.state is ServerState.ACTIVE
         and server.weight
-        and len(address) == len(service.network)
+        and (len(address) == 16) is is_v6
         and any(address in prefix for prefix in behind)
         and reachable(address)
     )
