@@ -175,6 +175,11 @@ def call(
     raise AnycastError(f"{no_controller(controller)}: {response.status} {response.reason}")
 
 
+def path(*names: str) -> str:
+    """The path of a resource, by its names below /v1; they may have any characters."""
+    return "/v1/" + "/".join(urllib.parse.quote(name, safe=":") for name in names)
+
+
 def no_controller(controller: Controller) -> AnycastError:
     """Something answers there, but not as a controller does."""
     return AnycastError(f"what answers at {controller} is no controller")

@@ -1,9 +1,9 @@
 """The command line's entry: its commands, their errors and the exit status.
 
 A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``listings`` and ``topology``
-(questions to a running controller), ``agent`` (on a server).  Each adds its commands to the parser and names the
-function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything
-else is imported.
+(questions to a running controller), ``groups``, ``servers``, ``edges`` and ``operations`` (changes of what it serves),
+``agent`` (on a server).  Each adds its commands to the parser and names the function that carries one out.  That
+function imports what it needs itself: ``run`` must choose the hub before anything else is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from anycast_sdn import __version__
-from anycast_sdn.cli import agent, files, listings, run, token, topology
+from anycast_sdn.cli import agent, edges, files, groups, listings, operations, run, servers, token, topology
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.core.redaction import redacted
 
@@ -50,13 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = len("    operations")  # Python leaves out the indentation of commands
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anycast-sdn",
         description="IP anycast that keeps its state: an OpenFlow 1.3 controller after WO 2004/014046.\n"
         "'anycast-sdn COMMAND --help' explains a command.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"anycast-sdn {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -64,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     files.add_to(commands)
     listings.add_to(commands)
     topology.add_to(commands)
+    groups.add_to(commands)
+    servers.add_to(commands)
+    edges.add_to(commands)
+    operations.add_to(commands)
     token.add_to(commands)
     agent.add_to(commands)
     return parser

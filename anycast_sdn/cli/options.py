@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +75,36 @@ def host_name(text: str) -> str:
         example = "controller.example, without http:// and port"
         raise argparse.ArgumentTypeError(f"{text!a} is not a host name, as in {example}")
     return text
+
+
+def seconds(text: str) -> float:
+    """A time to wait, or the like; 0 and more."""
+    return _number(text, float, "a number of seconds")
+
+
+def count(text: str) -> int:
+    """A whole number, 0 and more; what is too large, the controller says."""
+    return int(_number(text, int, "a whole number"))
+
+
+def fraction(text: str) -> float:
+    return _number(text, float, "a number from 0 to 1", 1.0)
+
+
+def _number(text: str, kind: type[int] | type[float], what: str, most: float = 1e9) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!a} is not {what}")
+    return value
+
+
+def said(arguments: argparse.Namespace, answer: Any, sentence: str) -> int:
+    """Prints what a command has done: for people, or, with --json, the controller's answer → the exit status."""
+    print(json.dumps(answer, indent=2) if arguments.json else sentence)
+    return 0
 
 
 def path(text: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.server
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from wsgiref import simple_server
 
 import pytest
 
@@ -41,6 +42,24 @@ def answering(
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def serving(application: Callable[..., Any]) -> Iterator[str]:
+    """A WSGI application on loopback → its address."""
+
+    class Quiet(simple_server.WSGIRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with simple_server.make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
