@@ -68,16 +68,17 @@ def _run(arguments: argparse.Namespace) -> int:
     watch = Watch(arguments.checks, arguments.agent_check, arguments.interval)
     manager = ServiceManager(os.environ, os.getpid())
 
-    controller = client.controller(arguments)
+    controller: client.Controller | None = client.controller(arguments)
 
     def ask(request: Request) -> Answer:
         nonlocal controller
         try:
+            controller = controller or client.controller(arguments)
             answer = client.call(controller, request.path, request.method, request.timeout_s, request.body)
             return Answer(answer.status, answer.body, answer.location)
         except client.Refused as refusal:
             if refusal.status in (401, 403):
-                controller = client.controller(arguments)  # the file may hold another token by now
+                controller = None  # the file may hold another token by now
             return Answer(refusal.status, reason=str(refusal))
         except (AnycastError, OSError) as error:
             return Answer(0, reason=str(error))
