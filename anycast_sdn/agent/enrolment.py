@@ -81,8 +81,7 @@ class Enrolment:
         self.address = address
         self._settings = settings
         self._chance = chance
-        self._group_path = f"/v1/groups/{settings.group}"
-        self._path = f"{self._group_path}/servers/{address}"
+        self._path = f"/v1/groups/{settings.group}/servers/{address}"
         self._phase = Phase.UNKNOWN
         self._was_enrolled = False  # by this agent, however long ago
         self._leaves = False
@@ -159,7 +158,7 @@ class Enrolment:
             case Step.ENROL:
                 wanted = {"weight": self._settings.weight, "capacity": self._settings.capacity}
                 given = {name: value for name, value in wanted.items() if value is not None}
-                return Request("POST", f"{self._group_path}/servers", {"address": self.address} | given)
+                return Request("PUT", self._path, given)
             case Step.ACTIVATE:
                 return Request("PATCH", self._path, {"state": "active"})
             case Step.CHANGE:
@@ -218,9 +217,6 @@ class Enrolment:
     def _refused(self, step: Step, answer: Answer, now: float) -> list[str]:
         if answer.status == 404 and step in (Step.LOOK_UP, Step.RENEW, Step.WAIT, Step.REMOVE):
             return self._not_there(step)
-        if answer.status == 409 and step is Step.ENROL:  # somebody else has just done it
-            self._phase = Phase.UNKNOWN
-            return []
         if not self._was_enrolled:
             raise Hopeless(f"{self.address} cannot be enrolled in group {self._settings.group}: {answer.reason}")
         if step is Step.CHANGE:
