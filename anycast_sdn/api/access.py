@@ -227,16 +227,3 @@ def _packed(address: str) -> Address | None:
         return packed(address)
     except ValueError:
         return None
-
-
-# What each resource needs, by its path; the rest is read with ``read`` and changed with ``admin``.
-_OPEN = frozenset({"/healthz"})  # for probes, which have no secrets: without ``read`` it shows the status alone
-_SERVERS = "/v1/groups/{group}/servers"
-
-
-def need_of(resource: str, method: str) -> Need:
-    if resource in _OPEN:
-        return Need.NOTHING
-    if method in ("GET", "HEAD"):
-        return Need.READ
-    return Need.ENROL if resource == _SERVERS or resource.startswith(f"{_SERVERS}/") else Need.ADMIN

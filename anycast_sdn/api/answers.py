@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from webob import Response
-
 LONGEST_TURN_S = 0.005  # after so long, work on an answer pauses
 CHUNK = 1 << 18  # of an answer
 AT_ONCE = 100  # items of a list that are written in one piece
@@ -18,13 +16,13 @@ class Turn:
     """One request's work on the hub, with pauses in which other green threads run."""
 
     def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
+        self.pause = pause
         self._began = time.monotonic()
 
     def over(self) -> None:
         """To be called wherever a pause does no harm: pauses if the work has taken longer than ``LONGEST_TURN_S``."""
         if time.monotonic() - self._began > LONGEST_TURN_S:
-            self._pause()
+            self.pause()
             self._began = time.monotonic()
 
 
@@ -32,21 +30,16 @@ class Written(str):
     """A value that is JSON text already."""
 
 
-def json_response(body: dict[str, Any], turn: Turn | None = None, status: int = 200, location: str = "") -> Response:
-    """A JSON response; with a location it is 201."""
-    chunks, some, size = [], [], 0  # a large answer is never one piece
-    for piece in _pieces(body, turn or Turn(lambda: None)):
+def written(body: dict[str, Any], turn: Turn) -> list[bytes]:
+    """The body as JSON, in chunks: a large answer is never one piece."""
+    chunks, some, size = [], [], 0
+    for piece in _pieces(body, turn):
         some.append(piece)
         size += len(piece)
         if size > CHUNK:
             chunks.append("".join(some).encode())
             some, size = [], 0
-    chunks.append("".join([*some, "\n"]).encode())
-    response = Response(status=201 if location else status, content_type="application/json", app_iter=chunks)
-    response.content_length = sum(map(len, chunks))
-    if location:
-        response.location = location
-    return response
+    return [*chunks, "".join([*some, "\n"]).encode()]
 
 
 def _pieces(value: Any, turn: Turn) -> Iterator[str]:

@@ -27,11 +27,13 @@ class Problem(Exception):
     """A request that is answered with an error; ``detail`` is a sentence for its sender."""
 
     def __init__(
-        self, status: int, detail: str, *, field: str = "", headers: dict[str, str] | None = None
+        self, status: int, detail: str, *, field: str = "", headers: dict[str, str] | None = None, slug: str = ""
     ) -> None:
+        """``slug``: the end of its type's URN; "": its status alone says what it is."""
         super().__init__(detail)
         self.status = status
         self.field = field
+        self.slug = slug
         self.headers = headers or {}
 
 
@@ -47,14 +49,14 @@ _STATUS: dict[type[ConfigurationError], int] = {
 def response_to(error: Problem | ConfigurationError, instance: str) -> Response:
     """The response for ``error``; ``instance`` is the path that was asked for."""
     if isinstance(error, Problem):
-        return _response(error.status, str(error), instance, error.field, error.headers)
+        return _response(error.status, str(error), instance, error.field, error.headers, error.slug)
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     field = error.where if isinstance(error, EnrolmentError) else ""
     return _response(_STATUS.get(type(error), 422), str(error), instance, field, {}, slug)
 
 
 def _response(
-    status: int, detail: str, instance: str, field: str, headers: dict[str, str], slug: str = ""
+    status: int, detail: str, instance: str, field: str, headers: dict[str, str], slug: str
 ) -> Response:
     phrase = HTTPStatus(status).phrase
     body: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a request says, as values: its body, its query, and the readers of single members.
+"""What a request says, validated by a model: its body, its query, and the variables of its path.
 
 The rules this file keeps:
 
@@ -6,99 +6,124 @@ The rules this file keeps:
 - A body is at most 64 KiB and is read only where one is expected; it must say ``application/json``,
   which also keeps web pages of other origins from posting here.
 - A member that cannot be changed may be sent back, so that what GET shows can be PUT.  Another value is refused,
-  because it would have no effect; members that change by themselves are ignored (``Shown.observed``).
-- The registry checks names, addresses and numbers; here are only shapes and types.
+  because it would have no effect; members that change by themselves are ignored.
+- What does not depend on what is enrolled is validated here, the rest by the registry.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
+from pydantic import TypeAdapter, ValidationError
 from webob import Request
 
+from anycast_sdn.api.models import InPath, members
 from anycast_sdn.api.problems import Problem
-from anycast_sdn.core.model import Address, GroupValidity, NotFound, Prefix, packed, text
-from anycast_sdn.description.model import MAX_COST
-from anycast_sdn.views.flows import FLOW_STATES
+from anycast_sdn.core.model import NotFound
+from anycast_sdn.description.problems import reason
+from anycast_sdn.description.section import Section, section_at
+from anycast_sdn.description.text import step
 
 MAX_BODY = 64 * 1024  # bytes
 MAX_PARAMETERS = 100
-MAX_PAGE = 1000  # flows
+MAX_MEMBERS = 100  # of an object
+MAX_WHOLE = 10**18  # of numbers with a fraction or an exponent
+AT_ONCE = 20  # items of a list that are validated in one piece
+_OUT_OF_RANGE = {"too_short", "too_long", "greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
-Known = TypeVar("Known")
-Choice = TypeVar("Choice", bound=Enum)
-Reader = Callable[[Any], Any]  # one value → what the code works with; ValueError carries the reason
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A resource as GET shows it."""
-
-    members: Mapping[str, Any]
-    observed: Collection[str] = ()  # members that change by themselves, perhaps since the client has read them
-
-    def check(self, name: str, given: Any) -> None:
-        """Raises ValueError when the given value differs, and the member does not change by itself."""
-        shown = self.members[name]
-        if name not in self.observed and given != shown:
-            raise ValueError(f"it cannot be changed here; it is {as_json(shown)}")
-
-
-class Wrong(ValueError):
-    """A value inside a member: ``where`` is the place in it, such as "[1]" or "[0].weight"."""
-
-    def __init__(self, where: str, reason: object) -> None:
-        super().__init__(reason)
-        self.where = where
+Model = TypeVar("Model", bound=Section)
 
 
 # ------------------------------------------------------------------------------ body
 
 
-def content(
-    request: Request,
-    fields: Mapping[str, Reader],
-    *,
-    required: Collection[str] = (),
-    shown: Shown | None = None,
-) -> dict[str, Any]:
-    """The body's members, each read by its reader in ``fields``.  Raises Problem.
-
-    ``shown``: the resource as it is, of which all that is not in ``fields`` may be sent back.
-    """
-    body = _parsed(_body(request))
-    if not isinstance(body, dict):
-        raise Problem(422, f"the body must be an object with {listed(fields)}")
-    for name in required:
-        if name not in body:
-            raise Problem(422, f'"{name}" is missing', field=name)
-    try:
-        return _members(body, fields, shown)
-    except Wrong as error:
-        raise Problem(422, f"{as_json(error.where)}: {error}", field=error.where) from error
-
-
-def _members(given: Mapping[str, Any], fields: Mapping[str, Reader], shown: Shown | None) -> dict[str, Any]:
-    """The members that ``fields`` reads.  Raises Wrong."""
-    read = {}
+def content(request: Request, model: type[Model], turn: Callable[[], None]) -> Model:
+    """The body.  Raises Problem.  ``turn`` is called between parts of long lists."""
+    given = _parsed(_body(request))
+    if not isinstance(given, dict):
+        raise Problem(422, f"the body must be an object with {listed(model.model_fields)}")
     for name, value in given.items():
+        if name not in model.model_fields:
+            raise refusal(step("", name), _unknown(model))
+        if isinstance(value, list) and len(value) > AT_ONCE:
+            given[name] = _long(model, name, value, turn)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise _refusal(model, error) from error
+
+
+def _long(model: type[Section], name: str, value: list[Any], turn: Callable[[], None]) -> list[Any]:
+    """A long list, validated in parts; ``model`` takes what is validated already as it is."""
+    adapter, read = _adapter(model, name), list[Any]()
+    if get_origin(model.model_fields[name].annotation) is not list:
+        return value
+    for start in range(0, len(value), AT_ONCE):
         try:
-            if name in fields:
-                read[name] = fields[name](value)
-            elif shown is not None and name in shown.members:
-                shown.check(name, value)
-            else:
-                raise ValueError(f"it is not known here; the body takes {listed(fields)}")
-        except ValueError as error:
-            raise Wrong(name + (error.where if isinstance(error, Wrong) else ""), error) from error
+            read += adapter.validate_python(value[start : start + AT_ONCE])
+        except ValidationError as error:
+            raise _refusal(model, error, (name, start)) from error
+        turn()
     return read
+
+
+@lru_cache
+def _adapter(model: type[Section], name: str) -> TypeAdapter[Any]:
+    kind: Any = model.model_fields[name].annotation
+    return TypeAdapter(kind)
+
+
+def _refusal(model: type[Section], error: ValidationError, start: tuple[str, int] | None = None) -> Problem:
+    """``start``: the name of a list, and the index of the first item that was validated."""
+    first = min(error.errors(include_url=False), key=lambda error: error["type"] in _OUT_OF_RANGE)
+    where = first["loc"]
+    if start:
+        where = (start[0], start[1] + int(where[0]), *where[1:])
+    section, place = section_at(model, where)
+    path = ""
+    for part in place:
+        path = step(path, part)
+    if first["type"] == "missing":
+        return Problem(422, f"{as_json(path)} is missing", field=path)
+    if first["type"] == "extra_forbidden":
+        return refusal(path, _unknown(section))
+    if first["type"] not in _OUT_OF_RANGE:
+        return refusal(path, _reason(first))
+    subject = "group" if where[0] in ("name", "prefixes") else str(where[0])
+    return Problem(422, f"{as_json(path)}: {_reason(first)}", field=path, slug=f"invalid-{subject.replace('_', '-')}")
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "model_type":
+        return f"{as_json(error['input'])} is not an object"
+    return reason(error, as_json)
+
+
+def _unknown(model: type[Section]) -> str:
+    return f"it is not known here; there is {listed(model.model_fields)}"
+
+
+def refusal(where: str, why: str) -> Problem:
+    """``where``: the member at fault."""
+    return Problem(422, f"{as_json(where)}: {why}", field=where)
+
+
+def check_fixed(body: Section, shown: Mapping[str, Any], *, settings: bool = False, where: str = "") -> None:
+    """Raises Problem when the body says something else of what is only shown.
+
+    ``settings``: nor may it say something else of what can be set.  ``where``: the way to its members.
+    """
+    model = type(body)
+    fixed = members(model, "readOnly") | (set(model.model_fields) if settings else set())
+    names = (fixed - members(model, "x-observed")) & body.model_fields_set & shown.keys()
+    for name, value in body.model_dump(mode="json", include=set(names), exclude_unset=True).items():
+        if value != shown[name]:
+            raise refusal(where + name, f"it cannot be changed here; it is {as_json(shown[name])}")
 
 
 def _body(request: Request) -> bytes:
@@ -136,196 +161,81 @@ def _check_media_type(media_type: str, coding: str) -> None:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        return json.loads(
+            body.decode(), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_number
+        )
     except RecursionError as error:
         raise Problem(400, "the body is nested too deeply") from error
     except ValueError as error:  # also UnicodeDecodeError
         raise Problem(400, f"the body is not JSON: {error}") from error
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    given = dict(pairs)
+    if len(given) < len(pairs):
         raise ValueError("a member is given twice")
-    return members
+    if len(given) > MAX_MEMBERS:
+        raise ValueError(f"an object has more than {MAX_MEMBERS} members")
+    return given
+
+
+def _number(written: str) -> int | float:
+    """586.0 and 5.86e2 are the whole number 586, in JSON (RFC 8259 §6) as anywhere."""
+    number = Decimal(written)
+    is_whole = abs(number) < MAX_WHOLE and number == number.to_integral_value()
+    return int(number) if is_whole else float(written)
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-# ------------------------------------------------------------------------------ query
+# ------------------------------------------------------------------------------ query, path
 
 
-def query(
-    request: Request, parameters: Mapping[str, Reader], *, repeated: bool = False
-) -> tuple[list[tuple[str, str]], list[tuple[str, Any]]]:
-    """→ (the parameters as given, the parameters read).  Raises Problem.
-
-    ``repeated``: may one be given more than once?
-    """
+def query(request: Request, model: type[Model]) -> Model:
+    """The parameters; one of which the model has a list may be given several times.  Raises Problem."""
     try:
         pairs = parse_qsl(
             request.query_string, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
         )
     except ValueError as error:
         raise Problem(400, f"the query cannot be read: {error}") from error
-    values = []
+    given: dict[str, Any] = {}
     for name, value in pairs:
-        if name not in parameters:
-            known = f"there is {listed(parameters)}" if parameters else "there is none"
+        if name not in model.model_fields:
+            known = f"there is {listed(model.model_fields)}" if model.model_fields else "there is none"
             raise Problem(400, f"{as_json(name)} is not a parameter here; {known}", field=name)
-        try:
-            values.append((name, parameters[name](value)))
-        except ValueError as error:
-            raise Problem(400, f'"{name}": {error}', field=name) from error
-    names = [name for name, _ in pairs]
-    if not repeated and (twice := next((name for name in names if names.count(name) > 1), None)):
-        raise Problem(400, f'"{twice}" is given twice', field=twice)
-    return pairs, values
-
-
-# ------------------------------------------------------------------------------ single values
-
-
-def address_in_path(value: str) -> Address:
+        if get_origin(model.model_fields[name].annotation) is list:
+            given.setdefault(name, []).append(value)
+        elif name in given:
+            raise Problem(400, f"{as_json(name)} is given twice", field=name)
+        else:
+            given[name] = value
     try:
-        return packed(value)
-    except ValueError as error:
-        raise NotFound(f"{value!a} is not an IP address, so no server has it") from error
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise Problem(400, f"{as_json(name)}: {_reason(first)}", field=name) from error
 
 
-def string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{as_json(value)} is not a string")
-    return value
-
-
-def integer(value: Any) -> int:
-    """586, 586.0 and 5.86e2 are the same number, in JSON (RFC 8259 §6) as anywhere."""
-    if type(value) is float and math.isfinite(value) and value.is_integer():
-        return int(value)
-    if type(value) is not int:  # True is an int, too
-        raise ValueError(f"{as_json(value)} is not a whole number")
-    return value
-
-
-def cost(value: Any) -> int:
-    if not 1 <= integer(value) <= MAX_COST:
-        raise ValueError(f"{value} is not from 1 to {MAX_COST}")
-    return integer(value)
-
-
-def address(value: Any) -> Address:
-    return packed(string(value))
-
-
-def this_address(wanted: Address) -> Reader:
-    """Reads an address that must be this one, however it is written."""
-
-    def read(value: Any) -> Address:
-        if address(value) != wanted:
-            raise ValueError(f"it cannot be changed here; it is {as_json(text(wanted))}")
-        return wanted
-
-    return read
-
-
-def prefixes(value: Any, turn: Callable[[], None]) -> tuple[Prefix, ...]:
-    """``turn`` is called after each one, because there may be thousands."""
-    if not isinstance(value, list):
-        raise ValueError(f'{as_json(value)} is not a list of prefixes such as ["198.18.0.1/32"]')
-    read = []
-    for index, item in enumerate(value):
-        read.append(_item(index, item))
-        turn()
-    return tuple(read)
-
-
-def unchanged_servers(
-    group: str,
-    enrolled: Callable[[], Mapping[Address, Known]],
-    shown: Callable[[Known], Shown],
-    turn: Callable[[], None],
-) -> Reader:
-    """Reads a group's servers, which must be as they are: they are changed one by one.
-
-    ``enrolled``: the group's servers; ``turn``: as in ``prefixes``.
-    """
-
-    def read(value: Any) -> None:
-        if not isinstance(value, list):
-            raise ValueError(f"{as_json(value)} is not a list of servers")
-        known, given = enrolled(), set()
-        for index, item in enumerate(value):
-            given.add(_server_shown(index, item, known, shown))
-            turn()
-        if given != set(known) or len(value) > len(given):
-            raise ValueError(f"they are enrolled and removed at /v1/groups/{group}/servers, not here")
-
-    return read
-
-
-def _server_shown(
-    index: int, item: Any, known: Mapping[Address, Known], shown: Callable[[Known], Shown]
-) -> Address:
-    """→ the server's address.  Raises Wrong."""
-    if not isinstance(item, dict) or "address" not in item:
-        raise Wrong(f"[{index}]", f'{as_json(item)} is not a server with its "address"')
+def in_path(name: str, value: str) -> Any:
+    """A variable of the path.  Raises NotFound: what is not valid names nothing."""
     try:
-        found: Address = _members({"address": item["address"]}, {"address": address}, None)["address"]
-        if found in known:
-            _members(item, {"address": address}, shown(known[found]))
-    except Wrong as error:
-        raise Wrong(f"[{index}].{error.where}", error) from error
-    return found
+        return _in_path(name).validate_python(value)
+    except ValidationError as error:
+        raise NotFound(_reason(error.errors(include_url=False)[0])) from error
 
 
-def _item(index: int, item: Any) -> Prefix:
-    try:
-        return Prefix.parse(string(item))
-    except ValueError as error:
-        raise Wrong(f"[{index}]", error) from error
+@lru_cache
+def _in_path(name: str) -> TypeAdapter[Any]:
+    field = InPath.model_fields[name]
+    kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return TypeAdapter(kind)
 
 
-def choice(kind: type[Choice], value: Any) -> Choice:
-    """One of the values of an enumeration."""
-    return kind(one_of([each.value for each in kind], value))
-
-
-def validity(value: Any) -> GroupValidity:
-    if not isinstance(value, dict):
-        raise ValueError(f'{as_json(value)} is not an object such as {{"udp_s": 10}}')
-    try:
-        return GroupValidity(**_members(value, dict.fromkeys(GroupValidity._fields, integer), None))
-    except Wrong as error:
-        raise Wrong(f".{error.where}", error) from error
-
-
-def flow_state(value: str) -> str:
-    return one_of(FLOW_STATES, value)
-
-
-def one_of(names: Collection[str], value: Any) -> str:
-    if value not in names:
-        raise ValueError(f"{as_json(value)} is none of {listed(names)}")
-    return string(value)
-
-
-def page_size(value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_PAGE:
-        raise ValueError(f"{as_json(value)} is not a number from 1 to {MAX_PAGE}")
-    return int(value)
-
-
-def part(value: str) -> str:
-    """A part of the network, by name or address."""
-    if "%" in value:
-        raise ValueError(f"{as_json(value)} has a zone, which is valid on one machine only: leave it out")
-    return value
-
-
-# ------------------------------------------------------------------------------ words for answers
+# ------------------------------------------------------------------------------ words
 
 
 def as_json(value: Any) -> str:

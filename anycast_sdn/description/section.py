@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 _Kind = TypeVar("_Kind", bound="Section")
 
@@ -16,13 +16,17 @@ class Section(BaseModel):
 
     def values(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """The keys with these names, all by default, as the values of the model that they stand for."""
-        return {name: _value(getattr(self, name)) for name in names or type(self).model_fields}
+        return {name: _value(getattr(self, name)) for name in (type(self).model_fields if names is None else names)}
 
 
 class Setting(Section):
     """A section with the keys of a value of the model."""
 
     of: ClassVar[type]  # which value
+
+    @model_serializer(mode="wrap")
+    def _those_that_are_set(self, serialised: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        return {name: value for name, value in serialised(self).items() if value is not None}
 
     def value(self) -> Any:
         return self.of(**self.values())

@@ -17,7 +17,7 @@ from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
 from anycast_sdn.description.section import Section, as_in, default_of, list_of, optional, some
-from anycast_sdn.description.settings import GroupNamed, GroupSettings, ServerAddress, ServerSettings, Validity
+from anycast_sdn.description.settings import GroupSettings, ServerAddress, ServerSettings, Service, Validity
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
     Cost,
@@ -222,14 +222,14 @@ def _once_each(servers: list[Server]) -> list[Server]:
     return servers
 
 
-class Group(GroupSettings, GroupNamed):
+class Group(GroupSettings, Service):
     """An anycast group to begin with: enrolled when the database is new; later, groups are changed over REST (M27)."""
 
     servers: Annotated[list[Server], AfterValidator(_once_each)] = list_of("the servers that may answer for it")
 
     def group(self) -> AnycastGroup:
         servers = {server.address: server for each in self.servers for server in each.servers()}
-        return AnycastGroup(self.name, servers=servers, **self.values(GroupSettings.model_fields))
+        return AnycastGroup(servers=servers, **self.values(type(self).model_fields.keys() - {"servers"}))
 
 
 class Limits(Section):

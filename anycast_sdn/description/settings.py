@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from anycast_sdn.core import checks, roles
 from anycast_sdn.core.model import AnycastGroup, GroupValidity, SelectionSettings, Server
@@ -67,10 +67,6 @@ class ServiceValidity(Setting):
     icmp_s: Seconds = _of_the_edge("icmp_s")
     other_s: Seconds = _of_the_edge("other_s")
     unanswered_s: Seconds = _of_the_edge("unanswered_s")
-
-    @model_serializer(mode="wrap")
-    def _those_that_are_set(self, serialised: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
-        return {name: value for name, value in serialised(self).items() if value is not None}
 
 
 # ------------------------------------------------------------------------------ checks
@@ -182,16 +178,16 @@ class Selection(Setting):
     )
 
 
-class GroupNamed(Section):
-    """A group's name."""
+class Service(Section):
+    """A group's name, and the addresses that it serves."""
 
     name: GroupName = Field(description="its name in REST")
+    prefixes: list[IpPrefix] = some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
 
 
 class GroupSettings(Section):
-    """What is set of a group: the fields of ``AnycastGroup`` but its name and its servers."""
+    """What is set of a group: the fields of ``AnycastGroup`` but its name, prefixes and servers."""
 
-    prefixes: list[IpPrefix] = some("ANY/n: its service addresses, each within one of the anycast_prefixes (M2)")
     affinity: AffinityName = as_in(
         AnycastGroup,
         "affinity",

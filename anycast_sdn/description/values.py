@@ -47,7 +47,8 @@ class Form:
     write: Callable[[Any], object] = lambda value: value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        writing = core_schema.plain_serializer_function_ser_schema(self.write, when_used="json")
+        # What is left out is None, whatever its form.
+        writing = core_schema.plain_serializer_function_ser_schema(self.write, when_used="json-unless-none")
         return core_schema.no_info_plain_validator_function(self.read, serialization=writing)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -13,8 +13,23 @@ from anycast_sdn.store.memory import MemoryStore
 from tests.unit.rest_client import Client
 
 PREFIXES = ["198.18.0.1/32", "2001:db8:ffff::1/128"]
-DEFAULTS = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
-OTHERS = {"affinity": "client", "on_server_loss": "keep", "validity": {"udp_s": 10, "unanswered_s": 2}}
+DEFAULTS = {
+    **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},
+    **{"slow_start_s": 30.0, "selection": {"distance": "nearest", "spill_at": 0.8}},
+}
+EVERY_SECOND = {"interval_s": 1.0, "timeout_s": 0.5, "rise": 3, "fall": 1}
+OTHERS = {
+    **{"affinity": "client", "on_server_loss": "keep", "validity": {"udp_s": 10, "unanswered_s": 2}},
+    "checks": [
+        {"type": "icmp", **EVERY_SECOND},
+        {"type": "tcp", "port": 80, **EVERY_SECOND},
+        {"type": "udp", "port": 53, "payload": "", "dns": "example.net", **EVERY_SECOND},
+        {"type": "udp", "port": 7, "payload": "PING", "answer": "0x00ff", "dns": "", **EVERY_SECOND},
+        {"type": "http", "port": 8080, "path": "/up", "expect_status": [200, 204], **EVERY_SECOND},
+        {"type": "passive", "max_unanswered": 0.25, "max_first_reply_s": 2.0, **EVERY_SECOND},
+    ],
+    **{"min_healthy": 2, "slow_start_s": 0.0, "selection": {"distance": "any", "spill_at": 0.5}},
+}
 WEB = "/v1/groups/web"
 
 
@@ -82,25 +97,25 @@ def test_patch_changes_prefixes_and_keeps_settings_and_servers(client: Client) -
 @pytest.mark.parametrize(
     ("field", "value", "detail"),
     [
-        ("affinity", "sticky", '"sticky" is none of "flow", "client"'),
-        ("affinity", "CLIENT", '"CLIENT" is none of "flow", "client"'),
-        ("affinity", None, 'null is none of "flow", "client"'),
-        ("affinity", ["flow"], '["flow"] is none of "flow", "client"'),
-        ("affinity", {"flow": 1}, 'is none of "flow", "client"'),
-        ("affinity", True, 'true is none of "flow", "client"'),
-        ("on_server_loss", "Keep", '"Keep" is none of "repin", "keep"'),
-        ("on_server_loss", 0, '0 is none of "repin", "keep"'),
-        ("validity", None, "null is not an object such as"),
-        ("validity", 10, "10 is not an object such as"),
-        ("validity", [], "[] is not an object such as"),
-        ("validity.udp_s", {"udp_s": None}, "null is not a whole number"),
-        ("validity.udp_s", {"tcp_s": 5, "udp_s": "10"}, '"10" is not a whole number'),
-        ("validity.udp_s", {"udp_s": 1.5}, "1.5 is not a whole number"),
-        ("validity.udp_s", {"udp_s": True}, "true is not a whole number"),
-        ("validity.udp_s", {"udp_s": 0}, "0 s is not within 1 and 65535"),
-        ("validity.tcp_closed_s", {"tcp_closed_s": -1}, "-1 s is not within 1 and 65535"),
-        ("validity.other_s", {"other_s": 65536}, "65536 s is not within 1 and 65535"),
-        ("validity.udp", {"udp": 10}, 'the body takes "tcp_s", "tcp_closing_s", "tcp_closed_s", "udp_s"'),
+        ("affinity", "sticky", '"sticky" is not flow or client'),
+        ("affinity", "CLIENT", '"CLIENT" is not flow or client'),
+        ("affinity", None, 'null is not flow or client'),
+        ("affinity", ["flow"], '["flow"] is not flow or client'),
+        ("affinity", {"flow": 1}, 'is not flow or client'),
+        ("affinity", True, 'true is not flow or client'),
+        ("on_server_loss", "Keep", '"Keep" is not repin or keep'),
+        ("on_server_loss", 0, '0 is not repin or keep'),
+        ("validity", None, "null is not an object"),
+        ("validity", 10, "10 is not an object"),
+        ("validity", [], "[] is not an object"),
+        ("validity.udp_s", {"udp_s": None}, "must be a valid whole number, not null"),
+        ("validity.udp_s", {"tcp_s": 5, "udp_s": "10"}, 'must be a valid whole number, not "10"'),
+        ("validity.udp_s", {"udp_s": 1.5}, "must be a valid whole number, not 1.5"),
+        ("validity.udp_s", {"udp_s": True}, "must be a valid whole number, not true"),
+        ("validity.udp_s", {"udp_s": 0}, "must be greater than or equal to 1, not 0"),
+        ("validity.tcp_closed_s", {"tcp_closed_s": -1}, "must be greater than or equal to 1, not -1"),
+        ("validity.other_s", {"other_s": 65536}, "must be less than or equal to 65535, not 65536"),
+        ("validity.udp", {"udp": 10}, 'there is "tcp_s", "tcp_closing_s", "tcp_closed_s", "udp_s"'),
         ("validity.UDP_S", {"UDP_S": 10}, '"udp_s"'),
         ("Affinity", "client", '"affinity"'),
         ("pooling", "auto", "is not known here"),

@@ -26,8 +26,12 @@ def client(tmp_path: Path) -> Iterator[Client]:
     client.store.close()
 
 
-AS2 = {"address": "10.2.0.10", "weight": 1, "state": "active", "edge": "ars2", "reachable": True, "flows": 3}
-DEFAULTS = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
+SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
+AS2 = {"address": "10.2.0.10", **SETTINGS, "edge": "ars2", "reachable": True, "flows": 3}
+DEFAULTS = {
+    **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},
+    **{"slow_start_s": 30.0, "selection": {"distance": "nearest", "spill_at": 0.8}},
+}
 WEB = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"], **DEFAULTS, "servers": [AS2]}
 
 
@@ -134,16 +138,16 @@ def test_each_refusal_has_its_status_type_and_field(
     [
         ("/v1/groups", [], '"name", "prefixes"'),
         ("/v1/groups", {"name": "dns"}, '"prefixes" is missing'),
-        ("/v1/groups", {"name": "dns", "prefixes": "198.18.0.2/32"}, "not a list"),
-        ("/v1/groups", {"name": "dns", "prefixes": [7]}, "7 is not a string"),
-        ("/v1/groups", {"name": "dns", "prefixes": ["198.18.0.2/16"]}, "host bits"),
-        ("/v1/groups", {"name": 7, "prefixes": ["198.18.0.2/32"]}, "7 is not a string"),
+        ("/v1/groups", {"name": "dns", "prefixes": "198.18.0.2/32"}, "must be a valid list, not"),
+        ("/v1/groups", {"name": "dns", "prefixes": [7]}, "7 is not a prefix such as"),
+        ("/v1/groups", {"name": "dns", "prefixes": ["198.18.0.2/16"]}, "beyond its length, write 198.18.0.0/16"),
+        ("/v1/groups", {"name": 7, "prefixes": ["198.18.0.2/32"]}, "7 is not a name: use 1-64 of a-z"),
         ("/v1/groups", {"name": "dns", "prefixes": [], "\ud800" * 99: 1}, "is not known here"),
-        ("/v1/groups/web/servers", {"address": "10.2.0.11", "weight": True}, "true is not a whole number"),
-        ("/v1/groups/web/servers", {"address": "10.2.0.11", "weight": 1.5}, "1.5 is not a whole number"),
-        ("/v1/groups/web/servers", {"address": "10.2.0.11", "state": "asleep"}, '"active", "draining"'),
-        ("/v1/groups/web/servers", {"address": "10.2.0.11", "state": []}, '"active", "draining"'),
-        ("/v1/groups/web/servers", {"address": 167903243}, "not a string"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "weight": True}, "must be a valid whole number, not true"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "weight": 1.5}, "must be a valid whole number, not 1.5"),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "state": "asleep"}, '"asleep" is not active, draining'),
+        ("/v1/groups/web/servers", {"address": "10.2.0.11", "state": []}, "[] is not active, draining"),
+        ("/v1/groups/web/servers", {"address": 167903243}, "167903243 is not an IP address such as"),
         ("/v1/groups/web/servers", {"address": "10.2.0.011"}, "10.2.0.011"),
     ],
 )

@@ -1,0 +1,85 @@
+"""What a handler gets of a request, what it returns, and what it may ask the controller.
+
+A handler is a function of an ``Asked`` and the variables of its path.  It returns an ``Answer``, or raises a
+``Problem`` or a ``ConfigurationError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from anycast_sdn.api.answers import Turn
+from anycast_sdn.api.tokens import Caller
+from anycast_sdn.control.registry import Registry
+from anycast_sdn.core.model import Address
+from anycast_sdn.description.model import Port
+from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+
+
+class Views(Protocol):
+    """What the controller shows; the dictionaries are ready for JSON."""
+
+    def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
+        """At most ``limit`` of the wanted flows behind a place, in order.
+
+        → (flows, the place after which to go on, None at the end).  One call looks at a slice of all bindings,
+        so it may find none although there are more.
+        """
+
+    def flow_summary(self) -> dict[str, Any]:
+        """Totals over all flows, whatever the page and the filter."""
+
+    def flow(self, edge: str, number: int) -> FlowView:
+        """One of them.  Raises NotFound."""
+
+    def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
+        """Ends the wanted flows of the next slice behind a place → (how many, as ``flows``)."""
+
+    def end_flow(self, edge: str, number: int) -> None:
+        """Raises NotFound."""
+
+    def switches(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+        """One dictionary for each switch.  The caller may pause between one and the next."""
+
+    def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
+        """One of them.  Raises NotFound."""
+
+    def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
+        """The network, as it would be without these switches, links and servers.  Raises NotFound."""
+
+    def link(self, end: Port) -> dict[str, Any]:
+        """The link at this port.  Raises NotFound."""
+
+    def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
+        """Changes the cost of the link at this port until the controller restarts → the link.
+
+        Raises NotFound.
+        """
+
+    def health(self) -> dict[str, Any]:
+        """``status`` is "ok" when everything is; anything else is answered with 503."""
+
+    def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
+        """What is added to an enrolled server: ``edge``, ``reachable``, ``flows``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was read and validated."""
+
+    registry: Registry
+    views: Views
+    caller: Caller
+    turn: Turn
+    body: Any = None  # of the operation's model
+    query: Any = None
+
+
+class Answer(NamedTuple):
+    """``location``: of what was created, which makes it 201; without a body it is 204."""
+
+    body: dict[str, Any] | None = None
+    status: int = 200
+    location: str = ""

@@ -1,0 +1,36 @@
+"""What REST shows of the network: switches, topology, links and health; and the cost of a link."""
+
+from __future__ import annotations
+
+from anycast_sdn.api import reading
+from anycast_sdn.api.asked import Answer, Asked
+from anycast_sdn.api.tokens import Need
+from anycast_sdn.description.model import Port
+from anycast_sdn.views.turns import with_turns
+
+
+def list_switches(asked: Asked) -> Answer:
+    return Answer({"edges": list(with_turns(asked.views.switches(asked.turn.over), asked.turn.over))})
+
+
+def get_switch(asked: Asked, name: str) -> Answer:
+    return Answer(asked.views.switch(name, asked.turn.over))
+
+
+def get_topology(asked: Asked) -> Answer:
+    return Answer(asked.views.topology(asked.query.without, asked.turn.over))
+
+
+def get_link(asked: Asked, end: Port) -> Answer:
+    return Answer(asked.views.link(end))
+
+
+def patch_link(asked: Asked, end: Port) -> Answer:
+    reading.check_fixed(asked.body, asked.views.link(end))
+    return Answer(asked.views.set_link_cost(end, asked.body.cost))
+
+
+def get_health(asked: Asked) -> Answer:
+    health = asked.views.health()
+    shown = health if asked.caller.may(Need.READ) else {"status": health["status"]}
+    return Answer(shown, status=200 if health["status"] == "ok" else 503)

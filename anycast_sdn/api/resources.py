@@ -1,0 +1,73 @@
+"""The table of all resources: what each takes and answers, who may ask it, and what does the work.
+
+The router, methods that are refused, the OpenAPI description and docs/rest.md come from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from anycast_sdn.api import flows, groups, models, network
+from anycast_sdn.api.asked import Answer
+from anycast_sdn.api.tokens import Need
+from anycast_sdn.description.section import Section
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one resource."""
+
+    method: str
+    path: str  # its variables are members of ``models.InPath``
+    handler: Callable[..., Answer]  # takes an ``Asked`` and the variables of the path
+    needs: Need  # of those who ask
+    summary: str
+    answers: Mapping[int, type[Section] | None]  # by status; None: without a body
+    body: type[Section] | None = None
+    query: type[Section] = models.Nothing
+
+
+OPEN, READ, ENROL, ADMIN = Need
+
+_GROUPS, _GROUP = "/v1/groups", "/v1/groups/{group}"
+_SERVERS, _SERVER = "/v1/groups/{group}/servers", "/v1/groups/{group}/servers/{address}"
+_FLOWS, _FLOW = "/v1/flows", "/v1/flows/{edge}/{number}"
+_LINK = "/v1/topology/links/{end}"
+_NONE: Mapping[int, None] = {204: None}
+
+OPERATIONS = (
+    Operation("GET", _GROUPS, groups.list_groups, READ, "All groups with their servers", {200: models.Groups}),
+    Operation("POST", _GROUPS, groups.add_group, ADMIN, "Create a group", {201: models.Group}, models.NewGroup),
+    Operation("GET", _GROUP, groups.get_group, READ, "A group with its servers", {200: models.Group}),
+    Operation("PUT", _GROUP, groups.put_group, ADMIN, "Create a group, or replace its settings; its servers stay",
+              {200: models.Group, 201: models.Group}, models.Group),
+    Operation("PATCH", _GROUP, groups.patch_group, ADMIN, "Change some settings of a group",
+              {200: models.Group}, models.GroupChanges),
+    Operation("DELETE", _GROUP, groups.delete_group, ADMIN, "Remove a group with its servers", _NONE),
+    Operation("GET", _SERVERS, groups.list_servers, READ, "The servers of a group", {200: models.Servers}),
+    Operation("POST", _SERVERS, groups.add_server, ENROL, "Enrol a server", {201: models.Server}, models.NewServer),
+    Operation("GET", _SERVER, groups.get_server, READ, "A server", {200: models.Server}),
+    Operation("PUT", _SERVER, groups.put_server, ENROL, "Enrol a server, or replace its settings",
+              {200: models.Server, 201: models.Server}, models.Server),
+    Operation("PATCH", _SERVER, groups.patch_server, ENROL, "Change some settings of a server",
+              {200: models.Server}, models.ServerChanges),
+    Operation("DELETE", _SERVER, groups.delete_server, ENROL, "Remove a server; its flows live on", _NONE),
+    Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: models.Flows}, query=models.FlowPage),
+    Operation("DELETE", _FLOWS, flows.end_flows, ADMIN, "End the flows that at least one filter selects",
+              {200: models.Ended}, query=models.FlowFilters),
+    Operation("GET", _FLOW, flows.get_flow, READ, "A flow", {200: models.Flow}),
+    Operation("DELETE", _FLOW, flows.end_flow, ADMIN, "End a flow", _NONE),
+    Operation("GET", "/v1/edges", network.list_switches, READ, "The switches, with their pools, rules and drops",
+              {200: models.Edges}),
+    Operation("GET", "/v1/edges/{switch}", network.get_switch, READ, "A switch", {200: models.Edge}),
+    Operation("GET", "/v1/topology", network.get_topology, READ,
+              "The network as it is, or as it would be without some of its parts",
+              {200: models.Topology}, query=models.Without),
+    Operation("GET", _LINK, network.get_link, READ, "A link", {200: models.Link}),
+    Operation("PATCH", _LINK, network.patch_link, ADMIN, "Change the cost of a link, until the controller starts again",
+              {200: models.Link}, models.Link),
+    Operation("GET", "/healthz", network.get_health, OPEN,
+              "Is all well? 503: it is not. The status alone for those who may not read",
+              {200: models.Health, 503: models.Health}),
+)  # fmt: skip
