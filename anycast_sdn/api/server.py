@@ -8,8 +8,8 @@ slow ones there are.
 
 The rules this file keeps:
 
-- A whole head within ``HEAD_S``, a whole body within ``BODY_S``, a response taken within a time that fits its
-  size; an idle connection stays for ``KEEPALIVE_S``.
+- Each wait for a peer has a deadline (``connection``), also in a TLS handshake; what a handshake computes takes turns
+  with all other requests.
 - At most a quarter of the process' files are connections, and at most a quarter of these come from one address.
   Loopback is excepted, because all clients of a proxy or a testbed come from there.
 - A malformed request is answered with a problem (``http1``), and the connection ends.  It also ends when a body
@@ -26,7 +26,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from operator import attrgetter
@@ -34,23 +33,17 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from anycast_sdn.api import http1
-from anycast_sdn.api.access import CALLER, Access, check_target
-from anycast_sdn.api.hosts import Hosts
+from anycast_sdn.api.access import CALLER, UNIX, Access, check_target
+from anycast_sdn.api.connection import Connection
+from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem, response_to
+from anycast_sdn.api.tls import NotTls
 from anycast_sdn.core.redaction import has_token
 
-HEAD_S = 5.0
-BODY_S = 10.0
-KEEPALIVE_S = 15.0
-LINGER_S = 2.0  # for a peer that is still sending to receive the last response
-RESPONSE_S = 10.0  # and a second more for each SLOWEST bytes
-SLOWEST = 65536  # bytes per second
-UNREAD = 256 * 1024  # bytes that the kernel buffers for a peer that does not read
 SHORT = 256 * 1024  # bytes that are sent in one piece
 MAX_CONNECTIONS = 256
 LEAST_CONNECTIONS = 8
-BACKLOG = 128
 PAUSE_S = 0.1  # after an error of accept
 QUIET_S = 60.0  # from one log line of a kind to the next
 
@@ -63,139 +56,21 @@ LOG = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Connection:
-    """One client's connection, and the bytes that were received and not yet parsed."""
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        self.peer = peer
-        self.waiting_since: float | None = time.monotonic()  # for the peer; None: its request is being worked on
-        self._sock = sock
-        self._received = bytearray()
-        self._deadline = 0.0
-
-    # ---------------------------------------------------------------- reading
-
-    def head(self, *, first: bool) -> Head | None:
-        """The next request; None: there is none.  Raises Problem, OSError."""
-        self.waiting_since = time.monotonic()
-        self._deadline = self.waiting_since + (HEAD_S if first else KEEPALIVE_S)
-        if not self._received and not self._receive_or_expire():
-            return None
-        self._deadline = (self.waiting_since if first else time.monotonic()) + HEAD_S
-        parsed = 0
-        while True:
-            received = self._received
-            longest = http1.MAX_HEAD if b"\n" in received else http1.MAX_REQUEST_LINE
-            # Parsing takes time: when a peer sends byte by byte, it is done at the ends of lines only.
-            worth_it = not parsed or b"\n" in received[parsed:] or len(received) > longest
-            if worth_it and (length := http1.end_of_head(bytes(received))):
-                self.waiting_since = None
-                return http1.parse_head(self._cut(length))
-            parsed = len(received)
-            if not self._receive():
-                if received:
-                    raise Problem(400, "the request ended before its header fields did")
-                return None
-
-    def _receive_or_expire(self) -> bool:
-        try:
-            return self._receive()
-        except Problem:  # an idle connection ends without a response
-            return False
-
-    def begin_body(self, expected: bool) -> None:
-        """``expected``: the peer waits for 100 Continue before it sends the body."""
-        if expected:
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._deadline = time.monotonic() + BODY_S
-
-    def take(self, size: int) -> bytes:
-        """Part of a body (``http1.Source``).  Raises Problem when it takes too long."""
-        self._wait_until(lambda: len(self._received) >= size)
-        return self._cut(size)
-
-    def take_line(self, limit: int) -> bytes:
-        self._wait_until(lambda: b"\n" in self._received[:limit] or len(self._received) >= limit)
-        end = self._received.find(b"\n", 0, limit)
-        return self._cut(end + 1 if end >= 0 else limit)
-
-    def _wait_until(self, enough: Callable[[], bool]) -> None:
-        self.waiting_since = time.monotonic()
-        while not enough() and self._receive():
-            pass
-        self.waiting_since = None
-
-    def _cut(self, size: int) -> bytes:
-        taken = bytes(self._received[:size])
-        del self._received[:size]
-        return taken
-
-    def _receive(self) -> bool:
-        """Some more of what the peer sends; False at its end.  Raises Problem at the deadline, OSError."""
-        left = self._deadline - time.monotonic()
-        if left > 0:
-            self._sock.settimeout(left)
-            try:
-                data = self._sock.recv(16384)
-            except TimeoutError:
-                pass
-            else:
-                self._received += data
-                return bool(data)
-        raise Problem(408, "the request did not arrive whole in time")
-
-    # ---------------------------------------------------------------- writing
-
-    def send(self, *chunks: bytes) -> None:
-        """Raises OSError, also when the peer does not take it."""
-        self.waiting_since = time.monotonic()
-        deadline = self.waiting_since + RESPONSE_S + sum(map(len, chunks)) / SLOWEST
-        for index, chunk in enumerate(chunks):
-            if index:
-                time.sleep(0)  # send() to a peer that reads fast never yields
-            left = memoryview(chunk)
-            while left:
-                self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
-                left = left[self._sock.send(left) :]
-
-    def linger(self) -> None:
-        """Ends our half, and discards what still arrives: a reset could make the peer lose the last response."""
-        self._sock.shutdown(socket.SHUT_WR)
-        self._deadline = time.monotonic() + LINGER_S
-        with suppress(Problem):
-            for _ in range(64):
-                self._received.clear()
-                if not self._receive():
-                    break
-
-    def shut(self) -> None:
-        """Ends the connection, also for a green thread that waits for the peer."""
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def own(self) -> tuple[str, int]:
-        """Our address and port."""
-        host, port, *_ = self._sock.getsockname()
-        return host, port
-
-
 class Server:
-    """Accepts connections on ``listener`` and serves ``application`` on each."""
+    """Accepts connections at each endpoint and serves ``application`` on them."""
 
     def __init__(
         self,
         application: Application,
-        listener: socket.socket,
-        hosts: Hosts,
+        endpoints: Iterable[Endpoint],
         access: Access,
         spawn: Callable[..., Any],
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         """``spawn`` starts a green thread; in ``pause``, before a request is worked on, others run."""
         self._application = application
-        self._listener: socket.socket | None = listener
-        self._hosts = hosts
+        self._endpoints = [*endpoints]
+        self._is_open = True
         self._access = access
         self._spawn = spawn
         self._pause = pause
@@ -207,10 +82,9 @@ class Server:
 
     def close(self) -> None:
         """Take no more connections; requests that are here are answered."""
-        listener, self._listener = self._listener, None
-        if listener:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits in accept()
-            listener.close()
+        self._is_open = False
+        for endpoint in self._endpoints:
+            endpoint.close()
 
     @property
     def busy(self) -> bool:
@@ -219,19 +93,24 @@ class Server:
 
     # ---------------------------------------------------------------- connections
 
-    def run(self) -> None:
-        while listener := self._listener:
+    def start(self) -> None:
+        """Accept, in a thread for each endpoint."""
+        for endpoint in self._endpoints:
+            self._spawn(self._run, endpoint)
+
+    def _run(self, endpoint: Endpoint) -> None:
+        while self._is_open:
             if self._is_full:
                 time.sleep(PAUSE_S)  # requests are being worked on in all of them, which does not take long
                 continue
             try:
-                sock, address = listener.accept()
+                sock, address = endpoint.listener.accept()
             except OSError as error:
-                if self._listener:
+                if self._is_open:
                     self._make_room(self._connections, f"accept: {error.strerror}")
                     time.sleep(PAUSE_S)
                 continue
-            self._take(sock, _peer(address[0]))
+            self._take(sock, UNIX if endpoint.path else _peer(address[0]), endpoint)
             time.sleep(0)  # accept() never yields while new connections queue
 
     @property
@@ -239,18 +118,19 @@ class Server:
         """Is the limit reached, and a request being worked on in every connection?"""
         return len(self._connections) >= self._limit and not any(map(_WAITING, self._connections))
 
-    def _take(self, sock: socket.socket, peer: str) -> None:
+    def _take(self, sock: socket.socket, peer: str, endpoint: Endpoint) -> None:
         """One more connection; if that is too many, another one ends."""
         if len(same := [other for other in self._connections if other.peer == peer]) >= self._limit_of(peer):
             self._make_room(same, f"{len(same)} connections from {peer}")
         elif len(self._connections) >= self._limit:
             self._make_room(self._connections, f"{len(self._connections)} connections")
-        connection = Connection(sock, peer)
+        connection = Connection(sock, peer, endpoint)
         self._connections.add(connection)
         self._spawn(self._serve, connection, sock)
 
     def _limit_of(self, peer: str) -> int:
-        return self._limit if ipaddress.ip_network(peer).is_loopback else max(LEAST_CONNECTIONS, self._limit // 4)
+        is_local = peer == UNIX or ipaddress.ip_network(peer).is_loopback
+        return self._limit if is_local else max(LEAST_CONNECTIONS, self._limit // 4)
 
     def _make_room(self, among: Collection[Connection], reason: str) -> None:
         """Ends the one of these connections whose peer has been waited for longest, if there is one."""
@@ -265,7 +145,12 @@ class Server:
 
     def _serve(self, connection: Connection, sock: socket.socket) -> None:
         try:
-            self._converse(connection)
+            try:
+                connection.secure(self._pause)
+            except NotTls:
+                self._refuse(connection, Problem(400, "TLS is spoken here: use https"))
+            else:
+                self._converse(connection)
         except OSError as error:
             LOG.debug("REST: %s: %s", connection.peer, error)
         except Exception:
@@ -282,7 +167,7 @@ class Server:
             except Problem as problem:
                 self._refuse(connection, problem)
                 return
-            if head is None or not self._respond(connection, head) or not self._listener:
+            if head is None or not self._respond(connection, head) or not self._is_open:
                 return
             first = False
 
@@ -297,15 +182,17 @@ class Server:
         environ = _environ(head, body, connection)
 
         def stays() -> bool:
-            return head.keep_alive and body.whole and not self._is_full  # then a new connection gets the place
+            may_stay = not self._is_full and not connection.is_outdated  # else a new connection gets the place
+            return head.keep_alive and body.whole and may_stay
 
         self._pause()
         try:
             check_target(f"{head.raw_path}?{head.query}")
-            self._hosts.check(head, connection.own[0])
+            connection.endpoint.hosts.check(head, connection.own[0], connection.asked_for)
             self._check_load(head)
             application = self._application if head.raw_path != "*" else _about_all
-            with self._access.admitted(connection.peer, head.fields.get("authorization")) as environ[CALLER]:
+            given = head.fields.get("authorization")
+            with self._access.admitted(connection.peer, given, connection.names) as environ[CALLER]:
                 answer, keep_alive = _answer(application, environ, stays)
         except Problem as problem:
             answer, keep_alive = _answer(response_to(problem, quote(head.path)), environ, stays)
@@ -372,7 +259,7 @@ def _environ(head: Head, body: http1.Body, connection: Connection) -> dict[str, 
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": connection.peer,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": connection.endpoint.scheme,
         "wsgi.input": body,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
@@ -408,22 +295,13 @@ def pause_in_line() -> Callable[[], None]:
 
 def serve(
     application: Application,
-    address: tuple[str, int],
-    names: Iterable[str] = (),
+    listening: Iterable[Endpoint],
+    access: Access,
     pause: Callable[[], None] = lambda: None,
-    access: Access | None = None,
 ) -> Server:
-    """Serve from a green thread of its own, until ``Server.close``.
-
-    ``names``: hosts that we listen as, too.  ``pause``: as ``Server``'s.
-    Raises OSError when it cannot listen there.
-    """
+    """Serve from green threads, until ``Server.close``.  ``pause``: as ``Server``'s."""
     import eventlet
 
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    # Otherwise eventlet sets SO_REUSEPORT, and a second controller would share the port.
-    listener = eventlet.listen(address, family=family, backlog=BACKLOG, reuse_port=False)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD)  # connections inherit it
-    server = Server(application, listener, Hosts(address[0], names), access or Access(None), eventlet.spawn, pause)
-    eventlet.spawn(server.run)
+    server = Server(application, listening, access, eventlet.spawn, pause)
+    server.start()
     return server

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anycast_sdn.cli import options
-from anycast_sdn.cli.options import Rest
 from anycast_sdn.core.model import AnycastError
+from anycast_sdn.core.places import Rest
 
 TIMEOUT_S = 10
 TOKEN = "ANYCAST_SDN_TOKEN"  # in the environment

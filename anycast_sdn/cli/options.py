@@ -7,9 +7,9 @@ import ipaddress
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from anycast_sdn.core.words import address as written
+from anycast_sdn.core.places import Rest
 
 OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
 
@@ -27,29 +27,30 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
 
 
-class Rest(NamedTuple):
-    """Where a controller's REST interface is."""
-
-    host: str  # or, with "unix", the path of its socket
-    port: int
-    scheme: str = "http"
-
-    def __str__(self) -> str:
-        return f"unix:{self.host}" if self.scheme == "unix" else f"{self.scheme}://{written(self.host, self.port)}"
-
-
 def rest(text: str) -> Rest:
     """[http://]HOST:PORT, https://HOST[:PORT] or unix:PATH."""
+    place = listening(text)
+    return place if place.scheme else place._replace(scheme="http")
+
+
+def listening(text: str) -> Rest:
+    """As ``rest``; without a scheme, that depends on other options."""
     if text.startswith("unix:"):
         return Rest(path(text.removeprefix("unix:")), 0, "unix")
-    scheme, separator, rest = text.rpartition("://")
+    scheme, separator, place = text.rpartition("://")
     if not separator:
-        return Rest(*address(text))
-    rest = rest.removesuffix("/")
-    if scheme not in ("http", "https") or not rest or "@" in rest:
+        return Rest(*address(text), "")
+    place = place.removesuffix("/")
+    if scheme not in ("http", "https") or not place or "@" in place:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, https://HOST:PORT or unix:PATH")
-    has_port = re.search(r":[0-9]+\Z", rest.rpartition("]")[2])
-    return Rest(*address(rest if has_port else f"{rest}:{443 if scheme == 'https' else 80}"), scheme)
+    has_port = re.search(r":[0-9]+\Z", place.rpartition("]")[2])
+    return Rest(*address(place if has_port else f"{place}:{443 if scheme == 'https' else 80}"), scheme)
+
+
+def mode(text: str) -> int:
+    if not re.fullmatch("0?[0-7]{3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file's mode such as 660")
+    return int(text, 8)
 
 
 def address(text: str) -> tuple[str, int]:

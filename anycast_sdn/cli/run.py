@@ -31,20 +31,13 @@ def add_to(commands: Any) -> None:
         commands, "run", "run the controller for a network", _DESCRIPTION,
         "run my.yaml",
         "run my.yaml --openflow 192.0.2.1:6653 --database /var/lib/anycast-sdn/enrolments.sqlite",
-        "run my.yaml --rest '[::]:8080' --rest-host controller.example",
+        "run my.yaml --rest '[::]:8443' --rest-tls-cert cert.pem --rest-tls-key key.pem --rest unix:/run/ctl.sock",
     )  # fmt: skip
     options.add_file(parser)
     parser.add_argument("--openflow", type=options.address, default=options.OPENFLOW, metavar="HOST:PORT",
                         help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
                              "addresses, [::] IPv6 as well)")
-    parser.add_argument("--rest", type=options.address, default=options.REST, metavar="HOST:PORT",
-                        help="where REST clients connect (default %(default)s); without tokens only this machine's are "
-                             "served")
-    parser.add_argument("--rest-host", type=options.host_name, action="append", default=[], metavar="NAME",
-                        help="a host name that REST clients use, besides the address; may be repeated")
-    parser.add_argument("--tokens", type=options.path, metavar="PATH",
-                        help="the file of tokens that REST clients need ('anycast-sdn token --help'); by default it is "
-                             "beside the database, with the ending .tokens, if there is one")
+    _add_rest(parser)
     parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
                         help="where enrolments are kept (default %(default)s, in the current directory)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
@@ -52,12 +45,34 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(act=_run)
 
 
+def _add_rest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rest", type=options.listening, action="append", metavar="PLACE",
+                        help="where REST clients connect: HOST:PORT or unix:PATH; may be repeated (default "
+                             f"{options.REST}). Without tokens, only clients of this machine are served")
+    parser.add_argument("--tokens", type=options.path, metavar="PATH",
+                        help="the file of tokens that REST clients need ('anycast-sdn token --help'); by default it is "
+                             "beside the database, with the ending .tokens, if there is one")
+    parser.add_argument("--rest-tls-cert", type=options.path, metavar="PEM",
+                        help="certificate of REST, with those that lead to its CA: HOST:PORT is https then; one that "
+                             "is not to be is written http://HOST:PORT")
+    parser.add_argument("--rest-tls-key", type=options.path, metavar="PEM",
+                        help="its key, unencrypted, unless that is in the same file")
+    parser.add_argument("--rest-client-ca", type=options.path, metavar="PEM",
+                        help="REST clients need certificates that these CAs have signed")
+    parser.add_argument("--rest-socket-mode", type=options.mode, default=0o600, metavar="MODE",
+                        help="mode of unix sockets: whoever may open one may do everything (default 600)")
+    parser.add_argument("--rest-host", type=options.host_name, action="append", default=[], metavar="NAME",
+                        help="a host name that REST clients use, besides the address; may be repeated")
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    if overlap(arguments.openflow, arguments.rest):
-        given = f"{written(*arguments.openflow)} (--openflow) and {written(*arguments.rest)} (--rest)"
-        raise ConfigurationError(
-            f"OpenFlow and REST cannot have the same address, and {given} are one: give one of them another port"
-        )
+    places = arguments.rest or [options.listening(options.REST)]
+    for place in places:
+        if place.scheme != "unix" and overlap(arguments.openflow, place[:2]):
+            given = f"{written(*arguments.openflow)} (--openflow) and {written(*place[:2])} (--rest)"
+            raise ConfigurationError(
+                f"OpenFlow and REST cannot have the same address, and {given} are one: give one of them another port"
+            )
     ending = Ending()  # before anything that takes time
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     # Only this one: eventlet announces at import that it is in maintenance.
@@ -71,17 +86,19 @@ def _run(arguments: argparse.Namespace) -> int:
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` logs the same once, and shorter
+    from anycast_sdn.process.rest_service import RestOptions
     from anycast_sdn.process.run import run
 
-    run(
-        ending,
-        arguments.file,
-        arguments.openflow,
-        arguments.rest,
-        arguments.database,
+    rest = RestOptions(
+        places,
         arguments.rest_host,
+        arguments.rest_tls_cert,
+        arguments.rest_tls_key,
+        arguments.rest_client_ca,
+        arguments.rest_socket_mode,
         arguments.tokens,
     )
+    run(ending, arguments.file, arguments.openflow, rest, arguments.database)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from os_ken.base import app_manager
@@ -13,7 +13,6 @@ from os_ken.lib import hub
 
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
-from anycast_sdn.api.server import Server
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
@@ -26,7 +25,7 @@ from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.listening import listening
-from anycast_sdn.process.rest_access import RestAccess
+from anycast_sdn.process.rest_service import RestOptions, RestService
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.memory import MemoryStore
@@ -54,13 +53,12 @@ def run(
     ending: Ending,
     file: Path,
     openflow: tuple[str, int],
-    rest_address: tuple[str, int],
+    rest_options: RestOptions,
     database: str,
-    rest_names: Sequence[str] = (),
-    token_file: str | None = None,
 ) -> None:
     """Serve until a signal asks for the end.  Raises ConfigurationError."""
     network = reading.load(file)
+    rest = RestService(rest_options, database)
     app: AnycastApp | None = None
 
     def on_change(groups: Groups) -> None:
@@ -76,20 +74,17 @@ def run(
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
-    # Reading requests and answering them have separate queues: short requests do not wait for long ones.
-    rest_access = RestAccess(token_file, database)
-    with listening("REST", "--rest", rest_address):
-        rest = server.serve(api, rest_address, rest_names, server.pause_in_line(), rest_access.access)
+    rest.serve(api)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
-    LOG.info("network %s; OpenFlow on %s, REST on http://%s", network.name, shown(openflow), shown(rest_address))
-    rest_access.report()
+    LOG.info("network %s; OpenFlow on %s, REST on %s", network.name, shown(openflow), rest)
+    rest.report()
     LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.disable_automatic()
     service = ServiceManager(os.environ, os.getpid())
-    service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on http://{shown(rest_address)}")
-    _wait_for(ending, store, service, rest_access.reload)
+    service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on {rest}")
+    _wait_for(ending, store, service, rest.reload)
     service.stopping()
     _finish(rest, acceptor)
     manager.close()
@@ -107,13 +102,13 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Cal
         service.alive(now)
         if ending.hung_up:
             ending.hung_up = False
-            LOG.info("SIGHUP: tokens are read again; the network file is read at start only")
+            LOG.info("SIGHUP: tokens and certificates are read again; the network file is read at start only")
             isolated(reload)()
         hub.sleep(SIGNALS_S)
     LOG.info("%s: stopping; switches keep their rules", ending.asked)
 
 
-def _finish(rest: Server, acceptor: Acceptor) -> None:
+def _finish(rest: RestService, acceptor: Acceptor) -> None:
     """Answer the requests in progress, send the messages that are queued, and close the connections of switches."""
     rest.close()
     deadline = time.monotonic() + FINISH_S

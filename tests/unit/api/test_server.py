@@ -18,10 +18,13 @@ from typing import Any
 
 import pytest
 
+from anycast_sdn.api import connection as connecting
 from anycast_sdn.api import server as serving
 from anycast_sdn.api.access import Access
+from anycast_sdn.api.connection import Connection
+from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.hosts import Hosts
-from anycast_sdn.api.server import Connection, Server
+from anycast_sdn.api.server import Server
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -50,8 +53,8 @@ class Service:
     def __init__(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=400)
         self.port = listener.getsockname()[1]
-        self.server = Server(application, listener, Hosts("127.0.0.1"), Access(None), start_thread)
-        start_thread(self.server.run)
+        self.server = Server(application, [Endpoint(listener, Hosts("127.0.0.1"))], Access(None), start_thread)
+        self.server.start()
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -168,8 +171,8 @@ def test_an_unread_body_is_not_parsed_as_the_next_request(service: Service) -> N
 
 
 def test_a_head_and_a_body_have_deadlines(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "HEAD_S", 0.3)
-    monkeypatch.setattr(serving, "BODY_S", 0.3)
+    monkeypatch.setattr(connecting, "HEAD_S", 0.3)
+    monkeypatch.setattr(connecting, "BODY_S", 0.3)
     with service.connect() as dribbling, service.connect() as silent:
         for byte in GET[:20]:  # each byte soon after the last one
             dribbling.sendall(bytes([byte]))
@@ -183,15 +186,15 @@ def test_a_head_and_a_body_have_deadlines(service: Service, monkeypatch: pytest.
 
 
 def test_an_idle_connection_ends_without_a_response(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(connecting, "KEEPALIVE_S", 0.2)
     with service.connect() as peer:
         peer.sendall(GET)
         assert all_of(peer).count(b"HTTP/1.1") == 1
 
 
 def test_a_response_that_is_not_read_has_a_deadline(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "RESPONSE_S", 0.2)
-    monkeypatch.setattr(serving, "SLOWEST", 1e9)
+    monkeypatch.setattr(connecting, "RESPONSE_S", 0.2)
+    monkeypatch.setattr(connecting, "SLOWEST", 1e9)
     with service.connect() as peer:
         peer.sendall(GET.replace(b"/healthz", b"/large"))
         until(lambda: service.open() == 1)
@@ -277,7 +280,8 @@ _CROWD = """
 import eventlet
 eventlet.monkey_patch()
 import socket, time
-from anycast_sdn.api import server
+from anycast_sdn.api import endpoints, server
+from anycast_sdn.api.access import Access
 
 def application(environ, start_response):
     end = time.monotonic() + 0.001
@@ -286,8 +290,9 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", "0")])
     return []
 
-serving = server.serve(application, ("127.0.0.1", 0), (), server.pause_in_line())
-address = serving._listener.getsockname()
+endpoint = endpoints.at_address(("127.0.0.1", 0))
+server.serve(application, [endpoint], Access(None), server.pause_in_line())
+address = endpoint.listener.getsockname()
 peers = []
 for _ in range(100):
     peers.append(socket.create_connection(address))
@@ -336,8 +341,9 @@ class FailingListener:
 def test_an_error_of_accept_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "PAUSE_S", 0.01)
     listener = FailingListener(socket.create_server(("127.0.0.1", 0)))
-    server = Server(application, listener, Hosts("127.0.0.1"), Access(None), start_thread)  # type: ignore[arg-type]
-    start_thread(server.run)
+    endpoint = Endpoint(listener, Hosts("127.0.0.1"))  # type: ignore[arg-type]
+    server = Server(application, [endpoint], Access(None), start_thread)
+    server.start()
     with socket.create_connection(listener.getsockname(), timeout=10) as peer:
         peer.sendall(GET)
         assert peer.recv(1000).startswith(b"HTTP/1.1 200 OK")

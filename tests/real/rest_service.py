@@ -1,0 +1,106 @@
+"""A controller without switches whose REST interface the real curl and openssl ask, over loopback; and certificates."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from programs import ENVIRONMENT, Program, wait_until
+
+ROOT = Path(__file__).parents[2]
+JSON = ("-H", "Content-Type: application/json")
+
+
+class Service:
+    """A controller without switches, its database and its tokens in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.secrets: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            self.openflow, self.port = one.getsockname()[1], other.getsockname()[1]
+        self.program: Program | None = None
+
+    def start(self, *options: str) -> None:
+        """``options``: more than the address of REST, which is ``port`` on loopback."""
+        words = [sys.executable, "-m", "anycast_sdn", "run", str(ROOT / "topologies" / "figure1.yaml"),
+                 "--openflow", f"127.0.0.1:{self.openflow}", "--rest", f"127.0.0.1:{self.port}",
+                 "--database", str(self.directory / "db.sqlite"), "--log-level", "debug", *options]  # fmt: skip
+        self.program = Program(words, cwd=self.directory)
+        wait_until(lambda: "waiting for" in self.log(), "it listens")
+
+    def log(self) -> str:
+        assert self.program
+        return self.program.output()
+
+    def reload(self) -> None:
+        assert self.program
+        before = self.log().count("SIGHUP")
+        self.program.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.log().count("SIGHUP") > before, "it has read the files again")
+
+    def command(self, *words: str, status: int = 0, **environment: str) -> str:
+        """→ what ``anycast-sdn`` prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "anycast_sdn", *words],
+            capture_output=True, text=True, cwd=self.directory, env={**ENVIRONMENT, **environment}, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        return done.stdout if status == 0 else done.stderr
+
+    def token(self, name: str, *options: str) -> str:
+        secret = self.command("token", "add", name, "--database", "db.sqlite", *options).strip()
+        self.secrets.append(secret)
+        return secret
+
+    def curl(self, path: str, *options: str, token: str = "", scheme: str = "http") -> tuple[int, Any]:
+        """→ (status, the answer's JSON); (0, what curl says) when there is no answer."""
+        bearer = ["-H", f"Authorization: Bearer {token}"] if token else []
+        words = ["curl", "-gsS", "--noproxy", "*", "-m", "20", "-w", "\n%{http_code}", *bearer, *options]
+        url = path if "://" in path else f"{scheme}://127.0.0.1:{self.port}{path}"
+        done = subprocess.run(
+            [*words, url], capture_output=True, text=True, env=ENVIRONMENT, cwd=self.directory, timeout=60
+        )
+        body, _, status = done.stdout.rpartition("\n")
+        if done.returncode:
+            return 0, done.stderr
+        return int(status), json.loads(body) if body.strip() else None
+
+    def stop(self) -> None:
+        """Asserts that it is alive, has met no error of its own, and has logged no token."""
+        assert self.program
+        alive, log = self.program.process.poll() is None, self.log()
+        self.program.stop()
+        assert alive, log
+        assert "Traceback" not in log, log
+        assert "internal error" not in log, log
+        assert not [secret for secret in self.secrets if secret in log]
+
+
+class Authority:
+    """A CA that openssl runs in a directory."""
+
+    def __init__(self, directory: Path, name: str = "ca") -> None:
+        self._directory = directory
+        self.name = name
+        self._openssl("req", "-x509", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2",
+                      "-subj", f"/CN={name}")  # fmt: skip
+
+    def certify(self, name: str, *also: str, days: str = "2") -> None:
+        """NAME.pem and NAME.key, with the common name NAME and these other names, such as DNS:ctl.example."""
+        extensions = self._directory / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={','.join(also)}\n" if also else "basicConstraints=CA:FALSE\n")
+        self._openssl("req", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{self.name}.pem", "-CAkey", f"{self.name}.key",
+                      "-CAcreateserial", "-out", f"{name}.pem", "-days", days, "-extfile", str(extensions))  # fmt: skip
+
+    def _openssl(self, *words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=self._directory, check=True, capture_output=True, timeout=60)
+
+
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
