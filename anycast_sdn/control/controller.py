@@ -153,6 +153,7 @@ class Controller:
         self.routes.connected(name)
         self._recheck_services_of(switch)
         self.losses.connected(name)
+        self.health.edge_is_back(switch, now)
         self.uplinks.connected(switch)
         self.routes.judge_again()
         return Outcome.at(switch.dpid, Reaction(messages))  # this was enough for one slice: ``work`` follows later
@@ -374,7 +375,7 @@ class Controller:
         """A slice of what follows from the events so far; see the order of the chain above."""
         pace = self._pace
         self.routes.apply_confirmations(pace.changes)
-        out = self._examine_health()
+        out = self._examine_health(now)
         self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
         self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(pace.prefixes)
@@ -389,12 +390,16 @@ class Controller:
         self._probe(self.discovery.more_probes(), out)
         return out
 
-    def _examine_health(self) -> Outcome:
-        """Let the server edges of servers whose health has changed be judged again."""
+    def _examine_health(self, now: float) -> Outcome:
+        """Let the server edges and the flows of servers whose health has changed be examined again."""
         out = Outcome(events=self.health.work(self._pace.examined))
         for name, server in self.health.pop_changed():
             group, subnet = self.groups.get(name), self.network.subnet_of(server)
-            if group and subnet:
+            if group is None or server not in group.servers:
+                self.losses.no_longer_checked(name, server, now)
+                continue
+            self.losses.checked(name, server, self.health.has_failed(name, server), now)
+            if subnet:
                 switch = self._by_name[subnet.edge]
                 switch.serving.forget_able()
                 self.announcements.recheck(switch.dpid, group.prefixes)
@@ -457,8 +462,8 @@ class Controller:
     def _is_healthy(self, group: str, server: Address) -> bool:
         return self.health.status(group, server) is not HealthStatus.CRITICAL
 
-    def _is_lost(self, name: str, server: Address) -> bool:
-        return self.losses.is_lost(name, server)
+    def _is_lost(self, name: str, server: Address, group: str) -> bool:
+        return self.losses.has_lost(name, server, group)
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""

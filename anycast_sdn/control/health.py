@@ -47,7 +47,7 @@ from anycast_sdn.core.health import (
     next_after_s,
     worst,
 )
-from anycast_sdn.core.model import Address, AnycastGroup
+from anycast_sdn.core.model import Address, AnycastGroup, ServerState
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
 
@@ -55,6 +55,7 @@ EXPIRES = 3  # intervals without a report
 MOST_REPORTED = 16  # checks of one server in one group
 _ALIVE = CheckResult(True, "answers")
 _SILENT = CheckResult(False, "does not answer")
+_SAY_NOTHING_OF_FLOWS = frozenset(("arp", "nd", "lease", "passive"))
 _AT_ONCE = Check(rise=1, fall=1)
 _UNKNOWN = CheckState()
 
@@ -115,7 +116,7 @@ class Health:
         self._users: dict[tuple[Address, AnyCheck], set[str]] = {}  # of a probed check: the groups that have it
         self._own: dict[Enrolment, _Own] = {}
         self._expiries: list[tuple[float, Enrolment, CheckName]] = []  # heap; the earliest that it can be
-        self._known: dict[Enrolment, HealthStatus] = {}  # when it was last examined
+        self._known: dict[Enrolment, tuple[HealthStatus, bool]] = {}  # and ``has_failed``, when it was last examined
         self._to_examine: dict[Enrolment, None] = {}
         self._changed: dict[Enrolment, None] = {}  # for ``pop_changed``
 
@@ -126,6 +127,20 @@ class Health:
 
     def of(self, group: str, server: Address) -> ServerHealth:
         return worst((str(name), state) for name, state in self.checks(group, server))
+
+    def has_failed(self, group: str, server: Address) -> bool:
+        """Is it critical because of what it does itself, so that its flows are better served elsewhere?
+
+        Not by its silence to ARP or ND: that is noticed by ``Losses``.  Not by its lease or by what passes through the
+        network either: they say nothing against flows in progress.  Nor while it takes no new flows anyway: a program
+        that is being stopped closes its port first, and then ends what is in progress.
+        """
+        settings = self._groups.get(group)
+        enrolled = settings.servers.get(server) if settings else None
+        return bool(enrolled and enrolled.state is ServerState.ACTIVE) and any(
+            state.status is HealthStatus.CRITICAL and name.type not in _SAY_NOTHING_OF_FLOWS
+            for name, state in self.checks(group, server)
+        )
 
     def checks(self, group: str, server: Address) -> Iterator[tuple[CheckName, CheckState]]:
         """All checks of a server in this group."""
@@ -145,7 +160,8 @@ class Health:
                 yield CheckName("lease"), own.lease
 
     def pop_changed(self) -> Iterable[Enrolment]:
-        """The servers, each in one group, whose status has changed since the last call."""
+        """The servers, each in one group, whose status has changed since the last call, or ``has_failed``; also
+        those that were removed."""
         changed, self._changed = self._changed, {}
         return changed
 
@@ -164,7 +180,8 @@ class Health:
         had, has = (_probed_checks(group) for group in (old, new))
         for server in was.keys() - is_now.keys():
             self._own.pop((name, server), None)
-            self._known.pop((name, server), None)
+            if self._known.pop((name, server), None):
+                self._changed[name, server] = None
             if not self._groups.of_server(server):
                 self._there.pop(server, None)
         for server in is_now.keys() - was.keys():
@@ -177,12 +194,15 @@ class Health:
                 self._use_no_more(name, server, check)
             if server in is_now:
                 self._to_examine[name, server] = None
+        for server in is_now if was is not is_now else ():
+            if was.get(server) is not is_now[server]:
+                self._to_examine[name, server] = None
 
     def _enrolled(self, group: str, server: Address, now: float) -> None:
         self._to_examine[group, server] = None
         subnet = self._network.subnet_of(server)
-        if server not in self._there and subnet and self._switches[subnet.edge].neighbours.get(server):
-            self._there[server] = counted(_UNKNOWN, _ALIVE, _AT_ONCE, now)
+        if subnet and self._switches[subnet.edge].neighbours.get(server):
+            self._there.setdefault(server, CheckState(HealthStatus.PASSING, now, _ALIVE.output))
 
     def _use(self, group: str, server: Address, check: AnyCheck, now: float) -> None:
         users = self._users.setdefault((server, check), set())
@@ -254,6 +274,12 @@ class Health:
             if after.status is not before.status:
                 self._to_examine |= dict.fromkeys((name, server) for name in self._users[server, check])
 
+    def edge_is_back(self, edge: ManagedSwitch, now: float) -> None:
+        """What it holds has been read; servers that were found there are taken to be there until they are silent."""
+        for server in edge.serving.enrolled:
+            if server not in self._there and edge.neighbours.get(server):
+                self.noticed(server, True, now)
+
     def edge_is_away(self, edge: ManagedSwitch, now: float) -> None:
         """It has lost its connection: what is known of its servers is held."""
         self._probing.edge_is_away(edge, now)
@@ -314,10 +340,12 @@ class Health:
             if settings is None or server not in settings.servers:
                 continue
             health = self.of(group, server)
-            before = self._known.get(enrolment, HealthStatus.UNKNOWN)
-            if health.status is not before:
-                self._known[enrolment] = health.status
+            before, had_failed = self._known.get(enrolment, (HealthStatus.UNKNOWN, False))
+            failed = self.has_failed(group, server)
+            if (health.status, failed) != (before, had_failed):
+                self._known[enrolment] = health.status, failed
                 self._changed[enrolment] = None
+            if health.status is not before:
                 changes.setdefault((server, before, health.status, health.reason), []).append(group)
         return [
             ServerHealthChanged(self._edge_of(server), server, tuple(groups), before, after, reason)

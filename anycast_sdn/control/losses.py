@@ -4,6 +4,8 @@ A server is *away* while no host answers at its address (``Neighbours`` has foun
 for one client edge, while that has no route to the server's subnet.  It is *lost* when it has been away for more than
 ``LOST_AFTER_S``.
 
+A server is lost for the flows of one group when it fails that group's checks for long enough (``FailedServers``).
+
 Where no links of the network file join a client edge and a server edge, routers do.  Their routes may be to a shorter
 prefix, such as a default route: then there is nothing to see of a subnet that cannot be reached.  So there a subnet is
 away only when the edge had a route to just that subnet, and has neither this nor one that covers it.
@@ -28,10 +30,11 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from anycast_sdn.control.failed_servers import FailedServers
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.switch import ManagedSwitch
@@ -90,6 +93,7 @@ class Losses:
         self._unused: dict[Address, float] = {}  # of these, those without enrolment and flows → when it is forgotten
         roles = [switch.described.client_edge for switch in self._edges.values()]
         self._remembered_s = max((role.quarantine_s for role in roles if role), default=0)  # an ended flow
+        self._failed = FailedServers(self._remembered_s)
         self._now = 0.0  # at the last tick
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
         self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
@@ -99,9 +103,16 @@ class Losses:
         self._reported: dict[str, set[Address]] = {name: set() for name in self._edges}  # of these, flows were freed
 
     def is_lost(self, edge: str, server: Address) -> bool:
-        """Is this server lost for this client edge?"""
+        """Is this server lost for all flows of this client edge?"""
         cut = self._cut.get(edge)
         return server in self._dead or (cut is not None and self._subnet_of(server) in cut)
+
+    def has_lost(self, edge: str, server: Address, group: str) -> bool:
+        """Is this server lost for this client edge's flows of this group?"""
+        return group in self._failed.groups(server) or self.is_lost(edge, server)
+
+    def _is_lost_for_some(self, edge: str, server: Address) -> bool:
+        return bool(self._failed.groups(server)) or self.is_lost(edge, server)
 
     def _subnet_of(self, server: Address) -> Prefix | None:
         subnet = self._network.subnet_of(server)
@@ -169,9 +180,21 @@ class Losses:
         assert subnet is not None
         self._switches[subnet.edge].recheck_watch(server)
 
+    # ---------------------------------------------------------------- which servers fail
+
+    def checked(self, group: str, server: Address, failing: bool, now: float) -> None:
+        """By its checks the server is failing for this group, or is not."""
+        if self._failed.set_failing(group, server, failing, now):
+            self._to_examine[server] = None
+
+    def no_longer_checked(self, group: str, server: Address, now: float) -> None:
+        """It was removed from this group."""
+        if self._failed.removed(group, server, now):
+            self._to_examine[server] = None
+
     def no_longer_kept(self) -> None:
         """A group no longer keeps its flows at lost servers: servers that are lost already may have some."""
-        if self._dead or any(self._cut.values()):
+        if self._dead or self._failed or any(self._cut.values()):
             self._to_examine |= dict.fromkeys(self._edges)
 
     def connected(self, edge: str) -> None:
@@ -186,6 +209,7 @@ class Losses:
         for server in _pop_first(self._unused, lambda until: until <= now):
             self._forget(server)
             self._recheck_watch(server)
+        self._to_examine |= dict.fromkeys(self._failed.tick(now))
         lost = _pop_first(self._silent, lambda since: now - since > LOST_AFTER_S)
         self._dead.update(lost)
         self._to_examine |= dict.fromkeys(lost)
@@ -255,7 +279,7 @@ class Losses:
         flows, reported = self._edges[edge].engine.flows, self._reported[edge]
         if not flows.pinned_to(server) and server not in reported:
             return []
-        if not self.is_lost(edge, server):
+        if not self._is_lost_for_some(edge, server):
             returned = [ServerReturned(edge, server)] if server in reported else []
             reported.discard(server)
             return [*returned]
@@ -267,9 +291,11 @@ class Losses:
         self, edge: str, server: Address, freeing: _Freeing, groups: Groups, most: int, now: float
     ) -> Reaction:
         switch, reaction = self._edges[edge], Reaction()
-        goes_on = switch.synchronised and self.is_lost(edge, server)
+        goes_on = switch.synchronised and self._is_lost_for_some(edge, server)
         if goes_on:
             some, freeing.left[-most:] = freeing.left[-most:], []
+            if not self.is_lost(edge, server):
+                some = self._of_groups(edge, some, self._failed.groups(server))
             reaction, freed = switch.engine.lose(some, server, groups, now)
             freeing.freed += freed
             if reaction.changed:
@@ -279,9 +305,14 @@ class Losses:
             if freeing.freed:
                 reaction.events.append(ServerLost(edge, server, freeing.freed))
                 self._reported[edge].add(server)
-                if not self.is_lost(edge, server):
+                if not self._is_lost_for_some(edge, server):
                     self._to_examine[server] = None  # it has come back meanwhile
         return reaction
+
+    def _of_groups(self, edge: str, numbers: Iterable[int], groups: Collection[str]) -> list[int]:
+        """Those of these flows that belong to one of these groups."""
+        flows = filter(None, map(self._edges[edge].engine.flows.by_number, numbers))
+        return [flow.number for flow in flows if flow.group in groups]
 
 
 def _parts(network: Network) -> dict[str, set[str]]:

@@ -66,12 +66,12 @@ class ManagedSwitch:
         random: RandomSource,
         removed: RemovedServers,
         is_announced: Callable[[Prefix], bool],
-        is_lost: Callable[[Address], bool],
+        is_lost: Callable[[Address, str], bool],
         is_enrolled: Callable[[Address], bool],
         is_healthy: Callable[[str, Address], bool],
     ) -> None:
         """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
-        switch?; ``is_lost``: see ``Losses``; ``is_enrolled``: is this server in any group?; ``is_healthy``:
+        switch?; ``is_lost``: see ``Losses.has_lost``; ``is_enrolled``: is this server in any group?; ``is_healthy``:
         may this server serve this group, by its checks?"""
         self.described = described
         self.name, self.dpid = described.name, described.dpid

@@ -69,10 +69,11 @@ class ClientEdge:
         *,
         ports: int = 2,
         is_announced: Callable[[Prefix], bool] = lambda service: True,
-        is_lost: Callable[[Address], bool] = lambda server: False,
+        is_lost: Callable[[Address, str], bool] = lambda server, group: False,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
-        ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost?
+        ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost,
+        or has it failed for this group?
         """
         self.role = role
         self._is_announced = is_announced
@@ -247,8 +248,9 @@ class ClientEdge:
         if binding.server is not None:
             return FlowEvent.PINNED_REPLY if key.source == binding.server else FlowEvent.STRANGER_REPLY
         group = groups.get(binding.group)
-        member = group and key.source in group.servers and not (self._is_lost(key.source) and _repins(group))
-        return FlowEvent.MEMBER_REPLY if member else FlowEvent.STRANGER_REPLY
+        member = group is not None and key.source in group.servers
+        lost = member and self._is_lost(key.source, binding.group) and _repins(group)
+        return FlowEvent.MEMBER_REPLY if member and not lost else FlowEvent.STRANGER_REPLY
 
     def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int) -> Decision:
         service = groups.service(key.destination)
@@ -323,7 +325,7 @@ class ClientEdge:
     def _has_lost_server(self, former: Binding, groups: Groups) -> bool:
         """Was the server of this ended flow lost before its end, or is it now?"""
         server = former.server
-        return server is None or (self._is_lost(server) and _repins(groups.get(former.group)))
+        return server is None or (self._is_lost(server, former.group) and _repins(groups.get(former.group)))
 
     # ---------------------------------------------------------------- TCP connections that end
 

@@ -23,7 +23,7 @@ def engine_of(
     answers: Answers,
     random: RandomSource,
     is_announced: Callable[[Prefix], bool],
-    is_lost: Callable[[Address], bool],
+    is_lost: Callable[[Address, str], bool],
     is_enrolled: Callable[[Address], bool],
 ) -> Engine:
     """``connected``: the subnets at its ports, those of uplinks among them."""
