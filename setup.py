@@ -2,7 +2,7 @@
 
 - Beside the packages that are found, topologies/ is one.  So a wheel holds the network files as
   ``anycast_sdn.topologies``, and in the repository they stand where people look for them.
-- The papers and the service of systemd are installed, in share/doc/anycast-sdn of the environment.
+- The papers and the services of systemd are installed, in share/doc/anycast-sdn of the environment.
 - A package index shows README.md alone.  Its links to other files would lead nowhere there, so it names the files.
 
 Everything else is in setup.cfg.
@@ -23,8 +23,8 @@ def for_an_index(readme: str) -> str:
     return f"{named}\nFiles that are named here are in the source distribution; papers are installed in `{DOC}`, too.\n"
 
 
-def papers(folder: str) -> list[str]:
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.md"))
+def papers(folder: str, names: str = "*.md") -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(names))
 
 
 if __name__ == "__main__":
@@ -34,6 +34,6 @@ if __name__ == "__main__":
         data_files=[
             (DOC, papers(".")),
             (f"{DOC}/docs", papers("docs")),
-            (f"{DOC}/contrib/systemd", ["contrib/systemd/anycast-sdn.service"]),
+            (f"{DOC}/contrib/systemd", papers("contrib/systemd", "*.service")),
         ],
     )

@@ -107,7 +107,7 @@ def _reason(error: OSError, timeout_s: float) -> str:
 
 
 def _context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 
 from anycast_sdn.agent import probes
 from anycast_sdn.agent.enrolment import Settings
@@ -53,10 +54,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     afterwards.add_argument("--remove", action="store_true", help="remove the server when it is drained")
     afterwards.add_argument("--keep", action="store_false", dest="remove",
                             help="leave it enrolled, drained (the default): its weight and state are kept")
-    parser.set_defaults(act=_run)
+    parser.set_defaults(act=partial(_run, parser))
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if len({":" in address for address in arguments.addresses}) < len(arguments.addresses):
+        parser.error("--address: a server has one address of each family; further ones are servers of their own")
     from anycast_sdn.agent.agent import Agent, Watch
     from anycast_sdn.process.service_manager import ServiceManager
 
@@ -88,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(text.replace("%", " ")))  # a zone means nothing elsewhere
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!a} is not an IP address") from None
 

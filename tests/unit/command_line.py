@@ -45,14 +45,14 @@ def answering(
 
 
 @contextmanager
-def serving(application: Callable[..., Any]) -> Iterator[str]:
+def serving(application: Callable[..., Any], port: int = 0) -> Iterator[str]:
     """A WSGI application on loopback → its address."""
 
     class Quiet(simple_server.WSGIRequestHandler):
         def log_message(self, *_: Any) -> None:
             pass
 
-    with simple_server.make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
+    with simple_server.make_server("127.0.0.1", port, application, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -132,6 +132,10 @@ class Client:
         request.environ.update({CALLER: BY_LOOPBACK} | environ)
         return request.get_response(self.api)
 
+    def by_loopback(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """The application, to be served over HTTP."""
+        return self.api(environ | {CALLER: BY_LOOPBACK}, start_response)
+
     def get(self, path: str) -> Any:
         response = self.ask("GET", path)
         assert response.status_code == 200, response.text

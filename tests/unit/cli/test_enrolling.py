@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.cli import main
 from tests.unit.command_line import complaint, serving
 from tests.unit.rest_client import Client
@@ -43,11 +42,7 @@ class Controller:
 @pytest.fixture
 def controller(capsys: pytest.CaptureFixture[str]) -> Iterator[Controller]:
     client = Client(":memory:")
-
-    def application(environ: dict[str, Any], start: Any) -> Any:
-        return client.api(environ | {CALLER: BY_LOOPBACK}, start)
-
-    with serving(application) as address:
+    with serving(client.by_loopback) as address:
         yield Controller(address, client, capsys)
 
 

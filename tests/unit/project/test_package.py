@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 TOPOLOGIES = sorted(path.name for path in (ROOT / "topologies").glob("*.yaml"))
 PAPERS = [str(path.relative_to(ROOT)) for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md")]
+SERVICES = [f"contrib/systemd/{name}.service" for name in ("anycast-sdn", "anycast-sdn-agent@")]
 SOURCES = ["anycast_sdn", "contrib", "docs", "topologies", *(path.name for path in ROOT.glob("*.md")),
            "MANIFEST.in", "pyproject.toml", "setup.cfg", "setup.py"]  # fmt: skip
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -65,9 +66,9 @@ def test_a_wheel_holds_the_package_its_types_and_the_topologies_once(wheel: Path
     ]
 
 
-def test_a_wheel_holds_the_papers_and_the_service(wheel: Path) -> None:
+def test_a_wheel_holds_the_papers_and_the_services(wheel: Path) -> None:
     places = [name.partition(".data/data/share/doc/anycast-sdn/")[2] for name in contents(wheel)]
-    assert sorted(filter(None, places)) == sorted([*PAPERS, "contrib/systemd/anycast-sdn.service"])
+    assert sorted(filter(None, places)) == sorted([*PAPERS, *SERVICES])
 
 
 def test_an_index_shows_a_readme_whose_links_work_there(wheel: Path) -> None:
