@@ -62,7 +62,7 @@ class Views(Protocol):
         """``status`` is "ok" when everything is; anything else is answered with 503."""
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
-        """What is added to an enrolled server: ``edge``, ``reachable``, ``flows``."""
+        """What is added to an enrolled server: ``edge``, ``reachable``, ``flows``, ``health``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.core.model import ServerState
 from anycast_sdn.description.section import Section, as_in
@@ -71,6 +72,28 @@ class NewServer(_EnrolledServer, ServerAddress):
     """A server to be enrolled."""
 
 
+class CheckShown(Section):
+    """What one check says of a server."""
+
+    type: str = _said("arp or nd, icmp, tcp, udp, http, passive, lease, or what the server's agent has reported")
+    port: int | None = _said("where it has one", default=None)
+    detail: str = _said("what tells it from others of its type and port", default="")
+    status: Annotated[HealthStatus, choice(HealthStatus)] = _said("what is known by it")
+    since: str | None = _said("when that began (RFC 3339); null: there is no result yet")
+    output: str = _said("why, for people")
+
+
+class ServerHealth(Section):
+    """What all checks of a server say together."""
+
+    status: Annotated[HealthStatus, choice(HealthStatus)] = _said(
+        "that of the worst check; critical: it gets no new flows; unknown: a check has no result yet"
+    )
+    since: str | None = _said("when that began (RFC 3339)")
+    reason: str = _said("why it is not passing")
+    checks: list[CheckShown] = _said("each of its checks")
+
+
 class Server(_EnrolledServer, ServerAddress):
     """A server that is enrolled in a group."""
 
@@ -78,6 +101,7 @@ class Server(_EnrolledServer, ServerAddress):
     edge: str | None = fixed("the edge that it stands behind")
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
     flows: int = observed("how many flows are pinned to it")
+    health: ServerHealth = observed("what its checks say")
 
 
 class Servers(Section):

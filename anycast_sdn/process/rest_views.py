@@ -11,6 +11,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import flows, switches, topology
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.server_health import server_health
 
 ENDED_AT_ONCE = 64  # flows: some milliseconds
 
@@ -67,4 +68,6 @@ class ControllerViews:
         return self._app.health(now) | {"hub": self._app.gauge.stalls.view(now)}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
-        return switches.server_status(self._controller, address)
+        now, epoch = time.monotonic(), time.time()
+        health = server_health(self._controller, group_name, address, now, epoch)
+        return switches.server_status(self._controller, address) | {"health": health}
