@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.core.slots import Slots, Spread
 from anycast_sdn.engines.engine import Reading
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.reaction import Reaction
@@ -33,9 +34,11 @@ class ReadingBack:
         self.others: dict[RuleKey, FlowRule] = {}
         self.hosts: dict[Address, Neighbour] = {}  # as the rules in ``others`` say
         self.egress: dict[Prefix, Neighbour] = {}  # likewise; only at the controller's start
+        self.slots: dict[Spread, Slots] = {}  # by which new flows are spread; only at the controller's start
         self.begins = begins
         self._flows = flows
         self._rules = list(found.flows.values())
+        self._groups = found.groups
 
     def rule_removed(self, cookie: int) -> None:
         """The switch has reported that a rule was removed, after it has reported what it holds."""
@@ -44,11 +47,11 @@ class ReadingBack:
     def step(self, groups: Groups, now: float) -> Reaction | None:
         """One slice of the work; None when all is done."""
         if self._rules:
-            self._classify()
+            self._classify(groups)
             return Reaction()
         return self._flows.step(groups, now, self.hosts)
 
-    def _classify(self) -> None:
+    def _classify(self, groups: Groups) -> None:
         some, self._rules[-READ_AT_ONCE:] = self._rules[-READ_AT_ONCE:], []
         for rule in some:
             if self._flows.take(rule):
@@ -65,3 +68,12 @@ class ReadingBack:
                 elif self.begins and (egress := readback.egress_route(rule)):
                     prefix, mac, port = egress
                     self.egress[prefix] = Neighbour(mac, port)
+                elif self.begins and (service := readback.service(rule)):
+                    self._read_slots(*service, groups)
+
+    def _read_slots(self, service: Prefix, number: int, groups: Groups) -> None:
+        """All ANY/n of a spread have the same group, so the first one that is found is enough."""
+        group = groups.owner(service)
+        spread = Spread(group.name, service.is_v6) if group else None
+        if spread and spread not in self.slots and number in self._groups:
+            self.slots[spread] = readback.slots(self._groups[number])

@@ -41,6 +41,7 @@ class Serving:
         self._spreads: dict[Prefix, dict[Spread, None]] = {}  # the address of a server → those with slots of it
         self._servers = NestedPrefixes()  # the keys of ``_spreads``
         self._numbers = GroupNumbers()
+        self.found: dict[Spread, Slots] = {}  # what the switch was found to have at the controller's start
         self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # cache, by (group, IPv6?)
 
     # ---------------------------------------------------------------- servers that are enrolled, and able

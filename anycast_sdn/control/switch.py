@@ -217,6 +217,7 @@ class ManagedSwitch:
             for address, neighbour in reading.hosts.items():
                 self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
+            self.serving.found = reading.slots
         self.egress.recheck_all()
         found, self._found = self._found, Tables()
         found = Tables(reading.others, dict(found.groups), dict(found.meters))

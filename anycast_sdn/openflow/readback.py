@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 
 from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.model import WHOLE, Address, FlowKey, Prefix
+from anycast_sdn.core.slots import MANY, Slots
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, kind_of, number_of
 from anycast_sdn.openflow.requests import RulesRequest
@@ -21,12 +22,15 @@ from anycast_sdn.openflow.rules import (
     FinTimeout,
     FlowRule,
     ForgetInPort,
+    GroupRule,
     Output,
     Resubmit,
     SetField,
+    ToGroup,
     Value,
 )
 
+_DESTINATIONS = ("ipv4_dst", "ipv6_dst")
 _ANY_FAMILY = {"ipv4_src": "src", "ipv6_src": "src", "ipv4_dst": "dst", "ipv6_dst": "dst"}
 
 # ------------------------------------------------------------------------------ bindings
@@ -121,6 +125,34 @@ def _out(rule: FlowRule) -> tuple[int, int]:
             case CheckSize(limit):
                 pass
     return port, limit
+
+
+def service(rule: FlowRule) -> tuple[Prefix, int] | None:
+    """What captures an ANY/n → (ANY/n, the number of its select group)."""
+    numbers = [action.group for action in rule.actions if isinstance(action, ToGroup)]
+    if kind_of(rule.cookie) is not Kind.SERVICE or not numbers:
+        return None
+    fields = {field.name: field for field in rule.match}
+    is_v6 = "ipv6_dst" in fields
+    destination = fields.get("ipv6_dst" if is_v6 else "ipv4_dst")
+    if destination is None or not isinstance(destination.value, bytes):
+        return None
+    length = 8 * len(destination.value)
+    if isinstance(destination.mask, bytes):
+        length = int.from_bytes(destination.mask, "big").bit_count()
+    prefix = Prefix(destination.value, length)
+    return (prefix, numbers[0]) if entries.service(prefix, numbers[0]) == rule else None
+
+
+def slots(group: GroupRule) -> Slots:
+    """The server of each slot; none where it is not as ``entries.server_group`` makes it."""
+    found: list[Address] = []
+    for weight, actions in group.buckets:
+        written = [action.value for action in actions if isinstance(action, SetField) and action.name in _DESTINATIONS]
+        if len(written) != 1 or not isinstance(written[0], bytes) or len(found) + weight > MANY:
+            return ()
+        found += [written[0]] * weight
+    return tuple(found)
 
 
 def route(rule: FlowRule) -> tuple[Prefix, int] | None:

@@ -264,6 +264,17 @@ def test_no_packet_is_lost_or_spread_twice_while_routes_change(build, v6, slowes
     assert len(spread) == count
 
 
+def test_a_new_controller_finds_the_slots_that_switches_have(build):
+    net = build("figure1", "as2", "as3", "as4")
+    spread_by(net, "ars2", "as2", "as3", "as2", "as4")
+    before = {v6: managed(net, "ars2").serving.slots(Spread("web", v6)) for v6 in FAMILIES}
+    net.restart_controller()
+    net.settle()
+    assert managed(net, "ars2").serving.found == {Spread("web", v6): before[v6] for v6 in FAMILIES}
+    one_server = managed(net, "ars3").serving.found[Spread("web", False)]
+    assert Counter(one_server) == {net.host(name).address(False): 32 for name in ("as3", "as4")}
+
+
 # ------------------------------------------------------------------------------ edges that are client edges, too
 
 
