@@ -1,0 +1,71 @@
+"""Tables of slots on Open vSwitch: who moves when shares change, and servers behind other edges (M9, M10, M26)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import PORT, V4, V6, WEB, Running, edited, program, running, until
+
+FLOWS = 1000
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Figure 1 where flows that nobody answers keep their PR1X, and so their slot, for minutes."""
+    directory = tmp_path_factory.mktemp("slots")
+    with running(edited("figure1.yaml", directory, ("unanswered_s: 30 ", "unanswered_s: 600 ")), directory) as network:
+        network.serve_udp("as2", "as3", "as4")
+        yield network
+
+
+def enrol_all(network: Running, *names: str) -> None:
+    network.enrol("web", WEB, [getattr(family, name) for name in names for family in (V4, V6)])
+
+
+def set_weights(network: Running, as3: int, as4: int) -> None:
+    """When this returns, ars3 has the slots that follow from the weights."""
+    for address, weight in ((V6.as3, as3), (V6.as4, as4)):
+        network.call("PATCH", f"/v1/groups/web/servers/{address}", {"weight": weight})
+    wanted = [64 * weight // (as3 + as4) for weight in (as3, as4)]
+    until(lambda: [slots(network, "ars3").count(each) for each in (V6.as3, V6.as4)] == wanted, f"slots {wanted}")
+
+
+def slots(network: Running, switch: str) -> list[str]:
+    """The IPv6 server of each slot, as the switch shows it."""
+    buckets = network.testbed.ofctl("dump-groups", switch).split("bucket=")
+    return [bucket.split("->ipv6_dst")[0].split("set_field:")[-1] for bucket in buckets if "->ipv6_dst" in bucket]
+
+
+def who_gets(network: Running, first: int) -> dict[int, str]:
+    """A thousand flows that nobody answers: source port → the server that gets them.  Sent twice: one may be lost."""
+    at_as3, at_as4 = (network.testbed.capture(name, 0, "ip6 and udp dst port 7000") for name in ("as3", "as4"))
+    got: dict[int, set[str]] = {}
+
+    def all_are_there() -> bool:
+        for name, capture in (("as3", at_as3), ("as4", at_as4)):
+            for packet in capture.packets():
+                got.setdefault(packet.key.source_port, set()).add(name)
+        return len(got) == FLOWS
+
+    with at_as3, at_as4:
+        options = ("--apart", 0.001, "--count", 2, "--text", "quiet", "--answers", 0, "--wait", 0)
+        network.run("h1", *program("udp_client.py", V6.web, PORT, "--flows", FLOWS, "--first-port", first, *options))
+        until(all_are_there, "each flow has reached a server")
+    assert all(len(servers) == 1 for servers in got.values())
+    return {port: next(iter(servers)) for port, servers in got.items()}
+
+
+@pytest.mark.row("M10", "4 of 64 slots go from as3 to as4: of 1,000 flows only those of these slots move")
+def test_only_flows_of_the_slots_that_change_move(network: Running) -> None:
+    """63 are expected to move; 5 standard deviations of the hash are 38."""
+    enrol_all(network, "as3", "as4")
+    set_weights(network, 8, 8)
+    before, table = who_gets(network, 20000), slots(network, "ars3")
+    set_weights(network, 7, 9)
+    changed = [pair for pair in zip(table, slots(network, "ars3"), strict=True) if pair[0] != pair[1]]
+    assert changed == [(V6.as3, V6.as4)] * 4
+    after = who_gets(network, 20000)
+    moved = {port for port in before if before[port] != after[port]}
+    assert {before[port] for port in moved} == {"as3"}
+    assert 25 <= len(moved) <= 101
