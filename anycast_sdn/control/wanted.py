@@ -106,7 +106,7 @@ class WantedRules:
         buckets = {
             server: entries.bucket(server, own, hop, self._limit(hop.port), hairpin) for server, hop in hops.items()
         }
-        return entries.server_group(number, [buckets[server] for server in filled(slots, hops)])
+        return entries.server_group(number, filled(slots, hops), buckets, self.features.equal_buckets)
 
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: no limit, or none that the switch can enforce."""

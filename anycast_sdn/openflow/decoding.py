@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -34,7 +35,11 @@ from anycast_sdn.openflow.rules import (
     ToGroup,
     Unread,
     Value,
+    one_object,
 )
+
+USUAL_BUCKET = 256  # bytes: none of ours is longer
+MOST_KEPT = 1 << 14  # buckets
 
 
 class BadMessage(AnycastError):
@@ -261,19 +266,29 @@ def decode_groups(body: bytes) -> list[GroupRule]:
     groups = []
     for entry in _elements(body, _GROUP.size):
         _, kind, number = entry.take(_GROUP)
-        buckets = []
-        while entry and kind == ofp.OFPGT_SELECT:
-            length, weight, *watched = entry.take(_BUCKET)
-            actions = entry.part(length - _BUCKET.size, 0)
-            try:
-                read = _read_actions(actions)
-            except _Unknown:
-                read = (Unread(),)
-            # A select group's buckets may watch a port or a group; ours watch none.
-            watches = watched not in ([ofp.OFPP_ANY, ofp.OFPG_ANY], [0, 0])
-            buckets.append(Bucket(weight, (*read, Unread()) if watches else read))
+        buckets = [*map(_bucket, _pieces(entry, _BUCKET.size))] if kind == ofp.OFPGT_SELECT else []
         groups.append(GroupRule(number, tuple(buckets)))
     return groups
+
+
+def _bucket(data: bytes) -> Bucket:
+    """A table of slots has very many buckets, of which few are different."""
+    return _usual_bucket(data) if len(data) <= USUAL_BUCKET else _bucket_anew(data)
+
+
+def _bucket_anew(data: bytes) -> Bucket:
+    reader = _Reader(data)
+    _, weight, *watched = reader.take(_BUCKET)
+    try:
+        read = _read_actions(reader)
+    except _Unknown:
+        read = (Unread(),)
+    # A select group's buckets may watch a port or a group; ours watch none.
+    watches = watched not in ([ofp.OFPP_ANY, ofp.OFPG_ANY], [0, 0])
+    return one_object(Bucket(weight, (*read, Unread()) if watches else read))
+
+
+_usual_bucket = lru_cache(MOST_KEPT)(_bucket_anew)
 
 
 def decode_meters(body: bytes) -> list[MeterRule]:
@@ -339,6 +354,15 @@ def _elements(body: bytes, least: int) -> Iterator[_Reader]:
         length, _ = _U16_PAIR.unpack(reader.bytes(4))
         reader.at -= 4
         yield reader.part(length, least)
+
+
+def _pieces(reader: _Reader, least: int) -> Iterator[bytes]:
+    """The rest of ``reader``: elements, each of which starts with its own length."""
+    while reader:
+        length = int.from_bytes(reader.data[reader.at : reader.at + 2], "big")
+        if length < least:
+            raise BadMessage("impossible length")
+        yield reader.bytes(length)
 
 
 def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:

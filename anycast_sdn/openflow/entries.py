@@ -63,6 +63,7 @@ from anycast_sdn.openflow.rules import (
     destination_in,
     eth_type,
     match,
+    one_object,
     source_in,
 )
 
@@ -383,25 +384,25 @@ def service_fragments(
 
 @lru_cache(MOST_KEPT)
 def bucket(server: Address, own_mac: bytes, hop: Hop, limit: int = 0, hairpin: bool = False) -> Bucket:
-    """One slot (M9): the packet goes to this server, here or behind another edge; the source stays.
-
-    Equal slots are one object, so that tables of them are compared quickly.
-    """
+    """A bucket of one slot (M9): the packet goes to this server, here or behind another edge; the source stays."""
     port, mac = hop
     out = _out(port, limit, hairpin) if mac is None else _last_hop(own_mac, mac, port, limit, hairpin)
-    return Bucket(1, (_set("dst", server), *out))
+    return one_object(Bucket(1, (_set("dst", server), *out)))
 
 
-def server_group(number: int, slots: Sequence[Bucket], equal: bool = True) -> GroupRule:
-    """Slot *i* is bucket *i* (M10).  ``equal``: the switch takes several buckets with the same actions.
+def server_group(
+    number: int, slots: Sequence[Address], buckets: Mapping[Address, Bucket], equal: bool = True
+) -> GroupRule:
+    """Slot *i* is bucket *i* (M10).  ``buckets``: of each server; ``equal``: see ``Features.equal_buckets``.
 
-    Where it does not, and where all slots are the same, there is a bucket for each server, whose weight is the number
-    of its slots.
+    Where a switch does not take that, and where all slots are of one server, there is a bucket for each server, whose
+    weight is the number of its slots.
     """
     counts = Counter(slots)
     if equal and len(counts) > 1:
-        return GroupRule(number, tuple(slots))
-    return GroupRule(number, tuple(Bucket(count, each.actions) for each, count in counts.items()))
+        return GroupRule(number, tuple([buckets[server] for server in slots]))
+    weighted = (buckets[server]._replace(weight=count) for server, count in counts.items())
+    return GroupRule(number, tuple(map(one_object, weighted)))
 
 
 def host(

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Found by trials when the switch connects (``questions``); True also stands for "not tried yet"."""
+    """Found by trials when the switch connects (``questions``); True also stands for "not tried yet".
+
+    That it does not take ``equal_buckets`` is found when it refuses such a group.
+    """
 
     fin_timeout: bool = True  # FIN and RST shorten the idle timeout of a rule
     tcp_flags: bool = True  # rules can match them and send copies, which report where TCP connections begin and end
@@ -16,4 +19,5 @@ class Features:
     packet_size: bool = True  # it recognises packets that are too large for a link
     fragment_flags: bool = True  # rules can tell fragments
     fragments: bool = True  # fragments without a transport header stay as they are when an IPv4 address is set
+    equal_buckets: bool = True  # a select group may have as many buckets as a table has slots, also equal ones
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions

@@ -15,7 +15,7 @@ from typing import Any, cast
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow import oxm
-from anycast_sdn.openflow.rules import UNREAD, Action, Field, FlowRule, GroupRule, Match, Unread, Value
+from anycast_sdn.openflow.rules import UNREAD, Action, Bucket, Field, FlowRule, GroupRule, Match, Unread, Value
 
 MOST_KEPT = 1 << 16  # lists of actions, and matches
 
@@ -64,13 +64,15 @@ class Packer:
 
     def group_mod(self, group: GroupRule, command: int, xid: int) -> bytes:
         """Of a select group."""
-        buckets = []
-        for weight, actions in group.buckets:
-            packed = self._actions(actions)
-            head = _BUCKET.pack(_BUCKET.size + len(packed), weight, ofp.OFPP_ANY, ofp.OFPG_ANY)
-            buckets += [head, packed]
-        body = _GROUP_MOD.pack(command, ofp.OFPGT_SELECT, group.number) + b"".join(buckets)
+        different = {id(bucket): bucket for bucket in group.buckets}
+        packed = {key: self._bucket(bucket) for key, bucket in different.items()}
+        buckets = b"".join([packed[id(bucket)] for bucket in group.buckets])
+        body = _GROUP_MOD.pack(command, ofp.OFPGT_SELECT, group.number) + buckets
         return _HEADER.pack(_VERSION, ofp.OFPT_GROUP_MOD, _HEADER.size + len(body), xid) + body
+
+    def _bucket(self, bucket: Bucket) -> bytes:
+        packed = self._actions(bucket.actions)
+        return _BUCKET.pack(_BUCKET.size + len(packed), bucket.weight, ofp.OFPP_ANY, ofp.OFPG_ANY) + packed
 
     def _actions_anew(self, actions: tuple[Action, ...]) -> bytes:
         packed = bytearray()

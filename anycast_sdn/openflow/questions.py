@@ -159,13 +159,15 @@ class Introduction:
         self._ask_groups()
 
     def _ask_groups(self) -> None:
-        self._switch.ask(codec.group_request(self._switch), self._take_groups)
+        self._switch.ask_in_parts(codec.group_request(self._switch), self._take_groups)
 
-    def _take_groups(self, body: bytes | None) -> None:
+    def _take_groups(self, body: bytes | None, last: bool) -> None:
         if body is None:
             self._switch.send([DeleteGroup(OFPG_ALL)])
-        self._found.groups = {group.number: group for group in decoding.decode_groups(body or b"")}
-        self._ask_flows()
+            self._found.groups = {}
+        self._found.groups |= {group.number: group for group in decoding.decode_groups(body or b"")}
+        if last:
+            self._ask_flows()
 
     def _ask_flows(self) -> None:
         self._found.flows = {}

@@ -13,6 +13,7 @@ everything else is an integer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, Half
@@ -163,6 +164,12 @@ class FlowRule:
 class Bucket(NamedTuple):
     weight: int
     actions: tuple[Action, ...]
+
+
+@lru_cache(1 << 15)
+def one_object(bucket: Bucket) -> Bucket:
+    """The same object for equal buckets, so that groups with many of them are compared quickly."""
+    return bucket
 
 
 @dataclass(frozen=True, slots=True)

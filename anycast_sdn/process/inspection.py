@@ -38,7 +38,7 @@ from anycast_sdn.openflow.pipeline import (
     kind_of,
 )
 from anycast_sdn.openflow.requests import RulesRequest
-from anycast_sdn.openflow.rules import Barrier, FlowRule
+from anycast_sdn.openflow.rules import Barrier, FlowRule, GroupRule
 
 LOG = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ class Inspection:
         self._react = react
         self._done = done
         self._packets: dict[Kind, int] = {}
+        self._groups: list[GroupRule] = []
         self._rules: dict[int, FlowRule] = {}
         self._unread: deque[bytes] = deque()  # rules that are not decoded yet
         self._total = 0
@@ -130,7 +131,7 @@ class Inspection:
         self._audit.begin()
         if meters:
             self._switch.ask(codec.meter_request(self._switch), self._take_meters)
-        self._switch.ask(codec.group_request(self._switch), self._take_groups)
+        self._switch.ask_in_parts(codec.group_request(self._switch), self._take_groups)
         request = codec.flow_stats_request(self._switch, cookie=cookie(_NUMBERED), mask=COOKIE_KIND_MASK)
         self._switch.ask_in_parts(request, partial(self._take_rules, False))
         request = codec.flow_stats_request(self._switch, cookie=0, mask=_NO_NUMBER_MASK)
@@ -147,9 +148,11 @@ class Inspection:
             self._audit.take_meters(decoding.decode_meters(body))
 
     @_alone
-    def _take_groups(self, body: bytes | None) -> None:
+    def _take_groups(self, body: bytes | None, last: bool) -> None:
         if body is not None:
-            self._audit.take_groups(decoding.decode_groups(body))
+            self._groups += decoding.decode_groups(body)
+            if last:
+                self._audit.take_groups(self._groups)
 
     @_alone
     def _take_rules(self, last_question: bool, body: bytes | None, last: bool) -> None:

@@ -10,7 +10,9 @@ from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, DeleteGroup
 from anycast_sdn.openflow.tables import Tables
 
 HERE, THERE = Prefix.parse("10.1.0.0/24"), Prefix.parse("10.2.0.0/24")
-GROUP = entries.server_group(7, [entries.bucket(packed("10.2.0.10"), bytes(6), entries.Hop(1, bytes(6)))])
+ONE, OTHER = packed("10.2.0.10"), packed("10.2.0.11")
+BUCKETS = {server: entries.bucket(server, bytes(6), entries.Hop(1, bytes(6))) for server in (ONE, OTHER)}
+GROUP = entries.server_group(7, [ONE], BUCKETS)
 SERVICE = entries.service(Prefix.parse("198.18.0.1/32"), 7)
 METER = next(iter(meters.rules(Limits(), hosts=0, links=0)))
 
@@ -41,6 +43,6 @@ def test_a_group_and_a_meter_are_installed_before_their_rules_and_deleted_after_
 
 
 def test_a_group_that_exists_is_changed_in_place():
-    other = entries.server_group(7, [entries.bucket(packed("10.2.0.11"), bytes(6), entries.Hop(2, bytes(6)))])
+    other = entries.server_group(7, [ONE, OTHER], BUCKETS)
     (first, barrier) = changes(Tables.of([SERVICE], [other]), Tables.of([SERVICE], [GROUP]))
     assert (first, barrier) == (SetGroup(other, exists=True), Barrier())
