@@ -200,14 +200,15 @@ def is_userspace() -> bool:
 
 
 @contextmanager
-def running(network_file: Path, directory: Path) -> Iterator[Running]:
+def running(network_file: Path, directory: Path, *options: str) -> Iterator[Running]:
     """The network of a file and its controller, all switches connected; database in ``directory``.
 
+    ``options``: further ones of ``anycast-sdn run``.
     Fails at the end when the controller has met an error of its own.
     """
     from testbed import ControllerProcess, Testbed
 
-    controller = ControllerProcess(network_file, directory)
+    controller = ControllerProcess(network_file, directory, options)
     with Testbed(reading.load(network_file), controller.openflow_port) as testbed, controller:
         yield Running(testbed, controller)
         log = controller.log()

@@ -1,0 +1,128 @@
+"""The agent on servers: real programs in namespaces, which reach the controller by a unix socket (M33)."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import V4, V6, WEB, Running, edited, program, running, until
+
+if TYPE_CHECKING:
+    from testbed import Program
+
+HTTP, AGENT_CHECK = 80, 9777
+SLOW, SIZE = ("--limit-rate", "5M"), 40_000_000  # bytes: eight seconds, of which kernels have the last one or two
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Group web, whose servers are for their agents to enrol; as2 and as3 have a web server with a large file."""
+    directory = tmp_path_factory.mktemp("agent")
+    soon = edited("figure1.yaml", directory, ("tcp_closed_s: 5 ", "tcp_closed_s: 1 "))
+    with running(soon, directory, "--rest", f"unix:{directory}/rest") as network:
+        network.call("PUT", "/v1/groups/web", {"prefixes": WEB})
+        for host in ("as2", "as3"):
+            files = directory / host
+            files.mkdir()
+            (files / "large").write_bytes(bytes(SIZE))
+            (files / "name").write_text(host)
+        yield network
+
+
+def serve(network: Running, host: str) -> Program:
+    """An unmodified web server."""
+    files = Path(network.controller.database).parent / host
+    command = ["/usr/bin/python3", "-m", "http.server", str(HTTP), "--directory", str(files)]
+    server = network.testbed.spawn(host, command)
+    network.testbed.wait_listening(host, HTTP)
+    return server
+
+
+def start(network: Running, host: str, *options: object, addresses: tuple[str, ...]) -> Program:
+    """An agent that has enrolled its server."""
+    words = [sys.executable, "-m", "anycast_sdn", "agent", "--group", "web"]
+    for address in addresses:
+        words += ["--address", address]
+    words += ["--rest", f"unix:{Path(network.controller.database).parent}/rest", "--interval", "0.5", "--ttl", "3"]
+    agent = network.testbed.spawn(host, [*words, *map(str, options)])
+    until(lambda: agent.output().count("in group web") == len(addresses), f"the agent of {host} has enrolled it")
+    network.wait_for_servers("web")
+    return agent
+
+
+def ended(agent: Program) -> int:
+    """It ends by SIGTERM → its exit status."""
+    agent.process.send_signal(signal.SIGTERM)
+    return int(agent.process.wait(30))
+
+
+def server(network: Running, address: str) -> dict[str, Any]:
+    (found,) = [server for server in network.servers("web") if server["address"] == address]
+    return found
+
+
+def fetch(network: Running, name: str = "name", *options: str) -> str:
+    """What the real curl gets for a file of the service, by a connection of its own."""
+    return network.run("h1", "curl", "-gsS", "-m", "5", *options, f"http://{V4.web}/{name}")
+
+
+@pytest.mark.row("M33", "an agent drains its server at SIGTERM: a download goes on to its end, new flows go elsewhere")
+def test_a_download_in_progress_is_completed_before_the_agent_ends(network: Running) -> None:
+    for host in ("as2", "as3"):
+        serve(network, host)
+    agents = [start(network, "as2", addresses=(V4.as2, V6.as2)), start(network, "as3", addresses=(V4.as3, V6.as3))]
+    assert fetch(network) == "as2"
+    words = ["curl", "-gsS", "-m", "60", *SLOW, "-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
+    download = network.testbed.spawn("h1", [*words, f"http://{V4.web}/large"])
+    until(lambda: network.flows(f"client={V4.h1}&state=pinned"), "the download has begun")
+    agents[0].process.send_signal(signal.SIGTERM)
+    until(lambda: server(network, V4.as2)["state"] == "draining", "the server is draining")
+    until(lambda: fetch(network) == "as3", "new flows go to the other server")
+    assert agents[0].process.poll() is None
+    assert download.process.poll() is None
+    assert agents[0].process.wait(60) == 0
+    assert download.process.wait(30) == 0
+    assert download.output() == f"{SIZE} 200"
+    assert ended(agents[1]) == 0
+
+
+@pytest.mark.row("M33", "HAProxy's agent check: drain, ready and per cents count; what is none changes nothing")
+def test_what_the_agent_check_says_is_done(network: Running, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.write_text("up ready 100%\n")
+    network.testbed.spawn("as2", program("agent_check.py", AGENT_CHECK, said))
+    network.testbed.wait_listening("as2", AGENT_CHECK)
+    agent = start(network, "as2", "--weight", 200, "--agent-check", f"127.0.0.1:{AGENT_CHECK}", addresses=(V4.as2,))
+
+    def shows(**members: object) -> bool:
+        return members.items() <= server(network, V4.as2).items()
+
+    said.write_text("drain 50%")
+    until(lambda: shows(state="draining", weight=100), "the server is draining, with half of its weight")
+    said.write_text("whatever")
+    until(lambda: "not understood" in agent.output(), "the agent has heard it")
+    assert shows(state="draining", weight=100)
+    said.write_text("ready 100% up")
+    until(lambda: shows(state="active", weight=200), "the server is active")
+    said.write_text("maint 25%\r\n")
+    until(lambda: shows(state="draining", weight=50), "the server has a quarter of its weight")
+    said.write_text("ready\n100%\n")  # the second line counts for nothing
+    until(lambda: shows(state="active", weight=50), "the server is active")
+    assert ended(agent) == 0
+
+
+@pytest.mark.row("M33", "the controller is restarted under an agent, and forgets the server: it is enrolled again")
+def test_a_restart_of_the_controller_is_survived(network: Running) -> None:
+    agent = start(network, "as2", addresses=(V4.as2,))
+    network.controller.stop()
+    until(lambda: "trying again" in agent.output(), "the agent has noticed")
+    network.controller.start()
+    until(lambda: "the controller answers again" in agent.output(), "the agent has noticed")
+    network.call("DELETE", f"/v1/groups/web/servers/{V4.as2}")
+    until(lambda: V4.as2 in [server["address"] for server in network.servers("web")], "it is enrolled again")
+    assert agent.process.poll() is None
+    assert ended(agent) == 0
