@@ -6,15 +6,17 @@ A handler is a function of an ``Asked`` and the variables of its path.  It retur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from anycast_sdn.api.answers import Turn
-from anycast_sdn.api.tokens import Caller
+from anycast_sdn.api.models import Nothing
+from anycast_sdn.api.tokens import Caller, Need
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port
+from anycast_sdn.description.section import Section
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 
 
@@ -75,6 +77,20 @@ class Asked:
     turn: Turn
     body: Any = None  # of the operation's model
     query: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one resource."""
+
+    method: str
+    path: str  # its variables are members of ``models.InPath``
+    handler: Callable[..., Answer]  # takes an ``Asked`` and the variables of the path
+    needs: Need  # of those who ask
+    summary: str
+    answers: Mapping[int, type[Section] | None]  # by status; None: without a body
+    body: type[Section] | None = None
+    query: type[Section] = Nothing
 
 
 class Answer(NamedTuple):

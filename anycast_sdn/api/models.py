@@ -14,7 +14,7 @@ from copy import copy
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Server as EnrolledServer
@@ -26,6 +26,7 @@ from anycast_sdn.views.flows import Place
 
 MAX_PAGE = 1000  # flows
 DEFAULT_PAGE = 100
+_WHOLE = ConfigDict(json_schema_serialization_defaults_required=True)  # all members are shown, set or not
 
 
 def fixed(description: str) -> Any:
@@ -49,9 +50,9 @@ def part_of(model: type[Section]) -> type[Section]:
     """The model of a PATCH: each member may be left out."""
     optional: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        if field.is_required():
-            optional[name] = (field.annotation, copy(field))
-            optional[name][1].default = None
+        changed = copy(field)
+        changed.default, changed.default_factory = None, None
+        optional[name] = (field.annotation, changed)
     return create_model(f"{model.__name__}Changes", __base__=model, __doc__=model.__doc__, **optional)
 
 
@@ -97,6 +98,8 @@ class ServerHealth(Section):
 class Server(_EnrolledServer, ServerAddress):
     """A server that is enrolled in a group."""
 
+    model_config = _WHOLE
+
     address: IpAddress = fixed("its own unicast address")
     edge: str | None = fixed("the edge that it stands behind")
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
@@ -116,6 +119,8 @@ class NewGroup(GroupSettings, Service):
 
 class Group(GroupSettings, Service):
     """An anycast group: a service, and the servers that may answer for it."""
+
+    model_config = _WHOLE
 
     name: GroupName = fixed("its name")
     servers: list[Server] = fixed("the set of its servers, which are enrolled and removed one by one")
@@ -271,6 +276,8 @@ class Edges(Section):
 class Link(Section):
     """A link between two switches."""
 
+    model_config = _WHOLE
+
     ends: list[LinkEnd] = fixed("its two ports, written switch:port")
     cost: Cost = _said("costs add up along a path; a change holds until the controller starts again")
     mtu: int | None = fixed("the largest IP packet that it takes; null: no packet is too large")
@@ -385,6 +392,17 @@ class Problem(Section):
     detail: str = _said("a sentence for people")
     instance: str = _said("the path that was asked for")
     field: str = _said("the member of the body or the query parameter that is at fault", default="")
+
+
+class Description(Section):
+    """OpenAPI 3.1."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
 
 
 # ------------------------------------------------------------------------------ paths

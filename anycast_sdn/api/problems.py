@@ -46,13 +46,25 @@ _STATUS: dict[type[ConfigurationError], int] = {
 }
 
 
+def types_by_status() -> dict[int, list[str]]:
+    """The types of problems with a URN, by their slugs."""
+    types = {kind: status for kind, status in _STATUS.items()} | dict.fromkeys(EnrolmentError.__subclasses__(), 422)
+    found: dict[int, list[str]] = {}
+    for kind, status in types.items():
+        found.setdefault(_STATUS.get(kind, status), []).append(_slug(kind))
+    return {status: sorted(set(slugs)) for status, slugs in found.items()}
+
+
 def response_to(error: Problem | ConfigurationError, instance: str) -> Response:
     """The response for ``error``; ``instance`` is the path that was asked for."""
     if isinstance(error, Problem):
         return _response(error.status, str(error), instance, error.field, error.headers, error.slug)
-    slug = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     field = error.where if isinstance(error, EnrolmentError) else ""
-    return _response(_STATUS.get(type(error), 422), str(error), instance, field, {}, slug)
+    return _response(_STATUS.get(type(error), 422), str(error), instance, field, {}, _slug(type(error)))
+
+
+def _slug(kind: type[ConfigurationError]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
 def _response(

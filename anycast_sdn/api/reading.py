@@ -35,6 +35,7 @@ MAX_MEMBERS = 100  # of an object
 MAX_WHOLE = 10**18  # of numbers with a fraction or an exponent
 AT_ONCE = 20  # items of a list that are validated in one piece
 _OUT_OF_RANGE = {"too_short", "too_long", "greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+_SUBJECTS = {"name": "group", "prefixes": "group", "validity": "validity", "weight": "weight"}  # others: "setting"
 
 Model = TypeVar("Model", bound=Section)
 
@@ -94,8 +95,8 @@ def _refusal(model: type[Section], error: ValidationError, start: tuple[str, int
         return refusal(path, _unknown(section))
     if first["type"] not in _OUT_OF_RANGE:
         return refusal(path, _reason(first))
-    subject = "group" if where[0] in ("name", "prefixes") else str(where[0])
-    return Problem(422, f"{as_json(path)}: {_reason(first)}", field=path, slug=f"invalid-{subject.replace('_', '-')}")
+    subject = _SUBJECTS.get(str(where[0]), "setting")
+    return Problem(422, f"{as_json(path)}: {_reason(first)}", field=path, slug=f"invalid-{subject}")
 
 
 def _reason(error: Any) -> str:

@@ -5,28 +5,13 @@ The router, methods that are refused, the OpenAPI description and docs/rest.md c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
-from anycast_sdn.api import flows, groups, models, network
-from anycast_sdn.api.asked import Answer
+from anycast_sdn.api import flows, groups, models, network, openapi
+from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
-from anycast_sdn.description.section import Section
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one resource."""
-
-    method: str
-    path: str  # its variables are members of ``models.InPath``
-    handler: Callable[..., Answer]  # takes an ``Asked`` and the variables of the path
-    needs: Need  # of those who ask
-    summary: str
-    answers: Mapping[int, type[Section] | None]  # by status; None: without a body
-    body: type[Section] | None = None
-    query: type[Section] = models.Nothing
-
 
 OPEN, READ, ENROL, ADMIN = Need
 
@@ -35,6 +20,17 @@ _SERVERS, _SERVER = "/v1/groups/{group}/servers", "/v1/groups/{group}/servers/{a
 _FLOWS, _FLOW = "/v1/flows", "/v1/flows/{edge}/{number}"
 _LINK = "/v1/topology/links/{end}"
 _NONE: Mapping[int, None] = {204: None}
+
+
+def get_description(asked: Asked) -> Answer:
+    return Answer(description())
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The OpenAPI description of all that is in the table."""
+    return openapi.description(OPERATIONS)
+
 
 OPERATIONS = (
     Operation("GET", _GROUPS, groups.list_groups, READ, "All groups with their servers", {200: models.Groups}),
@@ -70,4 +66,5 @@ OPERATIONS = (
     Operation("GET", "/healthz", network.get_health, OPEN,
               "Is all well? 503: it is not. The status alone for those who may not read",
               {200: models.Health, 503: models.Health}),
+    Operation("GET", "/openapi.json", get_description, READ, "This description", {200: models.Description}),
 )  # fmt: skip

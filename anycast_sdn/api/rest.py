@@ -20,9 +20,9 @@ from webob import Request, Response
 
 from anycast_sdn.api import access, reading
 from anycast_sdn.api.answers import Turn, written
-from anycast_sdn.api.asked import Answer, Asked, Views
+from anycast_sdn.api.asked import Answer, Asked, Operation, Views
 from anycast_sdn.api.problems import Problem, response_to
-from anycast_sdn.api.resources import OPERATIONS, Operation
+from anycast_sdn.api.resources import OPERATIONS, description
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.model import ConfigurationError
@@ -42,6 +42,7 @@ class RestApi:
         self._registry = registry
         self._views = views
         self._pause = pause
+        description()  # made once, here: it takes longer than a request may
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)

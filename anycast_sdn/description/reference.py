@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
+from anycast_sdn.description.section import Section
 from anycast_sdn.description.sections import File
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -40,8 +41,14 @@ def json_schema() -> dict[str, Any]:
 
 def as_markdown() -> str:
     """The sections in the order of the file, each with a table of its keys: the reference in docs/configuration.md."""
-    schema = json_schema()
-    return "\n".join(line for path, section in _sections("", schema, schema["$defs"]) for line in _page(path, section))
+    return tables(File, "")
+
+
+def tables(kind: type[Section], path: str) -> str:
+    """A section and those inside it, each with a table of its keys.  ``path``: that of the section."""
+    schema = kind.model_json_schema(schema_generator=_Generator)
+    sections = _sections(path, schema, schema.get("$defs", {}))
+    return "\n".join(line for path, section in sections for line in _page(path, section))
 
 
 def _sections(path: str, section: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+from jsonschema import Draft202012Validator
 from webob import Request, Response
 
 from anycast_sdn.api.access import BY_LOOPBACK, CALLER
+from anycast_sdn.api.resources import description
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
@@ -21,6 +25,10 @@ from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 from tests.unit.operators import network
 
 NETWORK = network()
+HEALTH = {
+    **{"status": "passing", "since": "2026-01-31T09:26:53.000Z", "reason": ""},
+    "checks": [{"type": "arp", "status": "passing", "since": None, "output": "answers"}],
+}
 
 
 def flow(number: int, edge: str = "arh1", **changes: Any) -> FlowView:
@@ -102,16 +110,42 @@ class Facts:
         return {"status": self.status}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
-        return {"edge": "ars2", "reachable": True, "flows": self.server_flows}
+        return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH}
 
     def link(self, end: Port) -> dict[str, Any]:
         if end != Port("arh1", 1):
             raise NotFound(f"no link ends at {end}")
-        return {"ends": ["arh1:1", "ars2:2"], "cost": self.cost, "state": "up", "declared": True}
+        shown = {"ends": ["arh1:1", "ars2:2"], "cost": self.cost, "state": "up", "declared": True, "up": True}
+        return shown | {"mtu": None, "confirmed": True, "failures": 0, "cabled_instead": {}}
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self.cost = cost
         return self.link(end)
+
+
+_FAKED = re.compile("/v1/(flows|edges.*|topology)|/healthz|/openapi.json")  # their answers are shorter than real ones
+_PATHS = [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), path) for path in description()["paths"]]
+
+
+def check_answer(method: str, path: str, response: Response) -> None:
+    """The answer is one of those that the OpenAPI description has for this request."""
+    described: Any = next((description()["paths"][known] for pattern, known in _PATHS if pattern.fullmatch(path)), {})
+    if method.lower() in described and not _FAKED.fullmatch(path) and response.status_code != 500:
+        content = _content(described[method.lower()]["responses"][str(response.status_code)])
+        assert (response.content_type in content) if content else not response.body
+        if content:
+            _validator(content[response.content_type]["schema"]["$ref"]).validate(response.json)
+
+
+def _content(response: Any) -> Any:
+    if "$ref" in response:
+        response = description()["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return response.get("content")
+
+
+@cache
+def _validator(reference: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": reference, "components": description()["components"]})
 
 
 class Client:
@@ -130,7 +164,10 @@ class Client:
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = Request.blank(path, method=method, body=raw or b"", content_type="application/json")
         request.environ.update({CALLER: BY_LOOPBACK} | environ)
-        return request.get_response(self.api)
+        response = request.get_response(self.api)
+        if "RAW_PATH_INFO" not in environ:
+            check_answer(method, request.environ["PATH_INFO"], response)
+        return response
 
     def by_loopback(self, environ: dict[str, Any], start_response: Any) -> Any:
         """The application, to be served over HTTP."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from anycast_sdn.api.reading import MAX_BODY
 from anycast_sdn.core.model import ICMPV6, packed
-from tests.unit.rest_client import Client, flow
+from tests.unit.rest_client import HEALTH, Client, flow
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
-AS2 = {"address": "10.2.0.10", **SETTINGS, "edge": "ars2", "reachable": True, "flows": 3}
+AS2 = {"address": "10.2.0.10", **SETTINGS, "edge": "ars2", "reachable": True, "flows": 3, "health": HEALTH}
 DEFAULTS = {
     **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},
     **{"slow_start_s": 30.0, "selection": {"distance": "nearest", "spill_at": 0.8}},
