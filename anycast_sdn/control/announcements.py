@@ -86,7 +86,7 @@ class Announcements:
             switch = switches[dpid]
             switch.reconciler.recheck_service(service)
             group = groups.owner(service)
-            able = group is not None and bool(switch.serving.able(group, service.is_v6))
+            able = group is not None and bool(switch.serving.wanted(group, service.is_v6))
             self._set_able(switch.name, service, able, now)
 
     def _set_able(self, switch: str, service: Prefix, able: bool, now: float) -> None:

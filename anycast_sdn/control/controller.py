@@ -10,6 +10,7 @@ No call takes long.  An event is recorded at once; what follows from it for the 
 ``work``, the first of them with the event itself.  While the controller ``is_busy``, ``work`` is to be called again;
 other events may come between.  A slice goes down this chain, in which each step reads what the one before has decided:
 
+    selecting       which servers take the new flows of each group, at which server edge
     announcements   which switches announce which prefix, because it is theirs or because they are able to serve it
     uplinks         which switches send to prefixes outside the fabric, and what they advertise to routers there
     routes          the routes of all switches to all prefixes, and which of them may be installed now
@@ -34,14 +35,14 @@ from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.routes import Routes
+from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
-from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.slots import Spread
+from anycast_sdn.core.slots import Slots, Spread
 from anycast_sdn.description.model import Network, Port, Uplink
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.fabric.egress import Route
@@ -62,6 +63,7 @@ LARGE_AT_ONCE = 2  # switches whose constant rules, some hundred, are compared i
 class Pace(NamedTuple):
     """How much goes into one slice of work."""
 
+    servers: int = 100  # to decide about
     prefixes: int = 64  # pairs of switch and ANY/n to judge, and prefixes to find routes to
     enrolled: int = 4  # servers whose rules change at all client edges
     changes: int = 1000  # routes that are found to be different
@@ -85,7 +87,7 @@ class Controller:
             switch.dpid: ManagedSwitch(
                 switch, network, random, removed,
                 self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
-                self._is_healthy,
+                partial(self._slots, switch.name),
             )
             for switch in network.switches
         }  # fmt: skip
@@ -97,11 +99,13 @@ class Controller:
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
         self.losses = Losses(network, self._by_name, self.routes.next_hops, self.routes.has_route, removed)
         self.health = Health(network, self._by_name, random)
-        self.enrolments = Enrolments(network, self._by_name, self.announcements, self.losses)
+        self.selecting = Selecting(network, self._by_name, self.routes.graph, self.health.status)
+        self.enrolments = Enrolments(network, self._by_name, self.selecting, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
             switch.watch_servers_and_routers()
         self._relinked()
+        self.selecting.start(groups.servers())
         self.set_groups(groups, now=0.0)
         while self.is_busy():
             self.work(now=0.0)
@@ -260,8 +264,11 @@ class Controller:
             self.routes.confirmed(overdue)
             out.add(self.work(now))
         self.losses.tick(now)
+        self.selecting.tick(now)
         if self.announcements.tick(now) or self.losses.is_busy():
             out.add(self._work_again(now))
+        elif self.selecting.is_busy():
+            out.add(self.work(now))
         unseen = [] if self.discovery.starting else [switch for switch in self.switches.values() if switch.unseen]
         for switch in unseen:
             switch.stop_waiting()
@@ -335,6 +342,7 @@ class Controller:
             if ports != switch.fabric_ports:
                 switch.set_fabric_ports(ports)
         self.routes.set_links(self.discovery.links())
+        self.selecting.links_changed()
         self.uplinks.links_changed()
 
     def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outcome:
@@ -345,6 +353,8 @@ class Controller:
             self.losses.flows_changed(switch.name)
             for address in switch.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))
+                for name in self.groups.of_server(address):
+                    self.selecting.recheck(name, len(address) == 16)
                 is_there = switch.neighbours.get(address) is not None
                 self.losses.noticed(address, is_there, now)
                 self.health.noticed(address, is_there, now)
@@ -362,9 +372,9 @@ class Controller:
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return bool(self.announcements.is_judging() or self.uplinks.waiting() or self.routes.is_busy()
-                    or self.enrolments.is_busy() or self._comparing or self.discovery.has_probes()
-                    or self.losses.is_busy() or self.health.is_busy())  # fmt: skip
+        return bool(self.selecting.is_busy() or self.announcements.is_judging() or self.uplinks.waiting()
+                    or self.routes.is_busy() or self.enrolments.is_busy() or self._comparing
+                    or self.discovery.has_probes() or self.losses.is_busy() or self.health.is_busy())  # fmt: skip
 
     def _work_again(self, now: float) -> Outcome:
         """After an event other than a confirmation: routes that wait for other switches may have become free to go."""
@@ -376,6 +386,7 @@ class Controller:
         pace = self._pace
         self.routes.apply_confirmations(pace.changes)
         out = self._examine_health(now)
+        self._select_servers(now)
         self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
         self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(pace.prefixes)
@@ -391,19 +402,27 @@ class Controller:
         return out
 
     def _examine_health(self, now: float) -> Outcome:
-        """Let the server edges and the flows of servers whose health has changed be examined again."""
+        """Let the servers and the flows be examined again whose health has changed."""
         out = Outcome(events=self.health.work(self._pace.examined))
         for name, server in self.health.pop_changed():
-            group, subnet = self.groups.get(name), self.network.subnet_of(server)
+            group = self.groups.get(name)
             if group is None or server not in group.servers:
                 self.losses.no_longer_checked(name, server, now)
                 continue
             self.losses.checked(name, server, self.health.has_failed(name, server), now)
-            if subnet:
-                switch = self._by_name[subnet.edge]
-                switch.serving.forget_able()
-                self.announcements.recheck(switch.dpid, group.prefixes)
+            self.selecting.recheck(name, len(server) == 16)
         return out
+
+    def _select_servers(self, now: float) -> None:
+        """Let server edges follow what is decided: announce a group, withdraw it, or only change its slots."""
+        for (edge, spread), announces in self.selecting.work(self.groups, self._pace.servers, now).items():
+            switch, group = self._by_name[edge], self.groups.get(spread.group)
+            if announces is None:
+                switch.reconciler.recheck_spread(spread)
+                self._comparing[switch.dpid] = None
+            elif group:
+                services = (prefix for prefix in group.prefixes if prefix.is_v6 is spread.is_v6)
+                self.announcements.recheck(switch.dpid, services)
 
     def _compare_more(self) -> None:
         """Compare more of what connected switches hold with what they should hold, one switch after the other."""
@@ -454,16 +473,18 @@ class Controller:
             yield from group.prefixes if group else ()
 
     def _recheck_services_of(self, switch: ManagedSwitch) -> None:
+        for name in dict.fromkeys(name for each in switch.serving.enrolled for name in self.groups.of_server(each)):
+            self.selecting.recheck(name)
         self.announcements.recheck(switch.dpid, switch.serving.services(self.groups))
 
     def _is_enrolled(self, server: Address) -> bool:
         return bool(self.groups.of_server(server))
 
-    def _is_healthy(self, group: str, server: Address) -> bool:
-        return self.health.status(group, server) is not HealthStatus.CRITICAL
-
     def _is_lost(self, name: str, server: Address, group: str) -> bool:
         return self.losses.has_lost(name, server, group)
+
+    def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
+        return self.selecting.slots(name, group, is_v6)
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.losses import Losses
+from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup
@@ -21,10 +22,16 @@ class Enrolments:
     """``switches``: all, by name."""
 
     def __init__(
-        self, network: Network, switches: Mapping[str, ManagedSwitch], announcements: Announcements, losses: Losses
+        self,
+        network: Network,
+        switches: Mapping[str, ManagedSwitch],
+        selecting: Selecting,
+        announcements: Announcements,
+        losses: Losses,
     ) -> None:
         self._network = network
         self._switches = switches
+        self._selecting = selecting
         self._announcements = announcements
         self._losses = losses
         self._changed: OrderedDict[Address, None] = OrderedDict()  # servers that were enrolled, or removed
@@ -34,6 +41,7 @@ class Enrolments:
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
             old, new = before.get(name), groups.get(name)
             if old is not new:
+                self._selecting.enrolment_changed(name, new, lambda server: bool(groups.of_server(server)))
                 self._group_changed(old, new, before, groups)
 
     def _group_changed(

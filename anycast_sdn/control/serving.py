@@ -5,34 +5,26 @@ The ANY/n of one group and address family have the same slots, and share one sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from anycast_sdn.control.group_numbers import GroupNumbers
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server
 from anycast_sdn.core.prefixes import NestedPrefixes
-from anycast_sdn.core.roles import Subnet
-from anycast_sdn.core.server_edge import able_servers
-from anycast_sdn.core.slots import Slots, Spread, apportioned, table_size
-
-MAX_CACHED = 1 << 15  # answers in the cache
+from anycast_sdn.core.slots import Slots, Spread
 
 
 class Serving:
-    """``subnets``: none at a switch that is no server edge; ``is_reachable``: is this server taken to be reachable?;
-    ``answers``: has it answered ARP or ND?; ``is_healthy``: may it serve this group, by its checks?"""
+    """``choose``: the slots that a group should have here, in one family (``Selecting``); ``answers``: has this server
+    answered ARP or ND?"""
 
     def __init__(
         self,
-        subnets: Sequence[Subnet],
-        is_reachable: Callable[[Address], bool],
+        choose: Callable[[AnycastGroup, bool], Slots],
         answers: Callable[[Address], bool],
-        is_healthy: Callable[[str, Address], bool],
     ) -> None:
-        self._subnets = subnets
-        self._is_reachable = is_reachable
+        self._choose = choose
         self._answers = answers
-        self._is_healthy = is_healthy
         self._enrolled: dict[Address, None] = {}  # enrolled servers in subnets of this switch
         self._checked: dict[Address, None] = {}  # of these, those that the controller checks through this switch
         self._serving: dict[Prefix, Spread] = {}  # ANY/n with servers here
@@ -42,9 +34,8 @@ class Serving:
         self._servers = NestedPrefixes()  # the keys of ``_spreads``
         self._numbers = GroupNumbers()
         self.found: dict[Spread, Slots] = {}  # what the switch was found to have at the controller's start
-        self._able: dict[tuple[str, bool], tuple[AnycastGroup, tuple[Server, ...]]] = {}  # cache, by (group, IPv6?)
 
-    # ---------------------------------------------------------------- servers that are enrolled, and able
+    # ---------------------------------------------------------------- servers that are enrolled, and chosen
 
     def enrol(self, address: Address, enrolled: bool) -> None:
         """A server in a subnet of this switch was enrolled, or removed."""
@@ -75,26 +66,6 @@ class Serving:
             group = groups.get(name)
             yield from group.prefixes if group else ()
 
-    def forget_able(self) -> None:
-        """A server has appeared, moved or vanished: ``able`` is to be computed anew."""
-        self._able.clear()
-
-    def able(self, group: AnycastGroup, is_v6: bool) -> tuple[Server, ...]:
-        """The servers here that take new flows of a group in one family; without any, this edge does not announce it.
-
-        Answers are cached, for as long as the group is the same.
-        """
-        if not self._subnets:
-            return ()
-        known = self._able.get((group.name, is_v6))
-        if known is None or known[0] is not group:
-            able = able_servers(group, is_v6, self._subnets, self._is_reachable)
-            able = tuple(server for server in able if self._is_healthy(group.name, server.address))
-            if len(self._able) >= MAX_CACHED:
-                self._able.clear()
-            known = self._able[group.name, is_v6] = group, able
-        return known[1]
-
     def leaving(self, group: AnycastGroup, service: Prefix) -> tuple[Server, ...]:
         """The servers here that have taken new flows for ``service``, should no longer, and still could."""
         return tuple(
@@ -104,8 +75,8 @@ class Serving:
         )
 
     def wanted(self, group: AnycastGroup, is_v6: bool) -> Slots:
-        """The slots that a group should have here in one family; none: this switch does not serve it."""
-        return apportioned(self.able(group, is_v6), table_size(group, is_v6))
+        """The slots that the group should have here in this family; none: this switch does not announce it."""
+        return self._choose(group, is_v6)
 
     # ---------------------------------------------------------------- services with servers here
 

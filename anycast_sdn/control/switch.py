@@ -33,8 +33,9 @@ from anycast_sdn.core.events import (
     RulesRepaired,
 )
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.core.model import Address, AnycastGroup, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.slots import Slots
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import PacketHandler, Sweep
@@ -68,11 +69,11 @@ class ManagedSwitch:
         is_announced: Callable[[Prefix], bool],
         is_lost: Callable[[Address, str], bool],
         is_enrolled: Callable[[Address], bool],
-        is_healthy: Callable[[str, Address], bool],
+        choose: Callable[[AnycastGroup, bool], Slots],
     ) -> None:
         """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
-        switch?; ``is_lost``: see ``Losses.has_lost``; ``is_enrolled``: is this server in any group?; ``is_healthy``:
-        may this server serve this group, by its checks?"""
+        switch?; ``is_lost``: see ``Losses.has_lost``; ``is_enrolled``: is this server in any group?; ``choose``: see
+        ``Serving``"""
         self.described = described
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
@@ -90,9 +91,7 @@ class ManagedSwitch:
             described, network, self.wanted.connected, self._answers, random, is_announced, is_lost, is_enrolled
         )
         self._removed = removed
-        self.serving = Serving(
-            self.subnets if described.server_edge else (), self._may_be_there, self._answers_now, is_healthy
-        )
+        self.serving = Serving(choose, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         hops = ServerHops(self.wanted.connected, self.neighbours, self.installed, self.egress, lambda: self.features)
@@ -132,7 +131,8 @@ class ManagedSwitch:
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
 
-    def _may_be_there(self, address: Address) -> bool:
+    def may_be_there(self, address: Address) -> bool:
+        """Is this server taken to be reachable?"""
         return self.unseen or self._answers_now(address)
 
     @property
@@ -188,7 +188,6 @@ class ManagedSwitch:
     def stop_waiting(self) -> None:
         """It has not connected in time: hosts behind it are no longer taken to be reachable."""
         self.unseen = False
-        self.serving.forget_able()
 
     def pop_moved(self) -> Iterable[Address]:
         """The servers and routers that appeared, moved or vanished since the last call."""
@@ -321,7 +320,6 @@ class ManagedSwitch:
         if watched:
             self._moved |= dict.fromkeys(watched)
             self.egress.moved(watched)
-            self.serving.forget_able()
         return Reaction(messages, bool(watched), self._dropped(replies.drops))
 
     def _install_host(self, address: Address) -> Message:

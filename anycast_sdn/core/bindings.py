@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
@@ -24,6 +24,7 @@ from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 LOW_BITS = 8  # of a number: bindings with the same low bits are found without a scan of the table
 _LOW = (1 << LOW_BITS) - 1
+_NO_COUNTS: Mapping[Address, int] = {}
 
 
 class State(enum.Enum):
@@ -96,6 +97,7 @@ class BindingTable:
         self._numbers = SortedNumbers()
         self._by_low_bits: list[set[int]] = [set() for _ in range(1 << LOW_BITS)]
         self._of_server: dict[Address, set[int]] = {}  # the numbers of the bindings that are pinned to it
+        self._in_group: dict[str, dict[Address, int]] = {}  # group → server → how many of its bindings are pinned to it
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
@@ -161,6 +163,10 @@ class BindingTable:
         """The numbers of the bindings that are pinned to it."""
         return list(self._of_server.get(server, ()))
 
+    def in_group(self, group: str) -> Mapping[Address, int]:
+        """How many bindings of this group are pinned to each server."""
+        return self._in_group.get(group, _NO_COUNTS)
+
     def of_client(self, client: Address) -> int:
         """How many bindings this client has."""
         return self._clients.get(client, 0)  # Counter's own look-up is slow for a missing key
@@ -189,12 +195,12 @@ class BindingTable:
                 self.rules += len(installed.parts) - len(before.installed.parts)
             self.swept += swept - before.swept
             if before.server != server:
-                self._unpin(number, before.server)
-                self._pin(number, server)
+                self._unpin(before)
+                self._pin(binding)
         self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, _, _, server, installed, _, swept, _, validity = binding
+        number, key, translated, _, _, _, installed, _, swept, _, validity = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
@@ -206,28 +212,38 @@ class BindingTable:
         if validity is not AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
-        self._pin(number, server)
+        self._pin(binding)
         if port:
             place = self._port_of[number] = port, len(translated) == 16
             self._ports[place] += 1
 
-    def _pin(self, number: int, server: Address | None) -> None:
+    def _pin(self, binding: Binding) -> None:
+        number, _, _, group, _, server, *_ = binding
         if server is not None:
             self._has_server += 1
             self._of_server.setdefault(server, set()).add(number)
+            counts = self._in_group.setdefault(group, {})
+            counts[server] = counts.get(server, 0) + 1
 
-    def _unpin(self, number: int, server: Address | None) -> None:
+    def _unpin(self, binding: Binding) -> None:
+        number, _, _, group, _, server, *_ = binding
         if server is not None:
             self._has_server -= 1
             self._of_server[server].remove(number)
             if not self._of_server[server]:
                 del self._of_server[server]
+            counts = self._in_group[group]
+            counts[server] -= 1
+            if not counts[server]:
+                del counts[server]
+                if not counts:
+                    del self._in_group[group]
 
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
-        self._unpin(before.number, before.server)
+        self._unpin(before)
         add(self._clients, before.key.source, -1)
         self._whole -= before.key.protocol == WHOLE
         if before.validity is not AS_THE_EDGE:

@@ -27,8 +27,8 @@ class LoadReport:
     disk: float | None = None
     network: float | None = None
     ttl_s: float = DEFAULT_TTL_S  # it is stale after this long
-    at: float  # when it came, in seconds of the controller's own clock
-    number: int  # of all reports about this server; each of them counts once
+    at: float = 0.0  # when it came, on the clock of ``now``, and its number: whoever takes it sets both
+    number: int = 0
 
     def __post_init__(self) -> None:
         for name in FRACTIONS:

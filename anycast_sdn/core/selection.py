@@ -35,9 +35,7 @@ from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Address, AnycastGroup, Distance, ServerState
-
-FEW_SLOTS, MANY_SLOTS = 64, 448  # slots of an edge's table, up to ``FEW_SERVERS`` enrolled servers, and with more
-FEW_SERVERS = 32
+from anycast_sdn.core.slots import FEW_SERVERS, MANY, SLOTS, Slots
 
 MAX_STEP = 0.125  # share of the slots of living servers that change at a time
 URGENT_STEP = 0.25  # … when a server past its capacity gives some away
@@ -141,7 +139,7 @@ class Learnt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    slots: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)  # edge → the server of each slot
+    slots: Mapping[str, Slots] = field(default_factory=dict)  # edge → its table
     learnt: Mapping[Address, Learnt] = field(default_factory=dict)
 
 
@@ -182,8 +180,14 @@ def select(
     demand: Mapping[str, float],
     ways: Ways,
     memory: Memory | None = None,
+    *,
+    steps: float = 1,
 ) -> Selection:
-    """``demand``: server edge → sessions of all clients whose packets to the group enter there now."""
+    """``demand``: server edge → sessions of all clients whose packets to the group enter there now.
+
+    ``steps``: how far slots of living servers may move.  With 0, only those of servers that have left do: so events
+    between two intervals do not add up.
+    """
     memory = memory or Memory()
     candidates = sorted(candidates, key=lambda each: each.address)
     pool, failing_open = _pool(rule, candidates)
@@ -205,9 +209,10 @@ def select(
     ]  # fmt: skip
     shares = _distribute(want, glasses, _by_cost(rule, want, ways), limits if limited else None)
     past = {each.address for each in pool if _is_past_capacity(each)}
-    size = FEW_SLOTS if len(candidates) <= FEW_SERVERS else MANY_SLOTS
+    size = SLOTS if len(candidates) <= FEW_SERVERS else MANY
     slots = {
-        edge: next_slots(memory.slots.get(edge, ()), share, limits.keys(), past, size) for edge, share in shares.items()
+        edge: next_slots(memory.slots.get(edge, ()), share, limits.keys(), past, size, steps=steps)
+        for edge, share in shares.items()
     }
     standings = {
         each.address: Standing(None, factors[each.address], limits[each.address],
@@ -219,6 +224,11 @@ def select(
 
 
 # ---------------------------------------------------------------- who may serve, and how much
+
+
+def announcing(rule: Rule, candidates: Sequence[Candidate]) -> frozenset[str]:
+    """The edges that announce the group, as ``Selection.announce`` will be."""
+    return frozenset(each.edge for each in _pool(rule, candidates)[0])
 
 
 def _pool(rule: Rule, candidates: Sequence[Candidate]) -> tuple[list[Candidate], bool]:
@@ -369,7 +379,9 @@ def next_slots(
     pool: Iterable[Address],
     past: Iterable[Address],
     size: int,
-) -> tuple[Address, ...]:
+    *,
+    steps: float = 1,
+) -> Slots:
     """The table after ``slots``.  ``past``: servers past their capacity.
 
     Servers that have left the pool lose their slots at once, others at most a step.
@@ -379,9 +391,9 @@ def next_slots(
     if not before:
         return tuple(address for address, count in goal.items() for _ in range(count))
     surplus = {address: count - goal.get(address, 0) for address, count in before.items()}
-    gives = _given({address: count for address, count in surplus.items() if count > 0}, set(pool), set(past), size)
-    if not gives:
-        return tuple(slots)
+    surplus = {address: count for address, count in surplus.items() if count > 0}
+    step = max(1, round(size * (MAX_STEP if surplus.keys().isdisjoint(past) else URGENT_STEP)))
+    gives = _given(surplus, set(pool), set(past), int(min(steps * step, size)))
     lack = {address: count - before[address] for address, count in goal.items() if count > before[address]}
     table = list(slots)
     for at, address in enumerate(slots):
@@ -392,12 +404,11 @@ def next_slots(
     return tuple(table)
 
 
-def _given(surplus: Mapping[Address, int], pool: set[Address], past: set[Address], size: int) -> dict[Address, int]:
+def _given(surplus: Mapping[Address, int], pool: set[Address], past: set[Address], step: int) -> dict[Address, int]:
     """How many slots each server gives away now: those past their capacity first, then those with most to give."""
     gives = {address: 0 if address in pool else count for address, count in surplus.items()}
     left = {address: count for address, count in surplus.items() if address in pool}
-    share = MAX_STEP if past.isdisjoint(surplus) else URGENT_STEP
-    for _ in range(min(max(1, round(size * share)), sum(left.values()))):
+    for _ in range(min(step, sum(left.values()))):
         giver = max(left, key=lambda each: (each in past, left[each], each))
         gives[giver] += 1
         left[giver] -= 1

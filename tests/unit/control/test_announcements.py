@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -10,10 +11,13 @@ import pytest
 
 from anycast_sdn.control.announcements import RETIRE_S, Announcements
 from anycast_sdn.control.removed_servers import RemovedServers
+from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
+from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Neighbour, Prefix, Server, ServerState, packed
+from anycast_sdn.core.slots import Slots
 from anycast_sdn.description import reading
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.fabric.graph import Graph
@@ -46,7 +50,7 @@ class Fabric:
             switch.dpid: ManagedSwitch(
                 switch, NETWORK, Random(1), RemovedServers(set),
                 self.announcements.is_announced, lambda server: False, lambda server: True,
-                lambda group, server: True,
+                partial(self._slots, switch.name),
             )
             for switch in NETWORK.switches
         }  # fmt: skip
@@ -54,6 +58,10 @@ class Fabric:
         by_name["arh1"].neighbours.adopt(ROUTER, Neighbour(b"\2\0\0\0\0\1", UPLINK.port), 0.0)
         graph = Graph(by_name, NETWORK.links)
         self.uplinks = Uplinks(by_name, graph, self.announcements, self._delivers)
+        self.selecting = Selecting(NETWORK, by_name, graph, lambda group, server: HealthStatus.UNKNOWN)
+
+    def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
+        return self.selecting.slots(name, group, is_v6)
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         self.asked.append((name, prefix))

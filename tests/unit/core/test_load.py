@@ -13,7 +13,7 @@ from anycast_sdn.core.load import FRACTIONS, MAX_SESSIONS, LoadReport
 
 
 def report(**members: Any) -> LoadReport:
-    return LoadReport(**{"at": 0.0, "number": 1, **members})
+    return LoadReport(**members)
 
 
 @pytest.mark.parametrize("member", [*FRACTIONS, "sessions", "ttl_s"])

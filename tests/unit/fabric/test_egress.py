@@ -71,7 +71,7 @@ def test_after_each_advertisement_the_changed_prefixes_alone_give_the_same_resul
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
     network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
     yes, no = lambda *asked: True, lambda *asked: False
-    edge = ManagedSwitch(network.switches[0], network, draw, RemovedServers(set), yes, no, yes, yes)
+    edge = ManagedSwitch(network.switches[0], network, draw, RemovedServers(set), yes, no, yes, lambda *_: ())
     some = [Prefix.parse(f"2001:db8:7:{number:x}::/64") for number in range(30)]
     prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]

@@ -1,0 +1,369 @@
+"""Selecting: which servers take the new flows of each group at each server edge, as ``core.selection`` decides (M26).
+
+It asks for the decision, with what it knows of servers, sessions and distances, and keeps it.
+
+All ANY/n of one group and address family are announced by the same edges, to the same clients.  So their demand is one,
+and so are their shares: the rule is called once for each *spread* (group, family), not for each ANY/n.
+
+When a spread is decided anew:
+- at once when an event may change who takes new flows: enrolment, health, a server that appears or vanishes, routes;
+- every ``INTERVAL_S`` while something in it follows the sessions (a capacity or a report of load is known), a server's
+  slow start is not over, or slots have still to move.  Otherwise the spread *rests* and costs nothing.
+
+Rules that it keeps:
+- Slots of living servers move at most once in an ``INTERVAL_S``, however many events there are.  In a group without
+  capacities, checks and reports there is nothing to be careful of, and a changed enrolment counts at once.
+- Intervals of different spreads begin at different times, and decisions are made in slices.
+- Sessions and demand are means of up to ``SAMPLES`` counts, the last of them not older than ``SAMPLE_S``.
+- Servers that are enrolled when the controller starts have no slow start when they are seen first, and get their slots
+  at once.  What switches are found to hold then is the table from which slots move (``adopt``).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.bindings import BindingTable
+from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.load import LoadReport
+from anycast_sdn.core.model import Address, AnycastGroup, Distance, Server
+from anycast_sdn.core.roles import Side
+from anycast_sdn.core.selection import Candidate, Measured, Memory, Rule, Selection, announcing, select
+from anycast_sdn.core.slots import Slots, Spread
+from anycast_sdn.description.model import Network
+from anycast_sdn.fabric.graph import Graph
+
+INTERVAL_S = 5.0
+SAMPLE_S = 1.0
+SAMPLES = 5
+SAMPLE_COST = 0.1  # of counting the sessions of a spread, in candidates that are decided about
+_Key = TypeVar("_Key")
+Changes: TypeAlias = dict[tuple[str, Spread], bool | None]  # an edge's slots → it announces them now, or no longer
+NOWHERE = ""  # the edge of a server that is behind none
+
+
+class _Sample(NamedTuple):
+    """How many sessions of a spread are pinned, at one time."""
+
+    of_clients: Mapping[str, int]  # client edge → …
+    of_servers: Mapping[Address, int]
+
+
+class _Report(NamedTuple):
+    report: LoadReport
+    sessions: Mapping[str, int]  # group → those pinned to the server when the report came
+
+
+@dataclass(slots=True)
+class _Course:
+    """A spread over time."""
+
+    selection: Selection
+    group: AnycastGroup | None = None
+    servers: Sequence[tuple[Server, str]] = ()  # those of the family, and the edge of each
+    has_capacities: bool = False  # has one of them?
+    has_reports: bool = False  # has one of them reported its load?
+    cell: int = -1  # the number of the interval in which slots of living servers have moved last
+    since: dict[Address, float] = field(default_factory=dict)  # able server → since when
+    samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    wakes_at: float = math.inf  # when its time comes next
+
+    @property
+    def is_counted(self) -> bool:
+        """Does it depend on sessions?"""
+        return self.has_capacities or self.has_reports
+
+
+class Selecting:
+    """``switches``: all, by name; ``graph``: of the usable links; ``health``: of a server in a group."""
+
+    def __init__(
+        self,
+        network: Network,
+        switches: Mapping[str, ManagedSwitch],
+        graph: Graph,
+        health: Callable[[str, Address], HealthStatus],
+    ) -> None:
+        self._network = network
+        self._switches = switches
+        self._graph = graph
+        self._health = health
+        self._clients: list[tuple[str, BindingTable]] = [
+            (name, switch.engine.flows) for name, switch in switches.items() if switch.described.client_edge
+        ]
+        self._courses: dict[Spread, _Course] = {}
+        self._found: dict[Spread, dict[str, Slots]] = {}  # see ``adopt``
+        self._reports: dict[Address, _Report] = {}
+        self._reported = 0  # how many reports have come
+        self._due: OrderedDict[Spread, bool] = OrderedDict()  # → is an event the reason?
+        self._wakes: list[tuple[float, Spread]] = []  # heap
+        self._changed: Changes = {}
+        self._ways: dict[frozenset[str], dict[tuple[str, str], float]] = {}  # cache
+        self._now = 0.0
+        self._awaited: set[Address] = set()  # servers that have not been seen since the start
+
+    # ---------------------------------------------------------------- what is decided
+
+    def slots(self, edge: str, group: AnycastGroup, is_v6: bool) -> Slots:
+        """The slots of the group at a server edge; none: it does not announce the group."""
+        spread = Spread(group.name, is_v6)
+        course = self._courses.get(spread)
+        if course is None or course.group is not group or self._due.get(spread):
+            course = self._decide(spread, group)
+            self._due.pop(spread, None)
+        return course.selection.memory.slots.get(edge, ())
+
+    def selection(self, spread: Spread) -> Selection | None:
+        course = self._courses.get(spread)
+        return course.selection if course else None
+
+    # ---------------------------------------------------------------- what may change it
+
+    def start(self, servers: Iterable[Address]) -> None:
+        """The controller starts: these servers have been serving, or begin together.  They are awaited."""
+        self._awaited = set(servers)
+
+    def recheck(self, group: str, is_v6: bool | None = None) -> None:
+        """Other servers of the group may take new flows than before; None: in both families."""
+        for family in (False, True) if is_v6 is None else (is_v6,):
+            self._due[Spread(group, family)] = True
+
+    def enrolment_changed(self, name: str, group: AnycastGroup | None, enrolled: Callable[[Address], bool]) -> None:
+        """The group is another one than before; None: it is deleted.  ``enrolled``: is this server in any group?"""
+        for is_v6 in (False, True):
+            course = self._courses.get(Spread(name, is_v6))
+            for server, _ in course.servers if course else ():
+                if not enrolled(server.address):
+                    self._reports.pop(server.address, None)
+            if group is None:
+                self._courses.pop(Spread(name, is_v6), None)
+                self._due.pop(Spread(name, is_v6), None)
+        if group is not None:
+            self.recheck(name)
+
+    def links_changed(self) -> None:
+        """Distances count only for groups that may spill to other edges."""
+        self._ways.clear()
+        for spread, course in self._courses.items():
+            if course.is_counted or (course.group and course.group.selection.distance is Distance.ANY):
+                self._due[spread] = True
+
+    def reported(self, server: Address, report: LoadReport, names: Iterable[str], now: float) -> None:
+        """The server reports its load; ``names``: those of its groups."""
+        self._reported += 1
+        sessions = {name: sum(flows.in_group(name).get(server, 0) for _, flows in self._clients) for name in names}
+        self._reports[server] = _Report(replace(report, at=now, number=self._reported), sessions)
+        for name in sessions:
+            spread = Spread(name, len(server) == 16)
+            course = self._courses.get(spread)
+            if course and not course.is_counted:
+                self._wake(spread, course, now)
+            if course:
+                course.has_reports = True
+
+    def adopt(self, edge: str, spread: Spread, slots: Slots) -> None:
+        """A switch was found to have these slots, at the start of the controller: they move from there."""
+        self._found.setdefault(spread, {})[edge] = slots
+        self._due[spread] = True
+
+    # ---------------------------------------------------------------- time, and work in slices
+
+    def tick(self, now: float) -> None:
+        self._now = now
+        while self._wakes and self._wakes[0][0] <= now:
+            at, spread = heappop(self._wakes)
+            course = self._courses.get(spread)
+            if course and course.wakes_at == at:
+                course.wakes_at = math.inf
+                self._due.setdefault(spread, False)
+
+    def is_busy(self) -> bool:
+        return bool(self._due or self._changed)
+
+    def work(self, groups: Groups, most: int, now: float) -> Changes:
+        """Decide what is due, about up to ``most`` servers → all slots that are others now."""
+        self._now = now
+        left = float(most)
+        while self._due and left > 0:
+            spread, is_event = self._due.popitem(last=False)
+            group = groups.get(spread.group)
+            if group is None:
+                self._courses.pop(spread, None)
+                continue
+            left -= self._look(spread, group, is_event)
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def _look(self, spread: Spread, group: AnycastGroup, is_event: bool) -> float:
+        """Sample the sessions of a spread, and decide if it is time → what it has cost."""
+        course = self._courses.get(spread)
+        if course and course.is_counted:
+            course.samples.append(self._count(spread))
+        if is_event or course is None or course.group is not group or course.cell < _cell(spread, self._now):
+            course = self._decide(spread, group)
+            return len(course.servers) + len(course.selection.shares) ** 2 / 8 + 1
+        self._wake(spread, course, self._now)
+        return SAMPLE_COST * (1 + len(self._clients) / 10)
+
+    def _wake(self, spread: Spread, course: _Course, now: float) -> None:
+        """Set when its time comes next: to count, or, if nothing is to be counted, to step."""
+        step = SAMPLE_S if course.is_counted else INTERVAL_S
+        course.wakes_at = (math.floor((now + _phase(spread)) / step + 1e-6) + 1) * step - _phase(spread)
+        heappush(self._wakes, (course.wakes_at, spread))
+
+    # ---------------------------------------------------------------- a decision
+
+    def _decide(self, spread: Spread, group: AnycastGroup) -> _Course:
+        course = self._courses.get(spread)
+        if course is None:
+            course = self._courses[spread] = _Course(Selection({}, {}, Memory()))
+        cell = _cell(spread, self._now)
+        steps = 1.0 if cell > course.cell else 0.0
+        if course.group is not group:
+            was_plain = not course.is_counted
+            new = self._enrol(course, group, spread.is_v6)
+            if was_plain and not course.is_counted and not group.checks:
+                steps = math.inf
+                self._awaited |= new
+        before, memory = course.selection, course.selection.memory
+        if found := self._found.pop(spread, None):
+            memory = Memory({**memory.slots, **found}, memory.learnt)
+        rule = Rule.of(group)
+        candidates = self._candidates(spread, course)
+        if self._appear(candidates):
+            steps = math.inf
+        edges = announcing(rule, candidates)
+        demand = self._demand(course, edges) if course.is_counted else {}
+        course.selection = select(rule, candidates, demand, self._ways_between(edges), memory, steps=steps)
+        if steps:
+            course.cell = cell
+        slots = course.selection.memory.slots
+        for edge in before.memory.slots.keys() | slots.keys():
+            if before.memory.slots.get(edge) != slots.get(edge):
+                begins_or_ends = edge not in before.memory.slots or edge not in slots
+                known = self._changed.get((edge, spread))
+                self._changed[edge, spread] = edge in slots if begins_or_ends or known is not None else None
+        starts = any(self._now - since < rule.slow_start_s for since in course.since.values())
+        if course.is_counted or starts or slots != memory.slots:
+            self._wake(spread, course, self._now)
+        return course
+
+    def _enrol(self, course: _Course, group: AnycastGroup, is_v6: bool) -> set[Address]:
+        """The group is another one → the servers that are new in it."""
+        former = {server.address for server, _ in course.servers}
+        course.group = group
+        course.servers = [
+            (server, self._edge_of(address))
+            for address, server in group.servers.items()
+            if (len(address) == 16) is is_v6
+        ]
+        course.has_capacities = any(server.capacity is not None for server, _ in course.servers)
+        return {server.address for server, _ in course.servers} - former
+
+    def _edge_of(self, server: Address) -> str:
+        subnet = self._network.subnet_of(server)
+        if subnet is None or subnet.side is not Side.SERVER or not self._switches[subnet.edge].described.server_edge:
+            return NOWHERE
+        return subnet.edge
+
+    def _candidates(self, spread: Spread, course: _Course) -> list[Candidate]:
+        sessions = self._sessions(spread, course) if course.is_counted else {}
+        candidates = []
+        for server, edge in course.servers:
+            address = server.address
+            candidate = Candidate(
+                address, edge, server.weight, server.capacity, sessions.get(address, 0.0),
+                self._measured(spread.group, server), self._health(spread.group, address), server.state,
+                reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
+            )  # fmt: skip
+            candidates.append(self._aged(candidate, course))
+        return candidates
+
+    def _measured(self, group: str, server: Server) -> Measured | None:
+        """The last report, unless it is stale or says nothing."""
+        known = self._reports.get(server.address)
+        if known is None or known.report.is_stale(self._now):
+            return None
+        load = known.report.load(server.capacity)
+        return None if load is None else Measured(load, known.sessions.get(group, 0), known.report.number)
+
+    def _aged(self, candidate: Candidate, course: _Course) -> Candidate:
+        """With the time since which it has been able to serve."""
+        address = candidate.address
+        if candidate.excluded or candidate.health is HealthStatus.CRITICAL:
+            course.since.pop(address, None)
+            return candidate
+        since = course.since.setdefault(address, -math.inf if address in self._awaited else self._now)
+        return candidate if since == -math.inf else replace(candidate, up_s=self._now - since)
+
+    def _appear(self, candidates: Iterable[Candidate]) -> bool:
+        """Note which of the awaited servers are there now → are there any?"""
+        if not self._awaited:
+            return False
+        there = {each.address for each in candidates if each.address in self._awaited and each.reachable
+                 and not self._switches[each.edge].unseen}  # fmt: skip
+        self._awaited -= there
+        return bool(there)
+
+    # ---------------------------------------------------------------- sessions, demand, distances
+
+    def _count(self, spread: Spread) -> _Sample:
+        of_clients: dict[str, int] = {}
+        of_servers: dict[Address, int] = {}
+        for edge, flows in self._clients:
+            for server, count in flows.in_group(spread.group).items():
+                if (len(server) == 16) is spread.is_v6:
+                    of_clients[edge] = of_clients.get(edge, 0) + count
+                    of_servers[server] = of_servers.get(server, 0) + count
+        return _Sample(of_clients, of_servers)
+
+    def _sessions(self, spread: Spread, course: _Course) -> Mapping[Address, float]:
+        if not course.samples:
+            course.samples.append(self._count(spread))
+        return _mean([sample.of_servers for sample in course.samples])
+
+    def _demand(self, course: _Course, edges: frozenset[str]) -> dict[str, float]:
+        """Server edge → sessions of the clients whose packets to the group reach it."""
+        demand = dict.fromkeys(edges, 0.0)
+        for client, sessions in _mean([sample.of_clients for sample in course.samples]).items():
+            entry = self._graph.nearest(client, edges)
+            if entry is not None:
+                demand[entry] += sessions
+        return demand
+
+    def _ways_between(self, edges: frozenset[str]) -> Mapping[tuple[str, str], float]:
+        ways = self._ways.get(edges)
+        if ways is None:
+            ways = {
+                (one, other): distance
+                for other in edges
+                for one, distance in self._graph.distances(other).items()
+                if one in edges
+            }
+            self._ways[edges] = ways
+        return ways
+
+
+def _phase(spread: Spread) -> float:
+    """By how much its intervals begin earlier than those of others, 0–``INTERVAL_S``."""
+    return zlib.crc32(str(spread).encode()) % 1000 / 1000 * INTERVAL_S
+
+
+def _cell(spread: Spread, now: float) -> int:
+    return math.floor((now + _phase(spread)) / INTERVAL_S + 1e-6)
+
+
+def _mean(samples: Sequence[Mapping[_Key, int]]) -> dict[_Key, float]:
+    total: dict[_Key, float] = {}
+    for sample in samples:
+        for key, count in sample.items():
+            total[key] = total.get(key, 0.0) + count
+    return {key: count / len(samples) for key, count in total.items()}
