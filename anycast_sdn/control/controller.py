@@ -42,7 +42,7 @@ from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, Pac
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.slots import Slots, Spread
+from anycast_sdn.core.slots import Slots
 from anycast_sdn.description.model import Network, Port, Uplink
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.fabric.egress import Route
@@ -226,14 +226,6 @@ class Controller:
         before, self.groups = self.groups, groups
         self.enrolments.changed(before, groups)
         self.health.groups_changed(before, groups, now)
-        return self._work_again(now)
-
-    def slots_changed(self, name: str, spreads: Iterable[Spread], now: float) -> Outcome:
-        """This switch should spread the flows of these by other slots (``Serving.wanted``)."""
-        switch = self._by_name[name]
-        for spread in spreads:
-            switch.reconciler.recheck_spread(spread)
-        self._comparing[switch.dpid] = None
         return self._work_again(now)
 
     def end_flow(self, edge: str, number: int, now: float) -> Outcome:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -209,11 +209,13 @@ def select(
     ]  # fmt: skip
     shares = _distribute(want, glasses, _by_cost(rule, want, ways), limits if limited else None)
     past = {each.address for each in pool if _is_past_capacity(each)}
+    homes = {each.address: each.edge for each in pool}
     size = SLOTS if len(candidates) <= FEW_SERVERS else MANY
-    slots = {
-        edge: next_slots(memory.slots.get(edge, ()), share, limits.keys(), past, size, steps=steps)
-        for edge, share in shares.items()
-    }
+    slots = {}
+    for edge, share in shares.items():
+        former = memory.slots.get(edge, ())
+        stay = {each for each in set(former) if each in homes and (homes[each] == edge or (edge, homes[each]) in ways)}
+        slots[edge] = next_slots(former, share, stay, past, size, steps=steps)
     standings = {
         each.address: Standing(None, factors[each.address], limits[each.address],
                                learnt.get(each.address, Learnt()).ceiling)
@@ -376,15 +378,16 @@ def pour(amount: float, weights: Sequence[float], rooms: Sequence[float]) -> lis
 def next_slots(
     slots: Sequence[Address],
     shares: Mapping[Address, float],
-    pool: Iterable[Address],
-    past: Iterable[Address],
+    stay: Collection[Address],
+    past: Collection[Address],
     size: int,
     *,
     steps: float = 1,
 ) -> Slots:
     """The table after ``slots``.  ``past``: servers past their capacity.
 
-    Servers that have left the pool lose their slots at once, others at most a step.
+    Servers that do not ``stay``, because they are not in the pool or cannot be reached, lose their slots at once,
+    others at most a step.
     """
     before = Counter(slots) if len(slots) == size else Counter[Address]()
     goal = apportion(shares, before, size)
@@ -393,7 +396,7 @@ def next_slots(
     surplus = {address: count - goal.get(address, 0) for address, count in before.items()}
     surplus = {address: count for address, count in surplus.items() if count > 0}
     step = max(1, round(size * (MAX_STEP if surplus.keys().isdisjoint(past) else URGENT_STEP)))
-    gives = _given(surplus, set(pool), set(past), int(min(steps * step, size)))
+    gives = _given(surplus, stay, past, int(min(steps * step, size)))
     lack = {address: count - before[address] for address, count in goal.items() if count > before[address]}
     table = list(slots)
     for at, address in enumerate(slots):
@@ -404,10 +407,12 @@ def next_slots(
     return tuple(table)
 
 
-def _given(surplus: Mapping[Address, int], pool: set[Address], past: set[Address], step: int) -> dict[Address, int]:
+def _given(
+    surplus: Mapping[Address, int], stay: Collection[Address], past: Collection[Address], step: int
+) -> dict[Address, int]:
     """How many slots each server gives away now: those past their capacity first, then those with most to give."""
-    gives = {address: 0 if address in pool else count for address, count in surplus.items()}
-    left = {address: count for address, count in surplus.items() if address in pool}
+    gives = {address: 0 if address in stay else count for address, count in surplus.items()}
+    left = {address: count for address, count in surplus.items() if address in stay}
     for _ in range(min(step, sum(left.values()))):
         giver = max(left, key=lambda each: (each in past, left[each], each))
         gives[giver] += 1

@@ -46,7 +46,8 @@ def spread_by(net: SimulatedNetwork, edge: str, *servers: str) -> None:
         return tuple(addresses[at % len(addresses)] for at in range(64))
 
     switch.serving.wanted = wanted  # type: ignore[method-assign]
-    net.react(net.controller.slots_changed(edge, [Spread("web", v6) for v6 in FAMILIES], net.now))
+    net.controller.announcements.recheck(switch.dpid, switch.serving.services(net.controller.groups))
+    net.react(net.controller.work(net.now))
     net.settle()
 
 
@@ -291,7 +292,7 @@ def test_a_slot_may_lead_back_to_the_clients_own_edge(v6):
     """arh1 announces nothing, but as4 behind it is among the slots of ars1."""
     net = SimulatedNetwork(topology("two-sites"), web(topology("two-sites"), "as4", "as1"))
     arh1 = managed(net, "arh1")
-    arh1.serving.able = lambda group, is_v6: ()  # type: ignore[method-assign]
+    arh1.serving.wanted = lambda group, is_v6: ()  # type: ignore[method-assign]
     net.controller.announcements.recheck(arh1.dpid, [Prefix.host(address) for address in SERVICE.values()])
     spread_by(net, "ars1", "as4")
     assert Prefix.host(SERVICE[v6]) not in arh1.serving

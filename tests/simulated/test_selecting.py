@@ -1,0 +1,305 @@
+"""Which servers take new flows: what an overloaded, dead, draining or new server changes at each edge (M26).
+
+In figure 1, h1's packets to the service reach ars2, which has as2; ars3 has as3 and as4.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from scenes import SERVICE, ask, bindings, catchment, group, managed
+
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.load import LoadReport
+from anycast_sdn.core.model import AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState
+from anycast_sdn.core.selection import Selection
+from anycast_sdn.core.slots import Spread
+from anycast_sdn.simulation.network import SimulatedNetwork
+
+LARGE = (Prefix.parse("100.64.0.0/16"), Prefix.parse("2001:db8:1:f::/64"))  # translation prefixes
+
+
+@pytest.fixture
+def figure1(build):
+    """Figure 1 with these servers of web; ``capacity`` is that of each."""
+
+    def make(*hosts: str, capacity: int | None = 40, **settings: Any) -> SimulatedNetwork:
+        net = build("figure1", "as2", translation_prefixes=LARGE)
+        enrol(net, *hosts, capacity=capacity, **settings)
+        net.advance(60)  # no server starts any more
+        return net
+
+    return make
+
+
+def web(net: SimulatedNetwork) -> AnycastGroup:
+    found = net.controller.groups.get("web")
+    assert found
+    return found
+
+
+def enrol(net: SimulatedNetwork, *hosts: str, capacity: int | None = None, **settings: Any) -> None:
+    made = group(net.network, "web", SERVICE, *hosts)
+    servers = {address: replace(server, capacity=capacity) for address, server in made.servers.items()}
+    set_web(net, replace(made, servers=servers, **settings))
+
+
+def change(net: SimulatedNetwork, host: str, **members: Any) -> None:
+    """Change a server of the group, in both families."""
+    servers = dict(web(net).servers)
+    for address in net.host(host).addresses:
+        servers[address] = replace(servers.get(address, Server(address)), **members)
+    set_web(net, replace(web(net), servers=servers))
+
+
+def set_web(net: SimulatedNetwork, changed: AnycastGroup) -> None:
+    net.set_groups(Groups({"web": changed}))
+    net.settle()
+
+
+def slots(net: SimulatedNetwork, edge: str, v6: bool = False) -> dict[str, int]:
+    """Host → how many of the edge's slots it has."""
+    names = {address: host.name for host in net.network.hosts for address in host.addresses}
+    return dict(Counter(names[address] for address in managed(net, edge).serving.slots(Spread("web", v6))))
+
+
+def selection(net: SimulatedNetwork, v6: bool = False) -> Selection:
+    found = net.controller.selecting.selection(Spread("web", v6))
+    assert found
+    return found
+
+
+def flows(net: SimulatedNetwork, ports: range, v6: bool = False) -> Counter[str]:
+    """A flow from each port → how many each host serves."""
+    for port in ports:
+        ask(net, service=SERVICE[v6], port=port)
+    return served(net, ports)
+
+
+def served(net: SimulatedNetwork, ports: range) -> Counter[str]:
+    names = {address: host.name for host in net.network.hosts for address in host.addresses}
+    return Counter(names[each.server] for each in bindings(net) if each.server and each.key.source_port in ports)
+
+
+def report(net: SimulatedNetwork, host: str, v6: bool = False, **load: Any) -> None:
+    net.controller.selecting.reported(net.host(host).address(v6), LoadReport(**load), ["web"], net.now)
+
+
+# ---------------------------------------------------------------- demand and capacity
+
+
+def test_an_edge_serves_what_its_own_servers_can(figure1, v6):
+    net = figure1("as2", "as3")
+    assert flows(net, range(40000, 40030), v6) == {"as2": 30}
+    net.advance(30)
+    assert slots(net, "ars2", v6) == {"as2": 64}
+
+
+def test_what_an_edge_cannot_serve_goes_to_the_next_one_in_steps_and_pinned_flows_stay(figure1, v6):
+    net = figure1("as2", "as3")
+    assert flows(net, range(40000, 40060), v6) == {"as2": 60}  # of 40, and 32 are aimed at
+    seen = []
+    for _ in range(8):
+        net.advance(5)
+        seen.append(slots(net, "ars2", v6).get("as3", 0))
+    steps = [after - before for before, after in pairwise([0, *seen])]
+    assert max(steps) <= 16  # as2 is past its capacity
+    assert seen[-1] >= 30
+    assert seen[-1] == seen[-2]
+    assert served(net, range(40000, 40060)) == {"as2": 60}
+    assert flows(net, range(41000, 41050), v6)["as3"] >= 20
+    assert slots(net, "ars3", v6) == {"as3": 64}
+
+
+def test_an_overloaded_edge_goes_on_announcing(figure1):
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40200))
+    net.advance(60)
+    assert catchment(net)["arh1"] == "ars2"
+
+
+def test_when_all_are_overloaded_each_edge_keeps_its_own_excess(figure1):
+    net = figure1("as2", "as3", capacity=10)
+    flows(net, range(40000, 40200))
+    net.advance(120)
+    kept = slots(net, "ars2")["as2"]
+    assert kept >= 60  # 190 of 200 stay
+
+
+def test_when_flows_end_the_edge_takes_its_share_back(figure1):
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40060))
+    net.advance(40)
+    assert slots(net, "ars2")["as3"] > 0
+    for binding in bindings(net):
+        net.react(net.controller.end_flow("arh1", binding.number, net.now))
+    net.settle()
+    net.advance(60)
+    assert slots(net, "ars2") == {"as2": 64}
+
+
+def test_families_are_selected_apart(figure1):
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40060), True)
+    net.advance(60)
+    assert slots(net, "ars2", True)["as3"] > 0
+    assert slots(net, "ars2", False) == {"as2": 64}
+
+
+def test_without_capacity_only_the_edges_own_servers_serve_however_many_flows_there_are(figure1):
+    net = figure1("as2", "as3", capacity=None)
+    flows(net, range(40000, 40200))
+    net.advance(60)
+    assert slots(net, "ars2") == {"as2": 64}
+
+
+def test_with_any_distance_all_servers_are_alike_at_each_edge(figure1):
+    net = figure1("as2", "as3", "as4", capacity=None, selection=SelectionSettings(Distance.ANY))
+    for edge in ("ars2", "ars3"):
+        assert slots(net, edge) == {"as2": 22, "as3": 21, "as4": 21}
+
+
+def test_servers_of_an_edge_that_cannot_be_reached_get_nothing_from_others(figure1):
+    net = figure1("as2", "as3", capacity=None, selection=SelectionSettings(Distance.ANY))
+    assert slots(net, "ars2") == {"as2": 32, "as3": 32}
+    (link,) = [each for each in net.network.links if "ars3" in (each.a.switch, each.b.switch)]
+    net.set_port(link.a, up=False)
+    net.advance(5)
+    assert slots(net, "ars2") == {"as2": 64}
+
+
+def test_a_client_counts_where_its_way_to_the_service_ends_now(figure1):
+    """As long as ars2 has no way to it, h1's flows are demand of ars3."""
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40030))
+    change(net, "as2", state=ServerState.DRAINING)
+    net.advance(10)
+    assert selection(net).announce == {"ars3"}
+    assert slots(net, "ars3") == {"as3": 64}
+
+
+# ---------------------------------------------------------------- servers that come and go
+
+
+def test_a_draining_server_loses_all_slots_at_once_and_keeps_its_flows(figure1, v6):
+    net = figure1("as3", "as4")
+    kept = flows(net, range(40000, 40020), v6)
+    assert set(kept) == {"as3", "as4"}
+    change(net, "as4", state=ServerState.DRAINING)
+    assert slots(net, "ars3", v6) == {"as3": 64}
+    assert served(net, range(40000, 40020)) == kept
+    assert flows(net, range(41000, 41010), v6) == {"as3": 10}
+
+
+def test_an_edges_only_server_is_dead_and_its_edge_withdraws(figure1, v6):
+    net = figure1("as2", "as3")
+    change(net, "as2", state=ServerState.DISABLED)
+    net.advance(1)
+    assert catchment(net)["arh1"] == "ars3"
+    assert flows(net, range(40000, 40010), v6) == {"as3": 10}
+
+
+@pytest.mark.parametrize("capacity", [None, 40])
+def test_a_server_of_weight_0_gets_no_new_flows(figure1, capacity):
+    net = figure1("as3", "as4", capacity=capacity)
+    change(net, "as4", weight=0)
+    assert slots(net, "ars3") == {"as3": 64}
+
+
+def test_in_a_plain_group_a_new_server_gets_its_share_at_once(figure1):
+    net = figure1("as3", capacity=None)
+    change(net, "as4")
+    assert slots(net, "ars3") == {"as3": 32, "as4": 32}
+    change(net, "as4", weight=3)
+    assert slots(net, "ars3") == {"as3": 16, "as4": 48}
+
+
+def test_in_a_group_with_capacities_a_new_server_starts_slowly(figure1):
+    net = figure1("as3", slow_start_s=30.0)
+    change(net, "as4", capacity=40)
+    assert slots(net, "ars3")["as3"] > 56
+    seen = [slots(net, "ars3").get("as4", 0)]
+    for _ in range(10):
+        net.advance(5)
+        seen.append(slots(net, "ars3")["as4"])
+    assert seen == sorted(seen)
+    assert max(after - before for before, after in pairwise(seen)) <= 8
+    assert seen[-1] == 32
+
+
+def test_events_between_two_intervals_move_no_slots_of_living_servers(figure1):
+    net = figure1("as3", "as4")
+    before = slots(net, "ars3")
+    assert before == {"as3": 32, "as4": 32}
+    for weight in (10, 20, 30, 40):
+        change(net, "as4", weight=weight)
+    assert slots(net, "ars3")["as4"] <= 32 + 8
+
+
+# ---------------------------------------------------------------- reports of load
+
+
+def test_a_hot_server_passes_flows_on_and_a_stale_report_teaches_nothing_more(figure1):
+    net = figure1("as2", "as3", capacity=None)
+    change(net, "as3", capacity=100)
+    flows(net, range(40000, 40040))
+    for _ in range(6):
+        report(net, "as2", cpu=0.95)
+        net.advance(5)
+    hot = slots(net, "ars2")["as2"]
+    assert hot < 64
+    net.advance(60)
+    learnt = selection(net).memory.learnt
+    net.advance(60)
+    assert selection(net).memory.learnt == learnt
+
+
+def test_a_server_that_recovers_gets_its_share_back(figure1):
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40030))
+    for _ in range(4):
+        report(net, "as2", cpu=0.95)
+        net.advance(5)
+    assert slots(net, "ars2")["as2"] < 64
+    for _ in range(40):
+        report(net, "as2", cpu=0.3)
+        net.advance(5)
+    assert slots(net, "ars2") == {"as2": 64}
+
+
+def test_a_liar_that_says_1_keeps_a_tenth_of_its_capacity_and_one_that_says_0_gets_no_more_than_its_own(figure1):
+    net = figure1("as2", "as3", capacity=100)
+    flows(net, range(40000, 40050))
+    for _ in range(40):
+        report(net, "as2", cpu=1.0)
+        report(net, "as3", cpu=0.0)
+        net.advance(5)
+    limit = selection(net).standings[net.host("as2").address(False)].limit
+    assert 0 < limit <= 10
+    assert slots(net, "ars2")["as2"] >= 1
+    net.advance(60)
+    assert selection(net).announce == {"ars2", "ars3"}
+
+
+def test_many_reports_in_one_interval_teach_no_more_than_one(figure1):
+    net = figure1("as2", "as3", capacity=100)
+    flows(net, range(40000, 40050))
+    net.advance(10)
+    for _ in range(1000):
+        report(net, "as2", cpu=1.0)
+    net.advance(5)
+    learnt = selection(net).memory.learnt[net.host("as2").address(False)]
+    assert learnt.ceiling >= 0.8 * 100 * 0.9
+
+
+def test_reports_of_a_removed_server_are_forgotten(figure1):
+    net = figure1("as2", "as3", capacity=None)
+    report(net, "as2", cpu=1.0)
+    enrol(net, "as3")
+    enrol(net, "as2", "as3")
+    net.advance(30)
+    assert not selection(net).memory.learnt
