@@ -214,6 +214,13 @@ class Controller:
         """The switch has answered a flow-mod with an error."""
         return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now), now)
 
+    def group_refused(self, dpid: int, number: int, now: float) -> Outcome:
+        """The switch has refused this select group because of its buckets."""
+        if not (messages := self.switches[dpid].group_refused(number)):
+            return Outcome()
+        self._comparing[dpid] = None
+        return self._follow(dpid, Reaction(messages), now)
+
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outcome:
         switch = self.switches[dpid]
         relinked = self.discovery.port_changed(Port(switch.name, port), up, now)

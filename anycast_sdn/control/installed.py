@@ -139,6 +139,12 @@ class Installed:
         self.changes += 1
         return self.flows.pop(rule.key, rule)
 
+    def remove_group(self, number: int) -> None:
+        """It is deleted, if the switch has it."""
+        self._unchecked.groups.pop(number, None)
+        self.groups.pop(number, None)
+        self.changes += 1
+
     def switch_over(self, routes: Mapping[Prefix, int | None]) -> tuple[_Flows, _Flows]:
         """Record these routes as installed; None: no route → the rules for them, and the rules that they replace."""
         new: _Flows = {}

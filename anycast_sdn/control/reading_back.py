@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour, Prefix
-from anycast_sdn.core.slots import Slots, Spread
+from anycast_sdn.core.slots import MANY, SLOTS, Slots, Spread
 from anycast_sdn.engines.engine import Reading
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.reaction import Reaction
@@ -35,6 +35,7 @@ class ReadingBack:
         self.hosts: dict[Address, Neighbour] = {}  # as the rules in ``others`` say
         self.egress: dict[Prefix, Neighbour] = {}  # likewise; only at the controller's start
         self.slots: dict[Spread, Slots] = {}  # by which new flows are spread; only at the controller's start
+        self.has_weights = False  # have the groups a weighted bucket for each server?
         self.begins = begins
         self._flows = flows
         self._rules = list(found.flows.values())
@@ -76,4 +77,6 @@ class ReadingBack:
         group = groups.owner(service)
         spread = Spread(group.name, service.is_v6) if group else None
         if spread and spread not in self.slots and number in self._groups:
-            self.slots[spread] = readback.slots(self._groups[number])
+            buckets = self._groups[number].buckets
+            slots = self.slots[spread] = readback.slots(self._groups[number])
+            self.has_weights |= 1 < len(buckets) < len(slots) in (SLOTS, MANY)

@@ -158,6 +158,19 @@ class Reconciler:
         if self._serving.number(spread) is not None:
             self._comparisons.postpone_spreads([spread])
 
+    def replace_groups(self) -> list[Message]:
+        """All select groups are deleted by these messages, with the rules that need them; ``compare_more`` adds others.
+
+        It is not known which of them the switch holds, and in which form.
+        """
+        numbers = dict.fromkeys(filter(None, map(self._serving.number, map(self._serving.spread, self._serving))))
+        for service in self._serving:
+            self._installed.remove(entries.service(service, 0))
+        for number in numbers:
+            self._installed.remove_group(number)
+        self._comparisons.postpone_services(self._serving)
+        return [*map(DeleteGroup, numbers), Barrier()]
+
     def recheck_server(self, address: Address) -> None:
         """It was enrolled or removed, or has its first flow here, or has none any more."""
         if self._described.client_edge:  # no other switch has rules for servers' replies

@@ -110,6 +110,10 @@ class Serving:
                 found |= self._spreads[server]
         return found
 
+    def has_number(self, number: int) -> bool:
+        """Is this the number of a group here?"""
+        return any(self._numbers.get(spread) == number for spread in self._services)
+
     def serve(self, service: Prefix, spread: Spread, slots: Slots) -> dict[Spread, int]:
         """``slots`` are those of ``spread`` from now on, and ``service`` is served by it; without any it is not served.
 

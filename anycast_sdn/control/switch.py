@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from anycast_sdn.control.egress import Egress
@@ -217,6 +218,8 @@ class ManagedSwitch:
                 self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
             self.serving.found = reading.slots
+            if reading.has_weights:  # the switch has refused others
+                self.features = replace(self.features, equal_buckets=False)
         self.egress.recheck_all()
         found, self._found = self._found, Tables()
         found = Tables(reading.others, dict(found.groups), dict(found.meters))
@@ -368,6 +371,13 @@ class ManagedSwitch:
         if number := binding_of(cookie):
             return self.engine.rule_refused(number, now)
         return Reaction(events=[RuleRefused(self.name)])
+
+    def group_refused(self, number: int) -> list[Message]:
+        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server."""
+        if not self.synchronised or not self.features.equal_buckets or not self.serving.has_number(number):
+            return []
+        self.features = replace(self.features, equal_buckets=False)
+        return self.reconciler.replace_groups()
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self._neighbours_replied(self.neighbours.port_down(port, now), now)

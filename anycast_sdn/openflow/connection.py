@@ -110,6 +110,9 @@ class Listener(Protocol):
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         """``cookie``: 0 when it is a group or a meter that the switch has refused."""
 
+    def group_refused(self, dpid: int, number: int) -> None:
+        """Besides ``rule_refused``: it is this group, and its buckets are the reason."""
+
     def message_refused(self, dpid: int, reason: str) -> None:
         """The switch has refused a message that changes nothing it should hold, a packet-out for example."""
 
@@ -442,6 +445,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             reason = "table full" if full else f"error type {kind} code {code}"
             cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
             self._listener.rule_refused(self.id, cookie, full, reason)
+            if quoted[1] == ofp.OFPT_GROUP_MOD and decoding.concerns_buckets(kind, code):
+                self._listener.group_refused(self.id, int.from_bytes(quoted[12:16], "big"))
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
             self._refusals.add((kind, code))  # only once: each packet may cause one
             self._listener.message_refused(self.id, f"type {kind} code {code}, {quoted[:64].hex()}")

@@ -343,6 +343,11 @@ def means_unsupported(kind: int, code: int) -> bool:
     return code not in _OTHER_REASONS.get(kind, {code})
 
 
+def concerns_buckets(kind: int, code: int) -> bool:
+    """Does an error in answer to a group-mod mean that the switch does not take such buckets, or not so many?"""
+    return means_unsupported(kind, code) or (kind, code) == (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_BUCKETS)
+
+
 class _Unknown(Exception):
     """Well-formed, but something that we never write."""
 

@@ -172,6 +172,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
 
+    def group_refused(self, dpid: int, number: int) -> None:
+        self._react(self.controller.group_refused(dpid, number, time.monotonic()))
+
     def message_refused(self, dpid: int, reason: str) -> None:
         text = f"switch {self.connections.name(dpid)} refused a message: {reason}"
         self.connections.log.log(logging.WARNING, ("refused a message", dpid), text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from anycast_sdn.control.audit import Audit
@@ -20,12 +21,13 @@ from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding
+from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding, SetGroup
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
 from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
 from anycast_sdn.simulation.switch import (
     Effect,
+    EqualBuckets,
     FlowRemoved,
     PacketIn,
     SimulatedSwitch,
@@ -90,7 +92,9 @@ class ControlChannels:
             self.react(out)
             sent.extend(itertools.chain.from_iterable(out.outbox.values()))
 
-        self.controller.begin_reading(dpid, self._held(name), self.features)
+        known = self.controller.switches[dpid].features
+        features = replace(self.features, equal_buckets=known.equal_buckets)  # which is not asked for
+        self.controller.begin_reading(dpid, self._held(name), features)
         while (out := self.controller.read_on(dpid, self.now)) is not None:
             react(out)
         react(self.controller.end_reading(dpid, ports, self.now))
@@ -144,6 +148,9 @@ class ControlChannels:
                 rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
                 self._later(self.controller.rule_refused, self._dpids[name], rule.cookie)
                 continue
+            except EqualBuckets:
+                self._refused(name, message)
+                continue
             if isinstance(message, Barrier) and message.ticket and name not in self._disconnected:
                 confirmed = self.controller.confirmed, [(self._dpids[name], message.ticket)]
                 self._clock.after(CONFIRMED_AFTER_S, self._later, *confirmed)
@@ -152,6 +159,13 @@ class ControlChannels:
             if steps:
                 self._observations.record(Passed(name, getattr(message, "in_port", 0), steps))
             self._carry_out(name, effects)
+
+    def _refused(self, name: str, message: Message) -> None:
+        """A switch that does not take equal buckets has refused a group, or a rule that names it."""
+        dpid = self._dpids[name]
+        self._later(self.controller.rule_refused, dpid, message.rule.cookie if isinstance(message, AddFlow) else 0)
+        if isinstance(message, SetGroup):
+            self._later(self.controller.group_refused, dpid, message.group.number)
 
     # ---------------------------------------------------------------- from the switches
 

@@ -64,6 +64,7 @@ class SimulatedNetwork:
         fragments: bool = True,
         meters: bool = True,
         table_size: int | None = None,
+        equal_buckets: bool = True,
         cables: Iterable[Link] | None = None,
         slowest_s: float = CHANNEL_S,
         pace: Pace | None = None,
@@ -75,7 +76,9 @@ class SimulatedNetwork:
         has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
         has |= {"fragment_flags": fragment_flags, "fragments": fragments}
-        self._new_switch = partial(SimulatedSwitch, **has, layout=layout, table_size=table_size)
+        self._new_switch = partial(
+            SimulatedSwitch, **has, layout=layout, table_size=table_size, equal_buckets=equal_buckets
+        )
         cables = network.links if cables is None else tuple(cables)
         self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}
         self._down: set[Port] = set()

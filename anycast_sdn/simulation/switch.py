@@ -77,6 +77,10 @@ class TableFull(Refused):
     """No room for one more rule (OFPFMFC_TABLE_FULL)."""
 
 
+class EqualBuckets(Refused):
+    """The switch does not take a group in which buckets are the same, nor rules that name such a group."""
+
+
 # ------------------------------------------------------------------------------ effects
 
 
@@ -175,7 +179,7 @@ class SimulatedSwitch:
     ``fin_timeout``, ``tcp_flags``, ``packet_size``, ``fragment_flags``: does it have these extensions of Open vSwitch?
     ``tcp_flags`` includes registers, resubmit and copies to the controller.  ``fragments``: does it leave those without
     a transport header as they are when it sets an address?  ``table_size``: how many rules it has room for, in all
-    tables together.
+    tables together.  ``equal_buckets``: does it take groups in which several buckets are the same?
     """
 
     def __init__(
@@ -189,6 +193,7 @@ class SimulatedSwitch:
         fragments: bool = True,
         meters: bool = True,
         table_size: int | None = None,
+        equal_buckets: bool = True,
     ) -> None:
         self._layout = layout
         self._fin_timeout = fin_timeout
@@ -198,6 +203,7 @@ class SimulatedSwitch:
         self._fragments = fragments
         self._has_meters = meters
         self._table_size = table_size
+        self._equal_buckets = equal_buckets
         self._tables = {layout.table(table): FlowTable() for table in Table}
         self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule in its logical table
         self._meters: dict[int, _Meter] = {}
@@ -250,9 +256,8 @@ class SimulatedSwitch:
             case DeleteEverything():
                 self.groups.clear()
                 return self._remove(list(self._entries))
-            case SetGroup(group, exists):
-                self._expect(exists, group.number in self.groups, message)
-                self.groups[group.number] = group
+            case SetGroup():
+                self._set_group(message)
             case DeleteGroup(number):
                 self.groups.pop(number, None)
                 return self._remove([key for key, e in self._entries.items() if ToGroup(number) in e.rule.actions])
@@ -271,6 +276,13 @@ class SimulatedSwitch:
             case ReportExpired(wanted):
                 self._reports_expired = wanted
         return []  # a Barrier, too: everything before it is done
+
+    def _set_group(self, message: SetGroup) -> None:
+        number, buckets = message.group.number, message.group.buckets
+        self._expect(message.exists, number in self.groups, message)
+        if not self._equal_buckets and len(set(buckets)) < len(buckets):
+            raise EqualBuckets(f"{len(buckets)} buckets")
+        self.groups[number] = message.group
 
     def _expect(self, wanted: bool, there: bool, message: Message) -> None:
         if wanted is not there:
@@ -291,7 +303,7 @@ class SimulatedSwitch:
             raise Refused("this switch cannot tell fragments")
         for action in rule.actions:
             if isinstance(action, ToGroup) and action.group not in self.groups:
-                raise Refused(f"{rule}: no such group")
+                raise (Refused if self._equal_buckets else EqualBuckets)(f"{rule}: no such group")
             if isinstance(action, ToGroup) and (action is not rule.actions[-1] or rule.goto is not None):
                 raise Refused(f"{rule}: nothing may follow a group")
             if isinstance(action, CheckSize) and not self._packet_size:

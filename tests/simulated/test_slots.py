@@ -276,6 +276,28 @@ def test_a_new_controller_finds_the_slots_that_switches_have(build):
     assert Counter(one_server) == {net.host(name).address(False): 32 for name in ("as3", "as4")}
 
 
+def test_a_switch_that_refuses_equal_buckets_gets_a_weighted_one_for_each_server(v6):
+    net = SimulatedNetwork(topology("figure1"), web(topology("figure1"), "as3", "as4"), equal_buckets=False)
+    net.advance(1)
+    shares = {net.host(name).address(v6): 32 for name in ("as3", "as4")}
+
+    def served(first: int) -> Counter[bytes]:
+        for port in range(first, first + 40):
+            ask(net, service=SERVICE[v6], port=port)
+        number = managed(net, "ars3").serving.number(Spread("web", v6))
+        assert [weight for weight, _ in net.switches["ars3"].groups[number].buckets] == [32, 32]
+        return Counter(binding.server for binding in bindings(net))
+
+    assert served(40000).keys() == shares.keys()
+    assert drops(net, "ars3")["rule_refused"] >= 2
+    net.check_recompute_changes_nothing()
+    net.restart_controller()
+    net.settle()
+    assert managed(net, "ars3").serving.found[Spread("web", v6)].count(next(iter(shares))) == 32
+    served(41000)
+    assert drops(net, "ars3").get("rule_refused", 0) == 0, "a new controller knows it from the groups that it finds"
+
+
 # ------------------------------------------------------------------------------ edges that are client edges, too
 
 

@@ -310,6 +310,15 @@ class TestAdmitted:
         peer.say(error(kind, reason, peer.encode(change)[:64]))
         assert peer.listener.heard == [("rule_refused", DPID, 0, True, "table full")]
 
+    @pytest.mark.parametrize(
+        ("code", "concerns_buckets"),
+        [(ofp.OFPGMFC_OUT_OF_BUCKETS, True), (ofp.OFPGMFC_INVALID_GROUP, True), (ofp.OFPGMFC_UNKNOWN_GROUP, False)],
+    )
+    def test_a_group_that_is_refused_because_of_its_buckets_is_named(self, code: int, concerns_buckets: bool) -> None:
+        peer = Peer()
+        peer.say(error(ofp.OFPET_GROUP_MOD_FAILED, code, peer.encode(SetGroup(GroupRule(7, ()), exists=False))))
+        assert peer.listener.heard[1:] == [("group_refused", DPID, 7)] * concerns_buckets
+
     def test_other_errors_are_reported_once_for_each_type_and_code(self) -> None:
         peer = Peer()
         for _ in range(50):
