@@ -103,6 +103,7 @@ class Reconciler:
         self._engine = engine
         self._throttle = throttle
         self._comparisons = Comparisons()
+        self._checked_at: dict[Address, int] = {}  # server → the port in the rule for its answers to checks
         self._constant: dict[RuleKey, FlowRule] = {}  # see ``WantedRules.constant``, as installed
 
     # ---------------------------------------------------------------- where wanted and installed may differ
@@ -191,6 +192,7 @@ class Reconciler:
     def connected(self) -> None:
         """What the switch holds has been read into ``Installed``."""
         self._constant = {}
+        self._checked_at = {}
         self._comparisons.connected()
 
     def disconnected(self) -> None:
@@ -226,6 +228,7 @@ class Reconciler:
             places = dict.fromkeys(self._constant)
             self._constant = {rule.key: rule for rule in self._wanted.constant()}
         places.update(self._places(due, groups))
+        places.update(self._place_checks(due))
         wanted, held = self._compared(places, numbers, due)
         self._installed.replace(held, wanted)
         if due.strays:
@@ -304,13 +307,23 @@ class Reconciler:
             yield rule.key, None if number is None else rule
             if self._wanted.features.fragment_flags:
                 yield self._wanted.fragments_key(prefix), self._fragments_of(prefix, groups)
-        for address in due.checked:
-            rule = self._wanted.check_answers(address)
-            yield rule.key, rule if address in self._serving.checked else None
         for address in due.servers:
             is_wanted = groups.of_server(address) or self._engine.flows.pinned_to(address)
             for rule in self._engine.rules_for_server(address):
                 yield rule.key, rule if is_wanted else None
+
+    def _place_checks(self, due: ToCompare) -> dict[RuleKey, FlowRule | None]:
+        """Record where the servers are that are checked → as ``_places``, for their answers."""
+        places: dict[RuleKey, FlowRule | None] = {}
+        for address in due.checked:
+            if before := self._checked_at.pop(address, None):
+                places[self._wanted.check_answers(address, before).key] = None
+            there = self._neighbours.get(address) if address in self._serving.checked else None
+            if there:
+                self._checked_at[address] = there.port
+                rule = self._wanted.check_answers(address, there.port)
+                places[rule.key] = rule
+        return places
 
     def _compared(
         self, places: Mapping[RuleKey, FlowRule | None], numbers: set[int], due: ToCompare

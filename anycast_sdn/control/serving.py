@@ -5,7 +5,7 @@ The ANY/n of one group and address family have the same slots, and share one sel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from anycast_sdn.control.group_numbers import GroupNumbers
 from anycast_sdn.core.groups import Groups
@@ -56,7 +56,7 @@ class Serving:
             self._checked.pop(address, None)
 
     @property
-    def checked(self) -> Collection[Address]:
+    def checked(self) -> Set[Address]:
         return self._checked.keys()
 
     def services(self, groups: Groups) -> Iterator[Prefix]:

@@ -170,8 +170,11 @@ class ManagedSwitch:
         self.reconciler.recheck_checked(address)
 
     def hears_answers_of(self, address: Address) -> bool:
-        """Do this server's answers to checks reach the controller?"""
-        return self.synchronised and self.wanted.check_answers(address) in self.installed
+        """Would this server's answers to checks reach the controller?"""
+        there = self.neighbours.get(address)
+        return self.synchronised and (
+            there is None or self.wanted.check_answers(address, there.port) in self.installed
+        )
 
     def is_in_use(self, address: Address) -> bool:
         """Is this server in a subnet of this switch enrolled, or has it flows?"""
@@ -323,6 +326,8 @@ class ManagedSwitch:
         if watched:
             self._moved |= dict.fromkeys(watched)
             self.egress.moved(watched)
+            for address in self.serving.checked & set(watched):
+                self.reconciler.recheck_checked(address)
         return Reaction(messages, bool(watched), self._dropped(replies.drops))
 
     def _install_host(self, address: Address) -> Message:

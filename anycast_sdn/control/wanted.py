@@ -80,9 +80,10 @@ class WantedRules:
         own, limit = self._switch.mac, self._limit(neighbour.port)
         return entries.host(address, own, *neighbour, limit, self.features.hairpin)
 
-    def check_answers(self, server: Address) -> FlowRule:
-        """For a server in a subnet of this switch."""
-        return entries.check_answers(server, next(each for each in self._gateways if server in each.prefix).address)
+    def check_answers(self, server: Address, port: int) -> FlowRule:
+        """For a server in a subnet of this switch, at this port."""
+        gateway = next(each for each in self._gateways if server in each.prefix)
+        return entries.check_answers(server, gateway.address, port)
 
     def egress(self, prefix: Prefix, router: Neighbour) -> FlowRule:
         return entries.egress_route(prefix, self._switch.mac, *router, self._limit(router.port))

@@ -438,9 +438,9 @@ def connected(prefix: Prefix) -> FlowRule:
     return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
-def check_answers(server: Address, gateway: Address) -> FlowRule:
-    """Table 4: what a checked server sends to its gateway; few servers share a meter."""
-    (rule,) = _pairs(Kind.CHECK_ANSWER, [Prefix.host(server)], [Prefix.host(gateway)])
+def check_answers(server: Address, gateway: Address, port: int) -> FlowRule:
+    """Table 4: what a checked server sends to its gateway, from the port where it is; few servers share a meter."""
+    (rule,) = _pairs(Kind.CHECK_ANSWER, [Prefix.host(server)], [Prefix.host(gateway)], Field("in_port", port))
     return replace(rule, meter=check_meter(server))
 
 

@@ -216,6 +216,19 @@ def test_a_server_that_is_removed_is_checked_no_longer() -> None:
     net.check_recompute_changes_nothing()
 
 
+def test_a_server_that_moves_to_another_port_is_checked_there() -> None:
+    net = checked(TCP80, hosts=("as3", "as4"))
+    net.advance(3)
+    net.move("as3", net.host("as4").port.number)
+    net.advance(8)
+    assert status(net, AS3[False]) is PASSING
+    assert rules_of_checks(net, "ars3") == 4
+    before = len(probes_to(net, "as3"))
+    net.advance(3)
+    assert len(probes_to(net, "as3")) >= before + 2
+    net.check_recompute_changes_nothing()
+
+
 @IN_BOTH
 def test_while_the_edge_is_away_all_that_is_known_is_held(v6: bool) -> None:
     net = checked(TCP80)

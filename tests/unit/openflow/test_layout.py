@@ -42,7 +42,7 @@ RULES = [
     *entries.no_route(SUBNETS),
     *entries.for_each_port(SUBNETS, [packed("192.0.2.1")]),
     entries.gateway(packed("10.1.0.1")),
-    entries.check_answers(packed("10.1.0.10"), packed("10.1.0.1")),
+    entries.check_answers(packed("10.1.0.10"), packed("10.1.0.1"), 1),
     entries.connected(HERE),
     entries.host(packed("10.1.0.10"), bytes(6), bytes(6), 1, limit=1400, hairpin=True),
     entries.route(HERE, 10, limit=1400),
