@@ -22,7 +22,7 @@ so the switches are consistent after each slice, as after a smaller event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -81,6 +81,7 @@ class Controller:
         self._pace = pace or Pace()
         self.network = network
         self.groups = Groups()
+        self.drained_edges: frozenset[str] = frozenset()
         self.announcements = Announcements(network, self._delivers)
         removed = RemovedServers(lambda: self.groups.servers())
         self.switches = {
@@ -239,6 +240,24 @@ class Controller:
         """An operator ends a flow of this client edge; nothing happens where there is none."""
         switch = self._by_name[edge]
         return self._follow(switch.dpid, switch.engine.end(number, now), now)
+
+    def close_flows(self, edge: str, numbers: Iterable[int], now: float) -> Outcome:
+        """Some flows of this client edge are taken away from their servers; others of its flows stay."""
+        switch = self._by_name[edge]
+        return self._follow(switch.dpid, switch.engine.close(numbers, now), now)
+
+    def set_lease(self, group: str, server: Address, held: bool | None, now: float) -> Outcome:
+        """The server's lease is held, or has expired; None: it has none."""
+        self.health.set_lease(group, server, held, now)
+        return self.work(now)
+
+    def drain_edges(self, names: Collection[str], now: float) -> Outcome:
+        """Servers behind these edges, and behind no others, take no new flows."""
+        changed = self.drained_edges.symmetric_difference(names)
+        self.drained_edges = frozenset(names)
+        for switch in filter(None, map(self._by_name.get, sorted(changed))):
+            self._recheck_services_of(switch)
+        return self._work_again(now) if changed else Outcome()
 
     def set_cost(self, end: Port, cost: int, now: float) -> Outcome:
         """Change a link's cost until the controller restarts.  Raises NotFound."""

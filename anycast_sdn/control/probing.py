@@ -64,7 +64,7 @@ class Probing:
         self._tasks: dict[int, _Task] = {}
         self._numbers: dict[tuple[Address, ProbedCheck], int] = {}
         self._last_number = 0
-        self._due = Due()  # the next attempt, or the end of the one that is under way
+        self._due: Due[int] = Due()  # the next attempt, or the end of the one that is under way
         self._under_way: dict[tuple[Address, int, int], int] = {}  # by ``Probe.place``
         self._lateness = Lateness(LATE_S, EXCUSE_S)
         self._stepped_at = 0.0

@@ -202,16 +202,18 @@ class Registry:
     def change_servers(self, changes: Mapping[tuple[str, Address], Callable[[Server], Server | None]]) -> None:
         """Change all of these that are still enrolled, in one change of the store; None: remove it.  Raises StoreError.
 
-        Each by its group and address, its twin with it.
+        Each by its group and address, its twin with it, once.
         """
 
         def decide(groups: Groups) -> tuple[Sequence[Change], None]:
             decided: list[Change] = []
+            done: set[tuple[str, Address | None]] = set()
             for (name, address), changed in changes.items():
                 group = groups.get(name)
                 present = group.servers.get(address) if group else None
-                if group is None or present is None:
+                if group is None or present is None or (name, address) in done:
                     continue
+                done.add((name, present.twin))
                 wanted = changed(present)
                 decided += self._put(group, wanted) if wanted else _without(name, present)
             return decided, None
@@ -245,7 +247,8 @@ class Registry:
             if present is None:
                 check_server(self._network, group, server.address)
             changes.append(PutServer(group.name, settled))
-        if len({*group.servers, *(server.address for server in both)}) > MAX_SERVERS:
+        new = sum(server.address not in group.servers for server in both)
+        if new and len(group.servers) + new > MAX_SERVERS:
             raise LimitReached(f"group {group.name} has {MAX_SERVERS} servers already, which is the limit")
         return changes
 

@@ -83,7 +83,7 @@ class ClientEdge:
         self.addresses = Addresses(role, self.bindings.holders, random, ports)
         self._ended = EndedFlows(role.quarantine_s)
         self._last_number = 0
-        self._ends = Due()  # of TCP connections
+        self._ends: Due[int] = Due()  # of TCP connections
         self._renewed: dict[int, float] = {}  # number → until then, reports of its rules' ends are about those before
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
@@ -124,7 +124,7 @@ class ClientEdge:
         if do is Do.DROP:
             return Decision(do, before, drop=Drop.STRANGER)
         if do is Do.RESET:
-            return Decision(do, drop=Drop.SERVER_LOST)
+            return Decision(do, binding, drop=Drop.SERVER_LOST)
         if before is None:
             self._begin(binding, do, port, now)
             return Decision(do, binding, rules_to_put(binding, do, state))
@@ -211,6 +211,8 @@ class ClientEdge:
         if binding is not None:
             return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
         former = self._former_of_reply(key, now)
+        if former and former.server is None and key.protocol == TCP:
+            return self.apply(former, FlowEvent.RETURN_LOST, now)
         pinned = former and self._kind_of_reply(former, key, groups) is FlowEvent.PINNED_REPLY
         if former and pinned and not self._has_lost_server(former, groups):
             return self._revive(former, now)
@@ -322,6 +324,12 @@ class ClientEdge:
             if binding.server == server and _repins(groups.get(binding.group))
         ]
 
+    def close(self, numbers: Iterable[int], now: float) -> list[Decision]:
+        """An operator takes these flows away from their servers.  TCP connections are reset when either end sends."""
+        bindings = filter(None, map(self.bindings.by_number, numbers))
+        return [self.apply(each, FlowEvent.CONNECTION_LOST if _is_connection(each) else FlowEvent.ENDED, now)
+                for each in bindings]  # fmt: skip
+
     def _has_lost_server(self, former: Binding, groups: Groups) -> bool:
         """Was the server of this ended flow lost before its end, or is it now?"""
         server = former.server
@@ -427,3 +435,8 @@ def _due(binding: Binding) -> FlowEvent:
 
 
 _NO_BINDING = Decision(TRANSITIONS[State.NONE][FlowEvent.STRANGER_REPLY][1], drop=Drop.NO_BINDING)
+
+
+def _is_connection(binding: Binding) -> bool:
+    """Is it a TCP connection that a server has answered?"""
+    return binding.key.protocol == TCP and binding.server is not None

@@ -1,33 +1,40 @@
-"""Due: when something is to be done about a binding, each by its number."""
+"""Due: when something is to be done about a thing, such as a binding or a lease."""
 
 from __future__ import annotations
 
 import heapq
+from typing import Any, Generic, TypeVar
+
+Key = TypeVar("Key", bound=Any)  # hashable and ordered: a number, or a tuple of such values
 
 
-class Due:
+class Due(Generic[Key]):
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int]] = []  # (when, number); entries that ``_when`` does not confirm are obsolete
-        self._when: dict[int, float] = {}
+        self._heap: list[tuple[float, Key]] = []  # (when, key); entries that ``_when`` does not confirm are obsolete
+        self._when: dict[Key, float] = {}
 
     @property
-    def planned(self) -> dict[int, float]:
-        """When what is due, by number."""
+    def planned(self) -> dict[Key, float]:
+        """When what is due, by key."""
         return dict(self._when)
 
-    def plan(self, number: int, when: float) -> None:
-        """In place of what was planned for this number before."""
-        self._when[number] = when
-        heapq.heappush(self._heap, (when, number))
+    def at(self, key: Key) -> float:
+        """When that is due which is planned for this key."""
+        return self._when[key]
 
-    def cancel(self, number: int) -> None:
-        self._when.pop(number, None)
+    def plan(self, key: Key, when: float) -> None:
+        """In place of what was planned for this key before."""
+        self._when[key] = when
+        heapq.heappush(self._heap, (when, key))
 
-    def pop(self, now: float) -> int | None:
-        """The next number that is due at this time; it is planned no longer."""
+    def cancel(self, key: Key) -> None:
+        self._when.pop(key, None)
+
+    def pop(self, now: float) -> Key | None:
+        """The next key that is due at this time; it is planned no longer."""
         while self._heap and self._heap[0][0] <= now:
-            when, number = heapq.heappop(self._heap)
-            if self._when.get(number) == when:
-                del self._when[number]
-                return number
+            when, key = heapq.heappop(self._heap)
+            if self._when.get(key) == when:
+                del self._when[key]
+                return key
         return None

@@ -172,6 +172,112 @@ class PoolExhausted:
     resting: int
 
 
+@dataclass(frozen=True, slots=True)
+class ServerEnrolled:
+    """``switch``: the edge that the server is behind, here and in the following."""
+
+    switch: str
+    group: str
+    server: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChanged:
+    """Settings of an enrolled server are others: each as "weight 1 → 5"."""
+
+    switch: str
+    group: str
+    server: Address
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRemoved:
+    """The server is no longer enrolled in the group."""
+
+    switch: str
+    group: str
+    server: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDraining:
+    """The server takes no new flows any more.  ``operation``: "" where nobody waits for the end."""
+
+    switch: str
+    group: str
+    server: Address
+    operation: str
+    deadline_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDrained:
+    """The last flow of a draining server has ended, or its drain is over."""
+
+    switch: str
+    group: str
+    server: Address
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseExpired:
+    """The server's enrolment was not renewed in time.  ``removed_in_s``: None: it stays enrolled."""
+
+    switch: str
+    group: str
+    server: Address
+    removed_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed:
+    """A lease that had expired is held again."""
+
+    switch: str
+    group: str
+    server: Address
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeDraining:
+    """The servers behind this edge take no new flows any more."""
+
+    switch: str
+    operation: str
+    deadline_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeResumed:
+    """They take new flows again."""
+
+    switch: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEnded:
+    """A drain of a server or of an edge is over.  ``reason``: why it has failed, or what is left."""
+
+    switch: str
+    operation: str
+    what: str  # such as "drain of 10.2.0.10 in group web"
+    succeeded: bool
+    reason: str
+
+
+LifeEvent: TypeAlias = (
+    ServerEnrolled
+    | ServerChanged
+    | ServerRemoved
+    | ServerDraining
+    | ServerDrained
+    | LeaseExpired
+    | LeaseRenewed
+    | EdgeDraining
+    | EdgeResumed
+    | OperationEnded
+)
 CountedEvent: TypeAlias = (
     PacketsDropped
     | FrameMalformed
@@ -184,7 +290,7 @@ CountedEvent: TypeAlias = (
     | ServerReturned
 )
 # Of the others, two tell that a level is reached, which /healthz shows as long as it lasts.
-Event: TypeAlias = CountedEvent | PoolLow | PoolExhausted | ServerHealthChanged
+Event: TypeAlias = CountedEvent | PoolLow | PoolExhausted | ServerHealthChanged | LifeEvent
 
 
 def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:

@@ -144,6 +144,12 @@ class Engine(Protocol):
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""
 
+    def close(self, numbers: Iterable[int], now: float) -> Reaction:
+        """An operator takes these flows away from their servers: their clients, if they go on, begin anew with others.
+
+        Where both ends can be told so, as in TCP, each is told as soon as one of them sends something.
+        """
+
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 

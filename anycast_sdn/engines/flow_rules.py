@@ -237,6 +237,9 @@ class FlowRules(Engine):
             if _cannot_follow(packet) and not whole:
                 raise frames.BadFrame("fragment")
         decision = self.edge.reply(key, groups, now)
+        if decision.do is Do.RESET and decision.binding:
+            resets = self._answers.reset_both(in_port, frame, decision.binding.key.reverse, now)
+            return Reaction([*resets], events=[self._dropped(Drop.SERVER_LOST)])
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
 
     def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
@@ -359,6 +362,9 @@ class FlowRules(Engine):
     def end(self, number: int, now: float) -> Reaction:
         binding = self.flows.by_number(number)
         return self._removed([self.edge.apply(binding, FlowEvent.ENDED, now)]) if binding else Reaction()
+
+    def close(self, numbers: Iterable[int], now: float) -> Reaction:
+        return self._removed(self.edge.close(numbers, now))
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         decisions = self.edge.lose(numbers, server, groups, now)

@@ -63,6 +63,9 @@ class NoClientEdge(Engine):
     def end(self, number: int, now: float) -> Reaction:
         return Reaction()
 
+    def close(self, numbers: Iterable[int], now: float) -> Reaction:
+        return Reaction()
+
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return Reaction(), 0
 

@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable
 from functools import cached_property
 
-from anycast_sdn.core.model import SCTP, TCP, UDP, Address, Prefix
+from anycast_sdn.core.model import SCTP, TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.prefixes import PrefixSet
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.token_bucket import TokenBucket
@@ -115,6 +115,15 @@ class Answers:
         if not reset or not (self._lost.take(now) if lost else self._may_tell(port, frame, None, now)):
             return []
         return [out_of(port, reset) if straight else through_pipeline(reset)]
+
+    def reset_both(self, port: int, frame: bytes, to_client: FlowKey, now: float) -> list[PacketOut]:
+        """A server's TCP packet is of a connection that has lost its server: both ends are told so.
+
+        ``to_client``: the key of packets from the service to the client.
+        """
+        told = self.reset(port, frame, now, lost=True)
+        reset = builders.tcp_reset_on(frame, self._mac, to_client, _TTL) if told else None
+        return [*told, through_pipeline(reset)] if reset else told
 
     def _tell(
         self, port: int, frame: bytes, own: Address | None, reason: Unreachable, now: float, mtu: int = 0

@@ -254,6 +254,23 @@ def tcp_reset(frame: bytes, mac: bytes, ttl: int = 64) -> bytes | None:
     return _ip_frame(packet.eth_src, mac, destination, source, TCP, reset, ttl)
 
 
+def tcp_reset_on(frame: bytes, mac: bytes, key: FlowKey, ttl: int = 64) -> bytes | None:
+    """The RST to the receiver of ``frame``, a packet of a connection, in its place; ``key``: the receiver knows it so.
+
+    It has the packet's sequence number, which the receiver expects if it has received all that came before.
+    """
+    try:
+        packet = parse_ip(frame)
+    except BadFrame:
+        return None
+    _, _, sequence, acknowledged, _, flags, _, _, _ = _TCP.unpack_from(frame, packet.l4)
+    if flags & TCP_RST:
+        return None
+    flags = TCP_RST | TCP_ACK
+    numbers = {"sequence": sequence, "acknowledged": acknowledged}
+    return ip_packet(key, eth_src=mac, eth_dst=mac, ttl=ttl, tcp_flags=flags, **numbers)
+
+
 # ------------------------------------------------------------------------------ any flow's packet
 
 

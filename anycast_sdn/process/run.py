@@ -14,6 +14,7 @@ from os_ken.lib import hub
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.cluster.alone import Alone
+from anycast_sdn.control.life import Life
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.words import counted, listed
@@ -21,9 +22,10 @@ from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
 from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
-from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.lifecycle import Lifecycle
 from anycast_sdn.process.listening import listening
 from anycast_sdn.process.rest_service import RestOptions, RestService
 from anycast_sdn.process.rest_views import ControllerViews
@@ -60,10 +62,13 @@ def run(
     network = reading.load(file)
     rest = RestService(rest_options, database)
     app: AnycastApp | None = None
+    lifecycle: Lifecycle | None = None
 
     def on_change(groups: Groups) -> None:
+        if lifecycle:
+            lifecycle.enrolments_changed()
         if app:
-            app.set_groups(groups)
+            app.set_groups(groups, registry.edges)
 
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
     cluster = Alone()
@@ -73,10 +78,14 @@ def run(
         acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
+    app.controller.drain_edges(registry.edges, time.monotonic())
+    life = Life(network, app.controller.switches_by_name(), SecureRandom())
+    lifecycle = Lifecycle(registry, app, cluster.leads, life)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     rest.serve(api)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)
+    hub.spawn(lifecycle.run)
     LOG.info("network %s; OpenFlow on %s, REST on %s", network.name, shown(openflow), rest)
     rest.report()
     LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)

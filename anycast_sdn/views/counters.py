@@ -20,12 +20,9 @@ from anycast_sdn.core.events import (
     Fault,
     FrameMalformed,
     PacketsDropped,
-    PoolExhausted,
-    PoolLow,
     PortsHeldBack,
     RuleRefused,
     RulesRepaired,
-    ServerHealthChanged,
     ServerLost,
     ServerReturned,
 )
@@ -310,7 +307,7 @@ class Counters:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RulesRepaired):
             self.repairs[event.switch][event.fault] += event.rules
-        elif not isinstance(event, PoolLow | PoolExhausted | ServerHealthChanged):
+        elif isinstance(event, CountedEvent):
             name, number = counted(event)
             self.drops[event.switch][name] += number
 
