@@ -1,8 +1,8 @@
 """Leases: enrolments that have to be renewed (M33).
 
-A lease is *held* from its enrolment, or a renewal, for ``ttl_s``.  Then it has *expired*: the server is critical.  If it
-is not renewed for ``deregister_after_s`` more, it is to be removed.  Renewals are not stored: after a restart of the
-controller, each lease begins anew.  Times are those of a clock that never jumps.
+A lease is *held* from its enrolment, or a renewal, for ``ttl_s``.  Then it has *expired*, and the server is critical.
+If it is not renewed for ``deregister_after_s`` more, it is to be removed.  Renewals are not stored: after a restart of
+the controller, each lease begins anew.  Times are those of a clock that never jumps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Life: how enrolled servers come and go: drains of servers and of edges, and leases (M33).
 
 Theory.  The store has the intention: a server is DRAINING with its ``Drain``, an edge is drained.  This module follows
-it.  Whatever changes an enrolment, an operator, another controller or this module itself, ``enrolled`` is told, and finds
-by comparison which drains begin, change and end.  So an operation survives a restart with its server, and there is one
-place that ends it.
+it.  Whatever changes an enrolment, be it an operator, another controller or this module itself: ``enrolled`` gets what
+is enrolled then, and finds by comparison which drains begin, change and end.  So an operation survives a restart with
+its server, and there is one place that ends it.
 
 A drain of a server is over when its last flow has ended: no client edge has a flow that is pinned to the server in this
 group.  The controller knows all of them, except for
@@ -12,16 +12,15 @@ group.  The controller knows all of them, except for
   takes ``GRACE_S`` at least.  An answer that comes later still pins its flow, as long as the server is enrolled.
 - client edges that have not connected since the controller's start: nothing is over before their flows are known.
 
-At the deadline it is over whatever is left.  The flows that are left go on, or are ended, as the drain says.  These are
-ended in slices, and then ``LINGER_S`` pass in which the servers of reset connections are told so before they are removed.
+At the deadline it is over whatever is left.  The flows that are left go on, or are closed, as the drain says: in
+slices, and then ``LINGER_S`` pass in which the server of a closed connection still gets its RST.  Then the server is
+DRAINED, or removed; an edge stays as it is until it is resumed.
 
-Then the server is DRAINED, or removed; an edge stays as it is until it is resumed.
+A drained edge takes no new flows for the servers behind it.  It goes on being a client edge: the clients at its own
+ports have no other one.
 
-A drained edge takes no new flows for the servers behind it.  It goes on being a client edge: the clients at its own ports
-have no other one.
-
-State: this module owns drains, leases and operations.  It decides, with time as an argument; its caller stores, ends flows
-and sends.
+State: this module owns drains, leases and operations.  It decides, with time as an argument; its caller stores, closes
+flows and sends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Operations: drains that an operator has asked for, as long as they run and a while longer.
 
-An operation is *running* until it has *succeeded*, or *failed* because something else happened to what it is about.  The
-last ``MOST_ENDED`` that have ended are kept, for those who ask later.
+An operation is *running* until it has *succeeded*, or *failed* because something else happened to what it is about.
+The last ``MOST_ENDED`` that have ended are kept, for those who ask later.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from os_ken.lib import hub
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
+from anycast_sdn.control.life import Todo
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
@@ -88,11 +89,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._cluster = cluster
         controller = self.controller = Controller(network, groups, SecureRandom())
         self.connections = Connections(
-            controller, self._cluster, self.react, self._wake_packet_service, hub.spawn_after
+            controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
         )
-        self.first_packets = FirstPackets(controller, self.connections, self.react, self._wake_packet_service)
-        self.bgp = BgpSessions(controller, self._cluster, self.react)
-        self.inspections = Inspections(controller, self.react, hub.Event)
+        self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
+        self.bgp = BgpSessions(controller, self._cluster, self._react)
+        self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep)
         self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()
@@ -142,7 +143,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if self.first_packets.add(dpid, kind_of(message.cookie), message):
             self._wake_packet_service()
         else:
-            self.react(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+            self._react(self.controller.packet_in(dpid, *message, now=time.monotonic()))
 
     def _wake_packet_service(self) -> None:
         """A packet waits, or a switch with packets that wait can be served."""
@@ -160,17 +161,17 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid in self.connections:
-            self.react(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
+            self._react(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
         if dpid in self.connections:
-            self.react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
+            self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
         text = f"switch {self.connections.name(dpid)} refused {what}: {reason}"
         self.connections.log.log(logging.WARNING, ("refused a rule", dpid), text)
-        self.react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
+        self._react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
 
@@ -187,7 +188,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
         if dpid in self.connections:
-            self.react(self.controller.port_changed(dpid, port, up, time.monotonic()))
+            self._react(self.controller.port_changed(dpid, port, up, time.monotonic()))
 
     def confirmed(self, dpid: int, ticket: int) -> None:
         """The switch has answered a barrier."""
@@ -203,24 +204,33 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     @isolated
     def _confirm(self, tickets: list[tuple[int, int]], now: float) -> None:
-        self.react(self.controller.confirmed(tickets, now))
+        self._react(self.controller.confirmed(tickets, now))
 
     # ---------------------------------------------------------------- changes by operators
 
     def set_groups(self, groups: Groups, drained_edges: Collection[str] = ()) -> None:
         """Returns when the switches have confirmed it, or after ``CONFIRMATION_S``."""
-        self.react(self.controller.set_groups(groups, time.monotonic()))
-        self.react(self.controller.drain_edges(drained_edges, time.monotonic()))
+        self._react(self.controller.set_groups(groups, time.monotonic()))
+        self._react(self.controller.drain_edges(drained_edges, time.monotonic()))
         self.bgp.exchange(time.monotonic())
         self._until_confirmed()
 
+    def carry_out(self, todo: Todo, now: float) -> None:
+        """What follows from drains and leases for switches and subscribers; the caller stores what is to be stored."""
+        for (group, server), held in todo.leases:
+            self._react(self.controller.set_lease(group, server, held, now))
+        edge, flows = todo.flows
+        if flows:
+            self._react(self.controller.close_flows(edge, flows, now))
+        self._react(Outcome(events=todo.events))
+
     def set_cost(self, end: Port, cost: int) -> None:
         """As ``set_groups``.  Raises NotFound."""
-        self.react(self.controller.set_cost(end, cost, time.monotonic()))
+        self._react(self.controller.set_cost(end, cost, time.monotonic()))
         self._until_confirmed()
 
     def end_flow(self, edge: str, number: int) -> None:
-        self.react(self.controller.end_flow(edge, number, time.monotonic()))
+        self._react(self.controller.end_flow(edge, number, time.monotonic()))
 
     def _until_confirmed(self) -> None:
         deadline = time.monotonic() + CONFIRMATION_S
@@ -257,18 +267,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @isolated
     def _tick_network(self, now: float) -> None:
         if self._cluster.leads():
-            self.react(self.controller.tick(now))
+            self._react(self.controller.tick(now))
 
     def _check_servers(self) -> None:
         if self._cluster.leads():
-            self.react(self.controller.check_servers(time.monotonic()))
+            self._react(self.controller.check_servers(time.monotonic()))
 
     @isolated
     def _tick_switch(self, dpid: int, now: float) -> None:
-        self.react(self.controller.tick_switch(dpid, now))
+        self._react(self.controller.tick_switch(dpid, now))
         for _ in range(FLOW_TURNS):
             out, more = self.controller.tick_flows(dpid, time.monotonic(), FLOWS_AT_ONCE)
-            self.react(out)
+            self._react(out)
             if not more:
                 break
             hub.sleep(0)
@@ -296,7 +306,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _sweep(self, switch: Channel, sweep: Sweep) -> None:
         @isolated
         def end_some() -> None:
-            self.react(self.controller.end_some(switch.id, sweep, FLOWS_AT_ONCE, time.monotonic()))
+            self._react(self.controller.end_some(switch.id, sweep, FLOWS_AT_ONCE, time.monotonic()))
 
         def end() -> None:
             while not sweep.is_over:
@@ -316,7 +326,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- outcomes
 
-    def react(self, out: Outcome) -> None:
+    def _react(self, out: Outcome) -> None:
         """Carry out what an event has led to: send messages, call subscribers, let the rest of the work be done."""
         if self.controller.is_busy():
             garbage.exempt_new()  # the event was the first slice of large work
@@ -346,5 +356,5 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @isolated
     def _slice(self) -> None:
         garbage.collect_new()
-        self.react(self.controller.work(time.monotonic()))
+        self._react(self.controller.work(time.monotonic()))
         garbage.exempt_new()

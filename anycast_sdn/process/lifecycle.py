@@ -19,7 +19,6 @@ from os_ken.lib import hub
 
 from anycast_sdn.control.life import Life, Moment
 from anycast_sdn.control.operations import Operation
-from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.events import OperationEnded
 from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
@@ -61,12 +60,7 @@ class Lifecycle:
         while True:
             at = _moment()
             todo = self._life.tick(at)
-            for (group, server), held in todo.leases:
-                self._app.react(self._app.controller.set_lease(group, server, held, at.now))
-            edge, flows = todo.flows
-            if flows:
-                self._app.react(self._app.controller.close_flows(edge, flows, at.now))
-            self._app.react(Outcome(events=todo.events))
+            self._app.carry_out(todo, at.now)
             for event in todo.events:
                 if isinstance(event, OperationEnded):
                     for waiting in self._waiting.pop(event.operation, ()):
