@@ -81,7 +81,6 @@ class Controller:
         self._pace = pace or Pace()
         self.network = network
         self.groups = Groups()
-        self.drained_edges: frozenset[str] = frozenset()
         self.announcements = Announcements(network, self._delivers)
         removed = RemovedServers(lambda: self.groups.servers())
         self.switches = {
@@ -253,9 +252,8 @@ class Controller:
 
     def drain_edges(self, names: Collection[str], now: float) -> Outcome:
         """Servers behind these edges, and behind no others, take no new flows."""
-        changed = self.drained_edges.symmetric_difference(names)
-        self.drained_edges = frozenset(names)
-        for switch in filter(None, map(self._by_name.get, sorted(changed))):
+        changed = self.selecting.drain_edges(names)
+        for switch in filter(None, map(self._by_name.get, changed)):
             self._recheck_services_of(switch)
         return self._work_again(now) if changed else Outcome()
 
@@ -510,6 +508,11 @@ class Controller:
         return prefix in switch.egress.selected or (group is not None and bool(switch.serving.leaving(group, prefix)))
 
     # ---------------------------------------------------------------- what may be read
+
+    def is_settled(self, edge: str) -> bool:
+        """Has it, and routers at uplinks, followed all changes of what this edge announces and serves?"""
+        retiring = any(edge in names for names in self.announcements.retiring.values())
+        return not retiring and not self.is_busy() and not self.updating()
 
     def switch(self, name: str) -> ManagedSwitch | None:
         return self._by_name.get(name)

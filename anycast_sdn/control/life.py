@@ -10,7 +10,9 @@ group.  The controller knows all of them, except for
 
 - flows that no server has answered yet: this one may have their first packet.  As long as there are such flows, a drain
   takes ``GRACE_S`` at least.  An answer that comes later still pins its flow, as long as the server is enrolled.
-- client edges that have not connected since the controller's start: nothing is over before their flows are known.
+- client edges that have not connected since the controller's start: nothing is over before their flows are known;
+- packets that are on their way to its edge: switches have still to install other rules, or routers at uplinks to learn
+  that the edge announces the service no more.  These are waited for, for ``SETTLED_S`` at most.
 
 At the deadline it is over whatever is left.  The flows that are left go on, or are closed, as the drain says: in
 slices, and then ``LINGER_S`` pass in which the server of a closed connection still gets its RST.  Then the server is
@@ -65,6 +67,7 @@ from anycast_sdn.core.words import counted, listed
 from anycast_sdn.description.model import Network
 
 GRACE_S = 5.0  # an unanswered flow may be answered by a draining server for so long
+SETTLED_S = 10.0  # from the beginning until no new flow can reach the server any more, at the latest
 LINGER_S = 2.0  # from the end of the last flow that was ended until the server may be removed
 EXAMINED = 5000  # servers' flows that are counted in one call: some milliseconds
 ENDED = 64  # flows that are ended in one call
@@ -115,9 +118,16 @@ class _Draining:
 
 
 class Life:
-    """``switches``: all, in any order; ``random``: for the ids of operations."""
+    """``switches``: all, in any order; ``random``: for the ids of operations; ``is_settled``: do packets of new flows
+    reach this edge only because of what it announces now?"""
 
-    def __init__(self, network: Network, switches: Iterable[ManagedSwitch], random: RandomSource) -> None:
+    def __init__(
+        self,
+        network: Network,
+        switches: Iterable[ManagedSwitch],
+        random: RandomSource,
+        is_settled: Callable[[str], bool],
+    ) -> None:
         self._network = network
         self._clients = [switch for switch in switches if switch.described.client_edge]
         self._prefixes = {
@@ -125,6 +135,7 @@ class Life:
             for switch in switches
         }
         self._random = random
+        self._is_settled = is_settled
         self.operations = Operations()
         self.leases = Leases()
         self._groups = NO_GROUPS
@@ -333,6 +344,8 @@ class Life:
         unknown = [switch.name for switch in self._clients if not switch.ever_synchronised]
         flows = draining.counted
         waits = f"the flows of {listed(unknown, 3)} are not known yet" if unknown else ""
+        if not flows and not unknown and self._is_on_the_way(draining, at.now - draining.began):
+            waits = "packets of new flows may still be on their way"
         operation = self.operations.get(draining.drain.operation)
         self.operations.put(replace(operation, flows_left=flows, reason=waits))
         if draining.until is not None and at.now >= draining.until:
@@ -340,10 +353,16 @@ class Life:
                 draining.ending = self._left_flows(draining)
             elif draining.lingers_until is None or at.now >= draining.lingers_until:
                 left = f"{counted(flows, 'flow')} went on at the deadline" if flows else ""
-                self._over(draining, "; ".join(filter(None, (left, waits))), todo, at)
-        elif not flows and not unknown and (at.now >= draining.began + GRACE_S or not self._unanswered()):
+                self._over(draining, "; ".join(filter(None, (left, waits if unknown else ""))), todo, at)
+        elif not flows and not waits:
             self._over(draining, "", todo, at)
         return cost
+
+    def _is_on_the_way(self, draining: _Draining, passed_s: float) -> bool:
+        """May a new flow still reach the server?"""
+        if passed_s < GRACE_S and self._unanswered():
+            return True
+        return passed_s < SETTLED_S and not self._is_settled(draining.edge)
 
     def _unanswered(self) -> bool:
         """Is there a flow that no server has answered yet?"""

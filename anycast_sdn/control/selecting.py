@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -107,6 +107,7 @@ class Selecting:
         self._wakes: list[tuple[float, Spread]] = []  # heap
         self._changed: Changes = {}
         self._ways: dict[frozenset[str], dict[tuple[str, str], float]] = {}  # cache
+        self.drained_edges: frozenset[str] = frozenset()
         self._now = 0.0
         self._awaited: set[Address] = set()  # servers that have not been seen since the start
 
@@ -126,6 +127,15 @@ class Selecting:
         return course.selection if course else None
 
     # ---------------------------------------------------------------- what may change it
+
+    def drain_edges(self, names: Collection[str]) -> list[str]:
+        """Servers behind these edges, and behind no others, take no new flows → the edges where that changes.
+
+        The groups of the servers there are to be rechecked.
+        """
+        changed = self.drained_edges.symmetric_difference(names)
+        self.drained_edges = frozenset(names)
+        return sorted(changed)
 
     def start(self, servers: Iterable[Address]) -> None:
         """The controller starts: these servers have been serving, or begin together.  They are awaited."""
@@ -282,7 +292,7 @@ class Selecting:
             candidate = Candidate(
                 address, edge, server.weight, server.capacity, sessions.get(address, 0.0),
                 self._measured(spread.group, server), self._health(spread.group, address), server.state,
-                reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
+                edge in self.drained_edges, reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
             )  # fmt: skip
             candidates.append(self._aged(candidate, course))
         return candidates

@@ -79,7 +79,7 @@ def run(
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
     app.controller.drain_edges(registry.edges, time.monotonic())
-    life = Life(network, app.controller.switches_by_name(), SecureRandom())
+    life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
     api = RestApi(registry, ControllerViews(app), pause=server.pause_in_line())
     rest.serve(api)

@@ -1,4 +1,4 @@
-"""A simulated network whose servers are enrolled in a registry, drained, and have leases; time passes for all of them."""
+"""A simulated network whose servers are enrolled in a registry, drained, and have leases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Lives:
     def begin(self) -> None:
         """Of a controller that has just been started."""
         self.registry = Registry(self.net.network, self.store, self._changed)
-        self.life = Life(self.net.network, self.net.controller.switches.values(), random.Random(7))
+        controller = self.net.controller
+        switches = controller.switches.values()
+        self.life = Life(self.net.network, switches, random.Random(7), controller.is_settled)
         self.life.enrolled(self.registry.groups, self.registry.edges, self.at, begins=True)
         self.net.react(self.net.controller.drain_edges(self.registry.edges, self.net.now))
 

@@ -8,6 +8,7 @@ import pytest
 from lives import EPOCH, TICK_S, Lives, server_of, talk
 from scenes import SERVICE, ask, bindings, network
 
+from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.controller import Pace
 from anycast_sdn.control.life import GRACE_S, LINGER_S
 from anycast_sdn.control.operations import State
@@ -28,7 +29,7 @@ def lives(build) -> Lives:
 def close(lives, port, v6=False):
     """The client resets its connection, and the binding ends."""
     talk(lives.net, v6, port, tcp_flags=RST | TCP_ACK)
-    lives.advance(2)
+    lives.advance(RETIRE_S + 1)
 
 
 def test_a_drained_server_keeps_its_flows_and_gets_no_new_ones_and_is_done_when_the_last_has_ended(lives, v6):
@@ -51,10 +52,15 @@ def test_a_drained_server_keeps_its_flows_and_gets_no_new_ones_and_is_done_when_
     assert kinds.count(ServerDraining) == kinds.count(ServerDrained) == kinds.count(OperationEnded) == 1
 
 
-def test_a_server_without_flows_is_done_at_once(lives):
-    drain = lives.drain("as2")
-    lives.advance(TICK_S)
-    assert lives.operation(drain).state is State.SUCCEEDED
+def test_a_server_without_flows_is_done_as_soon_as_no_packet_can_be_on_its_way(lives):
+    """Routers at uplinks have some seconds to learn that its edge, where it was the last one, serves no more."""
+    lives.registry.put_server("web", Server(lives.address("as4")))
+    lives.advance(1)
+    beside, alone = lives.drain("as4"), lives.drain("as2")
+    lives.advance(2 * TICK_S)
+    assert (lives.operation(beside).state, lives.operation(alone).state) == (State.SUCCEEDED, State.RUNNING)
+    lives.advance(RETIRE_S)
+    assert lives.operation(alone).state is State.SUCCEEDED
 
 
 def test_a_first_packet_that_is_under_way_is_waited_for(lives):
@@ -251,7 +257,7 @@ def test_flows_of_another_group_to_the_same_server_are_not_waited_for(build):
     lives = Lives(net)
     talk(net, port=40000)
     lives.registry.change_server("mail", lives.address("as2"), lambda server: lives.life.draining(server, EPOCH))
-    lives.advance(1)
+    lives.advance(RETIRE_S + 1)
     (operation,) = lives.life.operations
     assert (operation.group, operation.state) == ("mail", State.SUCCEEDED)
 
@@ -300,7 +306,7 @@ def test_a_drain_after_the_time_of_day_was_set_back_ends_at_its_deadline_at_the_
 def test_an_end_that_cannot_be_stored_is_stored_later(lives):
     drain = lives.drain("as2")
     lives.fails = True
-    lives.advance(3)
+    lives.advance(RETIRE_S + 3)
     assert lives.operation(drain).state is State.RUNNING
     lives.fails = False
     lives.advance(1)
@@ -328,7 +334,7 @@ def test_many_flows_are_ended_a_few_at_a_time():
 
 def test_operations_are_kept_for_a_while(lives):
     first = lives.drain("as2")
-    lives.advance(TICK_S)
+    lives.advance(RETIRE_S + 1)
     for number in range(1000):
         id = f"{number}"
         lives.life.operations.put(replace(first, id=id))
