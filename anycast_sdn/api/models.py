@@ -19,9 +19,20 @@ from pydantic import ConfigDict, Field, create_model
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.core.model import ServerState
+from anycast_sdn.description import limits
 from anycast_sdn.description.section import Section, as_in
 from anycast_sdn.description.settings import GroupSettings, ServerAddress, ServerSettings, Service
-from anycast_sdn.description.values import Cost, Form, GroupName, IpAddress, LinkEnd, NotOfForm, choice, text_form
+from anycast_sdn.description.values import (
+    Cost,
+    Form,
+    GroupName,
+    IpAddress,
+    LinkEnd,
+    NotOfForm,
+    PortNumber,
+    choice,
+    text_form,
+)
 from anycast_sdn.views.flows import Place
 
 MAX_PAGE = 1000  # flows
@@ -69,6 +80,12 @@ class _EnrolledServer(ServerSettings):
     )
 
 
+def _of_an_agent(value: str) -> str:
+    if value in ("arp", "nd", "icmp", "tcp", "udp", "passive", "lease"):
+        raise NotOfForm("is a check that the controller makes itself")
+    return value
+
+
 class NewServer(_EnrolledServer, ServerAddress):
     """A server to be enrolled."""
 
@@ -105,6 +122,33 @@ class Server(_EnrolledServer, ServerAddress):
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
     flows: int = observed("how many flows are pinned to it")
     health: ServerHealth = observed("what its checks say")
+
+
+class CheckReport(Section):
+    """The result of one attempt of a check that the server's agent makes."""
+
+    type: Annotated[str, text_form("[a-z][a-z0-9-]{0,31}", _of_an_agent, "a type such as http")] = _said(
+        "http, or another one that is not of the controller's own checks"
+    )
+    port: PortNumber | None = _said("where it has one", default=None)
+    detail: Annotated[str, Field(max_length=200)] = _said("what tells it from others of its type and port", default="")
+    status: Literal["passing", "critical"] = _said(
+        "has it passed? Results are counted as the group says of a check of type http with this port and path "
+        "(detail), or else by rise 2 and fall 3"
+    )
+    output: Annotated[str, Field(max_length=500)] = _said("why, for people", default="")
+    interval_s: Annotated[float, limits.INTERVAL.field] | None = _said(
+        "how often it is made: after three of these without a report, it fails. Left out: as the group says, or 5",
+        default=None,
+    )
+
+
+class Reports(Section):
+    """What the server's agent reports."""
+
+    checks: Annotated[list[CheckReport], Field(max_length=16)] = _said(
+        "new results. An empty list: the agent begins anew, and what was reported before counts no more"
+    )
 
 
 class Servers(Section):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from anycast_sdn.api import flows, groups, models, network, openapi
+from anycast_sdn.api import flows, groups, models, network, openapi, reports
 from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
 
@@ -49,6 +49,8 @@ OPERATIONS = (
     Operation("PATCH", _SERVER, groups.patch_server, ENROL, "Change some settings of a server",
               {200: models.Server}, models.ServerChanges),
     Operation("DELETE", _SERVER, groups.delete_server, ENROL, "Remove a server; its flows live on", _NONE),
+    Operation("PUT", f"{_SERVER}/checks", reports.put_checks, ENROL,
+              "Report results of checks that the server's agent has made", _NONE, models.Reports),
     Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: models.Flows}, query=models.FlowPage),
     Operation("DELETE", _FLOWS, flows.end_flows, ADMIN, "End the flows that at least one filter selects",
               {200: models.Ended}, query=models.FlowFilters),

@@ -78,6 +78,7 @@ class Reported(NamedTuple):
 
     name: CheckName
     result: CheckResult
+    interval_s: float | None = None  # how often it is made; None: as the group says of it, or by default
 
 
 def name_of(check: AnyCheck) -> CheckName:
@@ -100,6 +101,7 @@ class _Own:
 
     reported: dict[CheckName, CheckState] = field(default_factory=dict)
     heard_at: dict[CheckName, float] = field(default_factory=dict)
+    expires_s: dict[CheckName, float] = field(default_factory=dict)  # without a report for so long, it fails
     lease: CheckState | None = None
 
 
@@ -285,19 +287,25 @@ class Health:
         self._probing.edge_is_away(edge, now)
 
     def report(self, group: str, server: Address, results: Iterable[Reported], now: float) -> None:
-        """Results of checks that the server's agent has made.  Ignored where it is not enrolled."""
+        """Results of checks that the server's agent has made; none: it begins anew, and what it has reported before is
+        forgotten.  Ignored where it is not enrolled."""
         settings = self._groups.get(group)
         if settings is None or server not in settings.servers:
             return
-        own = self._own.setdefault((group, server), _Own())
-        for name, result in results:
+        own, results = self._own.setdefault((group, server), _Own()), list(results)
+        if not results:
+            own.reported.clear()
+            own.heard_at.clear()
+            self._to_examine[group, server] = None
+        for name, result, interval_s in results:
             check = _reported_check(settings, name)
             before = own.reported.get(name, _UNKNOWN)
             if name not in own.reported and len(own.reported) >= MOST_REPORTED:
                 continue
             own.reported[name] = counted(before, result, check, now)
+            own.expires_s[name] = EXPIRES * (interval_s or check.interval_s)
             if name not in own.heard_at:
-                heapq.heappush(self._expiries, (now + EXPIRES * check.interval_s, (group, server), name))
+                heapq.heappush(self._expiries, (now + own.expires_s[name], (group, server), name))
             own.heard_at[name] = now
             if own.reported[name].status is not before.status:
                 self._to_examine[group, server] = None
@@ -308,7 +316,7 @@ class Health:
             settings, own = self._groups.get(group), self._own.get((group, server))
             if settings is None or own is None or name not in own.heard_at:
                 continue
-            expires_s = EXPIRES * _reported_check(settings, name).interval_s
+            expires_s = own.expires_s[name]
             if now < own.heard_at[name] + expires_s:
                 heapq.heappush(self._expiries, (own.heard_at[name] + expires_s, (group, server), name))
                 continue

@@ -14,6 +14,7 @@ from webob import Request, Response
 from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.api.resources import description
 from anycast_sdn.api.rest import RestApi
+from anycast_sdn.control.health import Reported
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, Address, NotFound, packed
@@ -59,6 +60,7 @@ class Facts:
         self.status = "ok"
         self.cost = 1
         self.server_flows = 3
+        self.reported: list[tuple[str, Address, list[Reported]]] = []  # results of agents' checks
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
         """Looks at two bindings at a time."""
@@ -111,6 +113,9 @@ class Facts:
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH}
+
+    def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
+        self.reported.append((group_name, address, list(results)))
 
     def link(self, end: Port) -> dict[str, Any]:
         if end != Port("arh1", 1):

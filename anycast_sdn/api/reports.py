@@ -1,0 +1,25 @@
+"""What a server's agent reports of it: results of checks that it has made (M33)."""
+
+from __future__ import annotations
+
+from anycast_sdn.api.asked import Answer, Asked
+from anycast_sdn.api.models import Reports
+from anycast_sdn.control.health import CheckName, Reported
+from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.model import Address
+
+
+def put_checks(asked: Asked, group: str, address: Address) -> Answer:
+    asked.registry.server(group, address)
+    reports: Reports = asked.body
+    results = [
+        Reported(
+            CheckName(each.type, each.port, each.detail),
+            CheckResult(each.status == HealthStatus.PASSING.value, each.output),
+            each.interval_s,
+        )
+        for each in reports.checks
+    ]
+    asked.views.report_checks(group, address, results)
+    return Answer()

@@ -1,0 +1,73 @@
+"""What agents report over REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anycast_sdn.control.health import CheckName, Reported
+from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.model import packed
+from tests.unit.rest_client import Client
+
+PATH = "/v1/groups/web/servers/10.2.0.10"
+HTTP = {"type": "http", "status": "passing"}
+
+
+@pytest.fixture
+def client() -> Client:
+    client = Client(":memory:")
+    assert client.ask("PUT", "/v1/groups/web", {"prefixes": ["198.18.0.1/32"]}).status_code == 201
+    assert client.ask("PUT", PATH, {}).status_code == 201
+    return client
+
+
+def test_results_of_checks_come_to_the_servers_health(client: Client) -> None:
+    checks = [
+        HTTP | {"port": 8080, "detail": "/health", "output": "status 200", "interval_s": 0.5},
+        {"type": "agent", "status": "critical", "output": "down: on purpose"},
+    ]
+    assert client.ask("PUT", f"{PATH}/checks", {"checks": checks}).status_code == 204
+    assert client.facts.reported == [("web", packed("10.2.0.10"), [
+        Reported(CheckName("http", 8080, "/health"), CheckResult(True, "status 200"), 0.5),
+        Reported(CheckName("agent"), CheckResult(False, "down: on purpose")),
+    ])]  # fmt: skip
+
+
+def test_an_agent_that_begins_anew_says_so_by_an_empty_list(client: Client) -> None:
+    assert client.ask("PUT", f"{PATH}/checks", {"checks": []}).status_code == 204
+    assert client.facts.reported == [("web", packed("10.2.0.10"), [])]
+
+
+@pytest.mark.parametrize(
+    ("check", "field"),
+    [
+        ({"type": "http"}, "checks[0].status"),
+        (HTTP | {"status": "warning"}, "checks[0].status"),
+        (HTTP | {"type": "tcp"}, "checks[0].type"),
+        (HTTP | {"type": "lease"}, "checks[0].type"),
+        (HTTP | {"type": "HTTP\n"}, "checks[0].type"),
+        (HTTP | {"port": 0}, "checks[0].port"),
+        (HTTP | {"port": 70000}, "checks[0].port"),
+        (HTTP | {"output": "x" * 501}, "checks[0].output"),
+        (HTTP | {"detail": "x" * 201}, "checks[0].detail"),
+        (HTTP | {"interval_s": 0.1}, "checks[0].interval_s"),
+        (HTTP | {"interval_s": 1e9}, "checks[0].interval_s"),
+        (HTTP | {"since": "now"}, "checks[0].since"),
+        ("http", "checks[0]"),
+    ],
+)
+def test_what_is_no_result_is_refused_with_its_place(check: Any, field: str, client: Client) -> None:
+    assert client.refused(422, "PUT", f"{PATH}/checks", {"checks": [check]})["field"] == field
+    assert client.facts.reported == []
+
+
+def test_a_flood_of_checks_is_refused(client: Client) -> None:
+    client.refused(422, "PUT", f"{PATH}/checks", {"checks": [HTTP] * 17})
+
+
+def test_reports_about_servers_that_are_not_enrolled_are_refused(client: Client) -> None:
+    for path in ("/v1/groups/web/servers/10.2.0.11/checks", "/v1/groups/nix/servers/10.2.0.10/checks"):
+        client.refused(404, "PUT", path, {"checks": [HTTP]})
+    assert client.facts.reported == []
