@@ -153,6 +153,8 @@ class Controller:
         if self.discovery.connected(name, now):
             self._relinked()
         messages = switch.end_reading(now)
+        for spread, slots in switch.serving.pop_found().items():
+            self.selecting.adopt(name, spread, slots)
         self._comparing[switch.dpid] = None
         self.routes.connected(name)
         self._recheck_services_of(switch)

@@ -33,7 +33,7 @@ class Serving:
         self._spreads: dict[Prefix, dict[Spread, None]] = {}  # the address of a server → those with slots of it
         self._servers = NestedPrefixes()  # the keys of ``_spreads``
         self._numbers = GroupNumbers()
-        self.found: dict[Spread, Slots] = {}  # what the switch was found to have at the controller's start
+        self._found: dict[Spread, Slots] = {}  # see ``pop_found``
 
     # ---------------------------------------------------------------- servers that are enrolled, and chosen
 
@@ -113,6 +113,15 @@ class Serving:
     def has_number(self, number: int) -> bool:
         """Is this the number of a group here?"""
         return any(self._numbers.get(spread) == number for spread in self._services)
+
+    def read_back(self, slots: dict[Spread, Slots]) -> None:
+        """At the controller's start the switch was found to have these."""
+        self._found = slots
+
+    def pop_found(self) -> dict[Spread, Slots]:
+        """What was read back since the last call."""
+        found, self._found = self._found, {}
+        return found
 
     def serve(self, service: Prefix, spread: Spread, slots: Slots) -> dict[Spread, int]:
         """``slots`` are those of ``spread`` from now on, and ``service`` is served by it; without any it is not served.

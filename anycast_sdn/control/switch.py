@@ -220,7 +220,7 @@ class ManagedSwitch:
             for address, neighbour in reading.hosts.items():
                 self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
-            self.serving.found = reading.slots
+            self.serving.read_back(reading.slots)
             if reading.has_weights:  # the switch has refused others
                 self.features = replace(self.features, equal_buckets=False)
         self.egress.recheck_all()
