@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from support import PORT, V4, V6, WEB, Running, edited, program, running, until
+from support import PORT, V4, V6, WEB, Family, Running, edited, in_both_families, program, running, until
 
 FLOWS = 1000
 
@@ -16,6 +17,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("slots")
     with running(edited("figure1.yaml", directory, ("unanswered_s: 30 ", "unanswered_s: 600 ")), directory) as network:
         network.serve_udp("as2", "as3", "as4")
+        network.serve_tcp("as2", "as3", port=PORT + 1)
         yield network
 
 
@@ -69,3 +71,25 @@ def test_only_flows_of_the_slots_that_change_move(network: Running) -> None:
     moved = {port for port in before if before[port] != after[port]}
     assert {before[port] for port in moved} == {"as3"}
     assert 25 <= len(moved) <= 101
+
+
+def any_distance(network: Running, *names: str) -> None:
+    """Each edge of these servers spreads over all of them, wherever they are."""
+    enrol_all(network, *names)
+    network.call("PATCH", "/v1/groups/web", {"selection": {"distance": "any"}})
+    until(lambda: len(set(slots(network, "ars2"))) == len(names), "ars2 has slots of all servers")
+
+
+@pytest.mark.row("M26", "slots of ars2 lead to as3 behind ars3: it answers, is pinned, and serves TCP and ping, too")
+@in_both_families
+def test_an_edge_spreads_over_servers_behind_other_edges(network: Running, family: Family) -> None:
+    """All of these flows enter at ars2, which is nearer; packets to as3 go back by the port where they came in."""
+    any_distance(network, "as2", "as3")
+    answers = Counter(answer.split()[0] for answer in network.ask("h1", family.web, "--flows", 60))
+    assert sum(answers.values()) == 60
+    assert min(answers["as2"], answers["as3"]) >= 10
+    for _ in range(6):  # each is one connection; half of them are as3's
+        network.run("h1", *program("tcp_client.py", family.web, PORT + 1, "--bytes", 200_000))
+    served = {flow["server"] for flow in network.flows("group=web") if flow["protocol"] == "tcp"}
+    assert served <= {family.as2, family.as3}
+    assert not [flow for flow in network.flows("group=web") if flow["protocol"] == "tcp" and not flow["server"]]
