@@ -29,6 +29,7 @@ from typing import NamedTuple
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.enrolments import Enrolments
 from anycast_sdn.control.health import Health
 from anycast_sdn.control.losses import Losses
@@ -99,7 +100,10 @@ class Controller:
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
         self.losses = Losses(network, self._by_name, self.routes.next_hops, self.routes.has_route, removed)
         self.health = Health(network, self._by_name, random)
-        self.selecting = Selecting(network, self._by_name, self.routes.graph, self.health.status)
+        distances = EdgeDistances(self._by_name, self.routes.graph, self.routes.has_route)
+        self.selecting = Selecting(
+            network, self._by_name, distances, self.health.status, lambda server: self.groups.of_server(server)
+        )
         self.enrolments = Enrolments(network, self._by_name, self.selecting, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
@@ -152,11 +156,13 @@ class Controller:
         name = switch.name
         if self.discovery.connected(name, now):
             self._relinked()
+        begins = not switch.ever_synchronised
         messages = switch.end_reading(now)
         for spread, slots in switch.serving.pop_found().items():
             self.selecting.adopt(name, spread, slots)
         self._comparing[switch.dpid] = None
         self.routes.connected(name)
+        self.selecting.connected(name, switch.serving.found if begins else {})
         self._recheck_services_of(switch)
         self.losses.connected(name)
         self.health.edge_is_back(switch, now)

@@ -41,7 +41,7 @@ class Enrolments:
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
             old, new = before.get(name), groups.get(name)
             if old is not new:
-                self._selecting.enrolment_changed(name, new, lambda server: bool(groups.of_server(server)))
+                self._selecting.enrolment_changed(name, new)
                 self._group_changed(old, new, before, groups)
 
     def _group_changed(

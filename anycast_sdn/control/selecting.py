@@ -16,7 +16,7 @@ Rules that it keeps:
 - Intervals of different spreads begin at different times, and decisions are made in slices.
 - Sessions and demand are means of up to ``SAMPLES`` counts, the last of them not older than ``SAMPLE_S``.
 - Servers that are enrolled when the controller starts have no slow start when they are seen first, and get their slots
-  at once.  What switches are found to hold then is the table from which slots move (``adopt``).
+  at once.  What switches are found to hold then is the table from which slots move (``connected``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import BindingTable
 from anycast_sdn.core.checks import HealthStatus
@@ -39,7 +40,6 @@ from anycast_sdn.core.roles import Side
 from anycast_sdn.core.selection import Candidate, Measured, Memory, Rule, Selection, announcing, select
 from anycast_sdn.core.slots import Slots, Spread
 from anycast_sdn.description.model import Network
-from anycast_sdn.fabric.graph import Graph
 
 INTERVAL_S = 5.0
 SAMPLE_S = 1.0
@@ -73,6 +73,10 @@ class _Course:
     has_reports: bool = False  # has one of them reported its load?
     cell: int = -1  # the number of the interval in which slots of living servers have moved last
     since: dict[Address, float] = field(default_factory=dict)  # able server → since when
+    inputs: object = None  # of the last decision
+    was_found: bool = False  # have switches been found to have slots of it?
+    moves: bool = True  # would another decision with the same inputs change something?
+    demand: Mapping[str, float] = field(default_factory=dict)  # at each edge, as it was decided about last
     samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     wakes_at: float = math.inf  # when its time comes next
 
@@ -83,31 +87,32 @@ class _Course:
 
 
 class Selecting:
-    """``switches``: all, by name; ``graph``: of the usable links; ``health``: of a server in a group."""
+    """``switches``: all, by name; ``health``: of a server in a group; ``groups_of``: the groups of a server."""
 
     def __init__(
         self,
         network: Network,
         switches: Mapping[str, ManagedSwitch],
-        graph: Graph,
+        distances: EdgeDistances,
         health: Callable[[str, Address], HealthStatus],
+        groups_of: Callable[[Address], Sequence[str]],
     ) -> None:
         self._network = network
         self._switches = switches
-        self._graph = graph
+        self._distances = distances
         self._health = health
+        self._groups_of = groups_of
         self._clients: list[tuple[str, BindingTable]] = [
             (name, switch.engine.flows) for name, switch in switches.items() if switch.described.client_edge
         ]
         self._courses: dict[Spread, _Course] = {}
-        self._found: dict[Spread, dict[str, Slots]] = {}  # see ``adopt``
+        self._found: dict[Spread, dict[str, Slots]] = {}  # see ``connected``
         self._reports: dict[Address, _Report] = {}
         self._reported = 0  # how many reports have come
         self._due: OrderedDict[Spread, bool] = OrderedDict()  # → is an event the reason?
         self._wakes: list[tuple[float, Spread]] = []  # heap
         self._changed: Changes = {}
-        self._ways: dict[frozenset[str], dict[tuple[str, str], float]] = {}  # cache
-        self.drained_edges: frozenset[str] = frozenset()
+        self._drained_edges: frozenset[str] = frozenset()
         self._now = 0.0
         self._awaited: set[Address] = set()  # servers that have not been seen since the start
 
@@ -133,8 +138,8 @@ class Selecting:
 
         The groups of the servers there are to be rechecked.
         """
-        changed = self.drained_edges.symmetric_difference(names)
-        self.drained_edges = frozenset(names)
+        changed = self._drained_edges.symmetric_difference(names)
+        self._drained_edges = frozenset(names)
         return sorted(changed)
 
     def start(self, servers: Iterable[Address]) -> None:
@@ -146,43 +151,51 @@ class Selecting:
         for family in (False, True) if is_v6 is None else (is_v6,):
             self._due[Spread(group, family)] = True
 
-    def enrolment_changed(self, name: str, group: AnycastGroup | None, enrolled: Callable[[Address], bool]) -> None:
-        """The group is another one than before; None: it is deleted.  ``enrolled``: is this server in any group?"""
+    def enrolment_changed(self, name: str, group: AnycastGroup | None) -> None:
+        """The group is another one than before; None: it is deleted."""
         for is_v6 in (False, True):
-            course = self._courses.get(Spread(name, is_v6))
+            spread = Spread(name, is_v6)
+            course = self._courses.get(spread)
             for server, _ in course.servers if course else ():
-                if not enrolled(server.address):
+                if not self._groups_of(server.address):
                     self._reports.pop(server.address, None)
             if group is None:
-                self._courses.pop(Spread(name, is_v6), None)
-                self._due.pop(Spread(name, is_v6), None)
+                self._courses.pop(spread, None)
+                self._due.pop(spread, None)
         if group is not None:
             self.recheck(name)
 
     def links_changed(self) -> None:
         """Distances count only for groups that may spill to other edges."""
-        self._ways.clear()
+        self._distances.changed()
         for spread, course in self._courses.items():
             if course.is_counted or (course.group and course.group.selection.distance is Distance.ANY):
                 self._due[spread] = True
 
-    def reported(self, server: Address, report: LoadReport, names: Iterable[str], now: float) -> None:
-        """The server reports its load; ``names``: those of its groups."""
+    def connected(self, edge: str, found: Mapping[Spread, Slots]) -> None:
+        """A switch has connected, with its sessions.  At the start of the controller, slots move from those that it is
+        ``found`` to have."""
+        self._distances.changed()
+        for course in self._courses.values():
+            course.samples.clear()
+        for spread, slots in found.items():
+            self._found.setdefault(spread, {})[edge] = slots
+            self._due[spread] = True
+
+    def reported(self, server: Address, report: LoadReport, now: float) -> None:
+        """The server reports its load."""
+        names = self._groups_of(server)
+        if not names:
+            return
         self._reported += 1
         sessions = {name: sum(flows.in_group(name).get(server, 0) for _, flows in self._clients) for name in names}
         self._reports[server] = _Report(replace(report, at=now, number=self._reported), sessions)
-        for name in sessions:
+        for name in names:
             spread = Spread(name, len(server) == 16)
             course = self._courses.get(spread)
-            if course and not course.is_counted:
-                self._wake(spread, course, now)
-            if course:
+            if course and not course.has_reports:
                 course.has_reports = True
-
-    def adopt(self, edge: str, spread: Spread, slots: Slots) -> None:
-        """A switch was found to have these slots, at the start of the controller: they move from there."""
-        self._found.setdefault(spread, {})[edge] = slots
-        self._due[spread] = True
+                self._wake(spread, course, now)
 
     # ---------------------------------------------------------------- time, and work in slices
 
@@ -243,28 +256,44 @@ class Selecting:
             if was_plain and not course.is_counted and not group.checks:
                 steps = math.inf
                 self._awaited |= new
-        before, memory = course.selection, course.selection.memory
-        if found := self._found.pop(spread, None):
-            memory = Memory({**memory.slots, **found}, memory.learnt)
         rule = Rule.of(group)
         candidates = self._candidates(spread, course)
-        if self._appear(candidates):
+        found = self._found.pop(spread, {})
+        course.was_found |= bool(found)
+        if self._appear(candidates) and not course.was_found:
             steps = math.inf
-        edges = announcing(rule, candidates)
-        demand = self._demand(course, edges) if course.is_counted else {}
-        course.selection = select(rule, candidates, demand, self._ways_between(edges), memory, steps=steps)
+        elif course.is_counted and any(self._switches[name].unseen for name, _ in self._clients):
+            steps = 0.0  # sessions are not known yet
+        self._select(spread, course, rule, candidates, found, steps)
         if steps:
             course.cell = cell
-        slots = course.selection.memory.slots
-        for edge in before.memory.slots.keys() | slots.keys():
-            if before.memory.slots.get(edge) != slots.get(edge):
-                begins_or_ends = edge not in before.memory.slots or edge not in slots
-                known = self._changed.get((edge, spread))
-                self._changed[edge, spread] = edge in slots if begins_or_ends or known is not None else None
         starts = any(self._now - since < rule.slow_start_s for since in course.since.values())
-        if course.is_counted or starts or slots != memory.slots:
+        if course.is_counted or starts or course.moves:
             self._wake(spread, course, self._now)
         return course
+
+    def _select(
+        self, spread: Spread, course: _Course, rule: Rule, candidates: Sequence[Candidate],
+        found: Mapping[str, Slots], steps: float,
+    ) -> None:  # fmt: skip
+        memory = before = course.selection.memory
+        if found:
+            memory = Memory({**memory.slots, **found}, memory.learnt)
+        edges = announcing(rule, candidates)
+        demand = self._demand(course, edges) if course.is_counted else {}
+        ways = self._distances.ways(edges, spread.is_v6)
+        inputs = (rule, candidates, demand, ways)
+        if memory is before and inputs == course.inputs and not course.moves:
+            return
+        course.inputs, course.demand = inputs, demand
+        course.selection = select(rule, candidates, demand, ways, memory, steps=steps)
+        slots = course.selection.memory.slots
+        course.moves = course.selection.memory != memory
+        for edge in before.slots.keys() | slots.keys():
+            if before.slots.get(edge) != slots.get(edge):
+                begins_or_ends = edge not in before.slots or edge not in slots
+                known = self._changed.get((edge, spread))
+                self._changed[edge, spread] = edge in slots if begins_or_ends or known is not None else None
 
     def _enrol(self, course: _Course, group: AnycastGroup, is_v6: bool) -> set[Address]:
         """The group is another one → the servers that are new in it."""
@@ -275,6 +304,7 @@ class Selecting:
             for address, server in group.servers.items()
             if (len(address) == 16) is is_v6
         ]
+        course.moves = True
         course.has_capacities = any(server.capacity is not None for server, _ in course.servers)
         return {server.address for server, _ in course.servers} - former
 
@@ -290,12 +320,25 @@ class Selecting:
         for server, edge in course.servers:
             address = server.address
             candidate = Candidate(
-                address, edge, server.weight, server.capacity, sessions.get(address, 0.0),
+                address, edge, server.weight, self._capacity(spread, server, edge), sessions.get(address, 0.0),
                 self._measured(spread.group, server), self._health(spread.group, address), server.state,
-                edge in self.drained_edges, reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
+                edge in self._drained_edges,
+                reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
             )  # fmt: skip
             candidates.append(self._aged(candidate, course))
         return candidates
+
+    def _capacity(self, spread: Spread, server: Server, edge: str) -> float | None:
+        """What of the server's capacity is the group's: of several groups, each has the part of its demand there.
+
+        Their sessions are not subtracted from one another's capacity: each would react to the other, and swing.
+        """
+        if server.capacity is None:
+            return None
+        courses = (self._courses.get(Spread(name, spread.is_v6)) for name in self._groups_of(server.address))
+        demands = [1 + each.demand.get(edge, 0.0) for each in courses if each and each.has_capacities]
+        own = 1 + self._courses[spread].demand.get(edge, 0.0)
+        return max(1.0, server.capacity * own / max(own, sum(demands)))
 
     def _measured(self, group: str, server: Server) -> Measured | None:
         """The last report, unless it is stale or says nothing."""
@@ -344,22 +387,10 @@ class Selecting:
         """Server edge → sessions of the clients whose packets to the group reach it."""
         demand = dict.fromkeys(edges, 0.0)
         for client, sessions in _mean([sample.of_clients for sample in course.samples]).items():
-            entry = self._graph.nearest(client, edges)
-            if entry is not None:
-                demand[entry] += sessions
+            entries = self._distances.entries(client, edges)
+            for entry in entries:
+                demand[entry] += sessions / len(entries)
         return demand
-
-    def _ways_between(self, edges: frozenset[str]) -> Mapping[tuple[str, str], float]:
-        ways = self._ways.get(edges)
-        if ways is None:
-            ways = {
-                (one, other): distance
-                for other in edges
-                for one, distance in self._graph.distances(other).items()
-                if one in edges
-            }
-            self._ways[edges] = ways
-        return ways
 
 
 def _phase(spread: Spread) -> float:

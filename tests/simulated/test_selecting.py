@@ -11,12 +11,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from scenes import SERVICE, ask, bindings, catchment, group, managed
+from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, group, managed
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState
-from anycast_sdn.core.selection import Selection
+from anycast_sdn.core.selection import Exclusion, Selection
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.simulation.network import SimulatedNetwork
 
@@ -86,7 +86,7 @@ def served(net: SimulatedNetwork, ports: range) -> Counter[str]:
 
 
 def report(net: SimulatedNetwork, host: str, v6: bool = False, **load: Any) -> None:
-    net.controller.selecting.reported(net.host(host).address(v6), LoadReport(**load), ["web"], net.now)
+    net.controller.selecting.reported(net.host(host).address(v6), LoadReport(**load), net.now)
 
 
 # ---------------------------------------------------------------- demand and capacity
@@ -303,3 +303,67 @@ def test_reports_of_a_removed_server_are_forgotten(figure1):
     enrol(net, "as2", "as3")
     net.advance(30)
     assert not selection(net).memory.learnt
+
+
+# ---------------------------------------------------------------- restarts, drained edges, several groups
+
+
+def test_a_new_controller_goes_on_from_the_slots_that_switches_have(figure1):
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40060))
+    net.advance(60)
+    before = slots(net, "ars2")
+    assert before["as3"] >= 30
+    net.restart_controller()
+    net.settle()
+    assert slots(net, "ars2") == before
+    net.advance(30)
+    assert abs(slots(net, "ars2")["as3"] - before["as3"]) <= 2
+
+
+def test_a_new_controller_lets_no_server_start_slowly(figure1):
+    net = figure1("as3", "as4")
+    net.restart_controller()
+    net.settle()
+    assert slots(net, "ars3") == {"as3": 32, "as4": 32}
+    assert {each.factor for each in selection(net).standings.values()} == {1.0}
+
+
+def test_servers_behind_a_drained_edge_take_no_new_flows_and_it_withdraws(figure1):
+    net = figure1("as2", "as3")
+    kept = flows(net, range(40000, 40010))
+    net.react(net.controller.drain_edges(["ars2"], net.now))
+    net.advance(1)
+    assert catchment(net)["arh1"] == "ars3"
+    assert slots(net, "ars3") == {"as3": 64}
+    assert {each.excluded for each in selection(net).standings.values()} == {Exclusion.EDGE_DRAINING, None}
+    assert served(net, range(40000, 40010)) == kept
+    net.react(net.controller.drain_edges([], net.now))
+    net.advance(1)
+    assert catchment(net)["arh1"] == "ars2"
+
+
+def test_of_a_server_in_two_groups_each_has_the_part_of_its_capacity_that_its_demand_has(build):
+    net = build("figure1", "as2", translation_prefixes=LARGE)
+    groups = {
+        name: replace(made, servers={address: replace(each, capacity=100) for address, each in made.servers.items()})
+        for name, made in (
+            ("web", group(net.network, "web", SERVICE, "as2", "as3")),
+            ("dns", group(net.network, "dns", SECOND_SERVICE, "as2", "as3")),
+        )
+    }
+    net.set_groups(Groups(groups))
+    net.advance(60)
+    for port in range(40000, 40060):
+        ask(net, service=SERVICE[False], port=port)
+        if port < 40020:
+            ask(net, service=SECOND_SERVICE[False], port=port)
+    net.advance(30)
+    as2 = net.host("as2").address(False)
+    limits = {}
+    for name in groups:
+        found = net.controller.selecting.selection(Spread(name, False))
+        assert found
+        limits[name] = found.standings[as2].limit
+    assert 50 < limits["web"] < 65
+    assert 15 < limits["dns"] < 30

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from anycast_sdn.control.announcements import RETIRE_S, Announcements
+from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
@@ -58,7 +59,8 @@ class Fabric:
         by_name["arh1"].neighbours.adopt(ROUTER, Neighbour(b"\2\0\0\0\0\1", UPLINK.port), 0.0)
         graph = Graph(by_name, NETWORK.links)
         self.uplinks = Uplinks(by_name, graph, self.announcements, self._delivers)
-        self.selecting = Selecting(NETWORK, by_name, graph, lambda group, server: HealthStatus.UNKNOWN)
+        distances = EdgeDistances(by_name, graph, lambda switch, prefix: False)
+        self.selecting = Selecting(NETWORK, by_name, distances, lambda *asked: HealthStatus.UNKNOWN, lambda server: ())
 
     def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
         return self.selecting.slots(name, group, is_v6)
