@@ -156,13 +156,10 @@ class Controller:
         name = switch.name
         if self.discovery.connected(name, now):
             self._relinked()
-        begins = not switch.ever_synchronised
         messages = switch.end_reading(now)
-        for spread, slots in switch.serving.pop_found().items():
-            self.selecting.adopt(name, spread, slots)
         self._comparing[switch.dpid] = None
         self.routes.connected(name)
-        self.selecting.connected(name, switch.serving.found if begins else {})
+        self.selecting.connected(name, switch.serving.pop_found())
         self._recheck_services_of(switch)
         self.losses.connected(name)
         self.health.edge_is_back(switch, now)
