@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pieces import Held, Piece, Stopwatch
 from webob import Request
 
+from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
@@ -84,6 +85,7 @@ class Asked:
     ) -> tuple[Held, bytes]:
         """``expected``: the status, None for any; ``finish``: with all the work that follows."""
         request = Request.blank(path, method=method)
+        request.environ[CALLER] = BY_LOOPBACK
         if body is not None:
             request.body = json.dumps(body).encode()
             request.content_type = "application/json"
