@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from anycast_sdn.api.answers import Turn
+from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.models import Nothing
 from anycast_sdn.api.tokens import Caller, Need
 from anycast_sdn.control.health import Reported
@@ -79,6 +80,7 @@ class Asked:
     views: Views
     caller: Caller
     turn: Turn
+    condition: Condition
     body: Any = None  # of the operation's model
     query: Any = None
 
@@ -95,6 +97,7 @@ class Operation:
     answers: Mapping[int, type[Section] | None]  # by status; None: without a body
     body: type[Section] | None = None
     query: type[Section] = Nothing
+    conditional: bool = False  # it changes what has an entity tag
 
 
 class Answer(NamedTuple):
@@ -103,3 +106,4 @@ class Answer(NamedTuple):
     body: dict[str, Any] | None = None
     status: int = 200
     location: str = ""
+    tag: str = ""  # the entity tag, where there is one

@@ -5,15 +5,16 @@ Success means stored and sent to the switches; PUT is idempotent, POST refuses w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from anycast_sdn.api import reading
 from anycast_sdn.api.asked import Answer, Asked
-from anycast_sdn.api.models import Group, NewGroup, NewServer, Server
-from anycast_sdn.control.registry import AlreadyExists
+from anycast_sdn.api.conditions import entity_tag
+from anycast_sdn.api.models import EnrolledSettings, Group, NewGroup, NewServer, Server
 from anycast_sdn.core.model import Address, AnycastGroup, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description.section import section_of
@@ -21,7 +22,7 @@ from anycast_sdn.description.settings import GroupSettings
 from anycast_sdn.views.turns import with_turns
 
 _GROUP_SETTINGS = frozenset(NewGroup.model_fields) - {"name"}
-_SERVER_SETTINGS = frozenset(NewServer.model_fields) - {"address"}
+_SERVER_SETTINGS = frozenset(EnrolledSettings.model_fields)
 
 
 # ------------------------------------------------------------------------------ groups
@@ -33,12 +34,11 @@ def list_groups(asked: Asked) -> Answer:
 
 
 def add_group(asked: Asked) -> Answer:
-    new: NewGroup = asked.body
-    return _stored_group(asked, AnycastGroup(new.name, **new.values(_GROUP_SETTINGS)), anew=True)
+    return _stored_group(asked, AnycastGroup(**asked.body.values()), anew=True)
 
 
 def get_group(asked: Asked, name: str) -> Answer:
-    return Answer(_group_json(asked, asked.registry.group(name)))
+    return _group(asked, asked.registry.group(name))
 
 
 def put_group(asked: Asked, name: str) -> Answer:
@@ -50,27 +50,46 @@ def patch_group(asked: Asked, name: str) -> Answer:
     asked.registry.group(name)
     _check_group_shown(asked, name)
     changes = asked.body.values(_GROUP_SETTINGS & asked.body.model_fields_set)
-    changed = asked.registry.change_group(name, lambda present: replace(present, **changes), asked.turn.over)
-    return Answer(_group_json(asked, changed))
+
+    def changed(present: AnycastGroup) -> AnycastGroup:
+        _permit_group(asked, present)
+        return replace(present, **changes)
+
+    return _group(asked, asked.registry.change_group(name, changed, asked.turn.over))
 
 
 def delete_group(asked: Asked, name: str) -> Answer:
-    asked.registry.delete_group(name, asked.turn.pause)
+    asked.registry.delete_group(name, asked.turn.pause, partial(_permit_group, asked))
     return Answer()
 
 
 def _stored_group(asked: Asked, wanted: AnycastGroup, anew: bool = False) -> Answer:
-    group, created = asked.registry.put_group(wanted, asked.turn.over, anew=anew)
-    return Answer(_group_json(asked, group), location=f"/v1/groups/{group.name}" if created else "")
+    permit = partial(_permit_group, asked)
+    group, created = asked.registry.put_group(wanted, asked.turn.over, anew=anew, permit=permit)
+    return _group(asked, group)._replace(location=f"/v1/groups/{group.name}" if created else "")
+
+
+def _group(asked: Asked, group: AnycastGroup) -> Answer:
+    shown = _group_json(asked, group)
+    return Answer(shown, tag=_tag_of(shown, _GROUP_SETTINGS))
+
+
+def _permit_group(asked: Asked, present: AnycastGroup | None) -> None:
+    """Raises Problem when the request wants something else to be there."""
+    asked.condition.check(None if present is None else lambda: _tag_of(_settings_json(asked, present), _GROUP_SETTINGS))
 
 
 def _group_json(asked: Asked, group: AnycastGroup) -> dict[str, Any]:
-    return {
-        "name": group.name,
-        "prefixes": [str(prefix) for prefix in with_turns(group.prefixes, asked.turn.over)],
-        **section_of(GroupSettings, group).model_dump(mode="json"),
-        "servers": _servers_json(asked, group),
-    }
+    return _settings_json(asked, group) | {"servers": _servers_json(asked, group)}
+
+
+def _settings_json(asked: Asked, group: AnycastGroup) -> dict[str, Any]:
+    prefixes = [str(prefix) for prefix in with_turns(group.prefixes, asked.turn.over)]
+    return {"name": group.name, "prefixes": prefixes, **section_of(GroupSettings, group).model_dump(mode="json")}
+
+
+def _tag_of(shown: Mapping[str, Any], settings: Collection[str]) -> str:
+    return entity_tag({name: value for name, value in shown.items() if name in settings})
 
 
 def _check_group_shown(asked: Asked, name: str) -> None:
@@ -106,43 +125,74 @@ def list_servers(asked: Asked, group: str) -> Answer:
 
 
 def add_server(asked: Asked, group: str) -> Answer:
-    server = EnrolledServer(**asked.body.values())
-    if server.address in asked.registry.group(group).servers:
-        raise AlreadyExists(
-            f"{text(server.address)} is enrolled in group {group} already; use PUT or PATCH to change it"
-        )
-    return _stored_server(asked, group, server)
+    new: NewServer = asked.body
+    address, twin = new.addresses or (new.address, None)
+    server = EnrolledServer(address, twin=twin, **new.values(_SERVER_SETTINGS))
+    return _stored_server(asked, group, server, anew=True)
 
 
 def get_server(asked: Asked, group: str, address: Address) -> Answer:
-    return Answer(_server_json(asked, group, asked.registry.server(group, address)))
+    return _server(asked, group, asked.registry.server(group, address))
 
 
 def put_server(asked: Asked, group: str, address: Address) -> Answer:
     _check_server_shown(asked, group, address)
-    return _stored_server(asked, group, EnrolledServer(address, **asked.body.values(_SERVER_SETTINGS)))
+    wanted = EnrolledServer(address, twin=_twin(asked, group, address), **asked.body.values(_SERVER_SETTINGS))
+    return _stored_server(asked, group, wanted)
 
 
 def patch_server(asked: Asked, group: str, address: Address) -> Answer:
-    present = asked.registry.server(group, address)
+    asked.registry.server(group, address)
     _check_server_shown(asked, group, address)
     changes = asked.body.values(_SERVER_SETTINGS & asked.body.model_fields_set)
-    return _stored_server(asked, group, replace(present, **changes))
+    if twin := _twin(asked, group, address):
+        changes["twin"] = twin
+
+    def changed(present: EnrolledServer) -> EnrolledServer:
+        _permit_server(asked, present)
+        return replace(present, **changes)
+
+    return _server(asked, group, asked.registry.change_server(group, address, changed))
 
 
 def delete_server(asked: Asked, group: str, address: Address) -> Answer:
-    asked.registry.delete_server(group, address)
+    asked.registry.delete_server(group, address, partial(_permit_server, asked))
     return Answer()
+
+
+def _twin(asked: Asked, group: str, address: Address) -> Address | None:
+    """The other one of the addresses that the body gives, if it does.  Raises Problem."""
+    if asked.body.addresses is None:
+        return None
+    others = [each for each in asked.body.addresses if each != address]
+    if len(others) == len(asked.body.addresses):
+        raise reading.refusal("addresses", f"{text(address)}, which the path names, is not among them")
+    enrolled = asked.registry.groups.get(group)
+    present = enrolled.servers.get(address) if enrolled else None
+    if not others and present and present.twin:
+        reason = f"it is enrolled together with {text(present.twin)}: remove it first, to enrol it alone"
+        raise reading.refusal("addresses", reason)
+    return others[0] if others else None
 
 
 def _check_server_shown(asked: Asked, group: str, address: Address) -> None:
     reading.check_fixed(asked.body, _server_json(asked, group, EnrolledServer(address)))
 
 
-def _stored_server(asked: Asked, group: str, wanted: EnrolledServer) -> Answer:
-    server, created = asked.registry.put_server(group, wanted)
+def _stored_server(asked: Asked, group: str, wanted: EnrolledServer, anew: bool = False) -> Answer:
+    permit = partial(_permit_server, asked)
+    server, created = asked.registry.put_server(group, wanted, anew=anew, permit=permit)
     location = f"/v1/groups/{group}/servers/{text(server.address)}" if created else ""
-    return Answer(_server_json(asked, group, server), location=location)
+    return _server(asked, group, server)._replace(location=location)
+
+
+def _server(asked: Asked, group: str, server: EnrolledServer) -> Answer:
+    return Answer(_server_json(asked, group, server), tag=_tag_of(_set_of(server), _SERVER_SETTINGS))
+
+
+def _permit_server(asked: Asked, present: EnrolledServer | None) -> None:
+    """Raises Problem when the request wants something else to be there."""
+    asked.condition.check(None if present is None else lambda: _tag_of(_set_of(present), _SERVER_SETTINGS))
 
 
 def _servers_json(asked: Asked, group: AnycastGroup) -> list[dict[str, Any]]:
@@ -151,5 +201,11 @@ def _servers_json(asked: Asked, group: AnycastGroup) -> list[dict[str, Any]]:
 
 
 def _server_json(asked: Asked, group: str, server: EnrolledServer) -> dict[str, Any]:
-    shown = section_of(NewServer, server).model_dump(mode="json")
-    return shown | asked.views.server_status(group, server.address)
+    return _set_of(server) | asked.views.server_status(group, server.address)
+
+
+def _set_of(server: EnrolledServer) -> dict[str, Any]:
+    """What is set of it, and its addresses."""
+    both = sorted(filter(None, (server.address, server.twin)), key=len)
+    shown = section_of(EnrolledSettings, server).model_dump(mode="json")
+    return {"address": text(server.address), "addresses": list(map(text, both)), **shown}

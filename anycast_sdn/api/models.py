@@ -20,8 +20,8 @@ from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.core.model import ServerState
 from anycast_sdn.description import limits
-from anycast_sdn.description.section import Section, as_in
-from anycast_sdn.description.settings import GroupSettings, ServerAddress, ServerSettings, Service
+from anycast_sdn.description.section import Section, as_in, optional
+from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerAddress, ServerSettings, Service
 from anycast_sdn.description.values import (
     Cost,
     Form,
@@ -74,7 +74,9 @@ def _said(description: str, **more: Any) -> Any:
 # ------------------------------------------------------------------------------ groups and servers
 
 
-class _EnrolledServer(ServerSettings):
+class EnrolledSettings(ServerSettings):
+    """What is set of a server over REST."""
+
     state: Annotated[ServerState, choice(ServerState)] = as_in(
         EnrolledServer, "state", "active: it takes new flows; draining: it takes none, and keeps those that it has"
     )
@@ -86,7 +88,7 @@ def _of_an_agent(value: str) -> str:
     return value
 
 
-class NewServer(_EnrolledServer, ServerAddress):
+class NewServer(EnrolledSettings, NamedServer):
     """A server to be enrolled."""
 
 
@@ -112,12 +114,16 @@ class ServerHealth(Section):
     checks: list[CheckShown] = _said("each of its checks")
 
 
-class Server(_EnrolledServer, ServerAddress):
+class Server(EnrolledSettings, ServerAddress):
     """A server that is enrolled in a group."""
 
     model_config = _WHOLE
 
     address: IpAddress = fixed("its own unicast address")
+    addresses: Annotated[list[IpAddress], Field(min_length=1, max_length=2)] = optional(
+        "its own address; or both, of a server that has IPv4 and IPv6. Given to one that has an address, the other one "
+        "is enrolled with it"
+    )
     edge: str | None = fixed("the edge that it stands behind")
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
     flows: int = observed("how many flows are pinned to it")

@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from anycast_sdn import __version__
 from anycast_sdn.api.asked import Operation
-from anycast_sdn.api.models import InPath, Problem
+from anycast_sdn.api.models import Group, InPath, Problem, Server
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.description.section import Section
 
@@ -29,12 +29,19 @@ PROBLEMS = {
     413: "The body is larger than 64 KiB",
     414: "The request line is longer than 8 KiB",
     415: "The body is not JSON in UTF-8, or does not say so",
+    412: "It is not, or no longer, as If-Match or If-None-Match says; nothing was changed",
     421: "This controller does not listen as this host",
     422: "The body is JSON, but not what it has to be; nothing was changed",
+    428: "The operator wants If-Match for changes (run --rest-require-if-match)",
     429: "Too many requests of this token or address; Retry-After says when to try again",
     431: "The header fields are longer than 32 KiB, or more than 100",
     503: "The database cannot be written, or too many requests are being answered; nothing was changed",
 }
+_CONDITIONS = {
+    "If-Match": "only if its ETag is one of these; *: only if there is one",
+    "If-None-Match": "only if its ETag is none of these; *: only if there is none",
+}
+_TAGS = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
 _OF_ALL = frozenset({400, 401, 403, 408, 414, 421, 429, 431, 503})
 _OF_BODIES = frozenset({409, 413, 415, 422})
 
@@ -114,6 +121,8 @@ def _parameters(operation: Operation, schemas: Schemas, definitions: Mapping[str
             schema = dict(members[name])
             said = schema.pop("description", "")
             yield {"name": name, "in": place, "required": place == "path", "description": said, "schema": schema}
+    for name, meaning in _CONDITIONS.items() if operation.conditional else ():
+        yield {"name": name, "in": "header", "description": meaning, "schema": {"type": "string", "pattern": _TAGS}}
 
 
 def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
@@ -122,8 +131,13 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
         if model:
             response["content"] = _json(schemas[model, "serialization"])
-        if status == 201:
-            response["headers"] = {"Location": {"schema": {"type": "string"}, "description": "what was created"}}
+        headers = {"Location": "what was created"} if status == 201 else {}
+        if model in (Group, Server):
+            headers["ETag"] = "for If-Match; it stands for what is set, not for what changes by itself"
+        if headers:
+            response["headers"] = {
+                name: {"schema": {"type": "string"}, "description": meaning} for name, meaning in headers.items()
+            }
         responses[str(status)] = response
     for problem in map(str, problem_statuses(operation)):
         if problem in responses:
@@ -142,6 +156,8 @@ def problem_statuses(operation: Operation) -> list[int]:
     statuses = set(_OF_ALL)
     if operation.body:
         statuses |= _OF_BODIES
+    if operation.method != "GET":
+        statuses |= {412, 428} if operation.conditional else {412}
     if "{" in operation.path or "without" in operation.query.model_fields:
         statuses.add(404)
     return sorted(statuses)

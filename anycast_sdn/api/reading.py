@@ -28,6 +28,7 @@ from anycast_sdn.core.model import NotFound
 from anycast_sdn.description.problems import reason
 from anycast_sdn.description.section import Section, section_at
 from anycast_sdn.description.text import step
+from anycast_sdn.description.values import Unfit
 
 MAX_BODY = 64 * 1024  # bytes
 MAX_PARAMETERS = 100
@@ -85,7 +86,8 @@ def _refusal(model: type[Section], error: ValidationError, start: tuple[str, int
     where = first["loc"]
     if start:
         where = (start[0], start[1] + int(where[0]), *where[1:])
-    section, place = section_at(model, where)
+    failure = first.get("ctx", {}).get("error")
+    section, place = section_at(model, [*where, failure.key] if isinstance(failure, Unfit) else where)
     path = ""
     for part in place:
         path = step(path, part)

@@ -21,6 +21,7 @@ from webob import Request, Response
 from anycast_sdn.api import access, reading
 from anycast_sdn.api.answers import Turn, written
 from anycast_sdn.api.asked import Answer, Asked, Operation, Views
+from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.resources import OPERATIONS, description
 from anycast_sdn.api.tokens import Need
@@ -38,10 +39,19 @@ _PATHS = [(re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), path) for pat
 class RestApi:
     """The WSGI application.  ``pause`` gives up the hub for a moment."""
 
-    def __init__(self, registry: Registry, views: Views, pause: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        views: Views,
+        pause: Callable[[], None] = lambda: None,
+        *,
+        require_match: bool = False,
+    ) -> None:
+        """``require_match``: groups and servers are changed only on the condition that they are as they were read."""
         self._registry = registry
         self._views = views
         self._pause = pause
+        self._require_match = require_match
         description()  # made once, here: it takes longer than a request may
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -63,8 +73,11 @@ class RestApi:
         operation, given = _found(request, path)
         variables = [reading.in_path(name, value) for name, value in given.items()]
         query = reading.query(request, operation.query)
+        condition = Condition(request, self._require_match)
+        if operation.method != "GET" and not operation.conditional:
+            condition.check(None)
         body = reading.content(request, operation.body, turn.over) if operation.body else None
-        asked = Asked(self._registry, self._views, access.caller(request), turn, body, query)
+        asked = Asked(self._registry, self._views, access.caller(request), turn, condition, body, query)
         return _response(operation.handler(asked, *variables), turn)
 
 
@@ -96,4 +109,6 @@ def _response(answer: Answer, turn: Turn) -> Response:
     response.content_length = sum(map(len, chunks))
     if answer.location:
         response.location = answer.location
+    if answer.tag:
+        response.headers["ETag"] = answer.tag
     return response

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import (
@@ -64,6 +64,8 @@ MAX_SERVERS = 10_000  # per group
 ATTEMPTS = 8  # of a change, where other controllers change the store at the same time
 
 Result = TypeVar("Result")
+# Raises when a change of this group or server (None: there is none) is not wanted; called where the change is decided.
+Permit = Callable[[Any], None]
 # From the groups as they are: the changes to make, none where all is as wanted, and what to return.
 Decide = Callable[[Groups], tuple[Sequence[Change], Result]]
 
@@ -104,7 +106,12 @@ class Registry:
         return _server(self.groups, group_name, address)
 
     def put_group(
-        self, wanted: AnycastGroup, turn: Callable[[], None] = lambda: None, *, anew: bool = False
+        self,
+        wanted: AnycastGroup,
+        turn: Callable[[], None] = lambda: None,
+        *,
+        anew: bool = False,
+        permit: Permit = lambda present: None,
     ) -> tuple[AnycastGroup, bool]:
         """Create the group, or replace the one of its name, whose servers stay.  → (group, created).
 
@@ -115,6 +122,7 @@ class Registry:
 
         def created(groups: Groups) -> AnycastGroup:
             present = groups.get(wanted.name)
+            permit(present)
             if present is None and len(groups) >= MAX_GROUPS:
                 raise LimitReached(f"there are {MAX_GROUPS} groups already, which is the limit; delete one first")
             if present and anew:
@@ -158,16 +166,20 @@ class Registry:
 
         return self._change(decide, turn)
 
-    def delete_group(self, name: str, turn: Callable[[], None] = lambda: None) -> None:
+    def delete_group(
+        self, name: str, turn: Callable[[], None] = lambda: None, permit: Permit = lambda present: None
+    ) -> None:
         """Remove the group and its servers; ``turn``: as of ``put_group``.  Raises NotFound, StoreError."""
 
         def decide(groups: Groups) -> tuple[Sequence[Change], None]:
-            _group(groups, name)
+            permit(_group(groups, name))
             return [DeleteGroup(name)], None
 
         self._change(decide, turn)
 
-    def put_server(self, group_name: str, server: Server, *, anew: bool = False) -> tuple[Server, bool]:
+    def put_server(
+        self, group_name: str, server: Server, *, anew: bool = False, permit: Permit = lambda present: None
+    ) -> tuple[Server, bool]:
         """Enrol the server, or replace all that is set of it.  → (server, created).
 
         With a ``twin``, both addresses; a server that has one keeps it.  ``anew``: it must not be enrolled yet.
@@ -177,6 +189,7 @@ class Registry:
         def decide(groups: Groups) -> tuple[Sequence[Change], tuple[Server, bool]]:
             group = _group(groups, group_name)
             present = group.servers.get(server.address)
+            permit(present)
             if present and anew:
                 reason = f"{text(server.address)} is enrolled in group {group_name} already"
                 raise AlreadyExists(f"{reason}; use PUT or PATCH to change it")
@@ -220,11 +233,15 @@ class Registry:
 
         self._change(decide)
 
-    def delete_server(self, group_name: str, address: Address) -> None:
+    def delete_server(
+        self, group_name: str, address: Address, permit: Permit = lambda present: None
+    ) -> None:
         """Remove the server, with both its addresses.  Raises NotFound, StoreError."""
 
         def decide(groups: Groups) -> tuple[Sequence[Change], None]:
-            return _without(group_name, _server(groups, group_name, address)), None
+            present = _server(groups, group_name, address)
+            permit(present)
+            return _without(group_name, present), None
 
         self._change(decide)
 

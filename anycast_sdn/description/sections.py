@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from anycast_sdn.core import roles
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
 from anycast_sdn.description.section import Section, as_in, default_of, list_of, optional, some
-from anycast_sdn.description.settings import GroupSettings, ServerAddress, ServerSettings, Service, Validity
+from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerSettings, Service, Validity
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
     Cost,
@@ -182,26 +182,8 @@ class Host(Section):
 # ------------------------------------------------------------------------------ enrolments, limits
 
 
-def _of_a_server(field: str) -> str:
-    return str(ServerAddress.model_fields[field].description)
-
-
-class Server(ServerSettings, ServerAddress):
+class Server(ServerSettings, NamedServer):
     """An enrolled server, ASg."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["address"]}, {"required": ["addresses"]}]})
-
-    address: IpAddress = optional(_of_a_server("address"))
-    addresses: Annotated[list[IpAddress], Field(min_length=2, max_length=2)] = optional(
-        "in place of address: both addresses of a server that has IPv4 and IPv6. It is one enrolment: weight, state, "
-        "drain, lease and load are those of both"
-    )
-
-    @model_validator(mode="after")
-    def _has_its_address(self) -> Server:
-        if (self.address is None) == (self.addresses is None):
-            raise ValueError("needs either address or addresses: write one of them")
-        return self
 
     def servers(self) -> list[EnrolledServer]:
         """One for each address."""

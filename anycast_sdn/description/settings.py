@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from anycast_sdn.core import checks, roles
 from anycast_sdn.core.model import AnycastGroup, GroupValidity, SelectionSettings, Server
@@ -24,6 +24,7 @@ from anycast_sdn.description.values import (
     OnServerLossName,
     Payload,
     Seconds,
+    Unfit,
 )
 
 Port = Annotated[int, limits.PORT.field]
@@ -239,6 +240,24 @@ class ServerAddress(Section):
     """Which server it is."""
 
     address: IpAddress = Field(description="its own unicast address, in a server subnet (M4)")
+
+
+class NamedServer(Section):
+    """Which server it is, by one address or by both."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["address"]}, {"required": ["addresses"]}]})
+
+    address: IpAddress = optional(str(ServerAddress.model_fields["address"].description))
+    addresses: Annotated[list[IpAddress], Field(min_length=2, max_length=2)] = optional(
+        "in place of address: both addresses of a server that has IPv4 and IPv6. It is one enrolment: weight, state, "
+        "drain, lease and load are those of both"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_address(self) -> NamedServer:
+        if (self.address is None) == (self.addresses is None):
+            raise Unfit("address", "needs either address or addresses: write one of them")
+        return self
 
 
 class ServerSettings(Section):

@@ -38,6 +38,14 @@ class NotOfForm(ValueError):
     """A value that is not of its form: what to say behind the value."""
 
 
+class Unfit(ValueError):
+    """Values that do not go together; ``key``: the one that is best changed."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
 @dataclass(frozen=True, eq=False)
 class Form:
     """``read`` converts what is written into a value of the model, or raises ValueError; ``write`` converts it back."""

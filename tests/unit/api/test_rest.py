@@ -27,7 +27,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
-AS2 = {"address": "10.2.0.10", **SETTINGS, "edge": "ars2", "reachable": True, "flows": 3, "health": HEALTH}
+AS2 = {"address": "10.2.0.10", "addresses": ["10.2.0.10"], **SETTINGS, "edge": "ars2", "reachable": True, "flows": 3, "health": HEALTH}
 DEFAULTS = {
     **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},
     **{"slow_start_s": 30.0, "selection": {"distance": "nearest", "spill_at": 0.8}},
@@ -57,7 +57,7 @@ def test_put_creates_changes_and_repeats_without_effect(client: Client) -> None:
         changes.append(len(client.sent))
     assert statuses == [201, 200, 200, 200]
     assert [after - changes[0] for after in changes] == [0, 1, 1, 2]
-    assert client.get("/v1/groups/web/servers/10.2.0.11") == AS2 | {"address": "10.2.0.11"}
+    assert client.get("/v1/groups/web/servers/10.2.0.11") == AS2 | {"address": "10.2.0.11", "addresses": ["10.2.0.11"]}
     assert [
         client.ask("PUT", "/v1/groups/dns", {"prefixes": [prefix]}).status_code
         for prefix in ("198.18.0.53/32", "198.18.0.53/32", "198.18.0.54/32")
