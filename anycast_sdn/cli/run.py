@@ -63,6 +63,9 @@ def _add_rest(parser: argparse.ArgumentParser) -> None:
                         help="mode of unix sockets: whoever may open one may do everything (default 600)")
     parser.add_argument("--rest-host", type=options.host_name, action="append", default=[], metavar="NAME",
                         help="a host name that REST clients use, besides the address; may be repeated")
+    parser.add_argument("--rest-require-if-match", action="store_true",
+                        help="refuse changes of groups and servers without If-Match, so that no client overwrites what "
+                             "it has not read (428)")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -97,6 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.rest_client_ca,
         arguments.rest_socket_mode,
         arguments.tokens,
+        arguments.rest_require_if_match,
     )
     run(ending, arguments.file, arguments.openflow, rest, arguments.database)
     return 0

@@ -38,6 +38,7 @@ class RestOptions:
     client_ca: str | None = None
     socket_mode: int = 0o600
     tokens: str | None = None  # None: beside the database, if it is there
+    require_match: bool = False  # groups and servers are changed with If-Match only
 
 
 class RestService:

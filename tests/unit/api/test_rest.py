@@ -27,7 +27,10 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
-AS2 = {"address": "10.2.0.10", "addresses": ["10.2.0.10"], **SETTINGS, "edge": "ars2", "reachable": True, "flows": 3, "health": HEALTH}
+AS2 = {
+    **{"address": "10.2.0.10", "addresses": ["10.2.0.10"], **SETTINGS, "edge": "ars2"},
+    **{"reachable": True, "flows": 3, "health": HEALTH},
+}
 DEFAULTS = {
     **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},
     **{"slow_start_s": 30.0, "selection": {"distance": "nearest", "spill_at": 0.8}},
