@@ -16,6 +16,7 @@ from anycast_sdn.api.models import Nothing
 from anycast_sdn.api.tokens import Caller, Need
 from anycast_sdn.control.health import Reported
 from anycast_sdn.control.registry import Registry
+from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
@@ -67,6 +68,9 @@ class Views(Protocol):
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         """What is added to an enrolled server: ``edge``, ``reachable``, ``flows``, ``health``."""
+
+    def report_load(self, address: Address, report: LoadReport) -> None:
+        """This server reports its load."""
 
     def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
         """Results of checks that the agent of this server has made."""

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, create_model
 
 from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.load import DEFAULT_TTL_S, FULL, MAX_SESSIONS, MAX_TTL_S
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.core.model import ServerState
 from anycast_sdn.description import limits
@@ -146,6 +147,24 @@ class CheckReport(Section):
     interval_s: Annotated[float, limits.INTERVAL.field] | None = _said(
         "how often it is made: after three of these without a report, it fails. Left out: as the group says, or 5",
         default=None,
+    )
+
+
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Load(Section):
+    """What the server, or its agent, says of its load (M26). What is left out is not known."""
+
+    sessions: Annotated[int, Field(ge=0, le=MAX_SESSIONS)] | None = _said(
+        "sessions in progress; capacity of these mean a load of 1", default=None
+    )
+    cpu: _Share | None = _said("the share of its processors that is in use", default=None)
+    memory: _Share | None = _said(f"of its memory; below {FULL} it says nothing", default=None)
+    disk: _Share | None = _said(f"of its disks; below {FULL} it says nothing", default=None)
+    network: _Share | None = _said("of its network interface", default=None)
+    ttl_s: Annotated[float, Field(ge=1, le=MAX_TTL_S, allow_inf_nan=False, json_schema_extra={"x-unit": "seconds"})] = (
+        _said("the report counts for so long", default=DEFAULT_TTL_S)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a server's agent reports of it: results of checks that it has made (M33)."""
+"""What a server's agent reports of it: its load (M26), and results of checks that it has made (M33)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from anycast_sdn.api.models import Reports
 from anycast_sdn.control.health import CheckName, Reported
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address
+
+
+def put_load(asked: Asked, group: str, address: Address) -> Answer:
+    """The load is the server's, in each of its groups."""
+    asked.registry.server(group, address)
+    asked.views.report_load(address, LoadReport(**asked.body.values()))
+    return Answer()
 
 
 def put_checks(asked: Asked, group: str, address: Address) -> Answer:

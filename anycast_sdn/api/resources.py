@@ -50,6 +50,7 @@ OPERATIONS = (
               {200: models.Server}, models.ServerChanges, conditional=True),
     Operation("DELETE", _SERVER, groups.delete_server, ENROL, "Remove a server; its flows live on", _NONE,
               conditional=True),
+    Operation("PUT", f"{_SERVER}/load", reports.put_load, ENROL, "Report the load of a server", _NONE, models.Load),
     Operation("PUT", f"{_SERVER}/checks", reports.put_checks, ENROL,
               "Report results of checks that the server's agent has made", _NONE, models.Reports),
     Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: models.Flows}, query=models.FlowPage),

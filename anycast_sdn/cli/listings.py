@@ -6,13 +6,14 @@ import argparse
 import json
 import math
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from anycast_sdn.cli import client, ending, options
 from anycast_sdn.cli.tables import table, yes_or_no
 
 _PAGE = 1000  # flows in one answer
+_MOST_TROUBLES = 20  # servers with a reason of their own
 
 
 def add_to(commands: Any) -> None:
@@ -38,6 +39,8 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     rows = rows_of(answer)
     print(table(rows) if rows else f"no {arguments.listing}")
+    if arguments.listing == "servers" and (troubles := list(_troubles(answer))):
+        print("\n" + "\n".join(troubles[:_MOST_TROUBLES] + _more(len(troubles) - _MOST_TROUBLES)))
     if summary := answer.get("summary"):
         print("\n" + ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
     return 0
@@ -84,10 +87,23 @@ def _group_rows(answer: Any) -> list[dict[str, Any]]:
 def _server_rows(answer: Any) -> list[dict[str, Any]]:
     return [
         {"group": group["name"], "ASg": server["address"], "edge": server["edge"], "state": server["state"],
-         "weight": server["weight"], "reachable": yes_or_no(server["reachable"]), "flows": server["flows"]}
+         "weight": server["weight"], "reachable": yes_or_no(server["reachable"]), "health": server["health"]["status"],
+         "flows": server["flows"]}
         for group in answer["groups"]
         for server in group["servers"]
     ]  # fmt: skip
+
+
+def _troubles(answer: Any) -> Iterator[str]:
+    """Why servers do not pass, a sentence for each."""
+    for group in answer["groups"]:
+        for server in group["servers"]:
+            if reason := server["health"]["reason"]:
+                yield f"{server['address']} in {group['name']} is {server['health']['status']}: {reason}"
+
+
+def _more(number: int) -> list[str]:
+    return [f"... and {number} more"] if number > 0 else []
 
 
 def _edge_rows(answer: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from anycast_sdn.control.health import Reported
+from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
@@ -72,6 +73,9 @@ class ControllerViews:
         now, epoch = time.monotonic(), time.time()
         health = server_health(self._controller, group_name, address, now, epoch)
         return switches.server_status(self._controller, address) | {"health": health}
+
+    def report_load(self, address: Address, report: LoadReport) -> None:
+        self._controller.selecting.reported(address, report, time.monotonic())
 
     def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
         self._controller.health.report(group_name, address, results, time.monotonic())

@@ -17,6 +17,7 @@ from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.health import Reported
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import TCP, Address, NotFound, packed
 from anycast_sdn.description.model import Port
 from anycast_sdn.store.memory import MemoryStore
@@ -60,6 +61,7 @@ class Facts:
         self.status = "ok"
         self.cost = 1
         self.server_flows = 3
+        self.loads: list[tuple[Address, LoadReport]] = []
         self.reported: list[tuple[str, Address, list[Reported]]] = []  # results of agents' checks
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
@@ -113,6 +115,9 @@ class Facts:
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH}
+
+    def report_load(self, address: Address, report: LoadReport) -> None:
+        self.loads.append((address, report))
 
     def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
         self.reported.append((group_name, address, list(results)))

@@ -8,6 +8,7 @@ import pytest
 
 from anycast_sdn.control.health import CheckName, Reported
 from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import packed
 from tests.unit.rest_client import Client
 
@@ -71,3 +72,29 @@ def test_reports_about_servers_that_are_not_enrolled_are_refused(client: Client)
     for path in ("/v1/groups/web/servers/10.2.0.11/checks", "/v1/groups/nix/servers/10.2.0.10/checks"):
         client.refused(404, "PUT", path, {"checks": [HTTP]})
     assert client.facts.reported == []
+
+
+def test_a_load_comes_to_selection(client: Client) -> None:
+    load: dict[str, Any] = {"sessions": 12, "cpu": 0.5, "memory": 1, "disk": 0, "network": 0.25, "ttl_s": 15}
+    assert client.ask("PUT", f"{PATH}/load", load).status_code == 204
+    assert client.ask("PUT", f"{PATH}/load", {"cpu": 0.5}).status_code == 204
+    server = packed("10.2.0.10")
+    assert client.facts.loads == [(server, LoadReport(**load)), (server, LoadReport(cpu=0.5))]
+
+
+@pytest.mark.parametrize(
+    ("load", "field"),
+    [
+        ({"cpu": -0.1}, "cpu"), ({"cpu": 1.1}, "cpu"), ({"memory": "0.5"}, "memory"), ({"disk": True}, "disk"),
+        ({"network": 1e300}, "network"), ({"sessions": -1}, "sessions"), ({"sessions": 1.5}, "sessions"),
+        ({"sessions": 10**9}, "sessions"), ({"ttl_s": 0}, "ttl_s"), ({"ttl_s": 86400}, "ttl_s"), ({"load": 1}, "load"),
+    ],
+)  # fmt: skip
+def test_what_is_no_load_is_refused_with_its_place(load: Any, field: str, client: Client) -> None:
+    assert client.refused(422, "PUT", f"{PATH}/load", load)["field"] == field
+    client.refused(400, "PUT", f"{PATH}/load", b'{"cpu": NaN}')
+    assert client.facts.loads == []
+
+
+def test_a_load_of_a_server_that_is_not_enrolled_is_refused(client: Client) -> None:
+    client.refused(404, "PUT", "/v1/groups/web/servers/10.2.0.11/load", {"cpu": 0.5})

@@ -118,6 +118,21 @@ def test_groups_are_shown_with_their_settings_on_a_line_of_a_terminal(capsys: py
     assert max(map(len, lines)) <= 100
 
 
+def test_servers_are_shown_with_their_health_and_why_they_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    passing = {"address": "2001:db8:2::10", "edge": "ars2", "state": "active", "weight": 1000, "reachable": True,
+               "flows": 123456, "health": {"status": "passing", "reason": ""}}  # fmt: skip
+    failing = passing | {"health": {"status": "critical", "reason": "tcp 80: Connection refused"}}
+    groups = [{"name": "web", "servers": [passing]}, {"name": "mail", "servers": [failing] * 30}]
+    with answering(200, json.dumps({"groups": groups}).encode()) as address:
+        assert main.main(["servers", "--rest", address]) == 0
+    table, _, why = capsys.readouterr().out.partition("\n\n")
+    assert table.splitlines()[2].split()[-2:] == ["passing", "123456"]
+    assert max(map(len, table.splitlines())) <= 100
+    lines = why.splitlines()
+    assert set(lines[:-1]) == {"2001:db8:2::10 in mail is critical: tcp 80: Connection refused"}
+    assert (len(lines), lines[-1]) == (21, "... and 10 more")
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     """As with `anycast-sdn edges | head -1`."""
     body = json.dumps({"edges": [EDGE | {"name": f"edge{number}"} for number in range(5000)]}).encode()
