@@ -65,7 +65,7 @@ class Pace(NamedTuple):
     """How much goes into one slice of work."""
 
     servers: int = 100  # to decide about
-    prefixes: int = 64  # pairs of switch and ANY/n to judge, and prefixes to find routes to
+    prefixes: int = 48  # pairs of switch and ANY/n to judge, and prefixes to find routes to
     enrolled: int = 4  # servers whose rules change at all client edges
     changes: int = 1000  # routes that are found to be different
     routes: int = 150  # routes that are judged at a time, and perhaps sent

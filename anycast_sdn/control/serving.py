@@ -144,11 +144,11 @@ class Serving:
             self._slots[spread] = slots
         if slots == before:
             return
-        was, now = set(map(Prefix.host, before)), set(map(Prefix.host, slots))
-        for server in now - was:
+        was, now = set(before), set(slots)
+        for server in map(Prefix.host, now - was):
             self._spreads.setdefault(server, {})[spread] = None
             self._servers.add(server)
-        for server in was - now:
+        for server in map(Prefix.host, was - now):
             del self._spreads[server][spread]
             if not self._spreads[server]:
                 del self._spreads[server]
