@@ -313,10 +313,7 @@ class Controller:
 
     def check_servers(self, now: float) -> Outcome:
         """Make the checks of servers that are due.  To be called about 20 times a second."""
-        out = self.health.step(now)
-        if self.health.is_busy():
-            out.add(self._work_again(now))
-        return out
+        return self.health.step(now)
 
     # ---------------------------------------------------------------- what is asked of switches
 
@@ -343,14 +340,12 @@ class Controller:
         return self._relink(now) if relinked else Outcome()
 
     def _check_answered(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outcome | None:
-        """None: the packet has nothing to do with checks of servers."""
+        """None: the packet has nothing to do with checks of servers.  What follows from the result is left to ``work``:
+        many answers may come at once."""
         try:
-            out = self.health.answered(switch, in_port, frame, now) if switch.synchronised else None
+            return self.health.answered(switch, in_port, frame, now) if switch.synchronised else None
         except frames.BadFrame:
             return None  # it is counted where other packets to gateways are handled
-        if out and self.health.is_busy():
-            out.add(self._work_again(now))
-        return out
 
     def _relink(self, now: float) -> Outcome:
         self._relinked()
@@ -424,7 +419,7 @@ class Controller:
 
     def _examine_health(self, now: float) -> Outcome:
         """Let the servers and the flows be examined again whose health has changed."""
-        out = Outcome(events=self.health.work(self._pace.examined))
+        out = Outcome(events=self.health.work(self._pace.examined, now))
         for name, server in self.health.pop_changed():
             group = self.groups.get(name)
             if group is None or server not in group.servers:

@@ -50,11 +50,14 @@ from anycast_sdn.core.health import (
 from anycast_sdn.core.model import Address, AnycastGroup, ServerState
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
+from anycast_sdn.openflow.probes import ProbedCheck
 
 EXPIRES = 3  # intervals without a report
 MOST_REPORTED = 16  # checks of one server in one group
 _ALIVE = CheckResult(True, "answers")
 _SILENT = CheckResult(False, "does not answer")
+COST_OF_BEGINNING = 5  # of making a check, with its rule, in servers that are examined
+_COUNTS_AS = {status: status for status in HealthStatus} | {HealthStatus.UNKNOWN: HealthStatus.PASSING}
 _SAY_NOTHING_OF_FLOWS = frozenset(("arp", "nd", "lease", "passive"))
 _AT_ONCE = Check(rise=1, fall=1)
 _UNKNOWN = CheckState()
@@ -114,18 +117,22 @@ class Health:
         self._probing = Probing(random)
         self._groups = Groups()
         self._there: dict[Address, CheckState] = {}  # ARP or ND of an enrolled server
-        self._probed: dict[Address, dict[AnyCheck, CheckState]] = {}
-        self._users: dict[tuple[Address, AnyCheck], set[str]] = {}  # of a probed check: the groups that have it
+        self._probed: dict[Address, dict[ProbedCheck, CheckState]] = {}
+        self._made: dict[Enrolment, tuple[ProbedCheck, ...]] = {}  # the checks that the controller makes for it
+        self._users: dict[tuple[Address, ProbedCheck], set[str]] = {}  # of such a check: the groups that have it
         self._own: dict[Enrolment, _Own] = {}
         self._expiries: list[tuple[float, Enrolment, CheckName]] = []  # heap; the earliest that it can be
         self._known: dict[Enrolment, tuple[HealthStatus, bool]] = {}  # and ``has_failed``, when it was last examined
+        self._to_begin: dict[Enrolment, None] = {}  # where other checks may be wanted than those that are made
         self._to_examine: dict[Enrolment, None] = {}
         self._changed: dict[Enrolment, None] = {}  # for ``pop_changed``
 
     # ---------------------------------------------------------------- what may be read
 
     def status(self, group: str, server: Address) -> HealthStatus:
-        return self.of(group, server).status
+        """As when it was last examined, which follows each change at once."""
+        known = self._known.get((group, server))
+        return known[0] if known else HealthStatus.UNKNOWN
 
     def of(self, group: str, server: Address) -> ServerHealth:
         return worst((str(name), state) for name, state in self.checks(group, server))
@@ -155,7 +162,8 @@ class Health:
             name = name_of(check)
             names.add(name)
             reported = own.reported.get(name) if own else None
-            yield name, reported or probed.get(check, _UNKNOWN)
+            made = probed.get(check) if isinstance(check, IcmpCheck | TcpCheck | UdpCheck) else None
+            yield name, reported or made or _UNKNOWN
         if own:
             yield from ((name, state) for name, state in own.reported.items() if name not in names)
             if own.lease:
@@ -163,7 +171,7 @@ class Health:
 
     def pop_changed(self) -> Iterable[Enrolment]:
         """The servers, each in one group, whose status has changed since the last call, or ``has_failed``; also
-        those that were removed."""
+        those that were removed.  The status "unknown" counts as "passing"."""
         changed, self._changed = self._changed, {}
         return changed
 
@@ -179,7 +187,7 @@ class Health:
 
     def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, now: float) -> None:
         was, is_now = old.servers if old else {}, new.servers if new else {}
-        had, has = (_probed_checks(group) for group in (old, new))
+        others = (old.checks if old else ()) != (new.checks if new else ())
         for server in was.keys() - is_now.keys():
             self._own.pop((name, server), None)
             if self._known.pop((name, server), None):
@@ -187,26 +195,35 @@ class Health:
             if not self._groups.of_server(server):
                 self._there.pop(server, None)
         for server in is_now.keys() - was.keys():
-            self._enrolled(name, server, now)
-        for server in {**was, **is_now} if had != has else was.keys() ^ is_now.keys():
-            wanted, made = has if server in is_now else {}, had if server in was else {}
-            for check in wanted.keys() - made.keys():
-                self._use(name, server, check, now)
-            for check in made.keys() - wanted.keys():
-                self._use_no_more(name, server, check)
-            if server in is_now:
+            self._enrolled(server, now)
+        for server, settings in is_now.items() if others or was is not is_now else ():
+            if others or was.get(server) is not settings:
                 self._to_examine[name, server] = None
-        for server in is_now if was is not is_now else ():
-            if was.get(server) is not is_now[server]:
-                self._to_examine[name, server] = None
+        self._to_begin |= dict.fromkeys((name, server) for server in was.keys() ^ is_now.keys())
+        if others:
+            self._to_begin |= dict.fromkeys((name, server) for server in is_now)
 
-    def _enrolled(self, group: str, server: Address, now: float) -> None:
-        self._to_examine[group, server] = None
+    def _enrolled(self, server: Address, now: float) -> None:
         subnet = self._network.subnet_of(server)
         if subnet and self._switches[subnet.edge].neighbours.get(server):
             self._there.setdefault(server, CheckState(HealthStatus.PASSING, now, _ALIVE.output))
 
-    def _use(self, group: str, server: Address, check: AnyCheck, now: float) -> None:
+    def _begin(self, group: str, server: Address, now: float) -> None:
+        """Begin the checks that the controller is to make of a server for this group, and end the others."""
+        settings = self._groups.get(group)
+        checks = settings.checks if settings and server in settings.servers else ()
+        wanted = tuple(check for check in checks if isinstance(check, IcmpCheck | TcpCheck | UdpCheck))
+        made = self._made.pop((group, server), ())
+        if wanted:
+            self._made[group, server] = wanted
+        for check in dict.fromkeys(wanted):
+            if check not in made:
+                self._use(group, server, check, now)
+        for check in dict.fromkeys(made):
+            if check not in wanted:
+                self._use_no_more(group, server, check)
+
+    def _use(self, group: str, server: Address, check: ProbedCheck, now: float) -> None:
         users = self._users.setdefault((server, check), set())
         users.add(group)
         subnet = self._network.subnet_of(server)
@@ -218,24 +235,20 @@ class Health:
         if len(states) == 1:
             edge.set_checked(server, True)
         gateway = next(each.address for each in subnet.gateways if server in each.prefix)
-        assert isinstance(check, IcmpCheck | TcpCheck | UdpCheck)
         self._probing.add(server, check, gateway, edge, now)
 
-    def _use_no_more(self, group: str, server: Address, check: AnyCheck) -> None:
+    def _use_no_more(self, group: str, server: Address, check: ProbedCheck) -> None:
         users = self._users[server, check]
-        users.discard(group)
+        users.remove(group)
         if users:
             return
         del self._users[server, check]
-        states = self._probed.get(server, {})
-        if states.pop(check, None) is None:
+        subnet, states = self._network.subnet_of(server), self._probed.get(server, {})
+        if subnet is None or states.pop(check, None) is None:
             return
-        assert isinstance(check, IcmpCheck | TcpCheck | UdpCheck)
         self._probing.remove(server, check)
         if not states:
             del self._probed[server]
-            subnet = self._network.subnet_of(server)
-            assert subnet
             self._switches[subnet.edge].set_checked(server, False)
 
     # ---------------------------------------------------------------- results
@@ -335,11 +348,15 @@ class Health:
     # ---------------------------------------------------------------- work in slices
 
     def is_busy(self) -> bool:
-        """Is there something to examine, for which ``work`` is to be called?"""
-        return bool(self._to_examine)
+        """Is there something left, for which ``work`` is to be called?"""
+        return bool(self._to_examine or self._to_begin)
 
-    def work(self, most: int) -> list[Event]:
-        """Examine ``most`` servers → those whose status has changed."""
+    def work(self, most: int, now: float) -> list[Event]:
+        """Examine ``most`` servers, and begin the checks of some → those whose status has changed."""
+        for _ in range(min(most // COST_OF_BEGINNING, len(self._to_begin))):
+            enrolment = next(iter(self._to_begin))
+            del self._to_begin[enrolment]
+            self._begin(*enrolment, now)
         changes: dict[tuple[Address, HealthStatus, HealthStatus, str], list[str]] = {}
         for _ in range(min(most, len(self._to_examine))):
             enrolment = group, server = next(iter(self._to_examine))
@@ -350,8 +367,8 @@ class Health:
             health = self.of(group, server)
             before, had_failed = self._known.get(enrolment, (HealthStatus.UNKNOWN, False))
             failed = self.has_failed(group, server)
-            if (health.status, failed) != (before, had_failed):
-                self._known[enrolment] = health.status, failed
+            self._known[enrolment] = health.status, failed
+            if (_COUNTS_AS.get(health.status), failed) != (_COUNTS_AS.get(before), had_failed):
                 self._changed[enrolment] = None
             if health.status is not before:
                 changes.setdefault((server, before, health.status, health.reason), []).append(group)
@@ -363,11 +380,6 @@ class Health:
     def _edge_of(self, server: Address) -> str:
         subnet = self._network.subnet_of(server)
         return subnet.edge if subnet else ""
-
-
-def _probed_checks(group: AnycastGroup | None) -> dict[AnyCheck, None]:
-    checks = group.checks if group else ()
-    return dict.fromkeys(check for check in checks if isinstance(check, IcmpCheck | TcpCheck | UdpCheck))
 
 
 def _reported_check(group: AnycastGroup, name: CheckName) -> Check:

@@ -31,7 +31,7 @@ from anycast_sdn.openflow.reaction import Reaction, out_of
 from anycast_sdn.openflow.rules import Message
 
 FIRST_WITHIN_S = 1.0
-AWAY_S = 1.0  # until it is seen again whether an edge is there
+AWAY_S = 0.5  # until it is seen again whether an edge is there
 MOST = 100  # attempts in one step: some milliseconds
 LATE_S, EXCUSE_S = 0.75, 1.0  # more than this between two steps: the controller was late
 

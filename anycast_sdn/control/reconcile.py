@@ -181,6 +181,10 @@ class Reconciler:
         """Checks of a server here have begun, or ended."""
         self._comparisons.add_checked(address)
 
+    def checked_at(self, address: Address) -> int | None:
+        """The port from which a server's answers to checks reach the controller; None: they do not."""
+        return self._checked_at.get(address)
+
     def recheck_constant_rules(self) -> None:
         """The features of the switch or its ports to other switches may be others."""
         self._comparisons.add_constant_rules()

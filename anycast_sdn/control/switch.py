@@ -172,9 +172,7 @@ class ManagedSwitch:
     def hears_answers_of(self, address: Address) -> bool:
         """Would this server's answers to checks reach the controller?"""
         there = self.neighbours.get(address)
-        return self.synchronised and (
-            there is None or self.wanted.check_answers(address, there.port) in self.installed
-        )
+        return self.synchronised and (there is None or self.reconciler.checked_at(address) == there.port)
 
     def is_in_use(self, address: Address) -> bool:
         """Is this server in a subnet of this switch enrolled, or has it flows?"""

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # this project, also where it is not installed
 
 import asked  # noqa: E402
+import checked  # noqa: E402
 from pieces import Held, Piece, Stopwatch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
@@ -338,6 +339,7 @@ def operations(hub: Hub) -> Iterator[tuple[str, Held]]:
     yield from _losses(hub)
     yield from _connections(hub)
     yield from _look_ups(hub)
+    yield from checked.operations(hub, lambda number: packed(_address(hub.scale, number)))
 
 
 def _enrolments(hub: Hub) -> Iterator[tuple[str, Held]]:

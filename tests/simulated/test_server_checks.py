@@ -149,7 +149,7 @@ def test_a_dns_server_that_knows_its_answer_passes(code: int, v6: bool) -> None:
 def test_a_closed_udp_port_fails_at_once(v6: bool) -> None:
     net = checked(replace(HELLO, timeout_s=30.0, interval_s=60.0))
     refuse(net.host("as2"), 53)
-    net.advance(2)
+    net.advance(3)
     assert reason(net, AS2[v6]) == "udp 53: port unreachable"
 
 
