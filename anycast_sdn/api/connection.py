@@ -47,7 +47,6 @@ class Connection:
         self.peer = peer
         self.endpoint = endpoint
         self.names: tuple[str, ...] = ()  # in the client's certificate
-        self.asked_for = ""  # the name that it has verified our certificate for, if it has any
         self.waiting_since: float | None = time.monotonic()  # for the peer; None: its request is being worked on
         self._sock = sock
         self._context = endpoint.tls and endpoint.tls.context
@@ -59,7 +58,7 @@ class Connection:
         if self._context:
             secured = TlsSocket(self._sock, self._context)
             secured.handshake(time.monotonic() + HANDSHAKE_S, pause)
-            self._sock, self.names, self.asked_for = secured, secured.names, secured.asked_for
+            self._sock, self.names = secured, secured.names
 
     @property
     def is_outdated(self) -> bool:

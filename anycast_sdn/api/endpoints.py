@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from anycast_sdn.api.hosts import Hosts
+from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.tls import Tls
 
 UNREAD = 256 * 1024  # bytes that the kernel buffers for a peer that does not read
@@ -38,6 +39,10 @@ class Endpoint:
     @property
     def scheme(self) -> str:
         return "https" if self.tls else "http"
+
+    def check_host(self, head: Head, own: str) -> None:
+        """``own``: the local address of the connection.  Raises Problem."""
+        self.hosts.check(head, own, self.tls.names if self.tls else ())
 
     def close(self) -> None:
         with suppress(OSError):

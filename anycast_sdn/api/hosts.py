@@ -2,9 +2,9 @@
 
 With DNS rebinding, the name of a foreign web page resolves to the controller's address, and the browsers of its
 visitors send requests here, with that name as ``Host`` or the page's as ``Origin``.  So a request is accepted only if
-its host is one that the controller listens as: its own addresses, ``localhost`` on loopback, and names that the
-operator gives.  With TLS it may also be the name that the client has asked for: a browser goes on only if our
-certificate is for that name.  The port in ``Host`` is not compared, because a tunnel may have another one.
+its host is one that the controller listens as: its own addresses, ``localhost`` on loopback and at unix sockets, the
+names in its certificate, and names that the operator gives.  The port in ``Host`` is not compared, because a tunnel may
+have another one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ class Hosts:
         """``listening``: the host of --rest; ``names``: those of --rest-host."""
         self._names = {_canonical(name) for name in (listening, *names)} - {"0.0.0.0", "::"}
 
-    def check(self, head: Head, own: str, verified: str = "") -> None:
-        """``own``: the local address of the connection; ``verified``: the name that the client has asked for in TLS.
-
-        Raises Problem.
-        """
+    def check(self, head: Head, own: str, certified: Iterable[str] = ()) -> None:
+        """``own``: the connection's local address; ``certified``: the names in our certificate.  Raises Problem."""
         host, _ = split(head.authority)
-        if head.authority and not self._is_ours(host, own) and _canonical(host) != _canonical(verified):
+        if head.authority and not self._is_ours(host, own) and not _is_among(_canonical(host), certified):
             raise Problem(421, f"this controller does not listen as {host!a}; 'run --rest-host NAME' adds a name")
         origin = head.fields.get("origin")
         if origin is not None and not _same(origin, head.authority):
@@ -55,6 +52,12 @@ def _canonical(host: str) -> str:
     except ValueError:
         return host.lower().removesuffix(".")
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _is_among(host: str, certified: Iterable[str]) -> bool:
+    """A name such as *.example stands for all with one label more (RFC 9525 §6.3)."""
+    label, _, rest = host.partition(".")
+    return any(_canonical(name) in (host, f"*.{rest}" if label else host) for name in certified)
 
 
 def _same(origin: str, authority: str) -> bool:

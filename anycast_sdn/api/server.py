@@ -188,7 +188,7 @@ class Server:
         self._pause()
         try:
             check_target(f"{head.raw_path}?{head.query}")
-            connection.endpoint.hosts.check(head, connection.own[0], connection.asked_for)
+            connection.endpoint.check_host(head, connection.own[0])
             self._check_load(head)
             application = self._application if head.raw_path != "*" else _about_all
             given = head.fields.get("authorization")

@@ -6,8 +6,9 @@ The rules this file keeps:
 - The records of a connection are worked on in memory (``ssl.SSLObject``), so the socket is waited for with a timeout
   only, and a peer that sends a byte now and then gains nothing by it.
 - Whoever speaks plain HTTP here is told so in plain HTTP (``NotTls``).
-- The name that a client has asked for (SNI) is kept: a browser has verified our certificate for it, so it is no foreign
-  name that was made to resolve to our address (``hosts``).
+- The names in our certificate are known, because they are hosts that we listen as (``hosts``).  The module ``ssl``
+  shows certificates of peers only, so they come from a handshake with ourselves.  (What a client asks for, by SNI, is
+  no help: in its callback a name that is not ASCII is an error that Python prints with a traceback.)
 """
 
 from __future__ import annotations
@@ -45,38 +46,73 @@ class Tls:
         Raises TlsError.
         """
         self._files = certificate, key, client_ca
-        self.context = self._read()
+        self.reload()
 
     def reload(self) -> None:
         """Raises TlsError; then everything stays as it was."""
-        self.context = self._read()
+        context = _context(*self._files[:2])
+        names, said = _about(context, self._files[0])
+        if client_ca := self._files[2]:
+            _require_certificates_of(client_ca, context)
+        self.context, self.names, self._said = context, names, said
+        self.is_valid = bool(names)
 
     def __str__(self) -> str:
-        return " and ".join(Path(file).name for file in self._files if file)
+        """What is served, and until when."""
+        return f"{self._files[0]}: {self._said}"
 
-    def _read(self) -> ssl.SSLContext:
-        certificate, key, client_ca = self._files
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        context.set_alpn_protocols(["http/1.1"])
-        context.sni_callback = _keep_name
-        _check_key(key or certificate)
-        for file in (certificate, key):
-            _must_be_readable(file)
-        try:
-            context.load_cert_chain(certificate, key, password="")
-        except (OSError, ValueError) as error:
-            what = f"{certificate}: is no certificate" + (f" of the key in {key}" if key else " with its key")
-            raise TlsError(f"{what}, in PEM and unencrypted: {_words(error)}") from error
-        if client_ca:
-            _must_be_readable(client_ca)
-            try:
-                context.load_verify_locations(client_ca)
-            except (OSError, ValueError) as error:
-                raise TlsError(f"{client_ca}: holds no certificates in PEM: {_words(error)}") from error
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+
+def _context(certificate: str, key: str | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    _check_key(key or certificate)
+    for file in (certificate, key):
+        _must_be_readable(file)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        what = f"{certificate}: is no certificate" + (f" of the key in {key}" if key else " with its key")
+        raise TlsError(f"{what}, in PEM and unencrypted: {_words(error)}") from error
+    return context
+
+
+def _require_certificates_of(client_ca: str, context: ssl.SSLContext) -> None:
+    _must_be_readable(client_ca)
+    try:
+        context.load_verify_locations(client_ca)
+    except (OSError, ValueError) as error:
+        raise TlsError(f"{client_ca}: holds no certificates in PEM: {_words(error)}") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _about(context: ssl.SSLContext, certificate: str) -> tuple[tuple[str, ...], str]:
+    """→ (the names in the certificate, how long it is valid).  There are no names when it is not valid now."""
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname = False
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is trusted
+    trust.load_verify_locations(certificate)
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = trust.wrap_bio(back, there), context.wrap_bio(there, back, server_side=True)
+    try:
+        for _ in range(4):  # steps of a handshake, at most
+            for side in (client, server):
+                with suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+        shown = client.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        return (), error.verify_message
+    except (ssl.SSLError, ValueError) as error:
+        return (), _words(error)
+    return _names(shown), f"valid until {shown.get('notAfter')}"
+
+
+def _names(certificate: Any) -> tuple[str, ...]:
+    """Those of the SAN, or without one the common names."""
+    if also := certificate.get("subjectAltName"):
+        return tuple(str(value) for _, value in also)
+    return tuple(str(value) for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName")
 
 
 def _must_be_readable(file: str | None) -> None:
@@ -97,10 +133,6 @@ def _check_key(file: str) -> None:
 def _words(error: Exception) -> str:
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
     return str(reason).lower().replace("_", " ")
-
-
-def _keep_name(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-    connection.asked_for = name  # type: ignore[attr-defined]
 
 
 class TlsSocket:
@@ -131,17 +163,9 @@ class TlsSocket:
                 return
 
     @property
-    def asked_for(self) -> str:
-        """The name by which the client has called us; "" for none."""
-        return getattr(self._tls, "asked_for", None) or ""
-
-    @property
     def names(self) -> tuple[str, ...]:
-        """Those in the client's certificate, which is verified: its SAN, or without one its common names."""
-        found: Any = self._tls.getpeercert() or {}
-        if also := found.get("subjectAltName"):
-            return tuple(str(value) for _, value in also)
-        return tuple(str(value) for part in found.get("subject", ()) for kind, value in part if kind == "commonName")
+        """Those in the client's certificate, which is verified."""
+        return _names(self._tls.getpeercert() or {})
 
     # ---------------------------------------------------------------- as a socket
 

@@ -40,15 +40,13 @@ def read(path: Path) -> tuple[Tokens, str]:
     with _failures_named(path):
         # Without O_NONBLOCK, opening a pipe would wait for somebody who writes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
-            _check_kind(status)
-            owners = {0, os.geteuid(), path.resolve().parent.stat().st_uid}
-            if status.st_uid not in owners:
-                raise TokensError("it belongs to another user, who could make tokens: chown it to the controller's")
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise TokensError(f"others may write it, so they could make tokens: chmod 600 {path}")
-            content = file.read(LARGEST + 1)
+            _check(path, status)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(LARGEST + 1)
+        finally:
+            os.close(descriptor)
         if len(content) > LARGEST:
             raise TokensError(f"it has more than {LARGEST} bytes")
         found = tokens.parse(content)
@@ -70,11 +68,16 @@ def change(path: Path, changed: Callable[[Tokens], Tokens], *, create: bool = Fa
     return wanted
 
 
-def _check_kind(status: os.stat_result) -> None:
+def _check(path: Path, status: os.stat_result) -> None:
+    """Raises TokensError when it is no file that the controller's user alone may write."""
     if stat.S_ISDIR(status.st_mode):
         raise TokensError("is a directory; give the path of a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise TokensError("is no ordinary file")
+    if status.st_uid not in (0, os.geteuid(), path.resolve().parent.stat().st_uid):
+        raise TokensError("it belongs to another user, who could make tokens: chown it to the controller's")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise TokensError(f"others may write it, so they could make tokens: chmod 600 {path}")
 
 
 def _replace(path: Path, content: bytes, like: os.stat_result) -> None:

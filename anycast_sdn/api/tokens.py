@@ -134,9 +134,6 @@ class Tokens:
     def __iter__(self) -> Iterator[Token]:
         return iter(self._by_name.values())
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._by_name
-
     def of_secret(self, secret: str) -> Token | None:
         """The entry of a token that somebody has presented.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anycast_sdn.core.places import Rest
+from anycast_sdn.core.redaction import redacted
 
 OPENFLOW, REST = "127.0.0.1:6653", "127.0.0.1:8080"
 
@@ -42,7 +43,7 @@ def listening(text: str) -> Rest:
         return Rest(*address(text), "")
     place = place.removesuffix("/")
     if scheme not in ("http", "https") or not place or "@" in place:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, https://HOST:PORT or unix:PATH")
+        raise argparse.ArgumentTypeError(f"{redacted(text)!r} is not HOST:PORT, https://HOST:PORT or unix:PATH")
     has_port = re.search(r":[0-9]+\Z", place.rpartition("]")[2])
     return Rest(*address(place if has_port else f"{place}:{443 if scheme == 'https' else 80}"), scheme)
 

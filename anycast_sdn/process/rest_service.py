@@ -93,13 +93,14 @@ class RestService:
         if self._tls:
             try:
                 self._tls.reload()
-                LOG.info("REST: read again: %s", self._tls)
             except TlsError as error:
                 LOG.error("%s; TLS goes on with what it had", error)
         self.report()
 
     def report(self) -> None:
-        """Log who is served."""
+        """Log who is served, and under which certificate."""
+        if self._tls:
+            LOG.log(logging.INFO if self._tls.is_valid else logging.WARNING, "REST: certificate %s", self._tls)
         if self._warning:
             LOG.warning("%s", self._warning)
         if self._access.by_tokens:

@@ -1,4 +1,4 @@
-"""A controller without switches whose REST interface the real curl and openssl ask, over loopback; and certificates."""
+"""A controller without switches whose REST interface the real curl and openssl ask, over loopback."""
 
 from __future__ import annotations
 
@@ -80,27 +80,3 @@ class Service:
         assert "Traceback" not in log, log
         assert "internal error" not in log, log
         assert not [secret for secret in self.secrets if secret in log]
-
-
-class Authority:
-    """A CA that openssl runs in a directory."""
-
-    def __init__(self, directory: Path, name: str = "ca") -> None:
-        self._directory = directory
-        self.name = name
-        self._openssl("req", "-x509", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2",
-                      "-subj", f"/CN={name}")  # fmt: skip
-
-    def certify(self, name: str, *also: str, days: str = "2") -> None:
-        """NAME.pem and NAME.key, with the common name NAME and these other names, such as DNS:ctl.example."""
-        extensions = self._directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={','.join(also)}\n" if also else "basicConstraints=CA:FALSE\n")
-        self._openssl("req", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{self.name}.pem", "-CAkey", f"{self.name}.key",
-                      "-CAcreateserial", "-out", f"{name}.pem", "-days", days, "-extfile", str(extensions))  # fmt: skip
-
-    def _openssl(self, *words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=self._directory, check=True, capture_output=True, timeout=60)
-
-
-KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

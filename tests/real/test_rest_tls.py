@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rest_service import Authority, Service
+from rest_service import Service
+
+from tests.unit.certificates import Authority
 
 TLS = ("--rest-tls-cert", "ctl.pem", "--rest-tls-key", "ctl.key")
 TRUST = ("--cacert", "ca.pem")
