@@ -43,7 +43,7 @@ def read(path: Path) -> tuple[Tokens, str]:
         try:
             status = os.fstat(descriptor)
             _check(path, status)
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
+            with open(descriptor, "rb", closefd=False) as file:  # os.fdopen is eventlet's
                 content = file.read(LARGEST + 1)
         finally:
             os.close(descriptor)
@@ -83,7 +83,7 @@ def _check(path: Path, status: os.stat_result) -> None:
 def _replace(path: Path, content: bytes, like: os.stat_result) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(descriptor, "wb") as file:
             if os.geteuid() == 0:
                 os.fchown(descriptor, like.st_uid, like.st_gid)
             file.write(content)

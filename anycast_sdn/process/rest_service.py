@@ -104,7 +104,7 @@ class RestService:
         if self._warning:
             LOG.warning("%s", self._warning)
         if self._access.by_tokens:
-            LOG.info("REST: clients need a token; there are %s in %s", counted(self._count, "token"), self._path)
+            LOG.info("REST: clients need a token: %s in %s", counted(self._count, "token"), self._path)
         else:
             where = f" (they would be in {self._path})" if self._path else ""
             LOG.info("REST: without tokens, only clients of this machine are served%s", where)

@@ -112,8 +112,8 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Cal
         service.alive(now)
         if ending.hung_up:
             ending.hung_up = False
-            LOG.info("SIGHUP: tokens and certificates are read again; the network file is read at start only")
             isolated(reload)()
+            LOG.info("SIGHUP: read again what REST needs: tokens, certificates; the network file is read at start only")
         hub.sleep(SIGNALS_S)
     LOG.info("%s: stopping; switches keep their rules", ending.asked)
 

@@ -13,11 +13,14 @@ from typing import Any
 from programs import ENVIRONMENT, Program, wait_until
 
 ROOT = Path(__file__).parents[2]
+READ_AGAIN = "SIGHUP: read again"  # in the log
 JSON = ("-H", "Content-Type: application/json")
 
 
 class Service:
     """A controller without switches, its database and its tokens in a directory."""
+
+    network = str(ROOT / "topologies" / "figure1.yaml")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -26,13 +29,26 @@ class Service:
             self.openflow, self.port = one.getsockname()[1], other.getsockname()[1]
         self.program: Program | None = None
 
-    def start(self, *options: str) -> None:
-        """``options``: more than the address of REST, which is ``port`` on loopback."""
-        words = [sys.executable, "-m", "anycast_sdn", "run", str(ROOT / "topologies" / "figure1.yaml"),
-                 "--openflow", f"127.0.0.1:{self.openflow}", "--rest", f"127.0.0.1:{self.port}",
-                 "--database", str(self.directory / "db.sqlite"), "--log-level", "debug", *options]  # fmt: skip
+    def start(self, *options: str, namespace: bool = False) -> None:
+        """``options``: more than REST on ``port`` of loopback.
+
+        ``namespace``: in a network namespace of its own, which has the address 192.0.2.1 besides loopback.
+        """
+        words = [sys.executable, "-m", "anycast_sdn", "run", self.network, "--openflow", f"127.0.0.1:{self.openflow}",
+                 "--rest", f"127.0.0.1:{self.port}", "--database", str(self.directory / "db.sqlite"),
+                 "--log-level", "debug", *options]  # fmt: skip
+        if namespace:
+            there = 'ip link set lo up && ip address add 192.0.2.1/32 dev lo && exec "$@"'
+            words = ["unshare", "--net", "bash", "-c", there, "run", *words]
         self.program = Program(words, cwd=self.directory)
-        wait_until(lambda: "waiting for" in self.log(), "it listens")
+        process = self.program.process
+        wait_until(lambda: "waiting for" in self.log() or process.poll() is not None, "it listens")
+        assert process.poll() is None, self.log()
+
+    @property
+    def process(self) -> int:
+        assert self.program
+        return self.program.process.pid
 
     def log(self) -> str:
         assert self.program
@@ -40,9 +56,9 @@ class Service:
 
     def reload(self) -> None:
         assert self.program
-        before = self.log().count("SIGHUP")
+        before = self.log().count(READ_AGAIN)
         self.program.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log().count("SIGHUP") > before, "it has read the files again")
+        wait_until(lambda: self.log().count(READ_AGAIN) > before, "it has read the files again")
 
     def command(self, *words: str, status: int = 0, **environment: str) -> str:
         """→ what ``anycast-sdn`` prints."""
@@ -71,11 +87,19 @@ class Service:
             return 0, done.stderr
         return int(status), json.loads(body) if body.strip() else None
 
-    def stop(self) -> None:
-        """Asserts that it is alive, has met no error of its own, and has logged no token."""
+    def kill(self) -> None:
         assert self.program
-        alive, log = self.program.process.poll() is None, self.log()
-        self.program.stop()
+        self.program.process.kill()
+        self.program.process.wait()
+
+    def stop(self) -> None:
+        """Asserts that it was alive, has met no error of its own, and has logged no token."""
+        program, self.program = self.program, None
+        if program is None:
+            return
+        alive = program.process.poll() is None
+        program.stop()
+        log = program.output()
         assert alive, log
         assert "Traceback" not in log, log
         assert "internal error" not in log, log
