@@ -23,6 +23,7 @@ import ipaddress
 import logging
 import resource
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -149,6 +150,9 @@ class Server:
                 connection.secure(self._pause)
             except NotTls:
                 self._refuse(connection, Problem(400, "TLS is spoken here: use https"))
+            except ssl.SSLError as error:
+                LOG.debug("REST: %s: %s", connection.peer, error)
+                connection.linger()  # for the alert to arrive
             else:
                 self._converse(connection)
         except OSError as error:
