@@ -15,9 +15,10 @@ from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.models import Nothing
 from anycast_sdn.api.tokens import Caller, Need
 from anycast_sdn.control.health import Reported
+from anycast_sdn.control.operations import Operation as OperationOfLife
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import Address
+from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
@@ -76,12 +77,51 @@ class Views(Protocol):
         """Results of checks that the agent of this server has made."""
 
 
+class Life(Protocol):
+    """Drains and leases.  Each raises NotFound, and StoreError where it changes something."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for the end of an operation."""
+
+    def drain_server(
+        self,
+        group: str,
+        address: Address,
+        deadline_s: float | None = None,
+        then: AfterDrain = AfterDrain.KEEP,
+        at_deadline: AtDeadline = AtDeadline.END,
+    ) -> OperationOfLife:
+        """A drain that runs already gets this deadline."""
+
+    def drain_edge(
+        self, edge: str, deadline_s: float | None = None, at_deadline: AtDeadline = AtDeadline.END
+    ) -> OperationOfLife:
+        """As ``drain_server``, for all servers behind the edge."""
+
+    def resume_edge(self, edge: str) -> None:
+        """Its servers take new flows again."""
+
+    def renew(self, group: str, address: Address, lease: Lease | None = None) -> Server:
+        """Renew the server's lease; ``lease``: another one from now on, or its first."""
+
+    def lease_left_s(self, group: str, address: Address) -> float | None:
+        """How long the server's lease is still held; None: it has none."""
+
+    def operation(self, id: str, wait_s: float = 0.0) -> OperationOfLife:
+        """The operation, when it has ended, or after ``wait_s`` at the latest."""
+
+    def operations(self) -> list[OperationOfLife]:
+        """Those that run first, then the others, the last one first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request that was read and validated."""
 
     registry: Registry
     views: Views
+    life: Life
     caller: Caller
     turn: Turn
     condition: Condition
@@ -100,12 +140,13 @@ class Operation:
     summary: str
     answers: Mapping[int, type[Section] | None]  # by status; None: without a body
     body: type[Section] | None = None
+    needs_body: bool = True
     query: type[Section] = Nothing
     conditional: bool = False  # it changes what has an entity tag
 
 
 class Answer(NamedTuple):
-    """``location``: of what was created, which makes it 201; without a body it is 204."""
+    """``location``: of what was created, or of an operation that has begun.  Without a body it is 204."""
 
     body: dict[str, Any] | None = None
     status: int = 200

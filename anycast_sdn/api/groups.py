@@ -14,6 +14,7 @@ from typing import Any
 from anycast_sdn.api import reading
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.conditions import entity_tag
+from anycast_sdn.api.life import drain_json
 from anycast_sdn.api.models import EnrolledSettings, Group, NewGroup, NewServer, Server
 from anycast_sdn.core.model import Address, AnycastGroup, text
 from anycast_sdn.core.model import Server as EnrolledServer
@@ -66,7 +67,8 @@ def delete_group(asked: Asked, name: str) -> Answer:
 def _stored_group(asked: Asked, wanted: AnycastGroup, anew: bool = False) -> Answer:
     permit = partial(_permit_group, asked)
     group, created = asked.registry.put_group(wanted, asked.turn.over, anew=anew, permit=permit)
-    return _group(asked, group)._replace(location=f"/v1/groups/{group.name}" if created else "")
+    answer = _group(asked, group)
+    return answer._replace(status=201, location=f"/v1/groups/{group.name}") if created else answer
 
 
 def _group(asked: Asked, group: AnycastGroup) -> Answer:
@@ -182,8 +184,9 @@ def _check_server_shown(asked: Asked, group: str, address: Address) -> None:
 def _stored_server(asked: Asked, group: str, wanted: EnrolledServer, anew: bool = False) -> Answer:
     permit = partial(_permit_server, asked)
     server, created = asked.registry.put_server(group, wanted, anew=anew, permit=permit)
-    location = f"/v1/groups/{group}/servers/{text(server.address)}" if created else ""
-    return _server(asked, group, server)._replace(location=location)
+    answer = _server(asked, group, server)
+    location = f"/v1/groups/{group}/servers/{text(server.address)}"
+    return answer._replace(status=201, location=location) if created else answer
 
 
 def _server(asked: Asked, group: str, server: EnrolledServer) -> Answer:
@@ -201,7 +204,8 @@ def _servers_json(asked: Asked, group: AnycastGroup) -> list[dict[str, Any]]:
 
 
 def _server_json(asked: Asked, group: str, server: EnrolledServer) -> dict[str, Any]:
-    return _set_of(server) | asked.views.server_status(group, server.address)
+    lease = {"lease_left_s": asked.life.lease_left_s(group, server.address), "drain": drain_json(server.drain)}
+    return _set_of(server) | asked.views.server_status(group, server.address) | lease
 
 
 def _set_of(server: EnrolledServer) -> dict[str, Any]:

@@ -16,14 +16,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, create_model
 
+from anycast_sdn.control.operations import Kind, State
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.load import DEFAULT_TTL_S, FULL, MAX_SESSIONS, MAX_TTL_S
+from anycast_sdn.core.model import Drain, ServerState
 from anycast_sdn.core.model import Server as EnrolledServer
-from anycast_sdn.core.model import ServerState
 from anycast_sdn.description import limits
 from anycast_sdn.description.section import Section, as_in, optional
-from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerAddress, ServerSettings, Service
+from anycast_sdn.description.settings import GroupSettings, Lease, NamedServer, ServerAddress, ServerSettings, Service
 from anycast_sdn.description.values import (
+    AfterDrainName,
+    AtDeadlineName,
     Cost,
     Form,
     GroupName,
@@ -37,6 +40,7 @@ from anycast_sdn.description.values import (
 from anycast_sdn.views.flows import Place
 
 MAX_PAGE = 1000  # flows
+MAX_WAIT_S = 600
 DEFAULT_PAGE = 100
 _WHOLE = ConfigDict(json_schema_serialization_defaults_required=True)  # all members are shown, set or not
 
@@ -89,6 +93,16 @@ def _of_an_agent(value: str) -> str:
     return value
 
 
+class DrainShown(Section):
+    """A drain in progress."""
+
+    operation: str = _said("its id, as in /v1/operations/{id}")
+    since: str = _said("when it began (RFC 3339)")
+    deadline: str | None = _said("when it is over, whatever is left (RFC 3339); null: never")
+    then: AfterDrainName = _said("what becomes of the server")
+    at_deadline: AtDeadlineName = _said("what becomes of flows that are left at the deadline")
+
+
 class NewServer(EnrolledSettings, NamedServer):
     """A server to be enrolled."""
 
@@ -129,6 +143,8 @@ class Server(EnrolledSettings, ServerAddress):
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
     flows: int = observed("how many flows are pinned to it")
     health: ServerHealth = observed("what its checks say")
+    lease_left_s: float | None = observed("how long its lease is still held; 0: it has expired; null: it has none")
+    drain: DrainShown | None = observed("its drain, while it is draining")
 
 
 class CheckReport(Section):
@@ -203,6 +219,68 @@ class Groups(Section):
 
 ServerChanges = part_of(Server)
 GroupChanges = part_of(Group)
+
+
+# ------------------------------------------------------------------------------ drains, leases
+
+
+class EdgeDrain(Section):
+    """How a drain ends. By itself it ends when the last flow has ended."""
+
+    deadline_s: Annotated[float, limits.DEADLINE.field] | None = optional(
+        "it is over after so long, whatever is left. Left out: it has no deadline"
+    )
+    at_deadline: AtDeadlineName = as_in(
+        Drain, "at_deadline", "what becomes of the flows that are left then: end, they are ended; keep, they go on"
+    )
+
+
+class ServerDrain(EdgeDrain):
+    """How a drain ends, and what becomes of the server."""
+
+    then: AfterDrainName = as_in(Drain, "then", "what becomes of the server: keep, it stays enrolled; remove")
+
+
+class LeaseShown(Lease):
+    """A lease that was renewed."""
+
+    left_s: float | None = _said("how long it is held")
+
+
+class Operation(Section):
+    """The drain of a server, or of all servers behind an edge."""
+
+    id: str
+    kind: Annotated[Kind, choice(Kind)]
+    state: Annotated[State, choice(State)] = _said("failed: something else happened to the server or the edge")
+    edge: str = _said("the edge that is drained, or that the server is behind")
+    group: str | None = _said("the server's group; null: an edge is drained")
+    addresses: list[IpAddress] = _said("the server's; none: an edge is drained")
+    flows_left: int | None = _said("null: they have not been counted yet")
+    since: str = _said("when it began (RFC 3339)")
+    deadline: str | None = _said("when it is over, whatever is left (RFC 3339); null: never")
+    ended: str | None = _said("when it has ended (RFC 3339); null: it is running")
+    reason: str = _said("why it has failed, what it waits for, or what was left")
+
+
+class Operations(Section):
+    """Operations that run, and the last ones that have ended."""
+
+    operations: list[Operation] = _said("those that run first, then the others, the last one first")
+
+
+def _wait(value: object) -> float:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", value) or float(value) > MAX_WAIT_S:
+        raise NotOfForm(f"is not a number of seconds from 0 to {MAX_WAIT_S}")
+    return float(value)
+
+
+class Wait(Section):
+    """Whether to wait."""
+
+    wait: Annotated[float, Form(_wait, {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S})] = _said(
+        "answer when the operation has ended, or after so many seconds", default=0.0
+    )
 
 
 # ------------------------------------------------------------------------------ flows
@@ -334,6 +412,7 @@ class Edge(Section):
     last_sweep_s: float | None = _said("how long the last reading of all counters took; null: there was none")
     hosts: list[KnownHost]
     announces: list[str] = _said("prefixes that it announces into the network")
+    drain: DrainShown | None = _said("while the servers behind it take no new flows, by an operator's decision")
 
 
 class Edges(Section):
@@ -486,7 +565,8 @@ class InPath(Section):
 
     group: str = _said("a group's name", json_schema_extra={"pattern": "^[a-z][a-z0-9-]{0,63}$"})
     address: IpAddress = _said("a server's address")
-    edge: str = _said("the name of a client edge")
+    edge: str = _said("the name of an edge")
     switch: str = _said("the name of a switch")
     number: Annotated[int, text_form("[0-9]{1,13}", int, "a flow's number")] = _said("a flow's number at its edge")
+    id: str = _said("an operation's id")
     end: LinkEnd = _said("a port of a link, written switch:port")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from anycast_sdn.api import reading
 from anycast_sdn.api.asked import Answer, Asked
+from anycast_sdn.api.life import drain_json
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.description.model import Port
 from anycast_sdn.views.turns import with_turns
 
 
 def list_switches(asked: Asked) -> Answer:
-    return Answer({"edges": list(with_turns(asked.views.switches(asked.turn.over), asked.turn.over))})
+    switches = with_turns(asked.views.switches(asked.turn.over), asked.turn.over)
+    return Answer({"edges": [_with_drain(asked, switch) for switch in switches]})
 
 
 def get_switch(asked: Asked, name: str) -> Answer:
-    return Answer(asked.views.switch(name, asked.turn.over))
+    return Answer(_with_drain(asked, asked.views.switch(name, asked.turn.over)))
+
+
+def _with_drain(asked: Asked, switch: dict[str, Any]) -> dict[str, Any]:
+    return switch | {"drain": drain_json(asked.registry.edges.get(switch["name"]))}
 
 
 def get_topology(asked: Asked) -> Answer:

@@ -42,6 +42,7 @@ _CONDITIONS = {
     "If-None-Match": "only if its ETag is none of these; *: only if there is none",
 }
 _TAGS = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
+_LOCATIONS = {201: "what was created", 202: "the operation that has begun"}
 _OF_ALL = frozenset({400, 401, 403, 408, 414, 421, 429, 431, 503})
 _OF_BODIES = frozenset({409, 413, 415, 422})
 
@@ -102,7 +103,7 @@ def _operation(operation: Operation, schemas: Schemas, definitions: Mapping[str,
     }
     if operation.body:
         body = _json(schemas[operation.body, "validation"])
-        described["requestBody"] = {"required": True, "content": body}
+        described["requestBody"] = {"required": operation.needs_body, "content": body}
     return described
 
 
@@ -131,7 +132,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
         if model:
             response["content"] = _json(schemas[model, "serialization"])
-        headers = {"Location": "what was created"} if status == 201 else {}
+        headers = {"Location": _LOCATIONS[status]} if status in _LOCATIONS else {}
         if model in (Group, Server):
             headers["ETag"] = "for If-Match; it stands for what is set, not for what changes by itself"
         if headers:

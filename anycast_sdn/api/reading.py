@@ -44,8 +44,13 @@ Model = TypeVar("Model", bound=Section)
 # ------------------------------------------------------------------------------ body
 
 
-def content(request: Request, model: type[Model], turn: Callable[[], None]) -> Model:
-    """The body.  Raises Problem.  ``turn`` is called between parts of long lists."""
+def content(request: Request, model: type[Model], turn: Callable[[], None], needed: bool = True) -> Model | None:
+    """The body; None: there is none, and none is ``needed``.  Raises Problem.
+
+    ``turn`` is called between parts of long lists.
+    """
+    if not needed and not request.content_length and "transfer-encoding" not in request.headers:
+        return None
     given = _parsed(_body(request))
     if not isinstance(given, dict):
         raise Problem(422, f"the body must be an object with {listed(model.model_fields)}")

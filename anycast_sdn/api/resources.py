@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from anycast_sdn.api import flows, groups, models, network, openapi, reports
+from anycast_sdn.api import flows, groups, life, models, network, openapi, reports
 from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
+from anycast_sdn.description.settings import Lease
 
 OPEN, READ, ENROL, ADMIN = Need
 
@@ -53,6 +54,16 @@ OPERATIONS = (
     Operation("PUT", f"{_SERVER}/load", reports.put_load, ENROL, "Report the load of a server", _NONE, models.Load),
     Operation("PUT", f"{_SERVER}/checks", reports.put_checks, ENROL,
               "Report results of checks that the server's agent has made", _NONE, models.Reports),
+    Operation("PUT", f"{_SERVER}/lease", life.put_lease, ENROL,
+              "Renew the lease of a server, or give it another one; without a body, as it is",
+              {200: models.LeaseShown}, Lease, needs_body=False),
+    Operation("POST", f"{_SERVER}/drain", life.drain_server, ENROL,
+              "Drain a server: no new flows, and an operation that ends with its last flow",
+              {202: models.Operation}, models.ServerDrain, needs_body=False),
+    Operation("GET", "/v1/operations", life.list_operations, READ, "Drains, in progress or over",
+              {200: models.Operations}),
+    Operation("GET", "/v1/operations/{id}", life.get_operation, READ, "A drain; waits for its end if asked to",
+              {200: models.Operation}, query=models.Wait),
     Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: models.Flows}, query=models.FlowPage),
     Operation("DELETE", _FLOWS, flows.end_flows, ADMIN, "End the flows that at least one filter selects",
               {200: models.Ended}, query=models.FlowFilters),
@@ -61,6 +72,11 @@ OPERATIONS = (
     Operation("GET", "/v1/edges", network.list_switches, READ, "The switches, with their pools, rules and drops",
               {200: models.Edges}),
     Operation("GET", "/v1/edges/{switch}", network.get_switch, READ, "A switch", {200: models.Edge}),
+    Operation("POST", "/v1/edges/{edge}/drain", life.drain_edge, ADMIN,
+              "Drain an edge: the servers behind it take no new flows, until it is resumed",
+              {202: models.Operation}, models.EdgeDrain, needs_body=False),
+    Operation("POST", "/v1/edges/{edge}/resume", life.resume_edge, ADMIN,
+              "The servers behind an edge take new flows again", _NONE),
     Operation("GET", "/v1/topology", network.get_topology, READ,
               "The network as it is, or as it would be without some of its parts",
               {200: models.Topology}, query=models.Without),

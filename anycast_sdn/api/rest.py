@@ -20,7 +20,7 @@ from webob import Request, Response
 
 from anycast_sdn.api import access, reading
 from anycast_sdn.api.answers import Turn, written
-from anycast_sdn.api.asked import Answer, Asked, Operation, Views
+from anycast_sdn.api.asked import Answer, Asked, Life, Operation, Views
 from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.resources import OPERATIONS, description
@@ -43,6 +43,7 @@ class RestApi:
         self,
         registry: Registry,
         views: Views,
+        life: Life,
         pause: Callable[[], None] = lambda: None,
         *,
         require_match: bool = False,
@@ -50,6 +51,7 @@ class RestApi:
         """``require_match``: groups and servers are changed only on the condition that they are as they were read."""
         self._registry = registry
         self._views = views
+        self._life = life
         self._pause = pause
         self._require_match = require_match
         description()  # made once, here: it takes longer than a request may
@@ -76,8 +78,8 @@ class RestApi:
         condition = Condition(request, self._require_match)
         if operation.method != "GET" and not operation.conditional:
             condition.check(None)
-        body = reading.content(request, operation.body, turn.over) if operation.body else None
-        asked = Asked(self._registry, self._views, access.caller(request), turn, condition, body, query)
+        body = operation.body and reading.content(request, operation.body, turn.over, operation.needs_body)
+        asked = Asked(self._registry, self._views, self._life, access.caller(request), turn, condition, body, query)
         return _response(operation.handler(asked, *variables), turn)
 
 
@@ -104,8 +106,7 @@ def _response(answer: Answer, turn: Turn) -> Response:
     if answer.body is None:
         return Response(status=204)
     chunks = written(answer.body, turn)
-    status = 201 if answer.location else answer.status
-    response = Response(status=status, content_type="application/json", app_iter=chunks)
+    response = Response(status=answer.status, content_type="application/json", app_iter=chunks)
     response.content_length = sum(map(len, chunks))
     if answer.location:
         response.location = answer.location

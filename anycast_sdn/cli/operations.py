@@ -85,7 +85,7 @@ def wait(arguments: argparse.Namespace, operation: dict[str, Any]) -> int:
 
 def sentence(operation: dict[str, Any]) -> str:
     what = _target(operation)
-    left = counted(operation.get("flows_left", 0), "flow")
+    left = counted(operation.get("flows_left") or 0, "flow")
     match operation["state"]:
         case "running":
             return f"{what} is draining: {left} left"
@@ -96,7 +96,8 @@ def sentence(operation: dict[str, Any]) -> str:
 
 
 def _target(operation: dict[str, Any]) -> str:
-    return " ".join(str(operation[name]) for name in ("edge", "group", "address") if operation.get(name))
+    named = operation.get("addresses") or [operation.get("edge")]
+    return " and ".join(map(str, named)) + (f" in group {operation['group']}" if operation.get("group") else "")
 
 
 def _row(operation: dict[str, Any]) -> dict[str, Any]:

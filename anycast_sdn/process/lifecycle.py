@@ -130,6 +130,11 @@ class Lifecycle:
                 self._waiting[id].remove(ended)
         return operations.get(id)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for the end of an operation."""
+        return sum(map(len, self._waiting.values()))
+
     def operations(self) -> list[Operation]:
         """Those that run first, then the others, the last one first."""
         return list(self._life.operations)

@@ -82,7 +82,7 @@ def run(
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
     views, pause = ControllerViews(app), server.pause_in_line()
-    api = RestApi(registry, views, pause, require_match=rest_options.require_match)
+    api = RestApi(registry, views, lifecycle, pause, require_match=rest_options.require_match)
     rest.serve(api)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app)

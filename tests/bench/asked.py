@@ -67,6 +67,11 @@ class _App:
         self._hub._take(self.controller.set_cost(end, cost, self._hub.now))
 
 
+class _NoLeases:
+    def lease_left_s(self, group: str, address: bytes) -> None:
+        return None
+
+
 class Asked:
     """The application over the controller of ``hub``."""
 
@@ -74,7 +79,7 @@ class Asked:
         self._hub = hub
         self._pieces: list[Piece] = []
         self._watch = Stopwatch()
-        self._api = RestApi(hub.registry, ControllerViews(_App(hub)), self._pause)  # type: ignore[arg-type]
+        self._api = RestApi(hub.registry, ControllerViews(_App(hub)), _NoLeases(), self._pause)  # type: ignore[arg-type]
 
     def _pause(self) -> None:
         self._pieces.append(self._watch.piece())

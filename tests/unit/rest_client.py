@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,10 +16,22 @@ from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.api.resources import description
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.control.health import Reported
+from anycast_sdn.control.operations import Kind, Operation, State
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import TCP, Address, NotFound, packed
+from anycast_sdn.core.model import (
+    TCP,
+    Address,
+    AfterDrain,
+    AtDeadline,
+    Drain,
+    Lease,
+    NotFound,
+    Server,
+    ServerState,
+    packed,
+)
 from anycast_sdn.description.model import Port
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
@@ -133,7 +146,72 @@ class Facts:
         return self.link(end)
 
 
-_FAKED = re.compile("/v1/(flows|edges.*|topology)|/healthz|/openapi.json")  # their answers are shorter than real ones
+class Lives:
+    """Drains and leases without time: a drain runs until ``end``."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._operations: dict[str, Operation] = {}
+        self.waiting = 0
+        self.waited: list[float] = []
+        self.left: dict[tuple[str, Address], float] = {}
+
+    def drain_server(
+        self,
+        group: str,
+        address: Address,
+        deadline_s: float | None = None,
+        then: AfterDrain = AfterDrain.KEEP,
+        at_deadline: AtDeadline = AtDeadline.END,
+    ) -> Operation:
+        drain = Drain("d1", 1_700_000_000.0, deadline_s, then, at_deadline)
+        draining = ServerState.DRAINING
+        self._registry.change_server(group, address, lambda now: replace(now, state=draining, drain=drain))
+        return self._put(Operation("d1", Kind.DRAIN_SERVER, "ars2", drain.began_at, group, (address,)), deadline_s)
+
+    def drain_edge(
+        self, edge: str, deadline_s: float | None = None, at_deadline: AtDeadline = AtDeadline.END
+    ) -> Operation:
+        drain = Drain("e1", 1_700_000_000.0, deadline_s, AfterDrain.KEEP, at_deadline)
+        self._registry.drain_edge(edge, lambda present: drain)
+        return self._put(Operation("e1", Kind.DRAIN_EDGE, edge, drain.began_at), deadline_s)
+
+    def _put(self, operation: Operation, deadline_s: float | None) -> Operation:
+        deadline = None if deadline_s is None else operation.began + deadline_s
+        self._operations[operation.id] = replace(operation, deadline=deadline)
+        return self._operations[operation.id]
+
+    def end(self, id: str) -> None:
+        ended = replace(self._operations[id], state=State.SUCCEEDED, ended=1_700_000_001.0, flows_left=0)
+        self._operations[id] = ended
+
+    def resume_edge(self, edge: str) -> None:
+        self._registry.resume_edge(edge)
+
+    def renew(self, group: str, address: Address, lease: Lease | None = None) -> Server:
+        server = self._registry.server(group, address)
+        if lease:
+            server = self._registry.change_server(group, address, lambda now: replace(now, lease=lease))
+        if not server.lease:
+            raise NotFound("it has no lease")
+        self.left[group, address] = server.lease.ttl_s
+        return server
+
+    def lease_left_s(self, group: str, address: Address) -> float | None:
+        return self.left.get((group, address))
+
+    def operation(self, id: str, wait_s: float = 0.0) -> Operation:
+        self.waited.append(wait_s)
+        if id not in self._operations:
+            raise NotFound(f"there is no operation {id!a}")
+        return self._operations[id]
+
+    def operations(self) -> list[Operation]:
+        return list(self._operations.values())
+
+
+# Their answers are shorter than real ones.
+_FAKED = re.compile("/v1/(flows|edges(/arh1)?|topology)|/healthz|/openapi.json")
 _PATHS = [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), path) for path in description()["paths"]]
 
 
@@ -167,7 +245,8 @@ class Client:
         self.sent: list[Groups] = []
         self.facts = Facts()
         self.registry = Registry(NETWORK, self.store, self.sent.append)
-        self.api = RestApi(self.registry, self.facts)
+        self.life = Lives(self.registry)
+        self.api = RestApi(self.registry, self.facts, self.life)
 
     def ask(self, method: str, path: str, body: Any = None, **environ: Any) -> Response:
         """``body`` is sent as JSON, bytes as they are; further arguments go into the WSGI environment."""

@@ -79,7 +79,7 @@ def test_put_creates_only_what_there_is_not_if_it_is_asked_to(client: Client, pa
 
 @pytest.mark.parametrize("path", BODIES)
 def test_changes_without_a_condition_are_refused_where_the_operator_wants_one(client: Client, path: str) -> None:
-    client.api = RestApi(client.registry, client.facts, require_match=True)
+    client.api = RestApi(client.registry, client.facts, client.life, require_match=True)
     for method in ("PUT", "PATCH", "DELETE"):
         client.refused(428, method, path, BODIES[path])
     assert client.ask("PUT", f"{GROUP}/servers/10.2.0.11", {}).status_code == 201  # nothing can be lost by it

@@ -29,7 +29,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
 AS2 = {
     **{"address": "10.2.0.10", "addresses": ["10.2.0.10"], **SETTINGS, "edge": "ars2"},
-    **{"reachable": True, "flows": 3, "health": HEALTH},
+    **{"reachable": True, "flows": 3, "health": HEALTH, "lease_left_s": None, "drain": None},
 }
 DEFAULTS = {
     **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},
@@ -363,8 +363,9 @@ def test_an_invalid_query_is_a_bad_request(client: Client, query: str) -> None:
 
 
 def test_edges_and_topology_are_the_controllers(client: Client) -> None:
-    assert client.get("/v1/edges") == {"edges": client.facts.switches()}
-    assert client.get("/v1/edges/arh1") == client.facts.switches()[0]
+    arh1 = client.facts.switches()[0] | {"drain": None}
+    assert client.get("/v1/edges") == {"edges": [arh1]}
+    assert client.get("/v1/edges/arh1") == arh1
     assert client.get("/v1/topology") == client.facts.topology([])
     assert client.get("/v1/topology?without=ars2&without=arh1") == {"switches": []}
     assert "nowhere" in client.refused(404, "GET", "/v1/topology?without=nowhere")["detail"]

@@ -1,0 +1,85 @@
+"""Drains, their operations, and leases over REST (M33).
+
+Whoever asks for an operation may wait for its end (``?wait=``): a green thread for each, and no more than
+``MOST_WAITING`` of them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from anycast_sdn.api.asked import Answer, Asked
+from anycast_sdn.api.problems import Problem
+from anycast_sdn.control.operations import Operation
+from anycast_sdn.core.model import Address, Drain, text
+
+MOST_WAITING = 32
+
+
+def drain_server(asked: Asked, group: str, address: Address) -> Answer:
+    return _begun(asked.life.drain_server(group, address, **(asked.body.values() if asked.body else {})))
+
+
+def put_lease(asked: Asked, group: str, address: Address) -> Answer:
+    """Renews it; as it is, without a body."""
+    server = asked.life.renew(group, address, asked.body.value() if asked.body else None)
+    assert server.lease
+    lease = {name: value for name, value in server.lease._asdict().items() if value is not None}
+    return Answer({**lease, "left_s": asked.life.lease_left_s(group, address)})
+
+
+def drain_edge(asked: Asked, edge: str) -> Answer:
+    return _begun(asked.life.drain_edge(edge, **(asked.body.values() if asked.body else {})))
+
+
+def resume_edge(asked: Asked, edge: str) -> Answer:
+    asked.life.resume_edge(edge)
+    return Answer()
+
+
+def list_operations(asked: Asked) -> Answer:
+    return Answer({"operations": [_operation_json(each) for each in asked.life.operations()]})
+
+
+def get_operation(asked: Asked, id: str) -> Answer:
+    if asked.query.wait and asked.life.waiting >= MOST_WAITING:
+        raise Problem(503, "too many clients wait for operations; try again", headers={"Retry-After": "1"})
+    return Answer(_operation_json(asked.life.operation(id, asked.query.wait)))
+
+
+def drain_json(drain: Drain | None) -> dict[str, Any] | None:
+    return drain and {
+        "operation": drain.operation,
+        "since": _time(drain.began_at),
+        "deadline": _time(None if drain.deadline_s is None else drain.began_at + drain.deadline_s),
+        "then": drain.then.value,
+        "at_deadline": drain.at_deadline.value,
+    }
+
+
+def _begun(operation: Operation) -> Answer:
+    return Answer(_operation_json(operation), status=202, location=f"/v1/operations/{operation.id}")
+
+
+def _operation_json(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "kind": operation.kind.value,
+        "state": operation.state.value,
+        "edge": operation.edge,
+        "group": operation.group or None,
+        "addresses": list(map(text, operation.addresses)),
+        "flows_left": operation.flows_left,
+        "since": _time(operation.began),
+        "deadline": _time(operation.deadline),
+        "ended": _time(operation.ended),
+        "reason": operation.reason,
+    }
+
+
+def _time(epoch: float | None) -> str | None:
+    """RFC 3339."""
+    if epoch is None:
+        return None
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
