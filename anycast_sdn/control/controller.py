@@ -98,7 +98,10 @@ class Controller:
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
-        self.losses = Losses(network, self._by_name, self.routes.next_hops, self.routes.has_route, removed)
+        self.losses = Losses(
+            network, self._by_name, self.routes.next_hops, self.routes.has_route, removed,
+            lambda group, server: self.selecting.takes_flows(group, server),
+        )  # fmt: skip
         self.health = Health(network, self._by_name, random)
         distances = EdgeDistances(self._by_name, self.routes.graph, self.routes.has_route)
         self.selecting = Selecting(

@@ -188,20 +188,20 @@ class Health:
     def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, now: float) -> None:
         was, is_now = old.servers if old else {}, new.servers if new else {}
         others = (old.checks if old else ()) != (new.checks if new else ())
-        for server in was.keys() - is_now.keys():
+        for server in (server for server in was if server not in is_now):
             self._own.pop((name, server), None)
             if self._known.pop((name, server), None):
                 self._changed[name, server] = None
             if not self._groups.of_server(server):
                 self._there.pop(server, None)
-        for server in is_now.keys() - was.keys():
+        for server in (server for server in is_now if server not in was):
             self._enrolled(server, now)
         for server, settings in is_now.items() if others or was is not is_now else ():
             if others or was.get(server) is not settings:
                 self._to_examine[name, server] = None
-        self._to_begin |= dict.fromkeys((name, server) for server in was.keys() ^ is_now.keys())
-        if others:
-            self._to_begin |= dict.fromkeys((name, server) for server in is_now)
+        self._to_begin |= {
+            (name, server): None for server in {**was, **is_now} if others or (server in was) is not (server in is_now)
+        }
 
     def _enrolled(self, server: Address, now: float) -> None:
         subnet = self._network.subnet_of(server)

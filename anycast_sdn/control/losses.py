@@ -63,7 +63,8 @@ class _Freeing:
 
 class Losses:
     """``switches``: all, by name; ``next_hops``: to just this prefix, in another mapping when one differs;
-    ``has_route``: has this switch a route to this prefix, or to one that covers it?
+    ``has_route``: has this switch a route to this prefix, or to one that covers it?; ``takes_flows``: does this server
+    take new flows of this group now?
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Losses:
         next_hops: Callable[[Prefix], _NextHops],
         has_route: Callable[[str, Prefix], bool],
         removed: RemovedServers,
+        takes_flows: Callable[[str, Address], bool],
     ) -> None:
         self._network = network
         self._switches = switches
@@ -93,7 +95,7 @@ class Losses:
         self._unused: dict[Address, float] = {}  # of these, those without enrolment and flows → when it is forgotten
         roles = [switch.described.client_edge for switch in self._edges.values()]
         self._remembered_s = max((role.quarantine_s for role in roles if role), default=0)  # an ended flow
-        self._failed = FailedServers(self._remembered_s)
+        self._failed = FailedServers(self._remembered_s, takes_flows)
         self._now = 0.0  # at the last tick
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
         self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
@@ -109,7 +111,7 @@ class Losses:
 
     def has_lost(self, edge: str, server: Address, group: str) -> bool:
         """Is this server lost for this client edge's flows of this group?"""
-        return group in self._failed.groups(server) or self.is_lost(edge, server)
+        return self._failed.has_failed(group, server) or self.is_lost(edge, server)
 
     def _is_lost_for_some(self, edge: str, server: Address) -> bool:
         return bool(self._failed.groups(server)) or self.is_lost(edge, server)

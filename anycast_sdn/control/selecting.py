@@ -131,6 +131,12 @@ class Selecting:
         course = self._courses.get(spread)
         return course.selection if course else None
 
+    def takes_flows(self, group: str, server: Address) -> bool:
+        """Does this server take new flows of this group, as it was decided last?"""
+        selection = self.selection(Spread(group, len(server) == 16))
+        standing = selection.standings.get(server) if selection else None
+        return standing is not None and standing.excluded is None and standing.factor > 0
+
     # ---------------------------------------------------------------- what may change it
 
     def drain_edges(self, names: Collection[str]) -> list[str]:

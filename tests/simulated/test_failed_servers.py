@@ -165,14 +165,48 @@ def test_silence_of_the_host_frees_the_flows_of_all_its_services() -> None:
     assert servers_of(net) == {"second": {None}, "web": {None}}
 
 
+def test_with_all_servers_failing_those_that_fail_open_keep_their_flows_and_get_new_ones() -> None:
+    net = checked(HELLO, min_healthy=1)
+    net.advance(2)
+    ask(net)
+    before = the_binding(net)
+    for host in ("as2", "as3"):
+        refuse(net.host(host), 53)
+    net.advance(NOTICED_S + 2 * FAILED_AFTER_S)
+    assert status(net, AS2[False]) is status(net, AS3[False]) is CRITICAL
+    assert the_binding(net) == before
+    recover(net.host("as2"))
+    change(net, checks=(replace(HELLO, answer=b"never"),))  # the check is wrong, the service is well
+    net.advance(NOTICED_S + 2 * FAILED_AFTER_S)
+    assert status(net, AS2[False]) is CRITICAL
+    ask(net, port=40001)
+    assert servers_of(net) == {"web": {AS2[False]}}
+
+
+def test_a_server_that_has_failed_open_loses_its_flows_when_another_one_is_well_again() -> None:
+    net = checked(HELLO, min_healthy=1)
+    net.advance(2)
+    for host in ("as2", "as3"):
+        refuse(net.host(host), 53)
+    net.advance(NOTICED_S + 2 * FAILED_AFTER_S)
+    ask(net, service_port=5000)
+    assert the_binding(net).server == AS2[False]
+    recover(net.host("as3"))
+    net.advance(NOTICED_S + 2)
+    assert status(net, AS3[False]) is PASSING
+    assert the_binding(net).server is None
+    ask(net, service_port=5000)
+    assert the_binding(net).server == AS3[False]
+
+
 def test_what_is_remembered_of_failed_servers_is_bounded() -> None:
-    failed = FailedServers(remembered_s=120.0)
+    failed = FailedServers(120.0, lambda *_: False)
     for number in range(1000):
         failed.set_failing("web", number.to_bytes(4, "big"), True, 1.0)
     assert not failed.tick(2.0)
     assert len(failed.tick(1.0 + FAILED_AFTER_S)) == 1000
     for number in range(1000):
         failed.removed("web", number.to_bytes(4, "big"), 10.0)
-    assert failed.groups((7).to_bytes(4, "big")) == {"web"}
+    assert failed.groups((7).to_bytes(4, "big")) == ["web"]
     failed.tick(131.0)
     assert not failed

@@ -130,8 +130,9 @@ def test_a_host_that_boots_gets_no_flows_before_its_program_has_answered(v6: boo
 @IN_BOTH
 @pytest.mark.parametrize(("code", "says"), [(2, "SERVFAIL"), (5, "REFUSED"), (9, "NOTAUTH"), (11, "DNS error 11")])
 def test_a_dns_server_that_answers_with_an_error_fails_with_that(code: int, says: str, v6: bool) -> None:
-    net = checked(DNS)
+    net = checked()
     serve_dns(net.host("as2"), code)
+    change(net, checks=(DNS,))
     net.advance(3)
     assert reason(net, AS2[v6]) == f"udp 53 dns example.org: {says}"
 
@@ -139,16 +140,18 @@ def test_a_dns_server_that_answers_with_an_error_fails_with_that(code: int, says
 @IN_BOTH
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_dns_server_that_knows_its_answer_passes(code: int, v6: bool) -> None:
-    net = checked(DNS)
+    net = checked()
     serve_dns(net.host("as2"), code)
+    change(net, checks=(DNS,))
     net.advance(3)
     assert status(net, AS2[v6]) is PASSING
 
 
 @IN_BOTH
 def test_a_closed_udp_port_fails_at_once(v6: bool) -> None:
-    net = checked(replace(HELLO, timeout_s=30.0, interval_s=60.0))
+    net = checked()
     refuse(net.host("as2"), 53)
+    change(net, checks=(replace(HELLO, timeout_s=30.0, interval_s=60.0),))
     net.advance(3)
     assert reason(net, AS2[v6]) == "udp 53: port unreachable"
 
@@ -177,8 +180,9 @@ def test_attempts_keep_their_interval_and_come_twice_as_often_while_they_contrad
 
 
 def test_a_slow_server_has_one_attempt_under_way() -> None:
-    net = checked(replace(TCP80, interval_s=0.5, timeout_s=3.0))
+    net = checked()
     be_silent(net.host("as2"))
+    change(net, checks=(replace(TCP80, interval_s=0.5, timeout_s=3.0),))
     net.advance(31)
     frames = probes_to(net, "as2")
     assert 8 <= len(frames) <= 11
@@ -328,9 +332,9 @@ def forge(net: SimulatedNetwork, sender: str, frame: bytes) -> None:
 def test_answers_that_do_not_fit_a_probe_change_nothing(v6: bool) -> None:
     """The server is silent, and somebody who sees no probe answers for it: from its own port, and from another."""
     for sender in ("as2", "as3", "h1"):
-        net = checked(replace(TCP80, timeout_s=5.0, interval_s=60.0), replace(DNS, timeout_s=5.0, interval_s=60.0),
-                      replace(PING, timeout_s=5.0, interval_s=60.0))  # fmt: skip
+        net = checked()
         be_silent(net.host("as2"))
+        change(net, checks=tuple(replace(check, timeout_s=5.0, interval_s=60.0) for check in (TCP80, DNS, PING)))
         net.advance(1.5)
         probes = {parse_ip(frame).key.protocol: frame for frame in probes_to(net, "as2", v6)}
         assert len(probes) == 3
@@ -359,8 +363,9 @@ def test_answers_that_do_not_fit_a_probe_change_nothing(v6: bool) -> None:
 @IN_BOTH
 def test_a_right_answer_from_another_port_changes_nothing(v6: bool) -> None:
     """As another server of the same subnet may send it, in the name of the one that is silent."""
-    net = checked(replace(TCP80, timeout_s=5.0, interval_s=60.0))
+    net = checked()
     be_silent(net.host("as2"))
+    change(net, checks=(replace(TCP80, timeout_s=5.0, interval_s=60.0),))
     net.advance(1.5)
     (probe,) = probes_to(net, "as2", v6)
     packet = parse_ip(probe)

@@ -46,7 +46,8 @@ def losses(routes: Routes) -> Losses:
         switch.name: SimpleNamespace(described=switch, dpid=switch.dpid, engine=SimpleNamespace(flows=Flows()))
         for switch in described
     }
-    return Losses(network, switches, routes.next_hops, lambda *_: False, RemovedServers(lambda: set()))  # type: ignore[arg-type]
+    no = lambda *_: False  # noqa: E731
+    return Losses(network, switches, routes.next_hops, no, RemovedServers(lambda: set()), no)  # type: ignore[arg-type]
 
 
 def test_ten_thousand_servers_at_a_hundred_edges_are_examined_in_slices() -> None:
