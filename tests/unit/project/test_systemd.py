@@ -38,6 +38,11 @@ def test_the_service_runs_the_controller_with_its_credential_and_its_state() -> 
     assert arguments.openflow == ("192.0.2.1", 6653)
 
 
+def test_a_reload_is_the_signal_that_the_controller_reloads_at() -> None:
+    assert setting(CONTROLLER, "ExecReload") == "/bin/kill -HUP $MAINPID"
+    assert setting(CONTROLLER, "RuntimeDirectory") == "anycast-sdn"  # for unix:/run/anycast-sdn/rest.sock
+
+
 def test_the_controller_has_the_time_that_it_takes_to_end() -> None:
     assert int(setting(CONTROLLER, "TimeoutStopSec")) > END_S
 
