@@ -88,7 +88,7 @@ class Controller:
             switch.dpid: ManagedSwitch(
                 switch, network, random, removed,
                 self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
-                partial(self._slots, switch.name),
+                partial(self._slots, switch.name), partial(self._choice, switch.name),
             )
             for switch in network.switches
         }  # fmt: skip
@@ -504,6 +504,9 @@ class Controller:
 
     def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
         return self.selecting.slots(name, group, is_v6)
+
+    def _choice(self, name: str, group: str, is_v6: bool) -> int:
+        return self.selecting.number_of_choice(name, group, is_v6)
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""

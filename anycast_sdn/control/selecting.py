@@ -37,7 +37,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address, AnycastGroup, Distance, Server
 from anycast_sdn.core.roles import Side
-from anycast_sdn.core.selection import Candidate, Measured, Memory, Rule, Selection, announcing, select
+from anycast_sdn.core.selection import Candidate, Choice, Measured, Memory, Rule, Selection, announcing, select
 from anycast_sdn.core.slots import Slots, Spread
 from anycast_sdn.description.model import Network
 
@@ -45,6 +45,7 @@ INTERVAL_S = 5.0
 SAMPLE_S = 1.0
 SAMPLES = 5
 SAMPLE_COST = 0.1  # of counting the sessions of a spread, in candidates that are decided about
+CHOICES_KEPT = 100_000  # candidates in all choices that are kept; some 250 bytes each
 _Key = TypeVar("_Key")
 Changes: TypeAlias = dict[tuple[str, Spread], bool | None]  # an edge's slots → it announces them now, or no longer
 NOWHERE = ""  # the edge of a server that is behind none
@@ -74,6 +75,10 @@ class _Course:
     cell: int = -1  # the number of the interval in which slots of living servers have moved last
     since: dict[Address, float] = field(default_factory=dict)  # able server → since when
     inputs: object = None  # of the last decision
+    candidates: Sequence[Candidate] = ()
+    decided_at: float = 0.0
+    choices: dict[str, int] = field(default_factory=dict)  # client edge → number of the choice for its flows: cache
+    numbers: dict[str, int] = field(default_factory=dict)  # the same by server edge
     was_found: bool = False  # have switches been found to have slots of it?
     moves: bool = True  # would another decision with the same inputs change something?
     demand: Mapping[str, float] = field(default_factory=dict)  # at each edge, as it was decided about last
@@ -113,6 +118,9 @@ class Selecting:
         self._wakes: list[tuple[float, Spread]] = []  # heap
         self._changed: Changes = {}
         self._drained_edges: frozenset[str] = frozenset()
+        self._choices: OrderedDict[int, Choice] = OrderedDict()  # by number
+        self._last_choice = 0
+        self._kept = 0  # how many candidates they have in all
         self._now = 0.0
         self._awaited: set[Address] = set()  # servers that have not been seen since the start
 
@@ -126,6 +134,44 @@ class Selecting:
             course = self._decide(spread, group)
             self._due.pop(spread, None)
         return course.selection.memory.slots.get(edge, ())
+
+    def number_of_choice(self, client: str, group: str, is_v6: bool) -> int:
+        """Of the ``choice`` by which new flows of this client edge get their servers now; 0: there is none."""
+        course = self._courses.get((group, is_v6))  # type: ignore[call-overload]  # equal to a Spread, made faster
+        if course is None:
+            return 0
+        number: int | None = course.choices.get(client)
+        return self._note_choice(client, is_v6, course) if number is None else number
+
+    def choice(self, number: int) -> Choice | None:
+        """By which flows have got their servers; None: it is too long ago."""
+        return self._choices.get(number)
+
+    def _note_choice(self, client: str, is_v6: bool, course: _Course) -> int:
+        edges = course.selection.announce
+        entries = self._distances.entries(client, edges)
+        number = 0
+        if entries:
+            number = course.numbers.get(entries[0], 0)
+            if not number:
+                ways = self._distances.ways(edges, is_v6)
+                costs = {other: cost for (one, other), cost in ways.items() if one == entries[0]}
+                number = course.numbers[entries[0]] = self._keep(
+                    Choice(entries[0], course.decided_at, course.candidates, course.selection.standings,
+                           course.selection.shares[entries[0]], costs)
+                )  # fmt: skip
+        course.choices[client] = number
+        return number
+
+    def _keep(self, choice: Choice) -> int:
+        """→ its number.  The oldest ones are forgotten."""
+        self._last_choice += 1
+        self._choices[self._last_choice] = choice
+        self._kept += len(choice.candidates)
+        while self._kept > CHOICES_KEPT and len(self._choices) > 1:
+            _, oldest = self._choices.popitem(last=False)
+            self._kept -= len(oldest.candidates)
+        return self._last_choice
 
     def selection(self, spread: Spread) -> Selection | None:
         course = self._courses.get(spread)
@@ -175,6 +221,7 @@ class Selecting:
         """Distances count only for groups that may spill to other edges."""
         self._distances.changed()
         for spread, course in self._courses.items():
+            course.choices, course.numbers = {}, {}
             if course.is_counted or (course.group and course.group.selection.distance is Distance.ANY):
                 self._due[spread] = True
 
@@ -291,7 +338,9 @@ class Selecting:
         inputs = (rule, candidates, demand, ways)
         if memory is before and inputs == course.inputs and not course.moves:
             return
-        course.inputs, course.demand = inputs, demand
+        course.inputs, course.demand, course.candidates = inputs, demand, candidates
+        course.decided_at = self._now
+        course.choices, course.numbers = {}, {}
         course.selection = select(rule, candidates, demand, ways, memory, steps=steps)
         slots = course.selection.memory.slots
         course.moves = course.selection.memory != memory

@@ -71,10 +71,11 @@ class ManagedSwitch:
         is_lost: Callable[[Address, str], bool],
         is_enrolled: Callable[[Address], bool],
         choose: Callable[[AnycastGroup, bool], Slots],
+        choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
     ) -> None:
         """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
         switch?; ``is_lost``: see ``Losses.has_lost``; ``is_enrolled``: is this server in any group?; ``choose``: see
-        ``Serving``"""
+        ``Serving``; ``choice_of``: see ``ClientEdge``"""
         self.described = described
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
@@ -89,8 +90,9 @@ class ManagedSwitch:
         self._throttle = Throttle()
         self._answers = Answers(described, self.wanted.connected, Gateways(network))
         self.engine = engine_of(
-            described, network, self.wanted.connected, self._answers, random, is_announced, is_lost, is_enrolled
-        )
+            described, network, self.wanted.connected, self._answers, random, is_announced, is_lost, is_enrolled,
+            choice_of,
+        )  # fmt: skip
         self._removed = removed
         self.serving = Serving(choose, self._answers_now)
         self.installed = Installed(self.wanted.route)

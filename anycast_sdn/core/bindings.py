@@ -72,6 +72,7 @@ class Binding(NamedTuple):
     swept: bool = False  # its rules have no timeouts: the controller's sweep of counters ends it
     reset: bool = False  # TCP: a RST was seen, in either direction
     validity: GroupValidity = AS_THE_EDGE  # what its group had set when it was made
+    choice: int = 0  # number of the decision by which its packets got a server (``selection.Choice``); 0: not known
 
     @property
     def closing(self) -> bool:
@@ -186,7 +187,7 @@ class BindingTable:
 
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, _, _, _, server, installed, _, swept, _, _ = binding
+        number, key, _, _, _, server, installed, _, swept, *_ = binding
         before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
@@ -200,7 +201,7 @@ class BindingTable:
         self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, _, _, _, installed, _, swept, _, validity = binding
+        number, key, translated, _, _, _, installed, _, swept, _, validity, _ = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)

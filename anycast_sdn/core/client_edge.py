@@ -70,13 +70,16 @@ class ClientEdge:
         ports: int = 2,
         is_announced: Callable[[Prefix], bool] = lambda service: True,
         is_lost: Callable[[Address, str], bool] = lambda server, group: False,
+        choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
         ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost,
-        or has it failed for this group?
+        or has it failed for this group?  ``choice_of``: the number of the decision by which a new flow of a
+        group gets its server now, in a family.
         """
         self.role = role
         self._is_announced = is_announced
+        self._choice_of = choice_of
         self._is_lost = is_lost
         self.bindings = BindingTable()
         self.sweep = Sweep()
@@ -133,6 +136,8 @@ class ClientEdge:
             return Decision(do, before)
         put = rules_to_put(before, do, state)
         after = successor(before, event, do, state, put, details)
+        if do is Do.FREE:
+            after = after._replace(choice=self._choice_of(after.group, len(after.translated) == 16))
         if not put and after == before:
             return Decision(do, before)
         self.bindings.put(after)
@@ -265,7 +270,10 @@ class ClientEdge:
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
         number, swept = self._last_number + 1, self._is_next_swept()
-        new = Binding(number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity)
+        choice = self._choice_of(group.name, len(translated) == 16)
+        new = Binding(
+            number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity, choice
+        )
         return self.apply(new, event, now, port=port)
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int) -> Drop | None:

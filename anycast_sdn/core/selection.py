@@ -163,6 +163,17 @@ class Selection:
         return frozenset(self.shares)
 
 
+class Choice(NamedTuple):
+    """A decision as new flows meet it at one server edge: why each server got its share there.  Flows share it."""
+
+    edge: str  # which their packets reach
+    at: float  # on the clock of ``now``
+    candidates: Sequence[Candidate]
+    standings: Mapping[Address, Standing]
+    shares: Mapping[Address, float]  # at this edge
+    costs: Mapping[str, float]  # edge of a candidate → cost of the way to it; missing: there is none
+
+
 @dataclass(slots=True)
 class _Glass:
     """A server of the pool while demand is poured."""

@@ -164,7 +164,7 @@ NO_DETAILS = Details()
 
 def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, details: Details) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
-    number, key, translated, group, since, server, installed, closed, swept, reset, validity = binding
+    number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice = binding
     if do is Do.NOTE or do is Do.SHORTEN:
         closed |= details.closed
         reset = reset or event is FlowEvent.RESET
@@ -175,4 +175,4 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
         installed = Half.NONE  # what there was of its rules is removed or replaced
     server = None if state is State.UNANSWERED else details.server or server
     installed = (installed if details.installed is None else details.installed) | put
-    return Binding(number, key, translated, group, since, server, installed, closed, swept, reset, validity)
+    return Binding(number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice)

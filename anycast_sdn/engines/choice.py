@@ -25,11 +25,14 @@ def engine_of(
     is_announced: Callable[[Prefix], bool],
     is_lost: Callable[[Address, str], bool],
     is_enrolled: Callable[[Address], bool],
+    choice_of: Callable[[str, bool], int],
 ) -> Engine:
-    """``connected``: the subnets at its ports, those of uplinks among them."""
+    """``connected``: the subnets at its ports, those of uplinks among them; for the rest see ``ClientEdge``."""
     role, anycast = switch.client_edge, network.anycast_prefixes
     if role is None:
         return NoClientEdge(switch.name, connected, anycast)
     ports = entries.host_ports(subnet for subnet in network.subnets_of(switch.name) if subnet.side is Side.CLIENT)
-    edge = ClientEdge(role, random, ports=len(ports), is_announced=is_announced, is_lost=is_lost)
+    edge = ClientEdge(
+        role, random, ports=len(ports), is_announced=is_announced, is_lost=is_lost, choice_of=choice_of
+    )
     return FlowRules(switch.name, edge, connected, anycast, answers, is_enrolled)

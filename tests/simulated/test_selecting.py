@@ -15,10 +15,11 @@ from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, group, man
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState
+from anycast_sdn.core.model import AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState, text
 from anycast_sdn.core.selection import Exclusion, Selection
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.decisions import decision_of
 
 LARGE = (Prefix.parse("100.64.0.0/16"), Prefix.parse("2001:db8:1:f::/64"))  # translation prefixes
 
@@ -367,3 +368,52 @@ def test_of_a_server_in_two_groups_each_has_the_part_of_its_capacity_that_its_de
         limits[name] = found.standings[as2].limit
     assert 50 < limits["web"] < 65
     assert 15 < limits["dns"] < 30
+
+
+# ---------------------------------------------------------------- why
+
+
+def why(net: SimulatedNetwork, port: int) -> dict[str, Any]:
+    (number,) = [each.number for each in bindings(net) if each.key.source_port == port]
+    decision = decision_of(net.controller, "arh1", number)
+    assert decision
+    return decision
+
+
+def test_a_flow_says_why_it_has_its_server_also_when_things_have_changed_since(figure1, v6):
+    net = figure1("as2", "as3", "as4")
+    change(net, "as4", state=ServerState.DRAINING)
+    flows(net, range(40000, 40001), v6)
+    before = why(net, 40000)
+    as2, as3, as4 = before["candidates"]
+    assert before["edge"] == "ars2"
+    assert before["answered"] == as2["server"] == text(net.host("as2").address(v6))
+    assert (as2["share"], as2["cost"], as2["limit"], as2["excluded"]) == (1.0, 0.0, 32.0, None)
+    assert (as3["share"], as3["edge"], as3["cost"], as3["excluded"]) == (0.0, "ars3", as4["cost"], None)
+    assert (as4["share"], as4["limit"], as4["excluded"]) == (0.0, 0.0, "draining")
+    change(net, "as2", weight=0)
+    assert why(net, 40000) == before
+    flows(net, range(40001, 40002), v6)
+    assert why(net, 40001)["edge"] == "ars3"
+    assert why(net, 40001)["candidates"][0]["share"] == 1.0
+
+
+def test_flows_of_one_decision_share_it_and_a_flow_that_was_read_back_has_none(figure1):
+    net = figure1("as2", "as3", capacity=None)
+    flows(net, range(40000, 40010))
+    assert len({each.choice for each in bindings(net)}) == 1
+    net.restart_controller()
+    net.settle()
+    assert {each.choice for each in bindings(net)} == {0}
+    assert decision_of(net.controller, "arh1", bindings(net)[0].number) is None
+
+
+def test_the_oldest_decisions_are_forgotten(figure1, monkeypatch):
+    monkeypatch.setattr("anycast_sdn.control.selecting.CHOICES_KEPT", 10)
+    net = figure1("as2", "as3")
+    for port in range(40000, 40020):
+        change(net, "as3", weight=port - 39990)
+        flows(net, range(port, port + 1))
+    assert why(net, 40019)
+    (first,) = [each for each in bindings(net) if each.key.source_port == 40000]
+    assert decision_of(net.controller, "arh1", first.number) is None
