@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
+from anycast_sdn.control.choices import Choices
 from anycast_sdn.control.discovery import Discovery
 from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.enrolments import Enrolments
@@ -84,11 +85,12 @@ class Controller:
         self.groups = Groups()
         self.announcements = Announcements(network, self._delivers)
         removed = RemovedServers(lambda: self.groups.servers())
+        self.choices = Choices(lambda client, group, is_v6: self.selecting.choice(client, group, is_v6))
         self.switches = {
             switch.dpid: ManagedSwitch(
                 switch, network, random, removed,
                 self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
-                partial(self._slots, switch.name), partial(self._choice, switch.name),
+                partial(self._slots, switch.name), partial(self.choices.number, switch.name),
             )
             for switch in network.switches
         }  # fmt: skip
@@ -105,7 +107,8 @@ class Controller:
         self.health = Health(network, self._by_name, random)
         distances = EdgeDistances(self._by_name, self.routes.graph, self.routes.has_route)
         self.selecting = Selecting(
-            network, self._by_name, distances, self.health.status, lambda server: self.groups.of_server(server)
+            network, self._by_name, distances, self.health.status, lambda server: self.groups.of_server(server),
+            self.choices,
         )
         self.enrolments = Enrolments(network, self._by_name, self.selecting, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
@@ -504,9 +507,6 @@ class Controller:
 
     def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
         return self.selecting.slots(name, group, is_v6)
-
-    def _choice(self, name: str, group: str, is_v6: bool) -> int:
-        return self.selecting.number_of_choice(name, group, is_v6)
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""

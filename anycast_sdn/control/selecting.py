@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from anycast_sdn.control.choices import Choices
 from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import BindingTable
@@ -45,7 +46,6 @@ INTERVAL_S = 5.0
 SAMPLE_S = 1.0
 SAMPLES = 5
 SAMPLE_COST = 0.1  # of counting the sessions of a spread, in candidates that are decided about
-CHOICES_KEPT = 100_000  # candidates in all choices that are kept; some 250 bytes each
 _Key = TypeVar("_Key")
 Changes: TypeAlias = dict[tuple[str, Spread], bool | None]  # an edge's slots → it announces them now, or no longer
 NOWHERE = ""  # the edge of a server that is behind none
@@ -77,8 +77,6 @@ class _Course:
     inputs: object = None  # of the last decision
     candidates: Sequence[Candidate] = ()
     decided_at: float = 0.0
-    choices: dict[str, int] = field(default_factory=dict)  # client edge → number of the choice for its flows: cache
-    numbers: dict[str, int] = field(default_factory=dict)  # the same by server edge
     was_found: bool = False  # have switches been found to have slots of it?
     moves: bool = True  # would another decision with the same inputs change something?
     demand: Mapping[str, float] = field(default_factory=dict)  # at each edge, as it was decided about last
@@ -101,12 +99,14 @@ class Selecting:
         distances: EdgeDistances,
         health: Callable[[str, Address], HealthStatus],
         groups_of: Callable[[Address], Sequence[str]],
+        choices: Choices,
     ) -> None:
         self._network = network
         self._switches = switches
         self._distances = distances
         self._health = health
         self._groups_of = groups_of
+        self._choices = choices
         self._clients: list[tuple[str, BindingTable]] = [
             (name, switch.engine.flows) for name, switch in switches.items() if switch.described.client_edge
         ]
@@ -118,9 +118,6 @@ class Selecting:
         self._wakes: list[tuple[float, Spread]] = []  # heap
         self._changed: Changes = {}
         self._drained_edges: frozenset[str] = frozenset()
-        self._choices: OrderedDict[int, Choice] = OrderedDict()  # by number
-        self._last_choice = 0
-        self._kept = 0  # how many candidates they have in all
         self._now = 0.0
         self._awaited: set[Address] = set()  # servers that have not been seen since the start
 
@@ -135,43 +132,17 @@ class Selecting:
             self._due.pop(spread, None)
         return course.selection.memory.slots.get(edge, ())
 
-    def number_of_choice(self, client: str, group: str, is_v6: bool) -> int:
-        """Of the ``choice`` by which new flows of this client edge get their servers now; 0: there is none."""
-        course = self._courses.get((group, is_v6))  # type: ignore[call-overload]  # equal to a Spread, made faster
-        if course is None:
-            return 0
-        number: int | None = course.choices.get(client)
-        return self._note_choice(client, is_v6, course) if number is None else number
-
-    def choice(self, number: int) -> Choice | None:
-        """By which flows have got their servers; None: it is too long ago."""
-        return self._choices.get(number)
-
-    def _note_choice(self, client: str, is_v6: bool, course: _Course) -> int:
-        edges = course.selection.announce
+    def choice(self, client: str, group: str, is_v6: bool) -> Choice | None:
+        """By which new flows of this client edge get their servers now; None: they get nowhere."""
+        course = self._courses.get(Spread(group, is_v6))
+        edges = course.selection.announce if course else frozenset()
         entries = self._distances.entries(client, edges)
-        number = 0
-        if entries:
-            number = course.numbers.get(entries[0], 0)
-            if not number:
-                ways = self._distances.ways(edges, is_v6)
-                costs = {other: cost for (one, other), cost in ways.items() if one == entries[0]}
-                number = course.numbers[entries[0]] = self._keep(
-                    Choice(entries[0], course.decided_at, course.candidates, course.selection.standings,
-                           course.selection.shares[entries[0]], costs)
-                )  # fmt: skip
-        course.choices[client] = number
-        return number
-
-    def _keep(self, choice: Choice) -> int:
-        """→ its number.  The oldest ones are forgotten."""
-        self._last_choice += 1
-        self._choices[self._last_choice] = choice
-        self._kept += len(choice.candidates)
-        while self._kept > CHOICES_KEPT and len(self._choices) > 1:
-            _, oldest = self._choices.popitem(last=False)
-            self._kept -= len(oldest.candidates)
-        return self._last_choice
+        if course is None or not entries:
+            return None
+        edge, ways = entries[0], self._distances.ways(edges, is_v6)
+        costs = {other: cost for (one, other), cost in ways.items() if one == edge}
+        selection = course.selection
+        return Choice(edge, course.decided_at, course.candidates, selection.standings, selection.shares[edge], costs)
 
     def selection(self, spread: Spread) -> Selection | None:
         course = self._courses.get(spread)
@@ -212,6 +183,7 @@ class Selecting:
                 if not self._groups_of(server.address):
                     self._reports.pop(server.address, None)
             if group is None:
+                self._choices.decided(name, is_v6)
                 self._courses.pop(spread, None)
                 self._due.pop(spread, None)
         if group is not None:
@@ -220,8 +192,8 @@ class Selecting:
     def links_changed(self) -> None:
         """Distances count only for groups that may spill to other edges."""
         self._distances.changed()
+        self._choices.forget_all()
         for spread, course in self._courses.items():
-            course.choices, course.numbers = {}, {}
             if course.is_counted or (course.group and course.group.selection.distance is Distance.ANY):
                 self._due[spread] = True
 
@@ -272,6 +244,7 @@ class Selecting:
             spread, is_event = self._due.popitem(last=False)
             group = groups.get(spread.group)
             if group is None:
+                self._choices.decided(*spread)
                 self._courses.pop(spread, None)
                 continue
             left -= self._look(spread, group, is_event)
@@ -340,7 +313,7 @@ class Selecting:
             return
         course.inputs, course.demand, course.candidates = inputs, demand, candidates
         course.decided_at = self._now
-        course.choices, course.numbers = {}, {}
+        self._choices.decided(*spread)
         course.selection = select(rule, candidates, demand, ways, memory, steps=steps)
         slots = course.selection.memory.slots
         course.moves = course.selection.memory != memory

@@ -187,7 +187,7 @@ class BindingTable:
 
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, _, _, _, server, installed, _, swept, *_ = binding
+        number, key, _, group, _, server, installed, _, swept, _, _, _ = binding
         before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
@@ -196,12 +196,12 @@ class BindingTable:
                 self.rules += len(installed.parts) - len(before.installed.parts)
             self.swept += swept - before.swept
             if before.server != server:
-                self._unpin(before)
-                self._pin(binding)
+                self._unpin(number, group, before.server)
+                self._pin(number, group, server)
         self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, _, _, _, installed, _, swept, _, validity, _ = binding
+        number, key, translated, group, _, server, installed, _, swept, _, validity, _ = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
@@ -213,21 +213,24 @@ class BindingTable:
         if validity is not AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
-        self._pin(binding)
+        self._pin(number, group, server)
         if port:
             place = self._port_of[number] = port, len(translated) == 16
             self._ports[place] += 1
 
-    def _pin(self, binding: Binding) -> None:
-        number, _, _, group, _, server, *_ = binding
+    def _pin(self, number: int, group: str, server: Address | None) -> None:
         if server is not None:
             self._has_server += 1
-            self._of_server.setdefault(server, set()).add(number)
-            counts = self._in_group.setdefault(group, {})
+            if server in self._of_server:
+                self._of_server[server].add(number)
+            else:
+                self._of_server[server] = {number}
+            if group not in self._in_group:
+                self._in_group[group] = {}
+            counts = self._in_group[group]
             counts[server] = counts.get(server, 0) + 1
 
-    def _unpin(self, binding: Binding) -> None:
-        number, _, _, group, _, server, *_ = binding
+    def _unpin(self, number: int, group: str, server: Address | None) -> None:
         if server is not None:
             self._has_server -= 1
             self._of_server[server].remove(number)
@@ -244,7 +247,7 @@ class BindingTable:
         before = self._by_number.pop(binding.number)
         self._numbers.remove(binding.number)
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
-        self._unpin(before)
+        self._unpin(before.number, before.group, before.server)
         add(self._clients, before.key.source, -1)
         self._whole -= before.key.protocol == WHOLE
         if before.validity is not AS_THE_EDGE:

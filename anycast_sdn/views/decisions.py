@@ -17,7 +17,7 @@ def decision_of(controller: Controller, edge: str, number: int) -> dict[str, Any
     """Of the flow with this number at a client edge; None: there is none, or it is no longer known."""
     switch = controller.switch(edge)
     binding = switch.engine.flows.by_number(number) if switch else None
-    choice = controller.selecting.choice(binding.choice) if binding else None
+    choice = controller.choices.get(binding.choice) if binding else None
     return None if choice is None or binding is None else as_json(choice, binding.server)
 
 

@@ -409,7 +409,7 @@ def test_flows_of_one_decision_share_it_and_a_flow_that_was_read_back_has_none(f
 
 
 def test_the_oldest_decisions_are_forgotten(figure1, monkeypatch):
-    monkeypatch.setattr("anycast_sdn.control.selecting.CHOICES_KEPT", 10)
+    monkeypatch.setattr("anycast_sdn.control.choices.CHOICES_KEPT", 10)
     net = figure1("as2", "as3")
     for port in range(40000, 40020):
         change(net, "as3", weight=port - 39990)

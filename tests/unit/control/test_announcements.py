@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from anycast_sdn.control.announcements import RETIRE_S, Announcements
+from anycast_sdn.control.choices import Choices
 from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.selecting import Selecting
@@ -60,7 +61,10 @@ class Fabric:
         graph = Graph(by_name, NETWORK.links)
         self.uplinks = Uplinks(by_name, graph, self.announcements, self._delivers)
         distances = EdgeDistances(by_name, graph, lambda switch, prefix: False)
-        self.selecting = Selecting(NETWORK, by_name, distances, lambda *asked: HealthStatus.UNKNOWN, lambda server: ())
+        self.selecting = Selecting(
+            NETWORK, by_name, distances, lambda *asked: HealthStatus.UNKNOWN, lambda server: (),
+            Choices(lambda *asked: None),
+        )  # fmt: skip
 
     def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
         return self.selecting.slots(name, group, is_v6)

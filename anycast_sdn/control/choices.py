@@ -1,0 +1,62 @@
+"""Choices: the decisions by which flows have got their servers, kept for as long as there is room (M29).
+
+A flow has the number of its choice, which all flows share that met the same decision at the same server edge.  So a new
+flow costs no more than looking that number up, and what is kept is bounded: the oldest choices are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from anycast_sdn.core.selection import Choice
+
+CHOICES_KEPT = 100_000  # candidates in all choices that are kept; some 250 bytes each
+
+
+class Choices:
+    """``now``: the choice of a client edge's new flows to a group, in a family; None: they get nowhere."""
+
+    def __init__(self, now: Callable[[str, str, bool], Choice | None]) -> None:
+        self._choice_now = now
+        self._numbers: dict[tuple[str, bool], dict[str, int]] = {}  # (group, IPv6?) → client edge → its number now
+        self._kept: OrderedDict[int, Choice] = OrderedDict()  # by number
+        self._last = 0
+        self._candidates = 0  # in all that are kept
+
+    def number(self, client: str, group: str, is_v6: bool) -> int:
+        """Of the choice by which new flows of this client edge get their servers now; 0: there is none."""
+        numbers = self._numbers.get((group, is_v6))
+        if numbers is not None and client in numbers:
+            return numbers[client]
+        return self._note(client, group, is_v6)
+
+    def get(self, number: int) -> Choice | None:
+        """None: it is too long ago."""
+        return self._kept.get(number)
+
+    def decided(self, group: str, is_v6: bool) -> None:
+        """There is another decision: new flows have others from now on."""
+        self._numbers.pop((group, is_v6), None)
+
+    def forget_all(self) -> None:
+        """As ``decided``, of all groups."""
+        self._numbers.clear()
+
+    def _note(self, client: str, group: str, is_v6: bool) -> int:
+        choice = self._choice_now(client, group, is_v6)
+        if choice is None:
+            return 0
+        numbers = self._numbers.setdefault((group, is_v6), {})
+        same = next((each for each in numbers.values() if self._kept.get(each) == choice), None)
+        numbers[client] = self._keep(choice) if same is None else same
+        return numbers[client]
+
+    def _keep(self, choice: Choice) -> int:
+        self._last += 1
+        self._kept[self._last] = choice
+        self._candidates += len(choice.candidates)
+        while self._candidates > CHOICES_KEPT and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._candidates -= len(oldest.candidates)
+        return self._last
