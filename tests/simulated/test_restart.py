@@ -21,8 +21,8 @@ def keep_silent(frame, packet):
 
 
 def without_age(net):
-    """The bindings without the time when they were made, which is not in rules."""
-    return [binding._replace(since=0) for binding in bindings(net)]
+    """The bindings without the time and the choice by which they were made, which are not in rules."""
+    return [binding._replace(since=0, choice=0) for binding in bindings(net)]
 
 
 def about_bindings(messages):

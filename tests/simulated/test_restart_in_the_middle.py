@@ -36,8 +36,8 @@ def connect_all(net):
 
 
 def without_age(found):
-    """Bindings without the time when they were made, which is not in rules."""
-    return sorted(binding._replace(since=0) for binding in found)
+    """Bindings without the time and the choice by which they were made, which are not in rules."""
+    return sorted(binding._replace(since=0, choice=0) for binding in found)
 
 
 def ports(found):
