@@ -195,13 +195,17 @@ def check(request: Request, need: Need, group: str = "", address: str | Address 
 
     ``group``, ``address``: those of the resource, if it belongs to a group or to a server.
     """
-    who = caller(request)
     server = _packed(address) if isinstance(address, str) else address
-    if who.may(need, group, server):
+    check_caller(caller(request), need, group, server)
+
+
+def check_caller(who: Caller, need: Need, group: str = "", address: Address | None = None) -> None:
+    """As ``check``, for what is known only when the request has been read."""
+    if who.may(need, group, address):
         return
     if who is NOBODY:
         raise unauthorized("this needs a token, as Authorization: Bearer ...")
-    raise _forbidden(who, need, group, server)
+    raise _forbidden(who, need, group)
 
 
 def unauthorized(reason: str, error: str = "") -> Problem:
@@ -210,8 +214,10 @@ def unauthorized(reason: str, error: str = "") -> Problem:
     return Problem(401, reason, headers={"WWW-Authenticate": challenge})
 
 
-def _forbidden(who: Caller, need: Need, group: str, address: Address | None) -> Problem:
-    wanted = {Need.ADMIN: "admin", Need.READ: "read", Need.ENROL: f"enrol:{group}" if group else "enrol:GROUP"}[need]
+def _forbidden(who: Caller, need: Need, group: str) -> Problem:
+    of_group = f"enrol:{group}"
+    enrol = of_group if tokens.is_scope(of_group) else "enrol:GROUP"  # what a path says need not be a group's name
+    wanted = {Need.ADMIN: "admin", Need.ENROL: enrol}.get(need, "read")
     has = ", ".join(sorted(who.scopes))
     reason = f"this needs the scope {wanted}; {who.name} has {has}"
     if need is not Need.ADMIN and who.may(need, group, next(iter(who.servers), None)):

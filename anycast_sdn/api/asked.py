@@ -70,8 +70,8 @@ class Views(Protocol):
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         """What is added to an enrolled server: ``edge``, ``reachable``, ``flows``, ``health``."""
 
-    def report_load(self, address: Address, report: LoadReport) -> None:
-        """This server reports its load."""
+    def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
+        """The load of this server is reported; it counts in these of its groups."""
 
     def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
         """Results of checks that the agent of this server has made."""

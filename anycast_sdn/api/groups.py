@@ -11,11 +11,12 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from anycast_sdn.api import reading
+from anycast_sdn.api import access, reading
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.conditions import entity_tag
 from anycast_sdn.api.life import drain_json
 from anycast_sdn.api.models import EnrolledSettings, Group, NewGroup, NewServer, Server
+from anycast_sdn.api.tokens import Need
 from anycast_sdn.core.model import Address, AnycastGroup, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description.section import section_of
@@ -167,6 +168,8 @@ def _twin(asked: Asked, group: str, address: Address) -> Address | None:
     if asked.body.addresses is None:
         return None
     others = [each for each in asked.body.addresses if each != address]
+    for each in others:
+        access.check_caller(asked.caller, Need.ENROL, group, each)
     if len(others) == len(asked.body.addresses):
         raise reading.refusal("addresses", f"{text(address)}, which the path names, is not among them")
     enrolled = asked.registry.groups.get(group)

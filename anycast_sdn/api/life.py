@@ -9,8 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from anycast_sdn.api import access
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.problems import Problem
+from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.operations import Operation
 from anycast_sdn.core.model import Address, Drain, text
 
@@ -43,6 +45,10 @@ def list_operations(asked: Asked) -> Answer:
 
 
 def get_operation(asked: Asked, id: str) -> Answer:
+    """For those who may read, and those who may enrol the server that is drained."""
+    operation = asked.life.operation(id)
+    if not any(asked.caller.may(Need.READ, operation.group, address) for address in operation.addresses):
+        access.check_caller(asked.caller, Need.READ, operation.group)
     if asked.query.wait and asked.life.waiting >= MOST_WAITING:
         raise Problem(503, "too many clients wait for operations; try again", headers={"Retry-After": "1"})
     return Answer(_operation_json(asked.life.operation(id, asked.query.wait)))

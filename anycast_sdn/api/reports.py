@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.models import Reports
+from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.health import CheckName, Reported
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.health import CheckResult
@@ -12,9 +13,16 @@ from anycast_sdn.core.model import Address
 
 
 def put_load(asked: Asked, group: str, address: Address) -> Answer:
-    """The load is the server's, in each of its groups."""
+    """The load is the server's, in each of its groups whose servers the caller may enrol.
+
+    So whoever enrols another group's server in its own group cannot keep it from its flows in the other one.
+    """
     asked.registry.server(group, address)
-    asked.views.report_load(address, LoadReport(**asked.body.values()))
+
+    def counts_in(name: str) -> bool:
+        return asked.caller.may(Need.ENROL, name, address)
+
+    asked.views.report_load(address, LoadReport(**asked.body.values()), counts_in)
     return Answer()
 
 

@@ -14,7 +14,7 @@ from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.description.settings import Lease
 
-OPEN, READ, ENROL, ADMIN = Need
+OPEN, READ, ENROL, ADMIN, OWN = Need
 
 _GROUPS, _GROUP = "/v1/groups", "/v1/groups/{group}"
 _SERVERS, _SERVER = "/v1/groups/{group}/servers", "/v1/groups/{group}/servers/{address}"
@@ -62,7 +62,7 @@ OPERATIONS = (
               {202: models.Operation}, models.ServerDrain, needs_body=False),
     Operation("GET", "/v1/operations", life.list_operations, READ, "Drains, in progress or over",
               {200: models.Operations}),
-    Operation("GET", "/v1/operations/{id}", life.get_operation, READ, "A drain; waits for its end if asked to",
+    Operation("GET", "/v1/operations/{id}", life.get_operation, OWN, "A drain; waits for its end if asked to",
               {200: models.Operation}, query=models.Wait),
     Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: models.Flows}, query=models.FlowPage),
     Operation("DELETE", _FLOWS, flows.end_flows, ADMIN, "End the flows that at least one filter selects",

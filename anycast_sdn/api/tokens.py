@@ -17,6 +17,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,7 @@ class Need(Enum):
     READ = "read"
     ENROL = "enrol"  # in the group of the resource
     ADMIN = "admin"
+    OWN = "read, or enrol"  # any scope: whoever handles it checks by what it is about (``access.check_caller``)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Caller:
 
     def may(self, need: Need, group: str = "", address: Address | None = None) -> bool:
         """``group`` and ``address`` of a server: what the resource belongs to, if it does."""
-        if need is Need.NOTHING or "admin" in self.scopes:
+        if need is Need.NOTHING or "admin" in self.scopes or (need is Need.OWN and self.scopes):
             return True
         if need is Need.READ and "read" in self.scopes:
             return True
@@ -157,6 +159,10 @@ class Tokens:
         if name not in self._by_name:
             raise TokensError(f"there is no token of {named(name)}")
         return Tokens(entry for entry in self if entry.name != name)
+
+
+def is_scope(given: str) -> bool:
+    return re.fullmatch(SCOPE, given) is not None
 
 
 def named(name: str) -> str:

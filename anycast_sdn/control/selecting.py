@@ -60,7 +60,7 @@ class _Sample(NamedTuple):
 
 class _Report(NamedTuple):
     report: LoadReport
-    sessions: Mapping[str, int]  # group → those pinned to the server when the report came
+    sessions: int  # of the group that are pinned to the server when the report came
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ class Selecting:
         ]
         self._courses: dict[Spread, _Course] = {}
         self._found: dict[Spread, dict[str, Slots]] = {}  # see ``connected``
-        self._reports: dict[Address, _Report] = {}
+        self._reports: dict[tuple[str, Address], _Report] = {}  # by group and server
         self._reported = 0  # how many reports have come
         self._due: OrderedDict[Spread, bool] = OrderedDict()  # → is an event the reason?
         self._wakes: list[tuple[float, Spread]] = []  # heap
@@ -180,8 +180,8 @@ class Selecting:
             spread = Spread(name, is_v6)
             course = self._courses.get(spread)
             for server, _ in course.servers if course else ():
-                if not self._groups_of(server.address):
-                    self._reports.pop(server.address, None)
+                if name not in self._groups_of(server.address):
+                    self._reports.pop((name, server.address), None)
             if group is None:
                 self._choices.decided(name, is_v6)
                 self._courses.pop(spread, None)
@@ -207,15 +207,18 @@ class Selecting:
             self._found.setdefault(spread, {})[edge] = slots
             self._due[spread] = True
 
-    def reported(self, server: Address, report: LoadReport, now: float) -> None:
-        """The server reports its load."""
-        names = self._groups_of(server)
+    def reported(
+        self, server: Address, report: LoadReport, now: float, counts_in: Callable[[str], bool] = lambda group: True
+    ) -> None:
+        """The server's load is reported, by somebody whose word counts in these of its groups."""
+        names = list(filter(counts_in, self._groups_of(server)))
         if not names:
             return
         self._reported += 1
-        sessions = {name: sum(flows.in_group(name).get(server, 0) for _, flows in self._clients) for name in names}
-        self._reports[server] = _Report(replace(report, at=now, number=self._reported), sessions)
+        report = replace(report, at=now, number=self._reported)
         for name in names:
+            sessions = sum(flows.in_group(name).get(server, 0) for _, flows in self._clients)
+            self._reports[name, server] = _Report(report, sessions)
             spread = Spread(name, len(server) == 16)
             course = self._courses.get(spread)
             if course and not course.has_reports:
@@ -370,11 +373,11 @@ class Selecting:
 
     def _measured(self, group: str, server: Server) -> Measured | None:
         """The last report, unless it is stale or says nothing."""
-        known = self._reports.get(server.address)
+        known = self._reports.get((group, server.address))
         if known is None or known.report.is_stale(self._now):
             return None
         load = known.report.load(server.capacity)
-        return None if load is None else Measured(load, known.sessions.get(group, 0), known.report.number)
+        return None if load is None else Measured(load, known.sessions, known.report.number)
 
     def _aged(self, candidate: Candidate, course: _Course) -> Candidate:
         """With the time since which it has been able to serve."""

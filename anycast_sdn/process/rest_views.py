@@ -74,8 +74,8 @@ class ControllerViews:
         health = server_health(self._controller, group_name, address, now, epoch)
         return switches.server_status(self._controller, address) | {"health": health}
 
-    def report_load(self, address: Address, report: LoadReport) -> None:
-        self._controller.selecting.reported(address, report, time.monotonic())
+    def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
+        self._controller.selecting.reported(address, report, time.monotonic(), counts_in)
 
     def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
         self._controller.health.report(group_name, address, results, time.monotonic())

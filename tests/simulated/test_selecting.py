@@ -259,6 +259,18 @@ def test_a_hot_server_passes_flows_on_and_a_stale_report_teaches_nothing_more(fi
     assert selection(net).memory.learnt == learnt
 
 
+def test_a_report_counts_in_the_groups_of_its_sender_alone(figure1):
+    """A server may be in groups of several operators: what one of them says of it is nothing to the others."""
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40030))
+    hot, server = LoadReport(cpu=0.95), net.host("as2").address(False)
+    for name, stays in (("other", True), ("web", False)):
+        for _ in range(4):
+            net.controller.selecting.reported(server, hot, net.now, lambda group, name=name: group == name)
+            net.advance(5)
+        assert (slots(net, "ars2")["as2"] == 64) is stays
+
+
 def test_a_server_that_recovers_gets_its_share_back(figure1):
     net = figure1("as2", "as3")
     flows(net, range(40000, 40030))

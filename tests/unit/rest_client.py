@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -129,8 +129,9 @@ class Facts:
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH}
 
-    def report_load(self, address: Address, report: LoadReport) -> None:
+    def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
         self.loads.append((address, report))
+        self.counts_in = counts_in
 
     def report_checks(self, group_name: str, address: Address, results: Sequence[Reported]) -> None:
         self.reported.append((group_name, address, list(results)))
