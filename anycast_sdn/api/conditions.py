@@ -28,33 +28,27 @@ class Condition:
     """What a request says of the resource.  ``required``: a change needs a condition."""
 
     def __init__(self, request: Request, required: bool) -> None:
-        """Raises Problem."""
-        self._match = _tags(request, "If-Match")
-        self._none_match = _tags(request, "If-None-Match")
+        self._match = request.headers.get("If-Match")
+        self._none_match = request.headers.get("If-None-Match")
         self._required = required
 
     def check(self, tag: Callable[[], str] | None) -> None:
         """``tag``: the entity tag of what there is; None: there is nothing.  Raises Problem."""
         if self._required and self._match is None and self._none_match is None and tag:
             raise Problem(428, "a change needs If-Match with the ETag that was read; the operator has set it so")
-        if self._match is not None and not (tag and _is_among(tag(), self._match)):
+        if self._match is not None and not (tag and _has(self._match, tag)):
             raise Problem(412, "it is not, or no longer, as If-Match says: read it again")
-        if self._none_match is not None and tag and _is_among(tag(), self._none_match):
+        if self._none_match is not None and tag and _has(self._none_match, tag):
             raise Problem(412, "it is as If-None-Match says it must not be")
 
 
-def _tags(request: Request, name: str) -> frozenset[str] | None:
-    """The tags in a header field, or "*"; None: there is no such field."""
-    value = request.headers.get(name)
-    if value is None:
-        return None
-    if value.strip() == "*":
-        return frozenset("*")
-    if _TAG.sub("", value).strip(" \t,") or not _TAG.search(value):
-        raise Problem(400, f'{name} has entity tags in quotes, such as "33a64df5", or *')
-    return frozenset(_TAG.findall(value))
+def _has(field: str, tag: Callable[[], str]) -> bool:
+    """Is the tag among those in the header field?  Weak ones are none of ours.  Raises Problem.
 
-
-def _is_among(tag: str, tags: frozenset[str]) -> bool:
-    """Weak tags are none of ours."""
-    return "*" in tags or tag in tags
+    A condition that cannot be read is not met.
+    """
+    if field.strip() == "*":
+        return True
+    if _TAG.sub("", field).strip(" \t,") or not _TAG.search(field):
+        raise Problem(412, 'a condition has entity tags in quotes, such as "33a64df5", or *')
+    return tag() in _TAG.findall(field)

@@ -270,7 +270,8 @@ class Operations(Section):
 
 
 def _wait(value: object) -> float:
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", value) or float(value) > MAX_WAIT_S:
+    number = r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?"
+    if not isinstance(value, str) or not re.fullmatch(number, value) or float(value) > MAX_WAIT_S:
         raise NotOfForm(f"is not a number of seconds from 0 to {MAX_WAIT_S}")
     return float(value)
 

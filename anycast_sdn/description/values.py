@@ -69,10 +69,11 @@ def text_form(
     wanted: str,
     write: Callable[[Any], object] = str,
     converted: type | tuple[()] = (),
+    **more: Any,
 ) -> Form:
     """Text of this pattern, converted; any other value is refused as "not ``wanted``".
 
-    ``converted``: the type of values that have been converted already.
+    ``converted``: the type of values that have been converted already; ``more``: keywords of its JSON Schema.
     """
 
     def read(value: object) -> object:
@@ -85,7 +86,7 @@ def text_form(
         except ValueError as error:
             raise NotOfForm(f"is not {wanted}: {error}") from error
 
-    return Form(read, {"type": "string", "pattern": f"^(?:{pattern})$", "title": wanted}, write)
+    return Form(read, {"type": "string", "pattern": f"^(?:{pattern})$", "title": wanted, **more}, write)
 
 
 def _prefix(value: str) -> Prefix:
@@ -176,7 +177,15 @@ Name = Annotated[str, text_form(_NAME, str, "a name: use 1-64 of letters, digits
 # Groups are enrolled over REST as well: the rule is the same there.
 GroupName = Annotated[str, text_form(GROUP_NAME, str, "a name: use 1-64 of a-z, 0-9 and '-', a letter first")]
 IpAddress = Annotated[
-    Address, text_form(_IP, packed, "an IP address such as 10.1.0.10 or 2001:db8:1::10", text, converted=bytes)
+    Address,
+    text_form(
+        _IP,
+        packed,
+        "an IP address such as 10.1.0.10 or 2001:db8:1::10",
+        text,
+        converted=bytes,
+        anyOf=[{"format": "ipv4"}, {"format": "ipv6"}],
+    ),
 ]
 IpPrefix = Annotated[
     Prefix, text_form(_IP + "/[0-9]{1,3}", _prefix, "a prefix such as 10.1.0.0/24", converted=Prefix)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -94,10 +93,10 @@ def test_what_has_no_tag_matches_none(client: Client) -> None:
     assert client.ask("GET", GROUP, HTTP_IF_NONE_MATCH=tag(client, GROUP)).status_code == 200
 
 
-@pytest.mark.parametrize("value", ["", "abc", '"', 'W/"', '"a" "b" x', "*, *"])
-def test_a_malformed_condition_is_refused(client: Client, value: str) -> None:
+@pytest.mark.parametrize("value", ["", "abc", '"', 'W/"', '"a" "b" x', "*, *", "," + 30_000 * " " + "x"])
+def test_a_malformed_condition_is_not_met(client: Client, value: str) -> None:
     for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"):
-        client.refused(400, "PUT", SERVER, {}, **{name: value})
+        client.refused(412, "PUT", SERVER, {}, **{name: value})
 
 
 def test_a_condition_is_checked_again_when_another_controller_was_faster() -> None:
@@ -116,19 +115,7 @@ def test_a_condition_is_checked_again_when_another_controller_was_faster() -> No
 
 
 @given(st.text(st.characters(max_codepoint=255)))
-def test_any_field_is_read_or_refused(value: str) -> None:
-    request = Request.blank("/", environ={"HTTP_IF_MATCH": value})
-    with refused(400):
-        condition = Condition(request, required=False)
-        with refused(412):
-            condition.check(lambda: entity_tag({}))
-
-
-@contextmanager
-def refused(status: int) -> Iterator[None]:
-    """By this status, if at all."""
-    try:
-        yield
-    except Problem as problem:
-        if problem.status != status:
-            raise
+def test_any_field_is_met_or_not(value: str) -> None:
+    condition = Condition(Request.blank("/", environ={"HTTP_IF_MATCH": value}), required=False)
+    with suppress(Problem):
+        condition.check(lambda: entity_tag({}))
