@@ -14,7 +14,7 @@ from copy import copy
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import AfterValidator, ConfigDict, Field, create_model
 
 from anycast_sdn.control.operations import Kind, State
 from anycast_sdn.core.checks import HealthStatus
@@ -147,6 +147,14 @@ class Server(EnrolledSettings, ServerAddress):
     drain: DrainShown | None = observed("its drain, while it is draining")
 
 
+# It is logged: control characters could look like other lines, or be commands for a terminal.
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+
+
+def _one_line(value: str) -> str:
+    return re.sub(f"[{_CONTROLS}]+", " ", value).strip()
+
+
 class CheckReport(Section):
     """The result of one attempt of a check that the server's agent makes."""
 
@@ -154,12 +162,16 @@ class CheckReport(Section):
         "http, or another one that is not of the controller's own checks"
     )
     port: PortNumber | None = _said("where it has one", default=None)
-    detail: Annotated[str, Field(max_length=200)] = _said("what tells it from others of its type and port", default="")
+    detail: Annotated[str, Field(max_length=200, pattern=f"^[^{_CONTROLS}]*$")] = _said(
+        "what tells it from others of its type and port", default=""
+    )
     status: Literal["passing", "critical"] = _said(
         "has it passed? Results are counted as the group says of a check of type http with this port and path "
         "(detail), or else by rise 2 and fall 3"
     )
-    output: Annotated[str, Field(max_length=500)] = _said("why, for people", default="")
+    output: Annotated[str, Field(max_length=500), AfterValidator(_one_line)] = _said(
+        "why, for people; control characters become blanks", default=""
+    )
     interval_s: Annotated[float, limits.INTERVAL.field] | None = _said(
         "how often it is made: after three of these without a report, it fails. Left out: as the group says, or 5",
         default=None,
