@@ -104,7 +104,10 @@ class Controller:
             network, self._by_name, self.routes.next_hops, self.routes.has_route, removed,
             lambda group, server: self.selecting.takes_flows(group, server),
         )  # fmt: skip
-        self.health = Health(network, self._by_name, random)
+        self.health = Health(
+            network, self._by_name, random,
+            lambda client, group, is_v6: self.selecting.shares(client, group, is_v6),
+        )  # fmt: skip
         distances = EdgeDistances(self._by_name, self.routes.graph, self.routes.has_route)
         self.selecting = Selecting(
             network, self._by_name, distances, self.health.status, lambda server: self.groups.of_server(server),

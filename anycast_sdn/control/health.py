@@ -7,7 +7,7 @@ A server has, in each of its groups,
   made once, and has one state;
 * results that the server's agent reports, for HTTP or anything else.  They expire: silence of the agent after
   ``EXPIRES`` intervals is a failure, but an agent that was never heard leaves the check unknown;
-* its lease, if it has one.
+* what clients' packets show (``Passive``), and its lease, if it has one.
 
 The state of a server is that of its worst check (``core.health``).  It is computed from the checks whenever it is asked
 for.  Here changes are noticed: what may have changed is queued, and examined in slices by ``work``, which returns
@@ -20,11 +20,12 @@ held.  Nothing of this is stored: after a restart of the controller each check i
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.passive import PROBATION_S, Passive
 from anycast_sdn.control.probing import Probing, Result
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import (
@@ -106,15 +107,23 @@ class _Own:
     heard_at: dict[CheckName, float] = field(default_factory=dict)
     expires_s: dict[CheckName, float] = field(default_factory=dict)  # without a report for so long, it fails
     lease: CheckState | None = None
+    passive: CheckState | None = None
 
 
 class Health:
-    """``switches``: all, by name."""
+    """``switches``: all, by name; ``shares``: see ``Passive``."""
 
-    def __init__(self, network: Network, switches: Mapping[str, ManagedSwitch], random: RandomSource) -> None:
+    def __init__(
+        self,
+        network: Network,
+        switches: Mapping[str, ManagedSwitch],
+        random: RandomSource,
+        shares: Callable[[str, str, bool], Mapping[Address, float]],
+    ) -> None:
         self._network = network
         self._switches = switches
         self._probing = Probing(random)
+        self._passive = Passive(switches, shares)
         self._groups = Groups()
         self._there: dict[Address, CheckState] = {}  # ARP or ND of an enrolled server
         self._probed: dict[Address, dict[ProbedCheck, CheckState]] = {}
@@ -122,6 +131,7 @@ class Health:
         self._users: dict[tuple[Address, ProbedCheck], set[str]] = {}  # of such a check: the groups that have it
         self._own: dict[Enrolment, _Own] = {}
         self._expiries: list[tuple[float, Enrolment, CheckName]] = []  # heap; the earliest that it can be
+        self._probations: list[tuple[float, Enrolment]] = []  # heap: when passive checks are tried again
         self._known: dict[Enrolment, tuple[HealthStatus, bool]] = {}  # and ``has_failed``, when it was last examined
         self._to_begin: dict[Enrolment, None] = {}  # where other checks may be wanted than those that are made
         self._to_examine: dict[Enrolment, None] = {}
@@ -162,6 +172,9 @@ class Health:
             name = name_of(check)
             names.add(name)
             reported = own.reported.get(name) if own else None
+            if isinstance(check, PassiveCheck):
+                yield name, (own.passive if own else None) or _UNKNOWN
+                continue
             made = probed.get(check) if isinstance(check, IcmpCheck | TcpCheck | UdpCheck) else None
             yield name, reported or made or _UNKNOWN
         if own:
@@ -188,6 +201,7 @@ class Health:
     def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, now: float) -> None:
         was, is_now = old.servers if old else {}, new.servers if new else {}
         others = (old.checks if old else ()) != (new.checks if new else ())
+        self._passive.group_changed(name, self._groups)
         for server in (server for server in was if server not in is_now):
             self._own.pop((name, server), None)
             if self._known.pop((name, server), None):
@@ -268,6 +282,7 @@ class Health:
         for dpid, message in messages:
             out.send(dpid, [message])
         self._count(results, now)
+        self._count_passive(now)
         self._expire(now)
         return out
 
@@ -288,6 +303,21 @@ class Health:
             self._probing.repeat(server, check, next_after_s(after, check))
             if after.status is not before.status:
                 self._to_examine |= dict.fromkeys((name, server) for name in self._users[server, check])
+
+    def _count_passive(self, now: float) -> None:
+        for group, server, check, result in self._passive.step(self._groups, now):
+            own = self._own.setdefault((group, server), _Own())
+            own.passive = counted(own.passive or _UNKNOWN, result, check, now)
+            self._to_examine[group, server] = None
+            if own.passive.status is HealthStatus.CRITICAL:
+                heapq.heappush(self._probations, (own.passive.since + PROBATION_S, (group, server)))
+        while self._probations and self._probations[0][0] <= now:
+            _, enrolment = heapq.heappop(self._probations)
+            own = self._own.get(enrolment, _Own())
+            passive = own.passive
+            if passive and passive.status is HealthStatus.CRITICAL and now >= passive.since + PROBATION_S:
+                own.passive = CheckState(HealthStatus.UNKNOWN, now, f"is tried again, after: {passive.output}")
+                self._to_examine[enrolment] = None
 
     def edge_is_back(self, edge: ManagedSwitch, now: float) -> None:
         """What it holds has been read; servers that were found there are taken to be there until they are silent."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -153,6 +153,15 @@ class Selecting:
         selection = self.selection(Spread(group, len(server) == 16))
         standing = selection.standings.get(server) if selection else None
         return standing is not None and standing.excluded is None and standing.factor > 0
+
+    def shares(self, client: str, group: str, is_v6: bool) -> Mapping[Address, float]:
+        """Of new flows that come from this client edge, for each server; empty: nobody serves them."""
+        selection = self.selection(Spread(group, is_v6))
+        if selection is None:
+            return {}
+        entries = self._distances.entries(client, selection.announce)
+        slots = [server for entry in entries for server in selection.memory.slots.get(entry, ())]
+        return {server: count / len(slots) for server, count in Counter(slots).items()}
 
     # ---------------------------------------------------------------- what may change it
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
@@ -103,6 +104,8 @@ class Audit(Protocol):
 
 
 class Engine(Protocol):
+    first_replies: FirstReplies  # what becomes of first packets: to be watched and popped by those who ask for it
+
     # ---------------------------------------------------------------- what is shown
 
     @property

@@ -32,6 +32,7 @@ from anycast_sdn.core.events import (
     RuleRefused,
     repaired,
 )
+from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.pool_watch import Level
@@ -109,6 +110,7 @@ class FlowRules(Engine):
         self._is_enrolled = is_enrolled
         self._lost: dict[int, Half] = {}  # binding's number → its rules that another program has deleted
         self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
+        self.first_replies = FirstReplies()
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._last_sweep_s: float | None = None
         self._sweep_ended = -math.inf  # the last one; while one is under way, inf
@@ -180,6 +182,8 @@ class FlowRules(Engine):
         syn = _tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
         decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
+            if decision.do is Do.LEASE:
+                self.first_replies.asked(decision.binding, now)
             return self._carry_out(decision, frame)
         if syn or decision.do is Do.RESET:
             # A refused SYN gets a reset alone: ``connect`` fails at once on every system, with "connection refused".
@@ -240,6 +244,8 @@ class FlowRules(Engine):
         if decision.do is Do.RESET and decision.binding:
             resets = self._answers.reset_both(in_port, frame, decision.binding.key.reverse, now)
             return Reaction([*resets], events=[self._dropped(Drop.SERVER_LOST)])
+        if decision.do is Do.PIN:
+            self.first_replies.replied(decision.binding, key.source, _tcp_flags(packet, frame) & TCP_RST != 0, now)
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
 
     def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
@@ -280,6 +286,8 @@ class FlowRules(Engine):
         group = groups.get(binding.group)
         servers = [binding.server] if binding.server else list(group.servers if group else ())
         translated = icmp_errors.to_client(frame, error, binding, servers)
+        if translated:
+            self.first_replies.replied(binding, error.source, True, now)
         return Reaction([through_pipeline(translated)]) if translated else self._drop(Drop.STRANGER)
 
     def _error_from_client(self, frame: bytes) -> Reaction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Subnet
@@ -24,6 +25,7 @@ class NoClientEdge(Engine):
     def __init__(self, name: str, subnets: Sequence[Subnet], anycast: Sequence[Prefix]) -> None:
         self._subnets = subnets
         self._anycast = anycast
+        self.first_replies = FirstReplies()
         self._flows = BindingTable()
         self._audit = FlowAudit(name, self._flows, _no_rule)
 

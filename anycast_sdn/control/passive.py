@@ -1,0 +1,141 @@
+"""Passive: what clients' own packets say of servers (M33); nothing is sent for it.
+
+Client edges count which servers answer new flows, which refuse them, and how many flows of a group nobody answers
+(``core.first_replies``).  Nobody knows which servers the unanswered ones were sent to, so they are spread over the
+slots of the server edge that such packets reached then.  What follows from that, for a server's share of bad flows,
+
+    (refused + its part of the unanswered) / (that + answered):
+
+- A server that answers nothing has 1.
+- A server that answers everything never has more than 1/2, however bad the others are: what it has answered is its part
+  of all flows, and its part of the unanswered ones is not more.  So with the default limit it is never blamed.
+- A server that is alone at its edge has just the share of its flows that is bad.
+
+It means nothing for groups whose servers hand flows over to one another: who answers there is not who was asked.
+
+Few flows prove nothing: there is a result when ``LEAST_FLOWS`` have been seen.  A server that has become critical gets
+no new flows, so nothing can show that it is well again: after ``PROBATION_S`` it is unknown, and is tried again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.checks import PassiveCheck
+from anycast_sdn.core.first_replies import MOST_TIMES, WAIT_S
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.model import Address
+from anycast_sdn.engines.engine import Engine
+
+LEAST_FLOWS = 10
+PROBATION_S = 60.0
+STEPS = 20  # in which all client edges are asked
+MOST = 5000  # flows of one client edge in one step: some milliseconds
+_TOLD_AFTER_S = WAIT_S + 2.0  # after this long at the latest, what has become of a flow is told
+
+
+@dataclass(slots=True)
+class _Window:
+    """Flows of a server in a group since its last result."""
+
+    answered: int = 0
+    bad: float = 0.0
+    times: list[float] = field(default_factory=list)
+
+
+class Passive:
+    """``switches``: all, by name; ``shares``: of a client edge's new flows of a group, in one family, by server."""
+
+    def __init__(
+        self, switches: Mapping[str, ManagedSwitch], shares: Callable[[str, str, bool], Mapping[Address, float]]
+    ) -> None:
+        self._edges: Mapping[str, Engine] = {
+            name: switch.engine for name, switch in switches.items() if switch.described.client_edge
+        }
+        self._shares = shares
+        self._checks: dict[str, PassiveCheck] = {}  # by group
+        self._windows: dict[tuple[str, Address], _Window] = {}
+        self._judged_at: dict[str, float] = {}  # group → its last results
+        # (client edge, group, IPv6?) → when, and the shares of new flows; while such flows may be told of
+        self._history: dict[tuple[str, str, bool], deque[tuple[float, Mapping[Address, float]]]] = {}
+        self._turns = deque(self._edges)
+
+    def group_changed(self, name: str, groups: Groups) -> None:
+        group = groups.get(name)
+        check = next((each for each in group.checks if isinstance(each, PassiveCheck)), None) if group else None
+        if check == self._checks.get(name):
+            return
+        if check:
+            self._checks[name] = check
+        else:
+            del self._checks[name]
+            self._judged_at.pop(name, None)
+            self._windows = {key: window for key, window in self._windows.items() if key[0] != name}
+        for engine in self._edges.values():
+            engine.first_replies.watch(self._checks.keys())
+
+    def check_of(self, group: str) -> PassiveCheck | None:
+        return self._checks.get(group)
+
+    def step(self, groups: Groups, now: float) -> list[tuple[str, Address, PassiveCheck, CheckResult]]:
+        """Ask some client edges → results, by group and server.  To be called about 20 times a second."""
+        if not self._checks:
+            return []
+        for _ in range(1 + len(self._turns) // STEPS):
+            self._turns.rotate(-1)
+            self._collect(self._turns[0], now)
+        self._forget_old_shares(now)
+        due = [name for name, check in self._checks.items() if now >= self._judged_at.get(name, 0.0) + check.interval_s]
+        self._judged_at |= dict.fromkeys(due, now)
+        return [result for name in due for result in self._judge(name, groups)]
+
+    def _collect(self, client: str, now: float) -> None:
+        observed = self._edges[client].first_replies.pop(now, MOST)
+        for key, replies in observed.replies.items():
+            window = self._windows.setdefault(key, _Window())
+            window.answered += replies.answered
+            window.bad += replies.refused
+            window.times += replies.times[: MOST_TIMES - len(window.times)]
+        for group, is_v6 in sorted(observed.asked):
+            shares = now, self._shares(client, group, is_v6)
+            self._history.setdefault((client, group, is_v6), deque()).append(shares)
+        for (group, is_v6), count in observed.unanswered.items():
+            for server, share in self._shares_then(client, group, is_v6, now).items():
+                self._windows.setdefault((group, server), _Window()).bad += count * share
+
+    def _forget_old_shares(self, now: float) -> None:
+        old = [place for place, history in self._history.items() if history[-1][0] < now - _TOLD_AFTER_S]
+        for place in old:
+            del self._history[place]
+
+    def _shares_then(self, client: str, group: str, is_v6: bool, now: float) -> Mapping[Address, float]:
+        """When the flows began that are told of now: a server that has left since is still to blame for its part."""
+        history = self._history.get((client, group, is_v6))
+        if not history:
+            return {}
+        while len(history) > 1 and history[1][0] <= now - _TOLD_AFTER_S:
+            history.popleft()
+        return history[0][1]
+
+    def _judge(self, name: str, groups: Groups) -> Iterator[tuple[str, Address, PassiveCheck, CheckResult]]:
+        group, check = groups.get(name), self._checks[name]
+        for server in group.servers if group else ():
+            window = self._windows.get((name, server))
+            if window and window.bad + window.answered >= LEAST_FLOWS:
+                del self._windows[name, server]
+                yield name, server, check, _judged(window, check)
+
+
+def _judged(window: _Window, check: PassiveCheck) -> CheckResult:
+    flows = window.bad + window.answered
+    seen = f"{window.answered} of about {flows:.0f} new flows answered"
+    if window.bad / flows > check.max_unanswered:
+        return CheckResult(False, seen)
+    middle = median(window.times) if window.times else 0.0
+    said = f"{seen}, the first reply after {1000 * middle:.0f} ms"
+    return CheckResult(check.max_first_reply_s is None or middle <= check.max_first_reply_s, said)
