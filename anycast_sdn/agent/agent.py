@@ -1,8 +1,8 @@
 """The agent's loop: probes, measurements and requests, each in its time.
 
-One thread decides: it takes what has happened out of one queue and gives it to the machines (``enrolment``), one for
-each address.  Whatever waits for another party waits in a thread of its own: requests (one thread for each address) and
-probes.  These only put results into the queue; so do signals.
+One thread decides: it takes what has happened out of one queue and gives it to the machine (``enrolment``).  Whatever
+waits for another party waits in a thread of its own: requests, and each probe.  These only put results into the queue;
+so do signals.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 TURN_S = 0.5  # the longest time between two looks at the clock
 SAME_S = 0.1  # two signals within this are one: timeout(1) sends two
+LOADS = 3  # intervals that a report of load is valid for
 
 
 class Manager(Protocol):
@@ -39,8 +40,19 @@ class Manager(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """One that the agent makes, of each of the server's addresses or of one."""
+
+    target: probes.HttpTarget
+    interval_s: float
+    timeout_s: float = probes.TIMEOUT_S
+    passing: frozenset[int] = probes.PASSING  # statuses
+    address: str | None = None  # the server's, that the result is about; None: each
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
-    """What the agent looks at on its server."""
+    """What the agent looks at on its server, beside what the group says."""
 
     checks: Sequence[probes.HttpTarget] = ()
     agent_check: tuple[str, int] | None = None
@@ -52,23 +64,20 @@ Event = Callable[[float], None]  # takes the time; carried out by the thread tha
 
 class Agent:
     def __init__(
-        self,
-        settings: Settings,
-        addresses: Sequence[str],
-        watch: Watch,
-        ask: Ask,
-        manager: Manager,
-        chance: Callable[[], float],
+        self, settings: Settings, watch: Watch, ask: Ask, manager: Manager, chance: Callable[[], float]
     ) -> None:
+        self._addresses = settings.addresses
         self._watch = watch
         self._ask = ask
         self._manager = manager
-        self._machines = [Enrolment(settings, address, chance) for address in addresses]
-        self._outgoing: dict[str, queue.SimpleQueue[Request]] = {address: queue.SimpleQueue() for address in addresses}
+        self._machine = Enrolment(settings, chance)
+        self._outgoing: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._meter = _meter(addresses)
-        self._port = watch.checks[0].port if watch.checks else None
-        self._shown: dict[str, str] = {}  # what was logged of each probe
+        self._meter = _meter(settings.addresses)
+        self._given = {HttpCheck(target, watch.interval_s) for target in watch.checks}
+        self._checks: dict[HttpCheck, _Repeated] = {}  # that are being made
+        self._shown: dict[str, str] = {}  # what was logged last of each
+        self._measure_at = 0.0
         self._is_ready = False
         self._asked_at: float | None = None  # for the end
 
@@ -76,62 +85,77 @@ class Agent:
         """Until it is asked to end and the server is drained → the exit status.  Raises Hopeless."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
-        for machine in self._machines:
-            self._start(partial(self._carry, machine))
-        for target in self._watch.checks:
-            self._start(partial(self._repeat, partial(self._check, target)))
+        threading.Thread(target=self._carry, daemon=True).start()
         if self._watch.agent_check:
-            self._start(partial(self._repeat, partial(self._read_line, self._watch.agent_check)))
-        measure_at = 0.0
-        while not all(machine.has_ended for machine in self._machines):
+            _Repeated(partial(self._read_line, self._watch.agent_check), self._watch.interval_s, self._events).start()
+        while not self._machine.has_ended:
             now = time.monotonic()
             self._manager.alive(now)
-            if now >= measure_at:
-                measure_at = now + self._watch.interval_s
+            self._adjust_checks()
+            if now >= self._measure_at:
+                self._measure_at = now + self._watch.interval_s
                 self._measure(now)
-            self._send(now)
+            if request := self._machine.next(now):
+                self._outgoing.put(request)
             try:
                 self._events.get(timeout=TURN_S)(time.monotonic())
             except queue.Empty:
                 continue
-        failures = [f"{machine.address}: {machine.failure}" for machine in self._machines if machine.failure]
-        for failure in failures:
-            LOG.error(failure)
+        if self._machine.failure:
+            LOG.error(self._machine.failure)
         LOG.info("stopped")
-        return 1 if failures else 0
+        return 1 if self._machine.failure else 0
 
     # -------------------------------------------------------------------------- the thread that decides
 
-    def _send(self, now: float) -> None:
-        for machine in self._machines:
-            if request := machine.next(now):
-                self._outgoing[machine.address].put(request)
-        if not self._is_ready and all(machine.is_enrolled for machine in self._machines):
+    def _answered(self, answer: Any, now: float) -> None:
+        for line in self._machine.answered(answer, now):
+            LOG.info("%s: %s", self._addresses[0], line)
+        if self._machine.is_enrolled and not self._is_ready:
             self._is_ready = True
-            self._manager.ready(f"enrolled: {', '.join(machine.address for machine in self._machines)}")
+            self._manager.ready(f"enrolled: {' and '.join(self._addresses)}")
+
+    def _adjust_checks(self) -> None:
+        """The checks that are made are those of the command line and of the group."""
+        wanted = self._given | set(self._checks_of_the_group())
+        for check in self._checks.keys() - wanted:
+            self._checks.pop(check).stop()
+        for check in wanted - self._checks.keys():
+            self._checks[check] = _Repeated(partial(self._check, check), check.interval_s, self._events)
+            self._checks[check].start()
+
+    def _checks_of_the_group(self) -> list[HttpCheck]:
+        return [
+            HttpCheck(
+                probes.HttpTarget(False, address, check["port"], check["path"]),
+                check["interval_s"], check["timeout_s"],
+                frozenset(check.get("expect_status") or probes.PASSING), address,
+            )
+            for check in self._machine.group_checks
+            for address in self._addresses
+        ]  # fmt: skip
 
     def _measure(self, now: float) -> None:
         measured: dict[str, float] = self._meter.measure(now) if self._meter else {}
-        if self._port is not None:
+        if self._checks:
+            port = next(iter(self._checks)).target.port
             try:
-                measured["sessions"] = load.sessions(self._port)
+                measured["sessions"] = load.sessions(port)
             except OSError as error:
                 self._log("sessions", f"sessions cannot be counted: {error}")
         if measured:
-            for machine in self._machines:
-                machine.report_load(measured)
+            self._machine.report_load(measured | {"ttl_s": max(LOADS * self._watch.interval_s, 5.0)})
 
     def _leave(self, name: str, now: float) -> None:
         LOG.info("%s: draining; a second signal ends the agent at once", name)
         self._manager.stopping()
-        for machine in self._machines:
-            machine.leave()
+        self._machine.leave(now)
 
-    def _log(self, whose: str, line: str, level: int = logging.INFO) -> None:
+    def _log(self, whose: str, line: str) -> None:
         """Logs what has changed, and nothing twice."""
         if self._shown.get(whose) != line:
             self._shown[whose] = line
-            LOG.log(level, line)
+            LOG.info(line)
 
     # -------------------------------------------------------------------------- signals
 
@@ -147,32 +171,19 @@ class Agent:
 
     # -------------------------------------------------------------------------- other threads
 
-    def _start(self, work: Callable[[], None]) -> None:
-        threading.Thread(target=work, daemon=True).start()
-
-    def _carry(self, machine: Enrolment) -> None:
-        """Requests of one address, one after the other."""
+    def _carry(self) -> None:
+        """Requests, one after the other."""
         while True:
-            answer = self._ask(self._outgoing[machine.address].get())
+            self._events.put(partial(self._answered, self._ask(self._outgoing.get())))
 
-            def take(now: float, answer: Any = answer) -> None:
-                for line in machine.answered(answer, now):
-                    LOG.info("%s: %s", machine.address, line)
-
-            self._events.put(take)
-
-    def _repeat(self, probe: Callable[[], Event]) -> None:
-        while True:
-            began = time.monotonic()
-            self._events.put(probe())
-            time.sleep(max(self._watch.interval_s - (time.monotonic() - began), 0.1))
-
-    def _check(self, target: probes.HttpTarget) -> Event:
-        result = probes.ask_http(target)
-        name = str(target)
+    def _check(self, check: HttpCheck) -> Event:
+        target = check.target
+        result = probes.ask_http(target, check.passing, check.timeout_s)
+        report = _report("http", result.is_up, result.output) | {"port": target.port, "detail": target.path}
 
         def take(now: float) -> None:
-            self._log(name, f"{name} {'passes' if result.is_up else 'fails'}: {result.output}")
+            self._log(str(target), f"{target} {'passes' if result.is_up else 'fails'}: {result.output}")
+            self._machine.report_checks([report], check.address)
 
         return take
 
@@ -188,10 +199,38 @@ class Agent:
         def take(now: float) -> None:
             self._log("agent check", f"agent check at {written(*address)}: {failed or line.output or 'answers'}")
             if not failed:
-                for machine in self._machines:
-                    machine.report_line(line)
+                self._machine.report_line(line)
+            if line.is_up is not None:
+                self._machine.report_checks([_report("agent", line.is_up, line.output)])
 
         return take
+
+
+@dataclass(slots=True)
+class _Repeated:
+    """A probe that is made again and again, in a thread of its own."""
+
+    probe: Callable[[], Event]
+    interval_s: float
+    events: queue.SimpleQueue[Event]
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while not self._stopped.wait(pause_s):
+            began = time.monotonic()
+            self.events.put(self.probe())
+            pause_s = max(self.interval_s - (time.monotonic() - began), 0.1)
+
+
+def _report(kind: str, is_up: bool, output: str) -> dict[str, Any]:
+    return {"type": kind, "status": "passing" if is_up else "critical", "output": output}
 
 
 def _meter(addresses: Sequence[str]) -> load.Meter | None:

@@ -1,10 +1,10 @@
-"""One enrolled address, as a machine without clock and I/O: which request is next, and what its answer means.
+"""One server's enrolment, as a machine without clock and I/O: which request is next, and what its answer means.
 
-    unknown → (looked up) → absent → (enrolled) ┐
-       │                                        ├→ enrolled → draining → ended
-       └──────────── (found; active again) ─────┘       │
-       ▲                                                │
-       └──────────── the controller has forgotten it ───┘
+    UNKNOWN → (looked up) → ABSENT → (enrolled) ────┐
+       │                                            ├→ ENROLLED → LEAVING → DRAINING → ENDED
+       └───────── FOUND → (as it should be) ────────┘      │
+       ▲                                                   │
+       └───────── the controller has forgotten it ─────────┘
 
 The rules this file keeps:
 
@@ -12,14 +12,15 @@ The rules this file keeps:
 - What an operator has set stays: weight and capacity are given at the first enrolment only, and ``disabled`` is never
   changed.  ``draining`` and ``drained`` end when an agent starts, because then the server is ready.
 - Renewals come before everything else.  Reports that could not be sent are not kept: newer ones replace them.
-- Without an answer, the pause grows from 1 s to ``most_pause_s``, with jitter, so that many agents do not come at once.
+- Without an answer, the pause grows from 1 s to ``MOST_PAUSE_S``, with jitter, so that many agents do not come at once.
 - A request that is refused before the first enrolment ends the agent (``Hopeless``); later it is logged once.
+- A server with two addresses is enrolled, renewed and drained by the first one; reports are sent for each.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ from anycast_sdn.core.words import counted
 FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 30.0
 RENEWALS = 3  # in the time of a lease, so that two may be lost
-WAIT_S = 5.0  # the longest wait in one question for the end of a drain: renewals go on between
+LOOK_AT_GROUP_S = 60.0  # its checks may change
+WAIT_S = 1.0  # between two questions whether the drain is over
 GIVE_UP_S = 60.0  # so long without an answer, a drain is not waited for any more
 MAX_WEIGHT = 1000
 
@@ -43,19 +45,30 @@ class Hopeless(AnycastError):
 @dataclass(frozen=True, slots=True)
 class Settings:
     group: str
+    addresses: tuple[str, ...]  # of the server, one of each family
     weight: int | None = None  # of a server that is not enrolled yet; None: the controller's default
     capacity: int | None = None
     ttl_s: float = 30.0
     deregister_after_s: float | None = None
-    drain_deadline_s: float | None = 300.0
+    drain_deadline_s: float = 300.0
     remove: bool = False  # when it is drained
+
+    @property
+    def lease(self) -> dict[str, float]:
+        lease = {"ttl_s": self.ttl_s}
+        return lease if self.deregister_after_s is None else lease | {"deregister_after_s": self.deregister_after_s}
+
+    @property
+    def renew_every_s(self) -> float:
+        return self.ttl_s / RENEWALS
 
 
 class Phase(enum.Enum):
     UNKNOWN = "unknown"
     ABSENT = "absent"
-    INACTIVE = "inactive"  # enrolled, drained by a former agent
+    FOUND = "found"  # enrolled, but drained by a former agent, or with one of its addresses alone
     ENROLLED = "enrolled"
+    LEAVING = "leaving"  # asked to end
     DRAINING = "draining"
     ENDED = "ended"
 
@@ -65,49 +78,68 @@ class Step(enum.Enum):
 
     LOOK_UP = enum.auto()
     ENROL = enum.auto()
-    ACTIVATE = enum.auto()
+    PUT_RIGHT = enum.auto()
     RENEW = enum.auto()
+    READ_GROUP = enum.auto()
     CHANGE = enum.auto()
-    REPORT_LOAD = enum.auto()
+    REPORT = enum.auto()
+    LOOK_AGAIN = enum.auto()  # before a drain: an operator may have disabled it
     DRAIN = enum.auto()
     WAIT = enum.auto()
     REMOVE = enum.auto()
 
 
+_SHOW_THE_SERVER = (Step.LOOK_UP, Step.ENROL, Step.PUT_RIGHT, Step.CHANGE, Step.LOOK_AGAIN, Step.WAIT)
+_FORGOTTEN = (Step.RENEW, Step.LOOK_AGAIN, Step.DRAIN, Step.WAIT, Step.REMOVE)  # 404 to these: it is enrolled no more
+_AT_ONCE_AGAIN = (Step.LOOK_UP, Step.ENROL, Step.RENEW, Step.LOOK_AGAIN)
+
+
 class Enrolment:
     """``chance`` → a random number from 0 to 1."""
 
-    def __init__(self, settings: Settings, address: str, chance: Callable[[], float]) -> None:
-        self.address = address
+    def __init__(self, settings: Settings, chance: Callable[[], float]) -> None:
         self._settings = settings
         self._chance = chance
-        self._path = f"/v1/groups/{settings.group}/servers/{address}"
+        self._group = f"/v1/groups/{settings.group}"
+        self._path = f"{self._group}/servers/{settings.addresses[0]}"
         self._phase = Phase.UNKNOWN
         self._was_enrolled = False  # by this agent, however long ago
-        self._leaves = False
-        self._asked: Step | None = None  # the request under way
+        self._asked: tuple[Step, Request] | None = None  # the request under way
         self._not_before = 0.0
         self._failures = 0
         self._silent_since: float | None = None
-        self._renewed_at = 0.0
+        self._renew_at = self._read_group_at = 0.0
         self._server: Mapping[str, Any] = {}  # as the controller has last shown it
         self._line = AgentLine()
         self._drained_by_line = False
-        self._load: Mapping[str, float] | None = None  # not sent yet
-        self._refusals: dict[Step, str] = {}  # logged already
+        self._reports: dict[str, Request] = {}  # path → not sent yet
+        self._refused: dict[str, str] = {}  # a request's method and path → why it was refused, which is logged
         self._refused_changes: dict[str, Any] = {}
+        self._has_looked_again = False
+        self._leave_by: float | None = None  # not asked to end yet
+        self.group_checks: Sequence[Mapping[str, Any]] = ()  # of type http, as the group has them
         self.failure = ""  # why the server could not be drained, in the end
 
     # -------------------------------------------------------------------------- what the server's programs say
 
-    def leave(self) -> None:
+    def leave(self, now: float) -> None:
         """Drain it, then end; what this agent has not enrolled, it does not drain."""
-        self._leaves = True
-        if not self._was_enrolled:
-            self._phase = Phase.ENDED
+        self._leave_by = now + self._settings.drain_deadline_s
 
     def report_load(self, load: Mapping[str, float]) -> None:
-        self._load = load
+        self._report("load", dict(load))
+
+    def report_checks(self, results: Sequence[Mapping[str, Any]], address: str | None = None) -> None:
+        """Of one of its addresses, or of each."""
+        self._report("checks", {"checks": list(results)}, address)
+
+    def _report(self, what: str, body: Any, address: str | None = None) -> None:
+        for each in self._settings.addresses if address is None else (address,):
+            path = f"{self._group}/servers/{each}/{what}"
+            if what == "checks" and path in self._reports:  # the results of others go with these
+                results = {_name(result): result for result in self._reports[path].body["checks"] + body["checks"]}
+                body = {"checks": list(results.values())}
+            self._reports[path] = Request("PUT", path, body)
 
     def report_line(self, line: AgentLine) -> None:
         """What the line does not speak of stays as it was."""
@@ -122,14 +154,26 @@ class Enrolment:
 
     @property
     def is_enrolled(self) -> bool:
-        return self._phase in (Phase.ENROLLED, Phase.DRAINING)
+        return self._phase in (Phase.ENROLLED, Phase.LEAVING, Phase.DRAINING)
+
+    @property
+    def _leaves(self) -> bool:
+        return self._phase in (Phase.LEAVING, Phase.DRAINING, Phase.ENDED)
 
     def next(self, now: float) -> Request | None:
         """The request to send now, if there is one; its answer has to be given to ``answered``."""
-        if self._asked is not None or now < self._not_before or self.has_ended:
+        if self._asked is not None:
             return None
-        self._asked = self._step(now)
-        return None if self._asked is None else self._request(self._asked)
+        if self._leave_by is not None and not self._leaves:
+            self._phase = Phase.LEAVING if self._phase is Phase.ENROLLED else Phase.ENDED
+        if now < self._not_before or self.has_ended:
+            return None
+        step = self._step(now)
+        if step is None:
+            return None
+        request = self._reports.pop(next(iter(self._reports))) if step is Step.REPORT else self._request(step, now)
+        self._asked = step, request
+        return request
 
     def _step(self, now: float) -> Step | None:
         match self._phase:
@@ -137,39 +181,55 @@ class Enrolment:
                 return Step.LOOK_UP
             case Phase.ABSENT:
                 return Step.ENROL
-            case Phase.INACTIVE:
-                return Step.ACTIVATE
-        if now >= self._renewed_at + self._renew_every_s:
+            case Phase.FOUND:
+                return Step.PUT_RIGHT
+        if now >= self._renew_at:
             return Step.RENEW
-        if self._leaves and self._phase is Phase.ENROLLED:
-            return Step.DRAIN
-        if self._load is not None:
-            return Step.REPORT_LOAD
-        if not self._leaves and self._changes() not in ({}, self._refused_changes):
-            return Step.CHANGE
+        if self._phase is Phase.LEAVING:
+            return Step.DRAIN if self._has_looked_again else Step.LOOK_AGAIN
+        if self._reports:
+            return Step.REPORT
         if self._phase is Phase.DRAINING:
-            return Step.WAIT if self._server.get("flows") or not self._settings.remove else Step.REMOVE
-        return None
+            return Step.REMOVE if self._is_to_be_removed(now) else Step.WAIT
+        if self._changes() not in ({}, self._refused_changes):
+            return Step.CHANGE
+        return Step.READ_GROUP if now >= self._read_group_at else None
 
-    def _request(self, step: Step) -> Request:
+    def _is_to_be_removed(self, now: float) -> bool:
+        """By this agent, because no drain does it."""
+        has_ended = not self._server.get("flows") or not self._left_s(now)
+        return self._settings.remove and self._server.get("state") == "disabled" and has_ended
+
+    def _left_s(self, now: float) -> float:
+        """Until the deadline of the drain."""
+        return round(max((self._leave_by or now) - now, 0.0), 1)
+
+    def _request(self, step: Step, now: float) -> Request:
+        settings, wanted = self._settings, dict[str, Any]()
         match step:
-            case Step.LOOK_UP | Step.RENEW | Step.WAIT:
+            case Step.LOOK_UP | Step.LOOK_AGAIN | Step.WAIT:
                 return Request("GET", self._path)
             case Step.ENROL:
-                wanted = {"weight": self._settings.weight, "capacity": self._settings.capacity}
+                both = list(settings.addresses) if len(settings.addresses) > 1 else None
+                wanted |= {"weight": settings.weight, "capacity": settings.capacity, "lease": settings.lease,
+                           "addresses": both}  # fmt: skip
                 given = {name: value for name, value in wanted.items() if value is not None}
-                return Request("PUT", self._path, given)
-            case Step.ACTIVATE:
-                return Request("PATCH", self._path, {"state": "active"})
+                return Request("PUT", self._path, given, anew=True)
+            case Step.PUT_RIGHT:
+                return Request("PATCH", self._path, self._wrong())
+            case Step.RENEW:
+                return Request("PUT", f"{self._path}/lease", settings.lease)
+            case Step.READ_GROUP:
+                return Request("GET", self._group)
             case Step.CHANGE:
                 return Request("PATCH", self._path, self._changes())
-            case Step.REPORT_LOAD:
-                load, self._load = self._load, None
-                return Request("PUT", f"{self._path}/load", load)
             case Step.DRAIN:
-                return Request("PATCH", self._path, {"state": "draining"})
+                wanted |= {"deadline_s": self._left_s(now), "then": "remove" if settings.remove else "keep"}
+                return Request("POST", f"{self._path}/drain", wanted)
             case Step.REMOVE:
                 return Request("DELETE", self._path)
+            case Step.REPORT:
+                raise AssertionError("reports are requests already")
 
     def _changes(self) -> dict[str, Any]:
         """What the agent-check line wants otherwise than the controller has it."""
@@ -186,27 +246,26 @@ class Enrolment:
             wanted["capacity"] = self._line.max_connections
         return {name: value for name, value in wanted.items() if self._server.get(name) != value}
 
-    @property
-    def _renew_every_s(self) -> float:
-        return self._settings.ttl_s / RENEWALS
-
     # -------------------------------------------------------------------------- answers
 
     def answered(self, answer: Answer, now: float) -> list[str]:
         """The answer to the last request → what has changed, in sentences.  Raises Hopeless."""
-        step, self._asked = self._asked, None
-        assert step is not None
+        assert self._asked is not None
+        (step, request), self._asked = self._asked, None
         if not answer.is_done and not answer.is_refused:
             return self._unanswered(answer.reason, now)
         self._failures = 0
         lines = [] if self._silent_since is None else ["the controller answers again"]
         self._silent_since = None
-        return lines + (self._done(step, answer, now) if answer.is_done else self._refused(step, answer, now))
+        if answer.is_done:
+            self._refused.pop(request.name, None)
+            return lines + self._done(step, answer, now)
+        return lines + self._not_done(step, request, answer, now)
 
     def _unanswered(self, reason: str, now: float) -> list[str]:
         self._failures += 1
-        pause_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10), MOST_PAUSE_S, self._renew_every_s)
-        self._not_before = now + pause_s * (0.5 + self._chance() / 2)
+        pause_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10), MOST_PAUSE_S, self._settings.renew_every_s)
+        self._pause(pause_s, now)
         if self._silent_since is None:
             self._silent_since = now
             return [f"{reason}; trying again"]
@@ -214,68 +273,115 @@ class Enrolment:
             self._phase, self.failure = Phase.ENDED, f"not known to be drained: {reason}"
         return []
 
-    def _refused(self, step: Step, answer: Answer, now: float) -> list[str]:
-        if answer.status == 404 and step in (Step.LOOK_UP, Step.RENEW, Step.WAIT, Step.REMOVE):
-            return self._not_there(step)
-        if not self._was_enrolled:
-            raise Hopeless(f"{self.address} cannot be enrolled in group {self._settings.group}: {answer.reason}")
-        if step is Step.CHANGE:
-            self._refused_changes = self._changes()
-        if step in (Step.DRAIN, Step.REMOVE):
-            self._phase, self.failure = Phase.ENDED, f"not drained: {answer.reason}"
-        if step in (Step.LOOK_UP, Step.ENROL, Step.RENEW, Step.WAIT):  # these would come again at once
-            self._not_before = now + min(MOST_PAUSE_S, self._renew_every_s) * (0.5 + self._chance() / 2)
-        if self._refusals.get(step) == answer.reason:
-            return []
-        self._refusals[step] = answer.reason
-        return [f"refused: {answer.reason}"]
+    def _pause(self, seconds: float, now: float) -> None:
+        self._not_before = now + seconds * (0.5 + self._chance() / 2)
 
-    def _not_there(self, step: Step) -> list[str]:
-        if step is Step.LOOK_UP:
+    def _not_done(self, step: Step, request: Request, answer: Answer, now: float) -> list[str]:
+        if answer.status == 404 and step is Step.LOOK_UP:
             self._phase = Phase.ABSENT
             return []
-        if self._leaves:
+        if answer.status == 412 and step is Step.ENROL:  # somebody else has just done it
+            self._phase = Phase.UNKNOWN
+            return []
+        if answer.status == 404 and step in _FORGOTTEN:
+            if self._phase is Phase.ENROLLED:
+                self._phase = Phase.UNKNOWN
+                return ["the controller has forgotten it: it is enrolled again"]
             self._phase = Phase.ENDED
-            return ["it is enrolled no more"]
-        self._phase = Phase.UNKNOWN
-        return ["the controller has forgotten it: it is enrolled again"]
+            return ["it is drained, and removed" if step is Step.WAIT else "it is enrolled no more"]
+        if not self._was_enrolled:
+            raise Hopeless(f"{self._settings.addresses[0]} cannot be enrolled in group {self._settings.group}: "
+                           f"{answer.reason}")  # fmt: skip
+        match step:
+            case Step.CHANGE:
+                self._refused_changes = self._changes()
+            case Step.READ_GROUP:
+                self._read_group_at = now + LOOK_AT_GROUP_S
+            case Step.DRAIN | Step.WAIT | Step.REMOVE:
+                self._phase, self.failure = Phase.ENDED, f"not drained: {answer.reason}"
+        if step in _AT_ONCE_AGAIN:
+            self._pause(min(MOST_PAUSE_S, self._settings.renew_every_s), now)
+        known, self._refused[request.name] = self._refused.get(request.name), answer.reason
+        return [] if known == answer.reason else [f"{request.name} is refused: {answer.reason}"]
 
     def _done(self, step: Step, answer: Answer, now: float) -> list[str]:
-        self._refusals.pop(step, None)
-        before, lines = self._server, []
-        if step in (Step.LOOK_UP, Step.ENROL, Step.ACTIVATE, Step.RENEW, Step.CHANGE, Step.DRAIN, Step.WAIT):
+        before = self._server
+        if step in _SHOW_THE_SERVER:
             self._server = answer.body if isinstance(answer.body, dict) else {}
         state = self._server.get("state")
         match step:
-            case Step.LOOK_UP if state in ("draining", "drained") and not self._was_enrolled:
-                self._phase = Phase.INACTIVE
-            case Step.LOOK_UP | Step.ENROL | Step.ACTIVATE:
-                self._phase, self._renewed_at, self._was_enrolled = Phase.ENROLLED, now, True
-                lines = [self._enrolled(step)]
+            case Step.LOOK_UP if self._wrong():
+                self._phase = Phase.FOUND
+            case Step.LOOK_UP | Step.ENROL | Step.PUT_RIGHT:
+                if not self._was_enrolled:  # what a former agent has reported counts no more
+                    paths = [f"{self._group}/servers/{each}/checks" for each in self._settings.addresses]
+                    self._reports = {f"{path} anew": _no_checks(path) for path in paths} | self._reports
+                self._phase, self._was_enrolled = Phase.ENROLLED, True
+                self._renew_at = now if step is not Step.ENROL else now + self._settings.renew_every_s
+                return [self._enrolled(step, before)]
             case Step.RENEW:
-                self._renewed_at = now
-                if before.get("state") != state and not self._leaves:
-                    lines = [f"it is {state} now"]
+                self._renew_at = now + self._settings.renew_every_s
+            case Step.READ_GROUP:
+                self._read_group_at = now + LOOK_AT_GROUP_S
+                checks = answer.body.get("checks", ()) if isinstance(answer.body, dict) else ()
+                self.group_checks = [check for check in checks if check.get("type") == "http"]
             case Step.CHANGE:
-                lines = [f"{name} is {self._server[name]} now, as its agent check says"
-                         for name in sorted(self._server) if before.get(name) != self._server[name]
-                         and name in ("state", "weight", "capacity")]  # fmt: skip
-                self._drained_by_line = state == "draining" if "state" in self._server else False
-            case Step.DRAIN | Step.WAIT:
+                self._drained_by_line = state in ("draining", "drained")
+                return [f"{name} is {self._server.get(name)} now, as its agent check says"
+                        for name in ("state", "weight", "capacity")
+                        if before.get(name) != self._server.get(name)]  # fmt: skip
+            case Step.LOOK_AGAIN:
+                self._has_looked_again = True
+                if state == "disabled":  # it takes no new flows anyway, and stays so
+                    self._phase = Phase.DRAINING
+                    return self._waited(now)
+            case Step.DRAIN:
                 self._phase = Phase.DRAINING
-                if step is Step.DRAIN:
-                    lines = [f"it is draining: {counted(self._server.get('flows', 0), 'flow')} left"]
-                if self._server.get("flows"):
-                    self._not_before = now + 1.0
-                elif not self._settings.remove:
-                    self._phase = Phase.ENDED
-                    lines.append("it is drained")
+                self._not_before = now + WAIT_S / 10
+                return [f"it is draining: {self._flows_left} left"]
+            case Step.WAIT:
+                return self._waited(now)
             case Step.REMOVE:
                 self._phase = Phase.ENDED
-                lines = ["it is removed"]
-        return lines
+                return ["it is removed"]
+        return []
 
-    def _enrolled(self, step: Step) -> str:
-        what = {Step.LOOK_UP: "was enrolled already", Step.ENROL: "is enrolled", Step.ACTIVATE: "takes new flows again"}
+    def _wrong(self) -> dict[str, Any]:
+        """What is to be otherwise of a server that is enrolled when the agent finds it."""
+        wrong: dict[str, Any] = {}
+        if self._server.get("state") in ("draining", "drained") and not self._was_enrolled:
+            wrong["state"] = "active"
+        if not set(self._settings.addresses) <= set(self._server.get("addresses", ())):
+            wrong["addresses"] = list(self._settings.addresses)
+        return wrong
+
+    def _enrolled(self, step: Step, before: Mapping[str, Any]) -> str:
+        what = {Step.LOOK_UP: "was enrolled already", Step.ENROL: "is enrolled", Step.PUT_RIGHT: "has both addresses"}
+        if step is Step.PUT_RIGHT and before.get("state") != self._server.get("state"):
+            what[step] = "takes new flows again"
         disabled = "; an operator has disabled it" if self._server.get("state") == "disabled" else ""
         return f"it {what[step]} in group {self._settings.group}{disabled}"
+
+    @property
+    def _flows_left(self) -> str:
+        return counted(self._server.get("flows", 0), "flow")
+
+    def _waited(self, now: float) -> list[str]:
+        """Is the drain over, now that the server has been looked at?"""
+        state = self._server.get("state")
+        if state == "draining" or (state == "disabled" and self._server.get("flows") and self._left_s(now)):
+            self._not_before = now + WAIT_S
+        elif state == "drained" or (state == "disabled" and not self._settings.remove):
+            self._phase = Phase.ENDED
+            return ["it is drained" if state == "drained" else f"it is disabled: {self._flows_left} left"]
+        elif state != "disabled":
+            self._phase, self.failure = Phase.ENDED, f"not drained: the server was set to {state}"
+        return []
+
+
+def _no_checks(path: str) -> Request:
+    return Request("PUT", path, {"checks": []})
+
+
+def _name(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(result.get(member) for member in ("type", "port", "detail"))

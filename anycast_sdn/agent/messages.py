@@ -13,6 +13,11 @@ class Request(NamedTuple):
     path: str
     body: Any = None  # sent as JSON
     timeout_s: float = TIMEOUT_S
+    anew: bool = False  # only if nothing is there yet; 412 otherwise
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 class Answer(NamedTuple):

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 import urllib.parse
+from collections.abc import Collection
 from typing import NamedTuple
 
 from anycast_sdn.agent import agent_line
@@ -18,7 +19,7 @@ from anycast_sdn.core.words import address as written
 
 TIMEOUT_S = 2.0
 MOST = 8192  # bytes of a first line
-_PASSING = range(200, 400)
+PASSING = frozenset(range(200, 400))
 
 
 class Result(NamedTuple):
@@ -48,7 +49,10 @@ def http_target(url: str) -> HttpTarget:
     return HttpTarget(is_https, parts.hostname, parts.port or (443 if is_https else 80), path)
 
 
-def ask_http(target: HttpTarget, timeout_s: float = TIMEOUT_S) -> Result:
+def ask_http(
+    target: HttpTarget, passing: Collection[int] = PASSING, timeout_s: float = TIMEOUT_S
+) -> Result:
+    """``passing``: the statuses with which it passes."""
     request = (
         f"GET {target.path} HTTP/1.1\r\nHost: {written(target.host, target.port)}\r\n"
         "User-Agent: anycast-sdn-agent\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -67,7 +71,7 @@ def ask_http(target: HttpTarget, timeout_s: float = TIMEOUT_S) -> Result:
     found = re.match(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r?\n|$)", line)
     if not found:
         return Result(False, f"no answer of HTTP: {line[:40]!r}" if line else "closed without an answer")
-    return Result(int(found[1]) in _PASSING, f"status {found[1].decode()}")
+    return Result(int(found[1]) in passing, f"status {found[1].decode()}")
 
 
 def ask_agent(address: tuple[str, int], timeout_s: float = TIMEOUT_S) -> agent_line.AgentLine:

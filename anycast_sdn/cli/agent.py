@@ -65,8 +65,8 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = Settings(
-        arguments.group, arguments.weight, arguments.capacity, arguments.ttl, arguments.deregister_after,
-        arguments.drain_deadline, arguments.remove,
+        arguments.group, tuple(arguments.addresses), arguments.weight, arguments.capacity, arguments.ttl,
+        arguments.deregister_after, arguments.drain_deadline, arguments.remove,
     )  # fmt: skip
     watch = Watch(arguments.checks, arguments.agent_check, arguments.interval)
     manager = ServiceManager(os.environ, os.getpid())
@@ -77,7 +77,8 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         nonlocal controller
         try:
             controller = controller or client.controller(arguments)
-            answer = client.call(controller, request.path, request.method, request.timeout_s, request.body)
+            method, path, body, timeout_s, anew = request
+            answer = client.call(controller, path, method, timeout_s, body, anew)
             return Answer(answer.status, answer.body, answer.location)
         except client.Refused as refusal:
             if refusal.status in (401, 403):
@@ -86,7 +87,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         except (AnycastError, OSError) as error:
             return Answer(0, reason=str(error))
 
-    return Agent(settings, arguments.addresses, watch, ask, manager, random.random).run()
+    return Agent(settings, watch, ask, manager, random.random).run()
 
 
 def _address(text: str) -> str:

@@ -152,10 +152,19 @@ def ask(
 
 
 def call(
-    controller: Controller, path: str, method: str = "GET", timeout_s: float = TIMEOUT_S, body: object = None
+    controller: Controller,
+    path: str,
+    method: str = "GET",
+    timeout_s: float = TIMEOUT_S,
+    body: object = None,
+    anew: bool = False,
 ) -> Answer:
-    """``body``, unless it is None, is sent as JSON."""
+    """``body``, unless it is None, is sent as JSON.  ``anew``: only if nothing is there yet; 412 otherwise."""
     fields = {"Authorization": f"Bearer {controller.token}"} if controller.token else {}
+    if anew:
+        fields["If-None-Match"] = "*"
+    elif method in ("PATCH", "DELETE"):  # whatever it is like now: they change what they name
+        fields["If-Match"] = "*"
     sent = None
     if body is not None:
         fields["Content-Type"], sent = "application/json", json.dumps(body).encode()

@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
                            "edge drain ars2 --wait 600", "edge resume ars2")  # fmt: skip
     verbs = edge.add_subparsers(title="commands", required=True, metavar="COMMAND")
     drain = _verb(verbs, "drain", "let its flows end, and give it no new ones", _DRAIN, "edge drain ars2 --wait 600")
-    operations.add_wait(drain)
+    operations.add_drain(drain)
     drain.set_defaults(act=_drain)
     resume = _verb(verbs, "resume", "end its drain", _RESUME, "edge resume ars2")
     resume.set_defaults(act=_resume)
@@ -33,8 +33,7 @@ def _verb(verbs: Any, name: str, summary: str, about: str, example: str) -> argp
 
 
 def _drain(arguments: argparse.Namespace) -> int:
-    operation = client.ask(client.controller(arguments), client.path("edges", arguments.edge, "drain"), "POST")
-    return operations.begun(arguments, operation)
+    return operations.begin(arguments, client.path("edges", arguments.edge, "drain"), operations.settings(arguments))
 
 
 def _resume(arguments: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command → the exit status.  Raises KeyboardInterrupt (see ``anycast_sdn.__main__``)."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         status: int = arguments.act(arguments)
         sys.stdout.flush()
@@ -56,7 +56,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         self._action_max_length = len("    operations")  # Python leaves out the indentation of commands
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="anycast-sdn",
         description="IP anycast that keeps its state: an OpenFlow 1.3 controller after WO 2004/014046.\n"

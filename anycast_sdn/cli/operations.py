@@ -14,6 +14,7 @@ from anycast_sdn.cli.tables import table
 from anycast_sdn.core.words import counted
 
 _PART_S = 30.0  # of a wait, in one question
+_MEMBERS = {"id", "kind", "state", "edge", "group", "addresses", "flows_left", "since", "reason"}
 _ABOUT = """\
 Show drains of servers and edges. With an ID, show that one; with --wait, until it has ended or S seconds have passed.
 The exit status is 0 when it is shown, or has succeeded in time; 1 when it has failed, or is not over after S."""
@@ -30,10 +31,19 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(act=_operations)
 
 
-def add_wait(parser: argparse.ArgumentParser) -> None:
+def add_drain(parser: argparse.ArgumentParser) -> None:
+    """The arguments that drains of servers and of edges have in common."""
+    parser.add_argument("--deadline", type=options.seconds, metavar="S", help="it is over after S, whatever is left")
+    parser.add_argument("--at-deadline", choices=["end", "keep"],
+                        help="end: flows that are left then are ended (the default); keep: they go on")  # fmt: skip
     parser.add_argument("--wait", type=options.seconds, nargs="?", const=math.inf, metavar="S",
                         help="return when it is drained, or with status 1 after S seconds (without S: however long "
                              "that takes)")  # fmt: skip
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {"deadline_s": arguments.deadline, "at_deadline": arguments.at_deadline}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _operations(arguments: argparse.Namespace) -> int:
@@ -58,14 +68,22 @@ def _operations(arguments: argparse.Namespace) -> int:
 def read(controller: client.Controller, number: str, wait_s: float = 0.0) -> dict[str, Any]:
     """The operation, when it has ended or ``wait_s`` have passed."""
     query = f"?wait={wait_s:g}" if wait_s else ""
-    operation = client.ask(controller, f"/v1/operations/{number}{query}", timeout_s=client.TIMEOUT_S + wait_s)
-    if not isinstance(operation, dict) or not {"id", "state"} <= operation.keys():
+    path = client.path("operations", number) + query
+    operation = client.ask(controller, path, timeout_s=client.TIMEOUT_S + wait_s)
+    return checked(controller, operation)
+
+
+def checked(controller: client.Controller, operation: Any) -> dict[str, Any]:
+    """An answer that is an operation."""
+    if not isinstance(operation, dict) or not operation.keys() >= _MEMBERS:
         raise client.no_controller(controller)
     return operation
 
 
-def begun(arguments: argparse.Namespace, operation: dict[str, Any]) -> int:
-    """Says what has begun, or waits for its end where that is asked for → the exit status."""
+def begin(arguments: argparse.Namespace, path: str, body: dict[str, Any]) -> int:
+    """Begins a drain and says so, or waits for its end where that is asked for → the exit status."""
+    controller = client.controller(arguments)
+    operation = checked(controller, client.ask(controller, path, "POST", body=body))
     if arguments.wait is not None:
         return wait(arguments, operation)
     print(json.dumps(operation, indent=2) if arguments.json else f"{sentence(operation)}; operation {operation['id']}")
@@ -84,22 +102,24 @@ def wait(arguments: argparse.Namespace, operation: dict[str, Any]) -> int:
 
 
 def sentence(operation: dict[str, Any]) -> str:
-    what = _target(operation)
-    left = counted(operation.get("flows_left") or 0, "flow")
+    what, flows, reason = _target(operation), operation["flows_left"], operation["reason"]
     match operation["state"]:
         case "running":
-            return f"{what} is draining: {left} left"
+            left = "its flows are being counted" if flows is None else f"{counted(flows, 'flow')} left"
+            return f"{what} is draining: {'; '.join(filter(None, (left, reason)))}"
         case "succeeded":
-            return f"{what} is drained"
+            return f"{what} is drained" + (f": {reason}" if reason else "")
         case _:
-            return f"{what} is not drained: {operation.get('reason') or operation['state']}"
+            return f"{what} is not drained: {reason}"
 
 
 def _target(operation: dict[str, Any]) -> str:
-    named = operation.get("addresses") or [operation.get("edge")]
-    return " and ".join(map(str, named)) + (f" in group {operation['group']}" if operation.get("group") else "")
+    """What is drained."""
+    if operation.get("kind") == "drain-edge":
+        return f"edge {operation['edge']}"
+    return f"{' and '.join(operation['addresses'])} in group {operation['group']}"
 
 
 def _row(operation: dict[str, Any]) -> dict[str, Any]:
-    return {"operation": operation["id"], "what": _target(operation), "state": operation["state"],
-            "flows left": operation.get("flows_left"), "since": operation.get("since")}  # fmt: skip
+    return {"operation": operation["id"], "drain of": _target(operation), "state": operation["state"],
+            "flows left": operation["flows_left"], "since": operation["since"]}  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 from anycast_sdn.cli import client, operations, options
 
 _ADD = """\
-Enrol a server in a group: its own ordinary address, behind a server edge. A server that enrols itself runs
-'anycast-sdn agent' instead."""
+Enrol a server in a group: its own ordinary address, or both of one that has IPv4 and IPv6.
+A server that enrols itself runs 'anycast-sdn agent' instead."""
 _SET = """\
 Change an enrolled server; what is not named stays. A server that is disabled takes no new flows, whatever its health,
 until it is set active again; its present flows go on."""
@@ -28,7 +28,9 @@ def add_to(commands: Any) -> None:
                              "server add web 10.2.0.10", "server drain web 10.2.0.10 --wait")  # fmt: skip
     verbs = server.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    add = _verb(verbs, "add", "enrol a server", _ADD, "server add web 10.2.0.10 --weight 3 --capacity 500")
+    add = _verb(verbs, "add", "enrol a server", _ADD, "server add web 10.2.0.10 --weight 3 --capacity 500",
+                "server add web 10.2.0.10 2001:db8:2::10")  # fmt: skip
+    add.add_argument("other", metavar="ADDRESS", nargs="?", help="of the other family, of the same server")
     _add_settings(add)
     add.set_defaults(act=_add)
 
@@ -41,9 +43,8 @@ def add_to(commands: Any) -> None:
     drain = _verb(verbs, "drain", "let its flows end, and give it no new ones", _DRAIN,
                   "server drain web 10.2.0.10 --deadline 600 --wait",
                   "server drain web 10.2.0.10 --remove")  # fmt: skip
-    drain.add_argument("--deadline", type=options.seconds, metavar="S", help="end the flows that are left after S")
     drain.add_argument("--remove", action="store_true", help="remove the server when it is drained")
-    operations.add_wait(drain)
+    operations.add_drain(drain)
     drain.set_defaults(act=_drain)
 
     remove = _verb(verbs, "remove", "remove a server", _REMOVE, "server remove web 10.2.0.10")
@@ -73,12 +74,14 @@ def _path(arguments: argparse.Namespace, *more: str) -> str:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    body = {"address": arguments.address} | _settings(arguments)
+    both = [arguments.address, *filter(None, [arguments.other])]
+    body = ({"addresses": both} if len(both) > 1 else {"address": both[0]}) | _settings(arguments)
     path = client.path("groups", arguments.group, "servers")
     answer = client.ask(client.controller(arguments), path, "POST", body=body)
     edge = answer.get("edge") if isinstance(answer, dict) else None
     where = f", behind {edge}" if edge else ""
-    return options.said(arguments, answer, f"{arguments.address} is enrolled in group {arguments.group}{where}")
+    return options.said(arguments, answer, f"{' and '.join(both)} {'are' if len(both) > 1 else 'is'} enrolled in group "
+                        f"{arguments.group}{where}")
 
 
 def _change(arguments: argparse.Namespace) -> int:
@@ -91,11 +94,8 @@ def _change(arguments: argparse.Namespace) -> int:
 
 
 def _drain(arguments: argparse.Namespace) -> int:
-    body = {"then": "remove" if arguments.remove else "keep"}
-    if arguments.deadline is not None:
-        body["deadline_s"] = arguments.deadline
-    operation = client.ask(client.controller(arguments), _path(arguments, "drain"), "POST", body=body)
-    return operations.begun(arguments, operation)
+    body = operations.settings(arguments) | {"then": "remove" if arguments.remove else "keep"}
+    return operations.begin(arguments, _path(arguments, "drain"), body)
 
 
 def _remove(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from testbed import Program
 
 HTTP, AGENT_CHECK = 80, 9777
+BOTH = {"as2": (V4.as2, V6.as2), "as3": (V4.as3, V6.as3)}
 SLOW, SIZE = ("--limit-rate", "5M"), 40_000_000  # bytes: eight seconds, of which kernels have the last one or two
 
 
@@ -49,7 +50,7 @@ def start(network: Running, host: str, *options: object, addresses: tuple[str, .
         words += ["--address", address]
     words += ["--rest", f"unix:{Path(network.controller.database).parent}/rest", "--interval", "0.5", "--ttl", "3"]
     agent = network.testbed.spawn(host, [*words, *map(str, options)])
-    until(lambda: agent.output().count("in group web") == len(addresses), f"the agent of {host} has enrolled it")
+    until(lambda: "in group web" in agent.output(), f"the agent of {host} has enrolled it")
     network.wait_for_servers("web")
     return agent
 
@@ -65,16 +66,20 @@ def server(network: Running, address: str) -> dict[str, Any]:
     return found
 
 
-def fetch(network: Running, name: str = "name", *options: str) -> str:
-    """What the real curl gets for a file of the service, by a connection of its own."""
-    return network.run("h1", "curl", "-gsS", "-m", "5", *options, f"http://{V4.web}/{name}")
+def health(network: Running, address: str) -> str:
+    return str(server(network, address)["health"]["status"])
+
+
+def fetch(network: Running) -> str:
+    """What the real curl gets from the service, by a connection of its own: the server's name, or nothing."""
+    return str(network.testbed.run("h1", ["curl", "-gs", "-m", "5", f"http://{V4.web}/name"]).stdout)
 
 
 @pytest.mark.row("M33", "an agent drains its server at SIGTERM: a download goes on to its end, new flows go elsewhere")
 def test_a_download_in_progress_is_completed_before_the_agent_ends(network: Running) -> None:
-    for host in ("as2", "as3"):
-        serve(network, host)
-    agents = [start(network, "as2", addresses=(V4.as2, V6.as2)), start(network, "as3", addresses=(V4.as3, V6.as3))]
+    serve(network, "as2")
+    serve(network, "as3")
+    agents = [start(network, host, addresses=addresses) for host, addresses in BOTH.items()]
     assert fetch(network) == "as2"
     words = ["curl", "-gsS", "-m", "60", *SLOW, "-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
     download = network.testbed.spawn("h1", [*words, f"http://{V4.web}/large"])
@@ -126,3 +131,37 @@ def test_a_restart_of_the_controller_is_survived(network: Running) -> None:
     until(lambda: V4.as2 in [server["address"] for server in network.servers("web")], "it is enrolled again")
     assert agent.process.poll() is None
     assert ended(agent) == 0
+
+
+@pytest.mark.row("M33", "the program of a server dies: its agent's HTTP check fails, and another server gets new flows")
+def test_a_server_whose_program_is_dead_is_avoided(network: Running) -> None:
+    servers = {host: serve(network, host) for host in ("as2", "as3")}
+    check = ("--check", f"http://127.0.0.1:{HTTP}/name")
+    agents = [start(network, host, *check, addresses=addresses) for host, addresses in BOTH.items()]
+    until(lambda: health(network, V4.as2) == health(network, V6.as2) == "passing", "as2 passes")
+    assert fetch(network) == "as2"
+    servers["as2"].stop()
+    until(lambda: fetch(network) == "as3", "new flows go to the other server")
+    assert health(network, V4.as2) == "critical"
+    assert "Connection refused" in server(network, V4.as2)["health"]["reason"]
+    serve(network, "as2")
+    until(lambda: fetch(network) == "as2", "the nearest server has them again")
+    assert [ended(agent) for agent in agents] == [0, 0]
+
+
+@pytest.mark.row("M33", "ten agents are killed at once: their leases expire, the servers go, the other one serves")
+def test_servers_whose_agents_are_killed_go_with_their_leases(network: Running) -> None:
+    serve(network, "as2")
+    serve(network, "as3")
+    other = start(network, "as3", addresses=(V4.as3,))
+    addresses = [V4.as2, *(f"10.2.0.{number}" for number in range(21, 30))]
+    for address in addresses[1:]:
+        network.run("as2", "ip", "address", "add", f"{address}/24", "dev", network.testbed.interface("as2"))
+    agents = [start(network, "as2", "--deregister-after", 2, addresses=(address,)) for address in addresses]
+    until(lambda: fetch(network) == "as2", "the nearest servers get new flows")
+    for agent in agents:
+        agent.process.kill()
+    until(lambda: fetch(network) == "as3", "new flows go to the other server", 30)
+    until(lambda: not set(addresses) & {each["address"] for each in network.servers("web")}, "the ten are removed", 30)
+    assert fetch(network) == "as3"
+    assert ended(other) == 0

@@ -284,3 +284,16 @@ class Client:
         assert problem["type"] == "about:blank" or problem["type"].startswith("urn:anycast-sdn:problem:")
         assert self.registry.groups is before
         return problem
+
+
+def end_drains(client: Client) -> None:
+    """The last flows of servers that are draining have ended."""
+
+    def drained(server: Server) -> Server | None:
+        assert server.drain
+        keeps = server.drain.then is AfterDrain.KEEP
+        return replace(server, state=ServerState.DRAINED, drain=None) if keeps else None
+
+    enrolled = [(group.name, server) for group in client.registry.groups for server in group.servers.values()]
+    ending = [(name, server.address) for name, server in enrolled if server.drain]
+    client.registry.change_servers(dict.fromkeys(ending, drained))

@@ -86,7 +86,7 @@ def dribbling(connection: socket.socket) -> None:
 def test_whoever_is_slow_fails_in_time(behave: Callable[[socket.socket], None]) -> None:
     with serving(behave) as port:
         began = time.monotonic()
-        assert ask_http(at(port), PATIENCE_S) == Result(False, f"no answer within {PATIENCE_S:g} s")
+        assert ask_http(at(port), timeout_s=PATIENCE_S) == Result(False, f"no answer within {PATIENCE_S:g} s")
         assert time.monotonic() - began < 5 * PATIENCE_S
 
 

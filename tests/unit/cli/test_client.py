@@ -206,7 +206,7 @@ def test_what_ends_in_the_middle_is_no_secret(capsys: pytest.CaptureFixture[str]
     ],
 )  # fmt: skip
 def test_places_of_a_controller_are_written_as_urls(text: str, shown: str) -> None:
-    assert str(main._parser().parse_args(["groups", "--rest", text]).rest) == shown
+    assert str(main.parser().parse_args(["groups", "--rest", text]).rest) == shown
 
 
 @pytest.mark.parametrize("text", ["unix:", "ftp://a:1", "https://", "https://a/b", f"https://{SECRET}@a", "https://a:0"])

@@ -79,6 +79,13 @@ def test_a_server_is_enrolled_changed_and_removed(controller: Controller) -> Non
     assert controller.shown("/v1/groups/web/servers")["servers"] == []
 
 
+def test_both_addresses_of_a_server_are_enrolled_together(controller: Controller) -> None:
+    controller.do("group", "add", "web", WEB, V6)
+    said = controller.do("server", "add", "web", "10.2.0.10", "2001:db8:2::10", "--capacity", "500")
+    assert said == "10.2.0.10 and 2001:db8:2::10 are enrolled in group web, behind ars2"
+    assert [server["capacity"] for server in controller.shown("/v1/groups/web/servers")["servers"]] == [500, 500]
+
+
 def test_with_json_the_controllers_answer_is_printed(controller: Controller) -> None:
     group = json.loads(controller.do("group", "add", "web", WEB, "--json"))
     assert group == controller.shown("/v1/groups/web")

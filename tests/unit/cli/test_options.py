@@ -18,8 +18,8 @@ from anycast_sdn.cli import main
     ],
 )
 def test_addresses_are_written_with_a_port_and_ipv6_in_brackets(text: str, address: tuple[str, int]) -> None:
-    assert main._parser().parse_args(["run", "my.yaml", "--openflow", text]).openflow == address
-    assert main._parser().parse_args(["flows", "--rest", text]).rest == (*address, "http")
+    assert main.parser().parse_args(["run", "my.yaml", "--openflow", text]).openflow == address
+    assert main.parser().parse_args(["flows", "--rest", text]).rest == (*address, "http")
 
 
 @pytest.mark.parametrize(
@@ -43,4 +43,4 @@ def test_a_rest_host_that_cannot_be_a_host_field_is_refused(text: str, capsys: p
 
 @pytest.mark.parametrize("text", ["controller.example", "localhost", "192.0.2.1", "2001:db8::1", "a_b"])
 def test_host_names_and_addresses_may_be_given_to_rest(text: str) -> None:
-    assert main._parser().parse_args(["run", "my.yaml", "--rest-host", text]).rest_host == [text]
+    assert main.parser().parse_args(["run", "my.yaml", "--rest-host", text]).rest_host == [text]

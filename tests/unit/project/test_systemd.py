@@ -32,7 +32,7 @@ def test_the_service_runs_the_controller_with_its_credential_and_its_state() -> 
     command = command.replace("${CREDENTIALS_DIRECTORY}", "/run/c").replace("${STATE_DIRECTORY}", "/var/s")
     executable, *words = shlex.split(command.replace("$OPTIONS", "--openflow 192.0.2.1:6653"))
     assert executable == EXECUTABLE
-    arguments = main._parser().parse_args(words)
+    arguments = main.parser().parse_args(words)
     assert str(arguments.file) == f"/run/c/{setting(CONTROLLER, 'LoadCredential').partition(':')[0]}"
     assert arguments.database == "/var/s/enrolments.sqlite"
     assert arguments.openflow == ("192.0.2.1", 6653)
@@ -51,12 +51,12 @@ def test_the_agent_runs_with_its_group_and_the_options_of_its_file() -> None:
     (options,) = re.findall(r"^# +OPTIONS=(.*)$", (FOLDER / AGENT).read_text(), re.MULTILINE)
     executable, *words = shlex.split(setting(AGENT, "ExecStart").replace("%i", "web").replace("$OPTIONS", options))
     assert executable == EXECUTABLE
-    arguments = main._parser().parse_args(words)
+    arguments = main.parser().parse_args(words)
     assert (arguments.group, arguments.addresses) == ("web", ["10.2.0.10", "2001:db8:2::10"])
 
 
 def test_the_agent_has_the_time_that_a_drain_takes() -> None:
-    default = main._parser().parse_args(["agent", "--group", "web", "--address", "10.2.0.10"])
+    default = main.parser().parse_args(["agent", "--group", "web", "--address", "10.2.0.10"])
     assert int(setting(AGENT, "TimeoutStopSec")) > default.drain_deadline + GIVE_UP_S + TIMEOUT_S
 
 
