@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from anycast_sdn.api.answers import Turn
 from anycast_sdn.api.conditions import Condition
-from anycast_sdn.api.models import Nothing
+from anycast_sdn.api.queries import Nothing
 from anycast_sdn.api.tokens import Caller, Need
 from anycast_sdn.control.health import Reported
 from anycast_sdn.control.operations import Operation as OperationOfLife
@@ -134,7 +134,7 @@ class Operation:
     """One method of one resource."""
 
     method: str
-    path: str  # its variables are members of ``models.InPath``
+    path: str  # its variables are members of ``queries.InPath``
     handler: Callable[..., Answer]  # takes an ``Asked`` and the variables of the path
     needs: Need  # of those who ask
     summary: str

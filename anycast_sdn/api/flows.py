@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from anycast_sdn.api.answers import Written
 from anycast_sdn.api.asked import Answer, Asked
-from anycast_sdn.api.models import FlowFilters, FlowPage, cursor_of
 from anycast_sdn.api.problems import Problem
+from anycast_sdn.api.queries import FlowFilters, FlowPage, cursor_of
 from anycast_sdn.core.words import listed
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place, flow_as_json
 

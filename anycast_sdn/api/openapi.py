@@ -12,7 +12,9 @@ from pydantic_core import core_schema
 
 from anycast_sdn import __version__
 from anycast_sdn.api.asked import Operation
-from anycast_sdn.api.models import Group, InPath, Problem, Server
+from anycast_sdn.api.models import Group, Server
+from anycast_sdn.api.queries import InPath
+from anycast_sdn.api.shown import Problem
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.description.section import Section
 

@@ -22,8 +22,9 @@ from urllib.parse import parse_qsl
 from pydantic import TypeAdapter, ValidationError
 from webob import Request
 
-from anycast_sdn.api.models import InPath, members
+from anycast_sdn.api.members import members
 from anycast_sdn.api.problems import Problem
+from anycast_sdn.api.queries import InPath
 from anycast_sdn.core.model import NotFound
 from anycast_sdn.description.problems import reason
 from anycast_sdn.description.section import Section, section_at

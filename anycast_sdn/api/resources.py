@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from anycast_sdn.api import flows, groups, life, models, network, openapi, reports
+from anycast_sdn.api import flows, groups, life, models, network, openapi, queries, reports, shown
 from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.description.settings import Lease
@@ -63,15 +63,15 @@ OPERATIONS = (
     Operation("GET", "/v1/operations", life.list_operations, READ, "Drains, in progress or over",
               {200: models.Operations}),
     Operation("GET", "/v1/operations/{id}", life.get_operation, OWN, "A drain; waits for its end if asked to",
-              {200: models.Operation}, query=models.Wait),
-    Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: models.Flows}, query=models.FlowPage),
+              {200: models.Operation}, query=queries.Wait),
+    Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: shown.Flows}, query=queries.FlowPage),
     Operation("DELETE", _FLOWS, flows.end_flows, ADMIN, "End the flows that at least one filter selects",
-              {200: models.Ended}, query=models.FlowFilters),
-    Operation("GET", _FLOW, flows.get_flow, READ, "A flow", {200: models.Flow}),
+              {200: shown.Ended}, query=queries.FlowFilters),
+    Operation("GET", _FLOW, flows.get_flow, READ, "A flow", {200: shown.Flow}),
     Operation("DELETE", _FLOW, flows.end_flow, ADMIN, "End a flow", _NONE),
     Operation("GET", "/v1/edges", network.list_switches, READ, "The switches, with their pools, rules and drops",
-              {200: models.Edges}),
-    Operation("GET", "/v1/edges/{switch}", network.get_switch, READ, "A switch", {200: models.Edge}),
+              {200: shown.Edges}),
+    Operation("GET", "/v1/edges/{switch}", network.get_switch, READ, "A switch", {200: shown.Edge}),
     Operation("POST", "/v1/edges/{edge}/drain", life.drain_edge, ADMIN,
               "Drain an edge: the servers behind it take no new flows, until it is resumed",
               {202: models.Operation}, models.EdgeDrain, needs_body=False),
@@ -79,12 +79,12 @@ OPERATIONS = (
               "The servers behind an edge take new flows again", _NONE),
     Operation("GET", "/v1/topology", network.get_topology, READ,
               "The network as it is, or as it would be without some of its parts",
-              {200: models.Topology}, query=models.Without),
-    Operation("GET", _LINK, network.get_link, READ, "A link", {200: models.Link}),
+              {200: shown.Topology}, query=queries.Without),
+    Operation("GET", _LINK, network.get_link, READ, "A link", {200: shown.Link}),
     Operation("PATCH", _LINK, network.patch_link, ADMIN, "Change the cost of a link, until the controller starts again",
-              {200: models.Link}, models.Link),
+              {200: shown.Link}, shown.Link),
     Operation("GET", "/healthz", network.get_health, OPEN,
               "Is all well? 503: it is not. The status alone for those who may not read",
-              {200: models.Health, 503: models.Health}),
-    Operation("GET", "/openapi.json", get_description, READ, "This description", {200: models.Description}),
+              {200: shown.Health, 503: shown.Health}),
+    Operation("GET", "/openapi.json", get_description, READ, "This description", {200: shown.Description}),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from anycast_sdn.api.models import InPath
+from anycast_sdn.api.queries import InPath
 from anycast_sdn.api.resources import OPERATIONS, description
 from tests.unit.rest_client import Client
 

@@ -1,0 +1,100 @@
+"""What paths and queries of the REST interface may say."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Literal
+
+from anycast_sdn.api.members import said
+from anycast_sdn.description.section import Section
+from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, text_form
+from anycast_sdn.views.flows import Place
+
+MAX_PAGE = 1000  # flows
+DEFAULT_PAGE = 100
+MAX_WAIT_S = 600
+
+
+class Nothing(Section):
+    """A query without parameters."""
+
+
+class InPath(Section):
+    """The variables of paths."""
+
+    group: str = said("a group's name", json_schema_extra={"pattern": "^[a-z][a-z0-9-]{0,63}$"})
+    address: IpAddress = said("a server's address")
+    edge: str = said("the name of an edge")
+    switch: str = said("the name of a switch")
+    number: Annotated[int, text_form("[0-9]{1,13}", int, "a flow's number")] = said("a flow's number at its edge")
+    id: str = said("an operation's id")
+    end: LinkEnd = said("a port of a link, written switch:port")
+
+
+def _wait(value: object) -> float:
+    number = r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?"
+    if not isinstance(value, str) or not re.fullmatch(number, value) or float(value) > MAX_WAIT_S:
+        raise NotOfForm(f"is not a number of seconds from 0 to {MAX_WAIT_S}")
+    return float(value)
+
+
+class Wait(Section):
+    """Whether to wait."""
+
+    wait: Annotated[float, Form(_wait, {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S})] = said(
+        "answer when the operation has ended, or after so many seconds", default=0.0
+    )
+
+
+class FlowFilters(Section):
+    """Which flows; a flow is selected when all of the given parameters select it."""
+
+    group: str | None = said("the group of its service", default=None)
+    edge: str | None = said("its client edge", default=None)
+    client: IpAddress | None = said("H", default=None)
+    server: IpAddress | None = said("ASg", default=None)
+    state: Literal["unanswered", "pinned"] | None = said("its state", default=None)
+
+
+def _page_size(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,4}", value) or not 1 <= int(value) <= MAX_PAGE:
+        raise NotOfForm(f"is not a number from 1 to {MAX_PAGE}")
+    return int(value)
+
+
+def cursor_of(place: Place) -> str:
+    return base64.urlsafe_b64encode(f"{place[1]} {place[0]}".encode()).decode()
+
+
+def _place(value: object) -> Place:
+    """The (edge, number) that ``cursor_of`` packed."""
+    try:
+        number, edge = base64.urlsafe_b64decode(str(value).encode()).decode().split(" ", 1)
+        return edge, int(number)
+    except ValueError as error:
+        raise NotOfForm('is not a cursor of an earlier answer\'s "next"') from error
+
+
+class FlowPage(FlowFilters):
+    """Which flows, and how many of them."""
+
+    limit: Annotated[int, Form(_page_size, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE})] = said(
+        "how many at most", default=DEFAULT_PAGE
+    )
+    cursor: Annotated[Place, Form(_place, {"type": "string"}, cursor_of)] = said(
+        'where to go on, from the "next" of an earlier answer', default=("", 0)
+    )
+
+
+_PART = text_form("[^%]*", str, "a part of the network: a zone (%) is valid on one machine only, leave it out")
+
+
+class Without(Section):
+    """What to leave out."""
+
+    without: list[Annotated[str, _PART]] = said(
+        "a switch, an uplink, a server's address, or a link: one of its ports, s1:1, both, s1:1-s2:2, or its switches, "
+        "s1-s2; may be repeated",
+        default=[],
+    )

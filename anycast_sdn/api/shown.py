@@ -1,0 +1,228 @@
+"""What the REST interface shows of flows, of the network and of itself; the cost of a link can be changed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from anycast_sdn.api.members import WHOLE, fixed, observed, said
+from anycast_sdn.api.models import DrainShown
+from anycast_sdn.description.section import Section
+from anycast_sdn.description.values import Cost, IpAddress, LinkEnd
+
+# ------------------------------------------------------------------------------ flows
+
+
+class Flow(Section):
+    """A binding."""
+
+    number: int = said("unique within its edge for as long as the binding lives")
+    edge: str = said("the client edge, ARh")
+    state: Literal["unanswered", "pinned"] = said("pinned: a server has answered")
+    group: str = said("the group of its service")
+    client: IpAddress = said("H")
+    client_port: int = said("0 for protocols without ports")
+    service: IpAddress = said("ANY")
+    service_port: int = said("0 for protocols without ports")
+    protocol: str = said("its name, or its number where it has none here; any: all that the client sends there")
+    translated: IpAddress = said("PR1X")
+    server: IpAddress | None = said("ASg, once it is pinned")
+    since: str = said("when the binding was made (RFC 3339)", json_schema_extra={"format": "date-time"})
+    validity_s: int = said("how long it may be idle in both directions")
+    idle: Literal["", "out", "in"] = said("the direction that is idle: out, client to service, or in")
+
+
+class FlowSummary(Section):
+    """Totals over all flows, whatever the page and the filter."""
+
+    unanswered: int = said("flows that no server has answered yet")
+    pinned: int = said("flows that are pinned to a server")
+    pool_exhausted: int = said("how many new flows found no free address, since the controller's start")
+
+
+class Flows(Section):
+    """A page of flows, in the order of (edge, number)."""
+
+    flows: list[Flow] = said("those that all filters select")
+    next: str | None = said("the path of the next page")
+    summary: FlowSummary = said("totals over all flows")
+
+
+class Ended(Section):
+    """How many flows were ended."""
+
+    ended: int = said("their number; those that began meanwhile may be left")
+
+
+# ------------------------------------------------------------------------------ the network
+
+
+class Pool(Section):
+    """The translation addresses of one family at a client edge."""
+
+    size: int = said("all of them")
+    leased: int = said("in use")
+    resting: int = said("released, and not yet free")
+    free: int = said("never used, or rested")
+    level: Literal["plenty", "low", "exhausted"] = said("is there enough?")
+    used_up_in_s: float | None = said("when none will be free, at the rate of the last seconds; null: not soon")
+
+
+class Rules(Section):
+    """How many rules and groups a switch holds."""
+
+    bindings: int = said("rules of flows")
+    other: int = said("all other rules")
+    groups: int = said("groups of OpenFlow")
+
+
+class KnownHost(Section):
+    """A host that has answered ARP or neighbour discovery."""
+
+    address: IpAddress
+    mac: str
+    port: int
+
+
+class Edge(Section):
+    """A switch, whatever its role."""
+
+    name: str
+    dpid: int = said("its datapath id")
+    roles: list[Literal["client edge", "server edge", "core"]]
+    connected: bool = said("is it connected, and has it the rules that it should have?")
+    pools: dict[str, Pool] = said("by address family, ipv4 and ipv6: of a client edge")
+    bindings: int = said("how many flows it has")
+    rules: Rules
+    drops: dict[str, int] = said("counters by name: docs/counters.md says what each means, and what to do")
+    repaired: int = said("how many rules others had changed, and were put right")
+    last_sweep_s: float | None = said("how long the last reading of all counters took; null: there was none")
+    hosts: list[KnownHost]
+    announces: list[str] = said("prefixes that it announces into the network")
+    drain: DrainShown | None = said("while the servers behind it take no new flows, by an operator's decision")
+
+
+class Edges(Section):
+    """All switches."""
+
+    edges: list[Edge]
+
+
+class Link(Section):
+    """A link between two switches."""
+
+    model_config = WHOLE
+
+    ends: list[LinkEnd] = fixed("its two ports, written switch:port")
+    cost: Cost = said("costs add up along a path; a change holds until the controller starts again")
+    mtu: int | None = fixed("the largest IP packet that it takes; null: no packet is too large")
+    up: bool = observed("is it used?")
+    state: str = observed("up, held back, switch away, port down, silent or not declared")
+    declared: bool = fixed("is it in the network file?")
+    confirmed: bool = observed("has LLDP passed lately, in both directions?")
+    failures: int = observed("those that are not forgotten yet")
+    cabled_instead: dict[str, str] = observed("one of its ports, and the port that it is connected with instead")
+
+
+class TopologySwitch(Section):
+    name: str
+    dpid: int
+    connected: bool
+
+
+class Router(Section):
+    address: IpAddress
+    reachable: bool
+
+
+class Uplink(Section):
+    name: str
+    port: LinkEnd
+    mtu: int | None
+    routers: list[Router]
+    routes: int = said("routes that lead there")
+
+
+class Announcing(Section):
+    name: str
+    announces: list[str]
+
+
+class BgpSession(Section):
+    """A session of BGP with a router at an uplink."""
+
+    uplink: str
+    edge: str
+    neighbour: str
+    neighbour_as: int
+    state: str = said("of RFC 4271, section 8.2.2, in lower case")
+    announced: int = said("prefixes announced to the router")
+    learned: int
+    ignored: int = said("routes that could not be used, or were too many")
+    problem: str = said("why there is no session; empty while there is one")
+
+
+class Topology(Section):
+    """The network as it is, or as it would be without some of its parts."""
+
+    switches: list[TopologySwitch]
+    links: list[Link]
+    parts: list[list[str]] = said("the switches that are connected with each other: one list, unless it is split")
+    uplinks: list[Uplink]
+    edges: list[Announcing] = said("the prefixes that each edge announces")
+    catchment: dict[str, dict[str, str | None]] = said(
+        "by service and site: the server edge that gets the site's new flows; null: none can be reached; "
+        '"unauthorised": the site may not use it'
+    )
+    updating: list[str] = said("switches that have still to install, or to confirm, what has changed")
+    bgp: list[BgpSession]
+
+
+# ------------------------------------------------------------------------------ health
+
+
+class SwitchHealth(Section):
+    connected: bool
+    repaired: int = said("rules that others had changed, and were put right", default=0)
+    last_repair_s: float = said("how long ago that was last done", default=0.0)
+
+
+class Hub(Section):
+    """How long single pieces of work kept all others waiting."""
+
+    longest_ms_last_minute: float
+    stalls_over_20_ms_last_minute: int
+    longest_ms: float
+    stalls_over_20_ms: int
+
+
+class Health(Section):
+    """Is all well?"""
+
+    status: Literal["ok", "starting", "degraded"]
+    reasons: list[str] = said("sentences, the latest first: what is wrong, and since when", default=[])
+    switches: dict[str, SwitchHealth] = Field(default={})
+    hub: Hub | None = None
+
+
+class Problem(Section):
+    """An error (RFC 9457)."""
+
+    type: str = said("what a program should compare: about:blank, or a URN")
+    title: str
+    status: int
+    detail: str = said("a sentence for people")
+    instance: str = said("the path that was asked for")
+    field: str = said("the member of the body or the query parameter that is at fault", default="")
+
+
+class Description(Section):
+    """OpenAPI 3.1."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
