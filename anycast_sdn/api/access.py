@@ -68,7 +68,7 @@ class Access:
         self._tokens = known
         self._clock = clock
         self._today = today
-        self._limits: dict[Token, _Limit] = {}  # of those that were used; for anybody else there is none
+        self._limits: dict[str, _Limit] = {}  # by the name of the entry, of those that were used
         self._failures: dict[str, TokenBucket] = {}  # by address, those that failed last at the end
         self._failed = 0  # since that was last logged
         self._logged_at = -math.inf
@@ -80,8 +80,7 @@ class Access:
     def replace(self, known: Tokens) -> None:
         """The file was read again.  Limits of entries that are as they were go on."""
         self._tokens = known
-        present = set(known)
-        self._limits = {entry: limit for entry, limit in self._limits.items() if entry in present}
+        self._limits = {name: limit for name, limit in self._limits.items() if known.named(name)}
 
     @contextmanager
     def admitted(self, peer: str, authorization: str | None, certificate: Sequence[str] = ()) -> Iterator[Caller]:
@@ -93,9 +92,9 @@ class Access:
         if entry is None:
             yield self._by_place(peer)
             return
-        limit = self._limits.get(entry)
-        if limit is None:
-            limit = self._limits[entry] = _Limit(entry, self._clock())
+        limit = self._limits.get(entry.name)
+        if limit is None or limit.entry != entry:
+            limit = self._limits[entry.name] = _Limit(entry, self._clock())
         limit.begin(self._clock())
         try:
             yield entry.caller
@@ -156,13 +155,13 @@ class _Limit:
     """How many requests one entry may send, and have answered at the same time."""
 
     def __init__(self, entry: Token, now: float) -> None:
-        self._entry = entry
+        self.entry = entry
         self._rate = TokenBucket(entry.requests_per_s, entry.burst, now)
         self._at_work = 0
 
     def begin(self, now: float) -> None:
         """Raises Problem."""
-        entry = self._entry
+        entry = self.entry
         if self._at_work >= entry.concurrent:
             reason = f"{entry.name} has {self._at_work} requests that are being answered, which is its limit"
             raise Problem(429, reason, headers={"Retry-After": "1"})

@@ -35,8 +35,8 @@ def beside(database: str) -> Path | None:
     return None if database == ":memory:" else Path(database).absolute().with_suffix(".tokens")
 
 
-def read(path: Path) -> tuple[Tokens, str]:
-    """→ (the tokens, a warning or "").  Raises TokensError."""
+def read(path: Path, turn: Callable[[], None] = lambda: None) -> tuple[Tokens, str]:
+    """→ (the tokens, a warning or "").  ``turn`` is called after each entry.  Raises TokensError."""
     with _failures_named(path):
         # Without O_NONBLOCK, opening a pipe would wait for somebody who writes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[Tokens, str]:
             os.close(descriptor)
         if len(content) > LARGEST:
             raise TokensError(f"it has more than {LARGEST} bytes")
-        found = tokens.parse(content)
+        found = tokens.parse(content, turn)
     exposed = status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
     return found, f"{path}: others may read who has which rights: chmod 600 {path}" if exposed else ""
 

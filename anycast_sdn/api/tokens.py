@@ -8,6 +8,8 @@ The rules this file keeps:
 - What an entry may do is a set of scopes: ``read`` everything that is shown; ``enrol:GROUP`` (``enrol:*``: any group)
   change and read the servers of a group; ``admin`` everything.  An entry that is bound to addresses of servers enrols
   these and no others.
+- The file has an entry in each line, as JSON: a large one is read in slices.  Empty lines and lines that begin with #
+  are for people; a change of the file by us drops them.
 - No text that is made here has a token in it.
 """
 
@@ -18,7 +20,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -115,8 +117,8 @@ class Token(BaseModel):
 class Tokens:
     """All entries of a file; immutable."""
 
-    def __init__(self, entries: Iterable[Token] = ()) -> None:
-        """Raises TokensError when two of them have one name, one token or one certificate."""
+    def __init__(self, entries: Iterable[Token] = (), turn: Callable[[], None] = lambda: None) -> None:
+        """``turn`` is called after each one.  Raises TokensError when two have one name, token or certificate."""
         self._by_name: dict[str, Token] = {}
         self._by_digest: dict[bytes, Token] = {}
         self._by_certificate: dict[str, Token] = {}
@@ -129,12 +131,16 @@ class Tokens:
             certificate = entry.certificate and canonical(entry.certificate)
             if certificate and self._by_certificate.setdefault(certificate, entry) != entry:
                 raise TokensError(f"the entry {entry.name} has the same certificate as another one")
+            turn()
 
     def __len__(self) -> int:
         return len(self._by_name)
 
     def __iter__(self) -> Iterator[Token]:
         return iter(self._by_name.values())
+
+    def named(self, name: str) -> Token | None:
+        return self._by_name.get(name)
 
     def of_secret(self, secret: str) -> Token | None:
         """The entry of a token that somebody has presented.
@@ -189,26 +195,35 @@ def sha256_of(secret: str) -> str:
 
 # ------------------------------------------------------------------------------ the file's text
 
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    version: Annotated[int, Field(ge=1, le=1)]
-    tokens: Annotated[list[Token], Field(max_length=MOST)]
+_HEAD = "# Who may use REST of anycast-sdn; changed by 'anycast-sdn token'."
 
 
-def parse(content: bytes) -> Tokens:
-    """Raises TokensError; where, and why, and nothing of the content itself."""
+def parse(content: bytes, turn: Callable[[], None] = lambda: None) -> Tokens:
+    """``turn`` is called after each entry.  Raises TokensError: where, and why, and nothing of the content itself."""
+    entries: list[Token] = []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip() and not line.startswith(b"#"):
+            try:
+                entries.append(_entry(line))
+            except TokensError as error:
+                raise TokensError(f"line {number}: {error}") from None
+            turn()
+        if len(entries) > MOST:
+            raise TokensError(f"it has more than {MOST} entries")
+    return Tokens(entries, turn)
+
+
+def _entry(line: bytes) -> Token:
     try:
-        given = json.loads(content.decode(), object_pairs_hook=_without_duplicates)
-    except RecursionError as error:
-        raise TokensError("it is nested too deeply") from error
-    except ValueError as error:  # also UnicodeDecodeError
-        raise TokensError(f"it is not JSON: {_reason(error)}") from None
-    try:
-        return Tokens(_File.model_validate(given).tokens)
+        return Token.model_validate(json.loads(line.decode(), object_pairs_hook=_without_duplicates))
+    except RecursionError:
+        raise TokensError("it is nested too deeply") from None
     except ValidationError as error:
         raise TokensError(reason(error)) from None
+    except UnicodeDecodeError:
+        raise TokensError("it is not UTF-8") from None
+    except ValueError as error:
+        raise TokensError(f"it is not JSON: {error}") from None
 
 
 def reason(error: ValidationError) -> str:
@@ -221,9 +236,8 @@ def reason(error: ValidationError) -> str:
 
 def written(tokens: Tokens) -> bytes:
     """What ``parse`` reads."""
-    file = _File(version=1, tokens=list(tokens))
-    shown = file.model_dump(mode="json", exclude_none=True, exclude_defaults=False)
-    return (json.dumps(shown, indent=2) + "\n").encode()
+    lines = [json.dumps(entry.model_dump(mode="json", exclude_none=True)) for entry in tokens]
+    return "".join(f"{line}\n" for line in [_HEAD, *lines]).encode()
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -231,7 +245,3 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise ValueError("a member is given twice")
     return members
-
-
-def _reason(error: ValueError) -> str:
-    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)

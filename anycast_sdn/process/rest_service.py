@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anycast_sdn.api import endpoints, server, token_file
 from anycast_sdn.api.access import Access
+from anycast_sdn.api.answers import Turn
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.server import Application, Server
 from anycast_sdn.api.tls import Tls, TlsError
@@ -81,10 +82,10 @@ class RestService:
     def busy(self) -> bool:
         return self._server is not None and self._server.busy
 
-    def reload(self) -> None:
-        """A file that cannot be read changes nothing."""
+    def reload(self, pause: Callable[[], None]) -> None:
+        """A file that cannot be read changes nothing.  In ``pause`` others run."""
         try:
-            known = self._read_tokens()
+            known = self._read_tokens(Turn(pause).over)
         except TokensError as error:
             LOG.error("%s; the tokens stay as they were", error)
         else:
@@ -144,12 +145,12 @@ class RestService:
             raise ConfigurationError(f"{given} has no meaning without a certificate: give one with --rest-tls-cert")
         return None
 
-    def _read_tokens(self) -> Tokens | None:
+    def _read_tokens(self, turn: Callable[[], None] = lambda: None) -> Tokens | None:
         """None: there is no file.  Raises TokensError."""
         path = self._path
         if path is None or not (self._must_exist or os.path.lexists(path)):
             return None
-        known, self._warning = token_file.read(path)
+        known, self._warning = token_file.read(path, turn)
         self._must_exist, self._count = True, len(known)  # from now on, whatever becomes of the file
         return known
 

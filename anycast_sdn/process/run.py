@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from os_ken.base import app_manager
@@ -94,7 +95,7 @@ def run(
     garbage.disable_automatic()
     service = ServiceManager(os.environ, os.getpid())
     service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on {rest}")
-    _wait_for(ending, store, service, rest.reload)
+    _wait_for(ending, store, service, partial(rest.reload, partial(hub.sleep, 0)))
     service.stopping()
     _finish(rest, acceptor)
     manager.close()

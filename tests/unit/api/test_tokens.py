@@ -22,7 +22,7 @@ def entry(name: str = "ci", secret: str = SECRET, **members: Any) -> Token:
 
 
 def file_of(*entries: dict[str, Any]) -> bytes:
-    return json.dumps({"version": 1, "tokens": entries}).encode()
+    return "".join(f"{json.dumps(each)}\n" for each in entries).encode()
 
 
 def raw(**members: Any) -> dict[str, Any]:
@@ -87,8 +87,19 @@ def test_what_is_written_is_read_again() -> None:
     expires = datetime(2027, 1, 31, tzinfo=UTC)
     bound = Token(name="b", certificate="x", scopes=("enrol:web",), servers=("10.2.0.10",))
     entries = [entry(expires=expires, burst=3), bound]
-    assert [*tokens.parse(tokens.written(Tokens(entries)))] == entries
+    written = tokens.written(Tokens(entries))
+    assert [*tokens.parse(written)] == [*tokens.parse(b"# a line for people\n\n" + written)] == entries
+    assert len(tokens.parse(b"")) == len(tokens.parse(tokens.written(Tokens()))) == 0
     assert SECRET.encode() not in tokens.written(Tokens(entries))
+
+
+def test_a_large_file_is_read_in_slices() -> None:
+    entries = [entry(f"t{number}", f"s{number}") for number in range(500)]
+    turns: list[int] = []
+    assert len(tokens.parse(tokens.written(Tokens(entries)), lambda: turns.append(1))) == 500
+    assert len(turns) == 1000  # when an entry is read, and when it is known
+    with pytest.raises(TokensError, match="more than 10000 entries"):
+        tokens.parse(tokens.written(Tokens(entries)) * 21)
 
 
 def test_an_entry_expires_at_its_moment() -> None:
@@ -101,26 +112,26 @@ def test_an_entry_expires_at_its_moment() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is not JSON"),
-        (b"\xff", "it is not UTF-8"),
+        (b"x", "line 1: it is not JSON"),
+        (b"#\n\n\xff", "line 3: it is not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[]", "valid dictionary"),
-        (b'{"version": 1, "version": 1, "tokens": []}', "a member is given twice"),
-        (b'{"version": 2, "tokens": []}', "version"),
-        (file_of(raw(extra=1)), "tokens.0.extra"),
-        (file_of(raw(scopes=[])), "tokens.0.scopes"),
-        (file_of(raw(scopes=["root"])), "tokens.0.scopes.0"),
-        (file_of(raw(scopes=["enrol:"])), "tokens.0.scopes.0"),
-        (file_of(raw(scopes=["read\n"])), "tokens.0.scopes.0"),
-        (file_of(raw(sha256="0" * 63)), "tokens.0.sha256"),
+        (b'{"name": "a", "name": "b"}', "a member is given twice"),
+        (file_of(raw())[:-10], "line 1: it is not JSON"),
+        (file_of(raw(), raw(name="b", sha256="1" * 64, extra=1)), "line 2: extra"),
+        (file_of(raw(scopes=[])), "line 1: scopes"),
+        (file_of(raw(scopes=["root"])), "scopes.0"),
+        (file_of(raw(scopes=["enrol:"])), "scopes.0"),
+        (file_of(raw(scopes=["read\n"])), "scopes.0"),
+        (file_of(raw(sha256="0" * 63)), "sha256"),
         (file_of(raw(sha256=None)), "either sha256 or certificate"),
         (file_of(raw(certificate="x")), "either sha256 or certificate"),
-        (file_of(raw(scopes=["enrol:web"], servers=["web1"])), "tokens.0"),
+        (file_of(raw(scopes=["enrol:web"], servers=["web1"])), "line 1: "),
         (file_of(raw(servers=["10.2.0.10"])), "enrol:GROUP"),
         (file_of(raw(scopes=["admin", "enrol:web"], servers=["10.2.0.10"])), "cannot be bound"),
-        (file_of(raw(expires="2027-01-31T00:00:00")), "tokens.0.expires"),
-        (file_of(raw(burst=0)), "tokens.0.burst"),
-        (file_of(raw(requests_per_s="nan")), "tokens.0.requests_per_s"),
+        (file_of(raw(expires="2027-01-31T00:00:00")), "expires"),
+        (file_of(raw(burst=0)), "burst"),
+        (file_of(raw(requests_per_s="nan")), "requests_per_s"),
         (file_of(raw(), raw(sha256="1" * 64)), "two entries of the name ci"),
         (file_of(raw(), raw(name="b")), "the same token"),
     ],
