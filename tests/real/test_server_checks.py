@@ -168,3 +168,71 @@ def test_floods_of_forged_answers_disturb_no_check(network: Running) -> None:
         until(lambda each=each: "sent" in each.output() or each.process.poll() is not None, "the flood is over", 60)
     assert "is critical" not in network.controller.log()[log:]
     server.stop()
+
+
+@pytest.mark.row("M33", "a whole host is silent: it is critical at once, and its checks fail with it; it returns only "
+                 "when its program answers")  # fmt: skip
+def test_a_silent_host_fails_and_comes_back_with_its_program(network: Running) -> None:
+    server = start(network, "as2")
+    check(network, TCP)
+    await_health(network, "as2", "passing")
+    network.run("as2", "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=8")  # its kernel answers no ARP
+    until(lambda: health(network, V4.as2)["status"] == "critical", "as2 is silent in IPv4")
+    assert health(network, V4.as2)["reason"].startswith("arp: does not answer")
+    until(lambda: f"tcp {PORT}: does not answer ARP or ND" in health(network, V4.as2)["reason"], "tcp fails, too")
+    assert health(network, V6.as2)["status"] == "passing"
+    server.stop()
+    network.run("as2", "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0")
+    until(lambda: "connection refused" in health(network, V4.as2)["reason"], "as2 is back without its program")
+    assert health(network, V4.as2)["reason"] == f"tcp {PORT}: connection refused"
+    server = start(network, "as2")
+    await_health(network, "as2", "passing")
+    server.stop()
+
+
+@pytest.mark.row("M33", "all servers fail: the service is withdrawn and clients are told at once; with min_healthy all "
+                 "of them serve")  # fmt: skip
+def test_all_servers_fail_with_and_without_min_healthy(network: Running) -> None:
+    server = start(network, "as2")
+    check(network, {**TCP, "port": PORT + 77}, ICMP)  # a check that is wrong: nothing listens there
+    for host in ("as2", "as3"):
+        await_health(network, host, "critical")
+    until(lambda: not any(prefix in network.edge("ars2")["announces"] for prefix in WEB), "ars2 has withdrawn it")
+    clients = Clients(network)
+    until(lambda: clients.are_served_by("refused"), "clients are refused at once")
+    check(network, {**TCP, "port": PORT + 77}, ICMP, min_healthy=1)
+    until(lambda: clients.are_served_by("as2"), "as2 serves in spite of its check")
+    assert health(network, V4.as2)["status"] == "critical"
+    check(network, TCP, min_healthy=0)
+    await_health(network, "as2", "passing")
+    clients.stop()
+    server.stop()
+
+
+@pytest.mark.row("M33", "a program that flaps is critical only after fall failures in a row")
+def test_a_program_that_flaps_is_damped(network: Running) -> None:
+    check(network, {**TCP, "fall": 20, "rise": 2})
+    server = start(network, "as2")
+    await_health(network, "as2", "passing")
+    log = len(network.controller.log())
+    for _ in range(3):
+        server.stop()
+        until(lambda: health(network, V4.as2)["status"] == "warning", "as2 fails, but not often enough")
+        server = start(network, "as2")
+        until(lambda: health(network, V4.as2)["status"] == "passing", "as2 passes at the first success")
+    assert "is critical" not in network.controller.log()[log:]
+    server.stop()
+
+
+@pytest.mark.row("M33", "passive: a server that refuses clients' new flows is found, and no packet is sent for that")
+def test_clients_own_packets_show_a_server_that_refuses(network: Running) -> None:
+    check(network, {"type": "passive", "interval_s": 1, "timeout_s": 1, "fall": 1})
+    server = start(network, "as2")
+    clients = Clients(network)
+    await_health(network, "as2", "passing")
+    server.stop()
+    await_health(network, "as2", "critical")
+    until(lambda: clients.are_served_by("as3"), "clients are served by as3")
+    reason = health(network, V6.as2)["reason"]
+    clients.stop()
+    assert "new flows answered" in reason
