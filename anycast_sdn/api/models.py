@@ -100,6 +100,8 @@ class Server(EnrolledSettings, ServerAddress):
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
     flows: int = observed("how many flows are pinned to it")
     health: ServerHealth = observed("what its checks say")
+    load: float | None = observed("what it has reported last, as a number from 0 to 1; null: nothing, or too long ago")
+    shares: dict[str, float] = observed("server edges, and the share of the new flows there that it gets, from 0 to 1")
     lease_left_s: float | None = observed("how long its lease is still held; 0: it has expired; null: it has none")
     drain: DrainShown | None = observed("its drain, while it is draining")
 

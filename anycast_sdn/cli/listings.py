@@ -88,10 +88,19 @@ def _server_rows(answer: Any) -> list[dict[str, Any]]:
     return [
         {"group": group["name"], "ASg": server["address"], "edge": server["edge"], "state": server["state"],
          "weight": server["weight"], "reachable": yes_or_no(server["reachable"]), "health": server["health"]["status"],
+         "load": "" if server["load"] is None else f"{server['load']:.0%}", "share": _shares(server),
          "flows": server["flows"]}
         for group in answer["groups"]
         for server in group["servers"]
     ]  # fmt: skip
+
+
+def _shares(server: Any) -> str:
+    """Of the new flows at its own edge, and at the other one where it gets most."""
+    shares = dict(server["shares"])
+    own = [f"{shares.pop(server['edge']):.0%}"] if server["edge"] in shares else []
+    others = [f"{share:.0%} of {edge}" for edge, share in sorted(shares.items(), key=lambda each: -each[1])]
+    return ", ".join(own + others[:1] + ["..."] * (len(others) > 1))
 
 
 def _troubles(answer: Any) -> Iterator[str]:

@@ -154,6 +154,17 @@ class Selecting:
         standing = selection.standings.get(server) if selection else None
         return standing is not None and standing.excluded is None and standing.factor > 0
 
+    def load(self, group: str, server: Server) -> float | None:
+        """What the server's last report says, 0–1; None: there is none, it is stale, or says nothing."""
+        measured = self._measured(group, server)
+        return measured.load if measured else None
+
+    def shares_of(self, group: str, server: Address) -> Mapping[str, float]:
+        """Server edges → the share of their new flows that this server gets."""
+        selection = self.selection(Spread(group, len(server) == 16))
+        by_edge = selection.shares.items() if selection else ()
+        return {edge: share for edge, shares in by_edge if (share := shares.get(server, 0.0)) > 0}
+
     def shares(self, client: str, group: str, is_v6: bool) -> Mapping[Address, float]:
         """Of new flows that come from this client edge, for each server; empty: nobody serves them."""
         selection = self.selection(Spread(group, is_v6))

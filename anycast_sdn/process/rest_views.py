@@ -72,7 +72,8 @@ class ControllerViews:
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         now, epoch = time.monotonic(), time.time()
         health = server_health(self._controller, group_name, address, now, epoch)
-        return switches.server_status(self._controller, address) | {"health": health}
+        selected = switches.selection_of(self._controller, group_name, address)
+        return switches.server_status(self._controller, address) | {"health": health} | selected
 
     def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
         self._controller.selecting.reported(address, report, time.monotonic(), counts_in)

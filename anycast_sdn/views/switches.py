@@ -84,6 +84,17 @@ def _outlook(outlook: Outlook) -> dict[str, object]:
     return {"level": outlook.level.name.lower(), "used_up_in_s": None if seconds is None else round(seconds, 1)}
 
 
+def selection_of(controller: Controller, group_name: str, address: Address) -> dict[str, object]:
+    """The load that a server has reported, and its share of the new flows of each server edge."""
+    group = controller.groups.get(group_name)
+    server = group.servers.get(address) if group else None
+    selecting = controller.selecting
+    return {
+        "load": selecting.load(group_name, server) if server else None,
+        "shares": {edge: round(share, 4) for edge, share in selecting.shares_of(group_name, address).items()},
+    }
+
+
 def server_status(controller: Controller, address: Address) -> dict[str, object]:
     """A server's edge, whether the server answers ARP or ND there, and how many flows are pinned to it."""
     subnet = controller.network.subnet_of(address)

@@ -127,7 +127,8 @@ class Facts:
         return {"status": self.status}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
-        return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH}
+        return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH,
+                "load": 0.5, "shares": {"ars2": 0.25}}  # fmt: skip
 
     def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
         self.loads.append((address, report))

@@ -29,7 +29,8 @@ def client(tmp_path: Path) -> Iterator[Client]:
 SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
 AS2 = {
     **{"address": "10.2.0.10", "addresses": ["10.2.0.10"], **SETTINGS, "edge": "ars2"},
-    **{"reachable": True, "flows": 3, "health": HEALTH, "lease_left_s": None, "drain": None},
+    **{"reachable": True, "flows": 3, "health": HEALTH, "load": 0.5, "shares": {"ars2": 0.25}},
+    **{"lease_left_s": None, "drain": None},
 }
 DEFAULTS = {
     **{"affinity": "flow", "on_server_loss": "repin", "validity": {}, "checks": [], "min_healthy": 0},

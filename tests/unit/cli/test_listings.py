@@ -120,13 +120,14 @@ def test_groups_are_shown_with_their_settings_on_a_line_of_a_terminal(capsys: py
 
 def test_servers_are_shown_with_their_health_and_why_they_fail(capsys: pytest.CaptureFixture[str]) -> None:
     passing = {"address": "2001:db8:2::10", "edge": "ars2", "state": "active", "weight": 1000, "reachable": True,
-               "flows": 123456, "health": {"status": "passing", "reason": ""}}  # fmt: skip
+               "flows": 1234, "load": 0.42, "shares": {"ars2": 1.0, "ars3": 0.125},
+               "health": {"status": "passing", "reason": ""}}  # fmt: skip
     failing = passing | {"health": {"status": "critical", "reason": "tcp 80: Connection refused"}}
     groups = [{"name": "web", "servers": [passing]}, {"name": "mail", "servers": [failing] * 30}]
     with answering(200, json.dumps({"groups": groups}).encode()) as address:
         assert main.main(["servers", "--rest", address]) == 0
     table, _, why = capsys.readouterr().out.partition("\n\n")
-    assert table.splitlines()[2].split()[-2:] == ["passing", "123456"]
+    assert table.splitlines()[2].split()[6:] == ["passing", "42%", "100%,", "12%", "of", "ars3", "1234"]
     assert max(map(len, table.splitlines())) <= 100
     lines = why.splitlines()
     assert set(lines[:-1]) == {"2001:db8:2::10 in mail is critical: tcp 80: Connection refused"}
