@@ -37,6 +37,7 @@ from anycast_sdn.description.enrolment import (
     EnrolmentError,
     InvalidTwin,
     check_apart,
+    check_drain,
     check_group,
     check_server,
     check_server_settings,
@@ -247,8 +248,10 @@ class Registry:
 
     def _put(self, group: AnycastGroup, wanted: Server) -> list[Change]:
         """What makes this server and its twin as wanted.  Raises EnrolmentError, LimitReached."""
-        check_server_settings(replace(wanted, drain=None))
         twin = wanted.twin
+        known = group.servers.get(wanted.address) or (group.servers.get(twin) if twin else None)
+        wanted = _settled(wanted, known)
+        check_server_settings(wanted)
         both = [wanted] if twin is None else [wanted, replace(wanted, address=twin, twin=wanted.address)]
         if twin is not None:
             check_twin(self._network, wanted.address, twin)
@@ -258,12 +261,11 @@ class Registry:
             if present and present.twin and present.twin != server.twin:
                 reason = f"{text(server.address)} is enrolled together with {text(present.twin)}"
                 raise InvalidTwin("addresses", f"{reason}: remove it first, to enrol it with another address or alone")
-            settled = _settled(server, present)
-            if settled == present:
+            if server == present:
                 continue
             if present is None:
                 check_server(self._network, group, server.address)
-            changes.append(PutServer(group.name, settled))
+            changes.append(PutServer(group.name, server))
         new = sum(server.address not in group.servers for server in both)
         if new and len(group.servers) + new > MAX_SERVERS:
             raise LimitReached(f"group {group.name} has {MAX_SERVERS} servers already, which is the limit")
@@ -274,13 +276,14 @@ class Registry:
     def drain_edge(self, edge: str, drained: Callable[[Drain | None], Drain]) -> Drain:
         """No server behind this edge takes new flows from now on → the drain.  Raises NotFound, StoreError.
 
-        ``drained``: makes the drain of the one that there is, if any.
+        ``drained``: makes the drain of the one that there is, if any.  Raises EnrolmentError, too.
         """
         self._server_edge(edge)
 
         def decide(groups: Groups) -> tuple[Sequence[Change], Drain]:
             present = self.edges.get(edge)
             drain = drained(present)
+            check_drain(drain)
             return [DrainEdge(edge, drain)] * (drain != present), drain
 
         return self._change(decide)

@@ -21,6 +21,7 @@ from anycast_sdn.core.model import (
     Address,
     AnycastGroup,
     ConfigurationError,
+    Drain,
     Gateway,
     Prefix,
     Server,
@@ -147,9 +148,14 @@ def check_server_settings(server: Server) -> None:
     if server.lease:
         _check_ranges("lease.", server.lease._asdict())
     if server.drain:
-        _check_ranges("", {"deadline_s": server.drain.deadline_s})
+        check_drain(server.drain)
         if server.state is not ServerState.DRAINING:
             raise InvalidSetting("drain", f"only a draining server has a drain, and this one is {server.state.value}")
+
+
+def check_drain(drain: Drain) -> None:
+    """Raises InvalidSetting."""
+    _check_ranges("", {"deadline_s": drain.deadline_s})
 
 
 def _check_ranges(where: str, values: Mapping[str, object]) -> None:

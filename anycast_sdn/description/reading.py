@@ -79,7 +79,7 @@ def _shape_problem(error: Any) -> Problem:
     match error["type"]:
         case "missing":
             return Problem(path, "is missing: write it")
-        case "model_type":
+        case "model_type" | "model_attributes_type":
             found = "nothing: the file is empty" if error["input"] is None and not path else text.shown(error["input"])
             return Problem(path, f"must be a section of keys and values, not {found}")
         case "extra_forbidden":

@@ -1,7 +1,8 @@
 """A network file's text: a subset of YAML → plain values, and the position of each in the text.
 
 Refused, because the result is often not what was meant, or because a small file could use up memory: aliases, tags,
-duplicate keys, deep nesting.  Only decimal digits are a number: YAML 1.1 would read 0010 as 8, and 1:20 in base 60.
+duplicate keys, deep nesting.  Only decimal digits, with or without a point, are a number: YAML 1.1 would read 0010 as
+8, and 1:20 in base 60.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 
 
 class Document(NamedTuple):
-    values: Any  # dicts, lists, strings, whole numbers and booleans
+    values: Any  # dicts, lists, strings, numbers and booleans
     places: dict[str, Place]  # by ``path``: where its key stands, or where an item of a list begins
 
     def place(self, path: str) -> Place | None:
@@ -128,6 +129,9 @@ _Loader.yaml_implicit_resolvers = {}
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)$"), ["t", "f"])
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]{0,19})$"), list("-0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,15}$"), list("-0123456789")
 )
 
 

@@ -36,7 +36,7 @@ from tests.unit.network_files import EDGE, GONE, assert_refused, edited, refusal
         ("links[0].ends[0]", "west", "not a switch's port such as core:10"),
         ("links[0].ends[0]", "west:65280", "a port number is 1-65279"),
         ("links[0].cost", 0, "must be greater than or equal to 1, not 0"),
-        ("links[0].cost", 1.0, "must be a valid whole number, not '1.0'"),
+        ("links[0].cost", 1.0, "must be a valid whole number, not 1.0"),
         ("subnets[0].services", "198.18.0.0/16", "must be a valid list"),
         ("links[0].mtu", 575, "must be greater than or equal to 576, not 575"),
         ("links[0].mtu", 65521, "must be less than or equal to 65520, not 65521"),
