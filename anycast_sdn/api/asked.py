@@ -14,7 +14,7 @@ from anycast_sdn.api.answers import Turn
 from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.queries import Nothing
 from anycast_sdn.api.tokens import Caller, Need
-from anycast_sdn.control.health import Reported
+from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.control.operations import Operation as OperationOfLife
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.load import LoadReport

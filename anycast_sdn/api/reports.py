@@ -5,9 +5,9 @@ from __future__ import annotations
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.models import Reports
 from anycast_sdn.api.tokens import Need
-from anycast_sdn.control.health import CheckName, Reported
+from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.core.checks import HealthStatus
-from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.health import CheckName, CheckResult
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address
 

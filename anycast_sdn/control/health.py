@@ -5,8 +5,7 @@ A server has, in each of its groups,
 * ARP or ND: always.  ``Neighbours`` asks, and its silence makes the server critical at once;
 * the checks of the group that the controller makes through the switch (``Probing``): one that several groups have is
   made once, and has one state;
-* results that the server's agent reports, for HTTP or anything else.  They expire: silence of the agent after
-  ``EXPIRES`` intervals is a failure, but an agent that was never heard leaves the check unknown;
+* results that the server's agent reports, for HTTP or anything else (``AgentChecks``);
 * what clients' packets show (``Passive``), and its lease, if it has one.
 
 The state of a server is that of its worst check (``core.health``).  It is computed from the checks whenever it is asked
@@ -21,15 +20,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
+from anycast_sdn.control.agent_checks import AgentChecks, Reported
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.passive import PROBATION_S, Passive
 from anycast_sdn.control.probing import Probing, Result
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import (
-    AnyCheck,
     Check,
     HealthStatus,
     HttpCheck,
@@ -41,10 +39,12 @@ from anycast_sdn.core.checks import (
 from anycast_sdn.core.events import Event, ServerHealthChanged
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.health import (
+    CheckName,
     CheckResult,
     CheckState,
     ServerHealth,
     counted,
+    name_of,
     next_after_s,
     worst,
 )
@@ -53,8 +53,6 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
 from anycast_sdn.openflow.probes import ProbedCheck
 
-EXPIRES = 3  # intervals without a report
-MOST_REPORTED = 16  # checks of one server in one group
 _ALIVE = CheckResult(True, "answers")
 _SILENT = CheckResult(False, "does not answer")
 COST_OF_BEGINNING = 5  # of making a check, with its rule, in servers that are examined
@@ -66,46 +64,10 @@ _UNKNOWN = CheckState()
 Enrolment = tuple[str, Address]  # (group, server)
 
 
-class CheckName(NamedTuple):
-    """A check, as it is shown."""
-
-    type: str
-    port: int | None = None
-    detail: str = ""  # what tells it from others of its type and port
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.type, str(self.port or ""), self.detail)))
-
-
-class Reported(NamedTuple):
-    """A result of a check that the server's agent has made."""
-
-    name: CheckName
-    result: CheckResult
-    interval_s: float | None = None  # how often it is made; None: as the group says of it, or by default
-
-
-def name_of(check: AnyCheck) -> CheckName:
-    match check:
-        case TcpCheck():
-            return CheckName("tcp", check.port)
-        case UdpCheck():
-            return CheckName("udp", check.port, f"dns {check.dns}" if check.dns else "")
-        case HttpCheck():
-            return CheckName("http", check.port, check.path)
-        case IcmpCheck():
-            return CheckName("icmp")
-        case PassiveCheck():
-            return CheckName("passive")
-
-
 @dataclass(slots=True)
 class _Own:
     """What is known of a server in one group alone."""
 
-    reported: dict[CheckName, CheckState] = field(default_factory=dict)
-    heard_at: dict[CheckName, float] = field(default_factory=dict)
-    expires_s: dict[CheckName, float] = field(default_factory=dict)  # without a report for so long, it fails
     lease: CheckState | None = None
     passive: CheckState | None = None
 
@@ -124,13 +86,13 @@ class Health:
         self._switches = switches
         self._probing = Probing(random)
         self._passive = Passive(switches, shares)
+        self._agents = AgentChecks()
         self._groups = Groups()
         self._there: dict[Address, CheckState] = {}  # ARP or ND of an enrolled server
         self._probed: dict[Address, dict[ProbedCheck, CheckState]] = {}
         self._made: dict[Enrolment, tuple[ProbedCheck, ...]] = {}  # the checks that the controller makes for it
         self._users: dict[tuple[Address, ProbedCheck], set[str]] = {}  # of such a check: the groups that have it
         self._own: dict[Enrolment, _Own] = {}
-        self._expiries: list[tuple[float, Enrolment, CheckName]] = []  # heap; the earliest that it can be
         self._probations: list[tuple[float, Enrolment]] = []  # heap: when passive checks are tried again
         self._known: dict[Enrolment, tuple[HealthStatus, bool]] = {}  # and ``has_failed``, when it was last examined
         self._to_begin: dict[Enrolment, None] = {}  # where other checks may be wanted than those that are made
@@ -167,20 +129,22 @@ class Health:
         settings = self._groups.get(group)
         own = self._own.get((group, server))
         probed = self._probed.get(server, {})
+        reported = self._agents.of(group, server)
         names: set[CheckName] = set()
         for check in settings.checks if settings else ():
             name = name_of(check)
             names.add(name)
-            reported = own.reported.get(name) if own else None
-            if isinstance(check, PassiveCheck):
-                yield name, (own.passive if own else None) or _UNKNOWN
-                continue
-            made = probed.get(check) if isinstance(check, IcmpCheck | TcpCheck | UdpCheck) else None
-            yield name, reported or made or _UNKNOWN
-        if own:
-            yield from ((name, state) for name, state in own.reported.items() if name not in names)
-            if own.lease:
-                yield CheckName("lease"), own.lease
+            match check:
+                case HttpCheck():
+                    state = reported.get(name)
+                case PassiveCheck():
+                    state = own.passive if own else None
+                case _:  # which no report of the agent replaces
+                    state = probed.get(check)
+            yield name, state or _UNKNOWN
+        yield from ((name, state) for name, state in reported.items() if name not in names)
+        if own and own.lease:
+            yield CheckName("lease"), own.lease
 
     def pop_changed(self) -> Iterable[Enrolment]:
         """The servers, each in one group, whose status has changed since the last call, or ``has_failed``; also
@@ -204,6 +168,7 @@ class Health:
         self._passive.group_changed(name, self._groups)
         for server in (server for server in was if server not in is_now):
             self._own.pop((name, server), None)
+            self._agents.forget(name, server)
             if self._known.pop((name, server), None):
                 self._changed[name, server] = None
             if not self._groups.of_server(server):
@@ -283,7 +248,7 @@ class Health:
             out.send(dpid, [message])
         self._count(results, now)
         self._count_passive(now)
-        self._expire(now)
+        self._to_examine |= dict.fromkeys(self._agents.expire(now))
         return out
 
     def answered(self, edge: ManagedSwitch, port: int, frame: bytes, now: float) -> Outcome | None:
@@ -333,39 +298,8 @@ class Health:
         """Results of checks that the server's agent has made; none: it begins anew, and what it has reported before is
         forgotten.  Ignored where it is not enrolled."""
         settings = self._groups.get(group)
-        if settings is None or server not in settings.servers:
-            return
-        own, results = self._own.setdefault((group, server), _Own()), list(results)
-        if not results:
-            own.reported.clear()
-            own.heard_at.clear()
-            self._to_examine[group, server] = None
-        for name, result, interval_s in results:
-            check = _reported_check(settings, name)
-            before = own.reported.get(name, _UNKNOWN)
-            if name not in own.reported and len(own.reported) >= MOST_REPORTED:
-                continue
-            own.reported[name] = counted(before, result, check, now)
-            own.expires_s[name] = EXPIRES * (interval_s or check.interval_s)
-            if name not in own.heard_at:
-                heapq.heappush(self._expiries, (now + own.expires_s[name], (group, server), name))
-            own.heard_at[name] = now
-            if own.reported[name].status is not before.status:
-                self._to_examine[group, server] = None
-
-    def _expire(self, now: float) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            _, (group, server), name = heapq.heappop(self._expiries)
-            settings, own = self._groups.get(group), self._own.get((group, server))
-            if settings is None or own is None or name not in own.heard_at:
-                continue
-            expires_s = own.expires_s[name]
-            if now < own.heard_at[name] + expires_s:
-                heapq.heappush(self._expiries, (own.heard_at[name] + expires_s, (group, server), name))
-                continue
-            del own.heard_at[name]
-            silent = CheckResult(False, f"not reported for {expires_s:g} s")
-            own.reported[name] = counted(own.reported[name], silent, _AT_ONCE, now)
+        if settings and server in settings.servers:
+            self._agents.report(settings, server, list(results), now)
             self._to_examine[group, server] = None
 
     def set_lease(self, group: str, server: Address, held: bool | None, now: float, output: str = "") -> None:
@@ -412,9 +346,3 @@ class Health:
         return subnet.edge if subnet else ""
 
 
-def _reported_check(group: AnycastGroup, name: CheckName) -> Check:
-    """How results of this name are counted: as the group says, or by default."""
-    return next((check for check in group.checks if name_of(check) == name), _AT_DEFAULT)
-
-
-_AT_DEFAULT = Check()

@@ -18,7 +18,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from anycast_sdn.core.checks import Check, HealthStatus
+from anycast_sdn.core.checks import (
+    AnyCheck,
+    Check,
+    HealthStatus,
+    HttpCheck,
+    IcmpCheck,
+    PassiveCheck,
+    TcpCheck,
+    UdpCheck,
+)
 
 SOONEST_S = 0.25  # between the beginnings of two attempts of a check
 MAX_OUTPUT = 200  # characters
@@ -56,7 +65,7 @@ def counted(state: CheckState, result: CheckResult, check: Check, now: float) ->
     """The state of a check after one more result."""
     good, bad = HealthStatus.PASSING, HealthStatus.CRITICAL
     status, since, _, contradicting = state
-    output = result.output[:MAX_OUTPUT]
+    output = _printable(result.output[:MAX_OUTPUT])
     said = good if result.passed else bad
     if status is HealthStatus.UNKNOWN:
         return CheckState(said, now, output)
@@ -68,6 +77,11 @@ def counted(state: CheckState, result: CheckResult, check: Check, now: float) ->
     if status is good and contradicting > 1:
         return CheckState(HealthStatus.WARNING, now, output, contradicting)
     return state._replace(output=state.output if result.passed else output, contradicting=contradicting)
+
+
+def _printable(output: str) -> str:
+    """What others say goes into the log, where a line must stay one."""
+    return output if output.isprintable() else "".join(each if each.isprintable() else " " for each in output)
 
 
 def is_doubtful(state: CheckState) -> bool:
@@ -92,3 +106,31 @@ def worst(checks: Iterable[tuple[str, CheckState]]) -> ServerHealth:
     return ServerHealth(
         status, min(state.since for _, state in such), "; ".join(f"{name}: {state.output}" for name, state in such)
     )
+
+
+# ------------------------------------------------------------------------------ names
+
+
+class CheckName(NamedTuple):
+    """A check, as it is shown."""
+
+    type: str
+    port: int | None = None
+    detail: str = ""  # what tells it from others of its type and port
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.type, str(self.port or ""), self.detail)))
+
+
+def name_of(check: AnyCheck) -> CheckName:
+    match check:
+        case TcpCheck():
+            return CheckName("tcp", check.port)
+        case UdpCheck():
+            return CheckName("udp", check.port, f"dns {check.dns}" if check.dns else "")
+        case HttpCheck():
+            return CheckName("http", check.port, check.path)
+        case IcmpCheck():
+            return CheckName("icmp")
+        case PassiveCheck():
+            return CheckName("passive")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from anycast_sdn.control.health import Reported
+from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port

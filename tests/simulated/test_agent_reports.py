@@ -5,9 +5,9 @@ from __future__ import annotations
 from checks import AS2, CRITICAL, PASSING, UNKNOWN, WARNING, checked, reason, status
 from scenes import catchment
 
-from anycast_sdn.control.health import CheckName, Reported
+from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.core.checks import HttpCheck
-from anycast_sdn.core.health import CheckResult
+from anycast_sdn.core.health import CheckName, CheckResult
 from anycast_sdn.simulation.network import SimulatedNetwork
 
 HTTP = CheckName("http", 80, "/health")

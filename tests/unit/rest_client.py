@@ -15,7 +15,7 @@ from webob import Request, Response
 from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.api.resources import description
 from anycast_sdn.api.rest import RestApi
-from anycast_sdn.control.health import Reported
+from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.control.operations import Kind, Operation, State
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.groups import Groups

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from anycast_sdn.control.health import CheckName, Reported
-from anycast_sdn.core.health import CheckResult
+from anycast_sdn.control.agent_checks import Reported
+from anycast_sdn.core.health import CheckName, CheckResult
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import packed
 from tests.unit.rest_client import Client
