@@ -3,63 +3,62 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from anycast_sdn.cli import client, main
 
 
-def as_markdown() -> str:
+def commands() -> str:
     """A section for each command that does something."""
-    return "\n".join(_sections(main.parser())) + "\n"
+    return "\n".join(_sections(main.parser()))
 
 
-def common_as_markdown() -> str:
-    """The options of every command that asks a controller."""
+def asking() -> str:
+    """The arguments of every command that asks a controller."""
     return "\n".join(_table(client.arguments()._actions)) + "\n"
 
 
 def _sections(parser: argparse.ArgumentParser) -> Iterator[str]:
-    commands = next((each for each in parser._actions if isinstance(each, argparse._SubParsersAction)), None)
-    own = [action for action in parser._actions if action is not commands and _name(action) not in _EVERYWHERE]
     if parser.get_default("act"):
-        yield from _section(parser, own)
-    if commands:
-        for command in commands.choices.values():
-            yield from _sections(command)
+        yield from _section(parser)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _sections(command)
 
 
-def _section(parser: argparse.ArgumentParser, own: list[argparse.Action]) -> Iterator[str]:
+def _section(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield f"## {parser.prog.removeprefix('anycast-sdn ')}\n"
     yield f"{parser.description}\n"
-    if any(_name(action) == "--rest" for action in parser._actions) and parser.prog != "anycast-sdn run":
-        yield "It asks a controller: [the options of all that do](#asking-a-controller).\n"
+    asks = any("--token-file" in action.option_strings for action in parser._actions)
+    common = {action.option_strings[0] for action in client.arguments()._actions} if asks else set()
+    own = [
+        action
+        for action in parser._actions
+        if action.dest != "help" and not isinstance(action, argparse._SubParsersAction)
+        and not common.intersection(action.option_strings)
+    ]  # fmt: skip
+    if asks:
+        yield "It also takes [the arguments of all commands that ask a controller](#asking-a-controller).\n"
     if own:
         yield from _table(own)
         yield ""
-    examples = re.findall(r"^  (.*)$", parser.epilog or "", re.MULTILINE)
+    examples = [line.strip() for line in (parser.epilog or "").splitlines()[1:]]
     yield "\n".join(["```sh", *examples, "```", ""])
 
 
-def _table(actions: list[argparse.Action]) -> Iterator[str]:
+def _table(actions: Iterable[argparse.Action]) -> Iterator[str]:
     yield "| argument | meaning |"
     yield "| --- | --- |"
     for action in actions:
-        help = (action.help or "") % (vars(action) | {"prog": "anycast-sdn"})
-        yield f"| `{_written(action)}` | {help} |".replace("|  |", "| |")
-
-
-def _name(action: argparse.Action) -> str:
-    return action.option_strings[-1] if action.option_strings else action.dest
+        meaning = (action.help or "") % vars(action)
+        yield f"| `{_written(action)}` | {' '.join(meaning.split())} |"
 
 
 def _written(action: argparse.Action) -> str:
-    values = action.metavar or ("\\|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    values = str(action.metavar or "\\|".join(map(str, action.choices or ())) or action.dest.upper())
     if not action.option_strings:
-        return f"{values}…" if action.nargs == "+" else f"[{values}]" if action.nargs == "?" else str(values)
+        return {"+": f"{values} ...", "*": f"[{values} ...]", "?": f"[{values}]"}.get(str(action.nargs), values)
     if action.nargs == 0:
         return action.option_strings[-1]
-    return f"{action.option_strings[-1]} [{values}]" if action.nargs == "?" else f"{action.option_strings[-1]} {values}"
-
-
-_EVERYWHERE = {"--help", *map(_name, client.arguments()._actions)}
+    return f"{action.option_strings[-1]} {f'[{values}]' if action.nargs == '?' else values}"
