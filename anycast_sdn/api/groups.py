@@ -36,7 +36,8 @@ def list_groups(asked: Asked) -> Answer:
 
 
 def add_group(asked: Asked) -> Answer:
-    return _stored_group(asked, AnycastGroup(**asked.body.values()), anew=True)
+    wanted = AnycastGroup(**asked.body.values())
+    return _stored_group(asked, *asked.registry.put_group(wanted, asked.turn.over, anew=True))
 
 
 def get_group(asked: Asked, name: str) -> Answer:
@@ -45,7 +46,8 @@ def get_group(asked: Asked, name: str) -> Answer:
 
 def put_group(asked: Asked, name: str) -> Answer:
     _check_group_shown(asked, name)
-    return _stored_group(asked, AnycastGroup(name, **asked.body.values(_GROUP_SETTINGS)))
+    wanted, permit = AnycastGroup(name, **asked.body.values(_GROUP_SETTINGS)), partial(_permit_group, asked)
+    return _stored_group(asked, *asked.registry.put_group(wanted, asked.turn.over, permit=permit))
 
 
 def patch_group(asked: Asked, name: str) -> Answer:
@@ -65,9 +67,7 @@ def delete_group(asked: Asked, name: str) -> Answer:
     return Answer()
 
 
-def _stored_group(asked: Asked, wanted: AnycastGroup, anew: bool = False) -> Answer:
-    permit = partial(_permit_group, asked)
-    group, created = asked.registry.put_group(wanted, asked.turn.over, anew=anew, permit=permit)
+def _stored_group(asked: Asked, group: AnycastGroup, created: bool) -> Answer:
     answer = _group(asked, group)
     return answer._replace(status=201, location=f"/v1/groups/{group.name}") if created else answer
 
@@ -131,7 +131,7 @@ def add_server(asked: Asked, group: str) -> Answer:
     new: NewServer = asked.body
     address, twin = new.addresses or (new.address, None)
     server = EnrolledServer(address, twin=twin, **new.values(_SERVER_SETTINGS))
-    return _stored_server(asked, group, server, anew=True)
+    return _stored_server(asked, group, *asked.registry.put_server(group, server, anew=True))
 
 
 def get_server(asked: Asked, group: str, address: Address) -> Answer:
@@ -141,7 +141,8 @@ def get_server(asked: Asked, group: str, address: Address) -> Answer:
 def put_server(asked: Asked, group: str, address: Address) -> Answer:
     _check_server_shown(asked, group, address)
     wanted = EnrolledServer(address, twin=_twin(asked, group, address), **asked.body.values(_SERVER_SETTINGS))
-    return _stored_server(asked, group, wanted)
+    permit = partial(_permit_server, asked)
+    return _stored_server(asked, group, *asked.registry.put_server(group, wanted, permit=permit))
 
 
 def patch_server(asked: Asked, group: str, address: Address) -> Answer:
@@ -184,9 +185,7 @@ def _check_server_shown(asked: Asked, group: str, address: Address) -> None:
     reading.check_fixed(asked.body, _server_json(asked, group, EnrolledServer(address)))
 
 
-def _stored_server(asked: Asked, group: str, wanted: EnrolledServer, anew: bool = False) -> Answer:
-    permit = partial(_permit_server, asked)
-    server, created = asked.registry.put_server(group, wanted, anew=anew, permit=permit)
+def _stored_server(asked: Asked, group: str, server: EnrolledServer, created: bool) -> Answer:
     answer = _server(asked, group, server)
     location = f"/v1/groups/{group}/servers/{text(server.address)}"
     return answer._replace(status=201, location=location) if created else answer

@@ -75,9 +75,9 @@ class RestApi:
         operation, given = _found(request, path)
         variables = [reading.in_path(name, value) for name, value in given.items()]
         query = reading.query(request, operation.query)
-        condition = Condition(request, self._require_match)
+        condition = Condition(request, self._require_match and operation.conditional)
         if operation.method != "GET" and not operation.conditional:
-            condition.check(None)
+            condition.check(lambda: "")  # it is there, and has no tag
         body = operation.body and reading.content(request, operation.body, turn.over, operation.needs_body)
         asked = Asked(self._registry, self._views, self._life, access.caller(request), turn, condition, body, query)
         return _response(operation.handler(asked, *variables), turn)

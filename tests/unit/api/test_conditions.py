@@ -87,9 +87,15 @@ def test_changes_without_a_condition_are_refused_where_the_operator_wants_one(cl
 
 
 def test_what_has_no_tag_matches_none(client: Client) -> None:
-    body: Any = {"address": "10.2.0.12"}
-    client.refused(412, "POST", f"{GROUP}/servers", body, HTTP_IF_MATCH="*")
-    client.refused(412, "DELETE", "/v1/flows?edge=arh1", HTTP_IF_MATCH='"a"')
+    client.api = RestApi(client.registry, client.facts, client.life, require_match=True)
+    for method, path, body in (
+        ("POST", f"{GROUP}/servers", {"address": "10.2.0.12"}),
+        ("DELETE", "/v1/flows?edge=arh1", None),
+        ("PATCH", "/v1/topology/links/arh1:1", {"cost": 2}),
+    ):
+        client.refused(412, method, path, body, HTTP_IF_MATCH='"a"')
+        client.refused(412, method, path, body, HTTP_IF_NONE_MATCH="*")
+        assert client.ask(method, path, body, HTTP_IF_MATCH="*").status_code < 300
     assert client.ask("GET", GROUP, HTTP_IF_NONE_MATCH=tag(client, GROUP)).status_code == 200
 
 
