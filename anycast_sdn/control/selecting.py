@@ -314,8 +314,7 @@ class Selecting:
         elif course.is_counted and any(self._switches[name].unseen for name, _ in self._clients):
             steps = 0.0  # sessions are not known yet
         self._select(spread, course, rule, candidates, found, steps)
-        if steps:
-            course.cell = cell
+        course.cell = cell
         starts = any(self._now - since < rule.slow_start_s for since in course.since.values())
         if course.is_counted or starts or course.moves:
             self._wake(spread, course, self._now)
@@ -386,7 +385,10 @@ class Selecting:
         """
         if server.capacity is None:
             return None
-        courses = (self._courses.get(Spread(name, spread.is_v6)) for name in self._groups_of(server.address))
+        names = self._groups_of(server.address)
+        if len(names) < 2:
+            return server.capacity
+        courses = (self._courses.get(Spread(name, spread.is_v6)) for name in names)
         demands = [1 + each.demand.get(edge, 0.0) for each in courses if each and each.has_capacities]
         own = 1 + self._courses[spread].demand.get(edge, 0.0)
         return max(1.0, server.capacity * own / max(own, sum(demands)))
