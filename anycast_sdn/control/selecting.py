@@ -78,7 +78,7 @@ class _Course:
     candidates: Sequence[Candidate] = ()
     decided_at: float = 0.0
     was_found: bool = False  # have switches been found to have slots of it?
-    moves: bool = True  # would another decision with the same inputs change something?
+    moves: bool = True  # may another decision with the same inputs change something?
     demand: Mapping[str, float] = field(default_factory=dict)  # at each edge, as it was decided about last
     samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     wakes_at: float = math.inf  # when its time comes next
@@ -338,7 +338,7 @@ class Selecting:
         self._choices.decided(*spread)
         course.selection = select(rule, candidates, demand, ways, memory, steps=steps)
         slots = course.selection.memory.slots
-        course.moves = course.selection.memory != memory
+        course.moves = steps < 1 or course.selection.memory != memory
         for edge in before.slots.keys() | slots.keys():
             if before.slots.get(edge) != slots.get(edge):
                 begins_or_ends = edge not in before.slots or edge not in slots

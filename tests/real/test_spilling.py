@@ -17,7 +17,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield network
 
 
-@pytest.mark.row("M26", "a step of demand at an edge: as3, farther away, takes what as2 cannot; by distance alone it is lost")
+@pytest.mark.row("M26", "a step of demand at an edge: as3, farther away, serves what as2 cannot")
 def test_a_step_of_demand_is_served_by_the_next_edge(network: Running, tmp_path: Path) -> None:
     """70 sessions for a server that holds 40: by distance alone four of ten are refused."""
     scene = Scene("step", {0: 20, 5: 70}, 40, capacity=40, lifetime_s=5)
