@@ -205,7 +205,7 @@ class Controller:
             return self._lldp(switch, in_port, frame, now)
         if kind is None:
             return Outcome(events=[PacketsDropped(switch.name, Drop.UNEXPECTED)])
-        if kind in _TO_GATEWAYS and (answered := self._check_answered(switch, in_port, frame, now)):
+        if kind in _TO_GATEWAYS and (answered := self.health.answered(switch, in_port, frame, now)):
             return answered
         return self._follow(dpid, switch.packet_in(cookie, in_port, frame, self.groups, now), now)
 
@@ -347,14 +347,6 @@ class Controller:
         except frames.BadFrame as error:
             return Outcome(events=[FrameMalformed(switch.name, str(error))])
         return self._relink(now) if relinked else Outcome()
-
-    def _check_answered(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outcome | None:
-        """None: the packet has nothing to do with checks of servers.  What follows from the result is left to ``work``:
-        many answers may come at once."""
-        try:
-            return self.health.answered(switch, in_port, frame, now) if switch.synchronised else None
-        except frames.BadFrame:
-            return None  # it is counted where other packets to gateways are handled
 
     def _relink(self, now: float) -> Outcome:
         self._relinked()

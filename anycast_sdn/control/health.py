@@ -51,6 +51,7 @@ from anycast_sdn.core.health import (
 from anycast_sdn.core.model import Address, AnycastGroup, ServerState
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
+from anycast_sdn.openflow.frames import BadFrame
 from anycast_sdn.openflow.probes import ProbedCheck
 
 _ALIVE = CheckResult(True, "answers")
@@ -252,8 +253,14 @@ class Health:
         return out
 
     def answered(self, edge: ManagedSwitch, port: int, frame: bytes, now: float) -> Outcome | None:
-        """A packet to a gateway address of this edge; None: it answers no probe.  Raises BadFrame."""
-        answer = self._probing.answered(edge, port, frame, now)
+        """A packet to a gateway address of this edge; None: it has nothing to do with checks.
+
+        What follows from the result is left to ``work``: many answers may come at once.
+        """
+        try:
+            answer = self._probing.answered(edge, port, frame, now) if edge.synchronised else None
+        except BadFrame:
+            return None  # it is counted where other packets to gateways are handled
         if answer is None:
             return None
         reaction, results = answer

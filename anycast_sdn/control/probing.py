@@ -167,7 +167,7 @@ class Probing:
         """
         packet = frames.parse_ip(frame)
         place = probes.place_of(frame, packet)
-        if place is None:
+        if place is None or not edge.serving.is_checked(place[0]):
             return None
         number = self._under_way.get(place)
         task = self._tasks[number] if number is not None else None

@@ -55,6 +55,9 @@ class Serving:
         else:
             self._checked.pop(address, None)
 
+    def is_checked(self, address: Address) -> bool:
+        return address in self._checked
+
     @property
     def checked(self) -> Set[Address]:
         return self._checked.keys()

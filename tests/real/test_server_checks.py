@@ -211,7 +211,7 @@ def test_all_servers_fail_with_and_without_min_healthy(network: Running) -> None
 
 @pytest.mark.row("M33", "a program that flaps is critical only after fall failures in a row")
 def test_a_program_that_flaps_is_damped(network: Running) -> None:
-    check(network, {**TCP, "fall": 20, "rise": 2})
+    check(network, {**TCP, "fall": 100})
     server = start(network, "as2")
     await_health(network, "as2", "passing")
     log = len(network.controller.log())
