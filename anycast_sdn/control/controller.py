@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.audit import Audit
@@ -35,6 +34,7 @@ from anycast_sdn.control.enrolments import Enrolments
 from anycast_sdn.control.health import Health
 from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.selecting import Selecting
@@ -60,20 +60,6 @@ _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
 CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may still forward by cached decisions for this long
 LARGE_AT_ONCE = 2  # switches whose constant rules, some hundred, are compared in one step: many may connect at once
-
-
-class Pace(NamedTuple):
-    """How much goes into one slice of work."""
-
-    servers: int = 100  # to decide about
-    prefixes: int = 48  # pairs of switch and ANY/n to judge, and prefixes to find routes to
-    enrolled: int = 4  # servers whose rules change at all client edges
-    changes: int = 1000  # routes that are found to be different
-    routes: int = 150  # routes that are judged at a time, and perhaps sent
-    rounds: int = 2  # of judging routes, as long as switches hold already what they should
-    compared: int = 150  # rules of switches that have connected
-    examined: int = 200  # servers whose health may have changed
-    freed: int = 64  # flows whose server is lost
 
 
 class Controller:

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from anycast_sdn.control.controller import Controller, Pace
+from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.pace import Pace
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Side

@@ -26,8 +26,9 @@ import checked  # noqa: E402
 from pieces import Held, Piece, Stopwatch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from anycast_sdn.control.controller import Controller, Pace  # noqa: E402
+from anycast_sdn.control.controller import Controller  # noqa: E402
 from anycast_sdn.control.outcome import Outcome  # noqa: E402
+from anycast_sdn.control.pace import Pace  # noqa: E402
 from anycast_sdn.control.registry import Registry  # noqa: E402
 from anycast_sdn.core.bindings import Binding  # noqa: E402
 from anycast_sdn.core.groups import Groups  # noqa: E402

@@ -30,7 +30,7 @@ from checks import (
     serve_dns,
     status,
 )
-from scenes import SERVICE, ask, bindings, catchment, drops, managed
+from scenes import GATEWAY, SERVICE, ask, bindings, catchment, drops, errors, managed
 
 from anycast_sdn.core.checks import AnyCheck, IcmpCheck, UdpCheck
 from anycast_sdn.core.events import ServerHealthChanged
@@ -410,6 +410,13 @@ def test_servers_may_still_ping_their_gateway(v6: bool) -> None:
     types = [parse_ip(frame).icmp_type for frame in host.received]
     assert reply in types
     assert (1 if v6 else 3) in types
+
+
+def test_other_hosts_are_told_that_no_port_of_a_gateway_is_open() -> None:
+    net = checked(TCP80)
+    net.send("h1", net.host("h1").packet(GATEWAY[False], UDP, 4000, 50000))
+    net.settle()
+    assert errors(net.host("h1")) == [(3, 3)]
 
 
 def test_flows_of_clients_go_on_beside_checks() -> None:

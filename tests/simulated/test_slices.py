@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from scenes import topology
 
-from anycast_sdn.control.controller import Controller, Pace
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.pace import Pace
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Prefix, Server, ServerState, packed
 from anycast_sdn.description.model import Host, Port
