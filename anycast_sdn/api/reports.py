@@ -13,16 +13,17 @@ from anycast_sdn.core.model import Address
 
 
 def put_load(asked: Asked, group: str, address: Address) -> Answer:
-    """The load is the server's, in each of its groups whose servers the caller may enrol.
+    """The load is the server's, at both its addresses, in each of its groups whose servers the caller may enrol.
 
     So whoever enrols another group's server in its own group cannot keep it from its flows in the other one.
     """
-    asked.registry.server(group, address)
+    server = asked.registry.server(group, address)
 
     def counts_in(name: str) -> bool:
         return asked.caller.may(Need.ENROL, name, address)
 
-    asked.views.report_load(address, LoadReport(**asked.body.values()), counts_in)
+    for each in filter(None, (address, server.twin)):
+        asked.views.report_load(each, LoadReport(**asked.body.values()), counts_in)
     return Answer()
 
 

@@ -82,6 +82,14 @@ def test_a_load_comes_to_selection(client: Client) -> None:
     assert client.facts.loads == [(server, LoadReport(**load)), (server, LoadReport(cpu=0.5))]
 
 
+def test_a_load_is_that_of_both_addresses_of_a_server(client: Client) -> None:
+    client.ask("PUT", "/v1/groups/web", {"prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"]})
+    client.ask("PUT", PATH, {"addresses": ["10.2.0.10", "2001:db8:2::10"]})
+    assert client.ask("PUT", f"{PATH}/load", {"cpu": 0.5}).status_code == 204
+    both = packed("10.2.0.10"), packed("2001:db8:2::10")
+    assert client.facts.loads == [(address, LoadReport(cpu=0.5)) for address in both]
+
+
 @pytest.mark.parametrize(
     ("load", "field"),
     [
