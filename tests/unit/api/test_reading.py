@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from webob import Request
 
+from anycast_sdn.api import reading
+from anycast_sdn.api.models import NewGroup
+from anycast_sdn.api.problems import Problem
 from tests.unit.rest_client import Client
 
 SERVER = "/v1/groups/web/servers/2001:db8:2::10"
@@ -200,6 +204,27 @@ def test_a_parameter_that_is_at_fault_is_named(client: Client, query: str, field
 )
 def test_a_member_that_is_at_fault_is_named(client: Client, path: str, body: Any, field: str) -> None:
     assert client.refused(422, "POST", path, body)["field"] == field
+
+
+def long_body(prefixes: list[Any]) -> Request:
+    body = json.dumps({"name": "long", "prefixes": prefixes}, separators=(",", ":")).encode()
+    return Request.blank("/", method="POST", body=body, content_type="application/json")
+
+
+def test_a_long_list_is_validated_in_parts_and_others_run_between_them() -> None:
+    prefixes, turns = [f"198.18.{number >> 8}.{number & 255}/32" for number in range(3000)], list[None]()
+    read = reading.content(long_body(prefixes), NewGroup, lambda: turns.append(None))
+    assert read is not None
+    assert [str(prefix) for prefix in read.prefixes] == prefixes
+    assert len(turns) >= 3000 / reading.AT_ONCE
+
+
+def test_validation_ends_at_the_first_part_that_is_wrong() -> None:
+    turns = list[None]()
+    with pytest.raises(Problem) as refused:
+        reading.content(long_body([*["198.18.0.1/32"] * 50, *[7] * 25_000]), NewGroup, lambda: turns.append(None))
+    assert refused.value.field == "prefixes[50]"
+    assert len(turns) == 50 // reading.AT_ONCE
 
 
 def test_an_encoded_slash_does_not_lead_to_another_resource(client: Client) -> None:
