@@ -70,7 +70,6 @@ class _Course:
     selection: Selection
     group: AnycastGroup | None = None
     servers: Sequence[tuple[Server, str]] = ()  # those of the family, and the edge of each
-    twins: Mapping[Address, Address] = field(default_factory=dict)  # server → its address in the other family
     has_capacities: bool = False  # has one of them?
     has_reports: bool = False  # has one of them reported its load?
     cell: int = -1  # the number of the interval in which slots of living servers have moved last
@@ -231,25 +230,20 @@ class Selecting:
     def reported(
         self, server: Address, report: LoadReport, now: float, counts_in: Callable[[str], bool] = lambda group: True
     ) -> None:
-        """The server's load is reported, by somebody whose word counts in these of its groups; also for its twin."""
+        """The server's load is reported, by somebody whose word counts in these of its groups."""
         names = list(filter(counts_in, self._groups_of(server)))
         if not names:
             return
         self._reported += 1
         report = replace(report, at=now, number=self._reported)
         for name in names:
-            course = self._courses.get(Spread(name, len(server) == 16))
-            for address in filter(None, (server, course.twins.get(server) if course else None)):
-                self._take(name, address, report)
-
-    def _take(self, group: str, server: Address, report: LoadReport) -> None:
-        sessions = sum(flows.in_group(group).get(server, 0) for _, flows in self._clients)
-        self._reports[group, server] = _Report(report, sessions)
-        spread = Spread(group, len(server) == 16)
-        course = self._courses.get(spread)
-        if course and not course.has_reports:
-            course.has_reports = True
-            self._wake(spread, course, report.at)
+            sessions = sum(flows.in_group(name).get(server, 0) for _, flows in self._clients)
+            self._reports[name, server] = _Report(report, sessions)
+            spread = Spread(name, len(server) == 16)
+            course = self._courses.get(spread)
+            if course and not course.has_reports:
+                course.has_reports = True
+                self._wake(spread, course, now)
 
     # ---------------------------------------------------------------- time, and work in slices
 
@@ -361,7 +355,6 @@ class Selecting:
             if (len(address) == 16) is is_v6
         ]
         course.moves = True
-        course.twins = {server.address: server.twin for server, _ in course.servers if server.twin}
         course.has_capacities = any(server.capacity is not None for server, _ in course.servers)
         return {server.address for server, _ in course.servers} - former
 

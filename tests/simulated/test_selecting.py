@@ -309,19 +309,6 @@ def test_many_reports_in_one_interval_teach_no_more_than_one(figure1):
     assert learnt.ceiling >= 0.8 * 100 * 0.9
 
 
-def test_the_load_of_a_server_with_two_addresses_counts_in_both_families(figure1):
-    net = figure1("as2", "as3")
-    as2 = {v6: net.host("as2").address(v6) for v6 in (False, True)}
-    servers = dict(web(net).servers)
-    for v6, address in as2.items():
-        servers[address] = replace(servers[address], twin=as2[not v6])
-    set_web(net, replace(web(net), servers=servers))
-    flows(net, range(40000, 40010), False)
-    report(net, "as2", cpu=1.0)
-    net.advance(6)
-    assert {v6: as2[v6] in selection(net, v6).memory.learnt for v6 in (False, True)} == {False: True, True: True}
-
-
 def test_reports_of_a_removed_server_are_forgotten(figure1):
     net = figure1("as2", "as3", capacity=None)
     report(net, "as2", cpu=1.0)
