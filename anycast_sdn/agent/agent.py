@@ -12,7 +12,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
@@ -28,7 +28,9 @@ LOG = logging.getLogger(__name__)
 
 TURN_S = 0.5  # the longest time between two looks at the clock
 SAME_S = 0.1  # two signals within this are one: timeout(1) sends two
-LOADS = 3  # intervals that a report of load is valid for
+LOADS, MAX_TTL_S = 3, 3600.0  # intervals that a report of load is valid for, and the longest time
+_DEFAULTS: dict[str, Any] = {"port": 80, "path": "/", "interval_s": 5.0, "timeout_s": 2.0, "expect_status": ()}
+MOST_DETAIL, MOST_OUTPUT = 200, 500  # characters of a result that the controller takes
 
 
 class Manager(Protocol):
@@ -124,19 +126,25 @@ class Agent:
             self._checks[check] = _Repeated(partial(self._check, check), check.interval_s, self._events)
             self._checks[check].start()
 
-    def _checks_of_the_group(self) -> list[HttpCheck]:
-        return [
-            HttpCheck(
-                probes.HttpTarget(False, address, check["port"], check["path"]),
-                check["interval_s"], check["timeout_s"],
-                frozenset(check.get("expect_status") or probes.PASSING), address,
-            )
-            for check in self._machine.group_checks
-            for address in self._addresses
-        ]  # fmt: skip
+    def _checks_of_the_group(self) -> Iterator[HttpCheck]:
+        for given in self._machine.group_checks:
+            check = _DEFAULTS | dict(given)
+            passing = frozenset(check["expect_status"]) or probes.PASSING
+            for address in self._addresses:
+                url = f"http://{written(address, check['port'])}{check['path']}"
+                try:
+                    target = probes.http_target(url)
+                except ValueError as error:
+                    self._log(url, f"a check of the group cannot be made: {error}")
+                else:
+                    yield HttpCheck(target, check["interval_s"], check["timeout_s"], passing, address)
 
     def _measure(self, now: float) -> None:
-        measured: dict[str, float] = self._meter.measure(now) if self._meter else {}
+        measured: dict[str, float] = {}
+        try:
+            measured |= self._meter.measure(now) if self._meter else {}
+        except (OSError, RuntimeError) as error:  # of psutil, for what this system does not tell
+            self._log("load", f"load cannot be measured: {error}")
         if self._checks:
             port = next(iter(self._checks)).target.port
             try:
@@ -144,7 +152,7 @@ class Agent:
             except OSError as error:
                 self._log("sessions", f"sessions cannot be counted: {error}")
         if measured:
-            self._machine.report_load(measured | {"ttl_s": max(LOADS * self._watch.interval_s, 5.0)})
+            self._machine.report_load(measured | {"ttl_s": min(LOADS * self._watch.interval_s + 2, MAX_TTL_S)})
 
     def _leave(self, name: str, now: float) -> None:
         LOG.info("%s: draining; a second signal ends the agent at once", name)
@@ -174,12 +182,17 @@ class Agent:
     def _carry(self) -> None:
         """Requests, one after the other."""
         while True:
-            self._events.put(partial(self._answered, self._ask(self._outgoing.get())))
+            request = self._outgoing.get()
+            try:
+                self._events.put(partial(self._answered, self._ask(request)))
+            except Exception as error:  # a fault of ours: it ends the agent, and is not lost with this thread
+                self._events.put(partial(_raise, error))
 
     def _check(self, check: HttpCheck) -> Event:
         target = check.target
         result = probes.ask_http(target, check.passing, check.timeout_s)
-        report = _report("http", result.is_up, result.output) | {"port": target.port, "detail": target.path}
+        report = _report("http", result.is_up, result.output, check.interval_s)
+        report |= {"port": target.port, "detail": target.path[:MOST_DETAIL]}
 
         def take(now: float) -> None:
             self._log(str(target), f"{target} {'passes' if result.is_up else 'fails'}: {result.output}")
@@ -201,7 +214,7 @@ class Agent:
             if not failed:
                 self._machine.report_line(line)
             if line.is_up is not None:
-                self._machine.report_checks([_report("agent", line.is_up, line.output)])
+                self._machine.report_checks([_report("agent", line.is_up, line.output, self._watch.interval_s)])
 
         return take
 
@@ -225,12 +238,20 @@ class _Repeated:
         pause_s = 0.0
         while not self._stopped.wait(pause_s):
             began = time.monotonic()
-            self.events.put(self.probe())
+            try:
+                self.events.put(self.probe())
+            except Exception as error:  # as in Agent._carry
+                self.events.put(partial(_raise, error))
             pause_s = max(self.interval_s - (time.monotonic() - began), 0.1)
 
 
-def _report(kind: str, is_up: bool, output: str) -> dict[str, Any]:
-    return {"type": kind, "status": "passing" if is_up else "critical", "output": output}
+def _report(kind: str, is_up: bool, output: str, interval_s: float) -> dict[str, Any]:
+    status = "passing" if is_up else "critical"
+    return {"type": kind, "status": status, "output": output[:MOST_OUTPUT], "interval_s": interval_s}
+
+
+def _raise(error: Exception, now: float) -> None:
+    raise error
 
 
 def _meter(addresses: Sequence[str]) -> load.Meter | None:

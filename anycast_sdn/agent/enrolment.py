@@ -240,7 +240,7 @@ class Enrolment:
         if self._line.is_draining is False and self._drained_by_line and state in ("draining", "drained"):
             wanted["state"] = "active"
         if (percent := self._line.percent) is not None:
-            weight = self._settings.weight or 1
+            weight = 1 if self._settings.weight is None else self._settings.weight
             wanted["weight"] = min(MAX_WEIGHT, max(round(weight * percent / 100), 1 if percent else 0))
         if self._line.max_connections is not None:
             wanted["capacity"] = self._line.max_connections
@@ -252,6 +252,8 @@ class Enrolment:
         """The answer to the last request → what has changed, in sentences.  Raises Hopeless."""
         assert self._asked is not None
         (step, request), self._asked = self._asked, None
+        if answer.is_done and step in _SHOW_THE_SERVER and not _is_server(answer.body):
+            answer = Answer(0, reason="what answers is no controller")
         if not answer.is_done and not answer.is_refused:
             return self._unanswered(answer.reason, now)
         self._failures = 0
@@ -307,7 +309,7 @@ class Enrolment:
     def _done(self, step: Step, answer: Answer, now: float) -> list[str]:
         before = self._server
         if step in _SHOW_THE_SERVER:
-            self._server = answer.body if isinstance(answer.body, dict) else {}
+            self._server = answer.body
         state = self._server.get("state")
         match step:
             case Step.LOOK_UP if self._wrong():
@@ -377,6 +379,10 @@ class Enrolment:
         elif state != "disabled":
             self._phase, self.failure = Phase.ENDED, f"not drained: the server was set to {state}"
         return []
+
+
+def _is_server(body: Any) -> bool:
+    return isinstance(body, dict) and {"address", "addresses", "state", "flows"} <= body.keys()
 
 
 def _no_checks(path: str) -> Request:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from testbed import Program
 
 HTTP, AGENT_CHECK = 80, 9777
+WEB_SERVERS: dict[str, Program] = {}  # by host
+AGENTS: list[Program] = []  # that a test has started
 BOTH = {"as2": (V4.as2, V6.as2), "as3": (V4.as3, V6.as3)}
 SLOW, SIZE = ("--limit-rate", "5M"), 40_000_000  # bytes: eight seconds, of which kernels have the last one or two
 
@@ -31,16 +33,26 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             files.mkdir()
             (files / "large").write_bytes(bytes(SIZE))
             (files / "name").write_text(host)
+            serve(network, host)
         yield network
 
 
-def serve(network: Running, host: str) -> Program:
-    """An unmodified web server."""
+@pytest.fixture(autouse=True)
+def _without_agents() -> Iterator[None]:
+    """No test leaves agents to the next one."""
+    yield
+    while AGENTS:
+        AGENTS.pop().stop()
+
+
+def serve(network: Running, host: str) -> None:
+    """An unmodified web server; another one is stopped."""
+    if host in WEB_SERVERS:
+        WEB_SERVERS[host].stop()
     files = Path(network.controller.database).parent / host
     command = ["/usr/bin/python3", "-m", "http.server", str(HTTP), "--directory", str(files)]
-    server = network.testbed.spawn(host, command)
+    WEB_SERVERS[host] = network.testbed.spawn(host, command)
     network.testbed.wait_listening(host, HTTP)
-    return server
 
 
 def start(network: Running, host: str, *options: object, addresses: tuple[str, ...]) -> Program:
@@ -50,6 +62,7 @@ def start(network: Running, host: str, *options: object, addresses: tuple[str, .
         words += ["--address", address]
     words += ["--rest", f"unix:{Path(network.controller.database).parent}/rest", "--interval", "0.5", "--ttl", "3"]
     agent = network.testbed.spawn(host, [*words, *map(str, options)])
+    AGENTS.append(agent)
     until(lambda: "in group web" in agent.output(), f"the agent of {host} has enrolled it")
     network.wait_for_servers("web")
     return agent
@@ -70,6 +83,12 @@ def health(network: Running, address: str) -> str:
     return str(server(network, address)["health"]["status"])
 
 
+def passed(network: Running, address: str) -> set[str]:
+    """The paths of the HTTP checks that the server passes."""
+    checks = server(network, address)["health"]["checks"]
+    return {check["detail"] for check in checks if (check["type"], check["status"]) == ("http", "passing")}
+
+
 def fetch(network: Running) -> str:
     """What the real curl gets from the service, by a connection of its own: the server's name, or nothing."""
     return str(network.testbed.run("h1", ["curl", "-gs", "-m", "5", f"http://{V4.web}/name"]).stdout)
@@ -77,8 +96,6 @@ def fetch(network: Running) -> str:
 
 @pytest.mark.row("M33", "an agent drains its server at SIGTERM: a download goes on to its end, new flows go elsewhere")
 def test_a_download_in_progress_is_completed_before_the_agent_ends(network: Running) -> None:
-    serve(network, "as2")
-    serve(network, "as3")
     agents = [start(network, host, addresses=addresses) for host, addresses in BOTH.items()]
     assert fetch(network) == "as2"
     words = ["curl", "-gsS", "-m", "60", *SLOW, "-w", "%{size_download} %{http_code}", "-o", "/dev/null"]
@@ -135,24 +152,25 @@ def test_a_restart_of_the_controller_is_survived(network: Running) -> None:
 
 @pytest.mark.row("M33", "the program of a server dies: its agent's HTTP check fails, and another server gets new flows")
 def test_a_server_whose_program_is_dead_is_avoided(network: Running) -> None:
-    servers = {host: serve(network, host) for host in ("as2", "as3")}
-    check = ("--check", f"http://127.0.0.1:{HTTP}/name")
-    agents = [start(network, host, *check, addresses=addresses) for host, addresses in BOTH.items()]
-    until(lambda: health(network, V4.as2) == health(network, V6.as2) == "passing", "as2 passes")
+    check = {"type": "http", "port": HTTP, "path": "/name", "interval_s": 0.5, "timeout_s": 0.5}
+    network.call("PATCH", "/v1/groups/web", {"checks": [check]})
+    of_its_own = ("--check", f"http://127.0.0.1:{HTTP}/large")
+    agents = [start(network, host, *of_its_own, addresses=addresses) for host, addresses in BOTH.items()]
+    for address in BOTH["as2"]:
+        until(lambda address=address: passed(network, address) == {"/name", "/large"}, f"{address} passes both checks")
     assert fetch(network) == "as2"
-    servers["as2"].stop()
+    WEB_SERVERS["as2"].stop()
     until(lambda: fetch(network) == "as3", "new flows go to the other server")
     assert health(network, V4.as2) == "critical"
     assert "Connection refused" in server(network, V4.as2)["health"]["reason"]
     serve(network, "as2")
     until(lambda: fetch(network) == "as2", "the nearest server has them again")
     assert [ended(agent) for agent in agents] == [0, 0]
+    network.call("PATCH", "/v1/groups/web", {"checks": []})
 
 
 @pytest.mark.row("M33", "ten agents are killed at once: their leases expire, the servers go, the other one serves")
 def test_servers_whose_agents_are_killed_go_with_their_leases(network: Running) -> None:
-    serve(network, "as2")
-    serve(network, "as3")
     other = start(network, "as3", addresses=(V4.as3,))
     addresses = [V4.as2, *(f"10.2.0.{number}" for number in range(21, 30))]
     for address in addresses[1:]:

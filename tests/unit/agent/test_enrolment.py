@@ -247,6 +247,14 @@ def test_a_controller_that_is_busy_is_asked_again(status: int, controller: Contr
     assert controller.serve(ours) == ["the controller answers again", "it is enrolled in group web"]
 
 
+@pytest.mark.parametrize("body", [None, [], "ok", {"state": "active"}])
+def test_another_program_that_answers_is_no_controller(body: Any, controller: Controller) -> None:
+    ours = agent()
+    lines = controller.serve(ours, lambda request: Answer(200, body))
+    assert lines == ["what answers is no controller; trying again"]
+    assert not ours.is_enrolled
+
+
 # ------------------------------------------------------------------------------ the end
 
 
