@@ -76,8 +76,9 @@ def _group_rows(answer: Any) -> list[dict[str, Any]]:
             "group": group["name"],
             "ANY/n": " ".join(group["prefixes"]),
             "servers": len(group["servers"]),
+            "critical": sum(server["health"]["status"] == "critical" for server in group["servers"]),
             "affinity": group["affinity"],
-            "on server loss": group["on_server_loss"],
+            "server loss": group["on_server_loss"],
             "own validity (s)": ", ".join(f"{name[:-2]}: {s}" for name, s in group["validity"].items()),
         }
         for group in answer["groups"]
@@ -119,7 +120,7 @@ def _edge_rows(answer: Any) -> list[dict[str, Any]]:
     return [
         {
             "edge": edge["name"],
-            "roles": ", ".join(edge["roles"]),
+            "roles": ", ".join(edge["roles"]) + (" (draining)" if edge["drain"] else ""),
             "connected": yes_or_no(edge["connected"]),
             "bindings": edge["bindings"],
             "rules": edge["rules"]["bindings"] + edge["rules"]["other"],

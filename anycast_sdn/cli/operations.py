@@ -102,15 +102,16 @@ def wait(arguments: argparse.Namespace, operation: dict[str, Any]) -> int:
 
 
 def sentence(operation: dict[str, Any]) -> str:
-    what, flows, reason = _target(operation), operation["flows_left"], operation["reason"]
+    what = f"{_target(operation)} {'are' if len(operation['addresses']) > 1 else 'is'}"
+    flows, reason = operation["flows_left"], operation["reason"]
     match operation["state"]:
         case "running":
             left = "its flows are being counted" if flows is None else f"{counted(flows, 'flow')} left"
-            return f"{what} is draining: {'; '.join(filter(None, (left, reason)))}"
+            return f"{what} draining: {'; '.join(filter(None, (left, reason)))}"
         case "succeeded":
-            return f"{what} is drained" + (f": {reason}" if reason else "")
+            return f"{what} drained" + (f": {reason}" if reason else "")
         case _:
-            return f"{what} is not drained: {reason}"
+            return f"{what} not drained: {reason}"
 
 
 def _target(operation: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ USE = {"size": 254, "leased": 3, "resting": 1, "free": 250}
 EDGE = {
     "name": "arh1", "roles": ["client edge"], "connected": True, "bindings": 3, "rules": {"bindings": 6, "other": 30},
     "pools": {"ipv4": USE, "ipv6": {"size": 2**64 - 2, "leased": 0, "resting": 0, "free": 2**64 - 2}}, "drops": {},
+    "drain": None,
 }  # fmt: skip
 
 
@@ -105,15 +106,23 @@ def test_a_pool_that_is_low_says_how_long_it_lasts(
     assert f"IPv4: 3 leased, 1 resting {shown}\n" in re.sub(" +\n", "\n", capsys.readouterr().out)
 
 
+def test_an_edge_that_is_drained_is_shown_so(capsys: pytest.CaptureFixture[str]) -> None:
+    edge = EDGE | {"drain": {"operation": "e1", "since": ""}}
+    with answering(200, json.dumps({"edges": [edge]}).encode()) as address:
+        assert main.main(["edges", "--rest", address]) == 0
+    assert "client edge (draining)  yes" in capsys.readouterr().out
+
+
 def test_groups_are_shown_with_their_settings_on_a_line_of_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    web = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:a::1/128"], "servers": [{}] * 12}
+    servers = [{"health": {"status": status}} for status in ["passing"] * 10 + ["warning", "critical"]]
+    web = {"name": "web", "prefixes": ["198.18.0.1/32", "2001:db8:a::1/128"], "servers": servers}
     plain = {"affinity": "flow", "on_server_loss": "repin", "validity": {}}
     own = {"affinity": "client", "on_server_loss": "keep", "validity": {"tcp_s": 600, "udp_s": 10}}
     with answering(200, json.dumps({"groups": [web | plain, web | own]}).encode()) as address:
         assert main.main(["groups", "--rest", address]) == 0
     _, _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split()[3:] for line in lines] == [
-        ["12", "flow", "repin"], ["12", "client", "keep", "tcp:", "600,", "udp:", "10"]
+        ["12", "1", "flow", "repin"], ["12", "1", "client", "keep", "tcp:", "600,", "udp:", "10"]
     ]  # fmt: skip
     assert max(map(len, lines)) <= 100
 
