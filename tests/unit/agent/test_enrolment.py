@@ -11,6 +11,8 @@ import pytest
 from anycast_sdn.agent.agent_line import read_line
 from anycast_sdn.agent.enrolment import GIVE_UP_S, MOST_PAUSE_S, Enrolment, Hopeless, Settings
 from anycast_sdn.agent.messages import Answer, Request
+from anycast_sdn.api.access import BY_LOOPBACK, CALLER
+from anycast_sdn.api.tokens import Caller
 from anycast_sdn.core.model import Lease, packed
 from tests.unit.rest_client import Client, end_drains
 
@@ -24,6 +26,7 @@ class Controller:
 
     def __init__(self) -> None:
         self.client = Client(":memory:")
+        self.caller = BY_LOOPBACK
         self.now = 1000.0
         self.requests: list[Request] = []
         self.put_group()
@@ -33,8 +36,8 @@ class Controller:
         assert self.client.ask("PUT", "/v1/groups/web", prefixes | settings).status_code in (200, 201)
 
     def carry(self, request: Request) -> Answer:
-        condition = {"HTTP_IF_NONE_MATCH": "*"} if request.anew else {}
-        response = self.client.ask(request.method, request.path, request.body, **condition)
+        fields: dict[str, Any] = {CALLER: self.caller} | ({"HTTP_IF_NONE_MATCH": "*"} if request.anew else {})
+        response = self.client.ask(request.method, request.path, request.body, **fields)
         body: Any = response.json if response.body else None
         reason = "" if response.status_code < 400 else body["detail"]
         location = response.headers.get("Location", "").partition("localhost")[2]
@@ -424,3 +427,38 @@ def test_an_agent_that_gets_a_second_address_adds_it(controller: Controller) -> 
     enrolled(controller)
     assert controller.serve(agent(SERVER, TWIN)) == ["it has both addresses in group web"]
     assert controller.shows(addresses=[SERVER, TWIN])
+
+
+# ------------------------------------------------------------------------------ access
+
+
+def test_a_token_that_is_bound_to_the_server_is_enough(controller: Controller) -> None:
+    both = frozenset((packed(SERVER), packed(TWIN)))
+    controller.caller = Caller("as2", frozenset({"enrol:web"}), both)
+    ours, lines = agent(SERVER, TWIN), []
+    for _ in range(3):
+        lines += controller.serve(ours)
+        ours.report_load({"cpu": 0.5})
+        ours.report_checks([{"type": "http", "status": "passing"}])
+        ours.report_line(read_line(b"50%"))
+        controller.pass_time(30)
+    ours.leave(controller.now)
+    lines += controller.serve(ours)
+    end_drains(controller.client)
+    controller.pass_time(5)
+    lines += controller.serve(ours)
+    assert [line for line in lines if "refused" in line] == [
+        "GET /v1/groups/web is refused: as2 is bound to 10.2.0.10, 2001:db8:2::10, so of this group it may use "
+        "/v1/groups/web/servers/10.2.0.10, 2001:db8:2::10 alone"
+    ]
+    assert ours.has_ended
+    assert not ours.failure
+
+
+@pytest.mark.parametrize("scopes", [frozenset(), frozenset({"read"}), frozenset({"enrol:dns"})])
+def test_a_token_without_the_right_is_said_and_ends_the_agent(scopes: frozenset[str], controller: Controller) -> None:
+    controller.caller = Caller("other", scopes)
+    with pytest.raises(Hopeless, match=r"this needs the scope (read|enrol:web); other has"):
+        controller.serve(agent())
+    controller.client.registry.group("web")
+    assert not controller.client.registry.group("web").servers
