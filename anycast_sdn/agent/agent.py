@@ -59,6 +59,7 @@ class Watch:
     checks: Sequence[probes.HttpTarget] = ()
     agent_check: tuple[str, int] | None = None
     interval_s: float = 5.0
+    load: bool = True
 
 
 Event = Callable[[float], None]  # takes the time; carried out by the thread that decides
@@ -75,7 +76,7 @@ class Agent:
         self._machine = Enrolment(settings, chance)
         self._outgoing: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._meter = _meter(settings.addresses)
+        self._meter = _meter(settings.addresses) if watch.load else None
         self._given = {HttpCheck(target, watch.interval_s) for target in watch.checks}
         self._checks: dict[HttpCheck, _Repeated] = {}  # that are being made
         self._shown: dict[str, str] = {}  # what was logged last of each
@@ -94,7 +95,7 @@ class Agent:
             now = time.monotonic()
             self._manager.alive(now)
             self._adjust_checks()
-            if now >= self._measure_at:
+            if self._watch.load and now >= self._measure_at:
                 self._measure_at = now + self._watch.interval_s
                 self._measure(now)
             if request := self._machine.next(now):

@@ -14,7 +14,8 @@ The rules this file keeps:
 - Renewals come before everything else.  Reports that could not be sent are not kept: newer ones replace them.
 - Without an answer, the pause grows from 1 s to ``MOST_PAUSE_S``, with jitter, so that many agents do not come at once.
 - A request that is refused before the first enrolment ends the agent (``Hopeless``); later it is logged once.
-- A server with two addresses is enrolled, renewed and drained by the first one; reports are sent for each.
+- A server with two addresses is enrolled, renewed and drained by the first one, and its load, which is that of both, is
+  reported there, too.  Results of checks are reported for each.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Enrolment:
         self._leave_by = now + self._settings.drain_deadline_s
 
     def report_load(self, load: Mapping[str, float]) -> None:
-        self._report("load", dict(load))
+        self._report("load", dict(load), self._settings.addresses[0])
 
     def report_checks(self, results: Sequence[Mapping[str, Any]], address: str | None = None) -> None:
         """Of one of its addresses, or of each."""

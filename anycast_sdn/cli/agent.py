@@ -42,6 +42,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
                         help="weight at the first enrolment, 0-1000; an agent check's per cents are parts of it")
     parser.add_argument("--capacity", type=_number(int, 1, 10**9), metavar="N",
                         help="sessions that mean a load of 1.0, at the first enrolment")
+    parser.add_argument("--no-load", action="store_false", dest="load", help="do not report the load of this machine")
     parser.add_argument("--interval", type=_number(float, 0.5, 3600), default=5.0, metavar="S",
                         help="seconds between two checks, and two reports (default %(default)s)")
     parser.add_argument("--ttl", type=_number(float, 3, 86400), default=30.0, metavar="S",
@@ -68,7 +69,7 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         arguments.group, tuple(arguments.addresses), arguments.weight, arguments.capacity, arguments.ttl,
         arguments.deregister_after, arguments.drain_deadline, arguments.remove,
     )  # fmt: skip
-    watch = Watch(arguments.checks, arguments.agent_check, arguments.interval)
+    watch = Watch(arguments.checks, arguments.agent_check, arguments.interval, arguments.load)
     manager = ServiceManager(os.environ, os.getpid())
 
     controller: client.Controller | None = client.controller(arguments)

@@ -414,7 +414,7 @@ def test_both_addresses_of_a_server_are_enrolled_and_drained_together(controller
     controller.client.facts.reported.clear()
     controller.pass_time(1)
     controller.serve(ours)
-    assert {server for server, _ in controller.client.facts.loads} == {packed(SERVER), packed(TWIN)}
+    assert [server for server, _ in controller.client.facts.loads] == [packed(SERVER), packed(TWIN)], "by one report"
     checks = {server: [each.name.type for each in results] for _, server, results in controller.client.facts.reported}
     assert checks == {packed(SERVER): ["agent"], packed(TWIN): ["http", "agent"]}
     ours.leave(controller.now)
