@@ -9,7 +9,8 @@ from typing import Any
 
 LONGEST_TURN_S = 0.005  # after so long, work on an answer pauses
 CHUNK = 1 << 18  # of an answer
-AT_ONCE = 100  # items of a list that are written in one piece
+AT_ONCE = 50  # items of a list that are written in one piece, if each of them is small:
+SMALL = 100  # single values in an object, or in a list
 
 
 class Turn:
@@ -46,6 +47,8 @@ def _pieces(value: Any, turn: Turn) -> Iterator[str]:
     """The value as JSON, a few items of its lists at a time."""
     if isinstance(value, Written):
         yield value
+    elif _is_small(value):
+        yield json.dumps(value)
     elif isinstance(value, list):
         yield "["
         for start in range(0, len(value), AT_ONCE):
@@ -53,28 +56,35 @@ def _pieces(value: Any, turn: Turn) -> Iterator[str]:
             yield from _few(value[start : start + AT_ONCE], turn)
             turn.over()
         yield "]"
-    elif _holds_lists(value):
+    else:
         for index, (name, item) in enumerate(value.items()):
             yield f"{', ' if index else '{'}{json.dumps(name)}: "
             yield from _pieces(item, turn)
             turn.over()
         yield "}"
-    else:
-        yield json.dumps(value)
 
 
 def _few(items: list[Any], turn: Turn) -> Iterator[str]:
-    if any(map(_holds_lists, items)):
+    if all(map(_is_small, items)):
+        yield json.dumps(items)[1:-1]
+    else:
         for index, item in enumerate(items):
             yield ", " if index else ""
             yield from _pieces(item, turn)
-    else:
-        yield json.dumps(items)[1:-1]
 
 
-def _holds_lists(value: Any) -> bool:
-    """Does it hold lists, or so many members that they are written in parts?"""
-    if isinstance(value, dict) and len(value) > AT_ONCE:
-        return True
-    items = value.values() if isinstance(value, dict) else [value]
-    return any(isinstance(item, list | Written) for item in items)
+def _is_small(value: Any) -> bool:
+    return _left(value, SMALL) > 0
+
+
+def _left(value: Any, budget: int) -> int:
+    """What is left of the budget when each single value in this one has cost 1."""
+    if isinstance(value, Written):
+        return 0
+    if not isinstance(value, dict | list):
+        return budget - 1
+    for item in value.values() if isinstance(value, dict) else value:
+        if budget <= 0:
+            break
+        budget = _left(item, budget)
+    return budget

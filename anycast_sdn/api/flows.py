@@ -15,12 +15,14 @@ from anycast_sdn.api.queries import FlowFilters, FlowPage, cursor_of
 from anycast_sdn.core.words import listed
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place, flow_as_json
 
+FIRST: Place = ("", 0)
+
 
 def list_flows(asked: Asked) -> Answer:
     """One page in the order (edge, number): a page boundary holds while flows come and go."""
     query: FlowPage = asked.query
     wanted, limit = _filter(query), query.limit
-    place: Place | None = query.cursor
+    place: Place | None = query.cursor or FIRST
     page: list[FlowView] = []
     written: list[Written] = []  # as text at once: for so many objects the garbage collector would take its time
     while place is not None and len(page) <= limit:
@@ -46,7 +48,7 @@ def end_flows(asked: Asked) -> Answer:
     if not query.model_fields_set:
         raise Problem(400, f"this would end every flow: say which, by {listed(FlowFilters.model_fields)}")
     wanted, ended = _filter(query), 0
-    place: Place | None = ("", 0)
+    place: Place | None = FIRST
     while place is not None:
         count, place = asked.views.end_flows(wanted, place)
         ended += count

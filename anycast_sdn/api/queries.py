@@ -82,8 +82,8 @@ class FlowPage(FlowFilters):
     limit: Annotated[int, Form(_page_size, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE})] = said(
         "how many at most", default=DEFAULT_PAGE
     )
-    cursor: Annotated[Place, Form(_place, {"type": "string"}, cursor_of)] = said(
-        'where to go on, from the "next" of an earlier answer', default=("", 0)
+    cursor: Annotated[Place, Form(_place, {"type": "string"}, cursor_of)] | None = said(
+        'where to go on, from the "next" of an earlier answer', default=None
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -42,12 +43,18 @@ def section_of(kind: type[_Kind], value: Any) -> _Kind:
     """The section of this kind whose ``values`` are those of ``value``."""
     members = {}
     for name, field in kind.model_fields.items():
-        inner = {each.of: each for each in _sections_in(field.annotation) if issubclass(each, Setting)}
         if hasattr(value, name):
-            members[name] = _key(getattr(value, name), inner)
+            members[name] = _key(getattr(value, name), _settings_in(kind, name))
         elif choices := getattr(field.annotation, "__args__", ()):
             members[name] = choices[0]  # what tells this kind of section from others
     return kind.model_construct(**members)
+
+
+@lru_cache
+def _settings_in(kind: type[Section], name: str) -> Mapping[type, type[Setting]]:
+    """The settings that this key holds, by what they stand for."""
+    sections = _sections_in(kind.model_fields[name].annotation)
+    return {each.of: each for each in sections if issubclass(each, Setting)}
 
 
 def _key(value: Any, kinds: Mapping[type, type[Setting]]) -> Any:
