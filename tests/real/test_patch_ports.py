@@ -16,19 +16,27 @@ switches:
     dpid: 1
     client_edge: {translation_prefixes: [203.0.113.0/24]}
   - {name: ars2, dpid: 2, server_edge: true}
+  - {name: ars3, dpid: 3, server_edge: true}
 links:
   - {ends: [arh1:10, ars2:10]}
+  - {ends: [arh1:11, ars3:10], cost: 9}
 subnets:
   - {name: desks, edge: arh1, side: client, gateways: [10.1.0.1/24], ports: [1]}
   - {name: racks, edge: ars2, side: server, gateways: [10.2.0.1/24], ports: [1]}
+  - {name: farther, edge: ars3, side: server, gateways: [10.3.0.1/24], ports: [1]}
 hosts:
   - {name: h1, subnet: desks, port: 1, addresses: [10.1.0.10]}
   - {name: as2, subnet: racks, port: 1, addresses: [10.2.0.10]}
+  - {name: as3, subnet: farther, port: 1, addresses: [10.3.0.10]}
 groups:
   - {name: web, prefixes: [198.18.0.1/32], servers: [{address: 10.2.0.10}]}
+  - name: both
+    prefixes: [198.18.0.2/32]
+    servers: [{address: 10.2.0.10}, {address: 10.3.0.10}]
+    selection: {distance: any}
 """
-WEB = "198.18.0.1"
-PATCHES = ("arh1-patch", "ars2-patch")
+WEB, BOTH = "198.18.0.1", "198.18.0.2"
+JOINED = (("arh1", 10, "ars2"), ("arh1", 11, "ars3"))  # by port 10 of the server edge
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +46,29 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     file.write_text(NETWORK)
     with running(file, directory) as network:
         join_by_patch_ports(network)
-        network.serve_udp("as2")
+        network.serve_udp("as2", "as3")
         network.serve_tcp("as2", port=PORT + 1)
-        network.wait_for_servers("web")
+        network.wait_for_servers("web", "both")
         yield network
 
 
 def join_by_patch_ports(network: Running) -> None:
-    """In place of the testbed's veth pair."""
+    """In place of the testbed's veth pairs."""
     testbed = network.testbed
     command = ["ovs-vsctl", "--timeout=10"]
-    for switch, own, peer in (("arh1", *PATCHES), ("ars2", *reversed(PATCHES))):
-        bridge = testbed.bridge(switch)
-        command += ["--", "del-port", bridge, testbed.interface(switch, 10), "--", "add-port", bridge, own]
-        command += ["--", "set", "Interface", own, "type=patch", f"options:peer={peer}", "ofport_request=10"]
+    for near, port, far in JOINED:
+        ends = [(near, port, f"to-{far}", f"from-{far}"), (far, 10, f"from-{far}", f"to-{far}")]
+        for switch, number, own, peer in ends:
+            bridge = testbed.bridge(switch)
+            command += ["--", "del-port", bridge, testbed.interface(switch, number), "--", "add-port", bridge, own]
+            command += ["--", "set", "Interface", own, "type=patch", f"options:peer={peer}", f"ofport_request={number}"]
     subprocess.run(command, check=True)
-    until(lambda: all(has_patch(network, switch) for switch in ("arh1", "ars2")), "the patch ports are there")
+    until(lambda: all(has_patch(network, far, 10) and has_patch(network, near, port) for near, port, far in JOINED),
+          "the patch ports are there")  # fmt: skip
 
 
-def has_patch(network: Running, switch: str) -> bool:
-    return " 10(" in network.testbed.ofctl("show", switch)
+def has_patch(network: Running, switch: str, port: int) -> bool:
+    return f" {port}(" in network.testbed.ofctl("show", switch)
 
 
 @pytest.mark.row("M13", "bridges joined by patch ports: the first packet of a flow arrives, too")
@@ -68,3 +79,10 @@ def test_no_first_packet_is_lost_between_bridges_that_patch_ports_join(network: 
     for _ in range(3):  # a lost SYN is sent again after a second
         network.run("h1", "timeout", "0.9", *program("tcp_client.py", WEB, PORT + 1, "--bytes", 1000))
     assert len(network.flows()) == began + 3
+
+
+@pytest.mark.row("M26", "packets go back by the patch port where they came in, to a server behind another bridge")
+def test_servers_behind_other_bridges_are_reached_back_by_the_same_patch_port(network: Running) -> None:
+    until(lambda: "10.3.0.10" in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has slots of as3")
+    answers = [network.ask("h1", BOTH)[0] for _ in range(24)]  # each waits for its answer
+    assert set(answers) == {"as2 hello", "as3 hello"}
