@@ -22,7 +22,7 @@ from anycast_sdn.control.comparisons import GROUP_COST, Comparisons, ToCompare
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.neighbours import Neighbours
-from anycast_sdn.control.server_hops import ServerHops
+from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
@@ -89,7 +89,7 @@ class Reconciler:
         serving: Serving,
         egress: Egress,
         neighbours: Neighbours,
-        server_hops: ServerHops,
+        server_places: ServerPlaces,
         engine: Engine,
         throttle: Throttle,
     ) -> None:
@@ -99,7 +99,7 @@ class Reconciler:
         self._serving = serving
         self._egress = egress
         self._neighbours = neighbours
-        self._server_hops = server_hops
+        self._server_places = server_places
         self._engine = engine
         self._throttle = throttle
         self._comparisons = Comparisons()
@@ -215,6 +215,7 @@ class Reconciler:
         ``routes``: those that it is to install now, see ``fabric.routing.Changes``.
         """
         due = self._comparisons.pop_due()
+        come_or_gone = [prefix for prefix, port in routes.items() if not port or not self._installed.routes.get(prefix)]
         new, old = self._installed.switch_over(routes)
         for prefix, port in routes.items():
             if port != LOCAL:
@@ -225,7 +226,7 @@ class Reconciler:
             due.services |= {prefix: None for prefix in both if groups.owner(prefix) or prefix in self._serving}
         if self._egress.has_uplinks:
             due.egress |= dict.fromkeys((*routes, *due.services))
-        self._comparisons.postpone_spreads(self._serving.spreads_towards((*routes, *due.egress)))
+        self._comparisons.postpone_spreads(self._serving.spreads_towards((*come_or_gone, *due.egress)))
         numbers = self._assign_slots(due, groups)
         places: dict[RuleKey, FlowRule | None] = {}
         if due.constant:
@@ -348,7 +349,7 @@ class Reconciler:
         if number is None:
             return None
         slots = self._serving.slots(spread)
-        return self._wanted.server_group(number, slots, self._server_hops.to(slots))
+        return self._wanted.server_group(number, slots, self._server_places.of(slots))
 
     def _fragments_of(self, service: Prefix, groups: Groups) -> FlowRule | None:
         """What sends all fragments to one server, while a client that is bound as a whole has none (M31)."""
@@ -356,6 +357,6 @@ class Reconciler:
         if group is None or not group.binds_clients:
             return None
         served_by = self._serving.slots(self._serving.spread(service))
-        hops = self._server_hops.to(served_by)
-        server = most_slots(server for server in served_by if server in hops)
-        return self._wanted.service_fragments(service, server, hops[server]) if server else None
+        hosts = self._server_places.of(served_by)
+        server = most_slots(server for server in served_by if server in hosts)
+        return self._wanted.service_fragments(service, server, hosts[server]) if server else None

@@ -106,7 +106,7 @@ class Serving:
         return self._numbers.get(spread) if spread else None
 
     def spreads_towards(self, prefixes: Iterable[Prefix]) -> dict[Spread, None]:
-        """Those with slots of servers in these prefixes: their buckets may depend on the routes to these."""
+        """Those with slots of servers in these prefixes: it depends on the routes to these whether they have any."""
         found: dict[Spread, None] = {}
         for prefix in prefixes if self._spreads else ():
             for server in self._servers.within(prefix):

@@ -20,7 +20,7 @@ from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
-from anycast_sdn.control.server_hops import ServerHops
+from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
@@ -97,9 +97,11 @@ class ManagedSwitch:
         self.serving = Serving(choose, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
-        hops = ServerHops(self.wanted.connected, self.neighbours, self.installed, self.egress, lambda: self.features)
+        places = ServerPlaces(
+            self.wanted.connected, self.neighbours, self.installed, self.egress, lambda: self.features
+        )
         self.reconciler = Reconciler(
-            described, self.wanted, self.installed, self.serving, self.egress, self.neighbours, hops, self.engine,
+            described, self.wanted, self.installed, self.serving, self.egress, self.neighbours, places, self.engine,
             self._throttle,
         )  # fmt: skip
         self._moved: dict[Address, None] = {}  # for ``pop_moved``

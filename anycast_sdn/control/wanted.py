@@ -94,20 +94,17 @@ class WantedRules:
     def route(self, prefix: Prefix, port: int) -> FlowRule:
         return entries.route(prefix, port, self._limit(port))
 
-    def service_fragments(self, service: Prefix, server: Address, hop: entries.Hop) -> FlowRule:
-        own, limit = self._switch.mac, self._limit(hop.port)
-        return entries.service_fragments(service, server, own, hop, limit, self.features.hairpin)
+    def service_fragments(self, service: Prefix, server: Address, host: Neighbour | None) -> FlowRule:
+        return entries.service_fragments(service, server, self._switch.mac, host, self.features.hairpin)
 
     def fragments_key(self, service: Prefix) -> RuleKey:
-        return entries.service_fragments(service, service.network, self._switch.mac, entries.Hop(0)).key
+        return entries.service_fragments(service, service.network, self._switch.mac, None).key
 
-    def server_group(self, number: int, slots: Slots, hops: Mapping[Address, entries.Hop]) -> GroupRule:
-        """``hops``: of the servers that can be reached now; the slots of others go to these."""
+    def server_group(self, number: int, slots: Slots, hosts: Mapping[Address, Neighbour | None]) -> GroupRule:
+        """``hosts``: where the servers are that can be reached now, see ``ServerPlaces``; these get all slots."""
         own, hairpin = self._switch.mac, self.features.hairpin
-        buckets = {
-            server: entries.bucket(server, own, hop, self._limit(hop.port), hairpin) for server, hop in hops.items()
-        }
-        return entries.server_group(number, filled(slots, hops), buckets, self.features.equal_buckets)
+        buckets = {server: entries.bucket(server, own, host, hairpin) for server, host in hosts.items()}
+        return entries.server_group(number, filled(slots, hosts), buckets, self.features.equal_buckets)
 
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: no limit, or none that the switch can enforce."""

@@ -67,6 +67,7 @@ class Encoder:
     """Writes for the switches of one layout."""
 
     def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._on_switch = layout.on_switch
         templates = Templates(self._add_without_xid)
         self._put, self._remove = templates.put, templates.remove
@@ -89,7 +90,7 @@ class Encoder:
             return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_DELETE_STRICT, _next_xid(datapath))
         if isinstance(message, SetGroup):
             command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
-            return PACKER.group_mod(message.group, command, _next_xid(datapath))
+            return PACKER.group_mod(self._layout.group_on_switch(message.group), command, _next_xid(datapath))
         if isinstance(message, DeleteCookie):
             return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
         if isinstance(message, DeleteEverything):

@@ -261,13 +261,13 @@ def decode_counters(body: bytes, request: RulesRequest) -> list[tuple[int, int]]
     return counters
 
 
-def decode_groups(body: bytes) -> list[GroupRule]:
+def decode_groups(body: bytes, layout: Layout) -> list[GroupRule]:
     """All groups.  One that is not a select group gets no buckets, and so equals none of ours."""
     groups = []
     for entry in _elements(body, _GROUP.size):
         _, kind, number = entry.take(_GROUP)
         buckets = [*map(_bucket, _pieces(entry, _BUCKET.size))] if kind == ofp.OFPGT_SELECT else []
-        groups.append(GroupRule(number, tuple(buckets)))
+        groups.append(layout.logical_group(GroupRule(number, tuple(buckets))))
     return groups
 
 

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Half
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, FlowKey, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow.frames import (
@@ -367,27 +366,25 @@ def service(prefix: Prefix, group: int) -> FlowRule:
     return _rule(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
 
 
-class Hop(NamedTuple):
-    """Where a packet is sent: by which port, and to which MAC there; None: to another switch, which takes any."""
-
-    port: int
-    mac: bytes | None = None
-
-
 def service_fragments(
-    prefix: Prefix, server: Address, own_mac: bytes, hop: Hop, limit: int = 0, hairpin: bool = False
+    prefix: Prefix, server: Address, own_mac: bytes, host: Neighbour | None, hairpin: bool = False
 ) -> FlowRule:
-    """Table 2: fragments to ANY/n all go to this server.  ``limit``, ``hairpin``: see ``_out``."""
-    actions = bucket(server, own_mac, hop, limit, hairpin).actions
+    """Table 2: fragments to ANY/n all go to this server.  See ``bucket``."""
+    actions = bucket(server, own_mac, host, hairpin).actions
     return _rule(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), _FRAGMENT, actions=actions)
 
 
 @lru_cache(MOST_KEPT)
-def bucket(server: Address, own_mac: bytes, hop: Hop, limit: int = 0, hairpin: bool = False) -> Bucket:
-    """A bucket of one slot (M9): the packet goes to this server, here or behind another edge; the source stays."""
-    port, mac = hop
-    out = _out(port, limit, hairpin) if mac is None else _last_hop(own_mac, mac, port, limit, hairpin)
-    return one_object(Bucket(1, (_set("dst", server), *out)))
+def bucket(server: Address, own_mac: bytes, host: Neighbour | None, hairpin: bool = False) -> Bucket:
+    """A bucket of one slot (M9): the packet goes to this server, the source stays.
+
+    ``host``: where the server is; None: behind another edge.  Then the packet is looked up among the routes, as unicast
+    from elsewhere, and may leave by the port where it came in.  (What limits the size of packets has to be the rule of
+    a route: a bucket is executed as an action set, in which Open vSwitch ignores ``CheckSize``.)
+    """
+    if host is None:
+        return one_object(Bucket(1, (_set("dst", server), ForgetInPort(), Resubmit(Table.ROUTES))))
+    return one_object(Bucket(1, (_set("dst", server), *_last_hop(own_mac, *host, hairpin=hairpin))))
 
 
 def server_group(

@@ -35,11 +35,12 @@ switch a table: only Open vSwitch has the actions that lead there, and it has 25
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from anycast_sdn.openflow.pipeline import Table
-from anycast_sdn.openflow.rules import Action, FlowRule, Resubmit, Unread
+from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Resubmit, Unread, one_object
 
 
 class Layout(Protocol):
@@ -50,6 +51,12 @@ class Layout(Protocol):
 
     def on_switch(self, rule: FlowRule) -> FlowRule:
         """A rule of the pipeline as the switch is to hold it."""
+
+    def group_on_switch(self, group: GroupRule) -> GroupRule:
+        """As ``on_switch``."""
+
+    def logical_group(self, group: GroupRule) -> GroupRule:
+        """As ``logical``."""
 
     def logical(self, rule: FlowRule) -> FlowRule:
         """A rule as a switch holds it → the pipeline's; one that ``on_switch`` never returns equals none of ours."""
@@ -66,6 +73,12 @@ class Separate:
 
     def logical(self, rule: FlowRule) -> FlowRule:
         return rule
+
+    def group_on_switch(self, group: GroupRule) -> GroupRule:
+        return group
+
+    def logical_group(self, group: GroupRule) -> GroupRule:
+        return group
 
 
 _FIRST = 4096  # added to the first table's priorities, which like all of the pipeline's are lower than this
@@ -108,11 +121,20 @@ class Shared:
             rule,
             table=table,
             priority=rule.priority + raised,
-            actions=tuple(
-                replace(action, table=self.table(action.table)) if isinstance(action, Resubmit) else action
-                for action in rule.actions
-            ),
+            actions=self._actions_on_switch(rule.actions),
             goto=None if rule.goto is None else self.table(rule.goto),
+        )
+
+    def group_on_switch(self, group: GroupRule) -> GroupRule:
+        return _with_actions(group, self._actions_on_switch)
+
+    def logical_group(self, group: GroupRule) -> GroupRule:
+        return _with_actions(group, lambda actions: self._read(actions, Table.SERVICE))
+
+    def _actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        return tuple(
+            replace(action, table=self.table(action.table)) if isinstance(action, Resubmit) else action
+            for action in actions
         )
 
     def logical(self, rule: FlowRule) -> FlowRule:
@@ -129,23 +151,32 @@ class Shared:
         return found if rule.goto is None else replace(found, actions=(Unread(),))
 
     def _onward(self, rule: FlowRule, table: Table, priority: int) -> FlowRule:
-        """The rule in this logical table; goto and resubmits lead to the next logical table that is carried there."""
+        """The rule in this logical table; its goto leads to the next logical table that is carried there."""
+        actions = self._read(rule.actions, table)
+        carried = () if rule.goto is None else self._carries(rule.goto)
+        goto = next((each for each in carried if each >= table), None)
+        if goto is None and rule.goto is not None:
+            actions = (*actions, Unread())
+        return replace(rule, table=table, priority=priority, actions=actions, goto=goto)
 
-        def after(number: int) -> Table | None:
-            carried = self._carried[number] if number < len(self._carried) else ()
-            return next((each for each in carried if each >= table), None)
+    def _read(self, actions: tuple[Action, ...], table: Table) -> tuple[Action, ...]:
+        """Those of a rule in this logical table: resubmits lead to the last one that is carried there, never back."""
 
         def read(action: Action) -> Action:
             if not isinstance(action, Resubmit):
                 return action
-            there = after(action.table)
-            return Unread() if there is None else replace(action, table=there)
+            carried = self._carries(action.table)
+            return replace(action, table=carried[-1]) if carried and carried[-1] >= table else Unread()
 
-        actions = tuple(map(read, rule.actions))
-        goto = None if rule.goto is None else after(rule.goto)
-        if goto is None and rule.goto is not None:
-            actions = (*actions, Unread())
-        return replace(rule, table=table, priority=priority, actions=actions, goto=goto)
+        return tuple(map(read, actions))
+
+    def _carries(self, number: int) -> tuple[Table, ...]:
+        return self._carried[number] if number < len(self._carried) else ()
+
+
+def _with_actions(group: GroupRule, change: Callable[[tuple[Action, ...]], tuple[Action, ...]]) -> GroupRule:
+    buckets = (one_object(bucket._replace(actions=change(bucket.actions))) for bucket in group.buckets)
+    return replace(group, buckets=tuple(buckets))
 
 
 FIVE_TABLES: Layout = Separate()

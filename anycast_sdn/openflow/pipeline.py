@@ -251,12 +251,15 @@ ROWS: tuple[Row, ...] = (
     # ---- 2 server edge
     Row(Kind.SERVICE_FRAGMENT, Table.SERVICE, 600, _DESTINATION | {"ip_frag"},
         "fragment, destination in the ANY/n of a group with `affinity: client` and servers here",
-        "destination := one ASg, MACs, TTL, port", "M31: a select group may give the parts of one packet to several "
-        "servers, until one of them has answered (Open vSwitch)", actions=(*_SEND, ForgetInPort), resubmit=Table.EGRESS,
+        "destination := one ASg, MACs, TTL, port; or destination := ASg behind another edge, in_port := none → routes",
+        "M31: a select group may give the parts of one packet to several servers, until one of them has answered "
+        "(Open vSwitch)", actions=(SetField, DecTtl, Output, Resubmit, ForgetInPort), resubmit=Table.ROUTES,
         sets=_SET_MACS | {"ipv4_dst", "ipv6_dst"}),
     Row(Kind.SERVICE, Table.SERVICE, 500, _DESTINATION,
         "destination in the ANY/n of a group with servers here",
-        "select group: destination := ASg, MACs, TTL, port", "M9, M10: no state per flow",
+        "select group of 64 slots: destination := ASg, MACs, TTL, port; or destination := ASg behind another edge, "
+        "in_port := none → routes (Open vSwitch)",
+        "M9, M10, M26: no state per flow; only flows of slots that change move",
         actions=(ToGroup,)),
     Row(Kind.SERVICE_ELSE, Table.SERVICE, 0, frozenset(), "anything else", "→ client edge, in",
         "not for a server here", Table.CLIENT_IN),

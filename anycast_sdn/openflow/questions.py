@@ -165,7 +165,8 @@ class Introduction:
         if body is None:
             self._switch.send([DeleteGroup(OFPG_ALL)])
             self._found.groups = {}
-        self._found.groups |= {group.number: group for group in decoding.decode_groups(body or b"")}
+        groups = decoding.decode_groups(body or b"", self._switch.layout)
+        self._found.groups |= {group.number: group for group in groups}
         if last:
             self._ask_flows()
 

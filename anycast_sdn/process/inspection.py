@@ -150,7 +150,7 @@ class Inspection:
     @_alone
     def _take_groups(self, body: bytes | None, last: bool) -> None:
         if body is not None:
-            self._groups += decoding.decode_groups(body)
+            self._groups += decoding.decode_groups(body, self._switch.layout)
             if last:
                 self._audit.take_groups(self._groups)
 

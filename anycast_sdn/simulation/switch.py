@@ -280,6 +280,8 @@ class SimulatedSwitch:
     def _set_group(self, message: SetGroup) -> None:
         number, buckets = message.group.number, message.group.buckets
         self._expect(message.exists, number in self.groups, message)
+        if any(isinstance(action, CheckSize | Copy) for bucket in buckets for action in bucket.actions):
+            raise Refused("a bucket is an action set: Open vSwitch ignores this action there")
         if not self._equal_buckets and len(set(buckets)) < len(buckets):
             raise EqualBuckets(f"{len(buckets)} buckets")
         self.groups[number] = message.group
@@ -404,7 +406,7 @@ class SimulatedSwitch:
                 case PopVlan():
                     packet.pop_vlan()
                 case ToGroup(number):
-                    bucket = choose(self.groups[number], packet.hashed)
+                    bucket = choose(self._layout.group_on_switch(self.groups[number]), packet.hashed)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
                     packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)

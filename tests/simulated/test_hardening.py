@@ -23,7 +23,7 @@ from scenes import (
 
 from anycast_sdn.control import neighbours, throttle
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Prefix, Server, packed
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.core.slots import apportioned, table_size
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.codec import PACKER
@@ -86,12 +86,12 @@ def test_asking_for_addresses_before_claiming_them_gains_no_more_of_them(build, 
 
 @pytest.mark.parametrize("servers", [3, 33, 700])
 def test_a_group_never_outgrows_an_openflow_message(servers):
-    """Not even with the longest buckets: IPv6, MACs, back by the same port, a limit on the size of packets."""
+    """Not even with the longest buckets: IPv6, MACs, back by the same port."""
     addresses = [packed(f"2001:db8:2::{number:x}") for number in range(256, 256 + servers)]
     big = AnycastGroup("big", (Prefix.host(SERVICE[True]),), {address: Server(address) for address in addresses})
     slots = apportioned(big.servers.values(), table_size(big, True))
     assert (len(slots), len(set(slots))) == (64 if servers < 33 else 448, min(servers, 448))
-    buckets = {server: entries.bucket(server, MAC, entries.Hop(1, MAC), limit=1400, hairpin=True) for server in slots}
+    buckets = {server: entries.bucket(server, MAC, Neighbour(MAC, 1), hairpin=True) for server in slots}
     message = PACKER.group_mod(entries.server_group(7, slots, buckets), 0, 1)
     assert len(message) + 16 < 1 << 16, "also as a switch describes it"
 

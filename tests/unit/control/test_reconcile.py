@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anycast_sdn.control.reconcile import changes
-from anycast_sdn.core.model import Prefix, packed
+from anycast_sdn.core.model import Neighbour, Prefix, packed
 from anycast_sdn.description.model import Limits
 from anycast_sdn.openflow import entries, meters
 from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, DeleteGroup, DeleteMeter, SetGroup, SetMeter
@@ -11,7 +11,7 @@ from anycast_sdn.openflow.tables import Tables
 
 HERE, THERE = Prefix.parse("10.1.0.0/24"), Prefix.parse("10.2.0.0/24")
 ONE, OTHER = packed("10.2.0.10"), packed("10.2.0.11")
-BUCKETS = {server: entries.bucket(server, bytes(6), entries.Hop(1, bytes(6))) for server in (ONE, OTHER)}
+BUCKETS = {server: entries.bucket(server, bytes(6), Neighbour(bytes(6), 1)) for server in (ONE, OTHER)}
 GROUP = entries.server_group(7, [ONE], BUCKETS)
 SERVICE = entries.service(Prefix.parse("198.18.0.1/32"), 7)
 METER = next(iter(meters.rules(Limits(), hosts=0, links=0)))

@@ -47,6 +47,7 @@ DATAPATH = ProtocolDesc(version=ofp.OFP_VERSION)
 DATAPATH.set_xid = lambda message: message.set_xid(0)
 encode = codec.encoder(FIVE_TABLES).encode
 decode_flow_stats = partial(decoding.decode_flow_stats, layout=FIVE_TABLES)
+decode_groups = partial(decoding.decode_groups, layout=FIVE_TABLES)
 
 
 @st.composite
@@ -167,7 +168,7 @@ def test_rules_of_others_are_recognised_by_their_cookie() -> None:
 @given(st.binary(max_size=400))
 def test_no_bytes_make_a_decoder_hang_or_raise_anything_but_bad_message(body: bytes) -> None:
     for decode in (
-        decoding.decode_packet_in, decoding.decode_flow_removed, decode_flow_stats, decoding.decode_groups,
+        decoding.decode_packet_in, decoding.decode_flow_removed, decode_flow_stats, decode_groups,
         decoding.decode_meters, decoding.decode_meter_features, decoding.decode_rule_count, decoding.decode_port_status,
         decoding.decode_description,
         lambda body: list(decoding.decode_ports(body)), lambda body: list(decoding.split_flow_stats(body)),
@@ -287,5 +288,5 @@ def test_a_bucket_that_watches_a_port_is_none_of_ours() -> None:
     def described(port: int) -> bytes:
         return struct.pack("!HBxI", 24, ofp.OFPGT_SELECT, 9) + struct.pack("!HHII4x", 16, 1, port, ofp.OFPG_ANY)
 
-    (ours,), (theirs,) = map(decoding.decode_groups, (described(ofp.OFPP_ANY), described(2)))
+    (ours,), (theirs,) = map(decode_groups, (described(ofp.OFPP_ANY), described(2)))
     assert ours != theirs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_sdn.core.model import Gateway, Prefix, packed
+from anycast_sdn.core.model import Gateway, Neighbour, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
@@ -37,7 +37,8 @@ RULES = [
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
-    entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), entries.Hop(1, bytes(6)), limit=1400, hairpin=True),
+    entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), Neighbour(bytes(6), 1), hairpin=True),
+    entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), None),
     *entries.spoiled_fragments([ANY]),
     *entries.no_route(SUBNETS),
     *entries.for_each_port(SUBNETS, [packed("192.0.2.1")]),
