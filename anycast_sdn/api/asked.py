@@ -40,6 +40,9 @@ class Views(Protocol):
     def flow(self, edge: str, number: int) -> FlowView:
         """One of them.  Raises NotFound."""
 
+    def decision(self, edge: str, number: int) -> dict[str, Any] | None:
+        """By what this flow got its server; None: it is not known."""
+
     def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
         """Ends the wanted flows of the next slice behind a place → (how many, as ``flows``)."""
 

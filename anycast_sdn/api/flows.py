@@ -57,7 +57,8 @@ def end_flows(asked: Asked) -> Answer:
 
 
 def get_flow(asked: Asked, edge: str, number: int) -> Answer:
-    return Answer(flow_as_json(asked.views.flow(edge, number)))
+    flow = flow_as_json(asked.views.flow(edge, number))
+    return Answer(flow | {"decision": asked.views.decision(edge, number)})
 
 
 def end_flow(asked: Asked, edge: str, number: int) -> Answer:

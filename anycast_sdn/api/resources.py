@@ -67,7 +67,7 @@ OPERATIONS = (
     Operation("GET", _FLOWS, flows.list_flows, READ, "Flows, page by page", {200: shown.Flows}, query=queries.FlowPage),
     Operation("DELETE", _FLOWS, flows.end_flows, ADMIN, "End the flows that at least one filter selects",
               {200: shown.Ended}, query=queries.FlowFilters),
-    Operation("GET", _FLOW, flows.get_flow, READ, "A flow", {200: shown.Flow}),
+    Operation("GET", _FLOW, flows.get_flow, READ, "A flow", {200: shown.OneFlow}),
     Operation("DELETE", _FLOW, flows.end_flow, ADMIN, "End a flow", _NONE),
     Operation("GET", "/v1/edges", network.list_switches, READ, "The switches, with their pools, rules and drops",
               {200: shown.Edges}),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from anycast_sdn.api.members import WHOLE, fixed, observed, said
 from anycast_sdn.api.models import DrainShown
+from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.selection import Exclusion
 from anycast_sdn.description.section import Section
-from anycast_sdn.description.values import Cost, IpAddress, LinkEnd
+from anycast_sdn.description.values import Cost, IpAddress, LinkEnd, choice
 
 # ------------------------------------------------------------------------------ flows
 
@@ -31,6 +33,37 @@ class Flow(Section):
     since: str = said("when the binding was made (RFC 3339)", json_schema_extra={"format": "date-time"})
     validity_s: int = said("how long it may be idle in both directions")
     idle: Literal["", "out", "in"] = said("the direction that is idle: out, client to service, or in")
+
+
+class CandidateShown(Section):
+    """A server, as it was when the decision was made."""
+
+    server: IpAddress = said("its address")
+    edge: str = said("the server edge that it is behind")
+    cost: float | None = said("of the way to it from the edge that decided; null: there is none")
+    share: float = said("of that edge's new flows, 0-1")
+    weight: int = said("as it was set")
+    health: Annotated[HealthStatus, choice(HealthStatus)] = said("by its checks")
+    sessions: float = said("pinned to it, of this group; a mean; 0 where neither capacity nor load is known")
+    capacity: float | None = said("sessions that mean a load of 1.0, the group's part of it")
+    load: float | None = said("as it was last reported; null: nothing was, or it is stale")
+    limit: float | None = said("sessions that were aimed at at most; null: no limit is known")
+    factor: float = said("of its weight and its limit, by slow start and warnings, 0-1")
+    excluded: Annotated[Exclusion, choice(Exclusion)] | None = said("why it took no new flows")
+
+
+class DecisionShown(Section):
+    """By what a flow got its server (M29)."""
+
+    edge: str = said("the server edge that its packets reached, whose slots decided")
+    answered: IpAddress | None = said("the server that has answered")
+    candidates: list[CandidateShown] = said("the group's servers in this family, those with the greatest shares first")
+
+
+class OneFlow(Flow):
+    """A binding, and why it has its server."""
+
+    decision: DecisionShown | None = said("null: it was made before the controller started, or too long ago")
 
 
 class FlowSummary(Section):

@@ -11,7 +11,7 @@ from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
-from anycast_sdn.views import flows, switches, topology
+from anycast_sdn.views import decisions, flows, switches, topology
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 from anycast_sdn.views.server_health import server_health
 
@@ -30,6 +30,9 @@ class ControllerViews:
 
     def flow(self, edge: str, number: int) -> FlowView:
         return flows.flow_view(self._controller, edge, number, time.monotonic(), time.time())
+
+    def decision(self, edge: str, number: int) -> dict[str, Any] | None:
+        return decisions.decision_of(self._controller, edge, number)
 
     def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
         found, place = self.flows(wanted, after, ENDED_AT_ONCE)

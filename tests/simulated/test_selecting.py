@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, group, managed
 
+from anycast_sdn.api.shown import DecisionShown
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState, text
@@ -429,3 +430,10 @@ def test_the_oldest_decisions_are_forgotten(figure1, monkeypatch):
     assert why(net, 40019)
     (first,) = [each for each in bindings(net) if each.key.source_port == 40000]
     assert decision_of(net.controller, "arh1", first.number) is None
+
+
+def test_a_decision_is_described_by_openapi(figure1):
+    net = figure1("as2", "as3")
+    change(net, "as3", weight=0)
+    flows(net, range(40000, 40001))
+    assert DecisionShown.model_validate(why(net, 40000)).candidates[1].excluded is Exclusion.NO_WEIGHT

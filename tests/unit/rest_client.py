@@ -98,6 +98,9 @@ class Facts:
                 return flow
         raise NotFound(f"there is no flow {number} at {edge}")
 
+    def decision(self, edge: str, number: int) -> dict[str, Any] | None:
+        return None
+
     def end_flow(self, edge: str, number: int) -> None:
         self.table.remove(self.flow(edge, number))
 
