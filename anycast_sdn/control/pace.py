@@ -15,5 +15,5 @@ class Pace(NamedTuple):
     routes: int = 150  # routes that are judged at a time, and perhaps sent
     rounds: int = 2  # of judging routes, as long as switches hold already what they should
     compared: int = 150  # rules of switches that have connected
-    examined: int = 200  # servers whose health may have changed
+    examined: int = 100  # servers whose health may have changed
     freed: int = 64  # flows whose server is lost

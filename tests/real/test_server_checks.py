@@ -17,7 +17,8 @@ TCP = {"type": "tcp", "port": PORT, "interval_s": 1, "timeout_s": 1}
 UDP = {"type": "udp", "port": PORT, "interval_s": 1, "timeout_s": 1, "payload": "check"}
 DNS = {"type": "udp", "port": 53, "interval_s": 1, "timeout_s": 1, "dns": "example.org"}
 ICMP = {"type": "icmp", "interval_s": 1, "timeout_s": 1}
-OTHER = ("198.18.9.1/32", "2001:db8:a:9::1/128")
+OTHER_V4 = "198.18.9.1"
+OTHER = (f"{OTHER_V4}/32", "2001:db8:a:9::1/128")
 OTHER_PORT = PORT + 10
 EVERY_S = 0.1  # between two new connections of a client
 FAMILIES = (V4, V6)
@@ -222,6 +223,31 @@ def test_a_program_that_flaps_is_damped(network: Running) -> None:
         until(lambda: health(network, V4.as2)["status"] == "passing", "as2 passes at the first success")
     assert "is critical" not in network.controller.log()[log:]
     server.stop()
+
+
+@pytest.mark.row("M32", "a program dies under a living host: the UDP flows of its service are served by another server "
+                 "with the same PR1X, those of the host's other service stay")  # fmt: skip
+def test_flows_of_a_dead_program_go_to_another_server_and_no_others(network: Running) -> None:
+    port = PORT + 20
+    dies, *others = network.serve_udp("as2", "as3", port=port)
+    check(network, {**UDP, "port": port})
+    await_health(network, "as2", "passing")
+    await_health(network, "as3", "passing")
+    asked = {family: network.ask("h1", family.web, "--source-port", 6000, port=port) for family in FAMILIES}
+    assert {answer[0].split()[0] for answer in asked.values()} == {"as2"}
+    assert network.ask("h1", OTHER_V4, "--source-port", 6001)[0].startswith("as2 ")
+    before = {family: network.flow(family.h1, 6000) for family in FAMILIES}
+    other = network.flow(V4.h1, 6001)
+    dies.stop()
+    until(lambda: all(network.flow(family.h1, 6000)["state"] == "unanswered" for family in FAMILIES),
+          "the flows leave as2", 30)  # fmt: skip
+    for family in FAMILIES:
+        assert network.ask("h1", family.web, "--source-port", 6000, port=port)[0].startswith("as3 ")
+        after = network.flow(family.h1, 6000)
+        assert (after["server"], after["translated"]) == (family.as3, before[family]["translated"])
+    assert network.flow(V4.h1, 6001) == other
+    for each in others:
+        each.stop()
 
 
 @pytest.mark.row("M33", "passive: a server that refuses clients' new flows is found, and no packet is sent for that")
