@@ -245,9 +245,10 @@ class Controller:
         switch = self._by_name[edge]
         return self._follow(switch.dpid, switch.engine.close(numbers, now), now)
 
-    def set_lease(self, group: str, server: Address, held: bool | None, now: float) -> Outcome:
-        """The server's lease is held, or has expired; None: it has none."""
-        self.health.set_lease(group, server, held, now)
+    def set_leases(self, leases: Iterable[tuple[tuple[str, Address], bool | None]], now: float) -> Outcome:
+        """(group, server) → its lease is held, or has expired; None: it has none."""
+        for (group, server), held in leases:
+            self.health.set_lease(group, server, held, now)
         return self.work(now)
 
     def drain_edges(self, names: Collection[str], now: float) -> Outcome:

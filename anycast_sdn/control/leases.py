@@ -61,10 +61,10 @@ class Leases:
         self.set(enrolment, self._leases[enrolment], now)
         return was_expired
 
-    def tick(self, now: float) -> Expired:
-        """Those that have expired since the last call, and those that are to be removed, again every ``RETRY_S``."""
+    def tick(self, now: float, most: int) -> Expired:
+        """Up to ``most`` that have expired or are to be removed since the last call; again every ``RETRY_S``."""
         due = Expired([], [])
-        while (enrolment := self._due.pop(now)) is not None:
+        while len(due.expired) + len(due.to_remove) < most and (enrolment := self._due.pop(now)) is not None:
             lease = self._leases[enrolment]
             if enrolment in self._expired:
                 due.to_remove.append(enrolment)

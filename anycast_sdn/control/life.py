@@ -69,7 +69,9 @@ from anycast_sdn.description.model import Network
 GRACE_S = 5.0  # an unanswered flow may be answered by a draining server for so long
 SETTLED_S = 10.0  # from the beginning until no new flow can reach the server any more, at the latest
 LINGER_S = 2.0  # from the end of the last flow that was ended until the server may be removed
-EXAMINED = 5000  # servers' flows that are counted in one call: some milliseconds
+EXAMINED = 400  # drains that are looked at in one call; …
+COUNTED = 10  # … counting the flows of so many servers takes as long as that
+LEASES = 250  # that end in one call
 ENDED = 64  # flows that are ended in one call
 NO_GROUPS = Groups()
 
@@ -117,6 +119,15 @@ class _Draining:
             self.until = at.now + max(0.0, drain.deadline_s - passed)
 
 
+@dataclass(slots=True)
+class _Looked:
+    """What is the same for all drains that are looked at in one call."""
+
+    unknown: list[str]  # client edges whose flows are not known yet
+    unanswered: bool | None = None  # is there a flow that no server has answered yet?
+    settled: dict[str, bool] = field(default_factory=dict)  # by edge
+
+
 class Life:
     """``switches``: all, in any order; ``random``: for the ids of operations; ``is_settled``: do packets of new flows
     reach this edge only because of what it announces now?"""
@@ -131,8 +142,8 @@ class Life:
         self._network = network
         self._clients = [switch for switch in switches if switch.described.client_edge]
         self._prefixes = {
-            switch.name: [gateway.prefix for subnet in switch.subnets for gateway in subnet.gateways]
-            for switch in switches
+            switch.name: [gateway.prefix for subnet in network.subnets_of(switch.name) for gateway in subnet.gateways]
+            for switch in network.switches
         }
         self._random = random
         self._is_settled = is_settled
@@ -141,6 +152,7 @@ class Life:
         self._groups = NO_GROUPS
         self._edges: Mapping[str, Drain] = {}
         self._drains: dict[str, _Draining] = {}  # by operation, in the order in which they are examined
+        self._looked_at = _Looked([])
         self._waiting = Todo()  # what has followed from changes of enrolments
 
     # ---------------------------------------------------------------- what is asked for
@@ -309,7 +321,8 @@ class Life:
         """What is to be done now.  To be called several times a second, and again while it ``is_busy``."""
         todo, self._waiting = self._waiting, Todo()
         self._end_leases(todo, at)
-        left = EXAMINED
+        self._looked_at = _Looked([switch.name for switch in self._clients if not switch.ever_synchronised])
+        left = float(EXAMINED)
         for id, draining in list(self._drains.items()):
             if left <= 0:
                 break
@@ -318,7 +331,7 @@ class Life:
         return todo
 
     def _end_leases(self, todo: Todo, at: Moment) -> None:
-        due = self.leases.tick(at.now)
+        due = self.leases.tick(at.now, LEASES)
         for enrolment in due.expired:
             lease = self.leases.of(enrolment)
             todo.leases.append((enrolment, False))
@@ -330,8 +343,8 @@ class Life:
     def _unless_renewed(self, enrolment: Enrolment, server: Server) -> Server | None:
         return None if self.leases.is_expired(enrolment) else server
 
-    def _look(self, draining: _Draining, todo: Todo, at: Moment) -> int:
-        """Is this drain over?  → how many servers' flows were counted."""
+    def _look(self, draining: _Draining, todo: Todo, at: Moment) -> float:
+        """Is this drain over?  → what that costs, in drains."""
         if draining.ending and not todo.flows[1]:
             todo.flows = next(draining.ending, ("", []))
             if not todo.flows[0]:
@@ -341,7 +354,7 @@ class Life:
         cost = self._count(draining)
         if draining.counting:
             return cost  # there is more to count
-        unknown = [switch.name for switch in self._clients if not switch.ever_synchronised]
+        unknown = self._looked_at.unknown
         flows = draining.counted
         waits = f"the flows of {listed(unknown, 3)} are not known yet" if unknown else ""
         if not flows and not unknown and self._is_on_the_way(draining, at.now - draining.began):
@@ -362,11 +375,16 @@ class Life:
         """May a new flow still reach the server?"""
         if passed_s < GRACE_S and self._unanswered():
             return True
-        return passed_s < SETTLED_S and not self._is_settled(draining.edge)
+        if passed_s < SETTLED_S and draining.edge not in self._looked_at.settled:
+            self._looked_at.settled[draining.edge] = self._is_settled(draining.edge)
+        return passed_s < SETTLED_S and not self._looked_at.settled[draining.edge]
 
     def _unanswered(self) -> bool:
         """Is there a flow that no server has answered yet?"""
-        return any(len(switch.engine.flows) > switch.engine.flows.pinned() for switch in self._clients)
+        known = self._looked_at
+        if known.unanswered is None:
+            known.unanswered = any(len(each.engine.flows) > each.engine.flows.pinned() for each in self._clients)
+        return known.unanswered
 
     def _over(self, draining: _Draining, left: str, todo: Todo, at: Moment) -> None:
         draining.is_over, draining.left = True, left
@@ -378,20 +396,20 @@ class Life:
 
     # ---------------------------------------------------------------- flows of a drain
 
-    def _count(self, draining: _Draining) -> int:
-        """Count some of its flows → how many servers' flows were counted; all are when ``counting`` is None."""
+    def _count(self, draining: _Draining) -> float:
+        """Count some of its flows → what that costs; all are counted when ``counting`` is None."""
         if draining.counting is None:
             draining.counting, draining.counted = iter(self._clients), 0
-        cost = 0
+        cost = 1.0
         for switch in draining.counting:
             table = switch.engine.flows
             if draining.servers:
                 draining.counted += sum(table.in_group(group).get(server, 0) for group, server in draining.servers)
-                cost += len(draining.servers)
+                cost += len(draining.servers) / COUNTED
             else:
                 servers = self._behind(draining.edge, table)
                 draining.counted += sum(map(table.pinned_to, servers))
-                cost += 1 + len(servers)
+                cost += (1 + len(servers)) / COUNTED
             if cost >= EXAMINED:
                 return cost
         draining.counting = None

@@ -58,6 +58,7 @@ from anycast_sdn.store.store import (
     Stored,
     StoreError,
     edges_after,
+    groups_after,
 )
 
 MAX_GROUPS = 10_000
@@ -360,11 +361,9 @@ def _without(group: str, server: Server) -> list[Change]:
     return [DeleteServer(group, address) for address in both]
 
 
-def _groups_after(groups: Groups, changes: Iterable[Change]) -> Groups:
-    for change in changes:
-        if not isinstance(change, DrainEdge | ResumeEdge):
-            group = change.of(groups.get(change.name))
-            groups = groups.replaced(group) if group else groups.without(change.name)
+def _groups_after(groups: Groups, changes: Sequence[Change]) -> Groups:
+    for name, group in groups_after(groups.get, changes).items():
+        groups = groups.replaced(group) if group else groups.without(name)
     return groups
 
 

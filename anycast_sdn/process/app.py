@@ -217,8 +217,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def carry_out(self, todo: Todo, now: float) -> None:
         """What follows from drains and leases for switches and subscribers; the caller stores what is to be stored."""
-        for (group, server), held in todo.leases:
-            self._react(self.controller.set_lease(group, server, held, now))
+        if todo.leases:
+            self._react(self.controller.set_leases(todo.leases, now))
         edge, flows = todo.flows
         if flows:
             self._react(self.controller.close_flows(edge, flows, now))

@@ -8,6 +8,7 @@ Whoever waits for an operation is woken at its end.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections import defaultdict
@@ -17,7 +18,8 @@ from functools import partial
 
 from os_ken.lib import hub
 
-from anycast_sdn.control.life import Life, Moment
+from anycast_sdn.control.leases import Enrolment
+from anycast_sdn.control.life import Changed, Life, Moment
 from anycast_sdn.control.operations import Operation
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.events import OperationEnded
@@ -30,6 +32,7 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_S = 5.0  # after a change that could not be stored
+AT_ONCE = 250  # servers whose change is stored together
 LONGEST_WAIT_S = 600.0
 
 
@@ -40,6 +43,7 @@ class Lifecycle:
         self._app = app
         self._leads = leads
         self._life = life
+        self._unstored: dict[Enrolment, Changed] = {}  # each does nothing if something else has happened meanwhile
         self._store_again_at = 0.0
         self._waiting: defaultdict[str, list[hub.Event]] = defaultdict(list)  # operation → who waits for its end
         life.enrolled(registry.groups, registry.edges, _moment(), begins=True)
@@ -65,15 +69,29 @@ class Lifecycle:
                 if isinstance(event, OperationEnded):
                     for waiting in self._waiting.pop(event.operation, ()):
                         waiting.set()
-            if todo.changes and at.now >= self._store_again_at:
-                try:
-                    self._registry.change_servers(todo.changes)
-                except StoreError as error:
-                    LOG.error("the end of drains and leases is not stored: %s", error)
-                    self._store_again_at = at.now + RETRY_S
+            self._unstored |= todo.changes
+            if at.now >= self._store_again_at:
+                self._store(at.now)
             if not self._life.is_busy():
                 return
             hub.sleep(0)
+
+    def _store(self, now: float) -> None:
+        while self._unstored:
+            some = dict(itertools.islice(self._unstored.items(), AT_ONCE))
+            try:
+                self._registry.change_servers(some)
+            except StoreError as error:
+                LOG.error("the end of drains and leases is not stored: %s", error)
+                self._store_again_at = now + RETRY_S
+                return
+            self._unstored = {each: changed for each, changed in self._unstored.items() if each not in some}
+
+    def stop(self) -> None:
+        """Nobody waits any longer: the controller ends."""
+        for waiting in self._waiting.values():
+            for ended in waiting:
+                ended.set()
 
     # ---------------------------------------------------------------- what operators ask for
 
@@ -125,7 +143,9 @@ class Lifecycle:
         if operations.get(id) and operations.is_running(id) and wait_s > 0:
             ended = hub.Event()
             self._waiting[id].append(ended)
-            ended.wait(min(wait_s, LONGEST_WAIT_S))
+            timer = hub.spawn_after(min(wait_s, LONGEST_WAIT_S), ended.set)
+            ended.wait()
+            timer.cancel()
             if ended in self._waiting.get(id, ()):
                 self._waiting[id].remove(ended)
         return operations.get(id)

@@ -97,6 +97,7 @@ def run(
     service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on {rest}")
     _wait_for(ending, store, service, partial(rest.reload, partial(hub.sleep, 0)))
     service.stopping()
+    lifecycle.stop()
     _finish(rest, acceptor)
     manager.close()
     store.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from anycast_sdn.core.model import AnycastGroup
-from anycast_sdn.store.store import Change, DrainEdge, Outdated, ResumeEdge, Stored, edges_after
+from anycast_sdn.store.store import Change, Outdated, Stored, edges_after, groups_after
 
 
 class MemoryStore:
@@ -31,11 +31,10 @@ class MemoryStore:
         if at != self._stored.version:
             raise Outdated(self._stored)
         groups = dict(self._stored.groups)
-        for change in changes:
-            if not isinstance(change, DrainEdge | ResumeEdge):
-                group = change.of(groups.pop(change.name, None))
-                if group:
-                    groups[change.name] = group
+        for name, group in groups_after(groups.get, changes).items():
+            groups.pop(name, None)
+            if group:
+                groups[name] = group
         self._enter(Stored(at + 1, groups, edges_after(self._stored.edges, changes)))
         return at + 1
 

@@ -71,9 +71,6 @@ class PutServer:
     name: str  # the group's
     server: Server
 
-    def of(self, group: AnycastGroup | None) -> AnycastGroup | None:
-        return group and replace(group, servers={**group.servers, self.server.address: self.server})
-
 
 @dataclass(frozen=True, slots=True)
 class DeleteServer:
@@ -81,11 +78,6 @@ class DeleteServer:
 
     name: str  # the group's
     address: Address
-
-    def of(self, group: AnycastGroup | None) -> AnycastGroup | None:
-        return group and replace(
-            group, servers={address: server for address, server in group.servers.items() if address != self.address}
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +97,37 @@ class ResumeEdge:
 
 ChangeOfGroup = PutGroup | DeleteGroup | PutServer | DeleteServer
 Change = ChangeOfGroup | DrainEdge | ResumeEdge
+
+
+def groups_after(
+    group_of: Callable[[str], AnycastGroup | None], changes: Iterable[Change]
+) -> dict[str, AnycastGroup | None]:
+    """The groups that these changes concern, after them; ``group_of``: a group before them.
+
+    Many servers of one group may change together: the group is made once.
+    """
+    after: dict[str, AnycastGroup | None] = {}
+    servers: dict[str, dict[Address, Server]] = {}  # group → those after all changes so far, where they differ
+    for change in changes:
+        if isinstance(change, DrainEdge | ResumeEdge):
+            continue
+        name = change.name
+        group = after.setdefault(name, group_of(name))
+        if isinstance(change, PutGroup | DeleteGroup):
+            present = replace(group, servers=servers.pop(name)) if group and name in servers else group
+            after[name] = change.of(present)
+        elif group:
+            if name not in servers:
+                servers[name] = dict(group.servers)
+            of_it = servers[name]
+            if isinstance(change, PutServer):
+                of_it[change.server.address] = change.server
+            else:
+                of_it.pop(change.address, None)
+    return {
+        name: replace(group, servers=servers[name]) if group and name in servers else group
+        for name, group in after.items()
+    }
 
 
 def edges_after(edges: Mapping[str, Drain], changes: Iterable[Change]) -> Mapping[str, Drain]:

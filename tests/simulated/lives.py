@@ -66,8 +66,8 @@ class Lives:
 
     def carry_out(self, todo: Todo) -> None:
         self.events += todo.events
-        for (group, server), held in todo.leases:
-            self.net.react(self.net.controller.set_lease(group, server, held, self.net.now))
+        if todo.leases:
+            self.net.react(self.net.controller.set_leases(todo.leases, self.net.now))
         edge, flows = todo.flows
         if flows:
             self.net.react(self.net.controller.close_flows(edge, flows, self.net.now))

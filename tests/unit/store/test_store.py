@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anycast_sdn.core.checks import IcmpCheck, TcpCheck, UdpCheck
 from anycast_sdn.core.model import (
@@ -27,6 +29,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import (
+    Change,
     DeleteGroup,
     DeleteServer,
     DrainEdge,
@@ -129,3 +132,25 @@ class TestStore:
         store.open()
         store.close()
         store.close()
+
+
+_ADDRESSES = [bytes([10, 2, 0, number]) for number in range(3)]
+_CHANGES = st.one_of(
+    st.builds(PutGroup, st.sampled_from([WEB, SET, replace(WEB, name="mail")])),
+    st.builds(DeleteGroup, st.sampled_from(["web", "mail"])),
+    st.builds(
+        PutServer, st.sampled_from(["web", "mail"]), st.builds(Server, st.sampled_from(_ADDRESSES), st.integers(0, 9))
+    ),
+    st.builds(DeleteServer, st.sampled_from(["web", "mail"]), st.sampled_from(_ADDRESSES)),
+    st.builds(ResumeEdge, st.just("ars2")),
+)
+
+
+@given(st.lists(_CHANGES, max_size=12))
+def test_changes_that_are_made_together_lead_to_the_same_as_one_after_the_other(changes: list[Change]) -> None:
+    together, one_by_one = MemoryStore(), MemoryStore()
+    together.change(together.open([WEB]).version, changes)
+    at = one_by_one.open([WEB]).version
+    for change in changes:
+        at = one_by_one.change(at, [change])
+    assert together.open()[1:] == one_by_one.open()[1:]
