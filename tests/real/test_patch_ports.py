@@ -83,6 +83,6 @@ def test_no_first_packet_is_lost_between_bridges_that_patch_ports_join(network: 
 
 @pytest.mark.row("M26", "packets go back by the patch port where they came in, to a server behind another bridge")
 def test_servers_behind_other_bridges_are_reached_back_by_the_same_patch_port(network: Running) -> None:
-    until(lambda: "10.3.0.10" in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has slots of as3")
+    until(lambda: "10.3.0.10" in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has slots of as3", timeout_s=60)
     answers = [network.ask("h1", BOTH)[0] for _ in range(24)]  # each waits for its answer
     assert set(answers) == {"as2 hello", "as3 hello"}

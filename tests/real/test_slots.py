@@ -30,7 +30,11 @@ def set_weights(network: Running, as3: int, as4: int) -> None:
     for address, weight in ((V6.as3, as3), (V6.as4, as4)):
         network.call("PATCH", f"/v1/groups/web/servers/{address}", {"weight": weight})
     wanted = [64 * weight // (as3 + as4) for weight in (as3, as4)]
-    until(lambda: [slots(network, "ars3").count(each) for each in (V6.as3, V6.as4)] == wanted, f"slots {wanted}")
+
+    def are_there() -> bool:
+        return [slots(network, "ars3").count(each) for each in (V6.as3, V6.as4)] == wanted
+
+    until(are_there, f"slots {wanted}", timeout_s=60)
 
 
 def slots(network: Running, switch: str) -> list[str]:
@@ -77,7 +81,7 @@ def any_distance(network: Running, *names: str) -> None:
     """Each edge of these servers spreads over all of them, wherever they are."""
     enrol_all(network, *names)
     network.call("PATCH", "/v1/groups/web", {"selection": {"distance": "any"}})
-    until(lambda: len(set(slots(network, "ars2"))) == len(names), "ars2 has slots of all servers")
+    until(lambda: len(set(slots(network, "ars2"))) == len(names), "ars2 has slots of all servers", timeout_s=60)
 
 
 @pytest.mark.row("M26", "slots of ars2 lead to as3 behind ars3: it answers, is pinned, and serves TCP and ping, too")

@@ -30,7 +30,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_the_link_to_another_edge_may_take_smaller_packets(network: Running, family: Family) -> None:
     network.enrol("web", WEB, [each for server in (V4, V6) for each in (server.as2, server.as3)])
     network.call("PATCH", "/v1/groups/web", {"selection": {"distance": "any"}})
-    until(lambda: family.as3 in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has slots of as3")
+    until(lambda: family.as3 in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has slots of as3", timeout_s=60)
     answers = Counter(answer.split()[0] for answer in network.ask("h1", family.web, "--flows", 40))
     assert min(answers["as2"], answers["as3"]) >= 5
     mac = network.mac("h1")
