@@ -5,8 +5,8 @@
   the packet is ordinary unicast from there on.  No other edge spreads it again, and it cannot come back here to be
   spread, whatever routes do meanwhile.  Routes may change without any change of the bucket.
 - A server that does not answer, or to which no route leads, has no place: the others get its slots (``core.slots``).
-- Such a packet may have to leave by the port where it came in.  A switch that cannot do that (``Features.hairpin``)
-  sends to no servers behind other edges.
+- Such a packet is looked up once more, and may have to leave by the port where it came in.  A switch that cannot do
+  that (``Features``: resubmit comes with ``tcp_flags``) sends to no servers behind other edges.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class ServerPlaces:
         return {server: host for server, host in there if host or self._has_route(server)}
 
     def _has_route(self, server: Address) -> bool:
-        if any(server in prefix for prefix in self._connected) or not self._features().hairpin:
+        features = self._features()
+        if not (features.hairpin and features.tcp_flags) or any(server in prefix for prefix in self._connected):
             return False
         routes = self._installed.routes.towards(server)
         return any(port != LOCAL or prefix in self._egress.selected for prefix, port in routes)
