@@ -242,6 +242,65 @@ def test_events_between_two_intervals_move_no_slots_of_living_servers(figure1):
     assert slots(net, "ars3")["as4"] <= 32 + 8
 
 
+# ---------------------------------------------------------------- health
+
+
+def lease(net: SimulatedNetwork, *hosts: str, held: bool) -> None:
+    """Their leases expire, which makes them critical, or are renewed."""
+    for host in hosts:
+        for address in net.host(host).addresses:
+            net.controller.health.set_lease("web", address, held, net.now)
+    net.react(net.controller.work(net.now))
+    net.settle()
+
+
+def test_a_critical_server_loses_its_slots_at_once_and_gets_them_back_slowly(figure1):
+    net = figure1("as3", "as4")
+    lease(net, "as4", held=False)
+    assert slots(net, "ars3") == {"as3": 64}
+    lease(net, "as4", held=True)
+    assert slots(net, "ars3").get("as4", 0) <= 8
+    seen = []
+    for _ in range(12):
+        net.advance(5)
+        seen.append(slots(net, "ars3").get("as4", 0))
+    assert seen == sorted(seen)
+    assert seen[2] < 24
+    assert seen[-1] == 32
+
+
+@pytest.mark.parametrize("capacity", [None, 40])
+def test_the_last_healthy_server_of_an_edge_withdraws_it_and_it_announces_again(figure1, capacity):
+    net = figure1("as2", "as3", capacity=capacity)
+    lease(net, "as2", held=False)
+    assert catchment(net)["arh1"] == "ars3"
+    assert flows(net, range(40000, 40005)) == {"as3": 5}
+    lease(net, "as2", held=True)
+    assert catchment(net)["arh1"] == "ars2"
+
+
+def test_with_fewer_healthy_servers_than_min_healthy_critical_ones_serve_too(figure1):
+    net = figure1("as2", "as3", "as4", min_healthy=2)
+    lease(net, "as2", held=False)
+    assert selection(net).announce == {"ars3"}
+    lease(net, "as3", held=False)
+    assert selection(net).announce == {"ars2", "ars3"}
+    assert catchment(net)["arh1"] == "ars2"
+    assert flows(net, range(40000, 40005)) == {"as2": 5}
+    lease(net, "as3", held=True)
+    assert selection(net).announce == {"ars3"}
+
+
+def test_when_all_servers_are_critical_the_group_is_withdrawn_or_all_serve(figure1):
+    net = figure1("as2", "as3")
+    lease(net, "as2", "as3", held=False)
+    assert selection(net).announce == frozenset()
+    assert catchment(net)["arh1"] is None
+    set_web(net, replace(web(net), min_healthy=1))
+    assert selection(net).announce == {"ars2", "ars3"}
+    assert flows(net, range(40000, 40005)) == {"as2": 5}
+
+
 # ---------------------------------------------------------------- reports of load
 
 

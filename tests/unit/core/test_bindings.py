@@ -1,0 +1,35 @@
+"""BindingTable: what it counts (M26)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.model import UDP, FlowKey, packed
+
+H, ANY = packed("10.1.0.10"), packed("198.18.0.1")
+SERVERS = [None, packed("10.2.0.10"), packed("10.3.0.10")]
+
+
+def binding(number: int, group: str, server: bytes | None) -> Binding:
+    return Binding(number, FlowKey(H, ANY, UDP, number, 53), number.to_bytes(4, "big"), group, 0.0, server)
+
+
+def test_a_group_counts_the_bindings_that_are_pinned_to_each_server_whatever_happens_to_them():
+    draw, table, alive = random.Random(1), BindingTable(), {}
+    for step in range(2000):
+        number = draw.randrange(1, 40)
+        if number in alive and draw.random() < 0.4:
+            table.remove(alive.pop(number))
+        else:
+            group = alive[number].group if number in alive else draw.choice(["web", "dns"])
+            alive[number] = binding(number, group, draw.choice(SERVERS))
+            table.put(alive[number])
+        if step % 50 == 0:
+            for group in ("web", "dns"):
+                pinned = Counter(each.server for each in alive.values() if each.group == group and each.server)
+                assert table.in_group(group) == pinned
+    for each in alive.values():
+        table.remove(each)
+    assert not table.in_group("web")
