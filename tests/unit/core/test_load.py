@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anycast_sdn.core.load import FRACTIONS, MAX_SESSIONS, LoadReport
@@ -62,6 +62,7 @@ def test_a_report_is_stale_after_its_ttl() -> None:
 fraction = st.none() | st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(st.none() | st.integers(0, MAX_SESSIONS), fraction, fraction, fraction, fraction, st.none() | st.floats(1, 1e9))
 def test_load_is_a_fraction_whatever_is_reported(sessions, cpu, memory, disk, network, capacity):  # type: ignore[no-untyped-def]
     load = report(sessions=sessions, cpu=cpu, memory=memory, disk=disk, network=network).load(capacity)

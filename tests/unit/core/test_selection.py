@@ -372,6 +372,7 @@ def test_nobody_is_past_its_limit_while_there_is_room_nor_ever_past_its_capacity
             assert own + guests <= 0.8 * capacity[name] * (1 + 1e-6) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1e5), st.none() | st.floats(1, 1e5), st.floats(1, 1e5) | st.just(math.inf))
 def test_one_report_takes_at_most_half_of_a_ceiling_and_returns_a_twentieth(load, held, capacity, before):
     one = server("a", "e0", capacity=capacity, sessions=held, measured=Measured(load, held, 1))
