@@ -28,16 +28,16 @@ PROBLEMS = {
     404: "There is no such resource",
     408: "The request did not arrive whole in time",
     409: "It exists already, overlaps with another one, or there would be too many",
+    412: "It is not, or no longer, as If-Match or If-None-Match says; nothing was changed",
     413: "The body is larger than 64 KiB",
     414: "The request line is longer than 8 KiB",
     415: "The body is not JSON in UTF-8, or does not say so",
-    412: "It is not, or no longer, as If-Match or If-None-Match says; nothing was changed",
     421: "This controller does not listen as this host",
     422: "The body is JSON, but not what it has to be; nothing was changed",
     428: "The operator wants If-Match for changes (run --rest-require-if-match)",
     429: "Too many requests of this token or address; Retry-After says when to try again",
     431: "The header fields are longer than 32 KiB, or more than 100",
-    503: "The database cannot be written, or too many requests are being answered; nothing was changed",
+    503: "The database cannot be written, or too many requests are being answered, or wait; nothing was changed",
 }
 _CONDITIONS = {
     "If-Match": "only if its ETag is one of these; *: only if there is one",
