@@ -14,13 +14,16 @@ _LEVELS = {HealthStatus.CRITICAL: logging.WARNING, HealthStatus.WARNING: logging
 
 
 class HealthLog:
-    """A subscriber.  One line for each change of a server."""
+    """A subscriber.  One line for each change of a server, but none when its first results are good: after the start of
+    the controller that are all servers."""
 
     def __init__(self, log: RepeatingLog) -> None:
         self._log = log
 
     def __call__(self, event: Event) -> None:
         match event:
+            case ServerHealthChanged(before=HealthStatus.UNKNOWN, after=HealthStatus.PASSING):
+                pass
             case ServerHealthChanged(_, server, groups, _, after, reason):
                 of = f"of {'group' if len(groups) == 1 else 'groups'} {listed(groups, 3)}"
                 line = f"server {text(server)} {of} is {after.value}{f': {reason}' if reason else ''}"
