@@ -9,12 +9,12 @@ import json
 import re
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from programs import output_of
+from programs import DEADLINE_S, output_of
 from report import Report
 from roles import Family, Roles
 from testbed import ControllerProcess, Program, Testbed, TestbedError, wait_until
@@ -33,12 +33,17 @@ def program(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(HOSTS / name), *map(str, arguments)]
 
 
+def await_end(program: Program, timeout_s: float = DEADLINE_S) -> None:
+    wait_until(lambda: program.process.poll() is not None, "the program ends", timeout_s)
+
+
 @dataclass(frozen=True)
 class Scene:
     testbed: Testbed
     controller: ControllerProcess
     report: Report
     roles: Roles
+    web_servers: dict[str, Program] = field(default_factory=dict)  # by host, those that run
 
     @property
     def family(self) -> Family:
@@ -62,6 +67,14 @@ class Scene:
         self.await_free(family)
         return self.run(self.roles.client, *words)
 
+    def fetch(self, family: Family) -> str:
+        """H fetches the page of ANY → the name of the server that says that it answered."""
+        said = self.ask(family, "curl", "-sS", "-m", "10", family.url)
+        found = re.fullmatch(r"(\S+) answers \S+", said)
+        if not found or found[1] not in family.servers:
+            raise TestbedError(f"no server answered: {said}")
+        return found[1]
+
     def await_free(self, family: Family, count: int = 1) -> None:
         """Waits until so many addresses of PRh/k are free: in a small one, those of earlier steps may still rest."""
         wait_until(lambda: self.pool(family)["free"] >= count, f"{count} addresses of PRh/k are free", 90)
@@ -80,16 +93,20 @@ class Scene:
         dnsmasq = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"]
         dnsmasq += ["--no-resolv", "--no-hosts"]
         for name in self.roles.servers:
-            self.testbed.spawn(name, program("web_server.py", name, WEB))
+            self.start_web_server(name)
             self.testbed.spawn(name, [*dnsmasq, f"--txt-record={DNS_NAME},{name}"])
         # Each hands over to the next, and the last one to the first.
         for (name, _), (_, colleague) in zip(servers, servers[1:] + servers[:1], strict=True):
             self.testbed.spawn(name, program("udp_server.py", name, UDP, colleague))
         for name in self.roles.servers:
-            self.testbed.wait_listening(name, WEB)
             self.testbed.wait_listening(name, DNS, "udp")
         for name, _ in servers:
             self.testbed.wait_listening(name, UDP, "udp")
+
+    def start_web_server(self, host: str) -> None:
+        """Returns when it listens."""
+        self.web_servers[host] = self.testbed.spawn(host, program("web_server.py", host, WEB))
+        self.testbed.wait_listening(host, WEB)
 
     # -------------------------------------------------------------------------- the controller
 
@@ -103,7 +120,7 @@ class Scene:
 
     def _rest(self, method: str, path: str, body: object = None) -> Any:
         answer = self.controller.rest(method, path, body)
-        if answer.status not in (200, 201, 204):
+        if answer.status not in (200, 201, 202, 204):
             raise TestbedError(f"{method} {path}: {answer.status} {answer.body}")
         return answer.body
 

@@ -10,10 +10,11 @@ import re
 import subprocess
 import time
 
+import service_steps
 from capture import Packet
 from notation import Conversation
 from roles import Family
-from scene import DNS_NAME, UDP, WEB, Scene, program
+from scene import DNS_NAME, UDP, WEB, Scene, await_end, program
 from testbed import Program, TestbedError, wait_until
 from wire import Wire
 
@@ -28,7 +29,7 @@ STEP_ERRORS = (TestbedError, RuntimeError, OSError, subprocess.TimeoutExpired)
 def run_all(scene: Scene) -> None:
     """All steps; one that fails is reported, and the others go on."""
     for step in (routers, first_request, one_connection, withdrawal, hand_over, dns, ping, other_family,
-                 unknown_translated, anycast_source, expiry):  # fmt: skip
+                 unknown_translated, anycast_source, expiry, *service_steps.ALL):  # fmt: skip
         try:
             step(scene)
         except STEP_ERRORS as error:
@@ -47,7 +48,7 @@ def first_request(scene: Scene) -> None:
     family, roles, report = scene.family, scene.roles, scene.report
     report.heading(f"The first request: {roles.client} asks ANY, an address that no host has")
     with scene.wire(family, f"tcp port {WEB}") as wire:
-        server = _curl(scene, family)
+        server = scene.fetch(family)
     distances, edge = roles.distances(), roles.edge_of(server)
     costs = ", ".join(f"{edge} {cost}" for edge, cost in distances.items())
     report.line(
@@ -62,15 +63,6 @@ def first_request(scene: Scene) -> None:
     rows = [line.split() for line in table.splitlines() if translated in line.split()]
     holds = len(rows) == 1 and {"pinned", family.servers[server]} <= set(rows[0])
     report.line(holds, f"the flow whose PR1X is {translated} is pinned to {server}")
-
-
-def _curl(scene: Scene, family: Family) -> str:
-    """H fetches the page of ANY → the name of the server that says that it answered."""
-    said = scene.ask(family, "curl", "-sS", "-m", "10", family.url)
-    found = re.fullmatch(r"(\S+) answers \S+", said)
-    if not found or found[1] not in family.servers:
-        raise TestbedError(f"no server answered: {said}")
-    return found[1]
 
 
 def _compare(
@@ -102,7 +94,7 @@ def one_connection(scene: Scene) -> None:
     if detour:
         report.text(f"(the second request follows the first one after {LATER_S} s)")
         _with_detour(scene, connection, *detour)
-    _await_end(connection)
+    await_end(connection)
     said = connection.output().splitlines()
     report.text("\n".join(said))
     holds = len(said) == 4 and said[0] == said[2] and [line[-2:] for line in said[1::2]] == ["1)", "0)"]
@@ -122,9 +114,9 @@ def _with_detour(scene: Scene, connection: Program, link: Link, cost: int) -> No
     before = connection.output().split()[0]
     scene.call("PATCH", path, {"cost": cost})
     try:
-        other = _curl(scene, scene.family)
+        other = scene.fetch(scene.family)
         in_between = connection.output().count("answers") == 1
-        _await_end(connection)
+        await_end(connection)
     finally:
         scene.call("PATCH", path, {"cost": link.cost})
     scene.report.line(
@@ -132,10 +124,6 @@ def _with_detour(scene: Scene, connection: Program, link: Link, cost: int) -> No
         f"in between {link.a.switch}–{link.b.switch} cost {cost}, not {link.cost}: "
         f"a new connection went to {other}, behind {roles.edge_of(other)}",
     )
-
-
-def _await_end(program: Program) -> None:
-    wait_until(lambda: program.process.poll() is not None, "the program ends")
 
 
 def hand_over(scene: Scene) -> None:
@@ -203,7 +191,7 @@ def withdrawal(scene: Scene) -> None:
                f"the routers remove their paths by {uplink}")  # fmt: skip
     report.line(True, f"{time.monotonic() - began:.2f} s later no router has a path to {family.service} by {nearest}")
     _compare_tables(scene, family, set(others), others[0])
-    server = _curl(scene, family)
+    server = scene.fetch(family)
     report.line(roles.edge_of(server) in others, f"a new connection goes to {server}, behind {roles.edge_of(server)}")
     for address in leaving.values():
         scene.call("PUT", f"{group}/servers/{address}", {"weight": 1})
@@ -246,7 +234,7 @@ def other_family(scene: Scene) -> None:
     other = families[1]
     report.heading(f"The same in {other.name}")
     with scene.wire(other, f"tcp port {WEB}") as wire:
-        server = _curl(scene, other)
+        server = scene.fetch(other)
     _compare(scene, other, wire, WEB, asked=server, answered=server)
     _dig(scene, other)
     _ping(scene, other)

@@ -1,5 +1,7 @@
 """A plain web server for a test host: it answers every GET with one line: "NAME answers CLIENT".
 
+A path such as /300 makes it a download: behind the line come 300 KiB.
+
     python web_server.py NAME [PORT]
 
 Only the standard library's HTTP server, for both families on one socket; nothing here is made for anycast.
@@ -19,7 +21,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         client = self.client_address[0].removeprefix("::ffff:")  # an IPv4 address on an IPv6 socket
-        body = f"{sys.argv[1]} answers {client}\n".encode()
+        kib = int(self.path[1:]) if self.path[1:].isdigit() else 0
+        body = f"{sys.argv[1]} answers {client}\n".encode() + bytes(1024 * kib)
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(body)))
