@@ -50,6 +50,7 @@ def program_dies(scene: Scene) -> None:
     _await_health(scene, {died: "passing"})
     report.line(True, f"its program runs again: {died} is passing")
     scene.call("PATCH", group, {"checks": []})
+    scene.await_routers()
 
 
 def _outage(scene: Scene, family: Family) -> tuple[float, int]:
