@@ -21,6 +21,7 @@ CAPACITY, HELD = 10, 14  # sessions that the nearest server can take, and downlo
 DECIDED_S = 40.0  # several of the controller's intervals
 KIB, SLOW, SLOWER = 400, "40K", "8K"  # of a download, and how fast H reads it, a second
 DOWNLOADED_S = 120.0
+WAIT_S = 20  # of one request for an operation
 
 
 # ------------------------------------------------------------------------------ a program dies
@@ -123,7 +124,8 @@ def _downloads(scene: Scene, family: Family, count: int, rate: str) -> Program:
     """H begins so many downloads at once, each on a connection of its own, and reads them slowly."""
     scene.await_free(family)
     urls = f"{family.url}[{KIB}-{KIB + count - 1}]"
-    words = ["curl", "-sSZ", "--parallel-immediate", "-m", f"{DOWNLOADED_S:.0f}", "--limit-rate", rate]
+    words = ["curl", "--no-progress-meter", "-Z", "--parallel-immediate"]
+    words += ["-m", f"{DOWNLOADED_S:.0f}", "--limit-rate", rate]
     return scene.start(scene.roles.client, *words, "-o", "/dev/null", "-w", r"%{size_download}\n", urls)
 
 
@@ -151,22 +153,22 @@ def drain(scene: Scene) -> None:
     if len(family.servers) < 2:
         report.not_shown("a drain", "there is one server only")
         return
+    scene.call("DELETE", f"/v1/flows?client={family.client}", None)  # those of earlier steps would be waited for
     download = _downloads(scene, family, 1, SLOW)
     held = wait_until(lambda: _held(scene, family), "the download begins")
     leaving = next(iter(held.values()))
     path = f"/v1/groups/{scene.roles.group}/servers/{family.servers[leaving]}"
     operation = scene.call("POST", f"{path}/drain", {})
     where = f"/v1/operations/{operation['id']}"
-    report.line(operation["state"] == "running", f"{leaving} drains; flows left: {operation['flows_left']}")
+    wait_until(lambda: scene.get(where)["flows_left"], "the flow is counted")
+    running = scene.get(where)
+    report.line(running["state"] == "running", f"{leaving} drains; flows left: {running['flows_left']}")
     others = {_answering(scene, family) for _ in range(AFTERWARDS)}
     report.line(
         not others & {leaving, ""}, f"{AFTERWARDS} new connections: all served, by {', '.join(sorted(others))}"
     )
-    began = time.monotonic()
-    ended = scene.get(f"{where}?wait=60")
-    while ended["state"] == "running" and time.monotonic() - began < DOWNLOADED_S:
-        ended = scene.get(f"{where}?wait=60")
-    report.command("", f"curl '$API{where}?wait=60'")
+    report.command("", f"curl '$API{where}?wait={WAIT_S}'")
+    ended = wait_until(lambda: _if_ended(scene.get(f"{where}?wait={WAIT_S}")), "the drain ends", DOWNLOADED_S)
     await_end(download)
     read = download.output().split()
     whole = len(read) == 1 and int(read[0]) > KIB * 1024
@@ -177,6 +179,10 @@ def drain(scene: Scene) -> None:
         f"the operation has {ended['state']}, flows left: {ended['flows_left']}; {leaving} is {state}",
     )
     _patch(scene, family, leaving, {"state": "active"})
+
+
+def _if_ended(operation: dict[str, Any]) -> dict[str, Any]:
+    return {} if operation["state"] == "running" else operation
 
 
 ALL = (program_dies, overload, drain)
