@@ -112,7 +112,8 @@ class Scene:
 
     def call(self, method: str, path: str, body: object) -> Any:
         """A REST call that changes something, printed as curl would make it; TestbedError when refused."""
-        self.report.command("", f"curl -X {method} $API{path} -H \"$JSON\" -d '{json.dumps(body)}'")
+        content = f" -H \"$JSON\" -d '{json.dumps(body)}'" if body is not None else ""
+        self.report.command("", f"curl -X {method} \"$API{path}\"{content}")
         return self._rest(method, path, body)
 
     def get(self, path: str) -> Any:

@@ -167,7 +167,7 @@ def drain(scene: Scene) -> None:
     report.line(
         not others & {leaving, ""}, f"{AFTERWARDS} new connections: all served, by {', '.join(sorted(others))}"
     )
-    report.command("", f"curl '$API{where}?wait={WAIT_S}'")
+    report.command("", f'curl "$API{where}?wait={WAIT_S}"')
     ended = wait_until(lambda: _if_ended(scene.get(f"{where}?wait={WAIT_S}")), "the drain ends", DOWNLOADED_S)
     await_end(download)
     read = download.output().split()
