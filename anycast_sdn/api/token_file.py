@@ -26,7 +26,7 @@ from anycast_sdn.api import tokens
 from anycast_sdn.api.tokens import Tokens, TokensError
 
 LARGEST = 16 << 20  # bytes
-LOCK_S = 10.0  # another change takes milliseconds
+LOCK_S = 30.0  # another change takes milliseconds
 RETRY_S = 0.02
 
 

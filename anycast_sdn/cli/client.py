@@ -88,7 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser, **more: Any) -> None:
     parser.add_argument("--token-file", metavar="FILE", **given,
                         help=f"the file that holds our token; without it, the environment's {TOKEN} is taken")
     parser.add_argument("--ca", metavar="FILE", **given,
-                        help="PEM certificates that the controller's is signed by (https), besides this machine's")
+                        help="PEM certificates of who has signed the controller's (https); by default, of those whom "
+                             "this machine trusts")
     parser.add_argument("--cert", metavar="FILE", **given, help="our own certificate (https), PEM")
     parser.add_argument("--key", metavar="FILE", **given, help="its key, unless that is in the same file")
 

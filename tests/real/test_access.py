@@ -133,6 +133,17 @@ def test_ten_thousand_wrong_tokens_are_limited_and_a_right_one_is_served_meanwhi
     assert wrong not in service.log()
 
 
+def test_a_token_has_its_own_limits(service: Service) -> None:
+    reader = service.token("ci", "--scope", "read")
+    slow = service.token("slow", "--scope", "read", "--requests-per-s", "0.001", "--burst", "3")
+    service.start()
+    assert [service.curl("/v1/groups", token=slow)[0] for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert "slow may send 0.001 requests a second, and 3 at once" in service.curl("/v1/groups", token=slow)[1]["detail"]
+    assert service.curl("/v1/groups", token=reader)[0] == 200
+    service.reload()  # which fills nothing
+    assert service.curl("/v1/groups", token=slow)[0] == 429
+
+
 def test_tokens_are_taken_from_their_header_field_alone(service: Service) -> None:
     reader = service.token("ci", "--scope", "read")
     service.start()

@@ -184,7 +184,7 @@ def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, capsys: pytest
         assert "does not speak TLS: is it http://?" in complaint(capsys, "groups", "--rest", f"https://{address}")
 
 
-def test_what_ends_in_the_middle_is_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_connection_that_ends_without_an_answer_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closing:
         address = f"127.0.0.1:{closing.getsockname()[1]}"
 
