@@ -32,7 +32,7 @@ class Drop(enum.Enum):
     CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
     PORT_FULL = "port_full"  # the clients at this host port have as many as they may have together
     NO_BINDING = "no_binding"  # M16
-    SERVER_LOST = "server_lost"  # of a TCP connection whose server was lost: the client is sent a RST
+    SERVER_LOST = "server_lost"  # of a TCP connection that lost its server: its ends are sent a RST
     STRANGER = "stranger_reply"  # M17
     LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"

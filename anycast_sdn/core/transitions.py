@@ -51,8 +51,8 @@ class FlowEvent(enum.Enum):
     ENDED = "an operator ends it"
     # Its server is lost (M32)
     SERVER_LOST = "its server is lost; it is no TCP connection"
-    CONNECTION_LOST = "its server is lost; it is a TCP connection"
-    RETURN_LOST = "packet, not a SYN, of a TCP connection that has ended because its server was lost"
+    CONNECTION_LOST = "its server is lost, or no longer to serve it; it is a TCP connection"
+    RETURN_LOST = "packet, not a SYN, of a TCP connection that has ended because it lost its server"
     # A switch that connects
     FOUND_UNANSWERED = "rule found on the switch at the controller's start: towards ANY"
     FOUND_PINNED = "rules found on the switch at the controller's start: to and from a server"

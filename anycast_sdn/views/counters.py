@@ -152,9 +152,10 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "As for `client_full`: one port takes a large share of the pool.",
     ),
     "server_lost": Meaning(
-        "A packet of a TCP connection came after its server was lost (`freed`). The client is sent a RST: each switch "
-        "sends up to 1,000 a second of these, and 2,000 at once.",
-        "As for `freed`.",
+        "A packet of a TCP connection came after its server was lost (`freed`), or after the deadline of a drain. Its "
+        "client is sent a RST, and so is its server if that has sent it: each switch answers up to 1,000 a second of "
+        "these packets, and 2,000 at once.",
+        "As for `freed`; after a drain nothing.",
     ),
     "shed": Meaning(
         "A first packet or first reply waited longer than `limits.wait_ms`, and was dropped. Clients send again.",
