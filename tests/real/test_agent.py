@@ -47,11 +47,11 @@ def _without_agents() -> Iterator[None]:
 
 
 def serve(network: Running, host: str) -> None:
-    """An unmodified web server; another one is stopped."""
+    """An unmodified web server, of both families; another one is stopped."""
     if host in WEB_SERVERS:
         WEB_SERVERS[host].stop()
     files = Path(network.controller.database).parent / host
-    command = ["/usr/bin/python3", "-m", "http.server", str(HTTP), "--directory", str(files)]
+    command = ["/usr/bin/python3", "-m", "http.server", str(HTTP), "--bind", "::", "--directory", str(files)]
     WEB_SERVERS[host] = network.testbed.spawn(host, command)
     network.testbed.wait_listening(host, HTTP)
 
