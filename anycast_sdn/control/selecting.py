@@ -45,6 +45,7 @@ from anycast_sdn.description.model import Network
 INTERVAL_S = 5.0
 SAMPLE_S = 1.0
 SAMPLES = 5
+AWAITED_S = 60.0  # a server that is seen first so long after it was enrolled, or after the start, begins as any other
 SAMPLE_COST = 0.1  # of counting the sessions of a spread, in candidates that are decided about
 _Key = TypeVar("_Key")
 Changes: TypeAlias = dict[tuple[str, Spread], bool | None]  # an edge's slots → it announces them now, or no longer
@@ -119,7 +120,7 @@ class Selecting:
         self._changed: Changes = {}
         self._drained_edges: frozenset[str] = frozenset()
         self._now = 0.0
-        self._awaited: set[Address] = set()  # servers that have not been seen since the start
+        self._awaited: dict[Address, float] = {}  # servers that were not seen since their enrolment → until when
 
     # ---------------------------------------------------------------- what is decided
 
@@ -187,7 +188,7 @@ class Selecting:
 
     def start(self, servers: Iterable[Address]) -> None:
         """The controller starts: these servers have been serving, or begin together.  They are awaited."""
-        self._awaited = set(servers)
+        self._awaited = dict.fromkeys(servers, math.inf)  # until the clock begins
 
     def recheck(self, group: str, is_v6: bool | None = None) -> None:
         """Other servers of the group may take new flows than before; None: in both families."""
@@ -249,6 +250,7 @@ class Selecting:
 
     def tick(self, now: float) -> None:
         self._now = now
+        self._awaited = {address: min(end, now + AWAITED_S) for address, end in self._awaited.items() if now < end}
         while self._wakes and self._wakes[0][0] <= now:
             at, spread = heappop(self._wakes)
             course = self._courses.get(spread)
@@ -304,7 +306,7 @@ class Selecting:
             new = self._enrol(course, group, spread.is_v6)
             if was_plain and not course.is_counted and not group.checks:
                 steps = math.inf
-                self._awaited |= new
+                self._awaited |= dict.fromkeys(new, self._now + AWAITED_S)
         rule = Rule.of(group)
         candidates = self._candidates(spread, course)
         found = self._found.pop(spread, {})
@@ -416,7 +418,8 @@ class Selecting:
             return False
         there = {each.address for each in candidates if each.address in self._awaited and each.reachable
                  and not self._switches[each.edge].unseen}  # fmt: skip
-        self._awaited -= there
+        for address in there:
+            del self._awaited[address]
         return bool(there)
 
     # ---------------------------------------------------------------- sessions, demand, distances

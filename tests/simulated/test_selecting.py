@@ -496,3 +496,16 @@ def test_a_decision_is_described_by_openapi(figure1):
     change(net, "as3", weight=0)
     flows(net, range(40000, 40001))
     assert DecisionShown.model_validate(why(net, 40000)).candidates[1].excluded is Exclusion.NO_WEIGHT
+
+
+def test_a_server_that_is_first_seen_long_after_the_start_begins_as_any_other(figure1):
+    net = figure1("as3", "as4")
+    port = net.host("as4").port
+    net.set_port(port, up=False)
+    net.restart_controller()
+    net.advance(70)
+    assert slots(net, "ars3") == {"as3": 64}
+    net.set_port(port, up=True)
+    net.send("as4", net.host("as4").question(next(iter(net.gateways(net.host("as4"))))))
+    net.settle()
+    assert selection(net).standings[net.host("as4").address(False)].factor < 0.1
