@@ -123,6 +123,7 @@ class Agent:
         wanted = self._given | set(self._checks_of_the_group())
         for check in self._checks.keys() - wanted:
             self._checks.pop(check).stop()
+            self._machine.begin_anew(check.address)
         for check in wanted - self._checks.keys():
             self._checks[check] = _Repeated(partial(self._check, check), check.interval_s, self._events)
             self._checks[check].start()
@@ -196,6 +197,8 @@ class Agent:
         report |= {"port": target.port, "detail": target.path[:MOST_DETAIL]}
 
         def take(now: float) -> None:
+            if check not in self._checks:
+                return  # it was stopped while this attempt was under way
             self._log(str(target), f"{target} {'passes' if result.is_up else 'fails'}: {result.output}")
             self._machine.report_checks([report], check.address)
 

@@ -134,6 +134,13 @@ class Enrolment:
         """Of one of its addresses, or of each."""
         self._report("checks", {"checks": list(results)}, address)
 
+    def begin_anew(self, address: str | None) -> None:
+        """Checks of this address, or of each, are made no longer: what was reported counts no more."""
+        for each in self._settings.addresses if address is None else (address,):
+            path = f"{self._group}/servers/{each}/checks"
+            self._reports.pop(path, None)
+            self._reports[f"{path} anew"] = _no_checks(path)
+
     def _report(self, what: str, body: Any, address: str | None = None) -> None:
         for each in self._settings.addresses if address is None else (address,):
             path = f"{self._group}/servers/{each}/{what}"

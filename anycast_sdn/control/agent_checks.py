@@ -4,17 +4,18 @@ Rules kept here:
 - A result counts as the group says of an ``http`` check of its name, or else as ``Check`` says by default.
 - Results expire: a check that is not reported for ``EXPIRES`` intervals has failed, because its agent is dead, or
   cannot be heard.  One that was never reported is not known here, so that it is unknown.
+- A check that its group no longer asks for is forgotten: nobody reports it any more.
 - A server has ``MOST`` of them in one group at most; further ones are ignored.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycast_sdn.core.checks import Check
+from anycast_sdn.core.due import Due
 from anycast_sdn.core.health import CheckName, CheckResult, CheckState, counted, name_of
 from anycast_sdn.core.model import Address, AnycastGroup
 
@@ -40,13 +41,12 @@ class _OfServer:
 
     states: dict[CheckName, CheckState] = field(default_factory=dict)
     heard: dict[CheckName, tuple[float, float]] = field(default_factory=dict)  # when, and how long that counts
-    awaited: set[CheckName] = field(default_factory=set)  # those in the heap of expiries
 
 
 class AgentChecks:
     def __init__(self) -> None:
         self._servers: dict[tuple[str, Address], _OfServer] = {}  # by group and server
-        self._expiries: list[tuple[float, str, Address, CheckName]] = []  # heap; the earliest that each can expire
+        self._expiries: Due[tuple[str, Address]] = Due()  # of servers: not later than that of their next check
 
     def of(self, group: str, server: Address) -> Mapping[CheckName, CheckState]:
         found = self._servers.get((group, server))
@@ -54,6 +54,13 @@ class AgentChecks:
 
     def forget(self, group: str, server: Address) -> None:
         self._servers.pop((group, server), None)
+        self._expiries.cancel((group, server))
+
+    def forget_checks(self, group: str, server: Address, names: Collection[CheckName]) -> None:
+        if of_server := self._servers.get((group, server)):
+            for name in names:
+                of_server.states.pop(name, None)
+                of_server.heard.pop(name, None)
 
     def report(self, group: AnycastGroup, server: Address, results: Sequence[Reported], now: float) -> None:
         """``results``: none forgets what was reported before."""
@@ -67,30 +74,19 @@ class AgentChecks:
             check = next((check for check in group.checks if name_of(check) == name), _BY_DEFAULT)
             of_server.states[name] = counted(of_server.states.get(name, CheckState()), result, check, now)
             of_server.heard[name] = now, EXPIRES * (interval_s or check.interval_s)
-            self._await(group.name, server, of_server, name)
-
-    def _await(self, group: str, server: Address, of_server: _OfServer, name: CheckName) -> None:
-        if name not in of_server.awaited:
-            of_server.awaited.add(name)
-            heapq.heappush(self._expiries, (sum(of_server.heard[name]), group, server, name))
+            self._expiries.plan_by((group.name, server), sum(of_server.heard[name]))
 
     def expire(self, now: float) -> list[tuple[str, Address]]:
         """Let checks fail that are not reported any more → of which servers, by group."""
         expired = []
-        while self._expiries and self._expiries[0][0] <= now:
-            _, group, server, name = heapq.heappop(self._expiries)
-            of_server = self._servers.get((group, server))
-            if of_server is None:
-                continue
-            of_server.awaited.discard(name)
-            if name not in of_server.heard:
-                continue
-            when, counts_s = of_server.heard[name]
-            if when + counts_s > now:
-                self._await(group, server, of_server, name)
-                continue
-            del of_server.heard[name]
-            silent = CheckResult(False, f"not reported for {counts_s:g} s")
-            of_server.states[name] = counted(of_server.states[name], silent, _AT_ONCE, now)
-            expired.append((group, server))
+        while (enrolment := self._expiries.pop(now)) is not None:
+            of_server = self._servers[enrolment]
+            for name, (when, counts_s) in list(of_server.heard.items()):
+                if when + counts_s > now:
+                    self._expiries.plan_by(enrolment, when + counts_s)
+                    continue
+                del of_server.heard[name]
+                silent = CheckResult(False, f"not reported for {counts_s:g} s")
+                of_server.states[name] = counted(of_server.states[name], silent, _AT_ONCE, now)
+                expired.append(enrolment)
         return expired

@@ -176,6 +176,9 @@ class Health:
                 self._there.pop(server, None)
         for server in (server for server in is_now if server not in was):
             self._enrolled(server, now)
+        if gone := _reported_checks(old) - _reported_checks(new):
+            for server in is_now:
+                self._agents.forget_checks(name, server, gone)
         for server, settings in is_now.items() if others or was is not is_now else ():
             if others or was.get(server) is not settings:
                 self._to_examine[name, server] = None
@@ -311,6 +314,9 @@ class Health:
 
     def set_lease(self, group: str, server: Address, held: bool | None, now: float, output: str = "") -> None:
         """The server's lease is held, or has expired; None: it has none."""
+        settings = self._groups.get(group)
+        if settings is None or server not in settings.servers:
+            return
         own = self._own.setdefault((group, server), _Own())
         result = CheckResult(bool(held), output or ("is held" if held else "has expired"))
         own.lease = None if held is None else counted(own.lease or _UNKNOWN, result, _AT_ONCE, now)
@@ -353,3 +359,6 @@ class Health:
         return subnet.edge if subnet else ""
 
 
+def _reported_checks(group: AnycastGroup | None) -> set[CheckName]:
+    """Those that agents make because the group asks for them."""
+    return {name_of(check) for check in (group.checks if group else ()) if isinstance(check, HttpCheck)}

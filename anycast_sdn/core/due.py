@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Any)  # hashable and ordered: a number, or a tuple of such values
@@ -26,6 +27,11 @@ class Due(Generic[Key]):
         """In place of what was planned for this key before."""
         self._when[key] = when
         heapq.heappush(self._heap, (when, key))
+
+    def plan_by(self, key: Key, when: float) -> None:
+        """At this time at the latest: what is planned for this key already may be sooner."""
+        if when < self._when.get(key, math.inf):
+            self.plan(key, when)
 
     def cancel(self, key: Key) -> None:
         self._when.pop(key, None)

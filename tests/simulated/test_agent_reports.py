@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from checks import AS2, CRITICAL, PASSING, UNKNOWN, WARNING, checked, reason, status
+from checks import AS2, CRITICAL, PASSING, UNKNOWN, WARNING, change, checked, reason, status
 from scenes import catchment
 
 from anycast_sdn.control.agent_checks import Reported
@@ -80,3 +80,35 @@ def test_a_check_of_the_group_that_no_agent_makes_is_unknown() -> None:
     net.advance(60)
     assert status(net, SERVER) is UNKNOWN
     assert catchment(net)["arh1"] == "ars2"
+
+
+def test_a_check_that_the_group_asks_for_no_longer_is_forgotten() -> None:
+    net = checked(HttpCheck(port=80, path="/health"), HttpCheck(port=81))
+    report(net, False)
+    report(net, True, name=CheckName("http", 81, "/"))
+    assert status(net, SERVER) is CRITICAL
+    change(net, checks=(HttpCheck(port=81),))
+    assert status(net, SERVER) is PASSING
+    change(net, checks=())
+    net.advance(60)
+    assert status(net, SERVER) is PASSING, reason(net, SERVER)
+
+
+def test_results_of_checks_with_and_without_a_port_come_and_expire_together() -> None:
+    net = checked()
+    names = [CheckName("http"), CheckName("http", 80), CheckName("http", 80, "/health"), CheckName("disk")]
+    net.controller.health.report("web", SERVER, [Reported(name, CheckResult(True, "")) for name in names], net.now)
+    net.advance(1)
+    assert status(net, SERVER) is PASSING
+    net.advance(16)
+    assert status(net, SERVER) is CRITICAL
+    assert reason(net, SERVER).count("not reported for 15 s") == 4
+
+
+def test_one_check_expires_while_others_are_reported() -> None:
+    net = checked()
+    report(net, True, name=CheckName("disk"))
+    for _ in range(20):
+        report(net, True)
+    assert status(net, SERVER) is CRITICAL
+    assert reason(net, SERVER) == "disk: not reported for 15 s"

@@ -203,6 +203,18 @@ def test_the_http_checks_of_the_group_are_the_agents_to_make(controller: Control
     assert ours.group_checks == []
 
 
+def test_what_was_reported_of_checks_that_are_made_no_longer_counts_no_more(controller: Controller) -> None:
+    ours = enrolled(controller)
+    reported = controller.client.facts.reported
+    reported.clear()
+    result = {"type": "http", "port": 8080, "status": "critical"}
+    ours.report_checks([result])
+    ours.begin_anew(SERVER)
+    ours.report_checks([result | {"port": 80}])
+    controller.serve(ours)
+    assert [[each.name.port for each in results] for _, _, results in reported] == [[], [80]]
+
+
 # ------------------------------------------------------------------------------ silence and refusals
 
 
