@@ -221,7 +221,7 @@ def _forbidden(who: Caller, need: Need, group: str) -> Problem:
     reason = f"this needs the scope {wanted}; {who.name} has {has}"
     if need is not Need.ADMIN and who.may(need, group, next(iter(who.servers), None)):
         bound = ", ".join(sorted(map(text, who.servers)))
-        reason = f"{who.name} is bound to {bound}: of this group it may use /v1/groups/{group}/servers/… of that alone"
+        reason = f"{who.name} is bound to {bound}: of the servers of this group it may use that alone"
     challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{wanted}"'
     return Problem(403, reason, headers={"WWW-Authenticate": challenge})
 

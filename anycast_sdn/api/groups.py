@@ -41,7 +41,13 @@ def add_group(asked: Asked) -> Answer:
 
 
 def get_group(asked: Asked, name: str) -> Answer:
-    return _group(asked, asked.registry.group(name))
+    """Who is bound to some servers sees these alone, and the settings: an agent needs the checks that are its own."""
+    if asked.caller.may(Need.READ, name):
+        return _group(asked, asked.registry.group(name))
+    own = asked.caller.servers
+    access.check_caller(asked.caller, Need.READ, name, next(iter(own), None))
+    group = asked.registry.group(name)
+    return _group(asked, replace(group, servers={each: group.servers[each] for each in own if each in group.servers}))
 
 
 def put_group(asked: Asked, name: str) -> Answer:

@@ -36,7 +36,7 @@ def description() -> dict[str, Any]:
 OPERATIONS = (
     Operation("GET", _GROUPS, groups.list_groups, READ, "All groups with their servers", {200: models.Groups}),
     Operation("POST", _GROUPS, groups.add_group, ADMIN, "Create a group", {201: models.Group}, models.NewGroup),
-    Operation("GET", _GROUP, groups.get_group, READ, "A group with its servers", {200: models.Group}),
+    Operation("GET", _GROUP, groups.get_group, OWN, "A group with its servers", {200: models.Group}),
     Operation("PUT", _GROUP, groups.put_group, ADMIN, "Create a group, or replace its settings; its servers stay",
               {200: models.Group, 201: models.Group}, models.Group, conditional=True),
     Operation("PATCH", _GROUP, groups.patch_group, ADMIN, "Change some settings of a group",

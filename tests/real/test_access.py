@@ -92,7 +92,7 @@ def test_a_token_that_is_bound_to_a_server_is_for_it_alone(service: Service) -> 
         ("GET", f"{servers}/10.2.0.11", None),
         ("POST", servers, {"address": "10.2.0.12"}),
         ("GET", servers, None),
-        ("GET", "/v1/groups/web", None),
+        ("GET", "/v1/groups/dns", None),
         ("PUT", "/v1/groups/dns/servers/10.2.0.10", {}),
         ("DELETE", f"{servers}/::ffff:10.2.0.10", None),
         ("DELETE", f"{servers}/10.2.0.010", None),
@@ -101,6 +101,7 @@ def test_a_token_that_is_bound_to_a_server_is_for_it_alone(service: Service) -> 
         options = [*JSON, "-d", json.dumps(body)] if body is not None else []
         status, problem = service.curl(path, "-X", method, *options, token=own)
         assert status == 403, (method, path, problem)
+    assert [each["address"] for each in service.curl("/v1/groups/web", token=own)[1]["servers"]] == ["10.2.0.10"]
     weights = {server["address"]: server["weight"] for server in service.curl(servers, token=admin)[1]["servers"]}
     assert weights == {"10.2.0.10": 2, "10.2.0.11": 1}
     assert service.curl(f"{servers}/10.2.0.10", "-X", "DELETE", token=own)[0] == 204

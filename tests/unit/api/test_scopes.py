@@ -95,6 +95,23 @@ def test_a_bound_token_makes_no_other_server_the_twin_of_its_own(client: Client)
     assert client.registry.server("web", packed(OWN)).twin == packed(TWIN)
 
 
+def test_a_bound_token_sees_its_group_and_of_its_servers_its_own(client: Client) -> None:
+    """An agent has to know which checks are its own to make."""
+
+    def seen(who: Caller, group: str) -> Any:
+        answer = client.ask("GET", f"/v1/groups/{group}", **{CALLER: who})
+        return [each["address"] for each in answer.json["servers"]] if answer.status_code == 200 else answer.status_code
+
+    for who in (READER, WEB, ALL_GROUPS):
+        assert seen(who, "web") == [OWN, OTHER]
+    assert seen(BOUND, "web") == seen(BOTH, "web") == [OWN]
+    for who in (WEB, BOUND, BOTH):
+        assert seen(who, "dns") == seen(who, "absent") == 403
+    assert seen(Caller("x", frozenset({"enrol:dns"}), frozenset({packed(OWN)})), "web") == 403
+    assert seen(NOBODY, "web") == 401
+    assert client.ask("GET", "/v1/groups/web", **{CALLER: BOUND}).json["prefixes"]
+
+
 def test_whoever_drains_a_server_sees_its_operation_and_no_other(client: Client) -> None:
     drain = client.ask("POST", f"{SERVERS}/{OWN}/drain", {}, **{CALLER: BOUND})
     assert drain.status_code == 202
