@@ -34,6 +34,8 @@ FIRST_PAUSE_S = 1.0
 MOST_PAUSE_S = 30.0
 RENEWALS = 3  # in the time of a lease, so that two may be lost
 LOOK_AT_GROUP_S = 60.0  # its checks may change
+FRESH_S = 1.0  # what was shown of the server is as it is now
+CHANGE_AGAIN_S = 60.0  # after a change that was refused
 WAIT_S = 1.0  # between two questions whether the drain is over
 GIVE_UP_S = 60.0  # so long without an answer, a drain is not waited for any more
 MAX_WEIGHT = 1000
@@ -84,7 +86,7 @@ class Step(enum.Enum):
     READ_GROUP = enum.auto()
     CHANGE = enum.auto()
     REPORT = enum.auto()
-    LOOK_AGAIN = enum.auto()  # before a drain: an operator may have disabled it
+    LOOK_AGAIN = enum.auto()  # before a change or a drain: an operator may have disabled it
     DRAIN = enum.auto()
     WAIT = enum.auto()
     REMOVE = enum.auto()
@@ -111,12 +113,12 @@ class Enrolment:
         self._silent_since: float | None = None
         self._renew_at = self._read_group_at = 0.0
         self._server: Mapping[str, Any] = {}  # as the controller has last shown it
+        self._seen_at = 0.0
         self._line = AgentLine()
         self._drained_by_line = False
         self._reports: dict[str, Request] = {}  # path → not sent yet
         self._refused: dict[str, str] = {}  # a request's method and path → why it was refused, which is logged
-        self._refused_changes: dict[str, Any] = {}
-        self._has_looked_again = False
+        self._refused_changes: tuple[dict[str, Any], float] = {}, 0.0  # and until when they are not asked for again
         self._leave_by: float | None = None  # not asked to end yet
         self.group_checks: Sequence[Mapping[str, Any]] = ()  # of type http, as the group has them
         self.failure = ""  # why the server could not be drained, in the end
@@ -194,14 +196,20 @@ class Enrolment:
         if now >= self._renew_at:
             return Step.RENEW
         if self._phase is Phase.LEAVING:
-            return Step.DRAIN if self._has_looked_again else Step.LOOK_AGAIN
+            return Step.DRAIN if self._is_fresh(now) else Step.LOOK_AGAIN
         if self._reports:
             return Step.REPORT
         if self._phase is Phase.DRAINING:
             return Step.REMOVE if self._is_to_be_removed(now) else Step.WAIT
-        if self._changes() not in ({}, self._refused_changes):
-            return Step.CHANGE
+        refused, until = self._refused_changes
+        if (changes := self._changes()) and (changes != refused or now >= until):
+            return Step.CHANGE if self._is_fresh(now) else Step.LOOK_AGAIN
+        if self._line != AgentLine() and now - self._seen_at >= self._settings.renew_every_s:
+            return Step.LOOK_AGAIN  # an operator may have changed what the line speaks of
         return Step.READ_GROUP if now >= self._read_group_at else None
+
+    def _is_fresh(self, now: float) -> bool:
+        return now - self._seen_at < FRESH_S
 
     def _is_to_be_removed(self, now: float) -> bool:
         """By this agent, because no drain does it."""
@@ -304,7 +312,7 @@ class Enrolment:
                            f"{answer.reason}")  # fmt: skip
         match step:
             case Step.CHANGE:
-                self._refused_changes = self._changes()
+                self._refused_changes = self._changes(), now + CHANGE_AGAIN_S
             case Step.READ_GROUP:
                 self._read_group_at = now + LOOK_AT_GROUP_S
             case Step.DRAIN | Step.WAIT | Step.REMOVE:
@@ -317,7 +325,7 @@ class Enrolment:
     def _done(self, step: Step, answer: Answer, now: float) -> list[str]:
         before = self._server
         if step in _SHOW_THE_SERVER:
-            self._server = answer.body
+            self._server, self._seen_at = answer.body, now
         state = self._server.get("state")
         match step:
             case Step.LOOK_UP if self._wrong():
@@ -340,11 +348,9 @@ class Enrolment:
                 return [f"{name} is {self._server.get(name)} now, as its agent check says"
                         for name in ("state", "weight", "capacity")
                         if before.get(name) != self._server.get(name)]  # fmt: skip
-            case Step.LOOK_AGAIN:
-                self._has_looked_again = True
-                if state == "disabled":  # it takes no new flows anyway, and stays so
-                    self._phase = Phase.DRAINING
-                    return self._waited(now)
+            case Step.LOOK_AGAIN if self._leaves and state == "disabled":  # it takes no new flows anyway, and stays so
+                self._phase = Phase.DRAINING
+                return self._waited(now)
             case Step.DRAIN:
                 self._phase = Phase.DRAINING
                 self._not_before = now + WAIT_S / 10
