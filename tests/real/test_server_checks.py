@@ -110,6 +110,7 @@ def test_a_web_server_that_is_killed_is_replaced_within_3_s(network: Running) ->
     assert f"server {V4.as2} of group web is critical: tcp {PORT}: connection refused" in network.controller.log()
     servers.append(start(network, "as2"))
     await_health(network, "as2", "passing")
+    check(network, group="other")
     for server in servers:
         server.stop()
 
@@ -231,8 +232,11 @@ def test_flows_of_a_dead_program_go_to_another_server_and_no_others(network: Run
     port = PORT + 20
     dies, *others = network.serve_udp("as2", "as3", port=port)
     check(network, {**UDP, "port": port})
-    await_health(network, "as2", "passing")
-    await_health(network, "as3", "passing")
+    check(network, group="other")
+    for group in ("web", "other"):
+        for host in ("as2", "as3"):
+            await_health(network, host, "passing", group)
+    network.controller.await_routes()
     asked = {family: network.ask("h1", family.web, "--source-port", 6000, port=port) for family in FAMILIES}
     assert {answer[0].split()[0] for answer in asked.values()} == {"as2"}
     assert network.ask("h1", OTHER_V4, "--source-port", 6001)[0].startswith("as2 ")
