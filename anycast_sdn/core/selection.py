@@ -29,8 +29,10 @@ from __future__ import annotations
 import enum
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.checks import HealthStatus
@@ -56,6 +58,9 @@ SATURATED = 0.95  # a load from here on means "at least"
 FLOOR = 0.1  # share of its limit by capacity that no report takes from a server
 
 _NOTHING = 1e-9  # share of a demand that rounding may leave
+_FULL = 1e-12  # sessions: there is no room for so few
+
+_address_of = attrgetter("address")
 
 Ways: TypeAlias = Mapping[tuple[str, str], float]  # (edge, other edge) → cost of the way; missing: there is none
 
@@ -200,7 +205,7 @@ def select(
     between two intervals do not add up.
     """
     memory = memory or Memory()
-    candidates = sorted(candidates, key=lambda each: each.address)
+    candidates = sorted(candidates, key=_address_of)
     pool, failing_open = _pool(rule, candidates)
     learnt, factors, limits = {}, {}, {}
     for each in pool:
@@ -316,22 +321,30 @@ def learn(spill_at: float, candidate: Candidate, top: float, before: Learnt) -> 
 # ---------------------------------------------------------------- demand is poured
 
 
-def _by_cost(rule: Rule, edges: Iterable[str], ways: Ways) -> dict[float, dict[str, list[str]]]:
-    """Cost, in ascending order → edge → the edges that are so far from it.  With ``ANY`` all are alike."""
+def _by_cost(rule: Rule, want: Mapping[str, float], ways: Ways) -> Iterator[tuple[float, dict[str, list[str]]]]:
+    """Costs, in ascending order → (cost, edge → the edges that are so far from it).  With ``ANY`` all are alike.
+
+    Where nothing is to be spilled, only the first of them is asked for: pairs of edges may be very many.
+    """
+    others = [pair for pair in ways if pair[0] != pair[1] and pair[0] in want and pair[1] in want]
+    is_any = rule.distance is Distance.ANY
+    own = {edge: [edge] for edge in want}
     found: dict[float, dict[str, list[str]]] = {}
-    for edge in edges:
-        for other in edges:
-            cost = 0.0 if edge == other else ways.get((edge, other))
-            if cost is not None:
-                far = 0.0 if rule.distance is Distance.ANY else cost
-                found.setdefault(far, {}).setdefault(edge, []).append(other)
-    return dict(sorted(found.items()))
+    for edge, other in others:
+        if is_any or not ways[edge, other]:
+            own[edge].append(other)
+    yield 0.0, own
+    for edge, other in () if is_any else others:
+        if cost := ways[edge, other]:
+            found.setdefault(cost, {}).setdefault(edge, []).append(other)
+    for cost, far in sorted(found.items()):
+        yield cost, dict(sorted(far.items()))
 
 
 def _distribute(
     want: Mapping[str, float],
     glasses: Iterable[_Glass],
-    by_cost: Mapping[float, Mapping[str, Iterable[str]]],
+    by_cost: Iterable[tuple[float, Mapping[str, Iterable[str]]]],
     limits: Mapping[Address, float] | None,
 ) -> dict[str, dict[Address, float]]:
     """The shares of each edge's demand.  ``limits``: None if some server has no limit."""
@@ -340,11 +353,15 @@ def _distribute(
         at[glass.edge].append(glass)
     got: dict[str, dict[Address, float]] = {edge: {} for edge in want}
     left = dict(want)
-    for cost, others in by_cost.items():
-        for edge in want:
-            if left[edge] <= _NOTHING * want[edge] or edge not in others:
+    open_ = dict(at)  # those that are not full
+    for cost, edges in by_cost:
+        for edge, others in edges.items():
+            if left[edge] <= _NOTHING * want[edge]:
                 continue
-            there = sorted((glass for other in others[edge] for glass in at[other]), key=lambda glass: glass.address)
+            there = [glass for other in others for glass in open_[other]]
+            if not there:
+                continue
+            there.sort(key=_address_of)
             whole = sum(glass.weight for glass in there) if cost == 0 else math.inf
             rooms = [min(glass.room, max(glass.guests, want[edge] * glass.weight / whole)) for glass in there]
             poured = pour(left[edge], [glass.weight for glass in there], rooms)
@@ -353,6 +370,12 @@ def _distribute(
                 glass.room -= amount
                 glass.guests -= amount
                 left[edge] -= amount
+            if cost:
+                open_ |= {other: list(filter(_has_room, open_[other])) for other in others}
+        if not cost:  # of these, full ones have counted with their weights
+            open_ = {edge: list(filter(_has_room, own)) for edge, own in at.items()}
+        if not any(open_.values()) or all(left[edge] <= _NOTHING * want[edge] for edge in want):
+            break
     for edge in want:
         if left[edge] > _NOTHING * want[edge]:  # nobody else can take it
             own = at[edge]
@@ -365,11 +388,15 @@ def _distribute(
     }
 
 
+def _has_room(glass: _Glass) -> bool:
+    return glass.room > _FULL
+
+
 def pour(amount: float, weights: Sequence[float], rooms: Sequence[float]) -> list[float]:
     """``amount`` in proportion to ``weights``; what one has no room for goes to the others, as far as they have."""
     poured = [0.0] * len(weights)
-    open_ = [at for at, room in enumerate(rooms) if weights[at] > 0 and room > 1e-12]
-    while open_ and amount > 1e-12:
+    open_ = [at for at, room in enumerate(rooms) if weights[at] > 0 and room > _FULL]
+    while open_ and amount > _FULL:
         unit = amount / sum(weights[at] for at in open_)
         full = [at for at in open_ if rooms[at] - poured[at] <= unit * weights[at]]
         if not full:
@@ -442,8 +469,12 @@ def apportion(shares: Mapping[Address, float], before: Mapping[Address, int], si
         for address, share in exact.items()
     }  # fmt: skip
     total = sum(counts.values())
+    by_lack = [(counts[address] - share, address) for address, share in exact.items()] if total < size else []
+    heapify(by_lack)
     for _ in range(total, size):
-        counts[min(counts, key=lambda each: (counts[each] - exact[each], each))] += 1
+        _, address = by_lack[0]
+        counts[address] += 1
+        heapreplace(by_lack, (counts[address] - exact[address], address))
     for _ in range(size, total):
         counts[max((each for each in counts if counts[each]), key=lambda each: (counts[each] - exact[each], each))] -= 1
     return {address: count for address, count in counts.items() if count}
