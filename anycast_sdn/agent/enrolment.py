@@ -276,7 +276,8 @@ class Enrolment:
         lines = [] if self._silent_since is None else ["the controller answers again"]
         self._silent_since = None
         if answer.is_done:
-            self._refused.pop(request.name, None)
+            if self._refused.pop(request.name, None):
+                lines.append(f"{request.name} is accepted again")
             return lines + self._done(step, answer, now)
         return lines + self._not_done(step, request, answer, now)
 

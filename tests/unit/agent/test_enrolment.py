@@ -227,7 +227,7 @@ def test_a_refusal_later_is_logged_once_and_asked_again_with_pauses(controller: 
     assert lines == [f"PUT {PATH}/lease is refused: the token is revoked"]
     assert 10 < asked < 100
     controller.pass_time(60)
-    assert controller.serve(ours) == []
+    assert controller.serve(ours) == [f"PUT {PATH}/lease is accepted again"]
 
 
 def test_without_an_answer_it_tries_again_after_pauses_that_grow_to_a_bound(controller: Controller) -> None:
@@ -433,7 +433,8 @@ def test_a_change_that_was_refused_is_asked_for_again_a_minute_later(controller:
     controller.pass_time(30)
     assert controller.serve(ours) == []
     controller.pass_time(31)
-    assert controller.serve(ours) == ["state is draining now, as its agent check says"]
+    said = controller.serve(ours)
+    assert said == [f"PATCH {PATH} is accepted again", "state is draining now, as its agent check says"]
 
 
 def test_ready_does_not_end_what_an_operator_has_begun(controller: Controller) -> None:
