@@ -55,7 +55,8 @@ def filled(slots: Slots, usable: Collection[Address]) -> Slots:
     missing = len(slots) - len(left)
     if not missing or not left:
         return tuple(left)
-    given = iter([left[at * len(left) // missing] for at in range(missing)])
+    in_order = sorted(left)  # so that each has its part, whatever the pattern of the table is
+    given = iter([in_order[(2 * at + 1) * len(left) // (2 * missing)] for at in range(missing)])
     return tuple(server if server in usable else next(given) for server in slots)
 
 

@@ -37,7 +37,7 @@ from anycast_sdn.core.model import (
 )
 from anycast_sdn.description import enrolment
 from anycast_sdn.description.model import Host, Network, Port
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
@@ -391,8 +391,9 @@ class _Run:
             case Output(port):
                 return f"out by port {port} to {' or '.join(self._net.peers(Port(switch, port)))}"
             case ToGroup(number):
-                servers = len({bucket.actions for bucket in self._net.switches[switch].groups[number].buckets})
-                return "select group" + f" of {servers} (a real switch may choose another)" * (servers > 1)
+                slots = Counter(readback.slots(self._net.switches[switch].groups[number]))
+                several = f" of {slots.total()} slots, {len(slots)} servers (a real switch may choose another slot)"
+                return "select group" + several * (len(slots) > 1)
             case CheckSize(limit):
                 return f"larger than {limit} bytes?"
             case FinTimeout():

@@ -189,6 +189,19 @@ def test_draining_an_edge_behind_routers_costs_no_new_flow_its_answer(network: R
     all_serve(network)
 
 
+@pytest.mark.row("M26", "slots of ars2 lead to as3 beyond FRR routers, back by the uplink where packets came in")
+def test_an_edge_spreads_over_servers_beyond_routers(network: Running) -> None:
+    """By IPv6, whose pool is large."""
+    network.call("PATCH", "/v1/groups/web", {"selection": {"distance": "any"}})
+    until(lambda: V6.as3 in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has slots of as3", timeout_s=60)
+    answers = Counter(network.ask("h1", V6.web, "--flows", 60))
+    assert answers.total() == 60, answers
+    assert min(answers["as2 hello"], answers["as3 hello"]) >= 5, answers
+    network.call("PATCH", "/v1/groups/web", {"selection": {"distance": "nearest"}})
+    until(lambda: V6.as3 not in network.testbed.ofctl("dump-groups", "ars2"), "ars2 has its own", timeout_s=90)
+    all_serve(network)
+
+
 @pytest.mark.row("M1", "curl fetches a page from ANY through ordinary routers")
 @in_both_families
 def test_curl_works_through_ordinary_routers(network: Running, family: Family) -> None:

@@ -97,3 +97,24 @@ def test_an_edge_spreads_over_servers_behind_other_edges(network: Running, famil
     served = {flow["server"] for flow in network.flows("group=web") if flow["protocol"] == "tcp"}
     assert served <= {family.as2, family.as3}
     assert not [flow for flow in network.flows("group=web") if flow["protocol"] == "tcp" and not flow["server"]]
+
+
+@pytest.mark.row("M20", "a new controller finds the tables of slots on the switches, and leaves them as they are")
+def test_a_restart_of_the_controller_moves_no_slot(network: Running) -> None:
+    """Other weights before have left tables that the present ones alone would not give."""
+
+    def groups() -> dict[str, str]:
+        return {switch: network.testbed.ofctl("dump-groups", switch).partition("\n")[2] for switch in ("ars2", "ars3")}
+
+    any_distance(network, "as2", "as3", "as4")
+    for weight in (3, 1):
+        network.call("PATCH", f"/v1/groups/web/servers/{V6.as4}", {"weight": weight})
+        about = (64 * weight // (2 + weight), 64 * weight // (2 + weight) + 1)
+        until(lambda about=about: slots(network, "ars2").count(V6.as4) in about, f"{about} slots", timeout_s=90)
+    before = groups()
+    network.controller.kill()
+    network.controller.start()
+    network.wait_for_servers("web")
+    assert groups() == before
+    assert len(network.ask("h1", V6.web, "--flows", 10)) == 10
+    assert groups() == before
