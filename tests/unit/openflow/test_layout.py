@@ -23,6 +23,7 @@ from anycast_sdn.openflow.rules import (
     PutBinding,
     RemoveBinding,
     Resubmit,
+    SetGroup,
     Unread,
 )
 from tests.unit.openflow.test_codec import DATAPATH, puts
@@ -164,3 +165,18 @@ def test_a_rule_of_the_five_tables_is_found_as_a_stray_in_three() -> None:
     found = THREE_TABLES.logical(FIVE_TABLES.on_switch(no_route))
     assert found.key not in {rule.key for rule in RULES}
     assert THREE_TABLES.on_switch(found).key == no_route.key
+
+
+@LAYOUTS
+def test_buckets_to_servers_behind_other_edges_lead_to_the_table_of_the_routes(layout: Layout) -> None:
+    here, there = packed("10.2.0.10"), packed("10.3.0.10")
+    hosts = {here: Neighbour(bytes(6), 1), there: None}
+    buckets = {server: entries.bucket(server, bytes(6), host) for server, host in hosts.items()}
+    group = entries.server_group(7, [here, there], buckets)
+    on_switch = layout.group_on_switch(group)
+    tables = [each.table for each in on_switch.buckets[1].actions if isinstance(each, Resubmit)]
+    assert tables == [layout.table(Table.ROUTES)]
+    assert layout.logical_group(on_switch) == group
+    mod = codec.encoder(layout).encode(DATAPATH, [SetGroup(group, exists=False)])
+    described = struct.pack("!HBxI", len(mod) - 8, 1, 7) + mod[16:]
+    assert decoding.decode_groups(described, layout) == [group]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycast_sdn.core.bindings import Binding, Half
-from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed
+from anycast_sdn.core.model import TCP, FlowKey, Neighbour, Prefix, packed
 from anycast_sdn.openflow import entries, readback
-from anycast_sdn.openflow.rules import FlowRule, PutBinding
+from anycast_sdn.openflow.rules import Bucket, FlowRule, GroupRule, Output, PutBinding
 from tests.unit.openflow.test_entries import H, puts
 
 
@@ -72,3 +72,35 @@ def test_rules_with_our_cookie_that_differ_from_ours_are_not_read_as_routes() ->
         replace(rule, idle_timeout=5),
     ):
         assert readback.route(strange) is None
+
+
+# ------------------------------------------------------------------------------ slots
+
+SERVERS = [packed(f"10.2.0.{number}") for number in (1, 2, 3)]
+BUCKETS = {server: entries.bucket(server, bytes(6), None if server == SERVERS[2] else Neighbour(bytes(6), 1))
+           for server in SERVERS}  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(SERVERS), min_size=64, max_size=64))
+def test_slots_can_be_read_back(slots: list[bytes]) -> None:
+    assert readback.slots(entries.server_group(7, slots, BUCKETS)) == tuple(slots)
+
+
+@given(st.lists(st.sampled_from(SERVERS), min_size=64, max_size=64))
+def test_of_weighted_buckets_the_number_of_each_servers_slots_can_be_read_back(slots: list[bytes]) -> None:
+    group = entries.server_group(7, slots, BUCKETS, equal=False)
+    assert len(group.buckets) == len(set(slots))
+    assert sorted(readback.slots(group)) == sorted(slots)
+
+
+def test_a_group_that_is_none_of_ours_has_no_slots() -> None:
+    assert readback.slots(GroupRule(7, (Bucket(1, (Output(3),)),))) == ()
+    assert readback.slots(GroupRule(7, (Bucket(60_000, BUCKETS[SERVERS[0]].actions),))) == ()
+
+
+@pytest.mark.parametrize("prefix", ["198.18.0.1/32", "198.18.4.0/22", "2001:db8:a::1/128", "2001:db8:a::/64"])
+def test_which_group_captures_a_service_can_be_read_back(prefix: str) -> None:
+    rule = entries.service(Prefix.parse(prefix), 7)
+    assert readback.service(rule) == (Prefix.parse(prefix), 7)
+    assert readback.service(replace(rule, priority=499)) is None
+    assert readback.service(entries.route(Prefix.parse(prefix), 7)) is None
