@@ -15,6 +15,7 @@ from anycast_sdn.api.problems import Problem
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.operations import Operation
 from anycast_sdn.core.model import Address, Drain, text
+from anycast_sdn.views.turns import with_turns
 
 MOST_WAITING = 32
 
@@ -41,7 +42,8 @@ def resume_edge(asked: Asked, edge: str) -> Answer:
 
 
 def list_operations(asked: Asked) -> Answer:
-    return Answer({"operations": [_operation_json(each) for each in asked.life.operations()]})
+    operations = with_turns(asked.life.operations(), asked.turn.over)
+    return Answer({"operations": [_operation_json(each) for each in operations]})
 
 
 def get_operation(asked: Asked, id: str) -> Answer:
