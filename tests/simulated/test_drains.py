@@ -248,6 +248,21 @@ def test_both_addresses_of_a_server_are_drained_as_one(lives):
     assert len([event for event in lives.events if isinstance(event, OperationEnded)]) == 1
 
 
+def test_both_addresses_of_a_server_are_removed_as_one_also_after_a_restart(lives):
+    one, other = lives.address("as2"), lives.address("as2", True)
+    lives.registry.put_server("web", Server(one, twin=other))
+    talk(lives.net, True, 40001)
+    drain = lives.drain("as2", deadline_s=30, then=AfterDrain.REMOVE)
+    lives.advance(1)
+    lives.restart()
+    for name in lives.net.switches:
+        lives.net.connect(name)
+    assert lives.operation(drain).addresses == (one, other)
+    lives.advance(30 + LINGER_S + 1)
+    assert lives.operation(drain).state is State.SUCCEEDED
+    assert lives.server("as2") is lives.server("as2", True) is None
+
+
 def test_flows_of_another_group_to_the_same_server_are_not_waited_for(build):
     net = build("figure1", "as2", "as3")
     mail = replace(net.controller.groups.get("web"), name="mail", prefixes=(Prefix.parse("198.18.9.0/24"),))
