@@ -309,7 +309,7 @@ class Life:
     def _end(self, id: str, state: State, at: Moment, reason: str) -> Event:
         del self._drains[id]
         ended = self.operations.end(id, state, at.wall, reason)
-        return OperationEnded(ended.edge, id, ended.what, state is State.SUCCEEDED, reason)
+        return OperationEnded(ended.edge, ended.group, id, ended.what, state is State.SUCCEEDED, reason)
 
     # ---------------------------------------------------------------- time, and work in slices
 
@@ -448,7 +448,9 @@ def _changes(before: Server, after: Server) -> Iterator[str]:
         was, now = getattr(before, name), getattr(after, name)
         if was != now:
             yield f"{name} {_shown(was)} → {_shown(now)}"
-    if before.state is not after.state:
+    drains = after.state is ServerState.DRAINING
+    is_drained = after.state is ServerState.DRAINED and before.state is ServerState.DRAINING
+    if before.state is not after.state and not drains and not is_drained:  # which are events of their own
         yield f"state {before.state.value} → {after.state.value}"
     if before.lease != after.lease:
         yield f"lease {_lease(before.lease)} → {_lease(after.lease)}"

@@ -257,9 +257,10 @@ class EdgeResumed:
 
 @dataclass(frozen=True, slots=True)
 class OperationEnded:
-    """A drain of a server or of an edge is over.  ``reason``: why it has failed, or what is left."""
+    """A drain of a server in a group, or of an edge, is over.  ``reason``: why it has failed, or what is left."""
 
     switch: str
+    group: str  # "": of an edge
     operation: str
     what: str  # such as "drain of 10.2.0.10 in group web"
     succeeded: bool

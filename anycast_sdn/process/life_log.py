@@ -55,7 +55,9 @@ def _line(event: Event) -> str:
             return f"edge {edge} is being drained{_within(deadline_s)}"
         case EdgeResumed(edge):
             return f"edge {edge} takes new flows again"
-        case OperationEnded(_, _, what, succeeded, reason):
+        case OperationEnded(group=group, what=what, succeeded=succeeded, reason=reason):
+            if succeeded and group and not reason:
+                return ""  # the server's own event, that it is drained or removed, says it
             return f"{what} {'is over' if succeeded else 'has failed'}" + (f": {reason}" if reason else "")
         case _:
             return ""

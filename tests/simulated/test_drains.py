@@ -12,7 +12,7 @@ from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.controller import Pace
 from anycast_sdn.control.life import GRACE_S, LINGER_S
 from anycast_sdn.control.operations import State
-from anycast_sdn.core.events import OperationEnded, ServerDrained, ServerDraining, ServerRemoved
+from anycast_sdn.core.events import OperationEnded, ServerChanged, ServerDrained, ServerDraining, ServerRemoved
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AfterDrain, AtDeadline, NotFound, Prefix, Server, ServerState
 from anycast_sdn.openflow.frames import parse_ip
@@ -50,6 +50,7 @@ def test_a_drained_server_keeps_its_flows_and_gets_no_new_ones_and_is_done_when_
     assert server_of(lives.net, 40002) == "as3"
     kinds = [type(event) for event in lives.events]
     assert kinds.count(ServerDraining) == kinds.count(ServerDrained) == kinds.count(OperationEnded) == 1
+    assert ServerChanged not in kinds
 
 
 def test_a_server_without_flows_is_done_as_soon_as_no_packet_can_be_on_its_way(lives):

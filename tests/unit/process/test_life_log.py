@@ -31,9 +31,12 @@ SERVER = "server 10.2.0.10 of group web"
         (events.LeaseRenewed(*OF), f"{SERVER} has renewed its lease again"),
         (events.EdgeDraining("ars2", "d1", 60), "edge ars2 is being drained, within 60 s"),
         (events.EdgeResumed("ars2"), "edge ars2 takes new flows again"),
-        (events.OperationEnded("ars2", "d1", "drain of edge ars2", True, ""), "drain of edge ars2 is over"),
-        (events.OperationEnded("ars2", "d1", "drain of edge ars2", False, "the edge was resumed"),
+        (events.OperationEnded("ars2", "", "d1", "drain of edge ars2", True, ""), "drain of edge ars2 is over"),
+        (events.OperationEnded("ars2", "", "d1", "drain of edge ars2", False, "the edge was resumed"),
          "drain of edge ars2 has failed: the edge was resumed"),
+        (events.OperationEnded("ars2", "web", "d1", "drain of 10.2.0.10 in group web", True, "1 flow went on"),
+         "drain of 10.2.0.10 in group web is over: 1 flow went on"),
+        (events.OperationEnded("ars2", "web", "d1", "drain of 10.2.0.10 in group web", True, ""), None),
         (events.PortsHeldBack("s1", 1), None),
     ],
 )  # fmt: skip
@@ -48,5 +51,5 @@ def test_an_event_is_one_line(event, line, caplog):
 def test_what_an_operator_has_to_know_is_a_warning(caplog):
     log = LifeLog(RepeatingLog(logging.getLogger("life")))
     log(events.LeaseExpired(*OF, 60))
-    log(events.OperationEnded("ars2", "d1", "drain of edge ars2", False, "the edge was resumed"))
+    log(events.OperationEnded("ars2", "", "d1", "drain of edge ars2", False, "the edge was resumed"))
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
