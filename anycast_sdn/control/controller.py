@@ -245,9 +245,9 @@ class Controller:
         switch = self._by_name[edge]
         return self._follow(switch.dpid, switch.engine.close(numbers, now), now)
 
-    def set_leases(self, leases: Iterable[tuple[tuple[str, Address], bool | None]], now: float) -> Outcome:
+    def set_leases(self, leases: Mapping[tuple[str, Address], bool | None], now: float) -> Outcome:
         """(group, server) → its lease is held, or has expired; None: it has none."""
-        for (group, server), held in leases:
+        for (group, server), held in leases.items():
             self.health.set_lease(group, server, held, now)
         return self.work(now)
 

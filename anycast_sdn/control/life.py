@@ -90,7 +90,7 @@ class Todo:
 
     flows: tuple[str, list[int]] = ("", [])  # a client edge, and flows there to be closed
     changes: dict[Enrolment, Changed] = field(default_factory=dict)  # to be stored together
-    leases: list[tuple[Enrolment, bool | None]] = field(default_factory=list)  # held; None: there is none
+    leases: dict[Enrolment, bool | None] = field(default_factory=dict)  # → held; None: there is none
     events: list[Event] = field(default_factory=list)
 
 
@@ -193,7 +193,7 @@ class Life:
         for enrolment in enrolments:
             if self.leases.renew(enrolment, now):
                 self._waiting.events.append(LeaseRenewed(self._edge_of(enrolment[1]), *enrolment))
-                self._waiting.leases.append((enrolment, True))
+                self._waiting.leases[enrolment] = True
 
     def _both(self, group: str, address: Address) -> list[Enrolment]:
         known = self._groups.get(group)
@@ -203,7 +203,10 @@ class Life:
     # ---------------------------------------------------------------- what is enrolled
 
     def enrolled(self, groups: Groups, edges: Mapping[str, Drain], at: Moment, *, begins: bool = False) -> None:
-        """Enrolments are these from now on.  ``begins``: the controller starts; nothing has happened."""
+        """Enrolments are these from now on.
+
+        ``begins``: the controller starts, or another one decides and reports: there are no events.
+        """
         before, self._groups = self._groups, groups
         events: list[Event] = []
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
@@ -232,7 +235,7 @@ class Life:
         old, new = before.lease if before else None, after.lease if after else None
         if old != new:
             self.leases.set(enrolment, new, at.now)
-            self._waiting.leases.append((enrolment, True if new else None))
+            self._waiting.leases[enrolment] = True if new else None
         if after is None:
             yield ServerRemoved(edge, *enrolment)
         elif before is None:
@@ -334,7 +337,7 @@ class Life:
         due = self.leases.tick(at.now, LEASES)
         for enrolment in due.expired:
             lease = self.leases.of(enrolment)
-            todo.leases.append((enrolment, False))
+            todo.leases[enrolment] = False
             removed_in_s = lease.deregister_after_s if lease else None
             todo.events.append(LeaseExpired(self._edge_of(enrolment[1]), *enrolment, removed_in_s))
         for enrolment in due.to_remove:

@@ -58,7 +58,7 @@ class Lifecycle:
 
     def enrolments_changed(self) -> None:
         """The registry has other groups, or drained edges, than before."""
-        self._life.enrolled(self._registry.groups, self._registry.edges, _moment())
+        self._life.enrolled(self._registry.groups, self._registry.edges, _moment(), begins=not self._leads())
 
     def _tick(self) -> None:
         while True:
