@@ -84,7 +84,7 @@ def any_distance(network: Running, *names: str) -> None:
     until(lambda: len(set(slots(network, "ars2"))) == len(names), "ars2 has slots of all servers", timeout_s=60)
 
 
-@pytest.mark.row("M26", "slots of ars2 lead to as3 behind ars3: it answers, is pinned, and serves TCP and ping, too")
+@pytest.mark.row("M26", "slots of ars2 lead to as3 behind ars3: it answers, is pinned, and serves TCP, too")
 @in_both_families
 def test_an_edge_spreads_over_servers_behind_other_edges(network: Running, family: Family) -> None:
     """All of these flows enter at ars2, which is nearer; packets to as3 go back by the port where they came in."""
