@@ -77,7 +77,7 @@ def test_the_request_names_host_path_and_query() -> None:
 
 
 def dribbling(connection: socket.socket) -> None:
-    for _ in range(100):
+    for _ in range(600):
         connection.sendall(b"H")
         time.sleep(0.05)
 
@@ -87,7 +87,7 @@ def test_whoever_is_slow_fails_in_time(behave: Callable[[socket.socket], None]) 
     with serving(behave) as port:
         began = time.monotonic()
         assert ask_http(at(port), timeout_s=PATIENCE_S) == Result(False, f"no answer within {PATIENCE_S:g} s")
-        assert time.monotonic() - began < 5 * PATIENCE_S
+        assert time.monotonic() - began < 20 * PATIENCE_S
 
 
 def test_nobody_there_fails_with_the_reason() -> None:
