@@ -20,7 +20,7 @@ PASSING, WARNING, CRITICAL, UNKNOWN = (
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> HealthLog:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="test")
     return HealthLog(RepeatingLog(logging.getLogger("test")))
 
 

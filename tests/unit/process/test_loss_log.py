@@ -16,7 +16,7 @@ AS2, AS3 = packed("10.2.0.10"), packed("2001:db8:3::10")
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> LossLog:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="test")
     return LossLog(RepeatingLog(logging.getLogger("test")))
 
 
