@@ -59,7 +59,7 @@ class Passive:
         }
         self._shares = shares
         self._checks: dict[str, PassiveCheck] = {}  # by group
-        self._windows: dict[tuple[str, Address], _Window] = {}
+        self._windows: dict[str, dict[Address, _Window]] = {}  # by group and server
         self._judged_at: dict[str, float] = {}  # group → its last results
         # (client edge, group, IPv6?) → when, and the shares of new flows; while such flows may be told of
         self._history: dict[tuple[str, str, bool], deque[tuple[float, Mapping[Address, float]]]] = {}
@@ -75,7 +75,7 @@ class Passive:
         else:
             del self._checks[name]
             self._judged_at.pop(name, None)
-            self._windows = {key: window for key, window in self._windows.items() if key[0] != name}
+            self._windows.pop(name, None)
         for engine in self._edges.values():
             engine.first_replies.watch(self._checks.keys())
 
@@ -96,8 +96,8 @@ class Passive:
 
     def _collect(self, client: str, now: float) -> None:
         observed = self._edges[client].first_replies.pop(now, MOST)
-        for key, replies in observed.replies.items():
-            window = self._windows.setdefault(key, _Window())
+        for (group, server), replies in observed.replies.items():
+            window = self._window(group, server)
             window.answered += replies.answered
             window.bad += replies.refused
             window.times += replies.times[: MOST_TIMES - len(window.times)]
@@ -106,7 +106,10 @@ class Passive:
             self._history.setdefault((client, group, is_v6), deque()).append(shares)
         for (group, is_v6), count in observed.unanswered.items():
             for server, share in self._shares_then(client, group, is_v6, now).items():
-                self._windows.setdefault((group, server), _Window()).bad += count * share
+                self._window(group, server).bad += count * share
+
+    def _window(self, group: str, server: Address) -> _Window:
+        return self._windows.setdefault(group, {}).setdefault(server, _Window())
 
     def _forget_old_shares(self, now: float) -> None:
         old = [place for place, history in self._history.items() if history[-1][0] < now - _TOLD_AFTER_S]
@@ -123,12 +126,18 @@ class Passive:
         return history[0][1]
 
     def _judge(self, name: str, groups: Groups) -> Iterator[tuple[str, Address, PassiveCheck, CheckResult]]:
+        """What was seen of servers that are not enrolled any more is forgotten."""
         group, check = groups.get(name), self._checks[name]
-        for server in group.servers if group else ():
-            window = self._windows.get((name, server))
-            if window and window.bad + window.answered >= LEAST_FLOWS:
-                del self._windows[name, server]
+        windows, left = self._windows.pop(name, {}), dict[Address, _Window]()
+        for server, window in windows.items():
+            if group is None or server not in group.servers:
+                continue
+            if window.bad + window.answered >= LEAST_FLOWS:
                 yield name, server, check, _judged(window, check)
+            else:
+                left[server] = window
+        if left:
+            self._windows[name] = left
 
 
 def _judged(window: _Window, check: PassiveCheck) -> CheckResult:

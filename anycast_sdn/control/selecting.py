@@ -206,6 +206,7 @@ class Selecting:
             if group is None:
                 self._choices.decided(name, is_v6)
                 self._courses.pop(spread, None)
+                self._found.pop(spread, None)
                 self._due.pop(spread, None)
         if group is not None:
             self.recheck(name)

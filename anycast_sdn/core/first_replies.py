@@ -62,6 +62,9 @@ class FirstReplies:
     def watch(self, groups: Collection[str]) -> None:
         """These groups alone."""
         self._watched = frozenset(groups)
+        if not groups:  # nobody asks any more
+            self._flows.clear()
+            self._asked.clear()
 
     def asked(self, flow: Binding | None, now: float) -> None:
         """The first packet of a new flow is sent to a server."""

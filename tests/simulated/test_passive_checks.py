@@ -78,6 +78,21 @@ def test_few_flows_prove_nothing() -> None:
     assert status(net, AS2[False]) is UNKNOWN
 
 
+def test_a_server_that_is_enrolled_anew_is_judged_anew() -> None:
+    net = checked(PASSIVE)
+    be_silent(net.host("as2"))
+    ask_often(net, times=LEAST_FLOWS - 1)
+    group = net.controller.groups.get("web")
+    assert group
+    change(net, servers={address: server for address, server in group.servers.items() if address != AS2[False]})
+    net.advance(2)
+    recover(net.host("as2"))
+    change(net, servers=group.servers)
+    net.advance(2)
+    ask_often(net, times=2, first=30000)
+    assert status(net, AS2[False]) is UNKNOWN, reason(net, AS2[False])
+
+
 def test_a_slow_server_fails_where_that_is_asked_for() -> None:
     net = checked(PassiveCheck(interval_s=1.0, fall=1, max_first_reply_s=0.002))
     ask_often(net)
@@ -129,3 +144,7 @@ def test_what_is_remembered_of_first_packets_is_bounded_and_short() -> None:
     (found,) = observed.replies.values()
     assert (found.answered, found.refused, found.times) == (1, 1, [0.5])
     assert replies.pop(100.0) == ({}, {}, set())
+    replies.asked(flows[0], 101.0)
+    replies.watch([])
+    replies.watch(["web"])
+    assert replies.pop(200.0) == ({}, {}, set()), "nobody has watched meanwhile"

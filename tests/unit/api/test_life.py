@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from anycast_sdn.api.life import MOST_WAITING
+from anycast_sdn.control.operations import State
 from anycast_sdn.core.model import AfterDrain, AtDeadline, packed
 from tests.unit.rest_client import Client
 
@@ -96,6 +98,8 @@ def test_only_so_many_clients_wait_at_the_same_time(client: Client) -> None:
     client.refused(503, "GET", "/v1/operations/d1?wait=1")
     assert client.ask("GET", "/v1/operations/d1?wait=1").headers["Retry-After"] == "1"
     assert client.get("/v1/operations/d1")["state"] == "running"
+    client.life._operations["d1"] = replace(client.life.operation("d1"), state=State.SUCCEEDED)
+    assert client.get("/v1/operations/d1?wait=1")["state"] == "succeeded"  # nobody has to wait
 
 
 def test_a_lease_is_given_renewed_shown_and_ended(client: Client) -> None:
