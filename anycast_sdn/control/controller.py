@@ -391,7 +391,8 @@ class Controller:
         self.routes.apply_confirmations(pace.changes)
         out = self._examine_health(now)
         self._select_servers(now)
-        self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
+        if not self.selecting.is_behind():  # which would decide for each of them at once, not in slices
+            self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
         self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(pace.prefixes)
         self.routes.reconsider(self.uplinks.pop_changed())

@@ -262,6 +262,10 @@ class Selecting:
     def is_busy(self) -> bool:
         return bool(self._due or self._changed)
 
+    def is_behind(self) -> bool:
+        """Have events been for which something is still to be decided?"""
+        return any(self._due.values())
+
     def work(self, groups: Groups, most: int, now: float) -> Changes:
         """Decide what is due, about up to ``most`` servers → all slots that are others now."""
         self._now = now

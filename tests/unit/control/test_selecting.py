@@ -84,6 +84,22 @@ def test_work_goes_in_slices():
     assert slices > 10
 
 
+def test_edges_are_judged_only_by_what_is_decided_and_never_decide_for_many_groups_in_one_slice():
+    made = controller(200, capacity=100)
+    seen(made)
+    for name in made.groups.names():
+        made.selecting.recheck(name)
+    made.announcements.recheck(made.switches[2].dpid, [prefix for group in made.groups for prefix in group.prefixes])
+    before = {name: made.selecting.selection(Spread(name, False)) for name in made.groups.names()}
+    most = 0
+    while made.is_busy():
+        made.work(1.0)
+        after = {name: made.selecting.selection(Spread(name, False)) for name in made.groups.names()}
+        most = max(most, sum(after[name] is not before[name] for name in before))
+        before = after
+    assert 0 < most < 40
+
+
 def test_intervals_of_groups_begin_at_different_times():
     made = controller(100, capacity=100)
     seen(made)
