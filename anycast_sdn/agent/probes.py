@@ -66,6 +66,8 @@ def ask_http(
                 connection.settimeout(_left(deadline))
                 with _UNVERIFIED.wrap_socket(connection, server_hostname=target.host) as secure:
                     line = _first_line(secure, request.encode(), deadline)
+    except UnicodeError:  # of the codec "idna"; it is no OSError
+        return Result(False, f"{target.host!a} is no host name")
     except OSError as error:
         return Result(False, _reason(error, timeout_s))
     found = re.match(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r?\n|$)", line)

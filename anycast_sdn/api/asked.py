@@ -83,10 +83,6 @@ class Views(Protocol):
 class Life(Protocol):
     """Drains and leases.  Each raises NotFound, and StoreError where it changes something."""
 
-    @property
-    def waiting(self) -> int:
-        """How many wait for the end of an operation."""
-
     def drain_server(
         self,
         group: str,

@@ -1,8 +1,4 @@
-"""Drains, their operations, and leases over REST (M33).
-
-Whoever asks for an operation may wait for its end (``?wait=``): a green thread for each, and no more than
-``MOST_WAITING`` of them.
-"""
+"""Drains, their operations, and leases over REST (M33)."""
 
 from __future__ import annotations
 
@@ -11,13 +7,10 @@ from typing import Any
 
 from anycast_sdn.api import access
 from anycast_sdn.api.asked import Answer, Asked
-from anycast_sdn.api.problems import Problem
 from anycast_sdn.api.tokens import Need
-from anycast_sdn.control.operations import Operation, State
+from anycast_sdn.control.operations import Operation
 from anycast_sdn.core.model import Address, Drain, text
 from anycast_sdn.views.turns import with_turns
-
-MOST_WAITING = 32
 
 
 def drain_server(asked: Asked, group: str, address: Address) -> Answer:
@@ -51,8 +44,6 @@ def get_operation(asked: Asked, id: str) -> Answer:
     operation = asked.life.operation(id)
     if not any(asked.caller.may(Need.READ, operation.group, address) for address in operation.addresses):
         access.check_caller(asked.caller, Need.READ, operation.group)
-    if asked.query.wait and operation.state is State.RUNNING and asked.life.waiting >= MOST_WAITING:
-        raise Problem(503, "too many clients wait for operations; try again", headers={"Retry-After": "1"})
     return Answer(_operation_json(asked.life.operation(id, asked.query.wait)))
 
 

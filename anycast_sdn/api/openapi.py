@@ -37,7 +37,7 @@ PROBLEMS = {
     428: "The operator wants If-Match for changes (run --rest-require-if-match)",
     429: "Too many requests of this token or address; Retry-After says when to try again",
     431: "The header fields are longer than 32 KiB, or more than 100",
-    503: "The database cannot be written, or too many requests are being answered, or wait; nothing was changed",
+    503: "The database cannot be written, or too many requests are being answered; nothing was changed",
 }
 _CONDITIONS = {
     "If-Match": "only if its ETag is one of these; *: only if there is one",

@@ -14,6 +14,7 @@ from anycast_sdn.cli.tables import table
 from anycast_sdn.core.words import counted
 
 _PART_S = 30.0  # of a wait, in one question
+_PAUSE_S = 0.5  # until the next part
 _MEMBERS = {"id", "kind", "state", "edge", "group", "addresses", "flows_left", "since", "reason"}
 _ABOUT = """\
 Show drains of servers and edges. With an ID, show that one; with --wait, until it has ended or S seconds have passed.
@@ -95,6 +96,8 @@ def wait(arguments: argparse.Namespace, operation: dict[str, Any]) -> int:
     ends_at = time.monotonic() + arguments.wait
     while operation["state"] == "running" and (left := ends_at - time.monotonic()) > 0:
         operation = read(client.controller(arguments), operation["id"], round(min(left, _PART_S), 1) or 0.1)
+        if operation["state"] == "running":
+            time.sleep(min(_PAUSE_S, left))  # it may have had to make room for others
     print(json.dumps(operation, indent=2) if arguments.json else sentence(operation))
     if operation["state"] == "running":
         print(f"anycast-sdn: operation {operation['id']} is not over after {arguments.wait:g} s", file=sys.stderr)

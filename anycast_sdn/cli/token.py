@@ -165,13 +165,13 @@ def _address(given: str) -> str:
 
 def _expiry(given: str) -> datetime:
     now = datetime.now(UTC).replace(microsecond=0)
-    if found := re.fullmatch(r"([0-9]{1,5})([mhdw])", given):
+    if found := re.fullmatch(r"(?!0+[mhdw])([0-9]{1,5})([mhdw])", given):
         return now + timedelta(seconds=int(found[1]) * _UNITS[found[2]])
     try:
         moment = datetime.fromisoformat(given)
-    except ValueError:
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{given!a} is no time such as 90d, and no date such as 2027-01-31") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment <= now:
         raise argparse.ArgumentTypeError(f"{given} is over already")
-    return moment.astimezone(UTC)
+    return moment

@@ -104,7 +104,7 @@ class Controller:
         for switch in self.switches.values():
             switch.watch_servers_and_routers()
         self._relinked()
-        self.selecting.start(groups.servers())
+        self.selecting.start(groups)
         self.set_groups(groups, now=0.0)
         while self.is_busy():
             self.work(now=0.0)

@@ -120,7 +120,8 @@ class Selecting:
         self._changed: Changes = {}
         self._drained_edges: frozenset[str] = frozenset()
         self._now = 0.0
-        self._awaited: dict[Address, float] = {}  # servers that were not seen since their enrolment → until when
+        # (group, server) that were not seen since the enrolment → until when they are awaited
+        self._awaited: dict[tuple[str, Address], float] = {}
 
     # ---------------------------------------------------------------- what is decided
 
@@ -186,9 +187,10 @@ class Selecting:
         self._drained_edges = frozenset(names)
         return sorted(changed)
 
-    def start(self, servers: Iterable[Address]) -> None:
-        """The controller starts: these servers have been serving, or begin together.  They are awaited."""
-        self._awaited = dict.fromkeys(servers, math.inf)  # until the clock begins
+    def start(self, groups: Groups) -> None:
+        """The controller starts: their servers have been serving, or begin together.  They are awaited."""
+        enrolled = ((group.name, server) for group in groups for server in group.servers)
+        self._awaited = dict.fromkeys(enrolled, math.inf)  # until the clock begins
 
     def recheck(self, group: str, is_v6: bool | None = None) -> None:
         """Other servers of the group may take new flows than before; None: in both families."""
@@ -216,7 +218,8 @@ class Selecting:
         self._distances.changed()
         self._choices.forget_all()
         for spread, course in self._courses.items():
-            if course.is_counted or (course.group and course.group.selection.distance is Distance.ANY):
+            is_any = course.group is not None and course.group.selection.distance is Distance.ANY
+            if course.is_counted or course.moves or is_any:
                 self._due[spread] = True
 
     def connected(self, edge: str, found: Mapping[Spread, Slots]) -> None:
@@ -251,7 +254,7 @@ class Selecting:
 
     def tick(self, now: float) -> None:
         self._now = now
-        self._awaited = {address: min(end, now + AWAITED_S) for address, end in self._awaited.items() if now < end}
+        self._awaited = {each: min(end, now + AWAITED_S) for each, end in self._awaited.items() if now < end}
         while self._wakes and self._wakes[0][0] <= now:
             at, spread = heappop(self._wakes)
             course = self._courses.get(spread)
@@ -311,12 +314,12 @@ class Selecting:
             new = self._enrol(course, group, spread.is_v6)
             if was_plain and not course.is_counted and not group.checks:
                 steps = math.inf
-                self._awaited |= dict.fromkeys(new, self._now + AWAITED_S)
+                self._awaited |= {(group.name, server): self._now + AWAITED_S for server in new}
         rule = Rule.of(group)
         candidates = self._candidates(spread, course)
         found = self._found.pop(spread, {})
         course.was_found |= bool(found)
-        if self._appear(candidates) and not course.was_found:
+        if self._appear(group.name, candidates) and not course.was_found:
             steps = math.inf
         elif course.is_counted and any(self._switches[name].unseen for name, _ in self._clients):
             steps = 0.0  # sessions are not known yet
@@ -344,6 +347,8 @@ class Selecting:
         course.decided_at = self._now
         self._choices.decided(*spread)
         course.selection = select(rule, candidates, demand, ways, memory, steps=steps)
+        learnt = course.selection.memory.learnt
+        course.has_reports = bool(learnt) or any(each.measured for each in candidates)
         slots = course.selection.memory.slots
         course.moves = steps < 1 or course.selection.memory != memory
         for edge in before.slots.keys() | slots.keys():
@@ -361,9 +366,12 @@ class Selecting:
             for address, server in group.servers.items()
             if (len(address) == 16) is is_v6
         ]
+        enrolled = {server.address for server, _ in course.servers}
+        course.since = {address: since for address, since in course.since.items() if address in enrolled}
         course.moves = True
         course.has_capacities = any(server.capacity is not None for server, _ in course.servers)
-        return {server.address for server, _ in course.servers} - former
+        course.has_reports |= any((group.name, address) in self._reports for address in enrolled)
+        return enrolled - former
 
     def _edge_of(self, server: Address) -> str:
         subnet = self._network.subnet_of(server)
@@ -382,7 +390,7 @@ class Selecting:
                 edge in self._drained_edges,
                 reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
             )  # fmt: skip
-            candidates.append(self._aged(candidate, course))
+            candidates.append(self._aged(spread.group, candidate, course))
         return candidates
 
     def _capacity(self, spread: Spread, server: Server, edge: str) -> float | None:
@@ -408,23 +416,23 @@ class Selecting:
         load = known.report.load(server.capacity)
         return None if load is None else Measured(load, known.sessions, known.report.number)
 
-    def _aged(self, candidate: Candidate, course: _Course) -> Candidate:
+    def _aged(self, group: str, candidate: Candidate, course: _Course) -> Candidate:
         """With the time since which it has been able to serve."""
         address = candidate.address
         if candidate.excluded or candidate.health is HealthStatus.CRITICAL:
             course.since.pop(address, None)
             return candidate
-        since = course.since.setdefault(address, -math.inf if address in self._awaited else self._now)
+        since = course.since.setdefault(address, -math.inf if (group, address) in self._awaited else self._now)
         return candidate if since == -math.inf else replace(candidate, up_s=self._now - since)
 
-    def _appear(self, candidates: Iterable[Candidate]) -> bool:
-        """Note which of the awaited servers are there now → are there any?"""
+    def _appear(self, group: str, candidates: Iterable[Candidate]) -> bool:
+        """Note which of the group's awaited servers are there now → are there any?"""
         if not self._awaited:
             return False
-        there = {each.address for each in candidates if each.address in self._awaited and each.reachable
-                 and not self._switches[each.edge].unseen}  # fmt: skip
-        for address in there:
-            del self._awaited[address]
+        there = {(group, each.address) for each in candidates if (group, each.address) in self._awaited
+                 and each.reachable and not self._switches[each.edge].unseen}  # fmt: skip
+        for each in there:
+            del self._awaited[each]
         return bool(there)
 
     # ---------------------------------------------------------------- sessions, demand, distances

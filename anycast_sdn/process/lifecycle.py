@@ -3,7 +3,7 @@
 Drains and leases are looked at several times a second.  What follows for servers is stored in one change, and flows are
 closed in slices, with turns for others between.  A change that cannot be stored is tried again later.
 
-Whoever waits for an operation is woken at its end.
+Whoever waits for an operation is woken at its end: a green thread for each, and no more than ``MOST_WAITING`` of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -34,6 +33,7 @@ TICK_S = 0.25
 RETRY_S = 5.0  # after a change that could not be stored
 AT_ONCE = 250  # servers whose change is stored together
 LONGEST_WAIT_S = 600.0
+MOST_WAITING = 32
 
 
 class Lifecycle:
@@ -45,7 +45,7 @@ class Lifecycle:
         self._life = life
         self._unstored: dict[Enrolment, Changed] = {}  # each does nothing if something else has happened meanwhile
         self._store_again_at = 0.0
-        self._waiting: defaultdict[str, list[hub.Event]] = defaultdict(list)  # operation → who waits for its end
+        self._waiting: dict[hub.Event, str] = {}  # who waits, the longest first → for the end of which operation
         life.enrolled(registry.groups, registry.edges, _moment(), begins=True)
 
     def run(self) -> None:
@@ -67,8 +67,7 @@ class Lifecycle:
             self._app.carry_out(todo, at.now)
             for event in todo.events:
                 if isinstance(event, OperationEnded):
-                    for waiting in self._waiting.pop(event.operation, ()):
-                        waiting.set()
+                    self._wake(event.operation)
             self._unstored |= todo.changes
             if at.now >= self._store_again_at:
                 self._store(at.now)
@@ -89,9 +88,13 @@ class Lifecycle:
 
     def stop(self) -> None:
         """Nobody waits any longer: the controller ends."""
-        for waiting in self._waiting.values():
-            for ended in waiting:
-                ended.set()
+        for waiting in self._waiting:
+            waiting.set()
+
+    def _wake(self, operation: str) -> None:
+        for waiting, awaited in self._waiting.items():
+            if awaited == operation:
+                waiting.set()
 
     # ---------------------------------------------------------------- what operators ask for
 
@@ -138,22 +141,23 @@ class Lifecycle:
         return self._life.leases.left_s((group, address), time.monotonic())
 
     def operation(self, id: str, wait_s: float = 0.0) -> Operation:
-        """The operation, when it has ended, or after ``wait_s`` at the latest.  Raises NotFound."""
+        """The operation, when it has ended, or after ``wait_s`` at the latest.  Raises NotFound.
+
+        Whoever has waited longest makes room when ``MOST_WAITING`` wait already: some may have gone meanwhile.
+        """
         operations = self._life.operations
         if operations.get(id) and operations.is_running(id) and wait_s > 0:
+            if len(self._waiting) >= MOST_WAITING:
+                longest = next(iter(self._waiting))
+                del self._waiting[longest]
+                longest.set()
             ended = hub.Event()
-            self._waiting[id].append(ended)
+            self._waiting[ended] = id
             timer = hub.spawn_after(min(wait_s, LONGEST_WAIT_S), ended.set)
             ended.wait()
             timer.cancel()
-            if ended in self._waiting.get(id, ()):
-                self._waiting[id].remove(ended)
+            self._waiting.pop(ended, None)
         return operations.get(id)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for the end of an operation."""
-        return sum(map(len, self._waiting.values()))
 
     def operations(self) -> list[Operation]:
         """Those that run first, then the others, the last one first."""

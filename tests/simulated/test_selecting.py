@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from checks import freeze, recover
 from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, group, managed
 
 from anycast_sdn.api.shown import DecisionShown
@@ -233,6 +234,16 @@ def test_in_a_group_with_capacities_a_new_server_starts_slowly(figure1):
     assert seen[-1] == 32
 
 
+def test_a_server_that_is_enrolled_again_starts_slowly_like_a_new_one(figure1):
+    net = figure1("as3", "as4", slow_start_s=30.0)
+    with_it = web(net)
+    gone = net.host("as4").addresses
+    set_web(net, replace(with_it, servers={at: server for at, server in with_it.servers.items() if at not in gone}))
+    net.advance(100)
+    set_web(net, with_it)
+    assert min(each.factor for each in selection(net).standings.values()) < 0.2
+
+
 def test_events_between_two_intervals_move_no_slots_of_living_servers(figure1):
     net = figure1("as3", "as4")
     before = slots(net, "ars3")
@@ -400,6 +411,27 @@ def test_a_new_controller_lets_no_server_start_slowly(figure1):
     net.settle()
     assert slots(net, "ars3") == {"as3": 32, "as4": 32}
     assert {each.factor for each in selection(net).standings.values()} == {1.0}
+
+
+def test_a_server_of_several_groups_that_is_late_after_a_restart_starts_slowly_in_none_of_them(build):
+    net = build("figure1", "as2", translation_prefixes=LARGE)
+    groups = {
+        name: replace(made, servers={address: replace(each, capacity=40) for address, each in made.servers.items()})
+        for name, service in (("web", SERVICE), ("dns", SECOND_SERVICE))
+        for made in [group(net.network, name, service, "as2", "as3")]
+    }
+    net.set_groups(Groups(groups))
+    net.advance(60)
+    freeze(net.host("as2"))
+    net.advance(10)
+    net.restart_controller()
+    net.advance(10)
+    recover(net.host("as2"))
+    net.advance(5)
+    for name in groups:
+        found = net.controller.selecting.selection(Spread(name, False))
+        assert found
+        assert {each.factor for each in found.standings.values()} == {1.0}
 
 
 def test_servers_behind_a_drained_edge_take_no_new_flows_and_it_withdraws(figure1):

@@ -157,7 +157,6 @@ class Lives:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._operations: dict[str, Operation] = {}
-        self.waiting = 0
         self.waited: list[float] = []
         self.left: dict[tuple[str, Address], float] = {}
 

@@ -94,6 +94,11 @@ def test_nobody_there_fails_with_the_reason() -> None:
     assert ask_http(http_target("http://127.0.0.1:1/")) == Result(False, "Connection refused")
 
 
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
+def test_a_host_that_no_name_can_be_fails_with_the_reason(host: str) -> None:
+    assert ask_http(http_target(f"http://{host}/")) == Result(False, f"{host!r} is no host name")
+
+
 def test_no_tls_where_tls_is_expected_fails() -> None:
     with serving(saying(b"HTTP/1.1 200 OK\r\n\r\n")) as port:
         result = ask_http(http_target(f"https://127.0.0.1:{port}/"))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from anycast_sdn.api.life import MOST_WAITING
-from anycast_sdn.control.operations import State
 from anycast_sdn.core.model import AfterDrain, AtDeadline, packed
 from tests.unit.rest_client import Client
 
@@ -91,15 +88,6 @@ def test_an_impossible_wait_is_refused(client: Client, query: str) -> None:
     client.refused(400, "GET", f"/v1/operations/d1?{query}")
     client.refused(404, "GET", "/v1/operations/d2")
 
-
-def test_only_so_many_clients_wait_at_the_same_time(client: Client) -> None:
-    client.ask("POST", f"{SERVER}/drain", {})
-    client.life.waiting = MOST_WAITING
-    client.refused(503, "GET", "/v1/operations/d1?wait=1")
-    assert client.ask("GET", "/v1/operations/d1?wait=1").headers["Retry-After"] == "1"
-    assert client.get("/v1/operations/d1")["state"] == "running"
-    client.life._operations["d1"] = replace(client.life.operation("d1"), state=State.SUCCEEDED)
-    assert client.get("/v1/operations/d1?wait=1")["state"] == "succeeded"  # nobody has to wait
 
 
 def test_a_lease_is_given_renewed_shown_and_ended(client: Client) -> None:

@@ -91,6 +91,7 @@ def test_what_makes_no_token_is_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize("words", [
     ("--scope", "read", "--server", "web1"), ("--scope", "read", "--expires", "soon"), (),
+    ("--scope", "read", "--expires", "0h"), ("--scope", "read", "--expires", "9999-12-31T23:59:59-14:00"),
     ("--scope", "read", "--expires", "2001-01-31"), ("--scope", "read", "--file", "a", "--database", "b"),
 ])  # fmt: skip
 def test_wrong_usage_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

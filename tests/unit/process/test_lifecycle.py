@@ -81,18 +81,18 @@ def test_those_who_wait_are_woken_at_the_end(started):
     ended = []
     for _ in range(3):
         hub.spawn(lambda: ended.append(started.lifecycle.operation(drain.id, 60)))
-    started.until(lambda: started.lifecycle.waiting == 3, ticks=False)
+    started.until(lambda: len(started.lifecycle._waiting) == 3, ticks=False)
     started.until(lambda: len(ended) == 3)
     assert time.monotonic() - began < 30
     assert {operation.state for operation in ended} == {State.SUCCEEDED}
     assert started.server(AS2).state is ServerState.DRAINED
-    assert started.lifecycle.waiting == 0
+    assert not started.lifecycle._waiting
 
 
 def test_nobody_waits_longer_than_asked(started):
     drain = started.lifecycle.drain_server("web", AS2)
     assert started.lifecycle.operation(drain.id, 0.05).state is State.RUNNING
-    assert started.lifecycle.waiting == 0
+    assert not started.lifecycle._waiting
     with pytest.raises(NotFound):
         started.lifecycle.operation("nobody's", 60)
 
@@ -112,7 +112,7 @@ def test_when_the_controller_ends_nobody_waits_any_longer(started):
     drain = started.lifecycle.drain_server("web", AS2)
     ended = []
     hub.spawn(lambda: ended.append(started.lifecycle.operation(drain.id, 600)))
-    started.until(lambda: started.lifecycle.waiting, ticks=False)
+    started.until(lambda: started.lifecycle._waiting, ticks=False)
     started.lifecycle.stop()
     started.until(lambda: ended, ticks=False)
     assert ended[0].state is State.RUNNING
