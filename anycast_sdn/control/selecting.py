@@ -314,7 +314,8 @@ class Selecting:
             new = self._enrol(course, group, spread.is_v6)
             if was_plain and not course.is_counted and not group.checks:
                 steps = math.inf
-                self._awaited |= {(group.name, server): self._now + AWAITED_S for server in new}
+                for server in new:  # at the start, those of the controller are awaited already
+                    self._awaited.setdefault((group.name, server), self._now + AWAITED_S)
         rule = Rule.of(group)
         candidates = self._candidates(spread, course)
         found = self._found.pop(spread, {})

@@ -72,6 +72,15 @@ def test_a_group_without_capacities_and_reports_rests():
     assert not made.selecting.is_busy()
 
 
+def test_servers_are_awaited_from_the_first_tick_on_whatever_the_clock_says():
+    made = controller(1)
+    made.selecting.tick(50_000.0)
+    made.selecting.tick(50_059.0)
+    assert {server for _, server in made.selecting._awaited} == {AS2, AS3}
+    made.selecting.tick(50_061.0)
+    assert not made.selecting._awaited
+
+
 def test_work_goes_in_slices():
     made = controller(200, capacity=100)
     seen(made)

@@ -20,8 +20,9 @@ PASSING, WARNING, CRITICAL, UNKNOWN = (
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> HealthLog:
-    caplog.set_level(logging.INFO, logger="test")
-    return HealthLog(RepeatingLog(logging.getLogger("test")))
+    logger = logging.Logger("test", logging.INFO)
+    logger.addHandler(caplog.handler)
+    return HealthLog(RepeatingLog(logger))
 
 
 def change(before: HealthStatus, after: HealthStatus, reason: str = "", *groups: str) -> ServerHealthChanged:

@@ -41,10 +41,11 @@ SERVER = "server 10.2.0.10 of group web"
     ],
 )  # fmt: skip
 def test_an_event_is_one_line(event, line, caplog):
-    with caplog.at_level(logging.INFO):
-        log = LifeLog(RepeatingLog(logging.getLogger("life")))
-        log(event)
-        log(event)
+    logger = logging.Logger("life", logging.INFO)
+    logger.addHandler(caplog.handler)
+    log = LifeLog(RepeatingLog(logger))
+    log(event)
+    log(event)
     assert [record.message for record in caplog.records] == ([line] if line else [])
 
 

@@ -16,8 +16,9 @@ AS2, AS3 = packed("10.2.0.10"), packed("2001:db8:3::10")
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> LossLog:
-    caplog.set_level(logging.INFO, logger="test")
-    return LossLog(RepeatingLog(logging.getLogger("test")))
+    logger = logging.Logger("test", logging.INFO)
+    logger.addHandler(caplog.handler)
+    return LossLog(RepeatingLog(logger))
 
 
 def test_a_lost_server_is_one_line_with_the_number_of_its_flows(log: LossLog, caplog: pytest.LogCaptureFixture) -> None:
