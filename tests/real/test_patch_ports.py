@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from ring import all_links_up
 from support import PORT, Running, program, running, until
 
 NETWORK = """
@@ -48,7 +49,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         join_by_patch_ports(network)
         network.serve_udp("as2", "as3")
         network.serve_tcp("as2", port=PORT + 1)
+        all_links_up(network)
         network.wait_for_servers("web", "both")
+        until(lambda: network.ask("h1", WEB) == ["as2 hello"], "the new links are used")
         yield network
 
 
