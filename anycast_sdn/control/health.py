@@ -18,7 +18,6 @@ held.  Nothing of this is stored: after a restart of the controller each check i
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -36,6 +35,7 @@ from anycast_sdn.core.checks import (
     TcpCheck,
     UdpCheck,
 )
+from anycast_sdn.core.due import Due
 from anycast_sdn.core.events import Event, ServerHealthChanged
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.health import (
@@ -94,7 +94,7 @@ class Health:
         self._made: dict[Enrolment, tuple[ProbedCheck, ...]] = {}  # the checks that the controller makes for it
         self._users: dict[tuple[Address, ProbedCheck], set[str]] = {}  # of such a check: the groups that have it
         self._own: dict[Enrolment, _Own] = {}
-        self._probations: list[tuple[float, Enrolment]] = []  # heap: when passive checks are tried again
+        self._probations: Due[Enrolment] = Due()  # when passive checks are tried again
         self._known: dict[Enrolment, tuple[HealthStatus, bool]] = {}  # and ``has_failed``, when it was last examined
         self._to_begin: dict[Enrolment, None] = {}  # where other checks may be wanted than those that are made
         self._to_examine: dict[Enrolment, None] = {}
@@ -285,9 +285,8 @@ class Health:
             own.passive = counted(own.passive or _UNKNOWN, result, check, now)
             self._to_examine[group, server] = None
             if own.passive.status is HealthStatus.CRITICAL:
-                heapq.heappush(self._probations, (own.passive.since + PROBATION_S, (group, server)))
-        while self._probations and self._probations[0][0] <= now:
-            _, enrolment = heapq.heappop(self._probations)
+                self._probations.plan((group, server), own.passive.since + PROBATION_S)
+        while enrolment := self._probations.pop(now):
             own = self._own.get(enrolment, _Own())
             passive = own.passive
             if passive and passive.status is HealthStatus.CRITICAL and now >= passive.since + PROBATION_S:

@@ -26,7 +26,6 @@ import zlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from anycast_sdn.control.choices import Choices
@@ -34,6 +33,7 @@ from anycast_sdn.control.edge_distances import EdgeDistances
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import BindingTable
 from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.due import Due
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address, AnycastGroup, Distance, Server
@@ -82,7 +82,6 @@ class _Course:
     moves: bool = True  # may another decision with the same inputs change something?
     demand: Mapping[str, float] = field(default_factory=dict)  # at each edge, as it was decided about last
     samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    wakes_at: float = math.inf  # when its time comes next
 
     @property
     def is_counted(self) -> bool:
@@ -116,7 +115,7 @@ class Selecting:
         self._reports: dict[tuple[str, Address], _Report] = {}  # by group and server
         self._reported = 0  # how many reports have come
         self._due: OrderedDict[Spread, bool] = OrderedDict()  # → is an event the reason?
-        self._wakes: list[tuple[float, Spread]] = []  # heap
+        self._wakes: Due[Spread] = Due()  # to count its sessions, or to step
         self._changed: Changes = {}
         self._drained_edges: frozenset[str] = frozenset()
         self._now = 0.0
@@ -255,11 +254,8 @@ class Selecting:
     def tick(self, now: float) -> None:
         self._now = now
         self._awaited = {each: min(end, now + AWAITED_S) for each, end in self._awaited.items() if now < end}
-        while self._wakes and self._wakes[0][0] <= now:
-            at, spread = heappop(self._wakes)
-            course = self._courses.get(spread)
-            if course and course.wakes_at == at:
-                course.wakes_at = math.inf
+        while spread := self._wakes.pop(now):
+            if spread in self._courses:
                 self._due.setdefault(spread, False)
 
     def is_busy(self) -> bool:
@@ -298,8 +294,7 @@ class Selecting:
     def _wake(self, spread: Spread, course: _Course, now: float) -> None:
         """Set when its time comes next: to count, or, if nothing is to be counted, to step."""
         step = SAMPLE_S if course.is_counted else INTERVAL_S
-        course.wakes_at = (math.floor((now + _phase(spread)) / step + 1e-6) + 1) * step - _phase(spread)
-        heappush(self._wakes, (course.wakes_at, spread))
+        self._wakes.plan(spread, (math.floor((now + _phase(spread)) / step + 1e-6) + 1) * step - _phase(spread))
 
     # ---------------------------------------------------------------- a decision
 
