@@ -22,6 +22,7 @@ from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Serve
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.journal import Entry
 
 
 class Views(Protocol):
@@ -66,6 +67,9 @@ class Views(Protocol):
 
         Raises NotFound.
         """
+
+    def events(self, since: int) -> Iterable[Entry]:
+        """Those that are kept with greater numbers, in order."""
 
     def health(self) -> dict[str, Any]:
         """``status`` is "ok" when everything is; anything else is answered with 503."""

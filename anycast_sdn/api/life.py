@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from anycast_sdn.api import access
@@ -10,6 +9,7 @@ from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.operations import Operation
 from anycast_sdn.core.model import Address, Drain, text
+from anycast_sdn.core.times import rfc3339
 from anycast_sdn.views.turns import with_turns
 
 
@@ -79,6 +79,4 @@ def _operation_json(operation: Operation) -> dict[str, Any]:
 
 def _time(epoch: float | None) -> str | None:
     """RFC 3339."""
-    if epoch is None:
-        return None
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if epoch is None else rfc3339(epoch)

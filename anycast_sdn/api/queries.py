@@ -10,6 +10,7 @@ from anycast_sdn.api.members import said
 from anycast_sdn.description.section import Section
 from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, text_form
 from anycast_sdn.views.flows import Place
+from anycast_sdn.views.journal import Entry
 
 MAX_PAGE = 1000  # flows
 DEFAULT_PAGE = 100
@@ -85,6 +86,27 @@ class FlowPage(FlowFilters):
     cursor: Annotated[Place, Form(_place, {"type": "string"}, cursor_of)] | None = said(
         'where to go on, from the "next" of an earlier answer', default=None
     )
+
+
+class Events(Section):
+    """Which events."""
+
+    since: Annotated[int, text_form("[0-9]{1,15}", int, "the number of an event")] = said(
+        "the number of the last one that is known already", default=0
+    )
+    type: list[str] = said("their type, or the part of it before the dot; may be repeated", default=[])
+    group: str | None = said("of this group", default=None)
+    edge: str | None = said("at this switch", default=None)
+    limit: Annotated[int, Form(_page_size, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE})] = said(
+        "how many at most", default=DEFAULT_PAGE
+    )
+
+    def selects(self, entry: Entry) -> bool:
+        return (
+            (not self.type or entry.type in self.type or entry.type.partition(".")[0] in self.type)
+            and (self.group is None or self.group in entry.of_groups)
+            and (self.edge is None or self.edge == entry.at_switch)
+        )
 
 
 _PART = text_form("[^%]*", str, "a part of the network: a zone (%) is valid on one machine only, leave it out")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from anycast_sdn.api import flows, groups, life, models, network, openapi, queries, reports, shown
+from anycast_sdn.api import events, flows, groups, life, models, network, openapi, queries, reports, shown
 from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.description.settings import Lease
@@ -83,6 +83,8 @@ OPERATIONS = (
     Operation("GET", _LINK, network.get_link, READ, "A link", {200: shown.Link}),
     Operation("PATCH", _LINK, network.patch_link, ADMIN, "Change the cost of a link, until the controller starts again",
               {200: shown.Link}, shown.Link),
+    Operation("GET", "/v1/events", events.list_events, READ, "What has happened", {200: shown.Events},
+              query=queries.Events),
     Operation("GET", "/healthz", network.get_health, OPEN,
               "Is all well? 503: it is not. The status alone for those who may not read",
               {200: shown.Health, 503: shown.Health}),

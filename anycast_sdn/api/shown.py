@@ -259,3 +259,34 @@ class Description(Section):
     info: dict[str, Any]
     paths: dict[str, Any]
     components: dict[str, Any]
+
+
+# ------------------------------------------------------------------------------ events
+
+
+class SubjectShown(Section):
+    """The thing that an event is about."""
+
+    kind: str = said("what it is: switch, link, server, group, pool, …")
+    name: str = said("its name")
+
+
+class EventShown(Section):
+    """Something that has happened."""
+
+    id: int = said("its number; they grow by one")
+    at: str = said("when (RFC 3339)", json_schema_extra={"format": "date-time"})
+    type: str = said("its stable name, see docs/events.md")
+    severity: Literal["info", "warning", "critical"] = said("how much it matters")
+    subject: SubjectShown = said("what it is about")
+    message: str = said("what has happened, as in the log")
+    edge: str | None = said("the switch that it concerns", default=None)
+    group: str | None = said("the group that it concerns, or the first of them", default=None)
+    groups: list[str] | None = said("the groups that it concerns", default=None)
+    data: dict[str, Any] = said("the members of this type")
+
+
+class Events(Section):
+    """Events, in order."""
+
+    events: list[EventShown] = said("those with greater numbers than asked for")

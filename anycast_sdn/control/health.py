@@ -36,7 +36,7 @@ from anycast_sdn.core.checks import (
     UdpCheck,
 )
 from anycast_sdn.core.due import Due
-from anycast_sdn.core.events import Event, ServerHealthChanged
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.health import (
     CheckName,
@@ -50,6 +50,7 @@ from anycast_sdn.core.health import (
 )
 from anycast_sdn.core.model import Address, AnycastGroup, ServerState
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.server_events import ServerHealthChanged
 from anycast_sdn.description.model import Network
 from anycast_sdn.openflow.frames import BadFrame
 from anycast_sdn.openflow.probes import ProbedCheck

@@ -36,19 +36,7 @@ from anycast_sdn.control.leases import Enrolment, Leases
 from anycast_sdn.control.operations import Kind, Operation, Operations, State
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import BindingTable
-from anycast_sdn.core.events import (
-    EdgeDraining,
-    EdgeResumed,
-    Event,
-    LeaseExpired,
-    LeaseRenewed,
-    OperationEnded,
-    ServerChanged,
-    ServerDrained,
-    ServerDraining,
-    ServerEnrolled,
-    ServerRemoved,
-)
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import (
     Address,
@@ -63,6 +51,18 @@ from anycast_sdn.core.model import (
     text,
 )
 from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.server_events import (
+    EdgeDraining,
+    EdgeResumed,
+    LeaseExpired,
+    LeaseRenewed,
+    OperationEnded,
+    ServerChanged,
+    ServerDrained,
+    ServerDraining,
+    ServerEnrolled,
+    ServerRemoved,
+)
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.description.model import Network
 

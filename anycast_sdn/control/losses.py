@@ -38,10 +38,11 @@ from anycast_sdn.control.failed_servers import FailedServers
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.switch import ManagedSwitch
-from anycast_sdn.core.events import Event, ServerLost, ServerReturned
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Side
+from anycast_sdn.core.server_events import ServerLost, ServerReturned
 from anycast_sdn.description.model import Network
 from anycast_sdn.openflow.reaction import Reaction
 

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from anycast_sdn.core.checks import HealthStatus
-from anycast_sdn.core.model import Address
+from typing import ClassVar, NamedTuple, TypeAlias
 
 
 class Drop(enum.Enum):
@@ -61,6 +58,60 @@ class Fault(enum.Enum):
     MISSING = "missing"
     WRONG = "wrong"
     FOREIGN = "foreign"
+
+
+class Severity(enum.Enum):
+    """How much an event matters to an operator; as levels of the log: INFO, WARNING, ERROR."""
+
+    INFO = "info"
+    WARNING = "warning"  # to be looked at
+    CRITICAL = "critical"  # service, or a part of it, is affected now
+
+
+class Subject(NamedTuple):
+    """The thing that an event is about."""
+
+    kind: str  # "switch", "link", "server", "group", "pool", "edge", "uplink", "flow", "operation", "controller"
+    name: str
+
+
+class Reported:
+    """An event that operators are told of: one line of the log, one event of the stream, a line of docs/events.md.
+
+    Its fields are the members of ``data`` in JSON.  The first line of its docstring says what has happened.
+    """
+
+    __slots__ = ()
+
+    type: ClassVar[str]  # its stable name, such as "server.enrolled"
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.INFO
+
+    @property
+    def subject(self) -> Subject:
+        raise NotImplementedError
+
+    @property
+    def at_switch(self) -> str:
+        """The switch that it concerns, "" if there is none."""
+        return getattr(self, "switch", "")
+
+    @property
+    def of_groups(self) -> Sequence[str]:
+        """The groups that it concerns."""
+        group = getattr(self, "group", "")
+        return [group] if group else []
+
+    @property
+    def kind(self) -> Hashable:
+        """Events of one kind are repetitions: the log counts them when there are many."""
+        return self.type, self.subject
+
+    def sentence(self) -> str:
+        """What has happened, for an operator; "": another event says it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,167 +169,6 @@ class ChangeUnconfirmed:
     switch: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLost:
-    """A server has been unreachable for too long: the flows of this client edge that it served are freed (M32)."""
-
-    switch: str
-    server: Address
-    flows: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerReturned:
-    """A server that this client edge had lost can be reached again."""
-
-    switch: str
-    server: Address
-
-
-@dataclass(frozen=True, slots=True)
-class ServerHealthChanged:
-    """The health of a server behind this server edge has changed in these groups.  ``reason``: "" when it passes."""
-
-    switch: str
-    server: Address
-    groups: tuple[str, ...]
-    before: HealthStatus
-    after: HealthStatus
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLow:
-    """A pool of translation addresses may soon be exhausted, see ``core.pool_watch``.
-
-    ``left`` of ``size`` addresses could be leased; ``used_up_in_s``: at the rate of the last seconds, if it falls.
-    """
-
-    switch: str
-    family: str  # "ipv4", "ipv6"
-    left: int
-    size: int
-    used_up_in_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class PoolExhausted:
-    """A pool of translation addresses has no address for a new flow, or had none for one that came."""
-
-    switch: str
-    family: str
-    size: int
-    leased: int
-    resting: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerEnrolled:
-    """``switch``: the edge that the server is behind, here and in the following."""
-
-    switch: str
-    group: str
-    server: Address
-
-
-@dataclass(frozen=True, slots=True)
-class ServerChanged:
-    """Settings of an enrolled server are others: each as "weight 1 → 5"."""
-
-    switch: str
-    group: str
-    server: Address
-    changes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerRemoved:
-    """The server is no longer enrolled in the group."""
-
-    switch: str
-    group: str
-    server: Address
-
-
-@dataclass(frozen=True, slots=True)
-class ServerDraining:
-    """The server takes no new flows any more.  ``operation``: "" where nobody waits for the end."""
-
-    switch: str
-    group: str
-    server: Address
-    operation: str
-    deadline_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServerDrained:
-    """The last flow of a draining server has ended, or its drain is over."""
-
-    switch: str
-    group: str
-    server: Address
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseExpired:
-    """The server's enrolment was not renewed in time.  ``removed_in_s``: None: it stays enrolled."""
-
-    switch: str
-    group: str
-    server: Address
-    removed_in_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRenewed:
-    """A lease that had expired is held again."""
-
-    switch: str
-    group: str
-    server: Address
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeDraining:
-    """The servers behind this edge take no new flows any more."""
-
-    switch: str
-    operation: str
-    deadline_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeResumed:
-    """They take new flows again."""
-
-    switch: str
-
-
-@dataclass(frozen=True, slots=True)
-class OperationEnded:
-    """A drain of a server in a group, or of an edge, is over.  ``reason``: why it has failed, or what is left."""
-
-    switch: str
-    group: str  # "": of an edge
-    operation: str
-    what: str  # such as "drain of 10.2.0.10 in group web"
-    succeeded: bool
-    reason: str
-
-
-LifeEvent: TypeAlias = (
-    ServerEnrolled
-    | ServerChanged
-    | ServerRemoved
-    | ServerDraining
-    | ServerDrained
-    | LeaseExpired
-    | LeaseRenewed
-    | EdgeDraining
-    | EdgeResumed
-    | OperationEnded
-)
 CountedEvent: TypeAlias = (
     PacketsDropped
     | FrameMalformed
@@ -287,11 +177,9 @@ CountedEvent: TypeAlias = (
     | BindingNotAdopted
     | PortsHeldBack
     | ChangeUnconfirmed
-    | ServerLost
-    | ServerReturned
 )
-# Of the others, two tell that a level is reached, which /healthz shows as long as it lasts.
-Event: TypeAlias = CountedEvent | PoolLow | PoolExhausted | ServerHealthChanged | LifeEvent
+# Reported ones are declared by what they are about: ``server_events``, ``network_events``.
+Event: TypeAlias = CountedEvent | Reported
 
 
 def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:

@@ -27,14 +27,13 @@ from anycast_sdn.core.events import (
     Fault,
     FrameMalformed,
     PacketsDropped,
-    PoolExhausted,
-    PoolLow,
     RuleRefused,
     repaired,
 )
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
+from anycast_sdn.core.network_events import PoolExhausted, PoolLow
 from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent

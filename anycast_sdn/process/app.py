@@ -34,16 +34,14 @@ from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.process import garbage
 from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.connections import Connections
+from anycast_sdn.process.event_log import EventLog
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
-from anycast_sdn.process.health_log import HealthLog
 from anycast_sdn.process.inspection import Inspections
-from anycast_sdn.process.life_log import LifeLog
-from anycast_sdn.process.loss_log import LossLog
-from anycast_sdn.process.pool_log import PoolLog
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
+from anycast_sdn.views.journal import Journal
 
 LOG = logging.getLogger(__name__)
 
@@ -101,13 +99,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
         self.counters = Counters()
+        self.journal = Journal()
         self._subscribers: tuple[Callable[[Event], None], ...] = (
             self.counters,
             self.inspections.note,
-            LossLog(self.connections.log),
-            HealthLog(self.connections.log),
-            LifeLog(self.connections.log),
-            PoolLog(self.connections.log),
+            EventLog(self.connections.log),
+            self.journal,
         )
         self._health = Health(self.counters)
         self._reports = ConnectionReports(len(network.switches), time.monotonic())

@@ -21,8 +21,8 @@ from anycast_sdn.control.leases import Enrolment
 from anycast_sdn.control.life import Changed, Life, Moment
 from anycast_sdn.control.operations import Operation
 from anycast_sdn.control.registry import Registry
-from anycast_sdn.core.events import OperationEnded
 from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
+from anycast_sdn.core.server_events import OperationEnded
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.store.store import StoreError

@@ -13,6 +13,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.journal import Entry
 from anycast_sdn.views.server_health import server_health
 
 ENDED_AT_ONCE = 64  # flows: some milliseconds
@@ -67,6 +68,9 @@ class ControllerViews:
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)
         return topology.link_view(self._controller, end, time.monotonic())
+
+    def events(self, since: int) -> Iterable[Entry]:
+        return self._app.journal.after(since)
 
     def health(self) -> dict[str, Any]:
         now = time.monotonic()

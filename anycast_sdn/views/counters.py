@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from anycast_sdn.core.events import (
     BindingNotAdopted,
@@ -23,9 +23,8 @@ from anycast_sdn.core.events import (
     PortsHeldBack,
     RuleRefused,
     RulesRepaired,
-    ServerLost,
-    ServerReturned,
 )
+from anycast_sdn.core.server_events import ServerLost, ServerReturned
 from anycast_sdn.openflow.pipeline import ROWS
 
 BAD_FRAME = "bad_frame: "  # followed by one of ``openflow.frames.REASONS``
@@ -308,12 +307,15 @@ class Counters:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RulesRepaired):
             self.repairs[event.switch][event.fault] += event.rules
-        elif isinstance(event, CountedEvent):
+        elif isinstance(event, _COUNTED):
             name, number = counted(event)
             self.drops[event.switch][name] += number
 
 
-def counted(event: CountedEvent) -> tuple[str, int]:
+_COUNTED = (*get_args(CountedEvent), ServerLost, ServerReturned)
+
+
+def counted(event: CountedEvent | ServerLost | ServerReturned) -> tuple[str, int]:
     """The counter of an event, and by how much it grows."""
     match event:
         case PacketsDropped(reason=reason, packets=packets):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from anycast_sdn.control.controller import Controller
@@ -20,6 +19,7 @@ from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import AnycastGroup, Prefix, ServerState, text
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Level, Outlook
+from anycast_sdn.core.times import rfc3339
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.views.counters import Counters
 
@@ -177,14 +177,12 @@ class Health:
     def sentences(self, now: float, epoch: float) -> list[str]:
         """What is wrong and since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
         latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
-        began = [(each.sentence, _time(epoch - now + self._since[each.key])) for each in latest[:MAX_REASONS]]
-        shown = [f"{sentence}, since {time}" for sentence, time in began]
+        shown = [
+            f"{each.sentence}, since {rfc3339(epoch - now + self._since[each.key], 'seconds')}"
+            for each in latest[:MAX_REASONS]
+        ]
         more = len(latest) - MAX_REASONS
         return [*shown, f"at least {more} more"] if more > 0 else shown
-
-
-def _time(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def missing_switches(controller: Controller) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.model import Address
+from anycast_sdn.core.times import rfc3339
 
 
 def server_health(controller: Controller, group: str, server: Address, now: float, epoch: float) -> dict[str, Any]:
@@ -37,4 +37,4 @@ def _time(when: float, now: float, epoch: float) -> str | None:
     """RFC 3339; None: there was no result yet."""
     if not when:
         return None
-    return datetime.fromtimestamp(epoch - now + when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(epoch - now + when)

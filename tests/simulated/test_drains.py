@@ -12,9 +12,9 @@ from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.controller import Pace
 from anycast_sdn.control.life import GRACE_S, LINGER_S
 from anycast_sdn.control.operations import State
-from anycast_sdn.core.events import OperationEnded, ServerChanged, ServerDrained, ServerDraining, ServerRemoved
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AfterDrain, AtDeadline, NotFound, Prefix, Server, ServerState
+from anycast_sdn.core.server_events import OperationEnded, ServerChanged, ServerDrained, ServerDraining, ServerRemoved
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.simulation.host import TCP_ACK
 

@@ -8,8 +8,8 @@ from scenes import SERVICE, ask, bindings, catchment, served_by
 
 from anycast_sdn.control.life import LINGER_S
 from anycast_sdn.control.operations import Kind, State
-from anycast_sdn.core.events import EdgeDraining, EdgeResumed, OperationEnded
 from anycast_sdn.core.model import UDP, AtDeadline, NotFound, Server
+from anycast_sdn.core.server_events import EdgeDraining, EdgeResumed, OperationEnded
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from scenes import SERVICE, ask, group, managed, network, topology, web
 
-from anycast_sdn.core.events import Event, PoolExhausted, PoolLow
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.network_events import PoolExhausted, PoolLow
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork

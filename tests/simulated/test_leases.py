@@ -10,8 +10,8 @@ from scenes import bindings
 
 from anycast_sdn.control.leases import Leases
 from anycast_sdn.core.checks import HealthStatus
-from anycast_sdn.core.events import LeaseExpired, LeaseRenewed, ServerRemoved
 from anycast_sdn.core.model import Lease, NotFound, Server
+from anycast_sdn.core.server_events import LeaseExpired, LeaseRenewed, ServerRemoved
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from checks import (
 from scenes import GATEWAY, SERVICE, ask, bindings, catchment, drops, errors, managed
 
 from anycast_sdn.core.checks import AnyCheck, IcmpCheck, UdpCheck
-from anycast_sdn.core.events import ServerHealthChanged
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey
+from anycast_sdn.core.server_events import ServerHealthChanged
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.frames import parse_ip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -37,6 +37,7 @@ from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.journal import Entry
 from tests.unit.operators import network
 
 NETWORK = network()
@@ -75,6 +76,7 @@ class Facts:
         self.cost = 1
         self.server_flows = 3
         self.loads: list[tuple[Address, LoadReport]] = []
+        self.journal: list[Entry] = []
         self.reported: list[tuple[str, Address, list[Reported]]] = []  # results of agents' checks
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
@@ -125,6 +127,9 @@ class Facts:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")
         return {"switches": [name for name in ("arh1", "ars2") if name not in without]}
+
+    def events(self, since: int) -> Iterable[Entry]:
+        return (entry for entry in self.journal if entry.id > since)
 
     def health(self) -> dict[str, Any]:
         return {"status": self.status}

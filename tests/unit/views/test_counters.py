@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from anycast_sdn.core import events
+from anycast_sdn.core import events, network_events, server_events
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import Drop, Fault
 from anycast_sdn.openflow.frames import REASONS
@@ -21,25 +21,25 @@ EVERY_EVENT = (
     events.BindingNotAdopted("s1", 7),
     events.PortsHeldBack("s1", 1),
     events.ChangeUnconfirmed("s1"),
-    events.ServerLost("s1", bytes(4), 9),
-    events.ServerReturned("s1", bytes(4)),
+    server_events.ServerLost("s1", bytes(4), 9),
+    server_events.ServerReturned("s1", bytes(4)),
     events.RulesRepaired("s1", Fault.MISSING, 1),
 )
 _SERVER = ("s1", "web", bytes(4))
 NOT_COUNTED = (
-    events.ServerEnrolled(*_SERVER),
-    events.ServerChanged(*_SERVER, ("weight 1 → 5",)),
-    events.ServerRemoved(*_SERVER),
-    events.ServerDraining(*_SERVER, "4f2a", 60.0),
-    events.ServerDrained(*_SERVER),
-    events.LeaseExpired(*_SERVER, None),
-    events.LeaseRenewed(*_SERVER),
-    events.EdgeDraining("s1", "4f2a", None),
-    events.EdgeResumed("s1"),
-    events.OperationEnded("s1", "", "4f2a", "drain of edge s1", True, ""),
-    events.PoolLow("s1", "ipv4", 20, 254, 12.5),
-    events.PoolExhausted("s1", "ipv6", 254, 200, 54),
-    events.ServerHealthChanged("s1", bytes(4), ("web",), HealthStatus.PASSING, HealthStatus.CRITICAL, "refused"),
+    server_events.ServerEnrolled(*_SERVER),
+    server_events.ServerChanged(*_SERVER, ("weight 1 → 5",)),
+    server_events.ServerRemoved(*_SERVER),
+    server_events.ServerDraining(*_SERVER, "4f2a", 60.0),
+    server_events.ServerDrained(*_SERVER),
+    server_events.LeaseExpired(*_SERVER, None),
+    server_events.LeaseRenewed(*_SERVER),
+    server_events.EdgeDraining("s1", "4f2a", None),
+    server_events.EdgeResumed("s1"),
+    server_events.OperationEnded("s1", "", "4f2a", "drain of edge s1", True, ""),
+    network_events.PoolLow("s1", "ipv4", 20, 254, 12.5),
+    network_events.PoolExhausted("s1", "ipv6", 254, 200, 54),
+    server_events.ServerHealthChanged("s1", bytes(4), ("web",), HealthStatus.PASSING, HealthStatus.CRITICAL, "refused"),
 )
 
 

@@ -1,0 +1,94 @@
+"""Journal: the last events that operators are told of, numbered and with their times; a subscriber.
+
+The rules this file keeps:
+
+- Numbers grow by one, also beyond a restart of the controller: who knows a number asks for what came after it.
+- At most ``KEPT`` events are kept.  Whoever asks for older ones is told so: the answer begins later than asked.
+- An event is made ready for JSON once, when it happens; later nothing of it changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from anycast_sdn.core.events import Event, Reported
+from anycast_sdn.core.model import text
+from anycast_sdn.core.times import rfc3339
+
+KEPT = 10_000
+
+
+class Entry(NamedTuple):
+    """One event; ``shown`` is ready for JSON, with its number and time."""
+
+    id: int
+    type: str
+    at_switch: str
+    of_groups: tuple[str, ...]
+    shown: dict[str, Any]
+
+
+class Journal:
+    """``clock``: the wall clock, in seconds since 1970.  ``before``: what an earlier run has kept, in order."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, before: Iterable[Entry] = ()) -> None:
+        self._clock = clock
+        self._entries: deque[Entry] = deque(before, KEPT)
+        self.last_id = self._entries[-1].id if self._entries else 0
+        self._listeners: list[Callable[[Entry], None]] = []
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Reported) and (message := event.sentence()):
+            self.last_id += 1
+            entry = _entry(self.last_id, event, message, self._clock())
+            self._entries.append(entry)
+            for listener in self._listeners:
+                listener(entry)
+
+    def listen(self, listener: Callable[[Entry], None]) -> Callable[[], None]:
+        """``listener`` gets each new entry, and must not wait → what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def after(self, id: int) -> Iterator[Entry]:
+        """The entries that are kept with greater numbers, in order."""
+        if not self._entries:
+            return iter(())
+        return islice(self._entries, max(0, id + 1 - self._entries[0].id), None)
+
+
+def _entry(id: int, event: Reported, message: str, at: float) -> Entry:
+    groups = tuple(event.of_groups)
+    shown: dict[str, Any] = {
+        "id": id,
+        "at": rfc3339(at),
+        "type": event.type,
+        "severity": event.severity.value,
+        "subject": event.subject._asdict(),
+        "message": message,
+    }
+    if event.at_switch:
+        shown["edge"] = event.at_switch
+    if groups:
+        shown["group"] = groups[0]
+        shown["groups"] = list(groups)
+    shown["data"] = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}  # type: ignore[arg-type]
+    return Entry(id, event.type, event.at_switch, groups, shown)
+
+
+def _plain(value: Any) -> Any:
+    """A field of an event, as JSON has it."""
+    if isinstance(value, bytes):
+        return text(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple | list | frozenset):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
