@@ -307,12 +307,12 @@ class Counters:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RulesRepaired):
             self.repairs[event.switch][event.fault] += event.rules
-        elif isinstance(event, _COUNTED):
+        elif isinstance(event, COUNTED):
             name, number = counted(event)
             self.drops[event.switch][name] += number
 
 
-_COUNTED = (*get_args(CountedEvent), ServerLost, ServerReturned)
+COUNTED = (*get_args(CountedEvent), ServerLost, ServerReturned)
 
 
 def counted(event: CountedEvent | ServerLost | ServerReturned) -> tuple[str, int]:
