@@ -230,11 +230,34 @@ class Hub(Section):
     stalls_over_20_ms: int
 
 
+class ReasonSubject(Section):
+    """What is wrong."""
+
+    kind: Literal["switch", "link", "server", "group", "pool", "uplink", "controller"]
+    name: str = said("of a link both ends, as in c1:1-c2:2; of a pool its client edge")
+    group: str | None = said("of a server: its group, or the first of those where it is critical", default=None)
+
+
+class ReasonShown(Section):
+    """Something that is wrong."""
+
+    code: str = said("its stable name; that of the event that tells of it, where there is one")
+    severity: Literal["warning", "critical"] = said("critical: service, or a part of it, is affected now")
+    subject: ReasonSubject = said("what is wrong")
+    since: str = said("when it was first seen (RFC 3339)", json_schema_extra={"format": "date-time"})
+    detail: str = said("what is wrong, in a sentence")
+    effect: str = said("what that means for flows")
+
+
 class Health(Section):
-    """Is all well?"""
+    """Is all well?  Those who may not read get the status alone."""
 
     status: Literal["ok", "starting", "degraded"]
-    reasons: list[str] = said("sentences, the latest first: what is wrong, and since when", default=[])
+    now: str = said("the controller's time (RFC 3339)", default="", json_schema_extra={"format": "date-time"})
+    version: str = said("the controller's", default="")
+    network: str = said("the name in the network file", default="")
+    reasons: list[ReasonShown] = said("the worst first", default=[])
+    more_reasons: int = said("how many there are beyond those", default=0)
     switches: dict[str, SwitchHealth] = Field(default={})
     hub: Hub | None = None
 

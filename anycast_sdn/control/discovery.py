@@ -326,14 +326,15 @@ class Discovery:
     def _watched_at(self, switch: str) -> Iterator[WatchedLink]:
         return (watched for watched in self._watched.values() if any(end.switch == switch for end in watched.ends))
 
-    def down(self, now: float) -> Iterator[tuple[str, str]]:
-        """The declared links that are down, each with the reason."""
+    def down(self, now: float) -> Iterator[tuple[tuple[Port, Port], str]]:
+        """The ends of the declared links that are down, each with the reason."""
         for watched in self._watched.values():
             if watched.declared and not watched.up:
                 wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(watched, now).items()]
-                silent = "its ends do not hear each other"
-                state = silent if self._state(watched) == "silent" else "a port of it is down"
-                yield "–".join(map(str, watched.ends)), ", ".join(wrong) or state
+                ports = [str(end) for end in watched.ends if not self._ports.get(end, True)]
+                no_port = f"port {ports[0]} is down" if len(ports) == 1 else "both ports are down"
+                why = no_port if ports else "its ends do not hear each other"
+                yield watched.ends, ", ".join(wrong) or why
 
     def _cabled_instead(self, watched: WatchedLink, now: float) -> dict[str, str]:
         return {

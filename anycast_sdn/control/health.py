@@ -108,6 +108,10 @@ class Health:
         known = self._known.get((group, server))
         return known[0] if known else HealthStatus.UNKNOWN
 
+    def critical(self) -> Iterator[Enrolment]:
+        """Those whose status is critical; nothing may be changed meanwhile."""
+        return (enrolment for enrolment, (status, _) in self._known.items() if status is HealthStatus.CRITICAL)
+
     def of(self, group: str, server: Address) -> ServerHealth:
         return worst((str(name), state) for name, state in self.checks(group, server))
 

@@ -285,16 +285,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         if line := self._reports.pop_due(missing_switches(self.controller), now):
             LOG.info("%s", line)
-        view = self.health(now)
+        self._look_at_health(now)
         if self._health.pop_change(now):
-            level = logging.INFO if view["status"] == "ok" else logging.WARNING
-            reasons = listed(view["reasons"], 3, "; ")
-            LOG.log(level, "health: %s%s", view["status"], f": {reasons}" if reasons else "")
+            status = self._health.status
+            reasons = listed(self._health.sentences(now, time.time()), 3, "; ")
+            level = logging.INFO if status == "ok" else logging.WARNING
+            LOG.log(level, "health: %s%s", status, f": {reasons}" if reasons else "")
 
     def health(self, now: float) -> dict[str, Any]:
         """As of now."""
-        self._health.update(self.controller, self.bgp.states(), now, self._database_problem())
+        self._look_at_health(now)
         return self._health.view(self.controller, now, time.time())
+
+    def _look_at_health(self, now: float) -> None:
+        self._health.update(self.controller, self.bgp.states(), now, self._database_problem())
 
     def _inspect(self) -> None:
         self.inspections.run_due(self.connections.channels)

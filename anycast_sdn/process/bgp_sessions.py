@@ -9,7 +9,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.routing.bgp import Speaker
-from anycast_sdn.views.health import Session
+from anycast_sdn.views.reasons import Session
 
 
 class BgpSessions:

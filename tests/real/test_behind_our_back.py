@@ -58,7 +58,7 @@ def test_no_connection_is_lost_when_somebody_deletes_and_edits_rules(network: Ru
     assert {flow["number"]: flow["translated"] for flow in network.flows(f"client={V6.h1}")}.items() <= bound.items()
     assert "changed by others" in network.controller.log()
     health = network.controller.rest("GET", "/healthz").body  # degraded, for a minute
-    assert "switch arh1 was changed by others" in " ".join(health["reasons"])
+    assert "Switch arh1 was changed by others" in " ".join(reason["detail"] for reason in health["reasons"])
     assert health["switches"]["arh1"]["repaired"] >= 600
 
 

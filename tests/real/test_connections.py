@@ -103,7 +103,9 @@ def test_a_silent_switch_is_noticed(scene: Scene) -> None:
     assert scene.is_connected("other")
     health = scene.controller.rest("GET", "/healthz")
     assert (health.status, health.body["status"]) == (503, "degraded")
-    assert any(reason.startswith("switch one has lost the controller, since ") for reason in health.body["reasons"])
+    (lost,) = [reason for reason in health.body["reasons"] if reason["code"] == "switch.lost"]
+    assert (lost["subject"], lost["detail"]) == (
+        {"kind": "switch", "name": "one"}, "Switch one has lost the controller.")  # fmt: skip
     assert "waiting for 2 switches: one (datapath id 0x1), other (datapath id 0x2)" in scene.controller.log()
     wait_until(lambda: "all 2 switches are connected" in scene.controller.log(), "the log says so", 5)
 

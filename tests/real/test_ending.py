@@ -108,6 +108,6 @@ def test_nothing_is_taken_while_another_file_stands_in_the_databases_place(netwo
     assert (refused.status, refused.body["type"]) == (503, "urn:anycast-sdn:problem:store-error")
     assert network.controller.rest("GET", path).status == 404
     reasons = until(lambda: network.controller.rest("GET", "/healthz").body["reasons"], "health has a reason")
-    assert "another file stands in its place" in reasons[0]
+    assert "another file stands in its place" in reasons[0]["detail"]
     database.with_suffix(".away").rename(database)
     assert network.controller.rest("PUT", path, {"prefixes": ["198.18.9.9/32"]}).status == 201

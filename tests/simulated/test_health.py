@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scenes import SERVICE, ask, group, managed, network, topology, web
 
-from anycast_sdn.core.events import Event
+from anycast_sdn.core.events import Event, Severity, Subject
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow
@@ -16,7 +16,8 @@ from anycast_sdn.core.roles import Pooling
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.health import LONGEST_REPORT_S, MAX_REASONS, ConnectionReports, Health, Reason, Session
+from anycast_sdn.views.health import LONGEST_REPORT_S, ConnectionReports, Health
+from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session
 from anycast_sdn.views.switches import edge_views
 
 EPOCH = 1_800_000_000.0
@@ -34,8 +35,9 @@ def look(net: SimulatedNetwork, *sessions: Session) -> dict[str, Any]:
 
 
 def reasons(net: SimulatedNetwork, *sessions: Session) -> list[str]:
-    """Without their times."""
-    return [reason.rpartition(", since ")[0] for reason in look(net, *sessions)["reasons"]]
+    """The sentences of the log, without their times."""
+    look(net, *sessions)
+    return [reason.rpartition(", since ")[0] for reason in health_of(net).sentences(net.now, EPOCH)]
 
 
 def started_without(switch: str) -> SimulatedNetwork:
@@ -91,7 +93,7 @@ def test_a_reason_keeps_the_time_when_it_began() -> None:
     net.advance(100)
     health_of(net).update(net.controller, (), net.now)
     assert health_of(net).view(net.controller, net.now, EPOCH + 100)["reasons"] == first
-    assert first[0].endswith(", since 2027-01-15T08:00:00Z")
+    assert first[0]["since"] == "2027-01-15T08:00:00Z"
 
 
 def test_what_a_switch_leaves_unanswered_is_named() -> None:
@@ -114,7 +116,7 @@ def test_a_link_that_is_down_is_named_with_the_reason() -> None:
     net = network("figure1")
     net.set_port(Port("core", 12), False)
     net.settle()
-    assert reasons(net) == ["link core:12–ars3:10 is down: a port of it is down"]
+    assert reasons(net) == ["link core:12–ars3:10 is down: both ports are down"]
     assert look(net)["status"] == "degraded"
 
 
@@ -172,7 +174,8 @@ def test_a_group_that_no_edge_can_serve_is_named_but_not_one_that_drains_or_is_e
     net = network("figure1", "as2")
     net.set_port(Port("ars2", 1), False)
     net.advance(12)
-    assert reasons(net) == [
+    unserved = [sentence for sentence in reasons(net) if sentence.startswith("no server edge")]
+    assert unserved == [
         "no server edge is able to serve 198.18.0.1/32 of group web",
         "no server edge is able to serve 2001:db8:a::1/128 of group web",
     ]
@@ -181,6 +184,65 @@ def test_a_group_that_no_edge_can_serve_is_named_but_not_one_that_drains_or_is_e
     empty = group(net.network, "web", {False: b"\xc6\x12\0\1"})
     net.set_groups(Groups({"web": empty}))
     assert reasons(net) == []
+
+
+def test_a_critical_server_is_one_reason_with_who_serves_in_its_place() -> None:
+    net = network("figure1", "as2", "as3")
+    net.set_port(net.host("as2").port, False)
+    net.advance(1)
+    v4, v6 = look(net)["reasons"]
+    assert v4 == {
+        "code": "server.critical",
+        "severity": "critical",
+        "subject": {"kind": "server", "name": "10.2.0.10", "group": "web"},
+        "since": "2027-01-15T08:00:00Z",
+        "detail": "Server 10.2.0.10 of web is critical: arp: does not answer.",
+        "effect": "ars2 has withdrawn web, and new flows of web go to 1 other server.",
+    }
+    assert v6["subject"]["name"] == "2001:db8:2::10"
+    net.set_port(net.host("as3").port, False)
+    net.advance(1)
+    effects = {reason["effect"] for reason in look(net)["reasons"] if reason["code"] == "server.critical"}
+    assert effects == {"No other server serves web: new flows to it are refused."}
+    net.set_groups(web(net.network, "as2", "as3", draining=("as2", "as3")))
+    assert reasons(net) == []
+
+
+def test_reasons_are_shown_with_their_effects_the_worst_first() -> None:
+    net = network("ring")
+    managed(net, "c1").note_unanswered(frozenset(("meters",)))
+    look(net)
+    net.set_port(Port("c2", 1), False)
+    net.settle()
+    net.disconnect("arh1")
+    view = look(net)
+    found = {reason["code"]: reason for reason in view["reasons"]}
+    assert [*found] == ["switch.lost", "link.down", "switch.degraded"]
+    assert view["network"] == "ring"
+    assert found["switch.lost"]["effect"].startswith("Its 0 flows go on; new flows of its clients get nowhere")
+    assert found["link.down"] | {"since": ""} == {
+        "code": "link.down",
+        "severity": "critical",
+        "subject": {"kind": "link", "name": "c2:1-c3:2"},
+        "since": "",
+        "detail": "Link c2:1–c3:2 is down: both ports are down.",
+        "effect": "c2 and c3 reach each other by other links, at cost 5.",
+    }
+    net.set_port(Port("c4", 1), False)
+    net.settle()
+    effects = [reason["effect"] for reason in look(net)["reasons"] if reason["code"] == "link.down"]
+    assert "The network is split: c4 and c5 do not reach each other." in effects
+
+
+def test_what_cannot_be_stored_comes_before_many_critical_servers() -> None:
+    health = Health(Counters())
+    servers = [Reason("server.critical", Subject("server", str(number)), "bad") for number in range(200)]
+    health.set_reasons([*servers, Reason("pool.low", Subject("pool", "a"), "low", severity=Severity.WARNING)], False, 0)
+    health.set_reasons([Reason("store.failed", Subject("controller", ""), "bad"), *servers], False, 1)
+    net = network("figure1")
+    view = health.view(net.controller, 1, EPOCH)
+    assert view["reasons"][0]["code"] == "store.failed"
+    assert (len(view["reasons"]), view["more_reasons"]) == (MAX_REASONS, 101)
 
 
 @pytest.mark.parametrize("problem", ["", "connection refused"])
@@ -198,10 +260,14 @@ def test_a_router_that_does_not_answer_is_named() -> None:
     assert "router 10.9.1.2 at uplink up1 does not answer" in reasons(net)
 
 
+def bad(name: str) -> Reason:
+    return Reason("switch.lost", Subject("switch", name), "bad")
+
+
 def test_a_status_is_logged_once_when_it_has_lasted() -> None:
-    health, bad = Health(Counters()), [Reason(("x",), "bad")]
+    health, wrong = Health(Counters()), [bad("x")]
     lines = []
-    for second, found in enumerate([[], [], [], [], bad, [], bad, [], [], bad, bad, bad, bad]):
+    for second, found in enumerate([[], [], [], [], wrong, [], wrong, [], [], wrong, wrong, wrong, wrong]):
         health.set_reasons(found, False, second)
         if health.pop_change(second):
             lines.append((second, health.status))
@@ -210,7 +276,7 @@ def test_a_status_is_logged_once_when_it_has_lasted() -> None:
 
 def test_of_many_reasons_the_first_hundred_are_shown() -> None:
     health = Health(Counters())
-    health.set_reasons([Reason((str(number),), "bad") for number in range(1000)], False, 0.0)
+    health.set_reasons([bad(str(number)) for number in range(1000)], False, 0.0)
     lines = health.sentences(0.0, EPOCH)
     assert len(lines) == MAX_REASONS + 1
     assert lines[-1] == "at least 900 more"

@@ -1,0 +1,244 @@
+"""Reasons: all that is wrong now, each with its effect: what an operator has to know of it.
+
+Rules kept here:
+- A reason has a stable code, that of the event that tells of it where there is one, and what it is about.  These
+  identify it; its sentence and its effect may change while it lasts.
+- The effect says what becomes of flows, in the present tense, and whether the service goes on.
+- Of what there may be thousands, no more than ``MAX_REASONS`` are looked at: this is asked for every second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.events import Severity, Subject
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, ServerState, text
+from anycast_sdn.core.pool import PoolUse
+from anycast_sdn.core.pool_watch import Level, Outlook
+from anycast_sdn.core.roles import Pooling
+from anycast_sdn.core.slots import Spread
+from anycast_sdn.core.words import counted, listed
+from anycast_sdn.description.model import Port
+from anycast_sdn.views.counters import Counters
+
+MAX_REASONS = 100  # in one answer, and of one kind
+RECENT_S = 60.0  # a refused or a repaired rule is a reason for so long
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+
+class Reason(NamedTuple):
+    """Something that is wrong."""
+
+    code: str
+    subject: Subject
+    sentence: str  # for the log: no capital, no full stop
+    effect: str = ""
+    severity: Severity = Severity.CRITICAL
+    early: bool = False  # to be expected in the controller's first seconds
+    group: str = ""  # of the subject
+    about: str = ""  # what tells it from others of the same code and subject
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.code, *self.subject, self.group, self.about
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """May there be hundreds like it?"""
+        return self.code == "server.critical"
+
+    @property
+    def detail(self) -> str:
+        """The sentence by itself."""
+        return f"{self.sentence[:1].upper()}{self.sentence[1:]}."
+
+
+class Session(NamedTuple):
+    """The state of a BGP session."""
+
+    uplink: str
+    neighbour: str
+    state: str
+    problem: str
+
+
+def reasons(
+    controller: Controller, counters: Counters, sessions: Iterable[Session], database: str, now: float
+) -> Iterator[Reason]:
+    """All that is wrong now.
+
+    ``sessions``: those of BGP; ``database``: why enrolments cannot be stored, "" if they can.
+    """
+    if database:
+        yield Reason(
+            "store.failed", Subject("controller", ""), f"enrolments cannot be changed: {database}",
+            "Groups, servers and leases stay as they are; flows go on.",
+        )  # fmt: skip
+    for switch in controller.switches.values():
+        yield from _of_switch(switch, counters, now)
+    yield from _of_links(controller, now)
+    yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
+    yield from _of_servers(controller)
+    yield from _of_sessions(controller, list(sessions))
+
+
+# ------------------------------------------------------------------------------ switches
+
+
+def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator[Reason]:
+    name, subject = switch.name, Subject("switch", switch.name)
+    if not switch.ever_synchronised:
+        sentence = f"switch {name} (datapath id {switch.dpid:#x}) has not connected"
+        effect = "Nothing is known of it, and other switches go without it where they can."
+        yield Reason("switch.missing", subject, sentence, effect, early=True)
+        return
+    if not switch.synchronised:
+        yield Reason("switch.lost", subject, f"switch {name} has lost the controller", _without_controller(switch))
+        return
+    if now - switch.refused_at < RECENT_S:
+        refused = counters.drops[name]["rule_refused"]
+        yield Reason(
+            "rules.refused", subject, f"switch {name} refuses rules: {refused} until now",
+            "What these rules are for is not served: flows of clients there may fail.",
+        )  # fmt: skip
+    for question in sorted(switch.unanswered):
+        sentence = f"switch {name} does not answer when asked for its {question}"
+        effect = "Whether they are as they should be is not known."
+        yield Reason("switch.degraded", subject, sentence, effect, Severity.WARNING, about=question)
+    if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
+        sentence = f"switch {name} was changed by others than the controller: its rules have been put right"
+        effect = "Its rules are right again; packets may have been lost in between."
+        yield Reason("rules.repaired", subject, sentence, effect, Severity.WARNING)
+    for uplink in switch.uplinks:
+        for router in uplink.routers:
+            if not switch.neighbours.get(router):
+                sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
+                yield Reason(
+                    "router.silent", Subject("uplink", uplink.name), sentence,
+                    "Nothing is sent to it; networks beyond it are reached by other routers, or not at all.",
+                    Severity.WARNING, early=True, about=text(router),
+                )  # fmt: skip
+    statistics = switch.engine.statistics(now)
+    for family, outlook in statistics.outlooks.items():
+        if outlook.level:
+            yield _of_pool(switch, family, statistics.pools[family], outlook)
+
+
+def _without_controller(switch: ManagedSwitch) -> str:
+    """What becomes of a switch that has been connected before."""
+    described, flows = switch.described, len(switch.engine.flows)
+    effects = []
+    if described.client_edge:
+        effects.append(f"Its {counted(flows, 'flow')} {'goes' if flows == 1 else 'go'} on; new flows of its clients "
+                       "get nowhere until it is back.")  # fmt: skip
+    if described.server_edge:
+        effects.append("Its servers are served as before.")
+    if not effects:
+        effects.append("It goes on forwarding, and is used only where there is no other path.")
+    return " ".join(effects)
+
+
+def _of_pool(switch: ManagedSwitch, family: str, use: PoolUse, outlook: Outlook) -> Reason:
+    """Of a pool that is low or exhausted."""
+    pool, subject = f"the {_FAMILIES[family]} pool of {switch.name}", Subject("pool", switch.name)
+    refused = f"new {_FAMILIES[family]} flows of its clients are refused"
+    if outlook.level is Level.EXHAUSTED:
+        sentence = f"{pool} is exhausted: {use.leased} of {use.size} addresses in use, {use.resting} resting"
+        effect = f"{refused.capitalize()}, but those of clients that share an address with others of their flows."
+        return Reason("pool.exhausted", subject, sentence, effect, about=family)
+    soon = "" if outlook.used_up_in_s is None else f", used up in about {math.ceil(outlook.used_up_in_s)} s"
+    sentence = f"{pool} is low: {outlook.left} of {use.size} addresses left{soon}"
+    role = switch.described.client_edge
+    shares = role is not None and role.pooling is not Pooling.FLOW
+    meanwhile = "New flows of one client share addresses" if shares else "Flows go on"
+    effect = f"{meanwhile}. When it is exhausted, {refused}."
+    return Reason("pool.low", subject, sentence, effect, Severity.WARNING, about=family)
+
+
+# ------------------------------------------------------------------------------ links
+
+
+def _of_links(controller: Controller, now: float) -> Iterator[Reason]:
+    graph = controller.routes.graph
+    for ends, why in itertools.islice(controller.discovery.down(now), MAX_REASONS):
+        name = "–".join(map(str, ends))
+        effect = _detour(graph.distances(ends[0].switch).get(ends[1].switch), ends)
+        yield Reason("link.down", Subject("link", "-".join(map(str, ends))), f"link {name} is down: {why}", effect)
+
+
+def _detour(cost: float | None, ends: Sequence[Port]) -> str:
+    one, other = (end.switch for end in ends)
+    if cost is None:
+        return f"The network is split: {one} and {other} do not reach each other."
+    return f"{one} and {other} reach each other by other links, at cost {cost}."
+
+
+# ------------------------------------------------------------------------------ services
+
+
+def _unserved(groups: Iterable[AnycastGroup], announced: Container[Prefix]) -> Iterator[Reason]:
+    """Services without a server edge that is able to serve.  There may be thousands: callers take as many as needed."""
+    for group in groups:
+        for prefix in group.prefixes:
+            if prefix not in announced and _should_serve(group, prefix):
+                yield Reason(
+                    "group.unserved", Subject("group", group.name),
+                    f"no server edge is able to serve {prefix} of group {group.name}",
+                    "New flows to it are refused.", early=True, about=str(prefix),
+                )  # fmt: skip
+
+
+def _should_serve(group: AnycastGroup, prefix: Prefix) -> bool:
+    active = (server for server in group.servers.values() if server.state is ServerState.ACTIVE)
+    return any(len(server.address) == len(prefix.network) for server in active)
+
+
+def _of_servers(controller: Controller) -> Iterator[Reason]:
+    """Servers that should take new flows, and do not because of their health: one reason for each server."""
+    found: dict[Address, list[str]] = {}
+    for name, address in controller.health.critical():
+        if len(found) == MAX_REASONS and address not in found:
+            break
+        group = controller.groups.get(name)
+        server = group.servers.get(address) if group else None
+        if server and server.state is ServerState.ACTIVE and server.weight:
+            found.setdefault(address, []).append(name)
+    for address, names in found.items():
+        why = controller.health.of(names[0], address).reason
+        sentence = f"server {text(address)} of {listed(names, 3)} is critical{f': {why}' if why else ''}"
+        effect = " ".join(_in_its_place(controller, name, address) for name in names[:3])
+        yield Reason("server.critical", Subject("server", text(address)), sentence, effect, group=names[0])
+
+
+def _in_its_place(controller: Controller, name: str, address: Address) -> str:
+    """Who takes the new flows of a group that a critical server would take."""
+    if controller.selecting.takes_flows(name, address):
+        return f"It goes on serving {name}, because too few of its servers are healthy."
+    selection = controller.selecting.selection(Spread(name, len(address) == 16))
+    others = [server for server, each in selection.standings.items() if each.factor > 0] if selection else []
+    if not selection or not others:
+        return f"No other server serves {name}: new flows to it are refused."
+    place = controller.network.subnet_of(address)
+    gone = f"{place.edge} has withdrawn {name}, and n" if place and place.edge not in selection.announce else "N"
+    return f"{gone}ew flows of {name} go to {counted(len(others), 'other server')}."
+
+
+# ------------------------------------------------------------------------------ routers
+
+
+def _of_sessions(controller: Controller, sessions: Sequence[Session]) -> Iterator[Reason]:
+    others = {uplink.name for switch in controller.switches.values() for uplink in switch.uplinks}
+    others -= {session.uplink for session in sessions if session.state != "established"}
+    effect = f"Networks beyond it are reached by {listed(sorted(others), 3)}, where routes lead there." if others else (
+        "Networks beyond the uplinks are not reached."
+    )  # fmt: skip
+    for session in sessions:
+        if session.state != "established":
+            why = f": {session.problem}" if session.problem else ""
+            sentence = f"the BGP session of uplink {session.uplink} with {session.neighbour} is {session.state}{why}"
+            yield Reason("bgp.down", Subject("uplink", session.uplink), sentence, effect, Severity.WARNING, early=True)
