@@ -38,6 +38,15 @@ def patch_link(asked: Asked, end: Port) -> Answer:
     return Answer(asked.views.set_link_cost(end, asked.body.cost))
 
 
+def get_live(asked: Asked) -> Answer:
+    return Answer({"status": "ok"})
+
+
+def get_ready(asked: Asked) -> Answer:
+    is_starting = asked.views.health()["status"] == "starting"
+    return Answer({"status": "starting" if is_starting else "ok"}, status=503 if is_starting else 200)
+
+
 def get_health(asked: Asked) -> Answer:
     health = asked.views.health()
     shown = health if asked.caller.may(Need.READ) else {"status": health["status"]}

@@ -2,7 +2,8 @@
 
 The rules this file keeps:
 
-- The answer to any request is JSON: the resource or a problem (``problems``), never a traceback.
+- The answer to any request but the dashboard's (``pages``) is JSON: the resource or a problem (``problems``), never a
+  traceback.
 - Nothing holds the hub for long: what may be large is put together in slices, and in ``pause`` other green threads run.
 
 What is shown of the controller comes through the protocol ``Views``; the registry is used directly.
@@ -18,12 +19,13 @@ from urllib.parse import quote
 
 from webob import Request, Response
 
-from anycast_sdn.api import access, reading
+from anycast_sdn.api import access, pages, reading
 from anycast_sdn.api.answers import Turn, written
 from anycast_sdn.api.asked import Answer, Asked, Life, Operation, Views
 from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.resources import OPERATIONS, description
+from anycast_sdn.api.server import PROBES
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.model import ConfigurationError
@@ -54,14 +56,17 @@ class RestApi:
         self._life = life
         self._pause = pause
         self._require_match = require_match
+        self._pages = pages.of_package()
         description()  # made once, here: it takes longer than a request may
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         path = environ.get("PATH_INFO", "").encode("latin-1")  # PEP 3333: bytes decoded as Latin-1
-        if path != b"/healthz":  # a short answer, and wanted most when the controller is busy
+        if environ.get("PATH_INFO") not in PROBES:
             self._pause()
         try:
+            if self._pages.has(environ.get("PATH_INFO", "")):
+                return self._pages(environ, start_response)
             response = self._respond(request, path)
         except (Problem, ConfigurationError) as error:
             response = response_to(error, quote(path))

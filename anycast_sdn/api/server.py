@@ -48,7 +48,7 @@ LEAST_CONNECTIONS = 8
 PAUSE_S = 0.1  # after an error of accept
 QUIET_S = 60.0  # from one log line of a kind to the next
 
-HEALTH = "/healthz"
+PROBES = frozenset({"/livez", "/readyz", "/healthz"})  # short answers, wanted most when the controller is busy
 
 _WAITING = attrgetter("waiting_since")
 
@@ -209,9 +209,9 @@ class Server:
 
 
     def _check_load(self, head: Head) -> None:
-        """Raises Problem when half of the connections have requests at work; ``/healthz`` is always answered."""
+        """Raises Problem when half of the connections have requests at work; ``PROBES`` are always answered."""
         at_work = sum(connection.waiting_since is None for connection in self._connections)
-        if at_work > self._limit // 2 and head.raw_path != HEALTH:
+        if at_work > self._limit // 2 and head.raw_path not in PROBES:
             raise Problem(503, "too many requests at the same time; try again", headers={"Retry-After": "1"})
 
 

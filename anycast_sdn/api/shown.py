@@ -249,6 +249,12 @@ class ReasonShown(Section):
     effect: str = said("what that means for flows")
 
 
+class Probe(Section):
+    """Whether the controller itself works."""
+
+    status: Literal["ok", "starting"]
+
+
 class Health(Section):
     """Is all well?  Those who may not read get the status alone."""
 

@@ -244,7 +244,7 @@ def test_a_method_that_a_resource_does_not_take_is_answered_with_those_it_takes(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v1/groups/web/x", "/v1/groups/", "/v1//groups", "/v1/groups/web%0A", "/%FF", "/v2/flows"],
+    ["/u", "/v1", "/v1/groups/web/x", "/v1/groups/", "/v1//groups", "/v1/groups/web%0A", "/%FF", "/v2/flows"],
 )
 def test_a_path_without_a_resource_is_not_found(client: Client, path: str) -> None:
     assert client.refused(404, "GET", path)["instance"] == path
@@ -379,6 +379,13 @@ def test_health_is_503_unless_all_is_well(client: Client) -> None:
     client.facts.status = "switch arh1 is away"
     response = client.ask("GET", "/healthz")
     assert (response.status_code, response.json) == (503, {"status": "switch arh1 is away"})
+
+
+def test_a_controller_is_ready_when_it_has_started_whatever_the_network_is_like(client: Client) -> None:
+    for status, ready in (("starting", 503), ("degraded", 200), ("ok", 200)):
+        client.facts.status = status
+        assert client.ask("GET", "/readyz").status_code == ready
+        assert client.get("/livez") == {"status": "ok"}
 
 
 # ------------------------------------------------------------------------------ whatever arrives
