@@ -37,6 +37,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
 from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
+from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix
@@ -83,6 +84,7 @@ class ClientEdge:
         self._is_lost = is_lost
         self.bindings = BindingTable()
         self.sweep = Sweep()
+        self.record = FlowRecord()  # of what becomes of flows, for those who watch it
         self.addresses = Addresses(role, self.bindings.holders, random, ports)
         self._ended = EndedFlows(role.quarantine_s)
         self._last_number = 0
@@ -130,9 +132,13 @@ class ClientEdge:
             return Decision(do, binding, drop=Drop.SERVER_LOST)
         if before is None:
             self._begin(binding, do, port, now)
+            if self.record.is_watched:
+                self.record.note(do, event, None, binding, now)
             return Decision(do, binding, rules_to_put(binding, do, state))
         if state is State.NONE:
             self._end(before, do, details.unused, now)
+            if self.record.is_watched:
+                self.record.note(do, event, before, before, now)
             return Decision(do, before)
         put = rules_to_put(before, do, state)
         after = successor(before, event, do, state, put, details)
@@ -141,6 +147,8 @@ class ClientEdge:
         if not put and after == before:
             return Decision(do, before)
         self.bindings.put(after)
+        if self.record.is_watched:
+            self.record.note(do, event, before, after, now)
         if before.swept and not after.swept:
             self.sweep.forget(after.number)
         if do is Do.FREE:
@@ -414,7 +422,7 @@ class ClientEdge:
             for binding in idle
         ]
 
-    def adopt(self, binding: Binding, port: int = 0) -> None:
+    def adopt(self, binding: Binding, port: int = 0, now: float = 0.0) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
 
         ``port``: that of its client, if known.  Raises ValueError and changes nothing when PR1X is in no pool, or
@@ -424,6 +432,7 @@ class ClientEdge:
             raise ValueError("another binding has this number or these five fields")
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
         self.apply(binding, event, binding.since, port=port)
+        self.record.adopted(binding, now)
         if binding.closed is Half.BOTH:
             self._ends.plan(binding.number, binding.since)  # it may have closed while the controller was away
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.first_replies import FirstReplies
+from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
@@ -105,6 +106,7 @@ class Audit(Protocol):
 
 class Engine(Protocol):
     first_replies: FirstReplies  # what becomes of first packets: to be watched and popped by those who ask for it
+    flow_record: FlowRecord  # likewise, what becomes of flows
 
     # ---------------------------------------------------------------- what is shown
 

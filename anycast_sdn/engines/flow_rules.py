@@ -110,6 +110,7 @@ class FlowRules(Engine):
         self._lost: dict[int, Half] = {}  # binding's number → its rules that another program has deleted
         self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
         self.first_replies = FirstReplies()
+        self.flow_record = edge.record
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._last_sweep_s: float | None = None
         self._sweep_ended = -math.inf  # the last one; while one is under way, inf
@@ -184,6 +185,7 @@ class FlowRules(Engine):
             if decision.do is Do.LEASE:
                 self.first_replies.asked(decision.binding, now)
             return self._carry_out(decision, frame)
+        self.flow_record.refused(key.source, decision.drop)
         if syn or decision.do is Do.RESET:
             # A refused SYN gets a reset alone: ``connect`` fails at once on every system, with "connection refused".
             # ICMP errors are hints that TCP may ignore (RFC 1122 §4.2.3.9, RFC 5461).  Linux ends ``connect`` as fast
@@ -448,7 +450,7 @@ class FlowRules(Engine):
                 continue
             host = hosts.get(binding.key.source)
             try:
-                self.edge.adopt(binding, host.port if host else 0)
+                self.edge.adopt(binding, host.port if host else 0, now)
             except ValueError:
                 events.append(BindingNotAdopted(self._name, number))  # PRh/k has changed, or the address is in use
         return events

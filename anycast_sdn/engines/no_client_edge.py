@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.first_replies import FirstReplies
+from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Subnet
@@ -26,6 +27,7 @@ class NoClientEdge(Engine):
         self._subnets = subnets
         self._anycast = anycast
         self.first_replies = FirstReplies()
+        self.flow_record = FlowRecord()
         self._flows = BindingTable()
         self._audit = FlowAudit(name, self._flows, _no_rule)
 

@@ -37,6 +37,7 @@ from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.event_log import EventLog
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
+from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
@@ -47,6 +48,7 @@ LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
+FLOWS_S = 0.05  # how often what becomes of flows is collected, if somebody listens
 CHECKS_S = 0.05  # how often checks of servers that are due are made
 INSPECTIONS_S = 0.1  # how often inspections that are due are begun
 SLICE_S = 0.004  # of work that may wait; then other green threads run
@@ -90,6 +92,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
         )
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
+        self.flow_feed = FlowFeed(controller)
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep)
@@ -120,6 +123,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, HEALTH_S, self._log_health),
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
             hub.spawn(self._every, CHECKS_S, self._check_servers),
+            hub.spawn(self._every, FLOWS_S, self.flow_feed.collect),
             hub.spawn(self._every, STEP_S, self._handle_confirmations),
             hub.spawn(self._serve_first_packets),
             hub.spawn(self._work_in_slices),
