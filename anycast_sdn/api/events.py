@@ -8,7 +8,9 @@ from anycast_sdn.api.asked import Answer, Asked
 def list_events(asked: Asked) -> Answer:
     wanted = asked.query
     found = []
-    for entry in asked.views.events(wanted.since):
+    # A copy: others add events while this request pauses.
+    entries = list(asked.views.events(wanted.since))
+    for entry in entries if wanted.order == "oldest" else reversed(entries):
         if wanted.selects(entry):
             found.append(entry.shown)
             if len(found) == wanted.limit:

@@ -100,6 +100,7 @@ class Events(Section):
     limit: Annotated[int, Form(_page_size, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE})] = said(
         "how many at most", default=DEFAULT_PAGE
     )
+    order: Literal["oldest", "newest"] = said("which of them come first", default="oldest")
 
     def selects(self, entry: Entry) -> bool:
         return (

@@ -90,6 +90,8 @@ OPERATIONS = (
     Operation("GET", "/readyz", network.get_ready, OPEN,
               "Does it do its work? 503 as long as it starts; trouble in the network is no matter of this",
               {200: shown.Probe, 503: shown.Probe}),
+    Operation("GET", "/v1/health", network.show_health, READ, "As /healthz, but 200 whatever it is",
+              {200: shown.Health}),
     Operation("GET", "/healthz", network.get_health, OPEN,
               "Is all well? 503: it is not. The status alone for those who may not read",
               {200: shown.Health, 503: shown.Health}),
