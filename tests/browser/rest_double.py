@@ -146,13 +146,14 @@ class RestDouble:
             return self.flows(query)
         if path == "/v1/events":
             since = int(query.get("since", ["0"])[0])
-            return {"events": [event for event in self.events if event["id"] > since]}
+            found = [event for event in self.events if event["id"] > since]
+            return {"events": found[::-1] if query.get("order") == ["newest"] else found}
         if path == "/v1/groups":
             return {"groups": [self._without_servers(group) for group in self.groups] if query.get("servers") == ["0"]
                     else self.groups}  # fmt: skip
         if path == "/v1/bindings/history":
             return self.history_of_bindings(query)
-        if path == "/healthz":
+        if path in ("/healthz", "/v1/health"):
             return self.health | {"now": written(time.time())}
         if path in self._answers:
             return self._answers[path]
