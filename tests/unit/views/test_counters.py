@@ -14,7 +14,7 @@ from anycast_sdn.views.counters import Counters, counted
 
 EVERY_EVENT = (
     *(events.PacketsDropped("s1", reason) for reason in Drop),
-    *(events.FrameMalformed("s1", reason) for reason in REASONS),
+    *(events.FrameMalformed("s1", reason) for reason in sorted(REASONS)),
     events.RuleRefused("s1"),
     events.BindingNotAdopted("s1", 7),
     events.PortsHeldBack("s1", 1),
