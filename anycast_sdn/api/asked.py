@@ -71,6 +71,9 @@ class Views(Protocol):
     def events(self, since: int) -> Iterable[Entry]:
         """Those that are kept with greater numbers, in order."""
 
+    def history(self, last_s: int, step_s: int) -> dict[str, Any]:
+        """Some figures of the last ``last_s`` seconds, one for each step."""
+
     def health(self) -> dict[str, Any]:
         """``status`` is "ok" when everything is; anything else is answered with 503."""
 

@@ -52,6 +52,11 @@ def show_health(asked: Asked) -> Answer:
     return Answer(asked.views.health())
 
 
+def get_history(asked: Asked) -> Answer:
+    wanted = asked.query
+    return Answer(asked.views.history(wanted.last_s, wanted.step_s))
+
+
 def get_health(asked: Asked) -> Answer:
     health = asked.views.health()
     shown = health if asked.caller.may(Need.READ) else {"status": health["status"]}

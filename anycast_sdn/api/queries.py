@@ -10,6 +10,7 @@ from anycast_sdn.api.members import said
 from anycast_sdn.description.section import Section
 from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, text_form
 from anycast_sdn.views.flows import Place
+from anycast_sdn.views.history import EVERY_S, KEPT_S
 from anycast_sdn.views.journal import Entry
 
 MAX_PAGE = 1000  # flows
@@ -108,6 +109,22 @@ class Events(Section):
             and (self.group is None or self.group in entry.of_groups)
             and (self.edge is None or self.edge == entry.at_switch)
         )
+
+
+def _seconds(least: int, most: int) -> Form:
+    def convert(value: object) -> int:
+        if not isinstance(value, str) or not re.fullmatch("[0-9]{1,6}", value) or not least <= int(value) <= most:
+            raise NotOfForm(f"is not a whole number of seconds from {least} to {most}")
+        return int(value)
+
+    return Form(convert, {"type": "integer", "minimum": least, "maximum": most})
+
+
+class Span(Section):
+    """Which time, and how it is divided."""
+
+    last_s: Annotated[int, _seconds(int(EVERY_S), KEPT_S)] = said("up to now, from so many seconds ago", default=KEPT_S)
+    step_s: Annotated[int, _seconds(int(EVERY_S), KEPT_S)] = said("of each figure", default=60)
 
 
 _PART = text_form("[^%]*", str, "a part of the network: a zone (%) is valid on one machine only, leave it out")

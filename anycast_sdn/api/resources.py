@@ -92,6 +92,8 @@ OPERATIONS = (
               {200: shown.Probe, 503: shown.Probe}),
     Operation("GET", "/v1/health", network.show_health, READ, "As /healthz, but 200 whatever it is",
               {200: shown.Health}),
+    Operation("GET", "/v1/history", network.get_history, READ, "Some figures of the last hour", {200: shown.History},
+              query=queries.Span),
     Operation("GET", "/healthz", network.get_health, OPEN,
               "Is all well? 503: it is not. The status alone for those who may not read",
               {200: shown.Health, 503: shown.Health}),

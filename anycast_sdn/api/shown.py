@@ -268,6 +268,20 @@ class Health(Section):
     hub: Hub | None = None
 
 
+class History(Section):
+    """Some figures of the last hour."""
+
+    step_s: int = said("what each figure is of")
+    end: str | None = said("of the last step (RFC 3339); null: nothing is known yet",
+                           json_schema_extra={"format": "date-time"})  # fmt: skip
+    series: dict[str, list[float | None]] = said(
+        "the figures by name, the last one at `end`; null: not known, or there was nothing to be counted. "
+        "`opened_per_s`: new bindings; `pinned`: flows that have a server; `first_reply_p95_ms`: the time in which 95 "
+        "of 100 answered new flows had their first reply; `unanswered_share`: new flows without a reply after 3 s, in "
+        "percent; `dropped_per_s`: packets; `pool_used_share:EDGE:FAMILY`: addresses that are leased or rest, 0-1"
+    )
+
+
 class Problem(Section):
     """An error (RFC 9457)."""
 

@@ -36,6 +36,7 @@ from anycast_sdn.control.losses import Losses
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.removed_servers import RemovedServers
+from anycast_sdn.control.reply_times import ReplyTimes
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
@@ -90,8 +91,9 @@ class Controller:
             network, self._by_name, self.routes.next_hops, self.routes.has_route, removed,
             lambda group, server: self.selecting.takes_flows(group, server),
         )  # fmt: skip
+        self.reply_times = ReplyTimes(self._by_name, self.choices.get)
         self.health = Health(
-            network, self._by_name, random,
+            network, self._by_name, random, self.reply_times,
             lambda client, group, is_v6: self.selecting.shares(client, group, is_v6),
         )  # fmt: skip
         distances = EdgeDistances(self._by_name, self.routes.graph, self.routes.has_route)

@@ -25,6 +25,7 @@ from anycast_sdn.control.agent_checks import AgentChecks, Reported
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.passive import PROBATION_S, Passive
 from anycast_sdn.control.probing import Probing, Result
+from anycast_sdn.control.reply_times import ReplyTimes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import (
     Check,
@@ -75,19 +76,21 @@ class _Own:
 
 
 class Health:
-    """``switches``: all, by name; ``shares``: see ``Passive``."""
+    """``switches``: all, by name; ``replies``: of clients' flows; ``shares``: see ``Passive``."""
 
     def __init__(
         self,
         network: Network,
         switches: Mapping[str, ManagedSwitch],
         random: RandomSource,
+        replies: ReplyTimes,
         shares: Callable[[str, str, bool], Mapping[Address, float]],
     ) -> None:
         self._network = network
         self._switches = switches
         self._probing = Probing(random)
-        self._passive = Passive(switches, shares)
+        self._replies = replies
+        self._passive = Passive((engine.first_replies for engine in replies.edges.values()), shares)
         self._agents = AgentChecks()
         self._groups = Groups()
         self._there: dict[Address, CheckState] = {}  # ARP or ND of an enrolled server
@@ -171,6 +174,7 @@ class Health:
     def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, now: float) -> None:
         was, is_now = old.servers if old else {}, new.servers if new else {}
         others = (old.checks if old else ()) != (new.checks if new else ())
+        self._replies.group_changed(name, self._groups)
         self._passive.group_changed(name, self._groups)
         for server in (server for server in was if server not in is_now):
             self._own.pop((name, server), None)
@@ -285,7 +289,8 @@ class Health:
                 self._to_examine |= dict.fromkeys((name, server) for name in self._users[server, check])
 
     def _count_passive(self, now: float) -> None:
-        for group, server, check, result in self._passive.step(self._groups, now):
+        told = list(self._replies.step(self._groups, now))  # all of it, whether there are passive checks or not
+        for group, server, check, result in self._passive.step(told, self._groups, now):
             own = self._own.setdefault((group, server), _Own())
             own.passive = counted(own.passive or _UNKNOWN, result, check, now)
             self._to_examine[group, server] = None

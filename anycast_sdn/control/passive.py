@@ -20,22 +20,18 @@ no new flows, so nothing can show that it is well again: after ``PROBATION_S`` i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import PassiveCheck
-from anycast_sdn.core.first_replies import MOST_TIMES, WAIT_S
+from anycast_sdn.core.first_replies import MOST_TIMES, WAIT_S, FirstReplies, Observed
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.health import CheckResult
 from anycast_sdn.core.model import Address
-from anycast_sdn.engines.engine import Engine
 
 LEAST_FLOWS = 10
 PROBATION_S = 60.0
-STEPS = 20  # in which all client edges are asked
-MOST = 5000  # flows of one client edge in one step: some milliseconds
 _TOLD_AFTER_S = WAIT_S + 2.0  # after this long at the latest, what has become of a flow is told
 
 
@@ -49,21 +45,20 @@ class _Window:
 
 
 class Passive:
-    """``switches``: all, by name; ``shares``: of a client edge's new flows of a group, in one family, by server."""
+    """``edges``: what each client edge sees; ``shares``: of a client edge's new flows of a group, in one family, by
+    server.
+    """
 
     def __init__(
-        self, switches: Mapping[str, ManagedSwitch], shares: Callable[[str, str, bool], Mapping[Address, float]]
+        self, edges: Iterable[FirstReplies], shares: Callable[[str, str, bool], Mapping[Address, float]]
     ) -> None:
-        self._edges: Mapping[str, Engine] = {
-            name: switch.engine for name, switch in switches.items() if switch.described.client_edge
-        }
+        self._edges = list(edges)
         self._shares = shares
         self._checks: dict[str, PassiveCheck] = {}  # by group
         self._windows: dict[str, dict[Address, _Window]] = {}  # by group and server
         self._judged_at: dict[str, float] = {}  # group → its last results
         # (client edge, group, IPv6?) → when, and the shares of new flows; while such flows may be told of
         self._history: dict[tuple[str, str, bool], deque[tuple[float, Mapping[Address, float]]]] = {}
-        self._turns = deque(self._edges)
 
     def group_changed(self, name: str, groups: Groups) -> None:
         group = groups.get(name)
@@ -76,35 +71,36 @@ class Passive:
             del self._checks[name]
             self._judged_at.pop(name, None)
             self._windows.pop(name, None)
-        for engine in self._edges.values():
-            engine.first_replies.watch(self._checks.keys())
+        for edge in self._edges:
+            edge.watch(self._checks.keys())
 
     def check_of(self, group: str) -> PassiveCheck | None:
         return self._checks.get(group)
 
-    def step(self, groups: Groups, now: float) -> list[tuple[str, Address, PassiveCheck, CheckResult]]:
-        """Ask some client edges → results, by group and server.  To be called about 20 times a second."""
+    def step(
+        self, told: Iterable[tuple[str, Observed]], groups: Groups, now: float
+    ) -> list[tuple[str, Address, PassiveCheck, CheckResult]]:
+        """``told``: by some client edges since the last step → results, by group and server."""
         if not self._checks:
             return []
-        for _ in range(1 + len(self._turns) // STEPS):
-            self._turns.rotate(-1)
-            self._collect(self._turns[0], now)
+        for client, observed in told:
+            self._collect(client, observed, now)
         self._forget_old_shares(now)
         due = [name for name, check in self._checks.items() if now >= self._judged_at.get(name, 0.0) + check.interval_s]
         self._judged_at |= dict.fromkeys(due, now)
         return [result for name in due for result in self._judge(name, groups)]
 
-    def _collect(self, client: str, now: float) -> None:
-        observed = self._edges[client].first_replies.pop(now, MOST)
+    def _collect(self, client: str, observed: Observed, now: float) -> None:
         for (group, server), replies in observed.replies.items():
-            window = self._window(group, server)
-            window.answered += replies.answered
-            window.bad += replies.refused
-            window.times += replies.times[: MOST_TIMES - len(window.times)]
-        for group, is_v6 in sorted(observed.asked):
+            if group in self._checks:
+                window = self._window(group, server)
+                window.answered += replies.answered
+                window.bad += replies.refused
+                window.times += replies.times[: MOST_TIMES - len(window.times)]
+        for group, is_v6, _ in sorted(observed.asked):
             shares = now, self._shares(client, group, is_v6)
             self._history.setdefault((client, group, is_v6), deque()).append(shares)
-        for (group, is_v6), count in observed.unanswered.items():
+        for (group, is_v6, _), count in observed.unanswered.items():
             for server, share in self._shares_then(client, group, is_v6, now).items():
                 self._window(group, server).bad += count * share
 

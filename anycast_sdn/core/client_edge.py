@@ -88,6 +88,8 @@ class ClientEdge:
         self.addresses = Addresses(role, self.bindings.holders, random, ports)
         self._ended = EndedFlows(role.quarantine_s)
         self._last_number = 0
+        self.opened = 0  # bindings that began with a packet, since the controller's start
+        self.closed: dict[FlowEvent, int] = {}  # how many have ended, by what ended them
         self._ends: Due[int] = Due()  # of TCP connections
         self._renewed: dict[int, float] = {}  # number → until then, reports of its rules' ends are about those before
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
@@ -139,6 +141,7 @@ class ClientEdge:
             self._end(before, do, details.unused, now)
             if self.record.is_watched:
                 self.record.note(do, event, before, before, now)
+            self.closed[event] = self.closed.get(event, 0) + 1
             return Decision(do, before)
         put = rules_to_put(before, do, state)
         after = successor(before, event, do, state, put, details)
@@ -158,6 +161,7 @@ class ClientEdge:
         return Decision(do, after, put)
 
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
+        self.opened += do is not Do.ADOPT
         if do is not Do.LEASE:  # of a new flow, it is leased already
             self.addresses.claim(binding.translated, binding.pair)
             if binding.closing:

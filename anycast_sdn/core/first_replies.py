@@ -1,4 +1,4 @@
-"""FirstReplies: what becomes of the first packets of new flows at one client edge, in groups that are watched (M33).
+"""FirstReplies: what becomes of the first packets of new flows at one client edge: time to the first reply, and loss.
 
 A client edge sees who answers, and who refuses: a TCP RST as the first reply, or an ICMP error about the first packet,
 comes from a server that says so itself.  Of a first packet that nobody answers it knows only that: which server has got
@@ -7,24 +7,32 @@ it is decided by a hash in a switch.  So these are counted for the group, and no
 What has become of a flow is told ``WAIT_S`` after its first packet, of all flows alike: so answered and unanswered
 flows of the same time are compared.  A flow without a reply by then counts as unanswered, though one may still come.
 
+It is on the first-packet path, so a new flow costs no more than a place in a dictionary; the rest is done in ``pop``.
 No clock; bounded.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address
 
 WAIT_S = 3.0
 MOST_ASKED = 100_000  # flows that wait; further ones are not counted
 MOST_TIMES = 200  # of the times to the first reply of one server
 
-Asked = tuple[str, bool]  # (group, IPv6?)
+
+class Asked(NamedTuple):
+    """Whom new flows have asked."""
+
+    group: str
+    is_v6: bool
+    choice: int = 0  # by which they got their servers, see ``Binding.choice``
 
 
 @dataclass(slots=True)
@@ -33,7 +41,8 @@ class Replies:
 
     answered: int = 0
     refused: int = 0
-    times: list[float] = field(default_factory=list)  # seconds to the first reply, of some
+    seconds: float = 0.0  # to the first reply, of all that were answered
+    times: list[float] = field(default_factory=list)  # of some
 
 
 class Observed(NamedTuple):
@@ -41,43 +50,48 @@ class Observed(NamedTuple):
 
     replies: Mapping[tuple[str, Address], Replies]  # by group and server: to flows of which it is told now
     unanswered: Mapping[Asked, int]  # of those flows
-    asked: Set[Asked]  # new flows have begun
+    asked: Set[Asked]  # of groups that are watched: new flows have begun
 
 
 @dataclass(slots=True)
-class _Flow:
-    when: float
-    asked: Asked
-    server: Address | None = None  # that has replied first
-    refused: bool = False
-    seconds: float = 0.0
+class Totals:
+    """Since the controller's start; of flows of which it was told."""
+
+    seconds: Histogram = field(default_factory=Histogram)  # to the first reply, where that was an answer
+    refused: int = 0
+    unanswered: int = 0
 
 
 class FirstReplies:
     def __init__(self) -> None:
         self._watched: frozenset[str] = frozenset()
-        self._flows: dict[int, _Flow] = {}  # by number, in order of time
+        self._flows: OrderedDict[int, Binding] = OrderedDict()  # by number, as when they began, in order of time
+        self._answers: dict[int, tuple[Address, bool, float]] = {}  # number → server, is it a refusal?, seconds
         self._asked: set[Asked] = set()
+        self.all = Totals()
+        self.of_groups: dict[str, Totals] = {}
 
     def watch(self, groups: Collection[str]) -> None:
-        """These groups alone."""
+        """``Observed.asked`` is told of these groups."""
         self._watched = frozenset(groups)
-        if not groups:  # nobody asks any more
-            self._flows.clear()
-            self._asked.clear()
+        self._asked = {asked for asked in self._asked if asked.group in self._watched}
 
-    def asked(self, flow: Binding | None, now: float) -> None:
+    def forget(self, group: str) -> None:
+        """There is no such group any more."""
+        self.of_groups.pop(group, None)
+
+    def asked(self, flow: Binding) -> None:
         """The first packet of a new flow is sent to a server."""
-        if self._watched and flow and flow.group in self._watched and len(self._flows) < MOST_ASKED:
-            asked = flow.group, len(flow.translated) == 16
-            self._asked.add(asked)
-            self._flows[flow.number] = _Flow(now, asked)
+        if len(self._flows) < MOST_ASKED:
+            self._flows[flow.number] = flow
+            if self._watched and flow.group in self._watched:
+                self._asked.add(Asked(flow.group, len(flow.translated) == 16))
 
-    def replied(self, flow: Binding | None, server: Address, refused: bool, now: float) -> None:
+    def replied(self, flow: Binding, server: Address, refused: bool, now: float) -> None:
         """The first reply, or a later one, which does not count; ``refused``: it is a refusal."""
-        found = self._flows.get(flow.number) if flow and self._flows else None
-        if found and found.server is None:
-            found.server, found.refused, found.seconds = server, refused, now - found.when
+        number = flow.number
+        if number in self._flows and number not in self._answers:
+            self._answers[number] = server, refused, now - flow.since
 
     def pop(self, now: float, most: int = MOST_ASKED) -> Observed:
         """Of up to ``most`` flows."""
@@ -85,16 +99,30 @@ class FirstReplies:
         replies: dict[tuple[str, Address], Replies] = {}
         asked, self._asked = self._asked, set()
         for _ in range(min(most, len(self._flows))):
-            number, flow = next(iter(self._flows.items()))
-            if now - flow.when < WAIT_S:
+            number, flow = self._flows.popitem(last=False)
+            if now - flow.since < WAIT_S:
+                self._flows[number] = flow
+                self._flows.move_to_end(number, last=False)
                 break
-            del self._flows[number]
-            if flow.server is None:
-                unanswered[flow.asked] += 1
+            of_group = self.of_groups.get(flow.group) or self.of_groups.setdefault(flow.group, Totals())
+            answer = self._answers.pop(number, None)
+            if answer is None:
+                unanswered[Asked(flow.group, len(flow.translated) == 16, flow.choice)] += 1
+                of_group.unanswered += 1
+                self.all.unanswered += 1
                 continue
-            of_server = replies.setdefault((flow.asked[0], flow.server), Replies())
-            of_server.refused += flow.refused
-            of_server.answered += not flow.refused
-            if not flow.refused and len(of_server.times) < MOST_TIMES:
-                of_server.times.append(flow.seconds)
+            server, refused, seconds = answer
+            place = flow.group, server
+            of_server = replies.get(place) or replies.setdefault(place, Replies())
+            if refused:
+                of_server.refused += 1
+                of_group.refused += 1
+                self.all.refused += 1
+                continue
+            of_server.answered += 1
+            of_server.seconds += seconds
+            of_group.seconds.observe(seconds)
+            self.all.seconds.observe(seconds)
+            if len(of_server.times) < MOST_TIMES:
+                of_server.times.append(seconds)
         return Observed(replies, unanswered, asked)

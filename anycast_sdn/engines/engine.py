@@ -21,6 +21,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
+from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
@@ -34,6 +35,8 @@ class Statistics(NamedTuple):
     pools: Mapping[str, PoolUse] = {}  # by family: "ipv4", "ipv6"
     outlooks: Mapping[str, Outlook] = {}  # by family: how long they will last
     last_sweep_s: float | None = None  # how long it took to read all counters
+    opened: int = 0  # bindings that began with a packet, since the controller's start
+    closed: Mapping[FlowEvent, int] = {}  # how many have ended, by what ended them
 
 
 class Reading(Protocol):
@@ -105,8 +108,8 @@ class Audit(Protocol):
 
 
 class Engine(Protocol):
-    first_replies: FirstReplies  # what becomes of first packets: to be watched and popped by those who ask for it
-    flow_record: FlowRecord  # likewise, what becomes of flows
+    first_replies: FirstReplies  # what becomes of first packets: ``control.ReplyTimes`` pops it
+    flow_record: FlowRecord  # what becomes of flows: to be watched and popped by those who ask for it
 
     # ---------------------------------------------------------------- what is shown
 

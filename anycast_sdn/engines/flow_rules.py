@@ -125,7 +125,8 @@ class FlowRules(Engine):
         return self.edge.validity_s(flow)
 
     def statistics(self, now: float) -> Statistics:
-        return Statistics(self.edge.addresses.use(now), self.edge.addresses.outlooks(now), self._last_sweep_s)
+        addresses, opened, closed = self.edge.addresses, self.edge.opened, self.edge.closed
+        return Statistics(addresses.use(now), addresses.outlooks(now), self._last_sweep_s, opened, closed)
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
@@ -182,8 +183,8 @@ class FlowRules(Engine):
         syn = _tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
         decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
-            if decision.do is Do.LEASE:
-                self.first_replies.asked(decision.binding, now)
+            if decision.do is Do.LEASE and decision.binding:
+                self.first_replies.asked(decision.binding)
             return self._carry_out(decision, frame)
         self.flow_record.refused(key.source, decision.drop)
         if syn or decision.do is Do.RESET:
@@ -245,7 +246,7 @@ class FlowRules(Engine):
         if decision.do is Do.RESET and decision.binding:
             resets = self._answers.reset_both(in_port, frame, decision.binding.key.reverse, now)
             return Reaction([*resets], events=[self._dropped(Drop.SERVER_LOST)])
-        if decision.do is Do.PIN:
+        if decision.do is Do.PIN and decision.binding:
             self.first_replies.replied(decision.binding, key.source, _tcp_flags(packet, frame) & TCP_RST != 0, now)
         return self._carry_out(decision, frame) if decision.drop is None else self._drop(decision.drop)
 

@@ -42,6 +42,7 @@ from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
+from anycast_sdn.views.history import EVERY_S, History
 from anycast_sdn.views.journal import Journal
 
 LOG = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
         self.counters = Counters()
+        self.history = History()
         self.journal = Journal()
         self._subscribers: tuple[Callable[[Event], None], ...] = (
             self.counters,
@@ -122,6 +124,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, TICK_S, self._tick),
             hub.spawn(self._every, HEALTH_S, self._log_health),
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
+            hub.spawn(self._every, EVERY_S, self._sample),
             hub.spawn(self._every, CHECKS_S, self._check_servers),
             hub.spawn(self._every, FLOWS_S, self.flow_feed.collect),
             hub.spawn(self._every, STEP_S, self._handle_confirmations),
@@ -303,6 +306,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _look_at_health(self, now: float) -> None:
         self._health.update(self.controller, self.bgp.states(), now, self._database_problem())
+
+    def _sample(self) -> None:
+        self.history.sample(self.controller, self.counters, time.monotonic())
 
     def _inspect(self) -> None:
         self.inspections.run_due(self.connections.channels)

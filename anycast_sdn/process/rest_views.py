@@ -72,6 +72,10 @@ class ControllerViews:
     def events(self, since: int) -> Iterable[Entry]:
         return self._app.journal.after(since)
 
+    def history(self, last_s: int, step_s: int) -> dict[str, Any]:
+        ahead = time.time() - time.monotonic()
+        return self._app.history.view(last_s, step_s, lambda when: when + ahead)
+
     def health(self) -> dict[str, Any]:
         now = time.monotonic()
         return self._app.health(now) | {"hub": self._app.gauge.stalls.view(now)}

@@ -276,6 +276,9 @@ _TITLES: tuple[tuple[str, Mapping[str, Meaning]], ...] = (
     ("Malformed frames", {BAD_FRAME + reason: meaning for reason, meaning in OF_FRAMES.items()}),
 )
 
+# Counted beside the drops, though no packet of its own was dropped: things that have happened.
+INCIDENTS = frozenset(("freed", "not_adopted", "port_held_back", "rule_refused", "server_returned", "unconfirmed"))
+
 COUNTERS: Mapping[str, Meaning] = {name: meaning for _, part in _TITLES for name, meaning in part.items()}
 
 
@@ -295,6 +298,11 @@ def _section(title: str, part: Mapping[str, Meaning]) -> str:
 def _rows_of(counter: str) -> Iterator[str]:
     """Table and priority of the rules that count under this name, as in docs/pipeline.md."""
     return (f"table {row.table.value}, priority {row.priority}" for row in ROWS if row.counter == counter)
+
+
+def packets_dropped(counted: Mapping[str, int]) -> int:
+    """How many of what was counted at a switch were packets."""
+    return sum(number for name, number in counted.items() if name not in INCIDENTS)
 
 
 class Counters:

@@ -130,21 +130,30 @@ def test_flows_of_other_groups_are_not_counted() -> None:
 
 def test_what_is_remembered_of_first_packets_is_bounded_and_short() -> None:
     replies = FirstReplies()
-    flows = [Binding(number, FlowKey(b"\n\1\0\1", b"\n\2\0\1", UDP, 1, 2), bytes(4), "web", 0.0)
+    flows = [Binding(number, FlowKey(b"\n\1\0\1", b"\n\2\0\1", UDP, 1, 2), bytes(4), "web", 1.0)
              for number in range(1, MOST_ASKED + 10)]  # fmt: skip
-    replies.asked(flows[0], 1.0)
-    assert replies.pop(10.0) == ({}, {}, set()), "nobody watches"
-    replies.watch(["web"])
     for flow in flows:
-        replies.asked(flow, 1.0)
+        replies.asked(flow)
     replies.replied(flows[5], b"\n\2\0\1", False, 1.5)
+    replies.replied(flows[5], b"\n\2\0\1", True, 1.7)
     replies.replied(flows[6], b"\n\2\0\1", True, 1.5)
+    replies.replied(flows[-1], b"\n\2\0\1", True, 1.5)
+    assert replies.pop(0.9 + WAIT_S) == ({}, {}, set()), "of none of them it is told yet"
     observed = replies.pop(1.0 + WAIT_S)
-    assert observed.unanswered == {("web", False): MOST_ASKED - 2}
+    assert observed.unanswered == {("web", False, 0): MOST_ASKED - 2}
     (found,) = observed.replies.values()
     assert (found.answered, found.refused, found.times) == (1, 1, [0.5])
     assert replies.pop(100.0) == ({}, {}, set())
-    replies.asked(flows[0], 101.0)
-    replies.watch([])
+
+
+def test_new_flows_are_told_of_in_groups_that_are_watched() -> None:
+    replies = FirstReplies()
+    flow = Binding(1, FlowKey(b"\n\1\0\1", b"\n\2\0\1", UDP, 1, 2), bytes(4), "web", 1.0)
+    replies.asked(flow)
+    assert not replies.pop(1.0).asked
     replies.watch(["web"])
-    assert replies.pop(200.0) == ({}, {}, set()), "nobody has watched meanwhile"
+    replies.asked(flow._replace(number=2))
+    assert replies.pop(1.0).asked == {("web", False, 0)}
+    replies.asked(flow._replace(number=3))
+    replies.watch([])
+    assert not replies.pop(1.0).asked, "nobody watches any more"

@@ -131,6 +131,10 @@ class Facts:
     def events(self, since: int) -> Iterable[Entry]:
         return (entry for entry in self.journal if entry.id > since)
 
+    def history(self, last_s: int, step_s: int) -> dict[str, Any]:
+        series = {"pinned": [None, *range(1, last_s // step_s)]}
+        return {"step_s": step_s, "end": "2026-01-31T09:26:53.000Z", "series": series}
+
     def health(self) -> dict[str, Any]:
         return {"status": self.status}
 

@@ -435,3 +435,14 @@ def test_no_request_causes_a_server_error(
     if response.status_code >= 400:
         assert response.content_type == "application/problem+json"
     client.ask("PUT", "/v1/groups/web", {"prefixes": ["198.18.0.1/32", "2001:db8:ffff::1/128"]})
+
+
+def test_history_has_a_figure_for_each_step(client: Client) -> None:
+    history = client.get("/v1/history?last_s=300&step_s=100")
+    assert history == {"step_s": 100, "end": "2026-01-31T09:26:53.000Z", "series": {"pinned": [None, 1, 2]}}
+    assert client.get("/v1/history")["step_s"] == 60
+
+
+@pytest.mark.parametrize("query", ["step_s=4", "last_s=4000", "last_s=1e3", "step_s=-60", "step=60"])
+def test_history_of_other_times_is_refused(client: Client, query: str) -> None:
+    assert client.refused(400, "GET", f"/v1/history?{query}")["field"] == query.partition("=")[0]
