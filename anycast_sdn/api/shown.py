@@ -196,6 +196,46 @@ class BgpSession(Section):
     problem: str = said("why there is no session; empty while there is one")
 
 
+class Measured(Section):
+    """Behind which edges the flows of a site are really pinned."""
+
+    group: str
+    family: Literal["ipv4", "ipv6"]
+    site: str
+    edges: dict[str, int] = said('by server edge: flows; "elsewhere": the network file has no subnet of the server')
+
+
+class Move(Section):
+    """What would be different for a group, a family and a site; moves alike of several prefixes are one."""
+
+    group: str
+    prefix: str | None = said("the first prefix that moves so; null: the group is deleted, and has flows still")
+    prefixes: int = said("how many prefixes move so; 0: none, only flows lose their server")
+    site: str
+    from_: str | None = said("where its new flows go now, as in the catchment", alias="from")
+    to: str | None = said("where they would go; null: nowhere")
+    flows_losing_server: int = said("flows of the group, family and site, in the first of its rows")
+    note: str = said("why flows lose their server")
+
+
+class MoveTotals(Section):
+    """Of all rows, shown or not."""
+
+    moves: int = said("rows with another edge")
+    flows_losing_server: int
+    rows_left_out: int = said("rows that are not shown, because they are too many")
+
+
+class PoolAsked(Section):
+    """A pool from which connections that lose their server, and are opened anew, lease addresses."""
+
+    edge: str
+    family: Literal["ipv4", "ipv6"]
+    free: int = said("addresses that are free now")
+    new_connections: int = said("TCP connections; each leases an address, while that of the former one rests")
+    fills: bool = said("are they more than there are free addresses?")
+
+
 class Topology(Section):
     """The network as it is, or as it would be without some of its parts."""
 
@@ -208,6 +248,13 @@ class Topology(Section):
         "by service and site: the server edge that gets the site's new flows; null: none can be reached; "
         '"unauthorised": the site may not use it'
     )
+    paths: dict[str, dict[str, list[str]]] = said(
+        "by site and where the catchment says that its flows go: the switches on the way, both ends included"
+    )
+    measured: list[Measured] = said("what flows are really pinned to now, also with parts left out")
+    difference: list[Move] = said("what is different without the parts that are left out; the gravest, if too many")
+    difference_totals: MoveTotals
+    pools: list[PoolAsked] = said("where connections are opened anew without these parts")
     updating: list[str] = said("switches that have still to install, or to confirm, what has changed")
     bgp: list[BgpSession]
 

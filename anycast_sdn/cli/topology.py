@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 from anycast_sdn.cli import client, options
 from anycast_sdn.cli.tables import table, yes_or_no
+from anycast_sdn.core.words import counted
+
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 _DESCRIPTION = """\
-Show a running controller's switches, links, uplinks, BGP sessions and announcements, and the edge that each
-site's traffic to each service goes to. With --without, show the same as if parts of the network were not there."""
+Show a running controller's switches, links, uplinks, BGP sessions and announcements, the edge that each site's
+traffic to each service goes to, by which switches, and where the flows of each site are really pinned. With
+--without, show the same as if parts of the network were not there, and what would be different: which services
+move from where to where, how many flows lose their server, and whether there are addresses for those that return."""
 
 
 def add_to(commands: Any) -> None:
@@ -38,7 +44,51 @@ def _topology(arguments: argparse.Namespace) -> int:
         print(f"\ninstalling new routes: {', '.join(answer['updating'])}")
     if len(answer["parts"]) > 1:
         print("\nparts of the fabric that no link connects: " + " | ".join(", ".join(part) for part in answer["parts"]))
+    if arguments.without:
+        print("\n" + "\n".join(differences(answer, arguments.without)))
     return 0
+
+
+def differences(answer: Any, without: Sequence[str]) -> list[str]:
+    """What would be different, in words."""
+    totals = answer["difference_totals"]
+    lines = [f"What would be different without {', '.join(without)}:"]
+    if not answer["difference"]:
+        return [*lines, "  Nothing: no service moves, no flow loses its server."]
+    lines += [f"  {_in_words(row)}" for row in answer["difference"]]
+    if totals["rows_left_out"]:
+        lines.append(f"  … and {totals['rows_left_out']:,} more such lines")
+    moves, flows = totals["moves"], totals["flows_losing_server"]
+    if len(answer["difference"]) > 1:
+        lines.append(f"  In all {counted(moves, 'move')}, {_losing(flows)}.")
+    for pool in answer["pools"]:
+        result = "the pool is exhausted" if pool["fills"] else "that is enough"
+        lines.append(
+            f"  {counted(pool['new_connections'], 'connection')} of {pool['edge']} would be opened anew; "
+            f"{pool['free']:,} {_FAMILIES[pool['family']]} addresses are free: {result}."
+        )
+    return lines
+
+
+def _in_words(row: Any) -> str:
+    """ "web from arh1: ars2 → ars3 (198.18.0.1/32); 4 flows lose their server: no path to ars2"."""
+    more = f" and {row['prefixes'] - 1:,} more" if row["prefixes"] > 1 else ""
+    if row["from"] != row["to"]:
+        said = f"{row['from'] or 'nobody'} → {row['to'] or 'nobody'} ({row['prefix']}{more})"
+    elif row["prefix"] is None:
+        said = "the group is deleted"
+    else:
+        said = f"{row['from'] or 'nobody'} stays ({row['prefix']})"
+    flows = row["flows_losing_server"]
+    lost = f"; {_losing(flows)}" if flows else ""
+    note = f": {row['note']}" if row["note"] else ""
+    return f"{row['group']} from {row['site']}: {said}{lost}{note}"
+
+
+def _losing(flows: int) -> str:
+    if flows > 1:
+        return f"{flows:,} flows lose their server"
+    return "1 flow loses its server" if flows else "no flow loses its server"
 
 
 def _tables(answer: Any) -> list[list[dict[str, Any]]]:
@@ -60,8 +110,14 @@ def _tables(answer: Any) -> list[list[dict[str, Any]]]:
     ]  # fmt: skip
     edges = [{"edge": edge["name"], "announces": " ".join(edge["announces"])} for edge in answer["edges"]]
     catchment = [
-        {"ANY/n": prefix, "site": site, "goes to": edge or "no edge"}
+        {"ANY/n": prefix, "site": site, "goes to": edge or "no edge",
+         "by": " ".join(answer["paths"].get(site, {}).get(edge, [])[1:-1])}
         for prefix, sites in answer["catchment"].items()
         for site, edge in sites.items()
-    ]
-    return [switches, links, uplinks, answer["bgp"], edges, catchment]
+    ]  # fmt: skip
+    measured = [
+        {"group": row["group"], "family": _FAMILIES[row["family"]], "site": row["site"],
+         "flows are pinned behind": ", ".join(f"{edge} ({flows})" for edge, flows in row["edges"].items())}
+        for row in answer["measured"]
+    ]  # fmt: skip
+    return [switches, links, uplinks, answer["bgp"], edges, catchment, measured]

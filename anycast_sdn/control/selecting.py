@@ -149,6 +149,10 @@ class Selecting:
         course = self._courses.get(spread)
         return course.selection if course else None
 
+    def candidates(self) -> dict[Spread, Sequence[Candidate]]:
+        """Of all spreads, as they were decided about last."""
+        return {spread: course.candidates for spread, course in self._courses.items()}
+
     def takes_flows(self, group: str, server: Address) -> bool:
         """Does this server take new flows of this group, as it was decided last?"""
         selection = self.selection(Spread(group, len(server) == 16))

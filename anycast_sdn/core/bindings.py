@@ -164,6 +164,10 @@ class BindingTable:
         """The numbers of the bindings that are pinned to it."""
         return list(self._of_server.get(server, ()))
 
+    def groups(self) -> list[str]:
+        """The groups that have pinned bindings."""
+        return list(self._in_group)
+
     def in_group(self, group: str) -> Mapping[Address, int]:
         """How many bindings of this group are pinned to each server."""
         return self._in_group.get(group, _NO_COUNTS)
