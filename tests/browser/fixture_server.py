@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mimetypes
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from rest_double import NoSuch, RestDouble
 
-WEB = Path(__file__).parents[2] / "anycast_sdn" / "web"
-POLICY = "default-src 'self'; frame-ancestors 'none'"  # as the controller's
+from anycast_sdn.api.pages import of_package
+from anycast_sdn.api.problems import Problem
 
 
 class FixtureServer:
@@ -36,6 +34,7 @@ class FixtureServer:
         self.lost = False  # every connection is closed without an answer
         self.failing = ""  # a path that answers 500
         self.token = ""  # one that must be sent, unless empty
+        self.pages = of_package()
         self._may_answer = threading.Event()
         self._may_answer.set()
         self._closing = False
@@ -105,10 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         split = urlsplit(self.path)
         path, query = unquote(split.path), parse_qs(split.query)
-        if path == "/":
-            self._send(302, b"", "text/plain", Location="/ui")
-        elif path == "/ui" or path.startswith("/ui/"):
-            self._static(path)
+        if fixture.pages.has(path):
+            self._page(path)
         else:
             fixture.requests.append((time.monotonic(), self.path))
             if fixture.token and self.headers.get("Authorization") != f"Bearer {fixture.token}":
@@ -120,13 +117,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def _static(self, path: str) -> None:
-        file = (WEB / (path.removeprefix("/ui").lstrip("/") or "index.html")).resolve()
-        if not file.is_file() or WEB not in file.parents:
-            self._problem(404, f"there is no {path}")
-            return
-        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        self._send(200, file.read_bytes(), f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
+    def _page(self, path: str) -> None:
+        """As the controller serves it."""
+        tag = self.headers.get("If-None-Match", "")
+        environ = {"PATH_INFO": path, "REQUEST_METHOD": self.command, "HTTP_IF_NONE_MATCH": tag}
+        try:
+            body = b"".join(self.server.fixture.pages(environ, self._begin))
+        except Problem as problem:
+            self._problem(problem.status, problem.detail)
+        else:
+            self.wfile.write(body)
+
+    def _begin(self, status: str, fields: list[tuple[str, str]]) -> None:
+        self.send_response(int(status.split()[0]))
+        for name, value in fields:
+            self.send_header(name, value)
+        self.end_headers()
 
     def _resource(self, path: str, query: dict[str, list[str]]) -> None:
         fixture = self.server.fixture
@@ -156,8 +162,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-cache")
         for name, value in fields.items():
             self.send_header(name, value)

@@ -262,7 +262,7 @@ class RestDouble:
         service = next(prefix for prefix in group["prefixes"] if (":" in prefix) == is_v6).partition("/")[0]
         pinned = index % 40 != 3
         return {
-            "number": 30_000_000 - index,
+            "number": 220_417 - index,
             "edge": site,
             "state": "pinned" if pinned else "unanswered",
             "group": group["name"],

@@ -65,6 +65,11 @@ def test_generated_parts_are_current(paper: Path) -> None:
     assert text == generate.current(text), "run .venv/bin/python docs/generate.py"
 
 
+@pytest.mark.parametrize("path", generate.WHOLE, ids=lambda path: path.name)
+def test_generated_files_of_the_page_are_current(path: Path) -> None:
+    assert path.read_text() == generate.called(generate.WHOLE[path]), "run .venv/bin/python docs/generate.py"
+
+
 def test_the_pipeline_the_counters_and_the_reference_are_generated() -> None:
     generated = {paper.stem for paper in PAPERS if "<!-- end of " in paper.read_text()}
     assert generated == {"cli", "configuration", "counters", "pipeline", "rest"}

@@ -1,0 +1,50 @@
+/* The record of a flow's decision: which addresses its packets have, who there was to serve it, and why this one does. */
+
+import { html } from '../template.js';
+import { clock, number, percent } from '../format.js';
+import { status, tableHead } from '../parts.js';
+
+/* flow: a row of the list; known: /v1/flows/{edge}/{number}, undefined until it is answered; error: a refusal. */
+export function decision(flow, known, error) {
+  const record = known?.decision;
+  return html`<div class="decision"><div>${addresses(flow, record)}<p class="small outcome">${known && outcome(flow, record)}</p></div><div>${
+    record ? candidates(flow, record) : html`<p class="quiet">${why(known, error)}</p>`}</div></div>`;
+}
+
+function why(known, error) {
+  if (error) return error.status === 404 ? 'This flow has ended.' : error.message;
+  return known ? 'Its decision is not known: it was made before the controller started, or too long ago.' : 'Loading.';
+}
+
+function addresses(flow, record) {
+  const row = (what, from, to) => html`<tr><td>${what}</td><td class="mono">${from} → ${to}</td></tr>`;
+  const nearest = record?.nearest_edge ?? record?.edge;
+  return html`<h3>Addresses on the wire</h3><table class="inset"><tbody>${row(`H → ${flow.edge}`, flow.client, flow.service)}${
+    row(nearest ? `first packet, to ${nearest}` : 'first packet', flow.translated, flow.service)}${
+    row('later packets', flow.translated, flow.server ?? 'not yet known')}</tbody></table>`;
+}
+
+function outcome(flow, record) {
+  const first = record?.first_packet_to;
+  const answered = record?.answered_by ?? record?.answered ?? flow.server;
+  const after = record?.first_reply_ms;
+  const repins = record?.repins ?? [];
+  if (!flow.server) return 'Nobody has answered yet.';
+  return html`${first && html`First packet to <b>${first}</b>. `}<b>${answered}</b> answered${
+    after !== null && after !== undefined && ` after ${number(after, 1)} ms`} and has the flow${record?.handed_over && ' (handed over)'}.${
+    repins.map(({ at, from, to, reason }) => html`<br>Bound anew at ${clock(at)}: ${from} → ${to}, ${reason}.`)} Validity ${number(flow.validity_s)} s.`;
+}
+
+function candidates(flow, record) {
+  const at = record.at ?? flow.since;
+  return html`<h3>Why this server: candidates at ${clock(at)}</h3><div class="scrolls"><table class="inset">${
+    tableHead('Server', 'Edge', '>Cost', 'Health', '>Load', '>Share', 'Why not')}<tbody>${
+    record.candidates.map((each) => candidate(flow, each))}</tbody></table></div>`;
+}
+
+function candidate(flow, { server, edge, cost, health, load, share, excluded, why_not: reason }) {
+  const has = server === flow.server;
+  const word = reason ?? excluded?.replaceAll('_', ' ') ?? (share > 0 ? '' : 'no share here');
+  return html`<tr><td class="mono">${has ? html`<b>${server}</b>` : server}</td><td>${edge}</td><td class="right">${number(cost)}</td><td>${
+    status(health)}</td><td class="right">${percent(load)}</td><td class="right">${percent(share)}</td><td>${has ? html`<b>has the flow</b>` : word}</td></tr>`;
+}
