@@ -88,7 +88,10 @@ class Access:
 
         ``certificate``: the names in the verified client certificate.
         """
-        entry = self._entry(peer, authorization, certificate)
+        try:
+            entry = self._entry(peer, authorization, certificate)
+        except _Unknown as unknown:
+            raise self._failure(peer, str(unknown)) from None
         if entry is None:
             yield self._by_place(peer)
             return
@@ -100,6 +103,16 @@ class Access:
             yield entry.caller
         finally:
             limit.end()
+
+    def still_admits(
+        self, caller: Caller, peer: str, authorization: str | None, certificate: Sequence[str] = ()
+    ) -> bool:
+        """Would a request like that of ``caller``, who was admitted by these, be served now as it was then?"""
+        try:
+            entry = self._entry(peer, authorization, certificate)
+            return (entry.caller if entry else self._by_place(peer)) == caller
+        except (_Unknown, Problem):
+            return False
 
     # ---------------------------------------------------------------- who it is
 
@@ -117,6 +130,7 @@ class Access:
         )
 
     def _entry(self, peer: str, authorization: str | None, certificate: Sequence[str]) -> Token | None:
+        """None: there is none, and none was presented.  Raises _Unknown, Problem."""
         known = self._tokens
         if authorization is None:
             found = known.of_certificate(certificate) if known else None
@@ -125,12 +139,12 @@ class Access:
             self._by_place(peer)  # raises for other machines
         given = _BEARER.fullmatch(authorization) if len(authorization) <= tokens.LONGEST else None
         if given is None:
-            raise self._failure(peer, "the Authorization field is not a bearer token")
+            raise _Unknown("the Authorization field is not a bearer token")
         found = known.of_secret(given[1]) if known else None
         if found is None:
-            raise self._failure(peer, "the token is not known here: it was revoked, or is another controller's")
+            raise _Unknown("the token is not known here: it was revoked, or is another controller's")
         if found.has_expired(self._today()):
-            raise self._failure(peer, f"the token {found.name} has expired")
+            raise _Unknown(f"the token {found.name} has expired")
         return found
 
     # ---------------------------------------------------------------- failures
@@ -149,6 +163,10 @@ class Access:
             wait = {"Retry-After": str(math.ceil(1 / FAILURES_PER_S))}
             return Problem(429, "too many requests of this address had no valid token", headers=wait)
         return unauthorized(reason, "invalid_token")
+
+
+class _Unknown(Exception):
+    """What was presented is not valid: why."""
 
 
 class _Limit:

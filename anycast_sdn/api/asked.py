@@ -7,12 +7,13 @@ A handler is a function of an ``Asked`` and the variables of its path.  It retur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from anycast_sdn.api.answers import Turn
 from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.queries import Nothing
+from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tokens import Caller, Need
 from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.control.operations import Operation as OperationOfLife
@@ -22,7 +23,7 @@ from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Serve
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
-from anycast_sdn.views.journal import Entry
+from anycast_sdn.views.journal import Journal
 
 
 class Views(Protocol):
@@ -68,8 +69,9 @@ class Views(Protocol):
         Raises NotFound.
         """
 
-    def events(self, since: int) -> Iterable[Entry]:
-        """Those that are kept with greater numbers, in order."""
+    @property
+    def journal(self) -> Journal:
+        """What has happened."""
 
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         """Some figures of the last ``last_s`` seconds, one for each step."""
@@ -133,6 +135,7 @@ class Asked:
     condition: Condition
     body: Any = None  # of the operation's model
     query: Any = None
+    fields: Mapping[str, str] = field(default_factory=dict)  # of its header
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class Operation:
     needs_body: bool = True
     query: type[Section] = Nothing
     conditional: bool = False  # it changes what has an entity tag
+    streams: bool = False  # on request its answer goes on, as server-sent events
 
 
 class Answer(NamedTuple):
@@ -158,3 +162,4 @@ class Answer(NamedTuple):
     status: int = 200
     location: str = ""
     tag: str = ""  # the entity tag, where there is one
+    stream: Stream | None = None  # in the place of a body

@@ -5,6 +5,7 @@ The rules this file keeps:
 - A TLS handshake within ``HANDSHAKE_S``, a whole head within ``HEAD_S``, a whole body within ``BODY_S``, a response
   taken within a time that fits its size; an idle connection stays for ``KEEPALIVE_S``.
 - While the peer is waited for, ``waiting_since`` says so: whoever needs room may end the connection then.
+- A connection whose response is a stream (``stream``) waits for events, and for the peer only while that does not read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from anycast_sdn.api import http1
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem
+from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import TlsSocket
 
 HANDSHAKE_S = 5.0
@@ -48,6 +50,7 @@ class Connection:
         self.endpoint = endpoint
         self.names: tuple[str, ...] = ()  # in the client's certificate
         self.waiting_since: float | None = time.monotonic()  # for the peer; None: its request is being worked on
+        self.stream: Stream | None = None  # that is sent
         self._sock = sock
         self._context = endpoint.tls and endpoint.tls.context
         self._received = bytearray()
@@ -59,6 +62,11 @@ class Connection:
             secured = TlsSocket(self._sock, self._context)
             secured.handshake(time.monotonic() + HANDSHAKE_S, pause)
             self._sock, self.names = secured, secured.names
+
+    @property
+    def is_at_work(self) -> bool:
+        """Is a request being worked on?"""
+        return self.waiting_since is None and self.stream is None
 
     @property
     def is_outdated(self) -> bool:
@@ -149,6 +157,11 @@ class Connection:
             while left:
                 self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
                 left = left[self._sock.send(left) :]
+
+    def send_on(self, chunk: bytes) -> None:
+        """A chunk of a stream.  Raises OSError, as ``send``."""
+        self.send(chunk)
+        self.waiting_since = None
 
     def linger(self) -> None:
         """Ends our half, and discards what still arrives: a reset could make the peer lose the last response."""

@@ -125,6 +125,10 @@ def _parameters(operation: Operation, schemas: Schemas, definitions: Mapping[str
             yield {"name": name, "in": place, "required": place == "path", "description": said, "schema": schema}
     for name, meaning in _CONDITIONS.items() if operation.conditional else ():
         yield {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
+    if operation.streams:
+        number = {"type": "string", "pattern": "^[0-9]{1,15}$"}
+        yield {"name": "Last-Event-ID", "in": "header", "schema": number,
+               "description": "the number of the last event of the stream that came; it goes on behind that"}
 
 
 def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
@@ -133,6 +137,8 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
         if model:
             response["content"] = _json(schemas[model, "serialization"])
+            if operation.streams:
+                response["content"]["text/event-stream"] = {"schema": {"type": "string"}}
         headers = {"Location": _LOCATIONS[status]} if status in _LOCATIONS else {}
         if model in (Group, Server):
             headers["ETag"] = "for If-Match; it stands for what is set, not for what changes by itself"

@@ -92,8 +92,9 @@ class FlowPage(FlowFilters):
 class Events(Section):
     """Which events."""
 
-    since: Annotated[int, text_form("[0-9]{1,15}", int, "the number of an event")] = said(
-        "the number of the last one that is known already", default=0
+    since: Annotated[int, text_form("[0-9]{1,15}", int, "the number of an event")] | None = said(
+        "the number of the last one that is known already; without it all that are kept, or, of a stream, new ones",
+        default=None,
     )
     type: list[str] = said("their type, or the part of it before the dot; may be repeated", default=[])
     group: str | None = said("of this group", default=None)

@@ -84,7 +84,8 @@ class RestApi:
         if operation.method != "GET" and not operation.conditional:
             condition.check(lambda: "")  # it is there, and has no tag
         body = operation.body and reading.content(request, operation.body, turn.over, operation.needs_body)
-        asked = Asked(self._registry, self._views, self._life, access.caller(request), turn, condition, body, query)
+        asked = Asked(self._registry, self._views, self._life, access.caller(request), turn, condition, body, query,
+                      request.headers)
         return _response(operation.handler(asked, *variables), turn)
 
 
@@ -108,6 +109,11 @@ def _found(request: Request, path: bytes) -> tuple[Operation, dict[str, str]]:
 
 
 def _response(answer: Answer, turn: Turn) -> Response:
+    if answer.stream:
+        fields = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a proxy passes events on at once
+        response = Response(content_type="text/event-stream", app_iter=answer.stream)
+        response.headers.update(fields)
+        return response
     if answer.body is None:
         return Response(status=204)
     chunks = written(answer.body, turn)

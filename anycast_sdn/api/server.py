@@ -12,6 +12,8 @@ The rules this file keeps:
   with all other requests.
 - At most a quarter of the process' files are connections, and at most a quarter of these come from one address.
   Loopback is excepted, because all clients of a proxy or a testbed come from there.
+- A stream of events is a connection for as long as its client wants it.  At most half of all connections, and of those
+  from one address, are streams; one ends when its client would not be served any more, such as with a revoked token.
 - A malformed request is answered with a problem (``http1``), and the connection ends.  It also ends when a body
   was not read to its end.
 - Errors of ``accept`` and of single connections end nothing else.
@@ -26,7 +28,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from email.utils import formatdate
 from functools import partial
 from operator import attrgetter
@@ -39,6 +42,7 @@ from anycast_sdn.api.connection import Connection
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem, response_to
+from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import NotTls
 from anycast_sdn.core.redaction import has_token
 
@@ -82,10 +86,13 @@ class Server:
         self._logged_at = -QUIET_S
 
     def close(self) -> None:
-        """Take no more connections; requests that are here are answered."""
+        """Take no more connections; requests that are here are answered, and streams end with what has happened."""
         self._is_open = False
         for endpoint in self._endpoints:
             endpoint.close()
+        for connection in self._connections:
+            if connection.stream:
+                connection.stream.end()
 
     @property
     def busy(self) -> bool:
@@ -197,41 +204,65 @@ class Server:
             application = self._application if head.raw_path != "*" else _about_all
             given = head.fields.get("authorization")
             with self._access.admitted(connection.peer, given, connection.names) as environ[CALLER]:
-                answer, keep_alive = _answer(application, environ, stays)
+                answer, keep_alive, stream = _answer(application, environ, stays)
+            if stream:
+                self._check_streams(connection.peer)
         except Problem as problem:
-            answer, keep_alive = _answer(response_to(problem, quote(head.path)), environ, stays)
+            answer, keep_alive, stream = _answer(response_to(problem, quote(head.path)), environ, stays)
         path = "(a token)" if has_token(unquote(head.raw_path)) else head.raw_path
         LOG.debug("REST: %s %s %s: %s", connection.peer, head.method, path, answer[0][9:12].decode())
+        if stream:
+            connection.stream = stream  # before anything is sent: from now on it may have to end
         connection.send(*answer)
-        if not body.whole:
+        if stream:
+            self._go_on(connection, stream, partial(self._access.still_admits, environ[CALLER], connection.peer, given))
+        if stream or not body.whole:
             connection.linger()
         return keep_alive
 
+    def _go_on(self, connection: Connection, stream: Stream, is_admitted: Callable[[Sequence[str]], bool]) -> None:
+        """Send the stream, until it ends, its client is gone, or would not be admitted any more."""
+        if not self._is_open:
+            stream.end()
+        with closing(iter(stream)) as chunks:
+            for chunk in chunks:
+                if connection.is_outdated or not is_admitted(connection.names):
+                    return
+                connection.send_on(chunk)
+
+    def _check_streams(self, peer: str) -> None:
+        """Raises Problem when another stream would be too many."""
+        streams = [connection for connection in self._connections if connection.stream]
+        own = sum(connection.peer == peer for connection in streams)
+        if len(streams) >= self._limit // 2 or own >= self._limit_of(peer) // 2:
+            raise Problem(503, "there are too many event streams; end one of them", headers={"Retry-After": "5"})
 
     def _check_load(self, head: Head) -> None:
         """Raises Problem when half of the connections have requests at work; ``PROBES`` are always answered."""
-        at_work = sum(connection.waiting_since is None for connection in self._connections)
+        at_work = sum(connection.is_at_work for connection in self._connections)
         if at_work > self._limit // 2 and head.raw_path not in PROBES:
             raise Problem(503, "too many requests at the same time; try again", headers={"Retry-After": "1"})
 
 
 def _answer(
     application: Application, environ: dict[str, Any], keep_alive: Callable[[], bool]
-) -> tuple[list[bytes], bool]:
-    """Runs the application → (the whole response in chunks, the head first; whether the connection stays)."""
+) -> tuple[list[bytes], bool, Stream | None]:
+    """Runs the application → (the response in chunks, the head first; whether the connection stays; how it goes on)."""
     lines: list[str] = []
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> None:
         date = formatdate(usegmt=True)  # RFC 9110 §6.6.1
         lines[:] = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in [("Date", date), *headers])]
 
-    body = [*application(environ, start)]
+    given = application(environ, start)
+    stream = given if isinstance(given, Stream) else None
+    body = [b""] if isinstance(given, Stream) else [*given]
     if sum(map(len, body)) < SHORT:
         body = [b"".join(body)]
-    stays = keep_alive()
+    stays = not stream and keep_alive()
     if not stays:
         lines.append("Connection: close")
-    return ["".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body[0], *body[1:]], stays
+    return ["".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body[0], *body[1:]], stays, stream
 
 
 def _about_all(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -13,7 +13,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
-from anycast_sdn.views.journal import Entry
+from anycast_sdn.views.journal import Journal
 from anycast_sdn.views.server_health import server_health
 
 ENDED_AT_ONCE = 64  # flows: some milliseconds
@@ -69,8 +69,9 @@ class ControllerViews:
         self._app.set_cost(end, cost)
         return topology.link_view(self._controller, end, time.monotonic())
 
-    def events(self, since: int) -> Iterable[Entry]:
-        return self._app.journal.after(since)
+    @property
+    def journal(self) -> Journal:
+        return self._app.journal
 
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         ahead = time.time() - time.monotonic()

@@ -4,13 +4,14 @@ The rules this file keeps:
 
 - Numbers grow by one, also beyond a restart of the controller: who knows a number asks for what came after it.
 - At most ``KEPT`` events are kept.  Whoever asks for older ones is told so: the answer begins later than asked.
-- An event is made ready for JSON once, when it happens; later nothing of it changes.
+- An event is written as JSON once, when it happens; later nothing of it changes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,13 +26,13 @@ KEPT = 10_000
 
 
 class Entry(NamedTuple):
-    """One event; ``shown`` is ready for JSON, with its number and time."""
+    """One event."""
 
     id: int
     type: str
     at_switch: str
     of_groups: tuple[str, ...]
-    shown: dict[str, Any]
+    json: str  # with its number and time
 
 
 class Journal:
@@ -79,7 +80,7 @@ def _entry(id: int, event: Reported, message: str, at: float) -> Entry:
         shown["group"] = groups[0]
         shown["groups"] = list(groups)
     shown["data"] = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}  # type: ignore[arg-type]
-    return Entry(id, event.type, event.at_switch, groups, shown)
+    return Entry(id, event.type, event.at_switch, groups, json.dumps(shown, ensure_ascii=False))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -25,6 +25,8 @@ from anycast_sdn.api.connection import Connection
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.server import Server
+from anycast_sdn.api.streams import Stream
+from anycast_sdn.api.tokens import Tokens
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -45,6 +47,36 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return [json.dumps(said).encode(), b"\n"]
 
 
+class Ticks(Stream):
+    """Says "." again and again until it ends."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self.is_over = threading.Event()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def __iter__(self) -> Generator[bytes]:
+        try:
+            while not self._ended.wait(0.01):
+                yield b"." * 10_000
+            yield b"the end"
+        finally:
+            self.is_over.set()
+
+
+begun: list[Ticks] = []
+
+
+def streaming(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    if environ["PATH_INFO"] != "/stream":
+        return application(environ, start_response)
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    begun.append(Ticks())
+    return begun[-1]
+
+
 def start_thread(target: Callable[..., Any], *arguments: Any) -> None:
     threading.Thread(target=target, args=arguments, daemon=True).start()
 
@@ -53,7 +85,8 @@ class Service:
     def __init__(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=400)
         self.port = listener.getsockname()[1]
-        self.server = Server(application, [Endpoint(listener, Hosts("127.0.0.1"))], Access(None), start_thread)
+        self.access = Access(None)
+        self.server = Server(streaming, [Endpoint(listener, Hosts("127.0.0.1"))], self.access, start_thread)
         self.server.start()
 
     def connect(self) -> socket.socket:
@@ -274,6 +307,74 @@ def test_health_is_answered_while_the_most_requests_are_at_work(service: Service
         for peer in peers:
             peer.shutdown(socket.SHUT_WR)
             assert all_of(peer).startswith(b"HTTP/1.1 200 OK")
+
+
+# ------------------------------------------------------------------------------ streams
+
+
+STREAM = GET.replace(b"/healthz", b"/stream")
+
+
+def until_received(peer: socket.socket, expected: bytes) -> bytes:
+    received = b""
+    while expected not in received:
+        received += (data := peer.recv(65536))
+        assert data, received
+    return received
+
+
+def test_a_stream_goes_on_until_its_client_is_gone(service: Service) -> None:
+    with service.connect() as peer:
+        peer.sendall(STREAM)
+        answer = until_received(peer, b"." * 30_000)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert b"Content-Length" not in answer
+    assert begun[-1].is_over.wait(10)
+    until(lambda: service.open() == 0)
+
+
+def test_streams_end_whole_when_the_server_does(service: Service) -> None:
+    with service.connect() as peer:
+        peer.sendall(STREAM)
+        until_received(peer, b"....")
+        service.server.close()
+        assert all_of(peer).endswith(b"the end")
+    until(lambda: not service.server.busy)
+
+
+def test_a_client_that_does_not_read_its_stream_is_left(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "RESPONSE_S", 0.2)
+    with service.connect() as deaf, service.connect() as peer:
+        for each in (deaf, peer):
+            each.sendall(STREAM)
+        reading = threading.Thread(target=lambda: all_of(peer), daemon=True)
+        reading.start()
+        until(lambda: service.open() == 1, 60)
+        service.server.close()
+        reading.join(10)
+        assert not reading.is_alive()
+
+
+def test_at_most_half_of_all_connections_are_streams_and_requests_are_answered(service: Service) -> None:
+    service.server._limit = 8
+    with ExitStack() as stack:
+        for _ in range(4):
+            peer = stack.enter_context(service.connect())
+            peer.sendall(STREAM)
+            until_received(peer, b"....")
+        refusal = service.say(STREAM)
+        assert refusal.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nRetry-After: 5\r\n" in refusal
+        assert b'"path": "/x"' in service.say(GET.replace(b"healthz", b"x"))
+
+
+def test_a_stream_ends_when_its_client_would_not_be_admitted_any_more(service: Service) -> None:
+    with service.connect() as peer:
+        peer.sendall(STREAM)
+        until_received(peer, b"....")
+        service.access.replace(Tokens(()))  # now a token is needed
+        assert b"the end" not in all_of(peer)
 
 
 _CROWD = """
