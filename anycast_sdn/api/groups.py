@@ -212,7 +212,7 @@ def _servers_json(asked: Asked, group: AnycastGroup) -> list[dict[str, Any]]:
 
 
 def _server_json(asked: Asked, group: str, server: EnrolledServer) -> dict[str, Any]:
-    lease = {"lease_left_s": asked.life.lease_left_s(group, server.address), "drain": drain_json(server.drain)}
+    lease = {"lease_left_s": asked.life.lease_left_s(group, server.address), "drain": drain_json(asked, server.drain)}
     return _set_of(server) | asked.views.server_status(group, server.address) | lease
 
 

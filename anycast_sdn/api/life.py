@@ -8,7 +8,7 @@ from anycast_sdn.api import access
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.control.operations import Operation
-from anycast_sdn.core.model import Address, Drain, text
+from anycast_sdn.core.model import Address, Drain, NotFound, text
 from anycast_sdn.core.times import rfc3339
 from anycast_sdn.views.turns import with_turns
 
@@ -47,9 +47,17 @@ def get_operation(asked: Asked, id: str) -> Answer:
     return Answer(_operation_json(asked.life.operation(id, asked.query.wait)))
 
 
-def drain_json(drain: Drain | None) -> dict[str, Any] | None:
-    return drain and {
+def drain_json(asked: Asked, drain: Drain | None) -> dict[str, Any] | None:
+    if drain is None:
+        return None
+    try:
+        operation = asked.life.operation(drain.operation)
+        flows = {"flows_at_start": operation.flows_at_start, "flows_left": operation.flows_left}
+    except NotFound:
+        flows = {"flows_at_start": None, "flows_left": None}
+    return {
         "operation": drain.operation,
+        **flows,
         "since": _time(drain.began_at),
         "deadline": _time(None if drain.deadline_s is None else drain.began_at + drain.deadline_s),
         "then": drain.then.value,
@@ -69,6 +77,7 @@ def _operation_json(operation: Operation) -> dict[str, Any]:
         "edge": operation.edge,
         "group": operation.group or None,
         "addresses": list(map(text, operation.addresses)),
+        "flows_at_start": operation.flows_at_start,
         "flows_left": operation.flows_left,
         "since": _time(operation.began),
         "deadline": _time(operation.deadline),

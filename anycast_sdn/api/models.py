@@ -19,6 +19,7 @@ from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.load import DEFAULT_TTL_S, FULL, MAX_SESSIONS, MAX_TTL_S
 from anycast_sdn.core.model import Drain, ServerState
 from anycast_sdn.core.model import Server as EnrolledServer
+from anycast_sdn.core.selection import Exclusion
 from anycast_sdn.description import limits
 from anycast_sdn.description.section import Section, as_in, optional
 from anycast_sdn.description.settings import GroupSettings, Lease, NamedServer, ServerAddress, ServerSettings, Service
@@ -53,6 +54,9 @@ def _of_an_agent(value: str) -> str:
 class DrainShown(Section):
     """A drain in progress."""
 
+    flows_at_start: int | None = said("null: they have not been counted yet, as in flows_left", default=None)
+    flows_left: int | None = said("how many have not ended", default=None)
+
     operation: str = said("its id, as in /v1/operations/{id}")
     since: str = said("when it began (RFC 3339)")
     deadline: str | None = said("when it is over, whatever is left (RFC 3339); null: never")
@@ -86,6 +90,18 @@ class ServerHealth(Section):
     checks: list[CheckShown] = said("each of its checks")
 
 
+class LoadNow(Section):
+    """What a server has reported last."""
+
+    overall: float | None = said("as one number from 0 to 1, by which it is judged; null: the report does not say")
+    sessions: int | None = said("in progress, by the server's own count; null: not reported, as in the others")
+    cpu: float | None
+    memory: float | None
+    disk: float | None
+    network: float | None
+    age_s: float = said("how long ago")
+
+
 class Server(EnrolledSettings, ServerAddress):
     """A server that is enrolled in a group."""
 
@@ -100,8 +116,13 @@ class Server(EnrolledSettings, ServerAddress):
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
     flows: int = observed("how many flows are pinned to it")
     health: ServerHealth = observed("what its checks say")
-    load: float | None = observed("what it has reported last, as a number from 0 to 1; null: nothing, or too long ago")
+    load: LoadNow | None = observed("what it has reported last; null: nothing, or too long ago")
     shares: dict[str, float] = observed("server edges, and the share of the new flows there that it gets, from 0 to 1")
+    effective_weight: float = observed(
+        "its weight as it counts at its own edge now: less than was set where load, a slow start or warnings reduce "
+        "its share, or where its edge passes flows on; 0: it gets none"
+    )
+    excluded: Annotated[Exclusion, choice(Exclusion)] | None = observed("why it takes no new flows; null: it does")
     lease_left_s: float | None = observed("how long its lease is still held; 0: it has expired; null: it has none")
     drain: DrainShown | None = observed("its drain, while it is draining")
 
@@ -227,7 +248,8 @@ class Operation(Section):
     edge: str = said("the edge that is drained, or that the server is behind")
     group: str | None = said("the server's group; null: an edge is drained")
     addresses: list[IpAddress] = said("the server's; none: an edge is drained")
-    flows_left: int | None = said("null: they have not been counted yet")
+    flows_at_start: int | None = said("null: they have not been counted yet, as in flows_left")
+    flows_left: int | None = said("how many have not ended")
     since: str = said("when it began (RFC 3339)")
     deadline: str | None = said("when it is over, whatever is left (RFC 3339); null: never")
     ended: str | None = said("when it has ended (RFC 3339); null: it is running")

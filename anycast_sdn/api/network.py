@@ -22,7 +22,7 @@ def get_switch(asked: Asked, name: str) -> Answer:
 
 
 def _with_drain(asked: Asked, switch: dict[str, Any]) -> dict[str, Any]:
-    return switch | {"drain": drain_json(asked.registry.edges.get(switch["name"]))}
+    return switch | {"drain": drain_json(asked, asked.registry.edges.get(switch["name"]))}
 
 
 def get_topology(asked: Asked) -> Answer:

@@ -100,6 +100,8 @@ class Pool(Section):
     free: int = said("never used, or rested")
     level: Literal["plenty", "low", "exhausted"] = said("is there enough?")
     used_up_in_s: float | None = said("when none will be free, at the rate of the last seconds; null: not soon")
+    trend_per_min: float = said("by how many fewer can be leased each minute, over the last ten; negative: more")
+    exhausted_in_s: float | None = said("when none will be free, at that rate; null: not at that rate, or not soon")
 
 
 class Rules(Section):
@@ -118,6 +120,14 @@ class KnownHost(Section):
     port: int
 
 
+class Bucket(Section):
+    """What a server gets of the new flows at a server edge."""
+
+    server: IpAddress
+    edge: str | None = said("that the server is behind")
+    share: float = said("0-1")
+
+
 class Edge(Section):
     """A switch, whatever its role."""
 
@@ -128,11 +138,18 @@ class Edge(Section):
     pools: dict[str, Pool] = said("by address family, ipv4 and ipv6: of a client edge")
     bindings: int = said("how many flows it has")
     rules: Rules
+    pooling: Literal["flow", "paired", "auto"] | None = said(
+        "which flows share a translation address; null: it is no client edge"
+    )
+    drops_per_s: dict[str, float] = said("how fast these counters have grown in the last minute")
     drops: dict[str, int] = said("counters by name: docs/counters.md says what each means, and what to do")
     repaired: int = said("how many rules others had changed, and were put right")
     last_sweep_s: float | None = said("how long the last reading of all counters took; null: there was none")
     hosts: list[KnownHost]
     announces: list[str] = said("prefixes that it announces into the network")
+    buckets: dict[str, list[Bucket]] = said(
+        "by prefix: the servers that its new flows go to, the greatest shares first, up to 12; of up to 200 prefixes"
+    )
     drain: DrainShown | None = said("while the servers behind it take no new flows, by an operator's decision")
 
 

@@ -89,11 +89,15 @@ def _server_rows(answer: Any) -> list[dict[str, Any]]:
     return [
         {"group": group["name"], "ASg": server["address"], "edge": server["edge"], "state": server["state"],
          "weight": server["weight"], "reachable": yes_or_no(server["reachable"]), "health": server["health"]["status"],
-         "load": "" if server["load"] is None else f"{server['load']:.0%}", "share": _shares(server),
+         "load": _load(server["load"]), "share": _shares(server),
          "flows": server["flows"]}
         for group in answer["groups"]
         for server in group["servers"]
     ]  # fmt: skip
+
+
+def _load(load: Any) -> str:
+    return "" if load is None or load["overall"] is None else f"{load['overall']:.0%}"
 
 
 def _shares(server: Any) -> str:

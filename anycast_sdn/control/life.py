@@ -290,7 +290,9 @@ class Life:
         operation = Operation(drain.operation, kind, edge, drain.began_at, enrolment[0] if enrolment else "", addresses)
         if self.operations.is_running(drain.operation):
             running = self.operations.get(drain.operation)
-            operation = replace(operation, began=running.began, flows_left=running.flows_left)
+            operation = replace(
+                operation, began=running.began, flows_at_start=running.flows_at_start, flows_left=running.flows_left
+            )
         deadline = None if drain.deadline_s is None else drain.began_at + drain.deadline_s
         self.operations.put(replace(operation, deadline=deadline))
 
@@ -363,7 +365,8 @@ class Life:
         if not flows and not unknown and self._is_on_the_way(draining, at.now - draining.began):
             waits = "packets of new flows may still be on their way"
         operation = self.operations.get(draining.drain.operation)
-        self.operations.put(replace(operation, flows_left=flows, reason=waits))
+        at_start = flows if operation.flows_at_start is None else operation.flows_at_start
+        self.operations.put(replace(operation, flows_at_start=at_start, flows_left=flows, reason=waits))
         if draining.until is not None and at.now >= draining.until:
             if flows and draining.drain.at_deadline is AtDeadline.END and draining.lingers_until is None:
                 draining.ending = self._left_flows(draining)

@@ -39,7 +39,8 @@ class Operation:
     addresses: tuple[Address, ...] = ()
     deadline: float | None = None
     state: State = State.RUNNING
-    flows_left: int | None = None  # None: not counted yet
+    flows_at_start: int | None = None  # None: not counted yet
+    flows_left: int | None = None
     ended: float | None = None
     reason: str = ""  # why it has failed, what it waits for, or what is left
 

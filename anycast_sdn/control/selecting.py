@@ -159,10 +159,15 @@ class Selecting:
         standing = selection.standings.get(server) if selection else None
         return standing is not None and standing.excluded is None and standing.factor > 0
 
-    def load(self, group: str, server: Server) -> float | None:
-        """What the server's last report says, 0–1; None: there is none, it is stale, or says nothing."""
-        measured = self._measured(group, server)
-        return measured.load if measured else None
+    def candidates_of(self, spread: Spread) -> Sequence[Candidate]:
+        """Those that were decided about last."""
+        course = self._courses.get(spread)
+        return course.candidates if course else ()
+
+    def report(self, group: str, server: Address) -> LoadReport | None:
+        """The server's last report of its load; it may be stale.  None: there is none."""
+        known = self._reports.get((group, server))
+        return known.report if known else None
 
     def shares_of(self, group: str, server: Address) -> Mapping[str, float]:
         """Server edges → the share of their new flows that this server gets."""

@@ -44,6 +44,7 @@ from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 from anycast_sdn.views.history import EVERY_S, History
 from anycast_sdn.views.journal import Journal
+from anycast_sdn.views.trends import Trends
 
 LOG = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.journal,
         )
         self._health = Health(self.counters)
+        self.trends = Trends(self.counters)
         self._reports = ConnectionReports(len(network.switches), time.monotonic())
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
@@ -292,6 +294,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         if line := self._reports.pop_due(missing_switches(self.controller), now):
             LOG.info("%s", line)
+        self.trends.sample(self.controller, now)
         self._look_at_health(now)
         if self._health.pop_change(now):
             status = self._health.status

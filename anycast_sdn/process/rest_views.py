@@ -14,7 +14,7 @@ from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
 from anycast_sdn.views.flows import FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
-from anycast_sdn.views.server_health import server_health
+from anycast_sdn.views.servers import ServerViews
 
 ENDED_AT_ONCE = 64  # flows: some milliseconds
 
@@ -25,6 +25,7 @@ class ControllerViews:
     def __init__(self, app: AnycastApp) -> None:
         self._app = app
         self._controller = app.controller
+        self._servers = ServerViews(app.controller)
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
         return flows.flows_after(self._controller, wanted, after, limit, time.monotonic(), time.time())
@@ -50,13 +51,15 @@ class ControllerViews:
 
     def switches(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         self._app.inspections.wait_until_fresh(self._app.connections.channels)
-        return switches.edge_views(self._controller, self._app.counters, time.monotonic(), turn)
+        app = self._app
+        return switches.edge_views(self._controller, app.counters, app.trends, time.monotonic(), turn)
 
     def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         shown, channels = self._controller.switch(name), self._app.connections.channels
         this = {dpid: channel for dpid, channel in channels.items() if shown and shown.dpid == dpid}
         self._app.inspections.wait_until_fresh(this)
-        return switches.edge_view(self._controller, self._app.counters, name, time.monotonic(), turn)
+        app = self._app
+        return switches.edge_view(self._controller, app.counters, app.trends, name, time.monotonic(), turn)
 
     def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = self._app.bgp.views()  # as of now: they may change while the rest is computed
@@ -82,10 +85,7 @@ class ControllerViews:
         return self._app.health(now) | {"hub": self._app.gauge.stalls.view(now)}
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
-        now, epoch = time.monotonic(), time.time()
-        health = server_health(self._controller, group_name, address, now, epoch)
-        selected = switches.selection_of(self._controller, group_name, address)
-        return switches.server_status(self._controller, address) | {"health": health} | selected
+        return self._servers.view(group_name, address, time.monotonic(), time.time())
 
     def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
         self._controller.selecting.reported(address, report, time.monotonic(), counts_in)

@@ -21,6 +21,7 @@ from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import Health
+from anycast_sdn.views.trends import Trends
 
 if TYPE_CHECKING:
     from holds import Hub
@@ -43,12 +44,14 @@ class _App:
     """The parts of ``AnycastApp`` that the views use; no switch is connected."""
 
     health = AnycastApp.health
+    _look_at_health = AnycastApp._look_at_health
     _database_problem = str
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.counters = Counters()
         self._health = Health(self.counters)
+        self.trends = Trends(self.counters)
         self.controller = hub.controller
         self.inspections = self.connections = self.bgp = self
         self.channels: dict[int, Any] = {}

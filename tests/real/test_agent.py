@@ -140,7 +140,7 @@ def test_the_load_of_a_server_is_reported(network: Running) -> None:
     start(network, "as2", *check, addresses=BOTH["as2"])
     for address in BOTH["as2"]:
         until(lambda address=address: server(network, address)["load"] is not None, f"the load of {address} is known")
-    assert 0 <= server(network, V4.as2)["load"] <= 1
+    assert 0 <= server(network, V4.as2)["load"]["overall"] <= 1
     assert server(network, V4.as2)["capacity"] == 1000
 
 

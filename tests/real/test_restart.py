@@ -34,7 +34,7 @@ def flows(network: Running) -> list[dict[str, Any]]:
 def enrolments(network: Running) -> list[dict[str, Any]]:
     """All groups with their servers, but what is observed of these."""
     groups: list[dict[str, Any]] = network.call("GET", "/v1/groups")["groups"]
-    observed = {"health", "load", "shares", "reachable", "flows"}
+    observed = {"health", "load", "shares", "effective_weight", "excluded", "reachable", "flows"}
     for group in groups:
         group["servers"] = [{name: server[name] for name in server.keys() - observed} for server in group["servers"]]
     return groups

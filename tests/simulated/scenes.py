@@ -24,6 +24,7 @@ from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.switches import edge_views
 from anycast_sdn.views.topology import topology_view
+from anycast_sdn.views.trends import Trends
 
 TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 SERVICE = {False: packed("198.18.0.1"), True: packed("2001:db8:a::1")}  # ANY, by family
@@ -104,7 +105,8 @@ def drops(net: SimulatedNetwork, name: str) -> dict[str, int]:
     """Everything that was dropped at a switch, by its rules and by the controller, without zeroes."""
     dpid = next(switch.dpid for switch in net.network.switches if switch.name == name)
     net.controller.drops_counted(dpid, net.switches[name].packets())
-    view = next(view for view in edge_views(net.controller, net.counters, net.now) if view["name"] == name)
+    views = edge_views(net.controller, net.counters, Trends(net.counters), net.now)
+    view = next(view for view in views if view["name"] == name)
     counted = view["drops"]
     assert isinstance(counted, dict)
     return {counter: count for counter, count in counted.items() if count}

@@ -19,6 +19,7 @@ from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import LONGEST_REPORT_S, ConnectionReports, Health
 from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session
 from anycast_sdn.views.switches import edge_views
+from anycast_sdn.views.trends import Trends
 
 EPOCH = 1_800_000_000.0
 
@@ -156,9 +157,11 @@ def test_a_pool_is_told_to_be_low_before_it_is_exhausted_and_each_once(v6) -> No
     (low,) = seen.pools
     assert (low.switch, low.family, low.left, low.size) == ("arh1", family, 6, 14)
     assert low.used_up_in_s == pytest.approx(6.5, abs=1)
-    (view,) = [view for view in edge_views(net.controller, net.counters, net.now) if view["name"] == "arh1"]
-    assert view["pools"][family] | {"used_up_in_s": 6} == {
-        "size": 14, "leased": 8, "resting": 0, "free": 6, "level": "low", "used_up_in_s": 6
+    views = edge_views(net.controller, net.counters, Trends(net.counters), net.now)
+    (view,) = [view for view in views if view["name"] == "arh1"]
+    assert view["pools"][family] | {"used_up_in_s": 6, "trend_per_min": 0, "exhausted_in_s": None} == {
+        "size": 14, "leased": 8, "resting": 0, "free": 6, "level": "low", "used_up_in_s": 6,
+        "trend_per_min": 0, "exhausted_in_s": None,
     }  # fmt: skip
     for port in range(40008, 40016):
         ask(net, service=SERVICE[v6], port=port)

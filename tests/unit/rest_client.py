@@ -47,6 +47,9 @@ HEALTH = {
 }
 
 
+LOAD = {"overall": 0.5, "sessions": 5, "cpu": 0.5, "memory": None, "disk": None, "network": 0.1, "age_s": 2.5}
+
+
 def flow(number: int, edge: str = "arh1", **changes: Any) -> FlowView:
     pinned = FlowView(
         number=number,
@@ -137,7 +140,7 @@ class Facts:
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH,
-                "load": 0.5, "shares": {"ars2": 0.25}}  # fmt: skip
+                "load": LOAD, "shares": {"ars2": 0.25}, "effective_weight": 1.0, "excluded": None}  # fmt: skip
 
     def report_load(self, address: Address, report: LoadReport, counts_in: Callable[[str], bool]) -> None:
         self.loads.append((address, report))

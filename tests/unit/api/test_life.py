@@ -27,7 +27,7 @@ def test_a_drain_begins_an_operation_that_says_when_it_has_ended(client: Client)
     assert (begun.status_code, begun.headers["Location"]) == (202, "http://localhost/v1/operations/d1")
     running = {
         **{"id": "d1", "kind": "drain-server", "state": "running", "edge": "ars2", "group": "web"},
-        **{"addresses": ["10.2.0.10"], "flows_left": None, "reason": "", "ended": None},
+        **{"addresses": ["10.2.0.10"], "flows_at_start": None, "flows_left": None, "reason": "", "ended": None},
         **{"since": "2023-11-14T22:13:20.000Z", "deadline": "2023-11-14T22:14:20.000Z"},
     }
     assert begun.json == client.get("/v1/operations/d1") == running
@@ -39,7 +39,7 @@ def test_a_drain_begins_an_operation_that_says_when_it_has_ended(client: Client)
     assert shown["state"] == "draining"
     assert shown["drain"] == {
         **{"operation": "d1", "since": running["since"], "deadline": running["deadline"]},
-        **{"then": "remove", "at_deadline": "keep"},
+        **{"then": "remove", "at_deadline": "keep", "flows_at_start": None, "flows_left": None},
     }
     client.life.end("d1")
     assert client.get("/v1/operations/d1?wait=60")["state"] == "succeeded"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from anycast_sdn.api.reading import MAX_BODY
 from anycast_sdn.core.model import ICMPV6, packed
-from tests.unit.rest_client import HEALTH, Client, flow
+from tests.unit.rest_client import HEALTH, LOAD, Client, flow
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def client(tmp_path: Path) -> Iterator[Client]:
 SETTINGS = {"weight": 1, "state": "active", "capacity": None, "lease": None}
 AS2 = {
     **{"address": "10.2.0.10", "addresses": ["10.2.0.10"], **SETTINGS, "edge": "ars2"},
-    **{"reachable": True, "flows": 3, "health": HEALTH, "load": 0.5, "shares": {"ars2": 0.25}},
+    **{"reachable": True, "flows": 3, "health": HEALTH, "load": LOAD, "shares": {"ars2": 0.25}},
+    **{"effective_weight": 1.0, "excluded": None},
     **{"lease_left_s": None, "drain": None},
 }
 DEFAULTS = {

@@ -129,7 +129,7 @@ def test_groups_are_shown_with_their_settings_on_a_line_of_a_terminal(capsys: py
 
 def test_servers_are_shown_with_their_health_and_why_they_fail(capsys: pytest.CaptureFixture[str]) -> None:
     passing = {"address": "2001:db8:2::10", "edge": "ars2", "state": "active", "weight": 1000, "reachable": True,
-               "flows": 1234, "load": 0.42, "shares": {"ars2": 1.0, "ars3": 0.125},
+               "flows": 1234, "load": {"overall": 0.42}, "shares": {"ars2": 1.0, "ars3": 0.125},
                "health": {"status": "passing", "reason": ""}}  # fmt: skip
     failing = passing | {"health": {"status": "critical", "reason": "tcp 80: Connection refused"}}
     groups = [{"name": "web", "servers": [passing]}, {"name": "mail", "servers": [failing] * 30}]
