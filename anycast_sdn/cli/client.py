@@ -161,7 +161,7 @@ def call(
     anew: bool = False,
 ) -> Answer:
     """``body``, unless it is None, is sent as JSON.  ``anew``: only if nothing is there yet; 412 otherwise."""
-    fields = {"Authorization": f"Bearer {controller.token}"} if controller.token else {}
+    fields = _identity(controller)
     if anew:
         fields["If-None-Match"] = "*"
     elif method in ("PATCH", "DELETE"):  # whatever it is like now: they change what they name
@@ -174,15 +174,38 @@ def call(
         try:
             connection.request(method, path, sent, fields)
             response = connection.getresponse()
-            content = response.read() if response.status < 300 else _body(response)
+            _check(controller, response)
+            content = response.read()
         finally:
             connection.close()
-        if response.status < 300:
-            read = json.loads(content) if content else None
-            return Answer(response.status, read, response.headers.get("Location", ""))
-    if detail := _detail(content):
-        raise Refused(detail + _ADVICE.get(response.status, ""), response.status)
-    raise AnycastError(f"{no_controller(controller)}: {response.status} {response.reason}")
+        read = json.loads(content) if content else None
+        return Answer(response.status, read, response.headers.get("Location", ""))
+
+
+@contextmanager
+def opened(controller: Controller, path: str, fields: dict[str, str], silent_s: float) -> Iterator[Iterator[bytes]]:
+    """The lines of an answer that goes on, as they come.  Raises Unreachable when nothing comes for ``silent_s``."""
+    with _failures_named(controller):
+        connection = _connection(controller, silent_s)
+        try:
+            connection.request("GET", path, None, _identity(controller) | fields)
+            response = connection.getresponse()
+            _check(controller, response)
+            yield iter(response.readline, b"")
+        finally:
+            connection.close()
+
+
+def _identity(controller: Controller) -> dict[str, str]:
+    return {"Authorization": f"Bearer {controller.token}"} if controller.token else {}
+
+
+def _check(controller: Controller, response: http.client.HTTPResponse) -> None:
+    """Raises AnycastError when it is no success."""
+    if response.status >= 300:
+        if detail := _detail(_body(response)):
+            raise Refused(detail + _ADVICE.get(response.status, ""), response.status)
+        raise AnycastError(f"{no_controller(controller)}: {response.status} {response.reason}")
 
 
 def path(*names: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from anycast_sdn import __version__
 from anycast_sdn.cli import main
 
-COMMANDS = ["run", "example", "schema", "check", "trace", "flows", "groups", "servers", "edges", "topology",
+COMMANDS = ["run", "example", "schema", "check", "trace", "flows", "groups", "servers", "edges", "topology", "watch",
             "group", "server", "edge", "operations", "token", "agent"]  # fmt: skip
 
 
