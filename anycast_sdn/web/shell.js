@@ -109,7 +109,8 @@ export class Shell {
       if (Date.now() - this.#began < PATIENCE_MS) return;
       patch(this.#main, skeleton());
     } else {
-      patch(this.#main, this.#views[app.route.view].render(app));
+      patch(this.#main, app.view.render(app));
+      app.view.drawn?.(app);
       this.#drawn = app.route.view;
       this.#began = Date.now();
       if (app.memory('page').focusSearch) this.#focusSearch();

@@ -7,6 +7,7 @@ A view is an object:
     render(app) its content, a template
     actions    {name: (app, element, event)}: what elements with data-action="name" do when they are used
     keys       {key: (app)}: what keys do while it is open
+    drawn(app) optional: its content has been put on the page
     waits(main) optional: is this a bad moment to change the picture?
     left(app)  optional: another view is opened
 

@@ -1,0 +1,71 @@
+/* Sizes of the map in pixels: it is drawn for the width that it has, so that its words are as large as all others.
+
+Wide: clients left, servers right, with a row for each server beside its edge.  Upright, in narrow windows: clients
+at the top, servers below the picture as a list.
+*/
+
+export const NODE_HIGH = 30;
+export const ROW_HIGH = 25;
+export const UPRIGHT_BELOW = 560;
+const COMPACT_BELOW = 820;
+const LINE = 16;
+
+/* blocks: server edge → the number of rows beside it. */
+export function geometryOf(layout, blocks, width, mini) {
+  const upright = width < UPRIGHT_BELOW;
+  const compact = width < COMPACT_BELOW;
+  const columns = { upright, compact, mini, rows: compact ? 196 : 258, sites: compact ? 112 : 166, gap: compact ? 40 : 52 };
+  return upright ? uprightOf(layout, width, columns) : wideOf(layout, blocks, width, columns);
+}
+
+function uprightOf(layout, width, columns) {
+  const nodes = [...layout.nodes.values()];
+  const most = Math.max(...['client', 'server'].map((kind) => nodes.filter((node) => node.kind === kind).length), 1);
+  const wide = Math.max(width, most * 76);
+  const high = 430;
+  const at = new Map(nodes.map((node) => [node.name, { x: 34 + node.across * (wide - 68), y: 62 + node.along * (high - 124) }]));
+  for (const { name, across } of nodes.filter(({ kind }) => kind === 'server' || kind === 'client')) at.get(name).x = across * wide;
+  return { ...columns, width: wide, height: high, at };
+}
+
+function wideOf(layout, blocks, width, columns) {
+  const nodes = [...layout.nodes.values()];
+  const servers = nodes.filter(({ kind }) => kind === 'server');
+  const clients = nodes.filter(({ kind }) => kind === 'client');
+  const heights = servers.map(({ name }) => (blocks.get(name) ?? 0) * ROW_HIGH + 44);
+  const needed = Math.max(heights.reduce((sum, high) => sum + high, 0), clients.length * 72);
+  const height = Math.max(needed, wanted(columns.mini));
+  const left = columns.sites + 42;
+  const right = width - columns.rows - columns.gap - 22;
+  const at = new Map(nodes.map((node) => [node.name, { x: left + node.along * (right - left), y: 14 + node.across * (height - 28) }]));
+  const even = height / Math.max(1, servers.length);
+  if (heights.some((high) => high > even)) stack(servers, heights, height, at);
+  return { ...columns, width, height, at };
+}
+
+/* What fits into the window beside all else. */
+function wanted(mini) {
+  return mini ? clamp(innerHeight - 618, 272, 480) : clamp(innerHeight - 236, 440, 880);
+}
+
+function clamp(value, low, high) {
+  return Math.max(low, Math.min(high, value));
+}
+
+/* Server edges one below the other, each as high as its rows need. */
+function stack(servers, heights, height, at) {
+  const spare = (height - heights.reduce((sum, high) => sum + high, 0)) / servers.length;
+  let top = 0;
+  servers.forEach(({ name }, index) => {
+    at.get(name).y = top + (heights[index] + spare) / 2;
+    top += heights[index] + spare;
+  });
+}
+
+export function nodeWidth(name, isEdge) {
+  return Math.max(isEdge ? 58 : 40, name.length * 8 + 22);
+}
+
+export function lines(x, y, count) {
+  return Array.from({ length: count }, (_, index) => ({ x, y: y - 8 + index * LINE }));
+}

@@ -1,0 +1,105 @@
+/* The rows of servers beside their edges: one per server, or per group where there are many. */
+
+import { number, percent } from '../format.js';
+import { FAMILIES, familyOf, loadOf, servedPrefixes, SPILL_AT, standing } from '../network.js';
+import { shape } from '../parts.js';
+import { html } from '../template.js';
+import { ROW_HIGH } from './geometry.js';
+import { selectable } from './selectable.js';
+
+const MOST_ROWS = 12; // servers of an edge that are shown one by one
+const RANK = ['critical', 'warning', 'draining', 'unknown', 'passing'];
+
+/* edge → its rows: {kind: 'server' | 'group', name, label, status, word, load, flows, share}. */
+export function rowsBehind(byEdge) {
+  return new Map(Array.from(byEdge, ([edge, servers]) => [edge, servers.length > MOST_ROWS ? byGroup(servers) : servers.map(one)]));
+}
+
+function one(server) {
+  return { kind: 'server', name: server.address, label: server.address, groups: server.groups, ...standing(server), load: server.load, flows: server.flows };
+}
+
+function byGroup(servers) {
+  const enrolments = servers.flatMap((server) => server.enrolments);
+  return Array.from(Map.groupBy(enrolments, ({ group }) => group), ([group, own]) => {
+    const critical = own.filter(({ health }) => health?.status === 'critical').length;
+    const loads = own.map(loadOf).filter((load) => load !== null);
+    const status = RANK.find((each) => own.some(({ health }) => health?.status === each)) ?? 'unknown';
+    return {
+      kind: 'group', name: group, label: `${group}: ${number(own.length)}`, groups: [group], status,
+      word: critical ? `${number(critical)} critical` : status,
+      load: loads.length ? loads.reduce((sum, load) => sum + load, 0) / loads.length : null,
+      flows: own.reduce((sum, { flows }) => sum + flows, 0),
+    };
+  });
+}
+
+export function serverRows(scene) {
+  const { layout, geometry, behind } = scene;
+  const edges = [...layout.nodes.values()].filter(({ kind, name }) => kind === 'server' || behind.has(name));
+  return edges.map((node, index) => beside(scene, node.name, geometry.at.get(node.name), !index));
+}
+
+function beside(scene, edge, at, isFirst) {
+  const { geometry, behind } = scene;
+  const rows = behind.get(edge) ?? [];
+  const x = at.x + geometry.gap;
+  const top = at.y - (rows.length * ROW_HIGH) / 2 + 6;
+  const titles = isFirst && rows.length > 0 && !geometry.compact && html`<text data-key="title load" class="faint" x="${x + 163}" y="${top - 7}">load</text>
+    <text data-key="title flows" class="faint end" x="${x + 250}" y="${top - 7}">flows</text>`;
+  return html`<text data-key="announced ${edge}" class="faint" x="${x + 4}" y="${top - 7}">${announced(scene, edge)}</text>${titles}${
+    rows.map((row, index) => serverRow(scene, edge, row, x, top + index * ROW_HIGH))}`;
+}
+
+/* The services that an edge announces; with the family, if it is not all of them. */
+function announced({ shown, groups, geometry }, edge) {
+  const own = new Set(shown.edges.find(({ name }) => name === edge)?.announces ?? []);
+  const names = groups.map((group) => {
+    const all = servedPrefixes(group, shown);
+    const here = all.filter((prefix) => own.has(prefix));
+    if (!here.length) return null;
+    const families = new Set(here.map(familyOf));
+    return families.size < new Set(all.map(familyOf)).size ? `${group.name} (${FAMILIES[[...families][0]]})` : group.name;
+  }).filter(Boolean);
+  return shortened(names.join(', ') || 'announces nothing', geometry.compact ? 30 : 24);
+}
+
+function shortened(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+function serverRow(scene, edge, row, x, y) {
+  const { geometry, out } = scene;
+  const wide = geometry.rows;
+  const label = row.kind === 'server' ? `Server ${row.name} of ${row.groups.join(', ')}, ${row.word}, load ${percent(row.load)}, ${number(row.flows)} flows`
+    : `Group ${row.label} servers behind ${edge}, ${row.word}, load ${percent(row.load)}, ${number(row.flows)} flows`;
+  const name = row.kind === 'server' ? row.name : `${row.name}@${edge}`;
+  const names = `server ${out.names.has(edge) && 'gone'}`;
+  return selectable(scene, row.kind, name, label, names, html`<rect class="body" x="${x}" y="${y}" width="${wide}" height="${ROW_HIGH - 3}" rx="4"/>
+    <svg x="${x + 6}" y="${y + 4}" width="14" height="14" viewBox="0 0 14 14" class="icon ${row.status}">${shape(row.status)}</svg>
+    <text class="address" x="${x + 26}" y="${y + 16}">${shortened(row.label, 24)}</text>${geometry.compact ? compactEnd(row, x + wide - 8, y + 16) : wideEnd(row, x, wide, y)}`);
+}
+
+/* What stands at a row's end: what is not normal in words, otherwise load and flows. */
+function compactEnd(row, right, y) {
+  const flows = html`<text class="number end" x="${right}" y="${y}">${number(row.flows)}</text>`;
+  if (row.status === 'critical') return html`<text class="word bad end" x="${right}" y="${y}">${row.word}</text>`;
+  if (row.status === 'draining') return html`<text class="word faint end" x="${right}" y="${y}">${row.word} ${number(row.flows)}</text>`;
+  if (row.load > SPILL_AT) return html`<text class="word warn end" x="${right - 36}" y="${y}">${percent(row.load)}</text>${flows}`;
+  return flows;
+}
+
+function wideEnd(row, x, wide, y) {
+  const flows = html`<text class="number end" x="${x + wide - 8}" y="${y + 16}">${number(row.flows)}</text>`;
+  if (row.status === 'critical' && row.kind === 'server') return html`<text class="word bad end" x="${x + wide - 8}" y="${y + 16}">${row.word}</text>`;
+  if (row.status === 'critical') return html`<text class="word bad end" x="${x + wide - 58}" y="${y + 16}">${row.word}</text>${flows}`;
+  if (row.status === 'draining') return html`<text class="word faint end" x="${x + wide - 52}" y="${y + 16}">${row.word}</text>${flows}`;
+  if (row.load === null) return flows;
+  return html`${loadBar(row.load, x + 140, y + 7, 60)}${flows}`;
+}
+
+function loadBar(load, x, y, wide) {
+  return html`<rect class="bar-ground" x="${x}" y="${y}" width="${wide}" height="8" rx="1"/>
+    <rect class="bar-fill ${load > SPILL_AT && 'hot'}" x="${x}" y="${y}" width="${(wide * Math.min(1, load)).toFixed(1)}" height="8" rx="1"/>
+    <path class="limit" d="M${(x + wide * SPILL_AT).toFixed(1)} ${y - 2}v12"/>`;
+}
