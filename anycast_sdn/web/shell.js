@@ -112,6 +112,7 @@ export class Shell {
       patch(this.#main, app.view.render(app));
       app.view.drawn?.(app);
       this.#drawn = app.route.view;
+      this.#main.dataset.view = app.route.view;
       this.#began = Date.now();
       if (app.memory('page').focusSearch) this.#focusSearch();
     }

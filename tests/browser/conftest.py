@@ -45,8 +45,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Watched]]:
     """Opens pages; at the end of the test, none of them may have met an error or asked a foreign host."""
     pages: list[Watched] = []
 
-    def make(url: str, **options: Any) -> Watched:
-        pages.append(watched(browser, url, **options))
+    def make(url: str, *size: tuple[int, int], **options: Any) -> Watched:
+        pages.append(watched(browser, url, *size, **options))
         return pages[-1]
 
     yield make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ class Watched:
         self.page = page
         self.errors: list[str] = []
         self.foreign: list[str] = []
-        self._host = urlsplit(url).netloc
+        self._hosts = {urlsplit(url).netloc}
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._said)
         page.on("request", self._asked)
@@ -46,7 +47,9 @@ class Watched:
 
     def _asked(self, request: Request) -> None:
         split = urlsplit(request.url)
-        if split.scheme not in ("data", "blob") and split.netloc != self._host:
+        if request.is_navigation_request():
+            self._hosts.add(split.netloc)
+        if split.scheme not in ("data", "blob") and split.netloc not in self._hosts:
             self.foreign.append(request.url)
 
     def until(self, expression: str, what: str, timeout_s: float = 15.0) -> None:
@@ -56,6 +59,22 @@ class Watched:
             assert time.monotonic() < deadline, f"not after {timeout_s} s: {what}"
             self.page.wait_for_timeout(20)
 
+    def until_later(self, condition: Callable[[], bool], what: str, most_s: int = 30) -> None:
+        """As ``until``, in a page whose clock stands still: lets half a second of it pass at a time."""
+        deadline = time.monotonic() + most_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not after {most_s} s: {what}"
+            self.page.clock.run_for(500)
+            self.page.wait_for_timeout(20)
+
+    def open_view(self, name: str) -> None:
+        """The page shows this view."""
+        self.page.evaluate("name => { location.hash = '#' + name }", name)
+        self.until(f"document.querySelector('main').dataset.view == '{name.partition('/')[0].partition('?')[0]}'", name)
+
+    def text(self, selector: str = "main") -> str:
+        return self.page.locator(selector).inner_text()
+
     def misfits(self) -> list[str]:
         return list(self.page.evaluate(_MISFITS))
 
@@ -64,10 +83,14 @@ class Watched:
         assert not self.foreign, self.foreign
 
 
-def watched(browser: Browser, url: str, size: tuple[int, int] = (1440, 900), **options: Any) -> Watched:
-    """Opens ``url`` in a context of its own."""
+def watched(
+    browser: Browser, url: str, size: tuple[int, int] = (1440, 900), clock: bool = False, **options: Any
+) -> Watched:
+    """Opens ``url`` in a context of its own.  ``clock``: the page's time can be moved (``page.clock``)."""
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
     page = Watched(context, context.new_page(), url)
     page.page.set_default_timeout(15_000)
+    if clock:
+        page.page.clock.install()
     page.page.goto(url)
     return page

@@ -19,7 +19,7 @@ function why(known, error) {
 function addresses(flow, record) {
   const row = (what, from, to) => html`<tr><td>${what}</td><td class="mono">${from} → ${to}</td></tr>`;
   const nearest = record?.nearest_edge ?? record?.edge;
-  return html`<h3>Addresses on the wire</h3><table class="inset"><tbody>${row(`H → ${flow.edge}`, flow.client, flow.service)}${
+  return html`<h2>Addresses on the wire</h2><table class="inset"><tbody>${row(`H → ${flow.edge}`, flow.client, flow.service)}${
     row(nearest ? `first packet, to ${nearest}` : 'first packet', flow.translated, flow.service)}${
     row('later packets', flow.translated, flow.server ?? 'not yet known')}</tbody></table>`;
 }
@@ -37,7 +37,7 @@ function outcome(flow, record) {
 
 function candidates(flow, record) {
   const at = record.at ?? flow.since;
-  return html`<h3>Why this server: candidates at ${clock(at)}</h3><div class="scrolls"><table class="inset">${
+  return html`<h2>Why this server: candidates at ${clock(at)}</h2><div class="scrolls"><table class="inset">${
     tableHead('Server', 'Edge', '>Cost', 'Health', '>Load', '>Share', 'Why not')}<tbody>${
     record.candidates.map((each) => candidate(flow, each))}</tbody></table></div>`;
 }

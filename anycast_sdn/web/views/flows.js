@@ -11,6 +11,8 @@ import { EDGES, GROUPS, resource } from '../resources.js';
 import { address } from '../router.js';
 import { decision } from './decision.js';
 
+// Their names are the choices of the filters.
+const CHOICES = [resource(GROUPS.path, 60, ['group']), resource(EDGES.path, 60)];
 const PAGE = 50;
 const TYPING_MS = 300;
 const FILTERS = ['q', 'group', 'edge', 'state', 'server'];
@@ -20,13 +22,13 @@ export const flows = {
   title: 'Flows',
   reset: { page: null },
   needs(app) {
-    return [GROUPS, EDGES, resource(pathOf(app), 2), ...opened(app).map((name) => resource(detail(name), 5))];
+    return [...CHOICES, resource(pathOf(app), 2), ...opened(app).map((name) => resource(detail(name), 5))];
   },
   render(app) {
     const memory = remembered(app);
     const answer = app.value(pathOf(app));
     if (answer) memory.shown = answer;
-    const pending = !answer || opened(app).some((name) => !app.value(detail(name)));
+    const pending = (!answer && !app.error(pathOf(app))) || opened(app).some((name) => !app.value(detail(name)) && !app.error(detail(name)));
     return html`<h1 class="unseen">Flows</h1><section class="card" aria-label="Flows">${tools(app, memory.shown)}
       <div class="flow-list" aria-busy="${pending}">${list(app, memory.shown)}</div></section>`;
   },
@@ -124,7 +126,7 @@ function tools(app, shown) {
 }
 
 function list(app, shown) {
-  if (!shown) return html`<p class="empty">Loading.</p>`;
+  if (!shown) return html`<p class="empty">${app.error(pathOf(app))?.message ?? 'Loading.'}</p>`;
   const asked = FILTERS.some((name) => app.route.query.get(name));
   const named = outside(app, shown.flows);
   if (!shown.flows.length && !named) {
