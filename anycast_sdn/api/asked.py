@@ -57,8 +57,9 @@ class Views(Protocol):
     def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         """One of them.  Raises NotFound."""
 
-    def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
-        """The network, as it would be without these switches, links and servers.  Raises NotFound."""
+    def topology(self, without: Sequence[str], groups: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
+        """The network, as it would be without these switches, links and servers; with the services of these groups
+        alone, if any are named.  Raises NotFound."""
 
     def link(self, end: Port) -> dict[str, Any]:
         """The link at this port.  Raises NotFound."""

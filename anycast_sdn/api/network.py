@@ -26,7 +26,7 @@ def _with_drain(asked: Asked, switch: dict[str, Any]) -> dict[str, Any]:
 
 
 def get_topology(asked: Asked) -> Answer:
-    return Answer(asked.views.topology(asked.query.without, asked.turn.over))
+    return Answer(asked.views.topology(asked.query.without, asked.query.group, asked.turn.over))
 
 
 def get_link(asked: Asked, end: Port) -> Answer:

@@ -132,10 +132,15 @@ _PART = text_form("[^%]*", str, "a part of the network: a zone (%) is valid on o
 
 
 class Without(Section):
-    """What to leave out."""
+    """What to leave out, and what to show."""
 
     without: list[Annotated[str, _PART]] = said(
         "a switch, an uplink, a server's address, or a link: one of its ports, s1:1, both, s1:1-s2:2, or its switches, "
         "s1-s2; may be repeated",
+        default=[],
+    )
+    group: list[str] = said(
+        "show announcements, catchment, paths and measured flows of this group alone, since those of all are much in a "
+        "large network; may be repeated",
         default=[],
     )

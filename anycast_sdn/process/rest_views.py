@@ -61,9 +61,10 @@ class ControllerViews:
         app = self._app
         return switches.edge_view(self._controller, app.counters, app.trends, name, time.monotonic(), turn)
 
-    def topology(self, without: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
+    def topology(self, without: Sequence[str], groups: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = self._app.bgp.views()  # as of now: they may change while the rest is computed
-        return topology.topology_view(self._controller, without, time.monotonic(), turn) | {"bgp": sessions}
+        shown = topology.topology_view(self._controller, without, time.monotonic(), turn, groups)
+        return shown | {"bgp": sessions}
 
     def link(self, end: Port) -> dict[str, Any]:
         return topology.link_view(self._controller, end, time.monotonic())

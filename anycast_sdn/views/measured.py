@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
@@ -13,15 +13,15 @@ from anycast_sdn.views.turns import with_turns
 ELSEWHERE = "elsewhere"  # instead of an edge: the network file knows no subnet of the server any more
 
 
-def measured(state: Snapshot, turn: Callable[[], None]) -> list[dict[str, Any]]:
-    """A row for each group, family and site that has pinned flows, in this order."""
+def measured(state: Snapshot, wanted: Collection[str], turn: Callable[[], None]) -> list[dict[str, Any]]:
+    """Of the ``wanted`` groups; of all, if there are none: a row for each group, family and site with pinned flows."""
 
     @cache
     def edge_of(server: Address) -> str:
         subnet = state.network.subnet_of(server)
         return subnet.edge if subnet else ELSEWHERE
 
-    names = {name for flows in state.flows.values() for name in with_turns(flows.groups(), turn)}
+    names = set(wanted) or {name for flows in state.flows.values() for name in with_turns(flows.groups(), turn)}
     rows: list[dict[str, Any]] = []
     for group in with_turns(sorted(names), turn):
         counts: dict[tuple[str, str], dict[str, int]] = {}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from checks import AS2, AS3, CRITICAL, change, checked, refuse, status
-from scenes import SERVICE, ask, bindings, catchment, client_edge, topology, web
+from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, client_edge, group, topology, web
 
 from anycast_sdn.core.checks import TcpCheck
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, OnServerLoss, Prefix, packed, text
+from anycast_sdn.core.model import TCP, NotFound, OnServerLoss, Prefix, packed, text
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.topology import topology_view
@@ -164,11 +164,30 @@ def test_flows_of_a_group_that_is_deleted_are_counted_too() -> None:
     assert moves(net, "ars1") == [(None, "arh1", None, None, 1, "ars1 is left out")]
 
 
+def test_the_services_of_some_groups_can_be_shown_alone_but_the_difference_is_about_all() -> None:
+    net = ring()
+    second = group(net.network, "second", SECOND_SERVICE, "as1")
+    net.set_groups(net.controller.groups.replaced(second))
+    net.settle()
+    ask(net, "h1")
+    ask(net, "h1", service=SECOND_SERVICE[False])
+    shown = topology_view(net.controller, ["c1-c2"], net.now, groups=["second"])
+    services = {"198.18.0.2/32", "2001:db8:a::2/128"}
+    assert shown["catchment"].keys() == services  # type: ignore[attr-defined]
+    announced = {prefix for edge in shown["edges"] for prefix in edge["announces"]}  # type: ignore[attr-defined]
+    assert services < announced
+    assert V4 not in announced
+    assert [row["group"] for row in shown["measured"]] == ["second"]  # type: ignore[attr-defined]
+    assert {row["group"] for row in shown["difference"]} == {"web"}  # type: ignore[attr-defined]
+    with pytest.raises(NotFound, match="no group 'none'"):
+        topology_view(net.controller, [], net.now, groups=["none"])
+
+
 def test_prefixes_that_move_alike_are_one_row() -> None:
     net = ring()
-    (group,) = web(net.network, *SERVERS)
+    (former,) = web(net.network, *SERVERS)
     more = tuple(Prefix.host(packed(f"198.18.7.{number}")) for number in range(200))
-    net.set_groups(Groups({"web": replace(group, prefixes=(*group.prefixes, *more))}))
+    net.set_groups(Groups({"web": replace(former, prefixes=(*former.prefixes, *more))}))
     net.advance(2)
     rows = shown(net, "c1-c2")["difference"]
     assert [(row["prefix"], row["prefixes"]) for row in rows] == [(V4, 201), (V6, 1)]

@@ -126,10 +126,10 @@ class Facts:
             raise NotFound(f"there is no edge {name!a}")
         return self.switches()[0]
 
-    def topology(self, without: Sequence[str], turn: Any = None) -> dict[str, Any]:
+    def topology(self, without: Sequence[str], groups: Sequence[str] = (), turn: Any = None) -> dict[str, Any]:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")
-        return {"switches": [name for name in ("arh1", "ars2") if name not in without]}
+        return {"switches": [name for name in ("arh1", "ars2") if name not in without], **{name: {} for name in groups}}
 
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         series = {"pinned": [None, *range(1, last_s // step_s)]}

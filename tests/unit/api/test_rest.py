@@ -370,6 +370,7 @@ def test_edges_and_topology_are_the_controllers(client: Client) -> None:
     assert client.get("/v1/edges/arh1") == arh1
     assert client.get("/v1/topology") == client.facts.topology([])
     assert client.get("/v1/topology?without=ars2&without=arh1") == {"switches": []}
+    assert client.get("/v1/topology?group=web&without=ars2") == {"switches": ["arh1"], "web": {}}
     assert "nowhere" in client.refused(404, "GET", "/v1/topology?without=nowhere")["detail"]
     assert "with" in client.refused(400, "GET", "/v1/topology?with=ars2")["detail"]
     client.refused(404, "GET", "/v1/edges/arh9")

@@ -15,6 +15,6 @@ def test_the_topology_and_its_bgp_sessions_are_those_of_one_moment() -> None:
     sessions = [{"uplink": "as1", "state": "established"}]
     made, _ = controller()
     app = SimpleNamespace(controller=made, bgp=SimpleNamespace(views=lambda: list(sessions)))
-    shown = ControllerViews(cast(AnycastApp, app)).topology([], turn=sessions.clear)
+    shown = ControllerViews(cast(AnycastApp, app)).topology([], [], turn=sessions.clear)
     assert shown["bgp"] == [{"uplink": "as1", "state": "established"}]
     assert not sessions, "other green threads have run"
