@@ -22,7 +22,7 @@ from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
-from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 
 
@@ -35,6 +35,11 @@ class Views(Protocol):
         → (flows, the place after which to go on, None at the end).  One call looks at a slice of all bindings,
         so it may find none although there are more.
         """
+
+    def newest_flows(
+        self, wanted: FlowFilter, before: Before, limit: int
+    ) -> tuple[list[FlowView], Before | None]:
+        """As ``flows``, the newest of all edges first.  ``before``: where to go on; empty: at the newest."""
 
     def flow_summary(self) -> dict[str, Any]:
         """Totals over all flows, whatever the page and the filter."""

@@ -6,6 +6,8 @@ There may be hundreds of thousands: they are looked at in slices, with turns for
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from anycast_sdn.api.answers import Written
@@ -13,33 +15,65 @@ from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.problems import Problem
 from anycast_sdn.api.queries import FlowFilters, FlowPage, cursor_of
 from anycast_sdn.core.words import listed
-from anycast_sdn.views.flows import FlowFilter, FlowView, Place, flow_as_json
+from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place, flow_as_json
 
 FIRST: Place = ("", 0)
+MOST_SLICES = 60  # that are looked at for one page where few may be found: some 30,000 flows
 
 
 def list_flows(asked: Asked) -> Answer:
-    """One page in the order (edge, number): a page boundary holds while flows come and go."""
+    """One page: its boundary holds while flows come and go."""
     query: FlowPage = asked.query
-    wanted, limit = _filter(query), query.limit
-    place: Place | None = query.cursor or FIRST
-    page: list[FlowView] = []
-    written: list[Written] = []  # as text at once: for so many objects the garbage collector would take its time
-    while place is not None and len(page) <= limit:
-        found, place = asked.views.flows(wanted, place, limit + 1 - len(page))
-        found_now = found[: limit - len(page)]
-        page += found
-        if found_now:
-            written.append(Written(json.dumps([flow_as_json(view) for view in found_now])[1:-1]))
-        asked.turn.over()
+    if query.cursor is not None and isinstance(query.cursor, tuple) is (query.order == "newest"):
+        raise Problem(400, "the cursor is of another order: ask for the first page of this one", field="cursor")
+    page = _newest(asked, query) if query.order == "newest" else _by_edge(asked, query)
     following = None
-    if len(page) > limit:
-        last = page[limit - 1]
+    if page.following is not None:
         given = query.model_dump(mode="json", exclude_unset=True)
-        following = "/v1/flows?" + urlencode(given | {"cursor": cursor_of((last.edge, last.number))})
-    return Answer(
-        {"flows": Written(f"[{', '.join(written)}]"), "next": following, "summary": asked.views.flow_summary()}
-    )
+        following = "/v1/flows?" + urlencode(given | {"cursor": cursor_of(page.following)})
+    flows = Written(f"[{', '.join(page.written)}]")
+    return Answer({"flows": flows, "next": following, "summary": asked.views.flow_summary()})
+
+
+class _Page(NamedTuple):
+    written: list[Written]  # as text at once: for so many objects the garbage collector would take its time
+    following: Place | Before | None
+
+
+def _by_edge(asked: Asked, query: FlowPage) -> _Page:
+    wanted, limit, written = _filter(query), query.limit, list[Written]()
+    place = query.cursor if isinstance(query.cursor, tuple) else FIRST
+    went_on: Place | None = place
+    shown = slices = 0
+    while went_on is not None:
+        found, went_on = asked.views.flows(wanted, place, limit + 1 - shown)
+        if shown + len(found) > limit:
+            found = found[:-1]
+            last = found[-1] if found else None
+            return _Page([*written, *_written(found)], (last.edge, last.number) if last else place)
+        written += _written(found)
+        shown += len(found)
+        place, slices = went_on or place, slices + 1
+        if query.q and slices == MOST_SLICES and went_on is not None:
+            return _Page(written, went_on)
+        asked.turn.over()
+    return _Page(written, None)
+
+
+def _newest(asked: Asked, query: FlowPage) -> _Page:
+    wanted, written = _filter(query), list[Written]()
+    left, slices = query.limit, 0
+    before: Before | None = query.cursor if query.cursor is not None and not isinstance(query.cursor, tuple) else {}
+    while before is not None and left and slices < MOST_SLICES:
+        found, before = asked.views.newest_flows(wanted, before, left)
+        written += _written(found)
+        left, slices = left - len(found), slices + 1
+        asked.turn.over()
+    return _Page(written, before)
+
+
+def _written(found: list[FlowView]) -> list[Written]:
+    return [Written(json.dumps([flow_as_json(view) for view in found])[1:-1])] if found else []
 
 
 def end_flows(asked: Asked) -> Answer:
@@ -67,4 +101,5 @@ def end_flow(asked: Asked, edge: str, number: int) -> Answer:
 
 
 def _filter(query: FlowFilters) -> FlowFilter:
-    return FlowFilter(**query.values(FlowFilters.model_fields))
+    wanted = FlowFilter(**query.values(FlowFilters.model_fields))
+    return replace(wanted, q=query.q) if isinstance(query, FlowPage) else wanted

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import Annotated, Literal
 
 from anycast_sdn.api.members import said
 from anycast_sdn.description.section import Section
 from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, text_form
-from anycast_sdn.views.flows import Place
+from anycast_sdn.views.flows import Before, Place
 from anycast_sdn.views.history import EVERY_S, KEPT_S
 from anycast_sdn.views.journal import Entry
 
@@ -65,26 +66,37 @@ def _page_size(value: object) -> int:
     return int(value)
 
 
-def cursor_of(place: Place) -> str:
-    return base64.urlsafe_b64encode(f"{place[1]} {place[0]}".encode()).decode()
+def cursor_of(place: Place | Before) -> str:
+    packed = f"{place[1]} {place[0]}" if isinstance(place, tuple) else json.dumps(dict(place), separators=(",", ":"))
+    return base64.urlsafe_b64encode(packed.encode()).decode()
 
 
-def _place(value: object) -> Place:
-    """The (edge, number) that ``cursor_of`` packed."""
+def _place(value: object) -> Place | Before:
+    """What ``cursor_of`` packed."""
     try:
-        number, edge = base64.urlsafe_b64decode(str(value).encode()).decode().split(" ", 1)
+        packed = base64.urlsafe_b64decode(str(value).encode()).decode()
+        if packed.startswith("{"):
+            return {str(edge): int(number) for edge, number in json.loads(packed).items()}
+        number, edge = packed.split(" ", 1)
         return edge, int(number)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise NotOfForm('is not a cursor of an earlier answer\'s "next"') from error
 
 
 class FlowPage(FlowFilters):
     """Which flows, and how many of them."""
 
+    q: Annotated[str, text_form("[!-~]{0,60}", str.lower, "a part of an address, or of EDGE/NUMBER")] = said(
+        "those with this in an address, which may have its port behind it, or in EDGE/NUMBER", default=""
+    )
+    order: Literal["edge", "newest"] = said(
+        "edge: by edge and number. With newest, or q, a page may be short although there is a next one", default="edge"
+    )
+
     limit: Annotated[int, Form(_page_size, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE})] = said(
         "how many at most", default=DEFAULT_PAGE
     )
-    cursor: Annotated[Place, Form(_place, {"type": "string"}, cursor_of)] | None = said(
+    cursor: Annotated[Place | Before, Form(_place, {"type": "string"}, cursor_of)] | None = said(
         'where to go on, from the "next" of an earlier answer', default=None
     )
 

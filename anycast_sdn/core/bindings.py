@@ -149,6 +149,10 @@ class BindingTable:
         """
         return self._numbers.after(number, limit)
 
+    def numbers_before(self, number: int, limit: int) -> list[int]:
+        """As ``numbers_after``, backwards: bindings get ascending numbers, so the newest come first."""
+        return self._numbers.before(number, limit)
+
     def pinned_to(self, server: Address) -> int:
         """How many flows this server has (M26: sessions in progress)."""
         return len(self._of_server.get(server, ()))

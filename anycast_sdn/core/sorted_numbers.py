@@ -59,3 +59,14 @@ class SortedNumbers:
             if len(found) == limit:
                 break
         return found
+
+    def before(self, number: int, limit: int) -> list[int]:
+        """Up to ``limit`` numbers that are less than ``number``, the largest first."""
+        found: list[int] = []
+        for at in range(min(bisect_left(self._chunks, number, key=_largest), len(self._chunks) - 1), -1, -1):
+            chunk = self._chunks[at]
+            end = len(chunk) if found else bisect_left(chunk, number)
+            found += chunk[max(0, end - (limit - len(found))) : end][::-1]
+            if len(found) == limit:
+                break
+        return found

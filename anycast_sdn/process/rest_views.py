@@ -12,7 +12,7 @@ from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
-from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 from anycast_sdn.views.servers import ServerViews
 
@@ -29,6 +29,9 @@ class ControllerViews:
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
         return flows.flows_after(self._controller, wanted, after, limit, time.monotonic(), time.time())
+
+    def newest_flows(self, wanted: FlowFilter, before: Before, limit: int) -> tuple[list[FlowView], Before | None]:
+        return flows.newest_flows(self._controller, wanted, before, limit, time.monotonic(), time.time())
 
     def flow(self, edge: str, number: int) -> FlowView:
         return flows.flow_view(self._controller, edge, number, time.monotonic(), time.time())

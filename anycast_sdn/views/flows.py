@@ -7,6 +7,8 @@ work for each is kept small.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,14 +18,16 @@ from typing import Any, NamedTuple, TypeAlias
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.events import Drop
-from anycast_sdn.core.model import PROTOCOL_NAMES, Address, NotFound
+from anycast_sdn.core.model import PROTOCOL_NAMES, Address, NotFound, packed
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.views.counters import Counters
 
 FLOW_STATES = ("unanswered", "pinned")
 SLICE = 500  # bindings that are read at once
+LEAST_OF_EDGE = 8  # of these from each edge, the newest first
 
 Place: TypeAlias = tuple[str, int]  # of a binding, in the order of all: (edge, number); ("", 0) is before the first
+Before: TypeAlias = Mapping[str, int]  # edge → the flows of it that are not shown yet have lower numbers; missing: all
 
 
 class FlowView(NamedTuple):
@@ -54,14 +58,26 @@ class FlowFilter:
     client: Address | None = None
     server: Address | None = None
     state: str | None = None
+    q: str = ""  # a part of an address with its port, as people write it, or of EDGE/NUMBER
 
-    def selects(self, binding: Binding) -> bool:
+    def selects(self, edge: str, binding: Binding) -> bool:
         """Does this binding of a selected edge match all other members?"""
         return (
             (self.client is None or binding.key.source == self.client)
             and (self.server is None or binding.server == self.server)
             and (self.group is None or binding.group == self.group)
             and (self.state is None or binding.state.value == self.state)
+            and (not self.q or self._has_text(edge, binding))
+        )
+
+    def _has_text(self, edge: str, binding: Binding) -> bool:
+        address, key = _address(self.q), binding.key
+        if address is not None:
+            return address in (key.source, key.destination, binding.translated, binding.server)
+        shown = [_endpoint(key.source, key.source_port), _endpoint(key.destination, key.destination_port),
+                 _text(binding.translated), f"{edge}/{binding.number}"]  # fmt: skip
+        return any(self.q in text for text in shown) or (
+            binding.server is not None and self.q in _endpoint(binding.server, key.destination_port)
         )
 
 
@@ -81,13 +97,48 @@ def flows_after(
         number = 0
         for number in bindings.numbers_after(after[1] if name == after[0] else 0, SLICE):
             binding = bindings.by_number(number)
-            if binding and wanted.selects(binding):
+            if binding and wanted.selects(name, binding):
                 found.append(view_of(name, switch.engine, binding, now, epoch))
                 if len(found) == limit:
                     break
         if number:
             return found, (name, number)
     return [], None
+
+
+def newest_flows(
+    controller: Controller, wanted: FlowFilter, before: Before, limit: int, now: float, epoch: float
+) -> tuple[list[FlowView], Before | None]:
+    """As ``flows_after``, the newest of all edges first.
+
+    The edges are merged by when their flows were made.  Within an edge the number decides: a flow that was restored has
+    a new number, and its old time.
+    """
+    switches = [switch for switch in controller.switches_by_name() if wanted.edge in (None, switch.name)
+                and len(switch.engine.flows) and before.get(switch.name, 1)]  # fmt: skip
+    some = max(LEAST_OF_EDGE, SLICE // max(1, len(switches)))
+    candidates: list[tuple[float, str, Binding]] = []
+    lowest: dict[str, int] = {}  # edge → the lowest number that was looked at; 0: there are no more
+    stop = -math.inf  # older ones may have to wait for those of other edges that have not been looked at
+    for switch in switches:
+        name, table = switch.name, switch.engine.flows
+        numbers = table.numbers_before(before.get(name, 1 << 62), some)
+        when = math.inf
+        for binding in filter(None, map(table.by_number, numbers)):
+            when = min(when, binding.since)
+            if wanted.selects(name, binding):
+                candidates.append((when, name, binding))
+        lowest[name] = numbers[-1] if len(numbers) == some else 0
+        if lowest[name]:
+            stop = max(stop, when)
+    candidates.sort(key=lambda each: (-each[0], each[1], -each[2].number))
+    ready = [each for each in candidates if each[0] >= stop][:limit]
+    heads = {**before, **lowest}
+    for _, name, binding in candidates[len(ready) :][::-1]:
+        heads[name] = binding.number + 1
+    engines = {switch.name: switch.engine for switch in switches}
+    found = [view_of(name, engines[name], binding, now, epoch) for _, name, binding in ready]
+    return found, heads if any(heads[name] for name in lowest) else None
 
 
 def flow_view(controller: Controller, edge: str, number: int, now: float, epoch: float) -> FlowView:
@@ -149,6 +200,21 @@ def flow_as_json(view: FlowView) -> dict[str, Any]:
         "validity_s": view.validity_s,
         "idle": view.idle,
     }
+
+
+@lru_cache(64)
+def _address(text: str) -> Address | None:
+    try:
+        return packed(text)
+    except ValueError:
+        return None
+
+
+def _endpoint(address: Address, port: int) -> str:
+    text = _text(address)
+    if not port:
+        return text
+    return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"
 
 
 def _text(address: Address) -> str:

@@ -36,7 +36,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
-from anycast_sdn.views.flows import FlowFilter, FlowView, Place
+from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 from tests.unit.operators import network
 
@@ -96,6 +96,13 @@ class Facts:
             return [], None
         last = found[-1] if len(found) == limit else next_two[-1][1]
         return found, (last.edge, last.number)
+
+    def newest_flows(self, wanted: FlowFilter, before: Before, limit: int) -> tuple[list[FlowView], Before | None]:
+        """In pages of two, by edge."""
+        edge, number = next(iter(before.items()), ("arh1", 4))
+        found = [flow for flow in sorted(self.table, key=lambda flow: -flow.number) if flow.edge == edge
+                 and flow.number < number and wanted.q in f"{flow.edge}/{flow.number}"][: min(2, limit)]  # fmt: skip
+        return found, {edge: found[-1].number} if found else None
 
     def flow(self, edge: str, number: int) -> FlowView:
         for flow in self.table:

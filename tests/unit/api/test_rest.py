@@ -314,6 +314,19 @@ def test_flows_are_filtered(client: Client, query: str, numbers: list[int]) -> N
     assert answer["summary"] == {"pool_exhausted": 2}
 
 
+def test_the_newest_flows_come_page_by_page(client: Client) -> None:
+    url, seen = "/v1/flows?order=newest&limit=1&q=arh1/", []
+    while url:
+        answer = client.get(url)
+        seen += [found["number"] for found in answer["flows"]]
+        url = answer["next"]
+    assert seen == [3, 2, 1]
+    following = client.get("/v1/flows?order=newest&limit=1")["next"]
+    assert client.refused(400, "GET", following.replace("order=newest", "order=edge"))["field"] == "cursor"
+    client.refused(400, "GET", "/v1/flows?order=oldest")
+    client.refused(400, "GET", "/v1/flows?order=newest&cursor=WzFd")
+
+
 def test_the_flows_that_a_filter_takes_are_ended_and_no_others(client: Client) -> None:
     kept = [flow(1), flow(2), flow(7, "arh2", group="dns")]
     client.facts.table = [*kept, *(flow(number, "arh2") for number in (3, 6, 8))]

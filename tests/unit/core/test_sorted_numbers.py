@@ -26,6 +26,8 @@ def test_numbers_come_in_order_from_any_place(steps: list[int], asked: int, limi
             model ^= {number}
         assert numbers.after(asked, limit) == sorted(n for n in model if n > asked)[:limit]
         assert numbers.after(0, 1000) == sorted(model)
+        assert numbers.before(asked, limit) == sorted((n for n in model if n < asked), reverse=True)[:limit]
+        assert numbers.before(1000, 1000) == sorted(model, reverse=True)
         assert all(len(chunk) <= 8 for chunk in numbers._chunks)
     finally:
         sorted_numbers.CHUNK = whole

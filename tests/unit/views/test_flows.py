@@ -14,7 +14,17 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed, text
 from anycast_sdn.description import reading
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.flows import SLICE, FlowFilter, FlowView, Place, flow_as_json, flow_summary, flows_after
+from anycast_sdn.views.flows import (
+    SLICE,
+    Before,
+    FlowFilter,
+    FlowView,
+    Place,
+    flow_as_json,
+    flow_summary,
+    flows_after,
+    newest_flows,
+)
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 ALL = FlowFilter()
@@ -152,3 +162,76 @@ def test_texts_are_those_of_the_model(controller: Controller) -> None:
 def test_no_address_has_a_zone(parse: Callable[[str], object], written: str) -> None:
     with pytest.raises(ValueError, match="zone"):
         parse(written)
+
+
+# ------------------------------------------------------------------------------ the newest first, and texts
+
+
+def newest(controller: Controller, wanted: FlowFilter = ALL, limit: int = 300) -> list[FlowView]:
+    """All slices."""
+    found: list[FlowView] = []
+    before: Before | None = {}
+    while before is not None:
+        some, before = newest_flows(controller, wanted, before, limit, now=10.0, epoch=1_700_000_000.0)
+        assert len(some) <= limit
+        found += some
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 7, 300])
+def test_the_newest_flows_of_all_edges_come_first_and_each_once(controller: Controller, limit: int) -> None:
+    chance = random.Random(4)
+    made = [(name, number, chance.uniform(0, 9)) for name in tables(controller) for number in range(1, 60)]
+    for name in tables(controller):
+        times = sorted(when for other, _, when in made if other == name)
+        for number, when in enumerate(times, 1):
+            tables(controller)[name].put(binding(number)._replace(since=when))
+    seen = newest(controller, limit=limit)
+    times = [flow.since for flow in seen]
+    assert times == sorted(times, reverse=True)
+    assert len({(flow.edge, flow.number) for flow in seen}) == len(seen) == len(made)
+
+
+def test_a_flow_that_was_restored_has_its_place_by_its_number(controller: Controller) -> None:
+    """It has its old time: whatever waits for it is listed all the same."""
+    one, other = sorted(tables(controller))[:2]
+    for number in range(1, 3 * SLICE):
+        old = 0.0 if number % 5 == 0 else 3.0 + number / 1000
+        tables(controller)[one].put(binding(number)._replace(since=old))
+        tables(controller)[other].put(binding(number)._replace(since=3.0 + number / 1000))
+    seen = newest(controller)
+    assert {(flow.edge, flow.number) for flow in seen} == {
+        (name, number) for name in (one, other) for number in range(1, 3 * SLICE)
+    }
+    assert [flow.number for flow in seen if flow.edge == one] == list(range(3 * SLICE - 1, 0, -1))
+
+
+def test_the_newest_flows_are_filtered_too(controller: Controller) -> None:
+    for table in tables(controller).values():
+        for number in range(1, 1500):
+            table.put(binding(number))
+    wanted = FlowFilter(server=SERVERS[1], edge=min(tables(controller)))
+    assert newest(controller, wanted) == [flow for flow in newest(controller) if flow in every(controller, wanted)]
+
+
+@pytest.mark.parametrize(
+    ("q", "numbers"),
+    [
+        ("10.1.0.12", [2, 9]),  # of a whole address, no part of another one
+        ("10.1.0.1", []),
+        ("10.1.0.", list(range(1, 10))),
+        ("0.12:1026", [2]),
+        (":1026", [2]),
+        ("203.0.113.5", [5]),
+        ("10.2.0.10", [1, 4, 7]),
+        ("10.2.0.10:80", [1, 4, 7]),
+        ("/5", [5]),
+        ("nothing", []),
+    ],
+)
+def test_flows_are_found_by_a_part_of_what_is_shown_of_them(controller: Controller, q: str, numbers: list[int]) -> None:
+    table = tables(controller)["arh1"]
+    for number in range(1, 10):
+        table.put(binding(number))
+    assert [flow.number for flow in every(controller, FlowFilter(q=q))] == numbers
+    assert [flow.number for flow in newest(controller, FlowFilter(q=q))] == numbers[::-1]
