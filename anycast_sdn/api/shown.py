@@ -243,6 +243,17 @@ class MoveTotals(Section):
     rows_left_out: int = said("rows that are not shown, because they are too many")
 
 
+class LoadThen(Section):
+    """The load of a group's servers that are left, when they have the flows of all."""
+
+    group: str
+    family: Literal["ipv4", "ipv6"]
+    sessions: int = said("of all servers of the group now")
+    capacity: int = said("of those that would take new flows, together")
+    load: float = said("sessions / capacity")
+    limit: float = said("the group's selection.spill_at")
+
+
 class PoolAsked(Section):
     """A pool from which connections that lose their server, and are opened anew, lease addresses."""
 
@@ -271,6 +282,7 @@ class Topology(Section):
     measured: list[Measured] = said("what flows are really pinned to now, also with parts left out")
     difference: list[Move] = said("what is different without the parts that are left out; the gravest, if too many")
     difference_totals: MoveTotals
+    loads: list[LoadThen] = said("of groups that lose servers, if all others have a capacity; the highest, if too many")
     pools: list[PoolAsked] = said("where connections are opened anew without these parts")
     updating: list[str] = said("switches that have still to install, or to confirm, what has changed")
     bgp: list[BgpSession]

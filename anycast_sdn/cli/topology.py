@@ -18,7 +18,8 @@ _DESCRIPTION = """\
 Show a running controller's switches, links, uplinks, BGP sessions and announcements, the edge that each site's
 traffic to each service goes to, by which switches, and where the flows of each site are really pinned. With
 --without, show the same as if parts of the network were not there, and what would be different: which services
-move from where to where, how many flows lose their server, and whether there are addresses for those that return."""
+move from where to where, how many flows lose their server, how loaded the others are then, and whether there are
+addresses for connections that are opened anew."""
 
 
 def add_to(commands: Any) -> None:
@@ -61,6 +62,13 @@ def differences(answer: Any, without: Sequence[str]) -> list[str]:
     moves, flows = totals["moves"], totals["flows_losing_server"]
     if len(answer["difference"]) > 1:
         lines.append(f"  In all {counted(moves, 'move')}, {_losing(flows)}.")
+    for row in answer["loads"]:
+        result = "more than they can hold" if row["load"] > 1 else f"a load of {row['load']:.0%}"
+        over = f", over the limit of {row['limit']:.0%}" if row["limit"] < row["load"] <= 1 else ""
+        lines.append(
+            f"  {row['group']}: {row['sessions']:,} {_FAMILIES[row['family']]} sessions for servers with a capacity of "
+            f"{row['capacity']:,}: {result}{over}."
+        )
     for pool in answer["pools"]:
         result = "the pool is exhausted" if pool["fills"] else "that is enough"
         lines.append(

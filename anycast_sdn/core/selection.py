@@ -249,6 +249,12 @@ def announcing(rule: Rule, candidates: Sequence[Candidate]) -> frozenset[str]:
     return frozenset(each.edge for each in _pool(rule, candidates)[0])
 
 
+def capacity(rule: Rule, candidates: Sequence[Candidate]) -> float | None:
+    """The sessions that mean a load of 1.0 for those that take new flows, together; None: not known of one of them."""
+    known = [each.capacity for each in _pool(rule, candidates)[0]]
+    return None if None in known else sum(filter(None, known))
+
+
 def _pool(rule: Rule, candidates: Sequence[Candidate]) -> tuple[list[Candidate], bool]:
     """Who gets new flows → are there critical servers among them, because too few are healthy?  No matter of load."""
     able = [each for each in candidates if not each.excluded]

@@ -4,6 +4,7 @@
 - A flow *loses its server* where the server, or the site itself, is left out, or no path from the site to the server's
   subnet is left, as ``control.losses`` judges: a route to just that subnet counts, and, where no links of the network
   file join the two, any route.
+- Where all servers of a group have a capacity, those that are left hold the sessions of all.
 - A TCP connection that loses its server is opened anew by its client, and leases another address, while the former one
   rests.  Other flows keep theirs.
 
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.model import TCP, Address, AnycastGroup, OnServerLoss, Prefix, text
 from anycast_sdn.core.roles import Pooling
+from anycast_sdn.core.selection import Rule, capacity
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Network
 from anycast_sdn.views.catchment import UNAUTHORISED, Goals
@@ -69,6 +71,7 @@ class Difference:
     moves: int = 0
     flows: int = 0
     left_out: int = 0  # rows
+    loads: list[dict[str, Any]] = field(default_factory=list)
     pools: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -85,6 +88,7 @@ class Difference:
                 difference._add(Row(name, None, 0, site, None, None, count, note))
         difference._cut()
         difference.rows.sort(key=lambda row: (row.group, row.site, row.prefix or ""))
+        difference.loads = _loads(omitted, state, turn)
         difference.pools = _pools(lost.connections, omitted, state)
         return difference
 
@@ -108,6 +112,7 @@ class Difference:
             "difference_totals": {
                 "moves": self.moves, "flows_losing_server": self.flows, "rows_left_out": self.left_out,
             },
+            "loads": self.loads,
             "pools": self.pools,
         }  # fmt: skip
 
@@ -245,7 +250,37 @@ def _parts(network: Network) -> dict[str, str]:
     return {name: root(name) for name in part}
 
 
-# ---------------------------------------------------------------- pools
+# ---------------------------------------------------------------- loads, and pools
+
+
+def _loads(omitted: Omitted, state: Snapshot, turn: _Turn) -> list[dict[str, Any]]:
+    """Of the groups that lose servers, and have some left that all have a capacity; the highest, if too many."""
+    found: list[dict[str, Any]] = []
+    for spread, candidates in with_turns(state.candidates.items() if omitted.has_servers else (), turn):
+        group, left = state.groups.get(spread.group), omitted.left(candidates)
+        if group is None or len(left) == len(candidates):
+            continue
+        rule = Rule.of(group)
+        if can_hold := capacity(rule, left):
+            pinned = with_turns((flows.in_group(group.name) for flows in state.flows.values()), turn)
+            sessions = sum(counts.get(each.address, 0) for counts in pinned for each in candidates)
+            found.append({
+                "group": group.name,
+                "family": "ipv6" if spread.is_v6 else "ipv4",
+                "sessions": sessions,
+                "capacity": round(can_hold),
+                "load": round(sessions / can_hold, 3),
+                "limit": rule.spill_at,
+            })  # fmt: skip
+        if len(found) >= 2 * MOST_ROWS:
+            _keep_highest(found)
+    _keep_highest(found)
+    return sorted(found, key=lambda row: (row["group"], row["family"]))
+
+
+def _keep_highest(loads: list[dict[str, Any]]) -> None:
+    loads.sort(key=lambda row: -row["load"])
+    del loads[MOST_ROWS:]
 
 
 def _pools(connections: Mapping[tuple[str, str], int], omitted: Omitted, state: Snapshot) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, NotFound, packed, text
+from anycast_sdn.core.selection import Candidate
 from anycast_sdn.core.words import some
 from anycast_sdn.description.model import Port
 from anycast_sdn.views.snapshot import Ends, Snapshot
@@ -58,8 +59,9 @@ class Omitted(NamedTuple):
         """Are servers left out, themselves or with the edge that they are behind?"""
         return bool(self.servers or self.switches)
 
-    def has_server(self, address: Address, edge: str) -> bool:
-        return address in self.servers or edge in self.switches
+    def left(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Those that are not left out, themselves or with the edge that they are behind."""
+        return [each for each in candidates if each.address not in self.servers and each.edge not in self.switches]
 
     def has(self, ends: Ends) -> bool:
         """Is the link with these ends left out, itself or with a switch?"""

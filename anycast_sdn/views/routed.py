@@ -50,7 +50,7 @@ def _announced_without(omitted: Omitted, snapshot: Snapshot, turn: Callable[[], 
     if omitted.switches:
         announced = {prefix: names - omitted.switches for prefix, names in with_turns(announced.items(), turn)}
     for spread, candidates in with_turns(snapshot.candidates.items() if omitted.has_servers else (), turn):
-        left = [each for each in candidates if not omitted.has_server(each.address, each.edge)]
+        left = omitted.left(candidates)
         group = snapshot.groups.get(spread.group)
         if group is None or len(left) == len(candidates):
             continue

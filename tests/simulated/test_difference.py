@@ -132,6 +132,20 @@ def test_flows_are_measured_where_they_are_pinned_whatever_routes_say_now() -> N
     ]
 
 
+def test_servers_that_are_left_have_the_sessions_of_all() -> None:
+    net = ring()
+    (former,) = web(net.network, *SERVERS)
+    servers = {address: replace(server, capacity=10) for address, server in former.servers.items()}
+    net.set_groups(Groups({"web": replace(former, servers=servers)}))
+    net.advance(1)
+    for port in range(41000, 41008):
+        ask(net, "h1", port=port)
+    wanted = {"group": "web", "family": "ipv4", "sessions": 8, "capacity": 20, "load": 0.4, "limit": 0.8}
+    assert shown(net, "10.21.0.10")["loads"] == [wanted]
+    assert shown(net, "10.21.0.10", "10.22.0.10")["loads"] == [wanted | {"capacity": 10, "load": 0.8}]
+    assert shown(net, "c1-c2")["loads"] == []
+
+
 def lost_connections(net: SimulatedNetwork) -> Any:
     for port in (41000, 41001, 41002):
         ask(net, "h1", port=port, protocol=TCP, service_port=80)

@@ -10,13 +10,13 @@ WEB = {"group": "web", "prefix": "198.18.0.1/32", "prefixes": 1, "site": "arh1",
        "flows_losing_server": 4, "note": "no path to ars2"}  # fmt: skip
 
 
-def said(*rows: dict[str, Any], left_out: int = 0, pools: list[dict[str, Any]] | None = None) -> list[str]:
+def said(*rows: dict[str, Any], left_out: int = 0, **more: list[dict[str, Any]]) -> list[str]:
     totals = {
         "moves": sum(row["from"] != row["to"] for row in rows),
         "flows_losing_server": sum(row["flows_losing_server"] for row in rows),
         "rows_left_out": left_out,
     }
-    answer = {"difference": list(rows), "difference_totals": totals, "pools": pools or []}
+    answer = {"difference": list(rows), "difference_totals": totals, "loads": [], "pools": [], **more}
     heading, *lines = differences(answer, ["c1-c2", "ars2"])
     assert heading == "What would be different without c1-c2, ars2:"
     return [line.strip() for line in lines]
@@ -42,6 +42,16 @@ def test_services_without_an_edge_and_flows_alone_are_told_too() -> None:
         "web from arh1: the group is deleted; 1 flow loses its server: 10.22.0.10 is left out",
         "… and 2,000 more such lines",
         "In all 1 move, 2 flows lose their server.",
+    ]
+
+
+def test_the_load_of_servers_that_are_left_is_told() -> None:
+    load = {"group": "web", "family": "ipv4", "sessions": 1841, "capacity": 4000, "load": 0.46, "limit": 0.8}
+    loads = [load, load | {"capacity": 2000, "load": 0.92}, load | {"capacity": 1500, "load": 1.227}]
+    assert said(WEB, loads=loads)[1:] == [
+        "web: 1,841 IPv4 sessions for servers with a capacity of 4,000: a load of 46%.",
+        "web: 1,841 IPv4 sessions for servers with a capacity of 2,000: a load of 92%, over the limit of 80%.",
+        "web: 1,841 IPv4 sessions for servers with a capacity of 1,500: more than they can hold.",
     ]
 
 
