@@ -22,6 +22,7 @@ from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
+from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 
@@ -78,6 +79,10 @@ class Views(Protocol):
     @property
     def journal(self) -> Journal:
         """What has happened."""
+
+    @property
+    def flow_sample(self) -> FlowSample:
+        """What becomes of flows."""
 
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         """Some figures of the last ``last_s`` seconds, one for each step."""

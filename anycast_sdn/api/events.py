@@ -17,7 +17,8 @@ JSON, STREAM = "application/json", "text/event-stream"
 def list_events(asked: Asked) -> Answer:
     wanted, journal, last = asked.query, asked.views.journal, _last(asked)
     if _prefers_a_stream(asked.fields.get("Accept")):
-        return Answer(stream=EventStream(journal, wanted.selects, last))
+        flows = asked.views.flow_sample if wanted.of_flows else None
+        return Answer(stream=EventStream(journal, wanted.selects, last, flows))
     found = []
     entries = list(journal.after(last or 0))  # a copy: new events come while others have their turn
     for entry in entries if wanted.order == "oldest" else reversed(entries):

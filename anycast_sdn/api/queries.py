@@ -116,6 +116,11 @@ class Events(Section):
     )
     order: Literal["oldest", "newest"] = said("which of them come first", default="oldest")
 
+    @property
+    def of_flows(self) -> bool:
+        """Are events of flows asked for?"""
+        return any(each.partition(".")[0] == "flow" for each in self.type)
+
     def selects(self, entry: Entry) -> bool:
         return (
             (not self.type or entry.type in self.type or entry.type.partition(".")[0] in self.type)

@@ -7,8 +7,10 @@ read stays behind, is closed when the server has waited too long for it, and goe
 The rules this file keeps:
 
 - Each event has its number as ``id``, so a client that comes again (``Last-Event-ID``) misses none and gets none twice.
+  Those of flows have none: they come on request, as they happen, and ``event: left_out`` says how many did not.
 - What the journal does not keep any more is not passed over in silence: ``event: missed`` says from where to where.
-- When nothing happens a comment is sent every ``KEEPALIVE_S``: both ends learn that the other one is gone.
+- When nothing happens the position is sent every ``KEEPALIVE_S``: both ends learn that the other one is gone, and a
+  client whose filters select little does not stay far behind.
 - Events of a moment are sent together, at most every ``PAUSE_S``.  A round has ``LOOKED_AT`` events at most.
 """
 
@@ -21,13 +23,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from itertools import islice
 
+from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.journal import Entry, Journal
 
 KEEPALIVE_S = 5.0
 PAUSE_S = 0.1  # between rounds
 RETRY_MS = 1000  # after which a client comes again
 LOOKED_AT = 200  # events in one round
-KEPT_ALIVE = b":\n\n"
+LEFT_OUT_S = 1.0  # between two messages about events of flows that were left out
 
 
 class Stream(ABC):
@@ -43,9 +46,19 @@ class Stream(ABC):
 
 
 class EventStream(Stream):
-    def __init__(self, journal: Journal, selects: Callable[[Entry], bool], after: int | None) -> None:
-        """``after``: the number of the last event that is known; None: only new ones are wanted."""
+    def __init__(
+        self,
+        journal: Journal,
+        selects: Callable[[Entry], bool],
+        after: int | None,
+        flows: FlowSample | None = None,
+    ) -> None:
+        """``after``: the number of the last event that is known; None: only new ones are wanted.
+
+        ``flows``: their events are wanted, too.
+        """
         self._journal = journal
+        self._flows = _Flows(flows, selects) if flows else None
         self._selects = selects
         self._position = journal.last_id if after is None else after
         self._wake = threading.Event()
@@ -56,24 +69,29 @@ class EventStream(Stream):
         self._wake.set()
 
     def __iter__(self) -> Generator[bytes]:
-        stop = self._journal.listen(self._heard)
+        stops = [self._journal.listen(self._heard)]
+        if self._flows:
+            stops.append(self._flows.sample.listen(self._heard))
         try:
             yield f"retry: {RETRY_MS}\nid: {self._position}\n\n".encode()
             while True:
                 self._wake.clear()
                 chunk, is_more = self._round()
+                if self._flows:
+                    chunk += self._flows.round(time.monotonic())
                 if chunk:
                     yield chunk
                 if is_more:
                     time.sleep(0)
                 elif self._ends:
                     return
-                elif not self._wake.wait(KEEPALIVE_S):
-                    yield KEPT_ALIVE
+                elif not self._wake.wait(self._flows.quiet_s if self._flows else KEEPALIVE_S):
+                    yield f"id: {self._position}\n\n".encode()
                 elif not self._ends:
                     time.sleep(PAUSE_S)
         finally:
-            stop()
+            for stop in stops:
+                stop()
 
     def _heard(self, _: Entry) -> None:
         if not self._wake.is_set():
@@ -92,3 +110,37 @@ class EventStream(Stream):
         parts += [f"id: {entry.id}\ndata: {entry.json}\n\n" for entry in found if self._selects(entry)]
         self._position = found[-1].id if found else first - 1
         return "".join(parts).encode(), len(found) == LOOKED_AT
+
+
+class _Flows:
+    """Where one stream is among the events of flows."""
+
+    def __init__(self, sample: FlowSample, selects: Callable[[Entry], bool]) -> None:
+        self.sample = sample
+        self._selects = selects
+        self._position = sample.last_id
+        self._overtaken = 0  # events that were forgotten before they were sent
+        self._left_out = sample.left_out  # of which the client knows
+        self._said_at = 0.0
+
+    @property
+    def quiet_s(self) -> float:
+        """How long nothing may be sent."""
+        return LEFT_OUT_S if self._not_sent() else KEEPALIVE_S
+
+    def _not_sent(self) -> int:
+        """Events of which the client does not know yet that they were left out."""
+        return self.sample.left_out + self._overtaken - self._left_out
+
+    def round(self, now: float) -> bytes:
+        """What has come since the last one."""
+        found = list(self.sample.after(self._position))
+        if found:
+            self._overtaken += found[0].id - self._position - 1
+            self._position = found[-1].id
+        parts = [f"data: {entry.json}\n\n" for entry in found if self._selects(entry)]
+        if (number := self._not_sent()) and now - self._said_at >= LEFT_OUT_S:
+            self._left_out += number
+            self._said_at = now
+            parts.append(f'event: left_out\ndata: {{"events": {number}}}\n\n')
+        return "".join(parts).encode()

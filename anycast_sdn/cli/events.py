@@ -1,7 +1,7 @@
 """The event stream of a running controller (server-sent events), as a command reads it.
 
 It goes on behind the last event that came, whatever interrupts it: none is missed and none comes twice.  A stream on
-which nothing comes for ``SILENT_S``, not even a comment that keeps it alive, has broken off.
+which nothing comes for ``SILENT_S``, not even a sign of life, has broken off.
 """
 
 from __future__ import annotations

@@ -24,12 +24,13 @@ def add_to(commands: Any) -> None:
         "Print events as they happen, a line for each.  When the controller was away, it goes on behind the last one.\n"
         "--json prints each event as JSON, on a line."
     )
-    examples = ("watch events --type link --type server.health", "watch events --group web --last 100")
+    examples = ("watch events --type link --type server.health", "watch events --type flow --group web --last 0")
     watched = options.command(
         kinds, "events", "what happens, as it happens", about, *examples, parents=[client.arguments()]
     )
     watched.add_argument("--type", action="append", default=[], metavar="TYPE",
-                         help="of this type, such as link.down, or the part of it before the dot; may be repeated")
+                         help="of this type, such as link.down, or the part of it before the dot; may be repeated; "
+                              "flows are watched only if they are asked for")
     watched.add_argument("--group", metavar="NAME", help="of this group")
     watched.add_argument("--edge", metavar="NAME", help="at this switch")
     watched.add_argument("--last", type=options.count, default=_LAST, metavar="N",
@@ -59,6 +60,8 @@ def _path(parameters: list[tuple[str, Any]]) -> str:
 def _print(arguments: argparse.Namespace, message: Message) -> None:
     if message.type == "missed":
         _say(f"events {message.data['after'] + 1} to {message.data['before'] - 1} are not kept any more")
+    elif message.type == "left_out":
+        _say(f"{message.data['events']} more events of flows")
     elif message.type:
         return  # of a later controller
     elif arguments.json:

@@ -40,6 +40,7 @@ from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
+from anycast_sdn.process.streamed_flows import StreamedFlows
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 from anycast_sdn.views.history import EVERY_S, History
@@ -95,6 +96,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
+        self.streamed_flows = StreamedFlows(self.flow_feed)
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep)

@@ -12,6 +12,7 @@ from anycast_sdn.core.model import Address
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
+from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 from anycast_sdn.views.servers import ServerViews
@@ -75,6 +76,10 @@ class ControllerViews:
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self._app.set_cost(end, cost)
         return topology.link_view(self._controller, end, time.monotonic())
+
+    @property
+    def flow_sample(self) -> FlowSample:
+        return self._app.streamed_flows.sample
 
     @property
     def journal(self) -> Journal:

@@ -47,7 +47,7 @@ class Journal:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Reported) and (message := event.sentence()):
             self.last_id += 1
-            entry = _entry(self.last_id, event, message, self._clock())
+            entry = entry_of(event, message, self._clock(), self.last_id)
             self._entries.append(entry)
             for listener in self._listeners:
                 listener(entry)
@@ -64,10 +64,11 @@ class Journal:
         return islice(self._entries, max(0, id + 1 - self._entries[0].id), None)
 
 
-def _entry(id: int, event: Reported, message: str, at: float) -> Entry:
+def entry_of(event: Reported, message: str, at: float, id: int = 0) -> Entry:
+    """``at``: seconds since 1970; ``id``: 0: it has no number."""
     groups = tuple(event.of_groups)
     shown: dict[str, Any] = {
-        "id": id,
+        **({"id": id} if id else {}),
         "at": rfc3339(at),
         "type": event.type,
         "severity": event.severity.value,

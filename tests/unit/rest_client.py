@@ -36,6 +36,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
+from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 from tests.unit.operators import network
@@ -80,6 +81,7 @@ class Facts:
         self.server_flows = 3
         self.loads: list[tuple[Address, LoadReport]] = []
         self.journal = Journal(lambda: 1_700_000_000.0)
+        self.flow_sample = FlowSample(lambda on: None)
         self.reported: list[tuple[str, Address, list[Reported]]] = []  # results of agents' checks
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:

@@ -16,8 +16,11 @@ from anycast_sdn.api.streams import LOOKED_AT, EventStream
 from anycast_sdn.core.model import packed
 from anycast_sdn.core.network_events import PoolExhausted
 from anycast_sdn.core.server_events import ServerEnrolled
+from anycast_sdn.views.flow_sample import KEPT as FLOWS_KEPT
+from anycast_sdn.views.flow_sample import PER_S, FlowSample
 from anycast_sdn.views.journal import KEPT, Entry, Journal
 from tests.unit.rest_client import Client
+from tests.unit.views.test_flow_sample import changes
 
 ENROLLED = ServerEnrolled("ars2", "web", packed("10.2.0.10"))
 EXHAUSTED = PoolExhausted("arh1", "ipv4", 254, 254, 0)
@@ -89,9 +92,9 @@ def test_a_number_of_another_journal_is_no_reason_to_keep_silent() -> None:
     assert json.loads(missed["data"]) == {"after": 4711, "before": 1, "events": None}
 
 
-def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_broken_by_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "KEEPALIVE_S", 0.02)
-    assert take(EventStream(journal_of(0), everything, None), 3)[1:] == [{"": ""}] * 2
+    assert take(EventStream(journal_of(3), lambda entry: False, 0), 3)[1:] == [{"id": "3"}] * 2
 
 
 def test_only_selected_events_are_sent() -> None:
@@ -127,7 +130,49 @@ def test_whoever_listens_for_long_without_reading_costs_nothing_but_a_position()
     assert [int(message["id"]) for message in islice(received, KEPT)] == list(range(2 * KEPT + 1, 3 * KEPT + 1))
 
 
+# ------------------------------------------------------------------------------ flows
+
+
+def test_events_of_flows_come_without_numbers_and_those_left_out_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LEFT_OUT_S", 0.05)
+    journal, sample = journal_of(3), FlowSample(lambda on: None)
+    stream = EventStream(journal, lambda entry: entry.type == "flow.opened", None, sample)
+    with closing(iter(stream)) as chunks:
+        received = messages(chunks)
+        next(received)
+        sample.take("arh1", changes(PER_S), 10.0, 0.0)
+        sample.take("arh1", changes(50), 10.0, 0.0)
+        come = list(islice(received, PER_S))
+        assert {json.loads(message["data"])["type"] for message in come} == {"flow.opened"}
+        assert not any("id" in message for message in come)
+        assert next(received) == {"event": "left_out", "data": '{"events": 50}'}
+        sample.leave_out(7)
+        journal(ENROLLED)
+        while (message := next(received)) == {"id": "4"}:
+            pass
+        assert message == {"event": "left_out", "data": '{"events": 7}'}
+    assert not sample._listeners
+
+
+def test_a_listener_that_is_slower_than_flows_is_told_how_many_it_has_not_got() -> None:
+    sample = FlowSample(lambda on: None)
+    chunks = iter(EventStream(journal_of(0), everything, None, sample))
+    next(chunks)
+    for second in range(3 * FLOWS_KEPT // PER_S):
+        sample.take("arh1", changes(PER_S), 10.0 + second, 0.0)
+    received = list(islice(messages(chunks), FLOWS_KEPT + 1))
+    assert received[-1] == {"event": "left_out", "data": f'{{"events": {2 * FLOWS_KEPT}}}'}
+
+
 # ------------------------------------------------------------------------------ over REST
+
+
+def test_flows_are_streamed_only_to_those_who_ask_for_them() -> None:
+    client = Client(":memory:")
+    for query, asks in (("", False), ("?type=link", False), ("?type=flow", True), ("?type=a&type=flow.closed", True)):
+        with closing(iter(client.ask("GET", f"/v1/events{query}", **STREAM).app_iter)) as chunks:
+            next(chunks)
+            assert bool(client.facts.flow_sample._listeners) is asks, query
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""StreamedFlows: brings what becomes of flows to the event stream, while somebody there has asked for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from anycast_sdn.core.flow_events import FlowChange
+from anycast_sdn.process.flow_feed import FlowFeed, FlowListener
+from anycast_sdn.views.flow_sample import FlowSample
+
+
+class StreamedFlows(FlowListener):
+    def __init__(self, feed: FlowFeed) -> None:
+        self.sample = FlowSample(self._watch)
+        self._feed = feed
+        self._end: Callable[[], None] = lambda: None
+
+    def _watch(self, on: bool) -> None:
+        self._end()
+        self._end = self._feed.listen(self) if on else lambda: None
+
+    def flows(self, edge: str, changes: Sequence[FlowChange]) -> None:
+        self.sample.take(edge, changes, time.monotonic(), time.time())
+
+    def flows_missing(self, edge: str, count: int) -> None:
+        self.sample.leave_out(count)
