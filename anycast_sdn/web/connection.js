@@ -1,7 +1,8 @@
 /* Is the controller there?  The one reader of the event stream, and the one that tries again.
 
-States: connecting, live, lost, locked (it asks for a token).  After a loss it tries after 1, 2, 4, 8 and then every
-15 seconds; it is live again when the stream is open.
+States: connecting; live; polling, when it answers but refuses the stream (there are too many, say); lost; locked, when
+it asks for a token.  After a loss it tries after 1, 2, 4, 8 and then every 15 seconds; it is live again when the
+stream is open.
 */
 
 import * as api from './api.js';
@@ -36,6 +37,11 @@ export class Connection {
     return this.#refusal;
   }
 
+  /* Does it answer, as far as is known? */
+  get answers() {
+    return this.state !== 'lost' && this.state !== 'locked';
+  }
+
   start() {
     clearTimeout(this.#timer);
     this.#stream?.close();
@@ -46,6 +52,7 @@ export class Connection {
   failed(error) {
     if (error.status === 401) this.#lock(error);
     else if (error instanceof api.Unreachable && this.state === 'live') this.#stream?.close();
+    else if (error instanceof api.Unreachable && this.state === 'polling') this.#enter('lost');
   }
 
   async #run() {
@@ -53,10 +60,10 @@ export class Connection {
       if (!this.#events.lastId) await this.#catchUp();
       this.#stream = new EventStream('/v1/events', this.#events.lastId, (event) => this.#take(event));
       await this.#stream.read(() => this.#live());
-      this.#lose();
+      this.#retry('lost');
     } catch (error) {
       if (error.status === 401 || error.status === 403) this.#lock(error);
-      else this.#lose();
+      else this.#retry(error instanceof api.Refused ? 'polling' : 'lost');
     }
   }
 
@@ -66,7 +73,17 @@ export class Connection {
   }
 
   #take(event) {
-    if (this.#events.add(event)) this.#heard(event);
+    if (event.type === 'missed') this.#missed(event);
+    else if (this.#events.add(event)) this.#heard(event);
+  }
+
+  /* Some events are not kept any more, or the controller has begun anew (events: null). */
+  #missed({ id, events }) {
+    if (events === null) this.#events.clear();
+    const message = events === null ? 'the controller has a new journal' : `${events} events are not known any more`;
+    const at = new Date(this.#clock()).toISOString();
+    this.#events.add({ id, at, type: 'events.missed', severity: 'warning', subject: null, message });
+    this.#changed('missed');
   }
 
   #live() {
@@ -74,12 +91,12 @@ export class Connection {
     this.#enter('live');
   }
 
-  #lose() {
+  #retry(state) {
     const pause = PAUSES_S[Math.min(this.#failures, PAUSES_S.length - 1)];
     this.#failures += 1;
     this.retryAt = this.#clock() + pause * 1000;
     this.#timer = setTimeout(() => this.#run(), pause * 1000);
-    this.#enter('lost');
+    this.#enter(state);
   }
 
   #lock(error) {

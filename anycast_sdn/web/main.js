@@ -23,7 +23,7 @@ class App {
   events = new Events();
   paused = false;
   route = null;
-  #resources = new Resources(() => this.redraw(), (error) => this.connection.failed(error));
+  #resources = new Resources((path) => this.#fetched(path), (error) => this.connection.failed(error));
   connection = new Connection(this.events, Date.now, (event) => this.#heard(event), (state) => this.#connected(state));
   #shell = new Shell(this, VIEWS);
   #memory = new Map();
@@ -140,16 +140,22 @@ class App {
   #tick() {
     if (!this.route) return;
     this.#resources.want([HEALTH, ...this.view.needs(this)], Date.now());
-    if (document.hidden || this.paused || this.connection.state === 'locked') return;
+    if (document.hidden || this.paused || !this.connection.answers) return;
     this.#resources.fetchDue(Date.now());
-    this.#readClock();
   }
 
-  #readClock() {
-    const now = this.health?.now;
-    if (!now || now === this.memory('page').clock) return;
-    this.memory('page').clock = now;
+  #fetched(path) {
+    if (path === HEALTH.path) this.#readHealth(this.health);
+    this.redraw();
+  }
+
+  /* Its time; and when alarms come or go, everything may be different. */
+  #readHealth({ now, reasons }) {
     this.#ahead = Date.parse(now) - Date.now();
+    const alarms = JSON.stringify(reasons.map(({ code, subject }) => [code, subject]));
+    const memory = this.memory('page');
+    if (memory.alarms !== undefined && memory.alarms !== alarms) this.refresh();
+    memory.alarms = alarms;
   }
 
   #heard(event) {
@@ -159,7 +165,7 @@ class App {
   }
 
   #connected(state) {
-    if (state === 'live') this.refresh();
+    if (state !== 'lost' && state !== 'locked') this.refresh();
     this.redraw(true);
   }
 

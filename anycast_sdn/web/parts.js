@@ -89,7 +89,7 @@ const HIGH = 40;
 width at which something happened. */
 export function sparkline(values, words, { full = null, marks = [], digits = 0 } = {}) {
   const known = values.filter((value) => value !== null);
-  if (known.length < 2) return html`<p class="quiet small">No numbers yet.</p>`;
+  if (known.length < 2) return html`<p class="quiet small spark">No course yet.</p>`;
   const [low, high] = [Math.min(...known), Math.max(...known)];
   const top = full ?? high;
   const bottom = full === null ? low - (high - low) * 0.15 : 0;

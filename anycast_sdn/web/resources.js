@@ -19,7 +19,7 @@ export const HEALTH = resource('/v1/health', 3, ['*']);
 export const TOPOLOGY = resource('/v1/topology', 30, ['link', 'switch', 'catchment', 'edge', 'server', 'group', 'bgp']);
 export const EDGES = resource('/v1/edges', 5, ['switch', 'pool', 'edge']);
 export const GROUPS = resource('/v1/groups', 5, ['server', 'group']);
-export const HISTORY = resource('/v1/history?last_s=3600&step_s=90', 15);
+export const HISTORY = resource('/v1/history?last_s=3600&step_s=30', 10);
 
 export class Resources {
   #known = new Map(); // path → Known
@@ -27,7 +27,7 @@ export class Resources {
   #changed;
   #failed;
 
-  /* changed(): there is something new to show.  failed(error): Unreachable, or a refusal of this token. */
+  /* changed(path): there is something new to show.  failed(error): Unreachable, or a refusal of this token. */
   constructor(changed, failed) {
     this.#changed = changed;
     this.#failed = failed;

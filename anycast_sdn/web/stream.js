@@ -1,12 +1,13 @@
 /* The event stream (server-sent events), read with fetch(): EventSource cannot send a token.
 
 It goes on after the last event that came, whatever interrupts it: none is missed and none comes twice.  A stream
-on which nothing comes for SILENT_MS, not even a comment that keeps it alive, is given up and opened again.
+on which nothing comes for SILENT_MS, not even a comment that keeps it alive, is given up and opened again.  What the controller does not know any more it says with an event
+"missed".
 */
 
 import { headers, refusal, Unreachable, url } from './api.js';
 
-const SILENT_MS = 45000;
+const SILENT_MS = 12000; // the controller sends at least a comment every 5 seconds
 
 export class EventStream {
   #path;
@@ -57,12 +58,11 @@ export class EventStream {
   #take(fields) {
     if (fields.data === undefined) return;
     const event = JSON.parse(fields.data);
-    const id = Number(fields.id ?? event.id);
-    if (Number.isInteger(id)) {
-      if (id <= this.#lastId) return;
-      this.#lastId = id;
-    }
-    this.#received({ type: fields.event, ...event });
+    const id = Number(fields.id);
+    // After "missed" the numbers may begin anew: the controller has another journal.
+    if (fields.event !== 'missed' && id <= this.#lastId) return;
+    this.#lastId = id;
+    this.#received(fields.event === 'missed' ? { type: 'missed', id, ...event } : event);
   }
 }
 

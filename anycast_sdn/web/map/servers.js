@@ -45,7 +45,7 @@ function beside(scene, edge, at, isFirst) {
   const rows = behind.get(edge) ?? [];
   const x = at.x + geometry.gap;
   const top = at.y - (rows.length * ROW_HIGH) / 2 + 6;
-  const titles = isFirst && rows.length > 0 && !geometry.compact && html`<text data-key="title load" class="faint" x="${x + 163}" y="${top - 7}">load</text>
+  const titles = isFirst && rows.some(({ load }) => load !== null) && !geometry.compact && html`<text data-key="title load" class="faint" x="${x + 163}" y="${top - 7}">load</text>
     <text data-key="title flows" class="faint end" x="${x + 250}" y="${top - 7}">flows</text>`;
   return html`<text data-key="announced ${edge}" class="faint" x="${x + 4}" y="${top - 7}">${announced(scene, edge)}</text>${titles}${
     rows.map((row, index) => serverRow(scene, edge, row, x, top + index * ROW_HIGH))}`;
