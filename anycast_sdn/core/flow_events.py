@@ -78,6 +78,7 @@ class FlowRecord:
         self.is_watched = False
         self.missing = 0  # changes that were not noted, since the last ``pop_missing``
         self._changes: list[FlowChange] = []
+        self._is_settled = False
         self._refused: dict[tuple[Address, Drop], int] = {}
         self._freed: dict[int, Address] = {}  # flows that have lost their server → that server
 
@@ -85,6 +86,7 @@ class FlowRecord:
         self.is_watched = on
         if not on:
             self._changes, self._refused, self._freed, self.missing = [], {}, {}, 0
+            self._is_settled = False
 
     def note(self, do: Do, event: FlowEvent, before: Binding | None, after: Binding, now: float) -> None:
         """What ``ClientEdge`` has done to a flow."""
@@ -115,6 +117,10 @@ class FlowRecord:
             if key in self._refused or len(self._refused) < MOST_REFUSED:
                 self._refused[key] = self._refused.get(key, 0) + 1
 
+    def settle(self) -> None:
+        """All that the switch holds has been read: what was not adopted is not there."""
+        self._is_settled = self.is_watched
+
     def _add(self, change: FlowChange) -> None:
         if len(self._changes) < MOST_NOTED:
             self._changes.append(change)
@@ -129,6 +135,11 @@ class FlowRecord:
     def pop_missing(self) -> int:
         missing, self.missing = self.missing, 0
         return missing
+
+    def pop_settled(self) -> bool:
+        """Was ``settle`` called?  To be asked when no changes of before are left."""
+        settled, self._is_settled = self._is_settled, False
+        return settled
 
     def pop_refused(self) -> list[Refusals]:
         refused, self._refused = self._refused, {}

@@ -486,6 +486,8 @@ class FlowRules(Engine):
         return Reaction(messages, events=repaired(self._name, found_rules.faults(messages, rules)))
 
     def end_reading(self) -> None:
+        if self._used is not None:
+            self.flow_record.settle()
         self._used = None
 
 

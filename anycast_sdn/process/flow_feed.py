@@ -26,6 +26,9 @@ class FlowListener:
     def flows_missing(self, edge: str, count: int) -> None:
         """So many changes happened faster than they could be collected: they are lost."""
 
+    def flows_settled(self, edge: str) -> None:
+        """The edge has connected, and all flows that it has are known: of those before, others have ended."""
+
     def flows_refused(self, edge: str, refusals: Sequence[Refusals]) -> None:
         """New flows that got no binding."""
 
@@ -63,10 +66,12 @@ class FlowFeed:
                     for listener in list(self._listeners):
                         isolated(listener.flows)(edge, changes)  # a fault in one loses that for it alone
                     hub.sleep(0)
-                missing, refused = record.pop_missing(), record.pop_refused()
+                missing, refused, settled = record.pop_missing(), record.pop_refused(), record.pop_settled()
                 for listener in list(self._listeners):
                     if missing:
                         isolated(listener.flows_missing)(edge, missing)
+                    if settled:
+                        isolated(listener.flows_settled)(edge)
                     if refused:
                         isolated(listener.flows_refused)(edge, refused)
         finally:

@@ -1,0 +1,1 @@
+"""The binding log: who held which translation address, and when."""

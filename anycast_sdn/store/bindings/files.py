@@ -1,0 +1,158 @@
+"""The files of the binding log: one that is written, and earlier ones beside it.
+
+FILE is written.  When it has grown to ``SIZE``, or is a day old, it is renamed to FILE.*when it began*, and another one
+begins.  The rules this file keeps:
+
+- Each file stands for itself: it begins with all flows that are open then.  So the file that was written at a time
+  says who held an address, and no earlier one is needed.
+- Records are only appended.  A line that a crash has cut off is removed at the next start.
+- What is not in the log is said by the log: a gap, with its reason and the number of records that are missing.
+- After ``days`` a file is deleted.
+
+Everything raises OSError.  Who writes is alone: FILE is locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from anycast_sdn.store.bindings.records import FILE, milliseconds, other_line, read
+
+SIZE = 64 << 20  # bytes of a file, beyond the flows that were open when it began
+DAY = 86_400_000  # ms
+INDEX = ".index"
+_FORM = 1  # of the lines
+
+
+def earlier(path: Path) -> dict[int, Path]:
+    """When each file beside FILE began → the file, in order."""
+    found = {}
+    for each in path.parent.glob(f"{path.name}.*"):
+        stamp = each.name.removeprefix(f"{path.name}.")
+        if stamp.isdigit():
+            found[int(stamp)] = each
+    return dict(sorted(found.items()))
+
+
+def all_files(path: Path) -> dict[int, Path]:
+    """As ``earlier``, with FILE itself at the end, if it is there."""
+    found = earlier(path)
+    if (began := beginning(path)) is not None:
+        found[began] = path
+    return found
+
+
+def beginning(path: Path) -> int | None:
+    """When this file began; None: there is none, or it is empty."""
+    try:
+        with path.open("rb") as file:
+            first = read(file.readline())
+        return milliseconds(first["time"]) if first else None
+    except (OSError, ValueError):
+        return None
+
+
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """All lines but one that was cut off."""
+    with path.open("rb") as file:
+        for text in file:
+            if text.endswith(b"\n"):
+                yield text
+
+
+class Files:
+    """To write.  ``days``: how long files are kept."""
+
+    def __init__(self, path: Path, days: float, size: int = SIZE) -> None:
+        self._path = path
+        self._days = days
+        self._most = size
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._size = self._cut_off_rest()
+        self._began = beginning(path) or 0
+        self._carried = 0  # bytes at the beginning of the file
+        self._dirty = False
+
+    def _cut_off_rest(self) -> int:
+        """Remove a last line that has no end → the size of the file."""
+        size = os.fstat(self._descriptor).st_size
+        end = size
+        while end and (block := os.pread(self._descriptor, min(end, 4096), max(0, end - 4096))):
+            if (newline := block.rfind(b"\n")) >= 0:
+                end = end - len(block) + newline + 1
+                break
+            end -= len(block)
+        if end < size:
+            os.ftruncate(self._descriptor, end)
+        return end
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._size
+
+    @property
+    def latest(self) -> Path | None:
+        """The one with the last records."""
+        if not self.is_empty:
+            return self._path
+        return next(reversed(earlier(self._path).values()), None)
+
+    def is_full(self, now: int) -> bool:
+        return self._size - self._carried >= max(self._most, self._carried) or now - self._began >= DAY
+
+    def begin(self, now: int) -> None:
+        """Begin another file, unless this one is empty: then it is the one that begins."""
+        if not self.is_empty:
+            others = earlier(self._path)
+            stamp = max(self._began, max(others, default=0) + 1)
+            os.rename(self._path, self._path.with_name(f"{self._path.name}.{stamp}"))
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.sync()
+            os.close(self._descriptor)
+            self._descriptor, self._size = descriptor, 0
+        self._began = now
+        self.append(other_line(FILE, now, form=_FORM))
+        self._carried = 0
+
+    def carried(self) -> None:
+        """All that has been appended to this file until now was carried over."""
+        self._carried = self._size
+
+    def append(self, lines: bytes) -> None:
+        """All or nothing."""
+        view = memoryview(lines)
+        done = 0
+        try:
+            while done < len(view):
+                done += os.write(self._descriptor, view[done:])
+        except OSError:
+            if done:
+                os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(lines)
+        self._dirty = True
+
+    def sync(self) -> None:
+        if self._dirty:
+            os.fsync(self._descriptor)
+            self._dirty = False
+
+    def delete_old(self, now: int) -> None:
+        """The files whose last records are older than ``days``."""
+        began = [*earlier(self._path).items()]
+        ends = [when for when, _ in began[1:]] + [self._began]
+        for (_, file), end in zip(began, ends, strict=True):
+            if now - end > self._days * DAY:
+                file.unlink(missing_ok=True)
+                file.with_name(file.name + INDEX).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)

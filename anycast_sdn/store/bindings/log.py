@@ -1,0 +1,197 @@
+"""BindingLog: what is written about flows, and what the log has to say of itself.
+
+It knows the flows that are open, so that each file can begin with them.  The rules this file keeps:
+
+- What cannot be written waits in memory, up to ``MOST_PENDING`` bytes.  What is beyond that is missing; when writing
+  works again, the log says how much, and another file begins, with all that is open.
+- After the controller was away, its switches tell which flows they still have.  The others have ended unseen.
+- A flow that is told twice is written once.
+
+No clock here: times come with what is told, in milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anycast_sdn.store.bindings import records
+from anycast_sdn.store.bindings.files import Files, whole_lines
+from anycast_sdn.store.bindings.records import (
+    CARRIED,
+    CLOSED,
+    GAP,
+    OPENED,
+    START,
+    STOP,
+    UNSEEN,
+    Record,
+    line,
+    moment,
+    other_line,
+)
+
+MOST_PENDING = 16 << 20  # bytes
+AT_ONCE = 1 << 20  # bytes that are written together
+
+
+class BindingLog:
+    def __init__(self, files: Files, now: int) -> None:
+        self._files = files
+        self._open: dict[tuple[str, int], Record] = {}
+        self._unconfirmed: dict[str, set[int]] = {}  # edge → its flows of before that it has not told of yet
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._missing = 0  # records, since ``_missing_since``
+        self._missing_since = 0
+        self._begins_again = False  # the beginning of a file could not be written
+        self.problem = ""  # why nothing can be written now
+        self.missing = 0  # records, in all
+        self._start(now)
+
+    def _start(self, now: int) -> None:
+        last, stopped = self._recover()
+        self._unconfirm(None)
+        if self._files.is_empty:
+            self._begin_file(now)
+        gap = {}
+        if last:
+            why = "the controller was stopped" if stopped else "nothing was written: the log was not closed"
+            gap = {"gapFrom": moment(last), "reason": why}
+        self._add(other_line(START, now, **gap))
+
+    def _recover(self) -> tuple[int, bool]:
+        """Read which flows were open → (time of the last record, was that the end of the controller?)"""
+        last, stopped = 0, False
+        for text in whole_lines(self._files.latest) if self._files.latest else ():
+            if (found := records.read(text)) is None:
+                continue
+            last, stopped = records.milliseconds(found["time"]), found["event"] == STOP
+            if record := records.record_of(found):
+                if record.event == CLOSED:
+                    self._open.pop(record.id, None)
+                else:
+                    self._open[record.id] = record
+        return last, stopped
+
+    def _unconfirm(self, edge: str | None) -> None:
+        for of, number in self._open:
+            if edge is None or edge == of:
+                self._unconfirmed.setdefault(of, set()).add(number)
+
+    # ---------------------------------------------------------------- what is told
+
+    def flow(self, record: Record) -> None:
+        known = self._open.get(record.id)
+        self._confirm(record.id)
+        if known and not known.is_of_flow(record):  # after a restart numbers are given again
+            self._unseen(known, record.when)
+            known = None
+        if known and record.event == OPENED:
+            return
+        if known:
+            record = record._replace(since=known.since)
+        if record.event == CLOSED:
+            self._open.pop(record.id, None)
+        else:
+            self._open[record.id] = record
+        self._add(line(record))
+
+    def _confirm(self, id: tuple[str, int]) -> None:
+        if self._unconfirmed and id[0] in self._unconfirmed:
+            self._unconfirmed[id[0]].discard(id[1])
+
+    def _unseen(self, record: Record, now: int) -> None:
+        self._add(line(record._replace(event=CLOSED, when=now, ended_by=UNSEEN)))
+
+    def doubt(self, edge: str) -> None:
+        """This edge tells of all its flows again, because records are missing."""
+        self._unconfirm(edge)
+
+    def settled(self, edge: str, now: int) -> None:
+        """It has told of all its flows: those that it did not tell of have ended."""
+        for number in sorted(self._unconfirmed.pop(edge, ())):
+            if known := self._open.pop((edge, number), None):
+                self._unseen(known, now)
+
+    def tell(self, event: str, now: int, members: dict[str, Any]) -> None:
+        """What is not about a flow."""
+        self._add(other_line(event, now, **members))
+
+    def lost(self, count: int, since: int, now: int, reason: str) -> None:
+        """Records never came here."""
+        self.missing += count
+        self._add(other_line(GAP, now, gapFrom=moment(since), missing=count, reason=reason))
+
+    def stop(self, now: int, reason: str = "") -> None:
+        self._add(other_line(STOP, now, **({"reason": reason} if reason else {})))
+        self.write(now)
+        self._files.close()
+
+    # ---------------------------------------------------------------- to the file
+
+    def _add(self, text: bytes) -> None:
+        if self._pending_size >= MOST_PENDING or self._missing:
+            self._missing += 1
+            self.missing += 1
+            return
+        self._pending.append(text)
+        self._pending_size += len(text)
+
+    @property
+    def waits(self) -> bool:
+        """Is there something to write?"""
+        return bool(self._pending) or bool(self._missing)
+
+    @property
+    def should_be_written(self) -> bool:
+        """Is there so much that it should be written now?"""
+        return self._pending_size >= AT_ONCE and not self.problem
+
+    def write(self, now: int) -> None:
+        """All that waits, if it can be written."""
+        try:
+            if self._begins_again:
+                self._carry(now)
+            if self._pending:
+                self._files.append(b"".join(self._pending))
+                self._pending, self._pending_size = [], 0
+            if self._missing:
+                self._say_missing(now)
+            elif self._files.is_full(now):
+                self._begin_file(now)
+        except OSError as error:
+            if not self.problem:
+                self._missing_since = now
+            self.problem = error.strerror or str(error)
+        else:
+            self.problem = ""
+
+    def _say_missing(self, now: int) -> None:
+        gap = other_line(GAP, now, gapFrom=moment(self._missing_since), missing=self._missing, reason=self.problem)
+        self._files.append(gap)
+        self._missing = 0
+        self._begin_file(now)
+
+    def _begin_file(self, now: int) -> None:
+        self._files.begin(now)
+        self._begins_again = True
+        self._carry(now)
+        self._files.delete_old(now)
+
+    def _carry(self, now: int) -> None:
+        """Write all that is open; a second time does no harm."""
+        carried = []
+        for record in self._open.values():
+            carried.append(line(record._replace(event=CARRIED, when=now, ended_by="")))
+            if len(carried) == 4096:
+                self._files.append(b"".join(carried))
+                carried.clear()
+        self._files.append(b"".join(carried))
+        self._files.carried()
+        self._begins_again = False
+
+    def sync(self, now: int) -> None:
+        try:
+            self._files.sync()
+        except OSError as error:
+            self.problem = error.strerror or str(error)
