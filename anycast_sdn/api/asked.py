@@ -51,6 +51,9 @@ class Views(Protocol):
     def decision(self, edge: str, number: int) -> dict[str, Any] | None:
         """By what this flow got its server; None: it is not known."""
 
+    def held(self, translated: Address, at: str, port: int | None) -> dict[str, Any]:
+        """Who had this address.  Waits for the binding log.  Raises NotFound: none is written; Unavailable."""
+
     def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
         """Ends the wanted flows of the next slice behind a place → (how many, as ``flows``)."""
 

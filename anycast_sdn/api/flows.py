@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 from anycast_sdn.api.answers import Written
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.problems import Problem
-from anycast_sdn.api.queries import FlowFilters, FlowPage, cursor_of
+from anycast_sdn.api.queries import FlowFilters, FlowPage, Held, cursor_of
 from anycast_sdn.core.words import listed
+from anycast_sdn.store.bindings.messages import Unavailable
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place, flow_as_json
 
 FIRST: Place = ("", 0)
@@ -93,6 +94,15 @@ def end_flows(asked: Asked) -> Answer:
 def get_flow(asked: Asked, edge: str, number: int) -> Answer:
     flow = flow_as_json(asked.views.flow(edge, number))
     return Answer(flow | {"decision": asked.views.decision(edge, number)})
+
+
+def list_held(asked: Asked) -> Answer:
+    """Who had an address at a moment, from the binding log."""
+    query: Held = asked.query
+    try:
+        return Answer(asked.views.held(query.translated, query.at, query.port))
+    except Unavailable as error:
+        raise Problem(503, f"the binding log cannot be searched: {error}") from error
 
 
 def end_flow(asked: Asked, edge: str, number: int) -> Answer:

@@ -46,6 +46,7 @@ _CONDITIONS = {
 _LOCATIONS = {201: "what was created", 202: "the operation that has begun"}
 _OF_ALL = frozenset({400, 401, 403, 408, 414, 421, 429, 431, 503})
 _OF_BODIES = frozenset({409, 413, 415, 422})
+_OF_WHAT_MAY_BE_MISSING = frozenset(("without", "translated"))  # members of queries
 
 
 class _Generator(GenerateJsonSchema):
@@ -122,7 +123,8 @@ def _parameters(operation: Operation, schemas: Schemas, definitions: Mapping[str
         for name in names:
             schema = dict(members[name])
             said = schema.pop("description", "")
-            yield {"name": name, "in": place, "required": place == "path", "description": said, "schema": schema}
+            required = place == "path" or model.model_fields[name].is_required()
+            yield {"name": name, "in": place, "required": required, "description": said, "schema": schema}
     for name, meaning in _CONDITIONS.items() if operation.conditional else ():
         yield {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
     if operation.streams:
@@ -166,6 +168,6 @@ def problem_statuses(operation: Operation) -> list[int]:
         statuses |= _OF_BODIES
     if operation.method != "GET":
         statuses |= {412, 428} if operation.conditional else {412}
-    if "{" in operation.path or "without" in operation.query.model_fields:
+    if "{" in operation.path or _OF_WHAT_MAY_BE_MISSING & operation.query.model_fields.keys():
         statuses.add(404)
     return sorted(statuses)

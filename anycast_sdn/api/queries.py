@@ -8,6 +8,7 @@ import re
 from typing import Annotated, Literal
 
 from anycast_sdn.api.members import said
+from anycast_sdn.core.times import moment_of
 from anycast_sdn.description.section import Section
 from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, text_form
 from anycast_sdn.views.flows import Before, Place
@@ -98,6 +99,31 @@ class FlowPage(FlowFilters):
     )
     cursor: Annotated[Place | Before, Form(_place, {"type": "string"}, cursor_of)] | None = said(
         'where to go on, from the "next" of an earlier answer', default=None
+    )
+
+
+def _moment(value: object) -> str:
+    try:
+        moment_of(str(value), 1e9)
+    except (ValueError, OverflowError) as error:
+        wanted = "a moment such as 2026-01-31T09:26:53Z, 09:26 (UTC), 5m (ago) or now"
+        raise NotOfForm(f"is not {wanted}") from error
+    return str(value)
+
+
+_MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": "^-?[0-9]{1,6}[smhd]$"}]}
+_PORT = text_form("0*[1-9][0-9]{0,4}", int, "a port")
+
+
+class Held(Section):
+    """Of which address, and when."""
+
+    translated: IpAddress = said("PR1X")
+    at: Annotated[str, Form(_moment, _MOMENT)] = said(
+        "the moment, by the controller's clock: as RFC 3339 says, or how long ago: 90s, 5m, 2h, 1d"
+    )
+    port: Annotated[int, _PORT] | None = said(
+        "the port of the other side that the server has seen, which is the client's own", default=None
     )
 
 

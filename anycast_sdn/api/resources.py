@@ -69,6 +69,8 @@ OPERATIONS = (
               {200: shown.Ended}, query=queries.FlowFilters),
     Operation("GET", _FLOW, flows.get_flow, READ, "A flow", {200: shown.OneFlow}),
     Operation("DELETE", _FLOW, flows.end_flow, ADMIN, "End a flow", _NONE),
+    Operation("GET", "/v1/bindings/history", flows.list_held, READ,
+              "Who had a translation address, from the binding log", {200: shown.HeldBindings}, query=queries.Held),
     Operation("GET", "/v1/edges", network.list_switches, READ, "The switches, with their pools, rules and drops",
               {200: shown.Edges}),
     Operation("GET", "/v1/edges/{switch}", network.get_switch, READ, "A switch", {200: shown.Edge}),

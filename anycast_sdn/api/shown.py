@@ -88,6 +88,46 @@ class Ended(Section):
     ended: int = said("their number; those that began meanwhile may be left")
 
 
+class HeldBinding(Section):
+    """A flow that had a translation address, from the binding log."""
+
+    translated: IpAddress = said("PR1X")
+    from_: str = Field(alias="from", description="since when (RFC 3339)", json_schema_extra={"format": "date-time"})
+    to: str | None = said("until when; null: it still has it, as far as the log knows")
+    edge: str = said("the client edge, ARh")
+    number: int = said("unique within its edge for as long as the binding lived")
+    group: str = said("the group of its service")
+    client: IpAddress = said("H")
+    client_port: int = said("0 for protocols without ports")
+    service: IpAddress = said("ANY")
+    service_port: int = said("0 for protocols without ports")
+    protocol: str = said("its name, or its number where it has none here; any: all that the client sent there")
+    server: IpAddress | None = said("ASg, the last one that has answered")
+    ended_by: str | None = said(
+        "why it has ended: idle, closed, reset, operator, server_lost, refused, gone (the switch did not have it any "
+        "more) or unseen (while nothing was logged; at to that was noticed)"
+    )
+
+
+class LogGap(Section):
+    """A time of which records are missing."""
+
+    from_: str = Field(alias="from", description="its beginning (RFC 3339)")
+    to: str = said("its end")
+    reason: str = said("why")
+    missing: int | None = said("how many records; null: not known")
+
+
+class HeldBindings(Section):
+    """Who had a translation address at a moment."""
+
+    at: str = said("the moment that was asked for (RFC 3339)", json_schema_extra={"format": "date-time"})
+    bindings: list[HeldBinding] = said("those that had it, the latest first; several may share an address")
+    gaps: list[LogGap] = said("those that this moment is in: there may have been others")
+    begins: str | None = said("when the log begins: nothing is known of before")
+    retention_days: float = said("how long records are kept")
+
+
 # ------------------------------------------------------------------------------ the network
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import warnings
+from pathlib import Path
 from typing import Any
 
 from anycast_sdn.cli import options
@@ -40,6 +41,11 @@ def add_to(commands: Any) -> None:
     _add_rest(parser)
     parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
                         help="where enrolments are kept (default %(default)s, in the current directory)")
+    parser.add_argument("--binding-log", type=options.path, metavar="PATH",
+                        help="write who has which translation address, and when, to this file and those beside it "
+                             "(docs/attribution.md)")
+    parser.add_argument("--binding-log-days", type=options.seconds, default=90.0, metavar="DAYS",
+                        help="how long its records are kept (default 90)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
                         help="how much to log (default %(default)s)")
     parser.set_defaults(act=_run)
@@ -89,6 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` logs the same once, and shorter
+    from anycast_sdn.process.binding_log import BindingLogOptions
     from anycast_sdn.process.rest_service import RestOptions
     from anycast_sdn.process.run import run
 
@@ -102,7 +109,9 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.tokens,
         arguments.rest_require_if_match,
     )
-    run(ending, arguments.file, arguments.openflow, rest, arguments.database)
+    log = arguments.binding_log
+    binding_log = BindingLogOptions(Path(log), arguments.binding_log_days) if log else None
+    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log)
     return 0
 
 

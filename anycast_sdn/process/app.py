@@ -33,6 +33,7 @@ from anycast_sdn.openflow.questions import SweepRun
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.process import garbage
 from anycast_sdn.process.bgp_sessions import BgpSessions
+from anycast_sdn.process.binding_log import BindingLogService
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.event_log import EventLog
 from anycast_sdn.process.faults import isolated
@@ -97,6 +98,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
+        self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep)
@@ -310,7 +312,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         return self._health.view(self.controller, now, time.time())
 
     def _look_at_health(self, now: float) -> None:
-        self._health.update(self.controller, self.bgp.states(), now, self._database_problem())
+        log = self.binding_log.wrong(now) if self.binding_log else ""
+        self._health.update(self.controller, self.bgp.states(), now, self._database_problem(), log)
 
     def _sample(self) -> None:
         self.history.sample(self.controller, self.counters, time.monotonic())
@@ -352,6 +355,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         for event in out.events:
             for subscriber in self._subscribers:
                 self._publish(subscriber, event)
+
+    def log_bindings(self, log: BindingLogService) -> None:
+        """From now on."""
+        self.binding_log = log
+        self._subscribers = (*self._subscribers, log)
+        self.threads.append(hub.spawn(log.run))
 
     @isolated
     def _publish(self, subscriber: Callable[[Event], None], event: Event) -> None:

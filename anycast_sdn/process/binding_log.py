@@ -18,7 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from os_ken.lib import hub
 
@@ -44,6 +44,7 @@ TOLD_AT_ONCE = 500  # flows that the writer is told of again: some milliseconds
 ANSWER_S = 10.0
 MOST_ASKING = 8
 FINISH_S = 3.0
+RECENT_S = 60.0  # missing records are a reason for health for so long
 REFUSED_S = 1.0  # refusals of this time are reported together,
 MOST_REFUSED = 100  # and those of so many clients one by one
 
@@ -51,12 +52,20 @@ _WRITER = "anycast_sdn.store.bindings.writer"
 _QUOTA = {Drop.CLIENT_FULL: "bindings of the client", Drop.PORT_FULL: "bindings of the clients at its port"}
 
 
+class BindingLogOptions(NamedTuple):
+    """What the command line says."""
+
+    path: Path
+    days: float = 90.0  # how long records are kept
+    size: int = SIZE  # of a file, in bytes
+
+
 class BindingLogService(FlowListener):
-    def __init__(self, path: Path, days: float, controller: Controller, feed: FlowFeed, size: int = SIZE) -> None:
+    def __init__(self, options: BindingLogOptions, controller: Controller, feed: FlowFeed) -> None:
         """Raises ConfigurationError when the file cannot be written."""
-        self.path = path.absolute()
-        self.days = days
-        self._size = size
+        self.path = path = options.path.absolute()
+        self.days = options.days
+        self._size = options.size
         self._controller = controller
         self._feed = feed
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,6 +113,14 @@ class BindingLogService(FlowListener):
             self._writer.close()
         while self._process and self._process.poll() is None and time.monotonic() < deadline:
             hub.sleep(STEP_S / 5)
+
+    def wrong(self, now: float) -> str:
+        """What is wrong, for operators; "": nothing is."""
+        if self.problem:
+            return f"the binding log is not written: {self.problem}"
+        if self.missing_at is not None and now - self.missing_at < RECENT_S:
+            return f"the binding log is not whole: {self.missing} records are missing since the controller's start"
+        return ""
 
     # ---------------------------------------------------------------- what is told
 
@@ -205,16 +222,18 @@ class BindingLogService(FlowListener):
             return
         again, self._started = bool(self._started), time.monotonic()
         ours, its = socket.socketpair()
+        ours.setblocking(False)
         command = [sys.executable, "-m", _WRITER, str(self.path), str(self.days), str(self._size)]
         try:
-            self._process = subprocess.Popen(command, stdin=its, stdout=subprocess.DEVNULL, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, stdin=its.fileno(), stdout=subprocess.DEVNULL, start_new_session=True
+            )
         except OSError as error:
             self._fails(f"its writer cannot be started: {error.strerror}")
             ours.close()
             return
         finally:
             its.close()
-        ours.setblocking(False)
         self._writer, self._frames = ours, Frames()
         if again:
             self._tells_again = True

@@ -8,7 +8,8 @@ from typing import Any
 
 from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import Address
+from anycast_sdn.core.model import Address, NotFound
+from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
@@ -39,6 +40,13 @@ class ControllerViews:
 
     def decision(self, edge: str, number: int) -> dict[str, Any] | None:
         return decisions.decision_of(self._controller, edge, number)
+
+    def held(self, translated: Address, at: str, port: int | None) -> dict[str, Any]:
+        log = self._app.binding_log
+        if log is None:
+            raise NotFound("no binding log is written: the controller was started without --binding-log")
+        epoch = moment_of(at, time.time())
+        return {"at": rfc3339(epoch)} | log.who(translated, epoch, port) | {"retention_days": log.days}
 
     def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
         found, place = self.flows(wanted, after, ENDED_AT_ONCE)

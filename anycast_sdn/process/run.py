@@ -24,6 +24,7 @@ from anycast_sdn.description.model import Network
 from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp, SecureRandom
+from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.lifecycle import Lifecycle
@@ -58,6 +59,7 @@ def run(
     openflow: tuple[str, int],
     rest_options: RestOptions,
     database: str,
+    binding_log: BindingLogOptions | None = None,
 ) -> None:
     """Serve until a signal asks for the end.  Raises ConfigurationError."""
     network = reading.load(file)
@@ -79,6 +81,8 @@ def run(
         acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
+    if binding_log:
+        app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed))
     app.controller.drain_edges(registry.edges, time.monotonic())
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
@@ -99,6 +103,8 @@ def run(
     service.stopping()
     lifecycle.stop()
     _finish(rest, acceptor)
+    if app.binding_log:
+        app.binding_log.stop()
     manager.close()
     store.close()
     LOG.info("stopped")

@@ -35,11 +35,14 @@ class Health:
         self._status_since = 0.0
         self._logged = "starting"
 
-    def update(self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "") -> None:
+    def update(
+        self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "", binding_log: str = ""
+    ) -> None:
         """To be called about once a second; see ``reasons``."""
         self.set_reasons(
-            reasons(controller, self._counters, sessions, database, now), controller.discovery.starting, now
-        )
+            reasons(controller, self._counters, sessions, database, now, binding_log),
+            controller.discovery.starting, now,
+        )  # fmt: skip
 
     def set_reasons(self, found: Iterable[Reason], starting: bool, now: float) -> None:
         """``starting``: the controller has started only seconds ago."""

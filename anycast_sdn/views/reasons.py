@@ -68,16 +68,23 @@ class Session(NamedTuple):
 
 
 def reasons(
-    controller: Controller, counters: Counters, sessions: Iterable[Session], database: str, now: float
-) -> Iterator[Reason]:
+    controller: Controller, counters: Counters, sessions: Iterable[Session], database: str, now: float,
+    binding_log: str = "",
+) -> Iterator[Reason]:  # fmt: skip
     """All that is wrong now.
 
-    ``sessions``: those of BGP; ``database``: why enrolments cannot be stored, "" if they can.
+    ``sessions``: those of BGP; ``database``: why enrolments cannot be stored, "" if they can; ``binding_log``: what is
+    wrong with that, "" if nothing is.
     """
     if database:
         yield Reason(
             "store.failed", Subject("controller", ""), f"enrolments cannot be changed: {database}",
             "Groups, servers and leases stay as they are; flows go on.",
+        )  # fmt: skip
+    if binding_log:
+        yield Reason(
+            "binding_log.failed", Subject("controller", ""), binding_log,
+            "Who has which translation address is not recorded; flows go on.",
         )  # fmt: skip
     for switch in controller.switches.values():
         yield from _of_switch(switch, counters, now)

@@ -33,6 +33,7 @@ from anycast_sdn.core.model import (
     packed,
 )
 from anycast_sdn.description.model import Port
+from anycast_sdn.store.bindings.messages import Unavailable
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
@@ -82,6 +83,9 @@ class Facts:
         self.loads: list[tuple[Address, LoadReport]] = []
         self.journal = Journal(lambda: 1_700_000_000.0)
         self.flow_sample = FlowSample(lambda on: None)
+        self.no_log = False
+        self.log_problem = ""
+        self.asked: Any = None
         self.reported: list[tuple[str, Address, list[Reported]]] = []  # results of agents' checks
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
@@ -114,6 +118,14 @@ class Facts:
 
     def decision(self, edge: str, number: int) -> dict[str, Any] | None:
         return None
+
+    def held(self, translated: Address, at: str, port: int | None) -> dict[str, Any]:
+        if self.no_log:
+            raise NotFound("no binding log is written")
+        if self.log_problem:
+            raise Unavailable(self.log_problem)
+        self.asked = (translated, at, port)
+        return {"at": "2026-01-31T09:26:53.000Z", "bindings": [], "gaps": [], "begins": None, "retention_days": 90.0}
 
     def end_flow(self, edge: str, number: int) -> None:
         self.table.remove(self.flow(edge, number))

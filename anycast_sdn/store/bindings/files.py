@@ -144,9 +144,8 @@ class Files:
 
     def delete_old(self, now: int) -> None:
         """The files whose last records are older than ``days``."""
-        began = [*earlier(self._path).items()]
-        ends = [when for when, _ in began[1:]] + [self._began]
-        for (_, file), end in zip(began, ends, strict=True):
+        files = earlier(self._path)
+        for file, end in zip(files.values(), [*files, self._began][1:], strict=True):
             if now - end > self._days * DAY:
                 file.unlink(missing_ok=True)
                 file.with_name(file.name + INDEX).unlink(missing_ok=True)

@@ -1,0 +1,293 @@
+"""The binding log: its files, what it says of itself, and what is found in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anycast_sdn.core.model import WHOLE, Address, packed
+from anycast_sdn.store.bindings import log as binding_log
+from anycast_sdn.store.bindings import records
+from anycast_sdn.store.bindings.files import DAY, Files, all_files
+from anycast_sdn.store.bindings.log import BindingLog
+from anycast_sdn.store.bindings.records import ADOPTED, CLOSED, OPENED, PINNED, UNSEEN, Record
+from anycast_sdn.store.bindings.search import Found, search
+
+T0 = 1_750_000_000_000  # ms
+H, H2, ANY, AS2, P, Q = map(
+    packed, ("10.1.0.10", "10.1.0.11", "198.18.0.1", "10.2.0.10", "203.0.113.7", "203.0.113.8")
+)
+
+
+def record(event: str, when: int, number: int = 1, **changes: Any) -> Record:
+    opened = Record(event, T0 + when, "arh1", number, "web", H, 40000, ANY, 53, 17, P, None, T0 + when)
+    return opened._replace(**changes)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bindings.jsonl"
+
+
+class Log:
+    """A log that is written with times after ``T0``; ``size``: of its files."""
+
+    def __init__(self, path: Path, now: int = 0, size: int = 1 << 20, days: float = 90) -> None:
+        self.path = path
+        self.files = Files(path, days, size)
+        self.log = BindingLog(self.files, T0 + now)
+
+    def take(self, *told: Record, now: int = 0) -> None:
+        for each in told:
+            self.log.flow(each)
+        self.log.write(T0 + now if now else told[-1].when)
+
+    def who(self, at: int, address: Address = P, port: int | None = None) -> Found:
+        self.log.write(T0 + at)
+        return search(self.path, address, T0 + at, port)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [found for file in all_files(self.path).values() for text in file.read_bytes().splitlines()
+                if (found := records.read(text))]  # fmt: skip
+
+    def crash(self) -> None:
+        self.files.close()
+
+
+@pytest.fixture
+def log(path: Path) -> Log:
+    return Log(path)
+
+
+# ---------------------------------------------------------------- lines
+
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"server": AS2, "ended_by": "idle"},
+    {"protocol": WHOLE, "client_port": 0, "service_port": 0},
+    {"protocol": 1, "client_port": 0, "service_port": 0},
+    {"client": packed("2001:db8::1"), "service": packed("2001:db8::2"), "translated": packed("2001:db8::3"),
+     "server": packed("2001:db8::4")},
+    {"group": ""},
+])  # fmt: skip
+def test_a_record_is_read_as_it_was_written(changes: dict[str, Any]) -> None:
+    written = record(OPENED, 0, **changes)
+    found = records.read(records.line(written))
+    assert found
+    assert records.record_of(found) == written
+
+
+def test_lines_have_the_elements_of_rfc_8158() -> None:
+    found = records.read(records.line(record(OPENED, 0)))
+    assert found == {
+        "time": "2025-06-15T15:06:40.000Z", "event": "opened", "natEvent": 4, "edge": "arh1", "number": 1,
+        "group": "web", "sourceIPv4Address": "10.1.0.10", "postNATSourceIPv4Address": "203.0.113.7",
+        "destinationIPv4Address": "198.18.0.1", "protocolIdentifier": 17, "sourceTransportPort": 40000,
+        "destinationTransportPort": 53, "since": "2025-06-15T15:06:40.000Z",
+    }  # fmt: skip
+
+
+def test_a_client_that_is_bound_as_a_whole_is_an_address_binding() -> None:
+    found = records.read(records.line(record(CLOSED, 0, protocol=WHOLE, client_port=0, service_port=0)))
+    assert found
+    assert found["natEvent"] == 15
+    assert "protocolIdentifier" not in found
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"event": "opened"}', b"\xff\n"])
+def test_what_is_no_line_is_not_read(text: bytes) -> None:
+    assert records.read(text) is None
+
+
+# ---------------------------------------------------------------- who had it
+
+
+def test_a_flow_has_its_address_from_its_beginning_to_its_end(log: Log) -> None:
+    log.take(record(OPENED, 1000), record(PINNED, 1005, server=AS2), record(CLOSED, 9000, ended_by="idle"))
+    assert [len(log.who(at).held) for at in (999, 1000, 5000, 9000, 9001)] == [0, 1, 1, 1, 0]
+    (shown,) = log.who(5000).shown()["bindings"]
+    assert shown["from"].endswith("41.000Z")
+    assert shown["to"].endswith("49.000Z")
+    assert (shown["client"], shown["ended_by"], shown["protocol"]) == ("10.1.0.10", "idle", "udp")
+
+
+def test_an_open_flow_has_no_end(log: Log) -> None:
+    log.take(record(OPENED, 1000), record(PINNED, 1005, server=AS2))
+    (shown,) = log.who(5000).shown()["bindings"]
+    assert (shown["to"], shown["server"]) == (None, "10.2.0.10")
+
+
+def test_one_address_is_not_taken_for_a_longer_one(log: Log) -> None:
+    log.take(record(OPENED, 1000, translated=packed("203.0.113.70")))
+    assert not log.who(2000).held
+
+
+def test_an_address_is_told_by_who_had_it_and_not_by_who_was_reached(log: Log) -> None:
+    log.take(record(OPENED, 1000))
+    assert not log.who(2000, ANY).held
+    assert not log.who(2000, H).held
+
+
+def test_flows_that_share_an_address_are_told_apart_by_their_port(log: Log) -> None:
+    log.take(record(OPENED, 1000), record(OPENED, 1001, number=2, client_port=40001))
+    assert [each.flow.number for each in log.who(2000).held] == [2, 1]
+    assert [each.flow.number for each in log.who(2000, port=40000).held] == [1]
+
+
+def test_nothing_is_known_of_before_the_log(log: Log) -> None:
+    assert (log.who(-1).held, log.who(-1).begins) == ([], T0)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_each_file_begins_with_what_is_open(path: Path) -> None:
+    log = Log(path, size=1000)
+    log.take(record(OPENED, 1000))
+    for number in range(2, 40):
+        log.take(record(OPENED, 1000 * number, number, translated=Q))
+        log.take(record(CLOSED, 1000 * number + 1, number, translated=Q))
+    log.take(record(CLOSED, 50_000, ended_by="idle"))
+    assert len(all_files(path)) > 5
+    assert [len(log.who(at).held) for at in (999, 1000, 20_000, 49_000, 50_001)] == [0, 1, 1, 1, 0]
+    found = log.who(20_000).held[0]
+    assert (found.flow.since, found.ended) == (T0 + 1000, T0 + 50_000)
+
+
+def test_a_file_is_closed_after_a_day_and_deleted_after_its_time(path: Path) -> None:
+    log = Log(path, days=2)
+    for day in range(6):
+        log.take(record(OPENED, day * DAY + 5000, number=day + 1))
+    assert list(all_files(path)) == [T0 + day * DAY + (5000 if day else 0) for day in range(2, 6)]
+    assert log.who(2 * DAY + 6000).held
+    assert log.who(DAY).begins == T0 + 2 * DAY + 5000
+
+
+def test_a_line_that_was_cut_off_is_removed(path: Path) -> None:
+    log = Log(path)
+    log.take(record(OPENED, 1000), record(OPENED, 1001, 2, client_port=1))
+    log.crash()
+    os.truncate(path, path.stat().st_size - 10)
+    log = Log(path, 5000)
+    log.take(record(OPENED, 6000, 3, client_port=2))
+    assert [each.flow.number for each in log.who(7000).held] == [3, 1]
+    assert all(text.endswith(b"}") for text in path.read_bytes().splitlines())
+
+
+def test_an_unreadable_line_loses_nothing_else(path: Path) -> None:
+    log = Log(path)
+    log.take(record(OPENED, 1000))
+    log.crash()
+    path.write_bytes(path.read_bytes() + b'{"time": 3, "event": "opened"\n\xff\n')
+    log = Log(path, 5000)
+    assert log.who(6000).held
+
+
+def test_two_cannot_write_one_log(path: Path, log: Log) -> None:
+    with pytest.raises(BlockingIOError):
+        Files(path, 90)
+
+
+# ---------------------------------------------------------------- restarts and gaps
+
+
+def test_a_flow_that_is_adopted_goes_on(path: Path, log: Log) -> None:
+    log.take(record(OPENED, 1000), record(PINNED, 1001, server=AS2))
+    log.log.stop(T0 + 2000)
+    log = Log(path, 5000)
+    log.take(record(ADOPTED, 6000, server=AS2))
+    log.log.settled("arh1", T0 + 6001)
+    (found,) = log.who(7000).held
+    assert (found.flow.since, found.ended, found.flow.event) == (T0 + 1000, None, ADOPTED)
+
+
+def test_a_flow_that_is_not_adopted_has_ended_unseen(path: Path, log: Log) -> None:
+    log.take(record(OPENED, 1000), record(OPENED, 1000, 2, translated=Q))
+    log.crash()
+    log = Log(path, 5000)
+    log.take(record(ADOPTED, 6000, 2, translated=Q))
+    log.log.settled("arh1", T0 + 6001)
+    assert not log.who(7000).held
+    assert log.who(7000, Q).held
+    found = log.who(3000)
+    assert found.held[0].flow.ended_by == UNSEEN
+    (gap,) = found.gaps
+    assert (gap.since, gap.until, gap.reason) == (T0 + 1000, T0 + 5000, "nothing was written: the log was not closed")
+
+
+def test_a_number_that_is_given_again_is_of_another_flow(path: Path, log: Log) -> None:
+    log.take(record(OPENED, 1000))
+    log.crash()
+    log = Log(path, 5000)
+    log.take(record(OPENED, 6000, client=H2, translated=Q))
+    assert not log.who(7000).held
+    assert log.who(7000, Q).held
+
+
+def test_an_orderly_stop_is_a_gap_until_the_next_start(path: Path, log: Log) -> None:
+    log.take(record(OPENED, 1000))
+    log.log.stop(T0 + 2000)
+    (gap,) = search(path, P, T0 + 3000).gaps
+    assert (gap.since, gap.reason) == (T0 + 2000, "the controller is stopped")
+    again = Log(path, 5000)
+    assert [gap.reason for gap in again.who(3000).gaps] == ["the controller was stopped"]
+    assert not again.who(5001).gaps
+
+
+def test_a_flow_that_is_told_again_is_written_once(log: Log) -> None:
+    log.take(record(OPENED, 1000), record(OPENED, 1000))
+    assert [each["event"] for each in log.lines()] == ["file", "start", "opened"]
+
+
+def test_after_a_loss_what_is_told_again_is_open(log: Log) -> None:
+    log.take(record(OPENED, 1000), record(OPENED, 1000, 2, translated=Q))
+    log.log.lost(17, T0 + 1500, T0 + 2000, "the controller was faster than the log")
+    log.log.doubt("arh1")
+    log.take(record(ADOPTED, 3000, 2, translated=Q))
+    log.log.settled("arh1", T0 + 3001)
+    assert not log.who(4000).held
+    (gap,) = log.who(1700, Q).gaps
+    assert (gap.missing, log.log.missing) == (17, 17)
+
+
+def test_a_full_disk_is_said_and_what_did_not_fit_is_counted(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(lines: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log.take(record(OPENED, 1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(log.files, "append", full)
+        patch.setattr(binding_log, "MOST_PENDING", 1000)
+        log.take(*(record(OPENED, 2000 + number, number, client_port=number) for number in range(2, 102)))
+        assert log.log.problem == "No space left on device"
+    log.log.write(T0 + 5000)
+    assert log.log.problem == ""
+    found = log.who(6000)
+    assert len(found.held) == 101
+    (gap,) = log.who(3000).gaps
+    assert gap.missing == log.log.missing > 90
+
+
+def test_a_file_whose_beginning_did_not_fit_begins_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(path, size=300)
+    append, calls = log.files.append, []
+
+    def full_at_the_second(lines: bytes) -> None:
+        calls.append(lines)
+        if len(calls) == 3:  # the record; the line that begins the file; what is open
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(lines)
+
+    monkeypatch.setattr(log.files, "append", full_at_the_second)
+    log.take(record(OPENED, 1000))
+    assert log.log.problem
+    log.log.write(T0 + 2000)
+    assert not log.log.problem
+    assert log.who(3000).held
