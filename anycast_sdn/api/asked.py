@@ -87,6 +87,12 @@ class Views(Protocol):
     def flow_sample(self) -> FlowSample:
         """What becomes of flows."""
 
+    def note_answer(self, method: str, resource: str, status: int) -> None:
+        """A request was answered."""
+
+    def metrics(self, accept: str, turn: Callable[[], None]) -> tuple[str, list[bytes]]:
+        """All metrics → (media type, text in chunks).  ``accept``: the media types that the scraper takes."""
+
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         """Some figures of the last ``last_s`` seconds, one for each step."""
 
@@ -167,6 +173,7 @@ class Operation:
     query: type[Section] = Nothing
     conditional: bool = False  # it changes what has an entity tag
     streams: bool = False  # on request its answer goes on, as server-sent events
+    texts: Sequence[str] = ()  # the media types of its answer, where that is text
 
 
 class Answer(NamedTuple):
@@ -177,3 +184,4 @@ class Answer(NamedTuple):
     location: str = ""
     tag: str = ""  # the entity tag, where there is one
     stream: Stream | None = None  # in the place of a body
+    text: tuple[str, list[bytes]] | None = None  # in the place of a body: its media type, and the text in chunks

@@ -52,6 +52,10 @@ def show_health(asked: Asked) -> Answer:
     return Answer(asked.views.health())
 
 
+def get_metrics(asked: Asked) -> Answer:
+    return Answer(text=asked.views.metrics(asked.fields.get("Accept", ""), asked.turn.over))
+
+
 def get_history(asked: Asked) -> Answer:
     wanted = asked.query
     return Answer(asked.views.history(wanted.last_s, wanted.step_s))

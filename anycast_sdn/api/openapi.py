@@ -141,6 +141,8 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
             response["content"] = _json(schemas[model, "serialization"])
             if operation.streams:
                 response["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        if operation.texts:
+            response["content"] = {media_type: {"schema": {"type": "string"}} for media_type in operation.texts}
         headers = {"Location": _LOCATIONS[status]} if status in _LOCATIONS else {}
         if model in (Group, Server):
             headers["ETag"] = "for If-Match; it stands for what is set, not for what changes by itself"

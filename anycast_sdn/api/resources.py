@@ -20,6 +20,7 @@ _GROUPS, _GROUP = "/v1/groups", "/v1/groups/{group}"
 _SERVERS, _SERVER = "/v1/groups/{group}/servers", "/v1/groups/{group}/servers/{address}"
 _FLOWS, _FLOW = "/v1/flows", "/v1/flows/{edge}/{number}"
 _LINK = "/v1/topology/links/{end}"
+_TEXT: Mapping[int, None] = {200: None}
 _NONE: Mapping[int, None] = {204: None}
 
 
@@ -95,6 +96,8 @@ OPERATIONS = (
               {200: shown.Probe, 503: shown.Probe}),
     Operation("GET", "/v1/health", network.show_health, READ, "As /healthz, but 200 whatever it is",
               {200: shown.Health}),
+    Operation("GET", "/metrics", network.get_metrics, READ, "Metrics for Prometheus, see [metrics](metrics.md)",
+              _TEXT, texts=("text/plain", "application/openmetrics-text")),
     Operation("GET", "/v1/history", network.get_history, READ, "Some figures of the last hour", {200: shown.History},
               query=queries.Span),
     Operation("GET", "/healthz", network.get_health, OPEN,

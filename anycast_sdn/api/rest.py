@@ -37,6 +37,9 @@ for _operation in OPERATIONS:
     _METHODS.setdefault(_operation.path, {})[_operation.method] = _operation
 _PATHS = [(re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), path) for path in _METHODS]
 
+FOUND = "anycast_sdn.found"  # in the WSGI environment: (method, path) of the operation that was asked for
+PAGES, OTHER = "/ui", "other"  # in counts of answers: the dashboard, and what is no resource, or no method of one
+
 
 class RestApi:
     """The WSGI application.  ``pause`` gives up the hub for a moment."""
@@ -66,6 +69,7 @@ class RestApi:
             self._pause()
         try:
             if self._pages.has(environ.get("PATH_INFO", "")):
+                self._views.note_answer(request.method, PAGES, 200)
                 return self._pages(environ, start_response)
             response = self._respond(request, path)
         except (Problem, ConfigurationError) as error:
@@ -73,6 +77,8 @@ class RestApi:
         except Exception:
             LOG.exception("REST: %s %s failed", request.method, quote(path))
             response = response_to(Problem(500, "the controller failed; its log has the reason"), quote(path))
+        method, resource = environ.get(FOUND, (OTHER, OTHER))
+        self._views.note_answer(method, resource, response.status_code)
         return response(environ, start_response)  # type: ignore[no-any-return]
 
     def _respond(self, request: Request, path: bytes) -> Response:
@@ -99,6 +105,8 @@ def _found(request: Request, path: bytes) -> tuple[Operation, dict[str, str]]:
             methods, given = _METHODS[resource], match.groupdict()
             operation = methods.get("GET" if request.method == "HEAD" else request.method)
             needs = operation.needs if operation else Need.READ
+            if operation:
+                request.environ[FOUND] = operation.method, operation.path
             access.check(request, needs, given.get("group", ""), given.get("address"))
             if operation is None:
                 allowed = ", ".join(["HEAD", *methods] if "GET" in methods else methods)
@@ -113,6 +121,11 @@ def _response(answer: Answer, turn: Turn) -> Response:
         fields = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a proxy passes events on at once
         response = Response(content_type="text/event-stream", app_iter=answer.stream)
         response.headers.update(fields)
+        return response
+    if answer.text:
+        media_type, pieces = answer.text
+        response = Response(content_type=media_type, app_iter=pieces)
+        response.content_length = sum(map(len, pieces))
         return response
     if answer.body is None:
         return Response(status=204)

@@ -37,6 +37,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.reply_times import ReplyTimes
+from anycast_sdn.control.reroutes import Reroutes
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
@@ -87,6 +88,7 @@ class Controller:
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self._by_name, self._delivers)
         self.uplinks = Uplinks(self._by_name, self.routes.graph, self.announcements, self._delivers)
+        self.reroutes = Reroutes(self._is_routed)
         self.losses = Losses(
             network, self._by_name, self.routes.next_hops, self.routes.has_route, removed,
             lambda group, server: self.selecting.takes_flows(group, server),
@@ -339,6 +341,7 @@ class Controller:
 
     def _relink(self, now: float) -> Outcome:
         self._relinked()
+        self.reroutes.begin(now)
         return self._work_again(now)
 
     def _relinked(self) -> None:
@@ -406,7 +409,11 @@ class Controller:
         while self._install(now, out) and rounds < pace.rounds:
             rounds += 1
         self._probe(self.discovery.more_probes(), out)
+        self.reroutes.look(now)
         return out
+
+    def _is_routed(self) -> bool:
+        return not (self.uplinks.waiting() or self.routes.is_busy() or self.routes.unconfirmed())
 
     def _examine_health(self, now: float) -> Outcome:
         """Let the servers and the flows be examined again whose health has changed."""

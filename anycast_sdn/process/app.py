@@ -306,6 +306,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             level = logging.INFO if status == "ok" else logging.WARNING
             LOG.log(level, "health: %s%s", status, f": {reasons}" if reasons else "")
 
+    @property
+    def status(self) -> str:
+        """Of health, as it was looked at last."""
+        return self._health.status
+
     def health(self, now: float) -> dict[str, Any]:
         """As of now."""
         self._look_at_health(now)

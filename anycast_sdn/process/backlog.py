@@ -69,6 +69,9 @@ class RoundRobin(Generic[Key, Item]):
         self._waiting = 0
         self._shed = 0
 
+    def __len__(self) -> int:
+        return self._waiting
+
     def __bool__(self) -> bool:
         return bool(self._order)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow import decoding
 from anycast_sdn.openflow.pipeline import Kind
@@ -26,9 +27,13 @@ class Waiting:
 
     def __init__(self, wait_s: float) -> None:
         self.replies = RoundRobin[tuple[int, Address], decoding.PacketInMessage](wait_s)  # by ``ends_of_reply``
-        self.first = RoundRobin[int, decoding.PacketInMessage](wait_s)  # by ingress port
+        self.first = RoundRobin[int, tuple[float, decoding.PacketInMessage]](wait_s)  # by ingress port; when it came
         self.window = Window()
+        self.seconds = Histogram()  # from the arrival of first packets until what they lead to is sent
         self._shed = 0
+
+    def __len__(self) -> int:
+        return len(self.replies) + len(self.first)
 
     def __bool__(self) -> bool:
         return bool(self.replies or self.first)
@@ -41,9 +46,14 @@ class Waiting:
         before, self._shed = self._shed, self.replies.shed + self.first.shed
         return self._shed - before
 
-    def pop(self, most: int, now: float) -> list[decoding.PacketInMessage]:
-        """At most so many first packets, and twice as many replies: flows in progress should not wait for new ones."""
-        return self.replies.pop(2 * most, now) + self.first.pop(most, now)
+    def pop(
+        self, most: int, now: float
+    ) -> tuple[list[decoding.PacketInMessage], list[tuple[float, decoding.PacketInMessage]]]:
+        """→ (first replies, first packets with the times of their arrival).
+
+        At most so many first packets, and twice as many replies: flows in progress should not wait for new ones.
+        """
+        return self.replies.pop(2 * most, now), self.first.pop(most, now)
 
 
 class FirstPackets:
@@ -67,7 +77,8 @@ class FirstPackets:
         """Queue a first packet or a first reply.  False: it is of another kind, which need not wait."""
         waiting = self.waiting[dpid]
         if kind is Kind.FIRST_PACKET or kind is Kind.SYN or kind is Kind.CLIENT_ERROR:
-            waiting.first.add(message.in_port, message, time.monotonic())
+            now = time.monotonic()
+            waiting.first.add(message.in_port, (now, message), now)
         elif kind is Kind.FIRST_REPLY:
             waiting.replies.add(self._controller.switches[dpid].ends_of_reply(message.frame), message, time.monotonic())
         else:
@@ -84,12 +95,18 @@ class FirstPackets:
         """Serve one switch for a turn."""
         waiting = self.waiting[dpid]
         out = Outcome()
-        for message in waiting.pop(TURN, time.monotonic()):
+        replies, first = waiting.pop(TURN, time.monotonic())
+        for message in replies:
+            self._serve_one(dpid, message, time.monotonic(), out)
+        for _, message in first:
             self._serve_one(dpid, message, time.monotonic(), out)
         if shed := waiting.pop_shed():
             out.add(self._controller.shed(dpid, shed))
         sent = len(out.outbox.get(dpid, ()))
         self._react(out)
+        served = time.monotonic()
+        for came, _ in first:
+            waiting.seconds.observe(served - came)
         switch = self._connections.channels.get(dpid)
         if switch and waiting.window.count_sent(sent, time.monotonic()):
             switch.probe(lambda _: self._probe_ended(waiting.window))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
+from anycast_sdn.views.exposition import exposition
 from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
+from anycast_sdn.views.metrics import Process
 from anycast_sdn.views.servers import ServerViews
 
 ENDED_AT_ONCE = 64  # flows: some milliseconds
@@ -28,6 +31,7 @@ class ControllerViews:
         self._app = app
         self._controller = app.controller
         self._servers = ServerViews(app.controller)
+        self._answers: Counter[tuple[str, str, int]] = Counter()  # of REST: method, resource, status
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
         return flows.flows_after(self._controller, wanted, after, limit, time.monotonic(), time.time())
@@ -92,6 +96,19 @@ class ControllerViews:
     @property
     def journal(self) -> Journal:
         return self._app.journal
+
+    def note_answer(self, method: str, resource: str, status: int) -> None:
+        self._answers[method, resource, status] += 1
+
+    def metrics(self, accept: str, turn: Callable[[], None]) -> tuple[str, list[bytes]]:
+        app, waiting = self._app, self._app.first_packets.waiting
+        names = {dpid: switch.name for dpid, switch in self._controller.switches.items()}
+        process = Process(
+            app.counters, app.status, app.bgp.states(), {names[dpid]: each.seconds for dpid, each in waiting.items()},
+            {names[dpid]: len(each) for dpid, each in waiting.items()}, app.gauge.stalls.late, self._answers,
+            app.counters.events,
+        )  # fmt: skip
+        return exposition(self._controller, process, accept, time.monotonic(), turn)
 
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         ahead = time.time() - time.monotonic()

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
+from anycast_sdn.core.histogram import Histogram
+
 LOG = logging.getLogger(__name__)
 
 PERIOD_S = 0.005
@@ -27,6 +29,7 @@ LONG_S = 0.02  # no work should hold the hub for longer
 WARN_S = 0.2
 MINUTE_S = 60.0
 SLOTS = 12  # the last minute is kept in so many parts
+LATE = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds: how delays are counted
 PLACES = 6  # of the call stack, in the log
 
 
@@ -41,6 +44,7 @@ class Stalls:
 
     def __init__(self) -> None:
         self._minute: deque[_Slot] = deque(maxlen=SLOTS)
+        self.late = Histogram(LATE)
         self._longest_s = 0.0
         self._over = 0
         self._warned_at = -math.inf
@@ -48,6 +52,7 @@ class Stalls:
 
     def count(self, late_s: float, now: float) -> bool:
         """Count a delay.  True: a warning is due, and counts as logged."""
+        self.late.observe(late_s)
         over = late_s > LONG_S
         self._longest_s = max(self._longest_s, late_s)
         self._over += over

@@ -23,6 +23,7 @@ from anycast_sdn.core.events import (
     FrameMalformed,
     PacketsDropped,
     PortsHeldBack,
+    Reported,
     RuleRefused,
     RulesRepaired,
 )
@@ -317,13 +318,16 @@ def packets_dropped(counted: Mapping[str, int]) -> int:
 
 
 class Counters:
-    """Counts events, by switch; a subscriber."""
+    """Counts events; a subscriber."""
 
     def __init__(self) -> None:
         self.drops: defaultdict[str, Counter[str]] = defaultdict(Counter)  # switch → counter → number
         self.repairs: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # switch → kind of fault → rules
+        self.events: Counter[tuple[str, str]] = Counter()  # those that operators are told of: type, severity
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Reported):
+            self.events[event.type, event.severity.value] += 1
         if isinstance(event, RulesRepaired):
             self.repairs[event.switch][event.fault] += event.rules
         elif isinstance(event, COUNTED):

@@ -80,6 +80,7 @@ class Facts:
         self.status = "ok"
         self.cost = 1
         self.server_flows = 3
+        self.answers: list[tuple[str, str, int]] = []
         self.loads: list[tuple[Address, LoadReport]] = []
         self.journal = Journal(lambda: 1_700_000_000.0)
         self.flow_sample = FlowSample(lambda on: None)
@@ -151,6 +152,13 @@ class Facts:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")
         return {"switches": [name for name in ("arh1", "ars2") if name not in without], **{name: {} for name in groups}}
+
+    def note_answer(self, method: str, resource: str, status: int) -> None:
+        self.answers.append((method, resource, status))
+
+    def metrics(self, accept: str, turn: Callable[[], None]) -> tuple[str, list[bytes]]:
+        text = [b"anycast_sdn_health 1\n", b"anycast_sdn_sick 0\n"]
+        return f"text/plain; of={accept or 'nobody'}; charset=utf-8", text
 
     def history(self, last_s: int, step_s: int) -> dict[str, Any]:
         series = {"pinned": [None, *range(1, last_s // step_s)]}

@@ -461,3 +461,28 @@ def test_history_has_a_figure_for_each_step(client: Client) -> None:
 @pytest.mark.parametrize("query", ["step_s=4", "last_s=4000", "last_s=1e3", "step_s=-60", "step=60"])
 def test_history_of_other_times_is_refused(client: Client, query: str) -> None:
     assert client.refused(400, "GET", f"/v1/history?{query}")["field"] == query.partition("=")[0]
+
+
+def test_metrics_are_text_of_the_format_that_is_asked_for(client: Client) -> None:
+    response = client.ask("GET", "/metrics", HTTP_ACCEPT="openmetrics")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/plain; of=openmetrics; charset=utf-8"
+    assert response.body == b"anycast_sdn_health 1\nanycast_sdn_sick 0\n"
+    assert response.content_length == len(response.body)
+    assert client.ask("HEAD", "/metrics").body == b""
+
+
+def test_answers_are_counted_by_resource_and_not_by_path(client: Client) -> None:
+    client.facts.answers.clear()
+    client.get("/v1/groups")
+    client.ask("HEAD", "/v1/groups/web")
+    client.ask("GET", "/v1/groups/nothing-of-that-name")
+    client.ask("GET", "/v1/nothing")
+    client.ask("BREW", "/v1/groups")
+    assert client.facts.answers == [
+        ("GET", "/v1/groups", 200),
+        ("GET", "/v1/groups/{group}", 200),
+        ("GET", "/v1/groups/{group}", 404),
+        ("other", "other", 404),
+        ("other", "other", 405),
+    ]

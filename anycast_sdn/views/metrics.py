@@ -1,0 +1,424 @@
+"""Metrics, as Prometheus reads them: ``METRICS`` has a row for each, which is also its row of docs/metrics.md.
+
+The rules this file keeps:
+
+- Names follow Prometheus' conventions: base units, ``_total`` where only sums make sense; a test checks it.
+- Labels are bounded by the network file and by what operators enrol: no flow, client or PR1X is in any of them.
+- What is read is what the controller counts anyway: nothing is kept for it here.
+- Whoever takes the values of one row may pause between two of them, so a row does not iterate over what changes.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeAlias
+
+from prometheus_client.core import CounterMetricFamily as CounterFamily
+from prometheus_client.core import GaugeMetricFamily as GaugeFamily
+from prometheus_client.core import HistogramMetricFamily as HistogramFamily
+from prometheus_client.core import InfoMetricFamily as InfoFamily
+from prometheus_client.core import SummaryMetricFamily as SummaryFamily
+
+from anycast_sdn import __version__
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.events import Fault
+from anycast_sdn.core.histogram import Histogram
+from anycast_sdn.core.model import Address, AnycastGroup, Server, text
+from anycast_sdn.core.slots import Spread
+from anycast_sdn.core.transitions import FlowEvent
+from anycast_sdn.engines.engine import Statistics
+from anycast_sdn.views.counters import INCIDENTS, Counters
+from anycast_sdn.views.reasons import Session
+
+PREFIX = "anycast_sdn_"
+MOST_ANNOUNCED = 2000  # series of prefixes and edges
+STATUSES = ("ok", "starting", "degraded")
+
+# Each has ``add_metric``, with different arguments.
+Family: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily | InfoFamily | SummaryFamily
+Value: TypeAlias = tuple[Sequence[str], Any]  # the labels, and what ``add_metric`` takes
+
+# Why a binding has ended, in fewer words.
+_REASONS: Mapping[FlowEvent, str] = {
+    FlowEvent.ALL_IDLE: "idle",
+    FlowEvent.SWEPT: "idle",
+    FlowEvent.OVER: "reset",
+    FlowEvent.REFUSED: "refused_by_switch",
+    FlowEvent.ENDED: "ended_by_operator",
+    FlowEvent.CONNECTION_LOST: "server_lost",
+    FlowEvent.FOUND_GONE: "gone_from_switch",
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the process counts, besides the controller."""
+
+    counters: Counters
+    status: str  # of health
+    sessions: Sequence[Session] = ()  # of BGP
+    first_packets: Mapping[str, Histogram] = field(default_factory=dict)  # by switch: seconds until they are answered
+    waiting: Mapping[str, int] = field(default_factory=dict)  # by switch: first packets and first replies
+    stalls: Histogram = field(default_factory=Histogram)  # of the hub, in seconds
+    requests: Mapping[tuple[str, str, int], int] = field(default_factory=dict)  # of REST: method, resource, status
+    events: Mapping[tuple[str, str], int] = field(default_factory=dict)  # that operators are told of: type, severity
+
+
+class Enrolled(NamedTuple):
+    """A server in a group, and what is known of it."""
+
+    labels: tuple[str, str, str]  # its group, its address, its edge
+    group: str
+    server: Server
+    switch: ManagedSwitch | None
+
+
+class Scrape:
+    """What one answer shows.  ``turn`` lets other green threads run."""
+
+    def __init__(self, controller: Controller, process: Process, now: float, turn: Callable[[], None]) -> None:
+        self.controller, self.process, self.now, self.turn = controller, process, now, turn
+        self.switches = controller.switches_by_name()
+        self.clients = [switch for switch in self.switches if switch.described.client_edge]
+        self.statistics: Mapping[str, Statistics] = {
+            switch.name: switch.engine.statistics(now) for switch in self.clients
+        }
+        self.groups: Sequence[AnycastGroup] = list(controller.groups)
+        self.servers = list(self._servers())
+
+    def _servers(self) -> Iterator[Enrolled]:
+        for group in self.groups:
+            for address, server in group.servers.items():
+                subnet = self.controller.network.subnet_of(address)
+                switch = self.controller.switch(subnet.edge) if subnet else None
+                labels = group.name, text(address), switch.name if switch else ""
+                yield Enrolled(labels, group.name, server, switch)
+                self.turn()
+
+
+# ------------------------------------------------------------------------------ the process
+
+
+def _build_info(scrape: Scrape) -> Iterator[Value]:
+    yield (), {"version": __version__, "network": scrape.controller.network.name, "python": platform.python_version()}
+
+
+def _health_status(scrape: Scrape) -> Iterator[Value]:
+    return (((status,), int(status == scrape.process.status)) for status in STATUSES)
+
+
+def _events(scrape: Scrape) -> Iterator[Value]:
+    return ((labels, count) for labels, count in sorted(scrape.process.events.items()))
+
+
+def _requests(scrape: Scrape) -> Iterator[Value]:
+    counted = sorted(scrape.process.requests.items())
+    return (((method, resource, str(status)), count) for (method, resource, status), count in counted)
+
+
+def _stalls(scrape: Scrape) -> Iterator[Value]:
+    yield (), _of_histogram(scrape.process.stalls)
+
+
+def _waiting(scrape: Scrape) -> Iterator[Value]:
+    return (((switch.name,), scrape.process.waiting.get(switch.name, 0)) for switch in scrape.clients)
+
+
+# ------------------------------------------------------------------------------ the network
+
+
+def _switch_up(scrape: Scrape) -> Iterator[Value]:
+    return (((switch.name,), int(switch.synchronised)) for switch in scrape.switches)
+
+
+def _switch_rules(scrape: Scrape) -> Iterator[Value]:
+    for switch in scrape.switches:
+        yield (switch.name, "bindings"), switch.engine.flows.rules
+        yield (switch.name, "other"), len(switch.installed)
+
+
+def _switch_groups(scrape: Scrape) -> Iterator[Value]:
+    return (((switch.name,), len(switch.installed.groups)) for switch in scrape.switches)
+
+
+def _repaired(scrape: Scrape) -> Iterator[Value]:
+    for switch in scrape.switches:
+        repairs: Mapping[Fault, int] = scrape.process.counters.repairs.get(switch.name, {})
+        for fault in Fault:
+            yield (switch.name, fault.value), repairs.get(fault, 0)
+
+
+def _incidents(scrape: Scrape) -> Iterator[Value]:
+    for switch in scrape.switches:
+        counted: Mapping[str, int] = scrape.process.counters.drops.get(switch.name, {})
+        for name in sorted(INCIDENTS):
+            yield (switch.name, name), counted.get(name, 0)
+
+
+def _links(scrape: Scrape) -> list[tuple[str, dict[str, Any]]]:
+    discovery = scrape.controller.discovery
+    views = [dict[str, Any](discovery.view(watched, scrape.now)) for watched in discovery.watched()]
+    return [("-".join(view["ends"]), view) for view in views]
+
+
+def _link_up(scrape: Scrape) -> Iterator[Value]:
+    return (((name,), int(view["up"])) for name, view in _links(scrape))
+
+
+def _link_cost(scrape: Scrape) -> Iterator[Value]:
+    return (((name,), view["cost"]) for name, view in _links(scrape))
+
+
+def _reroutes(scrape: Scrape) -> Iterator[Value]:
+    yield (), _of_histogram(scrape.controller.reroutes.seconds)
+
+
+def _bgp(scrape: Scrape) -> Iterator[Value]:
+    sessions = scrape.process.sessions
+    return (((each.uplink, each.neighbour), int(each.state == "established")) for each in sessions)
+
+
+def _announced(scrape: Scrape) -> Iterator[Value]:
+    left = MOST_ANNOUNCED
+    for group in scrape.groups:
+        for prefix in group.prefixes:
+            for edge in sorted(scrape.controller.announcements.announcers_of(prefix)):
+                if left := left - 1:
+                    yield (str(prefix), edge, group.name), 1
+                else:
+                    return
+
+
+# ------------------------------------------------------------------------------ client edges
+
+
+def _bindings(scrape: Scrape) -> Iterator[Value]:
+    for switch in scrape.clients:
+        flows = switch.engine.flows
+        yield (switch.name, "pinned"), flows.pinned()
+        yield (switch.name, "unanswered"), len(flows) - flows.pinned()
+
+
+def _opened(scrape: Scrape) -> Iterator[Value]:
+    return (((name,), statistics.opened) for name, statistics in scrape.statistics.items())
+
+
+def _closed(scrape: Scrape) -> Iterator[Value]:
+    for name, statistics in scrape.statistics.items():
+        reasons = Counter(dict.fromkeys(_REASONS.values(), 0))
+        for event, count in statistics.closed.items():
+            reasons[_REASONS.get(event, "other")] += count
+        yield from (((name, reason), count) for reason, count in reasons.items())
+
+
+def _pools(scrape: Scrape) -> Iterator[Value]:
+    for name, statistics in scrape.statistics.items():
+        for family, use in statistics.pools.items():
+            yield (name, family, "leased"), use.leased
+            yield (name, family, "resting"), use.resting
+            yield (name, family, "free"), use.free
+
+
+def _dropped(scrape: Scrape) -> Iterator[Value]:
+    for switch in scrape.switches:
+        counted = {**switch.dropped, **scrape.process.counters.drops.get(switch.name, {})}
+        for reason, packets in sorted(counted.items()):
+            if reason not in INCIDENTS:
+                yield (switch.name, reason), packets
+
+
+def _first_packets(scrape: Scrape) -> Iterator[Value]:
+    known = scrape.process.first_packets
+    return (((switch.name,), _of_histogram(known.get(switch.name, Histogram()))) for switch in scrape.clients)
+
+
+def _first_replies(scrape: Scrape) -> Iterator[Value]:
+    for group in scrape.groups:
+        for switch in scrape.clients:
+            if known := switch.engine.first_replies.of_groups.get(group.name):
+                yield (group.name, switch.name), _of_histogram(known.seconds)
+
+
+def _unanswered(scrape: Scrape) -> Iterator[Value]:
+    for group in scrape.groups:
+        for switch in scrape.clients:
+            if known := switch.engine.first_replies.of_groups.get(group.name):
+                yield (group.name, switch.name), known.unanswered
+
+
+def _refused(scrape: Scrape) -> Iterator[Value]:
+    for group in scrape.groups:
+        for switch in scrape.clients:
+            if known := switch.engine.first_replies.of_groups.get(group.name):
+                yield (group.name, switch.name), known.refused
+
+
+def _of_histogram(histogram: Histogram) -> Any:
+    """As ``HistogramMetricFamily.add_metric`` takes it: (buckets, sum)."""
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum
+
+
+# ------------------------------------------------------------------------------ servers
+
+
+def _server_up(scrape: Scrape) -> Iterator[Value]:
+    health = scrape.controller.health
+    for labels, group, server, switch in scrape.servers:
+        is_there = switch is not None and switch.neighbours.get(server.address) is not None
+        fails = health.status(group, server.address) is HealthStatus.CRITICAL
+        yield labels, int(is_there and not fails)
+
+
+def _server_flows(scrape: Scrape) -> Iterator[Value]:
+    flows: dict[str, Counter[Address]] = {}
+    for labels, group, server, _ in scrape.servers:
+        if group not in flows:
+            flows[group] = Counter()
+            for switch in scrape.clients:
+                flows[group].update(switch.engine.flows.in_group(group))
+                scrape.turn()
+        yield labels, flows[group].get(server.address, 0)
+
+
+def _server_weight(scrape: Scrape) -> Iterator[Value]:
+    for labels, group, server, _ in scrape.servers:
+        selection = scrape.controller.selecting.selection(Spread(group, len(server.address) == 16))
+        standing = selection.standings.get(server.address) if selection else None
+        yield (*labels, "configured"), server.weight
+        yield (*labels, "effective"), server.weight * standing.factor if standing and not standing.excluded else 0.0
+
+
+def _server_load(scrape: Scrape) -> Iterator[Value]:
+    for labels, group, server, _ in scrape.servers:
+        report = scrape.controller.selecting.report(group, server.address)
+        load = None if report is None or report.is_stale(scrape.now) else report.load(server.capacity)
+        if load is not None:
+            yield labels, load
+
+
+def _server_replies(scrape: Scrape) -> Iterator[Value]:
+    """As ``SummaryMetricFamily.add_metric`` takes it: (count, sum)."""
+    for labels, group, server, _ in scrape.servers:
+        if known := scrape.controller.reply_times.of_servers.get(group, {}).get(server.address):
+            yield labels, (known.answered, known.seconds)
+
+
+def _server_refused(scrape: Scrape) -> Iterator[Value]:
+    for labels, group, server, _ in scrape.servers:
+        if known := scrape.controller.reply_times.of_servers.get(group, {}).get(server.address):
+            yield labels, known.refused
+
+
+def _server_unanswered(scrape: Scrape) -> Iterator[Value]:
+    for labels, group, server, _ in scrape.servers:
+        if known := scrape.controller.reply_times.of_servers.get(group, {}).get(server.address):
+            yield labels, known.unanswered
+
+
+# ------------------------------------------------------------------------------ the table
+
+
+class Metric(NamedTuple):
+    """A row.  ``name``: without the prefix, and without the suffix that its type has."""
+
+    name: str
+    type: type[Family]
+    labels: Sequence[str]
+    help: str
+    values: Callable[[Scrape], Iterable[Value]]
+
+    @property
+    def shown_name(self) -> str:
+        return PREFIX + self.name + _SUFFIXES.get(self.type, "")
+
+
+_SUFFIXES: Mapping[type[Family], str] = {CounterFamily: "_total", InfoFamily: "_info"}
+_OF_SERVER = ("group", "server", "edge")
+_PART = "Of it, as the decision has shared new flows among servers."
+
+METRICS: Mapping[str, Sequence[Metric]] = {
+    "The controller": (
+        Metric("build", InfoFamily, (), "The running version, and the network that it controls.", _build_info),
+        Metric("health", GaugeFamily, ("status",), "1: /healthz has this status.", _health_status),
+        Metric("events", CounterFamily, ("type", "severity"), "What operators are told of, see docs/events.md.",
+               _events),
+        Metric("rest_requests", CounterFamily, ("method", "resource", "status"),
+               "Requests to REST and to the dashboard that were answered.", _requests),
+        Metric("backlog_packets", GaugeFamily, ("edge",), "First packets and first replies that wait to be served.",
+               _waiting),
+        Metric("hub_stall_seconds", HistogramFamily, (),
+               "By how much the controller was late, looked at every 5 ms: no work should hold it for 0.02.", _stalls),
+    ),
+    "The network": (
+        Metric("switch_up", GaugeFamily, ("switch",), "1: connected, and it has the rules that it should have.",
+               _switch_up),
+        Metric("switch_rules", GaugeFamily, ("switch", "kind"),
+               "Rules that the switch holds: of bindings, or other ones.", _switch_rules),
+        Metric("switch_groups", GaugeFamily, ("switch",), "Groups of OpenFlow that the switch holds.", _switch_groups),
+        Metric("switch_rules_repaired", CounterFamily, ("switch", "fault"),
+               "Rules that others had changed, and that were put right.", _repaired),
+        Metric("switch_incidents", CounterFamily, ("switch", "incident"),
+               "What has happened at the switch besides drops, see docs/counters.md.", _incidents),
+        Metric("link_up", GaugeFamily, ("link",), "1: packets use it.", _link_up),
+        Metric("link_cost", GaugeFamily, ("link",), "Its cost.", _link_cost),
+        Metric("reroute_seconds", HistogramFamily, (),
+               "From a change of links until switches have confirmed all routes that follow from it.", _reroutes),
+        Metric("bgp_session_up", GaugeFamily, ("uplink", "neighbour"), "1: established.", _bgp),
+        Metric("announced", GaugeFamily, ("prefix", "edge", "group"),
+               f"1: the edge announces this service prefix. {MOST_ANNOUNCED} of them are shown at most.", _announced),
+    ),
+    "Client edges": (
+        Metric("bindings", GaugeFamily, ("edge", "state"), "Bindings: flows, or clients as a whole.", _bindings),
+        Metric("bindings_opened", CounterFamily, ("edge",), "Bindings that have begun with a packet.", _opened),
+        Metric("bindings_closed", CounterFamily, ("edge", "reason"), "Bindings that have ended.", _closed),
+        Metric("pool_addresses", GaugeFamily, ("edge", "family", "state"),
+               "Translation addresses, PR1X: leased, resting after a lease, or free.", _pools),
+        Metric("dropped_packets", CounterFamily, ("edge", "reason"),
+               "Packets dropped by rules of a switch or by the controller, see docs/counters.md.", _dropped),
+        Metric("first_packet_seconds", HistogramFamily, ("edge",),
+               "From the arrival of a new flow's first packet at the controller until its answer is on its way.",
+               _first_packets),
+        Metric("first_reply_seconds", HistogramFamily, ("group", "edge"),
+               "From the first packet of a new flow to the first reply of a server, seen at the client edge.",
+               _first_replies),
+        Metric("unanswered", CounterFamily, ("group", "edge"), "New flows that had no reply within 3 s.", _unanswered),
+        Metric("refused", CounterFamily, ("group", "edge"),
+               "New flows that a server has refused, by a TCP RST or an ICMP error.", _refused),
+    ),
+    "Servers": (
+        Metric("server_up", GaugeFamily, _OF_SERVER, "1: it answers ARP or ND, and its checks do not fail.",
+               _server_up),
+        Metric("server_flows", GaugeFamily, _OF_SERVER, "Flows of the group that are pinned to it.", _server_flows),
+        Metric("server_weight", GaugeFamily, (*_OF_SERVER, "kind"),
+               "As it was configured, and as it is in effect: 0 while it takes no new flows.", _server_weight),
+        Metric("server_load", GaugeFamily, _OF_SERVER, "As last reported, 0 to 1; missing where nothing is.",
+               _server_load),
+        Metric("server_first_reply_seconds", SummaryFamily, _OF_SERVER,
+               "Time to its first reply to new flows, seen at client edges.", _server_replies),
+        Metric("server_refused", CounterFamily, _OF_SERVER, "New flows that it has refused.", _server_refused),
+        Metric("server_unanswered", CounterFamily, _OF_SERVER,
+               "Its part of the new flows without a reply within 3 s, by its share of new flows: an estimate.",
+               _server_unanswered),
+    ),
+}  # fmt: skip
+
+
+def as_markdown() -> str:
+    """The tables of docs/metrics.md."""
+    return "\n".join(_section(title, rows) for title, rows in METRICS.items())
+
+
+def _section(title: str, rows: Iterable[Metric]) -> str:
+    lines = [f"## {title}", "", "| metric | type | labels | what |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        kind = row.type.__name__.removesuffix("MetricFamily").lower()
+        lines.append(f"| `{row.shown_name}` | {kind} | {labels} | {row.help} |")
+    return "\n".join(lines) + "\n"
