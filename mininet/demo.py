@@ -116,6 +116,7 @@ def _introduce(scene: Scene, as_written: Roles) -> None:
     report.progress(f"enrolling them over REST in the group {roles.group!r}")
     scene.enrol()
     services = ", ".join(family.service for family in roles.families)
+    report.text(f"The dashboard is at {scene.page} for as long as the demo runs.")
     report.text(f"H is {roles.client}, ARh is {roles.edge.name}, ANY is {services}.")
     if local := roles.local_servers():
         report.text(f"{', '.join(local)}, behind {roles.edge.name} as well, would always be nearest: not enrolled.")
@@ -149,6 +150,8 @@ The network stays up until you leave this prompt (exit, or Ctrl-D).  For example
   sh ovs-ofctl -O OpenFlow13 dump-flows {scene.testbed.bridge(scene.roles.edge.name)}
 and from another terminal:
   .venv/bin/{shown}
+and in a browser on this machine, to see all of it as it happens:
+  {scene.page}
 """)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     scene.testbed.prompt()

@@ -110,6 +110,11 @@ class Scene:
 
     # -------------------------------------------------------------------------- the controller
 
+    @property
+    def page(self) -> str:
+        """Where the dashboard is."""
+        return f"http://127.0.0.1:{self.controller.rest_port}/ui"
+
     def call(self, method: str, path: str, body: object) -> Any:
         """A REST call that changes something, printed as curl would make it; TestbedError when refused."""
         content = f" -H \"$JSON\" -d '{json.dumps(body)}'" if body is not None else ""
@@ -161,10 +166,10 @@ class Scene:
         uplinks = (uplink for uplink in self.testbed.network.uplinks if uplink.edge == edge)
         return text(next(address for uplink in uplinks if (address := uplink.address(family.is_v6))))
 
-    def listing(self, name: str) -> tuple[str, str]:
+    def listing(self, *words: str) -> tuple[str, str]:
         """A listing of the command line → what to type for it, and what it prints."""
         port = self.controller.rest_port
-        words = [name] if port == REST_PORT else [name, "--rest", f"127.0.0.1:{port}"]
+        words = words if port == REST_PORT else (*words, "--rest", f"127.0.0.1:{port}")
         shown = shlex.join(["anycast-sdn", *words])
         return shown, output_of(sys.executable, "-m", "anycast_sdn", *words)
 

@@ -102,25 +102,25 @@ def overload(scene: Scene) -> None:
     there = [name for name in family.servers if roles.edge_of(name) == near]
     for name in there:
         _patch(scene, family, name, {"capacity": max(1, CAPACITY // len(there))})
-    downloads = _downloads(scene, family, HELD, SLOWER)
-    wait_until(lambda: len(_held(scene, family)) >= HELD, "the downloads begin")
-    begun = _held(scene, family)
+    reading = downloads(scene, family, HELD, SLOWER)
+    wait_until(lambda: len(held(scene, family)) >= HELD, "the downloads begin")
+    begun = held(scene, family)
     at_near = sum(roles.edge_of(server) == near for server in begun.values())
     report.text(f"{len(begun)} downloads are in progress, {at_near} of them from servers behind {near}")
     at = wait_until(lambda: _elsewhere(scene, family, near), f"a new connection goes past {near}", DECIDED_S)
     report.line(True, f"{near} has sent a new connection on: {at}, behind {roles.edge_of(at)}, has answered it")
-    now = _held(scene, family)
+    now = held(scene, family)
     report.line(begun.items() <= now.items(), f"the {len(begun)} downloads have kept their servers")
     for name in there:
         _patch(scene, family, name, {"capacity": None})
-    downloads.stop()
+    reading.stop()
 
 
 def _patch(scene: Scene, family: Family, name: str, changes: dict[str, Any]) -> None:
     scene.call("PATCH", f"/v1/groups/{scene.roles.group}/servers/{family.servers[name]}", changes)
 
 
-def _downloads(scene: Scene, family: Family, count: int, rate: str) -> Program:
+def downloads(scene: Scene, family: Family, count: int, rate: str) -> Program:
     """H begins so many downloads at once, each on a connection of its own, and reads them slowly."""
     scene.await_free(family)
     urls = f"{family.url}[{KIB}-{KIB + count - 1}]"
@@ -129,7 +129,7 @@ def _downloads(scene: Scene, family: Family, count: int, rate: str) -> Program:
     return scene.start(scene.roles.client, *words, "-o", "/dev/null", "-w", r"%{size_download}\n", urls)
 
 
-def _held(scene: Scene, family: Family) -> dict[int, str]:
+def held(scene: Scene, family: Family) -> dict[int, str]:
     """H's port → the server, of H's web connections that are open."""
     names = {address: name for name, address in family.servers.items()}
     said = scene.testbed.run(scene.roles.client, ("ss", "-Htn", "state", "established", f"dst {family.service}")).stdout
@@ -154,9 +154,9 @@ def drain(scene: Scene) -> None:
         report.not_shown("a drain", "there is one server only")
         return
     scene.call("DELETE", f"/v1/flows?client={family.client}", None)  # those of earlier steps would be waited for
-    download = _downloads(scene, family, 1, SLOW)
-    held = wait_until(lambda: _held(scene, family), "the download begins")
-    leaving = next(iter(held.values()))
+    download = downloads(scene, family, 1, SLOW)
+    begun = wait_until(lambda: held(scene, family), "the download begins")
+    leaving = next(iter(begun.values()))
     path = f"/v1/groups/{scene.roles.group}/servers/{family.servers[leaving]}"
     operation = scene.call("POST", f"{path}/drain", {})
     where = f"/v1/operations/{operation['id']}"

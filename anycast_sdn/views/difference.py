@@ -5,8 +5,8 @@
   subnet is left, as ``control.losses`` judges: a route to just that subnet counts, and, where no links of the network
   file join the two, any route.
 - Where all servers of a group have a capacity, those that are left hold the sessions of all.
-- A TCP connection that loses its server is opened anew by its client, and leases another address, while the former one
-  rests.  Other flows keep theirs.
+- A TCP connection in progress that loses its server is opened anew by its client, and leases another address, while
+  the former one rests.  Other flows keep theirs.
 
 Rows are merged: those of a group, family and site that move alike are one, whatever prefixes they are about.
 """
@@ -193,7 +193,7 @@ class _Lost:
         reasons[reason] = None
         if binding.group in keeping:
             reasons["on_server_loss is keep: they wait for it"] = None
-        elif binding.key.protocol == TCP:
+        elif binding.key.protocol == TCP and not binding.closing:
             self.connections[site, of] += 1
 
 

@@ -124,6 +124,7 @@ def test_the_command_shows_the_network_and_what_if(network: Running) -> None:
     without = network.command("topology", "--without", "c1-c2", "--without", "10.23.0.10").stdout
     assert "c1:1–c2:2" not in without
     assert re.search(r"198\.18\.0\.1/32 +arh1 +ars2", without)
+    assert re.search(r"web from arh1: ars1 → ars2 \(198\.18\.0\.1/32\)", without)
     assert "parts of the fabric that no link connects" in network.command("topology", "--without", "c2").stdout
     refused = network.command("topology", "--without", "c9")
     assert (refused.returncode, "no switch (" in refused.stderr) == (1, True)

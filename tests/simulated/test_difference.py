@@ -13,11 +13,13 @@ from anycast_sdn.core.checks import TcpCheck
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, NotFound, OnServerLoss, Prefix, packed, text
 from anycast_sdn.core.roles import Pooling
+from anycast_sdn.simulation.host import TCP_ACK
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.topology import topology_view
 
 SERVERS = ("as1", "as2", "as3")
 LINKS = [f"{link.a}-{link.b}" for link in topology("ring").links]
+FIN = 1  # flag of TCP
 V4, V6 = "198.18.0.1/32", "2001:db8:a::1/128"
 
 
@@ -149,16 +151,18 @@ def test_servers_that_are_left_have_the_sessions_of_all() -> None:
 def lost_connections(net: SimulatedNetwork) -> Any:
     for port in (41000, 41001, 41002):
         ask(net, "h1", port=port, protocol=TCP, service_port=80)
+    ask(net, "h1", port=41004, protocol=TCP, service_port=80)
+    ask(net, "h1", port=41004, protocol=TCP, service_port=80, tcp_flags=FIN | TCP_ACK)
     ask(net, "h1", port=41003)
-    assert len([each for each in bindings(net, "arh1") if each.server]) == 4
+    assert len([each for each in bindings(net, "arh1") if each.server]) == 5
     return shown(net, "10.21.0.10")["pools"]
 
 
 def test_connections_that_are_opened_anew_need_addresses() -> None:
-    """A UDP flow keeps its own."""
+    """A UDP flow keeps its own, and a connection that is being closed needs none."""
     net = ring()
     pool = client_edge(net).addresses.use(net.now)["ipv4"]
-    wanted = {"edge": "arh1", "family": "ipv4", "free": pool.free - 4, "new_connections": 3, "fills": False}
+    wanted = {"edge": "arh1", "family": "ipv4", "free": pool.free - 5, "new_connections": 3, "fills": False}
     assert lost_connections(net) == [wanted]
 
 

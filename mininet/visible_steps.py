@@ -1,0 +1,37 @@
+"""The demo's steps of what can be seen: what would be different without a part of the network.
+
+Nothing in the network changes by them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from scene import Scene
+from service_steps import SLOW, downloads, held
+from testbed import wait_until
+
+
+def what_if(scene: Scene) -> None:
+    family, roles, report = scene.family, scene.roles, scene.report
+    report.heading("What if its server were not there? Nothing is changed to find out")
+    download = downloads(scene, family, 1, SLOW)
+    name = next(iter(wait_until(lambda: held(scene, family), "the download begins").values()))
+    shown, said = scene.listing("topology", "--without", family.servers[name])
+    download.stop()
+    words = said[said.index("What would be different") :]
+    report.command("", shown)
+    report.text(f"...\n{words}")
+    losing = re.search(r"(\d+) flows? loses? (its|their) server", words)
+    report.line(losing is not None, f"without {name}: {losing[0] if losing else 'no flow is said to lose its server'}")
+    if not scene.testbed.network.legacy_core:
+        goal = _goal_without(scene, name)
+        said_goal = re.search(rf"{roles.group} from {roles.edge.name}: (?:\S+ → )?(\S+) .*{family.prefix}", words)
+        holds = said_goal is not None and said_goal[1] == goal
+        report.line(holds, f"and what {roles.edge.name} sends to {family.service} would go to {goal}")
+
+
+def _goal_without(scene: Scene, server: str) -> str:
+    """The nearest edge that has another server."""
+    others = {scene.roles.edge_of(name) for name in scene.family.servers if name != server}
+    return next((edge for edge in scene.roles.distances() if edge in others), "nobody")
