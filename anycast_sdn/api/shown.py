@@ -50,13 +50,33 @@ class CandidateShown(Section):
     limit: float | None = said("sessions that were aimed at at most; null: no limit is known")
     factor: float = said("of its weight and its limit, by slow start and warnings, 0-1")
     excluded: Annotated[Exclusion, choice(Exclusion)] | None = said("why it took no new flows")
+    why_not: str = said("why it got none of those at this edge, for people; empty: it got some")
+
+
+class Repin(Section):
+    """A flow has lost its server, and kept its translation address."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    at: str = said("when (RFC 3339)", json_schema_extra={"format": "date-time"})
+    from_: IpAddress = said("the server that it has lost", alias="from")
+    to: IpAddress | None = said("the one that has answered since; null: none yet")
+    reason: str = said("for people")
 
 
 class DecisionShown(Section):
     """By what a flow got its server (M29)."""
 
     edge: str = said("the server edge that its packets reached, whose slots decided")
-    answered: IpAddress | None = said("the server that has answered")
+    at: str = said("when it was made (RFC 3339)", json_schema_extra={"format": "date-time"})
+    answered: IpAddress | None = said("the server that has answered, last after re-pins")
+    first_packet_to: IpAddress | None = said(
+        "who got the first packet; null: one of those with a share, which of them is decided by a hash in the switch"
+    )
+    first_reply_ms: float | None = said("from the first packet to the first reply; null: none yet, or not known")
+    handed_over: bool = said("the server that answered first had no share there: another one has handed it the flow")
+    repins: list[Repin] = said("servers that the flow has lost, in order, up to the last ten")
+    distances: dict[str, int | None] = said("server edges, and what they cost from the flow's client edge now")
     candidates: list[CandidateShown] = said("the group's servers in this family, those with the greatest shares first")
 
 

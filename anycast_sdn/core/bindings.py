@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
@@ -24,6 +24,7 @@ from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 LOW_BITS = 8  # of a number: bindings with the same low bits are found without a scan of the table
 _LOW = (1 << LOW_BITS) - 1
+LOSSES_OF_FLOW, FLOWS_WITH_LOSSES = 10, 20_000  # that are remembered
 _NO_COUNTS: Mapping[Address, int] = {}
 
 
@@ -73,6 +74,7 @@ class Binding(NamedTuple):
     reset: bool = False  # TCP: a RST was seen, in either direction
     validity: GroupValidity = AS_THE_EDGE  # what its group had set when it was made
     choice: int = 0  # number of the decision by which its packets got a server (``selection.Choice``); 0: not known
+    reply_s: float | None = None  # from its first packet to the first reply of a server; None: there was none
 
     @property
     def closing(self) -> bool:
@@ -87,6 +89,16 @@ class Binding(NamedTuple):
     @property
     def state(self) -> State:
         return State.UNANSWERED if self.server is None else State.PINNED
+
+
+NOT_KNOWN = -1.0  # ``reply_s`` of a binding that was found on a switch
+
+
+class Loss(NamedTuple):
+    """A flow has lost its server, and kept PR1X: the next reply pins it again (M32)."""
+
+    when: float
+    server: Address
 
 
 class BindingTable:
@@ -107,6 +119,7 @@ class BindingTable:
         self.holders = Holders()  # of their addresses
         self._whole = 0  # how many bindings are of whole clients
         self.knew_whole = False  # has there been any of a whole client?
+        self._losses: dict[int, tuple[Loss, ...]] = {}  # of bindings that have lost servers, by number
         self.rules = 0  # how many the switch holds for all bindings, as far as the controller knows
         self.swept = 0  # how many bindings the sweep ends
 
@@ -195,7 +208,7 @@ class BindingTable:
 
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, _, group, _, server, installed, _, swept, _, _, _ = binding
+        number, key, _, group, _, server, installed, _, swept, _, _, _, _ = binding
         before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
@@ -209,7 +222,7 @@ class BindingTable:
         self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, group, _, server, installed, _, swept, _, validity, _ = binding
+        number, key, translated, group, _, server, installed, _, swept, _, validity, _, _ = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
@@ -251,8 +264,20 @@ class BindingTable:
                 if not counts:
                     del self._in_group[group]
 
+    def note_loss(self, number: int, loss: Loss) -> None:
+        """Of the oldest of very many, and of one flow that loses servers again and again, something is forgotten."""
+        self._losses[number] = (*self._losses.pop(number, ()), loss)[-LOSSES_OF_FLOW:]
+        if len(self._losses) > FLOWS_WITH_LOSSES:
+            del self._losses[next(iter(self._losses))]
+
+    def losses_of(self, number: int) -> Sequence[Loss]:
+        """The servers that a flow has lost, in order."""
+        return self._losses.get(number, ())
+
     def remove(self, binding: Binding) -> None:
         before = self._by_number.pop(binding.number)
+        if self._losses:
+            self._losses.pop(binding.number, None)
         self._numbers.remove(binding.number)
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._unpin(before.number, before.group, before.server)

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.addresses import Addresses
-from anycast_sdn.core.bindings import Binding, BindingTable, Half, State
+from anycast_sdn.core.bindings import Binding, BindingTable, Half, Loss, State
 from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
@@ -155,7 +155,7 @@ class ClientEdge:
         if before.swept and not after.swept:
             self.sweep.forget(after.number)
         if do is Do.FREE:
-            self._freed(after)
+            self._freed(before, now)
         if after.closed is not before.closed or after.reset is not before.reset:
             self._plan_end(after, now)
         return Decision(do, after, put)
@@ -171,9 +171,11 @@ class ClientEdge:
             self._last_number = binding.number
         self.bindings.put(binding, port)
 
-    def _freed(self, binding: Binding) -> None:
-        """Its rule is new, but packets have carried its address before."""
+    def _freed(self, binding: Binding, now: float) -> None:
+        """It has lost its server.  Its rule is new, but packets have carried its address before."""
         self.sweep.forget(binding.number)
+        if binding.server:
+            self.bindings.note_loss(binding.number, Loss(now, binding.server))
         holder = self.bindings.holders.of(binding.translated)
         assert holder is not None
         holder.carried = True
@@ -226,7 +228,7 @@ class ClientEdge:
         """
         binding = self.bindings.by_reply(key)
         if binding is not None:
-            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source))
+            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source, at=now))
         former = self._former_of_reply(key, now)
         if former and former.server is None and key.protocol == TCP:
             return self.apply(former, FlowEvent.RETURN_LOST, now)

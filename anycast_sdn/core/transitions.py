@@ -157,6 +157,7 @@ class Details(NamedTuple):
     closed: Half = Half.NONE  # the direction of a FIN
     installed: Half | None = None  # the rules that the switch holds now
     unused: bool = False  # no packet has met its rules
+    at: float = 0.0  # of a reply
 
 
 NO_DETAILS = Details()
@@ -164,7 +165,7 @@ NO_DETAILS = Details()
 
 def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, details: Details) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
-    number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice = binding
+    number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s = binding
     if do is Do.NOTE or do is Do.SHORTEN:
         closed |= details.closed
         reset = reset or event is FlowEvent.RESET
@@ -173,9 +174,12 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
         closed, reset = Half.NONE, False
     elif do is Do.FREE:
         installed = Half.NONE  # what there was of its rules is removed or replaced
+    elif do is Do.PIN and reply_s is None:
+        reply_s = details.at - since
     server = None if state is State.UNANSWERED else details.server or server
     installed = (installed if details.installed is None else details.installed) | put
     # As Binding(…), in less time: this is on the first-packet path.
     return tuple.__new__(
-        Binding, (number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice)
+        Binding,
+        (number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s),
     )

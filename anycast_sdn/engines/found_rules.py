@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.bindings import NOT_KNOWN, Binding, Half
 from anycast_sdn.core.events import Fault
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AS_THE_EDGE
@@ -30,7 +30,8 @@ def binding_of(number: int, rules: Iterable[FlowRule], groups: Groups, now: floa
     swept = not any(rule.idle_timeout for _, rule in halves)
     name, validity = (group.name, group.validity) if group else ("", AS_THE_EDGE)
     server, key, translated = half.server, half.key, half.translated
-    return Binding(number, key, translated, name, now, server, closed=closed, swept=swept, validity=validity)
+    return Binding(number, key, translated, name, now, server, closed=closed, swept=swept, validity=validity,
+                   reply_s=NOT_KNOWN)  # fmt: skip
 
 
 def closed_halves(rules: Iterable[FlowRule]) -> Iterable[Half]:

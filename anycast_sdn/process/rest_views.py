@@ -43,7 +43,7 @@ class ControllerViews:
         return flows.flow_view(self._controller, edge, number, time.monotonic(), time.time())
 
     def decision(self, edge: str, number: int) -> dict[str, Any] | None:
-        return decisions.decision_of(self._controller, edge, number)
+        return decisions.decision_of(self._controller, edge, number, time.monotonic(), time.time())
 
     def held(self, translated: Address, at: str, port: int | None) -> dict[str, Any]:
         log = self._app.binding_log

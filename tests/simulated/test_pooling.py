@@ -49,7 +49,7 @@ def rules_of_bindings(net):
 
 
 def without_age(net):
-    return [binding._replace(since=0, choice=0) for binding in bindings(net)]
+    return [binding._replace(since=0, choice=0, reply_s=None) for binding in bindings(net)]
 
 
 def both_go_on(net, v6):

@@ -22,7 +22,7 @@ def keep_silent(frame, packet):
 
 def without_age(net):
     """The bindings without the time and the choice by which they were made, which are not in rules."""
-    return [binding._replace(since=0, choice=0) for binding in bindings(net)]
+    return [binding._replace(since=0, choice=0, reply_s=None) for binding in bindings(net)]
 
 
 def about_bindings(messages):

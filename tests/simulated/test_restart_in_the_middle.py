@@ -37,7 +37,7 @@ def connect_all(net):
 
 def without_age(found):
     """Bindings without the time and the choice by which they were made, which are not in rules."""
-    return sorted(binding._replace(since=0, choice=0) for binding in found)
+    return sorted(binding._replace(since=0, choice=0, reply_s=None) for binding in found)
 
 
 def ports(found):

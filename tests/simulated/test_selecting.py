@@ -17,7 +17,7 @@ from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, group, man
 from anycast_sdn.api.shown import DecisionShown
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState, text
+from anycast_sdn.core.model import UDP, AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState, text
 from anycast_sdn.core.selection import Exclusion, Selection
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.simulation.network import SimulatedNetwork
@@ -479,9 +479,14 @@ def test_of_a_server_in_two_groups_each_has_the_part_of_its_capacity_that_its_de
 
 def why(net: SimulatedNetwork, port: int) -> dict[str, Any]:
     (number,) = [each.number for each in bindings(net) if each.key.source_port == port]
-    decision = decision_of(net.controller, "arh1", number)
+    decision = decision_at_arh1(net, number)
     assert decision
     return decision
+
+
+def decision_at_arh1(net: SimulatedNetwork, number: int) -> dict[str, Any] | None:
+    """The wall clock says 2027-01-15T08:00:00Z at 0."""
+    return decision_of(net.controller, "arh1", number, net.now, 1_800_000_000.0 + net.now)
 
 
 def test_a_flow_says_why_it_has_its_server_also_when_things_have_changed_since(figure1, v6):
@@ -495,11 +500,54 @@ def test_a_flow_says_why_it_has_its_server_also_when_things_have_changed_since(f
     assert (as2["share"], as2["cost"], as2["limit"], as2["excluded"]) == (1.0, 0.0, 32.0, None)
     assert (as3["share"], as3["edge"], as3["cost"], as3["excluded"]) == (0.0, "ars3", as4["cost"], None)
     assert (as4["share"], as4["limit"], as4["excluded"]) == (0.0, 0.0, "draining")
+    assert [each["why_not"] for each in (as2, as3, as4)] == [
+        "", f"not nearest: ars3 is at cost {as3['cost']:g} from ars2", "it is draining"
+    ]  # fmt: skip
+    assert (before["first_packet_to"], before["handed_over"], before["repins"]) == (as2["server"], False, [])
+    assert before["at"].startswith("2027-01-15T08:01:0")
+    assert 0 <= before["first_reply_ms"] < 10
+    assert before["distances"] == {"ars2": 2, "ars3": 3}
     change(net, "as2", weight=0)
     assert why(net, 40000) == before
     flows(net, range(40001, 40002), v6)
     assert why(net, 40001)["edge"] == "ars3"
     assert why(net, 40001)["candidates"][0]["share"] == 1.0
+
+
+def test_a_decision_says_which_servers_the_flow_has_lost_and_who_answered_instead(figure1):
+    net = figure1("as2", "as3", capacity=None)
+    flows(net, range(40000, 40001))
+    as2, as3 = (text(net.host(name).address(False)) for name in ("as2", "as3"))
+    first = why(net, 40000)["first_reply_ms"]
+    net.set_port(net.host("as2").port, up=False)
+    net.advance(5)
+    lost = why(net, 40000)
+    assert lost["answered"] is None
+    assert [each["to"] for each in lost["repins"]] == [None]
+    flows(net, range(40000, 40001))
+    found = why(net, 40000)
+    (repin,) = found["repins"]
+    assert (repin["from"], repin["to"], repin["reason"]) == (as2, as3, "the server was lost")
+    assert repin["at"].startswith("2027-01-15T08:01:0")
+    assert (found["edge"], found["answered"], found["first_reply_ms"]) == ("ars3", as3, first)
+    assert DecisionShown.model_validate(found).repins[0].to == net.host("as3").address(False)
+    net.react(net.controller.end_flow("arh1", 1, net.now))
+    net.settle()
+    assert not managed(net, "arh1").engine.flows.losses_of(1)
+
+
+def test_a_flow_that_another_server_has_answered_was_handed_over(figure1):
+    """as3 has no share at ars2, and answers all the same (M17)."""
+    net = figure1("as2", "as3", capacity=None)
+    net.host("as2").on_packet = lambda frame, packet: ()
+    flows(net, range(40000, 40001))
+    (flow,) = bindings(net)
+    other = net.host("as3")
+    net.send("as3", other.packet(flow.translated, UDP, 53, 40000))
+    net.settle()
+    shown = why(net, 40000)
+    assert (shown["answered"], shown["handed_over"]) == (text(other.address(False)), True)
+    assert shown["first_packet_to"] == text(net.host("as2").address(False))
 
 
 def test_flows_of_one_decision_share_it_and_a_flow_that_was_read_back_has_none(figure1):
@@ -509,7 +557,7 @@ def test_flows_of_one_decision_share_it_and_a_flow_that_was_read_back_has_none(f
     net.restart_controller()
     net.settle()
     assert {each.choice for each in bindings(net)} == {0}
-    assert decision_of(net.controller, "arh1", bindings(net)[0].number) is None
+    assert decision_at_arh1(net, bindings(net)[0].number) is None
 
 
 def test_the_oldest_decisions_are_forgotten(figure1, monkeypatch):
@@ -520,7 +568,7 @@ def test_the_oldest_decisions_are_forgotten(figure1, monkeypatch):
         flows(net, range(port, port + 1))
     assert why(net, 40019)
     (first,) = [each for each in bindings(net) if each.key.source_port == 40000]
-    assert decision_of(net.controller, "arh1", first.number) is None
+    assert decision_at_arh1(net, first.number) is None
 
 
 def test_a_decision_is_described_by_openapi(figure1):

@@ -117,8 +117,8 @@ class TestUnanswered:
 
     def test_the_first_reply_of_any_server_of_the_group_pins(self, edge):
         binding = made(edge)
-        decision = edge.reply(reply(binding, AS3), WEB)
-        assert decision == Decision(Do.PIN, binding._replace(server=AS3, installed=Half.BOTH), Half.BOTH)
+        decision = edge.reply(reply(binding, AS3), WEB, 0.5)
+        assert decision == Decision(Do.PIN, binding._replace(server=AS3, installed=Half.BOTH, reply_s=0.5), Half.BOTH)
         assert edge.bindings.pinned_to(AS3) == 1
 
     def test_a_draining_server_may_pin(self, edge):
