@@ -33,7 +33,7 @@ from anycast_sdn.core.model import Address, AnycastGroup, Server, text
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.engines.engine import Statistics
-from anycast_sdn.views.counters import INCIDENTS, Counters
+from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters
 from anycast_sdn.views.reasons import Session
 
 PREFIX = "anycast_sdn_"
@@ -227,7 +227,9 @@ def _pools(scrape: Scrape) -> Iterator[Value]:
 
 def _dropped(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
-        counted = {**switch.dropped, **scrape.process.counters.drops.get(switch.name, {})}
+        # What alerts are about is there from the beginning: rates are of counters that have been 0.
+        always = OF_FLOWS if switch.described.client_edge else ()
+        counted = {**dict.fromkeys(always, 0), **switch.dropped, **scrape.process.counters.drops.get(switch.name, {})}
         for reason, packets in sorted(counted.items()):
             if reason not in INCIDENTS:
                 yield (switch.name, reason), packets
