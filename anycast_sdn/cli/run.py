@@ -18,9 +18,9 @@ from typing import Any
 
 from anycast_sdn.cli import options
 from anycast_sdn.core.model import ConfigurationError
-from anycast_sdn.core.redaction import redacted
 from anycast_sdn.core.words import address as written
 from anycast_sdn.process.ending import Ending
+from anycast_sdn.process.log_format import FORMATS
 
 _DESCRIPTION = """\
 Run the controller of a network until SIGTERM or SIGINT. Switches keep their rules when it ends.
@@ -48,6 +48,8 @@ def add_to(commands: Any) -> None:
                         help="how long its records are kept (default 90)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
                         help="how much to log (default %(default)s)")
+    parser.add_argument("--log-format", default="text", choices=sorted(FORMATS, reverse=True),
+                        help="a line of text for each event, or a JSON object (default %(default)s)")
     parser.set_defaults(act=_run)
 
 
@@ -90,11 +92,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     eventlet.monkey_patch()
     handler = logging.StreamHandler()
-    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(FORMATS[arguments.log_format]())
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
-    logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` logs the same once, and shorter
+    logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` reports the same once, and shorter
     from anycast_sdn.process.binding_log import BindingLogOptions
     from anycast_sdn.process.rest_service import RestOptions
     from anycast_sdn.process.run import run
@@ -113,13 +115,6 @@ def _run(arguments: argparse.Namespace) -> int:
     binding_log = BindingLogOptions(Path(log), arguments.binding_log_days) if log else None
     run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log)
     return 0
-
-
-class _Redacting(logging.Formatter):
-    """No token gets into the log, whatever it is part of."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
 
 
 def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:

@@ -280,6 +280,7 @@ class Controller:
         self.uplinks.tick(now)
         relinked, probes = self.discovery.tick(now)
         out = self._relink(now) if relinked else Outcome()
+        out.events += self.discovery.pop_events()
         if overdue := self.routes.pop_overdue(now):
             out.events += [ChangeUnconfirmed(name) for name, _ in overdue]
             self.routes.confirmed(overdue)
@@ -340,9 +341,12 @@ class Controller:
         return self._relink(now) if relinked else Outcome()
 
     def _relink(self, now: float) -> Outcome:
+        """Links have changed: what has happened to them comes before what follows."""
+        out = Outcome(events=self.discovery.pop_events())
         self._relinked()
         self.reroutes.begin(now)
-        return self._work_again(now)
+        out.add(self._work_again(now))
+        return out
 
     def _relinked(self) -> None:
         """The usable links have changed, and with them perhaps the ports that lead to other switches."""

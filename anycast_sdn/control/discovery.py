@@ -36,8 +36,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import NotFound
+from anycast_sdn.core.network_events import LinkChanged, LinkDown, LinkHeld, LinkUp
 from anycast_sdn.core.words import some
 from anycast_sdn.description.model import Link, Network, Port
 from anycast_sdn.openflow import lldp
@@ -76,6 +78,7 @@ class WatchedLink:
     failures: int = 0  # those that are forgotten do not count
     changed_at: float = -math.inf  # when it last went up or down
     last_resort: bool = False
+    held: bool = False  # it is back, and its end of holding back is still to be reported
 
     @property
     def ends(self) -> tuple[Port, Port]:
@@ -111,6 +114,7 @@ class Discovery:
         self._to_send: deque[Port] = deque()  # ports that are still to send in this round
         self._lateness = Lateness(LATE_S, DEAD_S)
         self.starting = True  # switches that have not connected yet are waited for
+        self._events: list[Event] = []  # for ``pop_events``
 
     # ---------------------------------------------------------------- events; True: the usable links differ
 
@@ -165,6 +169,8 @@ class Discovery:
     def set_cost(self, end: Port, cost: int) -> None:
         """Set the cost of the link that ends here.  Raises NotFound."""
         watched = self.at(end)
+        if cost != watched.link.cost:
+            self._events.append(LinkChanged(_names(watched), watched.link.cost, cost))
         watched.link = replace(watched.link, cost=cost)
 
     def hear(self, at: Port, frame: bytes, now: float) -> bool:
@@ -207,6 +213,11 @@ class Discovery:
         self._send_at = now + SEND_S
         self._begin_round(now)
         return changed, self.more_probes()
+
+    def pop_events(self) -> list[Event]:
+        """What has happened to links since the last call."""
+        events, self._events = self._events, []
+        return events
 
     def has_probes(self) -> bool:
         return bool(self._to_send)
@@ -264,6 +275,9 @@ class Discovery:
             self._set_up(watched, True, now)
         elif not self._lateness.excuses(now) and now - watched.watched_from > DEAD_S:
             self._set_up(watched, False, now)
+        if watched.held and now >= watched.held_until:
+            watched.held = False
+            self._report(watched, LinkUp(_names(watched)))
         watched.last_resort = not watched.trusted or now < watched.held_until
         return self._used(watched) and (watched.up, watched.last_resort) != before
 
@@ -277,6 +291,17 @@ class Discovery:
             calm = int(min(now - watched.changed_at, 1e6) / CALM_S)
             watched.failures = max(0, watched.failures - calm) + 1
         watched.up, watched.changed_at = up, now
+        watched.held = up and watched.held_until > now
+        if not up:
+            self._report(watched, LinkDown(_names(watched), self._why_down(watched, now)))
+        elif watched.held:
+            self._report(watched, LinkHeld(_names(watched), watched.held_until - now))
+        else:
+            self._report(watched, LinkUp(_names(watched)))
+
+    def _report(self, watched: WatchedLink, event: Event) -> None:
+        if self._used(watched):
+            self._events.append(event)
 
     def _confirmed(self, watched: WatchedLink, now: float) -> bool:
         a, b = watched.ends
@@ -330,11 +355,16 @@ class Discovery:
         """The ends of the declared links that are down, each with the reason."""
         for watched in self._watched.values():
             if watched.declared and not watched.up:
-                wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(watched, now).items()]
-                ports = [str(end) for end in watched.ends if not self._ports.get(end, True)]
-                no_port = f"port {ports[0]} is down" if len(ports) == 1 else "both ports are down"
-                why = no_port if ports else "its ends do not hear each other"
-                yield watched.ends, ", ".join(wrong) or why
+                yield watched.ends, self._why_down(watched, now)
+
+    def _why_down(self, watched: WatchedLink, now: float) -> str:
+        wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(watched, now).items()]
+        without_carrier = [str(end) for end in watched.ends if not self._ports.get(end, True)]
+        if wrong:
+            return ", ".join(wrong)
+        if not without_carrier:
+            return "its ends do not hear each other"
+        return f"port {without_carrier[0]} is down" if len(without_carrier) == 1 else "both ports are down"
 
     def _cabled_instead(self, watched: WatchedLink, now: float) -> dict[str, str]:
         return {
@@ -365,3 +395,7 @@ class Discovery:
         if watched.up:
             return "up"
         return "silent" if all(self._ports.get(end, True) for end in watched.ends) else "port down"
+
+
+def _names(watched: WatchedLink) -> tuple[str, str]:
+    return str(watched.link.a), str(watched.link.b)

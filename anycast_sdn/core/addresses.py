@@ -47,11 +47,11 @@ class Addresses:
         return {_FAMILIES[v6]: pool.use(now) for v6, pool in self._pools.items()}
 
     def watch(self, now: float) -> dict[str, Level]:
-        """With every tick → the pools that have become low or exhausted, by family."""
+        """With every tick → the pools that have become low or exhausted, or have plenty again, by family."""
         found = {}
         for v6, pool in self._pools.items():
             pool.mature(now)
-            if level := self._watches[v6].look(pool.left, pool.denied, now):
+            if (level := self._watches[v6].look(pool.left, pool.denied, now)) is not None:
                 found[_FAMILIES[v6]] = level
         return found
 

@@ -71,7 +71,7 @@ class Severity(enum.Enum):
 class Subject(NamedTuple):
     """The thing that an event is about."""
 
-    kind: str  # "switch", "link", "server", "group", "pool", "edge", "uplink", "flow", "operation", "controller"
+    kind: str  # "switch", "link", "server", "group", "pool", "uplink", "flow", "operation", "connection", "controller"
     name: str
 
 
@@ -87,6 +87,7 @@ class Reported:
 
     @property
     def severity(self) -> Severity:
+        """info"""  # docs/events.md prints what stands here
         return Severity.INFO
 
     @property

@@ -1,14 +1,434 @@
-"""Events of the network and of the controller: switches, links, pools.  ``switch`` is the one where it happened."""
+"""Events of the network: switches, links, routers, pools.  ``switch`` is the one where it happened."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from anycast_sdn.core.events import Reported, Severity, Subject
+from anycast_sdn.core.model import Address, text
+from anycast_sdn.core.words import counted, listed
 
 _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+
+class _OfSwitch(Reported):
+    __slots__ = ()
+
+    switch: str
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("switch", self.switch)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchConnected(_OfSwitch):
+    """A switch has connected, what it holds has been read, and all that it lacked has been sent.
+
+    ``flows``: of its clients, now; ``found``, ``wanted``: rules; ``others_removed``: it held rules of other programs;
+    ``emptied``: it does not list its rules, so all were deleted.
+    """
+
+    type: ClassVar[str] = "switch.connected"
+
+    switch: str
+    peer: str
+    found: int
+    wanted: int
+    flows: int = 0
+    others_removed: bool = False
+    emptied: bool = False
+
+    @property
+    def severity(self) -> Severity:
+        """info; warning if rules were deleted"""
+        return Severity.WARNING if self.others_removed or self.emptied else Severity.INFO
+
+    def sentence(self) -> str:
+        flows = f", {counted(self.flows, 'flow')}" if self.flows else ""
+        others = "; it held rules of other programs: removed" if self.others_removed else ""
+        emptied = "; it does not list its rules: all were deleted" if self.emptied else ""
+        rules = f"{self.found} rules found, {self.wanted} wanted"
+        return f"switch {self.switch} at {self.peer} is ready: {rules}{flows}{others}{emptied}"
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLost(_OfSwitch):
+    """The connection of a switch has ended: it goes on forwarding by the rules that it has.
+
+    ``is_client_edge``: new flows of its clients get no server until it is back.
+    """
+
+    type: ClassVar[str] = "switch.lost"
+
+    switch: str
+    peer: str
+    reason: str
+    is_client_edge: bool = False
+
+    @property
+    def severity(self) -> Severity:
+        """critical"""
+        return Severity.CRITICAL
+
+    def sentence(self) -> str:
+        new_flows = "; new flows of its clients wait for it" if self.is_client_edge else ""
+        return f"switch {self.switch} at {self.peer} is gone: {self.reason}; its rules stay as they are{new_flows}"
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchDegraded(_OfSwitch):
+    """A switch can do less than the method needs; ``lacks``: a short name of that; ``effect``: what it leads to."""
+
+    type: ClassVar[str] = "switch.degraded"
+
+    switch: str
+    lacks: str
+    effect: str
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    @property
+    def kind(self) -> Hashable:
+        return self.type, self.switch, self.lacks
+
+    def sentence(self) -> str:
+        return f"switch {self.switch} {self.effect}"
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchMastered(_OfSwitch):
+    """In a cluster, this controller has become the master of a switch: it reads the switch's rules anew."""
+
+    type: ClassVar[str] = "switch.mastered"
+
+    switch: str
+
+    def sentence(self) -> str:
+        return f"switch {self.switch}: this controller is its master now, and reads its rules"
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchesMissing(Reported):
+    """Switches of the network file have not been connected for some time; told at doubling intervals."""
+
+    type: ClassVar[str] = "switch.missing"
+
+    switches: tuple[str, ...]  # their names
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("switch", self.switches[0] if len(self.switches) == 1 else "")
+
+    def sentence(self) -> str:
+        return f"still waiting for {counted(len(self.switches), 'switch')}: {listed(self.switches)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchesComplete(Reported):
+    """All switches of the network file are connected."""
+
+    type: ClassVar[str] = "switch.complete"
+
+    switches: int
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("controller", "")
+
+    def sentence(self) -> str:
+        return f"{'the switch is' if self.switches == 1 else f'all {self.switches} switches are'} connected"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRefused(Reported):
+    """A connection to the OpenFlow port was closed: no switch that is awaited.  ``origin``: an address, or a /64."""
+
+    type: ClassVar[str] = "switch.refused"
+
+    peer: str
+    origin: str
+    reason: str
+    what: str  # the reason, without what differs from one connection to the next
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("connection", self.peer)
+
+    @property
+    def kind(self) -> Hashable:
+        return self.type, self.origin, self.what
+
+    def sentence(self) -> str:
+        return f"connection from {self.peer} closed: {self.reason}"
+
+
+# ---------------------------------------------------------------- rules
+
+
+@dataclass(frozen=True, slots=True)
+class RulesRefused(_OfSwitch):
+    """A switch has refused a rule, a group, a meter or another message: packets that need it are lost."""
+
+    type: ClassVar[str] = "rules.refused"
+
+    switch: str
+    what: str
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """critical"""
+        return Severity.CRITICAL
+
+    def sentence(self) -> str:
+        return f"switch {self.switch} refused {self.what}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class RulesPutRight(_OfSwitch):
+    """Rules of a switch were changed by others, or lost, and have been put right; at most once a minute."""
+
+    type: ClassVar[str] = "rules.repaired"
+
+    switch: str
+    missing: int
+    wrong: int
+    foreign: int
+    within_s: int
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    def sentence(self) -> str:
+        return (
+            f"switch {self.switch} did not hold what it should, perhaps changed by others; put right in the last "
+            f"{self.within_s} s: {self.missing} missing rules, {self.wrong} wrong ones, {self.foreign} of others"
+        )
+
+
+# ---------------------------------------------------------------- links
+
+
+class _OfLink(Reported):
+    __slots__ = ()
+
+    ends: tuple[str, str]  # as "c1:1"
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("link", "-".join(self.ends))
+
+    @property
+    def _name(self) -> str:
+        return f"link {'–'.join(self.ends)}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown(_OfLink):
+    """A link has failed: a port has lost its carrier, or its ends do not hear each other (LLDP)."""
+
+    type: ClassVar[str] = "link.down"
+
+    ends: tuple[str, str]
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """critical"""
+        return Severity.CRITICAL
+
+    def sentence(self) -> str:
+        return f"{self._name} is down: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHeld(_OfLink):
+    """A link works again, but has failed lately: for a while it carries only what has no other path."""
+
+    type: ClassVar[str] = "link.held"
+
+    ends: tuple[str, str]
+    held_s: float
+
+    def sentence(self) -> str:
+        return f"{self._name} works again; for {self.held_s:g} s it carries only what has no other path"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp(_OfLink):
+    """A link is used, or used fully again after it was held."""
+
+    type: ClassVar[str] = "link.up"
+
+    ends: tuple[str, str]
+
+    def sentence(self) -> str:
+        return f"{self._name} is up"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged(_OfLink):
+    """An operator has changed the cost of a link."""
+
+    type: ClassVar[str] = "link.changed"
+
+    ends: tuple[str, str]
+    before: int
+    after: int
+
+    def sentence(self) -> str:
+        return f"{self._name}: cost {self.before} → {self.after}"
+
+
+# ---------------------------------------------------------------- uplinks
+
+
+class _OfUplink(Reported):
+    __slots__ = ()
+
+    switch: str
+    uplink: str
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("uplink", self.uplink)
+
+
+class _OfSession(_OfUplink):
+    __slots__ = ()
+
+    neighbour: Address
+
+
+@dataclass(frozen=True, slots=True)
+class BgpUp(_OfSession):
+    """The BGP session of an uplink is established."""
+
+    type: ClassVar[str] = "bgp.up"
+
+    switch: str
+    uplink: str
+    neighbour: Address
+
+    def sentence(self) -> str:
+        return f"BGP session of {self.uplink} with {text(self.neighbour)} is up"
+
+
+@dataclass(frozen=True, slots=True)
+class BgpDown(_OfSession):
+    """The BGP session of an uplink is lost, or cannot be established.  ``was_up``: it was until now."""
+
+    type: ClassVar[str] = "bgp.down"
+
+    switch: str
+    uplink: str
+    neighbour: Address
+    reason: str
+    was_up: bool
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    @property
+    def kind(self) -> Hashable:
+        return self.type, self.uplink, self.was_up, self.reason
+
+    def sentence(self) -> str:
+        what = "is lost" if self.was_up else "is not established"
+        why = f": {self.reason}" if self.reason else ""
+        return f"BGP session of {self.uplink} with {text(self.neighbour)} {what}{why}"
+
+
+@dataclass(frozen=True, slots=True)
+class BgpRouteIgnored(_OfSession):
+    """A route that a router advertises cannot be used; the first one of a session is told, the others are counted."""
+
+    type: ClassVar[str] = "bgp.route_ignored"
+
+    switch: str
+    uplink: str
+    neighbour: Address
+    route: str
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    def sentence(self) -> str:
+        return f"{self.uplink}: route {self.route} {self.reason}; it and others like it are ignored"
+
+
+class _OfRouter(_OfUplink):
+    __slots__ = ()
+
+    router: Address
+
+    @property
+    def kind(self) -> Hashable:
+        return self.type, self.router
+
+    @property
+    def _name(self) -> str:
+        return f"router {text(self.router)} at uplink {self.uplink}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSilent(_OfRouter):
+    """The router at an uplink does not answer ARP or neighbour discovery any more."""
+
+    type: ClassVar[str] = "router.silent"
+
+    switch: str
+    uplink: str
+    router: Address
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    def sentence(self) -> str:
+        return f"{self._name} does not answer"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterAnswers(_OfRouter):
+    """The router at an uplink answers ARP or neighbour discovery."""
+
+    type: ClassVar[str] = "router.answers"
+
+    switch: str
+    uplink: str
+    router: Address
+
+    def sentence(self) -> str:
+        return f"{self._name} answers"
+
+
+# ---------------------------------------------------------------- pools
 
 
 class _OfPool(Reported):
@@ -21,7 +441,11 @@ class _OfPool(Reported):
 
     @property
     def subject(self) -> Subject:
-        return Subject("pool", f"{self.switch} {_FAMILIES[self.family]}")
+        return Subject("pool", self.switch)
+
+    @property
+    def kind(self) -> Hashable:
+        return self.type, self.switch, self.family
 
     @property
     def _name(self) -> str:
@@ -45,6 +469,7 @@ class PoolLow(_OfPool):
 
     @property
     def severity(self) -> Severity:
+        """warning"""
         return Severity.WARNING
 
     def sentence(self) -> str:
@@ -66,7 +491,23 @@ class PoolExhausted(_OfPool):
 
     @property
     def severity(self) -> Severity:
+        """critical"""
         return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"{self._name} is exhausted: {self.leased} of {self.size} addresses in use, {self.resting} resting"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecovered(_OfPool):
+    """A pool that was low or exhausted has addresses again."""
+
+    type: ClassVar[str] = "pool.recovered"
+
+    switch: str
+    family: str
+    left: int
+    size: int
+
+    def sentence(self) -> str:
+        return f"{self._name} has addresses again: {self.left} of {self.size} left"

@@ -55,7 +55,10 @@ class PoolWatch:
         self.outlook = Outlook(Level.PLENTY, size)
 
     def look(self, left: int, denied: int, now: float) -> Level | None:
-        """→ the level, if it is worse than before.  ``denied``: how many flows have found no address until now."""
+        """→ the level, if it is worse than before, or PLENTY again.
+
+        ``denied``: how many flows have found no address until now.
+        """
         before, in_vain, self._denied = self.outlook.level, denied > self._denied, denied
         if self._seen and now - self._seen[-1][0] > WINDOW_S:
             self._seen.clear()
@@ -66,7 +69,7 @@ class PoolWatch:
         self._worst[self._level(left, in_vain, used_up_in_s)] = now
         level = max(level for level, when in self._worst.items() if now - when <= STEADY_S)
         self.outlook = Outlook(level, left, used_up_in_s)
-        return level if level > before else None
+        return level if level > before or level is Level.PLENTY is not before else None
 
     def _used_up_in_s(self) -> float | None:
         (began, first), (now, left) = self._seen[0], self._seen[-1]

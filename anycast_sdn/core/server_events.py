@@ -121,6 +121,7 @@ class LeaseExpired(_OfServer):
 
     @property
     def severity(self) -> Severity:
+        """warning"""
         return Severity.WARNING
 
     def sentence(self) -> str:
@@ -157,6 +158,7 @@ class ServerHealthChanged(Reported):
 
     @property
     def severity(self) -> Severity:
+        """that of the new status: info, warning or critical"""
         return _SEVERITIES.get(self.after, Severity.INFO)
 
     @property
@@ -191,6 +193,7 @@ class ServerLost(Reported):
 
     @property
     def severity(self) -> Severity:
+        """warning"""
         return Severity.WARNING
 
     @property
@@ -230,7 +233,7 @@ class EdgeDraining(Reported):
 
     @property
     def subject(self) -> Subject:
-        return Subject("edge", self.switch)
+        return Subject("switch", self.switch)
 
     def sentence(self) -> str:
         return f"edge {self.switch} is being drained{_within(self.deadline_s)}"
@@ -246,7 +249,7 @@ class EdgeResumed(Reported):
 
     @property
     def subject(self) -> Subject:
-        return Subject("edge", self.switch)
+        return Subject("switch", self.switch)
 
     def sentence(self) -> str:
         return f"edge {self.switch} takes new flows again"
@@ -267,6 +270,7 @@ class OperationEnded(Reported):
 
     @property
     def severity(self) -> Severity:
+        """info; warning if it has failed"""
         return Severity.INFO if self.succeeded else Severity.WARNING
 
     @property

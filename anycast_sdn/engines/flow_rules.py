@@ -33,7 +33,7 @@ from anycast_sdn.core.events import (
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
-from anycast_sdn.core.network_events import PoolExhausted, PoolLow
+from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
 from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
@@ -365,6 +365,8 @@ class FlowRules(Engine):
             use, outlook = self.edge.addresses.use(now)[family], self.edge.addresses.outlooks(now)[family]
             if level is Level.EXHAUSTED:
                 events.append(PoolExhausted(self._name, family, use.size, use.leased, use.resting))
+            elif level is Level.PLENTY:
+                events.append(PoolRecovered(self._name, family, outlook.left, use.size))
             else:
                 events.append(PoolLow(self._name, family, outlook.left, use.size, outlook.used_up_in_s))
         return events

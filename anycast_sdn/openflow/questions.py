@@ -6,7 +6,6 @@ bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.insp
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -40,8 +39,6 @@ from anycast_sdn.openflow.rules import (
     match,
 )
 from anycast_sdn.openflow.tables import Tables
-
-LOG = logging.getLogger(__name__)
 
 _TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
 _NO_PACKET = match(
@@ -186,8 +183,7 @@ class Introduction:
             self._switch.send(map(DeleteCookie, foreign))
         if not last:
             return
-        if self._foreign:
-            LOG.warning("switch %s held rules of other programs: removed", self._switch.name)
+        self._found.had_others = self._foreign
         self._done(self._switch, self._found, self._features, self._ports)
 
     def _ask_again_or_empty(self) -> None:
@@ -195,9 +191,8 @@ class Introduction:
             self._may_ask_again = False
             self._ask_flows()
             return
-        LOG.warning("switch %s does not list its rules: all are deleted", self._switch.name)
         self._switch.send([DeleteEverything()])
-        self._done(self._switch, Tables(meters=self._found.meters), self._features, self._ports)
+        self._done(self._switch, Tables(meters=self._found.meters, unlisted=True), self._features, self._ports)
 
 
 class SweepRun:

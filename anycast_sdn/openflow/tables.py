@@ -20,6 +20,8 @@ class Tables:
     flows: dict[tuple[int, int, Match], FlowRule] = field(default_factory=dict)
     groups: dict[int, GroupRule] = field(default_factory=dict)
     meters: dict[int, MeterRule] = field(default_factory=dict)
+    had_others: bool = False  # it held rules of other programs, which are removed
+    unlisted: bool = False  # it does not list its rules, so all are deleted
 
     @classmethod
     def of(

@@ -1,11 +1,11 @@
 """Acceptor: the listening socket for switches.  It bounds how many connections may wait for admission.
 
-- If ``accept`` fails, the error is logged once, and ``accept`` is called again a little later.
+- If ``accept`` fails, that is reported, and ``accept`` is called again a little later.
 - A connection awaits admission until the switch has sent its datapath id.  Such connections are bounded: in all, so
   that file descriptors for all switches, REST, the database and routers stay free whatever the limit of the process
   is; and from one address, loopback excepted, because switches of a testbed connect from there.  Beyond a bound the
   oldest is closed: a switch sends its datapath id within milliseconds.
-- How each of them ended is logged once per address and reason, and then counted.
+- How each of them ended is reported; one kind of report is that of one address and reason.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import logging
 import resource
 import socket as sockets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from os_ken.lib import hub
 
 from anycast_sdn.core import words
+from anycast_sdn.core.controller_events import AcceptFailed
+from anycast_sdn.core.events import Event
+from anycast_sdn.core.network_events import ConnectionRefused
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.connection import Listener
-from anycast_sdn.process.repeats import RepeatingLog
 
 LOG = logging.getLogger(__name__)
 
@@ -79,7 +82,6 @@ class Acceptor:
         if self._max_waiting == MIN_WAITING:
             LOG.warning("a limit of %d open files is too small for %d switches", files, switches)
         self.connections: dict[Channel, str | None] = {}  # → ``origin`` of its peer; the oldest first
-        self._log = RepeatingLog(LOG)
         self._is_active = True
         family = sockets.AF_INET6 if ":" in address[0] else sockets.AF_INET
         # Without reuse_port=False a second controller would silently share the port.
@@ -94,8 +96,8 @@ class Acceptor:
         for channel in list(self.connections):
             channel.close("the controller stops")
 
-    def serve(self, listener: Listener) -> None:
-        """Accept connections until ``stop``."""
+    def serve(self, listener: Listener, report: Callable[[Event], None]) -> None:
+        """Accept connections until ``stop``.  ``report`` gets the events."""
         hub.spawn(self._tick_all)
         pause, longest = BACK_OFF_S
         while self._is_active:
@@ -105,8 +107,7 @@ class Acceptor:
                 if not self._is_active:
                     return
                 if error.errno not in _AT_ONCE:
-                    text = f"cannot take connections of switches: {error.strerror}; trying again"
-                    self._log.log(logging.ERROR, ("accept", error.errno), text)
+                    report(AcceptFailed(error.strerror or str(error)))
                     hub.sleep(pause)
                     pause = min(2 * pause, longest)
                 continue
@@ -118,7 +119,7 @@ class Acceptor:
                 socket.close()
                 continue
             self.connections[channel] = origin(address[0])
-            hub.spawn(self._serve, channel)
+            hub.spawn(self._serve, channel, report)
             hub.sleep(0)  # ``accept`` yields only when no connection waits in the kernel
 
     def _make_room(self, origin_of_next: str | None) -> None:
@@ -139,14 +140,13 @@ class Acceptor:
         channel.close(reason, "room")
         channel.abort()
 
-    def _serve(self, channel: Channel) -> None:
+    def _serve(self, channel: Channel, report: Callable[[Event], None]) -> None:
         try:
             channel.serve()
         finally:
             come_from = self.connections.pop(channel)
-            if not channel.label:  # the end of an admitted switch's connection is logged by ``Connections``
-                text = f"connection from {channel.peer} closed: {channel.reason}"
-                self._log.log(logging.WARNING, (come_from, channel.kind), text)
+            if not channel.label:  # the end of an admitted switch's connection is reported by ``Connections``
+                report(ConnectionRefused(channel.peer, come_from or "loopback", channel.reason, channel.kind))
 
     def _tick_all(self) -> None:
         while self._is_active:
@@ -157,4 +157,3 @@ class Acceptor:
                     channel.tick(now)
                 except Exception:
                     LOG.exception("internal error in a tick of switch %s", channel.name)
-            self._log.print_counts()

@@ -7,7 +7,6 @@ loses that event alone (``faults.isolated``, and ``Channel`` for messages of swi
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 import time
@@ -21,9 +20,10 @@ from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.life import Todo
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.controller_events import StoreFailed, StoreRecovered
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.words import listed
+from anycast_sdn.core.network_events import RulesRefused
 from anycast_sdn.description.model import Network, Port
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import codec, decoding
@@ -46,9 +46,8 @@ from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 from anycast_sdn.views.history import EVERY_S, History
 from anycast_sdn.views.journal import Journal
+from anycast_sdn.views.reporting import Reporting
 from anycast_sdn.views.trends import Trends
-
-LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
@@ -86,6 +85,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         groups: Groups,
         cluster: Cluster,
         database_problem: Callable[[], str] = str,
+        journal: Journal | None = None,
     ) -> None:
         """``database_problem``: why enrolments cannot be stored now, "" when they can."""
         super().__init__()
@@ -101,7 +101,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
-        self.gauge = Gauge(hub.sleep)
+        self.gauge = Gauge(hub.sleep, self.report)
         self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()
         # Barrier replies: (when they count, (datapath id, ticket)).
@@ -109,15 +109,17 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._late: set[str] = set()  # switches that have not confirmed a change in time
         self.counters = Counters()
         self.history = History()
-        self.journal = Journal()
+        self.journal = journal or Journal()
+        self.journal.listen(EventLog())
+        self.reporting = Reporting(self.journal)
         self._subscribers: tuple[Callable[[Event], None], ...] = (
             self.counters,
             self.inspections.note,
-            EventLog(self.connections.log),
-            self.journal,
+            self.reporting,
         )
         self._health = Health(self.counters)
         self.trends = Trends(self.counters)
+        self._told_problem = ""
         self._reports = ConnectionReports(len(network.switches), time.monotonic())
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
@@ -128,7 +130,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().start()
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
-            hub.spawn(self._every, HEALTH_S, self._log_health),
+            hub.spawn(self._every, HEALTH_S, self._report_health),
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
             hub.spawn(self._every, EVERY_S, self._sample),
             hub.spawn(self._every, CHECKS_S, self._check_servers),
@@ -179,8 +181,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
-        text = f"switch {self.connections.name(dpid)} refused {what}: {reason}"
-        self.connections.log.log(logging.WARNING, ("refused a rule", dpid), text)
+        self.report(RulesRefused(self.connections.name(dpid), what, reason))
         self._react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
@@ -189,8 +190,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._react(self.controller.group_refused(dpid, number, time.monotonic()))
 
     def message_refused(self, dpid: int, reason: str) -> None:
-        text = f"switch {self.connections.name(dpid)} refused a message: {reason}"
-        self.connections.log.log(logging.WARNING, ("refused a message", dpid), text)
+        self.report(RulesRefused(self.connections.name(dpid), "a message", reason))
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         if dpid in self.connections:
@@ -263,7 +263,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         self._tick_network(now)
         self.connections.end_long_introductions(now)
-        self.connections.log.print_counts()
+        self.reporting.tick(now)
         turn_ends = now + SLICE_S
         for dpid in self.controller.switches:
             self._tick_switch(dpid, now)
@@ -293,18 +293,23 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 break
             hub.sleep(0)
 
-    def _log_health(self) -> None:
-        """Log which switches are not connected, and changes of health."""
+    def _report_health(self) -> None:
+        """Report which switches are not connected, changes of health, and whether enrolments can be stored."""
         now = time.monotonic()
-        if line := self._reports.pop_due(missing_switches(self.controller), now):
-            LOG.info("%s", line)
         self.trends.sample(self.controller, now)
         self._look_at_health(now)
-        if self._health.pop_change(now):
-            status = self._health.status
-            reasons = listed(self._health.sentences(now, time.time()), 3, "; ")
-            level = logging.INFO if status == "ok" else logging.WARNING
-            LOG.log(level, "health: %s%s", status, f": {reasons}" if reasons else "")
+        missing = missing_switches(self.controller)
+        for event in (self._reports.pop_due(missing, now), self._health.pop_change(now), self._pop_store_event()):
+            if event:
+                self.report(event)
+
+    def _pop_store_event(self) -> Event | None:
+        """That enrolments cannot be stored any more, or for another reason; or can be again."""
+        problem, before = self._database_problem(), self._told_problem
+        self._told_problem = problem
+        if problem == before:
+            return None
+        return StoreFailed(problem) if problem else StoreRecovered()
 
     @property
     def status(self) -> str:
@@ -358,8 +363,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 self._work_is_left.set()
         self.connections.send(out.outbox)
         for event in out.events:
-            for subscriber in self._subscribers:
-                self._publish(subscriber, event)
+            self.report(event)
+
+    def report(self, event: Event) -> None:
+        """Something has happened: subscribers get it."""
+        for subscriber in self._subscribers:
+            self._publish(subscriber, event)
 
     def log_bindings(self, log: BindingLogService) -> None:
         """From now on."""

@@ -29,6 +29,8 @@ class BgpSessions:
 
     @isolated
     def _exchange(self, speaker: Speaker, now: float) -> None:
+        if events := speaker.pop_events():
+            self._react(Outcome(events=events))
         if (routes := speaker.pop_changed()) is not None:
             self._react(self._controller.set_learned(speaker.uplink.name, routes, now))
         prefixes = self._controller.advertised(speaker.uplink, now)

@@ -7,15 +7,17 @@ the first is dead.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
+from anycast_sdn.core.events import Event
+from anycast_sdn.core.network_events import SwitchConnected, SwitchDegraded, SwitchLost, SwitchMastered
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.questions import Introduction
@@ -23,21 +25,25 @@ from anycast_sdn.openflow.rules import Message
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import garbage
 from anycast_sdn.process.faults import isolated
-from anycast_sdn.process.repeats import RepeatingLog
-
-LOG = logging.getLogger(__name__)
 
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
 SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
-LINES = 5  # a minute that a switch is ready, or gone
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
-WITHOUT = {  # one of ``Features`` → what is logged of a switch without it
+WITHOUT = {  # one of ``Features`` → what is reported of a switch without it
     "tcp_flags": "does not report FIN and RST: closed TCP connections stay for their idle validity",
     "fragments": "spoils later fragments of TCP and UDP over IPv4 when it sets an address: to and from services they "
     "are dropped, and counted as spoiled_fragment",
     "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
     "meters": "has no meters: nothing limits what it sends to the controller",
 }
+
+
+class Found(NamedTuple):
+    """What a switch held when it connected."""
+
+    rules: int
+    others: bool  # rules of other programs, which were removed
+    unlisted: bool  # it does not list its rules, so that all were deleted
 
 
 class Connections:
@@ -61,10 +67,9 @@ class Connections:
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._introducing: dict[Channel, float] = {}  # → since when
         self._to_introduce_again: set[Channel] = set()  # of these
-        self._comparing: dict[Channel, int] = {}  # switches that have not been sent all wanted rules yet → rules found
+        self._comparing: dict[Channel, Found] = {}  # switches that have not been sent all wanted rules yet
         self._to_resync: set[Channel] = set()  # switches that had no room for a rule
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
-        self.log = RepeatingLog(LOG, LINES)
 
     def __contains__(self, dpid: int) -> bool:
         return dpid in self.channels
@@ -81,7 +86,7 @@ class Connections:
             if (switch := self.channels.get(dpid)) and self._cluster.is_master(dpid):
                 self._send_to(switch, messages)
         if self._comparing:
-            self._log_ready_switches()
+            self._report_ready_switches()
 
     @isolated
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
@@ -130,8 +135,8 @@ class Connections:
         Introduction(switch, managed.meters, known, self._introduced).begin()
 
     def disconnected(self, switch: Channel) -> None:
-        text = f"switch {switch.name} is gone: {switch.reason}; its rules stay as they are"
-        self.log.log(logging.WARNING, ("gone", switch.id), text)
+        is_client_edge = self._controller.switches[switch.id].described.client_edge is not None
+        self._react(Outcome(events=[SwitchLost(self.name(switch.id), switch.peer, switch.reason, is_client_edge)]))
         self._introducing.pop(switch, None)
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
@@ -149,8 +154,7 @@ class Connections:
         switch = self.channels.get(dpid)
         if switch is None:
             return
-        text = f"switch {switch.name}: this controller is its master now, and reads its rules"
-        self.log.log(logging.INFO, ("master", dpid), text)
+        self._react(Outcome(events=[SwitchMastered(self.name(dpid))]))
         if switch in self._introducing:
             self._to_introduce_again.add(switch)
             return
@@ -163,8 +167,8 @@ class Connections:
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
         switch = self._controller.switches[dpid]
         for what in sorted(switch.note_unanswered(questions)):
-            text = f"switch {switch.name} does not answer when asked for its {what}; going on without"
-            self.log.log(logging.WARNING, (f"silent about {what}", dpid), text)
+            effect = f"does not answer when asked for its {what}; going on without"
+            self._react(Outcome(events=[SwitchDegraded(switch.name, what, effect)]))
 
     @isolated
     def end_long_introductions(self, now: float) -> None:
@@ -179,9 +183,10 @@ class Connections:
             self._introduce(switch)
             return
         self._controller.begin_reading(switch.id, found, features)
-        self._read_on(switch, self._controller.switches[switch.id].reading, len(found.flows), ports)
+        seen = Found(len(found.flows), found.had_others, found.unlisted)
+        self._read_on(switch, self._controller.switches[switch.id].reading, seen, ports)
 
-    def _read_on(self, switch: Channel, reading: ReadingBack | None, found: int, ports: dict[int, bool]) -> None:
+    def _read_on(self, switch: Channel, reading: ReadingBack | None, found: Found, ports: dict[int, bool]) -> None:
         """Read back the rules of the switch, a slice at a time; other green threads run between slices.
 
         This ends when the switch disconnects, or when another reading begins.
@@ -191,7 +196,7 @@ class Connections:
             switch.close("internal error while its rules were read back")
 
     @isolated
-    def _read_slice(self, switch: Channel, reading: ReadingBack | None, found: int, ports: dict[int, bool]) -> None:
+    def _read_slice(self, switch: Channel, reading: ReadingBack | None, found: Found, ports: dict[int, bool]) -> None:
         out = self._controller.read_on(switch.id, time.monotonic())
         garbage.exempt_new()  # bindings
         if out is None:
@@ -200,31 +205,30 @@ class Connections:
             self._react(out)
             switch.later(partial(self._read_on, switch, reading, found, ports))
 
-    def _end_reading(self, switch: Channel, found: int, ports: dict[int, bool]) -> None:
+    def _end_reading(self, switch: Channel, found: Found, ports: dict[int, bool]) -> None:
         self._react(self._controller.end_reading(switch.id, ports, time.monotonic()))
         garbage.exempt_new()  # all its rules
         self._ready()
         self._comparing[switch] = found
 
-    def _log_ready_switches(self) -> None:
+    def _report_ready_switches(self) -> None:
         """A switch that has connected is ready when all wanted rules have been sent to it."""
         for switch, found in list(self._comparing.items()):
             if not self._controller.switches[switch.id].reconciler.has_more_to_compare:
                 del self._comparing[switch]
-                self._log_ready(switch, found)
+                self._react(Outcome(events=[*self._ready_events(switch, found)]))
 
-    def _log_ready(self, switch: Channel, found: int) -> None:
+    def _ready_events(self, switch: Channel, found: Found) -> Iterator[Event]:
         name, managed = self.name(switch.id), self._controller.switches[switch.id]
-        text = f"switch {switch.name} is ready: {found} rules found, {len(managed.installed)} wanted"
-        self.log.log(logging.INFO, ("ready", switch.id), text)
+        wanted, flows = len(managed.installed), len(managed.engine.flows)
+        yield SwitchConnected(name, switch.peer, found.rules, wanted, flows, found.others, found.unlisted)
         features = managed.features
-        for feature, text in WITHOUT.items():
+        for feature, effect in WITHOUT.items():
             if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
-                self.log.log(logging.WARNING, (feature, switch.id), f"switch {name} {text}")
+                yield SwitchDegraded(name, feature, effect)
         for port, mtu in managed.mtus.items() if not features.packet_size else ():
-            text = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"
-            text = f"switch {name} cannot compare the size of packets: {text}"
-            self.log.log(logging.WARNING, (f"mtu of {port}", switch.id), text)
+            effect = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"
+            yield SwitchDegraded(name, f"mtu of {port}", f"cannot compare the size of packets: {effect}")
 
     # ---------------------------------------------------------------- a switch without room
 

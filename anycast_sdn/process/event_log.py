@@ -1,21 +1,22 @@
-"""EventLog: each event that operators are told of is one line of the log; a subscriber."""
+"""EventLog: each entry of the journal is one line of the log; a listener of the journal."""
 
 from __future__ import annotations
 
+import json
 import logging
 
-from anycast_sdn.core.events import Event, Reported, Severity
-from anycast_sdn.process.repeats import RepeatingLog
+from anycast_sdn.core.events import Severity
+from anycast_sdn.views.journal import Entry
 
 LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
 
 
 class EventLog:
-    """Events of one kind that repeat are a line that repeats."""
+    """The line has the event's type in the place of a logger's name; in JSON, it is the whole event."""
 
-    def __init__(self, log: RepeatingLog) -> None:
-        self._log = log
+    def __init__(self, log: logging.Logger | None = None) -> None:
+        self._log = log or logging.getLogger("anycast_sdn.events")
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Reported) and (line := event.sentence()):
-            self._log.log(LEVELS[event.severity], event.kind, line)
+    def __call__(self, entry: Entry) -> None:
+        event = json.loads(entry.json)
+        self._log.log(LEVELS[Severity(event["severity"])], "%s", event["message"], extra={"event": event})

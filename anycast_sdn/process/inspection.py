@@ -25,6 +25,7 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, Fault, RulesRepaired
+from anycast_sdn.core.network_events import RulesPutRight
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import (
@@ -48,7 +49,7 @@ SOON_S = 1.0  # the pause after a repair, or if a finding has to be confirmed
 FRESH_S = 0.3  # a request for counters waits so long for them to be read
 GAP_S = 0.2  # the least pause after an inspection, however many requests or reports ask for the next
 PIECE = 128  # rules that are decoded, bindings that are compared, or messages that are sent at once: some ms
-LOG_S = 60.0  # from one line in the log about repairs of a switch to the next
+REPORT_S = 60.0  # from one report of repairs of a switch to the next
 _NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: all rules without a number in their cookie
 _NUMBERED = Kind.TOO_LARGE  # the rules whose cookie has a number that is not a binding's
 
@@ -333,7 +334,7 @@ class Inspections:
         self._progress = new_signal()  # is set, and replaced, when counters have been read or an inspection has ended
         self._rounds: dict[int, _Rounds] = {}
         self._repairs: dict[str, _Repairs] = {}
-        self._logged_at: dict[str, float] = {}
+        self._reported_at: dict[str, float] = {}
 
     def run_due(self, switches: Mapping[int, Channel]) -> None:
         now = time.monotonic()
@@ -411,22 +412,21 @@ class Inspections:
             rounds.due = now + min(max(AUDIT_S, PART * rounds.took), LONGEST_S)
         if self._controller.audits[dpid].is_doubtful or repaired:
             rounds.due = min(rounds.due, max(now + SOON_S, rounds.earliest(SOON_S)))
-        self._log_repairs(self._controller.switches[dpid].name, now)
+        self._report_repairs(self._controller.switches[dpid].name, now)
         self._signal_progress()
 
-    # ---------------------------------------------------------------- the log
+    # ---------------------------------------------------------------- what is reported
 
     def note(self, event: Event) -> None:
-        """A subscriber: repairs are logged."""
+        """A subscriber: repairs are reported together."""
         if isinstance(event, RulesRepaired):
             repairs = self._repairs.setdefault(event.switch, _Repairs(time.monotonic()))
             repairs.rules[event.fault] += event.rules
 
-    def _log_repairs(self, switch: str, now: float) -> None:
+    def _report_repairs(self, switch: str, now: float) -> None:
         """At once, and then at most once a minute: another program may change rules again and again."""
-        if switch in self._repairs and now >= self._logged_at.get(switch, -math.inf) + LOG_S:
-            repairs, self._logged_at[switch] = self._repairs.pop(switch), now
-            line = ("switch %s did not hold what it should, perhaps changed by others; put right in the last %.0f s: "
-                    "%d missing rules, %d wrong ones, %d of others")  # fmt: skip
+        if switch in self._repairs and now >= self._reported_at.get(switch, -math.inf) + REPORT_S:
+            repairs, self._reported_at[switch] = self._repairs.pop(switch), now
             rules, seconds = repairs.rules, math.ceil(now - repairs.since) or 1
-            LOG.warning(line, switch, seconds, rules[Fault.MISSING], rules[Fault.WRONG], rules[Fault.FOREIGN])
+            counts = rules[Fault.MISSING], rules[Fault.WRONG], rules[Fault.FOREIGN]
+            self._react(Outcome(events=[RulesPutRight(switch, *counts, seconds)]))

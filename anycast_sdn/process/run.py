@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from os_ken.base import app_manager
 from os_ken.lib import hub
 
+from anycast_sdn import __version__
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.control.life import Life
 from anycast_sdn.control.registry import Registry
+from anycast_sdn.core.controller_events import ControllerStarted, ControllerStopping
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.description import reading
@@ -27,14 +29,17 @@ from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.journal_keeper import JournalKeeper
 from anycast_sdn.process.lifecycle import Lifecycle
 from anycast_sdn.process.listening import listening
 from anycast_sdn.process.rest_service import RestOptions, RestService
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.service_manager import ServiceManager
+from anycast_sdn.store.journal_file import JournalFile
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
+from anycast_sdn.views.journal import KEPT, Entry, Journal
 
 LOG = logging.getLogger(__name__)
 
@@ -42,11 +47,6 @@ SIGNALS_S = 0.1  # how often the signals' flags are polled
 STORE_CHECK_S = 5.0
 FINISH_S = 2.0  # at the end, requests may take so long, and so may connections of switches
 FINISH_STEP_S = 0.02
-
-
-def _enrolled(groups: Groups) -> str:
-    servers = sum(len(group.servers) for group in groups)
-    return f"{counted(len(list(groups)), 'group')}, {counted(servers, 'server')}"
 
 
 def _expected(network: Network) -> list[str]:
@@ -80,7 +80,13 @@ def run(
     with listening("OpenFlow", "--openflow", openflow):
         acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
-    app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem)
+    events = _events_file(database)
+    journal = Journal(before=_earlier(events))
+    app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal)
+    keeper = JournalKeeper(events, app.report) if events else None
+    if keeper:
+        journal.listen(keeper)
+        hub.spawn(keeper.run)
     if binding_log:
         app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed))
     app.controller.drain_edges(registry.edges, time.monotonic())
@@ -90,16 +96,19 @@ def run(
     api = RestApi(registry, views, lifecycle, pause, require_match=rest_options.require_match)
     rest.serve(api)
     manager.instantiate_apps()
-    hub.spawn(acceptor.serve, app)
+    hub.spawn(acceptor.serve, app, app.report)
     hub.spawn(lifecycle.run)
-    LOG.info("network %s; OpenFlow on %s, REST on %s", network.name, shown(openflow), rest)
+    servers = sum(len(group.servers) for group in registry.groups)
+    app.report(ControllerStarted(
+        __version__, network.name, shown(openflow), str(rest), len(registry.groups), servers, store.path
+    ))  # fmt: skip
     rest.report()
-    LOG.info("enrolments: %s, in %s", _enrolled(registry.groups), store.path)
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.disable_automatic()
     service = ServiceManager(os.environ, os.getpid())
     service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on {rest}")
     _wait_for(ending, store, service, partial(rest.reload, partial(hub.sleep, 0)))
+    app.report(ControllerStopping(ending.asked))
     service.stopping()
     lifecycle.stop()
     _finish(rest, acceptor)
@@ -107,7 +116,23 @@ def run(
         app.binding_log.stop()
     manager.close()
     store.close()
+    if keeper:
+        keeper.finish()
     LOG.info("stopped")
+
+
+def _earlier(events: JournalFile | None) -> Iterable[Entry]:
+    """What an earlier run has kept."""
+    try:
+        return [Entry.of(shown) for shown in events.read()] if events else []
+    except OSError as error:  # whether it can be written is found when that is tried
+        LOG.warning("earlier events cannot be read: %s", error)
+        return []
+
+
+def _events_file(database: str) -> JournalFile | None:
+    """Beside the database."""
+    return None if database == ":memory:" else JournalFile(Path(database).absolute().with_suffix(".events"), KEPT)
 
 
 def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Callable[[], None]) -> None:
@@ -123,7 +148,6 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Cal
             isolated(reload)()
             LOG.info("SIGHUP: read again what REST needs: tokens, certificates; the network file is read at start only")
         hub.sleep(SIGNALS_S)
-    LOG.info("%s: stopping; switches keep their rules", ending.asked)
 
 
 def _finish(rest: RestService, acceptor: Acceptor) -> None:

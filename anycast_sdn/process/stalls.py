@@ -5,13 +5,12 @@ alarm interrupts the work that holds the hub, to find out where in the code that
 
 Rules kept here:
 - ``Stalls`` is given times and reads no clock.
-- A long stall is logged at most once a minute, with the place in the code; those between are counted.
+- A long stall is reported at most once a minute, with the place in the code; those between are counted.
 - A process has one alarm.  When ``ending`` has set it, to end the process, the gauge stops and leaves it as it is.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import time
@@ -20,9 +19,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NamedTuple
 
+from anycast_sdn.core.controller_events import ControllerStalled
 from anycast_sdn.core.histogram import Histogram
-
-LOG = logging.getLogger(__name__)
 
 PERIOD_S = 0.005
 LONG_S = 0.02  # no work should hold the hub for longer
@@ -30,7 +28,7 @@ WARN_S = 0.2
 MINUTE_S = 60.0
 SLOTS = 12  # the last minute is kept in so many parts
 LATE = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds: how delays are counted
-PLACES = 6  # of the call stack, in the log
+PLACES = 6  # of the call stack, in the report
 
 
 class _Slot(NamedTuple):
@@ -48,10 +46,10 @@ class Stalls:
         self._longest_s = 0.0
         self._over = 0
         self._warned_at = -math.inf
-        self._not_logged = 0
+        self._not_reported = 0
 
     def count(self, late_s: float, now: float) -> bool:
-        """Count a delay.  True: a warning is due, and counts as logged."""
+        """Count a delay.  True: a warning is due, and counts as reported."""
         self.late.observe(late_s)
         over = late_s > LONG_S
         self._longest_s = max(self._longest_s, late_s)
@@ -65,15 +63,15 @@ class Stalls:
         if late_s <= WARN_S:
             return False
         if now - self._warned_at < MINUTE_S:
-            self._not_logged += 1
+            self._not_reported += 1
             return False
         self._warned_at = now
         return True
 
-    def pop_not_logged(self) -> int:
-        """How many delays longer than ``WARN_S`` were not logged since the last call."""
-        not_logged, self._not_logged = self._not_logged, 0
-        return not_logged
+    def pop_not_reported(self) -> int:
+        """How many delays longer than ``WARN_S`` were not reported since the last call."""
+        not_reported, self._not_reported = self._not_reported, 0
+        return not_reported
 
     def view(self, now: float) -> dict[str, float | int]:
         recent = [slot for slot in self._minute if slot.number > int(now * SLOTS / MINUTE_S) - SLOTS]
@@ -90,10 +88,11 @@ def _ms(seconds: float) -> float:
 
 
 class Gauge:
-    """Measures how late the hub wakes a green thread.  ``sleep``: the hub's."""
+    """Measures how late the hub wakes a green thread.  ``sleep``: the hub's; ``report``: gets the events."""
 
-    def __init__(self, sleep: Callable[[float], object]) -> None:
+    def __init__(self, sleep: Callable[[float], object], report: Callable[[ControllerStalled], None]) -> None:
         self.stalls = Stalls()
+        self._report = report
         self._sleep = sleep
         self._where = ""
 
@@ -119,10 +118,8 @@ class Gauge:
 
     def _count(self, late_s: float) -> None:
         if self.stalls.count(late_s, time.monotonic()):
-            not_logged = self.stalls.pop_not_logged()
-            more = f"; {not_logged} more such since the last of these lines" if not_logged else ""
             where = self._where or "an unknown place, perhaps another process"
-            LOG.warning("the controller was blocked for %.0f ms by %s%s", 1000 * late_s, where, more)
+            self._report(ControllerStalled(round(1000 * late_s), where, self.stalls.pop_not_reported()))
 
     def _interrupted(self, _: int, frame: FrameType | None) -> None:
         places: list[str] = []

@@ -29,7 +29,9 @@ from os_ken.services.protocols.bgp.info_base.ipv4 import Ipv4Path
 from os_ken.services.protocols.bgp.info_base.ipv6 import Ipv6Path
 from os_ken.services.protocols.bgp.signals.emit import BgpSignalBus
 
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import Address, Gateway, Prefix, packed, text
+from anycast_sdn.core.network_events import BgpDown, BgpRouteIgnored, BgpUp
 from anycast_sdn.description.model import Uplink
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.routing.core_service import FAMILIES, Core, Router
@@ -40,6 +42,7 @@ BGP_PORT = 179
 CONNECT_S = 5.0  # an attempt to connect takes no longer
 RETRY_S = 2.0  # between attempts
 OPEN_S = 20.0  # a connection on which the router sends no OPEN is closed after this
+NOT_TRIED = "not tried yet"
 END_OF_RIB_S = 1.0  # from the session's start until all initial routes have been sent
 MAX_ROUTES = 10_000  # learned from one router
 
@@ -70,7 +73,10 @@ class Speaker:
         self._announced: set[Prefix] = set()
         self._started = False
         self._ignored = 0
-        self._problem = "not tried yet"
+        self._problem = NOT_TRIED
+        self._is_up = False
+        self._told = (False, NOT_TRIED)  # whether it was up, and the problem, when that was reported last
+        self._events: list[Event] = []
         self._router = Router.of(self.settings)
         self._core = Core(self.settings, self._router, self._failed)
         self._peer = self._core.peer
@@ -98,6 +104,18 @@ class Speaker:
         """A copy of ``routes``, once after each change; None when they are the same as at the last call."""
         changed, self._changed = self._changed, False
         return dict(self.routes) if changed else None
+
+    def pop_events(self) -> list[Event]:
+        """What has become of the session since the last call; a loss that is over by now is none."""
+        events, self._events = self._events, []
+        (was_up, told), now = self._told, (self._is_up, self._problem)
+        if now == (was_up, told):
+            return events
+        self._told = now
+        place = self.uplink.edge, self.uplink.name, self.settings.neighbour
+        if self._is_up:
+            return [*events, *([] if was_up else [BgpUp(*place)])]
+        return [*events, BgpDown(*place, self._problem, was_up)]
 
     def view(self) -> NeighbourView:
         return NeighbourView(
@@ -151,17 +169,18 @@ class Speaker:
     def _ignore(self, path: Any, reason: str) -> None:
         self._ignored += 1
         if self._ignored == 1:
-            LOG.warning("%s: route %s %s; it and others like it are ignored", self.uplink.name, path.nlri, reason)
+            neighbour = self.settings.neighbour
+            event = BgpRouteIgnored(self.uplink.edge, self.uplink.name, neighbour, str(path.nlri), reason)
+            self._events.append(event)
         self._peer.adj_rib_in.pop(path.nlri.formatted_nlri_str, None)
 
     def _up(self) -> None:
-        LOG.info("BGP session of %s with %s is up", self.uplink.name, text(self.settings.neighbour))
-        self._problem = ""
+        self._is_up, self._problem = True, ""
         self._router.restarted = False
         hub.spawn_after(END_OF_RIB_S, self._core.end_of_rib)
 
     def _down(self) -> None:
-        LOG.warning("BGP session of %s with %s is lost", self.uplink.name, text(self.settings.neighbour))
+        self._is_up = False
         self._changed |= bool(self.routes)
         self.routes.clear()
         self._peer.adj_rib_in.clear()  # OS-Ken keeps it
@@ -171,8 +190,6 @@ class Speaker:
 
     def _failed(self, problem: str) -> None:
         """An attempt to connect has failed, or a session has ended."""
-        if problem != self._problem:
-            LOG.warning("%s: no BGP session with %s: %s", self.uplink.name, text(self.settings.neighbour), problem)
         self._problem = problem
 
     def _keep_connected(self) -> None:

@@ -1,4 +1,4 @@
-"""Health: what is wrong, and since when; for /healthz and for the log.
+"""Health: what is wrong, and since when; for /healthz and for events.
 
 Rules kept here:
 - The only state is when each reason began; nothing here reads a clock.  What the reasons are: ``views.reasons``.
@@ -8,19 +8,21 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from anycast_sdn import __version__
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
-from anycast_sdn.core.events import Severity
+from anycast_sdn.core.controller_events import HealthChanged
+from anycast_sdn.core.events import Reported, Severity
+from anycast_sdn.core.network_events import SwitchesComplete, SwitchesMissing
 from anycast_sdn.core.times import rfc3339
-from anycast_sdn.core.words import counted, listed
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session, reasons
 
-STEADY_S = 2.0  # a status is logged after it has lasted for so long
+STEADY_S = 2.0  # a status is told after it has lasted for so long
+TOLD = 3  # reasons with it
 REPORT_S, LONGEST_REPORT_S = 10.0, 640.0  # between two reports of switches that are not connected; doubles
 
 
@@ -33,7 +35,7 @@ class Health:
         self._since: dict[tuple[str, ...], float] = {}
         self.status = "starting"
         self._status_since = 0.0
-        self._logged = "starting"
+        self._told = "starting"
 
     def update(
         self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "", binding_log: str = ""
@@ -100,18 +102,15 @@ class Health:
         ago = {} if switch.repaired_at is None else {"last_repair_s": round(now - switch.repaired_at, 1)}
         return {"repaired": repaired, **ago} if repaired else {}
 
-    def pop_change(self, now: float) -> bool:
-        """Is a line in the log due: does the status differ from the last one logged, for ``STEADY_S``?
-
-        True: the status counts as logged.
-        """
-        if self.status == self._logged or now - self._status_since < STEADY_S:
-            return False
-        self._logged = self.status
-        return True
+    def pop_change(self, now: float) -> Reported | None:
+        """That the status differs from the last one that was told, for ``STEADY_S``; it counts as told then."""
+        if self.status == self._told or now - self._status_since < STEADY_S:
+            return None
+        self._told = self.status
+        return HealthChanged(self.status, len(self._reasons), tuple(each.sentence for each in self._worst()[:TOLD]))
 
     def sentences(self, now: float, epoch: float) -> list[str]:
-        """For the log: what is wrong and since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
+        """What is wrong and since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
         latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
         shown = [f"{each.sentence}, since {self._time(each, now, epoch)}" for each in latest[:MAX_REASONS]]
         more = len(latest) - MAX_REASONS
@@ -124,7 +123,7 @@ def missing_switches(controller: Controller) -> list[str]:
 
 
 class ConnectionReports:
-    """Lines for the log: which switches are not connected, at doubling intervals; and once, that all are."""
+    """Events: which switches are not connected, at doubling intervals; and once, that all are."""
 
     def __init__(self, switches: int, now: float) -> None:
         self._switches = switches
@@ -132,19 +131,18 @@ class ConnectionReports:
         self._due = now + REPORT_S
         self._complete = False
 
-    def pop_due(self, missing: Collection[str], now: float) -> str | None:
-        """The line that is due now; it counts as logged.  To be called about once a second.
+    def pop_due(self, missing: Sequence[str], now: float) -> Reported | None:
+        """The event that is due now; it counts as told.  To be called about once a second.
 
         ``missing``: switches that are not connected.
         """
         if not missing:
             was, self._complete = self._complete, True
-            all_of_them = "the switch is" if self._switches == 1 else f"all {self._switches} switches are"
-            return None if was else f"{all_of_them} connected"
+            return None if was else SwitchesComplete(self._switches)
         if self._complete:
             self._complete, self._pause, self._due = False, REPORT_S, now + REPORT_S
         if now < self._due:
             return None
         self._pause = min(2 * self._pause, LONGEST_REPORT_S)
         self._due = now + self._pause
-        return f"still waiting for {counted(len(missing), 'switch')}: {listed(missing)}"
+        return SwitchesMissing(tuple(missing))

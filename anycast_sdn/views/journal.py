@@ -34,6 +34,11 @@ class Entry(NamedTuple):
     of_groups: tuple[str, ...]
     json: str  # with its number and time
 
+    @classmethod
+    def of(cls, shown: dict[str, Any]) -> Entry:
+        """As an earlier run has kept it."""
+        return cls(shown["id"], shown["type"], shown.get("edge", ""), tuple(shown.get("groups", ())), _json(shown))
+
 
 class Journal:
     """``clock``: the wall clock, in seconds since 1970.  ``before``: what an earlier run has kept, in order."""
@@ -81,7 +86,11 @@ def entry_of(event: Reported, message: str, at: float, id: int = 0) -> Entry:
         shown["group"] = groups[0]
         shown["groups"] = list(groups)
     shown["data"] = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}  # type: ignore[arg-type]
-    return Entry(id, event.type, event.at_switch, groups, json.dumps(shown, ensure_ascii=False))
+    return Entry(id, event.type, event.at_switch, groups, _json(shown))
+
+
+def _json(shown: dict[str, Any]) -> str:
+    return json.dumps(shown, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -294,8 +294,8 @@ def logged(reports: ConnectionReports, missing: dict[int, list[str]], seconds: i
     now: list[str] = []
     for second in range(seconds):
         now = missing.get(second, now)
-        if words := reports.pop_due(now, second):
-            lines[second] = words
+        if event := reports.pop_due(now, second):
+            lines[second] = event.sentence()
     return lines
 
 

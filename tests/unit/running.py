@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 class Controller:
     """One that runs, without switches; REST needs a token."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = ":memory:") -> None:
         self.folder = folder
         self._network, tokens = folder / "figure1.yaml", folder / "tokens"
         self._network.write_text(_output("example", "figure1"))
@@ -38,7 +38,7 @@ class Controller:
         options = ["--openflow", f"127.0.0.1:{openflow}", "--rest", f"127.0.0.1:{rest}", "--tokens", str(tokens)]
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "run", str(self._network), *options, "--database", ":memory:"], stdout=log, stderr=log
+                [*COMMAND, "run", str(self._network), *options, "--database", database], stdout=log, stderr=log
             )
 
     def ask(self, method: str, path: str, body: Any = None, **fields: str) -> Answer:

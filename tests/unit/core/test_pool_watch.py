@@ -71,7 +71,8 @@ def test_a_pool_at_the_edge_of_a_level_is_told_once():
 
 def test_what_is_over_may_happen_again():
     watch, news = fed(lambda now: 0 if 5 <= now < 6 or 40 <= now < 41 else 200, seconds=60)
-    assert news == [(5.0, Level.EXHAUSTED), (40.0, Level.EXHAUSTED)]
+    ended = [(when + 1 + STEADY_S, Level.PLENTY) for when in (5, 40)]
+    assert news == [(5.0, Level.EXHAUSTED), ended[0], (40.0, Level.EXHAUSTED), ended[1]]
     assert watch.outlook.level is Level.PLENTY
 
 

@@ -13,7 +13,8 @@ from anycast_sdn.core.model import packed
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow
 from anycast_sdn.core.server_events import ServerHealthChanged, ServerLost, ServerReturned
 from anycast_sdn.process.event_log import EventLog
-from anycast_sdn.process.repeats import RepeatingLog
+from anycast_sdn.views.journal import Journal
+from anycast_sdn.views.reporting import Reporting
 
 AS2 = packed("10.2.0.10")
 OF = ("ars2", "web", AS2)
@@ -24,10 +25,12 @@ PASSING, WARNING, CRITICAL, UNKNOWN = (
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> EventLog:
+def log(caplog: pytest.LogCaptureFixture) -> Reporting:
     logger = logging.Logger("events", logging.INFO)
     logger.addHandler(caplog.handler)
-    return EventLog(RepeatingLog(logger))
+    journal = Journal()
+    journal.listen(EventLog(logger))
+    return Reporting(journal, lambda: 0.0)
 
 
 def health(before: HealthStatus, after: HealthStatus, reason: str = "", *groups: str) -> ServerHealthChanged:
@@ -72,10 +75,9 @@ def health(before: HealthStatus, after: HealthStatus, reason: str = "", *groups:
          "the IPv4 pool of arh1 is exhausted: 250 of 254 addresses in use, 4 resting"),
     ],
 )  # fmt: skip
-def test_an_event_is_one_line_also_when_it_repeats(
-    event: Event, level: str, line: str, log: EventLog, caplog: pytest.LogCaptureFixture
+def test_an_event_is_one_line(
+    event: Event, level: str, line: str, log: Reporting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log(event)
     log(event)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [(level, line)]
 
@@ -91,21 +93,7 @@ def test_an_event_is_one_line_also_when_it_repeats(
     ],
 )
 def test_what_another_event_says_and_what_is_only_counted_is_no_line(
-    event: Event, log: EventLog, caplog: pytest.LogCaptureFixture
+    event: Event, log: Reporting, caplog: pytest.LogCaptureFixture
 ) -> None:
     log(event)
     assert not caplog.records
-
-
-def test_a_server_that_many_edges_have_lost_is_one_line(log: EventLog, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(50):
-        log(ServerLost(f"arh{number}", AS2, 3))
-    assert caplog.messages == ["server 10.2.0.10 is lost: 3 flows at arh0 freed"]
-
-
-def test_a_pool_that_is_exhausted_again_soon_is_counted_and_another_one_is_named(
-    log: EventLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    for edge in ("arh1", "arh1", "arh2"):
-        log(PoolExhausted(edge, "ipv4", 254, 254, 0))
-    assert [message.split()[4] for message in caplog.messages] == ["arh1", "arh2"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from anycast_sdn.control.audit import MAX_REMEMBERED
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Fault, RulesRepaired
+from anycast_sdn.core.network_events import RulesPutRight
 from anycast_sdn.openflow import decoding, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES
@@ -109,6 +109,7 @@ class Inspected:
         held = applied({}, out.outbox[self.dpid])
         self.switch = Switch(self.dpid, {rule.key: rule for rule in both()} | held, **options)
         self.repairs: Counter[Fault] = Counter()
+        self.reports: list[RulesPutRight] = []
         self.while_waiting: Callable[[float], None] = self.pass_all
         self.waits = 0
         self.inspections = Inspections(self.controller, self._react, lambda: Progress(self._wait))
@@ -119,6 +120,9 @@ class Inspected:
         for messages in out.outbox.values():
             self.switch.send(messages)
         for event in out.events:
+            if isinstance(event, RulesPutRight):
+                self.reports.append(event)
+                continue
             assert isinstance(event, RulesRepaired)
             self.repairs[event.fault] += event.rules
             self.inspections.note(event)
@@ -331,7 +335,7 @@ def test_a_binding_reported_as_modified_is_put_right_at_once_whenever_the_last_i
     assert here.repairs == {Fault.WRONG: 2}
 
 
-def test_the_log_names_the_time_in_which_rules_were_put_right(monkeypatch, caplog) -> None:
+def test_repairs_are_reported_with_the_time_in_which_they_were_made(monkeypatch) -> None:
     here = Inspected(monkeypatch)
     for number in range(800):
         here.now += 0.1
@@ -339,11 +343,10 @@ def test_the_log_names_the_time_in_which_rules_were_put_right(monkeypatch, caplo
             here.edit(both()[0])
         here.inspections.run_due({here.dpid: here.switch})  # type: ignore[dict-item]
         here.switch.run()
-    first, second = (record.getMessage() for record in caplog.records)
-    assert first.endswith("changed by others; put right in the last 1 s: 0 missing rules, 1 wrong ones, 0 of others")
-    found = re.search(r"put right in the last (\d+) s: 0 missing rules, 2 wrong ones, 0 of others$", second)
-    assert found, second
-    assert 30 <= int(found[1]) <= 30 + inspection.AUDIT_S, "the first of the two was put right at 30 s"
+    first, second = here.reports
+    assert first == RulesPutRight(here.managed.name, missing=0, wrong=1, foreign=0, within_s=1)
+    assert (second.missing, second.wrong, second.foreign) == (0, 2, 0)
+    assert 30 <= second.within_s <= 30 + inspection.AUDIT_S, "the first of the two was put right at 30 s"
 
 
 def test_any_other_rule_that_is_reported_as_modified_is_put_right_as_soon(monkeypatch) -> None:

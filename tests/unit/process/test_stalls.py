@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from anycast_sdn.core.controller_events import ControllerStalled
 from anycast_sdn.process.stalls import PERIOD_S, WARN_S, Gauge, Stalls
 
 
@@ -32,26 +31,26 @@ def test_delays_are_kept_for_a_minute_and_the_longest_for_good() -> None:
     assert stalls.view(300.0)["longest_ms_last_minute"] == 0.0
 
 
-def test_a_long_stall_leads_to_a_warning_once_a_minute_and_is_counted_between() -> None:
+def test_a_long_stall_is_reported_once_a_minute_and_is_counted_between() -> None:
     stalls = Stalls()
     assert [stalls.count(0.3, now) for now in (0.0, 1.0, 59.0, 61.0)] == [True, False, False, True]
-    assert (stalls.pop_not_logged(), stalls.pop_not_logged()) == (2, 0)
+    assert (stalls.pop_not_reported(), stalls.pop_not_reported()) == (2, 0)
     assert not stalls.count(WARN_S / 2, 200.0)
 
 
-def test_the_warning_names_the_function_that_held_the_hub(caplog: Any) -> None:
+def test_the_report_names_the_function_that_held_the_hub() -> None:
     def a_part_that_takes_its_time() -> None:
         until = time.monotonic() + 2 * WARN_S
         while time.monotonic() < until:
             pass
 
     sleeps = iter([time.sleep, lambda seconds: a_part_that_takes_its_time()])
-    gauge = Gauge(lambda seconds: next(sleeps)(seconds))
+    reported: list[ControllerStalled] = []
+    gauge = Gauge(lambda seconds: next(sleeps)(seconds), reported.append)
     turns = iter([True, True, False])
-    with caplog.at_level(logging.WARNING):
-        gauge.measure_while(lambda: next(turns))
-    (record,) = caplog.records
-    assert "a_part_that_takes_its_time" in record.getMessage()
+    gauge.measure_while(lambda: next(turns))
+    (event,) = reported
+    assert "a_part_that_takes_its_time" in event.where
     assert gauge.stalls.view(time.monotonic())["longest_ms"] >= 1000 * (2 * WARN_S - PERIOD_S) - 1
 
 
@@ -59,6 +58,7 @@ def test_the_warning_names_the_function_that_held_the_hub(caplog: Any) -> None:
 HELD = """
 import os, signal, sys, time
 from anycast_sdn.process import ending
+from anycast_sdn.core.controller_events import ControllerStalled
 from anycast_sdn.process.stalls import Gauge
 ending.END_S = 1
 asked = ending.Ending()
@@ -69,7 +69,7 @@ def sleep(seconds):
     while asked.asked and sys.argv[1] == "loop":
         pass
 began = time.monotonic()
-Gauge(sleep).measure_while(lambda: True)
+Gauge(sleep, print).measure_while(lambda: True)
 while True:
     time.sleep(0.01)
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from os_ken.services.protocols.bgp.info_base.ipv4 import Ipv4Path
 from os_ken.services.protocols.bgp.signals.emit import BgpSignalBus
 
 from anycast_sdn.core.model import Prefix, packed
+from anycast_sdn.core.network_events import BgpDown, BgpRouteIgnored, BgpUp
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import BgpSession, Uplink
 from anycast_sdn.fabric.egress import Route
@@ -151,17 +151,17 @@ def test_bits_beyond_the_length_of_a_prefix_say_nothing(session: Session) -> Non
 
 
 def test_routes_beyond_the_limit_are_ignored_counted_and_forgotten(
-    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "MAX_ROUTES", 1)
-    with caplog.at_level(logging.WARNING):
-        session.learns(str(NEAR))
-        session.learns(str(FAR))
-        session.learns("203.0.113.0/24")
+    session.learns(str(NEAR))
+    session.learns(str(FAR))
+    session.learns("203.0.113.0/24")
     assert list(session.speaker.routes) == [NEAR]
     assert session.speaker.view().ignored == 2
     assert list(session.core.peer.adj_rib_in) == [str(NEAR)]
-    assert len(caplog.records) == 1  # the first of them
+    [event] = session.speaker.pop_events()  # of the first of them
+    assert isinstance(event, BgpRouteIgnored)
     session.learns(str(NEAR), med=9)  # a known route may change
     assert session.speaker.routes[NEAR].med == 9
 
@@ -188,14 +188,24 @@ def test_what_a_session_has_learned_goes_with_it(session: Session) -> None:
     assert session.speaker.view().learned == 0
 
 
-def test_the_reason_why_there_is_no_session_is_logged_once_and_shown(
-    session: Session, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_reason_why_there_is_no_session_is_reported_once_and_shown(session: Session) -> None:
     assert session.speaker.view().problem == "not tried yet"
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            session.core.lost("connection refused")
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert session.speaker.pop_events() == []
+    for _ in range(3):
+        session.core.lost("connection refused")
+    place = session.uplink.edge, session.uplink.name, packed(ROUTER)
+    assert session.speaker.pop_events() == [BgpDown(*place, "connection refused", was_up=False)]
+    assert session.speaker.pop_events() == []
     assert session.speaker.view().problem == "connection refused"
     session.core.signal_bus.adj_up(session.core.peer)
     assert session.speaker.view().problem == ""
+
+
+def test_a_session_that_is_up_and_one_that_is_lost_are_reported_once(session: Session) -> None:
+    place = session.uplink.edge, session.uplink.name, packed(ROUTER)
+    session.core.signal_bus.adj_up(session.core.peer)
+    assert session.speaker.pop_events() == [BgpUp(*place)]
+    session.core.signal_bus.adj_down(session.core.peer)
+    session.core.lost("hold timer expired")
+    assert session.speaker.pop_events() == [BgpDown(*place, "hold timer expired", was_up=True)]
+    assert session.speaker.pop_events() == []

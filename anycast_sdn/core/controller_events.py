@@ -1,0 +1,227 @@
+"""Events of the controller itself: its start and end, its health, what it keeps, and who may not ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from anycast_sdn.core.events import Reported, Severity, Subject
+from anycast_sdn.core.words import counted
+
+
+class _OfController(Reported):
+    __slots__ = ()
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("controller", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStarted(_OfController):
+    """The controller serves from now on: switches may connect, and REST answers."""
+
+    type: ClassVar[str] = "controller.started"
+
+    version: str
+    network: str
+    openflow: str
+    rest: str
+    groups: int
+    servers: int
+    database: str
+
+    def sentence(self) -> str:
+        return (
+            f"controller {self.version} has started: network {self.network}; OpenFlow on {self.openflow}, "
+            f"REST on {self.rest}; enrolments: {counted(self.groups, 'group')}, {counted(self.servers, 'server')}, "
+            f"in {self.database}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStopping(_OfController):
+    """A signal has asked the controller to end.  Switches keep their rules."""
+
+    type: ClassVar[str] = "controller.stopping"
+
+    signal: str
+
+    def sentence(self) -> str:
+        return f"{self.signal}: stopping; switches keep their rules"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged(_OfController):
+    """The status of ``/healthz`` is another one, for two seconds at least.  ``worst``: some of the reasons."""
+
+    type: ClassVar[str] = "controller.health"
+
+    status: str
+    reasons: int
+    worst: tuple[str, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """info for "ok", otherwise warning"""
+        return Severity.INFO if self.status == "ok" else Severity.WARNING
+
+    def sentence(self) -> str:
+        """Reasons are not repeated: each of them is an event of its own."""
+        return f"health: {self.status}" + (f", for {counted(self.reasons, 'reason')}" if self.reasons else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStalled(_OfController):
+    """One piece of the controller's work has held up all others for more than 0.2 s; told once a minute."""
+
+    type: ClassVar[str] = "controller.stalled"
+
+    stalled_ms: int
+    where: str
+    more: int  # since the last such event
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    def sentence(self) -> str:
+        more = f"; {self.more} more such since the last of these lines" if self.more else ""
+        return f"the controller was blocked for {self.stalled_ms} ms by {self.where}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptFailed(_OfController):
+    """Switches cannot connect: a connection could not be accepted, for want of files or memory.  It is tried again."""
+
+    type: ClassVar[str] = "controller.closed"
+
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """critical"""
+        return Severity.CRITICAL
+
+    def sentence(self) -> str:
+        return f"cannot take connections of switches: {self.reason}; trying again"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed(_OfController):
+    """Enrolments cannot be stored: changes are refused, and what is enrolled is served."""
+
+    type: ClassVar[str] = "store.failed"
+
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """critical"""
+        return Severity.CRITICAL
+
+    def sentence(self) -> str:
+        return f"enrolments cannot be changed: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered(_OfController):
+    """Enrolments can be stored again."""
+
+    type: ClassVar[str] = "store.recovered"
+
+    def sentence(self) -> str:
+        return "enrolments can be changed again"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFailed(_OfController):
+    """Events cannot be written to their file: until they can, a crash may lose those since."""
+
+    type: ClassVar[str] = "journal.failed"
+
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    def sentence(self) -> str:
+        return f"events are not kept on disk: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecovered(_OfController):
+    """Events are written to their file again."""
+
+    type: ClassVar[str] = "journal.recovered"
+
+    def sentence(self) -> str:
+        return "events are kept on disk again"
+
+
+@dataclass(frozen=True, slots=True)
+class RestRefused(_OfController):
+    """A REST client had no valid token, or the token does not allow what it asked for.  ``more``: since the last."""
+
+    type: ClassVar[str] = "rest.refused"
+
+    peer: str
+    reason: str
+    refused: int
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("connection", self.peer)
+
+    def sentence(self) -> str:
+        return f"REST: {self.peer}: {self.reason} (refused since the last such line: {self.refused})"
+
+
+@dataclass(frozen=True, slots=True)
+class RestCrowded(_OfController):
+    """REST has more connections than it may have: those whose clients were waited for longest were closed."""
+
+    type: ClassVar[str] = "rest.crowded"
+
+    reason: str
+    closed: int
+
+    @property
+    def severity(self) -> Severity:
+        """warning"""
+        return Severity.WARNING
+
+    @property
+    def kind(self) -> Hashable:
+        return self.type
+
+    def sentence(self) -> str:
+        return f"REST: {self.reason}: the slowest ones were closed to make room for others ({self.closed})"
+
+
+@dataclass(frozen=True, slots=True)
+class RestReloaded(_OfController):
+    """SIGHUP: tokens and certificates were read again.  ``problems``: what stays as it was, and why."""
+
+    type: ClassVar[str] = "rest.reloaded"
+
+    problems: tuple[str, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """info; critical if something could not be read"""
+        return Severity.CRITICAL if self.problems else Severity.INFO
+
+    def sentence(self) -> str:
+        problems = "".join(f"; {problem}" for problem in self.problems)
+        done = "read again what REST needs: tokens, certificates; the network file is read at start only"
+        return f"SIGHUP: {done}{problems}"
