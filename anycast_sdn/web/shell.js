@@ -72,9 +72,10 @@ export class Shell {
     const pill = (kind, words) => html`<a href="#overview" class="pill ${kind}">${icon(kind)}<span>${words}</span></a>`;
     if (connection === 'lost') return pill('warning', 'stale');
     const critical = criticalOf(alarms);
+    if (health.status === 'starting') return pill('unknown', 'starting');
     if (alarms.length) {
       const words = alarms.length === 1 ? '1 alarm' : `${alarms.length} alarms`;
-      return pill(worst(alarms), html`${words}${critical > 0 && html`<span class="wide-only">, ${critical} critical</span>`}`);
+      return pill(worst(alarms), html`${words}${critical > 0 && alarms.length > 1 && html`<span class="wide-only">, ${critical} critical</span>`}`);
     }
     return health.status === 'ok' ? pill('passing', 'all is well') : pill('unknown', health.status);
   }

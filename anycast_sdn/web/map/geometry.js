@@ -10,12 +10,12 @@ export const UPRIGHT_BELOW = 560;
 const COMPACT_BELOW = 820;
 const LINE = 16;
 
-/* blocks: server edge → the number of rows beside it. */
-export function geometryOf(layout, blocks, width, mini) {
+/* rows: edge → the number of rows of its servers. */
+export function geometryOf(layout, rows, width, mini) {
   const upright = width < UPRIGHT_BELOW;
   const compact = width < COMPACT_BELOW;
   const columns = { upright, compact, mini, rows: compact ? 196 : 258, sites: compact ? 112 : 166, gap: compact ? 40 : 52 };
-  return upright ? uprightOf(layout, width, columns) : wideOf(layout, blocks, width, columns);
+  return upright ? uprightOf(layout, width, columns) : wideOf(layout, rows, width, columns);
 }
 
 function uprightOf(layout, width, columns) {
@@ -28,18 +28,19 @@ function uprightOf(layout, width, columns) {
   return { ...columns, width: wide, height: high, at };
 }
 
-function wideOf(layout, blocks, width, columns) {
+function wideOf(layout, rows, width, columns) {
   const nodes = [...layout.nodes.values()];
   const servers = nodes.filter(({ kind }) => kind === 'server');
   const clients = nodes.filter(({ kind }) => kind === 'client');
-  const heights = servers.map(({ name }) => (blocks.get(name) ?? 0) * ROW_HIGH + 44);
-  const needed = Math.max(heights.reduce((sum, high) => sum + high, 0), clients.length * 72);
-  const height = Math.max(needed, wanted(columns.mini));
-  const left = columns.sites + 42;
-  const right = width - columns.rows - columns.gap - 22;
-  const at = new Map(nodes.map((node) => [node.name, { x: left + node.along * (right - left), y: 14 + node.across * (height - 28) }]));
-  const even = height / Math.max(1, servers.length);
-  if (heights.some((high) => high > even)) stack(servers, heights, height, at);
+  const right = servers.map(({ name }) => (rows.get(name) ?? 0) * ROW_HIGH + 44);
+  const left = clients.map(({ name }) => (rows.has(name) ? 120 + 2 * rows.get(name) * ROW_HIGH : 72));
+  const height = Math.max(total(left), total(right), wanted(columns.mini));
+  const from = columns.sites + 42;
+  const to = width - columns.rows - columns.gap - 22;
+  const at = new Map(nodes.map((node) => [node.name, { x: from + node.along * (to - from), y: 14 + node.across * (height - 28) }]));
+  for (const [column, heights] of [[servers, right], [clients, left]]) {
+    if (heights.some((high) => high > height / column.length)) stack(column, heights, height, at);
+  }
   return { ...columns, width, height, at };
 }
 
@@ -52,11 +53,15 @@ function clamp(value, low, high) {
   return Math.max(low, Math.min(high, value));
 }
 
-/* Server edges one below the other, each as high as its rows need. */
-function stack(servers, heights, height, at) {
-  const spare = (height - heights.reduce((sum, high) => sum + high, 0)) / servers.length;
+function total(heights) {
+  return heights.reduce((sum, high) => sum + high, 0);
+}
+
+/* Edges one below the other, each as high as its rows need. */
+function stack(edges, heights, height, at) {
+  const spare = (height - total(heights)) / edges.length;
   let top = 0;
-  servers.forEach(({ name }, index) => {
+  edges.forEach(({ name }, index) => {
     at.get(name).y = top + (heights[index] + spare) / 2;
     top += heights[index] + spare;
   });

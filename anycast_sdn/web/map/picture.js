@@ -206,14 +206,27 @@ function part(scene, node) {
 }
 
 function sites(scene) {
-  const { geometry, edges } = scene;
-  return edges.edges.filter(({ roles }) => roles.includes('client edge')).map((edge) => {
+  const { geometry, edges, topology, layout } = scene;
+  const beside = edges.edges.filter(({ roles }) => roles.includes('client edge')).map((edge) => {
     const at = geometry.at.get(edge.name);
     if (!at) return null;
     const used = Object.entries(edge.pools).filter(([family]) => family === 'ipv4' || !edge.pools.ipv4)
       .map(([family, pool]) => ({ family, pool, share: poolUsed(pool) }));
-    return geometry.upright ? siteAbove(edge, at, used) : siteBeside(geometry, edge, at, used);
+    return geometry.upright ? siteAbove(edge, at, used) : siteBeside(geometry, edge, at, used, uplinksOf(topology, edge.name));
   });
+  const others = geometry.upright ? [] : edges.edges.filter(({ roles }) => !roles.includes('client edge'));
+  return [...beside, ...others.map(({ name }) => uplinkBelow(topology, name, geometry.at.get(layout.nodeOf.get(name))))];
+}
+
+/* An uplink is well when a router answers, and its session of BGP, if it has one, is established. */
+function uplinksOf({ uplinks, bgp }, edge) {
+  return uplinks.filter(({ port }) => switchOf(port) === edge).map(({ name, routers }) => ({
+    name, isWell: routers.some(({ reachable }) => reachable) && bgp.every((session) => session.uplink !== name || session.state === 'established'),
+  }));
+}
+
+function uplinkBelow(topology, edge, at) {
+  return uplinksOf(topology, edge).map(({ name, isWell }, index) => html`<text data-key="uplink ${name}" class="halo faint middle ${!isWell && 'warn'}" x="${at.x}" y="${at.y + 29 + index * 14}">uplink ${name}${!isWell && ' ✕'}</text>`);
 }
 
 function siteAbove(edge, { x, y }, used) {
@@ -221,13 +234,14 @@ function siteAbove(edge, { x, y }, used) {
     <text class="faint middle" x="${x}" y="${y - 23}">${number(edge.bindings)} flows</text></g>`;
 }
 
-function siteBeside({ sites: right }, edge, { y }, used) {
+function siteBeside({ sites: right }, edge, { y }, used, uplinks) {
   const words = [[`${number(edge.bindings)} flows`, 'faint']];
   for (const { family, pool, share } of used) {
     const low = share > LOW_POOL;
     words.push([`${FAMILIES[family]} pool ${percent(share)}`, low ? 'faint warn' : 'faint']);
     if (low && poolLasts(pool) !== null) words.push([`full in ${duration(poolLasts(pool))}`, 'faint warn']);
   }
+  for (const { name, isWell } of uplinks) words.push([`uplink ${name}${isWell ? '' : ' ✕'}`, isWell ? 'faint' : 'faint warn']);
   const places = lines(right, y + 4, words.length);
   return html`<g data-key="site ${edge.name}">${words.map(([text, names], index) => html`<text class="end ${names}" x="${places[index].x}" y="${places[index].y}">${text}</text>`)}</g>`;
 }

@@ -26,7 +26,7 @@ function byGroup(servers) {
     const loads = own.map(loadOf).filter((load) => load !== null);
     const status = RANK.find((each) => own.some(({ health }) => health?.status === each)) ?? 'unknown';
     return {
-      kind: 'group', name: group, label: `${group}: ${number(own.length)}`, groups: [group], status,
+      kind: 'group', name: group, label: `${group}: ${number(own.length)} servers`, groups: [group], status,
       word: critical ? `${number(critical)} critical` : status,
       load: loads.length ? loads.reduce((sum, load) => sum + load, 0) / loads.length : null,
       flows: own.reduce((sum, { flows }) => sum + flows, 0),
@@ -36,8 +36,19 @@ function byGroup(servers) {
 
 export function serverRows(scene) {
   const { layout, geometry, behind } = scene;
-  const edges = [...layout.nodes.values()].filter(({ kind, name }) => kind === 'server' || behind.has(name));
-  return edges.map((node, index) => beside(scene, node.name, geometry.at.get(node.name), !index));
+  const { mini, sites } = geometry;
+  const nodes = [...layout.nodes.values()];
+  const edges = nodes.filter(({ kind }) => kind === 'server').map(({ name }, index) => beside(scene, name, geometry.at.get(name), !index));
+  // A client edge with servers of its own has them below it, where no link is.
+  const narrow = { ...scene, geometry: { ...geometry, compact: true, mini, rows: sites + 66 } };
+  const below = nodes.filter(({ kind, name }) => kind !== 'server' && behind.has(name)).map(({ name }) => under(narrow, name, geometry.at.get(name)));
+  return [...edges, ...below];
+}
+
+function under(scene, edge, at) {
+  const x = Math.max(2, at.x - scene.geometry.rows + 29);
+  return html`<text data-key="announced ${edge}" class="faint" x="${x + 4}" y="${at.y + 52}">${announced(scene, edge)}</text>${
+    scene.behind.get(edge).map((row, index) => serverRow(scene, edge, row, x, at.y + 60 + index * ROW_HIGH))}`;
 }
 
 function beside(scene, edge, at, isFirst) {
@@ -72,7 +83,7 @@ function serverRow(scene, edge, row, x, y) {
   const { geometry, out } = scene;
   const wide = geometry.rows;
   const label = row.kind === 'server' ? `Server ${row.name} of ${row.groups.join(', ')}, ${row.word}, load ${percent(row.load)}, ${number(row.flows)} flows`
-    : `Group ${row.label} servers behind ${edge}, ${row.word}, load ${percent(row.load)}, ${number(row.flows)} flows`;
+    : `Group ${row.label} behind ${edge}, ${row.word}, load ${percent(row.load)}, ${number(row.flows)} flows`;
   const name = row.kind === 'server' ? row.name : `${row.name}@${edge}`;
   const names = `server ${out.names.has(edge) && 'gone'}`;
   return selectable(scene, row.kind, name, label, names, html`<rect class="body" x="${x}" y="${y}" width="${wide}" height="${ROW_HIGH - 3}" rx="4"/>

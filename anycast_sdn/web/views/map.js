@@ -87,7 +87,7 @@ function choices(app, { groups, edges }) {
   const sites = siteNames(edges);
   const group = chosenGroup(app, groups)?.name;
   const site = app.route.query.get('site') ?? '';
-  return html`<label>Service <select data-setting="service">${groups.map(({ name }) => option(name, name, group))}</select></label>
+  return groups.length > 0 && html`<label>Service <select data-setting="service">${groups.map(({ name }) => option(name, name, group))}</select></label>
     <label>From <select data-setting="site">${option('', sites.length === 2 ? 'both sites' : 'all sites', site)}${sites.map((name) => option(name, name, site))}</select></label>`;
 }
 

@@ -1,6 +1,6 @@
 /* Overview: is all well; if not, what, where, and does service go on? */
 
-import { folded, criticalOf, sentence } from '../alarms.js';
+import { counted, folded, sentence } from '../alarms.js';
 import { clock, count, duration, number, listed } from '../format.js';
 import { catchmentTable } from '../map/catchment.js';
 import { chosenGroup, picture } from '../map/picture.js';
@@ -70,12 +70,11 @@ function atSites(n) {
 
 function alarms(app) {
   const all = app.alarms;
-  const critical = criticalOf(all);
   const more = app.health?.more_reasons ?? 0;
   const rows = folded(all).map((alarm) => html`<li data-key="${alarm.code} ${alarm.subject.kind} ${alarm.subject.name} ${alarm.subject.group} ${alarm.detail.length}">${icon(alarm.severity)}
     <span><span class="unseen">${alarm.severity}: </span>${linkTo(alarm.subject, alarm.detail, `link plain ${alarm.severity}`)}</span>
     <span class="age">${duration((app.now - Date.parse(alarm.since)) / 1000)}</span><p>${alarm.effect}</p></li>`);
-  const summary = html`<span class="quiet small">${all.length > 0 && `${critical} critical, ${all.length - critical} warning`}</span>`;
+  const summary = html`<span class="quiet small">${counted(all)}</span>`;
   return card('alarms', 'Alarms', summary, all.length
     ? html`<ul>${rows}${more > 0 && html`<li data-key="more"><span></span><span>${number(more)} more</span></li>`}</ul>` : empty('No alarms.'), 'alarms');
 }
