@@ -28,6 +28,7 @@ class App {
   #shell = new Shell(this, VIEWS);
   #memory = new Map();
   #drawing = false;
+  #asked = false; // for the drawing that is to come
   #ahead = 0; // of the controller's clock before this machine's
 
   start() {
@@ -129,11 +130,13 @@ class App {
 
   /* now: even while paused, as somebody has asked for it. */
   redraw(now = false) {
+    this.#asked ||= now;
     if (this.#drawing) return;
     this.#drawing = true;
     requestAnimationFrame(() => {
-      this.#drawing = false;
-      this.#shell.draw(now);
+      const asked = this.#asked;
+      this.#drawing = this.#asked = false;
+      this.#shell.draw(asked);
     });
   }
 
