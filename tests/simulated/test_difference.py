@@ -97,6 +97,22 @@ def test_what_is_said_about_a_server_comes_true(server: str) -> None:
     assert unpinned(net) == said["difference_totals"]["flows_losing_server"]
 
 
+@pytest.mark.parametrize("name", ["c1", "c2", "c3", "c4", "c5", "c6", "ars1", "ars3"])
+def test_what_is_said_about_a_switch_comes_true(name: str) -> None:
+    net = ring()
+    ask_from_both_sites(net)
+    said = shown(net, name)
+    net.disconnect(name)
+    for link in net.network.links:
+        for end, other in ((link.a, link.b), (link.b, link.a)):
+            if end.switch == name:
+                net.set_port(other, False)
+    net.advance(6)
+    assert shown(net)["catchment"] == said["catchment"]
+    assert shown(net)["paths"] == said["paths"]
+    assert unpinned(net) == said["difference_totals"]["flows_losing_server"]
+
+
 @pytest.mark.parametrize(("min_healthy", "goal"), [(0, None), (1, "ars3")])
 def test_a_server_that_is_critical_serves_when_too_few_are_healthy_without_the_others(
     min_healthy: int, goal: str | None
