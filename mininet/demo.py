@@ -86,7 +86,7 @@ def _stage(file: Path, report: Report) -> Iterator[Scene]:
         copy = Path(directory, file.name)
         copy.write_text(with_short_times(file.read_text(encoding="utf-8")), encoding="utf-8")
         network = reading.load(copy)
-        controller = ControllerProcess(copy, directory)
+        controller = ControllerProcess(copy, directory, ["--binding-log", str(Path(directory, "bindings.jsonl"))])
         if _is_free(REST_PORT):
             controller.rest_port = REST_PORT
         testbed = Testbed(network, controller.openflow_port)

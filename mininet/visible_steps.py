@@ -1,15 +1,15 @@
-"""The demo's steps of what can be seen: what would be different without a part of the network.
-
-Nothing in the network changes by them.
-"""
+"""The demo's steps of what can be seen: what would be different without a part of the network, who had an address."""
 
 from __future__ import annotations
 
 import re
+import time
 
-from scene import Scene
+from scene import WEB, Scene
 from service_steps import SLOW, downloads, held
 from testbed import wait_until
+
+from anycast_sdn.core.times import rfc3339
 
 
 def what_if(scene: Scene) -> None:
@@ -35,3 +35,22 @@ def _goal_without(scene: Scene, server: str) -> str:
     """The nearest edge that has another server."""
     others = {scene.roles.edge_of(name) for name in scene.family.servers if name != server}
     return next((edge for edge in scene.roles.distances() if edge in others), "nobody")
+
+
+def who(scene: Scene) -> None:
+    family, report = scene.family, scene.report
+    report.heading("Who had it? A server's log has PR1X and a time; the binding log has H")
+    server = scene.fetch(family)
+    at, flow = rfc3339(time.time()), scene.newest_flow(family, WEB)
+    scene.call("DELETE", f"/v1/flows?client={family.client}", None)
+    wait_until(lambda: not scene.flows(family), "H's flows have ended")
+    translated = str(flow["translated"])
+    path = f"/v1/bindings/history?translated={translated}&at={at}"
+    wait_until(lambda: any(each["to"] for each in scene.get(path)["bindings"]), "the log has its end")
+    shown, said = scene.listing("who", translated, "--at", at)
+    report.command("", shown)
+    report.text(said)
+    found = [(each["client"], each["client_port"], each["server"]) for each in scene.get(path)["bindings"]]
+    holds = found == [(family.client, flow["client_port"], family.servers[server])]
+    client = f"{scene.roles.client}'s, port {flow['client_port']}"
+    report.line(holds, f"no flow has {translated} now; it was {client}, and {server} has answered")
