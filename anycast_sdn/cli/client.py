@@ -68,12 +68,18 @@ class Controller:
         return str(self.rest)
 
 
-def arguments() -> argparse.ArgumentParser:
+def asking() -> argparse.ArgumentParser:
     """The arguments of each command that asks a controller."""
-    asking = argparse.ArgumentParser(add_help=False)
-    add_arguments(asking)
-    asking.add_argument("--json", action="store_true", help="print the controller's answer as JSON, for programs")
-    return asking
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return parser
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Those of each command that prints what the controller answers."""
+    parser = asking()
+    parser.add_argument("--json", action="store_true", help="print the controller's answer as JSON, for programs")
+    return parser
 
 
 def add_arguments(parser: argparse.ArgumentParser, **more: Any) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from anycast_sdn.cli import client, ending, options
 from anycast_sdn.cli.tables import table, yes_or_no
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    _, path, rows_of = _LISTINGS[arguments.listing]
+    path = _LISTINGS[arguments.listing].path
     parameters = {"limit": str(_PAGE)} | ending.query(arguments) if arguments.listing == "flows" else {}
     query = urllib.parse.urlencode(parameters)
     listing = path.rpartition("/")[2]
@@ -37,13 +37,19 @@ def _list(arguments: argparse.Namespace) -> int:
         few = len(answer[listing]) <= _PAGE  # indented only then, because that takes ten times as long
         print(json.dumps(answer, indent=2 if few else None))
         return 0
-    rows = rows_of(answer)
-    print(table(rows) if rows else f"no {arguments.listing}")
-    if arguments.listing == "servers" and (troubles := list(_troubles(answer))):
-        print("\n" + "\n".join(troubles[:_MOST_TROUBLES] + _more(len(troubles) - _MOST_TROUBLES)))
-    if summary := answer.get("summary"):
-        print("\n" + ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
+    print(written(arguments.listing, answer))
     return 0
+
+
+def written(name: str, answer: Any) -> str:
+    """The answer to a listing as a table, with what is to be said below it."""
+    rows = _LISTINGS[name].rows_of(answer)
+    parts = [table(rows) if rows else f"no {name}"]
+    if name == "servers" and (troubles := list(_troubles(answer))):
+        parts.append("\n".join(troubles[:_MOST_TROUBLES] + _more(len(troubles) - _MOST_TROUBLES)))
+    if summary := answer.get("summary"):
+        parts.append(", ".join(f"{what.replace('_', ' ')}: {value}" for what, value in summary.items()))
+    return "\n\n".join(parts)
 
 
 def _flow_rows(answer: Any) -> list[dict[str, Any]]:
@@ -152,10 +158,15 @@ def _size(number: int) -> str:
     return f"2^{power}" if abs(number - (1 << power)) < number >> 10 else f"about 2^{power}"
 
 
-# name → what it shows, where it comes from, how it becomes rows
-_LISTINGS: dict[str, tuple[str, str, Callable[[Any], list[dict[str, Any]]]]] = {
-    "flows": ("the state table", "/v1/flows", _flow_rows),
-    "groups": ("anycast groups", "/v1/groups", _group_rows),
-    "servers": ("enrolled servers", "/v1/groups", _server_rows),
-    "edges": ("switches with their pools, rules and drops", "/v1/edges", _edge_rows),
+class _Listing(NamedTuple):
+    shows: str
+    path: str
+    rows_of: Callable[[Any], list[dict[str, Any]]]  # the answer's
+
+
+_LISTINGS = {
+    "flows": _Listing("the state table", "/v1/flows", _flow_rows),
+    "groups": _Listing("anycast groups", "/v1/groups", _group_rows),
+    "servers": _Listing("enrolled servers", "/v1/groups", _server_rows),
+    "edges": _Listing("switches with their pools, rules and drops", "/v1/edges", _edge_rows),
 }

@@ -13,6 +13,7 @@ from typing import TextIO
 
 _STYLES = {"critical": "1;31", "warning": "33", "passing": "32", "faint": "2", "strong": "1"}
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tab and newline
 
 
@@ -39,11 +40,21 @@ def draw(text: str) -> None:
         print(f"{text}\n", flush=True)
         return
     columns, rows = shutil.get_terminal_size()
-    lines = [line[:columns] for line in text.split("\n")]
+    lines = text.split("\n")
     if len(lines) >= rows:
         lines = [*lines[: rows - 2], f"... {len(lines) - rows + 2} more lines"]
-    drawn = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
+    drawn = "".join(f"{_cut(line, columns)}{_CLEAR_LINE}\n" for line in lines)
     print(f"{_HOME}{drawn}{_CLEAR_BELOW}", end="", flush=True)
+
+
+def _cut(line: str, columns: int) -> str:
+    """To fit; styles take no room, and end with the line."""
+    parts, left = [], columns
+    for part in _STYLE.split(line):
+        is_style = part.startswith("\x1b[")
+        parts.append(part if is_style else part[:left])
+        left -= 0 if is_style else len(parts[-1])
+    return "".join(parts)
 
 
 def clear() -> None:

@@ -13,7 +13,7 @@ from anycast_sdn import __version__
 from anycast_sdn.cli import main
 
 COMMANDS = ["run", "example", "schema", "check", "trace", "flows", "groups", "servers", "edges", "topology", "watch",
-            "group", "server", "edge", "operations", "token", "agent"]  # fmt: skip
+            "who", "group", "server", "edge", "operations", "token", "agent"]  # fmt: skip
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:

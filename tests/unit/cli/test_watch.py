@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -111,6 +112,49 @@ def test_events_are_lines_until_ctrl_c(client: Client) -> None:
             assert watching.stdout
             assert json.loads(watching.stdout.readline())["id"] == 2
             watching.send_signal(signal.SIGINT)
+
+
+def until_said(watching: subprocess.Popen[str], *words: str) -> str:
+    """→ the first line with one of these words."""
+    assert watching.stdout
+    for line in watching.stdout:
+        if any(each in line for each in words):
+            return line
+    raise AssertionError(f"it has ended before {words}")
+
+
+def test_flows_and_servers_are_shown_again_and_again_also_after_the_controller_was_away(client: Client) -> None:
+    client.ask("POST", "/v1/groups", {"name": "web", "prefixes": ["198.18.0.1/32"]})
+    client.ask("POST", "/v1/groups/web/servers", {"address": "10.2.0.10"})
+    for name, row in (("flows", "10.1.0.10:40003"), ("servers", "10.2.0.10 ")):
+        with served(client) as controller:
+            words = [*COMMAND, "watch", name, "--every", "0.1", "--rest", str(controller.rest)]
+            watching = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+            for _ in range(2):
+                until_said(watching, row)
+        away = until_said(watching, "what is shown is from").rpartition(" from ")[2]
+        until_said(watching, row)
+        with served(client, controller.rest.port):
+            while until_said(watching, f"{name}  ", f"{name}, ").endswith(away):
+                pass
+            until_said(watching, row)
+            watching.send_signal(signal.SIGINT)
+            watching.communicate()
+            assert watching.returncode == 130
+
+
+def test_what_is_drawn_fits_the_terminal_and_takes_the_place_of_what_was_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((5, 4)))
+    terminal.draw("\x1b[2m1234567\x1b[0m\nb\nc\nd")
+    assert capsys.readouterr().out == (
+        "\x1b[H\x1b[2m12345\x1b[0m\x1b[K\nb\x1b[K\n... 2\x1b[K\n\x1b[J"
+    )
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream=None: False)
+    terminal.draw("1234567")
+    assert capsys.readouterr().out == "1234567\n\n"
 
 
 def test_what_others_have_written_does_not_steer_the_terminal() -> None:
