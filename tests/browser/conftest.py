@@ -29,7 +29,7 @@ def _executable() -> str | None:
     return shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while it runs, no other test may have an event loop of asyncio
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         try:

@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"retry: 1000\n\n: hello\n\n")
         while not fixture.is_silent:
             with fixture.rest.changed:
-                due = [event for event in fixture.rest.events if event["id"] > last]
+                due = fixture.rest.events_after(last)
                 if not due:
                     fixture.rest.changed.wait(1.0)
             for event in due:

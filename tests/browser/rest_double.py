@@ -15,8 +15,10 @@ import json
 import re
 import threading
 import time
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,7 @@ class RestDouble:
         assert case in CASES, case
         self.case = case
         self._answers: Json = _moved(RING.read_text(encoding="utf-8"), time.time())
+        self.events: list[Json] = sorted(self._answers.pop("/v1/events")["events"], key=itemgetter("id"))
         self.changed = threading.Condition()
         if case in ("well", "empty"):
             self._mend()
@@ -90,10 +93,9 @@ class RestDouble:
     def links(self) -> list[Json]:
         return list(self._answers["/v1/topology"]["links"])
 
-    @property
-    def events(self) -> list[Json]:
-        """The first one first."""
-        return sorted(self._answers["/v1/events"]["events"], key=lambda event: event["id"])
+    def events_after(self, last: int) -> list[Json]:
+        """In their order."""
+        return self.events[bisect(self.events, last, key=itemgetter("id")) :]
 
     @property
     def sites(self) -> list[str]:
@@ -104,7 +106,7 @@ class RestDouble:
     def emit(self, type_: str, severity: str, kind: str, name: str, message: str, **more: Any) -> Json:
         with self.changed:
             event = {
-                "id": max((event["id"] for event in self.events), default=0) + 1,
+                "id": self.events[-1]["id"] + 1 if self.events else 1,
                 "at": written(time.time()),
                 "type": type_,
                 "severity": severity,
@@ -113,7 +115,7 @@ class RestDouble:
                 "data": {},
                 **more,
             }
-            self._answers["/v1/events"]["events"].insert(0, event)
+            self.events.append(event)
             self.changed.notify_all()
         return event
 
@@ -146,8 +148,8 @@ class RestDouble:
             return self.flows(query)
         if path == "/v1/events":
             since = int(query.get("since", ["0"])[0])
-            found = [event for event in self.events if event["id"] > since]
-            return {"events": found[::-1] if query.get("order") == ["newest"] else found}
+            found, limit = self.events_after(since), int(query.get("limit", ["100"])[0])
+            return {"events": found[::-1][:limit] if query.get("order") == ["newest"] else found[:limit]}
         if path == "/v1/groups":
             return {"groups": [self._without_servers(group) for group in self.groups] if query.get("servers") == ["0"]
                     else self.groups}  # fmt: skip
@@ -355,11 +357,11 @@ class RestDouble:
                 server["load"]["overall"] = min(server["load"]["overall"], 0.6)
                 server.pop("drain", None)
         self.edges[0]["pools"]["ipv4"].update(leased=160, resting=20, free=330, exhausted_in_s=None, trend_per_min=0.1)
-        self._answers["/v1/events"]["events"] = [e for e in self.events if e["severity"] == "info"]
+        self.events = [event for event in self.events if event["severity"] == "info"]
 
     def _clear(self) -> None:
         self._answers["/v1/groups"]["groups"] = []
-        self._answers["/v1/events"]["events"] = []
+        self.events = []
         for edge in self.edges:
             edge.update(bindings=0, drops={}, drops_per_s={})
             edge.pop("buckets", None)

@@ -66,3 +66,33 @@ def test_the_list_of_flows_waits_while_the_pointer_is_in_it(fixture: FixtureServ
     assert page.text(".flow-list") == before
     page.page.mouse.move(2, 2)
     page.until_later(lambda: page.text(".flow-list") != before, "the list goes on")
+
+
+def test_from_an_alarm_to_the_map_to_what_if_and_back(fixture: FixtureServer, open_page: Open) -> None:
+    page = open_page(f"{fixture.url}/ui/")
+    page.page.wait_for_selector(".alarms a")
+    page.page.locator(".alarms a", has_text="Link c2–c3").focus()
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("h2:has-text('Link c2–c3')")
+    page.page.locator("svg.map [data-name='c2:1-c3:2']").focus()
+    for _ in range(3):
+        page.page.keyboard.press("ArrowDown")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("svg.map .selected")
+    page.page.keyboard.press("w")
+    page.page.wait_for_selector(".what-if:has-text('not the network as it is')")
+    page.page.keyboard.press("Escape")
+    page.page.wait_for_selector(".what-if", state="detached")
+    page.until("!document.querySelector('svg.map .selected')", "nothing is selected")
+
+
+def test_map_and_table_agree(fixture: FixtureServer, open_page: Open) -> None:
+    page = open_page(f"{fixture.url}/ui/#map")
+    page.page.wait_for_selector("svg.map [data-kind=switch]")
+    named = "document.querySelectorAll('main [data-kind=switch], main [data-kind=link]')"
+    names = f"() => Array.from({named}, (each) => each.dataset.name)"
+    drawn = page.page.evaluate(names)
+    page.page.keyboard.press("t")
+    page.page.wait_for_selector("main table .link[data-kind=switch]")
+    assert set(drawn) == set(page.page.evaluate(names)) != set()
+    assert page.text("main tr[data-key='c2:1-c3:2']").count("port down") == 1

@@ -56,3 +56,15 @@ def test_a_flood_of_events_is_counted_by_type(fixture: FixtureServer, open_page:
         fixture.rest.emit("server.health", "warning", "server", f"10.0.0.{number % 250}", f"number {number}")
     page.page.wait_for_selector("text=/\\d+ server.health in this second/")
     assert page.page.locator("ul.events li").count() < 130
+
+
+def test_paper_has_the_table_of_the_map(fixture: FixtureServer, open_page: Open) -> None:
+    page = open_page(f"{fixture.url}/ui/#map")
+    page.page.wait_for_selector("svg.map [data-kind=switch]")
+    page.page.emulate_media(media="print")
+    page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.until("[...document.querySelectorAll('main table')].length > 1", "tables")
+    assert "port down" in page.text()
+    assert not page.page.locator("nav").is_visible()
+    page.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.page.wait_for_selector("svg.map [data-kind=switch]", state="attached")

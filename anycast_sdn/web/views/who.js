@@ -1,8 +1,8 @@
 /* Who had it?  Who held a translated address (PR1X) at a time: asked once for each look-up. */
 
 import { html } from '../template.js';
-import { duration, endpoint, timestamp } from '../format.js';
-import { cell, empty, tableHead } from '../parts.js';
+import { count, duration, endpoint, number, timestamp } from '../format.js';
+import { cell, empty, status, tableHead } from '../parts.js';
 import { resource } from '../resources.js';
 
 const ONCE_S = 86400;
@@ -49,7 +49,7 @@ function form(app) {
     <label>Address (PR1X) <input name="translated" class="mono" size="24" value="${query.get('translated') ?? ''}" spellcheck="false" required></label>
     <label>At, UTC <input name="at" class="mono" size="20" pattern="${TIME}" title="2026-11-25 20:40" value="${at}" required></label>
     <label>Port <input name="port" class="mono" size="6" inputmode="numeric" pattern="[0-9]{1,5}" placeholder="any" value="${query.get('port') ?? ''}"></label>
-    <button class="button primary">Look up</button><span class="quiet small">Needs a token of scope admin, where tokens are on.</span></form>`;
+    <button class="button primary">Look up</button></form>`;
 }
 
 function answer(app) {
@@ -59,16 +59,28 @@ function answer(app) {
   if (refused) return html`<p class="pad">${refused.message}</p>`;
   const known = app.value(path);
   if (!known) return html`<p class="empty">Looking it up.</p>`;
-  return known.bindings.length ? found(app, known.bindings) : nobody(app, known);
+  return known.bindings.length ? found(app, known) : nobody(app, known);
 }
 
-function nobody(app, { retention_days: days }) {
+function nobody(app, known) {
   const { query } = app.route;
-  return html`<p class="empty">Nobody held ${query.get('translated')} at ${timestamp(query.get('at'))} UTC.${days && ` The log goes back ${days} days.`}</p>`;
+  return html`<p class="empty">Nobody held ${query.get('translated')} at ${timestamp(query.get('at'))} UTC, as far as the log knows.${extent(known)}</p>${gaps(known)}`;
 }
 
-function found(app, bindings) {
+/* How far the log goes back. */
+function extent({ begins, retention_days: days }) {
+  return html`${begins && ` It begins at ${timestamp(begins)}.`}${days && ` Records are kept for ${number(days)} days.`}`;
+}
+
+/* Records may be missing: then the answer may be, too. */
+function gaps({ gaps: missing = [] }) {
+  return missing.map(({ from, to, reason, missing: records }) => html`<p class="pad">${status('warning', 'The log has a gap')} from ${
+    from ? timestamp(from) : 'an unknown time'} to ${to ? timestamp(to) : 'now'}${reason && `: ${reason}`}${records > 0 && `, ${count(records, 'record')} missing`}.</p>`);
+}
+
+function found(app, known) {
   const { query } = app.route;
+  const { bindings } = known;
   const [first] = bindings;
   const asked = query.get('translated');
   const port = first.client_port ? `, port ${first.client_port},` : '';
@@ -77,7 +89,7 @@ function found(app, bindings) {
   return html`<p class="pad found"><b class="mono">${first.client}</b>${port} behind ${first.edge} held ${asked} at ${timestamp(query.get('at'))} UTC${more}.</p>
     <div class="scrolls"><table class="cards"><caption class="unseen">Bindings of ${asked} at that time</caption>${
     tableHead('From', 'To', 'H', 'ANY', 'Protocol', 'PR1X', 'ASg', 'Site')}<tbody>${bindings.map(row)}</tbody></table></div>
-    <p class="pad quiet small mono">anycast-sdn who ${asked}${option} --at ${query.get('at')}</p>`;
+    ${gaps(known)}<p class="pad quiet small mono">anycast-sdn who ${asked}${option} --at ${query.get('at')}</p>`;
 }
 
 function row(binding, index) {
