@@ -195,6 +195,7 @@ class RestDouble:
         answer: Json = self._answers["/v1/topology"]
         graph = self._graph(without)
         catchment, paths = self._catchment(graph, without)
+        difference = self._difference(catchment, graph) if without else []
         left = [edge for edge in self.edges if edge["name"] in graph]
         return answer | {
             "switches": [switch for switch in answer["switches"] if switch["name"] in graph],
@@ -203,7 +204,12 @@ class RestDouble:
             "parts": sorted(sorted(part) for part in networkx.connected_components(graph)),
             "catchment": catchment,
             "paths": paths,
-            "difference": self._difference(catchment, graph) if without else [],
+            "difference": difference,
+            "difference_totals": {
+                "moves": len(difference),
+                "flows_losing_server": sum(row["flows_losing_server"] for row in difference),
+                "rows_left_out": 0,
+            },
         }
 
     def _graph(self, without: Sequence[str]) -> networkx.Graph[str]:
@@ -247,7 +253,7 @@ class RestDouble:
                     if to != edge:
                         lost = 0 if edge in graph else 100
                         change = {"group": group["name"], "prefix": prefix, "site": site, "from": edge, "to": to}
-                        found.append(change | {"flows_losing_server": lost, "note": ""})
+                        found.append(change | {"prefixes": 1, "flows_losing_server": lost, "note": ""})
         return found
 
     # ---------------------------------------------------------------- flows
@@ -319,20 +325,20 @@ class RestDouble:
                 "limit": None,
                 "factor": 1.0,
                 "excluded": server["excluded"],
+                "why_not": (server["excluded"] or "").replace("critical", "health is critical"),
             }
             for place, server in enumerate(group["servers"])
             if (":" in server["address"]) == is_v6
         ]
         decision = {
-            "at": flow["since"],
             "edge": candidates[0]["edge"],
-            "nearest_edge": candidates[0]["edge"],
-            "first_packet_to": flow["server"] or candidates[0]["server"],
+            "at": flow["since"],
             "answered": flow["server"],
-            "answered_by": flow["server"],
+            "first_packet_to": flow["server"],
             "first_reply_ms": 4.2 if flow["server"] else None,
             "handed_over": False,
             "repins": [],
+            "distances": {candidate["edge"]: candidate["cost"] for candidate in candidates},
             "candidates": candidates,
         }
         return flow | {"decision": decision}
@@ -355,7 +361,7 @@ class RestDouble:
                 server["health"].update(status="passing", reason="")
                 server.update(state="active", excluded=None, effective_weight=server["weight"])
                 server["load"]["overall"] = min(server["load"]["overall"], 0.6)
-                server.pop("drain", None)
+                server["drain"] = None
         self.edges[0]["pools"]["ipv4"].update(leased=160, resting=20, free=330, exhausted_in_s=None, trend_per_min=0.1)
         self.events = [event for event in self.events if event["severity"] == "info"]
 
@@ -364,7 +370,7 @@ class RestDouble:
         self.events = []
         for edge in self.edges:
             edge.update(bindings=0, drops={}, drops_per_s={})
-            edge.pop("buckets", None)
+            edge["buckets"] = {}
             if "ipv4" in edge["pools"]:
                 edge["pools"]["ipv4"].update(leased=0, resting=0, free=510, trend_per_min=0)
         for name, values in self._answers["/v1/history"]["series"].items():

@@ -18,33 +18,29 @@ function why(known, error) {
 
 function addresses(flow, record) {
   const row = (what, from, to) => html`<tr><td>${what}</td><td class="mono">${from} → ${to}</td></tr>`;
-  const nearest = record?.nearest_edge ?? record?.edge;
   return html`<h2>Addresses on the wire</h2><table class="inset"><tbody>${row(`H → ${flow.edge}`, flow.client, flow.service)}${
-    row(nearest ? `first packet, to ${nearest}` : 'first packet', flow.translated, flow.service)}${
+    row(record ? `first packet, to ${record.edge}` : 'first packet', flow.translated, flow.service)}${
     row('later packets', flow.translated, flow.server ?? 'not yet known')}</tbody></table>`;
 }
 
+/* Who got the first packet, who answered, and what became of the flow since. */
 function outcome(flow, record) {
-  const first = record?.first_packet_to;
-  const answered = record?.answered_by ?? record?.answered ?? flow.server;
+  const first = record && html`First packet to ${record.first_packet_to ? html`<b>${record.first_packet_to}</b>` : 'one of those with a share, by a hash in the switch'}. `;
+  const again = (record?.repins ?? []).map(({ at, from, to, reason }) => html`<br>Bound anew at ${clock(at)}: ${from} → ${to ?? 'nobody yet'}, ${reason}.`);
+  if (!flow.server) return html`${first}Nobody has answered yet.${again}`;
   const after = record?.first_reply_ms;
-  const repins = record?.repins ?? [];
-  if (!flow.server) return 'Nobody has answered yet.';
-  return html`${first && html`First packet to <b>${first}</b>. `}<b>${answered}</b> answered${
-    after !== null && after !== undefined && ` after ${number(after, 1)} ms`} and has the flow${record?.handed_over && ' (handed over)'}.${
-    repins.map(({ at, from, to, reason }) => html`<br>Bound anew at ${clock(at)}: ${from} → ${to}, ${reason}.`)} Validity ${number(flow.validity_s)} s.`;
+  return html`${first}<b>${record?.answered ?? flow.server}</b> answered${typeof after === 'number' && ` after ${number(after, 1)} ms`} and has the flow${
+    record?.handed_over && ' (handed over)'}.${again} Validity ${number(flow.validity_s)} s.`;
 }
 
 function candidates(flow, record) {
-  const at = record.at ?? flow.since;
-  return html`<h2>Why this server: candidates at ${clock(at)}</h2><div class="scrolls"><table class="inset">${
+  return html`<h2>Why this server: candidates at ${clock(record.at)}</h2><div class="scrolls"><table class="inset">${
     tableHead('Server', 'Edge', '>Cost', 'Health', '>Load', '>Share', 'Why not')}<tbody>${
     record.candidates.map((each) => candidate(flow, each))}</tbody></table></div>`;
 }
 
-function candidate(flow, { server, edge, cost, health, load, share, excluded, why_not: reason }) {
+function candidate(flow, { server, edge, cost, health, load, share, why_not: reason }) {
   const has = server === flow.server;
-  const word = reason ?? excluded?.replaceAll('_', ' ') ?? (share > 0 ? '' : 'no share here');
   return html`<tr><td class="mono">${has ? html`<b>${server}</b>` : server}</td><td>${edge}</td><td class="right">${number(cost)}</td><td>${
-    status(health)}</td><td class="right">${percent(load)}</td><td class="right">${percent(share)}</td><td>${has ? html`<b>has the flow</b>` : word}</td></tr>`;
+    status(health)}</td><td class="right">${percent(load)}</td><td class="right">${percent(share)}</td><td>${has ? html`<b>has the flow</b>` : reason}</td></tr>`;
 }

@@ -10,7 +10,7 @@ import { GROUPS } from '../resources.js';
 import { address } from '../router.js';
 import { reveal } from './reveal.js';
 
-const LIMIT = 0.8; // of load, where new flows begin to go elsewhere
+const LIMIT = 0.8; // of load, where new flows begin to go elsewhere, unless the group says something else
 const SHOWN = 100; // servers of a group
 const FEW = 200; // servers in all, up to which every group is open
 const RANK = { critical: 0, warning: 1, unknown: 2, passing: 3 };
@@ -91,16 +91,16 @@ function row(app, group, server) {
     <td class="full" data-title="Health">${status(health.status)} <span class="quiet">${health.since && duration((app.now - Date.parse(health.since)) / 1000)}</span>${
     health.reason && html`<div class="quiet small">${health.reason}</div>`}</td>
     ${cell('Weight set', number(server.weight), 'right')}
-    ${cell('in effect', effective === null || effective === undefined ? '–' : html`<span class="nowrap">${bar(effective / (server.weight || 1))}${number(effective)}</span>`)}
+    ${cell('in effect', html`<span class="nowrap">${bar(effective / (server.weight || 1))}${number(effective, effective % 1 ? 1 : 0)}</span>`)}
     ${cell('Load', overall === null ? html`<span class="quiet">not reported</span>` : html`<span class="nowrap">${bar(overall, LIMIT)}${percent(overall)}</span>`)}
-    ${cell('cpu / mem / net', cpu === undefined ? '–' : [cpu, memory, network].map(percent).join(' / '), 'quiet')}
+    ${cell('cpu / mem / net', server.load ? [cpu, memory, network].map(percent).join(' / ') : '–', 'quiet')}
     <td class="right" data-title="Flows"><a class="link" href="${address('flows', null, { group, server: own })}">${number(server.flows)}</a></td>
     <td class="full" data-title="Takes new flows?">${takes(app, server)}</td></tr>`;
 }
 
-/* The reported load, in whole and in parts, whether the controller tells the parts or not. */
+/* The reported load, in whole and in parts. */
 function loadOf({ load }) {
-  return load !== null && typeof load === 'object' ? load : { overall: load ?? null };
+  return load ?? { overall: null };
 }
 
 const WHY_NOT = {
@@ -113,7 +113,7 @@ function takes(app, server) {
   const excluded = server.excluded ?? (server.state === 'active' ? null : server.state);
   if (excluded) return html`no: ${WHY_NOT[excluded] ?? excluded}`;
   if (!server.reachable) return html`no: ${WHY_NOT.unreachable}`;
-  return (server.effective_weight ?? server.weight) < server.weight ? 'yes, fewer: load' : 'yes';
+  return server.effective_weight < server.weight ? 'yes, fewer: load' : 'yes';
 }
 
 function draining(app, { flows, drain }) {

@@ -3,12 +3,11 @@
 import { html } from '../template.js';
 import { count, duration, number, percent } from '../format.js';
 import { SPACE, bar, empty, gauge, sparkline, status } from '../parts.js';
+import { FAMILIES, poolLasts, poolUsed } from '../network.js';
 import { EDGES, HISTORY, TOPOLOGY } from '../resources.js';
 import { meaningOf } from './drops.js';
 import { reveal } from './reveal.js';
 
-const LOW = 0.8; // used, from where on a pool is low
-const FAMILIES = { ipv4: 'IPv4', ipv6: 'IPv6' };
 
 export const sites = {
   title: 'Sites',
@@ -36,18 +35,18 @@ function site(app, edge) {
 }
 
 function poolOf(app, edge, family, pool) {
-  const used = pool.size ? 1 - pool.free / pool.size : 1;
+  const used = poolUsed(pool);
   const word = FAMILIES[family];
   const isLarge = pool.size > 1e9; // none of its states could be seen in a picture, and it lasts
-  const lasts = pool.exhausted_in_s ?? pool.used_up_in_s;
-  const isLow = pool.level ? pool.level !== 'plenty' : used > LOW;
-  const full = pool.free === 0 ? 'full' : `${percent(used)} used${lasts === null || lasts === undefined ? '' : `, full in ${duration(lasts)}`}`;
-  const trend = pool.trend_per_min;
+  const lasts = poolLasts(pool);
+  const isLow = pool.level !== 'plenty';
+  const full = pool.free === 0 ? 'full' : `${percent(used)} used${lasts === null ? '' : `, full in ${duration(lasts)}`}`;
+  const trend = pool.trend_per_min ?? null;
   return html`<div data-key="${family}" class="pool"><div class="pool-head"><h3>${word} pool</h3>${pool.prefix && html`<span class="mono">${pool.prefix}</span>`}${SPACE}${
     isLow ? status(pool.free === 0 ? 'critical' : 'warning', full) : html`<span>${isLarge ? 'lasts' : full}</span>`}</div>${
     !isLarge && gauge(pool, `${word} pool of ${edge}, addresses in use`, isLow)}
     <div class="small quiet legend"><span>■ ${number(pool.leased)} leased</span><span>▨ ${number(pool.resting)} resting</span><span>□ ${number(pool.free)} free</span>${
-    trend !== null && trend !== undefined && html`<span>${trend > 0 && '+'}${number(trend, trend % 1 ? 1 : 0)} a minute</span>`}</div>${
+    trend !== null && html`<span>${trend > 0 && '+'}${number(trend, trend % 1 ? 1 : 0)} a minute</span>`}</div>${
     !isLarge && lastHour(app, edge, family, word)}</div>`;
 }
 
