@@ -19,7 +19,7 @@ from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.control.operations import Operation as OperationOfLife
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
+from anycast_sdn.core.model import Address, AfterDrain, AnycastGroup, AtDeadline, Lease, Server
 from anycast_sdn.description.model import Port
 from anycast_sdn.description.section import Section
 from anycast_sdn.views.flow_sample import FlowSample
@@ -98,6 +98,12 @@ class Views(Protocol):
 
     def health(self) -> dict[str, Any]:
         """``status`` is "ok" when everything is; anything else is answered with 503."""
+
+    def services(self, turn: Callable[[], None]) -> list[dict[str, Any]]:
+        """How the servers of each group are, in all and behind each edge."""
+
+    def worst_first(self, group: AnycastGroup, turn: Callable[[], None]) -> list[tuple[int, Server]]:
+        """The servers of a group, those whose health is worst first, with its rank: 0 is the worst."""
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         """What is added to an enrolled server: ``edge``, ``reachable``, ``flows``, ``health``."""

@@ -10,17 +10,20 @@ from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
+from urllib.parse import urlencode
 
 from anycast_sdn.api import access, reading
 from anycast_sdn.api.asked import Answer, Asked
 from anycast_sdn.api.conditions import entity_tag
 from anycast_sdn.api.life import drain_json
 from anycast_sdn.api.models import EnrolledSettings, Group, NewGroup, NewServer, Server
+from anycast_sdn.api.queries import MAX_PAGE, ServerPage, servers_cursor
 from anycast_sdn.api.tokens import Need
 from anycast_sdn.core.model import Address, AnycastGroup, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description.section import section_of
 from anycast_sdn.description.settings import GroupSettings
+from anycast_sdn.views.services import WORST_FIRST
 from anycast_sdn.views.turns import with_turns
 
 _GROUP_SETTINGS = frozenset(NewGroup.model_fields) - {"name"}
@@ -129,8 +132,35 @@ def _check_servers_shown(
 # ------------------------------------------------------------------------------ servers
 
 
+def list_services(asked: Asked) -> Answer:
+    return Answer({"services": asked.views.services(asked.turn.over)})
+
+
 def list_servers(asked: Asked, group: str) -> Answer:
-    return Answer({"servers": _servers_json(asked, asked.registry.group(group))})
+    query: ServerPage = asked.query
+    if query == ServerPage():
+        return Answer({"servers": _servers_json(asked, asked.registry.group(group))})
+    return _page_of_servers(asked, asked.registry.group(group), query)
+
+
+def _page_of_servers(asked: Asked, group: AnycastGroup, query: ServerPage) -> Answer:
+    """Its boundary holds while servers come and go; one whose health changes may be on two pages, or on none."""
+    limit, after = query.limit or MAX_PAGE, query.cursor or (-1, b"")
+    ranked = asked.views.worst_first(group, asked.turn.over)
+    left = [(rank, server) for rank, server in ranked if _order(rank, server.address) > _order(*after)]
+    if query.status:
+        left = [(rank, server) for rank, server in left if WORST_FIRST[rank] is query.status]
+    shown = [_server_json(asked, group.name, server) for _, server in with_turns(left[:limit], asked.turn.over)]
+    following = None
+    if len(left) > limit:
+        rank, last = left[limit - 1]
+        given = query.model_dump(mode="json", exclude_unset=True) | {"cursor": servers_cursor((rank, last.address))}
+        following = f"/v1/groups/{group.name}/servers?{urlencode(given)}"
+    return Answer({"servers": shown, "next": following})
+
+
+def _order(rank: int, address: Address) -> tuple[int, int, Address]:
+    return rank, len(address), address
 
 
 def add_server(asked: Asked, group: str) -> Answer:

@@ -187,7 +187,8 @@ class Reports(Section):
 class Servers(Section):
     """The servers of a group."""
 
-    servers: list[Server] = said("in the order of their addresses, IPv4 first")
+    servers: list[Server] = said("in the order of their addresses, IPv4 first; the worst health first in a page")
+    next: str | None = said("of a page: the path of the next one", default=None)
 
 
 class NewGroup(GroupSettings, Service):

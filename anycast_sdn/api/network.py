@@ -14,7 +14,8 @@ from anycast_sdn.views.turns import with_turns
 
 def list_switches(asked: Asked) -> Answer:
     switches = with_turns(asked.views.switches(asked.turn.over), asked.turn.over)
-    return Answer({"edges": [_with_drain(asked, switch) for switch in switches]})
+    hosts: dict[str, Any] = {"hosts": []} if asked.query.hosts == "none" else {}
+    return Answer({"edges": [_with_drain(asked, switch) | hosts for switch in switches]})
 
 
 def get_switch(asked: Asked, name: str) -> Answer:

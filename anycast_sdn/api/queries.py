@@ -8,9 +8,11 @@ import re
 from typing import Annotated, Literal
 
 from anycast_sdn.api.members import said
+from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.model import Address
 from anycast_sdn.core.times import moment_of
 from anycast_sdn.description.section import Section
-from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, text_form
+from anycast_sdn.description.values import Form, IpAddress, LinkEnd, NotOfForm, choice, text_form
 from anycast_sdn.views.flows import Before, Place
 from anycast_sdn.views.history import EVERY_S, KEPT_S
 from anycast_sdn.views.journal import Entry
@@ -127,6 +129,36 @@ class Held(Section):
     )
 
 
+Rank = tuple[int, Address]  # of a server among those of its group: the worst health first
+
+
+def servers_cursor(rank: Rank) -> str:
+    return base64.urlsafe_b64encode(bytes([rank[0]]) + rank[1]).decode()
+
+
+def _rank(value: object) -> Rank:
+    """What ``servers_cursor`` packed."""
+    try:
+        packed = base64.urlsafe_b64decode(str(value).encode())
+    except ValueError:
+        packed = b""
+    if len(packed) not in (5, 17):
+        raise NotOfForm('is not a cursor of an earlier answer\'s "next"')
+    return packed[0], packed[1:]
+
+
+class ServerPage(Section):
+    """Which servers of a group, and how many of them."""
+
+    status: Annotated[HealthStatus, choice(HealthStatus)] | None = said("those with this health", default=None)
+    limit: Annotated[int, Form(_page_size, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE})] | None = said(
+        "how many at most, the worst health first. Left out: all, in the order of their addresses", default=None
+    )
+    cursor: Annotated[Rank, Form(_rank, {"type": "string"}, servers_cursor)] | None = said(
+        'where to go on, from the "next" of an earlier answer', default=None
+    )
+
+
 class Events(Section):
     """Which events."""
 
@@ -169,6 +201,12 @@ class Span(Section):
 
     last_s: Annotated[int, _seconds(int(EVERY_S), KEPT_S)] = said("up to now, from so many seconds ago", default=KEPT_S)
     step_s: Annotated[int, _seconds(int(EVERY_S), KEPT_S)] = said("of each figure", default=60)
+
+
+class Switches(Section):
+    """What is shown of switches."""
+
+    hosts: Literal["all", "none"] = said("none: their lists of hosts are empty, which may be long", default="all")
 
 
 _PART = text_form("[^%]*", str, "a part of the network: a zone (%) is valid on one machine only, leave it out")

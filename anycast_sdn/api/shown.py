@@ -235,6 +235,38 @@ class Link(Section):
     cabled_instead: dict[str, str] = observed("one of its ports, and the port that it is connected with instead")
 
 
+class ServerTotals(Section):
+    """How some servers are."""
+
+    servers: int = said("how many")
+    critical: int = said("of which the health is critical; so for the others")
+    warning: int
+    unknown: int
+    passing: int
+    inactive: int = said("which an operator has taken out: draining, drained or disabled")
+    flows: int = said("pinned to them, of whatever group")
+    load: float | None = said("the mean of the loads that were reported, 0-1; null: none was")
+    highest_load: float | None = said("of those")
+
+
+class EdgeTotals(ServerTotals):
+    edge: str | None = said("the server edge; null: the network file has no subnet of these servers")
+
+
+class Service(ServerTotals):
+    """A group as a whole."""
+
+    name: str = said("the group's")
+    prefixes: list[str] = said("its service addresses")
+    affinity: Literal["flow", "client"]
+    families: list[Literal["ipv4", "ipv6"]] = said("those in which it has servers")
+    edges: list[EdgeTotals] = said("the same for its servers behind each edge")
+
+
+class Services(Section):
+    services: list[Service] = said("in the order of their names; up to 2 s old")
+
+
 class TopologySwitch(Section):
     name: str
     dpid: int

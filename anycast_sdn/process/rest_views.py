@@ -9,7 +9,7 @@ from typing import Any
 
 from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.core.load import LoadReport
-from anycast_sdn.core.model import Address, NotFound
+from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Server
 from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
@@ -20,6 +20,7 @@ from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 from anycast_sdn.views.metrics import Process
 from anycast_sdn.views.servers import ServerViews
+from anycast_sdn.views.services import ServiceViews
 
 ENDED_AT_ONCE = 64  # flows: some milliseconds
 
@@ -31,6 +32,7 @@ class ControllerViews:
         self._app = app
         self._controller = app.controller
         self._servers = ServerViews(app.controller)
+        self._services = ServiceViews(app.controller)
         self._answers: Counter[tuple[str, str, int]] = Counter()  # of REST: method, resource, status
 
     def flows(self, wanted: FlowFilter, after: Place, limit: int) -> tuple[list[FlowView], Place | None]:
@@ -117,6 +119,12 @@ class ControllerViews:
     def health(self) -> dict[str, Any]:
         now = time.monotonic()
         return self._app.health(now) | {"hub": self._app.gauge.stalls.view(now)}
+
+    def services(self, turn: Callable[[], None]) -> list[dict[str, Any]]:
+        return self._services.all(time.monotonic(), turn)
+
+    def worst_first(self, group: AnycastGroup, turn: Callable[[], None]) -> list[tuple[int, Server]]:
+        return self._services.worst_first(group, turn)
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return self._servers.view(group_name, address, time.monotonic(), time.time())

@@ -24,6 +24,7 @@ from anycast_sdn.core.model import (
     TCP,
     Address,
     AfterDrain,
+    AnycastGroup,
     AtDeadline,
     Drain,
     Lease,
@@ -166,6 +167,14 @@ class Facts:
 
     def health(self) -> dict[str, Any]:
         return {"status": self.status}
+
+    def services(self, turn: Callable[[], None]) -> list[dict[str, Any]]:
+        return []
+
+    def worst_first(self, group: AnycastGroup, turn: Callable[[], None]) -> list[tuple[int, Server]]:
+        """Servers of odd addresses are critical."""
+        ranks = [(0 if address[-1] % 2 else 3, server) for address, server in group.servers.items()]
+        return sorted(ranks, key=lambda each: (each[0], each[1].address))
 
     def server_status(self, group_name: str, address: Address) -> dict[str, Any]:
         return {"edge": "ars2", "reachable": True, "flows": self.server_flows, "health": HEALTH,

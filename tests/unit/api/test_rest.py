@@ -380,6 +380,7 @@ def test_an_invalid_query_is_a_bad_request(client: Client, query: str) -> None:
 def test_edges_and_topology_are_the_controllers(client: Client) -> None:
     arh1 = client.facts.switches()[0] | {"drain": None}
     assert client.get("/v1/edges") == {"edges": [arh1]}
+    assert client.get("/v1/edges?hosts=none") == {"edges": [arh1 | {"hosts": []}]}
     assert client.get("/v1/edges/arh1") == arh1
     assert client.get("/v1/topology") == client.facts.topology([])
     assert client.get("/v1/topology?without=ars2&without=arh1") == {"switches": []}
@@ -387,6 +388,26 @@ def test_edges_and_topology_are_the_controllers(client: Client) -> None:
     assert "nowhere" in client.refused(404, "GET", "/v1/topology?without=nowhere")["detail"]
     assert "with" in client.refused(400, "GET", "/v1/topology?with=ars2")["detail"]
     client.refused(404, "GET", "/v1/edges/arh9")
+
+
+def test_servers_come_in_pages_the_worst_first(client: Client) -> None:
+    for last in (11, 12, 13):
+        client.ask("POST", "/v1/groups/web/servers", {"address": f"10.2.0.{last}"})
+    path, pages = "/v1/groups/web/servers?limit=2", []
+    while path:
+        page = client.get(path)
+        pages.append([server["address"] for server in page["servers"]])
+        path = page["next"]
+    assert pages == [["10.2.0.11", "10.2.0.13"], ["10.2.0.10", "10.2.0.12"]]
+    critical = client.get("/v1/groups/web/servers?status=critical")
+    assert [server["address"] for server in critical["servers"]] == ["10.2.0.11", "10.2.0.13"]
+    assert client.get("/v1/groups/web/servers").keys() == {"servers"}
+    for query in ("limit=0", "cursor=x", "cursor=AAAA", "status=ill"):
+        client.refused(400, "GET", f"/v1/groups/web/servers?{query}")
+
+
+def test_services_are_the_controllers(client: Client) -> None:
+    assert client.get("/v1/services") == {"services": []}
 
 
 def test_health_is_503_unless_all_is_well(client: Client) -> None:
