@@ -87,13 +87,16 @@ class Views(Protocol):
     def flow_sample(self) -> FlowSample:
         """What becomes of flows."""
 
+    def replies(self, group: str | None, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+        """Time to the first reply, and loss, of each group, or of this one."""
+
     def note_answer(self, method: str, resource: str, status: int) -> None:
         """A request was answered."""
 
     def metrics(self, accept: str, turn: Callable[[], None]) -> tuple[str, list[bytes]]:
         """All metrics → (media type, text in chunks).  ``accept``: the media types that the scraper takes."""
 
-    def history(self, last_s: int, step_s: int) -> dict[str, Any]:
+    def history(self, last_s: int, step_s: int, turn: Callable[[], None]) -> dict[str, Any]:
         """Some figures of the last ``last_s`` seconds, one for each step."""
 
     def health(self) -> dict[str, Any]:

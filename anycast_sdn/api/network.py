@@ -53,13 +53,17 @@ def show_health(asked: Asked) -> Answer:
     return Answer(asked.views.health())
 
 
+def list_replies(asked: Asked) -> Answer:
+    return Answer({"replies": list(asked.views.replies(asked.query.group, asked.turn.over))})
+
+
 def get_metrics(asked: Asked) -> Answer:
     return Answer(text=asked.views.metrics(asked.fields.get("Accept", ""), asked.turn.over))
 
 
 def get_history(asked: Asked) -> Answer:
     wanted = asked.query
-    return Answer(asked.views.history(wanted.last_s, wanted.step_s))
+    return Answer(asked.views.history(wanted.last_s, wanted.step_s, asked.turn.over))
 
 
 def get_health(asked: Asked) -> Answer:

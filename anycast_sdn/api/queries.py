@@ -187,6 +187,12 @@ class Events(Section):
         )
 
 
+class OfGroup(Section):
+    """Which group."""
+
+    group: str | None = said("of this group alone", default=None)
+
+
 def _seconds(least: int, most: int) -> Form:
     def convert(value: object) -> int:
         if not isinstance(value, str) or not re.fullmatch("[0-9]{1,6}", value) or not least <= int(value) <= most:

@@ -450,6 +450,43 @@ class History(Section):
     )
 
 
+class _Replies(Section):
+    """What became of new flows of this minute and the one before, 3 s after their first packets."""
+
+    answered: int = said("a server has answered them")
+    refused: int = said("a server has refused them, by a TCP RST or an ICMP error")
+    unanswered: float = said("nobody has answered them; of a server, its part of them by its share of new flows")
+    unanswered_share: float = said("of all of them, 0-1")
+
+
+class SiteReplies(_Replies):
+    """Of new flows that began at one client edge."""
+
+    edge: str = said("the client edge")
+    first_reply_p50_ms: float | None = said("half of those answered had their first reply within this time")
+    first_reply_p95_ms: float | None = said("95 of 100 had it within this time")
+
+
+class ServerReplies(_Replies):
+    """Of new flows of one server."""
+
+    server: IpAddress
+    edge: str | None = said("the edge that it is behind")
+    first_reply_mean_ms: float | None = said("the mean time to its first reply")
+
+
+class GroupReplies(Section):
+    group: str
+    sites: list[SiteReplies] = said("those where new flows to the group began")
+    servers: list[ServerReplies] = said("those that got new flows, or may have got some")
+
+
+class Replies(Section):
+    """Time to the first reply, and loss, from what clients send anyway."""
+
+    replies: list[GroupReplies] = said("of each group")
+
+
 class Problem(Section):
     """An error (RFC 9457)."""
 

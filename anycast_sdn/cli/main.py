@@ -1,10 +1,10 @@
 """The command line's entry: its commands, their errors and the exit status.
 
-A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``listings``, ``topology`` and
-``watch`` and ``who`` (questions to a running controller), ``groups``, ``servers``, ``edges`` and ``operations``
-(changes of what it serves), ``agent`` (on a server).  Each adds its commands to the parser and names the function that
-carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything else is
-imported.
+A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``listings``, ``replies``,
+``topology``, ``watch`` and ``who`` (questions to a running controller), ``groups``, ``servers``, ``edges`` and
+``operations`` (changes of what it serves), ``agent`` (on a server).  Each adds its commands to the parser and names the
+function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything
+else is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,21 @@ import sys
 from collections.abc import Sequence
 
 from anycast_sdn import __version__
-from anycast_sdn.cli import agent, edges, files, groups, listings, operations, run, servers, token, topology, watch, who
+from anycast_sdn.cli import (
+    agent,
+    edges,
+    files,
+    groups,
+    listings,
+    operations,
+    replies,
+    run,
+    servers,
+    token,
+    topology,
+    watch,
+    who,
+)
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.core.redaction import redacted
 
@@ -70,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_to(commands)
     files.add_to(commands)
     listings.add_to(commands)
+    replies.add_to(commands)
     topology.add_to(commands)
     watch.add_to(commands)
     who.add_to(commands)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from anycast_sdn.control.switch import ManagedSwitch
-from anycast_sdn.core.first_replies import Observed
+from anycast_sdn.core.first_replies import Marked, Observed
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address
 from anycast_sdn.core.selection import Choice
@@ -23,13 +23,17 @@ MOST = 5000  # flows of one client edge in one step: some milliseconds
 
 
 @dataclass(slots=True)
-class OfServer:
+class OfServer(Marked):
     """Of a server in one group, since the controller's start."""
 
     answered: int = 0
     refused: int = 0
     seconds: float = 0.0  # to the first reply, of all that it has answered
     unanswered: float = 0.0  # its part of those that nobody has answered
+
+    def figures(self) -> tuple[float, ...]:
+        """(answered, refused, seconds, unanswered)"""
+        return self.answered, self.refused, self.seconds, self.unanswered
 
 
 class ReplyTimes:
@@ -58,24 +62,26 @@ class ReplyTimes:
             self._turns.rotate(-1)
             client = self._turns[0]
             observed = self.edges[client].first_replies.pop(now, MOST)
-            self._count(observed, groups)
+            self._count(observed, groups, now)
             yield client, observed
 
-    def _count(self, observed: Observed, groups: Groups) -> None:
+    def _count(self, observed: Observed, groups: Groups, now: float) -> None:
         for (name, server), replies in observed.replies.items():
-            if of := self._of(name, server, groups):
+            if of := self._of(name, server, groups, now):
                 of.answered += replies.answered
                 of.refused += replies.refused
                 of.seconds += replies.seconds
         for asked, flows in observed.unanswered.items():
             choice = self._choice(asked.choice)
             for server, share in choice.shares.items() if choice else ():
-                if of := self._of(asked.group, server, groups):
+                if of := self._of(asked.group, server, groups, now):
                     of.unanswered += flows * share
 
-    def _of(self, name: str, server: Address, groups: Groups) -> OfServer | None:
+    def _of(self, name: str, server: Address, groups: Groups, now: float) -> OfServer | None:
         """None: it is not enrolled any more."""
         group = groups.get(name)
         if group is None or server not in group.servers:
             return None
-        return self.of_servers.setdefault(name, {}).setdefault(server, OfServer())
+        of = self.of_servers.setdefault(name, {}).setdefault(server, OfServer())
+        of.mark(now)
+        return of

@@ -24,6 +24,7 @@ from anycast_sdn.core.model import Address
 
 WAIT_S = 3.0
 MOST_ASKED = 100_000  # flows that wait; further ones are not counted
+MINUTE_S = 60.0
 MOST_TIMES = 200  # of the times to the first reply of one server
 
 
@@ -54,12 +55,42 @@ class Observed(NamedTuple):
 
 
 @dataclass(slots=True)
-class Totals:
+class Marked:
+    """Counts that only grow, and what they were when this minute and the one before began."""
+
+    _minute: int = -1
+    _before: tuple[float, ...] = ()  # when the minute before ``_minute`` began
+    _then: tuple[float, ...] = ()  # when ``_minute`` began
+
+    def figures(self) -> tuple[float, ...]:
+        raise NotImplementedError
+
+    def mark(self, now: float) -> None:
+        """To be called before something is counted."""
+        minute = int(now // MINUTE_S)
+        if minute != self._minute:
+            figures = self.figures()
+            self._before = self._then if minute == self._minute + 1 else figures
+            self._minute, self._then = minute, figures
+
+    def recent(self, now: float) -> tuple[float, ...]:
+        """What was counted in this minute and the one before, as ``figures``."""
+        figures, passed = self.figures(), int(now // MINUTE_S) - self._minute
+        before = (figures, self._then, self._before)[max(0, 2 - passed)] or (0,) * len(figures)
+        return tuple(after - earlier for after, earlier in zip(figures, before, strict=True))
+
+
+@dataclass(slots=True)
+class Totals(Marked):
     """Since the controller's start; of flows of which it was told."""
 
     seconds: Histogram = field(default_factory=Histogram)  # to the first reply, where that was an answer
     refused: int = 0
     unanswered: int = 0
+
+    def figures(self) -> tuple[float, ...]:
+        """(refused, unanswered, and those answered by range of ``seconds``)"""
+        return self.refused, self.unanswered, *self.seconds.counts
 
 
 class FirstReplies:
@@ -98,13 +129,15 @@ class FirstReplies:
         unanswered: Counter[Asked] = Counter()
         replies: dict[tuple[str, Address], Replies] = {}
         asked, self._asked = self._asked, set()
+        for totals in self.of_groups.values():
+            totals.mark(now)
         for _ in range(min(most, len(self._flows))):
             number, flow = self._flows.popitem(last=False)
             if now - flow.since < WAIT_S:
                 self._flows[number] = flow
                 self._flows.move_to_end(number, last=False)
                 break
-            of_group = self.of_groups.get(flow.group) or self.of_groups.setdefault(flow.group, Totals())
+            of_group = self.of_groups.get(flow.group) or self._new_group(flow.group, now)
             answer = self._answers.pop(number, None)
             if answer is None:
                 unanswered[Asked(flow.group, len(flow.translated) == 16, flow.choice)] += 1
@@ -126,3 +159,8 @@ class FirstReplies:
             if len(of_server.times) < MOST_TIMES:
                 of_server.times.append(seconds)
         return Observed(replies, unanswered, asked)
+
+    def _new_group(self, name: str, now: float) -> Totals:
+        self.of_groups[name] = Totals()
+        self.of_groups[name].mark(now)
+        return self.of_groups[name]

@@ -19,6 +19,7 @@ from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
 from anycast_sdn.views.metrics import Process
+from anycast_sdn.views.replies import reply_views
 from anycast_sdn.views.servers import ServerViews
 from anycast_sdn.views.services import ServiceViews
 
@@ -99,6 +100,9 @@ class ControllerViews:
     def journal(self) -> Journal:
         return self._app.journal
 
+    def replies(self, group: str | None, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+        return reply_views(self._controller, group, time.monotonic(), turn)
+
     def note_answer(self, method: str, resource: str, status: int) -> None:
         self._answers[method, resource, status] += 1
 
@@ -112,9 +116,9 @@ class ControllerViews:
         )  # fmt: skip
         return exposition(self._controller, process, accept, time.monotonic(), turn)
 
-    def history(self, last_s: int, step_s: int) -> dict[str, Any]:
+    def history(self, last_s: int, step_s: int, turn: Callable[[], None]) -> dict[str, Any]:
         ahead = time.time() - time.monotonic()
-        return self._app.history.view(last_s, step_s, lambda when: when + ahead)
+        return self._app.history.view(last_s, step_s, lambda when: when + ahead, turn)
 
     def health(self) -> dict[str, Any]:
         now = time.monotonic()

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.views.metrics import METRICS, PREFIX, Family, Metric, Process, Scrape
 
-PIECE = 50  # values: of histograms, each of them has 15 lines
+PIECE = 20  # values: of histograms, each of them has 15 lines
 _END = b"# EOF\n"  # of OpenMetrics
 
 

@@ -17,6 +17,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.histogram import SECONDS, quantile
 from anycast_sdn.core.times import rfc3339
 from anycast_sdn.views.counters import Counters, packets_dropped
+from anycast_sdn.views.turns import with_turns
 
 EVERY_S = 5.0
 KEPT_S = 3600
@@ -69,16 +70,19 @@ class History:
                 self._seen[switch.name] = now
                 self._dropped += 0 if before is None else now - before if now >= before else now
 
-    def view(self, last_s: int, step_s: int, epoch_of: Callable[[float], float]) -> dict[str, Any]:
+    def view(
+        self, last_s: int, step_s: int, epoch_of: Callable[[float], float], turn: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         """Ready for JSON; the last step of each series ends at ``end``.  ``epoch_of``: the wall clock's time then."""
         samples = list(self._samples)
         if not samples:
             return {"step_s": step_s, "end": None, "series": {}}
         end = samples[-1].at
         steps = list(_steps(samples, end, last_s, step_s))
-        series: dict[str, list[_Number]] = {name: [make(*step) if step else None for step in steps]
-                                            for name, make in _SERIES.items()}  # fmt: skip
-        for pool in samples[-1].used:
+        series: dict[str, list[_Number]] = {}
+        for name, make in with_turns(_SERIES.items(), turn):
+            series[name] = [make(*step) if step else None for step in steps]
+        for pool in with_turns(samples[-1].used, turn):
             used = (step[1].used.get(pool) if step else None for step in steps)
             series[f"pool_used_share:{pool}"] = [None if each is None else round(each, 4) for each in used]
         return {"step_s": step_s, "end": rfc3339(epoch_of(end)), "series": series}

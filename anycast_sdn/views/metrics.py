@@ -35,6 +35,7 @@ from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.engines.engine import Statistics
 from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters
 from anycast_sdn.views.reasons import Session
+from anycast_sdn.views.servers import effective_weights
 
 PREFIX = "anycast_sdn_"
 MOST_ANNOUNCED = 2000  # series of prefixes and edges
@@ -290,11 +291,16 @@ def _server_flows(scrape: Scrape) -> Iterator[Value]:
 
 
 def _server_weight(scrape: Scrape) -> Iterator[Value]:
+    selecting = scrape.controller.selecting
+    effective: dict[Spread, Mapping[Address, float]] = {}
     for labels, group, server, _ in scrape.servers:
-        selection = scrape.controller.selecting.selection(Spread(group, len(server.address) == 16))
-        standing = selection.standings.get(server.address) if selection else None
+        spread = Spread(group, len(server.address) == 16)
+        if spread not in effective:
+            selection = selecting.selection(spread)
+            effective[spread] = effective_weights(selection, selecting.candidates_of(spread)) if selection else {}
+            scrape.turn()
         yield (*labels, "configured"), server.weight
-        yield (*labels, "effective"), server.weight * standing.factor if standing and not standing.excluded else 0.0
+        yield (*labels, "effective"), effective[spread].get(server.address, 0.0)
 
 
 def _server_load(scrape: Scrape) -> Iterator[Value]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from checks import AS2, be_silent, change, checked, refuse
 from scenes import SERVICE, ask
@@ -9,13 +11,16 @@ from scenes import SERVICE, ask
 from anycast_sdn.core.first_replies import WAIT_S, Totals
 from anycast_sdn.core.model import TCP, UDP
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.replies import reply_views
 
 AS3S, AS4S = (b"\n\3\0\n", b"\n\3\0\x0b")  # behind one edge
 IN_BOTH = pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
 
 
-def ask_often(net: SimulatedNetwork, v6: bool = False, times: int = 40, protocol: int = UDP) -> None:
-    for port in range(20000, 20000 + times):
+def ask_often(
+    net: SimulatedNetwork, v6: bool = False, times: int = 40, protocol: int = UDP, first: int = 20000
+) -> None:
+    for port in range(first, first + times):
         ask(net, service=SERVICE[v6], port=port, protocol=protocol, service_port=80)
     net.advance(WAIT_S + 2.5)
 
@@ -71,3 +76,28 @@ def test_servers_and_groups_that_are_removed_are_forgotten() -> None:
     ask_often(net)
     change(net, servers={})
     assert net.controller.reply_times.of_servers == {"web": {}}
+
+
+def shown(net: SimulatedNetwork, group: str | None = None) -> list[dict[str, Any]]:
+    return list(reply_views(net.controller, group, net.now, lambda: None))
+
+
+def test_what_is_shown_is_of_the_last_one_to_two_minutes() -> None:
+    net = checked()
+    ask_often(net, times=20)
+    ((site,), (server,)) = shown(net)[0]["sites"], shown(net, "web")[0]["servers"]
+    assert (site["edge"], site["answered"], site["unanswered_share"]) == ("arh1", 20, 0.0)
+    assert 0 < site["first_reply_p50_ms"] <= site["first_reply_p95_ms"] < 100
+    assert (server["server"], server["edge"], server["answered"]) == ("10.2.0.10", "ars2", 20)
+    assert server["first_reply_mean_ms"] == pytest.approx(site["first_reply_p50_ms"], rel=1)
+
+    net.advance(60)
+    be_silent(net.host("as2"))
+    ask_often(net, times=20, first=30000)
+    (site,) = shown(net)[0]["sites"]
+    assert site["answered"] in (0, 20), "of the minute before, if it is still that"
+    assert site["unanswered"] == 20
+
+    net.advance(120)
+    assert shown(net) == [{"group": "web", "sites": [], "servers": []}]
+    assert shown(net, "nothing") == []

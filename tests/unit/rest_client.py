@@ -154,6 +154,12 @@ class Facts:
             raise NotFound("'nowhere' is no switch")
         return {"switches": [name for name in ("arh1", "ars2") if name not in without], **{name: {} for name in groups}}
 
+    def replies(self, group: str | None, turn: Any = None) -> list[dict[str, Any]]:
+        counts = {"answered": 19, "refused": 0, "unanswered": 1.0, "unanswered_share": 0.05}
+        site = {"edge": "arh1", **counts, "first_reply_p50_ms": 2.5, "first_reply_p95_ms": None}
+        server = {"server": "10.2.0.10", "edge": "ars2", **counts, "first_reply_mean_ms": 3.1}
+        return [{"group": "web", "sites": [site], "servers": [server]}] if group in (None, "web") else []
+
     def note_answer(self, method: str, resource: str, status: int) -> None:
         self.answers.append((method, resource, status))
 
@@ -161,7 +167,7 @@ class Facts:
         text = [b"anycast_sdn_health 1\n", b"anycast_sdn_sick 0\n"]
         return f"text/plain; of={accept or 'nobody'}; charset=utf-8", text
 
-    def history(self, last_s: int, step_s: int) -> dict[str, Any]:
+    def history(self, last_s: int, step_s: int, turn: Any = None) -> dict[str, Any]:
         series = {"pinned": [None, *range(1, last_s // step_s)]}
         return {"step_s": step_s, "end": "2026-01-31T09:26:53.000Z", "series": series}
 

@@ -507,3 +507,9 @@ def test_answers_are_counted_by_resource_and_not_by_path(client: Client) -> None
         ("other", "other", 404),
         ("other", "other", 405),
     ]
+
+
+def test_replies_are_those_of_the_group_that_is_asked_for(client: Client) -> None:
+    (of_web,) = client.get("/v1/replies?group=web")["replies"]
+    assert (of_web["group"], of_web["sites"][0]["edge"]) == ("web", "arh1")
+    assert client.get("/v1/replies?group=nothing") == {"replies": []}
