@@ -199,7 +199,9 @@ class BindingLogService(FlowListener):
         try:
             self._send([(messages.ASK, number, translated, round(at * 1000), port)])
             self._flush()
-            answered.wait(ANSWER_S)
+            timer = hub.spawn_after(ANSWER_S, answered.set)
+            answered.wait()
+            timer.cancel()
         finally:
             del self._waiting[number]
         if not answer:

@@ -32,6 +32,7 @@ from anycast_sdn.store.bindings.records import (
 
 MOST_PENDING = 16 << 20  # bytes
 AT_ONCE = 1 << 20  # bytes that are written together
+_NOBODY: set[int] = set()
 
 
 class BindingLog:
@@ -43,6 +44,7 @@ class BindingLog:
         self._pending_size = 0
         self._missing = 0  # records, since ``_missing_since``
         self._missing_since = 0
+        self._closed_file = False
         self._begins_again = False  # the beginning of a file could not be written
         self.problem = ""  # why nothing can be written now
         self.missing = 0  # records, in all
@@ -81,24 +83,22 @@ class BindingLog:
     # ---------------------------------------------------------------- what is told
 
     def flow(self, record: Record) -> None:
-        known = self._open.get(record.id)
-        self._confirm(record.id)
+        id = record.id
+        known = self._open.get(id)
+        if self._unconfirmed:
+            self._unconfirmed.get(id[0], _NOBODY).discard(id[1])
         if known and not known.is_of_flow(record):  # after a restart numbers are given again
             self._unseen(known, record.when)
-            known = None
-        if known and record.event == OPENED:
-            return
-        if known:
-            record = record._replace(since=known.since)
-        if record.event == CLOSED:
-            self._open.pop(record.id, None)
-        else:
-            self._open[record.id] = record
+        elif known:
+            if record.event == OPENED:
+                return
+            if known.since != record.since:
+                record = record._replace(since=known.since)
+        if record.event != CLOSED:
+            self._open[id] = record
+        elif known:
+            del self._open[id]
         self._add(line(record))
-
-    def _confirm(self, id: tuple[str, int]) -> None:
-        if self._unconfirmed and id[0] in self._unconfirmed:
-            self._unconfirmed[id[0]].discard(id[1])
 
     def _unseen(self, record: Record, now: int) -> None:
         self._add(line(record._replace(event=CLOSED, when=now, ended_by=UNSEEN)))
@@ -174,7 +174,7 @@ class BindingLog:
 
     def _begin_file(self, now: int) -> None:
         self._files.begin(now)
-        self._begins_again = True
+        self._begins_again = self._closed_file = True
         self._carry(now)
         self._files.delete_old(now)
 
@@ -190,7 +190,12 @@ class BindingLog:
         self._files.carried()
         self._begins_again = False
 
-    def sync(self, now: int) -> None:
+    def pop_closed_file(self) -> bool:
+        """Has another file begun since the last call?"""
+        closed, self._closed_file = self._closed_file, False
+        return closed
+
+    def sync(self) -> None:
         try:
             self._files.sync()
         except OSError as error:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_ntop
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any, NamedTuple
 
-from anycast_sdn.core.model import PROTOCOL_NAMES, WHOLE, Address, packed
+from anycast_sdn.core.model import PROTOCOL_NAMES, WHOLE, Address
 from anycast_sdn.core.times import rfc3339
 
 # What a record of a flow says.
@@ -72,22 +72,34 @@ def line(record: Record) -> bytes:
         event, when, edge, number, group, client, client_port, service, service_port, protocol, translated, server,
         since, ended_by,
     ) = record  # fmt: skip
-    whole = protocol == WHOLE
-    nat = _NAT_EVENTS.get(event)
-    v = "4" if len(translated) == 4 else "6"
+    second, millisecond = divmod(when, 1000)
+    values: list[object] = [_second(second), millisecond, _quoted(edge), number, _quoted(group), shown(client),
+                            shown(translated), shown(service), protocol, client_port, service_port]  # fmt: skip
+    if server:
+        values.append(shown(server))
+    if since != when:
+        values.append(moment(since))
+    if ended_by:
+        values.append(ended_by)
+    form = _form(event, len(translated) == 4, protocol == WHOLE, not server, since == when, not ended_by)
+    return (form % tuple(values)).encode()
+
+
+@lru_cache
+def _form(event: str, is_v4: bool, whole: bool, no_server: bool, no_since: bool, no_end: bool) -> str:
+    """For ``%``; what is not written takes its value as an empty string."""
+    v, nat = 4 if is_v4 else 6, _NAT_EVENTS.get(event)
     parts = [
-        f'{{"time":"{moment(when)}","event":"{event}"',
-        f',"natEvent":{nat[whole]}' if nat else "",
-        f',"edge":{_quoted(edge)},"number":{number},"group":{_quoted(group)}',
-        f',"sourceIPv{v}Address":"{shown(client)}","postNATSourceIPv{v}Address":"{shown(translated)}"',
-        f',"destinationIPv{v}Address":"{shown(service)}"',
-        "" if whole else f',"protocolIdentifier":{protocol}',
-        f',"sourceTransportPort":{client_port},"destinationTransportPort":{service_port}' if client_port else "",
-        f',"postNATDestinationIPv{v}Address":"{shown(server)}"' if server else "",
-        f',"since":"{moment(since)}"',
-        f',"endedBy":"{ended_by}"}}\n' if ended_by else "}\n",
-    ]
-    return "".join(parts).encode()
+        '{"time":"%s.%03dZ"', f',"event":"{event}"', f',"natEvent":{nat[whole]}' if nat else "",
+        ',"edge":%s,"number":%d,"group":%s',
+        f',"sourceIPv{v}Address":"%s","postNATSourceIPv{v}Address":"%s","destinationIPv{v}Address":"%s"',
+        "%.0s%.0s%.0s" if whole else ',"protocolIdentifier":%d,"sourceTransportPort":%d,"destinationTransportPort":%d',
+        "" if no_server else f',"postNATDestinationIPv{v}Address":"%s"',
+        "" if no_since else ',"since":"%s"',
+        "" if no_end else ',"endedBy":"%s"',
+        "}\n",
+    ]  # fmt: skip
+    return "".join(parts)
 
 
 def other_line(event: str, when: int, **members: Any) -> bytes:
@@ -104,22 +116,34 @@ def read(text: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "event" in found and "time" in found else None
 
 
+_ADDRESSES = {
+    v: [f"{name}IPv{v}Address" for name in ("source", "destination", "postNATSource", "postNATDestination")]
+    for v in (4, 6)
+}
+
+
 def record_of(found: dict[str, Any]) -> Record | None:
     """That of a line; None: it is not of a flow, or not readable."""
+    get = found.get
     if found["event"] not in OF_FLOWS:
         return None
-    v = "4" if "sourceIPv4Address" in found else "6"
+    client, service, translated, server = _ADDRESSES[4 if "sourceIPv4Address" in found else 6]
     try:
-        server = found.get(f"postNATDestinationIPv{v}Address")
+        when = milliseconds(found["time"])
         return Record(
-            found["event"], milliseconds(found["time"]), found["edge"], found["number"], found["group"],
-            packed(found[f"sourceIPv{v}Address"]), found.get("sourceTransportPort", 0),
-            packed(found[f"destinationIPv{v}Address"]), found.get("destinationTransportPort", 0),
-            found.get("protocolIdentifier", WHOLE), packed(found[f"postNATSourceIPv{v}Address"]),
-            packed(server) if server else None, milliseconds(found["since"]), found.get("endedBy", ""),
+            found["event"], when, found["edge"], found["number"], found["group"],
+            _packed(found[client]), get("sourceTransportPort", 0),
+            _packed(found[service]), get("destinationTransportPort", 0), get("protocolIdentifier", WHOLE),
+            _packed(found[translated]), _packed(found[server]) if server in found else None,
+            milliseconds(found["since"]) if "since" in found else when, get("endedBy", ""),
         )  # fmt: skip
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OSError):
         return None
+
+
+@lru_cache(1 << 16)
+def _packed(written: str) -> Address:
+    return inet_pton(AF_INET6 if ":" in written else AF_INET, written)
 
 
 @lru_cache(1 << 16)

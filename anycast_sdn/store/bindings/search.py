@@ -9,39 +9,19 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anycast_sdn.core.model import Address
-from anycast_sdn.store.bindings import records
+from anycast_sdn.store.bindings import index, records
 from anycast_sdn.store.bindings.files import all_files
-from anycast_sdn.store.bindings.records import CLOSED, STOP, Record, milliseconds, moment, protocol_name, shown
+from anycast_sdn.store.bindings.held import Gap, Held, gap_of, held
+from anycast_sdn.store.bindings.records import STOP, Record, milliseconds, moment, protocol_name, shown
 
 MOST_FOUND = 1000
 _LONGEST_LINE = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A flow that had an address, as one file has it.  ``ended``: None: it was open at the end of the file."""
-
-    flow: Record
-    ended: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A time of which records are missing."""
-
-    since: int
-    until: int
-    reason: str
-    missing: int | None = None  # how many; None: not known
-
-    def contains(self, at: int) -> bool:
-        return self.since <= at <= self.until
 
 
 @dataclass(slots=True)
@@ -74,67 +54,51 @@ def search(path: Path, translated: Address, at: int, port: int | None = None) ->
     if here is None:
         return Found(begins=began[0])
     paths = [files[each] for each in began]
-    held = [
+    had_it = [
         each
         for each in held_in(paths[here], translated)
         if each.flow.since <= at
         and (each.ended is None or each.ended >= at)
         and (port is None or not each.flow.client_port or each.flow.client_port == port)
     ]
-    held.sort(key=lambda each: -each.flow.since)
-    found = [_to_its_end(each, paths[here + 1 :]) for each in held[:MOST_FOUND]]
+    had_it.sort(key=lambda each: -each.flow.since)
+    found = [_to_its_end(each, paths[here + 1 :]) for each in had_it[:MOST_FOUND]]
     gaps = [gap for path in paths[here : here + 2] for gap in gaps_in(path) if gap.contains(at)]
     if here == len(paths) - 1 and (end := stopped(paths[here])) is not None and at > end:
         gaps.append(Gap(end, at, "the controller is stopped"))
     return Found(found, gaps, began[0])
 
 
-def _to_its_end(held: Held, later: Sequence[Path]) -> Held:
+def _to_its_end(found: Held, later: Sequence[Path]) -> Held:
     """The flow with its end, from the last file that has it."""
     low, high = 0, len(later)
-    while held.ended is None and low < high:
+    while found.ended is None and low < high:
         middle = (low + high) // 2
-        then = next((each for each in held_in(later[middle], held.flow.translated) if _is_same(each, held)), None)
+        then = next(filter(found.is_same, held_in(later[middle], found.flow.translated)), None)
         if then is None:
             high = middle
         else:
-            held, low = then, middle + 1
-    return held
-
-
-def _is_same(one: Held, other: Held) -> bool:
-    return one.flow.id == other.flow.id and one.flow.since == other.flow.since
+            found, low = then, middle + 1
+    return found
 
 
 def held_in(path: Path, translated: Address) -> list[Held]:
     """All that had this address, in the time of one file."""
-    return fold(filter(None, map(_record, lines_with(path, b'Address":"%s"' % shown(translated).encode()))), translated)
+    found = index.held_by(path, translated)
+    if found is None:
+        lines = lines_with(path, b'Address":"%s"' % shown(translated).encode())
+        records_of_it = (each for each in filter(None, map(_record, lines)) if each.translated == translated)
+        found = held(records_of_it)
+    return found
 
 
-def fold(found: Iterable[Record], translated: Address | None = None) -> list[Held]:
-    """The flows of these records, in the order of their beginnings here; ``translated``: of this address alone."""
-    open_now: dict[tuple[str, int], Record] = {}
-    done: list[Held] = []
-    for record in found:
-        if translated is not None and record.translated != translated:
-            continue
-        known = open_now.get(record.id)
-        if known and known.since != record.since:
-            done.append(Held(known))
-            known = None
-        if record.event == CLOSED:
-            open_now.pop(record.id, None)
-            done.append(Held(record, record.when))
-        else:
-            open_now[record.id] = record
-    return done + [Held(record) for record in open_now.values()]
-
-
-def gaps_in(path: Path) -> Iterator[Gap]:
-    for text in lines_with(path, b'"gapFrom":'):
-        if (found := records.read(text)) and "gapFrom" in found:
-            since, until = milliseconds(found["gapFrom"]), milliseconds(found["time"])
-            yield Gap(since, until, found["reason"], found.get("missing"))
+def gaps_in(path: Path) -> list[Gap]:
+    """Those that end in the time of one file."""
+    found = index.gaps_of(path)
+    if found is None:
+        lines = map(records.read, lines_with(path, b'"gapFrom":'))
+        found = [gap for gap in map(gap_of, filter(None, lines)) if gap]
+    return found
 
 
 def stopped(path: Path) -> int | None:
@@ -169,12 +133,12 @@ def lines_with(path: Path, part: bytes) -> Iterator[bytes]:
                 at = content.find(part, end)
 
 
-def _shown(held: Held) -> dict[str, Any]:
-    flow = held.flow
+def _shown(found: Held) -> dict[str, Any]:
+    flow = found.flow
     return {
         "translated": shown(flow.translated),
         "from": moment(flow.since),
-        "to": None if held.ended is None else moment(held.ended),
+        "to": None if found.ended is None else moment(found.ended),
         "edge": flow.edge,
         "number": flow.number,
         "group": flow.group,

@@ -1,6 +1,7 @@
 """The process that writes the binding log, and searches it: python -m anycast_sdn.store.bindings.writer FILE DAYS SIZE
 
-It is a process of its own, so that neither disks nor the formatting of lines delay first packets.  Its standard input
+It is a process of its own, so that neither disks nor the formatting of lines delay first packets.  When it has nothing
+to write it makes the indexes of closed files.  Its standard input
 is a socket by which the controller tells it what has happened (``messages``).  When that is closed, it writes what it
 has got and ends: the death of the controller loses nothing that was sent.
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from anycast_sdn.store.bindings import messages, records
 from anycast_sdn.store.bindings.files import Files
+from anycast_sdn.store.bindings.index import Maker
 from anycast_sdn.store.bindings.log import BindingLog
 from anycast_sdn.store.bindings.messages import Frames, Message
 from anycast_sdn.store.bindings.records import Record
@@ -42,6 +44,8 @@ class Writer:
         self._log = log
         self._controller = controller
         self._frames = Frames()
+        self._indexes = Maker(path)
+        self._indexing = True
         self._synced = time.monotonic()
         self._told = ("", -1)
         self._goes_on = True
@@ -50,7 +54,9 @@ class Writer:
         """Returns when the controller has said that it ends, or is gone."""
         self._write()
         while self._goes_on:
-            ready, _, _ = select.select([self._controller], [], [], SYNC_S)
+            ready, _, _ = select.select([self._controller], [], [], 0 if self._indexing else SYNC_S)
+            if not ready and self._indexing:
+                self._indexing = self._indexes.step()
             piece = self._controller.recv(_PIECE) if ready else None
             if piece == b"":
                 self._log.stop(now_ms(), "the controller ended without notice")
@@ -70,7 +76,10 @@ class Writer:
             self._log.write(now)
         if due:
             self._synced = time.monotonic()
-            self._log.sync(now)
+            self._log.sync()
+        if self._log.pop_closed_file():
+            self._indexes.look()
+            self._indexing = True
         state = self._log.problem, self._log.missing
         if state != self._told:
             self._told = state

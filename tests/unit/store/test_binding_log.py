@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from anycast_sdn.core.model import WHOLE, Address, packed
+from anycast_sdn.store.bindings import index, records
 from anycast_sdn.store.bindings import log as binding_log
-from anycast_sdn.store.bindings import records
-from anycast_sdn.store.bindings.files import DAY, Files, all_files
+from anycast_sdn.store.bindings.files import DAY, Files, all_files, earlier
 from anycast_sdn.store.bindings.log import BindingLog
 from anycast_sdn.store.bindings.records import ADOPTED, CLOSED, OPENED, PINNED, UNSEEN, Record
 from anycast_sdn.store.bindings.search import Found, search
@@ -88,7 +88,7 @@ def test_lines_have_the_elements_of_rfc_8158() -> None:
         "time": "2025-06-15T15:06:40.000Z", "event": "opened", "natEvent": 4, "edge": "arh1", "number": 1,
         "group": "web", "sourceIPv4Address": "10.1.0.10", "postNATSourceIPv4Address": "203.0.113.7",
         "destinationIPv4Address": "198.18.0.1", "protocolIdentifier": 17, "sourceTransportPort": 40000,
-        "destinationTransportPort": 53, "since": "2025-06-15T15:06:40.000Z",
+        "destinationTransportPort": 53,
     }  # fmt: skip
 
 
@@ -291,3 +291,67 @@ def test_a_file_whose_beginning_did_not_fit_begins_again(path: Path, monkeypatch
     log.log.write(T0 + 2000)
     assert not log.log.problem
     assert log.who(3000).held
+
+
+# ---------------------------------------------------------------- indexes
+
+
+@pytest.fixture
+def long_log(path: Path) -> Log:
+    """Many files, a flow that lives through all of them, and a gap."""
+    log = Log(path, size=2000)
+    log.take(record(OPENED, 1000))
+    for number in range(2, 60):
+        log.take(record(OPENED, 1000 * number, number, translated=Q, client_port=number))
+        log.take(record(CLOSED, 1000 * number + 1, number, translated=Q, client_port=number, ended_by="idle"))
+        if number == 30:
+            log.log.lost(3, T0 + 29_000, T0 + 30_500, "the controller was faster than the log")
+    log.take(record(CLOSED, 70_000, ended_by="idle"))
+    return log
+
+
+def answers(path: Path) -> list[dict[str, Any]]:
+    return [search(path, address, T0 + at).shown() for address in (P, Q) for at in range(500, 71_000, 500)]
+
+
+def test_an_index_finds_what_is_found_without(long_log: Log) -> None:
+    without = answers(long_log.path)
+    maker = index.Maker(long_log.path)
+    while maker.step():
+        pass
+    closed = earlier(long_log.path).values()
+    assert all(index.beside(file).exists() for file in closed)
+    assert len(closed) > 5
+    assert answers(long_log.path) == without
+
+
+def test_an_index_that_is_spoiled_is_not_used(long_log: Log) -> None:
+    without = answers(long_log.path)
+    for file in earlier(long_log.path).values():
+        index.build(file)
+        index.beside(file).write_bytes(b"spoiled" * 1000)
+    assert answers(long_log.path) == without
+
+
+def test_an_index_is_made_for_each_file_that_is_closed(path: Path) -> None:
+    log, maker = Log(path, size=300), index.Maker(path)
+    for number in range(1, 4):
+        log.take(record(OPENED, 1000 * number, number))
+        if log.log.pop_closed_file():
+            maker.look()
+        while maker.step():
+            pass
+        assert all(index.beside(file).exists() for file in earlier(path).values())
+    assert len(earlier(path)) >= 2
+
+
+def test_an_index_is_deleted_with_its_file(path: Path) -> None:
+    log = Log(path, days=2)
+    for day in range(6):
+        log.take(record(OPENED, day * DAY + 5000, number=day + 1))
+        for file in earlier(path).values():
+            index.build(file)
+    log.take(record(OPENED, 6 * DAY + 5000, number=9))
+    assert {each.name.removesuffix(".index") for each in path.parent.iterdir()} == {
+        file.name for file in all_files(path).values()
+    }

@@ -1,0 +1,137 @@
+"""The index of one closed file of the binding log: which flows had an address, with their times, in SQLite beside it.
+
+A closed file never changes, so its index is made once, from the file alone, and is made again where it is missing.  It
+appears as a whole, by a rename.  Whatever is wrong with one, the file itself is searched instead.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from anycast_sdn.core.model import Address
+from anycast_sdn.store.bindings import records
+from anycast_sdn.store.bindings.files import INDEX, earlier, whole_lines
+from anycast_sdn.store.bindings.held import Fold, Gap, Held, gap_of
+from anycast_sdn.store.bindings.records import CLOSED, Record
+
+SLICE = 1000  # lines that are read, or flows that are stored, before others have their turn: some 5 ms
+_FORM = 1
+_COLUMNS = [name for name in Record._fields if name != "event"]
+_MADE = f"""
+    CREATE TABLE held (ended INTEGER, {', '.join(f'"{name}"' for name in _COLUMNS)});
+    CREATE TABLE gap (since INTEGER, until INTEGER, reason TEXT, missing INTEGER);
+    PRAGMA user_version = {_FORM};
+"""
+_PUT = f"INSERT INTO held VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})"
+_FOUND = f"SELECT ended, {', '.join(f'{chr(34)}{name}{chr(34)}' for name in _COLUMNS)} FROM held WHERE translated = ?"
+
+
+def beside(file: Path) -> Path:
+    return file.with_name(file.name + INDEX)
+
+
+def build(file: Path) -> None:
+    """Raises OSError, sqlite3.Error."""
+    for _ in steps(file):
+        pass
+
+
+def steps(file: Path) -> Iterator[None]:
+    """As ``build``, a slice at a time."""
+    made = file.with_name(f"{file.name}{INDEX}.new")
+    made.unlink(missing_ok=True)
+    fold, gaps = Fold(), list[Gap]()
+    lines = whole_lines(file)
+    while some := list(islice(lines, SLICE)):
+        for text in some:
+            if (found := records.read(text)) is None:
+                continue
+            if record := records.record_of(found):
+                fold.take(record)
+            elif gap := gap_of(found):
+                gaps.append(gap)
+        yield
+    with closing(sqlite3.connect(made, isolation_level=None)) as database:
+        # It need not survive a crash before it has its name.
+        database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _MADE)
+        database.executemany("INSERT INTO gap VALUES (?, ?, ?, ?)", gaps)
+        held = iter(sorted(fold.all(), key=lambda each: each.flow.translated))
+        while some_held := list(islice(held, SLICE)):
+            database.execute("BEGIN")
+            database.executemany(_PUT, map(_row, some_held))
+            database.execute("COMMIT")
+            yield
+        database.execute("CREATE INDEX by_address ON held (translated)")
+    made.rename(beside(file))
+
+
+def _row(held: Held) -> tuple[object, ...]:
+    return held.ended, *held.flow[1:]
+
+
+def held_by(file: Path, translated: Address) -> list[Held] | None:
+    """None: there is no index that can be used."""
+    rows = _asked(file, _FOUND, translated)
+    if rows is None:
+        return None
+    return [Held(Record(CLOSED if ended is not None else records.OPENED, *flow), ended) for ended, *flow in rows]
+
+
+def gaps_of(file: Path) -> list[Gap] | None:
+    """As ``held_by``."""
+    rows = _asked(file, "SELECT * FROM gap")
+    return None if rows is None else [Gap(*row) for row in rows]
+
+
+def _asked(file: Path, question: str, *values: object) -> list[Any] | None:
+    path = beside(file)
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            if database.execute("PRAGMA user_version").fetchone() != (_FORM,):
+                return None
+            return database.execute(question, values).fetchall()
+    except sqlite3.Error:
+        return None
+
+
+class Maker:
+    """Makes the indexes of all closed files, step by step; the latest file first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._steps: Iterator[None] = iter(())
+        self._done: set[Path] = set()  # also those that could not be made
+        self._looks = True
+
+    def look(self) -> None:
+        """Another file may have been closed."""
+        self._looks = True
+
+    def step(self) -> bool:
+        """→ is there more to do?"""
+        try:
+            next(self._steps)
+        except StopIteration:
+            return self._begin()
+        except (OSError, sqlite3.Error):
+            self._steps = iter(())  # of this file: it is searched without
+        return True
+
+    def _begin(self) -> bool:
+        if not self._looks:
+            return False
+        for file in reversed(earlier(self._path).values()):
+            if file not in self._done:
+                self._done.add(file)
+                if not beside(file).exists():
+                    self._steps = steps(file)
+                    return True
+        self._looks = False
+        return False
