@@ -21,7 +21,6 @@ The rules this file keeps:
 from __future__ import annotations
 
 import ipaddress
-import logging
 import math
 import re
 import time
@@ -36,17 +35,17 @@ from webob import Request
 from anycast_sdn.api import tokens
 from anycast_sdn.api.problems import Problem
 from anycast_sdn.api.tokens import ANYTHING, NOBODY, Caller, Need, Token, Tokens
+from anycast_sdn.core.controller_events import RestRefused
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import Address, packed, text
 from anycast_sdn.core.redaction import has_token
 from anycast_sdn.core.token_bucket import TokenBucket
-
-LOG = logging.getLogger(__name__)
 
 CALLER = "anycast_sdn.caller"  # in the WSGI environment
 FAILURES = 20  # at once from one address
 FAILURES_PER_S = 1.0
 MAX_ADDRESSES = 1024  # whose failures are counted
-QUIET_S = 60.0  # from one log line of a kind to the next
+QUIET_S = 60.0  # from one report to the next
 
 UNIX = "unix"  # the peer of each connection by a unix socket
 BY_UNIX, BY_LOOPBACK = Caller("the unix socket", ANYTHING), Caller("loopback", ANYTHING)
@@ -63,15 +62,17 @@ class Access:
         known: Tokens | None,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
+        report: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        """``known``: None without a file of tokens."""
+        """``known``: None without a file of tokens; ``report`` gets the events."""
         self._tokens = known
         self._clock = clock
         self._today = today
+        self._report = report
         self._limits: dict[str, _Limit] = {}  # by the name of the entry, of those that were used
         self._failures: dict[str, TokenBucket] = {}  # by address, those that failed last at the end
-        self._failed = 0  # since that was last logged
-        self._logged_at = -math.inf
+        self._failed = 0  # since that was last reported
+        self._reported_at = -math.inf
 
     @property
     def by_tokens(self) -> bool:
@@ -152,9 +153,9 @@ class Access:
     def _failure(self, peer: str, reason: str) -> Problem:
         now = self._clock()
         self._failed += 1
-        if now - self._logged_at >= QUIET_S:
-            LOG.warning("REST: %s: %s (refused since the last such line: %d)", peer, reason, self._failed)
-            self._logged_at, self._failed = now, 0
+        if now - self._reported_at >= QUIET_S:
+            self._report(RestRefused(peer, reason, self._failed))
+            self._reported_at, self._failed = now, 0
         bucket = self._failures.pop(peer, None) or TokenBucket(FAILURES_PER_S, FAILURES, now)
         while len(self._failures) >= MAX_ADDRESSES:
             del self._failures[next(iter(self._failures))]

@@ -44,6 +44,8 @@ from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import NotTls
+from anycast_sdn.core.controller_events import RestCrowded
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.redaction import has_token
 
 SHORT = 256 * 1024  # bytes that are sent in one piece
@@ -71,19 +73,22 @@ class Server:
         access: Access,
         spawn: Callable[..., Any],
         pause: Callable[[], None] = lambda: None,
+        report: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        """``spawn`` starts a green thread; in ``pause``, before a request is worked on, others run."""
+        """``spawn`` starts a green thread; in ``pause``, before a request is worked on, others run; ``report`` gets the
+        events."""
         self._application = application
         self._endpoints = [*endpoints]
         self._is_open = True
         self._access = access
         self._spawn = spawn
         self._pause = pause
+        self._report = report
         self._connections: set[Connection] = set()
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._limit = max(LEAST_CONNECTIONS, min(MAX_CONNECTIONS, files // 4))
-        self._ended = 0  # connections that had to make room since that was last logged
-        self._logged_at = -QUIET_S
+        self._ended = 0  # connections that had to make room since that was last reported
+        self._reported_at = -QUIET_S
 
     def close(self) -> None:
         """Take no more connections; requests that are here are answered, and streams end with what has happened."""
@@ -147,9 +152,9 @@ class Server:
             self._connections.discard(victim)
             victim.shut()
         self._ended += 1
-        if (now := time.monotonic()) - self._logged_at >= QUIET_S:
-            LOG.warning("REST: %s: the slowest ones were closed to make room for others (%d)", reason, self._ended)
-            self._logged_at, self._ended = now, 0
+        if (now := time.monotonic()) - self._reported_at >= QUIET_S:
+            self._report(RestCrowded(reason, self._ended))
+            self._reported_at, self._ended = now, 0
 
     def _serve(self, connection: Connection, sock: socket.socket) -> None:
         try:
@@ -333,10 +338,11 @@ def serve(
     listening: Iterable[Endpoint],
     access: Access,
     pause: Callable[[], None] = lambda: None,
+    report: Callable[[Event], None] = lambda event: None,
 ) -> Server:
-    """Serve from green threads, until ``Server.close``.  ``pause``: as ``Server``'s."""
+    """Serve from green threads, until ``Server.close``.  ``pause``, ``report``: as ``Server``'s."""
     import eventlet
 
-    server = Server(application, listening, access, eventlet.spawn, pause)
+    server = Server(application, listening, access, eventlet.spawn, pause, report)
     server.start()
     return server

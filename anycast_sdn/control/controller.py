@@ -40,9 +40,10 @@ from anycast_sdn.control.reply_times import ReplyTimes
 from anycast_sdn.control.reroutes import Reroutes
 from anycast_sdn.control.routes import Routes
 from anycast_sdn.control.selecting import Selecting
+from anycast_sdn.control.service_reports import ServiceReports
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
-from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
+from anycast_sdn.core.events import ChangeUnconfirmed, Drop, Event, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -103,6 +104,10 @@ class Controller:
             network, self._by_name, distances, self.health.status, lambda server: self.groups.of_server(server),
             self.choices,
         )
+        self.service_reports = ServiceReports(
+            network, self._by_name, self.selecting, self.routes.graph, self.routes.covering, self.uplinks.destinations,
+            self.announcements.announcers_of,
+        )  # fmt: skip
         self.enrolments = Enrolments(network, self._by_name, self.selecting, self.announcements, self.losses)
         self._comparing: dict[int, None] = {}  # connected switches that are not wholly compared
         for switch in self.switches.values():
@@ -287,6 +292,7 @@ class Controller:
             out.add(self.work(now))
         self.losses.tick(now)
         self.selecting.tick(now)
+        self.service_reports.tick(now, self.groups)
         if self.announcements.tick(now) or self.losses.is_busy():
             out.add(self._work_again(now))
         elif self.selecting.is_busy():
@@ -357,6 +363,7 @@ class Controller:
         self.routes.set_links(self.discovery.links())
         self.selecting.links_changed()
         self.uplinks.links_changed()
+        self.service_reports.links_changed()
 
     def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outcome:
         """What follows from a reaction.  Rules come before the packets that rely on them."""
@@ -369,10 +376,11 @@ class Controller:
                 for name in self.groups.of_server(address):
                     self.selecting.recheck(name, len(address) == 16)
                 is_there = switch.neighbours.get(address) is not None
+                out.events += self.service_reports.router_noticed(switch, address, is_there)
                 self.losses.noticed(address, is_there, now)
                 self.health.noticed(address, is_there, now)
             self.uplinks.recheck(switch, switch.egress.pop_affected())
-            out = self._work_again(now)
+            out.add(self._work_again(now))
         if reaction.messages:
             messages = reaction.messages
             if not self.switches[dpid].features.open_vswitch:  # which keeps the order without barriers
@@ -387,6 +395,7 @@ class Controller:
         """Is there work left, for which ``work`` is to be called?"""
         return bool(self.selecting.is_busy() or self.announcements.is_judging() or self.uplinks.waiting()
                     or self.routes.is_busy() or self.enrolments.is_busy() or self._comparing
+                    or self.service_reports.is_busy()
                     or self.discovery.has_probes() or self.losses.is_busy() or self.health.is_busy())  # fmt: skip
 
     def _work_again(self, now: float) -> Outcome:
@@ -399,12 +408,14 @@ class Controller:
         pace = self._pace
         self.routes.apply_confirmations(pace.changes)
         out = self._examine_health(now)
-        self._select_servers(now)
+        out.events += self._select_servers(now)
         if not self.selecting.is_behind():  # which would decide for each of them at once, not in slices
             self.announcements.judge(self.switches, self.groups, pace.prefixes, now)
         self.uplinks.reconsider(self.announcements.pop_changed())
         self.uplinks.work(pace.prefixes)
-        self.routes.reconsider(self.uplinks.pop_changed())
+        changed = self.uplinks.pop_changed()
+        self.routes.reconsider(changed)
+        self.service_reports.destinations_changed(changed, self.groups)
         self.routes.find(self.uplinks.destinations, pace.prefixes, pace.changes)
         self.enrolments.work(pace.enrolled)
         self._compare_more()
@@ -414,6 +425,7 @@ class Controller:
             rounds += 1
         self._probe(self.discovery.more_probes(), out)
         self.reroutes.look(now)
+        out.events += self.service_reports.work(self.groups, self._pace.prefixes)
         return out
 
     def _is_routed(self) -> bool:
@@ -431,16 +443,19 @@ class Controller:
             self.selecting.recheck(name, len(server) == 16)
         return out
 
-    def _select_servers(self, now: float) -> None:
+    def _select_servers(self, now: float) -> list[Event]:
         """Let server edges follow what is decided: announce a group, withdraw it, or only change its slots."""
+        events: list[Event] = []
         for (edge, spread), announces in self.selecting.work(self.groups, self._pace.servers, now).items():
             switch, group = self._by_name[edge], self.groups.get(spread.group)
+            events += self.service_reports.slots_changed(edge, spread, group)
             if announces is None:
                 switch.reconciler.recheck_spread(spread)
                 self._comparing[switch.dpid] = None
             elif group:
                 services = (prefix for prefix in group.prefixes if prefix.is_v6 is spread.is_v6)
                 self.announcements.recheck(switch.dpid, services)
+        return events
 
     def _compare_more(self) -> None:
         """Compare more of what connected switches hold with what they should hold, one switch after the other."""

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from anycast_sdn.control.enrolment_changes import group_events, server_changes
 from anycast_sdn.control.leases import Enrolment, Leases
 from anycast_sdn.control.operations import Kind, Operation, Operations, State
 from anycast_sdn.control.switch import ManagedSwitch
@@ -44,7 +45,6 @@ from anycast_sdn.core.model import (
     AnycastGroup,
     AtDeadline,
     Drain,
-    Lease,
     NotFound,
     Server,
     ServerState,
@@ -221,6 +221,7 @@ class Life:
         self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, at: Moment
     ) -> Iterator[Event]:
         was, now = old.servers if old else {}, new.servers if new else {}
+        yield from group_events(name, old, new)
         if was is now:
             return
         for address in {**was, **now}:
@@ -237,10 +238,11 @@ class Life:
             self.leases.set(enrolment, new, at.now)
             self._waiting.leases[enrolment] = True if new else None
         if after is None:
-            yield ServerRemoved(edge, *enrolment)
+            if enrolment[0] in self._groups.names():  # otherwise its group is removed, which says it
+                yield ServerRemoved(edge, *enrolment)
         elif before is None:
             yield ServerEnrolled(edge, *enrolment)
-        elif changes := tuple(_changes(before, after)):
+        elif changes := tuple(server_changes(before, after)):
             yield ServerChanged(edge, *enrolment, changes)
         was, drain = before.drain if before else None, after.drain if after else None
         if was and (drain is None or drain.operation != was.operation):
@@ -446,27 +448,3 @@ def _after(drain: Drain, server: Server) -> Server | None:
     if server.drain != drain:
         return server
     return None if drain.then is AfterDrain.REMOVE else replace(server, state=ServerState.DRAINED, drain=None)
-
-
-def _changes(before: Server, after: Server) -> Iterator[str]:
-    """In words."""
-    for name in ("weight", "capacity"):
-        was, now = getattr(before, name), getattr(after, name)
-        if was != now:
-            yield f"{name} {_shown(was)} → {_shown(now)}"
-    drains = after.state is ServerState.DRAINING
-    is_drained = after.state is ServerState.DRAINED and before.state is ServerState.DRAINING
-    if before.state is not after.state and not drains and not is_drained:  # which are events of their own
-        yield f"state {before.state.value} → {after.state.value}"
-    if before.lease != after.lease:
-        yield f"lease {_lease(before.lease)} → {_lease(after.lease)}"
-    if before.twin != after.twin and after.twin:
-        yield f"enrolled together with {text(after.twin)}"
-
-
-def _shown(value: int | None) -> str:
-    return "none" if value is None else str(value)
-
-
-def _lease(lease: Lease | None) -> str:
-    return f"{lease.ttl_s:g} s" if lease else "none"

@@ -7,7 +7,7 @@ Changes of links and of destinations are recorded at once; the routes that follo
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Prefix
@@ -46,7 +46,11 @@ class Routes:
 
     def has_route(self, switch: str, prefix: Prefix) -> bool:
         """Should this switch have a route to this prefix, or to one that covers it?"""
-        return any(switch in self.next_hops(covering) for covering in self._routing.prefixes.covering(prefix))
+        return any(switch in self.next_hops(covering) for covering in self.covering(prefix))
+
+    def covering(self, prefix: Prefix) -> Iterator[Prefix]:
+        """The prefixes with routes that cover this one, itself included, the longest first."""
+        return self._routing.prefixes.covering(prefix)
 
     # ---------------------------------------------------------------- what changes them
 

@@ -165,7 +165,7 @@ class JournalRecovered(_OfController):
 
 @dataclass(frozen=True, slots=True)
 class RestRefused(_OfController):
-    """A REST client had no valid token, or the token does not allow what it asked for.  ``more``: since the last."""
+    """REST clients had no valid token; told once a minute.  ``refused``: requests, since the last such event."""
 
     type: ClassVar[str] = "rest.refused"
 

@@ -232,6 +232,7 @@ class FlowClosed(_OfFlow):
 
     @property
     def severity(self) -> Severity:
+        """info; warning if its server is lost"""
         return Severity.WARNING if self.ended_by is EndedBy.SERVER_LOST else Severity.INFO
 
     def sentence(self) -> str:

@@ -9,7 +9,6 @@ Whoever waits for an operation is woken at its end: a green thread for each, and
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,13 +20,12 @@ from anycast_sdn.control.leases import Enrolment
 from anycast_sdn.control.life import Changed, Life, Moment
 from anycast_sdn.control.operations import Operation
 from anycast_sdn.control.registry import Registry
+from anycast_sdn.core.controller_events import StoreFailed
 from anycast_sdn.core.model import Address, AfterDrain, AtDeadline, Lease, Server
 from anycast_sdn.core.server_events import OperationEnded
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.store.store import StoreError
-
-LOG = logging.getLogger(__name__)
 
 TICK_S = 0.25
 RETRY_S = 5.0  # after a change that could not be stored
@@ -81,7 +79,7 @@ class Lifecycle:
             try:
                 self._registry.change_servers(some)
             except StoreError as error:
-                LOG.error("the end of drains and leases is not stored: %s", error)
+                self._app.report(StoreFailed(f"the end of drains and leases is not stored: {error}"))
                 self._store_again_at = now + RETRY_S
                 return
             self._unstored = {each: changed for each, changed in self._unstored.items() if each not in some}

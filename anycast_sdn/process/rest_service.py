@@ -1,7 +1,7 @@
 """RestService: the REST endpoints of the process, and the files that say who may use them.
 
 Tokens and certificates are read at start, before anything listens, and again at SIGHUP.  A file that cannot be read
-then leaves what it was for as it is, and an error in the log.
+then leaves what it was for as it is, and is reported.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.server import Application, Server
 from anycast_sdn.api.tls import Tls, TlsError
 from anycast_sdn.api.tokens import Tokens, TokensError
+from anycast_sdn.core.controller_events import RestReloaded
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.places import Rest
 from anycast_sdn.core.words import counted
@@ -53,15 +55,17 @@ class RestService:
         self._must_exist = tokens is not None
         self._count = 0
         self._warning = ""
-        self._access = Access(self._read_tokens())
+        self._report: Callable[[Event], None] = lambda event: None
+        self._access = Access(self._read_tokens(), report=lambda event: self._report(event))
         self._server: Server | None = None
 
     def __str__(self) -> str:
         """Where it listens."""
         return ", ".join(map(str, self._places))
 
-    def serve(self, application: Application) -> None:
-        """Raises ConfigurationError when it cannot listen."""
+    def serve(self, application: Application, report: Callable[[Event], None]) -> None:
+        """``report`` gets the events.  Raises ConfigurationError when it cannot listen."""
+        self._report = report
         opened: list[Endpoint] = []
         try:
             for place in self._places:
@@ -71,7 +75,7 @@ class RestService:
                 endpoint.close()
             raise
         # Reading requests and answering them have separate queues: short requests do not wait for long ones.
-        self._server = server.serve(application, opened, self._access, server.pause_in_line())
+        self._server = server.serve(application, opened, self._access, server.pause_in_line(), report)
 
     def close(self) -> None:
         """Requests that are here are answered."""
@@ -84,10 +88,11 @@ class RestService:
 
     def reload(self, pause: Callable[[], None]) -> None:
         """A file that cannot be read changes nothing.  In ``pause`` others run."""
+        problems: list[str] = []
         try:
             known = self._read_tokens(Turn(pause).over)
         except TokensError as error:
-            LOG.error("%s; the tokens stay as they were", error)
+            problems.append(f"{error}; the tokens stay as they were")
         else:
             if known is not None:
                 self._access.replace(known)
@@ -95,7 +100,8 @@ class RestService:
             try:
                 self._tls.reload()
             except TlsError as error:
-                LOG.error("%s; TLS goes on with what it had", error)
+                problems.append(f"{error}; TLS goes on with what it had")
+        self._report(RestReloaded(tuple(problems)))
         self.report()
 
     def report(self) -> None:

@@ -94,7 +94,7 @@ def run(
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
     views, pause = ControllerViews(app), server.pause_in_line()
     api = RestApi(registry, views, lifecycle, pause, require_match=rest_options.require_match)
-    rest.serve(api)
+    rest.serve(api, app.report)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app, app.report)
     hub.spawn(lifecycle.run)
@@ -146,7 +146,6 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Cal
         if ending.hung_up:
             ending.hung_up = False
             isolated(reload)()
-            LOG.info("SIGHUP: read again what REST needs: tokens, certificates; the network file is read at start only")
         hub.sleep(SIGNALS_S)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Reported
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
@@ -60,6 +61,7 @@ class ControlChannels:
     ) -> None:
         self.controller = controller
         self.counters = Counters()
+        self.reported: list[Reported] = []  # events that operators are told of
         self.switches = dict(switches)
         self.features = features
         self._clock = clock
@@ -125,6 +127,8 @@ class ControlChannels:
         """Count the events, send the messages, and queue the rest of the controller's work."""
         for event in out.events:
             self.counters(event)
+            if isinstance(event, Reported) and event.sentence():
+                self.reported.append(event)
         for dpid, messages in out.outbox.items():
             arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
             arrival = self._last_arrivals[dpid] = max(arrival, self._last_arrivals.get(dpid, 0.0))

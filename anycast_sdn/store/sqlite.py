@@ -148,12 +148,8 @@ class SqliteStore:
         try:
             self._must_be_in_place()
         except StoreError as error:
-            if str(error) != self.problem:
-                LOG.error("%s", error)
             self.problem = str(error)
         else:
-            if self.problem:
-                LOG.info("%s: can be written again", self.path)
             self.problem = ""
 
     # -------------------------------------------------------------------------- the file

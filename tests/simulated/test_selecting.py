@@ -19,6 +19,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import UDP, AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState, text
 from anycast_sdn.core.selection import Exclusion, Selection
+from anycast_sdn.core.service_events import EdgeSpilling
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.decisions import decision_of
@@ -116,6 +117,19 @@ def test_what_an_edge_cannot_serve_goes_to_the_next_one_in_steps_and_pinned_flow
     assert served(net, range(40000, 40060)) == {"as2": 60}
     assert flows(net, range(41000, 41050), v6)["as3"] >= 20
     assert slots(net, "ars3", v6) == {"as3": 64}
+
+
+def test_an_edge_that_passes_flows_on_is_told_in_large_steps_and_when_it_has_room_again(figure1):
+    net = figure1("as2", "as3")
+    flows(net, range(40000, 40060))
+    net.advance(40)
+    told = [event for event in net.channels.reported if isinstance(event, EdgeSpilling)]
+    assert {(event.switch, event.group, event.to) for event in told} == {("ars2", "web", ("ars3",))}
+    assert [event.share for event in told] == sorted({event.share for event in told})
+    assert 1 <= len(told) <= 10
+    enrol(net, "as2", "as3", capacity=400)
+    net.advance(60)
+    assert net.channels.reported[-1] == EdgeSpilling("ars2", "web", ("198.18.0.1/32",), 1, 0.0, ())
 
 
 def test_an_overloaded_edge_goes_on_announcing(figure1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,8 @@ from anycast_sdn.api import access, tokens
 from anycast_sdn.api.access import BY_LOOPBACK, BY_UNIX, CALLER, FAILURES, UNIX, Access
 from anycast_sdn.api.problems import Problem
 from anycast_sdn.api.tokens import NOBODY, Caller, Need, Token, Tokens
+from anycast_sdn.core.controller_events import RestRefused
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import packed
 
 SECRET, OTHER = (tokens.secret_of(bytes([number]) * 32) for number in (1, 2))
@@ -106,19 +107,20 @@ def test_tokens_that_were_replaced_are_known_no_more() -> None:
     assert caller(some, given=f"Bearer {OTHER}").name == "new"
 
 
-def test_ten_thousand_failures_are_limited_by_address_and_logged_in_few_lines(caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
-    some = Access(Tokens([entry()]), clock)
-    with caplog.at_level(logging.DEBUG):
-        statuses = [refused(some, given=f"Bearer {OTHER}").status for _ in range(10_000)]
+def test_ten_thousand_failures_are_limited_by_address_and_reported_once_a_minute() -> None:
+    clock, reported = Clock(), list[Event]()
+    some = Access(Tokens([entry()]), clock, report=reported.append)
+    statuses = [refused(some, given=f"Bearer {OTHER}").status for _ in range(10_000)]
     assert statuses == [401] * FAILURES + [429] * (10_000 - FAILURES)
     assert refused(some, given=f"Bearer {OTHER}").headers == {"Retry-After": "1"}
     assert refused(some, "192.0.2.8", f"Bearer {OTHER}").status == 401
     assert caller(some, given=f"Bearer {SECRET}").name == "ci"  # an address may be a proxy's
-    assert len(caplog.records) == 1
-    assert OTHER not in caplog.text
+    [first] = reported
+    assert OTHER not in str(first)
     clock.now += 60
     assert refused(some, given=f"Bearer {OTHER}").status == 401
+    assert isinstance(reported[1], RestRefused)
+    assert reported[1].refused == 10_000 + 2
 
 
 def test_the_failures_of_many_addresses_take_little_memory() -> None:
