@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ring import cut, ring
-from support import Running, until
+from support import TOPOLOGIES, Running, until
 from watched import Watched
 
 Open = Callable[..., Watched]
@@ -22,8 +22,9 @@ _DIFFERENCE = "() => Array.from(document.querySelectorAll('.difference li'), (ro
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Some flows of both sites are pinned."""
-    with ring(tmp_path_factory.mktemp("ring")) as network:
+    """Some flows of both sites are pinned; the binding log is kept."""
+    folder = tmp_path_factory.mktemp("ring")
+    with ring(folder, TOPOLOGIES / "ring.yaml", "--binding-log", str(folder / "bindings.jsonl")) as network:
         for host in ("h1", "h3"):
             network.ask(host, "198.18.0.1", "--flows", 5)
         yield network
@@ -112,3 +113,36 @@ def test_done_for_real_the_catchment_is_what_was_said(
         until(lambda: network.call("GET", "/v1/topology")["catchment"] == said, f"the catchment is {said}", 30)
     until(lambda: all(link["state"] == "up" for link in network.call("GET", "/v1/topology")["links"]), "all is up", 60)
     network.wait_for_servers("web")
+
+
+@pytest.mark.row("M29", "the page says which server a client has, why, and who had an address")
+def test_the_page_says_who_serves_h1_why_and_who_had_its_address(
+    network: Running, open_page: Open, picture: Picture
+) -> None:
+    (flow, *_) = network.flows("client=10.1.0.10&state=pinned")
+    page = open_page(url(network, "flows"))
+    page.page.fill("input[type=search]", f"10.1.0.10:{flow['client_port']}")
+    page.until("document.querySelectorAll('[data-flow]').length == 1", "the flow is found")
+    page.page.click("[data-flow]")
+    page.page.wait_for_selector("text=has the flow >> nth=0")
+    assert flow["server"] in page.text(".outcome")
+    assert "10.22.0.10" in page.text(".decision"), "a candidate that did not get it"
+    picture(page, "ring-flow")
+    page.open_view("services")
+    assert flow["server"] in page.text(".servers")
+    picture(page, "ring-services")
+    page.open_view("sites")
+    picture(page, "ring-sites")
+    assert page.page.locator("#site-arh1 .gauge").count() == 1
+    page.open_view("who")
+    page.page.fill("input[name=translated]", flow["translated"])
+    page.page.fill("input[name=at]", time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector(".found")
+    assert "10.1.0.10" in page.text(".found")
+    picture(page, "ring-who")
+    page.page.fill("input[name=translated]", "203.0.113.200")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("text=Nobody held 203.0.113.200")
+    assert not page.misfits()
+    assert page.page.locator("#banner").is_hidden()

@@ -19,9 +19,9 @@ TCP_PORT = 8000
 
 
 @contextmanager
-def ring(directory: Path, file: Path = TOPOLOGIES / "ring.yaml") -> Iterator[Running]:
-    """All servers serve, and all links are confirmed."""
-    with running(file, directory) as network:
+def ring(directory: Path, file: Path = TOPOLOGIES / "ring.yaml", *options: str) -> Iterator[Running]:
+    """All servers serve, and all links are confirmed.  ``options``: further ones of ``anycast-sdn run``."""
+    with running(file, directory, *options) as network:
         network.serve_tcp("as1", "as2", "as3", port=TCP_PORT)
         network.serve_udp("as1", "as2", "as3")
         network.wait_for_servers("web")
