@@ -57,13 +57,24 @@ class ReplyTimes:
             self.of_servers[name] = {server: of for server, of in known.items() if server in group.servers}
 
     def step(self, groups: Groups, now: float) -> Iterator[tuple[str, Observed]]:
-        """Ask some client edges → what each of them tells.  To be called about 20 times a second."""
-        for _ in range(1 + len(self._turns) // STEPS if self._turns else 0):
-            self._turns.rotate(-1)
-            client = self._turns[0]
+        """Ask some client edges → what each of them tells.  To be called about 20 times a second.
+
+        A flood of new flows at one edge is told of as it comes, however many other edges there are.
+        """
+        for client in self._next():
             observed = self.edges[client].first_replies.pop(now, MOST)
             self._count(observed, groups, now)
             yield client, observed
+
+    def _next(self) -> list[str]:
+        """Those whose turn it is, and one that has much to tell."""
+        if not self._turns:
+            return []
+        self._turns.rotate(-1 - len(self._turns) // STEPS)
+        turn = [self._turns[number] for number in range(1 + len(self._turns) // STEPS)]
+        fullest = max(self.edges, key=lambda name: len(self.edges[name].first_replies))
+        has_much = len(self.edges[fullest].first_replies) > MOST
+        return [*turn, fullest] if has_much and fullest not in turn else turn
 
     def _count(self, observed: Observed, groups: Groups, now: float) -> None:
         for (name, server), replies in observed.replies.items():

@@ -102,6 +102,10 @@ class FirstReplies:
         self.all = Totals()
         self.of_groups: dict[str, Totals] = {}
 
+    def __len__(self) -> int:
+        """How many flows wait."""
+        return len(self._flows)
+
     def watch(self, groups: Collection[str]) -> None:
         """``Observed.asked`` is told of these groups."""
         self._watched = frozenset(groups)
