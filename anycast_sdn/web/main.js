@@ -149,6 +149,7 @@ class App {
 
   #fetched(path) {
     if (path === HEALTH.path) this.#readHealth(this.health);
+    this.#tick(); // an answer may tell what else is needed
     this.redraw();
   }
 

@@ -56,12 +56,7 @@ export function pools(edges) {
 
 /* A group's prefixes that can be served: those of a family in which it has a server. */
 export function servedPrefixes(group, topology) {
-  const families = new Set((group.servers ?? []).flatMap(addressesOf).map(familyOf));
-  return group.prefixes.filter((prefix) => prefix in topology.catchment && (!group.servers || families.has(familyOf(prefix))));
-}
-
-export function addressesOf(server) {
-  return server.addresses ?? [server.address];
+  return group.prefixes.filter((prefix) => prefix in topology.catchment && group.families.includes(familyOf(prefix)));
 }
 
 /* Where the new flows of a site to a prefix go: [{edge, share}], the greatest share first; empty: nowhere.  The edge
@@ -117,7 +112,7 @@ export function serversByEdge(groups) {
   return new Map(Array.from(edges, ([edge, rows]) => [edge, [...rows.values()]]));
 }
 
-const WORST = ['critical', 'warning', 'unknown', 'passing'];
+export const WORST = ['critical', 'warning', 'unknown', 'passing'];
 
 /* {status, word} of a server over all groups: whether it takes new flows counts before its health. */
 export function standing(row) {

@@ -52,7 +52,7 @@ const PLACES = {
 
 export function placeOf(subject) {
   const view = subject?.name && PLACES[subject.kind];
-  return view ? address(view, subject) : null;
+  return view ? address(view, subject, subject.group ? { group: subject.group } : {}) : null;
 }
 
 export function viewOf(subject) {

@@ -151,8 +151,9 @@ class RestDouble:
             found, limit = self.events_after(since), int(query.get("limit", ["100"])[0])
             return {"events": found[::-1][:limit] if query.get("order") == ["newest"] else found[:limit]}
         if path == "/v1/groups":
-            return {"groups": [self._without_servers(group) for group in self.groups] if query.get("servers") == ["0"]
-                    else self.groups}  # fmt: skip
+            return {"groups": self.groups}
+        if path == "/v1/services":
+            return {"services": [self._service(group) for group in self.groups]}
         if path == "/v1/bindings/history":
             return self.history_of_bindings(query)
         if path in ("/healthz", "/v1/health"):
@@ -173,9 +174,16 @@ class RestDouble:
                 return self.servers(_named(self.groups, name), query)
         raise NoSuch(path)
 
-    @staticmethod
-    def _without_servers(group: Json) -> Json:
-        return {name: value for name, value in group.items() if name != "servers"}
+    def _service(self, group: Json) -> Json:
+        servers = group["servers"]
+        families = [name for name, mark in (("ipv4", "."), ("ipv6", ":")) if any(mark in s["address"] for s in servers)]
+        by_edge = {edge: [s for s in servers if s["edge"] == edge] for edge in sorted({s["edge"] for s in servers})}
+        return {
+            **{name: group[name] for name in ("name", "prefixes", "affinity")},
+            "families": families,
+            **_totals(servers),
+            "edges": [{"edge": edge, **_totals(some)} for edge, some in by_edge.items()],
+        }
 
     def servers(self, group: Json, query: Query) -> Json:
         """A page, the worst first."""
@@ -416,6 +424,19 @@ class RestDouble:
         ]
         self._answers["/v1/groups"]["groups"] = [group]
         self._answers["/healthz"].update(status="ok", reasons=[])
+
+
+def _totals(servers: Sequence[Json]) -> Json:
+    loads = [load for load in (_overall(server["load"]) for server in servers) if load is not None]
+    statuses = [server["health"]["status"] for server in servers]
+    return {
+        "servers": len(servers),
+        **{status: statuses.count(status) for status in ("critical", "warning", "unknown", "passing")},
+        "inactive": sum(server["state"] != "active" for server in servers),
+        "flows": sum(server["flows"] for server in servers),
+        "load": sum(loads) / len(loads) if loads else None,
+        "highest_load": max(loads, default=None),
+    }
 
 
 def _overall(load: Any) -> float | None:

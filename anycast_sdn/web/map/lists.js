@@ -1,7 +1,7 @@
 /* What stands in words beside the map: servers below an upright picture, and where flows really are. */
 
 import { number, percent } from '../format.js';
-import { FAMILIES, serversByEdge } from '../network.js';
+import { FAMILIES } from '../network.js';
 import { card, icon, tableHead } from '../parts.js';
 import { html } from '../template.js';
 import { UPRIGHT_BELOW } from './geometry.js';
@@ -12,7 +12,7 @@ import { subjectOf } from './without.js';
 export function serverList(app, { groups }) {
   if ((app.memory('map').width ?? 0) >= UPRIGHT_BELOW) return null;
   const subject = subjectOf(app.route);
-  const behind = [...rowsBehind(serversByEdge(groups))].filter(([edge]) => edge).sort(([one], [other]) => one.localeCompare(other, 'en', { numeric: true }));
+  const behind = [...rowsBehind(groups)].filter(([edge]) => edge).sort(([one], [other]) => one.localeCompare(other, 'en', { numeric: true }));
   return behind.map(([edge, rows]) => html`<div class="behind" data-key="behind ${edge}"><h3>behind ${edge}</h3>${rows.map((row) => {
     const name = row.kind === 'server' ? row.name : `${row.name}@${edge}`;
     return html`<button data-key="${name}" data-action="select" data-kind="${row.kind}" data-name="${name}" aria-pressed="${subject?.name === name ? 'true' : 'false'}">${icon(row.status)}<span>${

@@ -1,7 +1,7 @@
 /* What is known of the thing that is selected on the map, and what would be different without it. */
 
 import { count, duration, number, percent } from '../format.js';
-import { FAMILIES, isLinkUp, linkName, loadOf, poolLasts, poolUsed, serversByEdge, shortName } from '../network.js';
+import { FAMILIES, isLinkUp, linkName, poolLasts, poolUsed, serversByEdge, shortName, WORST } from '../network.js';
 import { card, empty, SPACE, status } from '../parts.js';
 import { address } from '../router.js';
 import { html } from '../template.js';
@@ -114,14 +114,14 @@ function aboutGroup({ groups }, name) {
   const [group, edge] = name.split('@');
   const known = groups.find((each) => each.name === group);
   if (!known) return { title: `Group ${group}`, pairs: null };
-  const servers = (known.servers ?? []).filter((server) => !edge || server.edge === edge);
-  const states = Map.groupBy(servers, ({ health }) => health?.status ?? 'unknown');
-  const loads = servers.map(loadOf).filter((load) => load !== null);
+  const totals = edge ? known.totals.edges.find((each) => each.edge === edge) : known.totals;
+  if (!totals) return { title: `Group ${group}`, pairs: null };
   return { title: `${group}${edge ? ` behind ${edge}` : ''}`, pairs: [
-    ['Servers', number(servers.length)],
-    ...Array.from(states, ([state, own]) => [status(state), number(own.length)]),
-    loads.length > 0 && ['Load', `${percent(loads.reduce((sum, load) => sum + load, 0) / loads.length)}, up to ${percent(Math.max(...loads))}`],
-    ['Flows', number(servers.reduce((sum, server) => sum + server.flows, 0))],
+    ['Servers', number(totals.servers)],
+    ...WORST.filter((state) => totals[state]).map((state) => [status(state), number(totals[state])]),
+    totals.inactive > 0 && [status('draining', 'taken out'), number(totals.inactive)],
+    totals.load !== null && ['Load', `${percent(totals.load)}, up to ${percent(totals.highest_load)}`],
+    ['Flows', number(totals.flows)],
     ['All of them', groupLink(group)],
   ] };
 }

@@ -5,7 +5,7 @@ map is one stop for the Tab key.
 */
 
 import { duration, number, percent } from '../format.js';
-import { FAMILIES, isLinkUp, linkName, poolLasts, poolUsed, serversByEdge, shortName, siteNames, switchOf } from '../network.js';
+import { FAMILIES, isLinkUp, linkName, poolLasts, poolUsed, shortName, siteNames, switchOf } from '../network.js';
 import { shape } from '../parts.js';
 import { html } from '../template.js';
 import { geometryOf, lines, NODE_HIGH, nodeWidth } from './geometry.js';
@@ -26,9 +26,8 @@ export function chosenGroup(app, groups) {
   const asked = groups.find(({ name }) => name === app.route.query.get('service'));
   if (asked) return asked;
   const memory = app.memory('map');
-  const flows = ({ servers }) => (servers ?? []).reduce((sum, server) => sum + server.flows, 0);
   const kept = groups.find(({ name }) => name === memory.group);
-  const group = kept ?? [...groups].sort((one, other) => flows(other) - flows(one))[0];
+  const group = kept ?? [...groups].sort((one, other) => other.totals.flows - one.totals.flows)[0];
   memory.group = group?.name;
   return group;
 }
@@ -37,7 +36,7 @@ export const picture = {
   /* topology: the network as it is, for the layout; shown: the same, or without some parts. */
   draw(app, { topology, shown, edges, groups, mini = false }) {
     const layout = layoutOf(topology, edges);
-    const behind = rowsBehind(serversByEdge(groups));
+    const behind = rowsBehind(groups);
     const blocks = new Map(Array.from(behind, ([edge, rows]) => [edge, rows.length]));
     const width = app.memory(mini ? 'mini map' : 'map').width ?? estimate();
     const geometry = geometryOf(layout, blocks, width, mini);

@@ -1,37 +1,33 @@
 /* The rows of servers beside their edges: one per server, or per group where there are many. */
 
-import { number, percent } from '../format.js';
-import { FAMILIES, familyOf, loadOf, servedPrefixes, SPILL_AT, standing } from '../network.js';
+import { count, number, percent } from '../format.js';
+import { FAMILIES, familyOf, servedPrefixes, serversByEdge, SPILL_AT, standing, WORST } from '../network.js';
 import { shape } from '../parts.js';
 import { html } from '../template.js';
 import { ROW_HIGH } from './geometry.js';
 import { selectable } from './selectable.js';
 
 const MOST_ROWS = 12; // servers of an edge that are shown one by one
-const RANK = ['critical', 'warning', 'draining', 'unknown', 'passing'];
 
-/* edge → its rows: {kind: 'server' | 'group', name, label, status, word, load, flows, share}. */
-export function rowsBehind(byEdge) {
-  return new Map(Array.from(byEdge, ([edge, servers]) => [edge, servers.length > MOST_ROWS ? byGroup(servers) : servers.map(one)]));
+/* edge → its rows: {kind: 'server' | 'group', name, label, groups, status, word, load, flows}. */
+export function rowsBehind(groups) {
+  const rows = new Map();
+  for (const { name, totals } of groups) {
+    for (const { edge, ...own } of totals.edges) if (edge) rows.set(edge, [...(rows.get(edge) ?? []), ofGroup(name, own)]);
+  }
+  for (const [edge, servers] of serversByEdge(groups)) if (servers.length <= MOST_ROWS && edge) rows.set(edge, servers.map(one));
+  return rows;
 }
 
 function one(server) {
   return { kind: 'server', name: server.address, label: server.address, groups: server.groups, ...standing(server), load: server.load, flows: server.flows };
 }
 
-function byGroup(servers) {
-  const enrolments = servers.flatMap((server) => server.enrolments);
-  return Array.from(Map.groupBy(enrolments, ({ group }) => group), ([group, own]) => {
-    const critical = own.filter(({ health }) => health?.status === 'critical').length;
-    const loads = own.map(loadOf).filter((load) => load !== null);
-    const status = RANK.find((each) => own.some(({ health }) => health?.status === each)) ?? 'unknown';
-    return {
-      kind: 'group', name: group, label: `${group}: ${number(own.length)} servers`, groups: [group], status,
-      word: critical ? `${number(critical)} critical` : status,
-      load: loads.length ? loads.reduce((sum, load) => sum + load, 0) / loads.length : null,
-      flows: own.reduce((sum, { flows }) => sum + flows, 0),
-    };
-  });
+function ofGroup(name, totals) {
+  const { servers, critical, flows, load } = totals;
+  const status = WORST.find((each) => totals[each]) ?? 'unknown';
+  const word = critical ? `${number(critical)} critical` : status;
+  return { kind: 'group', name, label: `${name}: ${count(servers, 'server')}`, groups: [name], status, word, load, flows };
 }
 
 export function serverRows(scene) {

@@ -7,12 +7,12 @@ pointer or the focus is in it.  A row opens to the record of its decision.
 import { html } from '../template.js';
 import { duration, endpoint, number } from '../format.js';
 import { SPACE, cell, empty, icon, option, tableHead } from '../parts.js';
-import { EDGES, GROUPS, resource } from '../resources.js';
+import { EDGES, resource, SERVICES } from '../resources.js';
 import { address } from '../router.js';
 import { decision } from './decision.js';
 
 // Their names are the choices of the filters.
-const CHOICES = [resource(GROUPS.path, 60, ['group']), resource(EDGES.path, 60)];
+const CHOICES = [resource(SERVICES.path, 60, ['group']), resource(EDGES.path, 60)];
 const PAGE = 50;
 const TYPING_MS = 300;
 const FILTERS = ['q', 'group', 'edge', 'state', 'server'];
@@ -114,7 +114,7 @@ function step(by) {
 function tools(app, shown) {
   const { query } = app.route;
   const sites = (app.value(EDGES.path)?.edges ?? []).filter(({ roles }) => roles.includes('client edge'));
-  const groups = app.value(GROUPS.path)?.groups ?? [];
+  const groups = app.value(SERVICES.path)?.services ?? [];
   const choice = (name, word, values) => html`<label>${word} <select data-setting="${name}">${option('', 'all', query.get(name) ?? '')}${
     values.map((value) => option(value, value, query.get(name)))}</select></label>`;
   const summary = shown?.summary;

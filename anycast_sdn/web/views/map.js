@@ -13,7 +13,8 @@ import { mapTable } from '../map/table.js';
 import { chosen, subjectOf, toggled, withoutPath } from '../map/without.js';
 import { shortName, siteNames } from '../network.js';
 import { card, empty, icon, option, SPACE } from '../parts.js';
-import { EDGES, GROUPS, resource, TOPOLOGY } from '../resources.js';
+import { EDGES, resource, TOPOLOGY } from '../resources.js';
+import { groupResources, groupsOf } from '../services.js';
 import { html } from '../template.js';
 
 const ASKED_S = 10; // how often what would be different is counted again
@@ -25,13 +26,13 @@ export const map = {
   needs(app) {
     const asked = new Set([withoutPath(app.route.query.getAll('without')), withoutPath(chosen(app))]);
     asked.delete(TOPOLOGY.path);
-    return [TOPOLOGY, EDGES, GROUPS, ...Array.from(asked, (path) => resource(path, ASKED_S, TOPOLOGY.on))];
+    return [TOPOLOGY, EDGES, ...groupResources(app), ...Array.from(asked, (path) => resource(path, ASKED_S, TOPOLOGY.on))];
   },
 
   render(app) {
     const topology = app.value(TOPOLOGY.path);
     const edges = app.value(EDGES.path);
-    const groups = app.value(GROUPS.path)?.groups ?? [];
+    const groups = groupsOf(app);
     if (!topology || !edges) return html`<h1 class="unseen">Map</h1><div class="card">${empty('The network is not known.')}</div>`;
     const shown = app.value(withoutPath(app.route.query.getAll('without'))) ?? topology;
     const scene = { topology, shown, edges, groups };

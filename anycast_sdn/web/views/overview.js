@@ -6,7 +6,8 @@ import { catchmentTable } from '../map/catchment.js';
 import { chosenGroup, picture } from '../map/picture.js';
 import { FAMILIES, isLinkUp, pools, siteNames, unserved } from '../network.js';
 import { card, empty, eventRow, icon, linkTo, SPACE, sparkline } from '../parts.js';
-import { EDGES, GROUPS, HISTORY, TOPOLOGY } from '../resources.js';
+import { EDGES, HISTORY, TOPOLOGY } from '../resources.js';
+import { groupResources, groupsOf } from '../services.js';
 import { html } from '../template.js';
 
 const LATEST = 25; // events
@@ -14,10 +15,10 @@ const NEW_MS = 4000;
 
 export const overview = {
   title: 'Overview',
-  needs: () => [TOPOLOGY, GROUPS, EDGES, HISTORY],
+  needs: (app) => [TOPOLOGY, EDGES, HISTORY, ...groupResources(app)],
 
   render(app) {
-    const groups = app.value(GROUPS.path)?.groups ?? [];
+    const groups = groupsOf(app);
     const { status, title, subtitle } = sentence(app.health ?? { status: 'starting' }, facts(app, groups));
     return html`<div class="verdict">${icon(status)}<div><h1>${title}</h1><p>${subtitle}</p></div></div>
       <div class="overview">${alarms(app)}${numbers(app)}${traffic(app, groups)}${events(app)}</div>`;
@@ -31,7 +32,7 @@ function facts(app, groups) {
   const topology = app.value(TOPOLOGY.path);
   const edges = app.value(EDGES.path);
   const parts = topology ? `${connected(topology)}, ${up(topology)}${enrolments(groups)}.` : '';
-  return { parts, empty: !groups.some(({ servers, totals }) => (servers ?? totals)), service: topology ? service(groups, topology, edges) : '' };
+  return { parts, empty: !groups.some(({ totals }) => totals.servers), service: topology ? service(groups, topology, edges) : '' };
 }
 
 function connected({ switches }) {
@@ -45,10 +46,10 @@ function up({ links }) {
 }
 
 function enrolments(groups) {
-  const all = groups.flatMap(({ servers }) => servers ?? []);
-  const passing = all.filter(({ health }) => health?.status === 'passing').length;
-  if (!all.length) return '';
-  return passing === all.length ? `, ${count(passing, 'enrolment')} passing` : `, ${count(all.length, 'enrolment')}, of which ${number(passing)} are known to pass`;
+  const all = groups.reduce((sum, { totals }) => sum + totals.servers, 0);
+  const passing = groups.reduce((sum, { totals }) => sum + totals.passing, 0);
+  if (!all) return '';
+  return passing === all ? `, ${count(passing, 'enrolment')} passing` : `, ${count(all, 'enrolment')}, of which ${number(passing)} are known to pass`;
 }
 
 function service(groups, topology, edges) {

@@ -6,5 +6,5 @@ export function reveal(app, subject, selector) {
   if (memory.name === name) return;
   memory.name = name;
   if (!selector) return;
-  requestAnimationFrame(() => document.querySelector(selector)?.scrollIntoView({ block: 'center' }));
+  requestAnimationFrame(() => document.querySelector(selector)?.scrollIntoView({ block: element.clientHeight > innerHeight ? 'start' : 'center' }));
 }

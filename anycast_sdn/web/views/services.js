@@ -1,38 +1,47 @@
 /* Services: who serves, how much, and why not?  A card for each group, its servers in rows, the worst first.
 
-A group with many servers shows one line until it is opened, and then so many rows: what is not well is always among them.
+In a network with many servers a group shows one line until it is opened, and then a page of its servers.
 */
 
-import { html } from '../template.js';
+import { flag, html } from '../template.js';
 import { clock, count, duration, number, percent } from '../format.js';
 import { SPACE, bar, cell, empty, icon, status, tableHead } from '../parts.js';
-import { GROUPS } from '../resources.js';
+import { prefixes } from '../map/table.js';
+import { resource } from '../resources.js';
 import { address } from '../router.js';
+import { areFew, groupResources, groupsOf } from '../services.js';
 import { reveal } from './reveal.js';
 
 const LIMIT = 0.8; // of load, where new flows begin to go elsewhere, unless the group says something else
 const SHOWN = 100; // servers of a group
-const FEW = 200; // servers in all, up to which every group is open
 const RANK = { critical: 0, warning: 1, unknown: 2, passing: 3 };
 
 export const services = {
   title: 'Services',
-  needs: () => [GROUPS],
+  needs(app) {
+    const pages = areFew(app) === false ? groupsOf(app).filter((group) => isOpen(app, group)).flatMap((group) => paths(app, group)) : [];
+    return [...groupResources(app), ...pages.map((path) => resource(path, 5, ['server']))];
+  },
   render(app) {
-    const groups = app.value(GROUPS.path)?.groups ?? [];
+    const groups = groupsOf(app);
     if (!groups.length) {
       return html`<h1 class="unseen">Services</h1><div class="card">${empty('No group yet, so no service.', 'anycast-sdn group add web 198.18.0.1/32')}</div>`;
     }
-    const all = groups.reduce((sum, group) => sum + group.servers.length, 0);
     const { subject } = app.route;
     reveal(app, subject, subject && (subject.kind === 'server' ? `.servers [data-server="${CSS.escape(subject.name)}"]` : `#group-${CSS.escape(subject.name)}`));
-    return html`<h1 class="unseen">Services</h1><div class="stack">${groups.map((group) => card(app, group, all <= FEW))}</div>`;
+    return html`<h1 class="unseen">Services</h1><div class="stack">${groups.map((group) => card(app, group))}</div>`;
   },
   actions: {
     open(app, element) {
-      const { opened } = remembered(app);
+      const { opened, cursors } = remembered(app);
       const { group } = element.dataset;
       opened.set(group, element.getAttribute('aria-expanded') !== 'true');
+      cursors.delete(group);
+      app.refresh();
+    },
+    'servers-page'(app, element) {
+      remembered(app).cursors.set(element.dataset.group, element.dataset.cursor);
+      app.refresh();
     },
   },
 };
@@ -40,38 +49,60 @@ export const services = {
 function remembered(app) {
   const memory = app.memory('services');
   memory.opened ??= new Map();
+  memory.cursors ??= new Map(); // group → where its page of servers begins
   return memory;
 }
 
-function card(app, group, few) {
-  const { subject } = app.route;
-  const { name, servers } = group;
-  const asked = subject?.kind === 'server' ? servers.some((server) => server.address === subject.name) : subject?.name === name;
-  const isOpen = remembered(app).opened.get(name) ?? (few || asked);
-  const flows = servers.reduce((sum, server) => sum + (server.flows ?? 0), 0);
+/* With few servers all groups are open; otherwise those that somebody has opened, or that an alarm has led to. */
+function isOpen(app, { name }) {
+  const { subject, query } = app.route;
+  const isAsked = subject?.kind === 'server' ? query.get('group') === name : subject?.name === name;
+  return remembered(app).opened.get(name) ?? (areFew(app) || isAsked);
+}
+
+/* What is asked for of a group with many servers: a page, and the server that an alarm has led to. */
+function paths(app, { name }) {
+  const { subject, query } = app.route;
+  const group = `/v1/groups/${encodeURIComponent(name)}/servers`;
+  const cursor = remembered(app).cursors.get(name);
+  const page = `${group}?${new URLSearchParams({ limit: SHOWN, ...(cursor ? { cursor } : {}) })}`;
+  return subject?.kind === 'server' && query.get('group') === name ? [page, `${group}/${encodeURIComponent(subject.name)}`] : [page];
+}
+
+function card(app, group) {
+  const { name, totals } = group;
+  const open = isOpen(app, group);
   return html`<section class="card" id="group-${name}" data-key="${name}" aria-labelledby="title-${name}">
-    <div class="card-head"><h2 class="name" id="title-${name}">${name}</h2><span class="mono">${group.prefixes.join(' ')}</span><span class="quiet">affinity ${group.affinity}</span>${SPACE}${
-    summary(servers)}<span class="quiet">${count(flows, 'flow')}</span>${!few && html`<button class="link" data-action="open" data-group="${name}" aria-expanded="${
-    isOpen}">${isOpen ? 'Close' : count(servers.length, 'server')}</button>`}</div>${isOpen && content(app, group)}</section>`;
+    <div class="card-head"><h2 class="name" id="title-${name}">${name}</h2><span class="mono">${prefixes(group.prefixes)}</span><span class="quiet">affinity ${group.affinity}</span>${SPACE}${
+    summary(totals)}<span class="quiet">${count(totals.flows, 'flow')}</span>${!areFew(app) && html`<button class="link" data-action="open" data-group="${name}" aria-expanded="${
+    open ? 'true' : 'false'}">${open ? 'Close' : count(totals.servers, 'server')}</button>`}</div>${open && content(app, group)}</section>`;
 }
 
 /* How many are not well; nothing when all are. */
-function summary(servers) {
-  return ['critical', 'warning'].map((kind) => {
-    const some = servers.filter((server) => server.health?.status === kind);
-    return some.length > 0 && status(kind, `${number(some.length)} of ${number(servers.length)} ${kind}`);
-  });
+function summary(totals) {
+  return ['critical', 'warning'].map((kind) => totals[kind] > 0 && status(kind, `${number(totals[kind])} of ${number(totals.servers)} ${kind}`));
 }
 
-function content(app, { name, servers }) {
-  if (!servers.length) return empty('Nobody is enrolled.', `anycast-sdn server add ${name} ADDRESS`);
-  const rows = [...servers].sort((one, other) => rank(one) - rank(other));
-  const { subject } = app.route;
-  const left = rows.splice(SHOWN).filter((server) => server.address === subject?.name);
+function content(app, group) {
+  const { name, totals } = group;
+  if (!totals.servers) return empty('Nobody is enrolled.', `anycast-sdn server add ${name} ADDRESS`);
+  const [page, asked] = group.servers ? [null] : paths(app, group);
+  const answer = page && app.value(page);
+  if (page && !answer) return html`<p class="pad quiet" role="status">Loading</p>`;
+  const rows = group.servers ? [...group.servers].sort((one, other) => rank(one) - rank(other)) : answer.servers;
+  const first = asked && app.value(asked);
   return html`<div class="scrolls"><table class="cards servers"><caption class="unseen">Servers of ${name}</caption>${
     tableHead('Server', 'Edge', 'Health', '>Weight set', 'in effect', 'Load', 'cpu / mem / net', '>Flows', 'Takes new flows?')}
-    <tbody>${[...left, ...rows].map((server) => row(app, name, server))}</tbody></table></div>${
-    servers.length > SHOWN && html`<p class="pad quiet small">The ${SHOWN} worst of ${number(servers.length)} are shown. All: anycast-sdn servers ${name}</p>`}`;
+    <tbody>${[first, ...rows.filter(({ address: own }) => own !== first?.address)].filter(Boolean).map((server) => row(app, name, server))}</tbody></table></div>${
+    answer && pages(app, group, answer)}`;
+}
+
+/* Where to go on in a group with many servers. */
+function pages(app, { name, totals }, { servers, next }) {
+  const isFirst = !remembered(app).cursors.get(name);
+  const go = (cursor, words, isThere) => html`<button class="button" data-action="servers-page" data-group="${name}" data-cursor="${cursor}" ${flag('disabled', !isThere)}>${words}</button>`;
+  return html`<div class="tools">${go('', 'First page', !isFirst)}${go(next ? new URLSearchParams(next.split('?')[1]).get('cursor') : '', 'Next page', next)}
+    <span class="quiet small">${number(servers.length)} of ${number(totals.servers)} servers, the worst first</span></div>`;
 }
 
 /* The worst first; of the others those that are loaded most. */
