@@ -7,10 +7,12 @@ import json
 import math
 import urllib.parse
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from anycast_sdn.cli import client, ending, options
 from anycast_sdn.cli.tables import table, yes_or_no
+from anycast_sdn.cli.terminal import with_words_styled
 
 _PAGE = 1000  # flows in one answer
 _MOST_TROUBLES = 20  # servers with a reason of their own
@@ -37,7 +39,7 @@ def _list(arguments: argparse.Namespace) -> int:
         few = len(answer[listing]) <= _PAGE  # indented only then, because that takes ten times as long
         print(json.dumps(answer, indent=2 if few else None))
         return 0
-    print(written(arguments.listing, answer))
+    print(with_words_styled(written(arguments.listing, answer)))
     return 0
 
 
@@ -53,24 +55,30 @@ def written(name: str, answer: Any) -> str:
 
 
 def _flow_rows(answer: Any) -> list[dict[str, Any]]:
+    today = datetime.now(UTC).date().isoformat()
     return [
         {
             "edge": flow["edge"],
             "state": flow["state"] + (f" ({flow['idle']} idle)" if flow["idle"] else ""),
             "group": flow["group"],
-            "H": _endpoint(flow["client"], flow["client_port"]),
-            "ANY": _endpoint(flow["service"], flow["service_port"]),
-            "protocol": flow["protocol"],
+            "H": endpoint(flow["client"], flow["client_port"]),
+            "ANY": f"{endpoint(flow['service'], flow['service_port'])}/{flow['protocol']}",
             "PR1X": flow["translated"],
             "ASg": flow["server"] or "",
-            "since": flow["since"],
-            "validity (s)": flow["validity_s"],
+            "since": _clock(flow["since"], today),
         }
         for flow in answer["flows"]
     ]
 
 
-def _endpoint(address: str, port: int) -> str:
+def _clock(time: str, today: str) -> str:
+    """The time of day, in UTC; before it the date, if that is not today's."""
+    day, _, clock = time.partition("T")
+    return f"{clock[:8]}Z" if day == today else f"{day} {clock[:8]}Z"
+
+
+def endpoint(address: str, port: int) -> str:
+    """As people write it."""
     if not port:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -130,11 +138,11 @@ def _edge_rows(answer: Any) -> list[dict[str, Any]]:
     return [
         {
             "edge": edge["name"],
-            "roles": ", ".join(edge["roles"]) + (" (draining)" if edge["drain"] else ""),
+            "roles": ",\n".join(edge["roles"]) + (" (draining)" if edge["drain"] else ""),
             "connected": yes_or_no(edge["connected"]),
             "bindings": edge["bindings"],
             "rules": edge["rules"]["bindings"] + edge["rules"]["other"],
-            "pool": "; ".join(_pool(family, use) for family, use in edge["pools"].items()),
+            "pool": "\n".join(_pool(family, use) for family, use in edge["pools"].items()),
             "drops": ", ".join(f"{name}: {count}" for name, count in sorted(edge["drops"].items()) if count),
         }
         for edge in answer["edges"]
@@ -146,7 +154,7 @@ def _pool(family: str, use: Any) -> str:
     level = use.get("level", "plenty")
     shown = f"{name}: {use['leased']} leased, {use['resting']} resting of {_size(use['size'])}"
     if level == "low" and use["used_up_in_s"] is not None:
-        return f"{shown}, low, used up in about {math.ceil(use['used_up_in_s'])} s"
+        return f"{shown},\nlow, used up in about {math.ceil(use['used_up_in_s'])} s"
     return shown if level == "plenty" else f"{shown}, {level}"
 
 

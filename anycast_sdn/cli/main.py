@@ -1,10 +1,10 @@
 """The command line's entry: its commands, their errors and the exit status.
 
-A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``listings``, ``replies``,
-``topology``, ``watch`` and ``who`` (questions to a running controller), ``groups``, ``servers``, ``edges`` and
-``operations`` (changes of what it serves), ``agent`` (on a server).  Each adds its commands to the parser and names the
-function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub before anything
-else is imported.
+A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``status``, ``listings``,
+``replies``, ``topology``, ``watch``, ``why`` and ``who`` (questions to a running controller), ``groups``, ``servers``,
+``edges`` and ``operations`` (changes of what it serves), ``agent`` (on a server).  Each adds its commands to the parser
+and names the function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub
+before anything else is imported.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from anycast_sdn.cli import (
     replies,
     run,
     servers,
+    status,
     token,
     topology,
     watch,
     who,
+    why,
 )
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.core.redaction import redacted
@@ -40,7 +42,9 @@ examples:
   anycast-sdn trace my.yaml 10.1.0.10:40000 198.18.0.1:80/tcp --group web=198.18.0.1/32=10.2.0.10
                                             what would happen to a flow, without a switch
   anycast-sdn run my.yaml                   run the controller
-  anycast-sdn flows                         ask it which flow is bound to which server
+  anycast-sdn status                        is all well, and if not, what is wrong?
+  anycast-sdn flows                         which flow is bound to which server?
+  anycast-sdn why 10.1.0.10                 and why?
 
 exit status:
   0    done
@@ -83,10 +87,12 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run.add_to(commands)
     files.add_to(commands)
+    status.add_to(commands)
     listings.add_to(commands)
     replies.add_to(commands)
     topology.add_to(commands)
     watch.add_to(commands)
+    why.add_to(commands)
     who.add_to(commands)
     groups.add_to(commands)
     servers.add_to(commands)

@@ -12,6 +12,7 @@ import sys
 from typing import TextIO
 
 _STYLES = {"critical": "1;31", "warning": "33", "passing": "32", "faint": "2", "strong": "1"}
+_WORDS = re.compile(r"(?<!\S)(critical|warning|passing)(?!\S)")
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _STYLE = re.compile("(\x1b\\[[0-9;]*m)")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but for tab and newline
@@ -27,6 +28,11 @@ def styled(text: str, style: str, stream: TextIO | None = None) -> str:
     if style not in _STYLES or os.environ.get("NO_COLOR") or not is_terminal(stream):
         return text
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def with_words_styled(text: str) -> str:
+    """The words of health in their styles; widths of columns stay as they are."""
+    return _WORDS.sub(lambda word: styled(word[0], word[0]), text)
 
 
 def harmless(text: str) -> str:

@@ -189,10 +189,10 @@ def test_check_says_what_is_wrong(tmp_path: Any) -> None:
 def test_the_state_table_is_shown(network: Running) -> None:
     table = network.command("flows", "--client", V6.h1).stdout.splitlines()
     flow = network.flow(V6.h1, 21001)
-    assert table[0].split()[:8] == ["edge", "state", "group", "H", "ANY", "protocol", "PR1X", "ASg"]
+    assert table[0].split()[:8] == ["edge", "state", "group", "H", "ANY", "PR1X", "ASg", "since"]
     row = next(line.split() for line in table if "21001" in line)
-    assert row[:8] == [
-        "arh1", "pinned", "web", f"[{V6.h1}]:21001", f"[{V6.web}]:{PORT}", "udp", flow["translated"], V6.as2,
+    assert row[:7] == [
+        "arh1", "pinned", "web", f"[{V6.h1}]:21001", f"[{V6.web}]:{PORT}/udp", flow["translated"], V6.as2,
     ]  # fmt: skip
     assert "pool exhausted: 0" in table[-1]
 

@@ -1,0 +1,168 @@
+"""``status``: a controller and its network on one screen: is all well, and if not, what is wrong, with what effect."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from textwrap import wrap
+from typing import Any
+
+from anycast_sdn.cli import client, options
+from anycast_sdn.cli.tables import WIDTH, table
+from anycast_sdn.cli.terminal import harmless, styled, with_words_styled
+from anycast_sdn.core.words import listed
+
+_ABOUT = """\
+Show on one screen whether all is well, and if not what is wrong, since when and with which effect; links, servers, how
+long the pools of translation addresses last, and rates."""
+_REASONS = 8  # that are shown
+_STATES = {"ok": "passing", "starting": "warning", "degraded": "critical"}
+_RATES_S = 60
+
+
+def add_to(commands: Any) -> None:
+    status = options.command(commands, "status", "show on one screen whether all is well", _ABOUT,
+                             "status", "status --json", parents=[client.arguments()])  # fmt: skip
+    status.set_defaults(act=_status)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    controller = client.controller(arguments)
+    known = {
+        "health": client.get(controller, "/v1/health", "reasons"),
+        "topology": client.get(controller, "/v1/topology", "links"),
+        "groups": client.get(controller, "/v1/groups", "groups")["groups"],
+        "edges": client.get(controller, "/v1/edges", "edges")["edges"],
+        "flows": client.get(controller, "/v1/flows?limit=1", "flows")["summary"],
+        "history": client.ask(controller, f"/v1/history?last_s={_RATES_S}&step_s={_RATES_S}"),
+    }
+    print(json.dumps(known, indent=2) if arguments.json else harmless_lines(screen(known, str(controller))))
+    return 0
+
+
+def harmless_lines(lines: Iterator[str]) -> str:
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def screen(known: Any, where: str) -> Iterator[str]:
+    """The lines; ``known``: what the controller has answered."""
+    health = known["health"]
+    yield f"network {harmless(health['network'])}, controller {health['version']} at {where}, {health['now']}"
+    yield from _reasons(health)
+    yield ""
+    yield from _parts(known)
+    pools = [_pool_row(edge["name"], family, use) for edge in known["edges"] for family, use in edge["pools"].items()]
+    if pools:
+        yield ""
+        yield table(pools)
+    if known["groups"]:
+        yield ""
+        yield with_words_styled(table([_group_row(group) for group in known["groups"]]))
+
+
+# -------------------------------------------------------------------------------- what is wrong
+
+
+def _reasons(health: Any) -> Iterator[str]:
+    reasons, now = health["reasons"], _time(health["now"])
+    counts = Counter(reason["severity"] for reason in reasons)
+    some = ", ".join(f"{number} {severity}" for severity, number in counts.items())
+    yield styled(health["status"], _STATES.get(health["status"], "")) + (f": {some}" if some else ": all is well" * (
+        health["status"] == "ok"))  # fmt: skip
+    for reason in reasons[:_REASONS]:
+        word = styled(f"{reason['severity']:8}", reason["severity"])
+        since = _span((now - _time(reason["since"])).total_seconds())
+        first, *more = wrap(f"{harmless(reason['detail'])} ({since})", WIDTH - 12)
+        yield f"  {word}  {first}"
+        for line in (*more, *wrap(harmless(reason["effect"]), WIDTH - 12)):
+            yield f"            {line}"
+    left = len(reasons) - _REASONS + health["more_reasons"]
+    if left > 0:
+        codes = Counter(reason["code"] for reason in reasons[_REASONS:])
+        yield f"  and {left} more: {listed([f'{number} {code}' for code, number in codes.most_common()], 5)}"
+
+
+def _time(written: str) -> datetime:
+    return datetime.fromisoformat(written.replace("Z", "+00:00"))
+
+
+def _span(seconds: float) -> str:
+    """ "4 s", "12 min", "3 h", "2 d"."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+# -------------------------------------------------------------------------------- a line for each part
+
+
+def _parts(known: Any) -> Iterator[str]:
+    switches = known["topology"]["switches"]
+    away = [switch["name"] for switch in switches if not switch["connected"]]
+    yield _line("switches", len(switches) - len(away), len(switches), "connected", away, "not")
+    links = [link for link in known["topology"]["links"] if link["declared"]]
+    down = ["–".join(link["ends"]) for link in links if not link["up"]]
+    yield _line("links", len(links) - len(down), len(links), "up", down, "down")
+    servers = {server["address"]: server for group in known["groups"] for server in group["servers"]}
+    excluded = [f"{address} ({why.replace('_', ' ')})" for address, server in servers.items()
+                if (why := server["excluded"])]  # fmt: skip
+    yield _line("servers", len(servers) - len(excluded), len(servers), "take new flows", excluded, "not")
+    series = known["history"]["series"]
+    flows = known["flows"]
+    parts = [f"{flows['pinned']:,} pinned", f"{flows['unanswered']:,} unanswered",
+             _rate(series, "opened_per_s", "{:.1f} new/s"),
+             _rate(series, "first_reply_p95_ms", "95 % answered within {:.1f} ms"),
+             _rate(series, "unanswered_share", "{:.2g} % without an answer")]  # fmt: skip
+    yield f"{'flows':9} {', '.join(filter(None, parts))}"
+    drops = Counter({f"{name} at {edge['name']}": rate for edge in known["edges"]
+                     for name, rate in edge["drops_per_s"].items() if rate})  # fmt: skip
+    most = listed([f"{rate:g}/s {name}" for name, rate in drops.most_common()], 3)
+    yield f"{'drops':9} {most or 'none in the last minute'}"
+
+
+def _line(name: str, good: int, of: int, word: str, others: list[str], what: str) -> str:
+    if not others:
+        return f"{name:9} {'all ' if of > 1 else ''}{of} {word}" if of else f"{name:9} none"
+    return f"{name:9} {good} of {of} {word}; {what}: {harmless(listed(others, 4))}"
+
+
+def _rate(series: Any, name: str, form: str) -> str:
+    values = [value for value in series.get(name, []) if value is not None]
+    return form.format(values[-1]) if values else ""
+
+
+# -------------------------------------------------------------------------------- tables
+
+
+def _pool_row(edge: str, family: str, use: Any) -> dict[str, Any]:
+    used = (use["size"] - use["free"]) / use["size"] if use["size"] else 1.0
+    seconds = [each for each in (use["used_up_in_s"], use["exhausted_in_s"]) if each is not None]
+    lasts = "" if use["level"] == "exhausted" or not seconds else f"about {_span(min(seconds))}"
+    return {
+        "pool": f"{edge} {'IPv6' if family == 'ipv6' else 'IPv4'}",
+        "in use": f"{used:.0%}" if used >= 0.01 or not use["leased"] else "under 1%",
+        "leased": use["leased"],
+        "resting": use["resting"],
+        "level": use["level"],
+        "exhausted in": lasts,
+    }
+
+
+def _group_row(group: Any) -> dict[str, Any]:
+    servers = group["servers"]
+    health = Counter(server["health"]["status"] for server in servers)
+    wrong = ", ".join(f"{health[each]} {each}" for each in ("critical", "warning", "unknown") if health[each])
+    reported = [server["load"]["overall"] for server in servers if server["load"]]
+    loads = [load for load in reported if load is not None]
+    return {
+        "group": group["name"],
+        "ANY/n": listed(group["prefixes"], 2),
+        "servers": len(servers),
+        "take new flows": sum(not server["excluded"] for server in servers),
+        "health": wrong or ("passing" if servers else ""),
+        "load": f"{sum(loads) / len(loads):.0%}" if loads else "",
+    }
