@@ -17,6 +17,7 @@ Picture = Callable[[Watched, str], None]
 
 _PLACES = """() => Array.from(document.querySelectorAll('svg.map [aria-label^=Switch]'),
   (each) => [each.dataset.key, each.getBoundingClientRect().toJSON()])"""
+_EVENTS = "() => Array.from(document.querySelectorAll('ul.events li'), (row) => Number(row.dataset.key.split('-')[1]))"
 _DIFFERENCE = "() => Array.from(document.querySelectorAll('.difference li'), (row) => row.dataset.key)"
 
 
@@ -53,6 +54,9 @@ def test_a_cut_is_one_sentence_one_alarm_one_event_and_moves_no_switch(
         page.page.wait_for_selector("svg.map [aria-label*='c2–c3'][aria-label*='port down']", state="attached")
         record_property("measured", f"the map after {time.monotonic() - began:.1f} s")
         assert page.page.evaluate(_PLACES) == before
+        page.open_view("events?about=link")
+        page.page.wait_for_selector("ul.events li:has-text('link.down')")
+        assert page.text("ul.events").count("link.down") == 1
         page.open_view("overview")
         page.page.wait_for_selector("h1:has-text('c2')")
         page.page.wait_for_selector(".alarms li:has-text('c2')")
@@ -146,3 +150,22 @@ def test_the_page_says_who_serves_h1_why_and_who_had_its_address(
     page.page.wait_for_selector("text=Nobody held 203.0.113.200")
     assert not page.misfits()
     assert page.page.locator("#banner").is_hidden()
+
+
+@pytest.mark.row("M34", "no event is missed or shown twice when the controller is restarted")
+def test_the_page_survives_a_restart_of_the_controller(network: Running, open_page: Open) -> None:
+    page = open_page(url(network, "events"))
+    page.page.wait_for_selector("ul.events li")
+    network.controller.stop()
+    page.page.wait_for_selector("#banner:not([hidden])", timeout=10_000)
+    assert page.page.locator("ul.events li").count() > 0, "data stay"
+    network.controller.start()
+    page.page.wait_for_selector("#banner", state="hidden", timeout=40_000)
+    network.wait_for_servers("web")
+
+    def agrees() -> bool:
+        newest = network.call("GET", "/v1/events?order=newest&limit=100")["events"]
+        shown: list[int] = page.page.evaluate(_EVENTS)
+        return [event["id"] for event in newest][:20] == shown[:20]
+
+    until(agrees, "the page has the events that the controller has", 20)

@@ -66,6 +66,11 @@ def test_a_wheel_holds_the_package_its_types_and_the_topologies_once(wheel: Path
     ]
 
 
+def test_a_wheel_holds_all_files_of_the_page(wheel: Path) -> None:
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "anycast_sdn" / "web").rglob("*") if path.is_file()}
+    assert {name for name in contents(wheel) if name.startswith("anycast_sdn/web/")} == page
+
+
 def test_a_wheel_holds_the_papers_and_the_services(wheel: Path) -> None:
     places = [name.partition(".data/data/share/doc/anycast-sdn/")[2] for name in contents(wheel)]
     assert sorted(filter(None, places)) == sorted([*PAPERS, *SERVICES])
