@@ -4,7 +4,12 @@ export function reveal(app, subject, selector) {
   const memory = app.memory('revealed');
   const name = subject && `${app.route.view} ${subject.kind} ${subject.name}`;
   if (memory.name === name) return;
+  if (!selector) memory.name = name;
+  else requestAnimationFrame(() => show(memory, name, document.querySelector(selector)));
+}
+
+function show(memory, name, element) {
+  if (!element || memory.name === name) return;
   memory.name = name;
-  if (!selector) return;
-  requestAnimationFrame(() => document.querySelector(selector)?.scrollIntoView({ block: element.clientHeight > innerHeight ? 'start' : 'center' }));
+  element.scrollIntoView({ block: element.clientHeight > innerHeight ? 'start' : 'center' });
 }
