@@ -18,7 +18,7 @@ from anycast_sdn.views.exposition import exposition
 from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
-from anycast_sdn.views.metrics import Process
+from anycast_sdn.views.metrics import BindingLog, Process
 from anycast_sdn.views.replies import reply_views
 from anycast_sdn.views.servers import ServerViews
 from anycast_sdn.views.services import ServiceViews
@@ -112,7 +112,7 @@ class ControllerViews:
         process = Process(
             app.counters, app.status, app.bgp.states(), {names[dpid]: each.seconds for dpid, each in waiting.items()},
             {names[dpid]: len(each) for dpid, each in waiting.items()}, app.gauge.stalls.late, self._answers,
-            app.counters.events,
+            app.counters.events, BindingLog(not log.problem, log.missing) if (log := app.binding_log) else None,
         )  # fmt: skip
         return exposition(self._controller, process, accept, time.monotonic(), turn)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from prometheus_client import Metric as PrometheusMetric
+from prometheus_client import ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from anycast_sdn.control.controller import Controller
@@ -17,15 +19,16 @@ from anycast_sdn.views.metrics import METRICS, PREFIX, Family, Metric, Process, 
 
 PIECE = 20  # values: of histograms, each of them has 15 lines
 _END = b"# EOF\n"  # of OpenMetrics
+_PROCESS = ProcessCollector(registry=None)  # of this process, under the names that all exporters have: process_…
 
 
 class _One:
     """A registry of one family."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family | PrometheusMetric) -> None:
         self._family = family
 
-    def collect(self) -> Iterable[Family]:
+    def collect(self) -> Iterable[Family | PrometheusMetric]:
         return [self._family]
 
 
@@ -40,6 +43,7 @@ def exposition(
     for rows in METRICS.values():
         for row in rows:
             pieces += _written(row, scrape, encode)
+    pieces += (encode(_One(family)).removesuffix(_END) for family in _PROCESS.collect())
     return media_type, [*pieces, _END] if is_open else pieces
 
 

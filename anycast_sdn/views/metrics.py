@@ -58,6 +58,14 @@ _REASONS: Mapping[FlowEvent, str] = {
 
 
 @dataclass(frozen=True)
+class BindingLog:
+    """Of attribution, where it is written."""
+
+    is_written: bool
+    missing: int  # records, since the controller's start
+
+
+@dataclass(frozen=True)
 class Process:
     """What the process counts, besides the controller."""
 
@@ -69,6 +77,7 @@ class Process:
     stalls: Histogram = field(default_factory=Histogram)  # of the hub, in seconds
     requests: Mapping[tuple[str, str, int], int] = field(default_factory=dict)  # of REST: method, resource, status
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)  # that operators are told of: type, severity
+    binding_log: BindingLog | None = None
 
 
 class Enrolled(NamedTuple):
@@ -116,6 +125,16 @@ def _health_status(scrape: Scrape) -> Iterator[Value]:
 
 def _events(scrape: Scrape) -> Iterator[Value]:
     return ((labels, count) for labels, count in sorted(scrape.process.events.items()))
+
+
+def _log_up(scrape: Scrape) -> Iterator[Value]:
+    if log := scrape.process.binding_log:
+        yield (), int(log.is_written)
+
+
+def _log_missing(scrape: Scrape) -> Iterator[Value]:
+    if log := scrape.process.binding_log:
+        yield (), log.missing
 
 
 def _requests(scrape: Scrape) -> Iterator[Value]:
@@ -359,6 +378,10 @@ METRICS: Mapping[str, Sequence[Metric]] = {
                _events),
         Metric("rest_requests", CounterFamily, ("method", "resource", "status"),
                "Requests to REST and to the dashboard that were answered.", _requests),
+        Metric("binding_log_up", GaugeFamily, (), "1: the binding log can be written. Only with --binding-log.",
+               _log_up),
+        Metric("binding_log_missing_records", CounterFamily, (),
+               "Records that the binding log could not take. Only with --binding-log.", _log_missing),
         Metric("backlog_packets", GaugeFamily, ("edge",), "First packets and first replies that wait to be served.",
                _waiting),
         Metric("hub_stall_seconds", HistogramFamily, (),

@@ -72,7 +72,7 @@ class Prometheus:
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("metrics")
     file = edited("figure1.yaml", directory, ("# A subnet is where hosts live.", UPLINK))
-    with running(file, directory) as network:
+    with running(file, directory, "--binding-log", str(directory / "bindings.jsonl")) as network:
         network.enrol("web", WEB, [V4.as2, V6.as2, V4.as3])
         network.serve_udp("as2", "as3")
         network.call("PUT", f"/v1/groups/web/servers/{V4.as2}/load", {"cpu": 0.25, "ttl_s": 600})
