@@ -164,6 +164,38 @@ class JournalRecovered(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
+class BindingLogFailed(_OfController):
+    """The binding log is not written: who has which translation address is not recorded for now."""
+
+    type: ClassVar[str] = "binding_log.failed"
+
+    file: str
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """critical"""
+        return Severity.CRITICAL
+
+    def sentence(self) -> str:
+        return f"the binding log {self.file} is not written: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class BindingLogRecovered(_OfController):
+    """The binding log is written again.  ``missing``: how many records it has lost since the controller's start."""
+
+    type: ClassVar[str] = "binding_log.recovered"
+
+    file: str
+    missing: int
+
+    def sentence(self) -> str:
+        lost = f"; it has lost {counted(self.missing, 'record')} since the start" if self.missing else ""
+        return f"the binding log {self.file} is written again{lost}"
+
+
+@dataclass(frozen=True, slots=True)
 class RestRefused(_OfController):
     """REST clients had no valid token; told once a minute.  ``refused``: requests, since the last such event."""
 

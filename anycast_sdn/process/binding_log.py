@@ -10,13 +10,13 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-import logging
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from os_ken.lib import hub
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.controller_events import BindingLogFailed, BindingLogRecovered
 from anycast_sdn.core.events import Drop, Event
 from anycast_sdn.core.flow_events import Change, FlowChange, Refusals
 from anycast_sdn.core.model import Address, ConfigurationError
@@ -32,10 +33,8 @@ from anycast_sdn.core.network_events import PoolExhausted, PoolLow
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.flow_feed import FlowFeed, FlowListener
 from anycast_sdn.store.bindings import messages, records
-from anycast_sdn.store.bindings.files import SIZE
+from anycast_sdn.store.bindings.files import MODE, SIZE
 from anycast_sdn.store.bindings.messages import Frames, Message, Unavailable
-
-LOG = logging.getLogger(__name__)
 
 STEP_S = 0.05
 RESTART_S = 5.0  # from one start of the writer to the next, at least
@@ -61,8 +60,15 @@ class BindingLogOptions(NamedTuple):
 
 
 class BindingLogService(FlowListener):
-    def __init__(self, options: BindingLogOptions, controller: Controller, feed: FlowFeed) -> None:
+    def __init__(
+        self,
+        options: BindingLogOptions,
+        controller: Controller,
+        feed: FlowFeed,
+        report: Callable[[Event], None],
+    ) -> None:
         """Raises ConfigurationError when the file cannot be written."""
+        self._report = report
         self.path = path = options.path.absolute()
         self.days = options.days
         self._size = options.size
@@ -87,8 +93,7 @@ class BindingLogService(FlowListener):
         self._missing_before = 0  # those that earlier writers missed
         self.missing_at: float | None = None  # when that last grew, monotonic
         try:
-            with self.path.open("ab"):
-                pass
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, MODE))
         except OSError as error:
             raise ConfigurationError(f"the binding log cannot be written: {path}: {error.strerror}") from error
         feed.listen(self)
@@ -314,13 +319,13 @@ class BindingLogService(FlowListener):
         if problem:
             self._fails(problem)
         elif self.problem:
-            LOG.info("the binding log is written again")
             self.problem = ""
+            self._report(BindingLogRecovered(str(self.path), self.missing))
 
     def _fails(self, problem: str) -> None:
-        if problem != self.problem:
-            LOG.error("the binding log is not written: %s: %s", self.path, problem)
-        self.problem = problem
+        before, self.problem = self.problem, problem
+        if problem != before:
+            self._report(BindingLogFailed(str(self.path), problem))
 
     def _misses(self, missing: int) -> None:
         if missing > self.missing:

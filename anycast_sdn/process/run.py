@@ -88,7 +88,7 @@ def run(
         journal.listen(keeper)
         hub.spawn(keeper.run)
     if binding_log:
-        app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed))
+        app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
     app.controller.drain_edges(registry.edges, time.monotonic())
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)

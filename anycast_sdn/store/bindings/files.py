@@ -23,6 +23,7 @@ from anycast_sdn.store.bindings.records import FILE, milliseconds, other_line, r
 
 SIZE = 64 << 20  # bytes of a file, beyond the flows that were open when it began
 DAY = 86_400_000  # ms
+MODE = 0o640  # clients' addresses are personal data
 INDEX = ".index"
 _FORM = 1  # of the lines
 
@@ -70,7 +71,7 @@ class Files:
         self._path = path
         self._days = days
         self._most = size
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, MODE)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._size = self._cut_off_rest()
         self._began = beginning(path) or 0
@@ -110,7 +111,7 @@ class Files:
             others = earlier(self._path)
             stamp = max(self._began, max(others, default=0) + 1)
             os.rename(self._path, self._path.with_name(f"{self._path.name}.{stamp}"))
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, MODE)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.sync()
             os.close(self._descriptor)

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from anycast_sdn.store.bindings import messages, records
-from anycast_sdn.store.bindings.files import Files
+from anycast_sdn.store.bindings.files import MODE, Files
 from anycast_sdn.store.bindings.index import Maker
 from anycast_sdn.store.bindings.log import BindingLog
 from anycast_sdn.store.bindings.messages import Frames, Message
@@ -132,6 +132,7 @@ def main(path: str, days: str, size: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when the controller does
     os.nice(NICE)
+    os.umask(0o777 & ~MODE)  # also for indexes
     controller = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     file = Path(path)
     try:

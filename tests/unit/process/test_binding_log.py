@@ -39,8 +39,9 @@ class Logged:
         switch = SimpleNamespace(name="arh1", engine=engine, ever_synchronised=True, reading=None)
         controller = SimpleNamespace(switches={1: switch})
         self.feed = FlowFeed(controller)
+        self.reported = []
         self.path = folder / "bindings.jsonl"
-        self.service = BindingLogService(BindingLogOptions(self.path), controller, self.feed)
+        self.service = BindingLogService(BindingLogOptions(self.path), controller, self.feed, self.reported.append)
 
     def open(self, port, now=None):
         return self.edge.client_packet(FlowKey(H, ANY, UDP, port, 53), WEB, now or time.monotonic()).binding
@@ -97,6 +98,7 @@ def test_an_end_in_order_is_written(logged):
     logged.step()
     logged.stop()
     assert logged.events() == ["file", "start", "opened", "closed", "stop"]
+    assert logged.path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_writer_that_dies_is_started_again_and_told_of_all_flows(logged, monkeypatch):
@@ -111,6 +113,7 @@ def test_a_writer_that_dies_is_started_again_and_told_of_all_flows(logged, monke
     logged.open(3)
     logged.until(lambda: not logged.service.problem, "another one is started")
     logged.until(lambda: {("adopted", 1), ("closed", 2)} <= {*logged.flows()}, "it is told of all flows")
+    assert [each.type for each in logged.reported] == ["binding_log.failed", "binding_log.recovered"]
     assert {("opened", 3), ("adopted", 3)} & set(logged.flows())
     assert [each for each in logged.lines() if "gapFrom" in each]
 
