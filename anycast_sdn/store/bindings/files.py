@@ -75,7 +75,7 @@ class Files:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._size = self._cut_off_rest()
         self._began = beginning(path) or 0
-        self._carried = 0  # bytes at the beginning of the file
+        self._head = self._carried = 0  # bytes at the beginning of the file: the first line, what was open
         self._dirty = False
 
     def _cut_off_rest(self) -> int:
@@ -119,6 +119,12 @@ class Files:
         self._began = now
         self.append(other_line(FILE, now, form=_FORM))
         self._carried = 0
+        self._head = self._size
+
+    def rewind(self) -> None:
+        """The file has nothing but its first line again."""
+        os.ftruncate(self._descriptor, self._head)
+        self._size = self._head
 
     def carried(self) -> None:
         """All that has been appended to this file until now was carried over."""

@@ -45,6 +45,14 @@ def steps(file: Path) -> Iterator[None]:
     """As ``build``, a slice at a time."""
     made = file.with_name(f"{file.name}{INDEX}.new")
     made.unlink(missing_ok=True)
+    try:
+        yield from _make(file, made)
+        made.rename(beside(file))
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _make(file: Path, made: Path) -> Iterator[None]:
     fold, gaps = Fold(), list[Gap]()
     lines = whole_lines(file)
     while some := list(islice(lines, SLICE)):
@@ -67,7 +75,6 @@ def steps(file: Path) -> Iterator[None]:
             database.execute("COMMIT")
             yield
         database.execute("CREATE INDEX by_address ON held (translated)")
-    made.rename(beside(file))
 
 
 def _row(held: Held) -> tuple[object, ...]:

@@ -31,7 +31,8 @@ from anycast_sdn.store.bindings.records import (
 )
 
 MOST_PENDING = 16 << 20  # bytes
-AT_ONCE = 1 << 20  # bytes that are written together
+AT_ONCE = 1 << 20  # bytes that should be written
+LINES_AT_ONCE = 4096
 _NOBODY: set[int] = set()
 
 
@@ -152,9 +153,11 @@ class BindingLog:
         try:
             if self._begins_again:
                 self._carry(now)
-            if self._pending:
-                self._files.append(b"".join(self._pending))
-                self._pending, self._pending_size = [], 0
+            while self._pending:  # in pieces: a disk that is almost full takes some of them
+                some = self._pending[:LINES_AT_ONCE]
+                self._files.append(b"".join(some))
+                del self._pending[: len(some)]
+                self._pending_size -= sum(map(len, some))
             if self._missing:
                 self._say_missing(now)
             elif self._files.is_full(now):
@@ -179,11 +182,12 @@ class BindingLog:
         self._files.delete_old(now)
 
     def _carry(self, now: int) -> None:
-        """Write all that is open; a second time does no harm."""
+        """Write all that is open, at the beginning of the file."""
+        self._files.rewind()
         carried = []
         for record in self._open.values():
             carried.append(line(record._replace(event=CARRIED, when=now, ended_by="")))
-            if len(carried) == 4096:
+            if len(carried) == LINES_AT_ONCE:
                 self._files.append(b"".join(carried))
                 carried.clear()
         self._files.append(b"".join(carried))
