@@ -13,9 +13,10 @@ No clock; bounded.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding
@@ -96,7 +97,7 @@ class Totals(Marked):
 class FirstReplies:
     def __init__(self) -> None:
         self._watched: frozenset[str] = frozenset()
-        self._flows: OrderedDict[int, Binding] = OrderedDict()  # by number, as when they began, in order of time
+        self._flows: dict[int, Binding] = {}  # by number, as when they began, in order of time
         self._answers: dict[int, tuple[Address, bool, float]] = {}  # number → server, is it a refusal?, seconds
         self._asked: set[Asked] = set()
         self.all = Totals()
@@ -135,12 +136,11 @@ class FirstReplies:
         asked, self._asked = self._asked, set()
         for totals in self.of_groups.values():
             totals.mark(now)
-        for _ in range(min(most, len(self._flows))):
-            number, flow = self._flows.popitem(last=False)
-            if now - flow.since < WAIT_S:
-                self._flows[number] = flow
-                self._flows.move_to_end(number, last=False)
-                break
+        # One walk for all: at the front of a dictionary there are the places of those that were deleted before.
+        old = islice(takewhile(lambda flow: now - flow.since >= WAIT_S, self._flows.values()), most)
+        for flow in list(old):
+            number = flow.number
+            del self._flows[number]
             of_group = self.of_groups.get(flow.group) or self._new_group(flow.group, now)
             answer = self._answers.pop(number, None)
             if answer is None:

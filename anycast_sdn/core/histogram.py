@@ -7,7 +7,7 @@ observed between two looks is the difference of their counts.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Seconds until a packet is answered, by the controller or by a server.
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -26,6 +26,14 @@ class Histogram:
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def observe_since(self, times: Iterable[float], now: float) -> None:
+        """How long ago each of these was; in less time than one by one."""
+        counts, bounds, seconds = self.counts, self.bounds, 0.0
+        for when in times:
+            counts[bisect_left(bounds, now - when)] += 1
+            seconds += now - when
+        self.sum += seconds
 
     @property
     def total(self) -> int:

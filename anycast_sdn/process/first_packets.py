@@ -104,9 +104,7 @@ class FirstPackets:
             out.add(self._controller.shed(dpid, shed))
         sent = len(out.outbox.get(dpid, ()))
         self._react(out)
-        served = time.monotonic()
-        for came, _ in first:
-            waiting.seconds.observe(served - came)
+        waiting.seconds.observe_since([came for came, _ in first], time.monotonic())
         switch = self._connections.channels.get(dpid)
         if switch and waiting.window.count_sent(sent, time.monotonic()):
             switch.probe(lambda _: self._probe_ended(waiting.window))
