@@ -351,11 +351,11 @@ class Discovery:
     def _watched_at(self, switch: str) -> Iterator[WatchedLink]:
         return (watched for watched in self._watched.values() if any(end.switch == switch for end in watched.ends))
 
-    def down(self, now: float) -> Iterator[tuple[tuple[Port, Port], str]]:
-        """The ends of the declared links that are down, each with the reason."""
+    def down(self, now: float) -> Iterator[tuple[WatchedLink, str]]:
+        """The declared links that are down, each with the reason."""
         for watched in self._watched.values():
             if watched.declared and not watched.up:
-                yield watched.ends, self._why_down(watched, now)
+                yield watched, self._why_down(watched, now)
 
     def _why_down(self, watched: WatchedLink, now: float) -> str:
         wrong = [f"{end} is cabled to {peer}" for end, peer in self._cabled_instead(watched, now).items()]

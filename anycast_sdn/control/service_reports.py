@@ -113,6 +113,10 @@ class ServiceReports:
         self._moved: dict[_Moved, _Services] = {}
         self._routers: set[Address] = set()  # that answer
 
+    def spilling(self) -> Iterator[tuple[str, Spread, float]]:
+        """Edges whose servers are full, and the share of their new flows of a spread that goes to other edges."""
+        return ((edge, spread, share) for (edge, spread), share in self._spilled.items() if share)
+
     # ---------------------------------------------------------------- what has changed
 
     def links_changed(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import NamedTuple
 
 import networkx
@@ -157,6 +159,26 @@ class Graph:
     def neighbour(self, switch: str, port: int) -> str | None:
         """The switch at the other end of the working link at this port, if any."""
         return self._neighbour.get((switch, port))
+
+    def hang_on_one_link(self, one: str, other: str) -> bool:
+        """Would the loss of one more link separate these two switches, which reach each other now?"""
+        path = networkx.shortest_path(self._graph, one, other)
+        parallel = Counter(frozenset((here, there)) for (here, _), there in self._neighbour.items())
+        single = {frozenset(ends) for ends in networkx.bridges(self._graph)}
+        return any(frozenset(ends) in single and parallel[frozenset(ends)] <= 2 for ends in pairwise(path))
+
+    def nearest_with(self, switch: str, announcers: Iterable[str], ends: tuple[str, str], cost: int) -> str | None:
+        """As ``nearest``, if these two switches were linked, too, at this cost."""
+        one, other = (self.distances(end) for end in ends)
+        near = []
+        for edge in announcers:
+            distance = self.distances(edge)
+            ways = [distance.get(switch, _UNREACHABLE)]
+            for first, second in ((one, ends[1]), (other, ends[0])):
+                ways.append(first.get(switch, _UNREACHABLE) + cost + distance.get(second, _UNREACHABLE))
+            if min(ways) < _UNREACHABLE:
+                near.append((min(ways), edge))
+        return min(near)[1] if near else None
 
     def parts(self) -> list[list[str]]:
         """The connected components: one, unless the network is split."""

@@ -23,10 +23,13 @@ from anycast_sdn.core.pool_watch import Level, Outlook
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.core.words import counted, listed
-from anycast_sdn.description.model import Port
+from anycast_sdn.description.model import Link
+from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.views.counters import Counters
 
 MAX_REASONS = 100  # in one answer, and of one kind
+LOOKED_AT = 3  # links that are down, of which it is said what moves
+COMPARED = 20_000  # distances from a site to an edge, for one of them: some milliseconds
 RECENT_S = 60.0  # a refused or a repaired rule is a reason for so long
 _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
@@ -91,6 +94,7 @@ def reasons(
     yield from _of_links(controller, now)
     yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
     yield from _of_servers(controller)
+    yield from _of_spilling(controller)
     yield from _of_sessions(controller, list(sessions))
 
 
@@ -171,18 +175,52 @@ def _of_pool(switch: ManagedSwitch, family: str, use: PoolUse, outlook: Outlook)
 
 
 def _of_links(controller: Controller, now: float) -> Iterator[Reason]:
-    graph = controller.routes.graph
-    for ends, why in itertools.islice(controller.discovery.down(now), MAX_REASONS):
-        name = "–".join(map(str, ends))
-        effect = _detour(graph.distances(ends[0].switch).get(ends[1].switch), ends)
-        yield Reason("link.down", Subject("link", "-".join(map(str, ends))), f"link {name} is down: {why}", effect)
+    for number, (watched, why) in enumerate(itertools.islice(controller.discovery.down(now), MAX_REASONS)):
+        name = "–".join(map(str, watched.ends))
+        effects = [_detour(controller.routes.graph, watched.link, looks_ahead=number < LOOKED_AT)]
+        if number < LOOKED_AT:
+            effects += _moves(controller, watched.link)
+        yield Reason(
+            "link.down", Subject("link", "-".join(map(str, watched.ends))), f"link {name} is down: {why}",
+            " ".join(effects),
+        )  # fmt: skip
 
 
-def _detour(cost: float | None, ends: Sequence[Port]) -> str:
-    one, other = (end.switch for end in ends)
+def _detour(graph: Graph, link: Link, looks_ahead: bool) -> str:
+    one, other = link.a.switch, link.b.switch
+    cost = graph.distances(one).get(other)
     if cost is None:
         return f"The network is split: {one} and {other} do not reach each other."
-    return f"{one} and {other} reach each other by other links, at cost {cost}."
+    at = f"at cost {cost}" + (f" instead of {link.cost}" if cost > link.cost else "")
+    detour = f"{one} and {other} reach each other by other links, {at}."
+    if looks_ahead and graph.hang_on_one_link(one, other):
+        return f"{detour} The loss of one more link would separate them."
+    return detour
+
+
+def _moves(controller: Controller, link: Link) -> Iterator[str]:
+    """Sites whose new flows would go to another edge if this link were up; not where there is much to be compared."""
+    graph, announcers = controller.routes.graph, controller.announcements.announcers_of
+    ends, cost = (link.a.switch, link.b.switch), link.cost
+    sites = [switch.name for switch in controller.switches_by_name() if switch.described.client_edge]
+    known: dict[frozenset[str], dict[str, tuple[str | None, str | None]]] = {}
+    moved: dict[tuple[str, str | None, str | None], dict[str, None]] = {}
+    left = COMPARED
+    for group in controller.groups:
+        for prefix in group.prefixes:
+            edges = announcers(prefix)
+            if edges not in known:
+                left -= len(edges) * len(sites)
+                if left < 0:
+                    return
+                known[edges] = {site: (graph.nearest(site, edges), graph.nearest_with(site, edges, ends, cost))
+                                for site in sites}  # fmt: skip
+            for site, (now, before) in known[edges].items():
+                if now != before:
+                    moved.setdefault((site, now, before), {})[group.name] = None
+    for (site, after, before), names in itertools.islice(moved.items(), LOOKED_AT):
+        goes = "goes" if len(names) == 1 else "go"
+        yield f"{listed(names, 3)} from {site} {goes} to {after or 'no edge'} instead of {before}."
 
 
 # ------------------------------------------------------------------------------ services
@@ -233,6 +271,24 @@ def _in_its_place(controller: Controller, name: str, address: Address) -> str:
     place = controller.network.subnet_of(address)
     gone = f"{place.edge} has withdrawn {name}, and n" if place and place.edge not in selection.announce else "N"
     return f"{gone}ew flows of {name} go to {counted(len(others), 'other server')}."
+
+
+def _of_spilling(controller: Controller) -> Iterator[Reason]:
+    """Edges whose own servers have no room for all new flows: one reason for each edge."""
+    by_edge: dict[str, dict[str, tuple[Spread, float]]] = {}
+    for edge, spread, share in itertools.islice(controller.service_reports.spilling(), MAX_REASONS):
+        by_edge.setdefault(edge, {})[spread.group] = spread, share
+    for edge, groups in by_edge.items():
+        effects = []
+        for name, (spread, share) in itertools.islice(groups.items(), 3):
+            selection = controller.selecting.selection(spread)
+            shares = selection.shares.get(edge, {}) if selection else {}
+            places = (controller.network.subnet_of(server) for server, part in shares.items() if part > 0)
+            to = sorted({place.edge for place in places if place and place.edge != edge})
+            effects.append(f"{share:.0%} of new flows of {name} go on to {listed(to, 3) or 'other edges'}.")
+        sentence = f"servers of {listed(groups, 3)} behind {edge} have no room for all new flows there"
+        effect = " ".join([*effects, "Flows in progress stay."])
+        yield Reason("edge.spilling", Subject("switch", edge), sentence, effect, Severity.WARNING)
 
 
 # ------------------------------------------------------------------------------ routers

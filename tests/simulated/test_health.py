@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
-from scenes import SERVICE, ask, group, managed, network, topology, web
+from scenes import SERVICE, ask, catchment, group, managed, network, topology, web
 
 from anycast_sdn.core.events import Event, Severity, Subject
 from anycast_sdn.core.groups import Groups
@@ -229,12 +231,38 @@ def test_reasons_are_shown_with_their_effects_the_worst_first() -> None:
         "subject": {"kind": "link", "name": "c2:1-c3:2"},
         "since": "",
         "detail": "Link c2:1–c3:2 is down: both ports are down.",
-        "effect": "c2 and c3 reach each other by other links, at cost 5.",
+        "effect": "c2 and c3 reach each other by other links, at cost 5 instead of 1. "
+        "The loss of one more link would separate them.",
     }
     net.set_port(Port("c4", 1), False)
     net.settle()
     effects = [reason["effect"] for reason in look(net)["reasons"] if reason["code"] == "link.down"]
-    assert "The network is split: c4 and c5 do not reach each other." in effects
+    assert any(effect.startswith("The network is split: c4 and c5 do not reach each other.") for effect in effects)
+
+
+def test_a_link_that_is_down_says_which_sites_go_to_another_edge() -> None:
+    net = network("ring")
+    net.advance(1)
+    net.set_port(Port("c1", 1), False)
+    net.settle()
+    assert catchment(net) == {"arh1": "ars3", "arh2": "ars3"}
+    (down,) = look(net)["reasons"]
+    assert down["effect"].endswith("would separate them. web from arh1 goes to ars3 instead of ars1.")
+
+
+def test_an_edge_that_passes_flows_on_says_how_many_and_where_to() -> None:
+    net = network("figure1", "as2", "as3")
+    plain = group(net.network, "web", SERVICE, "as2", "as3")
+    sizes = {net.host("as2").address(False): 10, net.host("as3").address(False): 1000}
+    servers = {address: replace(each, capacity=sizes.get(address)) for address, each in plain.servers.items()}
+    net.set_groups(Groups({"web": replace(plain, servers=servers)}))
+    for port in range(40000, 40100):
+        ask(net, port=port)
+    net.advance(60)
+    (reason,) = look(net)["reasons"]
+    assert (reason["code"], reason["severity"]) == ("edge.spilling", "warning")
+    assert reason["subject"] == {"kind": "switch", "name": "ars2"}
+    assert re.fullmatch(r"\d\d% of new flows of web go on to ars3. Flows in progress stay.", reason["effect"])
 
 
 def test_what_cannot_be_stored_comes_before_many_critical_servers() -> None:
