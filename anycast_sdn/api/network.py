@@ -48,6 +48,10 @@ def get_ready(asked: Asked) -> Answer:
     return Answer({"status": "starting" if is_starting else "ok"}, status=503 if is_starting else 200)
 
 
+def show_caller(asked: Asked) -> Answer:
+    return Answer({"name": asked.caller.name, "scopes": sorted(asked.caller.scopes)})
+
+
 def show_health(asked: Asked) -> Answer:
     """As ``/healthz`` has it, for those who look at it: nothing is wrong with the answer when something else is."""
     return Answer(asked.views.health())

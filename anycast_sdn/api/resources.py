@@ -98,6 +98,8 @@ OPERATIONS = (
     Operation("GET", "/readyz", network.get_ready, OPEN,
               "Does it do its work? 503 as long as it starts; trouble in the network is no matter of this",
               {200: shown.Probe, 503: shown.Probe}),
+    Operation("GET", "/v1/caller", network.show_caller, READ, "Who asks, as far as that is known, and what it may do",
+              {200: shown.CallerShown}),
     Operation("GET", "/v1/health", network.show_health, READ, "As /healthz, but 200 whatever it is",
               {200: shown.Health}),
     Operation("GET", "/v1/replies", network.list_replies, READ,

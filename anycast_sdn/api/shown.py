@@ -383,6 +383,13 @@ class Topology(Section):
 # ------------------------------------------------------------------------------ health
 
 
+class CallerShown(Section):
+    """Who has sent this request."""
+
+    name: str = said("of its token or certificate; or loopback, or the unix socket")
+    scopes: list[str] = said("read, enrol:GROUP, enrol:*, admin")
+
+
 class SwitchHealth(Section):
     connected: bool
     repaired: int = said("rules that others had changed, and were put right", default=0)

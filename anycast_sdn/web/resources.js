@@ -18,6 +18,7 @@ export function resource(path, every, on = []) {
 export const HEALTH = resource('/v1/health', 3, ['*']);
 export const TOPOLOGY = resource('/v1/topology', 30, ['link', 'switch', 'catchment', 'edge', 'server', 'group', 'bgp']);
 export const EDGES = resource('/v1/edges?hosts=none', 5, ['switch', 'pool', 'edge']);
+export const CALLER = resource('/v1/caller', 600);
 export const SERVICES = resource('/v1/services', 5, ['server', 'group']);
 export const GROUPS = resource('/v1/groups', 5, ['server', 'group']);
 export const HISTORY = resource('/v1/history?last_s=3600&step_s=30', 10);

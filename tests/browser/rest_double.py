@@ -61,6 +61,7 @@ class RestDouble:
         self._answers: Json = _moved(RING.read_text(encoding="utf-8"), time.time())
         self.events: list[Json] = sorted(self._answers.pop("/v1/events")["events"], key=itemgetter("id"))
         self.changed = threading.Condition()
+        self.scopes = ["admin"]
         if case in ("well", "empty"):
             self._mend()
         if case == "empty":
@@ -156,6 +157,8 @@ class RestDouble:
             return {"services": [self._service(group) for group in self.groups]}
         if path == "/v1/bindings/history":
             return self.history_of_bindings(query)
+        if path == "/v1/caller":
+            return {"name": "loopback", "scopes": self.scopes}
         if path in ("/healthz", "/v1/health"):
             return self.health | {"now": written(time.time())}
         if path in self._answers:

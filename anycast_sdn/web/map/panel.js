@@ -1,10 +1,11 @@
 /* What is known of the thing that is selected on the map, and what would be different without it. */
 
 import { count, duration, number, percent } from '../format.js';
-import { FAMILIES, isLinkUp, linkName, poolLasts, poolUsed, serversByEdge, shortName, WORST } from '../network.js';
+import { FAMILIES, linkName, poolLasts, poolUsed, serversByEdge, shortName, WORST } from '../network.js';
 import { card, empty, SPACE, status } from '../parts.js';
 import { address } from '../router.js';
 import { html } from '../template.js';
+import { controls } from './controls.js';
 import { insideOf } from './inside.js';
 import { layoutOf } from './layout.js';
 import { linkStatus, prefixes } from './table.js';
@@ -143,11 +144,14 @@ function aboutPart(scene, name) {
 
 // ------------------------------------------------------------------------------ what if
 
-function whatIf(app, { topology }, subject) {
+function whatIf(app, scene, subject) {
+  const { topology } = scene;
   const out = app.route.query.getAll('without');
   const isOut = out.includes(subject.name);
   const link = subject.kind === 'link' && topology.links.find((each) => linkName(each) === subject.name);
-  if (link && !isLinkUp(link) && !link.up) return card('what-if', 'It is down already', '', html`<p class="pad quiet small">The map shows the network without it.</p>`);
+  if (link && !link.up) {
+    return card('what-if', 'It is down already', '', html`<div class="pad stack"><p class="quiet small">The map shows the network without it.</p>${controls(app, scene, subject)}</div>`);
+  }
   const title = isOut ? `Without ${out.map(shortName).join(', ')}` : `If it were gone${out.length ? ', too' : ''}`;
   const names = chosen(app);
   const path = withoutPath(names);
@@ -156,7 +160,7 @@ function whatIf(app, { topology }, subject) {
   const command = `anycast-sdn topology ${names.map((name) => `--without ${shortName(name).replace('–', '-')}`).join(' ')}`;
   const content = answer ? html`${differenceOf(answer)}<p><button class="button" data-action="without" aria-pressed="${isOut ? 'true' : 'false'}">${isOut ? 'Put it back' : 'Show the map without it'}</button></p>`
     : html`<p class="quiet">${refused ? refused.message : 'It is being counted.'}</p>`;
-  return card('what-if', title, '', html`<div class="pad stack">${content}<p class="quiet small mono">${command}</p></div>`);
+  return card('what-if', title, '', html`<div class="pad stack">${content}<p class="quiet small mono">${command}</p>${controls(app, scene, subject)}</div>`);
 }
 
 function differenceOf({ difference = [], difference_totals: totals, pools = [], parts }) {

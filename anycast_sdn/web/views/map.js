@@ -5,6 +5,7 @@ map is shown without; table, the map as text.
 */
 
 import { catchmentTable } from '../map/catchment.js';
+import { controlActions } from '../map/controls.js';
 import { move } from '../map/keys.js';
 import { measuredTable, serverList } from '../map/lists.js';
 import { panel } from '../map/panel.js';
@@ -13,7 +14,7 @@ import { mapTable } from '../map/table.js';
 import { chosen, subjectOf, toggled, withoutPath } from '../map/without.js';
 import { shortName, siteNames } from '../network.js';
 import { card, empty, icon, option, SPACE } from '../parts.js';
-import { EDGES, resource, TOPOLOGY } from '../resources.js';
+import { CALLER, EDGES, resource, TOPOLOGY } from '../resources.js';
 import { groupResources, groupsOf } from '../services.js';
 import { html } from '../template.js';
 
@@ -26,7 +27,7 @@ export const map = {
   needs(app) {
     const asked = new Set([withoutPath(app.route.query.getAll('without')), withoutPath(chosen(app))]);
     asked.delete(TOPOLOGY.path);
-    return [TOPOLOGY, EDGES, ...groupResources(app), ...Array.from(asked, (path) => resource(path, ASKED_S, TOPOLOGY.on))];
+    return [TOPOLOGY, EDGES, CALLER, ...groupResources(app), ...Array.from(asked, (path) => resource(path, ASKED_S, TOPOLOGY.on))];
   },
 
   render(app) {
@@ -47,6 +48,7 @@ export const map = {
     without: (app) => toggle(app),
     'as-it-is': (app) => app.set({ without: [] }),
     table: (app) => tabulate(app),
+    ...controlActions,
     pick: (app, { dataset: { group, prefix, site } }) => {
       const isPicked = app.route.query.get('prefix') === prefix && app.route.query.get('site') === site;
       app.set(isPicked ? { prefix: null, site: null } : { service: group, prefix, site });

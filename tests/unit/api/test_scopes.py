@@ -55,6 +55,10 @@ def test_nobody_is_asked_for_a_token_by_all_that_needs_one(client: Client) -> No
     assert client.registry.groups is before
 
 
+def test_whoever_asks_learns_what_it_may_do(client: Client) -> None:
+    assert client.ask("GET", "/v1/caller", **{CALLER: READER}).json == {"name": "reader", "scopes": ["read"]}
+
+
 def test_a_reader_changes_nothing(client: Client) -> None:
     before = client.registry.groups
     for operation in OPERATIONS:
