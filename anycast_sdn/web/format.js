@@ -35,12 +35,6 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
-/* An address with its port; protocols without ports have port 0. */
-export function endpoint(address, port) {
-  if (!port) return address;
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
 /* Words as a sentence lists them. */
 export function listed(words) {
   if (words.length < 2) return words.join('');

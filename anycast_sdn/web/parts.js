@@ -66,6 +66,12 @@ export function cell(title, content, names = '') {
   return html`<td class="${names}" data-title="${title}">${content}</td>`;
 }
 
+/* An address with its port; protocols without ports have port 0.  It may be broken between the two. */
+export function endpoint(address, port) {
+  if (!port) return address;
+  return html`${address.includes(':') ? `[${address}]` : address}<wbr>:${port}`;
+}
+
 /* A share of 1 as a bar, hatched above its limit, where the limit is marked. */
 export function bar(share, limit = null) {
   const width = `${Math.min(100, Math.max(0, share * 100)).toFixed(1)}%`;

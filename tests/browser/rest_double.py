@@ -373,7 +373,9 @@ class RestDouble:
                 server.update(state="active", excluded=None, effective_weight=server["weight"])
                 server["load"]["overall"] = min(server["load"]["overall"], 0.6)
                 server["drain"] = None
-        self.edges[0]["pools"]["ipv4"].update(leased=160, resting=20, free=330, exhausted_in_s=None, trend_per_min=0.1)
+        self.edges[0]["pools"]["ipv4"].update(
+            leased=160, resting=20, free=330, level="plenty", exhausted_in_s=None, used_up_in_s=None, trend_per_min=0.1
+        )
         self.events = [event for event in self.events if event["severity"] == "info"]
 
     def _clear(self) -> None:
@@ -383,7 +385,8 @@ class RestDouble:
             edge.update(bindings=0, drops={}, drops_per_s={})
             edge["buckets"] = {}
             if "ipv4" in edge["pools"]:
-                edge["pools"]["ipv4"].update(leased=0, resting=0, free=510, trend_per_min=0)
+                unused = {"leased": 0, "resting": 0, "free": 510, "level": "plenty", "trend_per_min": 0}
+                edge["pools"]["ipv4"].update(unused, exhausted_in_s=None, used_up_in_s=None)
         for name, values in self._answers["/v1/history"]["series"].items():
             self._answers["/v1/history"]["series"][name] = [0] * len(values)
 

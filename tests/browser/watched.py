@@ -24,6 +24,9 @@ _MISFITS = """() => {
     const cut = clips && e.scrollWidth > e.clientWidth + 1;
     if (cut) found.push(`cut: ${e.tagName} ${e.className} ${e.textContent.slice(0, 60)}`);
   }
+  for (const e of document.querySelectorAll('main .scrolls')) {
+    if (e.scrollWidth > e.clientWidth + 1) found.push(`scrolls sideways: ${e.textContent.trim().slice(0, 60)}`);
+  }
   return found;
 }"""
 

@@ -5,8 +5,8 @@ pointer or the focus is in it.  A row opens to the record of its decision.
 */
 
 import { html } from '../template.js';
-import { duration, endpoint, number } from '../format.js';
-import { SPACE, cell, empty, icon, option, tableHead } from '../parts.js';
+import { duration, number } from '../format.js';
+import { SPACE, cell, empty, endpoint, icon, option, tableHead } from '../parts.js';
 import { EDGES, resource, SERVICES } from '../resources.js';
 import { address } from '../router.js';
 import { decision } from './decision.js';

@@ -1,8 +1,8 @@
 /* Who had it?  Who held a translated address (PR1X) at a time: asked once for each look-up. */
 
 import { html } from '../template.js';
-import { count, duration, endpoint, number, timestamp } from '../format.js';
-import { cell, empty, status, tableHead } from '../parts.js';
+import { count, duration, number, timestamp } from '../format.js';
+import { cell, empty, endpoint, status, tableHead } from '../parts.js';
 import { resource } from '../resources.js';
 
 const ONCE_S = 86400;
