@@ -14,9 +14,10 @@ class Held(NamedTuple):
     flow: Record
     ended: int | None = None
 
-    def is_same(self, other: Held) -> bool:
-        """The same flow, in another file."""
-        return self.flow.id == other.flow.id and self.flow.since == other.flow.since
+    @property
+    def id(self) -> tuple[str, int, int]:
+        """That of the flow, the same in all files."""
+        return *self.flow.id, self.flow.since
 
 
 class Fold:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,27 +55,30 @@ def search(path: Path, translated: Address, at: int, port: int | None = None) ->
     if here is None:
         return Found(begins=began[0])
     paths = [files[each] for each in began]
+    in_file = cache(lambda file: {each.id: each for each in held_in(file, translated)})
     had_it = [
         each
-        for each in held_in(paths[here], translated)
+        for each in in_file(paths[here]).values()
         if each.flow.since <= at
         and (each.ended is None or each.ended >= at)
         and (port is None or not each.flow.client_port or each.flow.client_port == port)
     ]
     had_it.sort(key=lambda each: -each.flow.since)
-    found = [_to_its_end(each, paths[here + 1 :]) for each in had_it[:MOST_FOUND]]
+    found = [_to_its_end(each, paths[here + 1 :], in_file) for each in had_it[:MOST_FOUND]]
     gaps = [gap for path in paths[here : here + 2] for gap in gaps_in(path) if gap.contains(at)]
     if here == len(paths) - 1 and (end := stopped(paths[here])) is not None and at > end:
         gaps.append(Gap(end, at, "the controller is stopped"))
     return Found(found, gaps, began[0])
 
 
-def _to_its_end(found: Held, later: Sequence[Path]) -> Held:
+def _to_its_end(
+    found: Held, later: Sequence[Path], in_file: Callable[[Path], Mapping[tuple[str, int, int], Held]]
+) -> Held:
     """The flow with its end, from the last file that has it."""
     low, high = 0, len(later)
     while found.ended is None and low < high:
         middle = (low + high) // 2
-        then = next(filter(found.is_same, held_in(later[middle], found.flow.translated)), None)
+        then = in_file(later[middle]).get(found.id)
         if then is None:
             high = middle
         else:

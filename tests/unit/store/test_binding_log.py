@@ -139,6 +139,16 @@ def test_flows_that_share_an_address_are_told_apart_by_their_port(log: Log) -> N
     assert [each.flow.number for each in log.who(2000, port=40000).held] == [1]
 
 
+def test_the_ends_of_many_flows_that_share_an_address_are_found_together(path: Path) -> None:
+    log = Log(path, size=20_000)
+    for number in range(1, 501):
+        log.take(record(OPENED, number, number, client_port=number))
+    for number in range(1, 501):
+        log.take(record(CLOSED, 10_000 + number, number, client_port=number, ended_by="idle"))
+    assert len(all_files(path)) > 4
+    assert {each.ended for each in log.who(5000).held} == {T0 + 10_000 + number for number in range(1, 501)}
+
+
 def test_nothing_is_known_of_before_the_log(log: Log) -> None:
     assert (log.who(-1).held, log.who(-1).begins) == ([], T0)
 
