@@ -131,8 +131,9 @@ def opened(path: Path, days: float, size: int) -> Files:
 def main(path: str, days: str, size: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when the controller does
-    os.nice(NICE)
-    os.umask(0o777 & ~MODE)  # also for indexes
+    with contextlib.suppress(OSError):  # where it may not
+        os.nice(NICE)
+    os.umask(os.umask(0o077) | (0o777 & ~MODE))  # also for indexes
     controller = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     file = Path(path)
     try:
