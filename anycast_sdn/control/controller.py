@@ -425,7 +425,8 @@ class Controller:
             rounds += 1
         self._probe(self.discovery.more_probes(), out)
         self.reroutes.look(now)
-        out.events += self.service_reports.work(self.groups, self._pace.prefixes)
+        if not self.routes.is_finding():  # routes come first
+            out.events += self.service_reports.work(self.groups, max(1, self._pace.prefixes // 4))
         return out
 
     def _is_routed(self) -> bool:

@@ -14,6 +14,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -39,6 +40,7 @@ from anycast_sdn.fabric.graph import Graph
 
 SETTLED_S = 3.0
 SPILL_STEP = 0.1  # of all new flows
+AT_ONCE = 100  # events of what has moved
 
 
 class _Place(NamedTuple):
@@ -155,14 +157,15 @@ class ServiceReports:
             return []  # it has others take a part all the time
         selection = self._selecting.selection(spread)
         slots = selection.memory.slots.get(edge, ()) if selection else ()
-        places = {server: self._network.subnet_of(server) for server in set(slots)}
-        to = [place.edge for server in slots if (place := places[server]) and place.edge != edge]
-        share, told = len(to) / max(1, len(slots)), self._spilled.get((edge, spread), 0.0)
+        own = self._switches[edge].serving.enrolled
+        others = [server for server in slots if server not in own]
+        share, told = len(others) / max(1, len(slots)), self._spilled.get((edge, spread), 0.0)
         if abs(share - told) < SPILL_STEP and bool(share) is bool(told):
             return []
         self._spilled[edge, spread] = share
-        what = _shown(group, spread.is_v6)
-        return [EdgeSpilling(edge, group.name, *what, round(share, 3), tuple(sorted(set(to))))]
+        places = filter(None, map(self._network.subnet_of, set(others)))
+        to = tuple(sorted({place.edge for place in places}))
+        return [EdgeSpilling(edge, group.name, *_shown(group, spread.is_v6), round(share, 3), to)]
 
     def _forget(self, spread: Spread) -> None:
         self._places.pop(spread, None)
@@ -195,7 +198,7 @@ class ServiceReports:
 
     def is_busy(self) -> bool:
         """Is there something left, for which ``work`` is to be called?"""
-        return self._ready and bool(self._to_look_at)
+        return self._ready and bool(self._to_look_at or self._moved)
 
     def work(self, groups: Groups, most: int) -> list[Event]:
         """Look at ``most`` spreads → what has moved, when all have been looked at."""
@@ -207,16 +210,15 @@ class ServiceReports:
                 self._look(spread, group)
             else:
                 self._forget(spread)
-        if self._to_look_at or not self._moved:
-            return []
-        moved, self._moved = self._moved, {}
-        return [
-            CatchmentChanged(
+        return [] if self._to_look_at else [*self._tell_some()]
+
+    def _tell_some(self) -> Iterator[Event]:
+        for (site, before, after), services in list(itertools.islice(self._moved.items(), AT_ONCE)):
+            del self._moved[_Moved(site, before, after)]
+            yield CatchmentChanged(
                 site, tuple(services.groups), tuple(services.prefixes), services.count,
                 before.name, after.name, before.cost, after.cost,
-            )
-            for (site, before, after), services in moved.items()
-        ]  # fmt: skip
+            )  # fmt: skip
 
     def _look(self, spread: Spread, group: AnycastGroup) -> None:
         prefixes = [prefix for prefix in group.prefixes if prefix.is_v6 is spread.is_v6]
