@@ -21,7 +21,7 @@ def test_names_are_unique() -> None:
 
 @pytest.mark.parametrize("kind", event_types(), ids=lambda kind: kind.type)
 def test_each_type_is_described(kind: type[Reported]) -> None:
-    assert re.fullmatch(r"[a-z]+\.[a-z_]+", kind.type)
+    assert re.fullmatch(r"[a-z_]+\.[a-z_]+", kind.type)
     assert happened(kind).endswith(".")
     assert not happened(kind).startswith(kind.__name__), "its docstring is missing"
     assert any(severity.value in severities(kind) for severity in Severity)
