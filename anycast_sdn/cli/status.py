@@ -13,13 +13,14 @@ from typing import Any
 from anycast_sdn.cli import client, options
 from anycast_sdn.cli.tables import WIDTH, table
 from anycast_sdn.cli.terminal import harmless, styled, with_words_styled
-from anycast_sdn.core.words import listed
+from anycast_sdn.core.words import counted, listed
 
 _ABOUT = """\
 Show on one screen whether all is well, and if not what is wrong, since when and with which effect; links, servers, how
 long the pools of translation addresses last, and rates."""
 _REASONS = 8  # that are shown
 _STATES = {"ok": "passing", "starting": "warning", "degraded": "critical"}
+_HEALTH = ("passing", "critical", "warning", "unknown")
 _RATES_S = 60
 
 
@@ -34,8 +35,8 @@ def _status(arguments: argparse.Namespace) -> int:
     known = {
         "health": client.get(controller, "/v1/health", "reasons"),
         "topology": client.get(controller, "/v1/topology", "links"),
-        "groups": client.get(controller, "/v1/groups", "groups")["groups"],
-        "edges": client.get(controller, "/v1/edges", "edges")["edges"],
+        "services": client.get(controller, "/v1/services", "services")["services"],
+        "edges": client.get(controller, "/v1/edges?hosts=none", "edges")["edges"],
         "flows": client.get(controller, "/v1/flows?limit=1", "flows")["summary"],
         "history": client.ask(controller, f"/v1/history?last_s={_RATES_S}&step_s={_RATES_S}"),
     }
@@ -58,9 +59,9 @@ def screen(known: Any, where: str) -> Iterator[str]:
     if pools:
         yield ""
         yield table(pools)
-    if known["groups"]:
+    if known["services"]:
         yield ""
-        yield with_words_styled(table([_group_row(group) for group in known["groups"]]))
+        yield with_words_styled(table([_service_row(service) for service in known["services"]]))
 
 
 # -------------------------------------------------------------------------------- what is wrong
@@ -107,10 +108,11 @@ def _parts(known: Any) -> Iterator[str]:
     links = [link for link in known["topology"]["links"] if link["declared"]]
     down = ["–".join(link["ends"]) for link in links if not link["up"]]
     yield _line("links", len(links) - len(down), len(links), "up", down, "down")
-    servers = {server["address"]: server for group in known["groups"] for server in group["servers"]}
-    excluded = [f"{address} ({why.replace('_', ' ')})" for address, server in servers.items()
-                if (why := server["excluded"])]  # fmt: skip
-    yield _line("servers", len(servers) - len(excluded), len(servers), "take new flows", excluded, "not")
+    services = known["services"]
+    totals = {name: sum(service[name] for service in services) for name in ("servers", *_HEALTH, "inactive")}
+    health = ", ".join(f"{totals[name]} {name}" for name in (*_HEALTH, "inactive") if totals[name])
+    enrolled = f"{totals['servers']} enrolled in {counted(len(services), 'group')}"
+    yield f"{'servers':9} {enrolled}{f': {health}' if health else ''}"
     series = known["history"]["series"]
     flows = known["flows"]
     parts = [f"{flows['pinned']:,} pinned", f"{flows['unanswered']:,} unanswered",
@@ -152,17 +154,15 @@ def _pool_row(edge: str, family: str, use: Any) -> dict[str, Any]:
     }
 
 
-def _group_row(group: Any) -> dict[str, Any]:
-    servers = group["servers"]
-    health = Counter(server["health"]["status"] for server in servers)
-    wrong = ", ".join(f"{health[each]} {each}" for each in ("critical", "warning", "unknown") if health[each])
-    reported = [server["load"]["overall"] for server in servers if server["load"]]
-    loads = [load for load in reported if load is not None]
+def _service_row(service: Any) -> dict[str, Any]:
+    wrong = ", ".join(f"{service[each]} {each}" for each in _HEALTH[1:] if service[each])
+    load, highest = service["load"], service["highest_load"]
     return {
-        "group": group["name"],
-        "ANY/n": listed(group["prefixes"], 2),
-        "servers": len(servers),
-        "take new flows": sum(not server["excluded"] for server in servers),
-        "health": wrong or ("passing" if servers else ""),
-        "load": f"{sum(loads) / len(loads):.0%}" if loads else "",
+        "group": service["name"],
+        "ANY/n": listed(service["prefixes"], 2),
+        "behind": listed([each["edge"] or "no edge" for each in service["edges"]], 3),
+        "servers": service["servers"],
+        "health": wrong or ("passing" if service["servers"] else ""),
+        "load": "" if load is None else f"{load:.0%}" + (f", up to {highest:.0%}" if service["servers"] > 1 else ""),
+        "flows": service["flows"],
     }

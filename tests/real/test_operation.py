@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import Any, NamedTuple
 
@@ -195,6 +196,25 @@ def test_the_state_table_is_shown(network: Running) -> None:
         "arh1", "pinned", "web", f"[{V6.h1}]:21001", f"[{V6.web}]:{PORT}/udp", flow["translated"], V6.as2,
     ]  # fmt: skip
     assert "pool exhausted: 0" in table[-1]
+
+
+@pytest.mark.row("M29", "'why' shows by which decision a flow has its server, and who has answered after how long")
+def test_why_a_flow_has_its_server_is_shown(network: Running) -> None:
+    shown = network.command("why", f"[{V6.h1}]:21001").stdout
+    assert f"[{V6.h1}]:21001 → [{V6.web}]:{PORT}/udp, group web, is served by {V6.as2}\n" in shown
+    assert "by distance  arh1 reaches ars2 at cost " in shown
+    assert re.search(rf"answered by  {V6.as2} after [0-9.]+ ms", shown)
+    (candidate,) = [line.split() for line in shown.splitlines() if line.endswith("has the flow")]
+    assert candidate[:2] == [V6.as2, "ars2"]
+
+
+@pytest.mark.row("M34", "'status' shows on one screen whether all is well, with rates and how long pools last")
+def test_the_status_is_one_screen(network: Running) -> None:
+    lines = network.command("status").stdout.splitlines()
+    assert lines[1] == "ok: all is well"
+    assert any(line.startswith("switches  all ") for line in lines)
+    assert any(line.startswith("arh1 IPv6 ") for line in lines)
+    assert len(lines) < 30
 
 
 @pytest.mark.row("M29", "groups, servers and edges as tables; all listings as JSON for programs")

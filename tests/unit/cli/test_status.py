@@ -18,10 +18,10 @@ POOL = {"size": 510, "leased": 371, "resting": 52, "free": 87, "level": "plenty"
 SITE = {"name": "arh1", "roles": ["client edge"], "connected": True, "pools": {"ipv4": POOL}, "bindings": 3,
         "drops": {"no_route": 7}, "drops_per_s": {"no_route": 4.2, "looped": 0}, "buckets": {},
         "hosts": [{"address": "10.1.0.10", "mac": "", "port": 1}]}  # fmt: skip
-SERVER = {"address": "10.21.0.10", "health": {"status": "passing", "reason": ""}, "excluded": None,
-          "load": {"overall": 0.5}, "state": "active", "edge": "ars1"}  # fmt: skip
-ILL = SERVER | {"address": "10.23.0.11", "health": {"status": "critical", "reason": "no answer"},
-                "excluded": "critical", "load": None}  # fmt: skip
+TOTALS = {"servers": 3, "critical": 1, "warning": 0, "unknown": 0, "passing": 2, "inactive": 1, "flows": 64,
+          "load": 0.5, "highest_load": 0.91}  # fmt: skip
+WEB = TOTALS | {"name": "web", "prefixes": ["198.18.0.1/32"], "affinity": "flow", "families": ["ipv4"],
+                "edges": [TOTALS | {"edge": "ars1"}, TOTALS | {"edge": "ars3"}]}  # fmt: skip
 DOWN = {"code": "link.down", "severity": "critical", "subject": {"kind": "link", "name": "c2:1-c3:2"},
         "since": "2026-11-25T20:31:00Z", "detail": "Link c2:1–c3:2 is down: port c2:1 is down.",
         "effect": "c2 and c3 reach each other by other links, at cost 5."}  # fmt: skip
@@ -34,7 +34,7 @@ ANSWERS: Mapping[str, Any] = {
         "links": [LINK, LINK | {"ends": ["c1:1", "c2:2"], "up": False}],
         "catchment": {"198.18.0.1/32": {"arh1": "ars1"}, "2001:db8:a::1/128": {"arh1": None}},
     },
-    "/v1/groups": {"groups": [{"name": "web", "prefixes": ["198.18.0.1/32"], "servers": [SERVER, ILL]}]},
+    "/v1/services": {"services": [WEB]},
     "/v1/edges": {
         "edges": [SITE, SITE | {"name": "ars1", "pools": {}, "hosts": [], "drops_per_s": {},
                                 "buckets": {"198.18.0.1/32": [{"server": "10.21.0.10", "edge": "ars1", "share": 1}]}}]
@@ -75,12 +75,12 @@ def test_the_status_is_one_screen_with_reasons_parts_and_pools(capsys: pytest.Ca
         "",
         "switches  1 of 2 connected; not: c2",
         "links     1 of 2 up; down: c1:1–c2:2",
-        "servers   1 of 2 take new flows; not: 10.23.0.11 (critical)",
+        "servers   3 enrolled in 1 group: 2 passing, 1 critical, 1 inactive",
         "flows     1,832 pinned, 9 unanswered, 47.0 new/s, 0.27 % without an answer",
         "drops     4.2/s no_route at arh1",
     ]
     assert "arh1 IPv4  83%        371       52  plenty  about 24 min" in lines
-    assert any(line.split() == ["web", "198.18.0.1/32", "2", "1", "1", "critical", "50%"] for line in lines)
+    assert "web    198.18.0.1/32  ars1, ars3        3  1 critical  50%, up to 91%     64" in lines
     assert max(map(len, lines)) <= 100
     assert "\x1b" not in shown
 
