@@ -32,6 +32,7 @@ LOOKS = (
     "/v1/edges",
     "/v1/edges/s0",
     "/v1/topology",
+    "/v1/topology?group=wide",
     "/v1/topology?without=s0",
     "/v1/topology?without=10.1.0.10",
     "/v1/groups",
@@ -46,6 +47,7 @@ class _App:
     health = AnycastApp.health
     _look_at_health = AnycastApp._look_at_health
     _database_problem = str
+    binding_log = None
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -55,7 +57,7 @@ class _App:
         self.controller = hub.controller
         self.inspections = self.connections = self.bgp = self
         self.channels: dict[int, Any] = {}
-        self.gauge = Gauge(lambda seconds: None)
+        self.gauge = Gauge(lambda seconds: None, lambda event: None)
 
     def wait_until_fresh(self, switches: object) -> None:
         """No switch is asked."""
