@@ -29,8 +29,8 @@ STEP_ERRORS = (TestbedError, RuntimeError, OSError, subprocess.TimeoutExpired)
 
 def run_all(scene: Scene) -> None:
     """All steps; one that fails is reported, and the others go on."""
-    for step in (routers, first_request, visible_steps.what_if, one_connection, withdrawal, hand_over, dns, ping,
-                 other_family, unknown_translated, anycast_source, expiry, *service_steps.ALL,
+    for step in (routers, first_request, visible_steps.why, visible_steps.what_if, one_connection, withdrawal,
+                 hand_over, dns, ping, other_family, unknown_translated, anycast_source, expiry, *service_steps.ALL,
                  visible_steps.who):  # fmt: skip
         try:
             step(scene)

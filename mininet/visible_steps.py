@@ -1,4 +1,6 @@
-"""The demo's steps of what can be seen: what would be different without a part of the network, who had an address."""
+"""The demo's steps of what can be seen: why a flow has its server, what would be different without that server, and who
+had an address.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,27 @@ from scene import WEB, Scene
 from service_steps import SLOW, downloads, held
 from testbed import wait_until
 
+from anycast_sdn.core.model import endpoint, packed
 from anycast_sdn.core.times import rfc3339
+
+
+def why(scene: Scene) -> None:
+    family, report = scene.family, scene.report
+    report.heading("Why this server? The decision that H's packets met is kept with the flow")
+    download = downloads(scene, family, 1, SLOW)
+    (port, name), *_ = wait_until(lambda: held(scene, family), "the download begins").items()
+    shown, said = scene.listing("why", endpoint(packed(family.client), port))
+    flow = next(flow for flow in scene.flows(family) if flow["client_port"] == port)
+    decision = scene.get(f"/v1/flows/{flow['edge']}/{flow['number']}")["decision"]
+    download.stop()
+    report.command("", shown)
+    report.text(said)
+    names = {address: each for each, address in family.servers.items()}
+    reasons = {names[each["server"]]: each["why_not"] for each in decision["candidates"]}
+    because = reasons.pop(name)
+    others = "".join(f"; {each}: {reason}" for each, reason in reasons.items() if reason)
+    holds = decision["answered"] == family.servers[name] and not because
+    report.line(holds, f"{name} has answered{others}")
 
 
 def what_if(scene: Scene) -> None:
