@@ -40,7 +40,7 @@ class CandidateShown(Section):
 
     server: IpAddress = said("its address")
     edge: str = said("the server edge that it is behind")
-    cost: float | None = said("of the way to it from the edge that decided; null: there is none")
+    cost: float | None = said("of the way to it from the edge that decided; null: there is none, or only by routers")
     share: float = said("of that edge's new flows, 0-1")
     weight: int = said("as it was set")
     health: Annotated[HealthStatus, choice(HealthStatus)] = said("by its checks")

@@ -112,7 +112,7 @@ def _record(flow: Any) -> Iterator[str]:
 def _distance(site: str, decision: Any) -> str:
     nearest = decision["edge"]
     costs = decision.get("distances", {})
-    others = ", ".join(f"{edge}: {'out of reach' if cost is None else cost}" for edge, cost in costs.items()
+    others = ", ".join(f"{edge}: {'by no link' if cost is None else cost}" for edge, cost in costs.items()
                        if edge != nearest)  # fmt: skip
     cost = costs.get(nearest)
     return (f"{site} reaches {nearest}" + (f" at cost {cost}" if cost is not None else "")

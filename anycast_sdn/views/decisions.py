@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.edge_distances import BEYOND_ROUTERS
 from anycast_sdn.core.bindings import Binding, Loss
 from anycast_sdn.core.model import text
 from anycast_sdn.core.selection import Candidate, Choice, Exclusion
@@ -86,6 +87,8 @@ def _why_not(choice: Choice, candidate: Candidate) -> str:
         return "others have room for all"
     if (cost := choice.costs.get(candidate.edge)) is None:
         return f"{candidate.edge} is out of reach of {choice.edge}"
+    if cost >= BEYOND_ROUTERS:
+        return f"not nearest: only routers lead from {choice.edge} to {candidate.edge}"
     return f"not nearest: {candidate.edge} is at cost {cost:g} from {choice.edge}"
 
 
@@ -94,7 +97,7 @@ def _candidate(choice: Choice, candidate: Candidate) -> dict[str, Any]:
     return {
         "server": text(candidate.address),
         "edge": candidate.edge,
-        "cost": _finite(0.0 if candidate.edge == choice.edge else choice.costs.get(candidate.edge)),
+        "cost": _cost(choice, candidate.edge),
         "share": round(choice.shares.get(candidate.address, 0.0), 4),
         "weight": candidate.weight,
         "health": candidate.health.value,
@@ -106,6 +109,12 @@ def _candidate(choice: Choice, candidate: Candidate) -> dict[str, Any]:
         "excluded": standing.excluded.value if standing.excluded else None,
         "why_not": _why_not(choice, candidate),
     }
+
+
+def _cost(choice: Choice, edge: str) -> float | None:
+    """None: there is no way, or only by routers, whose costs nobody tells."""
+    cost = 0.0 if edge == choice.edge else choice.costs.get(edge, BEYOND_ROUTERS)
+    return cost if cost < BEYOND_ROUTERS else None
 
 
 def _finite(number: float | None) -> float | None:
