@@ -38,7 +38,7 @@ from anycast_sdn.core.slots import Spread
 from anycast_sdn.description.model import Network
 from anycast_sdn.fabric.graph import Graph
 
-SETTLED_S = 3.0
+SETTLED_S = 1.0
 SPILL_STEP = 0.1  # of all new flows
 AT_ONCE = 100  # events of what has moved
 

@@ -25,7 +25,7 @@ from os_ken.lib import hub
 from anycast_sdn.core import words
 from anycast_sdn.core.controller_events import AcceptFailed
 from anycast_sdn.core.events import Event
-from anycast_sdn.core.network_events import ConnectionRefused
+from anycast_sdn.core.switch_events import ConnectionRefused
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.connection import Listener
 

@@ -23,7 +23,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.controller_events import StoreFailed, StoreRecovered
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.network_events import RulesRefused
+from anycast_sdn.core.switch_events import RulesRefused
 from anycast_sdn.description.model import Network, Port
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import codec, decoding

@@ -17,7 +17,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.core.events import Event
-from anycast_sdn.core.network_events import SwitchConnected, SwitchDegraded, SwitchLost, SwitchMastered
+from anycast_sdn.core.switch_events import SwitchConnected, SwitchDegraded, SwitchLost, SwitchMastered
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.questions import Introduction

@@ -25,7 +25,7 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, Fault, RulesRepaired
-from anycast_sdn.core.network_events import RulesPutRight
+from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import (

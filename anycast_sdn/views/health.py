@@ -16,7 +16,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.controller_events import HealthChanged
 from anycast_sdn.core.events import Reported, Severity
-from anycast_sdn.core.network_events import SwitchesComplete, SwitchesMissing
+from anycast_sdn.core.switch_events import SwitchesComplete, SwitchesMissing
 from anycast_sdn.core.times import rfc3339
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session, reasons

@@ -14,7 +14,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from anycast_sdn.control.audit import MAX_REMEMBERED
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Fault, RulesRepaired
-from anycast_sdn.core.network_events import RulesPutRight
+from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import decoding, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES
