@@ -10,6 +10,7 @@ import pytest
 
 from anycast_sdn.cli import main
 from anycast_sdn.cli.tables import table
+from anycast_sdn.cli.terminal import with_words_styled
 from tests.unit.command_line import serving
 
 LINK = {"ends": ["c2:1", "c3:2"], "cost": 1, "up": True, "state": "up", "declared": True}
@@ -95,6 +96,18 @@ def test_the_status_of_a_network_that_is_well_says_so(capsys: pytest.CaptureFixt
 def test_of_many_reasons_some_are_shown_and_the_others_counted(capsys: pytest.CaptureFixture[str]) -> None:
     many = {"/v1/health": HEALTH | {"reasons": [DOWN] * 12, "more_reasons": 88}}
     assert "  and 92 more: 4 link.down" in printed(capsys, Controller(**many), "status").splitlines()
+
+
+def test_words_of_health_are_coloured_on_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "10.23.0.11  critical  not-critical  1 warning, of 2 passing"
+    assert with_words_styled(words) == words
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = with_words_styled(words)
+    assert shown == "10.23.0.11  \x1b[1;31mcritical\x1b[0m  not-critical  1 warning, of 2 \x1b[32mpassing\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert with_words_styled(words) == words
 
 
 FLOW = {"number": 17, "edge": "arh1", "state": "pinned", "group": "web", "client": "10.1.0.10", "client_port": 41428,
