@@ -3,7 +3,8 @@
 - Beside the packages that are found, topologies/ is one.  So a wheel holds the network files as
   ``anycast_sdn.topologies``, and in the repository they stand where people look for them.
 - The papers and the services of systemd are installed, in share/doc/anycast-sdn of the environment.
-- A package index shows README.md alone.  Its links to other files would lead nowhere there, so it names the files.
+- A package index shows README.md alone.  Its links to other files would lead nowhere there, so it names the files, and
+  its pictures are left out.
 
 Everything else is in setup.cfg.
 """
@@ -19,7 +20,8 @@ DOC = "share/doc/anycast-sdn"
 
 def for_an_index(readme: str) -> str:
     """README.md with the names of files in the place of links to them."""
-    named = re.sub(r"\[([^\]]+)\]\((?!https?:)([^)#]+)[^)]*\)", r"\1 (`\2`)", readme)
+    pictureless = re.sub(r"!\[[^\]]+\]\((?!https?:)[^)]+\)\n+", "", readme)
+    named = re.sub(r"\[([^\]]+)\]\((?!https?:)([^)#]+)[^)]*\)", r"\1 (`\2`)", pictureless)
     return f"{named}\nFiles that are named here are in the source distribution; papers are installed in `{DOC}`, too.\n"
 
 

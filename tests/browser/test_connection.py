@@ -20,7 +20,7 @@ def test_no_event_is_missed_or_doubled_when_the_controller_was_away(fixture: Fix
     fixture.rest.emit("rules.repaired", "info", "switch", "c1", "number 1")
     page.page.wait_for_selector("text=number 1")
     fixture.lose()
-    page.page.wait_for_selector("#banner:not([hidden])", timeout=5000)
+    page.page.wait_for_selector("#banner:not([hidden])", timeout=10_000)
     for number in (2, 3, 4):
         fixture.rest.emit("rules.repaired", "info", "switch", "c1", f"number {number}")
     assert "number 1" in page.text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ring import cut, ring
-from support import TOPOLOGIES, Running, until
+from support import TOPOLOGIES, Running, need_testbed, until
 from watched import Watched
 
 Open = Callable[..., Watched]
@@ -24,6 +24,7 @@ _DIFFERENCE = "() => Array.from(document.querySelectorAll('.difference li'), (ro
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Some flows of both sites are pinned; the binding log is kept."""
+    need_testbed()
     folder = tmp_path_factory.mktemp("ring")
     with ring(folder, TOPOLOGIES / "ring.yaml", "--binding-log", str(folder / "bindings.jsonl")) as network:
         for host in ("h1", "h3"):

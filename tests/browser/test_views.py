@@ -50,7 +50,7 @@ def test_without_a_connection_all_stays_and_the_banner_says_so(
     page = open_page(f"{fixture.url}/ui/#services", SIZES[size])
     page.page.wait_for_selector(".servers")
     fixture.lose()
-    page.page.wait_for_selector("#banner:not([hidden])", timeout=5000)
+    page.page.wait_for_selector("#banner:not([hidden])", timeout=10_000)
     assert "switches go on forwarding" in page.text("#banner")
     assert "10.23.0.11" in page.text()
     assert "stale" in page.text("#state")

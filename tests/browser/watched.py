@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 # Chromium itself writes these lines when a request fails, which tests bring about.
 _OF_THE_BROWSER = ("Failed to load resource", "net::ERR_")
 
-# Elements that are wider than the window, or whose text is cut off without an ellipsis or a way to scroll.
+# Elements that are wider than the window, whose text is cut off without an ellipsis, that scroll sideways, or
+# whose state is neither true nor false.
 _MISFITS = """() => {
   const found = [], width = document.documentElement.clientWidth;
   const all = document.documentElement.scrollWidth;
@@ -23,6 +24,9 @@ _MISFITS = """() => {
     const clips = style.overflowX === 'hidden' && style.textOverflow !== 'ellipsis' && !e.closest('.sr');
     const cut = clips && e.scrollWidth > e.clientWidth + 1;
     if (cut) found.push(`cut: ${e.tagName} ${e.className} ${e.textContent.slice(0, 60)}`);
+  }
+  for (const state of ['expanded', 'pressed', 'busy']) {
+    if (document.querySelector(`[aria-${state}=""]`)) found.push(`aria-${state} is neither true nor false`);
   }
   for (const e of document.querySelectorAll('main .scrolls')) {
     if (e.scrollWidth > e.clientWidth + 1) found.push(`scrolls sideways: ${e.textContent.trim().slice(0, 60)}`);

@@ -5,27 +5,17 @@ Without root or Open vSwitch these tests are skipped, and the reason is shown; w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 
 import pytest
-from support import TOPOLOGIES, Running, running
+from support import TOPOLOGIES, Running, need_testbed, running
 
 LOG_CHARACTERS = 8000  # of the controller's log, shown with a failed test
 
 
-def _obstacle() -> str | None:
-    try:
-        from testbed import obstacle
-    except ImportError as error:
-        return f"{error}; run mininet/install"
-    return obstacle()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _able() -> None:
-    if reason := _obstacle():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    need_testbed()
 
 
 @pytest.fixture(scope="module")

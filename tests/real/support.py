@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,18 @@ V6 = Family("IPv6", "2001:db8:a::1", "2001:db8:1::1", "2001:db8:1::10", "2001:db
 in_both_families = pytest.mark.parametrize("family", [V4, V6], ids=["IPv4", "IPv6"])
 ARH1_MAC, ARS2_MAC, ARS3_MAC = (b"\x02\xac" + dpid.to_bytes(4, "big") for dpid in (1, 2, 3))  # as hosts see them
 WEB = ("198.18.0.1/32", "2001:db8:a::1/128")  # the prefixes of group web
+
+
+def need_testbed() -> None:
+    """Skips the test where no testbed can be, and says why; where CI=true, it fails."""
+    try:
+        from testbed import obstacle
+
+        reason = obstacle()
+    except ImportError as error:
+        reason = f"{error}; run mininet/install"
+    if reason:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
 
 
 def program(name: str, *arguments: object) -> list[str]:

@@ -45,7 +45,7 @@ function cell(row, site, { app, topology, edges, pickable }) {
   if (!pickable) return words;
   const { query } = app.route;
   const isPicked = query.get('prefix') === row.prefixes[0] && query.get('site') === site;
-  return html`<button class="pick" data-action="pick" data-group="${row.group}" data-prefix="${row.prefixes[0]}" data-site="${site}" aria-pressed="${isPicked}">${words}</button>`;
+  return html`<button class="pick" data-action="pick" data-group="${row.group}" data-prefix="${row.prefixes[0]}" data-site="${site}" aria-pressed="${String(isPicked)}">${words}</button>`;
 }
 
 export function answer(prefix, site, topology, edges) {

@@ -52,7 +52,7 @@ function tools(app, query, memory, waiting) {
   return html`<div class="tools"><input type="search" data-setting="q" placeholder="find in events" aria-label="Find in events" value="${query.get('q') ?? ''}">
     <label>At least <select data-setting="severity">${option('', 'info', least)}${option('warning', 'warning', least)}${option('critical', 'critical', least)}</select></label>
     <label>About <select data-setting="about">${option('', 'everything', about)}${kinds.map((kind) => option(kind, kind, about))}</select></label>${SPACE}
-    <button class="button" data-action="hold" aria-pressed="${isHeld}">${isHeld ? `Go on${waiting ? `: ${number(waiting)} new` : ''}` : 'Hold'}</button></div>`;
+    <button class="button" data-action="hold" aria-pressed="${String(isHeld)}">${isHeld ? `Go on${waiting ? `: ${number(waiting)} new` : ''}` : 'Hold'}</button></div>`;
 }
 
 /* Events as rows: {event, times}.  In a second with more than one can read, one row for each type. */

@@ -30,7 +30,7 @@ export const flows = {
     if (answer) memory.shown = answer;
     const pending = (!answer && !app.error(pathOf(app))) || opened(app).some((name) => !app.value(detail(name)) && !app.error(detail(name)));
     return html`<h1 class="unseen">Flows</h1><section class="card" aria-label="Flows">${tools(app, memory.shown)}
-      <div class="flow-list" aria-busy="${pending}">${list(app, memory.shown)}</div></section>`;
+      <div class="flow-list" aria-busy="${String(pending)}">${list(app, memory.shown)}</div></section>`;
   },
   /* Unless something has just been asked for. */
   waits(main) {
@@ -155,7 +155,7 @@ function rows(app, flow) {
   const isOpen = remembered(app).open.has(name) || app.route.subject?.name === name;
   const age = duration((app.now - Date.parse(flow.since)) / 1000);
   return html`<tr class="row ${isOpen && 'asked'}" data-key="${name}"><td class="nowrap full"><button class="link disclosure" data-action="open" data-flow="${name}" aria-expanded="${
-    isOpen}"><span aria-hidden="true">${isOpen ? '▾' : '▸'}</span> ${name}</button></td>
+    String(isOpen)}"><span aria-hidden="true">${isOpen ? '▾' : '▸'}</span> ${name}</button></td>
     <td data-title="State"><span class="status">${icon(SHAPES[flow.state])}${flow.state}</span></td>
     ${cell('H', endpoint(flow.client, flow.client_port), 'mono')}${cell('ANY', endpoint(flow.service, flow.service_port), 'mono')}${cell('Protocol', flow.protocol)}
     ${cell('PR1X', flow.translated, 'mono')}${cell('ASg', flow.server ?? '–', 'mono')}${cell('Group', flow.group)}

@@ -82,6 +82,7 @@ def test_an_index_shows_a_readme_whose_links_work_there(wheel: Path) -> None:
     shown = metadata.partition("\n\n")[2]
     assert shown.startswith("# anycast-sdn")
     assert not re.findall(r"\]\((?!https:)[^)]*\)", shown)
+    assert "![" not in shown
     named = set(re.findall(r"\(`([\w-]*(?:/[\w./-]+|\.md))`\)", shown))
     assert "docs/rest.md" in named
     assert not [name for name in named if not (ROOT / name).exists()]
