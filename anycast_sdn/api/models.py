@@ -114,7 +114,7 @@ class Server(EnrolledSettings, ServerAddress):
     )
     edge: str | None = fixed("the edge that it stands behind")
     reachable: bool = observed("does it answer ARP or neighbour discovery there?")
-    flows: int = observed("how many flows are pinned to it")
+    flows: int = observed("how many flows of this group are pinned to it")
     health: ServerHealth = observed("what its checks say")
     load: LoadNow | None = observed("what it has reported last; null: nothing, or too long ago")
     shares: dict[str, float] = observed("server edges, and the share of the new flows there that it gets, from 0 to 1")

@@ -244,7 +244,7 @@ class ServerTotals(Section):
     unknown: int
     passing: int
     inactive: int = said("which an operator has taken out: draining, drained or disabled")
-    flows: int = said("pinned to them, of whatever group")
+    flows: int = said("of the group that are pinned to them")
     load: float | None = said("the mean of the loads that were reported, 0-1; null: none was")
     highest_load: float | None = said("of those")
 

@@ -30,7 +30,7 @@ class ServerViews:
         server = enrolled.servers.get(address) if enrolled else None
         shares = controller.selecting.shares_of(group, address)
         return {
-            **self._place(address),
+            **self._place(group, address),
             "health": server_health(controller, group, address, now, epoch),
             "load": self._load(group, server, now) if server else None,
             "shares": {edge: round(share, 4) for edge, share in shares.items()},
@@ -38,15 +38,15 @@ class ServerViews:
             "excluded": self._excluded(group, address),
         }
 
-    def _place(self, address: Address) -> dict[str, Any]:
-        """Its edge, whether it answers ARP or ND there, and how many flows are pinned to it."""
+    def _place(self, group: str, address: Address) -> dict[str, Any]:
+        """Its edge, whether it answers ARP or ND there, and how many flows of this group are pinned to it."""
         subnet = self._controller.network.subnet_of(address)
         switch = self._controller.switch(subnet.edge) if subnet else None
         tables = [switch.engine.flows for switch in self._controller.switches.values()]
         return {
             "edge": switch.name if switch else None,
             "reachable": bool(switch and switch.neighbours.get(address)),
-            "flows": sum(table.pinned_to(address) for table in tables),
+            "flows": sum(table.in_group(group).get(address, 0) for table in tables),
         }
 
     def _load(self, group: str, server: Server, now: float) -> dict[str, Any] | None:

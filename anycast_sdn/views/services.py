@@ -40,11 +40,12 @@ class ServiceViews:
         return sorted(ranks, key=lambda each: (each[0], len(each[1].address), each[1].address))
 
     def _of(self, group: AnycastGroup, now: float, turn: Callable[[], None]) -> dict[str, Any]:
-        tables = [switch.engine.flows for switch in self._controller.switches.values() if switch.described.client_edge]
+        clients = [switch for switch in self._controller.switches.values() if switch.described.client_edge]
+        pinned = [switch.engine.flows.in_group(group.name) for switch in clients]
         every, edges = _Totals(), dict[str | None, _Totals]()
         for address, server in with_turns(group.servers.items(), turn):
             subnet = self._controller.network.subnet_of(address)
-            flows = sum(table.pinned_to(address) for table in tables)
+            flows = sum(counts.get(address, 0) for counts in pinned)
             status, load = self._controller.health.status(group.name, address), self._load(group.name, server, now)
             for totals in (every, edges.setdefault(subnet.edge if subnet else None, _Totals())):
                 totals.add(server, status, flows, load)

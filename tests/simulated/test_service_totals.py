@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from scenes import SERVICE, ask, network, web
+from scenes import SECOND_SERVICE, SERVICE, ask, group, network, web
 
+from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import packed, text
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.servers import ServerViews
 from anycast_sdn.views.services import FRESH_S, ServiceViews
 
 
@@ -27,6 +29,19 @@ def test_totals_count_health_flows_and_loads_in_all_and_behind_each_edge() -> No
     assert (service["load"], service["highest_load"]) == (0.375, 0.5)
     assert (behind["ars2"]["servers"], behind["ars2"]["inactive"], behind["ars2"]["load"]) == (2, 2, None)
     assert (behind["ars3"]["servers"], behind["ars3"]["passing"], behind["ars3"]["flows"]) == (4, 4, 1)
+
+
+def test_a_server_of_two_groups_has_the_flows_of_each_of_them_there() -> None:
+    net = network("figure1", "as2")
+    both = {"web": SERVICE, "dns": SECOND_SERVICE}
+    net.set_groups(Groups({name: group(net.network, name, service, "as2") for name, service in both.items()}))
+    for port in (40000, 40001):
+        ask(net, "h1", SERVICE[False], port)
+    ask(net, "h1", SECOND_SERVICE[False])
+    flows = {service["name"]: service["flows"] for service in ServiceViews(net.controller).all(net.now, no_turn)}
+    assert flows == {"web": 2, "dns": 1}
+    views, address = ServerViews(net.controller), packed("10.2.0.10")
+    assert [views.view(name, address, net.now, 0.0)["flows"] for name in both] == [2, 1]
 
 
 def test_an_answer_serves_all_who_ask_within_two_seconds() -> None:

@@ -51,11 +51,14 @@ function poolOf(app, edge, family, pool) {
 }
 
 function lastHour(app, edge, family, word) {
-  const values = app.value(HISTORY.path)?.series[`pool_used_share:${edge}:${family}`];
-  const known = values?.filter((value) => value !== null) ?? [];
+  const history = app.value(HISTORY.path);
+  const values = history?.series[`pool_used_share:${edge}:${family}`] ?? [];
+  const first = values.findIndex((value) => value !== null);
+  const known = values.slice(first).filter((value) => value !== null);
   if (known.length < 2) return null;
-  return html`${sparkline(values.map((value) => value === null ? null : value * 100), `${word} pool of ${edge} used, in per cent`, { full: 100 })}<div class="small quiet ends"><span>−60 min: ${
-    percent(known[0])}</span><span>100 % at the top</span><span>now: ${percent(known.at(-1))}</span></div>`;
+  const since = duration((values.length - first) * history.step_s);
+  return html`${sparkline(values.map((value) => value === null ? null : value * 100), `${word} pool of ${edge} used, in per cent`, { full: 100 })}<div class="small quiet ends"><span>${
+    since} ago: ${percent(known[0])}</span><span>100 % at the top</span><span>now: ${percent(known.at(-1))}</span></div>`;
 }
 
 function bgp({ uplink, state, neighbour, announced, learned, problem }) {
