@@ -18,7 +18,7 @@ from anycast_sdn.core.words import counted, listed
 _ABOUT = """\
 Show on one screen whether all is well, and if not what is wrong, since when and with which effect; links, servers, how
 long the pools of translation addresses last, and rates."""
-_REASONS = 8  # that are shown
+_IN_FULL = 3  # reasons of one kind
 _STATES = {"ok": "passing", "starting": "warning", "degraded": "critical"}
 _HEALTH = ("passing", "critical", "warning", "unknown")
 _RATES_S = 60
@@ -73,17 +73,31 @@ def _reasons(health: Any) -> Iterator[str]:
     some = ", ".join(f"{number} {severity}" for severity, number in counts.items())
     yield styled(health["status"], _STATES.get(health["status"], "")) + (f": {some}" if some else ": all is well" * (
         health["status"] == "ok"))  # fmt: skip
-    for reason in reasons[:_REASONS]:
+    alike: dict[tuple[str, str], list[Any]] = {}
+    for reason in reasons:
+        alike.setdefault((reason["code"], reason["severity"]), []).append(reason)
+    for some_reasons in alike.values():
+        yield from _of_one_kind(some_reasons, now)
+    if health["more_reasons"]:
+        yield f"  and {health['more_reasons']} more"
+
+
+def _of_one_kind(reasons: list[Any], now: datetime) -> Iterator[str]:
+    """The latest ones in full, the others by name."""
+    shown = reasons if len(reasons) <= _IN_FULL else reasons[: _IN_FULL - 1]
+    said = ""
+    for reason in shown:
         word = styled(f"{reason['severity']:8}", reason["severity"])
         since = _span((now - _time(reason["since"])).total_seconds())
         first, *more = wrap(f"{harmless(reason['detail'])} ({since})", WIDTH - 12)
         yield f"  {word}  {first}"
-        for line in (*more, *wrap(harmless(reason["effect"]), WIDTH - 12)):
-            yield f"            {line}"
-    left = len(reasons) - _REASONS + health["more_reasons"]
-    if left > 0:
-        codes = Counter(reason["code"] for reason in reasons[_REASONS:])
-        yield f"  and {left} more: {listed([f'{number} {code}' for code, number in codes.most_common()], 5)}"
+        effect = [] if reason["effect"] == said else wrap(harmless(reason["effect"]), WIDTH - 12)
+        yield from (f"            {line}" for line in (*more, *effect))
+        said = reason["effect"]
+    if others := reasons[len(shown) :]:
+        names = harmless(listed([reason["subject"]["name"] for reason in others], 6))
+        also = wrap(f"and {len(others)} more {others[0]['code']}: {names}", WIDTH - 12)
+        yield from (f"            {line}" for line in also)
 
 
 def _time(written: str) -> datetime:

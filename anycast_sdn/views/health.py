@@ -84,9 +84,11 @@ class Health:
         )
 
     def _shown(self, reason: Reason, now: float, epoch: float) -> dict[str, Any]:
+        """What is to be expected in the first seconds is not critical in these."""
+        severity = Severity.WARNING if self.status == "starting" else reason.severity
         return {
             "code": reason.code,
-            "severity": reason.severity.value,
+            "severity": severity.value,
             "subject": reason.subject._asdict() | ({"group": reason.group} if reason.group else {}),
             "since": self._time(reason, now, epoch),
             "detail": reason.detail,

@@ -79,8 +79,10 @@ def test_switches_that_were_never_here_are_starting_for_ten_seconds_and_degraded
     assert reasons(net) == ["switch ars3 (datapath id 0x3) has not connected"]
     net.advance(9)
     assert look(net)["status"] == "starting"
+    assert [reason["severity"] for reason in look(net)["reasons"]] == ["warning"]
     net.advance(2)
     assert look(net)["status"] == "degraded"
+    assert [reason["severity"] for reason in look(net)["reasons"]] == ["critical"]
 
 
 def test_a_switch_lost_at_the_start_is_no_start() -> None:

@@ -95,7 +95,12 @@ def test_the_status_of_a_network_that_is_well_says_so(capsys: pytest.CaptureFixt
 
 def test_of_many_reasons_some_are_shown_and_the_others_counted(capsys: pytest.CaptureFixture[str]) -> None:
     many = {"/v1/health": HEALTH | {"reasons": [DOWN] * 12, "more_reasons": 88}}
-    assert "  and 92 more: 4 link.down" in printed(capsys, Controller(**many), "status").splitlines()
+    lines = printed(capsys, Controller(**many), "status").splitlines()
+    assert sum(line.startswith("  critical  ") for line in lines) == 2
+    assert lines.count(f"            {DOWN['effect']}") == 1
+    names = "c2:1-c3:2, " * 5 + "c2:1-c3:2 and 4 more"
+    assert " ".join(line.strip() for line in lines[5:7]) == f"and 10 more link.down: {names}"
+    assert lines[7] == "  and 88 more"
 
 
 def test_words_of_health_are_coloured_on_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
