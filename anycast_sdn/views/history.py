@@ -79,11 +79,11 @@ class History:
             return {"step_s": step_s, "end": None, "series": {}}
         end = samples[-1].at
         steps = list(_steps(samples, end, last_s, step_s))
-        series: dict[str, list[_Number]] = {}
+        series: dict[str, list[_Number]] = {"pinned": [last.pinned if last else None for _, last in steps]}
         for name, make in with_turns(_SERIES.items(), turn):
-            series[name] = [make(*step) if step else None for step in steps]
+            series[name] = [make(first, last) if first and last else None for first, last in steps]
         for pool in with_turns(samples[-1].used, turn):
-            used = (step[1].used.get(pool) if step else None for step in steps)
+            used = (last.used.get(pool) if last else None for _, last in steps)
             series[f"pool_used_share:{pool}"] = [None if each is None else round(each, 4) for each in used]
         return {"step_s": step_s, "end": rfc3339(epoch_of(end)), "series": series}
 
@@ -97,13 +97,16 @@ def _used(controller: Controller, now: float) -> Iterator[tuple[str, float]]:
 
 def _steps(
     samples: Sequence[Sample], end: float, last_s: int, step_s: int
-) -> Iterator[tuple[Sample, Sample] | None]:
-    """The samples at the beginning and the end of each step; None: there are none."""
+) -> Iterator[tuple[Sample | None, Sample | None]]:
+    """The samples at the beginning and the end of each step; None: there is none."""
     for left in reversed(range(max(1, last_s // step_s))):
-        last = bisect_right(samples, end - left * step_s + EVERY_S / 2, key=_AT) - 1
-        first = min(bisect_right(samples, end - (left + 1) * step_s + EVERY_S / 2, key=_AT) - 1, last - 1)
-        is_known = first >= 0 and samples[last].at > end - (left + 1) * step_s
-        yield (samples[first], samples[last]) if is_known else None
+        begins = end - (left + 1) * step_s
+        last = bisect_right(samples, begins + step_s + EVERY_S / 2, key=_AT) - 1
+        if last < 0 or samples[last].at <= begins:
+            yield None, None
+            continue
+        first = min(bisect_right(samples, begins + EVERY_S / 2, key=_AT), last) - 1
+        yield samples[first] if first >= 0 else None, samples[last]
 
 
 _AT = attrgetter("at")
@@ -130,9 +133,9 @@ def _unanswered_share(first: Sample, last: Sample) -> _Number:
     return round(100 * unanswered / flows, 2) if flows else None
 
 
+# Those of what was counted in a step.
 _SERIES: Mapping[str, Callable[[Sample, Sample], _Number]] = {
     "opened_per_s": _rate("opened"),
-    "pinned": lambda first, last: last.pinned,
     "first_reply_p95_ms": _first_reply_p95_ms,
     "unanswered_share": _unanswered_share,
     "dropped_per_s": _rate("dropped"),

@@ -65,6 +65,13 @@ def test_what_was_before_the_start_is_not_known() -> None:
     assert opened[4:] == pytest.approx([1.0, 1.0], rel=0.15)
 
 
+def test_levels_are_known_from_the_first_sample_on() -> None:
+    net = Watched()
+    assert net.series("pinned") == [None, None, 0]
+    assert net.series("pool_used_share:arh1:ipv4") == [None, None, 0.0]
+    assert net.series("opened_per_s") == [None, None, None]
+
+
 def test_rates_are_those_of_their_step_and_levels_those_at_its_end() -> None:
     net = Watched()
     net.advance(10, flows=5)
