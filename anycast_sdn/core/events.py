@@ -84,6 +84,7 @@ class Reported:
     __slots__ = ()
 
     type: ClassVar[str]  # its stable name, such as "server.enrolled"
+    often: ClassVar[int] = 5  # so many of one kind are told one by one in a minute, the others together
 
     @property
     def severity(self) -> Severity:

@@ -152,6 +152,7 @@ class ConnectionRefused(Reported):
     """A connection to the OpenFlow port was closed: no switch that is awaited.  ``origin``: an address, or a /64."""
 
     type: ClassVar[str] = "switch.refused"
+    often: ClassVar[int] = 1
 
     peer: str
     origin: str

@@ -5,7 +5,8 @@ log nor push everything else out of the journal.
 
 The rules this file keeps:
 
-- Of events of one ``kind``, ``OFTEN`` a minute are passed on.  The others are told together, a minute later.
+- Of events of one ``kind``, as many a minute are passed on as they say (``often``).  The others are told together, at
+  the end of the minute.
 - Of events of one type, ``BURST`` are passed on at once, and then ``RATE`` a second.  The others are told together, in
   an event of the same type (``MoreEvents``) that comes a second later, then after twice as long, up to ``LONGEST_S``.
 - Events without a sentence are passed on never.
@@ -19,13 +20,12 @@ from dataclasses import dataclass, field
 
 from anycast_sdn.core.events import Event, Reported, Severity, Subject
 from anycast_sdn.core.token_bucket import TokenBucket
-from anycast_sdn.core.words import listed
 
-OFTEN, WINDOW_S = 5, 60.0  # a kind that has not occurred for so long is new again
+WINDOW_S = 60.0  # a kind that has not occurred for so long is new again
 MAX_KINDS = 1024  # that are counted separately
 BURST, RATE = 50, 1.0
 LONGEST_S = 60.0
-NAMED = 20  # subjects in one event
+NAMED, SAID = 20, 5  # subjects in one event, and in its sentence
 _WORST = list(Severity)
 
 
@@ -63,7 +63,8 @@ class MoreEvents(Reported):
         if len(self.subjects) < 2:
             return f"{self.last} (… {self.more} more in the last {self.within_s} s)"
         what = f"{self.more} more of {self.type} in the last {self.within_s} s"
-        return f"{what}, of {listed(self.subjects, 5)}; the last one: {self.last}"
+        others = " and others" if len(self.subjects) > SAID else ""
+        return f"{what}, of {', '.join(self.subjects[:SAID])}{others}; the last one: {self.last}"
 
 
 @dataclass(slots=True)
@@ -131,7 +132,7 @@ class Reporting:
             return
         now = self._clock()
         kind = self._kind(event, now)
-        if kind.passed >= OFTEN:
+        if kind.passed >= event.often:
             kind.left.add(event)
             return
         of_type = self._types.get(event.type)

@@ -8,10 +8,12 @@ from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import Drop, Event, PacketsDropped, Reported, Severity
 from anycast_sdn.core.network_events import LinkDown, LinkUp
 from anycast_sdn.core.server_events import ServerHealthChanged
+from anycast_sdn.core.switch_events import ConnectionRefused
 from anycast_sdn.views.journal import Journal
-from anycast_sdn.views.reporting import BURST, MAX_KINDS, OFTEN, WINDOW_S, MoreEvents, Reporting
+from anycast_sdn.views.reporting import BURST, MAX_KINDS, WINDOW_S, MoreEvents, Reporting
 
 ENDS = ("c1:1", "c2:2")
+OFTEN = LinkUp.often
 
 
 class Told:
@@ -105,6 +107,18 @@ def test_a_flood_that_goes_on_takes_little_of_the_journal_and_loses_no_count() -
     each = [event for event in told.events if not isinstance(event, MoreEvents)]
     assert len(each) + sum(event.more for event in told.more()) == 36_000
     assert len(told.events) < 9_000
+
+
+def test_a_peer_that_is_turned_away_again_and_again_is_told_once_a_minute() -> None:
+    told = Told()
+    for port in range(200):
+        told(ConnectionRefused(f"192.0.2.1:{port}", "192.0.2.1", "it is silent", "silent"))
+    told.pass_time(WINDOW_S + 1)
+    assert [event.sentence() for event in told.events] == [
+        "connection from 192.0.2.1:0 closed: it is silent",
+        "199 more of switch.refused in the last 60 s, of 192.0.2.1:1, 192.0.2.1:2, 192.0.2.1:3, 192.0.2.1:4, "
+        "192.0.2.1:5 and others; the last one: connection from 192.0.2.1:199 closed: it is silent",
+    ]
 
 
 def test_ever_new_kinds_take_no_memory() -> None:
