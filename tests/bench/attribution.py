@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.store.bindings import index, messages, search
-from anycast_sdn.store.bindings.files import SIZE, Files, all_files, earlier
+from anycast_sdn.store.bindings.files import INDEX, SIZE, Files, all_files, beside, earlier
 from anycast_sdn.store.bindings.log import BindingLog
 from anycast_sdn.store.bindings.records import CLOSED, OPENED, PINNED, Record
 
@@ -99,6 +100,10 @@ def searches(path: Path, total: int, count: int = 50) -> list[float]:
     return took
 
 
+def _gigabytes(files: Iterable[Path]) -> float:
+    return sum(file.stat().st_size for file in files) / 1e9
+
+
 def main(total: int = 10_000_000, folder: str = "") -> None:
     with tempfile.TemporaryDirectory(dir=folder or None) as directory:
         write(Path(directory) / "written.jsonl", min(total, 1_000_000))
@@ -110,10 +115,13 @@ def main(total: int = 10_000_000, folder: str = "") -> None:
         ms = sorted(searches(path, total))
         print(f"search without index: median {statistics.median(ms):.0f} ms, max {ms[-1]:.0f} ms")
         began = time.monotonic()
-        for file in earlier(path).values():
-            index.build(file)
-        took, made = time.monotonic() - began, [index.beside(file) for file in earlier(path).values()]
-        print(f"{len(made)} indexes made in {took:.1f} s: {sum(each.stat().st_size for each in made) / 1e9:.2f} GB")
+        maker = index.Maker(path)
+        while maker.step():
+            pass
+        took, packed = time.monotonic() - began, earlier(path).values()
+        made = [beside(file, INDEX) for file in packed]
+        sizes = f"{_gigabytes(made):.2f} and {_gigabytes(packed):.2f} GB"
+        print(f"{len(made)} files indexed and compressed in {took:.1f} s: {sizes}")
         ms = sorted(searches(path, total))
         print(f"search with index: median {statistics.median(ms):.0f} ms, max {ms[-1]:.0f} ms")
 

@@ -1,7 +1,7 @@
 """The files of the binding log: one that is written, and earlier ones beside it.
 
 FILE is written.  When it has grown to ``SIZE``, or is a day old, it is renamed to FILE.*when it began*, and another one
-begins.  The rules this file keeps:
+begins.  Later it is compressed (``index``).  The rules this file keeps:
 
 - Each file stands for itself: it begins with all flows that are open then.  So the file that was written at a time
   says who held an address, and no earlier one is needed.
@@ -15,6 +15,7 @@ Everything raises OSError.  Who writes is alone: FILE is locked.
 from __future__ import annotations
 
 import fcntl
+import gzip
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from anycast_sdn.store.bindings.records import FILE, milliseconds, other_line, r
 SIZE = 64 << 20  # bytes of a file, beyond the flows that were open when it began
 DAY = 86_400_000  # ms
 MODE = 0o640  # clients' addresses are personal data
-INDEX = ".index"
+INDEX, PACKED = ".index", ".gz"
 _FORM = 1  # of the lines
 
 
@@ -32,8 +33,8 @@ def earlier(path: Path) -> dict[int, Path]:
     """When each file beside FILE began → the file, in order."""
     found = {}
     for each in path.parent.glob(f"{path.name}.*"):
-        stamp = each.name.removeprefix(f"{path.name}.")
-        if stamp.isdigit():
+        stamp = each.name.removeprefix(f"{path.name}.").removesuffix(PACKED)
+        if stamp.isdigit() and (int(stamp) not in found or not is_packed(each)):
             found[int(stamp)] = each
     return dict(sorted(found.items()))
 
@@ -56,9 +57,18 @@ def beginning(path: Path) -> int | None:
         return None
 
 
+def is_packed(file: Path) -> bool:
+    return file.name.endswith(PACKED)
+
+
+def beside(file: Path, ending: str) -> Path:
+    """What belongs to a closed file, such as its index; ``file``: compressed or not."""
+    return file.with_name(file.name.removesuffix(PACKED) + ending)
+
+
 def whole_lines(path: Path) -> Iterator[bytes]:
     """All lines but one that was cut off."""
-    with path.open("rb") as file:
+    with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
         for text in file:
             if text.endswith(b"\n"):
                 yield text
@@ -154,8 +164,8 @@ class Files:
         files = earlier(self._path)
         for file, end in zip(files.values(), [*files, self._began][1:], strict=True):
             if now - end > self._days * DAY:
-                file.unlink(missing_ok=True)
-                file.with_name(file.name + INDEX).unlink(missing_ok=True)
+                for ending in ("", PACKED, INDEX):
+                    beside(file, ending).unlink(missing_ok=True)
 
     def close(self) -> None:
         try:

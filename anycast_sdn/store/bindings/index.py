@@ -1,25 +1,31 @@
 """The index of one closed file of the binding log: which flows had an address, with their times, in SQLite beside it.
 
+With an index a search does not need the file, so that is compressed then, to a tenth.
+
 A closed file never changes, so its index is made once, from the file alone, and is made again where it is missing.  It
 appears as a whole, by a rename.  Whatever is wrong with one, the file itself is searched instead.
 """
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from anycast_sdn.core.model import Address
 from anycast_sdn.store.bindings import records
-from anycast_sdn.store.bindings.files import INDEX, earlier, whole_lines
+from anycast_sdn.store.bindings.files import INDEX, PACKED, beside, earlier, is_packed, whole_lines
 from anycast_sdn.store.bindings.held import Fold, Gap, Held, gap_of
 from anycast_sdn.store.bindings.records import CLOSED, Record
 
 SLICE = 1000  # lines that are read, or flows that are stored, before others have their turn: some 5 ms
+PIECE = 1 << 17  # bytes that are compressed at once: some 5 ms
+LEVEL = 4  # of compression
 _FORM = 1
 _COLUMNS = [name for name in Record._fields if name != "event"]
 _MADE = f"""
@@ -31,10 +37,6 @@ _PUT = f"INSERT INTO held VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})"
 _FOUND = f"SELECT ended, {', '.join(f'{chr(34)}{name}{chr(34)}' for name in _COLUMNS)} FROM held WHERE translated = ?"
 
 
-def beside(file: Path) -> Path:
-    return file.with_name(file.name + INDEX)
-
-
 def build(file: Path) -> None:
     """Raises OSError, sqlite3.Error."""
     for _ in steps(file):
@@ -43,13 +45,31 @@ def build(file: Path) -> None:
 
 def steps(file: Path) -> Iterator[None]:
     """As ``build``, a slice at a time."""
-    made = file.with_name(f"{file.name}{INDEX}.new")
+    return _made(beside(file, INDEX), partial(_make, file))
+
+
+def pack(file: Path) -> Iterator[None]:
+    """Compress the file, a slice at a time."""
+    yield from _made(beside(file, PACKED), partial(_compress, file))
+    file.unlink()
+
+
+def _made(wanted: Path, make: Callable[[Path], Iterator[None]]) -> Iterator[None]:
+    """It appears as a whole, or not at all."""
+    made = wanted.with_name(f"{wanted.name}.new")
     made.unlink(missing_ok=True)
     try:
-        yield from _make(file, made)
-        made.rename(beside(file))
+        yield from make(made)
+        made.rename(wanted)
     finally:
         made.unlink(missing_ok=True)
+
+
+def _compress(file: Path, made: Path) -> Iterator[None]:
+    with file.open("rb") as source, gzip.open(made, "wb", compresslevel=LEVEL) as packed:
+        while some := source.read(PIECE):
+            packed.write(some)
+            yield
 
 
 def _make(file: Path, made: Path) -> Iterator[None]:
@@ -96,7 +116,7 @@ def gaps_of(file: Path) -> list[Gap] | None:
 
 
 def _asked(file: Path, question: str, *values: object) -> list[Any] | None:
-    path = beside(file)
+    path = beside(file, INDEX)
     if not path.exists():
         return None
     try:
@@ -109,7 +129,7 @@ def _asked(file: Path, question: str, *values: object) -> list[Any] | None:
 
 
 class Maker:
-    """Makes the indexes of all closed files, step by step; the latest file first."""
+    """Makes the indexes of all closed files, and compresses them, step by step; the latest file first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -137,8 +157,14 @@ class Maker:
         for file in reversed(earlier(self._path).values()):
             if file not in self._done:
                 self._done.add(file)
-                if not beside(file).exists():
-                    self._steps = steps(file)
-                    return True
+                self._steps = _index_and_pack(file)
+                return True
         self._looks = False
         return False
+
+
+def _index_and_pack(file: Path) -> Iterator[None]:
+    if not beside(file, INDEX).exists():
+        yield from steps(file)
+    if not is_packed(file):
+        yield from pack(file)

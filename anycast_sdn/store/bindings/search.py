@@ -17,11 +17,12 @@ from typing import Any
 
 from anycast_sdn.core.model import Address
 from anycast_sdn.store.bindings import index, records
-from anycast_sdn.store.bindings.files import all_files
+from anycast_sdn.store.bindings.files import all_files, is_packed, whole_lines
 from anycast_sdn.store.bindings.held import Gap, Held, gap_of, held
 from anycast_sdn.store.bindings.records import STOP, Record, milliseconds, moment, protocol_name, shown
 
 MOST_FOUND = 1000
+MOST_TRIES = 3
 _LONGEST_LINE = 4096
 
 
@@ -47,6 +48,15 @@ class Found:
 
 def search(path: Path, translated: Address, at: int, port: int | None = None) -> Found:
     """``at``: milliseconds since 1970; ``port``: the client's, which the server has seen.  Raises OSError."""
+    for _ in range(MOST_TRIES):
+        try:
+            return _search(path, translated, at, port)
+        except FileNotFoundError:
+            pass  # it was renamed, compressed or deleted meanwhile
+    return _search(path, translated, at, port)
+
+
+def _search(path: Path, translated: Address, at: int, port: int | None) -> Found:
     files = all_files(path)
     began = list(files)
     if not began:
@@ -121,6 +131,9 @@ def _record(text: bytes) -> Record | None:
 
 def lines_with(path: Path, part: bytes) -> Iterator[bytes]:
     """The whole lines of a file that have ``part`` in them, in order."""
+    if is_packed(path):
+        yield from (text for text in whole_lines(path) if part in text)
+        return
     with path.open("rb") as file:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

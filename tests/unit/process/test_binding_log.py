@@ -74,7 +74,8 @@ class Logged:
 
 
 @pytest.fixture
-def logged(tmp_path):
+def logged(tmp_path, monkeypatch):
+    monkeypatch.setattr(binding_log, "FINISH_S", LONGEST_S)
     logged = Logged(tmp_path)
     yield logged
     logged.stop()

@@ -12,7 +12,7 @@ import pytest
 from anycast_sdn.core.model import WHOLE, Address, packed
 from anycast_sdn.store.bindings import index, records
 from anycast_sdn.store.bindings import log as binding_log
-from anycast_sdn.store.bindings.files import DAY, Files, all_files, earlier
+from anycast_sdn.store.bindings.files import DAY, INDEX, Files, all_files, beside, earlier, is_packed
 from anycast_sdn.store.bindings.log import BindingLog
 from anycast_sdn.store.bindings.records import ADOPTED, CLOSED, OPENED, PINNED, UNSEEN, Record
 from anycast_sdn.store.bindings.search import Found, search
@@ -330,7 +330,8 @@ def test_an_index_finds_what_is_found_without(long_log: Log) -> None:
     while maker.step():
         pass
     closed = earlier(long_log.path).values()
-    assert all(index.beside(file).exists() for file in closed)
+    assert all(map(is_packed, closed))
+    assert all(beside(file, INDEX).exists() for file in closed)
     assert len(closed) > 5
     assert answers(long_log.path) == without
 
@@ -339,7 +340,7 @@ def test_an_index_that_is_spoiled_is_not_used(long_log: Log) -> None:
     without = answers(long_log.path)
     for file in earlier(long_log.path).values():
         index.build(file)
-        index.beside(file).write_bytes(b"spoiled" * 1000)
+        beside(file, INDEX).write_bytes(b"spoiled" * 1000)
     assert answers(long_log.path) == without
 
 
@@ -351,7 +352,7 @@ def test_an_index_is_made_for_each_file_that_is_closed(path: Path) -> None:
             maker.look()
         while maker.step():
             pass
-        assert all(index.beside(file).exists() for file in earlier(path).values())
+        assert all(beside(file, INDEX).exists() for file in earlier(path).values())
     assert len(earlier(path)) >= 2
 
 
@@ -365,3 +366,32 @@ def test_an_index_is_deleted_with_its_file(path: Path) -> None:
     assert {each.name.removesuffix(".index") for each in path.parent.iterdir()} == {
         file.name for file in all_files(path).values()
     }
+
+
+def test_a_compressed_file_is_read_without_its_index(long_log: Log) -> None:
+    without = answers(long_log.path)
+    for file in earlier(long_log.path).values():
+        for _ in index.pack(file):
+            pass
+    assert all(map(is_packed, earlier(long_log.path).values()))
+    assert answers(long_log.path) == without
+
+
+def test_a_file_that_is_being_compressed_is_whole_until_then(long_log: Log) -> None:
+    without = answers(long_log.path)
+    file = next(iter(earlier(long_log.path).values()))
+    steps = index.pack(file)
+    next(steps)
+    assert answers(long_log.path) == without
+    del steps
+    assert not list(file.parent.glob("*.new"))
+
+
+def test_a_log_goes_on_after_a_file_that_is_compressed(path: Path) -> None:
+    log = Log(path)
+    log.take(record(OPENED, 1000))
+    log.crash()
+    path.rename(path.with_name(f"{path.name}.{T0}"))
+    for _ in index.pack(path.with_name(f"{path.name}.{T0}")):
+        pass
+    assert Log(path, 5000).who(6000).held
