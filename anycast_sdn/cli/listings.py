@@ -8,10 +8,11 @@ import math
 import urllib.parse
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from anycast_sdn.cli import client, ending, options
-from anycast_sdn.cli.tables import table, yes_or_no
+from anycast_sdn.cli.tables import WIDTH, table, yes_or_no
 from anycast_sdn.cli.terminal import with_words_styled
 
 _PAGE = 1000  # flows in one answer
@@ -49,6 +50,8 @@ def written(name: str, answer: Any) -> str:
     parts = [table(rows) if rows else f"no {name}"]
     if name == "servers" and (troubles := list(_troubles(answer))):
         parts.append("\n".join(troubles[:_MOST_TROUBLES] + _more(len(troubles) - _MOST_TROUBLES)))
+    if name == "edges" and (drops := list(_drops(answer))):
+        parts.append("\n".join(drops))
     if summary := answer.get("summary"):
         parts.append(", ".join(f"{what.replace('_', ' ')}: {value}" for what, value in summary.items()))
     return "\n\n".join(parts)
@@ -143,10 +146,17 @@ def _edge_rows(answer: Any) -> list[dict[str, Any]]:
             "bindings": edge["bindings"],
             "rules": edge["rules"]["bindings"] + edge["rules"]["other"],
             "pool": "\n".join(_pool(family, use) for family, use in edge["pools"].items()),
-            "drops": ", ".join(f"{name}: {count}" for name, count in sorted(edge["drops"].items()) if count),
         }
         for edge in answer["edges"]
     ]
+
+
+def _drops(answer: Any) -> Iterator[str]:
+    """What each edge has dropped, by counter."""
+    for edge in answer["edges"]:
+        if counted := [f"{name}: {count}" for name, count in sorted(edge["drops"].items()) if count]:
+            yield from wrap(f"drops at {edge['name']}: {', '.join(counted)}", WIDTH, subsequent_indent="  ",
+                            break_on_hyphens=False)  # fmt: skip
 
 
 def _pool(family: str, use: Any) -> str:

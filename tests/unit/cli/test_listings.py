@@ -107,6 +107,20 @@ def test_a_pool_that_is_low_says_how_long_it_lasts(
     assert f"IPv4: 3 leased, 1 resting {shown}\n" in re.sub("\n +", "\n", capsys.readouterr().out)
 
 
+def test_what_edges_have_dropped_is_told_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that the table is not wider than a page."""
+    exhausted = USE | {"level": "exhausted", "used_up_in_s": None, "leased": 12, "resting": 0, "size": 12}
+    drops = {"no_route": 7, "looped": 0, **{f"bad_frame: reason {number}": 12345 for number in range(9)}}
+    edge = EDGE | {"pools": {"ipv4": exhausted, "ipv6": exhausted}, "drops": drops}
+    with answering(200, json.dumps({"edges": [edge, EDGE]}).encode()) as address:
+        assert main.main(["edges", "--rest", address]) == 0
+    shown, _, dropped = capsys.readouterr().out.partition("\n\n")
+    assert "IPv6: 12 leased, 0 resting of 12, exhausted" in shown
+    assert dropped.startswith("drops at arh1: bad_frame: reason 0: 12345, ")
+    assert dropped.endswith("no_route: 7\n")
+    assert max(map(len, [*shown.splitlines(), *dropped.splitlines()])) <= 100
+
+
 def test_an_edge_that_is_drained_is_shown_so(capsys: pytest.CaptureFixture[str]) -> None:
     edge = EDGE | {"drain": {"operation": "e1", "since": ""}}
     with answering(200, json.dumps({"edges": [edge]}).encode()) as address:
