@@ -232,10 +232,11 @@ def test_the_other_listings_are_shown(network: Running) -> None:
 
 
 def without_forecasts(listing: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without how long pools will last, which is worked out anew several times a second."""
+    """Without rates and how long pools will last, which are worked out anew with time."""
     for each in listing:
+        each.pop("drops_per_s", None)
         for pool in each.get("pools", {}).values():
-            del pool["used_up_in_s"]
+            del pool["used_up_in_s"], pool["trend_per_min"], pool["exhausted_in_s"]
     return listing
 
 
