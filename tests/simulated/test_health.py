@@ -351,3 +351,12 @@ def test_a_switch_that_disconnects_again_is_reported_as_in_the_beginning() -> No
 def test_the_interval_between_reports_has_a_limit() -> None:
     times = list(logged(ConnectionReports(2, 0), {0: ["a"]}, 5000))
     assert times[-1] - times[-2] == LONGEST_REPORT_S
+
+
+def test_a_binding_log_that_is_not_written_is_a_reason() -> None:
+    net, log = network("figure1", "as2"), "the binding log is not written: No space left on device"
+    health_of(net).update(net.controller, [], net.now, binding_log=log)
+    view = health_of(net).view(net.controller, net.now, EPOCH)
+    (reason,) = view["reasons"]
+    assert (view["status"], reason["code"], reason["severity"]) == ("degraded", "binding_log.failed", "critical")
+    assert reason["effect"] == "Who has which translation address is not recorded; flows go on."

@@ -29,7 +29,7 @@ from anycast_sdn.store.bindings.search import search
 
 SYNC_S = 1.0
 LOCK_S = 8.0  # an earlier writer may still end
-NICE = 5
+NICE = 10  # first packets come first; what waits is queued
 _PIECE = 1 << 18
 _OF_FLOWS = frozenset(records.OF_FLOWS)
 
