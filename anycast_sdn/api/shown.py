@@ -529,7 +529,7 @@ class SubjectShown(Section):
 class EventShown(Section):
     """Something that has happened."""
 
-    id: int = said("its number; they grow by one")
+    id: int = said("its number; they grow")
     at: str = said("when (RFC 3339)", json_schema_extra={"format": "date-time"})
     type: str = said("its stable name, see docs/events.md")
     severity: Literal["info", "warning", "critical"] = said("how much it matters")

@@ -99,13 +99,15 @@ class EventStream(Stream):
 
     def _round(self) -> tuple[bytes, bool]:
         """→ (what comes after the position, are there more)."""
-        after, last = self._position, self._journal.last_id
-        is_foreign = after > last  # the number is of another journal: all of this one is new to whoever has it
-        found = list(islice(self._journal.after(0 if is_foreign else after), LOOKED_AT))
-        first = found[0].id if found else last + 1
+        after, journal = self._position, self._journal
+        is_foreign = after > journal.last_id  # it is of another journal: all of this one is new to whoever knows that
+        found = list(islice(journal.after(0 if is_foreign else after), LOOKED_AT))
+        first = found[0].id if found else journal.last_id + 1
         parts = []
-        if is_foreign or first > after + 1:
-            gap = {"after": after, "before": first, "events": None if is_foreign else first - after - 1}
+        if not journal.has_all_after(after):
+            # How many they are is not known of another journal, and of a controller that has crashed.
+            number = first - after - 1 if after < first == journal.first_id else None
+            gap = {"after": after, "before": first, "events": number}
             parts.append(f"id: {first - 1}\nevent: missed\ndata: {json.dumps(gap)}\n\n")
         parts += [f"id: {entry.id}\ndata: {entry.json}\n\n" for entry in found if self._selects(entry)]
         self._position = found[-1].id if found else first - 1

@@ -103,7 +103,7 @@ def _path(parameters: list[tuple[str, Any]]) -> str:
 
 def _print(arguments: argparse.Namespace, message: Message) -> None:
     if message.type == "missed":
-        _say(f"events {message.data['after'] + 1} to {message.data['before'] - 1} are not kept any more")
+        _say(f"events between number {message.data['after']} and {message.data['before']} are not kept any more")
     elif message.type == "left_out":
         _say(f"{message.data['events']} more events of flows")
     elif message.type:

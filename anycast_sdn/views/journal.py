@@ -2,7 +2,8 @@
 
 The rules this file keeps:
 
-- Numbers grow by one, also beyond a restart of the controller: who knows a number asks for what came after it.
+- Numbers grow, also beyond a restart of the controller: who knows a number asks for what came after it.  After a crash
+  they go on behind the next multiple of ``KEPT``: events that were told and not kept have numbers of their own.
 - At most ``KEPT`` events are kept.  Whoever asks for older ones is told so: the answer begins later than asked.
 - An event is written as JSON once, when it happens; later nothing of it changes.
 """
@@ -13,16 +14,21 @@ import dataclasses
 import enum
 import json
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+from anycast_sdn.core.controller_events import ControllerStarted, ControllerStopping
 from anycast_sdn.core.events import Event, Reported
 from anycast_sdn.core.model import text
 from anycast_sdn.core.times import rfc3339
 
 KEPT = 10_000
+
+_ID = attrgetter("id")
 
 
 class Entry(NamedTuple):
@@ -46,7 +52,7 @@ class Journal:
     def __init__(self, clock: Callable[[], float] = time.time, before: Iterable[Entry] = ()) -> None:
         self._clock = clock
         self._entries: deque[Entry] = deque(before, KEPT)
-        self.last_id = self._entries[-1].id if self._entries else 0
+        self.last_id = _begin(self._entries)
         self._listeners: list[Callable[[Entry], None]] = []
 
     def __call__(self, event: Event) -> None:
@@ -64,9 +70,29 @@ class Journal:
 
     def after(self, id: int) -> Iterator[Entry]:
         """The entries that are kept with greater numbers, in order."""
-        if not self._entries:
-            return iter(())
-        return islice(self._entries, max(0, id + 1 - self._entries[0].id), None)
+        return islice(self._entries, bisect_right(self._entries, id, key=_ID), None)
+
+    @property
+    def first_id(self) -> int:
+        """The number of the oldest one that is kept, or that the next one will have."""
+        return self._entries[0].id if self._entries else self.last_id + 1
+
+    def has_all_after(self, id: int) -> bool:
+        """Is nothing missing between the event with this number, or the first one of all, and those that are kept?"""
+        if id in (self.last_id, self.first_id - 1):
+            return True
+        place = bisect_right(self._entries, id, key=_ID)
+        return place > 0 and self._entries[place - 1].id == id
+
+
+def _begin(before: Sequence[Entry]) -> int:
+    """The last number of earlier runs, or, where the last one has crashed, one behind all that it may have used."""
+    for entry in reversed(before):
+        if entry.type == ControllerStopping.type:
+            return before[-1].id
+        if entry.type == ControllerStarted.type:
+            break
+    return (before[-1].id // KEPT + 1) * KEPT if before else 0
 
 
 def entry_of(event: Reported, message: str, at: float, id: int = 0) -> Entry:

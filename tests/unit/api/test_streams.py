@@ -92,6 +92,16 @@ def test_a_number_of_another_journal_is_no_reason_to_keep_silent() -> None:
     assert json.loads(missed["data"]) == {"after": 4711, "before": 1, "events": None}
 
 
+def test_who_knows_more_than_a_crashed_controller_has_kept_is_told_so() -> None:
+    journal = Journal(before=journal_of(3).after(0))  # of 4 and 5 nothing is kept
+    for _ in range(9):
+        journal(ENROLLED)
+    _, missed, first = take(EventStream(journal, everything, 5), 3)
+    assert json.loads(missed["data"]) == {"after": 5, "before": KEPT + 1, "events": None}
+    assert first["id"] == str(KEPT + 1)
+    assert [message["id"] for message in take(EventStream(journal, everything, 3), 2)] == ["3", str(KEPT + 1)]
+
+
 def test_silence_is_broken_by_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "KEEPALIVE_S", 0.02)
     assert take(EventStream(journal_of(3), lambda entry: False, 0), 3)[1:] == [{"id": "3"}] * 2

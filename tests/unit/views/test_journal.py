@@ -62,11 +62,23 @@ def test_the_oldest_are_forgotten_and_an_answer_begins_later_then() -> None:
     assert [entry.id for entry in journal.after(0)] == list(range(4, KEPT + 4))
 
 
+def kept(*types: str) -> list[Entry]:
+    return [Entry(id, type, "", (), "{}") for id, type in enumerate(types, 41)]
+
+
 def test_numbers_go_on_after_a_restart() -> None:
-    before = [Entry(41, "pool.low", "arh1", (), "{}"), Entry(42, "pool.low", "arh1", (), "{}")]
-    journal = Journal(before=before)
+    journal = Journal(before=kept("controller.started", "controller.stopping", "switch.lost"))
     journal(PoolExhausted("arh1", "ipv4", 254, 254, 0))
-    assert [entry.id for entry in journal.after(41)] == [42, 43]
+    assert [entry.id for entry in journal.after(41)] == [42, 43, 44]
+    assert journal.has_all_after(43)
+
+
+def test_after_a_crash_no_number_is_used_again_that_may_have_been_told() -> None:
+    journal = Journal(before=kept("controller.stopping", "controller.started", "pool.low"))
+    journal(PoolExhausted("arh1", "ipv4", 254, 254, 0))
+    assert [entry.id for entry in journal.after(42)] == [43, KEPT + 1]
+    assert [journal.has_all_after(id) for id in (40, 41, 43, KEPT + 1)] == [True] * 4
+    assert [journal.has_all_after(id) for id in (0, 39, 44, KEPT, KEPT + 2)] == [False] * 5
 
 
 def test_listeners_get_each_event_until_they_end() -> None:
