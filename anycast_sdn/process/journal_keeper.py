@@ -35,12 +35,13 @@ class JournalKeeper:
 
     def run(self) -> None:
         """To be spawned."""
-        write = isolated(self._write)
+        write = isolated(self.write)
         while True:
             hub.sleep(RETRY_S if self._problem else BATCH_S)
             write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """All that waits."""
         from eventlet import tpool
 
         while self._waiting:

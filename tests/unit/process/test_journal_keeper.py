@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from os_ken.lib import hub
 
 from anycast_sdn.core.controller_events import JournalFailed, JournalRecovered
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.network_events import LinkUp
-from anycast_sdn.process import journal_keeper
 from anycast_sdn.process.journal_keeper import JournalKeeper
 from anycast_sdn.store.journal_file import JournalFile
 from anycast_sdn.views.journal import KEPT, Journal
@@ -24,28 +22,24 @@ def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
-        hub.sleep(0.02)
+        time.sleep(0.02)
 
 
 def test_a_file_that_cannot_be_written_is_told_once_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_keeper, "RETRY_S", 0.05)
+    monkeypatch.setattr("eventlet.tpool.execute", lambda write, *arguments: write(*arguments))  # without threads
     path = tmp_path / "x.events"
     path.mkdir()
     journal, told = Journal(), list[Event]()
     keeper = JournalKeeper(JournalFile(path, KEPT), told.append)
     journal.listen(keeper)
-    running = hub.spawn(keeper.run)
-    journal(LinkUp(("c1:1", "c2:0")))
-    until(lambda: bool(told))
-    for number in range(1, 3):
+    for number in range(3):
         journal(LinkUp(("c1:1", f"c2:{number}")))
-        hub.sleep(0.2)
+        keeper.write()
     assert told == [JournalFailed(f"{path}: Is a directory")]
     path.rmdir()
-    until(lambda: len(told) == 2)
-    hub.kill(running)
+    keeper.write()
     assert told[1] == JournalRecovered()
     assert [entry["id"] for entry in JournalFile(path, KEPT).read()] == [1, 2, 3]
 
