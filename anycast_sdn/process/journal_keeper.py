@@ -22,12 +22,21 @@ RETRY_S = 5.0
 AT_ONCE = 1000
 
 
+def _start_thread() -> None:
+    """At once: a later start could get the number of a file that is just being closed, and is still waited for."""
+    from eventlet import tpool
+
+    tpool.set_num_threads(1)
+    tpool.setup()
+
+
 class JournalKeeper:
     def __init__(self, file: JournalFile, report: Callable[[Event], None]) -> None:
         self._file = file
         self._report = report
         self._waiting: deque[Entry] = deque(maxlen=KEPT)
         self._problem = ""
+        _start_thread()
 
     def __call__(self, entry: Entry) -> None:
         """A listener of the journal."""
