@@ -1,4 +1,4 @@
-"""The benchmark: seven tables, printed and as JSON.  Started by ``tests/bench/run``.
+"""The benchmark: eight tables, printed and as JSON.  Started by ``tests/bench/run``.
 
 Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
 the least and the most.  Each table has a directory of its own; what it has measured is written as soon as it is done,
@@ -32,6 +32,7 @@ import overload  # noqa: E402
 import setups  # noqa: E402
 import size  # noqa: E402
 import throughput  # noqa: E402
+import watching  # noqa: E402
 from programs import output_of  # noqa: E402
 from tables import Options, progress  # noqa: E402
 
@@ -43,6 +44,7 @@ TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "fabric": fabric.run,
     "changes": changes.run,
     "holds": holds.run,
+    "watching": watching.run,
 }
 
 

@@ -60,10 +60,12 @@ def emulated_switches(edges: Sequence[Edge], remember: bool = False) -> list[Emu
     server = Host(b"\x02\0\0\0\0\x02", 1)
     hosts = {packed(address): server for address in SERVER.values()}
     fabric = [FIRST_FABRIC_PORT + edge.number for edge in edges]
-    return [
-        *(EmulatedSwitch(edge.dpid, [EDGE_PORT, FABRIC_PORT], _clients(edge), remember) for edge in edges),
-        EmulatedSwitch(SERVER_EDGE_DPID, [1, *fabric], hosts),
-    ]
+    clients = [EmulatedSwitch(edge.dpid, [EDGE_PORT, FABRIC_PORT], _clients(edge), remember) for edge in edges]
+    servers = EmulatedSwitch(SERVER_EDGE_DPID, [1, *fabric], hosts)
+    for switch, port in zip(clients, fabric, strict=True):
+        switch.links[FABRIC_PORT] = servers, port
+        servers.links[port] = switch, FABRIC_PORT
+    return [*clients, servers]
 
 
 def _clients(edge: Edge) -> dict[bytes, Host]:
@@ -100,17 +102,24 @@ class Product(ControllerProcess):
     name = "anycast-sdn"
 
     def __init__(
-        self, network: object, directory: Path, servers: Sequence[str], profile: Path | None = None
+        self,
+        network: object,
+        directory: Path,
+        servers: Sequence[str],
+        profile: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         file = directory / "network.yaml"
         file.write_text(yaml.safe_dump(network, sort_keys=False))
-        super().__init__(file, directory)
+        super().__init__(file, directory, options)
         self._servers = servers
         self._profile = profile
 
     @classmethod
-    def emulated(cls, network: object, directory: Path, profile: Path | None = None) -> Product:
-        return cls(network, directory, [*SERVER.values()], profile)
+    def emulated(
+        cls, network: object, directory: Path, profile: Path | None = None, options: Sequence[str] = ()
+    ) -> Product:
+        return cls(network, directory, [*SERVER.values()], profile, options)
 
     @property
     def pid(self) -> int:
@@ -123,7 +132,7 @@ class Product(ControllerProcess):
         words = [str(HERE / "sampler.py"), str(self._profile)] if self._profile else ["-m"]
         words += ["anycast_sdn", "run", str(self.network_file), "--database", str(self.database)]
         words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
-        self._program = Program([sys.executable, *words])
+        self._program = Program([sys.executable, *words, *self._options])
 
     def await_enrolled(self) -> None:
         """Returns when all switches hold their rules, and the servers are enrolled and answer."""

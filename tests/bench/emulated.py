@@ -1,8 +1,8 @@
 """An emulated OpenFlow 1.3 switch: enough of one for a controller to work with it, and fast.
 
-It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; it forwards
-nothing.  A request that it does not implement gets an OpenFlow error.  Messages about flows under load are handled
-by ``load`` (see ``loadgen``), all others here.
+It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; of frames it forwards LLDP
+alone, by its links.  A request that it does not implement gets an OpenFlow error.  Messages about flows under load are
+handled by ``load`` (see ``loadgen``), all others here.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class EmulatedSwitch:
         self.dpid = dpid
         self.load: Load | None = None
         self.rules = Rules(remember)
+        self.links: dict[int, tuple[EmulatedSwitch, int]] = {}  # port → the switch there, and its port
         self.introduced = False  # the controller has asked for the ports, which ends OS-Ken's handshake
         self._ports = ports
         self._silent = True  # the hosts have not sent their announcements yet
@@ -198,11 +199,15 @@ class EmulatedSwitch:
         return not mask & COOKIE_KIND_MASK
 
     def _deliver(self, message: bytes) -> Iterator[bytes]:
-        """A packet-out with an ARP or ND request for a host here: the host answers."""
+        """A packet-out with an ARP or ND request for a host here: the host answers.  LLDP crosses the link."""
         (actions,) = Struct("!H").unpack_from(message, 16)
         frame = message[24 + actions :]
         ethertype = frame[12:14]
-        if ethertype == b"\x08\x06":
+        if ethertype == b"\x88\xcc":
+            (port,) = Struct("!I").unpack_from(message, 24 + 4)
+            if peer := self.links.get(port):
+                peer[0].receive_lldp(peer[1], frame)
+        elif ethertype == b"\x08\x06":
             question = frames.parse_arp(frame)
             if host := self._hosts.get(question.target_ip):
                 answer = builders.arp_reply(host.mac, question.target_ip, question.sender_mac, question.sender_ip)
@@ -214,6 +219,10 @@ class EmulatedSwitch:
                     host.mac, solicitation.target, solicitation.target, frame[6:12], solicitation.source, True
                 )
                 yield self._packet_in(Kind.ND, host.port, answer)
+
+    def receive_lldp(self, port: int, frame: bytes) -> None:
+        if self.rules.has(Kind.LLDP):
+            self.send([self._packet_in(Kind.LLDP, port, frame)])
 
     def _packet_in(self, kind: Kind, in_port: int, frame: bytes) -> bytes:
         table, cookie = self.rules.punting(kind)

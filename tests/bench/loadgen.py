@@ -60,6 +60,24 @@ class Result(NamedTuple):
         return self.setups / self.seconds
 
 
+class Paced(NamedTuple):
+    """Flows begun at a given rate.  Times are those of first packets, until they come back out.  ``lost``, ``busy``: as
+    in ``Result``.
+    """
+
+    begun: int
+    seconds: float
+    lost: int
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+    busy: float
+
+    @property
+    def rate(self) -> float:
+        return self.begun / self.seconds
+
+
 class EdgeLoad:
     """The flows of one client edge: begins them, follows them, checks them."""
 
@@ -70,23 +88,27 @@ class EdgeLoad:
         self._shapes: dict[tuple[int, ...], tuple[int, Callable[[bytes, int], tuple[Any, ...]]]] = {}
         self._next = 0
         self._fresh: Iterator[tuple[int, bytes]] = iter(())
+        self._following: Iterator[tuple[int, bytes]] = iter(())  # each begins when another flow is done
         self._translated: dict[int, bytes] = {}
         self._started: dict[int, float] = {}
         self._out: set[int] = set()
         self._in: set[int] = set()
         self._whole = True
         self.latencies: list[float] = []
+        self.first_latencies: list[float] = []  # of the first halves of whole set-ups
 
     # ---------------------------------------------------------------- control
 
-    def prepare(self, count: int, whole: bool) -> None:
-        """Makes the next ``count`` flows' first packets."""
+    def prepare(self, count: int, whole: bool, paced: bool = False) -> None:
+        """Makes the next ``count`` flows' first packets.  ``paced``: they begin with ``begin`` alone."""
         flows = range(self._next, self._next + count)
         self._fresh = iter([(flow, self._packets.first(flow)) for flow in flows])
+        self._following = iter(()) if paced else self._fresh
         self._next += count
         self._whole = whole
         self._started.clear()
         self.latencies = []
+        self.first_latencies = []
 
     def begin(self, window: int, now: float) -> None:
         self._switch.load = self
@@ -98,7 +120,7 @@ class EdgeLoad:
 
     def stop(self) -> None:
         """Begins no more flows; outstanding ones go on."""
-        self._fresh = iter(())
+        self._fresh = self._following = iter(())
 
     @property
     def outstanding(self) -> int:
@@ -121,7 +143,7 @@ class EdgeLoad:
         size = len(data)
         header, rule, shapes, translations = _HEADER.unpack_from, _RULE.unpack_from, self._shapes, self._translated
         take_rule = self._take_rule
-        fresh, started, whole, reply = self._fresh, self._started, self._whole, self._packets.reply
+        following, started, whole, reply = self._following, self._started, self._whole, self._packets.reply
         remember = self._switch.rules.pending.append if self._switch.rules.remember else None
         while size - at >= 8:
             kind, length = header(data, at)
@@ -139,6 +161,7 @@ class EdgeLoad:
                 (flow,) = _SEQUENCE.unpack_from(data, end - 16)
                 if flow < REPLY and whole:
                     out.append(reply(flow, translations[flow]))
+                    self.first_latencies.append(now - started[flow])
                 else:
                     if flow < REPLY:
                         translations[flow]  # there is a rule
@@ -147,8 +170,8 @@ class EdgeLoad:
                         self._out.remove(flow)
                         self._in.remove(flow)
                     self.latencies.append(now - started.pop(flow))
-                    for following, packet_in in fresh:
-                        started[following] = now
+                    for fresh, packet_in in following:
+                        started[fresh] = now
                         out.append(packet_in)
                         break
             else:
@@ -249,6 +272,19 @@ def _oxm_places(message: bytes, at: int, end: int) -> Iterator[tuple[str, int]]:
 # ------------------------------------------------------------------------------ the generator
 
 
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Nothing is collected meanwhile."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
 class LoadGenerator:
     """All emulated switches in one loop, on one processor."""
 
@@ -310,18 +346,12 @@ class LoadGenerator:
         window = min(window, math.ceil(most / len(loads)))
         for load in loads:
             load.prepare(max(window, math.ceil(most / len(loads))), whole)
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        try:
+        with _no_garbage():
             start, cpu = time.perf_counter(), time.process_time()
             for load in loads:
                 load.begin(window, start)
             end = self._until_done(loads, start + seconds)
             busy = time.process_time() - cpu
-        finally:
-            gc.enable()
-            gc.unfreeze()
         for load in loads:
             load.check()
         latencies = [latency for load in loads for latency in load.latencies]
@@ -331,6 +361,23 @@ class LoadGenerator:
         lost = sum(load.outstanding for load in loads)
         p50, p99, worst = (1e3 * latency for latency in (cuts[49], cuts[98], max(latencies)))
         return Result(len(latencies), end - start, lost, p50, p99, worst, busy / (end - start))
+
+    def run_at(self, rate: float, load: EdgeLoad, seconds: float) -> Paced:
+        """Whole set-ups, so many begun in a second, whatever becomes of those before; all are waited for."""
+        load.prepare(math.ceil(rate * seconds), whole=True, paced=True)
+        with _no_garbage():
+            begun, cpu, start = 0, time.process_time(), time.perf_counter()
+            while (now := time.perf_counter()) < start + seconds:
+                due = int((now - start) * rate)
+                load.begin(due - begun, now)
+                begun = due
+                self._step(max(0.0, start + (begun + 1) / rate - time.perf_counter()))
+            busy = time.process_time() - cpu
+            self._until_done([load], start + seconds)
+        load.check()
+        cuts = statistics.quantiles(load.first_latencies, n=100)
+        p50, p99, worst = (1e3 * latency for latency in (cuts[49], cuts[98], max(load.first_latencies)))
+        return Paced(begun, seconds, load.outstanding, p50, p99, worst, busy / seconds)
 
     def _until_done(self, loads: Sequence[EdgeLoad], deadline: float) -> float:
         """When the last set-up was done."""
