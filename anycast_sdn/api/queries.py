@@ -82,7 +82,7 @@ def _place(value: object) -> Place | Before:
             return {str(edge): int(number) for edge, number in json.loads(packed).items()}
         number, edge = packed.split(" ", 1)
         return edge, int(number)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise NotOfForm('is not a cursor of an earlier answer\'s "next"') from error
 
 

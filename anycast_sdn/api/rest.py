@@ -69,8 +69,7 @@ class RestApi:
             self._pause()
         try:
             if self._pages.has(environ.get("PATH_INFO", "")):
-                self._views.note_answer(request.method, PAGES, 200)
-                return self._pages(environ, start_response)
+                return self._page(environ, start_response)
             response = self._respond(request, path)
         except (Problem, ConfigurationError) as error:
             response = response_to(error, quote(path))
@@ -80,6 +79,15 @@ class RestApi:
         method, resource = environ.get(FOUND, (OTHER, OTHER))
         self._views.note_answer(method, resource, response.status_code)
         return response(environ, start_response)  # type: ignore[no-any-return]
+
+    def _page(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Of the dashboard.  What it has not, or is asked for by another method than it takes, raises Problem."""
+
+        def start(status: str, headers: list[tuple[str, str]]) -> Any:
+            self._views.note_answer(environ["REQUEST_METHOD"], PAGES, int(status[:3]))
+            return start_response(status, headers)
+
+        return self._pages(environ, start)
 
     def _respond(self, request: Request, path: bytes) -> Response:
         turn = Turn(self._pause)

@@ -84,6 +84,14 @@ def test_pages_are_only_read() -> None:
     assert (refusal.value.status, refusal.value.headers) == (405, {"Allow": "HEAD, GET"})
 
 
+def test_pages_are_counted_by_what_they_were_answered_and_by_no_method_that_there_is_not() -> None:
+    client = Client(":memory:")
+    client.ask("GET", "/ui")
+    client.refused(405, "BREW", "/ui/")
+    client.refused(404, "GET", "/ui/nothing.js")
+    assert client.facts.answers == [("GET", "/ui", 302), ("other", "other", 405), ("other", "other", 404)]
+
+
 def test_pages_are_open_and_what_they_ask_for_is_not() -> None:
     client = Client(":memory:")
     nobody: dict[str, Any] = {CALLER: NOBODY}

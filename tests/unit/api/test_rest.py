@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -324,7 +325,9 @@ def test_the_newest_flows_come_page_by_page(client: Client) -> None:
     following = client.get("/v1/flows?order=newest&limit=1")["next"]
     assert client.refused(400, "GET", following.replace("order=newest", "order=edge"))["field"] == "cursor"
     client.refused(400, "GET", "/v1/flows?order=oldest")
-    client.refused(400, "GET", "/v1/flows?order=newest&cursor=WzFd")
+    for packed_wrongly in ("[1]", '{"arh1": 1e999}', '{"arh1": null}'):
+        cursor = base64.urlsafe_b64encode(packed_wrongly.encode()).decode()
+        client.refused(400, "GET", f"/v1/flows?order=newest&cursor={cursor}")
 
 
 def test_the_flows_that_a_filter_takes_are_ended_and_no_others(client: Client) -> None:
