@@ -1,8 +1,8 @@
 """Who held a translation address at a time?  Found in the files of the binding log; nothing is written.
 
-The file that was being written at that time is searched: by its index if it has one, and else line by line, which
-takes a tenth of a second.  When a flow ended is looked for in later files by bisection: each file begins with the flows
-that are open.
+The file that was being written at that time is searched, and the next one, because records come a little later than
+what they tell of: by an index if there is one, and else line by line, which takes a tenth of a second.  When a flow
+ended is looked for in later files by bisection: each file begins with the flows that are open.
 """
 
 from __future__ import annotations
@@ -65,17 +65,18 @@ def _search(path: Path, translated: Address, at: int, port: int | None) -> Found
     if here is None:
         return Found(begins=began[0])
     paths = [files[each] for each in began]
+    near = paths[here : here + 2]  # what happened just before a file began may be in that one
     in_file = cache(lambda file: {each.id: each for each in held_in(file, translated)})
     had_it = [
         each
-        for each in in_file(paths[here]).values()
+        for each in {id: each for path in reversed(near) for id, each in in_file(path).items()}.values()
         if each.flow.since <= at
         and (each.ended is None or each.ended >= at)
         and (port is None or not each.flow.client_port or each.flow.client_port == port)
     ]
     had_it.sort(key=lambda each: -each.flow.since)
     found = [_to_its_end(each, paths[here + 1 :], in_file) for each in had_it[:MOST_FOUND]]
-    gaps = [gap for path in paths[here : here + 2] for gap in gaps_in(path) if gap.contains(at)]
+    gaps = [gap for path in near for gap in gaps_in(path) if gap.contains(at)]
     if here == len(paths) - 1 and (end := stopped(paths[here])) is not None and at > end:
         gaps.append(Gap(end, at, "the controller is stopped"))
     return Found(found, gaps, began[0])

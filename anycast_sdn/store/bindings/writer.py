@@ -57,7 +57,7 @@ class Writer:
             ready, _, _ = select.select([self._controller], [], [], 0 if self._indexing else SYNC_S)
             if not ready and self._indexing:
                 self._indexing = self._indexes.step()
-            piece = self._controller.recv(_PIECE) if ready else None
+            piece = self._received() if ready else None
             if piece == b"":
                 self._log.stop(now_ms(), "the controller ended without notice")
                 return
@@ -66,6 +66,13 @@ class Writer:
                     self._take(message)
             if not piece or len(piece) < _PIECE or self._log.should_be_written:
                 self._write()
+
+    def _received(self) -> bytes:
+        """Empty: the controller is gone."""
+        try:
+            return self._controller.recv(_PIECE)
+        except ConnectionError:  # it had not read all that it was told
+            return b""
 
     def _write(self) -> None:
         """What waits; while there is a problem, once in ``SYNC_S``."""

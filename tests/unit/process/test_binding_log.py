@@ -119,6 +119,15 @@ def test_a_writer_that_dies_is_started_again_and_told_of_all_flows(logged, monke
     assert [each for each in logged.lines() if "gapFrom" in each]
 
 
+def test_the_log_has_an_end_also_when_the_controller_died_before_it_read_what_the_writer_said(logged, monkeypatch):
+    monkeypatch.setattr(logged.service, "_receive", lambda: None)
+    logged.open(1)
+    logged.until(lambda: "opened" in logged.events(), "it is written")
+    logged.service._writer.close()
+    assert logged.service._process.wait(LONGEST_S) == 0
+    assert logged.events()[-1] == "stop"
+
+
 def test_what_could_not_be_sent_is_counted_and_told_again(logged, monkeypatch):
     logged.open(1)
     logged.until(lambda: "opened" in logged.events(), "it is written")

@@ -169,6 +169,15 @@ def test_each_file_begins_with_what_is_open(path: Path) -> None:
     assert (found.flow.since, found.ended) == (T0 + 1000, T0 + 50_000)
 
 
+def test_a_flow_whose_record_came_when_the_next_file_had_begun_is_found_all_the_same(path: Path) -> None:
+    log = Log(path, size=1)
+    log.take(record(OPENED, 1000, 2, translated=Q), record(CLOSED, 2000, 2, translated=Q), now=6100)
+    assert max(all_files(path)) == T0 + 6100
+    log.files._most = 1 << 20
+    log.take(record(OPENED, 6050), now=6110)
+    assert [len(log.who(at).held) for at in (6049, 6060, 6120)] == [0, 1, 1]
+
+
 def test_a_file_is_closed_after_a_day_and_deleted_after_its_time(path: Path) -> None:
     log = Log(path, days=2)
     for day in range(6):
