@@ -44,17 +44,20 @@ class JournalFile:
         return found[-self._kept :]
 
     def append(self, entries: Iterable[str]) -> None:
-        """Each of them is JSON in one line.  Raises OSError; then some of them may have been written."""
+        """Each of them is JSON in one line.  Raises OSError; then none of them has been appended."""
         lines = [entry.encode() for entry in entries]
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+        size = os.fstat(descriptor).st_size
         try:
             with os.fdopen(descriptor, "ab") as file:
-                if file.tell() == 0:
+                if size == 0:
                     self._lines = 0
                 file.write(b"".join(line + b"\n" for line in lines))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
+            with suppress(OSError):  # they are appended again, and would be there twice, or in parts
+                os.truncate(self.path, size)
             self._lines = 2 * self._kept  # how many it has is not known: ``_shorten`` finds out
             raise
         self._lines += len(lines)

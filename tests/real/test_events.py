@@ -28,7 +28,7 @@ class Told:
         return [
             event
             for event in self.all()
-            if event["type"] == kind and all(event["data"][name] == value for name, value in members.items())
+            if event["type"] == kind and all(event["data"].get(name) == value for name, value in members.items())
         ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -89,3 +91,19 @@ def test_where_nothing_can_be_written_the_reason_is_raised_and_later_it_goes_on(
     path.rmdir()
     file.append(entries(1, 2))
     assert numbers(path) == [1, 2]
+
+
+def test_what_could_not_be_written_is_not_there_twice_when_it_is_written_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "the disk")
+
+    file = JournalFile(path, KEPT)
+    file.append(entries(1, 2))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match="the disk"):
+            file.append(entries(3, 4))
+    file.append(entries(3, 4))
+    assert numbers(path) == [1, 2, 3, 4]
