@@ -77,15 +77,11 @@ class ControllerStalled(_OfController):
     """One piece of the controller's work has held up all others for more than 0.2 s; told once a minute."""
 
     type: ClassVar[str] = "controller.stalled"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     stalled_ms: int
     where: str
     more: int  # since the last such event
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         more = f"; {self.more} more such since the last of these lines" if self.more else ""
@@ -97,13 +93,9 @@ class AcceptFailed(_OfController):
     """Switches cannot connect: a connection could not be accepted, for want of files or memory.  It is tried again."""
 
     type: ClassVar[str] = "controller.closed"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"cannot take connections of switches: {self.reason}; trying again"
@@ -114,13 +106,9 @@ class StoreFailed(_OfController):
     """Enrolments cannot be stored: changes are refused, and what is enrolled is served."""
 
     type: ClassVar[str] = "store.failed"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"enrolments cannot be changed: {self.reason}"
@@ -141,13 +129,9 @@ class JournalFailed(_OfController):
     """Events cannot be written to their file: until they can, a crash may lose those since."""
 
     type: ClassVar[str] = "journal.failed"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         return f"events are not kept on disk: {self.reason}"
@@ -168,14 +152,10 @@ class BindingLogFailed(_OfController):
     """The binding log is not written: who has which translation address is not recorded for now."""
 
     type: ClassVar[str] = "binding_log.failed"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     file: str
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"the binding log {self.file} is not written: {self.reason}"
@@ -200,15 +180,11 @@ class RestRefused(_OfController):
     """REST clients had no valid token; told once a minute.  ``refused``: requests, since the last such event."""
 
     type: ClassVar[str] = "rest.refused"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     peer: str
     reason: str
     refused: int
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def subject(self) -> Subject:
@@ -223,14 +199,10 @@ class RestCrowded(_OfController):
     """REST has more connections than it may have: those whose clients were waited for longest were closed."""
 
     type: ClassVar[str] = "rest.crowded"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     reason: str
     closed: int
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def kind(self) -> Hashable:

@@ -84,12 +84,13 @@ class Reported:
     __slots__ = ()
 
     type: ClassVar[str]  # its stable name, such as "server.enrolled"
+    usual: ClassVar[Severity] = Severity.INFO  # its severity, where ``severity`` says nothing else
     often: ClassVar[int] = 5  # so many of one kind are told one by one in a minute, the others together
 
     @property
     def severity(self) -> Severity:
-        """info"""  # docs/events.md prints what stands here
-        return Severity.INFO
+        """Where it is not always the usual one, docs/events.md prints what stands here."""
+        return self.usual
 
     @property
     def subject(self) -> Subject:

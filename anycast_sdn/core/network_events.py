@@ -35,14 +35,10 @@ class LinkDown(_OfLink):
     """A link has failed: a port has lost its carrier, or its ends do not hear each other (LLDP)."""
 
     type: ClassVar[str] = "link.down"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     ends: tuple[str, str]
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"{self._name} is down: {self.reason}"
@@ -126,17 +122,13 @@ class BgpDown(_OfSession):
     """The BGP session of an uplink is lost, or cannot be established.  ``was_up``: it was until now."""
 
     type: ClassVar[str] = "bgp.down"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     uplink: str
     neighbour: Address
     reason: str
     was_up: bool
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def kind(self) -> Hashable:
@@ -153,17 +145,13 @@ class BgpRouteIgnored(_OfSession):
     """A route that a router advertises cannot be used; the first one of a session is told, the others are counted."""
 
     type: ClassVar[str] = "bgp.route_ignored"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     uplink: str
     neighbour: Address
     route: str
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         return f"{self.uplink}: route {self.route} {self.reason}; it and others like it are ignored"
@@ -188,15 +176,11 @@ class RouterSilent(_OfRouter):
     """The router at an uplink does not answer ARP or neighbour discovery any more."""
 
     type: ClassVar[str] = "router.silent"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     uplink: str
     router: Address
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         return f"{self._name} does not answer"
@@ -248,17 +232,13 @@ class PoolLow(_OfPool):
     """
 
     type: ClassVar[str] = "pool.low"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     family: str
     left: int
     size: int
     used_up_in_s: float | None
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         soon = "" if self.used_up_in_s is None else f", used up in about {math.ceil(self.used_up_in_s)} s"
@@ -270,17 +250,13 @@ class PoolExhausted(_OfPool):
     """A pool of translation addresses has no address for a new flow, or had none for one that came."""
 
     type: ClassVar[str] = "pool.exhausted"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     switch: str
     family: str
     size: int
     leased: int
     resting: int
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"{self._name} is exhausted: {self.leased} of {self.size} addresses in use, {self.resting} resting"

@@ -113,16 +113,12 @@ class LeaseExpired(_OfServer):
     """A server's enrolment was not renewed in time.  ``removed_in_s``: None: it stays enrolled."""
 
     type: ClassVar[str] = "server.lease_expired"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     group: str
     server: Address
     removed_in_s: float | None
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         then = "" if self.removed_in_s is None else f"; it is removed in {self.removed_in_s:g} s"
@@ -186,15 +182,11 @@ class ServerLost(Reported):
     """A server has been unreachable for too long: the flows of this client edge that it served are freed (M32)."""
 
     type: ClassVar[str] = "server.lost"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     server: Address
     flows: int
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def subject(self) -> Subject:

@@ -59,16 +59,12 @@ class SwitchLost(_OfSwitch):
     """
 
     type: ClassVar[str] = "switch.lost"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     switch: str
     peer: str
     reason: str
     is_client_edge: bool = False
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         new_flows = "; new flows of its clients wait for it" if self.is_client_edge else ""
@@ -80,15 +76,11 @@ class SwitchDegraded(_OfSwitch):
     """A switch can do less than the method needs; ``lacks``: a short name of that; ``effect``: what it leads to."""
 
     type: ClassVar[str] = "switch.degraded"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     lacks: str
     effect: str
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def kind(self) -> Hashable:
@@ -115,13 +107,9 @@ class SwitchesMissing(Reported):
     """Switches of the network file have not been connected for some time; told at doubling intervals."""
 
     type: ClassVar[str] = "switch.missing"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switches: tuple[str, ...]  # their names
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def subject(self) -> Subject:
@@ -152,17 +140,13 @@ class ConnectionRefused(Reported):
     """A connection to the OpenFlow port was closed: no switch that is awaited.  ``origin``: an address, or a /64."""
 
     type: ClassVar[str] = "switch.refused"
+    usual: ClassVar[Severity] = Severity.WARNING
     often: ClassVar[int] = 1
 
     peer: str
     origin: str
     reason: str
     what: str  # the reason, without what differs from one connection to the next
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     @property
     def subject(self) -> Subject:
@@ -184,15 +168,11 @@ class RulesRefused(_OfSwitch):
     """A switch has refused a rule, a group, a meter or another message: packets that need it are lost."""
 
     type: ClassVar[str] = "rules.refused"
+    usual: ClassVar[Severity] = Severity.CRITICAL
 
     switch: str
     what: str
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """critical"""
-        return Severity.CRITICAL
 
     def sentence(self) -> str:
         return f"switch {self.switch} refused {self.what}: {self.reason}"
@@ -203,17 +183,13 @@ class RulesPutRight(_OfSwitch):
     """Rules of a switch were changed by others, or lost, and have been put right; at most once a minute."""
 
     type: ClassVar[str] = "rules.repaired"
+    usual: ClassVar[Severity] = Severity.WARNING
 
     switch: str
     missing: int
     wrong: int
     foreign: int
     within_s: int
-
-    @property
-    def severity(self) -> Severity:
-        """warning"""
-        return Severity.WARNING
 
     def sentence(self) -> str:
         return (

@@ -25,9 +25,9 @@ def happened(kind: type[Reported]) -> str:
 
 
 def severities(kind: type[Reported]) -> str:
-    """As the property's docstring has it."""
-    found = next(vars(each)["severity"] for each in kind.__mro__ if "severity" in vars(each))
-    return str(found.__doc__)
+    """The usual one, or as the docstring of a property of its own has it."""
+    own = next(vars(each)["severity"] for each in kind.__mro__ if "severity" in vars(each))
+    return kind.usual.value if own is vars(Reported)["severity"] else str(own.__doc__)
 
 
 def members(kind: type[Reported]) -> list[str]:
