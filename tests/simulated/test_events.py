@@ -1,4 +1,4 @@
-"""What operators are told of the network: of links, edges, and where clients' packets get."""
+"""What operators are told of the network: of links, edges, and where clients' packets get (M34)."""
 
 from __future__ import annotations
 
