@@ -14,7 +14,7 @@ def rfc3339(epoch: float, timespec: str = "milliseconds") -> str:
 
 
 def moment_of(written: str, now: float) -> float:
-    """Seconds since 1970; ``now`` is, too.  Raises ValueError.
+    """Seconds since 1970; ``now`` is, too.  Raises ValueError, also for what is in no year that can be written.
 
     RFC 3339, where UTC is meant without a zone; a time of day in UTC, the last one there was; how long ago, such as
     5m or -5m; or now.
@@ -30,4 +30,7 @@ def moment_of(written: str, now: float) -> float:
     if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", written):
         raise ValueError("no moment")
     moment = datetime.fromisoformat(written)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+    except OverflowError as error:
+        raise ValueError("no moment") from error

@@ -4,7 +4,8 @@ The rules this file keeps:
 
 - A line is appended when its event has happened; what was written outlives a killed process, and is on disk when
   ``append`` has returned.
-- ``read`` takes whatever is there: a line that is not whole, after a crash, or not ours, is left out.
+- ``read`` takes whatever is there: a line that is not whole, after a crash, or not ours, is left out, and so is one
+  whose number is not greater than all before: the numbers of what is read grow.
 - When there are twice as many lines as are kept, a file with the last ones takes its place, in one step.
 - A file that has vanished is written anew.
 
@@ -15,12 +16,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 MODE = 0o600
+MOST_ID = 10**15  # greater numbers are not ours: clients may not say them
+
+_VALID: list[Callable[[dict[str, Any]], bool]] = [
+    lambda entry: type(entry.get("id")) is int and 0 < entry["id"] < MOST_ID,
+    lambda entry: isinstance(entry.get("type"), str),
+    lambda entry: isinstance(entry.get("edge", ""), str),
+    lambda entry: type(entry.get("groups", [])) is list and all(type(name) is str for name in entry.get("groups", [])),
+]
 
 
 class JournalFile:
@@ -41,7 +50,7 @@ class JournalFile:
         found = [entry for line in lines[-self._kept - 1 :] if line and (entry := _entry(line))]
         if lines[-1]:  # a part of a line: what follows must begin on a line of its own
             self._replace(b"\n".join(line for line in lines[:-1] if line))
-        return found[-self._kept :]
+        return _growing(found)[-self._kept :]
 
     def append(self, entries: Iterable[str]) -> None:
         """Each of them is JSON in one line.  Raises OSError; then none of them has been appended."""
@@ -82,8 +91,20 @@ class JournalFile:
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
+    """None: it is not an entry, whatever else it is."""
     try:
         entry = json.loads(line)
-    except ValueError:
+        json.dumps(entry, ensure_ascii=False).encode()  # half a character can be written as JSON, and not be sent
+    except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("id"), int) and entry.get("type") else None
+    return entry if isinstance(entry, dict) and all(is_valid(entry) for is_valid in _VALID) else None
+
+
+def _growing(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those whose number is not greater than all before."""
+    last, found = 0, []
+    for entry in entries:
+        if entry["id"] > last:
+            last = entry["id"]
+            found.append(entry)
+    return found

@@ -18,6 +18,8 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.views.metrics import METRICS, PREFIX, Family, Metric, Process, Scrape
 
 PIECE = 20  # values: of histograms, each of them has 15 lines
+_OPEN = "application/openmetrics-text; version=1.0.0"
+_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})
 _END = b"# EOF\n"  # of OpenMetrics
 _PROCESS = ProcessCollector(registry=None)  # of this process, under the names that all exporters have: process_…
 
@@ -36,7 +38,7 @@ def exposition(
     controller: Controller, process: Process, accept: str, now: float, turn: Callable[[], None]
 ) -> tuple[str, list[bytes]]:
     """→ (media type, the text in chunks).  ``accept``: the media types that the scraper takes."""
-    encode, media_type = choose_encoder(accept)
+    encode, media_type = _encoder(accept)
     scrape = Scrape(controller, process, now, turn)
     pieces: list[bytes] = []
     is_open = "openmetrics" in media_type
@@ -45,6 +47,21 @@ def exposition(
             pieces += _written(row, scrape, encode)
     pieces += (encode(_One(family)).removesuffix(_END) for family in _PROCESS.collect())
     return media_type, [*pieces, _END] if is_open else pieces
+
+
+def _encoder(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """As ``choose_encoder``, which fails at a version that is no number, and says to write any that is asked for."""
+    try:
+        encode, media_type = choose_encoder(accept)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        encode, media_type = choose_encoder(_OPEN if "openmetrics" in accept else "")
+    if _version(media_type) not in _VERSIONS:
+        return choose_encoder(_OPEN if "openmetrics" in media_type else "")
+    return encode, media_type
+
+
+def _version(media_type: str) -> str:
+    return media_type.partition("version=")[2].partition(";")[0].strip()
 
 
 def _written(row: Metric, scrape: Scrape, encode: Callable[[Any], bytes]) -> Iterator[bytes]:

@@ -69,6 +69,22 @@ def in_use() -> SimulatedNetwork:
     return net
 
 
+@pytest.mark.parametrize(("accept", "media_type"), [
+    ('application/openmetrics-text;version="1.0.0"', OPEN),
+    ("application/openmetrics-text;version=1.x", OPEN),
+    ("application/openmetrics-text;version=9", OPEN),
+    ("application/openmetrics-text;version=2.0.0;escaping=allow-utf-8", OPEN),
+    ("text/plain;version=\"1.0", "text/plain; version=0.0.4"),
+    ("text/plain;version=<b>", "text/plain; version=0.0.4"),
+])  # fmt: skip
+def test_a_scraper_that_asks_for_a_version_that_there_is_not_gets_one_that_there_is(
+    accept: str, media_type: str, in_use: SimulatedNetwork
+) -> None:
+    process = Process(in_use.counters, "ok", [], {}, {}, Histogram(), {}, {}, None)
+    given, _ = exposition(in_use.controller, process, accept, in_use.now, lambda: None)
+    assert given.startswith(media_type)
+
+
 def test_every_row_has_samples_with_its_labels(in_use: SimulatedNetwork) -> None:
     found = families(in_use)
     missing = [row.name for row in ROWS if PREFIX + row.name not in found]

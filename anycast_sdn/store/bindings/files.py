@@ -8,25 +8,38 @@ begins.  Later it is compressed (``index``).  The rules this file keeps:
 - Records are only appended.  A line that a crash has cut off is removed at the next start.
 - What is not in the log is said by the log: a gap, with its reason and the number of records that are missing.
 - After ``days`` a file is deleted.
+- Nobody is trusted with the files: ``Damaged`` tells of one, and FILE may be taken away while it is written.
+- The clock may be set back: a file that begins more than a minute in the future ends.
 
 Everything raises OSError.  Who writes is alone: FILE is locked.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from anycast_sdn.store.bindings.records import FILE, milliseconds, other_line, read
 
 SIZE = 64 << 20  # bytes of a file, beyond the flows that were open when it began
-DAY = 86_400_000  # ms
+MINUTE, DAY = 60_000, 86_400_000  # ms
+LONGEST_LINE = 4096
 MODE = 0o640  # clients' addresses are personal data
 INDEX, PACKED = ".index", ".gz"
 _FORM = 1  # of the lines
+
+
+class Damaged(OSError):
+    """A file that cannot be read to its end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EIO, f"{path.name} is damaged")
 
 
 def earlier(path: Path) -> dict[int, Path]:
@@ -51,9 +64,9 @@ def beginning(path: Path) -> int | None:
     """When this file began; None: there is none, or it is empty."""
     try:
         with path.open("rb") as file:
-            first = read(file.readline())
+            first = read(file.readline(LONGEST_LINE))
         return milliseconds(first["time"]) if first else None
-    except (OSError, ValueError):
+    except OSError:
         return None
 
 
@@ -67,11 +80,22 @@ def beside(file: Path, ending: str) -> Path:
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
-    """All lines but one that was cut off."""
+    """All lines but one that was cut off.  Raises Damaged after those that can be read."""
     with gzip.open(path, "rb") if is_packed(path) else path.open("rb") as file:
-        for text in file:
-            if text.endswith(b"\n"):
-                yield text
+        try:
+            if is_packed(path) and not file.peek(1):
+                raise Damaged(path)
+            for text in file:
+                if text.endswith(b"\n"):
+                    yield text
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Damaged(path) from error
+
+
+def until_damage(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Those that can be read."""
+    with suppress(Damaged):
+        yield from lines
 
 
 class Files:
@@ -113,14 +137,28 @@ class Files:
         return next(reversed(earlier(self._path).values()), None)
 
     def is_full(self, now: int) -> bool:
-        return self._size - self._carried >= max(self._most, self._carried) or now - self._began >= DAY
+        return self._size - self._carried >= max(self._most, self._carried) or not -MINUTE <= now - self._began < DAY
+
+    @property
+    def was_removed(self) -> bool:
+        """Is what is written no longer FILE?"""
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return True
+
+    @property
+    def began(self) -> int:
+        return self._began
 
     def begin(self, now: int) -> None:
         """Begin another file, unless this one is empty: then it is the one that begins."""
-        if not self.is_empty:
-            others = earlier(self._path)
-            stamp = max(self._began, max(others, default=0) + 1)
-            os.rename(self._path, self._path.with_name(f"{self._path.name}.{stamp}"))
+        if not self.is_empty or self.was_removed:
+            others, stamp = earlier(self._path), beginning(self._path) or self._began
+            while stamp in others:
+                stamp += 1
+            with suppress(FileNotFoundError):
+                os.rename(self._path, self._path.with_name(f"{self._path.name}.{stamp}"))
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, MODE)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.sync()

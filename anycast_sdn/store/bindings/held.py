@@ -66,6 +66,8 @@ def gap_of(found: dict[str, Any]) -> Gap | None:
     """The one that this line tells of."""
     try:
         since, until = milliseconds(found["gapFrom"]), milliseconds(found["time"])
-        return Gap(since, until, str(found["reason"]), found.get("missing"))
+        missing = found.get("missing")
+        is_number = type(missing) is int and 0 <= missing < 1 << 63
+        return Gap(since, until, str(found["reason"]), missing if is_number else None)
     except (KeyError, ValueError, TypeError):
         return None

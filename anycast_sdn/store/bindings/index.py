@@ -147,7 +147,7 @@ class Maker:
             next(self._steps)
         except StopIteration:
             return self._begin()
-        except (OSError, sqlite3.Error):
+        except (OSError, sqlite3.Error, OverflowError):
             self._steps = iter(())  # of this file: it is searched without
         return True
 

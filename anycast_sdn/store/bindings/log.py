@@ -6,6 +6,8 @@ It knows the flows that are open, so that each file can begin with them.  The ru
   works again, the log says how much, and another file begins, with all that is open.
 - After the controller was away, its switches tell which flows they still have.  The others have ended unseen.
 - A flow that is told twice is written once.
+- Where FILE is taken away or replaced, another one begins with all that is open, and a gap says since when records are
+  gone.  So does one after lines that cannot be read at the start.
 
 No clock here: times come with what is told, in milliseconds since 1970.
 """
@@ -15,11 +17,12 @@ from __future__ import annotations
 from typing import Any
 
 from anycast_sdn.store.bindings import records
-from anycast_sdn.store.bindings.files import Files, whole_lines
+from anycast_sdn.store.bindings.files import Files, until_damage, whole_lines
 from anycast_sdn.store.bindings.records import (
     CARRIED,
     CLOSED,
     GAP,
+    OF_FLOWS,
     OPENED,
     START,
     STOP,
@@ -45,8 +48,11 @@ class BindingLog:
         self._pending_size = 0
         self._missing = 0  # records, since ``_missing_since``
         self._missing_since = 0
+        self._damaged = self._damaged_since = 0  # lines that could not be read at the start; the last record before
         self._closed_file = False
+        self._has_to_begin = False  # another file could not be begun
         self._begins_again = False  # the beginning of a file could not be written
+        self._removed_since = 0  # when the file began that was taken away; 0: none was, or the log has said so
         self.problem = ""  # why nothing can be written now
         self.missing = 0  # records, in all
         self._start(now)
@@ -61,12 +67,17 @@ class BindingLog:
             why = "the controller was stopped" if stopped else "nothing was written: the log was not closed"
             gap = {"gapFrom": moment(last), "reason": why}
         self._add(other_line(START, now, **gap))
+        if self._damaged:
+            why = f"lines of the log are damaged: {self._damaged}"
+            self._add(other_line(GAP, now, gapFrom=moment(self._damaged_since or now), reason=why))
 
     def _recover(self) -> tuple[int, bool]:
         """Read which flows were open → (time of the last record, was that the end of the controller?)"""
         last, stopped = 0, False
-        for text in whole_lines(self._files.latest) if self._files.latest else ():
-            if (found := records.read(text)) is None:
+        for text in until_damage(whole_lines(self._files.latest)) if self._files.latest else ():
+            if (found := records.read(text)) is None or (found["event"] in OF_FLOWS and not records.record_of(found)):
+                self._damaged_since = self._damaged_since if self._damaged else last
+                self._damaged += 1
                 continue
             last, stopped = records.milliseconds(found["time"]), found["event"] == STOP
             if record := records.record_of(found):
@@ -151,8 +162,15 @@ class BindingLog:
     def write(self, now: int) -> None:
         """All that waits, if it can be written."""
         try:
-            if self._begins_again:
+            if self._files.was_removed:
+                self._removed_since = self._removed_since or self._files.began
+                self._has_to_begin = True
+            if self._has_to_begin:
+                self._begin_file(now)
+            elif self._begins_again:
                 self._carry(now)
+            if self._removed_since:
+                self._say_removed(now)
             while self._pending:  # in pieces: a disk that is almost full takes some of them
                 some = self._pending[:LINES_AT_ONCE]
                 self._files.append(b"".join(some))
@@ -175,8 +193,15 @@ class BindingLog:
         self._missing = 0
         self._begin_file(now)
 
+    def _say_removed(self, now: int) -> None:
+        why = "the file was removed or replaced"
+        self._files.append(other_line(GAP, now, gapFrom=moment(self._removed_since), reason=why))
+        self._removed_since = 0
+
     def _begin_file(self, now: int) -> None:
+        self._has_to_begin = True
         self._files.begin(now)
+        self._has_to_begin = False
         self._begins_again = self._closed_file = True
         self._carry(now)
         self._files.delete_old(now)

@@ -32,6 +32,8 @@ START, STOP = "start", "stop"  # of the controller
 GAP = "gap"  # records are missing
 QUOTA, EXHAUSTED, LOW = "quota exceeded", "pool exhausted", "pool low"
 
+MOST_NUMBER, MOST_PORT = (1 << 63) - 1, 0xFFFF
+
 UNSEEN = "unseen"  # a flow has ended while nothing was logged
 
 # natEvent of RFC 8158; of single flows, and of clients that are bound as a whole.
@@ -108,12 +110,13 @@ def other_line(event: str, when: int, **members: Any) -> bytes:
 
 
 def read(text: bytes) -> dict[str, Any] | None:
-    """The object of a line; None: it is not readable."""
+    """The object of a line, with an ``event`` and a ``time`` that can be understood; None: it is not readable."""
     try:
         found = json.loads(text)
-    except ValueError:
+        milliseconds(found["time"])
+        return found if isinstance(found["event"], str) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "event" in found and "time" in found else None
 
 
 _ADDRESSES = {
@@ -123,14 +126,14 @@ _ADDRESSES = {
 
 
 def record_of(found: dict[str, Any]) -> Record | None:
-    """That of a line; None: it is not of a flow, or not readable."""
+    """That of a line that was read; None: it is not of a flow, or not readable."""
     get = found.get
     if found["event"] not in OF_FLOWS:
         return None
     client, service, translated, server = _ADDRESSES[4 if "sourceIPv4Address" in found else 6]
     try:
         when = milliseconds(found["time"])
-        return Record(
+        record = Record(
             found["event"], when, found["edge"], found["number"], found["group"],
             _packed(found[client]), get("sourceTransportPort", 0),
             _packed(found[service]), get("destinationTransportPort", 0), get("protocolIdentifier", WHOLE),
@@ -139,6 +142,22 @@ def record_of(found: dict[str, Any]) -> Record | None:
         )  # fmt: skip
     except (KeyError, ValueError, TypeError, OSError):
         return None
+    return record if _is_plausible(record) else None
+
+
+def _is_plausible(record: Record) -> bool:
+    """Has each member the type and the range that were written?  What damages a file can make JSON of another kind."""
+    _, _, edge, number, group, client, client_port, service, service_port, protocol, translated, server, _, end = record
+    return (
+        type(edge) is type(group) is type(end) is str
+        and type(number) is int
+        and 0 <= number <= MOST_NUMBER
+        and type(client_port) is type(service_port) is type(protocol) is int
+        and 0 <= client_port <= MOST_PORT
+        and 0 <= service_port <= MOST_PORT
+        and len(client) == len(service) == len(translated)
+        and (server is None or len(server) == len(client))
+    )
 
 
 @lru_cache(1 << 16)
@@ -168,9 +187,14 @@ def _second(second: int) -> str:
 
 
 def milliseconds(text: str) -> int:
-    """Since 1970.  Raises ValueError."""
-    when = datetime.fromisoformat(text)
-    return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    """Since 1970.  Raises ValueError, also for what is no text, and for a time that could not be shown again."""
+    if not isinstance(text, str):
+        raise ValueError("a time is a text")
+    try:
+        when = datetime.fromisoformat(text)
+        return round((when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).timestamp() * 1000)
+    except OverflowError as error:
+        raise ValueError(f"no such time: {text}") from error
 
 
 def protocol_name(protocol: int) -> str:

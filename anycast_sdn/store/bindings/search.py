@@ -17,13 +17,12 @@ from typing import Any
 
 from anycast_sdn.core.model import Address
 from anycast_sdn.store.bindings import index, records
-from anycast_sdn.store.bindings.files import all_files, is_packed, whole_lines
+from anycast_sdn.store.bindings.files import LONGEST_LINE, Damaged, all_files, is_packed, until_damage, whole_lines
 from anycast_sdn.store.bindings.held import Gap, Held, gap_of, held
 from anycast_sdn.store.bindings.records import STOP, Record, milliseconds, moment, protocol_name, shown
 
 MOST_FOUND = 1000
 MOST_TRIES = 3
-_LONGEST_LINE = 4096
 
 
 @dataclass(slots=True)
@@ -77,6 +76,8 @@ def _search(path: Path, translated: Address, at: int, port: int | None) -> Found
     had_it.sort(key=lambda each: -each.flow.since)
     found = [_to_its_end(each, paths[here + 1 :], in_file) for each in had_it[:MOST_FOUND]]
     gaps = [gap for path in near for gap in gaps_in(path) if gap.contains(at)]
+    if damage := damage_of(paths[here]):
+        gaps.append(Gap(began[here], at, damage))
     if here == len(paths) - 1 and (end := stopped(paths[here])) is not None and at > end:
         gaps.append(Gap(end, at, "the controller is stopped"))
     return Found(found, gaps, began[0])
@@ -108,7 +109,7 @@ def held_in(path: Path, translated: Address) -> list[Held]:
 
 
 def gaps_in(path: Path) -> list[Gap]:
-    """Those that end in the time of one file."""
+    """Those that end in the time of one file, as far as it can be read."""
     found = index.gaps_of(path)
     if found is None:
         lines = map(records.read, lines_with(path, b'"gapFrom":'))
@@ -116,10 +117,21 @@ def gaps_in(path: Path) -> list[Gap]:
     return found
 
 
+def damage_of(path: Path) -> str:
+    """Why a file without an index cannot be read to its end; "": it can."""
+    if is_packed(path) and index.gaps_of(path) is None:
+        try:
+            for _ in whole_lines(path):
+                pass
+        except Damaged as error:
+            return str(error.strerror)
+    return ""
+
+
 def stopped(path: Path) -> int | None:
     """When the controller stopped, if that is the last record of the file."""
     with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LINE))
         last = file.read().removesuffix(b"\n").rpartition(b"\n")[2]
     found = records.read(last)
     return milliseconds(found["time"]) if found and found["event"] == STOP else None
@@ -131,9 +143,9 @@ def _record(text: bytes) -> Record | None:
 
 
 def lines_with(path: Path, part: bytes) -> Iterator[bytes]:
-    """The whole lines of a file that have ``part`` in them, in order."""
+    """The whole lines of a file that have ``part`` in them, in order, as far as it can be read."""
     if is_packed(path):
-        yield from (text for text in whole_lines(path) if part in text)
+        yield from (text for text in until_damage(whole_lines(path)) if part in text)
         return
     with path.open("rb") as file:
         try:
@@ -143,7 +155,7 @@ def lines_with(path: Path, part: bytes) -> Iterator[bytes]:
         with content:
             at = content.find(part)
             while at >= 0:
-                begin = content.rfind(b"\n", max(0, at - _LONGEST_LINE), at) + 1
+                begin = content.rfind(b"\n", max(0, at - LONGEST_LINE), at) + 1
                 end = content.find(b"\n", at)
                 if end < 0:
                     return  # it is not complete yet, or cut off

@@ -26,7 +26,10 @@ def test_a_moment_is_understood(written, moment):
     assert rfc3339(moment_of(written, NOW)) == moment
 
 
-@pytest.mark.parametrize("written", ["", "yesterday", "5", "5x", "25:00", "14", "2025-13-01T00:00:00Z", "1750000000"])
+@pytest.mark.parametrize("written", [
+    "", "yesterday", "5", "5x", "25:00", "14", "2025-13-01T00:00:00Z", "1750000000",
+    "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00",
+])  # fmt: skip
 def test_what_is_no_moment_is_refused(written):
     with pytest.raises(ValueError, match=r"."):
         moment_of(written, NOW)

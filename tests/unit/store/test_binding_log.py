@@ -404,3 +404,121 @@ def test_a_log_goes_on_after_a_file_that_is_compressed(path: Path) -> None:
     for _ in index.pack(path.with_name(f"{path.name}.{T0}")):
         pass
     assert Log(path, 5000).who(6000).held
+
+
+# ---------------------------------------------------------------- what others do to the files
+
+_WHOLE = records.line(record(OPENED, 1000)).decode()
+
+
+@pytest.mark.parametrize("damaged", [
+    '{"time":5,"event":"opened"}\n',
+    '{"time":"yesterday","event":"stop"}\n',
+    '{"time":"9999-12-31T23:59:59-23:00","event":"stop"}\n',
+    '{"time":"2025-06-15T15:06:40Z","event":{}}\n',
+    _WHOLE[:50] + _WHOLE,
+    _WHOLE.replace('"number":1', '"number":[1]'),
+    _WHOLE.replace('"number":1', '"number":1e3'),
+    _WHOLE.replace('"number":1', f'"number":{1 << 64}'),
+    _WHOLE.replace('"edge":"arh1"', '"edge":{}'),
+    _WHOLE.replace("40000", '"x"'),
+    _WHOLE.replace("203.0.113.7", "::1"),
+    "\0" * 300 + "\n",
+    "[" * 100_000 + "\n",
+])  # fmt: skip
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_damaged_line_costs_itself_and_is_a_gap(path: Path, damaged: str, place: int) -> None:
+    Log(path).crash()
+    other = records.line(record(OPENED, 1000, number=2, translated=Q)).decode()
+    lines = [*path.read_text().splitlines(keepends=True)[:1], other]
+    lines.insert(place, damaged)
+    path.write_text("".join(lines))
+    log = Log(path, now=20_000)
+    log.log.write(T0 + 20_000)
+    assert [each.flow.number for each in log.who(30_000, Q).held] == [2]
+    assert not log.who(30_000, P).held
+    assert [gap["reason"] for gap in log.lines() if "damaged" in gap.get("reason", "")], log.lines()
+    log.log._begin_file(T0 + 40_000)
+    maker = index.Maker(path)
+    while maker.step():
+        pass
+    assert [each.flow.number for each in log.who(30_000, Q).held] == [2]
+    assert all(file.name.endswith(".gz") and beside(file, INDEX).exists() for file in earlier(path).values())
+
+
+@pytest.mark.parametrize("damage", [
+    lambda content: content[: len(content) // 2],
+    lambda content: content[:-9] + b"x" * 9,
+    lambda _: b"",
+    lambda _: b"text",
+])  # fmt: skip
+@pytest.mark.parametrize("is_latest", [True, False])
+def test_a_damaged_compressed_file_is_a_gap_and_stops_nothing(path: Path, damage: Any, is_latest: bool) -> None:
+    log = Log(path)
+    log.take(record(OPENED, 1000))
+    log.log._begin_file(T0 + 2000)
+    maker = index.Maker(path)
+    while maker.step():
+        pass
+    log.crash()
+    (packed_file,) = earlier(path).values()
+    packed_file.write_bytes(damage(packed_file.read_bytes()))
+    beside(packed_file, INDEX).unlink()
+    if is_latest:
+        path.unlink()
+    log = Log(path, now=3000)
+    log.take(record(OPENED, 4000, number=2, translated=Q))
+    assert [each.flow.number for each in log.who(5000, Q).held] == [2]
+    if not is_latest:
+        assert [gap.reason for gap in log.who(1500).gaps] == [f"{packed_file.name} is damaged"]
+    maker = index.Maker(path)
+    while maker.step():
+        pass
+
+
+def test_a_file_that_is_removed_while_it_is_written_begins_again_with_what_is_open(log: Log) -> None:
+    log.take(record(OPENED, 1000))
+    log.path.unlink()
+    log.take(record(OPENED, 2000, number=2, translated=Q))
+    assert [each.flow.number for each in log.who(3000).held] == [1]
+    assert [each.flow.number for each in log.who(3000, Q).held] == [2]
+    assert "the file was removed or replaced" in [line.get("reason") for line in log.lines()]
+    assert not log.log.problem
+
+
+def test_a_file_that_is_moved_and_replaced_is_kept(log: Log) -> None:
+    log.take(record(OPENED, 1000))
+    log.path.rename(log.path.with_name("moved"))
+    log.path.write_text("something else\n")
+    log.take(record(OPENED, 2000, number=2, translated=Q))
+    assert [each.flow.number for each in log.who(3000, Q).held] == [2]
+    assert [file.read_text() for file in earlier(log.path).values()] == ["something else\n"]
+
+
+def test_after_the_clock_was_set_back_what_is_written_is_found(path: Path) -> None:
+    log = Log(path, now=30 * DAY)
+    log.take(record(OPENED, 30 * DAY, number=1, translated=Q))
+    log.crash()
+    log = Log(path, now=0)
+    log.take(record(OPENED, 1000, number=2))
+    assert [each.flow.number for each in log.who(2000).held] == [2]
+    assert list(all_files(path).values())[-1] == path
+
+
+def test_a_file_that_could_not_be_begun_is_begun_later(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.take(record(OPENED, 1000))
+    log.path.unlink()
+
+    def full(lines: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.files, "append", full)
+        log.take(record(OPENED, 2000, number=2, translated=Q))
+        assert log.log.problem == "No space left on device"
+    log.log.write(T0 + 3000)
+    assert not log.log.problem
+    first, carried, *_ = log.lines()
+    assert (first["event"], carried["event"]) == ("file", "carried")
+    assert "the file was removed or replaced" in [line.get("reason") for line in log.lines()]
+    assert [each.flow.number for each in log.who(4000).held] == [1]

@@ -68,11 +68,22 @@ def test_a_line_that_was_not_written_to_its_end_is_left_out_and_the_next_one_beg
     assert numbers(path) == [1, 2, 4]
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b'{"id": "7", "type": "x"}', b"\xff\xfe", b"null", b"\x00" * 99])
+@pytest.mark.parametrize("line", [
+    b"{", b"[]", b"{}", b'{"id": "7", "type": "x"}', b"\xff\xfe", b"null", b"\x00" * 99, b"[" * 100_000,
+    b'{"id": true, "type": "x"}', b'{"id": -7, "type": "x"}', b'{"id": 1' + b"0" * 20 + b', "type": "x"}',
+    b'{"id": 1' + b"0" * 5000 + b', "type": "x"}', b'{"id": 7, "type": 5}', b'{"id": 7, "type": "x", "groups": 5}',
+    b'{"id": 7, "type": "x", "groups": [[]]}', b'{"id": 7, "type": "x", "edge": {}}',
+    b'{"id": 7, "type": "x", "message": "\\ud800"}',
+])  # fmt: skip
 def test_a_line_that_is_not_ours_is_left_out(line: bytes, path: Path) -> None:
     JournalFile(path, KEPT).append(entries(1, 2))
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
     assert numbers(path) == [1, 2]
+
+
+def test_the_numbers_of_what_is_read_grow(path: Path) -> None:
+    JournalFile(path, KEPT).append([*entries(1, 3), *entries(2, 2), *entries(5, 6)])
+    assert numbers(path) == [1, 2, 3, 5, 6]
 
 
 def test_a_file_that_has_vanished_is_written_anew(path: Path) -> None:

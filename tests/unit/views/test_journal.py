@@ -81,6 +81,13 @@ def test_after_a_crash_no_number_is_used_again_that_may_have_been_told() -> None
     assert [journal.has_all_after(id) for id in (0, 39, 44, KEPT, KEPT + 2)] == [False] * 5
 
 
+def test_who_knows_a_number_misses_none_although_some_are_missing_before_it() -> None:
+    journal = Journal(before=[Entry(id, "pool.low", "arh1", (), "{}") for id in (3, 4, 9, 12)])
+    assert [[entry.id for entry in journal.after(id)] for id in (0, 4, 5, 9, 11, 12)] == [
+        [3, 4, 9, 12], [9, 12], [9, 12], [12], [12], [],
+    ]  # fmt: skip
+
+
 def test_listeners_get_each_event_until_they_end() -> None:
     journal, heard = Journal(), list[int]()
     end = journal.listen(lambda entry: heard.append(entry.id))
