@@ -1,13 +1,13 @@
 /* The event stream (server-sent events), read with fetch(): EventSource cannot send a token.
 
-It goes on after the last event that came, whatever interrupts it: none is missed and none comes twice.  A stream
-on which nothing comes for SILENT_MS, not even a comment that keeps it alive, is given up and opened again.  What the controller does not know any more it says with an event
-"missed".
+It goes on after the last event that came, whatever interrupts it: none is missed and none comes twice.  A stream on
+which nothing comes for SILENT_MS, not even a number that keeps it alive, is given up and opened again.  What the
+controller does not know any more it says with an event "missed".
 */
 
 import { headers, refusal, Unreachable, url } from './api.js';
 
-const SILENT_MS = 12000; // the controller sends at least a comment every 5 seconds
+const SILENT_MS = 12000; // the controller sends at least the last number every 5 seconds
 
 export class EventStream {
   #path;

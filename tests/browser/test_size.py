@@ -58,7 +58,7 @@ def test_a_large_network_is_shown_soon_and_redrawn_quickly(
     nodes = page.page.evaluate("document.querySelectorAll('*').length")
     measured = f"first paint after {paint:.0f} ms, {heap:.0f} MB, {rate:.1f} requests a second"
     record_property("measured", measured)
-    assert paint < 5000
+    assert 0 < paint < 5000
     assert len(longest) < 4, longest
     assert rate < 2
     assert heap < 100

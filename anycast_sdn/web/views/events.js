@@ -22,7 +22,7 @@ export const events = {
     const waiting = memory.held === undefined ? 0 : app.events.last(SEARCHED, (event) => event.id > memory.held).length;
     return html`<h1 class="unseen">Events</h1><section class="card" aria-label="Events">${tools(app, query, memory, waiting)}${
       found.length ? html`<ul class="events">${folded(found).slice(0, ROWS).map((row) => shown(app, row))}</ul>${
-        found.length > ROWS && html`<p class="pad quiet small">${ROWS} rows of ${number(found.length)} events; all that are kept: anycast-sdn events</p>`}`
+        found.length > ROWS && html`<p class="pad quiet small">${ROWS} rows of ${number(found.length)} events; all that are kept: GET /v1/events</p>`}`
         : empty(app.events.lastId ? 'No events match.' : 'No events since the controller started.')}</section>`;
   },
   actions: { hold },

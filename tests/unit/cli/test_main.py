@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +69,10 @@ def test_nothing_is_imported_before_run_has_chosen_the_hub() -> None:
     program = "import sys, anycast_sdn.cli.main; print({'os_ken', 'eventlet'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "set()\n"
+
+
+def test_pages_and_contrib_name_commands_that_there_are() -> None:
+    root = Path(__file__).parents[3]
+    texts = [path for folder in ("anycast_sdn/web", "contrib") for path in (root / folder).rglob("*") if path.is_file()]
+    named = {word for path in texts for word in re.findall(r"anycast-sdn ([a-z]+)", path.read_text())}
+    assert {"status", "run"} <= named <= set(COMMANDS)
