@@ -157,7 +157,7 @@ function whatIf(app, scene, subject) {
   const path = withoutPath(names);
   const answer = app.value(path);
   const refused = app.error(path);
-  const command = `anycast-sdn topology ${names.map((name) => `--without ${shortName(name).replace('–', '-')}`).join(' ')}`;
+  const command = `anycast-sdn topology ${names.map((name) => `--without ${name}`).join(' ')}`;
   const content = answer ? html`${differenceOf(answer)}<p><button class="button" data-action="without" aria-pressed="${isOut ? 'true' : 'false'}">${isOut ? 'Put it back' : 'Show the map without it'}</button></p>`
     : html`<p class="quiet">${refused ? refused.message : 'It is being counted.'}</p>`;
   return card('what-if', title, '', html`<div class="pad stack">${content}<p class="quiet small mono">${command}</p>${controls(app, scene, subject)}</div>`);
