@@ -108,9 +108,11 @@ class BindingLogService(FlowListener):
     def stop(self) -> None:
         """The controller ends: what has happened is written."""
         self._is_active = False
+        deadline = time.monotonic() + FINISH_S
+        while self._feed.collects and time.monotonic() < deadline:  # another green thread does; END comes last
+            hub.sleep(STEP_S / 5)
         self._feed.collect()
         self._send([(messages.END, _now_ms())])
-        deadline = time.monotonic() + FINISH_S
         while self._queue and self._writer and time.monotonic() < deadline:
             self._flush()
             hub.sleep(STEP_S / 5)

@@ -37,7 +37,7 @@ class FlowFeed:
     def __init__(self, controller: Controller) -> None:
         self._records = {switch.name: switch.engine.flow_record for switch in controller.switches.values()}
         self._listeners: list[FlowListener] = []
-        self._collects = False
+        self.collects = False  # now
 
     def listen(self, listener: FlowListener) -> Callable[[], None]:
         """From now on → what ends that."""
@@ -57,9 +57,9 @@ class FlowFeed:
 
     def collect(self) -> None:
         """To be called several times a second; one green thread at a time collects."""
-        if self._collects or not self._listeners:
+        if self.collects or not self._listeners:
             return
-        self._collects = True
+        self.collects = True
         try:
             for edge, record in self._records.items():
                 while changes := record.pop(AT_ONCE):
@@ -75,4 +75,4 @@ class FlowFeed:
                     if refused:
                         isolated(listener.flows_refused)(edge, refused)
         finally:
-            self._collects = False
+            self.collects = False

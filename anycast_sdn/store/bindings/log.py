@@ -37,6 +37,8 @@ MOST_PENDING = 16 << 20  # bytes
 AT_ONCE = 1 << 20  # bytes that should be written
 LINES_AT_ONCE = 4096
 _NOBODY: set[int] = set()
+_STOPPED = "the controller was stopped"
+_NOT_CLOSED = "nothing was written: the log was not closed"
 
 
 class BindingLog:
@@ -58,34 +60,33 @@ class BindingLog:
         self._start(now)
 
     def _start(self, now: int) -> None:
-        last, stopped = self._recover()
+        last, why = self._recover()
         self._unconfirm(None)
         if self._files.is_empty:
             self._begin_file(now)
-        gap = {}
-        if last:
-            why = "the controller was stopped" if stopped else "nothing was written: the log was not closed"
-            gap = {"gapFrom": moment(last), "reason": why}
+        gap = {"gapFrom": moment(last), "reason": why} if last else {}
         self._add(other_line(START, now, **gap))
         if self._damaged:
             why = f"lines of the log are damaged: {self._damaged}"
             self._add(other_line(GAP, now, gapFrom=moment(self._damaged_since or now), reason=why))
 
-    def _recover(self) -> tuple[int, bool]:
-        """Read which flows were open → (time of the last record, was that the end of the controller?)"""
-        last, stopped = 0, False
+    def _recover(self) -> tuple[int, str]:
+        """Read which flows were open → (time of the last record, why nothing was written after it)"""
+        last, why = 0, ""
         for text in until_damage(whole_lines(self._files.latest)) if self._files.latest else ():
             if (found := records.read(text)) is None or (found["event"] in OF_FLOWS and not records.record_of(found)):
                 self._damaged_since = self._damaged_since if self._damaged else last
                 self._damaged += 1
                 continue
-            last, stopped = records.milliseconds(found["time"]), found["event"] == STOP
+            last, why = records.milliseconds(found["time"]), _NOT_CLOSED
+            if found["event"] == STOP:
+                why = str(found.get("reason", _STOPPED))
             if record := records.record_of(found):
                 if record.event == CLOSED:
                     self._open.pop(record.id, None)
                 else:
                     self._open[record.id] = record
-        return last, stopped
+        return last, why
 
     def _unconfirm(self, edge: str | None) -> None:
         for of, number in self._open:

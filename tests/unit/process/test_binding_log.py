@@ -11,6 +11,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from os_ken.lib import hub
 
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.events import Drop
@@ -126,6 +127,15 @@ def test_the_log_has_an_end_also_when_the_controller_died_before_it_read_what_th
     logged.service._writer.close()
     assert logged.service._process.wait(LONGEST_S) == 0
     assert logged.events()[-1] == "stop"
+
+
+def test_what_is_being_collected_when_the_controller_stops_is_written_before_the_end(logged):
+    logged.until(lambda: "start" in logged.events(), "the writer is there")
+    logged.open(1)
+    logged.feed.collects = True
+    hub.spawn_after(0.1, setattr, logged.feed, "collects", False)
+    logged.stop()
+    assert logged.events()[-2:] == ["opened", "stop"]
 
 
 def test_what_could_not_be_sent_is_counted_and_told_again(logged, monkeypatch):

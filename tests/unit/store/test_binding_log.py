@@ -258,6 +258,12 @@ def test_an_orderly_stop_is_a_gap_until_the_next_start(path: Path, log: Log) -> 
     assert not again.who(5001).gaps
 
 
+def test_a_gap_after_the_death_of_the_controller_says_so(path: Path, log: Log) -> None:
+    log.take(record(OPENED, 1000))
+    log.log.stop(T0 + 2000, "the controller ended without notice")
+    assert [gap.reason for gap in Log(path, 5000).who(3000).gaps] == ["the controller ended without notice"]
+
+
 def test_a_flow_that_is_told_again_is_written_once(log: Log) -> None:
     log.take(record(OPENED, 1000), record(OPENED, 1000))
     assert [each["event"] for each in log.lines()] == ["file", "start", "opened"]
