@@ -49,7 +49,8 @@ class JournalFile:
         self._lines = len(lines)
         found = [entry for line in lines[-self._kept - 1 :] if line and (entry := _entry(line))]
         if lines[-1]:  # a part of a line: what follows must begin on a line of its own
-            self._replace(b"\n".join(line for line in lines[:-1] if line))
+            with suppress(OSError):  # what was written can be read, whether or not anything can be written now
+                self._replace(b"\n".join(line for line in lines[:-1] if line))
         return _growing(found)[-self._kept :]
 
     def append(self, entries: Iterable[str]) -> None:
@@ -61,7 +62,7 @@ class JournalFile:
             with os.fdopen(descriptor, "ab") as file:
                 if size == 0:
                     self._lines = 0
-                file.write(b"".join(line + b"\n" for line in lines))
+                file.write(self._end_of_part() + b"".join(line + b"\n" for line in lines))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -72,6 +73,14 @@ class JournalFile:
         self._lines += len(lines)
         if self._lines > 2 * self._kept:
             self._shorten()
+
+    def _end_of_part(self) -> bytes:
+        """What ends the last line, where that is not whole."""
+        with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                return b"" if file.read(1) == b"\n" else b"\n"
+        return b""
 
     def _shorten(self) -> None:
         lines = [line for line in self.path.read_bytes().split(b"\n") if line]

@@ -84,7 +84,7 @@ export class Lines {
         this.#complete(this.#fields);
         this.#fields = {};
       } else if (!line.startsWith(':')) {
-        const [, name, value] = /^([^:]*)(?:: ?(.*))?$/.exec(line);
+        const [, name, value] = /^([^:]*)(?:: ?(.*))?$/s.exec(line);
         this.#fields[name] = name === 'data' && this.#fields.data !== undefined ? `${this.#fields.data}\n${value}` : value;
       }
     }

@@ -97,3 +97,22 @@ def test_nothing_moves_on_the_map_when_a_link_is_cut(page: Watched) -> None:
     assert len(before) == 11
 
 
+
+
+def test_separators_of_lines_within_an_event_do_not_end_its_line(page: Watched) -> None:
+    script = "(() => { const found = []; new m.Lines((fields) => found.push(fields)).add(v[0]); return found; })()"
+    text = 'id: 7\ndata: {"a":"one\u2028two\u2029three\u0085"}\n\n'
+    assert made(page, "stream.js", script, text) == [{"id": "7", "data": '{"a":"one\u2028two\u2029three\u0085"}'}]
+
+
+def test_a_long_name_of_a_switch_is_shortened_in_its_middle_on_the_map(page: Watched) -> None:
+    names = ["arh1", "exactly-14-chr", "south.very-long-name-of-an-edge-2"]
+    assert made(page, "map/geometry.js", "v.map(m.nodeName)", *names) == ["arh1", "exactly-14-chr", "south.v…edge-2"]
+    script = """(() => {
+      const node = (name, kind, along) => [name, { name, kind, along, across: 0.5 }];
+      const nodes = [node(v[0], 'client', 0), node('c1', 'core', 0.5), node(v[0] + 's', 'server', 1)];
+      const { at, sites, gap } = m.geometryOf({ nodes: new Map(nodes) }, new Map(), 1000, false);
+      const half = m.nodeWidth(v[0], true) / 2;
+      return [at.get(v[0]).x - half > sites, half < gap];
+    })()"""
+    assert made(page, "map/geometry.js", script, names[2]) == [True, True]

@@ -83,6 +83,21 @@ def test_texts_of_others_appear_as_texts(open_page: Open) -> None:
         assert page.page.evaluate("window.attacked") is None
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_a_long_output_of_a_check_widens_nothing(size: str, open_page: Open) -> None:
+    with serving() as server:
+        for group in server.rest.groups:
+            for each in group["servers"]:
+                for check in each["health"]["checks"]:
+                    check["output"] = "A" * 300
+        address = server.rest.groups[0]["servers"][0]["address"]
+        page = open_page(f"{server.url}/ui/#map/server/{address}", SIZES[size])
+        page.page.wait_for_selector("dd:has-text('AAAA') >> nth=0")
+        assert not page.misfits()
+        page.open_view("services")
+        assert not page.misfits()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(scheme: str, fixture: FixtureServer, open_page: Open) -> None:
     page = open_page(f"{fixture.url}/ui/", color_scheme=scheme)

@@ -9,6 +9,7 @@ export const ROW_HIGH = 25;
 export const UPRIGHT_BELOW = 560;
 const COMPACT_BELOW = 820;
 const LINE = 16;
+const MOST_OF_NAME = 14;
 
 /* rows: edge → the number of rows of its servers. */
 export function geometryOf(layout, rows, width, mini) {
@@ -35,13 +36,14 @@ function wideOf(layout, rows, width, columns) {
   const right = servers.map(({ name }) => (rows.get(name) ?? 0) * ROW_HIGH + 44);
   const left = clients.map(({ name }) => (rows.has(name) ? 120 + 2 * rows.get(name) * ROW_HIGH : 72));
   const height = Math.max(total(left), total(right), wanted(columns.mini));
-  const from = columns.sites + 42;
-  const to = width - columns.rows - columns.gap - 22;
+  const from = columns.sites + Math.max(42, halfOf(clients) + 10);
+  const gap = Math.max(columns.gap, halfOf(servers) + 10);
+  const to = width - columns.rows - gap - 22;
   const at = new Map(nodes.map((node) => [node.name, { x: from + node.along * (to - from), y: 14 + node.across * (height - 28) }]));
   for (const [column, heights] of [[servers, right], [clients, left]]) {
     if (heights.some((high) => high > height / column.length)) stack(column, heights, height, at);
   }
-  return { ...columns, width, height, at };
+  return { ...columns, gap, width, height, at };
 }
 
 /* What fits into the window beside all else. */
@@ -68,7 +70,17 @@ function stack(edges, heights, height, at) {
 }
 
 export function nodeWidth(name, isEdge) {
-  return Math.max(isEdge ? 58 : 40, name.length * 8 + 22);
+  return Math.max(isEdge ? 58 : 40, nodeName(name).length * 8 + 22);
+}
+
+/* A name as its node shows it: of a long one the beginning and the end, in which names differ. */
+export function nodeName(name) {
+  return name.length > MOST_OF_NAME ? `${name.slice(0, MOST_OF_NAME / 2)}…${name.slice(1 - MOST_OF_NAME / 2)}` : name;
+}
+
+/* Half the width of the widest of these nodes. */
+function halfOf(edges) {
+  return Math.max(29, ...edges.map(({ name }) => nodeWidth(name, true) / 2));
 }
 
 export function lines(x, y, count) {

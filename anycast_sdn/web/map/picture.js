@@ -8,7 +8,7 @@ import { duration, number, percent } from '../format.js';
 import { FAMILIES, isLinkUp, linkName, poolLasts, poolUsed, shortName, siteNames, switchOf } from '../network.js';
 import { shape } from '../parts.js';
 import { html } from '../template.js';
-import { geometryOf, lines, NODE_HIGH, nodeWidth } from './geometry.js';
+import { geometryOf, lines, NODE_HIGH, nodeName, nodeWidth } from './geometry.js';
 import { insideOf } from './inside.js';
 import { layoutOf } from './layout.js';
 import { selectable } from './selectable.js';
@@ -179,7 +179,7 @@ function oneSwitch(scene, node) {
   const label = `Switch ${node.name}, ${role}, ${isThere ? 'connected' : 'away'}${alarm ? `, ${alarm.detail}` : ''}`;
   const wide = nodeWidth(node.name, isEdge);
   return selectable(scene, 'switch', node.name, label, `node ${isEdge && 'edge'} ${!isThere && 'away'}`, html`${box(x, y, wide, isEdge ? 4 : 15)}
-    <text x="${x}" y="${y + 4.5}" class="middle">${node.name}</text>${mark(alarm?.severity ?? (isThere ? null : 'down'), x + wide / 2 - 7, y - 23)}`);
+    <text x="${x}" y="${y + 4.5}" class="middle">${nodeName(node.name)}</text>${mark(alarm?.severity ?? (isThere ? null : 'down'), x + wide / 2 - 7, y - 23)}`);
 }
 
 function box(x, y, wide, round) {

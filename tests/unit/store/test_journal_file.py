@@ -118,3 +118,18 @@ def test_what_could_not_be_written_is_not_there_twice_when_it_is_written_again(
             file.append(entries(3, 4))
     file.append(entries(3, 4))
     assert numbers(path) == [1, 2, 3, 4]
+
+
+def test_where_nothing_can_be_written_now_what_is_there_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    JournalFile(path, KEPT).append(entries(1, 3))
+    path.write_bytes(path.read_bytes()[:-5])
+    file = JournalFile(path, KEPT)
+
+    def read_only(content: bytes) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "_replace", read_only)
+        assert [entry["id"] for entry in file.read()] == [1, 2]
+    file.append(entries(4, 5))
+    assert numbers(path) == [1, 2, 4, 5]
