@@ -3,7 +3,9 @@
 One emulated switch, with many bindings in place.  Flows begin at a fixed rate, whatever becomes of those before.  Turns
 with and without onlookers (``onlookers``) alternate at the same controller, each round with another one; their order
 changes from round to round.  Onlookers would be on other machines: so the controller has a processor for itself, and
-they get what the generator leaves of the others (SCHED_IDLE).  The binding log is compared by two controllers in turns.
+they get what the generator leaves of the others (SCHED_IDLE).  What they take there delays the generator, too; so in
+further turns (``ELSEWHERE``) they look at another controller, which has nothing to do: the difference is what looking
+costs.  The binding log is compared by two controllers in turns.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ FAMILY = 4
 BATCH = 20_000
 WINDOW = 256
 VIEWS = ("overview", "flows")  # of the page
-NOBODY = "nobody"
+NOBODY, ELSEWHERE = "nobody", "elsewhere"
 _SETTLED_S = 2.0  # after the page is there
 _ONLOOKERS = str(Path(__file__).parent / "onlookers.py")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -61,12 +63,14 @@ def _onlookers(options: Options) -> dict[str, Any]:
     rates = RATES[1:2] if options.quick else RATES
     turns: dict[tuple[int, str], list[Turn]] = {}
     for number in range(options.rounds):
-        with _filled(options.directory, bindings) as (product, generator, load), _apart(product.pid):
-            who = [NOBODY, *VIEWS]
+        elsewhere = _other(options.directory)
+        with elsewhere, _filled(options.directory, bindings) as (product, generator, load), _apart(product, elsewhere):
+            who = [NOBODY, ELSEWHERE, *VIEWS]
             for rate in rates:
                 for name in who if number % 2 else reversed(who):
                     progress(f"onlookers, round {number + 1}: {name}, {rate:,} flows/s")
-                    with _watched(product, generator, name) as seen:
+                    looked_at = elsewhere if name == ELSEWHERE else product
+                    with _watched(looked_at, generator, VIEWS[0] if name == ELSEWHERE else name) as seen:
                         turn = _turn(product, generator, load, rate, seconds)
                     turns.setdefault((rate, name), []).append(turn._replace(seen=seen))
     _show_onlookers(turns, bindings)
@@ -87,13 +91,21 @@ def _filled(
         yield product, generator, load[0]
 
 
+def _other(directory: Path) -> Product:
+    """A controller without switches."""
+    (directory / "elsewhere").mkdir(exist_ok=True)
+    return Product.emulated(network(edges(1)), directory / "elsewhere")
+
+
 @contextmanager
-def _apart(pid: int) -> Iterator[None]:
-    """This process has a processor for itself; we, and what we start, have the others."""
+def _apart(product: Product, elsewhere: Product) -> Iterator[None]:
+    """``product`` has a processor for itself; all others, and what we start, have the rest."""
     processors = os.sched_getaffinity(0)
     first = {min(processors)}
-    os.sched_setaffinity(pid, first)
-    os.sched_setaffinity(0, processors - first or first)
+    os.sched_setaffinity(product.pid, first)
+    for pid in (0, elsewhere.pid):
+        os.sched_setaffinity(pid, processors - first or first)
+    os.sched_setscheduler(elsewhere.pid, os.SCHED_IDLE, os.sched_param(0))
     try:
         yield
     finally:
@@ -140,18 +152,23 @@ def _processor_s(pid: int) -> float:
 def _show_onlookers(turns: dict[tuple[int, str], list[Turn]], bindings: int) -> None:
     rows = []
     for (rate, name), some in turns.items():
-        without = turns[rate, NOBODY]
-        ratio = Spread.of(one.paced.p99_ms / other.paced.p99_ms for one, other in zip(some, without, strict=True))
+        looks = name in VIEWS
         rows.append({
             "flows/s": f"{rate:,}",
-            "who looks": name if name == NOBODY else f"page ({name}), scraper, 11 listeners",
+            "who looks": f"page ({name}), scraper, 11 listeners" if looks else name,
             **_times(some),
-            "p99 : without": "" if name == NOBODY else str(ratio),
+            "p99 : nobody": "" if name == NOBODY else str(_ratio(some, turns[rate, NOBODY])),
+            "p99 : elsewhere": str(_ratio(some, turns[rate, ELSEWHERE])) if looks else "",
             "page's requests": sum(turn.seen.get("requests", 0) for turn in some) or "",
             "longest scrape ms": max((each for turn in some for each in turn.seen.get("scrapes_ms", ())), default=""),
-            "failures": sum(len(turn.seen.get("failures", ())) for turn in some),
+            "failures": sum(len(turn.seen.get("failures", ())) for turn in some) if looks else "",
         })  # fmt: skip
     show(f"First packets while somebody looks: {bindings:,} bindings and more", rows)
+
+
+def _ratio(some: Sequence[Turn], others: Sequence[Turn]) -> Spread:
+    """Of the p99, round by round."""
+    return Spread.of(one.paced.p99_ms / other.paced.p99_ms for one, other in zip(some, others, strict=True))
 
 
 def _times(some: Sequence[Turn]) -> dict[str, Any]:
@@ -207,10 +224,7 @@ def _missing(product: Product) -> int:
 def _show_log(turns: dict[tuple[int, str], list[Turn]], most: dict[str, list[float]], missing: int) -> None:
     rows = []
     for (rate, name), some in turns.items():
-        ratio = Spread.of(
-            one.paced.p99_ms / other.paced.p99_ms for one, other in zip(some, turns[rate, "off"], strict=True)
-        )
-        logged = {"p99 : without": str(ratio) if name == "on" else ""}
+        logged = {"p99 : without": str(_ratio(some, turns[rate, "off"])) if name == "on" else ""}
         rows.append({"flows/s": f"{rate:,}", "binding log": name, **_times(some), **logged})
     show("First packets while a binding log is written", rows)
     without, with_log = Spread.of(most["off"]), Spread.of(most["on"])
