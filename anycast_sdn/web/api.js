@@ -18,7 +18,7 @@ export class Refused extends Error {
 }
 
 export function setToken(token) {
-  if (token) sessionStorage.setItem(TOKEN, token);
+  if (token) sessionStorage.setItem(TOKEN, token.trim());
   else sessionStorage.removeItem(TOKEN);
 }
 
@@ -30,8 +30,10 @@ export function url(path) {
   return new URL(path.replace(/^\//, ''), ROOT);
 }
 
+/* Raises Refused where the token has characters that no header may have: fetch() would fail as if nobody answered. */
 export function headers(more = {}) {
   const token = sessionStorage.getItem(TOKEN);
+  if (token && !/^[!-~]+$/.test(token)) throw new Refused(401, 'this is not a token: it has characters that no token has.');
   return token ? { Authorization: `Bearer ${token}`, ...more } : more;
 }
 
