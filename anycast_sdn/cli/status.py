@@ -13,7 +13,7 @@ from typing import Any
 from anycast_sdn.cli import client, options
 from anycast_sdn.cli.tables import WIDTH, table
 from anycast_sdn.cli.terminal import harmless, styled, with_words_styled
-from anycast_sdn.core.words import counted, listed
+from anycast_sdn.core.words import FAMILIES, counted, listed
 
 _ABOUT = """\
 Show on one screen whether all is well, and if not what is wrong, since when and with which effect; links, servers, how
@@ -159,7 +159,7 @@ def _pool_row(edge: str, family: str, use: Any) -> dict[str, Any]:
     seconds = [each for each in (use["used_up_in_s"], use["exhausted_in_s"]) if each is not None]
     lasts = "" if use["level"] == "exhausted" or not seconds else f"about {_span(min(seconds))}"
     return {
-        "pool": f"{edge} {'IPv6' if family == 'ipv6' else 'IPv4'}",
+        "pool": f"{edge} {FAMILIES[family]}",
         "in use": f"{used:.0%}" if used >= 0.01 or not use["leased"] else "under 1%",
         "leased": use["leased"],
         "resting": use["resting"],

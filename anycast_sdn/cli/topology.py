@@ -10,9 +10,7 @@ from typing import Any
 
 from anycast_sdn.cli import client, options
 from anycast_sdn.cli.tables import table, yes_or_no
-from anycast_sdn.core.words import counted
-
-_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+from anycast_sdn.core.words import FAMILIES, counted
 
 _DESCRIPTION = """\
 Show a running controller's switches, links, uplinks, BGP sessions and announcements, the edge that each site's
@@ -66,14 +64,14 @@ def differences(answer: Any, without: Sequence[str]) -> list[str]:
         result = "more than they can hold" if row["load"] > 1 else f"a load of {row['load']:.0%}"
         over = f", over the limit of {row['limit']:.0%}" if row["limit"] < row["load"] <= 1 else ""
         lines.append(
-            f"  {row['group']}: {row['sessions']:,} {_FAMILIES[row['family']]} sessions for servers with a capacity of "
+            f"  {row['group']}: {row['sessions']:,} {FAMILIES[row['family']]} sessions for servers with a capacity of "
             f"{row['capacity']:,}: {result}{over}."
         )
     for pool in answer["pools"]:
         result = "the pool is exhausted" if pool["fills"] else "that is enough"
         lines.append(
             f"  {counted(pool['new_connections'], 'connection')} of {pool['edge']} would be opened anew; "
-            f"{pool['free']:,} {_FAMILIES[pool['family']]} addresses are free: {result}."
+            f"{pool['free']:,} {FAMILIES[pool['family']]} addresses are free: {result}."
         )
     return lines
 
@@ -124,7 +122,7 @@ def _tables(answer: Any) -> list[list[dict[str, Any]]]:
         for site, edge in sites.items()
     ]  # fmt: skip
     measured = [
-        {"group": row["group"], "family": _FAMILIES[row["family"]], "site": row["site"],
+        {"group": row["group"], "family": FAMILIES[row["family"]], "site": row["site"],
          "flows are pinned behind": ", ".join(f"{edge} ({flows})" for edge, flows in row["edges"].items())}
         for row in answer["measured"]
     ]  # fmt: skip

@@ -9,9 +9,7 @@ from typing import ClassVar
 
 from anycast_sdn.core.events import Reported, Severity, Subject
 from anycast_sdn.core.model import Address, text
-
-_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
-
+from anycast_sdn.core.words import FAMILIES
 
 # ---------------------------------------------------------------- links
 
@@ -221,7 +219,7 @@ class _OfPool(Reported):
 
     @property
     def _name(self) -> str:
-        return f"the {_FAMILIES[self.family]} pool of {self.switch}"
+        return f"the {FAMILIES[self.family]} pool of {self.switch}"
 
 
 @dataclass(frozen=True, slots=True)

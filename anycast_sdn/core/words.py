@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 MOST_NAMES = 12  # of a list in one message
+FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}  # as members of JSON name them → as people do
 
 
 def counted(number: int, thing: str) -> str:

@@ -22,7 +22,7 @@ from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Level, Outlook
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.core.slots import Spread
-from anycast_sdn.core.words import counted, listed
+from anycast_sdn.core.words import FAMILIES, counted, listed
 from anycast_sdn.description.model import Link
 from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.views.counters import Counters
@@ -31,7 +31,6 @@ MAX_REASONS = 100  # in one answer, and of one kind
 LOOKED_AT = 3  # links that are down, of which it is said what moves
 COMPARED = 20_000  # distances from a site to an edge, for one of them: some milliseconds
 RECENT_S = 60.0  # a refused or a repaired rule is a reason for so long
-_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
 class Reason(NamedTuple):
@@ -156,8 +155,8 @@ def _without_controller(switch: ManagedSwitch) -> str:
 
 def _of_pool(switch: ManagedSwitch, family: str, use: PoolUse, outlook: Outlook) -> Reason:
     """Of a pool that is low or exhausted."""
-    pool, subject = f"the {_FAMILIES[family]} pool of {switch.name}", Subject("pool", switch.name)
-    refused = f"new {_FAMILIES[family]} flows of its clients are refused"
+    pool, subject = f"the {FAMILIES[family]} pool of {switch.name}", Subject("pool", switch.name)
+    refused = f"new {FAMILIES[family]} flows of its clients are refused"
     if outlook.level is Level.EXHAUSTED:
         sentence = f"{pool} is exhausted: {use.leased} of {use.size} addresses in use, {use.resting} resting"
         effect = f"{refused.capitalize()}, but those of clients that share an address with others of their flows."
