@@ -156,7 +156,8 @@ def _rate(series: Any, name: str, form: str) -> str:
 
 def _pool_row(edge: str, family: str, use: Any) -> dict[str, Any]:
     used = (use["size"] - use["free"]) / use["size"] if use["size"] else 1.0
-    seconds = [each for each in (use["used_up_in_s"], use["exhausted_in_s"]) if each is not None]
+    burst = use["used_up_in_s"] if use["level"] != "plenty" else None  # of seconds: it means nothing to such a pool
+    seconds = [each for each in (burst, use["exhausted_in_s"]) if each is not None]
     lasts = "" if use["level"] == "exhausted" or not seconds else f"about {_span(min(seconds))}"
     return {
         "pool": f"{edge} {FAMILIES[family]}",

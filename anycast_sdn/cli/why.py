@@ -105,7 +105,7 @@ def _record(flow: Any) -> Iterator[str]:
     yield from _outcome(decision)
     yield ""
     rows = [_candidate(each, flow["server"]) for each in decision["candidates"]]
-    yield f"  candidates at {decision['at']}:"
+    yield f"  candidates, as they were last compared, at {decision['at']}:"
     yield from (f"  {line}" for line in with_words_styled(table(rows)).splitlines())
 
 

@@ -34,7 +34,7 @@ function outcome(flow, record) {
 }
 
 function candidates(flow, record) {
-  return html`<h2>Why this server: candidates at ${clock(record.at)}</h2><div class="scrolls"><table class="inset">${
+  return html`<h2>Why this server: candidates, as last compared at ${clock(record.at)}</h2><div class="scrolls"><table class="inset">${
     tableHead('Server', 'Edge', '>Cost', 'Health', '>Load', '>Share', 'Why not')}<tbody>${
     record.candidates.map((each) => candidate(flow, each))}</tbody></table></div>`;
 }

@@ -86,6 +86,16 @@ def test_the_status_is_one_screen_with_reasons_parts_and_pools(capsys: pytest.Ca
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize(("level", "shown"), [("plenty", ""), ("low", "about 11 s"), ("exhausted", "")])
+def test_a_burst_of_seconds_tells_nothing_of_a_pool_with_plenty(
+    level: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = POOL | {"level": level, "used_up_in_s": 11.2, "exhausted_in_s": None}
+    controller = Controller(**{"/v1/edges": {"edges": [SITE | {"pools": {"ipv4": pool}}]}})
+    (line,) = [line for line in printed(capsys, controller, "status").splitlines() if line.startswith("arh1 IPv4")]
+    assert line.partition(level)[2].strip() == shown
+
+
 def test_the_status_of_a_network_that_is_well_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     controller = Controller(**{"/v1/health": HEALTH | {"status": "ok", "reasons": []}})
     assert printed(capsys, controller, "status").splitlines()[1] == "ok: all is well"
