@@ -37,8 +37,9 @@ export function poolUsed(pool) {
   return pool.size ? 1 - pool.free / pool.size : 0;
 }
 
+/* Seconds, or null; a burst of seconds means nothing to a pool with plenty. */
 export function poolLasts(pool) {
-  return pool.exhausted_in_s ?? pool.used_up_in_s ?? null;
+  return pool.exhausted_in_s ?? (pool.level === 'plenty' ? null : pool.used_up_in_s) ?? null;
 }
 
 export const FAMILIES = { ipv4: 'IPv4', ipv6: 'IPv6' };

@@ -39,7 +39,7 @@ function poolOf(app, edge, family, pool) {
   const word = FAMILIES[family];
   const isLarge = pool.size > 1e9; // none of its states could be seen in a picture, and it lasts
   const isLow = pool.level !== 'plenty';
-  const lasts = isLow ? poolLasts(pool) : pool.exhausted_in_s; // a burst of seconds means nothing to a pool with plenty
+  const lasts = poolLasts(pool);
   const full = pool.free === 0 ? 'full' : `${percent(used)} used${lasts === null ? '' : `, full in ${duration(lasts)}`}`;
   const trend = pool.trend_per_min ?? null;
   return html`<div data-key="${family}" class="pool"><div class="pool-head"><h3>${word} pool</h3>${pool.prefix && html`<span class="mono">${pool.prefix}</span>`}${SPACE}${
