@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -81,6 +82,16 @@ def test_texts_of_others_appear_as_texts(open_page: Open) -> None:
         page.open_view("events")
         page.page.wait_for_selector(f"text={MARKUP}")
         assert page.page.evaluate("window.attacked") is None
+
+
+def test_who_had_an_address_is_asked_for_a_time_or_how_long_ago_it_is(fixture: FixtureServer, open_page: Open) -> None:
+    page = open_page(f"{fixture.url}/ui/#who")
+    page.page.fill("input[name=translated]", "203.0.113.7")
+    page.page.fill("input[name=at]", "5m")
+    page.page.keyboard.press("Enter")
+    page.until("location.hash.includes('at=')", "it is asked")
+    asked = page.page.evaluate("Date.parse(new URLSearchParams(location.hash.split('?')[1]).get('at'))")
+    assert abs(time.time() - 300 - asked / 1000) < 120
 
 
 @pytest.mark.parametrize("size", SIZES)

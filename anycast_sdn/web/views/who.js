@@ -6,7 +6,8 @@ import { cell, empty, endpoint, status, tableHead } from '../parts.js';
 import { resource } from '../resources.js';
 
 const ONCE_S = 86400;
-const TIME = '\\d{4}-\\d\\d-\\d\\d[T ]\\d\\d:\\d\\d(:\\d\\d(\\.\\d+)?)?Z?';
+const TIME = '\\d{4}-\\d\\d-\\d\\d[T ]\\d\\d:\\d\\d(:\\d\\d(\\.\\d+)?)?Z?|-?\\d{1,6}[smhd]';
+const UNITS_MS = { s: 1000, m: 60000, h: 3600000, d: 86400000 };
 
 export const who = {
   title: 'Who had it?',
@@ -21,13 +22,15 @@ export const who = {
   actions: {
     'look-up'(app, element) {
       const fields = Object.fromEntries(new FormData(element));
-      app.set({ translated: fields.translated.trim(), at: inUtc(fields.at.trim()), port: fields.port.trim() });
+      app.set({ translated: fields.translated.trim(), at: inUtc(fields.at.trim(), app.now), port: fields.port.trim() });
     },
   },
 };
 
-/* A time that somebody wrote as in RFC 3339. */
-function inUtc(text) {
+/* A time that somebody wrote as in RFC 3339, or how long ago it is, such as 5m. */
+function inUtc(text, now) {
+  const ago = /^-?(\d+)([smhd])$/.exec(text);
+  if (ago) return new Date(now - ago[1] * UNITS_MS[ago[2]]).toISOString();
   const [day, time] = text.replace(' ', 'T').replace(/Z$/, '').split('T');
   return `${day}T${time.length === 5 ? `${time}:00` : time}Z`;
 }
@@ -47,7 +50,7 @@ function form(app) {
   const at = query.get('at')?.replace('T', ' ').replace(/Z$/, '') ?? memory.at;
   return html`<form class="tools" data-form="look-up" autocomplete="off">
     <label>Address (PR1X) <input name="translated" class="mono" size="24" value="${query.get('translated') ?? ''}" spellcheck="false" required></label>
-    <label>At, UTC <input name="at" class="mono" size="20" pattern="${TIME}" title="2026-11-25 20:40" value="${at}" required></label>
+    <label>At, UTC <input name="at" class="mono" size="20" pattern="${TIME}" title="2026-11-25 20:40, or how long ago: 90s, 5m, 2h, 1d" value="${at}" required></label>
     <label>Port <input name="port" class="mono" size="6" inputmode="numeric" pattern="[0-9]{1,5}" placeholder="any" value="${query.get('port') ?? ''}"></label>
     <button class="button primary">Look up</button></form>`;
 }
