@@ -18,6 +18,7 @@ from typing import Any
 
 from anycast_sdn.store.bindings import records
 from anycast_sdn.store.bindings.files import Files, until_damage, whole_lines
+from anycast_sdn.store.bindings.held import Gap
 from anycast_sdn.store.bindings.records import (
     CARRIED,
     CLOSED,
@@ -50,6 +51,7 @@ class BindingLog:
         self._pending_size = 0
         self._missing = 0  # records, since ``_missing_since``
         self._missing_since = 0
+        self._written_at = now  # when all that waited was last written
         self._damaged = self._damaged_since = 0  # lines that could not be read at the start; the last record before
         self._closed_file = False
         self._has_to_begin = False  # another file could not be begun
@@ -186,6 +188,7 @@ class BindingLog:
                 self._missing_since = now
             self.problem = error.strerror or str(error)
         else:
+            self._written_at = now
             self.problem = ""
 
     def _say_missing(self, now: int) -> None:
@@ -219,6 +222,12 @@ class BindingLog:
         self._files.append(b"".join(carried))
         self._files.carried()
         self._begins_again = False
+
+    def unwritten(self, at: int, now: int) -> Gap | None:
+        """Why records of this time may not be in the files yet."""
+        if not self.problem or at < self._written_at:
+            return None
+        return Gap(self._written_at, max(at, now), f"records wait to be written: {self.problem}")
 
     def pop_closed_file(self) -> bool:
         """Has another file begun since the last call?"""

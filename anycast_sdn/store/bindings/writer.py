@@ -113,7 +113,10 @@ class Writer:
     def _answer(self, number: int, translated: bytes, at: int, port: int | None) -> None:
         self._log.write(now_ms())
         try:
-            answer = search(self._path, translated, at, port).shown(), ""
+            found = search(self._path, translated, at, port)
+            if gap := self._log.unwritten(at, now_ms()):
+                found.gaps.append(gap)
+            answer = found.shown(), ""
         except OSError as error:
             answer = {}, error.strerror or str(error)
         self._say((messages.ANSWER, number, *answer))

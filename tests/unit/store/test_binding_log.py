@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anycast_sdn.core.model import WHOLE, Address, packed
-from anycast_sdn.store.bindings import index, records
+from anycast_sdn.store.bindings import index, records, writer
 from anycast_sdn.store.bindings import log as binding_log
 from anycast_sdn.store.bindings.files import DAY, INDEX, Files, all_files, beside, earlier, is_packed
 from anycast_sdn.store.bindings.log import BindingLog
+from anycast_sdn.store.bindings.messages import Frames
 from anycast_sdn.store.bindings.records import ADOPTED, CLOSED, OPENED, PINNED, UNSEEN, Record
 from anycast_sdn.store.bindings.search import Found, search
 
@@ -528,3 +530,27 @@ def test_a_file_that_could_not_be_begun_is_begun_later(log: Log, monkeypatch: py
     assert (first["event"], carried["event"]) == ("file", "carried")
     assert "the file was removed or replaced" in [line.get("reason") for line in log.lines()]
     assert [each.flow.number for each in log.who(4000).held] == [1]
+
+
+def test_while_nothing_can_be_written_an_answer_says_so(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.take(record(OPENED, 1000))
+
+    def full(lines: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ours, its = socket.socketpair()
+    now = T0 + 60_000
+    monkeypatch.setattr(writer, "now_ms", lambda: now)
+    with ours, its:
+        asked = writer.Writer(log.path, log.log, its)
+        with monkeypatch.context() as patch:
+            patch.setattr(log.files, "append", full)
+            log.take(record(OPENED, 2000, number=2, translated=Q))
+            asked._answer(1, Q, now, None)
+            asked._answer(2, P, T0 + 900, None)
+        asked._answer(3, Q, now, None)
+        answers = [found for _, _, found, _ in Frames().take(ours.recv(1 << 16))]
+    assert [[gap["reason"] for gap in each["gaps"]] for each in answers] == [
+        ["records wait to be written: No space left on device"], [], [],
+    ]  # fmt: skip
+    assert len(answers[2]["bindings"]) == 1
