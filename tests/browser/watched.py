@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
 
 # Chromium itself writes these lines when a request fails, which tests bring about.
 _OF_THE_BROWSER = ("Failed to load resource", "net::ERR_")
@@ -43,10 +43,13 @@ class Watched:
         self.page = page
         self.errors: list[str] = []
         self.foreign: list[str] = []
+        self.failed: list[str] = []  # resources at which the controller failed
+        self.may_fail = ""  # one of these at which it should
         self._hosts = {urlsplit(url).netloc}
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._said)
         page.on("request", self._asked)
+        page.on("response", self._answered)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not any(text in message.text for text in _OF_THE_BROWSER):
@@ -58,6 +61,11 @@ class Watched:
             self._hosts.add(split.netloc)
         if split.scheme not in ("data", "blob") and split.netloc not in self._hosts:
             self.foreign.append(request.url)
+
+    def _answered(self, response: Response) -> None:
+        path = urlsplit(response.url).path
+        if response.status == 500 and path != self.may_fail:
+            self.failed.append(path)
 
     def until(self, expression: str, what: str, timeout_s: float = 15.0) -> None:
         """Returns when the expression is true there; Playwright's own way needs what the page's policy forbids."""
@@ -88,6 +96,7 @@ class Watched:
     def check(self) -> None:
         assert not self.errors, self.errors
         assert not self.foreign, self.foreign
+        assert not self.failed, self.failed
 
 
 def watched(
