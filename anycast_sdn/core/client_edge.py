@@ -37,7 +37,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half, Loss, State
 from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
-from anycast_sdn.core.flow_events import FlowRecord
+from anycast_sdn.core.flow_events import EndedBy, FlowRecord, ended_by
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix
@@ -89,7 +89,7 @@ class ClientEdge:
         self._ended = EndedFlows(role.quarantine_s)
         self._last_number = 0
         self.opened = 0  # bindings that began with a packet, since the controller's start
-        self.closed: dict[FlowEvent, int] = {}  # how many have ended, by what ended them
+        self.closed: dict[EndedBy, int] = {}  # how many have ended, and why
         self._ends: Due[int] = Due()  # of TCP connections
         self._renewed: dict[int, float] = {}  # number → until then, reports of its rules' ends are about those before
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
@@ -141,7 +141,8 @@ class ClientEdge:
             self._end(before, do, details.unused, now)
             if self.record.is_watched:
                 self.record.note(do, event, before, before, now)
-            self.closed[event] = self.closed.get(event, 0) + 1
+            why = ended_by(event, before)
+            self.closed[why] = self.closed.get(why, 0) + 1
             return Decision(do, before)
         put = rules_to_put(before, do, state)
         after = successor(before, event, do, state, put, details)

@@ -35,6 +35,8 @@ class Change(enum.Enum):
 class EndedBy(enum.Enum):
     """Why a flow has ended."""
 
+    __hash__ = object.__hash__
+
     IDLE = "idle"  # nothing was sent in either direction for its validity
     CLOSED = "closed"  # both ends have closed their TCP connection
     RESET = "reset"  # one end has reset its TCP connection
@@ -53,6 +55,14 @@ _ENDED_BY = {
     FlowEvent.FOUND_GONE: EndedBy.GONE,
     FlowEvent.CONNECTION_LOST: EndedBy.SERVER_LOST,
 }
+
+
+def ended_by(event: FlowEvent, flow: Binding) -> EndedBy:
+    """Why this flow has ended, by the event that has ended it."""
+    why = _ENDED_BY[event]
+    if why is EndedBy.IDLE and (flow.reset or flow.closed):
+        return EndedBy.RESET if flow.reset else EndedBy.CLOSED
+    return why
 
 
 class FlowChange(NamedTuple):
@@ -101,10 +111,7 @@ class FlowRecord:
             self._freed[after.number] = before.server
         elif do in RELEASES:
             self._freed.pop(after.number, None)
-            ended_by = _ENDED_BY[event]
-            if ended_by is EndedBy.IDLE and (after.reset or after.closed):
-                ended_by = EndedBy.RESET if after.reset else EndedBy.CLOSED
-            self._add(FlowChange(Change.CLOSED, after, now, None, ended_by))
+            self._add(FlowChange(Change.CLOSED, after, now, None, ended_by(event, after)))
 
     def adopted(self, flow: Binding, now: float) -> None:
         if self.is_watched:

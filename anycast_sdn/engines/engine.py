@@ -16,12 +16,11 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.first_replies import FirstReplies
-from anycast_sdn.core.flow_events import FlowRecord
+from anycast_sdn.core.flow_events import EndedBy, FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
-from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
@@ -36,7 +35,7 @@ class Statistics(NamedTuple):
     outlooks: Mapping[str, Outlook] = {}  # by family: how long they will last
     last_sweep_s: float | None = None  # how long it took to read all counters
     opened: int = 0  # bindings that began with a packet, since the controller's start
-    closed: Mapping[FlowEvent, int] = {}  # how many have ended, by what ended them
+    closed: Mapping[EndedBy, int] = {}  # how many have ended, and why
 
 
 class Reading(Protocol):

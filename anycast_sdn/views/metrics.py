@@ -28,10 +28,10 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import Fault
+from anycast_sdn.core.flow_events import EndedBy
 from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address, AnycastGroup, Server, text
 from anycast_sdn.core.slots import Spread
-from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.engines.engine import Statistics
 from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters
 from anycast_sdn.views.reasons import Session
@@ -44,18 +44,6 @@ STATUSES = ("ok", "starting", "degraded")
 # Each has ``add_metric``, with different arguments.
 Family: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily | InfoFamily | SummaryFamily
 Value: TypeAlias = tuple[Sequence[str], Any]  # the labels, and what ``add_metric`` takes
-
-# Why a binding has ended, in fewer words.
-_REASONS: Mapping[FlowEvent, str] = {
-    FlowEvent.ALL_IDLE: "idle",
-    FlowEvent.SWEPT: "idle",
-    FlowEvent.OVER: "reset",
-    FlowEvent.REFUSED: "refused_by_switch",
-    FlowEvent.ENDED: "ended_by_operator",
-    FlowEvent.CONNECTION_LOST: "server_lost",
-    FlowEvent.FOUND_GONE: "gone_from_switch",
-}
-
 
 @dataclass(frozen=True)
 class BindingLog:
@@ -231,10 +219,7 @@ def _opened(scrape: Scrape) -> Iterator[Value]:
 
 def _closed(scrape: Scrape) -> Iterator[Value]:
     for name, statistics in scrape.statistics.items():
-        reasons = Counter(dict.fromkeys(_REASONS.values(), 0))
-        for event, count in statistics.closed.items():
-            reasons[_REASONS.get(event, "other")] += count
-        yield from (((name, reason), count) for reason, count in reasons.items())
+        yield from (((name, reason.value), statistics.closed.get(reason, 0)) for reason in EndedBy)
 
 
 def _pools(scrape: Scrape) -> Iterator[Value]:

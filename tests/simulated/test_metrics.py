@@ -120,7 +120,7 @@ def test_a_binding_that_ends_is_counted_with_its_reason() -> None:
     ask(net)
     (binding,) = [*net.controller.switches_by_name()[0].engine.flows]
     net.react(net.controller.end_flow("arh1", binding.number, net.now))
-    assert value(net, "bindings_closed_total", edge="arh1", reason="ended_by_operator") == 1
+    assert value(net, "bindings_closed_total", edge="arh1", reason="operator") == 1
 
 
 def test_the_time_until_a_cut_is_routed_around_is_counted() -> None:

@@ -7,14 +7,14 @@ import random
 import pytest
 
 from anycast_sdn.core import flow_events
-from anycast_sdn.core.bindings import Half
+from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.events import Drop
-from anycast_sdn.core.flow_events import Change, EndedBy, FlowRecord, reported
+from anycast_sdn.core.flow_events import Change, EndedBy, FlowRecord, ended_by, reported
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, AnycastGroup, FlowKey, Prefix, Server, packed
 from anycast_sdn.core.roles import ClientEdgeRole
-from anycast_sdn.core.transitions import FlowEvent
+from anycast_sdn.core.transitions import RELEASES, TRANSITIONS, FlowEvent
 
 H, ANY, AS2, AS3 = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10", "10.3.0.10"))
 KEY = FlowKey(H, ANY, UDP, 40000, 53)
@@ -122,3 +122,10 @@ def test_each_change_is_an_event_with_a_sentence(edge):
     assert [each.type for each in events] == ["flow.opened", "flow.pinned", "flow.adopted", "flow.closed"]
     assert all(each.sentence().startswith("web flow 10.1.0.10:40000") for each in events)
     assert {each.subject for each in events} == {("flow", f"arh1/{flow.number}")}
+
+
+def test_whatever_ends_a_flow_has_a_reason(edge):
+    flow = opened(edge)
+    rows = [row for state, row in TRANSITIONS.items() if state is not State.NONE]
+    ends = {event for row in rows for event, (_, do) in row.items() if do in RELEASES}
+    assert {ended_by(event, flow) for event in ends} == set(EndedBy) - {EndedBy.CLOSED}
