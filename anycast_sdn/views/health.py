@@ -111,13 +111,6 @@ class Health:
         self._told = self.status
         return HealthChanged(self.status, len(self._reasons), tuple(each.sentence for each in self._worst()[:TOLD]))
 
-    def sentences(self, now: float, epoch: float) -> list[str]:
-        """What is wrong and since when, the latest first.  ``epoch``: the wall clock's time at ``now``."""
-        latest = sorted(self._reasons, key=lambda reason: -self._since[reason.key])
-        shown = [f"{each.sentence}, since {self._time(each, now, epoch)}" for each in latest[:MAX_REASONS]]
-        more = len(latest) - MAX_REASONS
-        return [*shown, f"at least {more} more"] if more > 0 else shown
-
 
 def missing_switches(controller: Controller) -> list[str]:
     """The names of the switches that are not connected."""

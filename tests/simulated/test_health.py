@@ -38,9 +38,10 @@ def look(net: SimulatedNetwork, *sessions: Session) -> dict[str, Any]:
 
 
 def reasons(net: SimulatedNetwork, *sessions: Session) -> list[str]:
-    """The sentences of the log, without their times."""
+    """The sentences, the latest first."""
     look(net, *sessions)
-    return [reason.rpartition(", since ")[0] for reason in health_of(net).sentences(net.now, EPOCH)]
+    health = health_of(net)
+    return [each.sentence for each in sorted(health._reasons, key=lambda reason: -health._since[reason.key])]
 
 
 def started_without(switch: str) -> SimulatedNetwork:
@@ -307,12 +308,13 @@ def test_a_status_is_logged_once_when_it_has_lasted() -> None:
     assert lines == [(2, "ok"), (11, "degraded")]
 
 
-def test_of_many_reasons_the_first_hundred_are_shown() -> None:
+def test_of_many_reasons_the_first_hundred_are_shown_and_the_others_counted(build: Any) -> None:
+    net = build("figure1")
     health = Health(Counters())
     health.set_reasons([bad(str(number)) for number in range(1000)], False, 0.0)
-    lines = health.sentences(0.0, EPOCH)
-    assert len(lines) == MAX_REASONS + 1
-    assert lines[-1] == "at least 900 more"
+    shown = health.view(net.controller, 0.0, EPOCH)
+    assert len(shown["reasons"]) == MAX_REASONS
+    assert shown["more_reasons"] == 900
 
 
 # ------------------------------------------------------------------------------ reports of missing switches
