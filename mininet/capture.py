@@ -15,7 +15,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
@@ -105,14 +105,25 @@ class Capture:
         """The IP packets among the frames."""
         return [packet for time_s, frame in self._read() if (packet := parse(time_s, frame))]
 
-    def wait_for(self, count: int, timeout_s: float = DEADLINE_S) -> list[Packet]:
-        """Returns as soon as ``count`` IP packets were seen; TimeoutError when they do not come."""
+    def first(self, wanted: Callable[[Packet], bool] = lambda _: True, timeout_s: float = DEADLINE_S) -> Packet:
+        """The first IP packet that is wanted, as soon as it was seen; TimeoutError when it does not come."""
+        (packet,) = self.wait_for(1, wanted, timeout_s)
+        return packet
+
+    def wait_for(
+        self, count: int, wanted: Callable[[Packet], bool] = lambda _: True, timeout_s: float = DEADLINE_S
+    ) -> list[Packet]:
+        """The first ``count`` IP packets that are wanted, as soon as they were seen; or TimeoutError.
+
+        No more than these, whatever has come behind them meanwhile.
+        """
         deadline = time.monotonic() + timeout_s
-        while len(packets := self.packets()) < count:
+        while len(found := list(filter(wanted, self.packets()))) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(packets)} packets, not {count}: {'; '.join(map(str, packets))}")
+                seen = "; ".join(map(str, self.packets()))
+                raise TimeoutError(f"{len(found)} packets, not {count}; all that were seen: {seen}")
             time.sleep(0.02)
-        return packets
+        return found[:count]
 
     def _read(self) -> Iterator[tuple[float, bytes]]:
         """Times and frames of the records in the capture file (pcap, this machine's byte order)."""

@@ -187,7 +187,7 @@ def test_an_error_reaches_the_socket_of_its_own_flow(network: Running, family: F
     until(served.output, "the first answer has come")
     with network.testbed.capture("as2", 0, "icmp or icmp6") as at_server:
         assert network.ask("h1", family.web, "--source-port", 20502, port=CLOSED) == ["error ECONNREFUSED"]
-        assert at_server.wait_for(1)
+        at_server.first(lambda packet: tuple(packet.payload[:2]) == ((3, 3) if family is V4 else (1, 4)))
     until(lambda: served.process.poll() is not None, "the second answer has come")
     assert served.output().splitlines() == ["as2 repeat 2 2"] * 2
     addresses = {network.flow(family.h1, port)["translated"] for port in (20501, 20502)}

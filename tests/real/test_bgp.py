@@ -216,7 +216,7 @@ def test_curl_works_through_ordinary_routers(network: Running, family: Family) -
 @in_both_families
 def test_an_uplink_is_a_link_like_any_other(network: Running, family: Family) -> None:
     router_mac = network.mac("r1")
-    with network.testbed.capture("arh1", 20, f"{family.ip} and udp dst port {PORT}") as uplink:
+    with network.testbed.capture("arh1", 20, f"{family.ip} and udp src port 22001 and dst port {PORT}") as uplink:
         assert network.ask("h1", family.web, "--source-port", 22001) == ["as2 hello"]
     (packet,) = uplink.packets()
     assert (packet.frame[:6], packet.frame[6:12]) == (router_mac, ARH1_MAC)

@@ -54,7 +54,7 @@ def test_a_client_that_has_left_refuses_a_late_reply(network: Running, family: F
     with network.testbed.capture("as2", 0, errors) as at_server:
         text = "repeat 2 0.5"  # the second answer comes when the client's port is closed
         network.ask("h1", family.web, "--source-port", 20403, "--text", text)
-        (error,) = [packet for packet in at_server.wait_for(1) if tuple(packet.payload[:2]) == unreachable]
+        error = at_server.first(lambda packet: tuple(packet.payload[:2]) == unreachable)
     translated = network.flow(family.h1, 20403)["translated"]
     assert (error.source, error.destination) == (translated, family.as2)
 
@@ -64,10 +64,10 @@ def test_a_client_that_has_left_refuses_a_late_reply(network: Running, family: F
 def test_path_mtu_discovery_works_through_the_translation(network: Running, family: Family) -> None:
     """as2 plays the narrow router, and quotes a packet as it was captured there."""
     words = ("--source-port", 20404, "--text", "repeat 2 9", "--answers", 2, "--wait", 12)
-    with network.testbed.capture("as2", 0, f"{family.ip} and dst host {family.as2}") as at_server:
+    with network.testbed.capture("as2", 0, f"{family.ip} and udp and dst host {family.as2}") as at_server:
         client = network.testbed.spawn("h1", program("udp_client.py", family.web, PORT, *words))
         until(client.output, "the first answer has come")
-        (request,) = at_server.wait_for(1)
+        request = at_server.first()
     network.run("as2", *program("too_big.py", request.source, 1300, request.frame[14:].hex()))
     until(lambda: "error EMSGSIZE" in client.output(), "the client's socket is told")
     assert "mtu 1300" in network.run("h1", "ip", "route", "get", family.web)

@@ -91,7 +91,7 @@ def test_a_burst_without_answers_arrives_whole(network: Running, family: Family)
     options = ("--source-port", 20101, "--count", 50, "--text", "quiet #", "--answers", 0)
     with network.testbed.capture("as2", 0, f"{family.ip} and udp dst port {PORT}") as at_server:
         network.ask("h1", family.web, *options)
-        at_server.wait_for(50)
+        at_server.wait_for(50, lambda packet: b"quiet" in packet.payload)
         assert network.ask("h2", family.web) == ["as2 hello"]  # had anything been doubled, it would be here by now
     arrived = [packet.payload[8:] for packet in at_server.packets()]
     assert sorted(arrived) == sorted([b"hello", *(b"quiet %d" % number for number in range(50))])
@@ -161,7 +161,7 @@ def test_unusual_packets_are_flows_like_others(network: Running, case: int) -> N
     frame = change(udp_frame(network, family, 20110 + case))
     with network.testbed.capture("as2", 0, f"{family.ip} and not icmp6") as at_server:
         network.send_frames("h1", [frame] * 3)
-        at_server.wait_for(3)
+        at_server.wait_for(3, lambda packet: b"quiet one" in packet.frame)
         assert network.ask("h2", family.web) == ["as2 hello"]  # had anything been doubled, it would be here by now
     arrived = [packet.frame for packet in at_server.packets() if b"quiet one" in packet.frame]
     assert len(arrived) == 3

@@ -44,7 +44,7 @@ def test_costs_add_up_around_the_ring(network: Running, v: int) -> None:
 @pytest.mark.row("M25", "a switch in both roles beside others")
 @in_both_families
 def test_a_server_inside_the_site_serves_it(network: Running, v: int) -> None:
-    uplink = network.testbed.capture("arh1", 10, "udp")
+    uplink = network.testbed.capture("arh1", 10, "udp port 20901")
     with uplink:
         assert network.ask("h2", FILES[v], "--source-port", 20901) == ["as4 hello"]
     flow = next(flow for flow in network.flows("group=files") if flow["service"] == FILES[v])
