@@ -20,4 +20,5 @@ class Features:
     fragment_flags: bool = True  # rules can tell fragments
     fragments: bool = True  # fragments without a transport header stay as they are when an IPv4 address is set
     equal_buckets: bool = True  # a select group may have as many buckets as a table has slots, also equal ones
+    connections: bool = True  # its connection tracker translates, labels and forgets single connections
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions

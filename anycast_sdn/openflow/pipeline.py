@@ -47,6 +47,12 @@ class Table(enum.IntEnum):
     CLIENT_IN = 3
     ROUTES = 4
     EGRESS = 5
+    # Those of a client edge inside the connection tracker (Open vSwitch), see ``engines.conntrack``.
+    TRACK_OUT = 6
+    TRACKED_OUT = 7
+    TRACKED_IN = 8
+    PIN = 9
+    RESTORE_IN = 10
 
 
 class Kind(enum.IntEnum):

@@ -5,8 +5,11 @@ itself uses to distinguish entries, so that *wanted* and *installed* can be comp
 dictionaries (see ``control.reconcile``).  ``codec`` turns these values into bytes and back;
 ``simulation`` executes them; ``pipeline`` says which of them may exist.
 
-Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and three that Open vSwitch has besides:
-``tcp_flags``, ``ip_frag``, and ``reg0``, which a packet carries through the tables.  Addresses are packed bytes,
+Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and those that Open vSwitch has besides: ``tcp_flags``;
+``ip_frag``; the registers ``reg0`` to ``reg15`` of 32 bits, which a packet carries through the tables, and ``xxreg0``
+to ``xxreg3``, each of which is four of them (``xxreg1`` is ``reg4`` to ``reg7``, the highest bits first); and of the
+connection tracker ``ct_state``, ``ct_zone``, ``ct_label``, and ``ct_nw_src`` and ``ct_ipv6_src``, the source of the
+connection's first packet as it was before its translation.  Addresses, ``xxreg*`` and ``ct_label`` are packed bytes,
 everything else is an integer.
 """
 
@@ -125,14 +128,62 @@ class Resubmit:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Open vSwitch's extension: the bits of a field for which ``mask`` has a one become those of ``value``."""
+
+    name: str
+    value: Value
+    mask: Value | None = None  # all bits
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Open vSwitch's extension: ``bits`` bits of one field are copied to another; bit 0 is the lowest."""
+
+    source: str
+    destination: str
+    bits: int
+    source_bit: int = 0
+    destination_bit: int = 0
+
+
+class Nat(NamedTuple):
+    """How the connection tracker translates a connection that begins: to an address of a range."""
+
+    source: bool  # the source of its packets, or their destination
+    first: bytes
+    last: bytes  # as ``first``: exactly that address
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Open vSwitch's extension, ``ct``: the packet is looked up in the connection tracker.
+
+    With ``table`` it goes on in that table, where ``ct_state`` and ``ct_label`` are what was found; in a rule, that is
+    a packet of its own (recirculation), and the actions behind this one see the packet as it was before.
+    """
+
+    zone: int
+    table: int | None = None
+    commit: bool = False  # a connection that is not known is remembered from now on
+    translate: bool = False  # a packet of a known connection is translated as that is
+    nat: Nat | None = None  # the translation of a connection that is committed; implies ``translate``
+    label: bytes | None = None  # with ``commit``: ct_label of the connection from now on
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """Something that ``codec`` never writes, in a rule found on a switch: such a rule equals none of ours."""
 
 
 Action: TypeAlias = (
     SetField | DecTtl | PopVlan | Output | ToGroup | FinTimeout | ForgetInPort
-    | CheckSize | Copy | Resubmit | Unread
+    | CheckSize | Copy | Resubmit | Load | Move | Track | Unread
 )
+
+# Bits of ``ct_state``: of a connection that begins; known in both directions; about another one (an ICMP error); in the
+# direction of replies; not of any connection; looked up at all; its source is translated, its destination is.
+CT_NEW, CT_ESTABLISHED, CT_RELATED, CT_REPLY, CT_INVALID, CT_TRACKED, CT_SNAT, CT_DNAT = (1 << bit for bit in range(8))
 
 UNREAD = "unread"  # the name of a field that holds a whole match as bytes: one that ``codec`` never writes
 
@@ -257,6 +308,34 @@ class PacketOut(NamedTuple):
     actions: tuple[Action, ...]
 
 
+class BeginConnection(NamedTuple):
+    """A first packet, on its way with the connection that is committed for it: one packet-out (M13).
+
+    From the client H' to ``TRACKER_PEER``, translated to exactly ``translated``; then it goes on in table TRACKED_OUT.
+    """
+
+    frame: bytes
+    inside: bytes  # H', by which the tracker knows the client and the service address (``core.tracked_address``)
+    anycast: bytes  # ANY
+    translated: bytes  # PR1X
+    server: bytes | None  # ASg, of a flow that is revived
+    zone: int
+
+
+class EndConnection(NamedTuple):
+    """The tracker forgets one connection, given as its first packet was before its translation.
+
+    ``source_port``, ``destination_port``: of ICMP the identifier, and type and code of the request; 0 without ports.
+    """
+
+    zone: int
+    source: bytes
+    destination: bytes
+    protocol: int
+    source_port: int
+    destination_port: int
+
+
 class ReportExpired(NamedTuple):
     """Should the switch send packets whose TTL has expired to the controller?  No meter limits them."""
 
@@ -284,6 +363,8 @@ Message: TypeAlias = (
     | SetMeter
     | DeleteMeter
     | PacketOut
+    | BeginConnection
+    | EndConnection
     | ReportExpired
     | Barrier
 )

@@ -55,6 +55,8 @@ from anycast_sdn.openflow.rules import (
     FinTimeout,
     FlowRule,
     ForgetInPort,
+    Load,
+    Move,
     Output,
     PacketOut,
     PopVlan,
@@ -62,6 +64,7 @@ from anycast_sdn.openflow.rules import (
     Resubmit,
     SetField,
     ToGroup,
+    Track,
     Unread,
     Value,
 )
@@ -405,6 +408,14 @@ class _Run:
                 return f"again → {name}" if port == OFPP_IN_PORT else f"→ {name}, port {port}"
             case ForgetInPort():
                 return "in_port := none"
+            case Load(name, loaded, mask):
+                return f"{name}{'' if mask is None else ' in part'} := {self._value(loaded)}"
+            case Move(source, destination, bits, source_bit, destination_bit):
+                ends = (f"{name}[{bit}..{bit + bits - 1}]"
+                        for name, bit in ((destination, destination_bit), (source, source_bit)))  # fmt: skip
+                return " := ".join(ends)
+            case Track():
+                return f"connection tracker, zone {action.zone}"
             case Unread():
                 return "something unknown"
 
