@@ -408,16 +408,20 @@ class _Run:
                 return f"again → {name}" if port == OFPP_IN_PORT else f"→ {name}, port {port}"
             case ForgetInPort():
                 return "in_port := none"
-            case Load(name, loaded, mask):
-                return f"{name}{'' if mask is None else ' in part'} := {self._value(loaded)}"
-            case Move(source, destination, bits, source_bit, destination_bit):
-                ends = (f"{name}[{bit}..{bit + bits - 1}]"
-                        for name, bit in ((destination, destination_bit), (source, source_bit)))  # fmt: skip
-                return " := ".join(ends)
-            case Track():
-                return f"connection tracker, zone {action.zone}"
+            case Load() | Move() | Track():
+                return self._tracking(action)
             case Unread():
                 return "something unknown"
+
+    def _tracking(self, action: Load | Move | Track) -> str:
+        match action:
+            case Load(name, value, mask):
+                return f"{name}{'' if mask is None else ' in part'} := {self._value(value)}"
+            case Move(source, destination, bits, source_bit, destination_bit):
+                ends = (destination, destination_bit), (source, source_bit)
+                return " := ".join(f"{name}[{bit}..{bit + bits - 1}]" for name, bit in ends)
+            case Track(zone):
+                return f"connection tracker, zone {zone}"
 
     def _value(self, value: Value) -> str:
         if isinstance(value, int):
