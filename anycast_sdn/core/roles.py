@@ -58,6 +58,41 @@ class Expiry(enum.Enum):
     AUTO = "auto"  # timeouts while there are few bindings, the sweep for those beyond
 
 
+class EngineName(enum.Enum):
+    """How a switch carries the method out for its clients (``engines``)."""
+
+    RULES = "rules"  # a pair of rules for each flow
+    CONNTRACK = "conntrack"  # a connection for each flow, in Open vSwitch's connection tracker
+
+
+class Allocation(enum.Enum):
+    """Who chooses PR1X of a flow, with ``EngineName.CONNTRACK`` (M13)."""
+
+    CONTROLLER = "controller"  # the controller, out of its pool
+    SWITCH = "switch"  # the switch, out of the whole range; the controller is not asked
+
+
+FIRST_ZONE = 0x8000  # of the first switch of a file; programs that number from 1, such as OVN, are far below
+ZONES = 4  # of one switch
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """The settings of the engine ``conntrack``."""
+
+    allocation: Allocation = Allocation.CONTROLLER
+    reserve: int = 8  # while no controller answers, the switch chooses from one of so many equal parts; 0: from none
+    zone: int = FIRST_ZONE  # the first of the switch's zones, 1–65532
+
+    @property
+    def zones(self) -> range:
+        return range(self.zone, self.zone + ZONES)
+
+    def zone_of(self, v6: bool, udp: bool) -> int:
+        """UDP and other protocols without TCP's states share timers, except in zones of their own."""
+        return self.zone + 2 * v6 + udp
+
+
 @dataclass(frozen=True, slots=True)
 class ClientEdgeRole:
     """The settings of a client edge, ARh."""
@@ -74,6 +109,31 @@ class ClientEdgeRole:
     # clients at one port half of the addresses, or all of them at the only port.
     bindings_per_client: int | None = None
     bindings_per_port: int | None = None
+    engines: tuple[EngineName, ...] = (EngineName.RULES,)  # the first that the switch is able to carry out
+    conntrack: Conntrack = Conntrack()
+
+    @property
+    def wants_conntrack(self) -> bool:
+        return EngineName.CONNTRACK in self.engines
+
+    def reserve(self, v6: bool) -> Prefix | None:
+        """The part of PRh/k that is the switch's own while no controller answers; None: there is none.
+
+        It is the end of the family's largest prefix.  The pool has the rest.
+        """
+        prefixes = [prefix for prefix in self.translation_prefixes if prefix.is_v6 is v6]
+        if not (prefixes and self.conntrack.reserve and self.conntrack.allocation is Allocation.CONTROLLER):
+            return None
+        return _last_part(min(prefixes, key=lambda prefix: prefix.length), self.conntrack.reserve)
+
+
+def _last_part(whole: Prefix, parts: int) -> Prefix | None:
+    """The last of so many equal parts of a prefix; None when it has no other address than the prefix's very last."""
+    length = whole.length + (parts - 1).bit_length()
+    if length > whole.bits - 1:
+        return None
+    hosts = (1 << (whole.bits - whole.length)) - (1 << (whole.bits - length))
+    return Prefix((int.from_bytes(whole.network, "big") | hosts).to_bytes(whole.bits // 8, "big"), length)
 
 
 class Side(enum.Enum):

@@ -6,7 +6,8 @@ Rules:
 2. Names, datapath ids and the ports of links are unique; every name that is referred to exists.
 3. Each address has one purpose: ANY/m, PRh/k and subnets never overlap (M2, M3).
 4. A role has what it needs: prefixes in the families that it serves, subnets of its side (M25).
-5. Uplinks, BGP sessions and the testbed's routers obey ``uplink_checks``.
+5. Uplinks, BGP sessions and the testbed's routers obey ``uplink_checks``, client edges inside the connection tracker
+   ``conntrack_checks``.
 6. First enrolments obey ``enrolment``, as those over REST do (M4, M5).
 
 Switches with no path between them are no problem: links come and go.
@@ -20,7 +21,7 @@ from typing import NamedTuple
 from anycast_sdn.core.model import AnycastGroup, Prefix, text
 from anycast_sdn.core.prefixes import SPECIAL, reserved
 from anycast_sdn.core.roles import ClientEdgeRole, Pooling, Side, Subnet
-from anycast_sdn.description import enrolment, uplink_checks
+from anycast_sdn.description import conntrack_checks, enrolment, uplink_checks
 from anycast_sdn.description.model import Host, Network, Port
 from anycast_sdn.description.problems import Problem, no_such
 
@@ -46,6 +47,7 @@ def problems(network: Network) -> Iterator[Problem]:
     for index, host in enumerate(network.hosts):
         yield from _host_problems(network, host, f"hosts[{index}]")
     yield from uplink_checks.problems(network)
+    yield from conntrack_checks.problems(network)
     for index, group in enumerate(network.groups):
         yield from _group_problems(network, network.groups[:index], group, f"groups[{index}]")
 

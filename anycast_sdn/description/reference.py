@@ -28,6 +28,8 @@ class _Generator(GenerateJsonSchema):
         described = super().default_schema(schema)
         if described.get("default", ...) is None:
             del described["default"]
+        elif (write := schema["schema"].get("serialization", {}).get("function")) and "default" in schema:
+            described["default"] = write(schema["default"])  # as it is written in a file
         return described
 
     def generate(self, schema: CoreSchema, mode: Any = "validation") -> dict[str, Any]:

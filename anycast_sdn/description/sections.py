@@ -20,9 +20,11 @@ from anycast_sdn.description.section import Section, as_in, default_of, list_of,
 from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerSettings, Service, Validity
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
+    AllocationName,
     Cost,
     Count,
     DatapathId,
+    Engines,
     ExpiryName,
     IpAddress,
     IpGateway,
@@ -31,16 +33,55 @@ from anycast_sdn.description.values import (
     Milliseconds,
     Mtu,
     Name,
+    Part,
     PauseSeconds,
     PoolingName,
     PortNumber,
     Rate,
+    Zone,
 )
 
 # ------------------------------------------------------------------------------ switches and links
 
 
 _QUARANTINE_MIN_S = default_of(roles.ClientEdgeRole, "quarantine_min_s")
+
+
+class Conntrack(Section):
+    """The engine conntrack: flows are connections in the switch's connection tracker, and not pairs of rules.
+
+    Needs Open vSwitch. A client edge then has room for a bounded number of service addresses: of the 32 bits of an
+    address (IPv6: 128) its clients take the host bits of the largest of their subnets, and further bits if there are
+    several subnets (1 for 2, 2 for up to 4, …); 2 to the power of what is left, less 1, is how many service addresses
+    there may be. For example, clients in one /24 leave 24 bits, 16,777,215 addresses; in three /20, 18 bits, 262,143.
+    A prefix ANY/n takes as many as it has. check refuses a file in which less than 256 have room.
+    """
+
+    allocation: AllocationName = as_in(
+        roles.Conntrack,
+        "allocation",
+        "who chooses the address of PRh/k for a new flow (M13): controller, the controller, as with rules; switch, the "
+        "switch by itself: the controller is not asked, addresses of ended flows do not rest, and pooling and the "
+        "limits per client and port do not apply",
+    )
+    reserve: Part = as_in(
+        roles.Conntrack,
+        "reserve",
+        "with allocation: controller, the part of each family's largest prefix of PRh/k from which the switch chooses "
+        "by itself while no controller answers, its end; the controller does not use it. A prefix too small to be "
+        "divided so (1/8: a /30 or a /29) has none. none: new flows wait for the controller",
+    )
+    zone: Zone | None = optional(
+        f"the first of the {roles.ZONES} zones of the connection tracker that the switch uses: two per family, one of "
+        "them for UDP. All bridges of one Open vSwitch, and other programs that use its tracker, share the zones. "
+        f"Left out: {roles.FIRST_ZONE} for the file's first switch, {roles.FIRST_ZONE + roles.ZONES} for the second, "
+        "and so on. Write it if switches are going to be added before this one: its connections stay in their zones"
+    )
+
+    def conntrack(self, place: int) -> roles.Conntrack:
+        """``place``: the switch's, in the file."""
+        zone = roles.FIRST_ZONE + place * roles.ZONES if self.zone is None else self.zone
+        return roles.Conntrack(self.allocation, self.reserve, zone)
 
 
 class ClientEdge(Section):
@@ -86,8 +127,16 @@ class ClientEdge(Section):
         "how many flows of one address family all clients at one port of the switch may have at once, and how many "
         "addresses (M30). Left out: half of the addresses; all of them where only one port leads to clients"
     )
+    engine: Engines = as_in(
+        roles.ClientEdgeRole,
+        "engines",
+        "how the switch carries the method out: rules, by a pair of rules for each flow, on every switch; conntrack, "
+        "in its connection tracker, on Open vSwitch; [conntrack, rules], by rules where it is not able to otherwise",
+    )
+    conntrack: Conntrack = Field(default_factory=Conntrack, description="the settings of the engine conntrack")
 
-    def role(self, anycast: list[Prefix]) -> roles.ClientEdgeRole:
+    def role(self, anycast: list[Prefix], place: int) -> roles.ClientEdgeRole:
+        """``place``: the switch's, in the file."""
         return roles.ClientEdgeRole(
             translation_prefixes=tuple(self.translation_prefixes),
             services=tuple(anycast if self.services is None else self.services),
@@ -101,6 +150,8 @@ class ClientEdge(Section):
             idle_timeouts=self.idle_timeouts,
             bindings_per_client=self.bindings_per_client,
             bindings_per_port=self.bindings_per_port,
+            engines=self.engine,
+            conntrack=self.conntrack.conntrack(place),
         )
 
 
@@ -122,8 +173,8 @@ class Switch(Section):
         "addresses besides. A switch without addresses does not show in a traceroute"
     )
 
-    def switch(self, anycast: list[Prefix]) -> model.Switch:
-        role = self.client_edge.role(anycast) if self.client_edge else None
+    def switch(self, anycast: list[Prefix], place: int) -> model.Switch:
+        role = self.client_edge.role(anycast, place) if self.client_edge else None
         return model.Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses))
 
 
@@ -283,7 +334,7 @@ class File(Section):
         return model.Network(
             name=self.name,
             anycast_prefixes=tuple(anycast),
-            switches=tuple(switch.switch(anycast) for switch in self.switches),
+            switches=tuple(switch.switch(anycast, place) for place, switch in enumerate(self.switches)),
             links=tuple(link.link() for link in self.links),
             subnets=tuple(subnet.subnet() for subnet in self.subnets),
             hosts=tuple(host.host() for host in self.hosts),

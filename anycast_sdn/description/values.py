@@ -28,7 +28,7 @@ from anycast_sdn.core.model import (
     packed,
     text,
 )
-from anycast_sdn.core.roles import Expiry, Pooling
+from anycast_sdn.core.roles import ZONES, Allocation, EngineName, Expiry, Pooling
 from anycast_sdn.description import limits
 from anycast_sdn.description.enrolment import GROUP_NAME
 from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port
@@ -248,6 +248,52 @@ Password = Annotated[
 ]
 
 
+def _engines(value: object) -> tuple[EngineName, ...]:
+    """'rules' or ['conntrack', 'rules'] → their names."""
+    written = value if isinstance(value, list) else [value]
+    known = [each.value for each in EngineName]
+    if not written or any(each not in known for each in written):
+        raise NotOfForm("is not rules, conntrack or [conntrack, rules]")
+    names = tuple(map(EngineName, written))
+    if EngineName.RULES in names[:-1]:
+        raise ValueError("rules work on every switch, what follows them is never used: write [conntrack, rules]")
+    if len(set(names)) < len(names):
+        raise ValueError("names an engine twice: keep one of them")
+    return names
+
+
+def _engines_written(names: tuple[EngineName, ...]) -> object:
+    written = [name.value for name in names]
+    return written if len(written) > 1 else written[0]
+
+
+Engines = Annotated[
+    tuple[EngineName, ...],
+    Form(
+        _engines,
+        {
+            "anyOf": [
+                {"enum": [each.value for each in EngineName]},
+                {"type": "array", "items": {"enum": [each.value for each in EngineName]}, "minItems": 1, "maxItems": 2},
+            ],
+            "title": "rules, conntrack or [conntrack, rules]",
+        },
+        _engines_written,
+    ),
+]
+AllocationName = Annotated[Allocation, choice(Allocation)]
+_PARTS = [1 << bits for bits in range(1, 9)]
+Part = Annotated[
+    int,
+    text_form(
+        "none|1/(" + "|".join(map(str, _PARTS)) + ")",
+        lambda value: int(value.removeprefix("1/").replace("none", "0")),
+        "1/2, 1/4, 1/8 and so on to 1/256, or none",
+        lambda parts: f"1/{parts}" if parts else "none",
+    ),
+]
+
+
 def _unit(name: str) -> dict[str, Any]:
     """A unit in a JSON Schema, which has no keyword for it."""
     return {"x-unit": name}
@@ -260,4 +306,5 @@ PauseSeconds = Annotated[int, Field(ge=0, le=65535, json_schema_extra=_unit("sec
 Milliseconds = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra=_unit("milliseconds"))]
 Rate = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra=_unit("packets per second"))]
 Mtu = Annotated[int, Field(ge=576, le=65520, json_schema_extra=_unit("bytes"))]
+Zone = Annotated[int, Field(ge=1, le=65536 - ZONES)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]

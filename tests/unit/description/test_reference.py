@@ -31,6 +31,7 @@ def test_an_editor_marks_nothing_in_the_topologies(path: Path, errors: Any) -> N
 def test_an_editor_marks_nothing_in_a_file_with_uplinks(errors: Any) -> None:
     assert errors(VALID) == []
     assert errors(edited({"groups[0].affinity": "client", "groups[0].validity": {"udp_s": 5}})) == []
+    assert errors(edited({f"{EDGE}.engine": ["conntrack", "rules"], f"{EDGE}.conntrack": {"reserve": "1/4"}})) == []
     more = {"uplinks__0__bgp__communities": ["65001:100"], "uplinks__0__bgp__password": "open-sesame"}
     assert errors(with_uplink(**more)) == []
 
@@ -57,6 +58,8 @@ def test_an_editor_takes_a_datapath_id_in_all_its_forms(written: str, errors: An
         (f"{EDGE}.quarantine_min_s", 65536),
         (f"{EDGE}.pooling", "shared"),
         (f"{EDGE}.expiry", "never"),
+        (f"{EDGE}.engine", "iptables"),
+        (f"{EDGE}.conntrack", {"reserve": "1/3"}),
         (f"{EDGE}.validity", {"udp": 5}),
         (f"{EDGE}.validity", {"udp_s": 0}),
         ("links[0].ends", ["west:10"]),
