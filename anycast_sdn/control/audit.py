@@ -25,6 +25,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, Fault, repaired
+from anycast_sdn.engines.engine import Audit as FlowsAudit
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
@@ -80,7 +81,10 @@ class Audit:
         # Of what was corrected and is still wrong: what was found instead, and by how many looks.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._deleted: dict[int, _Deleted] = {}  # by foreign cookie
-        self._flows = switch.engine.audit
+
+    @property
+    def _flows(self) -> FlowsAudit:
+        return self._switch.engine.audit
 
     # ---------------------------------------------------------------- all but the flows
 

@@ -37,6 +37,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half, Loss, State
 from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
+from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import EndedBy, FlowRecord, ended_by
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
@@ -85,6 +86,7 @@ class ClientEdge:
         self.bindings = BindingTable()
         self.sweep = Sweep()
         self.record = FlowRecord()  # of what becomes of flows, for those who watch it
+        self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
         self.addresses = Addresses(role, self.bindings.holders, random, ports)
         self._ended = EndedFlows(role.quarantine_s)
         self._last_number = 0

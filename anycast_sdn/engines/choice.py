@@ -1,4 +1,8 @@
-"""Which engine a switch gets."""
+"""Which engine a switch gets.
+
+The network file lists engines, the first of which is preferred.  Rules suit every switch; flows in a connection tracker
+need one that can be translated and labelled by rules (``Features.connections``).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,23 @@ from collections.abc import Callable, Sequence
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.roles import Side, Subnet
+from anycast_sdn.core.roles import EngineName, Side, Subnet
 from anycast_sdn.description.model import Network, Switch
-from anycast_sdn.engines.engine import Engine
+from anycast_sdn.engines.chosen_engine import Candidate, ChosenEngine
+from anycast_sdn.engines.engine import Engine, Shortcoming
 from anycast_sdn.engines.flow_rules import FlowRules
 from anycast_sdn.engines.no_client_edge import NoClientEdge
+from anycast_sdn.engines.unserved_edge import UnservedEdge
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.answers import Answers
+from anycast_sdn.openflow.features import Features
+
+_NO_TRACKER = "cannot translate by its connection tracker as the engine conntrack needs it"
+BY_RULES = Shortcoming("connections", f"{_NO_TRACKER}: its flows are carried out by rules", is_served=True)
+UNSERVED = Shortcoming(
+    "connections", f"{_NO_TRACKER}, and the network file names no other engine for it: its clients are not served",
+    is_served=False, remedy="Write engine: [conntrack, rules], or update Open vSwitch.",
+)  # fmt: skip
 
 
 def engine_of(
@@ -35,4 +49,23 @@ def engine_of(
     edge = ClientEdge(
         role, random, ports=len(ports), is_announced=is_announced, is_lost=is_lost, choice_of=choice_of
     )
-    return FlowRules(switch.name, edge, connected, anycast, answers, is_enrolled)
+    made = {
+        name: ENGINES[name](switch.name, edge, connected, anycast, answers, is_enrolled) for name in role.engines
+    }
+    if EngineName.CONNTRACK not in made:
+        return made[EngineName.RULES]
+    otherwise = Candidate(UnservedEdge(switch.name, edge, connected, anycast), _any, UNSERVED)
+    if EngineName.RULES in made:
+        otherwise = Candidate(made[EngineName.RULES], _any, BY_RULES)
+    return ChosenEngine([Candidate(made[EngineName.CONNTRACK], _tracks), otherwise])
+
+
+ENGINES: dict[EngineName, type[FlowRules]] = {EngineName.RULES: FlowRules, EngineName.CONNTRACK: FlowRules}
+
+
+def _any(features: Features) -> bool:
+    return True
+
+
+def _tracks(features: Features) -> bool:
+    return features.connections

@@ -3,6 +3,7 @@
 A switch has one engine.  What is specific to one way (rules for each flow, their cookies, counters and timeouts, how
 they are read back) stays behind this interface, and no caller asks which engine it has:
 ``FlowRules`` installs a pair of rules for each binding, ``NoClientEdge`` is the engine of a switch without clients.
+``ChosenEngine`` stands for one of several, by what the switch is able to do.
 
 An engine returns messages for its switch, and events, and sends nothing.  What it has to know of its switch it asks for
 by requests (``Sweep``, ``Audit``): the caller carries them out and hands over the answers, and does not know what they
@@ -36,6 +37,15 @@ class Statistics(NamedTuple):
     last_sweep_s: float | None = None  # how long it took to read all counters
     opened: int = 0  # bindings that began with a packet, since the controller's start
     closed: Mapping[EndedBy, int] = {}  # how many have ended, and why
+
+
+class Shortcoming(NamedTuple):
+    """The switch cannot do what the network file wants of it."""
+
+    lacks: str  # a short name
+    sentence: str  # what it cannot do, and what becomes of its clients' flows; its subject is the switch
+    is_served: bool  # are flows of its clients served nevertheless?
+    remedy: str = ""  # what to write in the network file
 
 
 class Reading(Protocol):
@@ -121,6 +131,10 @@ class Engine(Protocol):
 
     def statistics(self, now: float) -> Statistics: ...
 
+    @property
+    def shortcoming(self) -> Shortcoming | None:
+        """What the switch was found not to be able to do when it connected last; None: nothing."""
+
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 
     def wanted_rules(self) -> Iterable[FlowRule]:
@@ -133,7 +147,10 @@ class Engine(Protocol):
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
-        """Kind of rule → what handles the packets that such rules send to the controller."""
+        """Kind of rule → what handles the packets that such rules send to the controller.
+
+        They and ``checked_kinds`` may be others after ``begin_reading``.
+        """
 
     @property
     def checked_kinds(self) -> Collection[Kind]:

@@ -30,7 +30,6 @@ from anycast_sdn.core.events import (
     RuleRefused,
     repaired,
 )
-from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
@@ -38,7 +37,7 @@ from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
-from anycast_sdn.engines.engine import Engine, PacketHandler, Statistics
+from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import FlowReading, Found
 from anycast_sdn.engines.flow_sweep import FlowSweep
@@ -109,7 +108,7 @@ class FlowRules(Engine):
         self._is_enrolled = is_enrolled
         self._lost: dict[int, Half] = {}  # binding's number → its rules that another program has deleted
         self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
-        self.first_replies = FirstReplies()
+        self.first_replies = edge.first_replies
         self.flow_record = edge.record
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._last_sweep_s: float | None = None
@@ -127,6 +126,10 @@ class FlowRules(Engine):
     def statistics(self, now: float) -> Statistics:
         addresses, opened, closed = self.edge.addresses, self.edge.opened, self.edge.closed
         return Statistics(addresses.use(now), addresses.outlooks(now), self._last_sweep_s, opened, closed)
+
+    @property
+    def shortcoming(self) -> Shortcoming | None:
+        return None
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 

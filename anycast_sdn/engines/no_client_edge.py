@@ -10,7 +10,7 @@ from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.engines.engine import Engine, PacketHandler, Statistics, Sweep
+from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import Strays
 from anycast_sdn.openflow import entries
@@ -40,6 +40,10 @@ class NoClientEdge(Engine):
 
     def statistics(self, now: float) -> Statistics:
         return Statistics()
+
+    @property
+    def shortcoming(self) -> Shortcoming | None:
+        return None
 
     def wanted_rules(self) -> Iterable[FlowRule]:
         return entries.client_edge(None, self._subnets, self._anycast)

@@ -226,6 +226,8 @@ class Connections:
         for feature, effect in WITHOUT.items():
             if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
                 yield SwitchDegraded(name, feature, effect)
+        if short := managed.engine.shortcoming:
+            yield SwitchDegraded(name, short.lacks, f"{short.sentence}. {short.remedy}".rstrip(". "))
         for port, mtu in managed.mtus.items() if not features.packet_size else ():
             effect = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"
             yield SwitchDegraded(name, f"mtu of {port}", f"cannot compare the size of packets: {effect}")

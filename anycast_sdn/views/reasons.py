@@ -120,6 +120,9 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
         sentence = f"switch {name} does not answer when asked for its {question}"
         effect = "Whether they are as they should be is not known."
         yield Reason("switch.degraded", subject, sentence, effect, Severity.WARNING, about=question)
+    if (short := switch.engine.shortcoming) and not short.is_served:
+        effect = f"New flows of its clients are refused. {short.remedy}"
+        yield Reason("switch.degraded", subject, f"switch {name} {short.sentence}", effect, about=short.lacks)
     if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
         sentence = f"switch {name} was changed by others than the controller: its rules have been put right"
         effect = "Its rules are right again; packets may have been lost in between."

@@ -1,0 +1,101 @@
+"""ChosenEngine: one of several engines, the first that the switch is able to carry out.
+
+What a switch is able to do is known when it has connected, so the choice is made anew at each connection
+(``begin_reading``).  All candidates decide by the same ``core.ClientEdge``: flows, addresses and records are the same
+objects whichever of them is chosen.  When it is another one than before, it finds on the switch what that has left
+there, as after a restart of the controller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address
+from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Shortcoming, Statistics, Sweep
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.rules import FlowRule
+
+
+class Candidate(NamedTuple):
+    engine: Engine
+    suits: Callable[[Features], bool]  # is a switch with these able to carry it out?
+    shortcoming: Shortcoming | None = None  # when it is chosen: why not the ones before
+
+
+class ChosenEngine(Engine):
+    """``candidates``: at least one, over one ``ClientEdge``; the last one suits every switch.
+
+    Until the switch connects, the first one stands for it.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = candidates
+        self._chosen = candidates[0]
+        self.first_replies = self._engine.first_replies
+        self.flow_record = self._engine.flow_record
+
+    @property
+    def _engine(self) -> Engine:
+        return self._chosen.engine
+
+    @property
+    def flows(self) -> BindingTable:
+        return self._engine.flows
+
+    def validity_s(self, flow: Binding) -> int:
+        return self._engine.validity_s(flow)
+
+    def statistics(self, now: float) -> Statistics:
+        return self._engine.statistics(now)
+
+    @property
+    def shortcoming(self) -> Shortcoming | None:
+        return self._chosen.shortcoming
+
+    def wanted_rules(self) -> Iterable[FlowRule]:
+        return self._engine.wanted_rules()
+
+    def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
+        return self._engine.rules_for_server(server)
+
+    @property
+    def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
+        return self._engine.packet_handlers
+
+    @property
+    def checked_kinds(self) -> Collection[Kind]:
+        return self._engine.checked_kinds
+
+    def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
+        return self._engine.rule_removed(cookie, deleted, unused, now)
+
+    def rule_refused(self, number: int, now: float) -> Reaction:
+        return self._engine.rule_refused(number, now)
+
+    def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
+        return self._engine.tick(now, most)
+
+    def end(self, number: int, now: float) -> Reaction:
+        return self._engine.end(number, now)
+
+    def close(self, numbers: Iterable[int], now: float) -> Reaction:
+        return self._engine.close(numbers, now)
+
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        return self._engine.lose(numbers, server, groups, now)
+
+    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
+        self._chosen = next(each for each in self._candidates if each.suits(features))
+        return self._engine.begin_reading(features, begins=begins, wiped=wiped)
+
+    def begin_sweep(self, now: float) -> Sweep | None:
+        return self._engine.begin_sweep(now)
+
+    @property
+    def audit(self) -> Audit:
+        return self._engine.audit

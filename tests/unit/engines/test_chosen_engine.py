@@ -1,0 +1,93 @@
+"""A client edge with several engines uses the first that its switch is able to carry out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from anycast_sdn.core.roles import EngineName
+from anycast_sdn.engines.engine import Engine
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind, check, kind_of
+from tests.unit.engines.samples import CLIENT_EDGE, FEATURES, GROUPS, KEY, NETWORK, Ascending, controller, packet
+
+PORT = 1
+ABLE, UNABLE = FEATURES, replace(FEATURES, connections=False)
+CONNTRACK, RULES = EngineName.CONNTRACK, EngineName.RULES
+
+
+def engine(*engines: EngineName) -> Engine:
+    first, *others = NETWORK.switches
+    assert first.client_edge
+    role = replace(first.client_edge, engines=engines)
+    network = replace(NETWORK, switches=(replace(first, client_edge=role), *others))
+    return type(controller())(network, GROUPS, Ascending()).switches[CLIENT_EDGE].engine
+
+
+def connect(one: Engine, features: Features, begins: bool = True) -> None:
+    reading = one.begin_reading(features, begins=begins, wiped=False)
+    while reading.step(GROUPS, 1, {}):
+        pass
+
+
+def begin_flow(one: Engine) -> None:
+    one.packet_handlers[Kind.FIRST_PACKET](PORT, packet(), GROUPS, 1)
+
+
+def test_a_switch_that_is_able_has_what_the_file_prefers() -> None:
+    for one in (engine(CONNTRACK), engine(CONNTRACK, RULES), engine(RULES)):
+        connect(one, ABLE)
+        assert one.shortcoming is None
+        begin_flow(one)
+        assert one.flows.by_key(KEY)
+
+
+def test_rules_suit_every_switch() -> None:
+    one = engine(RULES)
+    connect(one, UNABLE)
+    assert one.shortcoming is None
+
+
+def test_a_switch_that_is_not_able_is_served_by_rules_if_the_file_allows_it() -> None:
+    one = engine(CONNTRACK, RULES)
+    connect(one, UNABLE)
+    assert one.shortcoming
+    assert one.shortcoming.is_served
+    begin_flow(one)
+    assert one.flows.by_key(KEY)
+
+
+def test_a_switch_that_is_not_able_serves_nobody_if_the_file_has_nothing_else() -> None:
+    one = engine(CONNTRACK)
+    connect(one, UNABLE)
+    assert one.shortcoming
+    assert not one.shortcoming.is_served
+    assert one.packet_handlers == {}
+    assert all(map(check, one.wanted_rules()))
+    assert {Kind.PROHIBITED, Kind.UNAUTHORISED} == {kind_of(rule.cookie) for rule in one.wanted_rules()}
+
+
+@pytest.mark.parametrize("engines", [(CONNTRACK,), (CONNTRACK, RULES)])
+def test_flows_and_what_is_told_of_them_stay_the_same_objects(engines: tuple[EngineName, ...]) -> None:
+    one = engine(*engines)
+    known = (one.flows, one.first_replies, one.flow_record)
+    for features in (ABLE, UNABLE, ABLE):
+        connect(one, features)
+        now = (one.flows, one.first_replies, one.flow_record)
+        assert [*map(id, now)] == [*map(id, known)]
+
+
+@pytest.mark.parametrize("engines", [(CONNTRACK,), (CONNTRACK, RULES)])
+def test_flows_end_that_the_switch_does_not_hold_when_it_connects_with_another_engine(
+    engines: tuple[EngineName, ...],
+) -> None:
+    one = engine(*engines)
+    connect(one, ABLE)
+    begin_flow(one)
+    connect(one, UNABLE, begins=False)
+    assert len(one.flows) == 0
+    assert one.statistics(1).pools["ipv4"].leased == 0
+    connect(one, ABLE, begins=False)
+    begin_flow(one)
+    assert one.flows.by_key(KEY)
