@@ -41,8 +41,10 @@ from anycast_sdn.openflow.rules import (
     FinTimeout,
     FlowRule,
     ForgetInPort,
+    Load,
     Match,
     Message,
+    Move,
     Output,
     PacketOut,
     PopVlan,
@@ -54,6 +56,7 @@ from anycast_sdn.openflow.rules import (
     SetGroup,
     SetMeter,
     ToGroup,
+    Track,
     Unread,
     Value,
 )
@@ -220,6 +223,9 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
     )
 
 
+_UNKNOWN_TO_OS_KEN = frozenset(("ct_nw_src", "ct_ipv6_src"))
+
+
 class _MatchAsFound(parser.OFPMatch):  # type: ignore[misc]
     """A match with the bytes that a switch has sent."""
 
@@ -238,6 +244,9 @@ class _MatchAsFound(parser.OFPMatch):  # type: ignore[misc]
 def _match(conditions: Match) -> Any:
     if conditions and conditions[0].name == UNREAD:
         return _MatchAsFound(cast(bytes, conditions[0].value))
+    if any(field.name in _UNKNOWN_TO_OS_KEN for field in conditions):
+        ordered = sorted(conditions, key=lambda field: (field.name in oxm.LAST, oxm.written(*field)))
+        return _MatchAsFound(b"".join(oxm.written(*field) for field in ordered))
     made = parser.OFPMatch(**{field.name: _with_mask(field) for field in conditions})
     return parser.OFPMatch(_ordered_fields=sorted(made.items(), key=lambda field: field[0] in oxm.LAST))
 
@@ -252,6 +261,8 @@ def _text(name: str, value: Value) -> Any:
     """OS-Ken takes addresses as bytes or text, depending on the width; text always works."""
     if not isinstance(value, bytes):
         return value
+    if name in oxm.WIDE:
+        return int.from_bytes(value, "big")
     if len(value) == 6:
         return value.hex(":")
     return ".".join(map(str, value)) if len(value) == 4 else value.hex(":", 2)
@@ -273,19 +284,34 @@ def _action(action: Action) -> Any:
             return parser.OFPActionOutput(port, ofp.OFPCML_NO_BUFFER)
         case ToGroup(group):
             return parser.OFPActionGroup(group)
+        case Unread():
+            raise AssertionError("a rule that could not be read is never written")
+        case _:
+            return _extension(action)
+
+
+def _extension(
+    action: FinTimeout | ForgetInPort | CheckSize | Copy | Resubmit | Load | Move | Track,
+) -> Any:
+    match action:
         case FinTimeout(idle_s):
             return parser.NXActionFinTimeout(fin_idle_timeout=idle_s, fin_hard_timeout=0)
         case ForgetInPort():
             return parser.NXActionRegLoad(nicira_ext.ofs_nbits(0, 15), "in_port_nxm", nicira.NO_PORT)
-        case CheckSize(limit):
-            return parser.NXActionUnknown(nicira.CHECK_PKT_LARGER, data=nicira.check_size(limit))
-        case Unread():
-            raise AssertionError("a rule that could not be read is never written")
-        case Copy(meter):  # OS-Ken has no class for it
-            return parser.NXActionUnknown(nicira.CONTROLLER2, data=bytearray(nicira.copy(meter)))
         case Resubmit(table, in_port):
             port = nicira.IN_PORT if in_port == OFPP_IN_PORT else in_port
             return parser.NXActionResubmitTable(in_port=port, table_id=table)
+        # OS-Ken has no classes for these, or none that can write them whole.
+        case CheckSize(limit):
+            return parser.NXActionUnknown(nicira.CHECK_PKT_LARGER, data=nicira.check_size(limit))
+        case Copy(meter):
+            return parser.NXActionUnknown(nicira.CONTROLLER2, data=nicira.copy(meter))
+        case Load():
+            return parser.NXActionUnknown(nicira.REG_LOAD2, data=nicira.load(action))
+        case Move():
+            return parser.NXActionUnknown(nicira.REG_MOVE, data=nicira.move(action))
+        case Track():
+            return parser.NXActionUnknown(nicira.CT, data=nicira.track(action))
 
 
 def _delete_cookie_without_xid() -> bytes:

@@ -34,7 +34,6 @@ from anycast_sdn.openflow.rules import (
     SetField,
     ToGroup,
     Unread,
-    Value,
     one_object,
 )
 
@@ -406,12 +405,8 @@ def _oxm(reader: _Reader) -> tuple[str, Any, Any]:
         size -= 4
     if size != width * (1 + (field & 1)):
         raise BadMessage(f"length of {name}")
-    value = _value(name, payload.bytes(width))
-    return name, value, _value(name, payload.bytes(width)) if field & 1 else None
-
-
-def _value(name: str, data: bytes) -> Value:
-    return data if name in oxm.ADDRESSES else int.from_bytes(data, "big")
+    value = oxm.value_of(name, payload.bytes(width))
+    return name, value, oxm.value_of(name, payload.bytes(width)) if field & 1 else None
 
 
 def _instructions(reader: _Reader) -> tuple[int | None, tuple[Action, ...], int | None]:

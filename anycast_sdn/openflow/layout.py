@@ -5,8 +5,8 @@ are written and read (``codec``, ``decoding``), and the simulated switch execute
 exactly one place on the switch and is found there again, so that what is installed can be compared, rule by rule, with
 what is wanted.
 
-``FIVE_TABLES``: each logical table is a table of its own, with the same number: five, and a sixth (egress) for links
-with an ``mtu``.  ``THREE_TABLES``: pairs share one, for switches that have no more:
+``FIVE_TABLES``: each logical table is a table of its own, with the same number: five, a sixth (egress) for links with
+an ``mtu``, and those of the connection tracker.  ``THREE_TABLES``: pairs share one, for switches that have no more:
 
     0 ingress → 1 client edge, out and in → 2 server edge, routes        3 egress
 
@@ -29,8 +29,9 @@ that the tables match never overlap: those in an ANY/m, those in a PRh/k, and th
 - One rule of "client edge, out" matches no destination: ``STILL_TAGGED``, which drops.
 
 ``egress`` has a table of its own.  Its rules match nothing but in_port, which there stands for the port by which a
-packet is about to leave; in a shared table they would match every packet that came in by that port.  That costs no
-switch a table: only Open vSwitch has the actions that lead there, and it has 254 tables.
+packet is about to leave; in a shared table they would match every packet that came in by that port.  So has each table
+of the connection tracker.  That costs no switch a table: only Open vSwitch has the actions that lead there, and it has
+254 tables.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from anycast_sdn.openflow.pipeline import Table
-from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Resubmit, Unread, one_object
+from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Resubmit, Track, Unread, one_object
 
 
 class Layout(Protocol):
@@ -84,6 +85,7 @@ class Separate:
 _FIRST = 4096  # added to the first table's priorities, which like all of the pipeline's are lower than this
 _SECOND = 1  # added to the second table's priorities: below them there is room for the first one's "anything else"
 _ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
+_TRACKED_OUTWARD = (Table.TRACK_OUT, Table.TRACKED_OUT)
 _ELSEWHERE = 256  # + the number of a table that carries no logical one: where a rule of ours may be found nevertheless
 
 
@@ -133,7 +135,9 @@ class Shared:
 
     def _actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         return tuple(
-            replace(action, table=self.table(action.table)) if isinstance(action, Resubmit) else action
+            replace(action, table=self.table(action.table))
+            if isinstance(action, Resubmit | Track) and action.table is not None
+            else action
             for action in actions
         )
 
@@ -160,13 +164,17 @@ class Shared:
         return replace(rule, table=table, priority=priority, actions=actions, goto=goto)
 
     def _read(self, actions: tuple[Action, ...], table: Table) -> tuple[Action, ...]:
-        """Those of a rule in this logical table: resubmits lead to the last one that is carried there, never back."""
+        """Those of a rule in this logical table: they lead to the last one that is carried there, never back.
+
+        Only the connection tracker's tables lead back; those outward to the first one that is carried there.
+        """
 
         def read(action: Action) -> Action:
-            if not isinstance(action, Resubmit):
+            if not isinstance(action, Resubmit | Track) or action.table is None:
                 return action
             carried = self._carries(action.table)
-            return replace(action, table=carried[-1]) if carried and carried[-1] >= table else Unread()
+            to = carried[:1] if table in _TRACKED_OUTWARD else carried[-1:]
+            return replace(action, table=to[0]) if to and (to[0] >= table or table > Table.EGRESS) else Unread()
 
         return tuple(map(read, actions))
 
@@ -181,5 +189,6 @@ def _with_actions(group: GroupRule, change: Callable[[tuple[Action, ...]], tuple
 
 FIVE_TABLES: Layout = Separate()
 THREE_TABLES: Layout = Shared(
-    (Table.INGRESS,), (Table.CLIENT_OUT, Table.CLIENT_IN), (Table.SERVICE, Table.ROUTES), (Table.EGRESS,)
+    (Table.INGRESS,), (Table.CLIENT_OUT, Table.CLIENT_IN), (Table.SERVICE, Table.ROUTES),
+    *((table,) for table in Table if table >= Table.EGRESS)
 )

@@ -1,6 +1,7 @@
 """Open vSwitch's own actions (Nicira's experimenter extensions): their numbers, and how they are read.
 
-``codec`` writes them with OS-Ken's classes, where it has one.
+``codec`` writes them with OS-Ken's classes where it has right ones; of all others the bytes behind the subtype are made
+here.  An action is read as one of ours only if these are its bytes exactly.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import struct
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
+from anycast_sdn.openflow import oxm
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.rules import (
     OFPP_IN_PORT,
@@ -17,18 +19,26 @@ from anycast_sdn.openflow.rules import (
     Copy,
     FinTimeout,
     ForgetInPort,
+    Load,
+    Move,
+    Nat,
     Resubmit,
+    Track,
 )
 
 VENDOR = 0x00002320
-REG_LOAD, RESUBMIT_TABLE, FIN_TIMEOUT, CONTROLLER2, CHECK_PKT_LARGER = 7, 14, 19, 37, 49  # NXAST_*
+REG_MOVE, REG_LOAD, RESUBMIT_TABLE, FIN_TIMEOUT, REG_LOAD2, CT, NAT, CONTROLLER2, CHECK_PKT_LARGER = (
+    6, 7, 14, 19, 33, 35, 36, 37, 49
+)  # fmt: skip  # NXAST_*
 METER_ID = 5  # NXAC2PT_METER_ID: the property of CONTROLLER2 that names a meter
 ONF_VENDOR, FLOW_MONITOR = 0x4F4E4600, 1870  # ONF extension 187, which Open vSwitch has, too
 IN_PORT = 0xFFF8  # OFPP_IN_PORT and …
 NO_PORT = 0xFFFF  # … OFPP_NONE, in the 16 bits that OpenFlow 1.0 has for ports
 
 _ACTION = struct.Struct("!IHH")  # vendor, subtype, and 16 bits that most subtypes use
+_HEAD = 4 + _ACTION.size - 2  # bytes of an action up to its subtype
 _CHECK_SIZE = struct.Struct("!HHHBB6x")
+_MOVE = struct.Struct("!HHH")
 _PROPERTY = struct.Struct("!HHI")
 _NXM_IN_PORT = 0x0002
 _FORGET_IN_PORT = struct.pack("!IHHIQ", VENDOR, REG_LOAD, 16 - 1, _NXM_IN_PORT, NO_PORT)
@@ -42,6 +52,82 @@ def check_size(limit: int) -> bytes:
 def copy(meter: int | None) -> bytes:
     """CONTROLLER2 behind its subtype."""
     return bytes(6) + (b"" if meter is None else _PROPERTY.pack(METER_ID, _PROPERTY.size, meter))
+
+
+# Fields that have another number in these actions, where Open vSwitch lists those of its extension of OpenFlow 1.0.
+_NXM = {
+    "eth_dst": (ofp.OFPXMC_NXM_0, 1),
+    "eth_src": (ofp.OFPXMC_NXM_0, 2),
+    "ipv4_src": (ofp.OFPXMC_NXM_0, 7),
+    "ipv4_dst": (ofp.OFPXMC_NXM_0, 8),
+    "tcp_src": (ofp.OFPXMC_NXM_0, 9),
+    "tcp_dst": (ofp.OFPXMC_NXM_0, 10),
+    "udp_src": (ofp.OFPXMC_NXM_0, 11),
+    "udp_dst": (ofp.OFPXMC_NXM_0, 12),
+    "ipv6_src": (ofp.OFPXMC_NXM_1, 19),
+    "ipv6_dst": (ofp.OFPXMC_NXM_1, 20),
+}
+_OTHERS = frozenset(name for name, number in oxm.NUMBERS.items() if number.oxm_class == ofp.OFPXMC_NXM_1)
+
+
+def _header(name: str, masked: bool = False) -> bytes:
+    oxm_class, field = _NXM.get(name) or oxm.NUMBERS[name][:2]
+    return oxm.HEADER.pack(oxm_class, field << 1 | masked, oxm.NUMBERS[name].width * (1 + masked))
+
+
+_BY_HEADER = {_header(name, masked): (name, masked) for name in (*_NXM, *_OTHERS) for masked in (False, True)}
+
+
+def load(action: Load) -> bytes:
+    """REG_LOAD2 behind its subtype."""
+    name, value, mask = action.name, action.value, action.mask
+    width = oxm.NUMBERS[name].width
+    care = b"" if mask is None else oxm.packed(mask, width)
+    data = _header(name, bool(care)) + oxm.packed(value, width) + care
+    return data + bytes(-(_HEAD + len(data)) % 8)
+
+
+def move(action: Move) -> bytes:
+    """REG_MOVE behind its subtype."""
+    bits = _MOVE.pack(action.bits, action.source_bit, action.destination_bit)
+    return bits + _header(action.source) + _header(action.destination)
+
+
+# ------------------------------------------------------------------------------ the connection tracker
+
+_CT = struct.Struct("!HIHB3xH")  # flags, the field that the zone is read from, zone, table, application's helper
+_COMMIT = 1  # NX_CT_F_COMMIT
+_NO_TABLE = 0xFF  # NX_CT_RECIRC_NONE
+_NAT = struct.Struct("!HHIH2xHH")  # an action's header, vendor, subtype, flags, which ends of a range there are
+_NAT_SOURCE, _NAT_DESTINATION = 1, 2  # NX_NAT_F_*
+_RANGE = {4: (0b0001, 0b0010), 16: (0b0100, 0b1000)}  # NX_NAT_RANGE_*, by an address's bytes: the first, the last
+_LABEL = struct.pack("!HH", ofp.OFPAT_SET_FIELD, 24) + oxm.header("ct_label")
+
+
+def track(action: Track) -> bytes:
+    """CT behind its subtype, with the actions inside it."""
+    table = _NO_TABLE if action.table is None else action.table
+    head = _CT.pack(_COMMIT if action.commit else 0, 0, action.zone, table, 0)
+    inside = _nat(action.nat) if action.nat or action.translate else b""
+    return head + inside + (b"" if action.label is None else _LABEL + action.label)
+
+
+def _nat(nat: Nat | None) -> bytes:
+    """The action NAT; without a range it translates packets of known connections.  OS-Ken's is not padded."""
+    flags = present = 0
+    addresses = b""
+    if nat:
+        flags = _NAT_SOURCE if nat.source else _NAT_DESTINATION
+        has_first, has_last = _RANGE[len(nat.first)]
+        one = nat.first == nat.last
+        present, addresses = (has_first, nat.first) if one else (has_first | has_last, nat.first + nat.last)
+    length = _NAT.size + len(addresses)
+    length += -length % 8
+    head = _NAT.pack(ofp.OFPAT_EXPERIMENTER, length, VENDOR, NAT, flags, present)
+    return (head + addresses).ljust(length, b"\0")
+
+
+# ------------------------------------------------------------------------------ reading
 
 
 def read(body: bytes) -> Action | None:
@@ -63,4 +149,57 @@ def read(body: bytes) -> Action | None:
     if subtype == CONTROLLER2:
         meter = int.from_bytes(behind_subtype[-4:], "big")
         return next((Copy(each) for each in (None, meter) if behind_subtype == copy(each)), None)
-    return None
+    if subtype == REG_LOAD2:
+        return _read_load(behind_subtype)
+    if subtype == REG_MOVE:
+        return _read_move(behind_subtype)
+    return _read_track(behind_subtype) if subtype == CT else None
+
+
+def _read_load(body: bytes) -> Load | None:
+    at = oxm.HEADER.size
+    name, masked = _BY_HEADER.get(body[:at], ("", False))
+    if not name:
+        return None
+    end = at + oxm.NUMBERS[name].width
+    value, mask = body[at:end], body[end : 2 * end - at]
+    if len(value) < end - at or (masked and len(mask) < end - at):
+        return None
+    found = Load(name, oxm.value_of(name, value), oxm.value_of(name, mask) if masked else None)
+    return found if load(found) == body else None
+
+
+def _read_move(body: bytes) -> Move | None:
+    middle, end = _MOVE.size + oxm.HEADER.size, _MOVE.size + 2 * oxm.HEADER.size
+    if len(body) != end:
+        return None
+    bits, source_bit, destination_bit = _MOVE.unpack_from(body)
+    source, source_masked = _BY_HEADER.get(body[_MOVE.size : middle], ("", True))
+    destination, masked = _BY_HEADER.get(body[middle:], ("", True))
+    return None if source_masked or masked else Move(source, destination, bits, source_bit, destination_bit)
+
+
+def _read_track(body: bytes) -> Track | None:
+    if len(body) < _CT.size:
+        return None
+    flags, _, zone, table, _ = _CT.unpack_from(body)
+    nat, inside = _read_nat(body[_CT.size :])
+    label = inside[len(_LABEL) :] if inside.startswith(_LABEL) else None
+    translate = len(inside) < len(body) - _CT.size
+    found = Track(zone, None if table == _NO_TABLE else table, flags == _COMMIT, translate and not nat, nat, label)
+    return found if track(found) == body else None
+
+
+def _read_nat(actions: bytes) -> tuple[Nat | None, bytes]:
+    """(its range, what follows the action); the same bytes if NAT is not the first action."""
+    if len(actions) < _NAT.size:
+        return None, actions
+    kind, length, vendor, subtype, flags, present = _NAT.unpack_from(actions)
+    if (kind, vendor, subtype) != (ofp.OFPAT_EXPERIMENTER, VENDOR, NAT):
+        return None, actions
+    addresses = actions[_NAT.size : length]
+    size = next((size for size, (has_first, _) in _RANGE.items() if present & has_first), 0)
+    first, last = addresses[:size], addresses[size : 2 * size]
+    one = not any(present & has_last for _, has_last in _RANGE.values())
+    nat = Nat(flags == _NAT_SOURCE, first, first if one else last) if len(first) == size > 0 else None
+    return nat, actions[length:]

@@ -1,7 +1,7 @@
 """The numbers of match fields: OXM TLVs (OF 1.3.5 §7.2.3).
 
-Some are Open vSwitch's extensions: ``tcp_flags`` of the ONF's experimenter, ``ip_frag`` and the registers ``reg0``
-and ``reg1`` of Nicira's extensible match.
+Some are Open vSwitch's extensions: ``tcp_flags`` of the ONF's experimenter, and of Nicira's extensible match
+``ip_frag``, the registers, and what the connection tracker has found.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from struct import Struct
 from typing import NamedTuple
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
+
+from anycast_sdn.openflow.rules import Value
 
 HEADER = Struct("!HBB")  # class, field number and "has a mask", bytes that follow
 EXPERIMENTER = ofp.OFPXMC_EXPERIMENTER
@@ -44,14 +46,24 @@ _BASIC = {
 }
 NUMBERS = {
     **{name: Number(ofp.OFPXMC_OPENFLOW_BASIC, *number) for name, number in _BASIC.items()},
-    "reg0": Number(ofp.OFPXMC_NXM_1, 0, 4),
-    "reg1": Number(ofp.OFPXMC_NXM_1, 1, 4),
+    **{f"reg{number}": Number(ofp.OFPXMC_NXM_1, number, 4) for number in range(16)},
+    **{f"xxreg{number}": Number(ofp.OFPXMC_NXM_1, 111 + number, 16) for number in range(4)},
     "ip_frag": Number(ofp.OFPXMC_NXM_1, 26, 1),
+    "ct_state": Number(ofp.OFPXMC_NXM_1, 105, 4),
+    "ct_zone": Number(ofp.OFPXMC_NXM_1, 106, 2),
+    "ct_label": Number(ofp.OFPXMC_NXM_1, 108, 16),
+    "ct_nw_src": Number(ofp.OFPXMC_NXM_1, 120, 4),
+    "ct_ipv6_src": Number(ofp.OFPXMC_NXM_1, 122, 16),
     "tcp_flags": Number(EXPERIMENTER, 42, 2),
 }
 BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, width) in NUMBERS.items()}
-LAST = frozenset(("ip_frag",))  # written behind all others: what they require (OF 1.3.5 §7.2.3.8) has higher numbers
-ADDRESSES = frozenset(("eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst"))  # as bytes, not integers
+# Written behind all others, because what they require (OF 1.3.5 §7.2.3.8) has higher numbers.
+LAST = frozenset(("ip_frag", "ct_nw_src", "ct_ipv6_src"))
+WIDE = frozenset(("ct_label", "xxreg0", "xxreg1", "xxreg2", "xxreg3"))  # as bytes, but no addresses
+ADDRESSES = frozenset((
+    "eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ct_nw_src", "ct_ipv6_src"
+))  # fmt: skip
+_AS_BYTES = ADDRESSES | WIDE  # all others are integers
 
 
 def header(name: str, masked: bool = False) -> bytes:
@@ -59,3 +71,21 @@ def header(name: str, masked: bool = False) -> bytes:
     oxm_class, field, width = NUMBERS[name]
     experimenter = ONF if oxm_class == EXPERIMENTER else b""
     return HEADER.pack(oxm_class, field << 1 | masked, len(experimenter) + width * (1 + masked)) + experimenter
+
+
+def written(name: str, value: Value, mask: Value | None = None) -> bytes:
+    """The value, and its mask if it has one, behind their header."""
+    width = NUMBERS[name].width
+    if mask is None:
+        return header(name) + packed(value, width)
+    bits, care = packed(value, width), packed(mask, width)
+    return header(name, masked=True) + bytes(a & b for a, b in zip(bits, care, strict=True)) + care
+
+
+def packed(value: Value, size: int) -> bytes:
+    return value if isinstance(value, bytes) else int(value).to_bytes(size, "big")
+
+
+def value_of(name: str, data: bytes) -> Value:
+    """A value or a mask of this field."""
+    return data if name in _AS_BYTES else int.from_bytes(data, "big")

@@ -15,7 +15,7 @@ from typing import Any, cast
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow import oxm
-from anycast_sdn.openflow.rules import UNREAD, Action, Bucket, Field, FlowRule, GroupRule, Match, Unread, Value
+from anycast_sdn.openflow.rules import UNREAD, Action, Bucket, FlowRule, GroupRule, Match, Unread
 
 MOST_KEPT = 1 << 16  # lists of actions, and matches
 
@@ -84,20 +84,8 @@ class Packer:
         if match and match[0].name == UNREAD:  # as the switch has sent it
             packed = bytes(cast(bytes, match[0].value))
         else:
-            packed = b"".join(each for _, each in sorted((field.name in oxm.LAST, _oxm(field)) for field in match))
+            packed = b"".join(
+                written for _, written in sorted((field.name in oxm.LAST, oxm.written(*field)) for field in match)
+            )
         length = _MATCH.size + len(packed)
         return _MATCH.pack(ofp.OFPMT_OXM, length) + packed + bytes(-length % 8)
-
-
-def _oxm(field: Field) -> bytes:
-    """The value, and its mask if it has one, behind their header."""
-    name, value, mask = field
-    width = oxm.NUMBERS[name].width
-    if mask is None:
-        return oxm.header(name) + _packed(value, width)
-    bits, care = _packed(value, width), _packed(mask, width)
-    return oxm.header(name, masked=True) + bytes(a & b for a, b in zip(bits, care, strict=True)) + care
-
-
-def _packed(value: Value, size: int) -> bytes:
-    return value if isinstance(value, bytes) else int(value).to_bytes(size, "big")

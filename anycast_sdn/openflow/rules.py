@@ -15,6 +15,7 @@ everything else is an integer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -52,8 +53,33 @@ Match: TypeAlias = tuple[Field, ...]  # sorted by name, so that equal matches ar
 
 
 def match(*fields: Field | None) -> Match:
-    """Conditions in any order → a Match; None means no condition and is left out."""
-    return tuple(sorted((field for field in fields if field is not None), key=lambda field: field.name))
+    """Conditions in any order → a Match; None means no condition and is left out.
+
+    One on ``xxreg*`` becomes those on its four registers, as Open vSwitch lists it.
+    """
+    conditions = (part for field in fields if field is not None for part in _registers(field))
+    return tuple(sorted(conditions, key=lambda field: field.name))
+
+
+def _registers(field: Field) -> Iterator[Field]:
+    name, value, mask = field
+    if not name.startswith("xxreg"):
+        yield field
+        return
+    assert isinstance(value, bytes)
+    for part in range(4):
+        bits, care = (int.from_bytes(each[4 * part : 4 * part + 4], "big") for each in (value, _care(mask)))
+        if care:
+            register = f"reg{4 * int(name.removeprefix('xxreg')) + part}"
+            yield Field(register, bits & care, None if care == _ALL_32 else care)
+
+
+def _care(mask: Value | None) -> bytes:
+    assert not isinstance(mask, int)
+    return b"\xff" * 16 if mask is None else mask
+
+
+_ALL_32 = (1 << 32) - 1
 
 
 # ------------------------------------------------------------------------------ actions
@@ -135,6 +161,15 @@ class Load:
     value: Value
     mask: Value | None = None  # all bits
 
+    def __post_init__(self) -> None:
+        """Bits of the value that are not loaded count for nothing, and a mask of all bits is none."""
+        value, mask = self.value, self.mask
+        if isinstance(value, int) and isinstance(mask, int):
+            object.__setattr__(self, "value", value & mask)
+        elif isinstance(value, bytes) and isinstance(mask, bytes):
+            object.__setattr__(self, "value", bytes(a & b for a, b in zip(value, mask, strict=True)))
+            object.__setattr__(self, "mask", None if mask == b"\xff" * len(mask) else mask)
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -169,6 +204,10 @@ class Track:
     translate: bool = False  # a packet of a known connection is translated as that is
     nat: Nat | None = None  # the translation of a connection that is committed; implies ``translate``
     label: bytes | None = None  # with ``commit``: ct_label of the connection from now on
+
+    def __post_init__(self) -> None:
+        if self.nat:  # written either way, it is the same action
+            object.__setattr__(self, "translate", True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from anycast_sdn.openflow.rules import (
     RemoveBinding,
     Resubmit,
     SetGroup,
+    Track,
     Unread,
 )
 from tests.unit.openflow.test_codec import DATAPATH, puts
@@ -101,8 +102,34 @@ def test_templates_write_a_bindings_rule_into_the_same_table_as_the_serialiser(l
 def test_three_tables_are_enough_without_the_extensions_of_open_vswitch() -> None:
     for rule in RULES:
         on_switch = THREE_TABLES.on_switch(rule)
-        assert on_switch.table <= (3 if rule.table == Table.EGRESS else 2)
-        assert on_switch.goto is None or on_switch.table < on_switch.goto <= 2
+        assert on_switch.table <= 2 or rule.table >= Table.EGRESS
+        assert on_switch.goto is None or on_switch.table < on_switch.goto
+        assert on_switch.goto is None or on_switch.goto <= 2 or (rule.goto or 0) >= Table.EGRESS
+
+
+@LAYOUTS
+@pytest.mark.parametrize(
+    ("table", "leads_to"),
+    [  # rules of the connection tracker: by which table they lead to which
+        (Table.CLIENT_OUT, Resubmit(Table.TRACK_OUT)),
+        (Table.TRACK_OUT, Resubmit(Table.CLIENT_OUT)),
+        (Table.TRACK_OUT, Track(4, Table.TRACKED_OUT, translate=True)),
+        (Table.TRACKED_OUT, Resubmit(Table.CLIENT_OUT)),
+        (Table.TRACKED_OUT, Resubmit(Table.SERVICE)),
+        (Table.CLIENT_IN, Track(4, Table.TRACKED_IN, translate=True)),
+        (Table.PIN, Track(4, commit=True, label=bytes(16))),
+        (Table.PIN, Resubmit(Table.RESTORE_IN)),
+        (Table.RESTORE_IN, Resubmit(Table.ROUTES)),
+    ],
+)
+def test_a_packet_goes_on_in_the_switchs_table_that_carries_the_next(
+    layout: Layout, table: Table, leads_to: Resubmit | Track
+) -> None:
+    rule = FlowRule(table, 5, (), 7, (leads_to,))
+    (on_switch,) = layout.on_switch(rule).actions
+    assert isinstance(on_switch, Resubmit | Track)
+    assert on_switch.table == (None if leads_to.table is None else layout.table(leads_to.table))
+    assert layout.logical(layout.on_switch(rule)) == rule
 
 
 def test_rules_of_the_first_table_come_before_those_of_the_second() -> None:
