@@ -342,6 +342,19 @@ def rewrite(frame: bytes, field_name: str, value: Value) -> bytes:
     return bytes(changed)
 
 
+def set_port(frame: bytes, source: bool, port: int) -> bytes:
+    """The frame with another source or destination port, in TCP and UDP; other protocols stay as they are."""
+    packet = parse_ip(frame)
+    if packet.key.protocol not in (TCP, UDP):
+        return frame
+    at, value = packet.l4 + (0 if source else 2), port.to_bytes(2, "big")
+    changed = bytearray(frame)
+    changed[at : at + 2] = value
+    field = packet.l4 + _CHECKSUM_FIELD[packet.key.protocol]
+    _adjust_segment(changed, field, packet.key.protocol, frame[at : at + 2], value)
+    return bytes(changed)
+
+
 def decrement_ttl(frame: bytes) -> bytes | None:
     """The frame with its TTL or hop limit one less; None when that would be 0."""
     packet = parse_ip(frame)
@@ -395,7 +408,11 @@ def _readdress(
     offset = _CHECKSUM_FIELD.get(protocol)
     if offset is None or l4 + offset + 2 > end or (protocol == ICMPV6 and width == 4):
         return
-    field = l4 + offset
+    _adjust_segment(frame, l4 + offset, protocol, old, new)
+
+
+def _adjust_segment(frame: bytearray, field: int, protocol: int, old: bytes, new: bytes) -> None:
+    """Corrects the checksum of a segment, at ``field``, for bytes that it covers."""
     if protocol != UDP:
         _adjust(frame, field, old, new)
     elif frame[field : field + 2] != b"\0\0":  # RFC 768: the sender computed none
