@@ -25,17 +25,10 @@ from anycast_sdn.openflow.pipeline import number_of
 from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding, SetGroup
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
+from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, Trace, TtlExpired
 from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
-from anycast_sdn.simulation.switch import (
-    Effect,
-    EqualBuckets,
-    FlowRemoved,
-    PacketIn,
-    SimulatedSwitch,
-    TableFull,
-    Trace,
-    TtlExpired,
-)
+from anycast_sdn.simulation.refusals import EqualBuckets, TableFull
+from anycast_sdn.simulation.switch import SimulatedSwitch
 from anycast_sdn.views.counters import Counters
 
 WORK_S = 0.0001  # from one slice of the controller's work to the next

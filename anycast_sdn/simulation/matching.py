@@ -13,6 +13,7 @@ table 12); by default Open vSwitch skips only one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey
@@ -30,8 +31,11 @@ from anycast_sdn.openflow.rules import (
     VLAN_PRESENT,
     FlowRule,
     Match,
+    Move,
     Value,
 )
+from anycast_sdn.simulation import tracked_packets
+from anycast_sdn.simulation.tracker import NO_LABEL, NOTHING, Found, Tracked
 
 # ------------------------------------------------------------------------------ packets
 
@@ -47,10 +51,29 @@ _TAGS = frozenset((ETH_VLAN, ETH_QINQ))
 _VID = (1 << VLAN_BITS) - 1
 
 
-class Packet:
-    """A frame on its way through the tables, and its fields as OpenFlow names them."""
+_WIDE = 4  # registers in one of 128 bits
+_REGISTERS = [f"reg{number}" for number in range(16)]
+_IN_WIDE = {f"xxreg{number}": _REGISTERS[_WIDE * number : _WIDE * (number + 1)] for number in range(4)}
+_WIDE_OF = {name: wide for wide, names in _IN_WIDE.items() for name in names}
+# What a packet has besides what is in its frame, when it comes in.
+_BESIDES: dict[str, Value] = {
+    **dict.fromkeys(_REGISTERS, 0),
+    **dict.fromkeys(_IN_WIDE, bytes(16)),
+    "ct_state": 0,
+    "ct_zone": 0,
+    "ct_label": NO_LABEL,
+    "ct_nw_src": bytes(4),
+    "ct_ipv6_src": bytes(16),
+}
 
-    __slots__ = ("_tags", "_untagged", "_whole", "fields")
+
+class Packet:
+    """A frame on its way through the tables, and its fields as OpenFlow names them.
+
+    ``xxreg0`` to ``xxreg3`` are kept equal to the registers of 32 bits that each of them consists of.
+    """
+
+    __slots__ = ("_tags", "_untagged", "_whole", "fields", "found")
 
     def __init__(self, frame: bytes, in_port: int) -> None:
         behind = 12
@@ -59,6 +82,7 @@ class Packet:
         self._tags = frame[12:behind]
         self._untagged = frame[:12] + frame[behind:]
         self._whole = True  # its transport header is complete
+        self.found = NOTHING  # by the connection tracker, the last time
         kind = int.from_bytes(self._untagged[12:14], "big")
         self.fields: dict[str, Any] = {
             "in_port": in_port,
@@ -66,8 +90,8 @@ class Packet:
             "eth_src": frame[6:12],
             "eth_type": kind,
             "vlan_vid": self._vlan_vid(),
-            "reg0": 0,
             "ip_frag": 0,
+            **_BESIDES,
         }
         if kind in _ADDRESSES:
             self._read_ip(kind)
@@ -141,14 +165,63 @@ class Packet:
             self._untagged = bytes(changed)
 
     def set_field(self, name: str, value: Value) -> None:
-        if name == "reg0":
-            pass  # not in the frame
+        if name in _WIDE_OF or name in _IN_WIDE:
+            self._set_register(name, value)
         elif self._whole or name not in _OFFSETS:
             self._untagged = builders.rewrite(self._untagged, name, value)
         else:
             assert isinstance(value, bytes)
             self._untagged = _change_header(self._untagged, _OFFSETS[name], value)
         self.fields[name] = value
+
+    def _set_register(self, name: str, value: Value) -> None:
+        """Not in the frame."""
+        if isinstance(value, bytes):
+            parts = (value[at : at + 4] for at in range(0, len(value), 4))
+            self.fields |= zip(_IN_WIDE[name], (int.from_bytes(part, "big") for part in parts), strict=True)
+        else:
+            wide = _WIDE_OF[name]
+            values = (value if each == name else self.fields[each] for each in _IN_WIDE[wide])
+            self.fields[wide] = b"".join(each.to_bytes(4, "big") for each in values)
+
+    def load(self, name: str, value: Value, mask: Value | None) -> None:
+        """Some bits of a field become those of ``value``."""
+        if mask is not None:
+            old, bits, taken = _number(self.fields[name]), _number(value), _number(mask)
+            value = _like(self.fields[name], old & ~taken | bits & taken)
+        self.set_field(name, value)
+
+    def move(self, action: Move) -> None:
+        taken = (1 << action.bits) - 1
+        bits = _number(self.fields[action.source]) >> action.source_bit & taken
+        old = self.fields[action.destination]
+        place = action.destination_bit
+        self.set_field(action.destination, _like(old, _number(old) & ~(taken << place) | bits << place))
+
+    # ---------------------------------------------------------------- the connection tracker
+
+    def tracked(self) -> Tracked | None:
+        return tracked_packets.tracked(self._untagged)
+
+    def is_found(self, found: Found) -> Packet:
+        """A packet of its own that goes on from the tracker."""
+        packet = copy(self)
+        packet._untagged = tracked_packets.translated(self._untagged, found)
+        source = found.first.source if found.first else b""
+        packet.fields = self.fields | {
+            "ct_state": found.state,
+            "ct_zone": found.zone,
+            "ct_label": found.label,
+            "ct_nw_src": source if len(source) == 4 else bytes(4),
+            "ct_ipv6_src": source if len(source) == 16 else bytes(16),
+        }
+        if found.becomes:
+            packet._read_ip(packet.fields["eth_type"])
+        return packet
+
+    def forget_found(self) -> None:
+        """What was found is known only in the table where a packet goes on from the tracker, and behind that."""
+        self.fields |= {name: _BESIDES[name] for name in _BESIDES if name.startswith("ct_")}
 
     def decrement_ttl(self) -> bool:
         """False, and nothing is changed, when the TTL has expired."""
@@ -157,6 +230,15 @@ class Packet:
             return False
         self._untagged = _change_header(self._untagged, at, bytes((self._untagged[at] - 1,)))
         return True
+
+
+def _number(value: Value) -> int:
+    return value if isinstance(value, int) else int.from_bytes(value, "big")
+
+
+def _like(old: Value, number: int) -> Value:
+    """A number as the value of a field that has had the value ``old``."""
+    return number if isinstance(old, int) else number.to_bytes(len(old), "big")
 
 
 def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:

@@ -31,9 +31,11 @@ from anycast_sdn.openflow.rules import Message, RuleKey
 from anycast_sdn.simulation.audits import Audits
 from anycast_sdn.simulation.channels import CHANNEL_S, ControlChannels
 from anycast_sdn.simulation.clock import Clock
+from anycast_sdn.simulation.effects import Effect, Trace, Transmit
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.observations import Arrived, Observations, Passed, Sighting, is_lldp
-from anycast_sdn.simulation.switch import Effect, SimulatedSwitch, Trace, Transmit
+from anycast_sdn.simulation.switch import SimulatedSwitch
+from anycast_sdn.simulation.tracker import Tracker
 from anycast_sdn.views.counters import Counters
 
 AUDIT_S = 5.0
@@ -45,7 +47,8 @@ class SimulatedNetwork:
 
     ``seed``: of the order in which translated addresses are leased, and of delays.
     ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as ``fin_timeout``), ``packet_size``, ``fragment_flags``,
-    ``fragments``, ``meters``, ``table_size``: see ``SimulatedSwitch``; the same for all switches.
+    ``fragments``, ``meters``, ``table_size``, ``connections``: see ``SimulatedSwitch``; the same for all switches.
+    ``tracker``: the connection tracker that all switches share; None: each has its own, and loses it by ``kill``.
     ``cables``: the links that exist, where they differ from those of the network file.
     ``slowest_s``: each message to a switch is delayed by a random time between ``CHANNEL_S`` and this.
     ``pace``: how small the controller's slices of work are.
@@ -66,6 +69,8 @@ class SimulatedNetwork:
         meters: bool = True,
         table_size: int | None = None,
         equal_buckets: bool = True,
+        connections: bool = True,
+        tracker: Tracker | None = None,
         cables: Iterable[Link] | None = None,
         slowest_s: float = CHANNEL_S,
         pace: Pace | None = None,
@@ -77,8 +82,9 @@ class SimulatedNetwork:
         has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
         has |= {"fragment_flags": fragment_flags, "fragments": fragments}
+        has["connections"] = connections
         self._new_switch = partial(
-            SimulatedSwitch, **has, layout=layout, table_size=table_size, equal_buckets=equal_buckets
+            SimulatedSwitch, layout=layout, table_size=table_size, equal_buckets=equal_buckets, tracker=tracker, **has
         )
         cables = network.links if cables is None else tuple(cables)
         self._links = {end: link.b if end == link.a else link.a for link in cables for end in (link.a, link.b)}

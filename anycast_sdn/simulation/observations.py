@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 from anycast_sdn.core.model import FlowKey
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, parse_ip
 from anycast_sdn.openflow.rules import ETH_ARP, ETH_LLDP, Message
-from anycast_sdn.simulation.switch import Trace
+from anycast_sdn.simulation.effects import Trace
 
 
 class Sighting(NamedTuple):

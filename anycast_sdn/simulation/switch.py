@@ -17,27 +17,24 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError, FlowKey
+from anycast_sdn.core.model import FlowKey
 from anycast_sdn.core.token_bucket import TokenBucket
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import connections, entries
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of
 from anycast_sdn.openflow.rules import (
-    ETH_IPV4,
-    ETH_IPV6,
     OFPP_ANY,
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
     OFPP_TABLE,
-    PORT_FIELDS,
-    PRIORITY_TAG,
     Action,
     AddFlow,
+    BeginConnection,
     Bucket,
     CheckSize,
     Copy,
@@ -47,12 +44,15 @@ from anycast_sdn.openflow.rules import (
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
+    EndConnection,
     FinTimeout,
     FlowRule,
     ForgetInPort,
     GroupRule,
+    Load,
     Message,
     MeterRule,
+    Move,
     Output,
     PacketOut,
     PopVlan,
@@ -65,100 +65,22 @@ from anycast_sdn.openflow.rules import (
     SetGroup,
     SetMeter,
     ToGroup,
+    Track,
 )
-from anycast_sdn.simulation.matching import Entry, FlowTable, Packet, masked
-
-
-class Refused(AnycastError):
-    """The switch answers this message with an error; nothing has changed."""
-
-
-class TableFull(Refused):
-    """No room for one more rule (OFPFMFC_TABLE_FULL)."""
-
-
-class EqualBuckets(Refused):
-    """The switch does not take a group in which buckets are the same, nor rules that name such a group."""
-
-
-# ------------------------------------------------------------------------------ effects
-
-
-class Transmit(NamedTuple):
-    port: int
-    frame: bytes
-
-
-class PacketIn(NamedTuple):
-    cookie: int
-    in_port: int
-    frame: bytes
-
-
-class FlowRemoved(NamedTuple):
-    cookie: int
-    idle_timeout: int  # when it was removed: fin_timeout may have shortened it
-    deleted: bool = False  # rather than expired
-    unused: bool = False  # no packet has matched it
-
-
-class TtlExpired(NamedTuple):
-    in_port: int
-    frame: bytes
-
-
-Effect: TypeAlias = Transmit | PacketIn | FlowRemoved | TtlExpired
-
-
-class TraceStep(NamedTuple):
-    """What one table did to one packet."""
-
-    table: Table
-    rule: FlowRule | None = None  # None: no rule matched
-    done: tuple[Action, ...] = ()  # those of the chosen bucket included
-    before: FlowKey | None = None  # None: not an IP packet
-    after: FlowKey | None = None
-    end: str = ""  # why it was dropped here although a rule forwards it: "meter", "ttl"
-
-
-Trace: TypeAlias = list[TraceStep]
-
-
-# ------------------------------------------------------------------------------ what a switch refuses
-
-_IP = frozenset((ETH_IPV4, ETH_IPV6))
-# OF 1.3.5 §7.2.3.8: a field may be matched or set only if the match ensures that the packet has it.
-_V4, _V6 = ("eth_type", frozenset((ETH_IPV4,))), ("eth_type", frozenset((ETH_IPV6,)))
-_PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
-    "ip_proto": (("eth_type", _IP),),
-    "ipv4_src": (_V4,),
-    "ipv4_dst": (_V4,),
-    "ipv6_src": (_V6,),
-    "ipv6_dst": (_V6,),
-    "icmpv4_type": (_V4, ("ip_proto", frozenset((ICMP,)))),
-    "icmpv6_type": (_V6, ("ip_proto", frozenset((ICMPV6,)))),
-    "tcp_flags": (("ip_proto", frozenset((TCP,))),),
-    "ip_frag": (("eth_type", _IP),),
-    **{name: (("ip_proto", frozenset((protocol,))),) for protocol, names in PORT_FIELDS.items() for name in names},
-}
-
-
-def _check_match(rule: FlowRule) -> None:
-    fields = {field.name: field for field in rule.match}
-    if len(fields) != len(rule.match):
-        raise Refused(f"a field stands twice in {rule.match}")
-    for field in rule.match:
-        if masked(field.value, field.mask) != field.value:
-            raise Refused(f"{field} has bits set that its mask ignores")
-    used = [*fields, *(action.name for action in rule.actions if isinstance(action, SetField))]
-    needed = {condition for name in used for condition in _PREREQUISITES.get(name, ())}
-    if any(isinstance(action, DecTtl) for action in rule.actions):
-        needed.add(("eth_type", _IP))
-    if PopVlan() in rule.actions:
-        needed.add(("vlan_vid", frozenset((PRIORITY_TAG,))))
-    for name, values in needed:
-        if name not in fields or fields[name].value not in values:
-            raise Refused(f"{rule} needs a match on {name}, one of {sorted(values)}")
+from anycast_sdn.simulation import refusals
+from anycast_sdn.simulation.effects import (
+    Effect,
+    FlowRemoved,
+    PacketIn,
+    Trace,
+    TraceStep,
+    TrackerStep,
+    Transmit,
+    TtlExpired,
+)
+from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
+from anycast_sdn.simulation.tracker import Tracker
 
 
 class _Meter:
@@ -179,7 +101,9 @@ class SimulatedSwitch:
     ``fin_timeout``, ``tcp_flags``, ``packet_size``, ``fragment_flags``: does it have these extensions of Open vSwitch?
     ``tcp_flags`` includes registers, resubmit and copies to the controller.  ``fragments``: does it leave those without
     a transport header as they are when it sets an address?  ``table_size``: how many rules it has room for, in all
-    tables together.  ``equal_buckets``: does it take groups in which several buckets are the same?
+    tables together.  ``equal_buckets``: does it take groups in which several buckets are the same?  ``tracker``: its
+    connection tracker, which it may share with other switches as bridges of one Open vSwitch do; None: its own.
+    ``connections``: does it have one at all?
     """
 
     def __init__(
@@ -194,6 +118,8 @@ class SimulatedSwitch:
         meters: bool = True,
         table_size: int | None = None,
         equal_buckets: bool = True,
+        connections: bool = True,
+        tracker: Tracker | None = None,
     ) -> None:
         self._layout = layout
         self._fin_timeout = fin_timeout
@@ -204,6 +130,8 @@ class SimulatedSwitch:
         self._has_meters = meters
         self._table_size = table_size
         self._equal_buckets = equal_buckets
+        self._connections = connections
+        self.tracker = Tracker() if tracker is None else tracker
         self._tables = {layout.table(table): FlowTable() for table in Table}
         self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule in its logical table
         self._meters: dict[int, _Meter] = {}
@@ -243,10 +171,8 @@ class SimulatedSwitch:
     def apply(self, message: Message, now: float, trace: Trace | None = None) -> list[Effect]:
         """Execute a message.  Raises Undeclared, Refused."""
         match message:
-            case PutBinding():
-                return self.apply(AddFlow(entries.binding(message)), now)
-            case RemoveBinding(put):
-                return self.apply(DeleteFlow(entries.binding(put)), now)
+            case PutBinding() | RemoveBinding() | BeginConnection():
+                return self.apply(_written_out(message), now, trace)
             case AddFlow(rule):
                 self._add(rule, now)
             case DeleteFlow(rule):
@@ -273,6 +199,9 @@ class SimulatedSwitch:
                 run = _Run(now, trace, [])
                 self._act(Packet(frame, in_port), actions, None, [], run)
                 return run.effects
+            case EndConnection(zone):
+                self._need_tracker()
+                self.tracker.end(zone, FlowKey(*message[1:]), now)
             case ReportExpired(wanted):
                 self._reports_expired = wanted
         return []  # a Barrier, too: everything before it is done
@@ -280,7 +209,7 @@ class SimulatedSwitch:
     def _set_group(self, message: SetGroup) -> None:
         number, buckets = message.group.number, message.group.buckets
         self._expect(message.exists, number in self.groups, message)
-        if any(isinstance(action, CheckSize | Copy) for bucket in buckets for action in bucket.actions):
+        if any(isinstance(action, CheckSize | Copy | Track) for bucket in buckets for action in bucket.actions):
             raise Refused("a bucket is an action set: Open vSwitch ignores this action there")
         if not self._equal_buckets and len(set(buckets)) < len(buckets):
             raise EqualBuckets(f"{len(buckets)} buckets")
@@ -293,14 +222,14 @@ class SimulatedSwitch:
     def _add(self, rule: FlowRule, now: float) -> None:
         check(rule)
         key, rule = rule.key, self._layout.on_switch(rule)
-        _check_match(rule)
+        refusals.check(rule)
         if rule.goto is not None and rule.goto <= rule.table:
             raise Refused(f"{rule} goes backwards")
         meters = [rule.meter, *(action.meter for action in rule.actions if isinstance(action, Copy))]
         if any(meter is not None and meter not in self._meters for meter in meters):
             raise Refused(f"{rule}: no such meter")
-        if not self._tcp_flags and any(field.name in ("tcp_flags", "reg0") for field in rule.match):
-            raise Refused("this switch does not match TCP flags")
+        if not self._tcp_flags and any(_is_extension(field.name) for field in rule.match):
+            raise Refused("this switch matches neither TCP flags nor registers")
         if not self._fragment_flags and any(field.name == "ip_frag" for field in rule.match):
             raise Refused("this switch cannot tell fragments")
         for action in rule.actions:
@@ -312,8 +241,10 @@ class SimulatedSwitch:
                 raise Refused("this switch cannot tell how large packets are")
             if isinstance(action, FinTimeout) and not self._fin_timeout:
                 raise Refused("this switch has no fin_timeout")
-            if isinstance(action, SetField) and action.name == "reg0" and not self._tcp_flags:
+            if not self._tcp_flags and _uses_registers(action):
                 raise Refused("this switch has no registers")
+            if isinstance(action, Track):
+                self._need_tracker()
         old = self._entries.get(key)
         if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
             raise TableFull(f"{self._table_size} rules are here already")
@@ -321,6 +252,10 @@ class SimulatedSwitch:
         entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay without OFPFF_RESET_COUNTS
         self._entries[key] = entry
         self._tables[rule.table].put(entry)
+
+    def _need_tracker(self) -> None:
+        if not self._connections:
+            raise Refused("this switch has no connection tracker")
 
     def _remove(self, keys: list[RuleKey], deleted: bool = True) -> list[Effect]:
         effects: list[Effect] = []
@@ -333,7 +268,8 @@ class SimulatedSwitch:
         return effects
 
     def expire(self, now: float) -> list[Effect]:
-        """Remove the rules that have been idle for their timeout."""
+        """Remove the rules that have been idle for their timeout, and forget the connections that have ended."""
+        self.tracker.expire(now)
         return self._remove(
             [key for key, e in self._entries.items() if e.idle_timeout and now - e.used >= e.idle_timeout],
             deleted=False,
@@ -395,10 +331,8 @@ class SimulatedSwitch:
                 return False
             done.append(action)
             match action:
-                case SetField(name, value):
-                    packet.set_field(name, value)
-                    if name.startswith("ipv4") and not self._fragments:
-                        packet.spoil()
+                case SetField() | Load() | Move():
+                    self._set(packet, action)
                 case ForgetInPort():
                     packet.fields["in_port"] = OFPP_ANY
                 case Output(port):
@@ -409,15 +343,26 @@ class SimulatedSwitch:
                     bucket = choose(self._layout.group_on_switch(self.groups[number]), packet.hashed)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
-                    packet.fields["reg1"] = int(len(packet.frame) > L3 + limit)
-                case Copy() | Resubmit():
+                    packet.set_field("reg1", int(len(packet.frame) > L3 + limit))
+                case Copy() | Resubmit() | Track():
                     self._branch(packet, action, entry, run)
                 case FinTimeout(idle_s):
                     if packet.closing and entry:
                         entry.idle_timeout = min(entry.idle_timeout or idle_s, idle_s)
         return True
 
-    def _branch(self, packet: Packet, action: Copy | Resubmit, entry: Entry | None, run: _Run) -> None:
+    def _set(self, packet: Packet, action: SetField | Load | Move) -> None:
+        match action:
+            case SetField(name, value):
+                packet.set_field(name, value)
+            case Load(name, value, mask):
+                packet.load(name, value, mask)
+            case Move(_, name):
+                packet.move(action)
+        if name.startswith("ipv4") and not self._fragments:
+            packet.spoil()
+
+    def _branch(self, packet: Packet, action: Copy | Resubmit | Track, entry: Entry | None, run: _Run) -> None:
         """Actions after which this packet goes on: a copy to the controller, a pass through another table."""
         match action:
             case Copy(meter):
@@ -425,6 +370,18 @@ class SimulatedSwitch:
                     self._output(packet, OFPP_CONTROLLER, entry, run)
             case Resubmit(table, in_port):
                 self._pipeline(packet, run, table, in_port)
+            case Track():
+                self._track(packet, action, run)
+
+    def _track(self, packet: Packet, action: Track, run: _Run) -> None:
+        """Look the packet up in the connection tracker; with a table, a packet of its own goes on there."""
+        found = self.tracker.track(packet.tracked(), action, packet.found, run.now)
+        before, tracked = packet.flow, packet.is_found(found)
+        if run.trace is not None:
+            table = None if action.table is None else self._step(action.table, None, ()).table
+            run.trace.append(TrackerStep(action.zone, found.state, found.label, before, tracked.flow, table))
+        if action.table is not None:
+            self._pipeline(tracked, run, action.table)
 
     def _output(self, packet: Packet, port: int, entry: Entry | None, run: _Run) -> None:
         in_port = packet.fields["in_port"]
@@ -444,6 +401,25 @@ class _Run(NamedTuple):
     now: float
     trace: Trace | None
     effects: list[Effect]
+
+
+def _written_out(message: PutBinding | RemoveBinding | BeginConnection) -> Message:
+    """What stands behind a message that only saves work."""
+    match message:
+        case PutBinding():
+            return AddFlow(entries.binding(message))
+        case RemoveBinding(put):
+            return DeleteFlow(entries.binding(put))
+        case BeginConnection():
+            return connections.packet_out(message)
+
+
+def _uses_registers(action: Action) -> bool:
+    return isinstance(action, Load | Move) or (isinstance(action, SetField) and _is_extension(action.name))
+
+
+def _is_extension(name: str) -> bool:
+    return name == "tcp_flags" or name.startswith(("reg", "xxreg", "ct_"))
 
 
 _NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry caused the packet-in

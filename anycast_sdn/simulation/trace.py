@@ -41,6 +41,13 @@ from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, IpPacket, parse_ip
 from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
+    CT_DNAT,
+    CT_ESTABLISHED,
+    CT_INVALID,
+    CT_NEW,
+    CT_RELATED,
+    CT_REPLY,
+    CT_SNAT,
     ETH_ARP,
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
@@ -49,9 +56,11 @@ from anycast_sdn.openflow.rules import (
     TCP_RST,
     Action,
     AddFlow,
+    BeginConnection,
     CheckSize,
     Copy,
     DecTtl,
+    EndConnection,
     FinTimeout,
     FlowRule,
     ForgetInPort,
@@ -68,13 +77,17 @@ from anycast_sdn.openflow.rules import (
     Unread,
     Value,
 )
+from anycast_sdn.simulation.effects import TraceStep, TrackerStep
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.simulation.observations import Arrived, Passed, Record, Sent
-from anycast_sdn.simulation.switch import TraceStep
 
 _PORTED = (TCP, UDP, SCTP)
 _SOURCE_PORT = 40000  # when none is given
 _RESERVED = {OFPP_CONTROLLER: "to the controller", OFPP_TABLE: "through the tables"}
+_STATES = {
+    CT_NEW: "no connection yet", CT_ESTABLISHED: "known", CT_RELATED: "an error about a known one",
+    CT_REPLY: "a reply", CT_INVALID: "invalid", CT_SNAT: "source translated", CT_DNAT: "destination translated",
+}  # fmt: skip
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
@@ -327,11 +340,17 @@ class _Run:
             case Passed(switch, in_port, steps):
                 yield f"{switch}, {'from the controller' if in_port >= OFPP_CONTROLLER else f'port {in_port}'}"
                 for step in steps:
-                    yield from self._step(switch, step)
+                    yield from self._tracker(step) if isinstance(step, TrackerStep) else self._step(switch, step)
             case Sent(switch, AddFlow(rule)):
                 yield f"controller → {switch}: add {self._rule(rule)}"
             case Sent(switch, PutBinding() as put):
                 yield f"controller → {switch}: add {self._rule(entries.binding(put))}"
+            case Sent(switch, BeginConnection() as begun):
+                ends = f"{self._value(begun.inside)} translated to {self._value(begun.translated)}"
+                pinned = "" if begun.server is None else f", label {self._value(begun.server)}"
+                yield f"controller → {switch}: first packet, with its connection in zone {begun.zone}: {ends}{pinned}"
+            case Sent(switch, EndConnection(zone) as ended):
+                yield f"controller → {switch}: end the connection {FlowKey(*ended[1:])} of zone {zone}"
             case Sent(switch, PacketOut(_, _, actions)):
                 did = ", ".join(self._action(switch, action) for action in actions)
                 yield f"controller → {switch}: packet-out, {did}"
@@ -371,6 +390,16 @@ class _Run:
             yield f"{'':<15}dropped: its TTL is used up"
         elif step.before != step.after and step.after is not None:
             yield f"{'':<15}{self._flow(step.after)}"
+
+    def _tracker(self, step: TrackerStep) -> Iterator[str]:
+        """'tracker  zone 4: known, label 10.2.0.10 (AS2), source translated → tracked_out', and its translation."""
+        found = [what for bit, what in _STATES.items() if step.state & bit]
+        found += [f"label {self._label(step.label)}"] * any(step.label)
+        onward = "" if step.table is None else f" → {step.table.name.lower()}"
+        yield f"{'  tracker':<15}zone {step.zone}: {', '.join(found)}{onward}"
+        if step.before != step.after and step.before and step.after:
+            yield f"{'':<15}{self._flow(step.before)}"
+            yield f"{'':<15}becomes {self._flow(step.after)}"
 
     def _rule(self, rule: FlowRule) -> str:
         kind = kind_of(rule.cookie)
@@ -420,8 +449,14 @@ class _Run:
             case Move(source, destination, bits, source_bit, destination_bit):
                 ends = (destination, destination_bit), (source, source_bit)
                 return " := ".join(f"{name}[{bit}..{bit + bits - 1}]" for name, bit in ends)
-            case Track(zone):
-                return f"connection tracker, zone {zone}"
+            case Track(zone, table, commit, _, _, label):
+                does = [f"connection tracker, zone {zone}", *["commit"] * commit]
+                does += [] if label is None else [f"label := {self._label(label)}"]
+                return ", ".join(does) + ("" if table is None else f" → {Table(table).name.lower()}")
+
+    def _label(self, label: bytes) -> str:
+        """That of an IPv4 address has only its last 32 bits."""
+        return self._value(label if any(label[:12]) else label[12:])
 
     def _value(self, value: Value) -> str:
         if isinstance(value, int):

@@ -1,7 +1,7 @@
 """Between a frame and the connection tracker: the key by which its packet is looked up, and its translation.
 
-As Open vSwitch 3.1 in userspace does it: a packet whose lengths or checksums are wrong has no key, nor has a fragment or
-a packet of TCP or UDP with port 0; an ICMP error has that of the packet that it quotes, which is translated with it.
+As Open vSwitch 3.1 in userspace does it: a packet whose lengths or checksums are wrong has no key, nor has a fragment,
+nor one of TCP or UDP with port 0; an ICMP error has that of the packet that it quotes, which is translated with it.
 """
 
 from __future__ import annotations

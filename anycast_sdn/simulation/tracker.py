@@ -180,7 +180,7 @@ class Tracker:
     # ---------------------------------------------------------------- packets
 
     def track(self, packet: Tracked | None, action: Track, before: Found, now: float) -> Found:
-        """Look a packet up.  None: one without a key.  ``before``: what was found the last time, for the same packet."""
+        """Look a packet up.  None: one without a key.  ``before``: what was found for the same packet the last time."""
         zone = action.zone
         if before.zone != zone:
             before = NOTHING

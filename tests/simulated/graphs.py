@@ -14,8 +14,8 @@ from anycast_sdn.core.roles import Side, Subnet
 from anycast_sdn.description.model import Host, Link, Network, Port, Switch
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER
+from anycast_sdn.simulation.effects import Transmit
 from anycast_sdn.simulation.network import SimulatedNetwork
-from anycast_sdn.simulation.switch import Transmit
 
 ANY = SERVICE[False]
 STRANGER = packed("203.0.113.9")

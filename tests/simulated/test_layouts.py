@@ -18,8 +18,8 @@ from anycast_sdn.description.model import Network, Port
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.simulation.effects import Effect
 from anycast_sdn.simulation.network import SimulatedNetwork
-from anycast_sdn.simulation.switch import Effect
 
 # Rules for anything else that only lead to the next table: where two tables are one, priorities do that.
 MERELY_ONWARD = {Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE}
