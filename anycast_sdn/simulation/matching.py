@@ -203,8 +203,9 @@ class Packet:
     def tracked(self) -> Tracked | None:
         return tracked_packets.tracked(self._untagged)
 
-    def is_found(self, found: Found) -> Packet:
-        """A packet of its own that goes on from the tracker."""
+    def track(self, found: Found) -> Packet:
+        """The tracker has found this.  → a packet of its own, which goes on from there."""
+        self.found = found
         packet = copy(self)
         packet._untagged = tracked_packets.translated(self._untagged, found)
         source = found.first.source if found.first else b""

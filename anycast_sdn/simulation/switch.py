@@ -376,7 +376,7 @@ class SimulatedSwitch:
     def _track(self, packet: Packet, action: Track, run: _Run) -> None:
         """Look the packet up in the connection tracker; with a table, a packet of its own goes on there."""
         found = self.tracker.track(packet.tracked(), action, packet.found, run.now)
-        before, tracked = packet.flow, packet.is_found(found)
+        before, tracked = packet.flow, packet.track(found)
         if run.trace is not None:
             table = None if action.table is None else self._step(action.table, None, ()).table
             run.trace.append(TrackerStep(action.zone, found.state, found.label, before, tracked.flow, table))

@@ -10,6 +10,8 @@ Rules kept here, all of them Open vSwitch's:
   translation made of it.  A packet with any other key is not of this connection.
 - It ends when its timeout has passed since the last packet that counts, in either direction.  A packet of TCP counts
   unless its flags are impossible; an ICMP error about a connection never does.
+- What has ended is found no more; but until the next sweep its translated ends are taken, and replies to them invalid.
+  Only ``end`` frees them at once.  A SYN that reuses the ports of a closed connection ends it, too.
 - Committing a connection that is known changes its label and nothing else.
 - Where no address of the range is free, or the zone is full, a packet goes on as it is, as +new.
 - Translation is independent of validity: an invalid packet of a known connection is translated, too.
@@ -53,7 +55,7 @@ _ANSWERS = {ICMP: {8: 0, 13: 14, 15: 16}, ICMPV6: {128: 129}}  # requests that b
 REVERSED = {  # types of ICMP whose packets have connections of their own → those of the other direction
     protocol: kinds | {reply: request for request, reply in kinds.items()} for protocol, kinds in _ANSWERS.items()
 }
-_EPHEMERAL = 1024, 65535  # source ports that a translation may choose from
+_SOURCE_PORTS = ((1, 511), (600, 1023), (1024, 65535))  # a translation chooses from the range with the port, or above
 
 
 class Timeouts(NamedTuple):
@@ -95,12 +97,14 @@ class Found(NamedTuple):
     label: bytes = NO_LABEL
     first: FlowKey | None = None  # the connection's first packet, before its translation; or this packet
     becomes: FlowKey | None = None  # the ends that the packet has after its translation; None: it stays as it is
-    # The connection, where the packet has been looked up without a translation: the next look-up takes it from here.
-    known: Connection | None = None
+    # The connection, and does the packet go in the direction of replies?  Where it was looked up without a translation:
+    # the next look-up takes it from here, and changes nothing about it but the label.
+    known: tuple[Connection, bool] | None = None
 
 
 NOTHING = Found()  # of a packet that has not been looked up
 _DEFAULT = Timeouts()
+SWEEP_S = 20.0  # from one search for connections that have ended to the next
 _Place: TypeAlias = tuple[int, FlowKey]  # zone, key
 
 
@@ -124,7 +128,6 @@ class Connection:
     label: bytes = NO_LABEL
     peers: list[Peer] = field(default_factory=lambda: [Peer.SYN_SENT, Peer.CLOSED])  # of TCP: its client, its server
     answered: bool = False  # not of TCP
-    repeated: bool = False  # not of TCP: a second packet has come before any answer
 
 
 class _Is(enum.Enum):
@@ -134,6 +137,10 @@ class _Is(enum.Enum):
     STILL_NEW = enum.auto()  # as the one that began it
     INVALID = enum.auto()
     ANOTHER = enum.auto()  # the first one of another connection: this one has ended
+
+
+def _translates(action: Track) -> bool:
+    return action.translate or action.nat is not None
 
 
 def reversed_key(key: FlowKey) -> FlowKey:
@@ -153,6 +160,7 @@ class Tracker:
     def __init__(self) -> None:
         self.timeouts: dict[int, Timeouts] = {}
         self.limits: dict[int, int] = {}
+        self._next_sweep = 0.0
         self._places: dict[_Place, tuple[Connection, bool]] = {}  # → the connection; is it the key of its replies?
 
     def connections(self, zone: int, now: float) -> list[Connection]:
@@ -164,7 +172,10 @@ class Tracker:
         ]
 
     def expire(self, now: float) -> None:
-        """Forget what has ended; nothing finds it anyway."""
+        """Forget what has ended, once in ``SWEEP_S``."""
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_S
         ended = [place for place, (connection, _) in self._places.items() if connection.ends_at <= now]
         for place in ended:
             del self._places[place]
@@ -185,11 +196,13 @@ class Tracker:
         if before.zone != zone:
             before = NOTHING
         if before.known:
-            return self._found(before.state, before.known, action, bool(before.state & CT_REPLY))
+            return self._found(before.state, *before.known, action)
         if packet is None:
             return Found(zone, CT_INVALID | CT_TRACKED)
         state = before.state
         connection, reply = self._look_up(packet.key, action, before, now)
+        if connection is None and self._is_left(zone, packet.key) and not state & _TRANSLATED:
+            return Found(zone, CT_INVALID | CT_TRACKED)
         if connection is None:
             return self._begin(packet, action, now)
         if packet.related:
@@ -197,15 +210,18 @@ class Tracker:
         else:
             match self._update(zone, connection, packet, reply, now):
                 case _Is.ANOTHER:
-                    self._forget(zone, connection)
-                    return self._begin(packet, action, now)
+                    connection.ends_at = now
+                    if not (reply and connection.nat):
+                        return self._begin(packet, action, now)
+                    known = (connection, reply) if not _translates(action) else None
+                    return Found(zone, CT_TRACKED, connection.label, connection.key, known=known)
                 case _Is.INVALID:
                     state = CT_INVALID
                 case _Is.STILL_NEW:
                     state |= CT_NEW
                 case _Is.VALID:
                     state = state & ~CT_NEW | CT_ESTABLISHED | (CT_REPLY if reply else 0)
-        return self._found(state, connection, action, reply)
+        return self._found(state, connection, reply, action)
 
     def _look_up(
         self, key: FlowKey, action: Track, before: Found, now: float
@@ -214,13 +230,21 @@ class Tracker:
         if not before.state & _TRANSLATED:
             return self._find(action.zone, key, now)
         connection, reply = self._find(action.zone, reversed_key(key), now)
-        if connection or before.first is None or action.translate or action.nat:
+        if connection or before.first is None or _translates(action):
             return connection, not reply
         return self._find(action.zone, before.first, now)
 
     def _find(self, zone: int, key: FlowKey, now: float) -> tuple[Connection | None, bool]:
         connection, reply = self._places.get((zone, key), (None, False))
         return (None, False) if connection is None or connection.ends_at <= now else (connection, reply)
+
+    def _is_left(self, zone: int, key: FlowKey) -> bool:
+        """Is this the key of replies of a connection that was translated, and that has ended?"""
+        connection, reply = self._places.get((zone, key), (None, False))
+        return connection is not None and connection.nat is not None and reply
+
+    def _is_free(self, zone: int, reply: FlowKey, now: float) -> bool:
+        return self._find(zone, reply, now)[0] is None and not self._is_left(zone, reply)
 
     def _begin(self, packet: Tracked, action: Track, now: float) -> Found:
         """A packet of no connection that is known."""
@@ -230,17 +254,16 @@ class Tracker:
         connection = self._committed(packet, action, now) if action.commit else None
         if connection is None:
             return Found(zone, CT_NEW | CT_TRACKED, first=packet.key)
-        return self._found(CT_NEW, connection, action, reply=False)
+        return self._found(CT_NEW, connection, False, action)
 
-    def _found(self, state: int, connection: Connection, action: Track, reply: bool) -> Found:
-        translates = action.translate or action.nat is not None
+    def _found(self, state: int, connection: Connection, reply: bool, action: Track) -> Found:
         becomes = None
-        if translates and connection.nat and not state & _TRANSLATED:
+        if _translates(action) and connection.nat and not state & _TRANSLATED:
             state |= CT_SNAT if connection.nat.source is not reply else CT_DNAT
             becomes = reversed_key(connection.key if reply else connection.reply)
         if action.label is not None:
             connection.label = action.label
-        known = None if translates else connection
+        known = None if _translates(action) else (connection, reply)
         return Found(action.zone, state | CT_TRACKED, connection.label, connection.key, becomes, known)
 
     # ---------------------------------------------------------------- connections
@@ -252,7 +275,7 @@ class Tracker:
             return None
         reply = reversed_key(key)
         if action.nat:
-            free = (reply for reply in _translations(reply, action.nat) if self._find(zone, reply, now)[0] is None)
+            free = (each for each in _translations(reply, action.nat) if self._is_free(zone, each, now))
             translated = next(free, None)
             if translated is None:
                 return None
@@ -347,9 +370,7 @@ def _other(connection: Connection, reply: bool, timeouts: Timeouts) -> tuple[_Is
     connection.answered |= reply
     if connection.answered:
         return _Is.VALID, timeouts.icmp_reply if icmp else timeouts.udp_multiple
-    verdict = _Is.VALID if connection.repeated else _Is.STILL_NEW
-    connection.repeated = not icmp
-    return verdict, timeouts.icmp_first if icmp else timeouts.udp_single
+    return _Is.STILL_NEW, timeouts.icmp_first if icmp else timeouts.udp_single
 
 
 # ------------------------------------------------------------------------------ translation
@@ -376,7 +397,7 @@ def _translations(reply: FlowKey, nat: Nat) -> Iterator[FlowKey]:
 
 
 def _ports(wanted: int) -> Iterator[int]:
-    least, most = _EPHEMERAL
+    least, most = next(ports for ports in _SOURCE_PORTS if wanted <= ports[1])
     yield wanted
     yield from range(max(least, wanted + 1), most + 1)
     yield from range(least, wanted)
