@@ -195,7 +195,8 @@ class Track:
     """Open vSwitch's extension, ``ct``: the packet is looked up in the connection tracker.
 
     With ``table`` it goes on in that table, where ``ct_state`` and ``ct_label`` are what was found; in a rule, that is
-    a packet of its own (recirculation), and the actions behind this one see the packet as it was before.
+    a packet of its own (recirculation).  The actions behind this one have the packet's translated frame, but they see
+    its fields as they were before, and nothing of what was found.
     """
 
     zone: int

@@ -55,16 +55,15 @@ _WIDE = 4  # registers in one of 128 bits
 _REGISTERS = [f"reg{number}" for number in range(16)]
 _IN_WIDE = {f"xxreg{number}": _REGISTERS[_WIDE * number : _WIDE * (number + 1)] for number in range(4)}
 _WIDE_OF = {name: wide for wide, names in _IN_WIDE.items() for name in names}
-# What a packet has besides what is in its frame, when it comes in.
-_BESIDES: dict[str, Value] = {
-    **dict.fromkeys(_REGISTERS, 0),
-    **dict.fromkeys(_IN_WIDE, bytes(16)),
+_NOT_TRACKED: dict[str, Value] = {
     "ct_state": 0,
     "ct_zone": 0,
     "ct_label": NO_LABEL,
     "ct_nw_src": bytes(4),
     "ct_ipv6_src": bytes(16),
 }
+# What a packet has besides what is in its frame, when it comes in.
+_BESIDES = {**dict.fromkeys(_REGISTERS, 0), **dict.fromkeys(_IN_WIDE, bytes(16)), **_NOT_TRACKED}
 
 
 class Packet:
@@ -204,11 +203,14 @@ class Packet:
         return tracked_packets.tracked(self._untagged)
 
     def track(self, found: Found) -> Packet:
-        """The tracker has found this.  → a packet of its own, which goes on from there."""
+        """The tracker has found this.  → a packet of its own, which goes on from there.
+
+        The frame of this one is translated, too; but its fields stay as they are, and none of them says what was found.
+        """
         self.found = found
-        packet = copy(self)
-        packet._untagged = tracked_packets.translated(self._untagged, found)
+        self._untagged = tracked_packets.translated(self._untagged, found)
         source = found.first.source if found.first else b""
+        packet = copy(self)
         packet.fields = self.fields | {
             "ct_state": found.state,
             "ct_zone": found.zone,
@@ -218,11 +220,8 @@ class Packet:
         }
         if found.becomes:
             packet._read_ip(packet.fields["eth_type"])
+        self.fields |= _NOT_TRACKED
         return packet
-
-    def forget_found(self) -> None:
-        """What was found is known only in the table where a packet goes on from the tracker, and behind that."""
-        self.fields |= {name: _BESIDES[name] for name in _BESIDES if name.startswith("ct_")}
 
     def decrement_ttl(self) -> bool:
         """False, and nothing is changed, when the TTL has expired."""

@@ -411,7 +411,7 @@ def _written_out(message: PutBinding | RemoveBinding | BeginConnection) -> Messa
         case RemoveBinding(put):
             return DeleteFlow(entries.binding(put))
         case BeginConnection():
-            return connections.packet_out(message)
+            return connections.with_first_packet(message)
 
 
 def _uses_registers(action: Action) -> bool:
