@@ -25,7 +25,8 @@ class ToCompare:
     egress: dict[Prefix, None] = field(default_factory=dict)
     services: dict[Prefix, None] = field(default_factory=dict)  # ANY/n
     spreads: dict[Spread, None] = field(default_factory=dict)  # their select groups
-    servers: dict[Address, None] = field(default_factory=dict)  # whether their first replies go to the controller
+    servers: dict[Address, None] = field(default_factory=dict)  # the engine's rules for their replies
+    anycast: dict[Prefix, None] = field(default_factory=dict)  # the engine's rules for these ANY/n
     checked: dict[Address, None] = field(default_factory=dict)  # servers here: their answers to checks
     strays: int = 0  # how many of the rules that were found, and are not wanted, to delete
 
@@ -68,6 +69,10 @@ class Comparisons:
     def postpone_services(self, services: Iterable[Prefix]) -> None:
         """As ``add_service``, in portions."""
         self._postponed.services |= dict.fromkeys(services)
+
+    def postpone_anycast(self, services: Iterable[Prefix]) -> None:
+        """The engine's rules for these ANY/n, in portions."""
+        self._postponed.anycast |= dict.fromkeys(services)
 
     def add_servers(self, servers: Iterable[Address]) -> None:
         self._due.servers |= dict.fromkeys(servers)
@@ -117,6 +122,7 @@ class Comparisons:
             due.services[service] = None
             count += size(service)
         count += _move(postponed.servers, due.servers, most - count)
+        count += _move(postponed.anycast, due.anycast, most - count)
         if not count and postponed.engine:
             postponed.engine, due.engine, count = False, True, most
         return count

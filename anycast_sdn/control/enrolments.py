@@ -62,10 +62,14 @@ class Enrolments:
             others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
             for switch in self._switches_of(servers):
                 self._announcements.recheck(switch.dpid, others)
+        if not (old and new and dict.fromkeys(old.prefixes).keys() == dict.fromkeys(new.prefixes).keys()):
+            for switch in self._switches.values():
+                switch.reconciler.recheck_anycast(prefixes)
         for address in changed:
             enrolled = bool(groups.of_server(address))
-            if enrolled != bool(before.of_server(address)):
+            if groups.of_server(address) != before.of_server(address):
                 self._changed[address] = None
+            if enrolled != bool(before.of_server(address)):
                 for switch in self._switches_of([address]):
                     switch.set_enrolled(address, enrolled)
 

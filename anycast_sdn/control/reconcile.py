@@ -15,7 +15,7 @@ admit clients' packets, and last the deletion of what is not wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.comparisons import GROUP_COST, Comparisons, ToCompare
@@ -133,6 +133,7 @@ class Reconciler:
                     egress=dict.fromkeys(self._egress.selected),
                     services=dict.fromkeys((*self._serving, *self._serving.services(groups))),
                     servers=dict.fromkeys(self._servers_with_rules(groups)),
+                    anycast=dict.fromkeys(self._services_with_rules(groups)),
                     checked=dict.fromkeys(self._serving.checked),
                 )
             )
@@ -173,9 +174,14 @@ class Reconciler:
         return [*map(DeleteGroup, numbers), Barrier()]
 
     def recheck_server(self, address: Address) -> None:
-        """It was enrolled or removed, or has its first flow here, or has none any more."""
+        """It was enrolled or removed, in any of its groups, or has its first flow here, or has none any more."""
         if self._described.client_edge:  # no other switch has rules for servers' replies
             self._comparisons.add_servers([address])
+
+    def recheck_anycast(self, services: Iterable[Prefix]) -> None:
+        """Other groups may have these ANY/n than before."""
+        if self._described.client_edge:
+            self._comparisons.postpone_anycast(services)
 
     def recheck_checked(self, address: Address) -> None:
         """Checks of a server here have begun, or ended."""
@@ -293,6 +299,12 @@ class Reconciler:
             return []
         return sorted(groups.servers() | self._engine.flows.pinned_servers())
 
+    def _services_with_rules(self, groups: Groups) -> Iterable[Prefix]:
+        """The ANY/n that this switch has rules for as a client edge."""
+        if not self._described.client_edge:
+            return ()
+        return (*self._engine.services, *(prefix for group in groups for prefix in group.prefixes))
+
     def _places(self, due: ToCompare, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """Where rules are to be compared, and the rule that should be there; None: none."""
         if due.constant:
@@ -313,9 +325,9 @@ class Reconciler:
             if self._wanted.features.fragment_flags:
                 yield self._wanted.fragments_key(prefix), self._fragments_of(prefix, groups)
         for address in due.servers:
-            is_wanted = groups.of_server(address) or self._engine.flows.pinned_to(address)
-            for rule in self._engine.rules_for_server(address):
-                yield rule.key, rule if is_wanted else None
+            yield from self._engine.places_of_server(address, groups)
+        for service in due.anycast:
+            yield from self._engine.places_of_service(service, groups)
 
     def _place_checks(self, due: ToCompare) -> dict[RuleKey, FlowRule | None]:
         """Record where the servers are that are checked → as ``_places``, for their answers."""

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Shortcoming, Statistics, Sweep
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule
+from anycast_sdn.openflow.rules import FlowRule, RuleKey
 
 
 class Candidate(NamedTuple):
@@ -60,8 +60,15 @@ class ChosenEngine(Engine):
     def wanted_rules(self) -> Iterable[FlowRule]:
         return self._engine.wanted_rules()
 
-    def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
-        return self._engine.rules_for_server(server)
+    def places_of_server(self, server: Address, groups: Groups) -> Iterable[tuple[RuleKey, FlowRule | None]]:
+        return self._engine.places_of_server(server, groups)
+
+    def places_of_service(self, service: Prefix, groups: Groups) -> Iterable[tuple[RuleKey, FlowRule | None]]:
+        return self._engine.places_of_service(service, groups)
+
+    @property
+    def services(self) -> Iterable[Prefix]:
+        return self._engine.services
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:

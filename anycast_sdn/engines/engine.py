@@ -2,8 +2,9 @@
 
 A switch has one engine.  What is specific to one way (rules for each flow, their cookies, counters and timeouts, how
 they are read back) stays behind this interface, and no caller asks which engine it has:
-``FlowRules`` installs a pair of rules for each binding, ``NoClientEdge`` is the engine of a switch without clients.
-``ChosenEngine`` stands for one of several, by what the switch is able to do.
+``FlowRules`` installs a pair of rules for each binding, ``Conntrack`` has a connection of Open vSwitch's tracker for
+each, and ``NoClientEdge`` is the engine of a switch without clients.  ``ChosenEngine`` stands for one of several, by
+what the switch is able to do.
 
 An engine returns messages for its switch, and events, and sends nothing.  What it has to know of its switch it asks for
 by requests (``Sweep``, ``Audit``): the caller carries them out and hands over the answers, and does not know what they
@@ -19,14 +20,14 @@ from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import EndedBy, FlowRecord
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Neighbour
+from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
-from anycast_sdn.openflow.rules import FlowRule
+from anycast_sdn.openflow.rules import FlowRule, RuleKey
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
 
@@ -140,8 +141,18 @@ class Engine(Protocol):
     def wanted_rules(self) -> Iterable[FlowRule]:
         """The rules for clients' and servers' packets that belong to no single flow or server."""
 
-    def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
-        """The rules for one server, wanted while it is enrolled or has flows here (M17, M20)."""
+    def places_of_server(self, server: Address, groups: Groups) -> Iterable[tuple[RuleKey, FlowRule | None]]:
+        """Where the rules for one server are to be compared, and the rule that should be there; None: none.
+
+        They are wanted while it is enrolled or has flows here (M17, M20).  Records what is wanted now.
+        """
+
+    def places_of_service(self, service: Prefix, groups: Groups) -> Iterable[tuple[RuleKey, FlowRule | None]]:
+        """As ``places_of_server``, for an ANY/n: wanted while a group has it, or flows here have its addresses."""
+
+    @property
+    def services(self) -> Iterable[Prefix]:
+        """The ANY/n that it has rules for."""
 
     # ---------------------------------------------------------------- events
 

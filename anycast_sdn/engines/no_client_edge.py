@@ -17,7 +17,7 @@ from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule, PutBinding
+from anycast_sdn.openflow.rules import FlowRule, PutBinding, RuleKey
 
 
 class NoClientEdge(Engine):
@@ -29,7 +29,7 @@ class NoClientEdge(Engine):
         self.first_replies = FirstReplies()
         self.flow_record = FlowRecord()
         self._flows = BindingTable()
-        self._audit = FlowAudit(name, self._flows, _no_rule)
+        self._audit = FlowAudit(name, self._flows, no_rule)
 
     @property
     def flows(self) -> BindingTable:
@@ -48,7 +48,14 @@ class NoClientEdge(Engine):
     def wanted_rules(self) -> Iterable[FlowRule]:
         return entries.client_edge(None, self._subnets, self._anycast)
 
-    def rules_for_server(self, server: Address) -> Sequence[FlowRule]:
+    def places_of_server(self, server: Address, groups: Groups) -> Sequence[tuple[RuleKey, FlowRule | None]]:
+        return ()
+
+    def places_of_service(self, service: Prefix, groups: Groups) -> Sequence[tuple[RuleKey, FlowRule | None]]:
+        return ()
+
+    @property
+    def services(self) -> Sequence[Prefix]:
         return ()
 
     @property
@@ -88,5 +95,5 @@ class NoClientEdge(Engine):
         return self._audit
 
 
-def _no_rule(flow: Binding, half: Half) -> PutBinding:
+def no_rule(flow: Binding, half: Half) -> PutBinding:
     raise AssertionError("there are no flows here")

@@ -77,7 +77,7 @@ _SYN = (Field("ip_proto", TCP), Field("tcp_flags", TCP_SYN, TCP_SYN | TCP_ACK))
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
 
 
-def _rule(
+def rule_of(
     kind: Kind,
     *fields: Field | None,
     actions: tuple[Action, ...] = (),
@@ -109,13 +109,13 @@ def _with_twin(rule: FlowRule) -> Iterator[FlowRule]:
 
 def constant() -> Iterator[FlowRule]:
     """The rules that every switch has, whatever its role."""
-    yield _rule(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
-    yield _rule(Kind.LLDP_ELSE, Field("eth_type", ETH_LLDP))
+    yield rule_of(Kind.FROM_CONTROLLER, Field("in_port", OFPP_CONTROLLER))
+    yield rule_of(Kind.LLDP_ELSE, Field("eth_type", ETH_LLDP))
     yield from _tagged()
     for kind in (Kind.NOT_IP, Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE):
-        yield _rule(kind)
+        yield rule_of(kind)
     for prefix in SPECIAL:
-        yield _rule(Kind.MARTIAN, eth_type(prefix.is_v6), destination_in(prefix))
+        yield rule_of(Kind.MARTIAN, eth_type(prefix.is_v6), destination_in(prefix))
 
 
 def _tagged() -> Iterator[FlowRule]:
@@ -125,10 +125,10 @@ def _tagged() -> Iterator[FlowRule]:
     """
     for bit in range(VLAN_BITS):
         present = VLAN_PRESENT | 1 << bit
-        yield _rule(Kind.TAGGED, Field("vlan_vid", present, present))
+        yield rule_of(Kind.TAGGED, Field("vlan_vid", present, present))
     for ethertype in (ETH_VLAN, ETH_QINQ):
-        yield _rule(Kind.TAGGED, Field("eth_type", ethertype))
-    yield _rule(Kind.STILL_TAGGED, Field("vlan_vid", VLAN_PRESENT, VLAN_PRESENT))
+        yield rule_of(Kind.TAGGED, Field("eth_type", ethertype))
+    yield rule_of(Kind.STILL_TAGGED, Field("vlan_vid", VLAN_PRESENT, VLAN_PRESENT))
 
 
 def host_ports(subnets: Iterable[Subnet]) -> list[int]:
@@ -155,15 +155,15 @@ def ingress(
     ours = (*hosts, *translation)
     for index, port in enumerate(fabric_ports):
         for v6 in (False, True):
-            yield from _with_twin(_rule(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget))
-        yield _rule(Kind.LLDP, Field("in_port", port), Field("eth_type", ETH_LLDP), port_index=index)
+            yield from _with_twin(rule_of(Kind.FROM_FABRIC, Field("in_port", port), eth_type(v6), actions=forget))
+        yield rule_of(Kind.LLDP, Field("in_port", port), Field("eth_type", ETH_LLDP), port_index=index)
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
-        yield _rule(Kind.LLDP_FROM_HOST, in_port, Field("eth_type", ETH_LLDP))
-        yield _rule(Kind.ARP, in_port, Field("eth_type", ETH_ARP), port_index=index)
+        yield rule_of(Kind.LLDP_FROM_HOST, in_port, Field("eth_type", ETH_LLDP))
+        yield rule_of(Kind.ARP, in_port, Field("eth_type", ETH_ARP), port_index=index)
         for icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
             neighbour = (eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", icmp_type))
-            yield _rule(Kind.ND, in_port, *neighbour, port_index=index)
+            yield rule_of(Kind.ND, in_port, *neighbour, port_index=index)
         own = [gateway.prefix for subnet in subnets if port in subnet.ports for gateway in subnet.gateways]
         for kind, sources in (
             (Kind.ANYCAST_SOURCE, anycast),
@@ -171,14 +171,14 @@ def ingress(
             (Kind.LINK_LOCAL, _HARMLESS_SOURCES),
         ):
             for prefix in sources:
-                yield _rule(kind, in_port, eth_type(prefix.is_v6), source_in(prefix))
+                yield rule_of(kind, in_port, eth_type(prefix.is_v6), source_in(prefix))
         for prefix in () if port in uplinks else own:
-            yield from _with_twin(_rule(Kind.FROM_HOST, in_port, eth_type(prefix.is_v6), source_in(prefix)))
+            yield from _with_twin(rule_of(Kind.FROM_HOST, in_port, eth_type(prefix.is_v6), source_in(prefix)))
         for v6 in (False, True):
             if port in uplinks:
-                yield from _with_twin(_rule(Kind.FROM_UPLINK, in_port, eth_type(v6)))
+                yield from _with_twin(rule_of(Kind.FROM_UPLINK, in_port, eth_type(v6)))
             else:
-                yield _rule(Kind.WRONG_SOURCE, in_port, eth_type(v6))
+                yield rule_of(Kind.WRONG_SOURCE, in_port, eth_type(v6))
 
 
 # ------------------------------------------------------------------------------ client edge
@@ -193,31 +193,31 @@ def client_edge(
     """
     anycast = tuple(anycast)
     hosts = [subnet for subnet in subnets if subnet.side is not Side.UPLINK]
-    yield from _pairs(Kind.UNAUTHORISED, [gateway.prefix for subnet in hosts for gateway in subnet.gateways], anycast)
+    yield from pairs(Kind.UNAUTHORISED, [gateway.prefix for subnet in hosts for gateway in subnet.gateways], anycast)
     for index, port in enumerate(host_ports(subnets)):
         if any(port in subnet.ports for subnet in hosts):
             for prefix in anycast:
                 ends = (Field("in_port", port), eth_type(prefix.is_v6), destination_in(prefix))
-                yield _rule(Kind.PROHIBITED, *ends, port_index=index)
+                yield rule_of(Kind.PROHIBITED, *ends, port_index=index)
     if role is None:
         return
     for index, port in enumerate(host_ports(subnets)):
         in_port = Field("in_port", port)
         for subnet in (subnet for subnet in hosts if port in subnet.ports):
             own = [gateway.prefix for gateway in subnet.gateways]
-            yield from _pairs(Kind.FIRST_PACKET, own, subnet.allowed(role), in_port, port_index=index)
+            yield from pairs(Kind.FIRST_PACKET, own, subnet.allowed(role), in_port, port_index=index)
             if tcp_flags:
-                yield from _pairs(Kind.SYN, own, subnet.allowed(role), in_port, *_SYN, port_index=index)
+                yield from pairs(Kind.SYN, own, subnet.allowed(role), in_port, *_SYN, port_index=index)
     for subnet in hosts:
         own = [gateway.prefix for gateway in subnet.gateways]
-        yield from _pairs(Kind.LOOPED, own, subnet.allowed(role), Field("in_port", OFPP_CONTROLLER))
+        yield from pairs(Kind.LOOPED, own, subnet.allowed(role), Field("in_port", OFPP_CONTROLLER))
     yield from _client_errors(role, hosts, host_ports(subnets))
     if tcp_flags:
         yield from _tcp_ends(role, hosts, subnets)
     for prefix in role.translation_prefixes:
         for error in _errors_to(Kind.ICMP_ERROR, prefix):
             yield from _by_sender(error, prefix.is_v6)
-        yield _rule(Kind.UNKNOWN_TRANSLATED, eth_type(prefix.is_v6), destination_in(prefix))
+        yield rule_of(Kind.UNKNOWN_TRANSLATED, eth_type(prefix.is_v6), destination_in(prefix))
 
 
 def _client_errors(role: ClientEdgeRole, hosts: Iterable[Subnet], ports: Sequence[int]) -> Iterator[FlowRule]:
@@ -235,7 +235,7 @@ def _errors_to(kind: Kind, prefix: Prefix, *fields: Field, port_index: int = 0) 
     name, protocol, types = _ICMP_ERRORS[prefix.is_v6]
     for icmp_type in types:
         error = (Field("ip_proto", protocol), Field(name, icmp_type))
-        yield _rule(kind, eth_type(prefix.is_v6), destination_in(prefix), *error, *fields, port_index=port_index)
+        yield rule_of(kind, eth_type(prefix.is_v6), destination_in(prefix), *error, *fields, port_index=port_index)
 
 
 def spoiled_fragments(translated: Iterable[Prefix]) -> Iterator[FlowRule]:
@@ -243,7 +243,7 @@ def spoiled_fragments(translated: Iterable[Prefix]) -> Iterator[FlowRule]:
     for prefix in translated:
         for protocol in () if prefix.is_v6 else (TCP, UDP):
             fields = Field("ip_proto", protocol), _LATER_FRAGMENT
-            yield _rule(Kind.SPOILED, eth_type(False), destination_in(prefix), *fields)
+            yield rule_of(Kind.SPOILED, eth_type(False), destination_in(prefix), *fields)
 
 
 def _by_sender(rule: FlowRule, v6: bool) -> Iterator[FlowRule]:
@@ -256,9 +256,9 @@ def _by_sender(rule: FlowRule, v6: bool) -> Iterator[FlowRule]:
 
 def no_route(subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
     """Table 4: packets without a route, by the ingress port if it leads to hosts or routers, and in transit."""
-    yield _rule(Kind.NO_ROUTE)
+    yield rule_of(Kind.NO_ROUTE)
     for index, port in enumerate(host_ports(subnets)):
-        yield _rule(Kind.NO_ROUTE_HERE, Field("in_port", port), port_index=index)
+        yield rule_of(Kind.NO_ROUTE_HERE, Field("in_port", port), port_index=index)
 
 
 def _tcp_ends(role: ClientEdgeRole, clients: Iterable[Subnet], subnets: Iterable[Subnet]) -> Iterator[FlowRule]:
@@ -281,24 +281,29 @@ def _tcp_ends(role: ClientEdgeRole, clients: Iterable[Subnet], subnets: Iterable
 
 def _tcp_end(meter: int, *fields: Field | None) -> FlowRule:
     again = (SetField("reg0", 1), Resubmit(ROW[Kind.TCP_END].table))
-    return _rule(Kind.TCP_END, *fields, actions=(Copy(meter), *again))
+    return rule_of(Kind.TCP_END, *fields, actions=(Copy(meter), *again))
 
 
 def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[FlowRule]:
     """Table 3: the servers whose packets to PRh/k may pin a flow, or belong to a pinned one."""
     for server in servers:
-        for rule in _pairs(Kind.FIRST_REPLY, [Prefix.host(server)], role.translation_prefixes):
+        for rule in pairs(Kind.FIRST_REPLY, [Prefix.host(server)], role.translation_prefixes):
             yield replace(rule, meter=reply_meter(server))
 
 
-def _pairs(
-    kind: Kind, sources: Iterable[Prefix], destinations: Iterable[Prefix], *fields: Field, port_index: int = 0
+def pairs(
+    kind: Kind,
+    sources: Iterable[Prefix],
+    destinations: Iterable[Prefix],
+    *fields: Field,
+    port_index: int = 0,
+    actions: tuple[Action, ...] = (),
 ) -> Iterator[FlowRule]:
     """A rule for each source and destination of the same family."""
     for source, destination in itertools.product(sources, destinations):
         if source.is_v6 is destination.is_v6:
             ends = (eth_type(source.is_v6), source_in(source), destination_in(destination))
-            yield _rule(kind, *ends, *fields, port_index=port_index)
+            yield rule_of(kind, *ends, *fields, port_index=port_index, actions=actions)
 
 
 def binding(put: PutBinding) -> FlowRule:
@@ -363,7 +368,7 @@ def _set(end: str, address: Address) -> SetField:
 
 def service(prefix: Prefix, group: int) -> FlowRule:
     """Table 2: ANY/n is captured by the select group of its servers here (M9)."""
-    return _rule(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
+    return rule_of(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
 
 
 def service_fragments(
@@ -371,7 +376,7 @@ def service_fragments(
 ) -> FlowRule:
     """Table 2: fragments to ANY/n all go to this server.  See ``bucket``."""
     actions = bucket(server, own_mac, host, hairpin).actions
-    return _rule(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), _FRAGMENT, actions=actions)
+    return rule_of(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), _FRAGMENT, actions=actions)
 
 
 @lru_cache(MOST_KEPT)
@@ -408,7 +413,7 @@ def host(
     """Table 4: the last hop to a connected host, or router.  ``limit``, ``hairpin``: see ``_out``."""
     prefix = Prefix.host(address)
     actions = _last_hop(own_mac, mac, port, limit, hairpin)
-    return _rule(Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
+    return rule_of(Kind.HOST, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
 
 
 def _last_hop(own_mac: bytes, mac: bytes, port: int, limit: int = 0, hairpin: bool = False) -> tuple[Action, ...]:
@@ -427,17 +432,17 @@ def _out(port: int, limit: int, hairpin: bool = False) -> tuple[Action, ...]:
 
 def gateway(address: Address) -> FlowRule:
     prefix = Prefix.host(address)
-    return _rule(Kind.GATEWAY, eth_type(prefix.is_v6), destination_in(prefix))
+    return rule_of(Kind.GATEWAY, eth_type(prefix.is_v6), destination_in(prefix))
 
 
 def connected(prefix: Prefix) -> FlowRule:
     """Table 4: hosts of a connected subnet that have not been resolved yet."""
-    return _rule(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
+    return rule_of(Kind.UNRESOLVED, eth_type(prefix.is_v6), destination_in(prefix), length=prefix.length)
 
 
 def check_answers(server: Address, gateway: Address, port: int) -> FlowRule:
     """Table 4: what a checked server sends to its gateway, from the port where it is; few servers share a meter."""
-    (rule,) = _pairs(Kind.CHECK_ANSWER, [Prefix.host(server)], [Prefix.host(gateway)], Field("in_port", port))
+    (rule,) = pairs(Kind.CHECK_ANSWER, [Prefix.host(server)], [Prefix.host(gateway)], Field("in_port", port))
     return replace(rule, meter=check_meter(server))
 
 
@@ -461,21 +466,21 @@ def for_each_port(subnets: Sequence[Subnet], addresses: Iterable[Address]) -> It
 
 @lru_cache(MOST_KEPT)
 def _port_rule(kind: Kind, prefix: Prefix, port: int, index: int) -> FlowRule:
-    return _rule(kind, Field("in_port", port), eth_type(prefix.is_v6), destination_in(prefix), port_index=index)
+    return rule_of(kind, Field("in_port", port), eth_type(prefix.is_v6), destination_in(prefix), port_index=index)
 
 
 @lru_cache(MOST_KEPT)
 def route(prefix: Prefix, port: int, limit: int = 0) -> FlowRule:
     """Table 4: towards the edge that announces ``prefix``."""
     actions = _out(port, limit)
-    return _rule(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
+    return rule_of(Kind.ROUTE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions, length=prefix.length)
 
 
 @lru_cache(MOST_KEPT)
 def egress_route(prefix: Prefix, own_mac: bytes, mac: bytes, port: int, limit: int = 0) -> FlowRule:
     """Table 4: to the router at an uplink, whose MAC is ``mac``."""
     towards = (eth_type(prefix.is_v6), destination_in(prefix))
-    return _rule(Kind.EGRESS_ROUTE, *towards, actions=_last_hop(own_mac, mac, port, limit), length=prefix.length)
+    return rule_of(Kind.EGRESS_ROUTE, *towards, actions=_last_hop(own_mac, mac, port, limit), length=prefix.length)
 
 
 # ------------------------------------------------------------------------------ egress
@@ -484,10 +489,10 @@ def egress_route(prefix: Prefix, own_mac: bytes, mac: bytes, port: int, limit: i
 def egress(limits: Mapping[int, int]) -> Iterator[FlowRule]:
     """Table 5.  ``limits``: port → the largest IP packet that may leave by it."""
     if limits:
-        yield _rule(Kind.EGRESS_ELSE)
+        yield rule_of(Kind.EGRESS_ELSE)
     for port, limit in limits.items():
         in_port = Field("in_port", port)  # as ``Resubmit`` has it
-        yield _rule(Kind.FITS, in_port, actions=(Output(port),))
+        yield rule_of(Kind.FITS, in_port, actions=(Output(port),))
         for v6 in (False, True):
-            too_large = _rule(Kind.TOO_LARGE, in_port, eth_type(v6), Field("reg1", 1), number=limit)
+            too_large = rule_of(Kind.TOO_LARGE, in_port, eth_type(v6), Field("reg1", 1), number=limit)
             yield from _by_sender(too_large, v6)

@@ -10,7 +10,8 @@ have holds only the rule that goes on to the next.  They are logical tables: the
 
     0 ingress → 1 client edge, out → 2 server edge → 3 client edge, in → 4 routes → 5 egress
 
-The last one is for ports only whose link takes smaller packets than hosts send.
+The last one is for ports only whose link takes smaller packets than hosts send.  The further ones are those of a
+client edge inside Open vSwitch's connection tracker (``engines.conntrack``); packets come from there back to these.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from anycast_sdn.openflow.rules import (
     FinTimeout,
     FlowRule,
     ForgetInPort,
+    Load,
+    Move,
     Output,
     PopVlan,
     Resubmit,
     SetField,
     ToGroup,
+    Track,
 )
 
 
@@ -107,6 +111,22 @@ class Kind(enum.IntEnum):
     FITS = 97
     EGRESS_ELSE = 98
     TCP_END = 72
+    # A client edge inside the connection tracker
+    TO_TRACKER = 104
+    TRACK_OUT = 105
+    TRACK_OUT_ELSE = 106
+    TRACKED_OUT_UNANSWERED = 107
+    TRACKED_OUT = 108
+    UNTRACKED = 109
+    TRACKED_OUT_ELSE = 110
+    TRACK_IN = 111
+    TRACKED_IN = 112
+    TRACKED_IN_ELSE = 113
+    PINNED_REPLY = 114
+    MEMBER_REPLY = 115
+    PIN_ELSE = 116
+    RESTORE_IN = 117
+    RESTORE_IN_ELSE = 118
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -129,6 +149,10 @@ _SET_SOURCE = frozenset({"ipv4_src", "ipv6_src"})
 _SET_BOTH = _SET_SOURCE | {"ipv4_dst", "ipv6_dst"}
 _MARK = frozenset({"reg0"})
 _SET_MACS = frozenset({"eth_src", "eth_dst"})
+_STATE = frozenset({"eth_type", "ct_state"})
+_ANYCAST_OUT = frozenset({"reg4", "xxreg1"})  # outward: ANY
+_SERVER_IN = _ANYCAST_OUT  # inward: the server
+_ANYCAST_IN = frozenset({"reg12", "xxreg3"})  # inward: ANY
 
 
 class Row(NamedTuple):
@@ -136,7 +160,7 @@ class Row(NamedTuple):
 
     ``spread``: the prefix length is added to the priority, for longest match.  ``untags``: each rule has a twin of the
     next higher priority for the same packets with a priority tag, which it removes.  ``resubmit``: the table that its
-    ``Resubmit`` looks packets up in.
+    ``Resubmit`` looks packets up in; ``tracked``: the table where its ``Track`` lets packets go on.
     """
 
     kind: Kind
@@ -148,6 +172,7 @@ class Row(NamedTuple):
     why: str
     goto: Table | None = None
     resubmit: Table | None = None
+    tracked: Table | None = None
     meter: Meter | None = None
     actions: tuple[type[Action], ...] = ()
     sets: frozenset[str] = frozenset()
@@ -238,6 +263,9 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.BINDING_OUT, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields",
         "source := PR1X, destination := ASg → server edge", "M14, M20", Table.SERVICE,
         actions=_BINDING, sets=_SET_BOTH),
+    Row(Kind.TO_TRACKER, Table.CLIENT_OUT, 920, _IN_PORT | _SOURCE | _DESTINATION | {"reg2"},
+        "source in a subnet of the port, destination in an ANY/m that its hosts may use, reg2 = 0", "→ track, out",
+        "a client edge inside the connection tracker (Open vSwitch)", goto=Table.TRACK_OUT),
     Row(Kind.FIRST_PACKET, Table.CLIENT_OUT, 500, _IN_PORT | _SOURCE | _DESTINATION,
         "source in a subnet of the port, destination in an ANY/m that its hosts may use", "to the controller",
         "M11, M13: the first packet makes the binding", meter=Meter.FIRST_PACKETS, actions=_PUNT),
@@ -284,6 +312,11 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FIRST_REPLY, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
         "source an enrolled server, destination in PRh/k", "to the controller",
         "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
+    Row(Kind.TRACK_IN, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
+        "source an enrolled server, destination in PRh/k",
+        "reg4 := ASg, source := K, connection tracker → tracked, in",
+        "M15: a client edge inside the connection tracker (Open vSwitch)",
+        actions=(Load, Track), sets=_SERVER_IN | _SET_SOURCE, tracked=Table.TRACKED_IN),
     Row(Kind.UNKNOWN_TRANSLATED, Table.CLIENT_IN, 400, _DESTINATION, "destination in PRh/k", "drop",
         "M16: only packets of enrolled servers reach the controller", counter="unknown_translated"),
     Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
@@ -337,6 +370,45 @@ ROWS: tuple[Row, ...] = (
         actions=(Output,)),
     Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop",
         "no packet is sent to this table without such a port", counter="no_egress"),
+    # ---- 6 to 10: a client edge inside the connection tracker (Open vSwitch)
+    Row(Kind.TRACK_OUT, Table.TRACK_OUT, 500, _SOURCE | _DESTINATION,
+        "source in a client subnet, destination in the ANY/n of a group",
+        "reg4 := ANY, source := H', destination := K, connection tracker → tracked, out",
+        "M13, M14: H' says which client and which ANY, so that the tracker's key has neither ANY nor ASg",
+        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH, tracked=Table.TRACKED_OUT),
+    Row(Kind.TRACK_OUT_ELSE, Table.TRACK_OUT, 0, frozenset(), "anything else",
+        "reg2 := 1 → client edge, out", "no group has this service address: the controller answers",
+        actions=(SetField, Resubmit), sets=frozenset({"reg2"}), resubmit=Table.CLIENT_OUT),
+    Row(Kind.TRACKED_OUT_UNANSWERED, Table.TRACKED_OUT, 600, _STATE | {"ct_label"},
+        "translated, its connection has no label", "destination := ANY → server edge",
+        "M14, before the first reply", actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
+    Row(Kind.TRACKED_OUT, Table.TRACKED_OUT, 500, _STATE, "translated",
+        "destination := label → server edge", "M14, M20: the label of the connection is ASg",
+        actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
+    Row(Kind.UNTRACKED, Table.TRACKED_OUT, 400, _SOURCE, "not translated, H' of a client subnet",
+        "destination := ANY, source := H, reg2 := 1 → client edge, out",
+        "no connection yet: a first packet, as the client has sent it",
+        actions=(Move, Load, SetField, Resubmit), sets=_SET_BOTH | {"reg2"}, resubmit=Table.CLIENT_OUT),
+    Row(Kind.TRACKED_OUT_ELSE, Table.TRACKED_OUT, 0, frozenset(), "anything else", "drop",
+        "no packet is sent to this table by another one", counter="not_tracked_out"),
+    Row(Kind.TRACKED_IN, Table.TRACKED_IN, 500, _STATE | _DESTINATION,
+        "of a known connection, H' with an ANY/n", "xxreg2 := the group, reg12 := ANY → pin", "M15, M17",
+        goto=Table.PIN, actions=(Load, Move), sets=_ANYCAST_IN | {"xxreg2"}),
+    Row(Kind.TRACKED_IN_ELSE, Table.TRACKED_IN, 0, frozenset(), "anything else", "drop",
+        "M16: a server's packet, but of no flow that is known", counter="no_connection"),
+    Row(Kind.PINNED_REPLY, Table.PIN, 600, _SERVER_IN | {"eth_type", "ct_label"},
+        "from the server in the connection's label", "→ restore, in", "M18, M20", goto=Table.RESTORE_IN),
+    Row(Kind.MEMBER_REPLY, Table.PIN, 500, _SERVER_IN | {"eth_type", "ct_label", "xxreg2"},
+        "no label, from a server of the group", "label := ASg, a copy to the controller, metered → restore, in",
+        "M17: the first reply pins the flow", goto=Table.RESTORE_IN, actions=(Track, SetField, Copy),
+        sets=_SET_SOURCE, copies=(Meter.FIRST_REPLIES,)),
+    Row(Kind.PIN_ELSE, Table.PIN, 0, frozenset(), "anything else", "drop",
+        "M17: another server answers, or one of another group", counter="strange_reply"),
+    Row(Kind.RESTORE_IN, Table.RESTORE_IN, 500, _DESTINATION, "H' of a client subnet",
+        "source := ANY, destination := H → routes", "M18",
+        actions=(Move, Load, Resubmit), sets=_SET_BOTH, resubmit=Table.ROUTES),
+    Row(Kind.RESTORE_IN_ELSE, Table.RESTORE_IN, 0, frozenset(), "anything else", "drop",
+        "no packet is sent to this table by another one", counter="not_tracked_in"),
 )
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
@@ -416,6 +488,10 @@ def check(rule: FlowRule) -> Row:
             raise Undeclared(f"{kind.name} does not do {action}")
         if isinstance(action, FinTimeout) and not rule.idle_timeout:
             raise Undeclared(f"{kind.name} has fin_timeout without a timeout of its own: Open vSwitch may crash")
+        if isinstance(action, Load | Move) and changed_field(action) not in row.sets:
+            raise Undeclared(f"{kind.name} does not do {action}")
+        if isinstance(action, Track) and action.table != row.tracked:
+            raise Undeclared(f"{kind.name} does not track into table {action.table}")
         if isinstance(action, Resubmit) and action.table != row.resubmit:
             raise Undeclared(f"{kind.name} does not go to table {action.table}")
         if isinstance(action, Copy) and not any(fits(action.meter, meter) for meter in row.copies):
@@ -423,6 +499,10 @@ def check(rule: FlowRule) -> Row:
         if isinstance(action, Output) and (action.port == OFPP_CONTROLLER) != row.to_controller:
             raise Undeclared(f"{kind.name} does not send to port {action.port:#x}")
     return row
+
+
+def changed_field(action: Load | Move) -> str:
+    return action.name if isinstance(action, Load) else action.destination
 
 
 _SHARES: Mapping[Meter, str] = {

@@ -1,0 +1,212 @@
+"""Conntrack: the engine that has a connection of Open vSwitch's tracker for each flow, and no rule.
+
+``ClientEdge`` decides, as for any engine.  A decision is carried out by a connection: the first packet goes back to the
+switch in one message, which commits its connection with exactly the PR1X that the pool has chosen.  From then on the
+switch translates both directions, pins the flow to the server of the group that answers first (the connection's label),
+and ends it when it is idle.  How packets go through the tables: ``openflow.tracked_entries``; how the tracker knows a
+flow: ``core.tracked_address``.
+
+- The controller learns of the first reply by a copy, and of the ends of TCP connections as with rules.
+- What a flow is translated to is known from what was leased, never from a dump of the tracker, which stops forwarding.
+- A connection ends when its binding does; a flow that goes on is then a new one for the switch, and asked for.
+
+Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.client_edge import ClientEdge, Decision
+from anycast_sdn.core.events import Drop
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, FlowKey, Prefix
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.core.tracked_address import PEER, AnycastCodes, TrackedLayout
+from anycast_sdn.core.transitions import RELEASES, Do
+from anycast_sdn.engines.edge_engine import EdgeEngine, tcp_flags
+from anycast_sdn.engines.engine import PacketHandler
+from anycast_sdn.engines.flow_audit import FlowAudit
+from anycast_sdn.engines.flow_reading import Strays
+from anycast_sdn.engines.no_client_edge import no_rule
+from anycast_sdn.openflow import entries, frames, tracked_entries
+from anycast_sdn.openflow.answers import Answers
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.rules import TCP_RST, BeginConnection, EndConnection, FlowRule, Message, RuleKey
+
+
+class Conntrack(EdgeEngine):
+    """For the arguments see ``EdgeEngine``; ``zone``: the first of the tracker's zones that it uses, one per family."""
+
+    def __init__(
+        self,
+        name: str,
+        edge: ClientEdge,
+        subnets: Sequence[Subnet],
+        anycast: Sequence[Prefix],
+        answers: Answers,
+        is_enrolled: Callable[[Address], bool],
+        zone: int,
+    ) -> None:
+        super().__init__(name, edge, subnets, anycast, answers, is_enrolled)
+        self._zones = {False: zone, True: zone + 1}
+        self._layouts = {
+            v6: TrackedLayout(_client_subnets(edge.role, subnets, v6), 128 if v6 else 32) for v6 in (False, True)
+        }
+        self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
+        self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
+        self._features = Features()
+        self._audit = FlowAudit(name, BindingTable(), no_rule)
+
+    # ---------------------------------------------------------------- what the switch should hold
+
+    def wanted_rules(self) -> Iterator[FlowRule]:
+        layouts = [layout for layout in self._layouts.values() if layout.subnets]
+        yield from entries.client_edge(self.edge.role, self.subnets, self.anycast, self._features.tcp_flags)
+        yield from tracked_entries.edge(self.edge.role, self.subnets, layouts)
+
+    def places_of_server(self, server: Address, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
+        zone = self._zones[len(server) == 16]
+        before, now = self._groups_of.pop(server, ()), groups.of_server(server)
+        if now:
+            self._groups_of[server] = now
+        is_wanted = now or self.flows.pinned_to(server)
+        for rule in tracked_entries.server(server, self.edge.role.translation_prefixes, zone):
+            yield rule.key, rule if is_wanted else None
+        for group in dict.fromkeys((*before, *now)):
+            rule = tracked_entries.member(server, group, zone)
+            yield rule.key, rule if group in now else None
+
+    def places_of_service(self, service: Prefix, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
+        v6 = service.is_v6
+        group, codes, layout = groups.owner(service), self._codes[v6], self._layouts[v6]
+        code = codes.give(service) if group else codes.get(service)
+        if code is None or not layout.subnets:
+            return
+        name = group.name if group else ""
+        for rule in tracked_entries.service(service, code, name, layout, self._zones[v6]):
+            yield rule.key, rule if group else None
+
+    @property
+    def services(self) -> Iterator[Prefix]:
+        for codes in self._codes.values():
+            yield from codes
+
+    # ---------------------------------------------------------------- packets
+
+    @property
+    def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
+        return {**super().packet_handlers, Kind.MEMBER_REPLY: self._member_reply}
+
+    def _member_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A copy of a first reply, from the server to H': the switch has pinned its flow."""
+        packet = frames.parse_ip(frame)
+        server, tracked, protocol, source_port, destination_port = packet.key
+        client, anycast = self._ends_of(tracked)
+        if client is None or anycast is None:
+            return self.drop(Drop.NO_BINDING)
+        binding = self.flows.by_key(FlowKey(client, anycast, protocol, destination_port, source_port))
+        if binding is None:
+            return self.drop(Drop.NO_BINDING)
+        reply = packet.key._replace(destination=binding.translated)
+        decision = self.edge.reply(reply, groups, now)
+        if decision.do is Do.PIN and decision.binding:
+            reset = tcp_flags(packet, frame) & TCP_RST != 0
+            self.first_replies.replied(decision.binding, server, reset, now)
+        return Reaction() if decision.drop is None else self.drop(decision.drop)
+
+    def _ends_of(self, tracked: Address) -> tuple[Address | None, Address | None]:
+        """→ (the client, the service address) that H' stands for."""
+        v6 = len(tracked) == 16
+        found = self._layouts[v6].decode(tracked)
+        return (found[1], self._codes[v6].anycast(found[0])) if found else (None, None)
+
+    # ---------------------------------------------------------------- decisions become connections
+
+    def carry_out(self, decision: Decision, frame: bytes) -> Reaction:
+        binding = decision.binding
+        assert binding is not None
+        inside = self._inside(binding.key)
+        if inside is None:
+            return self.drop(Drop.NO_SERVICE)
+        return Reaction([
+            BeginConnection(
+                frame, inside, binding.key.destination, binding.translated, binding.server,
+                self._zones[len(inside) == 16],
+            )
+        ])  # fmt: skip
+
+    def _inside(self, key: FlowKey) -> Address | None:
+        """H' of a flow; None: its service address has no code."""
+        v6 = len(key.source) == 16
+        service = next((each for each in self._codes[v6] if key.destination in each), None)
+        if service is None:
+            return None
+        return self._layouts[v6].encode(self._codes[v6].code_of(service, key.destination), key.source)
+
+    def messages_of(self, decision: Decision) -> list[Message]:
+        """A connection that is as it should be needs none; one that is to be another is ended, and asked for again."""
+        if decision.do is Do.FREE or decision.do in RELEASES:
+            assert decision.binding is not None
+            return self._end_connection(decision.binding)
+        return []
+
+    def _end_connection(self, binding: Binding) -> list[Message]:
+        inside = self._inside(binding.key)
+        if inside is None:
+            return []
+        v6 = len(inside) == 16
+        key = binding.key
+        return [EndConnection(self._zones[v6], inside, PEER[v6], key.protocol, key.source_port, key.destination_port)]
+
+    def removed(self, decisions: Iterable[Decision]) -> Reaction:
+        reaction = Reaction()
+        for decision in decisions:
+            assert decision.binding is not None
+            server = decision.binding.server
+            reaction.messages += self._end_connection(decision.binding)
+            if server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server):
+                reaction.changed = True
+        return reaction
+
+    # ---------------------------------------------------------------- events
+
+    def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
+        return Reaction()
+
+    def rule_refused(self, number: int, now: float) -> Reaction:
+        return Reaction()
+
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        decisions = self.edge.lose(numbers, server, groups, now)
+        reaction = Reaction([message for decision in decisions for message in self.messages_of(decision)])
+        reaction.changed = not self.is_enrolled(server) and not self.flows.pinned_to(server)
+        return reaction, len(decisions)
+
+    def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
+        reaction, ended = self.end_connections(now, most)
+        reaction.events += self.watch_pools(now)
+        return reaction, ended == most
+
+    # ---------------------------------------------------------------- what is asked of the switch
+
+    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Strays:
+        self._features = features
+        return Strays(BindingTable())
+
+    def begin_sweep(self, now: float) -> None:
+        return None
+
+    @property
+    def audit(self) -> FlowAudit:
+        return self._audit
+
+
+def _client_subnets(role: ClientEdgeRole, subnets: Sequence[Subnet], v6: bool) -> tuple[Prefix, ...]:
+    """Those of one family whose hosts may use services."""
+    allowed = (subnet for subnet in subnets if subnet.side is not Side.UPLINK and subnet.allowed(role))
+    prefixes = (gateway.prefix for subnet in allowed for gateway in subnet.gateways)
+    return tuple(prefix for prefix in prefixes if prefix.is_v6 is v6)

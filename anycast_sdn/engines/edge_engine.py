@@ -1,0 +1,293 @@
+"""EdgeEngine: what every way to be a client edge has in common: packets become events of ``ClientEdge``.
+
+The engines differ in how a decision is carried out at the switch: by a pair of rules (``FlowRules``), or by a
+connection of its tracker (``Conntrack``).  What a packet means, what is answered to it, and what is counted is the
+same.
+
+Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.client_edge import ClientEdge, Decision
+from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Prefix
+from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
+from anycast_sdn.core.pool_watch import Level
+from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
+from anycast_sdn.engines import icmp_errors
+from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics
+from anycast_sdn.openflow import frames
+from anycast_sdn.openflow.answers import Answers
+from anycast_sdn.openflow.builders import Unreachable
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.reaction import Reaction, through_pipeline
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Message
+
+_MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which rules match header fields
+
+# Protocols whose checksums cover the addresses, and are not corrected by switches (RFC 3828 §3.1, RFC 4340 §9.2,
+# RFC 6275 §6.1.1, RFC 7401 §5.1.1), or that sign them (RFC 4302 §3.3.3.1): every server would drop such a packet.
+COVER_ADDRESSES = {33: "DCCP", 51: "AH", 135: "Mobility Header", 136: "UDP-Lite", 139: "HIP"}
+# The ICMP error that answers a dropped first packet, unless that is a TCP SYN; by default: administratively prohibited.
+_REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreachable.NO_SERVICE}
+
+
+def _cannot_follow(packet: frames.IpPacket) -> bool:
+    """Is this the first of several fragments of a flow that rules cannot match?
+
+    Switches match no ports in fragments, not even in the first, and in IPv6 no protocol in later fragments.
+    """
+    v6 = len(packet.key.source) == 16
+    return packet.more_fragments and (v6 or packet.key.protocol in _MATCHED_INTO)
+
+
+def _is_echo_or_no_icmp(packet: frames.IpPacket, echo: Mapping[int, int]) -> bool:
+    """``echo``: protocol → the type of the echoes that flows have in this direction."""
+    return packet.icmp_type < 0 or packet.icmp_type == echo[packet.key.protocol]
+
+
+class EdgeEngine(Engine):
+    """``subnets``: those of the switch; ``anycast``: ANY/m; ``is_enrolled``: is this server in any group?"""
+
+    def __init__(
+        self,
+        name: str,
+        edge: ClientEdge,
+        subnets: Sequence[Subnet],
+        anycast: Sequence[Prefix],
+        answers: Answers,
+        is_enrolled: Callable[[Address], bool],
+    ) -> None:
+        self.name = name
+        self.edge = edge
+        self.subnets = subnets
+        self.anycast = anycast
+        self._answers = answers
+        self.is_enrolled = is_enrolled
+        self.first_replies = edge.first_replies
+        self.flow_record = edge.record
+        self.last_sweep_s: float | None = None
+
+    # ---------------------------------------------------------------- how decisions are carried out
+
+    @abstractmethod
+    def carry_out(self, decision: Decision, frame: bytes) -> Reaction:
+        """What a decision leads to, and the packet that it is about goes on."""
+
+    @abstractmethod
+    def messages_of(self, decision: Decision) -> list[Message]:
+        """What a decision leads to at the switch, apart from a packet."""
+
+    @abstractmethod
+    def removed(self, decisions: Iterable[Decision]) -> Reaction:
+        """Bindings have ended.  ``changed``: rules for a server may no longer be wanted either."""
+
+    # ---------------------------------------------------------------- what is shown
+
+    @property
+    def flows(self) -> BindingTable:
+        return self.edge.bindings
+
+    def validity_s(self, flow: Binding) -> int:
+        return self.edge.validity_s(flow)
+
+    def statistics(self, now: float) -> Statistics:
+        addresses, opened, closed = self.edge.addresses, self.edge.opened, self.edge.closed
+        return Statistics(addresses.use(now), addresses.outlooks(now), self.last_sweep_s, opened, closed)
+
+    @property
+    def shortcoming(self) -> Shortcoming | None:
+        return None
+
+    # ---------------------------------------------------------------- packets
+
+    @property
+    def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
+        return {
+            Kind.FIRST_PACKET: self._first_packet,
+            Kind.SYN: self._first_packet,
+            Kind.CLIENT_ERROR: self._first_packet,
+            Kind.LOOPED: self._first_packet,
+            Kind.TCP_END: self._tcp_end,
+            Kind.FIRST_REPLY: self._first_reply,
+            Kind.ICMP_ERROR: self._icmp_error,
+        }
+
+    @property
+    def checked_kinds(self) -> Collection[Kind]:
+        return (Kind.FIRST_PACKET, Kind.SYN, Kind.CLIENT_ERROR)
+
+    def _first_packet(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A client's packet to ANY that has matched no rule of a binding (M13, M14)."""
+        try:
+            packet = frames.parse_ip(frame)
+        except frames.BadFrame as error:
+            return self._later_fragment(error, in_port, frame, groups, now)
+        key = packet.key
+        if in_port == OFPP_CONTROLLER:
+            return self._looped(key, frame, now)
+        if key.protocol in COVER_ADDRESSES:
+            return self._refuse(in_port, frame, Unreachable.PROTOCOL, self.dropped(Drop.UNSUPPORTED_PROTOCOL), now)
+        if packet.is_icmp_error:
+            return self._error_from_client(frame)
+        if not _is_echo_or_no_icmp(packet, frames.ECHO_REQUEST) or _cannot_follow(packet):
+            if not self.edge.binds_whole(key, groups):
+                return self._refuse_alone(in_port, frame, packet, now)
+            key = key.whole
+        syn = tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
+        decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn)
+        if decision.drop is None:
+            if decision.do is Do.LEASE and decision.binding:
+                self.first_replies.asked(decision.binding)
+            return self.carry_out(decision, frame)
+        self.flow_record.refused(key.source, decision.drop)
+        if syn or decision.do is Do.RESET:
+            # A refused SYN gets a reset alone: ``connect`` fails at once on every system, with "connection refused".
+            # ICMP errors are hints that TCP may ignore (RFC 1122 §4.2.3.9, RFC 5461).  Linux ends ``connect`` as fast
+            # by these, but of (1, 1) it makes "permission denied"; other systems repeat their SYN, and firewalls drop
+            # errors.
+            reset = self._answers.reset(in_port, frame, now, lost=decision.do is Do.RESET)
+            return Reaction([*reset], events=[self.dropped(decision.drop)])
+        reason = _REASONS.get(decision.drop, Unreachable.ADMINISTRATIVELY_PROHIBITED)
+        return self._refuse(in_port, frame, reason, self.dropped(decision.drop), now)
+
+    def _refuse_alone(self, in_port: int, frame: bytes, packet: frames.IpPacket, now: float) -> Reaction:
+        """A client's packet that only a binding of the whole client could carry."""
+        if not _cannot_follow(packet):
+            raise frames.BadFrame("icmp type")
+        malformed = FrameMalformed(self.name, "fragment")
+        return self._refuse(in_port, frame, Unreachable.ADMINISTRATIVELY_PROHIBITED, malformed, now)
+
+    def _later_fragment(
+        self, error: frames.BadFrame, in_port: int, frame: bytes, groups: Groups, now: float
+    ) -> Reaction:
+        """Not the first of a packet.  Without a binding of the whole client it raises ``error``."""
+        if str(error) != "fragment":
+            raise error
+        key = FlowKey(frames.source_of(frame), frames.destination_of(frame), WHOLE, 0, 0)
+        binding = self.flows.by_key(key) or self.flows.by_reply(key)
+        if binding is None or not binding.key.is_whole:
+            raise error
+        if in_port == OFPP_CONTROLLER:
+            return self._looped(key, frame, now)
+        if binding.key == key:
+            return self.carry_out(self.edge.client_packet(key, groups, now, port=in_port), frame)
+        decision = self.edge.reply(key, groups, now)
+        return self.carry_out(decision, frame) if decision.drop is None else self.drop(decision.drop)
+
+    def _refuse(self, in_port: int, frame: bytes, reason: Unreachable, event: Event, now: float) -> Reaction:
+        return Reaction([*self._answers.refuse(in_port, frame, reason, now)], events=[event])
+
+    def _first_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A server's packet to PR1X that has matched no rule of a binding (M16–M18)."""
+        try:
+            packet = frames.parse_ip(frame)
+        except frames.BadFrame as error:
+            return self._later_fragment(error, in_port, frame, groups, now)
+        key = packet.key
+        if in_port == OFPP_CONTROLLER:
+            return self._looped(key, frame, now)
+        covers, strange = key.protocol in COVER_ADDRESSES, not _is_echo_or_no_icmp(packet, frames.ECHO_REPLY)
+        if covers or strange or _cannot_follow(packet):
+            whole = self.edge.is_reply_to_whole(key, now)
+            if covers and whole:
+                return self.drop(Drop.UNSUPPORTED_PROTOCOL)
+            if strange and not whole:
+                return self.drop(Drop.UNSUPPORTED_ICMP)
+            if _cannot_follow(packet) and not whole:
+                raise frames.BadFrame("fragment")
+        decision = self.edge.reply(key, groups, now)
+        if decision.do is Do.RESET and decision.binding:
+            resets = self._answers.reset_both(in_port, frame, decision.binding.key.reverse, now)
+            return Reaction([*resets], events=[self.dropped(Drop.SERVER_LOST)])
+        if decision.do is Do.PIN and decision.binding:
+            self.first_replies.replied(decision.binding, key.source, tcp_flags(packet, frame) & TCP_RST != 0, now)
+        return self.carry_out(decision, frame) if decision.drop is None else self.drop(decision.drop)
+
+    def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
+        """A packet from the controller to a binding's rule has not matched that: it is lost, refused or different."""
+        decision = self.edge.missed(key, now)
+        reaction = self.carry_out(decision, frame) if decision.drop is None else Reaction()
+        reaction.events.append(self.dropped(Drop.LOOPED))
+        return reaction
+
+    def _tcp_end(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A copy of a FIN or RST that a binding's rule has translated."""
+        packet = frames.parse_ip(frame)
+        key, flags = packet.key, tcp_flags(packet, frame)
+        half = Half.OUT
+        binding = self.flows.by_reply(key.reverse)
+        if binding is None:
+            half = Half.IN
+            binding = self.flows.by_key(key.reverse)
+        if binding is None or not flags & (TCP_FIN | TCP_RST):
+            return Reaction()
+        decision = self.edge.tcp_end(binding.number, half, bool(flags & TCP_RST), now)
+        return Reaction(self.messages_of(decision))
+
+    def _icmp_error(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """An ICMP error about a flow's packet, on its way to the client."""
+        error = frames.parse_icmp_error(frame)
+        binding = self.flows.by_reply(error.quoted.reverse._replace(destination=error.destination))
+        if binding is None:
+            return self.drop(Drop.STRANGER if self.flows.holders.of(error.destination) else Drop.NO_BINDING)
+        group = groups.get(binding.group)
+        servers = [binding.server] if binding.server else list(group.servers if group else ())
+        translated = icmp_errors.to_client(frame, error, binding, servers)
+        if translated:
+            self.first_replies.replied(binding, error.source, True, now)
+        return Reaction([through_pipeline(translated)]) if translated else self.drop(Drop.STRANGER)
+
+    def _error_from_client(self, frame: bytes) -> Reaction:
+        """An ICMP error about a reply, on its way to the server."""
+        error = frames.parse_icmp_error(frame)
+        binding = self.flows.by_key(icmp_errors.client_key(error))
+        translated = icmp_errors.to_server(frame, error, binding) if binding else None
+        return Reaction([through_pipeline(translated)]) if translated else self.drop(Drop.NO_BINDING)
+
+    def drop(self, reason: Drop) -> Reaction:
+        return Reaction(events=[self.dropped(reason)])
+
+    def dropped(self, reason: Drop) -> PacketsDropped:
+        return PacketsDropped(self.name, reason)
+
+    # ---------------------------------------------------------------- ends of flows
+
+    def end(self, number: int, now: float) -> Reaction:
+        binding = self.flows.by_number(number)
+        return self.removed([self.edge.apply(binding, FlowEvent.ENDED, now)]) if binding else Reaction()
+
+    def close(self, numbers: Iterable[int], now: float) -> Reaction:
+        return self.removed(self.edge.close(numbers, now))
+
+    def end_connections(self, now: float, most: int) -> tuple[Reaction, int]:
+        decisions = self.edge.end_due(now, most)
+        reaction = self.removed(decision for decision in decisions if decision.do in RELEASES)
+        for decision in decisions:
+            if decision.do not in RELEASES:
+                reaction.messages += self.messages_of(decision)
+        return reaction, len(decisions)
+
+    def watch_pools(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        for family, level in self.edge.addresses.watch(now).items():
+            use, outlook = self.edge.addresses.use(now)[family], self.edge.addresses.outlooks(now)[family]
+            if level is Level.EXHAUSTED:
+                events.append(PoolExhausted(self.name, family, use.size, use.leased, use.resting))
+            elif level is Level.PLENTY:
+                events.append(PoolRecovered(self.name, family, outlook.left, use.size))
+            else:
+                events.append(PoolLow(self.name, family, outlook.left, use.size, outlook.used_up_in_s))
+        return events
+
+
+def tcp_flags(packet: frames.IpPacket, frame: bytes) -> int:
+    """0 where there are none."""
+    return frame[packet.l4 + 13] if packet.key.protocol == TCP and not packet.more_fragments else 0
