@@ -67,7 +67,7 @@ class Enrolments:
                 switch.reconciler.recheck_anycast(prefixes)
         for address in changed:
             enrolled = bool(groups.of_server(address))
-            if groups.of_server(address) != before.of_server(address):
+            if set(groups.of_server(address)) != set(before.of_server(address)):
                 self._changed[address] = None
             if enrolled != bool(before.of_server(address)):
                 for switch in self._switches_of([address]):

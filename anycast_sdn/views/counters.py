@@ -98,6 +98,23 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
         "(M16).",
         "Nothing, if it is rare: late packets, scans. If the source is a server, enrol it.",
     ),
+    "no_connection": Meaning(
+        "A packet of a server to an address of PRh/k belongs to no flow that the switch's connection tracker knows "
+        "(M16).",
+        "Nothing, if it is rare: late packets, scans.",
+    ),
+    "not_tracked_in": Meaning(
+        "A packet from the connection tracker towards a client had no known form.",
+        "This should not happen: report it, with `ovs-ofctl dump-flows`.",
+    ),
+    "not_tracked_out": Meaning(
+        "A packet from the connection tracker towards a server had no known form.",
+        "This should not happen: report it, with `ovs-ofctl dump-flows`.",
+    ),
+    "strange_reply": Meaning(
+        "A reply came from another server than the one that has the flow, or from a server of another group (M17).",
+        "Nothing, if it is rare. If it goes on, see who sends: the server may answer with another address.",
+    ),
     "wrong_source": Meaning(
         "The source address does not belong to a subnet of the ingress port.",
         "Correct the host's address, or the `ports` of its subnet in the network file.",

@@ -7,15 +7,28 @@ import pytest
 from anycast_sdn.openflow.pipeline import Kind, check, cookie
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.tables import Tables
-from tests.unit.engines.samples import CLIENT_EDGE, CORE, FEATURES, SERVER, SERVER_EDGE, controller, engine, read
+from tests.unit.engines.samples import (
+    CLIENT_EDGE,
+    CORE,
+    FEATURES,
+    GROUPS,
+    SERVER,
+    SERVER_EDGE,
+    controller,
+    engine,
+    read,
+)
 
 EVERY = pytest.mark.parametrize("dpid", [CLIENT_EDGE, CORE, SERVER_EDGE], ids=["client edge", "core", "server edge"])
 
 
 @EVERY
 def test_the_pipeline_declares_every_rule_that_it_wants(dpid: int) -> None:
-    rules = [*engine(dpid).wanted_rules(), *engine(dpid).rules_for_server(SERVER)]
-    assert all(map(check, rules))
+    one = engine(dpid)
+    services = [prefix for group in GROUPS for prefix in group.prefixes]
+    places = [*one.places_of_server(SERVER, GROUPS)]
+    places += [place for service in services for place in one.places_of_service(service, GROUPS)]
+    assert all(map(check, [*one.wanted_rules(), *(rule for _, rule in places if rule)]))
 
 
 @EVERY
@@ -23,7 +36,8 @@ def test_the_rules_for_one_server_are_wanted_while_it_is_enrolled(dpid: int) -> 
     made = controller()
     made.synchronise(dpid, Tables(), FEATURES, 1)
     switch = made.switches[dpid]
-    assert {rule.key for rule in switch.engine.rules_for_server(SERVER)} <= {rule.key for rule in switch.installed}
+    places = {key for key, _ in switch.engine.places_of_server(SERVER, made.groups)}
+    assert places <= {rule.key for rule in switch.installed}
 
 
 @EVERY
