@@ -14,6 +14,7 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.roles import EngineName, Side, Subnet
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.chosen_engine import Candidate, ChosenEngine
+from anycast_sdn.engines.conntrack import Conntrack
 from anycast_sdn.engines.engine import Engine, Shortcoming
 from anycast_sdn.engines.flow_rules import FlowRules
 from anycast_sdn.engines.no_client_edge import NoClientEdge
@@ -60,7 +61,9 @@ def engine_of(
     return ChosenEngine([Candidate(made[EngineName.CONNTRACK], _tracks), otherwise])
 
 
-ENGINES: dict[EngineName, type[FlowRules]] = {EngineName.RULES: FlowRules, EngineName.CONNTRACK: FlowRules}
+ENGINES: dict[EngineName, type[FlowRules | Conntrack]] = {
+    EngineName.RULES: FlowRules, EngineName.CONNTRACK: Conntrack
+}  # fmt: skip
 
 
 def _any(features: Features) -> bool:

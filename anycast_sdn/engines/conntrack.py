@@ -39,7 +39,7 @@ from anycast_sdn.openflow.rules import TCP_RST, BeginConnection, EndConnection, 
 
 
 class Conntrack(EdgeEngine):
-    """For the arguments see ``EdgeEngine``; ``zone``: the first of the tracker's zones that it uses, one per family."""
+    """The bindings of one switch and their connections; for the arguments see ``EdgeEngine``."""
 
     def __init__(
         self,
@@ -49,10 +49,9 @@ class Conntrack(EdgeEngine):
         anycast: Sequence[Prefix],
         answers: Answers,
         is_enrolled: Callable[[Address], bool],
-        zone: int,
     ) -> None:
         super().__init__(name, edge, subnets, anycast, answers, is_enrolled)
-        self._zones = {False: zone, True: zone + 1}
+        self._zones = {v6: edge.role.conntrack.zone_of(v6, udp=False) for v6 in (False, True)}
         self._layouts = {
             v6: TrackedLayout(_client_subnets(edge.role, subnets, v6), 128 if v6 else 32) for v6 in (False, True)
         }
