@@ -151,7 +151,8 @@ _MARK = frozenset({"reg0"})
 _SET_MACS = frozenset({"eth_src", "eth_dst"})
 _STATE = frozenset({"eth_type", "ct_state"})
 _ANYCAST_OUT = frozenset({"reg4", "xxreg1"})  # outward: ANY
-_SERVER_IN = _ANYCAST_OUT  # inward: the server
+_SERVER_IN = frozenset({"reg4", "reg5", "reg6", "reg7"})  # inward: the server; in IPv4 the first of them
+_GROUP_IN = frozenset({"reg8", "reg9", "reg10", "reg11"})  # xxreg2
 _ANYCAST_IN = frozenset({"reg12", "xxreg3"})  # inward: ANY
 
 
@@ -316,7 +317,7 @@ ROWS: tuple[Row, ...] = (
         "source an enrolled server, destination in PRh/k",
         "reg4 := ASg, source := K, connection tracker → tracked, in",
         "M15: a client edge inside the connection tracker (Open vSwitch)",
-        actions=(Load, Track), sets=_SERVER_IN | _SET_SOURCE, tracked=Table.TRACKED_IN),
+        actions=(Load, Track), sets=_ANYCAST_OUT | _SET_SOURCE, tracked=Table.TRACKED_IN),
     Row(Kind.UNKNOWN_TRANSLATED, Table.CLIENT_IN, 400, _DESTINATION, "destination in PRh/k", "drop",
         "M16: only packets of enrolled servers reach the controller", counter="unknown_translated"),
     Row(Kind.IN_ELSE, Table.CLIENT_IN, 0, frozenset(), "anything else", "→ routes", "plain unicast",
@@ -398,7 +399,7 @@ ROWS: tuple[Row, ...] = (
         "M16: a server's packet, but of no flow that is known", counter="no_connection"),
     Row(Kind.PINNED_REPLY, Table.PIN, 600, _SERVER_IN | {"eth_type", "ct_label"},
         "from the server in the connection's label", "→ restore, in", "M18, M20", goto=Table.RESTORE_IN),
-    Row(Kind.MEMBER_REPLY, Table.PIN, 500, _SERVER_IN | {"eth_type", "ct_label", "xxreg2"},
+    Row(Kind.MEMBER_REPLY, Table.PIN, 500, _SERVER_IN | _GROUP_IN | {"eth_type", "ct_label"},
         "no label, from a server of the group", "label := ASg, a copy to the controller, metered → restore, in",
         "M17: the first reply pins the flow", goto=Table.RESTORE_IN, actions=(Track, SetField, Copy),
         sets=_SET_SOURCE, copies=(Meter.FIRST_REPLIES,)),

@@ -10,7 +10,7 @@ from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, 
 from anycast_sdn.core.bindings import NOT_KNOWN, Half, State
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Affinity, FlowKey
-from anycast_sdn.engines.flow_rules import COVER_ADDRESSES
+from anycast_sdn.engines.edge_engine import COVER_ADDRESSES
 from anycast_sdn.openflow.builders import Unreachable, unreachable
 from anycast_sdn.openflow.frames import IcmpError, checksum, parse_icmp_error, parse_ip, source_of
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, Kind, cookie, cookies_of, kind_of

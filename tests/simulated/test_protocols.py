@@ -6,7 +6,7 @@ import pytest
 from scenes import SERVICE, ask, bindings, drops, errors, the_binding
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey
-from anycast_sdn.engines.flow_rules import COVER_ADDRESSES
+from anycast_sdn.engines.edge_engine import COVER_ADDRESSES
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_ip
 
