@@ -34,7 +34,8 @@ class Enrolments:
         self._selecting = selecting
         self._announcements = announcements
         self._losses = losses
-        self._changed: OrderedDict[Address, None] = OrderedDict()  # servers that were enrolled, or removed
+        # Servers that are in other groups than before → were they not enrolled at all before, or are they not now?
+        self._changed: OrderedDict[Address, bool] = OrderedDict()
 
     def changed(self, before: Groups, groups: Groups) -> None:
         """The groups are others than ``before``."""
@@ -66,10 +67,10 @@ class Enrolments:
             for switch in self._switches.values():
                 switch.reconciler.recheck_anycast(prefixes)
         for address in changed:
-            enrolled = bool(groups.of_server(address))
+            enrolled, was_enrolled = bool(groups.of_server(address)), bool(before.of_server(address))
             if set(groups.of_server(address)) != set(before.of_server(address)):
-                self._changed[address] = None
-            if enrolled != bool(before.of_server(address)):
+                self._changed[address] = self._changed.get(address, False) or enrolled != was_enrolled
+            if enrolled != was_enrolled:
                 for switch in self._switches_of([address]):
                     switch.set_enrolled(address, enrolled)
 
@@ -85,7 +86,8 @@ class Enrolments:
     def work(self, most: int) -> None:
         """Let the rules for replies of ``most`` servers be compared at all client edges."""
         for _ in range(min(most, len(self._changed))):
-            address, _ = self._changed.popitem(last=False)
-            self._losses.enrolment_changed(address)
+            address, was_removed_or_added = self._changed.popitem(last=False)
+            if was_removed_or_added:
+                self._losses.enrolment_changed(address)
             for switch in self._switches.values():
                 switch.reconciler.recheck_server(address)
