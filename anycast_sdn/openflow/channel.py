@@ -1,8 +1,9 @@
 """Channel: a ``Connection`` on its socket.
 
 Reads are large and handled some messages at a time, so that a busy switch does not keep the others waiting.
-Sending never waits: ``send`` queues, and each channel has a writer that sends, so that no handler yields in the middle
-of a change.  A connection that has ended gives its file descriptor back at once, or two ticks later where the other
+Sending never waits: ``send`` queues, so that no handler yields in the middle of a change.  What a turn of messages
+leads to is sent at its end, as far as the socket takes it; each channel has a writer that sends the rest, and all
+else.  A connection that has ended gives its file descriptor back at once, or two ticks later where the other
 end has still to read the reason.
 """
 
@@ -32,8 +33,10 @@ class Channel(Connection):
     def __init__(self, socket: Any, peer: str, listener: Listener) -> None:
         self._socket = socket
         self._something_to_send = hub.Event()
+        self._in_turn = False  # messages are handled: the writer is woken at the end
+        self._is_sending = False  # the writer is, and the socket takes no more
         socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
-        super().__init__(listener, peer, self._something_to_send.set)
+        super().__init__(listener, peer, self._wake_writer)
 
     def serve(self) -> None:
         """From its first byte to its last."""
@@ -89,9 +92,33 @@ class Channel(Connection):
             if not data:
                 self.close("it has closed the connection")
             self.receive(data)
-            while self.handle(TURN):
+            while self._take_turn():
                 hub.sleep(0)
             hub.sleep(0)
+
+    def _take_turn(self) -> bool:
+        """Handle some messages → are there more?"""
+        self._in_turn = True
+        try:
+            more = self.handle(TURN)
+            if self.is_admitted:
+                self._listener.turn_ended(self.id)
+            self._send_now()
+        finally:
+            self._in_turn = False
+            if self.unsent or self.is_closed:
+                self._something_to_send.set()
+        return more
+
+    def _send_now(self) -> None:
+        """As much as the socket takes without waiting."""
+        if self.unsent and not self._is_sending:
+            with suppress(BlockingIOError):
+                del self.unsent[: self._socket.fd.send(bytes(memoryview(self.unsent)[:WRITE_SIZE]))]
+
+    def _wake_writer(self) -> None:
+        if not self._in_turn:
+            self._something_to_send.set()
 
     def _read_rest(self) -> None:
         """Until the writer has sent the reason for the end; whatever the other end sends is ignored."""
@@ -114,5 +141,7 @@ class Channel(Connection):
 
     def _flush(self) -> None:
         while self.unsent:
+            self._is_sending = True
             sent = self._socket.send(bytes(memoryview(self.unsent)[:WRITE_SIZE]))
+            self._is_sending = False
             del self.unsent[:sent]

@@ -103,6 +103,9 @@ class Listener(Protocol):
 
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
 
+    def turn_ended(self, dpid: int) -> None:
+        """Some messages have been handled, and others will have their turn."""
+
     def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None: ...

@@ -152,10 +152,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None:
         if dpid not in self.connections:
             return
-        if self.first_packets.add(dpid, kind_of(message.cookie), message):
-            self._wake_packet_service()
-        else:
+        if not self.first_packets.add(dpid, kind_of(message.cookie), message):
             self._react(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+
+    @isolated
+    def turn_ended(self, dpid: int) -> None:
+        if dpid in self.connections:
+            self.first_packets.turn_ended(dpid)
 
     def _wake_packet_service(self) -> None:
         """A packet waits, or a switch with packets that wait can be served."""

@@ -1,8 +1,9 @@
 """An emulated OpenFlow 1.3 switch: enough of one for a controller to work with it, and fast.
 
 It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; of frames it forwards LLDP
-alone, by its links.  A request that it does not implement gets an OpenFlow error.  Messages about flows under load are
-handled by ``load`` (see ``loadgen``), all others here.
+alone, by its links.  It describes itself as Open vSwitch and keeps the order of messages as that does, so that nobody
+needs barriers between rules and packets.  A request that it does not implement gets an OpenFlow error.  Messages about
+flows under load are handled by ``load`` (see ``loadgen``), all others here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1,
 PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (
     10, 13, 14, 18, 19, 20, 21,
 )  # fmt: skip
-FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 1, 2, 7, 10, 11, 13
+DESCRIPTION, FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 0, 1, 2, 7, 10, 11, 13
 ADD, DELETE, DELETE_STRICT = 0, 3, 4
 ALL_TABLES = 0xFF
 
@@ -175,7 +176,9 @@ class EmulatedSwitch:
         if kind in (GROUP_DESC, METER_CONFIG) or not self._remembers(kind, message):
             yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
             return
-        if kind == FLOW_STATS:
+        if kind == DESCRIPTION:
+            parts = [Struct("256s256s256s32s256s").pack(b"Nicira, Inc.", b"Open vSwitch", b"3.1.0", b"", b"")]
+        elif kind == FLOW_STATS:
             table, _, _, cookie, mask = _FLOW_STATS_REQUEST.unpack_from(message, 16)
             parts = self.rules.statistics(table, cookie, mask) or parts
         elif kind == AGGREGATE:

@@ -136,7 +136,7 @@ def test_replies_to_a_flood_do_not_delay_replies_of_the_same_server_to_another_p
             frame = reply(SERVER, translated[port])
             app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), 10 + port, frame))
     served, _ = app.first_packets.waiting[ARH1].pop(TURN, 0.0)
-    assert [message.in_port for message in served[:2]] == [11, 12]
+    assert [message.in_port for _, message in served[:2]] == [11, 12]
 
 
 def test_a_server_that_floods_a_client_does_not_delay_replies_of_other_servers_to_it(app: AnycastApp) -> None:
@@ -148,7 +148,7 @@ def test_a_server_that_floods_a_client_does_not_delay_replies_of_other_servers_t
             frame = reply(server, translated)
             app.packet_in(ARH1, PacketInMessage(cookie(Kind.FIRST_REPLY), server[1], frame))
     served, _ = app.first_packets.waiting[ARH1].pop(TURN, 0.0)
-    assert [message.in_port for message in served[:2]] == [3, 2]
+    assert [message.in_port for _, message in served[:2]] == [3, 2]
 
 
 @pytest.mark.parametrize("frame", [b"", b"\x02" * 14, b"\x02" * 12 + b"\x86\xdd" + bytes(10)])
