@@ -367,9 +367,12 @@ class Controller:
 
     def _follow(self, dpid: int, reaction: Reaction, now: float) -> Outcome:
         """What follows from a reaction.  Rules come before the packets that rely on them."""
+        switch = self.switches[dpid]
+        keeps_order = switch.features.open_vswitch  # without barriers
+        if keeps_order and not reaction.changed:
+            return Outcome.at(dpid, reaction)
         out = Outcome()
         if reaction.changed:
-            switch = self.switches[dpid]
             self.losses.flows_changed(switch.name)
             for address in switch.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))
@@ -383,7 +386,7 @@ class Controller:
             out.add(self._work_again(now))
         if reaction.messages:
             messages = reaction.messages
-            if not self.switches[dpid].features.open_vswitch:  # which keeps the order without barriers
+            if not keeps_order:
                 messages = [*in_order([*out.outbox.pop(dpid, ()), *messages])]
             out.send(dpid, messages)
         out.events += reaction.events

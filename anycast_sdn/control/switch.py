@@ -283,7 +283,8 @@ class ManagedSwitch:
                     self._throttle.refused(in_port)
                 return self._neighbours_replied(replies, now)
         reaction = handle(in_port, frame, groups, now)
-        if not any(isinstance(message, PacketOut) and message.frame is frame for message in reaction.messages):
+        last = reaction.messages[-1] if reaction.messages else None
+        if not (isinstance(last, PacketOut) and last.frame is frame):
             lost = any(isinstance(each, PacketsDropped) and each.reason is Drop.SERVER_LOST for each in reaction.events)
             if not (lost and reaction.messages):  # many clients may have lost their connections at once, by no fault
                 self._throttle.refused(in_port)

@@ -34,6 +34,7 @@ import size  # noqa: E402
 import throughput  # noqa: E402
 import watching  # noqa: E402
 from programs import output_of  # noqa: E402
+from realnet import ENGINES  # noqa: E402
 from tables import Options, progress  # noqa: E402
 
 TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
@@ -61,7 +62,8 @@ def main() -> int:
             return 0
         failed = measure(
             {name: TABLES[name] for name in arguments.only or TABLES},
-            Options(rounds, arguments.quick, Path(directory), arguments.design), arguments.json, {"machine": machine},
+            Options(rounds, arguments.quick, Path(directory), arguments.design, tuple(arguments.engine or ["rules"])),
+            arguments.json, {"machine": machine},
         )  # fmt: skip
     if failed:
         progress(f"failed: {', '.join(failed)}")
@@ -99,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="tests/bench/run", description="Measures anycast-sdn against a textbook OS-Ken application."
     )
     parser.add_argument("--only", choices=TABLES, action="append", help="this table alone; may be repeated")
+    parser.add_argument(
+        "--engine", choices=ENGINES, action="append",
+        help="this engine alone, in the tables packets, size and throughput; may be repeated (default: rules)",
+    )
     parser.add_argument("--rounds", type=_positive, help="repetitions of each measurement (default 3, quick: 1)")
     parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")
     parser.add_argument("--design", action="store_true", help="the table holds for 200 switches: ten minutes and more")

@@ -1,13 +1,17 @@
-"""The real network of tables 2 and 4: one client, ARh, ARs, one server, on Open vSwitch in namespaces.
+"""The real network of tables 2, 3 and 4: one client, ARh, ARs, one server, on Open vSwitch in namespaces.
 
     h1 ── arh1 ── ars2 ── as2
+
+The product stands there once for each engine of its client edge (``ENGINES``), in turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from contenders import Product, Textbook
 from flows import SERVICE
@@ -20,34 +24,50 @@ from anycast_sdn.description import reading
 SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
 # The switch's meters are set so high that they limit nothing: otherwise they would be what is measured.
 LIMITS = {"first_packets": 1_000_000, "neighbours": 10_000}
-NETWORK = {
-    "name": "bench-real",
-    "limits": LIMITS,
-    "anycast_prefixes": ["198.18.0.0/16", "2001:db8:a::/48"],
-    "switches": [
-        {"name": "arh1", "dpid": 1, "client_edge": {"translation_prefixes": ["100.64.0.0/10", "2001:db8:0:f000::/64"]}},
-        {"name": "ars2", "dpid": 2, "server_edge": True},
-    ],
-    "links": [{"ends": ["arh1:10", "ars2:10"]}],
-    "subnets": [
-        {"name": "n1", "edge": "arh1", "side": "client", "gateways": ["10.0.0.1/12", "2001:db8:0:c000::1/64"],
-         "ports": [1]},
-        {"name": "n2", "edge": "ars2", "side": "server", "gateways": ["172.31.0.1/24", "2001:db8:0:5::1/64"],
-         "ports": [1]},
-    ],
-    "hosts": [
-        {"name": "h1", "subnet": "n1", "port": 1, "addresses": ["10.0.0.10", "2001:db8:0:c000::10"]},
-        {"name": "as2", "subnet": "n2", "port": 1, "addresses": [*SERVER.values()]},
-    ],
-}  # fmt: skip
+# Name → what the network file has for ARh.
+ENGINES: Mapping[str, Mapping[str, Any]] = {
+    "rules": {"engine": "rules"},
+    "conntrack controller": {"engine": "conntrack", "conntrack": {"allocation": "controller"}},
+    "conntrack switch": {"engine": "conntrack", "conntrack": {"allocation": "switch"}},
+}
+
+
+def network(engine: str) -> dict[str, Any]:
+    """The network file, with this engine at ARh."""
+    prefixes = ["100.64.0.0/10", "2001:db8:0:f000::/64"]
+    return {
+        "name": "bench-real",
+        "limits": LIMITS,
+        "anycast_prefixes": ["198.18.0.0/16", "2001:db8:a::/48"],
+        "switches": [
+            {"name": "arh1", "dpid": 1, "client_edge": {"translation_prefixes": prefixes, **ENGINES[engine]}},
+            {"name": "ars2", "dpid": 2, "server_edge": True},
+        ],
+        "links": [{"ends": ["arh1:10", "ars2:10"]}],
+        "subnets": [
+            {"name": "n1", "edge": "arh1", "side": "client", "gateways": ["10.0.0.1/12", "2001:db8:0:c000::1/64"],
+             "ports": [1]},
+            {"name": "n2", "edge": "ars2", "side": "server", "gateways": ["172.31.0.1/24", "2001:db8:0:5::1/64"],
+             "ports": [1]},
+        ],
+        "hosts": [
+            {"name": "h1", "subnet": "n1", "port": 1, "addresses": ["10.0.0.10", "2001:db8:0:c000::10"]},
+            {"name": "as2", "subnet": "n2", "port": 1, "addresses": [*SERVER.values()]},
+        ],
+    }  # fmt: skip
 
 
 @contextmanager
-def testbed(directory: Path) -> Iterator[tuple[Testbed, Product]]:
-    """The running network, and the product for it, which is not started yet."""
-    product = Product(NETWORK, directory, [*SERVER.values()])
-    with Testbed(reading.load(product.network_file), product.openflow_port) as bed:
-        yield bed, product
+def testbed(directory: Path, engines: Sequence[str]) -> Iterator[tuple[Testbed, list[Product]]]:
+    """The running network, and the product with each of these engines, which is not started yet."""
+    products = []
+    for engine in engines:
+        (place := directory / engine.replace(" ", "-")).mkdir()
+        products.append(product := Product(network(engine), place, [*SERVER.values()]))
+        product.name = engine
+        product.openflow_port = products[0].openflow_port  # the switches look for their controller there
+    with Testbed(reading.load(products[0].network_file), products[0].openflow_port) as bed:
+        yield bed, products
 
 
 def textbook(bed: Testbed, product: Product, directory: Path) -> Textbook:
@@ -75,6 +95,7 @@ def controlled(bed: Testbed, contender: Product | Textbook) -> Iterator[None]:
         bed.ofctl("del-flows", switch)
         bed.ofctl("del-groups", switch)
         bed.ofctl("del-meters", switch)
+    subprocess.run(["ovs-appctl", "dpctl/flush-conntrack"], check=True)
     try:
         with contender:
             if isinstance(contender, Product):

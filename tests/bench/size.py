@@ -1,15 +1,16 @@
 """Table 3: what bindings that are in place cost: set-up rate, controller memory, the sweep.
 
-One emulated switch, which stores its rules and reports them when the product sweeps.  The rate is taken
-between two sweeps; set-ups one at a time during a sweep show what the sweep costs them.
+With the engine ``rules`` and one emulated switch, which stores its rules and reports them when the product sweeps.  The
+rate is taken between two sweeps; set-ups one at a time during a sweep show what the sweep costs them.  With each engine
+and real Open vSwitch: ``connections``.
 """
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import connections
 from contenders import Product, network
 from flows import edges
 from loadgen import EdgeLoad, LoadGenerator, Result
@@ -49,7 +50,8 @@ def run(options: Options) -> dict[str, Any]:
                 bench.fill(size)
                 costs[size].append(bench.cost(3000 if options.quick else 10000))
     _show(costs)
-    return {str(size): [cost._asdict() for cost in measured] for size, measured in costs.items()}
+    by_size = {str(size): [cost._asdict() for cost in measured] for size, measured in costs.items()}
+    return {"emulated": by_size, "real": connections.run(options)}
 
 
 class _Filled:
@@ -67,7 +69,7 @@ class _Filled:
             self._run(256, min(BATCH, size - self._bindings), 60.0)
 
     def cost(self, most: int) -> Cost:
-        bindings, memory = self._bindings, _resident(self._product.pid)
+        bindings, memory = self._bindings, connections.resident(self._product.pid)
         if not bindings:
             return Cost(self._rate(most), 0, memory)
         self._await_sweep()  # for the first of this size the emulated switch has to sort its rules
@@ -97,11 +99,6 @@ class _Filled:
             wait_until(lambda: time.monotonic() - rules.asked_at > SILENCE_S, "the sweep ends", 60.0)
             edges = self._product.rest("GET", "/v1/edges").body["edges"]
         return float(next(edge for edge in edges if edge["name"] == "c0")["last_sweep_s"])
-
-
-def _resident(pid: int) -> int:
-    """Bytes of memory that the process holds."""
-    return 4096 * int(Path(f"/proc/{pid}/statm").read_text().split()[1])
 
 
 def _show(costs: dict[int, list[Cost]]) -> None:

@@ -14,12 +14,15 @@ from tabulate import tabulate
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``directory``: for files of this run; it is removed afterwards.  ``design``: see ``holds``."""
+    """``directory``: for files of this run; it is removed afterwards.  ``design``: see ``holds``; ``engines``: names
+    in ``realnet.ENGINES``.
+    """
 
     rounds: int
     quick: bool
     directory: Path
     design: bool = False
+    engines: tuple[str, ...] = ("rules",)
 
 
 class Spread(NamedTuple):

@@ -1,4 +1,4 @@
-"""Table 4: TCP throughput to the service address against plain forwarding on the same switches.
+"""Table 4: TCP throughput to the service address against plain forwarding on the same switches, by engine.
 
 iperf3 in both cases, from the same client to the same server by the same hops: once to ANY, translated in
 both directions at ARh and again at ARs until the flow is pinned; once to the server's own address.
@@ -15,32 +15,41 @@ from tables import Options, Spread, progress, show
 from testbed import Testbed
 
 STREAMS = (1, 8)
+FAMILIES = (4, 6)
 
 
 def run(options: Options) -> dict[str, Any]:
     seconds, rounds = (1, 2) if options.quick else (3, options.rounds)
-    results: dict[tuple[int, int], dict[str, list[float]]] = {}
-    with testbed(options.directory) as (bed, product), controlled(bed, product):
+    results: dict[tuple[int, int, str], dict[str, list[float]]] = {
+        (family, streams, engine): {"plain": [], "anycast": []}
+        for family in FAMILIES for streams in STREAMS for engine in options.engines
+    }  # fmt: skip
+    with testbed(options.directory, options.engines) as (bed, products):
         for number in range(rounds):
-            for family in (4, 6):
-                for streams in STREAMS:
-                    progress(f"throughput, round {number + 1}: IPv{family}, {streams} streams")
-                    measured = results.setdefault((family, streams), {"plain": [], "anycast": []})
-                    turns = [("plain", SERVER), ("anycast", SERVICE)]
-                    for name, addresses in turns if number % 2 else reversed(turns):
-                        measured[name].append(_gbit_s(bed, addresses[family], streams, seconds))
+            for product in products:
+                with controlled(bed, product):
+                    for family in FAMILIES:
+                        for streams in STREAMS:
+                            progress(f"throughput, round {number + 1}: {product.name}, IPv{family}, {streams} streams")
+                            measured = results[family, streams, product.name]
+                            turns = [("plain", SERVER), ("anycast", SERVICE)]
+                            for name, addresses in turns if number % 2 else reversed(turns):
+                                measured[name].append(_gbit_s(bed, addresses[family], streams, seconds))
     rows = []
-    for (family, streams), measured in results.items():
+    for (family, streams, engine), measured in results.items():
         ratios = [ours / plain for ours, plain in zip(measured["anycast"], measured["plain"], strict=True)]
         rows.append({
             "IPv": family,
             "streams": streams,
+            "engine": engine,
             "to ANY Gbit/s": Spread.of(measured["anycast"]),
             "plain Gbit/s": Spread.of(measured["plain"]),
             "ratio of each pair": Spread.of(ratios),
         })  # fmt: skip
     show("TCP throughput through ARh and ARs against plain forwarding", rows)
-    return {f"IPv{family}, {streams} streams": measured for (family, streams), measured in results.items()}
+    return {
+        f"IPv{family}, {streams} streams, {engine}": measured for (family, streams, engine), measured in results.items()
+    }
 
 
 def _gbit_s(bed: Testbed, address: str, streams: int, seconds: int) -> float:
