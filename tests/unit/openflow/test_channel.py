@@ -22,8 +22,16 @@ def later(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
 
 
 @pytest.fixture
-def switch() -> Channel:
-    switch = Channel(MagicMock(), "192.0.2.1:6653", Recorder())
+def socket() -> MagicMock:
+    """It takes all bytes at once."""
+    socket = MagicMock()
+    socket.fd.send.side_effect = len
+    return socket
+
+
+@pytest.fixture
+def switch(socket: MagicMock) -> Channel:
+    switch = Channel(socket, "192.0.2.1:6653", Recorder())
     switch.receive(HELLO + features(DPID))
     switch.handle(2)
     assert switch.is_admitted
@@ -47,3 +55,53 @@ def test_nothing_is_done_later_once_the_connection_has_ended(switch: Channel, la
     switch.close("it is gone")
     later.pop()()
     assert not done
+
+
+REQUEST, REPLY = b"\x04\x02\x00\x08\x00\x00\x00\x07", b"\x04\x03\x00\x08\x00\x00\x00\x07"  # of an echo
+
+
+def take_request(switch: Channel) -> None:
+    switch.receive(REQUEST)
+    switch._take_turn()
+
+
+def is_left_to_the_writer(switch: Channel) -> bool:
+    return bool(switch._something_to_send.is_set())
+
+
+@pytest.fixture
+def at_rest(switch: Channel) -> Channel:
+    """All is sent."""
+    switch.unsent.clear()
+    switch._something_to_send.clear()
+    return switch
+
+
+def test_what_messages_lead_to_is_sent_at_the_end_of_their_turn(at_rest: Channel, socket: MagicMock) -> None:
+    take_request(at_rest)
+    socket.fd.send.assert_called_once_with(REPLY)
+    assert at_rest.unsent == b""
+    assert not is_left_to_the_writer(at_rest)
+
+
+@pytest.mark.parametrize(("taken", "left"), [(3, REPLY[3:]), (BlockingIOError, REPLY)])
+def test_what_the_socket_does_not_take_is_left_to_the_writer(
+    at_rest: Channel, socket: MagicMock, taken: object, left: bytes
+) -> None:
+    socket.fd.send.side_effect = [taken]
+    take_request(at_rest)
+    assert at_rest.unsent == left
+    assert is_left_to_the_writer(at_rest)
+
+
+def test_nothing_overtakes_what_the_writer_is_sending(at_rest: Channel, socket: MagicMock) -> None:
+    def send(data: bytes) -> int:
+        if data == b"before":
+            take_request(at_rest)  # the socket is full, so that other threads run
+        return len(data)
+
+    at_rest.unsent[:] = b"before"
+    socket.send.side_effect = send
+    at_rest._flush()
+    assert [call.args for call in socket.send.call_args_list] == [(b"before",), (REPLY,)]
+    socket.fd.send.assert_not_called()

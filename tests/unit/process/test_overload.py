@@ -50,6 +50,7 @@ def app() -> AnycastApp:
     """Each packet-in leads to two messages that carry its port."""
     app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups(), Alone())
     app.connections.channels = {dpid: SlowSwitch() for dpid in app.controller.switches}  # type: ignore[misc]
+    app.controller.switches[ARH1].synchronised = True
 
     def answer(dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
         return Outcome({dpid: [Barrier(in_port), Barrier(in_port)]})
@@ -90,6 +91,52 @@ def behind(app: AnycastApp, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[b
     now += 0.01
     assert 0 < serve_while_allowed(app) < 5000
     return app.connections.channels[ARH1].probes  # type: ignore[attr-defined, no-any-return]
+
+
+def wakes(app: AnycastApp) -> bool:
+    """Has the thread been woken that serves switches in turn?"""
+    return bool(app._packets_wait.is_set())
+
+
+def test_a_few_packets_are_served_by_the_thread_that_has_read_them(app: AnycastApp) -> None:
+    first_packets(app, 1, TURN)
+    app.turn_ended(ARH1)
+    assert (len(sent(app)), wakes(app)) == (2 * TURN, False)
+
+
+def test_more_packets_than_are_served_in_a_turn_are_queued_by_port(app: AnycastApp) -> None:
+    first_packets(app, 1, TURN)
+    first_packets(app, 2, 1)
+    app.turn_ended(ARH1)
+    assert (sent(app), wakes(app)) == ([], True)
+    serve_while_allowed(app)
+    assert Barrier(2) in sent(app)[:4], "it is the first or the second"
+
+
+def test_a_packet_that_comes_while_others_wait_has_its_turn_after_them(app: AnycastApp) -> None:
+    first_packets(app, 1, TURN + 1)
+    app.turn_ended(ARH1)
+    first_packets(app, 1, 1)
+    app.turn_ended(ARH1)
+    assert sent(app) == []
+    assert serve_while_allowed(app) == 2 * (TURN + 2)
+
+
+def test_few_packets_are_not_served_while_the_switch_is_behind(
+    app: AnycastApp, behind: list[Callable[[bool], None]]
+) -> None:
+    first_packets(app, 2, 1)
+    before = len(sent(app))
+    app.turn_ended(ARH1)
+    assert len(sent(app)) == before
+
+
+def test_few_packets_that_could_not_be_served_in_time_are_shed(app: AnycastApp) -> None:
+    first_packets(app, 1, 3)
+    wait_s = app.controller.network.limits.wait_ms / 1000
+    waiting, late = app.first_packets.waiting[ARH1], time.monotonic() + 2 * wait_s
+    assert waiting.pop(TURN, late) == ([], [])
+    assert waiting.pop_shed() == 3
 
 
 def test_no_packet_of_a_flood_is_served_while_the_switch_is_behind(
