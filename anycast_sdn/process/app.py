@@ -102,6 +102,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep, self.report)
+        self._stopped = hub.Event()
         self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()
         # Barrier replies: (when they count, (datapath id, ticket)).
@@ -143,6 +144,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def stop(self) -> None:
         self.is_active = False
+        self._stopped.set()
         self._packets_wait.set()  # wakes the threads, which end because ``is_active`` is false
         self._work_is_left.set()
         super().stop()
@@ -352,8 +354,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
         act_isolated = isolated(act)
-        while self.is_active:
-            hub.sleep(seconds)
+        while not self._stopped.wait(seconds):
             act_isolated()
 
     # ---------------------------------------------------------------- outcomes
