@@ -5,6 +5,7 @@ Rules that it keeps:
 - A name that fits is kept: a switch is a bridge of that name, and ports are NAME-ethN.  Linux gives an interface 15
   characters, and a bridge is an interface, too.  For a name that does not fit, or that is another node's, there is a
   short one: its beginning and its place in the file.  The same file always gives the same names.
+- A prefix is for what is in the root namespace, and makes names there that are nobody else's.
 - Where the file has several hosts on one port, they are plugged into an unmanaged switch of their own there.
 """
 
@@ -23,10 +24,11 @@ UNMANAGED_DPIDS = 0xA5D0 << 48  # not used, but each bridge has one
 
 
 class Plan:
-    """How a network is built."""
+    """How a network is built.  ``prefix``: what the names of all bridges begin with."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, prefix: str = "") -> None:
         self.network = network
+        self._prefix = prefix
         self.switches = {switch.name: switch.dpid for switch in network.switches}
         self.routers = [router.name for router in network.legacy_core.routers] if network.legacy_core else []
         self.unmanaged: dict[str, int] = {}  # name → datapath id
@@ -104,11 +106,12 @@ class Plan:
         return names
 
     def _candidates(self, name: str, ports: list[int], numbers: Iterable[int]) -> Iterator[str]:
-        """The name itself, then its beginning with one number after the other."""
-        yield name
-        room = IFNAMSIZ - max(map(len, self._interfaces("", name, ports)))
+        """The name itself, then its beginning with one number after the other; a bridge's has the prefix before it."""
+        prefix = "" if name in self._hosts or name in self.routers else self._prefix
+        yield prefix + name
+        room = IFNAMSIZ - max(map(len, self._interfaces(prefix, name, ports)))
         plain = name.replace(":", "")
-        yield from (f"{plain[: room - len(f'_{number}')]}_{number}" for number in numbers)
+        yield from (f"{prefix}{plain[: room - len(f'_{number}')]}_{number}" for number in numbers)
 
     def _interfaces(self, short: str, name: str, ports: list[int]) -> set[str]:
         """The interfaces that there will be when a node gets this short name."""

@@ -5,6 +5,7 @@ A program is started in a session of its own and ended by its own process id, ne
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -120,7 +121,7 @@ class ControllerProcess:
     def __init__(self, network_file: Path | str, directory: Path | str, options: Sequence[str] = ()) -> None:
         self.network_file = Path(network_file)
         self.database = Path(directory) / "anycast.sqlite"
-        self.openflow_port, self.rest_port = _free_ports(2)
+        self.openflow_port, self.rest_port = free_ports(2)
         self._options = options
         self._program: Program | None = None
 
@@ -214,10 +215,20 @@ class ControllerProcess:
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 
 
-def _free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback interface that are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+# A hundred for each process, below those that the kernel gives out: nobody takes them between a look and the start of
+# a program that listens there.
+_FIRST_PORT = 10_000 + os.getpid() % 220 * 100
+_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 100))
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback interface for programs that this process starts."""
+    return list(itertools.islice(filter(_is_free, _PORTS), count))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

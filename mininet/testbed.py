@@ -1,34 +1,35 @@
 """A network file as a real network: Mininet hosts in namespaces, one Open vSwitch bridge per switch.
 
 Rules that it keeps:
-- Only what was made here is changed or removed.  Bridges carry the mark ``MARK``, names are
+- Only what was made here is changed or removed.  Bridges carry the mark of a place, names are
   those of ``plan``, processes are ended by their own id.  All of it goes with ``stop``;
   what a run that was killed left behind goes with the next ``start``.
 - Switch ports have no address, and hosts no link but those of the file.  ``start`` returns when every
   host's addresses are in place in its own namespace: nothing sent there can leave by another way.
-- One testbed at a time, because names of bridges are global: a lock makes the others wait.
+- Names of bridges are global.  A testbed has those of its network file, and the machine for itself, unless it is told
+  to be beside others (``places``).
 - Every wait is for a condition, with a deadline.
 """
 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from capture import Capture
 from mininet.link import Intf
 from mininet.net import Mininet
 from mininet.node import Node, OVSBridge, OVSSwitch
 from nodes import CLI, Anycast, datapath_of_this_machine
+from places import ALONE, PLACES, routers_taken, taken
 from plan import Plan
 from programs import (
     DEADLINE_S,
@@ -48,9 +49,6 @@ from anycast_sdn.description.model import Host, Network, Switch
 
 __all__ = ["Capture", "ControllerProcess", "Program", "Testbed", "TestbedError", "obstacle", "wait_until"]
 
-MARK = "external_ids:made-by=anycast-sdn-testbed"
-LOCK = Path("/run/anycast-sdn-testbed.lock")
-LOCK_DEADLINE_S = 900.0
 RECONNECT_MS = 1000  # a switch tries to connect this often at least; Open vSwitch's own default is 8 s
 PROBE_MS = 5000  # a switch sends an echo request after this, and reconnects after as much again without a reply
 
@@ -80,27 +78,36 @@ class _Port(Intf):  # type: ignore[misc]
 
 
 class _Switch(OVSSwitch):  # type: ignore[misc]
-    """An Open vSwitch bridge that carries our mark from its first moment."""
+    """An Open vSwitch bridge that carries a mark from its first moment."""
+
+    mark = ""
 
     def bridgeOpts(self) -> str:
-        return f"{super().bridgeOpts()} {MARK}"
+        return f"{super().bridgeOpts()} {self.mark}"
 
 
 class _Unmanaged(OVSBridge):  # type: ignore[misc]
     """The same, for a switch that learns by itself."""
 
+    mark = ""
+
     def bridgeOpts(self) -> str:
-        return f"{super().bridgeOpts()} {MARK}"
+        return f"{super().bridgeOpts()} {self.mark}"
 
 
 class Testbed:
-    """``network`` on this machine; a context manager.  ``openflow_port``: where the controller listens."""
+    """``network`` on this machine; a context manager.  ``openflow_port``: where the controller listens.
+
+    ``beside_others``: what it makes is called after its place, and there may be more testbeds than this one.
+    """
 
     __test__: ClassVar = False
 
-    def __init__(self, network: Network, openflow_port: int | None = None) -> None:
+    def __init__(self, network: Network, openflow_port: int | None = None, *, beside_others: bool = False) -> None:
         self.network = network
         self.openflow_port = openflow_port
+        self._beside_others = beside_others
+        self._place = ALONE
         self._plan = Plan(network)
         self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
@@ -118,7 +125,10 @@ class Testbed:
         if reason := obstacle():
             raise TestbedError(reason)
         with ExitStack() as undo:
-            undo.enter_context(the_only_one())
+            self._place = undo.enter_context(taken(self._beside_others))
+            self._plan = Plan(self.network, self._place.prefix)
+            if self.network.legacy_core:
+                undo.enter_context(routers_taken())
             self._remove_leftovers()
             undo.callback(self._remove)
             atexit.register(self.stop)  # for a signal just before a `with` block begins or ends
@@ -149,6 +159,10 @@ class Testbed:
     def bridge(self, switch: str) -> str:
         """What Open vSwitch calls a switch: its name, where Linux has room for it."""
         return self._plan.bridge(switch)
+
+    def own(self, name: str) -> str:
+        """A name of something in the root namespace, made such that no other testbed has it at the same time."""
+        return f"{self._place.prefix}{name}"
 
     def run(self, host: str, command: Command, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Runs a program on a host to its end; subprocess.TimeoutExpired when that does not come."""
@@ -202,8 +216,8 @@ class Testbed:
     def _build(self) -> None:
         datapath = datapath_of_this_machine() or "kernel"
         self._mininet = Mininet(
-            topo=Anycast(self._plan, datapath, _Unmanaged),
-            switch=_Switch,
+            topo=Anycast(self._plan, datapath, type("Unmanaged", (_Unmanaged,), {"mark": self._place.mark})),
+            switch=type("Switch", (_Switch,), {"mark": self._place.mark}),
             controller=None,
             intf=_Port,
             build=False,  # so that `_remove` finds what there is of it
@@ -248,8 +262,12 @@ class Testbed:
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""
-        remove_leftovers()
-        ours = output_of("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge", MARK).split()
+        alone = self._place is ALONE
+        if alone or self.network.legacy_core:
+            remove_leftovers()
+        marks = [place.mark for place in ((ALONE, *PLACES) if alone else (self._place,))]
+        find = ("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge")
+        ours = [bridge for mark in marks for bridge in output_of(*find, mark).split()]
         foreign = set(output_of("ovs-vsctl", "list-br").split()) - set(ours)
         if foreign := foreign.intersection(self._plan.bridges()):
             raise TestbedError(f"bridges of these names exist and are not ours: {', '.join(sorted(foreign))}")
@@ -282,30 +300,3 @@ def delete(bridges: Collection[str], interfaces: Collection[str]) -> None:
         # It may be gone by now: either end of a link takes the other along.  The check is below.
         subprocess.run(["ip", "link", "delete", interface], capture_output=True)
     wait_until(lambda: not any(map(_exists, interfaces)), f"{', '.join(interfaces)} to be gone")
-
-
-@contextmanager
-def the_only_one() -> Iterator[None]:
-    """Holds the lock, which the kernel releases even if the process is killed."""
-    with LOCK.open("a+") as lock:
-        if not _try_lock(lock):
-            holder = LOCK.read_text().strip()
-            if holder == str(os.getpid()):
-                raise TestbedError("this process has a testbed already; stop that first")
-            print(f"testbed: waiting for the testbed of process {holder}", file=sys.stderr)
-            wait_until(lambda: _try_lock(lock), f"process {holder} gives up its testbed", LOCK_DEADLINE_S)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)  # the next holder may not have written its own yet when we look again
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

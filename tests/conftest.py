@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""  # of a parametrised test
         for marker in item.iter_markers("row"):
             row = _row(*marker.args, **marker.kwargs)
-            item.user_properties.append(("row", row._replace(shown=row.shown + case)))
+            # A plain tuple, which a process of pytest-xdist can send to the one that prints the table.
+            item.user_properties.append(("row", tuple(row._replace(shown=row.shown + case))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -55,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for outcome in OUTCOMES:
         for report in terminalreporter.getreports(outcome):
             properties = getattr(report, "user_properties", ())
-            for row in (value for name, value in properties if name == "row"):
+            for row in (Row(*value) for name, value in properties if name == "row"):
                 results[row] = outcome
                 measured[row] = [value for name, value in properties if name == "measured"]
     if results:

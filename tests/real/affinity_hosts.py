@@ -136,7 +136,7 @@ class Tunnels:
         swanctl, _ = self._charon(host)
         swanctl(ends="pools = clients", here="server", there="client", selectors=f"local_ts = {IKE_INSIDE}/32")
         self._device(host, f"{WIREGUARD_INSIDE}/24", self._server_key[0], 51820)
-        run(host, "wg", "set", f"wg-{host}", "peer", self._client_key[1], "allowed-ips", "10.99.0.2/32")
+        run(host, "wg", "set", self._name(host), "peer", self._client_key[1], "allowed-ips", "10.99.0.2/32")
 
     # ---------------------------------------------------------------- IKE
 
@@ -176,12 +176,19 @@ class Tunnels:
 
     # ---------------------------------------------------------------- WireGuard
 
+    def _name(self, host: str) -> str:
+        """Of the device; its socket is called after it, in a folder of the whole machine."""
+        return self._network.testbed.own(f"wg-{host}")
+
+    def _socket(self, host: str) -> Path:
+        return Path(f"/run/wireguard/{self._name(host)}.sock")
+
     def _device(self, host: str, address: str, key: str, port: int) -> Program:
-        name = f"wg-{host}"
+        name = self._name(host)
         file = self._directory / f"{name}.key"
         file.write_text(key)
         program = self._network.testbed.spawn(host, ["wireguard-go", "--foreground", name])
-        until(lambda: Path(f"/run/wireguard/{name}.sock").exists(), f"{name} is there")
+        until(self._socket(host).exists, f"{name} is there")
         self._network.run(host, "wg", "set", name, "private-key", str(file), "listen-port", str(port))
         self._network.run(host, "ip", "address", "add", address, "dev", name)
         self._network.run(host, "ip", "link", "set", name, "up")
@@ -192,9 +199,9 @@ class Tunnels:
         """A client of the service at this endpoint → changes its port."""
         program = self._device(host, "10.99.0.2/24", self._client_key[0], 40000)
         peer = [self._server_key[1], "endpoint", endpoint, "allowed-ips", f"{WIREGUARD_INSIDE}/32"]
-        self._network.run(host, "wg", "set", f"wg-{host}", "peer", *peer)
+        self._network.run(host, "wg", "set", self._name(host), "peer", *peer)
         try:
-            yield lambda port: self._network.run(host, "wg", "set", f"wg-{host}", "listen-port", str(port)) and None
+            yield lambda port: self._network.run(host, "wg", "set", self._name(host), "listen-port", str(port)) and None
         finally:
             program.stop()
-            until(lambda: not Path(f"/run/wireguard/wg-{host}.sock").exists(), f"wg-{host} is gone")
+            until(lambda: not self._socket(host).exists(), f"wireguard-go on {host} has ended")

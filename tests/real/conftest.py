@@ -8,14 +8,30 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 import pytest
-from support import TOPOLOGIES, Running, need_testbed, running
+from support import TOPOLOGIES, Running, Turn, need_testbed, running
 
 LOG_CHARACTERS = 8000  # of the controller's log, shown with a failed test
+_ALONE = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _able() -> None:
     need_testbed()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A testbed serves a whole module: one test that needs the machine for itself decides for all that run with it."""
+    for item in items:
+        if item.get_closest_marker("alone"):
+            module = item.getparent(pytest.Module)
+            assert module
+            module.stash[_ALONE] = True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _turn(request: pytest.FixtureRequest) -> None:
+    Turn.alone = request.node.stash.get(_ALONE, False)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from programs import ENVIRONMENT, Program, wait_until
+from programs import ENVIRONMENT, Program, free_ports, wait_until
 
 ROOT = Path(__file__).parents[2]
 READ_AGAIN = "SIGHUP: read again"  # in the log
@@ -25,8 +24,7 @@ class Service:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.secrets: list[str] = []
-        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-            self.openflow, self.port = one.getsockname()[1], other.getsockname()[1]
+        self.openflow, self.port = free_ports(2)
         self.program: Program | None = None
 
     def start(self, *options: str, namespace: bool = False) -> None:

@@ -212,6 +212,12 @@ def is_userspace() -> bool:
     return datapath_of_this_machine() == "user"
 
 
+class Turn:
+    """How the tests of the module that runs now have the machine; ``conftest`` looks at their marks."""
+
+    alone = False
+
+
 @contextmanager
 def running(network_file: Path, directory: Path, *options: str) -> Iterator[Running]:
     """The network of a file and its controller, all switches connected; database in ``directory``.
@@ -222,7 +228,8 @@ def running(network_file: Path, directory: Path, *options: str) -> Iterator[Runn
     from testbed import ControllerProcess, Testbed
 
     controller = ControllerProcess(network_file, directory, options)
-    with Testbed(reading.load(network_file), controller.openflow_port) as testbed, controller:
+    network = reading.load(network_file)
+    with Testbed(network, controller.openflow_port, beside_others=not Turn.alone) as testbed, controller:
         yield Running(testbed, controller)
         log = controller.log()
     assert "Traceback" not in log, log

@@ -39,11 +39,12 @@ def mn(topology: str, *words: str) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def alone(network: Network) -> Iterator[None]:
     """No testbed meanwhile; and nothing is left of the network, whatever became of its Mininet."""
+    from places import taken
     from plan import Plan
-    from testbed import delete, the_only_one
+    from testbed import delete
 
     plan = Plan(network)
-    with the_only_one():
+    with taken():
         try:
             yield
         finally:

@@ -100,7 +100,7 @@ def test_nothing_is_flooded(network: Running) -> None:
                 ),
             ],
         )
-        for address in ("255.255.255.255", "10.1.0.255", "ff02::1%h1-eth0"):
+        for address in ("255.255.255.255", "10.1.0.255", f"ff02::1%{network.testbed.interface('h1')}"):
             network.testbed.run("h1", ["ping", "-b", "-c", "1", "-W", "1", "-w", "1", address])
         ping(network, "h1", V4.h2)
         ping(network, "h1", V6.h2)
@@ -196,9 +196,10 @@ def test_a_moved_host_is_found(network: Running) -> None:
     for family in (V4, V6):
         assert network.ask("h2", family.web, "--source-port", 20702) == ["as2 hello"]
     before = [network.flow(family.h2, 20702) for family in (V4, V6)]
-    subprocess.run(["ovs-vsctl", "del-port", "arh1", plug], check=True)
+    bridge = network.testbed.bridge("arh1")
+    subprocess.run(["ovs-vsctl", "del-port", bridge, plug], check=True)
     wanted = ["--", "set", "Interface", plug, "ofport_request=3"]
-    subprocess.run(["ovs-vsctl", "add-port", "arh1", plug, *wanted], check=True)
+    subprocess.run(["ovs-vsctl", "add-port", bridge, plug, *wanted], check=True)
     for family in (V4, V6):
         ping(network, "as2", family.h2)
         assert known_as(network, family.h2) == (network.mac("h2"), 3)

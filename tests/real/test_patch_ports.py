@@ -60,8 +60,8 @@ def join_by_patch_ports(network: Running) -> None:
     testbed = network.testbed
     command = ["ovs-vsctl", "--timeout=10"]
     for near, port, far in JOINED:
-        ends = [(near, port, f"to-{far}", f"from-{far}"), (far, 10, f"from-{far}", f"to-{far}")]
-        for switch, number, own, peer in ends:
+        there, back = testbed.own(f"to-{far}"), testbed.own(f"from-{far}")
+        for switch, number, own, peer in ((near, port, there, back), (far, 10, back, there)):
             bridge = testbed.bridge(switch)
             command += ["--", "del-port", bridge, testbed.interface(switch, number), "--", "add-port", bridge, own]
             command += ["--", "set", "Interface", own, "type=patch", f"options:peer={peer}", f"ofport_request={number}"]

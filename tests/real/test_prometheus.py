@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -92,8 +91,9 @@ def prometheus(network: Running, tmp_path_factory: pytest.TempPathFactory) -> It
     job |= {"scrape_interval": EVERY, "scrape_timeout": EVERY}
     job["static_configs"] = [{"targets": [f"127.0.0.1:{network.controller.rest_port}"]}]
     (directory / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    from programs import free_ports
+
+    (port,) = free_ports(1)
     words = ["prometheus", "--config.file=prometheus.yaml", "--storage.tsdb.path=data",
              f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]  # fmt: skip
     server = subprocess.Popen(words, cwd=directory, stdout=sys.stderr, stderr=sys.stderr)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from programs import ENVIRONMENT, Program, wait_until
+from programs import ENVIRONMENT, Program, free_ports, wait_until
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 2_000_000  # KiB of address space, for all that it does
@@ -58,8 +58,7 @@ class Controller(NamedTuple):
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """Without switches; ends with the assurance that it has met no error of its own."""
     directory = tmp_path_factory.mktemp("rest")
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        openflow, port = one.getsockname()[1], other.getsockname()[1]
+    openflow, port = free_ports(2)
     run = [sys.executable, "-m", "anycast_sdn", "run", str(ROOT / "topologies" / "figure1.yaml"),
            "--openflow", f"127.0.0.1:{openflow}", "--rest", f"127.0.0.1:{port}", "--rest-host", "ctl.example",
            "--database", str(directory / "db")]  # fmt: skip

@@ -153,9 +153,10 @@ def test_one_server_serves_two_groups(network: Running, family: Family) -> None:
 
 @pytest.mark.row("M8", "a switch that has no room for a route, counted, gets it when it has, a while later")
 def test_a_route_that_a_switch_refused_is_sent_again(network: Running) -> None:
+    bridge = network.testbed.bridge("core")
     ovs = ["ovs-vsctl", "--", "--id=@full", "create", "Flow_Table", "overflow_policy=refuse"]
     rules = network.testbed.ofctl("dump-flows", "core", "table=4").splitlines()[1:]
-    full = [*ovs, f"flow_limit={len(rules)}", "--", "set", "Bridge", "core", "flow_tables:4=@full"]
+    full = [*ovs, f"flow_limit={len(rules)}", "--", "set", "Bridge", bridge, "flow_tables:4=@full"]
     subprocess.run(full, check=True, stdout=subprocess.DEVNULL)
     try:
         before = network.drops("core", "rule_refused")
@@ -163,6 +164,6 @@ def test_a_route_that_a_switch_refused_is_sent_again(network: Running) -> None:
         until(lambda: network.drops("core", "rule_refused") > before, "the switch refuses it, perhaps more than once")
         assert network.ask("h1", "198.18.7.7", "--wait", 0.5) == []
     finally:
-        subprocess.run(["ovs-vsctl", "clear", "Bridge", "core", "flow_tables"], check=True)
+        subprocess.run(["ovs-vsctl", "clear", "Bridge", bridge, "flow_tables"], check=True)
     until(lambda: network.ask("h1", "198.18.7.7", "--wait", 0.5) == ["as3 hello"], "the route is there", 20)
     network.call("DELETE", "/v1/groups/new")
