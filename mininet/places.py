@@ -1,11 +1,12 @@
-"""Testbeds of one machine: one alone, with the names of its network file, or several side by side.
+"""Which testbeds of one machine there may be at a time, and what theirs is called.
 
 Rules that it keeps:
-- There are a few places.  A testbed beside others has one of them; one that is alone has all.
-- What a testbed makes in the root namespace is called after its place, so that no two make the same.
+- There are a few places.  A testbed has one of them, or all when it needs the machine for itself.
+- Bridges and their ports have the names of the network file, which one testbed can have at a time; or they are called
+  after the testbed's place, and no other has these.
 - Nobody overtakes: while a testbed waits until it is alone, no further one begins.
-- The kernel releases a place even if its process is killed.  So what is called after a place that was just taken
-  is a leftover.
+- The kernel releases places and names even if their process is killed.  So what has names that were just taken is
+  a leftover.
 """
 
 from __future__ import annotations
@@ -26,38 +27,37 @@ NAME = "anycast-sdn-testbed"
 DEADLINE_S = 900.0
 
 
-class Place(NamedTuple):
-    """``prefix``: what the names of bridges begin with; ``mark``: what these carry."""
+class Names(NamedTuple):
+    """``prefix``: what the names of bridges begin with; ``mark``: what these carry; ``lock``: who has the names."""
 
-    lock: str
     prefix: str
     mark: str
+    lock: str
 
 
-PLACES = [Place(f"{NAME}{n or ''}.lock", f"t{n}-", f"external_ids:made-by={NAME}-{n}") for n in range(4)]
-ALONE = PLACES[0]._replace(prefix="", mark=f"external_ids:made-by={NAME}")
+AS_IN_THE_FILE = Names("", f"external_ids:made-by={NAME}", f"{NAME}.lock")
+OF_PLACES = [Names(f"t{n}-", f"external_ids:made-by={NAME}-{n}", f"{NAME}-{n}.lock") for n in range(4)]
+ALL_NAMES = (AS_IN_THE_FILE, *OF_PLACES)
 
 _of_this_process = threading.Lock()
 
 
 @contextmanager
-def taken(beside_others: bool = False) -> Iterator[Place]:
-    """Holds a place for one testbed; all of them, unless it may be beside others."""
-    if not _of_this_process.acquire(blocking=False):
+def taken(alone: bool = False, as_in_the_file: bool = True) -> Iterator[Names]:
+    """Holds a place for one testbed, or all of them, and names."""
+    only_one = _of_this_process
+    if not only_one.acquire(blocking=False):
         raise TestbedError("this process has a testbed already; stop that first")
     try:
         with ExitStack() as held:
+            if alone or as_in_the_file:
+                held.enter_context(_first_free(AS_IN_THE_FILE.lock))
             with _first_free(f"{NAME}.turn"):
-                if beside_others:
-                    lock = held.enter_context(_first_free(*(place.lock for place in PLACES)))
-                    found = next(place for place in PLACES if place.lock == lock)
-                else:
-                    for place in PLACES:
-                        held.enter_context(_first_free(place.lock))
-                    found = ALONE
-            yield found
+                wanted = [[place] for place in OF_PLACES] if alone else [OF_PLACES]
+                locks = [held.enter_context(_first_free(*(place.lock for place in places))) for places in wanted]
+            yield AS_IN_THE_FILE if as_in_the_file else next(each for each in OF_PLACES if each.lock == locks[0])
     finally:
-        _of_this_process.release()
+        only_one.release()
 
 
 def routers_taken() -> AbstractContextManager[str]:

@@ -31,7 +31,7 @@ from anycast_sdn.description.model import BgpSession, LegacyCore, LegacyRouter, 
 FRR = Path("/usr/lib/frr")
 DAEMONS = ("zebra", "staticd", "ospfd", "ospf6d", "bgpd")  # in the order of their start
 PROTOCOL = "172"  # marks our routes in the root namespace; not used in rt_protos
-FOLDER = "anycast-sdn-routers-"  # in /run; a run's own
+FOLDER = "anycast-sdn-frr-"  # in /run; a run's own
 READY_S = 60.0
 
 MustRun = Callable[[str, str], str]  # (host, shell command) → what it prints

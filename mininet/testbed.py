@@ -1,13 +1,12 @@
 """A network file as a real network: Mininet hosts in namespaces, one Open vSwitch bridge per switch.
 
 Rules that it keeps:
-- Only what was made here is changed or removed.  Bridges carry the mark of a place, names are
+- Only what was made here is changed or removed.  Bridges carry a mark, names are
   those of ``plan``, processes are ended by their own id.  All of it goes with ``stop``;
   what a run that was killed left behind goes with the next ``start``.
 - Switch ports have no address, and hosts no link but those of the file.  ``start`` returns when every
   host's addresses are in place in its own namespace: nothing sent there can leave by another way.
-- Names of bridges are global.  A testbed has those of its network file, and the machine for itself, unless it is told
-  to be beside others (``places``).
+- Names of bridges are global, so testbeds with the same ones take turns (``places``).
 - Every wait is for a condition, with a deadline.
 """
 
@@ -29,7 +28,7 @@ from mininet.link import Intf
 from mininet.net import Mininet
 from mininet.node import Node, OVSBridge, OVSSwitch
 from nodes import CLI, Anycast, datapath_of_this_machine
-from places import ALONE, PLACES, routers_taken, taken
+from places import ALL_NAMES, AS_IN_THE_FILE, routers_taken, taken
 from plan import Plan
 from programs import (
     DEADLINE_S,
@@ -98,16 +97,25 @@ class _Unmanaged(OVSBridge):  # type: ignore[misc]
 class Testbed:
     """``network`` on this machine; a context manager.  ``openflow_port``: where the controller listens.
 
-    ``beside_others``: what it makes is called after its place, and there may be more testbeds than this one.
+    ``alone``: there is no other testbed meanwhile.  ``as_in_the_file``: bridges have the names of the network file;
+    otherwise others may be of the same file, and ask by ``bridge`` and ``interface`` for what they are called.
     """
 
     __test__: ClassVar = False
 
-    def __init__(self, network: Network, openflow_port: int | None = None, *, beside_others: bool = False) -> None:
+    def __init__(
+        self,
+        network: Network,
+        openflow_port: int | None = None,
+        *,
+        alone: bool = False,
+        as_in_the_file: bool = True,
+    ) -> None:
         self.network = network
         self.openflow_port = openflow_port
-        self._beside_others = beside_others
-        self._place = ALONE
+        self._is_alone = alone
+        self._as_in_the_file = as_in_the_file
+        self._names = AS_IN_THE_FILE
         self._plan = Plan(network)
         self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
@@ -125,8 +133,8 @@ class Testbed:
         if reason := obstacle():
             raise TestbedError(reason)
         with ExitStack() as undo:
-            self._place = undo.enter_context(taken(self._beside_others))
-            self._plan = Plan(self.network, self._place.prefix)
+            self._names = undo.enter_context(taken(self._is_alone, self._as_in_the_file))
+            self._plan = Plan(self.network, self._names.prefix)
             if self.network.legacy_core:
                 undo.enter_context(routers_taken())
             self._remove_leftovers()
@@ -162,7 +170,7 @@ class Testbed:
 
     def own(self, name: str) -> str:
         """A name of something in the root namespace, made such that no other testbed has it at the same time."""
-        return f"{self._place.prefix}{name}"
+        return f"{self._names.prefix}{name}"
 
     def run(self, host: str, command: Command, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Runs a program on a host to its end; subprocess.TimeoutExpired when that does not come."""
@@ -216,8 +224,8 @@ class Testbed:
     def _build(self) -> None:
         datapath = datapath_of_this_machine() or "kernel"
         self._mininet = Mininet(
-            topo=Anycast(self._plan, datapath, type("Unmanaged", (_Unmanaged,), {"mark": self._place.mark})),
-            switch=type("Switch", (_Switch,), {"mark": self._place.mark}),
+            topo=Anycast(self._plan, datapath, type("Unmanaged", (_Unmanaged,), {"mark": self._names.mark})),
+            switch=type("Switch", (_Switch,), {"mark": self._names.mark}),
             controller=None,
             intf=_Port,
             build=False,  # so that `_remove` finds what there is of it
@@ -262,12 +270,11 @@ class Testbed:
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""
-        alone = self._place is ALONE
-        if alone or self.network.legacy_core:
+        if self._is_alone or self.network.legacy_core:
             remove_leftovers()
-        marks = [place.mark for place in ((ALONE, *PLACES) if alone else (self._place,))]
         find = ("ovs-vsctl", "--bare", "--columns=name", "find", "Bridge")
-        ours = [bridge for mark in marks for bridge in output_of(*find, mark).split()]
+        free = ALL_NAMES if self._is_alone else (self._names,)
+        ours = [bridge for names in free for bridge in output_of(*find, names.mark).split()]
         foreign = set(output_of("ovs-vsctl", "list-br").split()) - set(ours)
         if foreign := foreign.intersection(self._plan.bridges()):
             raise TestbedError(f"bridges of these names exist and are not ours: {', '.join(sorted(foreign))}")

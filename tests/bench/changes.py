@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real"))  # ring.py
 
 from programs import wait_until
 from ring import all_links_up, begin_transfers, cut, deafened, draining, end_transfers, links, ring
-from support import Running, edited
+from support import Running, Turn, edited
 from tables import Options, Spread, progress, show
 
 SERVER = {4: "10.21.0.10", 6: "2001:db8:21::10"}
@@ -78,6 +78,7 @@ def run(options: Options) -> dict[str, Any]:
     lost: dict[int, list[float]] = {4: [], 6: []}
     took: list[float] = []
     file = edited("ring.yaml", options.directory, *ROOM)
+    Turn.alone = True
     with ring(options.directory, file) as network:
         for number in range(options.rounds):
             for name, event in EVENTS.items():

@@ -66,7 +66,7 @@ def testbed(directory: Path, engines: Sequence[str]) -> Iterator[tuple[Testbed, 
         products.append(product := Product(network(engine), place, [*SERVER.values()]))
         product.name = engine
         product.openflow_port = products[0].openflow_port  # the switches look for their controller there
-    with Testbed(reading.load(products[0].network_file), products[0].openflow_port) as bed:
+    with Testbed(reading.load(products[0].network_file), products[0].openflow_port, alone=True) as bed:
         yield bed, products
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "mininet"), str(ROOT / "tests" / "real")]
 
 from sessions import HOSTS, Request, Scene, network_file, play, served  # noqa: E402
-from support import running  # noqa: E402
+from support import Turn, running  # noqa: E402
 
 BIN_S = 5.0
 WARM_S = 5.0  # the first seconds do not count
@@ -99,6 +99,7 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
+        Turn.alone = True
         with running(network_file(directory), directory) as network:
             for name in options.only or SCENES:
                 results[name] = play(network, SCENES[name], directory)

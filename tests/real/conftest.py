@@ -30,8 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _turn(request: pytest.FixtureRequest) -> None:
+def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
     Turn.alone = request.node.stash.get(_ALONE, False)
+    yield
+    Turn.alone = False
 
 
 @pytest.fixture(scope="module")

@@ -229,7 +229,8 @@ def running(network_file: Path, directory: Path, *options: str) -> Iterator[Runn
 
     controller = ControllerProcess(network_file, directory, options)
     network = reading.load(network_file)
-    with Testbed(network, controller.openflow_port, beside_others=not Turn.alone) as testbed, controller:
+    testbed = Testbed(network, controller.openflow_port, alone=Turn.alone, as_in_the_file=False)
+    with testbed, controller:
         yield Running(testbed, controller)
         log = controller.log()
     assert "Traceback" not in log, log

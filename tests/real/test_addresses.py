@@ -18,6 +18,8 @@ import pytest
 from crowds import add_clients, ask_by_crowds, udp_flows
 from support import PORT, V4, V6, WEB, Family, Running, edited, in_both_families, program, running, until
 
+pytestmark = pytest.mark.alone("it makes the load of whole sites, and counts who is not served")
+
 DNS = {V4: "198.18.53.53", V6: "2001:db8:a::53"}
 HTTP, CLOSED = 80, 81
 PER_SECOND = 20  # connections of each of the other clients

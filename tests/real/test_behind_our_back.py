@@ -13,6 +13,8 @@ from support import PORT, V4, V6, WEB, Running, program, until
 
 from anycast_sdn.openflow.pipeline import Kind, cookie
 
+pytestmark = pytest.mark.alone("rules are put right before servers are missed, which is a matter of seconds")
+
 SWITCHES = ("arh1", "core", "ars2", "ars3")
 RIGHT_S = 10.0
 SECONDS = 4 * RIGHT_S + 20  # that the connections stay at the most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -45,12 +46,15 @@ class Thing(NamedTuple):
     identity: str
 
 
+OURS = re.compile(r"(arh1|core|ars2|ars3)(-eth\d+)?")  # as in the network file; other testbeds have other names
+
+
 def bridges_and_interfaces() -> Iterator[Thing]:
-    listing = ["ovs-vsctl", "--bare", "--columns=_uuid", "list", "Bridge"]
-    bridges = subprocess.run(listing, capture_output=True, text=True, check=True)
-    yield from (Thing("bridge", "", uuid) for uuid in bridges.stdout.split())
+    listing = ["ovs-vsctl", "--format=json", "--columns=name,_uuid", "list", "Bridge"]
+    listed = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    yield from (Thing("bridge", name, uuid) for name, (_, uuid) in json.loads(listed)["data"] if OURS.fullmatch(name))
     for interface in Path("/sys/class/net").iterdir():
-        if re.fullmatch(r"(arh1|core|ars2|ars3)(-eth\d+)?", interface.name):
+        if OURS.fullmatch(interface.name):
             yield Thing("interface", interface.name, (interface / "ifindex").read_text())
 
 

@@ -17,6 +17,8 @@ from anycast_sdn.openflow import lldp
 if TYPE_CHECKING:
     pass
 
+pytestmark = pytest.mark.alone("it measures stalls, and counts every packet that is lost")
+
 AS1 = {4: "10.21.0.10", 6: "2001:db8:21::10"}
 AS2 = {4: "10.22.0.10", 6: "2001:db8:22::10"}
 in_both_families = pytest.mark.parametrize("v", [4, 6], ids=["IPv4", "IPv6"])

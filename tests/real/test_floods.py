@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from support import ARH1_MAC, ARS2_MAC, PORT, V4, V6, WEB, Family, Running, program, until
 
+pytestmark = pytest.mark.alone("it measures how long new flows take under a flood")
+
 RATE, SECONDS = 50_000, 3
 FLOWS, PER_SECOND = 40, 30
 AS_A_RULE, AT_MOST = 2, 5  # times as long as beside the flood that is dropped: half of the flows, and 99 %

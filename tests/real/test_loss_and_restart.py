@@ -6,6 +6,8 @@ import pytest
 from support import Running
 from test_server_loss import AGAIN_S, WITHIN_S, check, gaps_when_as2_dies, serve_what_is_polled
 
+pytestmark = pytest.mark.alone("it measures gaps in answers")
+
 STARTS_WITHIN_S = 6.0  # the controller, on a busy machine
 
 

@@ -9,6 +9,8 @@ from itertools import pairwise
 import pytest
 from support import PORT, V4, V6, WEB, Family, Running, program, until
 
+pytestmark = pytest.mark.alone("it measures gaps in answers")
+
 GRE = 47
 UDP_PORTS = (123, 514, 5060)  # NTP, syslog and SIP: clients and servers use the same port
 CONNECTION = f"tcp:20500:{PORT}"

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from support import PORT, V4, V6, WEB, Running, edited, program, running, until
 
+pytestmark = pytest.mark.alone("it loads Open vSwitch, which all testbeds share, as much as it can")
+
 SECONDS = 3  # of load; ANYCAST_LOAD_S in the environment says how many instead
 CLOSED_PORT = PORT + 1
 DAEMON = Path("/run/openvswitch/ovs-vswitchd.pid")
