@@ -213,10 +213,14 @@ class Connections:
 
     def _report_ready_switches(self) -> None:
         """A switch that has connected is ready when all wanted rules have been sent to it."""
-        for switch, found in list(self._comparing.items()):
-            if not self._controller.switches[switch.id].reconciler.has_more_to_compare:
-                del self._comparing[switch]
-                self._react(Outcome(events=[*self._ready_events(switch, found)]))
+        ready = [
+            switch for switch in self._comparing
+            if not self._controller.switches[switch.id].reconciler.has_more_to_compare
+        ]  # fmt: skip
+        # All at once, because whoever carries out an outcome sends, and so comes back here.
+        events = [event for switch in ready for event in self._ready_events(switch, self._comparing.pop(switch))]
+        if events:
+            self._react(Outcome(events=events))
 
     def _ready_events(self, switch: Channel, found: Found) -> Iterator[Event]:
         name, managed = self.name(switch.id), self._controller.switches[switch.id]
