@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from os_ken.ofproto import nicira_ext
@@ -19,7 +19,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import entries, nicira, oxm
+from anycast_sdn.openflow import connections, entries, nicira, oxm
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.requests import RulesRequest
@@ -29,6 +29,7 @@ from anycast_sdn.openflow.rules import (
     Action,
     AddFlow,
     Barrier,
+    BeginConnection,
     CheckSize,
     Copy,
     DecTtl,
@@ -37,6 +38,7 @@ from anycast_sdn.openflow.rules import (
     DeleteFlow,
     DeleteGroup,
     DeleteMeter,
+    EndConnection,
     Field,
     FinTimeout,
     FlowRule,
@@ -74,6 +76,8 @@ class Encoder:
         self._on_switch = layout.on_switch
         templates = Templates(self._add_without_xid)
         self._put, self._remove = templates.put, templates.remove
+        self._begin = connections.Beginnings(self._packet_out).pack
+        self._packet_out_head = lru_cache(_HEADS_KEPT)(self._packet_out_head_anew)
 
     def encode(self, datapath: Any, messages: Iterable[Message]) -> bytes:
         """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
@@ -84,7 +88,9 @@ class Encoder:
 
     def _encode(self, datapath: Any, message: Message) -> bytes:
         if isinstance(message, PacketOut):
-            return _packet_out(datapath, message)
+            return self._packet_out(message)
+        if isinstance(message, BeginConnection):
+            return self._begin(message)
         if isinstance(message, RemoveBinding):
             return self._remove(message.put)
         if isinstance(message, AddFlow):
@@ -96,9 +102,23 @@ class Encoder:
             return PACKER.group_mod(self._layout.group_on_switch(message.group), command, _next_xid(datapath))
         if isinstance(message, DeleteCookie):
             return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
+        if isinstance(message, EndConnection) and not connections.can_end(message):
+            return b""
         if isinstance(message, DeleteEverything):
             return b"".join(serialised(datapath, each) for each in _delete_everything(datapath))
         return serialised(datapath, _build(datapath, message))
+
+    def _packet_out(self, message: PacketOut) -> bytes:
+        """The part before the frame is the same for all packets with these actions, and is kept."""
+        frame, in_port, actions = message
+        head = self._packet_out_head(in_port, actions)
+        return b"".join((head[:2], (len(head) + len(frame)).to_bytes(2, "big"), head[4:], frame))
+
+    def _packet_out_head_anew(self, in_port: int, actions: tuple[Action, ...]) -> bytes:
+        on_switch = _actions(self._layout.actions_on_switch(actions))
+        empty = parser.OFPPacketOut(_VERSION_ONLY, ofp.OFP_NO_BUFFER, in_port, on_switch, b"")
+        empty.xid = 0
+        return serialised(_VERSION_ONLY, empty)
 
     def _add_without_xid(self, rule: FlowRule) -> bytes:
         message = _flow_mod(_VERSION_ONLY, self._on_switch(rule), ofp.OFPFC_ADD)
@@ -134,23 +154,12 @@ def _delete_everything(datapath: Any) -> tuple[Any, Any]:
     return rules, parser.OFPGroupMod(datapath, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, ofp.OFPG_ALL, [])
 
 
-def _packet_out(datapath: Any, message: PacketOut) -> bytes:
-    """The part before the frame is the same for all packets with these actions, and is kept."""
-    frame, in_port, actions = message
-    head = _PACKET_OUT_HEADS.get((in_port, actions))
-    if head is None:
-        empty = parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, in_port, _actions(actions), b"")
-        empty.xid = 0
-        head = _PACKET_OUT_HEADS[in_port, actions] = serialised(datapath, empty)
-    return b"".join((head[:2], (len(head) + len(frame)).to_bytes(2, "big"), head[4:], frame))
-
-
 # OF 1.3.5 §7.3.10: what is not listed is not sent.
 _ALL_PORT_REASONS = 1 << ofp.OFPPR_ADD | 1 << ofp.OFPPR_DELETE | 1 << ofp.OFPPR_MODIFY
 _ALL_REMOVED_REASONS = (
     1 << ofp.OFPRR_IDLE_TIMEOUT | 1 << ofp.OFPRR_HARD_TIMEOUT | 1 << ofp.OFPRR_DELETE | 1 << ofp.OFPRR_GROUP_DELETE
 )
-_PACKET_OUT_HEADS: dict[tuple[int, tuple[Action, ...]], bytes] = {}
+_HEADS_KEPT = 1 << 12
 
 
 def serialised(datapath: Any, message: Any) -> bytes:
@@ -197,6 +206,10 @@ def _build(datapath: Any, message: Message) -> Any:
             barrier = parser.OFPBarrierRequest(datapath)
             barrier.xid = TICKET | ticket if ticket else None
             return barrier
+        case BeginConnection():
+            return _build(datapath, connections.with_first_packet(message))
+        case EndConnection():
+            return parser.OFPExperimenter(datapath, nicira.VENDOR, connections.CT_FLUSH, connections.end(message))
 
 
 def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:

@@ -90,7 +90,8 @@ _METER = struct.Struct("!HHI")
 _BAND = struct.Struct("!HHII4x")
 _PACKET_IN = struct.Struct("!IHBBQ")
 _USUAL_PACKET_IN = struct.Struct("!8sQ8sI4x2x")
-_ONLY_IN_PORT = struct.pack("!HHHBB", ofp.OFPMT_OXM, 12, ofp.OFPXMC_OPENFLOW_BASIC, 0, 4)
+_IN_PORT = oxm.header("in_port")
+_ONLY_IN_PORT = struct.pack("!HH", ofp.OFPMT_OXM, 12) + _IN_PORT
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _AGGREGATE = struct.Struct("!QQI4x")
 _PORT = struct.Struct("!I4x6s2x16sII24x")
@@ -158,18 +159,26 @@ def decode_features(body: bytes) -> SwitchFeatures:
 def decode_packet_in(body: bytes) -> PacketInMessage:
     """``body``: the message without its header.  Raises BadMessage."""
     if len(body) >= _USUAL_PACKET_IN.size:
-        _, cookie, usual, in_port = _USUAL_PACKET_IN.unpack_from(body)
-        if usual == _ONLY_IN_PORT:  # as Open vSwitch writes it for a packet that came by a plain port
+        _, cookie, head, in_port = _USUAL_PACKET_IN.unpack_from(body)
+        if head == _ONLY_IN_PORT:  # as Open vSwitch writes it for a packet that came by a plain port
             return PacketInMessage(cookie, in_port, body[_USUAL_PACKET_IN.size :])
+        if head[:2] == _ONLY_IN_PORT[:2] and head[4:] == _ONLY_IN_PORT[4:]:  # registers follow, and a tracker's finds
+            length = int.from_bytes(head[2:4], "big")
+            frame = _PACKET_IN.size + length + -length % 8 + 2  # padding before the frame, OF 1.3.5 §7.4.1
+            if _USUAL_PACKET_IN.size <= frame <= len(body):
+                return PacketInMessage(cookie, in_port, body[frame:])
     reader = _Reader(body)
     _, _, _, _, cookie = reader.take(_PACKET_IN)
-    try:
-        for name, value, _ in _match(reader):
-            if name == "in_port":
-                reader.bytes(2)  # padding before the frame, OF 1.3.5 §7.4.1
-                return PacketInMessage(cookie, value, body[reader.at :])
-    except _Unknown:
-        raise BadMessage("packet-in with an unknown field before in_port") from None
+    kind, length = reader.take(_U16_PAIR)
+    if kind != ofp.OFPMT_OXM:
+        raise BadMessage("not an OXM match")
+    oxms = reader.part(length - 4, 0)
+    reader.bytes(-length % 8 + 2)
+    while oxms:
+        header = oxms.bytes(oxm.HEADER.size)
+        value = oxms.bytes(header[-1])
+        if header == _IN_PORT:
+            return PacketInMessage(cookie, int.from_bytes(value, "big"), body[reader.at :])
     raise BadMessage("packet-in without in_port")
 
 

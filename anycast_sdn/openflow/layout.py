@@ -56,6 +56,9 @@ class Layout(Protocol):
     def group_on_switch(self, group: GroupRule) -> GroupRule:
         """As ``on_switch``."""
 
+    def actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        """As ``on_switch``."""
+
     def logical_group(self, group: GroupRule) -> GroupRule:
         """As ``logical``."""
 
@@ -77,6 +80,9 @@ class Separate:
 
     def group_on_switch(self, group: GroupRule) -> GroupRule:
         return group
+
+    def actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        return actions
 
     def logical_group(self, group: GroupRule) -> GroupRule:
         return group
@@ -123,17 +129,17 @@ class Shared:
             rule,
             table=table,
             priority=rule.priority + raised,
-            actions=self._actions_on_switch(rule.actions),
+            actions=self.actions_on_switch(rule.actions),
             goto=None if rule.goto is None else self.table(rule.goto),
         )
 
     def group_on_switch(self, group: GroupRule) -> GroupRule:
-        return _with_actions(group, self._actions_on_switch)
+        return _with_actions(group, self.actions_on_switch)
 
     def logical_group(self, group: GroupRule) -> GroupRule:
         return _with_actions(group, lambda actions: self._read(actions, Table.SERVICE))
 
-    def _actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    def actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         return tuple(
             replace(action, table=self.table(action.table))
             if isinstance(action, Resubmit | Track) and action.table is not None

@@ -351,7 +351,8 @@ class PacketOut(NamedTuple):
 class BeginConnection(NamedTuple):
     """A first packet, on its way with the connection that is committed for it: one packet-out (M13).
 
-    From the client H' to ``TRACKER_PEER``, translated to exactly ``translated``; then it goes on in table TRACKED_OUT.
+    From the client H' to K (``core.tracked_address``), translated to exactly ``translated``; then it goes on in table
+    TRACKED_OUT.
     """
 
     frame: bytes

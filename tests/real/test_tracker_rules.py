@@ -1,32 +1,40 @@
-"""Rules of the connection tracker on real Open vSwitch: they mean what they say, and are listed as they were sent."""
+"""Rules and connections of the tracker on real Open vSwitch: they mean what they say, and are found as sent."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
-from bridge import Bridge, bridge
+from bridge import Bridge, bridge, run
+from support import V4, V6, Family, in_both_families
 
-from anycast_sdn.core.model import packed
+from anycast_sdn.core.model import ICMP, TCP, UDP, FlowKey, packed, text
+from anycast_sdn.core.tracked_address import PEER
+from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.pipeline import Kind, Table, cookie
 from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,
     CT_TRACKED,
+    OFPP_CONTROLLER,
     Action,
     AddFlow,
+    BeginConnection,
+    EndConnection,
     Field,
     FlowRule,
     Load,
     Move,
     Nat,
+    Output,
     Resubmit,
     SetField,
     Track,
     match,
 )
 
-ZONE = 60123  # no other bridge of the machine's Open vSwitch uses it; zones are shared
+ZONE = 40000 + os.getpid() % 20000  # zones are shared by all bridges of the machine's Open vSwitch
 IPV4, IPV6 = Field("eth_type", 0x0800), Field("eth_type", 0x86DD)
 FOUND = Field("ct_state", CT_TRACKED | CT_SNAT, CT_TRACKED | CT_SNAT)
 NOT_TRANSLATED = Field("ct_state", CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | CT_SNAT)
@@ -40,28 +48,28 @@ RULES: list[tuple[tuple[Field, ...], tuple[Action, ...], str]] = [
     ((IPV4,), (Load("reg4", 0xC6120001), Load("ipv4_src", SUBNET, UPPER), Move("ipv4_dst", "ipv4_src", 8, 0, 8),
                Load("ipv4_dst", packed("0.0.0.1")), Track(ZONE, Table.TRACKED_OUT, translate=True)),
      "ip actions=set_field:0xc6120001->reg4,set_field:0.1.0.0/16->ip_src,"
-     "move:NXM_OF_IP_DST[0..7]->NXM_OF_IP_SRC[8..15],set_field:0.0.0.1->ip_dst,ct(table=7,zone=60123,nat)"),
+     f"move:NXM_OF_IP_DST[0..7]->NXM_OF_IP_SRC[8..15],set_field:0.0.0.1->ip_dst,ct(table=7,zone={ZONE},nat)"),
     ((IPV6,), (Move("ipv6_dst", "xxreg1", 128), Load("ipv6_src", SUBNET_6, UPPER_6),
                Move("ipv6_dst", "ipv6_src", 48, 0, 64), SetField("ipv6_dst", packed("::1")),
                Track(ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, FIRST_6, LAST_6))),
      "ipv6 actions=move:NXM_NX_IPV6_DST[]->NXM_NX_XXREG1[],set_field:1::/64->ipv6_src,"
      "move:NXM_NX_IPV6_DST[0..47]->NXM_NX_IPV6_SRC[64..111],set_field:::1->ipv6_dst,"
-     "ct(commit,table=7,zone=60123,nat(src=2001:db8:1:f::1-2001:db8:1:f::ffff))"),
+     f"ct(commit,table=7,zone={ZONE},nat(src=2001:db8:1:f::1-2001:db8:1:f::ffff))"),
     ((IPV4,), (Track(ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, FIRST, LAST)),),
-     "ip actions=ct(commit,table=7,zone=60123,nat(src=203.0.113.1-203.0.113.254))"),
+     f"ip actions=ct(commit,table=7,zone={ZONE},nat(src=203.0.113.1-203.0.113.254))"),
     ((IPV4,), (Track(ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, FIRST, FIRST), label=bytes(12) + SERVER),),
-     "ip actions=ct(commit,table=7,zone=60123,nat(src=203.0.113.1),exec(set_field:0xa02000a->ct_label))"),
+     f"ip actions=ct(commit,table=7,zone={ZONE},nat(src=203.0.113.1),exec(set_field:0xa02000a->ct_label))"),
     ((IPV6,), (Track(ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, FIRST_6, FIRST_6), label=SERVER_6),),
-     "ipv6 actions=ct(commit,table=7,zone=60123,nat(src=2001:db8:1:f::1),"
+     f"ipv6 actions=ct(commit,table=7,zone={ZONE},nat(src=2001:db8:1:f::1),"
      "exec(set_field:0x20010db8000200000000000000000010->ct_label))"),
     ((IPV4,), (Track(ZONE, commit=True, nat=Nat(False, SERVER, SERVER)),),
-     "ip actions=ct(commit,zone=60123,nat(dst=10.2.0.10))"),
+     f"ip actions=ct(commit,zone={ZONE},nat(dst=10.2.0.10))"),
     ((IPV4, FOUND, Field("ct_label", bytes(16))), (Move("reg4", "ipv4_dst", 32), Resubmit(Table.SERVICE)),
      "ct_state=+trk+snat,ct_label=0,ip actions=move:NXM_NX_REG4[]->NXM_OF_IP_DST[],resubmit(,2)"),
     ((IPV4, FOUND), (Move("ct_label", "ipv4_dst", 32), Resubmit(Table.SERVICE)),
      "ct_state=+trk+snat,ip actions=move:NXM_NX_CT_LABEL[0..31]->NXM_OF_IP_DST[],resubmit(,2)"),
     ((IPV6, FOUND, Field("ct_zone", ZONE)), (Move("ct_label", "ipv6_dst", 128), Resubmit(Table.SERVICE)),
-     "ct_state=+trk+snat,ct_zone=60123,ipv6 actions=move:NXM_NX_CT_LABEL[]->NXM_NX_IPV6_DST[],resubmit(,2)"),
+     f"ct_state=+trk+snat,ct_zone={ZONE},ipv6 actions=move:NXM_NX_CT_LABEL[]->NXM_NX_IPV6_DST[],resubmit(,2)"),
     ((IPV6, NOT_TRANSLATED, Field("ct_label", packed("2001:db8:2::"), UPPER_6)), (),
      "ct_state=+new+trk-snat,ct_label=0x20010db8000200000000000000000000/0xffffffffffffffff0000000000000000,ipv6 "
      "actions=drop"),
@@ -80,6 +88,7 @@ RULES: list[tuple[tuple[Field, ...], tuple[Action, ...], str]] = [
 def switch() -> Iterator[Bridge]:
     with bridge() as made:
         yield made
+        run("ovs-appctl", "dpctl/flush-conntrack", f"zone={ZONE}")
 
 
 def test_rules_of_the_tracker_are_listed_as_they_were_sent_and_mean_what_they_say(switch: Bridge) -> None:
@@ -92,3 +101,70 @@ def test_rules_of_the_tracker_are_listed_as_they_were_sent_and_mean_what_they_sa
     listed = switch.ofctl("dump-flows", "--no-stats")
     for rule, shown in rules.items():
         assert f"priority={rule.priority},{shown}" in listed
+
+
+INSIDE = {V4: packed("1.0.0.10"), V6: packed("0:0:0:1::10")}  # H'
+PR1X = {V4: "203.0.113.", V6: "2001:db8:1:f::"}
+MAC = bytes.fromhex("060000000001")
+GRE, ECHO = 47, 8 << 8  # type and code of an echo request
+
+
+def first_packet(family: Family, protocol: int, source_port: int, destination_port: int) -> bytes:
+    """From h1 to group web; with ICMP, an echo request whose identifier is the source port."""
+    if protocol == ICMP:
+        key = FlowKey(packed(family.h1), packed(family.web), protocol, 0, 0)
+        return builders.ip_packet(key, eth_src=MAC, eth_dst=MAC, identifier=source_port)
+    key = FlowKey(packed(family.h1), packed(family.web), protocol, source_port, destination_port)
+    return builders.ip_packet(key, eth_src=MAC, eth_dst=MAC)
+
+
+def onward(family: Family) -> list[FlowRule]:
+    """Table TRACKED_OUT: what is translated goes to the controller, to ANY or to the server of its label."""
+    v6 = family is V6
+    conditions, destination, any_register = (IPV6, "ipv6_dst", "xxreg1") if v6 else (IPV4, "ipv4_dst", "reg4")
+    bits, there, unanswered = 128 if v6 else 32, Output(OFPP_CONTROLLER), Field("ct_label", bytes(16))
+    return [
+        FlowRule(Table.TRACKED_OUT, 20, match(FOUND, conditions, unanswered), cookie(Kind.ROUTE),
+                 (Move(any_register, destination, bits), there)),
+        FlowRule(Table.TRACKED_OUT, 10, match(FOUND, conditions), cookie(Kind.ROUTE),
+                 (Move("ct_label", destination, bits), there)),
+    ]  # fmt: skip
+
+
+@in_both_families
+def test_a_packet_out_commits_a_connection_with_its_address_and_the_packet_goes_on(
+    switch: Bridge, family: Family
+) -> None:
+    inside, anycast = INSIDE[family], packed(family.web)
+    translated, server = packed(f"{PR1X[family]}7"), packed(family.as2)
+    switch.send(*map(AddFlow, onward(family)))
+    for protocol, port, pinned in [(UDP, 1000, None), (TCP, 1001, None), (TCP, 1002, server), (GRE, 0, None)]:
+        frame = first_packet(family, protocol, port, 80 if port else 0)
+        switch.send(BeginConnection(frame, inside, anycast, translated, pinned, ZONE))
+        went_on = frames.parse_ip(switch.packet_in().frame).key
+        assert went_on == FlowKey(translated, pinned or anycast, protocol, port, 80 if port else 0)
+        original = f"orig=(src={text(inside)},dst={text(PEER[family is V6])},sport={port},"
+        (known,) = [line for line in switch.connections(ZONE) if original in line]
+        assert f"dst={text(translated)}," in known
+        assert ("labels=" in known) is (pinned is not None)
+
+
+@in_both_families
+def test_just_the_connection_that_is_named_ends(switch: Bridge, family: Family) -> None:
+    inside, peer = INSIDE[family], PEER[family is V6]
+    flows = [(TCP, 2000, 80), (TCP, 2001, 80), (TCP, 2000, 81), (UDP, 2000, 80), (GRE, 0, 0)]
+    if family is V4:  # those of ICMPv6 would make Open vSwitch abort
+        flows += [(ICMP, 2000, ECHO), (ICMP, 2001, ECHO)]
+    run("ovs-appctl", "dpctl/flush-conntrack", f"zone={ZONE}")
+    for number, (protocol, source_port, destination_port) in enumerate(flows):
+        translated = packed(f"{PR1X[family]}{number + 1}")
+        frame = first_packet(family, protocol, source_port, destination_port)
+        switch.send(BeginConnection(frame, inside, packed(family.web), translated, None, ZONE))
+    for left in range(len(flows), 0, -1):
+        number = left - 1
+        known = switch.connections(ZONE)
+        assert len(known) == left
+        switch.send(EndConnection(ZONE, inside, peer, *flows[number]))
+        (ended,) = set(known) - set(switch.connections(ZONE))
+        assert f"dst={PR1X[family]}{number + 1}," in ended
+        switch.send(EndConnection(ZONE, inside, peer, *flows[number]))  # a second time: nothing happens

@@ -160,6 +160,28 @@ def test_a_row_on_tcp_flags_is_read_as_open_vswitch_writes_it() -> None:
     assert rule.actions == (Copy(5), Resubmit(4))
 
 
+TRACKED = (  # a packet-in of Open vSwitch 3.1.0, from behind its connection tracker, up to the frame
+    "ffffffff00360107a17c43000000000300010061" "80000004fffffffd" "80000a020800" "00010804c6120001"
+    "0001d30800000061000000ff" "0001d402eadb" "0001d8100000000000000000000000000a02000a" "0001f0040001000a"
+    "0001f20400000001" "0001ee0106" "0001f80203e9" "0001fa020050" "00000000000000" "0000"
+)  # fmt: skip
+
+
+def test_a_packet_is_read_behind_its_registers_and_what_the_tracker_has_found() -> None:
+    body = bytes.fromhex(TRACKED) + b"a frame"
+    assert decoding.decode_packet_in(body) == (cookie(Kind.ROUTE, 3), OFPP_CONTROLLER, b"a frame")
+    later = TRACKED.replace("80000004fffffffd" "80000a020800", "80000a020800" "80000004fffffffd")
+    assert decoding.decode_packet_in(bytes.fromhex(later) + b"a frame") == decoding.decode_packet_in(body)
+
+
+@given(st.integers(0, len(TRACKED) // 2 - 1), st.integers(0, 255), st.integers(0, 40))
+def test_a_damaged_packet_in_is_read_or_refused(at: int, value: int, cut: int) -> None:
+    body = bytearray(bytes.fromhex(TRACKED) + b"a frame")
+    body[at] = value
+    with contextlib.suppress(decoding.BadMessage):
+        decoding.decode_packet_in(bytes(body[: len(body) - cut]))
+
+
 def test_rules_of_others_are_recognised_by_their_cookie() -> None:
     foreign = FlowRule(0, 1, (), 0x1234)
     assert decode_flow_stats(as_flow_stats(foreign)) == ([], {0x1234})
