@@ -12,12 +12,14 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from anycast_sdn.core.model import TCP
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
+    CT_SNAT,
     LATER_FRAGMENT,
     OFPG_ALL,
     TCP_FIN,
@@ -28,19 +30,27 @@ from anycast_sdn.openflow.rules import (
     DeleteCookie,
     DeleteEverything,
     DeleteGroup,
+    EndConnection,
     Field,
     FinTimeout,
     FlowRule,
     ForgetInPort,
+    Load,
     Match,
+    Message,
+    Move,
+    Nat,
     ReportExpired,
     Resubmit,
     SetField,
+    Track,
     match,
 )
 from anycast_sdn.openflow.tables import Tables
 
 _TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
+_NOBODY = bytes((127, 0, 0, 1))
+_NO_ZONE = 65535
 _NO_PACKET = match(
     Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
 )  # no packet has these addresses
@@ -51,6 +61,12 @@ class Trial(NamedTuple):
 
     rule: FlowRule
     extension: bool = False  # of Open vSwitch, and tried there only: others may crash
+    message: EndConnection | None = None  # is to be accepted, too; it changes nothing
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        rule = AddFlow(self.rule)
+        return (rule,) if self.message is None else (rule, self.message)
 
 
 def _trial(*actions: Action, conditions: Match = _NO_PACKET) -> FlowRule:
@@ -74,6 +90,17 @@ TRIALS = {  # by the field of ``Features`` that the result is for
         _trial(conditions=match(*_NO_PACKET, Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT))), extension=True
     ),
     "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
+    "connections": Trial(
+        _trial(
+            Load("reg4", 0),
+            Load("ipv4_src", bytes(4), b"\xff\xff\0\0"),
+            Move("ipv4_dst", "ipv4_src", 8),
+            Track(_NO_ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, _NOBODY, _NOBODY), label=bytes(16)),
+            conditions=match(*_NO_PACKET, Field("ct_state", CT_SNAT, CT_SNAT), Field("ct_label", bytes(16))),
+        ),
+        extension=True,
+        message=EndConnection(_NO_ZONE, _NOBODY, _NOBODY, TCP, 1, 1),
+    ),
 }
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
@@ -95,7 +122,8 @@ class Introduction:
         self._done = done
         self._ports: dict[int, bool] = {}
         self._found = Tables()
-        self._untried: set[str] = set()
+        self._results: dict[str, list[bool | None]] = {}  # of each trial
+        self._left = 0  # results that are still to come
         self._foreign = False  # it holds rules of other programs
         self._may_ask_again = True  # for its rules, once
 
@@ -117,17 +145,21 @@ class Introduction:
         else:
             self._switch.watch()
         tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
-        self._untried = set(tried)
-        for name, trial in tried.items():
-            self._switch.try_out(AddFlow(trial.rule), partial(self._take_trial, name))
-        if not tried:
+        self._results = {name: [] for name in tried}
+        attempts = [(name, message) for name, trial in tried.items() for message in trial.messages]
+        self._left = len(attempts)
+        for name, message in attempts:
+            self._switch.try_out(message, partial(self._take_trial, name))
+        if not attempts:
             self._ask_meter_features()
 
     def _take_trial(self, name: str, taken: bool | None) -> None:
-        if taken is not None:
-            self._features = replace(self._features, **{name: taken})
-        self._untried.discard(name)
-        if not self._untried:
+        self._results[name].append(taken)
+        self._left -= 1
+        if not self._left:
+            for each, results in self._results.items():
+                if None not in results or False in results:
+                    self._features = replace(self._features, **{each: all(results)})
             self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
             if self._features.fragment_flags:
                 self._switch.bounce(self._take_fragment)

@@ -13,6 +13,7 @@ from anycast_sdn.core.model import ICMP, TCP, UDP, FlowKey, packed, text
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.pipeline import Kind, Table, cookie
+from anycast_sdn.openflow.questions import TRIALS
 from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,
@@ -101,6 +102,10 @@ def test_rules_of_the_tracker_are_listed_as_they_were_sent_and_mean_what_they_sa
     listed = switch.ofctl("dump-flows", "--no-stats")
     for rule, shown in rules.items():
         assert f"priority={rule.priority},{shown}" in listed
+
+
+def test_what_the_tracker_must_be_able_to_do_is_tried_and_taken(switch: Bridge) -> None:
+    switch.send(*TRIALS["connections"].messages)
 
 
 INSIDE = {V4: packed("1.0.0.10"), V6: packed("0:0:0:1::10")}  # H'

@@ -56,14 +56,20 @@ OTHER_SWITCH = {ofp.OFPMP_DESC: bytes(1056)}
 
 
 class Dialogue(Peer):
-    """A switch that answers so when it is introduced; ``trials``: what it says to each trial."""
+    """A switch that answers so when it is introduced; ``trials``: what it says to each trial.
 
-    def __init__(self, answers: dict[int, Any], trials: Any = True, known: Features | None = None) -> None:
+    ``ends``: it takes messages that end a connection of its tracker.
+    """
+
+    def __init__(
+        self, answers: dict[int, Any], trials: Any = True, known: Features | None = None, ends: bool = True
+    ) -> None:
         super().__init__()
         self.results: list[tuple[Any, ...]] = []
         self.kinds: list[int] = []  # kinds of the messages that came
         self._answers = ANSWERS | answers
         self._trials = trials
+        self._ends = ends
         Introduction(self.connection, 1, known, lambda *result: self.results.append(result[1:])).begin()
         for _ in range(200):
             if not (messages := self.sent()):
@@ -83,6 +89,8 @@ class Dialogue(Peer):
         elif kind == ofp.OFPT_FLOW_MOD and self._trials not in (True, SILENT):
             kind, code = self._trials
             self.say(error(kind, code, xid=xid))
+        elif kind == ofp.OFPT_EXPERIMENTER and not self._ends:
+            self.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_EXP_TYPE, xid=xid))
         elif kind == ofp.OFPT_MULTIPART_REQUEST:
             (question,) = struct.unpack_from("!H", body)
             answer = self._answers.get(question)
@@ -139,6 +147,20 @@ def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known
     before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
     ((_, features, _),) = Dialogue({}, trials, before).results
     assert {getattr(features, name) for name in TRIALS} == {assumed}
+
+
+def test_a_switch_that_cannot_end_single_connections_has_no_tracker_for_us() -> None:
+    """Open vSwitch before 3.1."""
+    ((_, features, _),) = Dialogue({}, ends=False).results
+    assert not features.connections
+    assert all(getattr(features, name) for name in TRIALS.keys() - {"connections"})
+
+
+def test_a_switch_that_is_not_open_vswitch_is_sent_no_message_of_its_tracker() -> None:
+    dialogue = Dialogue(OTHER_SWITCH)
+    assert ofp.OFPT_EXPERIMENTER not in dialogue.kinds
+    ((_, features, _),) = dialogue.results
+    assert not features.connections
 
 
 # ------------------------------------------------------------------------------ fragments
