@@ -102,8 +102,8 @@ class Encoder:
             return PACKER.group_mod(self._layout.group_on_switch(message.group), command, _next_xid(datapath))
         if isinstance(message, DeleteCookie):
             return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
-        if isinstance(message, EndConnection) and not connections.can_end(message):
-            return b""
+        if isinstance(message, EndConnection):
+            return _end_connection(message, _next_xid(datapath)) if connections.can_end(message) else b""
         if isinstance(message, DeleteEverything):
             return b"".join(serialised(datapath, each) for each in _delete_everything(datapath))
         return serialised(datapath, _build(datapath, message))
@@ -130,6 +130,16 @@ class Encoder:
 def encoder(layout: Layout) -> Encoder:
     """The encoder of this layout, the same for all its switches: templates are made once."""
     return Encoder(layout)
+
+
+def _end_connection(message: EndConnection, xid: int) -> bytes:
+    body = connections.end(message)
+    length = _EXPERIMENTER.size + len(body)
+    head = (ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, length, xid, nicira.VENDOR, connections.CT_FLUSH)
+    return _EXPERIMENTER.pack(*head) + body
+
+
+_EXPERIMENTER = struct.Struct("!BBHIII")
 
 
 class _Numbered:

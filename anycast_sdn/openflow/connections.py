@@ -12,6 +12,7 @@ of 0 stands there for any port.  Connections that no message can end do so when 
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, WHOLE, Address
 from anycast_sdn.core.tracked_address import PEER
@@ -92,7 +93,12 @@ class Beginnings:
 # ------------------------------------------------------------------------------ their end
 
 CT_FLUSH = 32  # NXT_CT_FLUSH
-_ORIGINAL, _ZONE = 0, 2  # NXT_CT_*: properties of the message
+# Properties: a type, a length and a value.  The connection's first packet as it was before its translation, in a
+# property of its own: source, destination, then ports, or ICMP's identifier, type and code; and the zone.
+_ENDS = "B7x HH4x HH16s4x HH16s4x"
+_WITH_PORTS = Struct(f"!{_ENDS} HHH2x HHH2x HHH2x")
+_OF_ICMP = Struct(f"!{_ENDS} HHH2x HHB3x HHB3x HHH2x")
+_ORIGINAL, _ZONE = 0, 2  # NXT_CT_*
 _SOURCE, _DESTINATION, _SOURCE_PORT, _DESTINATION_PORT, _ICMP_ID, _ICMP_TYPE, _ICMP_CODE = range(7)  # NXT_CT_TUPLE_*
 _REQUESTS = (8 << 8, 13 << 8, 15 << 8)  # type and code of ICMP's: echo, timestamp, information
 _MAPPED = bytes(10) + b"\xff\xff"  # an IPv4 address in IPv6's, RFC 4291 §2.5.5.2
@@ -111,35 +117,15 @@ def can_end(message: EndConnection) -> bool:
 def end(message: EndConnection) -> bytes:
     """What is in a CT_FLUSH, for one that can be ended."""
     assert can_end(message)
-    protocol, first, second = message.protocol, message.source_port, message.destination_port
-    ends = _property(_SOURCE, _as_ipv6(message.source)) + _property(_DESTINATION, _as_ipv6(message.destination))
+    zone, source, destination, protocol, first, second = message
+    ends = (_SOURCE, 20, _as_ipv6(source), _DESTINATION, 20, _as_ipv6(destination))
     if protocol == ICMP:
         kind, code = divmod(second, 256)
-        ends += _number(_ICMP_ID, first)
-        ends += _property(_ICMP_TYPE, bytes((kind,))) + _property(_ICMP_CODE, bytes((code,)))
-    else:
-        ends += _number(_SOURCE_PORT, first) + _number(_DESTINATION_PORT, second)
-    return b"".join((
-        bytes((protocol, *bytes(7))),
-        _property(_ORIGINAL, bytes(4) + ends),
-        _number(_ZONE, message.zone),
-    ))  # fmt: skip
+        echo = (_ICMP_ID, 8, first, _ICMP_TYPE, 5, kind, _ICMP_CODE, 5, code)
+        return _OF_ICMP.pack(protocol, _ORIGINAL, 80, *ends, *echo, _ZONE, 8, zone)
+    ports = (_SOURCE_PORT, 8, first, _DESTINATION_PORT, 8, second)
+    return _WITH_PORTS.pack(protocol, _ORIGINAL, 72, *ends, *ports, _ZONE, 8, zone)
 
 
 def _as_ipv6(address: Address) -> bytes:
     return address if len(address) == 16 else _MAPPED + address
-
-
-def _u16(number: int) -> bytes:
-    return number.to_bytes(2, "big")
-
-
-def _number(kind: int, value: int) -> bytes:
-    """A property of 16 bits, whose padding the length counts."""
-    return _property(kind, _u16(value) + bytes(2))
-
-
-def _property(kind: int, value: bytes) -> bytes:
-    """Its type, its length and its value; padded, which the length does not count."""
-    length = 4 + len(value)
-    return _u16(kind) + _u16(length) + value + bytes(-length % 8)
