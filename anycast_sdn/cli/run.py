@@ -46,6 +46,7 @@ def add_to(commands: Any) -> None:
                              "(docs/attribution.md)")
     parser.add_argument("--binding-log-days", type=options.seconds, default=90.0, metavar="DAYS",
                         help="how long its records are kept (default 90)")
+    _add_ovsdb(parser)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
                         help="how much to log (default %(default)s)")
     parser.add_argument("--log-format", default="text", choices=sorted(FORMATS, reverse=True),
@@ -76,6 +77,15 @@ def _add_rest(parser: argparse.ArgumentParser) -> None:
                              "it has not read (428)")
 
 
+def _add_ovsdb(parser: argparse.ArgumentParser) -> None:
+    for option, meaning in (
+        ("--ovsdb-key", "the controller's key, unencrypted, for databases of switches with ovsdb: ssl:… in the file"),
+        ("--ovsdb-cert", "the controller's certificate for them"),
+        ("--ovsdb-ca", "the certificates of the CAs that have signed theirs"),
+    ):
+        parser.add_argument(option, type=options.path, metavar="PEM", help=meaning)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     places = arguments.rest or [options.listening(options.REST)]
     for place in places:
@@ -97,6 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` reports the same once, and shorter
+    from anycast_sdn.ovsdb.database import TlsFiles
     from anycast_sdn.process.binding_log import BindingLogOptions
     from anycast_sdn.process.rest_service import RestOptions
     from anycast_sdn.process.run import run
@@ -113,7 +124,11 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     log = arguments.binding_log
     binding_log = BindingLogOptions(Path(log), arguments.binding_log_days) if log else None
-    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log)
+    files = (arguments.ovsdb_key, arguments.ovsdb_cert, arguments.ovsdb_ca)
+    if any(files) and not all(files):
+        raise ConfigurationError("--ovsdb-key, --ovsdb-cert and --ovsdb-ca go together: give all three")
+    ovsdb = TlsFiles(*files) if all(files) else None
+    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb)
     return 0
 
 

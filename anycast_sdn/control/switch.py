@@ -112,6 +112,7 @@ class ManagedSwitch:
         self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
+        self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
         self._packet_handlers = self._all_packet_handlers()
 

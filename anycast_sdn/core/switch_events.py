@@ -91,6 +91,35 @@ class SwitchDegraded(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
+class TimeoutsSet(_OfSwitch):
+    """In the database of a switch, zones of its connection tracker have got the timeouts that its validity says."""
+
+    type: ClassVar[str] = "timeouts.set"
+
+    switch: str
+    database: str
+    zones: tuple[int, ...]
+
+    def sentence(self) -> str:
+        zones = listed([str(zone) for zone in self.zones])
+        return f"switch {self.switch}: the zones {zones} of its connection tracker have the timeouts of its validity"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutsFailed(_OfSwitch):
+    """The timeouts of a switch's connection tracker could not be read or set: idle flows may end at other times."""
+
+    type: ClassVar[str] = "timeouts.failed"
+    usual: ClassVar[Severity] = Severity.WARNING
+
+    switch: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"switch {self.switch}: the timeouts of its connection tracker cannot be set: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchMastered(_OfSwitch):
     """In a cluster, this controller has become the master of a switch: it reads the switch's rules anew."""
 

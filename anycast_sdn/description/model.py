@@ -22,6 +22,7 @@ class Switch:
     client_edge: ClientEdgeRole | None = None
     server_edge: bool = False
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
+    ovsdb: str = ""  # where its database is: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; "": not to be used
 
     @property
     def is_edge(self) -> bool:

@@ -33,6 +33,7 @@ from anycast_sdn.description.values import (
     Milliseconds,
     Mtu,
     Name,
+    OvsdbPlace,
     Part,
     PauseSeconds,
     PoolingName,
@@ -173,9 +174,15 @@ class Switch(Section):
         "addresses besides. A switch without addresses does not show in a traceroute"
     )
 
+    ovsdb: OvsdbPlace | None = optional(
+        "where the database of its Open vSwitch is, for the engine conntrack: the timeouts of its connection tracker "
+        "are set there, as validity says, by the datapath id. ssl: needs run --ovsdb-key, --ovsdb-cert and --ovsdb-ca. "
+        "Left out: connections end by the datapath's own timeouts (in userspace, TCP after 24 h and UDP after 30 s)"
+    )
+
     def switch(self, anycast: list[Prefix], place: int) -> model.Switch:
         role = self.client_edge.role(anycast, place) if self.client_edge else None
-        return model.Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses))
+        return model.Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses), self.ovsdb or "")
 
 
 class Link(Section):

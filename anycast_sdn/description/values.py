@@ -294,6 +294,16 @@ Part = Annotated[
 ]
 
 
+def _ovsdb(value: str) -> str:
+    kind, _, place = value.partition(":")
+    if kind != "unix":
+        address, _, port = place.rpartition(":")
+        packed(address.strip("[]"))
+        if not 1 <= int(port) <= 65535:
+            raise ValueError("a port is 1-65535")
+    return value
+
+
 def _unit(name: str) -> dict[str, Any]:
     """A unit in a JSON Schema, which has no keyword for it."""
     return {"x-unit": name}
@@ -306,5 +316,13 @@ PauseSeconds = Annotated[int, Field(ge=0, le=65535, json_schema_extra=_unit("sec
 Milliseconds = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra=_unit("milliseconds"))]
 Rate = Annotated[int, Field(ge=1, le=1_000_000, json_schema_extra=_unit("packets per second"))]
 Mtu = Annotated[int, Field(ge=576, le=65520, json_schema_extra=_unit("bytes"))]
+OvsdbPlace = Annotated[
+    str,
+    text_form(
+        r"(?:tcp|ssl):(?:[0-9.]{7,15}|\[[0-9A-Fa-f.:]{2,45}\]):[0-9]{1,5}|unix:/[!-~]{1,100}",
+        _ovsdb,
+        "tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH, such as tcp:192.0.2.1:6640",
+    ),
+]
 Zone = Annotated[int, Field(ge=1, le=65536 - ZONES)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]

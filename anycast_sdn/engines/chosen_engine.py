@@ -71,6 +71,10 @@ class ChosenEngine(Engine):
         return self._engine.services
 
     @property
+    def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
+        return self._engine.zone_timeouts
+
+    @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return self._engine.packet_handlers
 

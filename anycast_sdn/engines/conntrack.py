@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from anycast_sdn.core import tracker_timeouts
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
@@ -93,6 +94,10 @@ class Conntrack(EdgeEngine):
     def services(self) -> Iterator[Prefix]:
         for codes in self._codes.values():
             yield from codes
+
+    @property
+    def zone_timeouts(self) -> dict[int, Mapping[str, int]]:
+        return tracker_timeouts.of_zones(self.edge.role.conntrack, self.edge.role.validity)
 
     # ---------------------------------------------------------------- packets
 

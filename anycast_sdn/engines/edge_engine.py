@@ -106,6 +106,10 @@ class EdgeEngine(Engine):
     def shortcoming(self) -> Shortcoming | None:
         return None
 
+    @property
+    def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
+        return {}
+
     # ---------------------------------------------------------------- packets
 
     @property

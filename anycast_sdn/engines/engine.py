@@ -154,6 +154,13 @@ class Engine(Protocol):
     def services(self) -> Iterable[Prefix]:
         """The ANY/n that it has rules for."""
 
+    @property
+    def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
+        """Zone of the switch's connection tracker → how long connections may be idle there (``tracker_timeouts``).
+
+        Empty where there are none.  They are set by OVSDB, and not by rules.
+        """
+
     # ---------------------------------------------------------------- events
 
     @property

@@ -59,6 +59,10 @@ class NoClientEdge(Engine):
         return ()
 
     @property
+    def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
+        return {}
+
+    @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return {}
 

@@ -42,6 +42,7 @@ from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
+from anycast_sdn.process.zone_timeouts import ZoneTimeouts
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 from anycast_sdn.views.history import EVERY_S, History
@@ -53,6 +54,7 @@ TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
 FLOWS_S = 0.05  # how often what becomes of flows is collected, if somebody listens
 CHECKS_S = 0.05  # how often checks of servers that are due are made
+DATABASES_S = 0.5  # how often it is looked which databases of switches are due
 INSPECTIONS_S = 0.1  # how often inspections that are due are begun
 SLICE_S = 0.004  # of work that may wait; then other green threads run
 FLOWS_AT_ONCE = 256  # that end, or whose rules are put back: some milliseconds
@@ -108,6 +110,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         # Barrier replies: (when they count, (datapath id, ticket)).
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
+        self.zone_timeouts = ZoneTimeouts(controller, cluster, self.report, hub.spawn)
         self.counters = Counters()
         self.history = History()
         self.journal = journal or Journal()
@@ -116,6 +119,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._subscribers: tuple[Callable[[Event], None], ...] = (
             self.counters,
             self.inspections.note,
+            self.zone_timeouts.note,
             self.reporting,
         )
         self._health = Health(self.counters)
@@ -135,6 +139,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
             hub.spawn(self._every, EVERY_S, self._sample),
             hub.spawn(self._every, CHECKS_S, self._check_servers),
+            hub.spawn(self._every, DATABASES_S, lambda: self.zone_timeouts.look(time.monotonic())),
             hub.spawn(self._every, FLOWS_S, self.flow_feed.collect),
             hub.spawn(self._every, STEP_S, self._handle_confirmations),
             hub.spawn(self._serve_first_packets),

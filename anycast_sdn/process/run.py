@@ -20,9 +20,11 @@ from anycast_sdn.control.life import Life
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.controller_events import ControllerStarted, ControllerStopping
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.words import counted, listed
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
+from anycast_sdn.ovsdb.database import TlsFiles, use_tls
 from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp, SecureRandom
@@ -60,9 +62,11 @@ def run(
     rest_options: RestOptions,
     database: str,
     binding_log: BindingLogOptions | None = None,
+    ovsdb: TlsFiles | None = None,
 ) -> None:
-    """Serve until a signal asks for the end.  Raises ConfigurationError."""
+    """Serve until a signal asks for the end.  ``ovsdb``: for databases of switches.  Raises ConfigurationError."""
     network = reading.load(file)
+    _prepare_tls(network, ovsdb)
     rest = RestService(rest_options, database)
     app: AnycastApp | None = None
     lifecycle: Lifecycle | None = None
@@ -119,6 +123,20 @@ def run(
     if keeper:
         keeper.finish()
     LOG.info("stopped")
+
+
+def _prepare_tls(network: Network, files: TlsFiles | None) -> None:
+    """For databases of switches.  Raises ConfigurationError."""
+    if files:
+        for file in files:
+            if not os.access(file, os.R_OK):
+                raise ConfigurationError(f"{file} of --ovsdb-key, --ovsdb-cert and --ovsdb-ca cannot be read")
+        use_tls(files)
+        return
+    for switch in network.switches:
+        if switch.ovsdb.startswith("ssl:"):
+            reason = f"{switch.name} has ovsdb: {switch.ovsdb}, which needs --ovsdb-key, --ovsdb-cert and --ovsdb-ca"
+            raise ConfigurationError(reason)
 
 
 def _earlier(events: JournalFile | None) -> Iterable[Entry]:

@@ -123,6 +123,10 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
     if (short := switch.engine.shortcoming) and not short.is_served:
         effect = f"New flows of its clients are refused. {short.remedy}"
         yield Reason("switch.degraded", subject, f"switch {name} {short.sentence}", effect, about=short.lacks)
+    if switch.timeouts_problem:
+        sentence = f"the timeouts of {name}'s connection tracker cannot be set: {switch.timeouts_problem}"
+        effect = "Its idle flows may end earlier or later than validity says."
+        yield Reason("timeouts.failed", subject, sentence, effect, Severity.WARNING)
     if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
         sentence = f"switch {name} was changed by others than the controller: its rules have been put right"
         effect = "Its rules are right again; packets may have been lost in between."
