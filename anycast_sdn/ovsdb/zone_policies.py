@@ -50,9 +50,11 @@ def questions(dpid: int) -> list[Operation]:
 def read(answers: Sequence[Rows]) -> Found:
     """Raises Unsuitable when the switch is no bridge there."""
     bridges, (root,), datapaths, zones, policies = answers
-    if len(bridges) != 1:
-        raise Unsuitable("no bridge there has the switch's datapath id")
-    kind = bridges[0]["datapath_type"] or KERNEL
+    kinds = {bridge["datapath_type"] or KERNEL for bridge in bridges}
+    if len(kinds) != 1:
+        which = "several bridges of different types have" if kinds else "no bridge there has"
+        raise Unsuitable(f"{which} the switch's datapath id")
+    (kind,) = kinds
     datapath = _mapping(root["datapaths"]).get(kind)
     timeouts = {_id(row["_uuid"]): _mapping(row["timeouts"]) for row in policies}
     with_policy = {_id(row["_uuid"]): timeouts[_id(row["timeout_policy"])] for row in zones

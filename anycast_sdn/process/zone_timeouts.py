@@ -60,11 +60,13 @@ class ZoneTimeouts:
         for dpid, due in self._due.items():
             switch = self._controller.switches[dpid]
             if not switch.engine.zone_timeouts:
-                switch.timeouts_problem = ""
-            elif due <= now and switch.described.ovsdb and switch.synchronised and self._cluster.is_master(dpid):
-                if dpid not in self._looking:
-                    self._looking.add(dpid)
-                    self._spawn(partial(self._look_at, switch))
+                switch.timeouts_problem = ""  # it is served by rules now
+            elif due <= now and dpid not in self._looking and self._may_look_at(switch):
+                self._looking.add(dpid)
+                self._spawn(partial(self._look_at, switch))
+
+    def _may_look_at(self, switch: ManagedSwitch) -> bool:
+        return bool(switch.described.ovsdb) and switch.synchronised and self._cluster.is_master(switch.dpid)
 
     def _look_at(self, switch: ManagedSwitch) -> None:
         self._due[switch.dpid] = time.monotonic() + RETRY_S

@@ -102,3 +102,17 @@ def test_no_two_switches_share_a_zone() -> None:
     assert_refused(refusal(edited(changes)), zone, "south uses the zones 10 to 13, and west 7 to 10")
     assert role(changes | {ENGINE: "rules"}, 3).conntrack.zone == 10  # the other one uses none
     assert role(changes | {zone: 11}, 3).conntrack.zones == range(11, 15)
+
+
+@pytest.mark.parametrize("place", ["tcp:192.0.2.1:6640", "ssl:[2001:db8::1]:6640", "unix:/run/openvswitch/db.sock"])
+def test_a_switch_may_have_a_database(place: str) -> None:
+    assert reading.parse(edited({"switches[0].ovsdb": place}), "net.yaml").switches[0].ovsdb == place
+    assert reading.parse(edited({}), "net.yaml").switches[0].ovsdb == ""
+
+
+@pytest.mark.parametrize(
+    "place", ["192.0.2.1:6640", "tcp:host:6640", "tcp:192.0.2.1", "tcp:192.0.2.999:6640", "tcp:192.0.2.1:0", "unix:db",
+              "tcp:[192.0.2.1:6640", 6640],
+)  # fmt: skip
+def test_any_other_place_of_a_database_is_refused(place: object) -> None:
+    assert_refused(refusal(edited({"switches[0].ovsdb": place})), "switches[0].ovsdb", "is not tcp:ADDRESS:PORT, ssl:")

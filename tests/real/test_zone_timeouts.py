@@ -1,0 +1,94 @@
+"""A client edge's connection tracker ends connections as validity says, by timeouts that are set over OVSDB (M19)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from support import ARH1_MAC, ARS2_MAC, FIRST_PORT, PORT, V4, Running, edited, running, until
+
+from anycast_sdn.core.model import UDP, FlowKey, packed
+from anycast_sdn.openflow import builders
+from anycast_sdn.ovsdb.zone_policies import Unsuitable
+from anycast_sdn.process import zone_timeouts
+
+ZONE = 61000  # the first of four; no other test has these
+UDP_S = 4
+ARH1 = 1  # its datapath id
+DATABASE = "unix:/var/run/openvswitch/db.sock"
+
+
+def vsctl(*words: str) -> str:
+    return subprocess.run(["ovs-vsctl", *words], capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def policies() -> dict[int, dict[str, int]]:
+    """The timeouts of our zones, as Open vSwitch's own program lists them."""
+    shown = subprocess.run(["ovs-vsctl", "list-zone-tp", "netdev"], capture_output=True, text=True, timeout=30).stdout
+    found = {}
+    for zone, timeouts in re.findall(r"Zone:(\d+), Timeout Policies: (.*)", shown):
+        found[int(zone)] = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", timeouts)}
+    return {zone: timeouts for zone, timeouts in found.items() if ZONE <= zone < ZONE + 4}
+
+
+def timeout_of(port: int) -> int | None:
+    """In how many seconds the UDP connection from this port ends; None: there is none."""
+    shown = subprocess.run(["ovs-appctl", "dpctl/dump-conntrack", "-s"], capture_output=True, text=True, timeout=30)
+    (found,) = [line for line in shown.stdout.splitlines() if f"sport={port},dport={PORT}" in line] or [""]
+    timeout = re.search(r"timeout=(\d+)", found)
+    return int(timeout[1]) if timeout else None
+
+
+def send(network: Running, key: FlowKey) -> None:
+    """A packet goes through the zone for UDP of arh1's tracker, and no further."""
+    frame = builders.ip_packet(key, eth_src=ARS2_MAC, eth_dst=ARH1_MAC).hex()
+    network.testbed.ofctl("packet-out", "arh1", f"in_port=LOCAL,packet={frame},actions=ct(commit,zone={ZONE + 1})")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    directory = tmp_path_factory.mktemp("zones")
+    inside = f"    ovsdb: {DATABASE}\n    client_edge:\n      engine: conntrack\n      conntrack: {{zone: {ZONE}}}\n"
+    file = edited("figure1.yaml", directory, ("    client_edge:\n", inside), ("udp_s: 300", f"udp_s: {UDP_S}"))
+    try:
+        with running(file, directory) as network:
+            yield network
+    finally:
+        for zone in policies():
+            vsctl("del-zone-tp", "netdev", f"zone={zone}")
+
+
+def test_the_zones_of_a_client_edge_have_the_timeouts_of_its_validity(network: Running) -> None:
+    until(lambda: len(policies()) == 4, "the zones have policies")
+    found = policies()
+    assert {zone - ZONE: timeouts["udp_multiple"] for zone, timeouts in found.items()} == {
+        0: 300, 1: UDP_S, 2: 300, 3: UDP_S
+    }  # fmt: skip
+    assert {timeouts["tcp_established"] for timeouts in found.values()} == {7440}
+    assert "have the timeouts of its validity" in network.controller.log()
+
+
+def test_a_udp_connection_ends_when_it_has_been_idle_for_its_validity(network: Running) -> None:
+    until(lambda: len(policies()) == 4, "the zones have policies")
+    flow = FlowKey(packed(V4.h1), packed(V4.as2), UDP, FIRST_PORT, PORT)
+    send(network, flow)
+    assert 20 < (timeout_of(FIRST_PORT) or 0) <= 30  # nobody has answered
+    began = time.monotonic()
+    send(network, flow.reverse)
+    assert (timeout_of(FIRST_PORT) or 0) <= UDP_S
+    until(lambda: timeout_of(FIRST_PORT) is None, "the connection has ended", UDP_S + 15)
+    assert time.monotonic() - began >= UDP_S - 0.5  # the tracker is swept every few seconds
+
+
+def test_policies_of_the_database_are_found_again_after_they_were_taken_away(network: Running) -> None:
+    until(lambda: len(policies()) == 4, "the zones have policies")
+    vsctl("del-zone-tp", "netdev", f"zone={ZONE}")
+    changed = zone_timeouts.set_timeouts(DATABASE, ARH1, policies() | {ZONE: {"udp_first": 9, "icmp_first": 9}})
+    assert changed
+    assert policies()[ZONE] == {"udp_first": 9, "icmp_first": 9}
+    assert not zone_timeouts.set_timeouts(DATABASE, ARH1, policies())
+    with pytest.raises(Unsuitable):
+        zone_timeouts.set_timeouts(DATABASE, 0xDEAD, policies())
