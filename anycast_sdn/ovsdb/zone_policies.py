@@ -65,10 +65,14 @@ def read(answers: Sequence[Rows]) -> Found:
 
 
 def corrections(found: Found, wanted: Mapping[int, Timeouts]) -> list[Operation]:
-    """What gives all these zones their timeouts; [] when they have them."""
+    """What gives all these zones their timeouts; [] when they have them.
+
+    What is right is not touched: connections in a zone whose policy changes go on by the datapath's own timeouts.
+    """
     if found.kind == KERNEL:
         wanted = {zone: _of_kernel(timeouts) for zone, timeouts in wanted.items()}
-    if all(found.zones.get(zone) == timeouts for zone, timeouts in wanted.items()):
+    wanted = {zone: timeouts for zone, timeouts in wanted.items() if found.zones.get(zone) != timeouts}
+    if not wanted:
         return []
     operations: list[Operation] = []
     for zone, timeouts in wanted.items():

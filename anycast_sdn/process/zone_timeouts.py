@@ -48,9 +48,10 @@ class ZoneTimeouts:
         self._told: set[int] = set()  # of which it was said that no database is configured
 
     def note(self, event: Event) -> None:
-        """A subscriber: a switch that has connected is looked at."""
+        """A subscriber: a switch that has connected is looked at, before it has many connections."""
         if isinstance(event, SwitchConnected) and (switch := self._controller.switch(event.switch)):
             self._due[switch.dpid] = 0.0
+            self.look(time.monotonic())
             if switch.engine.zone_timeouts and not switch.described.ovsdb and switch.dpid not in self._told:
                 self._told.add(switch.dpid)
                 self._report(SwitchDegraded(switch.name, "timeouts", _NOT_CONFIGURED))
