@@ -201,6 +201,7 @@ class SimulatedSwitch:
                 return run.effects
             case EndConnection(zone):
                 self._need_tracker()
+                refusals.check_end(message)
                 self.tracker.end(zone, FlowKey(*message[1:]), now)
             case ReportExpired(wanted):
                 self._reports_expired = wanted

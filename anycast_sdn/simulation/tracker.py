@@ -13,7 +13,7 @@ Rules kept here, all of them Open vSwitch's:
 - What has ended is found no more; but until the next sweep its translated ends are taken, and replies to them invalid.
   Only ``end`` frees them at once.  A SYN that reuses the ports of a closed connection ends it, too.
 - Committing a connection that is known changes its label and nothing else.
-- Where no address of the range is free, or the zone is full, a packet goes on as it is, as +new.
+- Where the address from the range is in use, or the zone is full, a packet goes on as it is, as +new.
 - Translation is independent of validity: an invalid packet of a known connection is translated, too.
 - A packet that has been translated in a zone is found there by the key of the reply to it, or by the connection's own.
 
@@ -377,23 +377,21 @@ def _other(connection: Connection, reply: bool, timeouts: Timeouts) -> tuple[_Is
 
 
 def _translations(reply: FlowKey, nat: Nat) -> Iterator[FlowKey]:
-    """The keys that replies may have, in the order in which they are tried: the first one depends on the flow alone.
+    """The keys that replies may have, in the order in which they are tried.
 
-    When all addresses are in use with the ports that the packet has, a source port is changed, not a destination port:
-    on one address after the other.
+    One address of the range, which the flow alone decides, and no other when that is in use: then TCP and UDP get
+    another source port on it, and other protocols are not translated.
     """
     first, last = (int.from_bytes(address, "big") for address in (nat.first, nat.last))
-    size = last - first + 1
-    start = zlib.crc32(repr(reply).encode()) % size
-    for step in range(size):
-        address = (first + (start + step) % size).to_bytes(len(nat.first), "big")
-        if not nat.source:
-            yield reply._replace(source=address)
-        elif reply.protocol not in (TCP, UDP):
-            yield reply._replace(destination=address)
-        else:
-            for port in _ports(reply.destination_port):
-                yield reply._replace(destination=address, destination_port=port)
+    chosen = first + zlib.crc32(repr(reply).encode()) % (last - first + 1)
+    address = chosen.to_bytes(len(nat.first), "big")
+    if not nat.source:
+        yield reply._replace(source=address)
+    elif reply.protocol in (TCP, UDP):
+        for port in _ports(reply.destination_port):
+            yield reply._replace(destination=address, destination_port=port)
+    else:
+        yield reply._replace(destination=address)
 
 
 def _ports(wanted: int) -> Iterator[int]:
