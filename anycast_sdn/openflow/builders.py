@@ -53,6 +53,7 @@ _ARP = Struct("!HHBBH6s4s6s4s")
 _ECHO = Struct("!BBHHH")
 _ICMP = Struct("!BBHI")  # type, code, checksum, the word that most errors leave 0
 _TCP = Struct("!HHIIBBHHH")
+_PORTS = Struct("!HH")
 _UDP = Struct("!HHHH")
 _SCTP = Struct("!HHII")
 _ND = Struct("!BBHI16s")
@@ -342,16 +343,11 @@ def rewrite(frame: bytes, field_name: str, value: Value) -> bytes:
     return bytes(changed)
 
 
-def set_port(frame: bytes, source: bool, port: int) -> bytes:
-    """The frame with another source or destination port, in TCP and UDP; other protocols stay as they are."""
+def set_ports(frame: bytes, source: int, destination: int) -> bytes:
+    """The frame of TCP or UDP with these ports."""
     packet = parse_ip(frame)
-    if packet.key.protocol not in (TCP, UDP):
-        return frame
-    at, value = packet.l4 + (0 if source else 2), port.to_bytes(2, "big")
     changed = bytearray(frame)
-    changed[at : at + 2] = value
-    field = packet.l4 + _CHECKSUM_FIELD[packet.key.protocol]
-    _adjust_segment(changed, field, packet.key.protocol, frame[at : at + 2], value)
+    _renumber(changed, packet.l4, packet.end, packet.key.protocol, (source, destination))
     return bytes(changed)
 
 
@@ -376,17 +372,21 @@ def translate_icmp_error(
     destination: Address,
     quoted_source: Address,
     quoted_destination: Address,
+    quoted_ports: tuple[int, int] | None = None,
 ) -> bytes:
     """An ICMP error as the other side of the translation must see it (RFC 5508 REQ-4, REQ-5).
 
     Both the packet's addresses and those of the packet it quotes change; all checksums follow, the quoted
-    transport checksum where it is part of the quote.  Raises BadFrame as ``parse_icmp_error`` does.
+    transport checksum where it is part of the quote.  ``quoted_ports``: those that a packet of TCP or UDP gets, if
+    others.  Raises BadFrame as ``parse_icmp_error`` does.
     """
     error = parse_icmp_error(frame)
     protocol = _icmp_protocol(error.source)
     changed = bytearray(frame)
     quoted = error.quoted_l3, error.quoted_l4, error.quoted_end, error.quoted.protocol
     _readdress(changed, *quoted, quoted_source, quoted_destination)
+    if quoted_ports:
+        _renumber(changed, error.quoted_l4, error.quoted_end, error.quoted.protocol, quoted_ports)
     _readdress(changed, L3, error.l4, error.end, protocol, source, destination)
     changed[error.l4 + 2 : error.l4 + 4] = bytes(2)
     changed[error.l4 : error.end] = _icmp(source, destination, bytes(changed[error.l4 : error.end]))
@@ -409,6 +409,15 @@ def _readdress(
     if offset is None or l4 + offset + 2 > end or (protocol == ICMPV6 and width == 4):
         return
     _adjust_segment(frame, l4 + offset, protocol, old, new)
+
+
+def _renumber(frame: bytearray, l4: int, end: int, protocol: int, ports: tuple[int, int]) -> None:
+    """Changes both ports of the segment at ``l4`` and its checksum, if that is before ``end``."""
+    old, new = bytes(frame[l4 : l4 + 4]), _PORTS.pack(*ports)
+    frame[l4 : l4 + 4] = new
+    field = l4 + _CHECKSUM_FIELD[protocol]
+    if field + 2 <= end:
+        _adjust_segment(frame, field, protocol, old, new)
 
 
 def _adjust_segment(frame: bytearray, field: int, protocol: int, old: bytes, new: bytes) -> None:

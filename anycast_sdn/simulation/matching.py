@@ -20,6 +20,9 @@ from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import L3, BadFrame, checksum, parse_ip
 from anycast_sdn.openflow.rules import (
+    CT_ESTABLISHED,
+    CT_NEW,
+    CT_REPLY,
     ETH_IPV4,
     ETH_IPV6,
     ETH_QINQ,
@@ -62,6 +65,8 @@ _NOT_TRACKED: dict[str, Value] = {
     "ct_nw_src": bytes(4),
     "ct_ipv6_src": bytes(16),
 }
+_FIRST_SOURCES = frozenset(("ct_nw_src", "ct_ipv6_src"))
+_HAS_FIRST_SOURCE = CT_NEW | CT_ESTABLISHED | CT_REPLY  # with none of these states, Open vSwitch does not read them
 # What a packet has besides what is in its frame, when it comes in.
 _BESIDES = {**dict.fromkeys(_REGISTERS, 0), **dict.fromkeys(_IN_WIDE, bytes(16)), **_NOT_TRACKED}
 
@@ -191,6 +196,8 @@ class Packet:
         self.set_field(name, value)
 
     def move(self, action: Move) -> None:
+        if action.source in _FIRST_SOURCES and not self.fields["ct_state"] & _HAS_FIRST_SOURCE:
+            return
         taken = (1 << action.bits) - 1
         bits = _number(self.fields[action.source]) >> action.source_bit & taken
         old = self.fields[action.destination]
@@ -209,7 +216,7 @@ class Packet:
         """
         self.found = found
         self._untagged = tracked_packets.translated(self._untagged, found)
-        source = found.first.source if found.first else b""
+        source = found.first.source if found.first and found.state & _HAS_FIRST_SOURCE else b""
         packet = copy(self)
         packet.fields = self.fields | {
             "ct_state": found.state,

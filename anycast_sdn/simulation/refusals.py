@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError
 from anycast_sdn.openflow.rules import (
+    CT_DNAT,
     CT_ESTABLISHED,
     CT_INVALID,
     CT_NEW,
     CT_RELATED,
     CT_REPLY,
+    CT_SNAT,
+    CT_TRACKED,
     ETH_IPV4,
     ETH_IPV6,
     PORT_FIELDS,
@@ -65,7 +68,7 @@ _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
 
 _ORIGINAL = frozenset(("ct_nw_src", "ct_ipv6_src"))
 _OF_TRACKER = frozenset(("ct_state", "ct_zone", "ct_label", *_ORIGINAL))  # only the tracker sets them
-_KNOWN = CT_NEW | CT_ESTABLISHED | CT_RELATED | CT_REPLY
+_OF_CONNECTION = CT_NEW | CT_ESTABLISHED | CT_RELATED | CT_REPLY | CT_SNAT | CT_DNAT
 
 
 def check(rule: FlowRule) -> None:
@@ -117,7 +120,7 @@ def _says_known(state: Field | None) -> bool:
     bits, mask = state.value, -1 if state.mask is None else state.mask
     assert isinstance(bits, int)
     assert isinstance(mask, int)
-    return bool(bits & _KNOWN) or bool(mask & CT_INVALID and not bits & CT_INVALID)
+    return bool(bits & _OF_CONNECTION) or bool(bits & CT_TRACKED and mask & CT_INVALID and not bits & CT_INVALID)
 
 
 def _check_track(action: Track, state: Field | None) -> None:

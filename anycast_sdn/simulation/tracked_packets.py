@@ -76,16 +76,13 @@ def translated(frame: bytes, found: Found) -> bytes:
     family = "ipv6" if len(ends.source) == _V6_BYTES else "ipv4"
     if found.state & CT_SNAT:
         frame = builders.rewrite(frame, f"{family}_src", ends.source)
-        return builders.set_port(frame, True, ends.source_port)
-    frame = builders.rewrite(frame, f"{family}_dst", ends.destination)
-    return builders.set_port(frame, False, ends.destination_port)
+    else:
+        frame = builders.rewrite(frame, f"{family}_dst", ends.destination)
+    return builders.set_ports(frame, *ends[3:]) if ends.protocol in _PORTED else frame
 
 
 def _error_translated(frame: bytes, found: Found, ends: FlowKey) -> bytes:
-    """An ICMP error, with the packet that it quotes, whose ends are those of the other direction.
-
-    Ports in what is quoted stay as they are: a range of addresses alone hardly ever changes any.
-    """
+    """An ICMP error, with the packet that it quotes, whose ends are those of the other direction."""
     error = parse_icmp_error(frame)
     return builders.translate_icmp_error(
         frame,
@@ -93,4 +90,5 @@ def _error_translated(frame: bytes, found: Found, ends: FlowKey) -> bytes:
         destination=ends.destination if found.state & CT_DNAT else error.destination,
         quoted_source=ends.destination,
         quoted_destination=ends.source,
+        quoted_ports=(ends.destination_port, ends.source_port) if ends.protocol in _PORTED else None,
     )

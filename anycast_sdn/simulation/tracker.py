@@ -213,8 +213,7 @@ class Tracker:
                     connection.ends_at = now
                     if not (reply and connection.nat):
                         return self._begin(packet, action, now)
-                    known = (connection, reply) if not _translates(action) else None
-                    return Found(zone, CT_TRACKED, connection.label, connection.key, known=known)
+                    return self._found(0, connection, reply, action, translates=False)
                 case _Is.INVALID:
                     state = CT_INVALID
                 case _Is.STILL_NEW:
@@ -256,9 +255,11 @@ class Tracker:
             return Found(zone, CT_NEW | CT_TRACKED, first=packet.key)
         return self._found(CT_NEW, connection, False, action)
 
-    def _found(self, state: int, connection: Connection, reply: bool, action: Track) -> Found:
+    def _found(
+        self, state: int, connection: Connection, reply: bool, action: Track, translates: bool = True
+    ) -> Found:
         becomes = None
-        if _translates(action) and connection.nat and not state & _TRANSLATED:
+        if translates and _translates(action) and connection.nat and not state & _TRANSLATED:
             state |= CT_SNAT if connection.nat.source is not reply else CT_DNAT
             becomes = reversed_key(connection.key if reply else connection.reply)
         if action.label is not None:
@@ -287,8 +288,8 @@ class Tracker:
         else:
             first_s = timeouts.icmp_first if key.protocol in _ANSWERS else timeouts.udp_first
         connection.ends_at = now + first_s
-        self._places[zone, key] = connection, False
         self._places[zone, reply] = connection, True
+        self._places[zone, key] = connection, False  # also where both are the same
         return connection
 
     def _forget(self, zone: int, connection: Connection) -> None:
