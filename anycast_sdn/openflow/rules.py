@@ -367,7 +367,6 @@ class EndConnection(NamedTuple):
     """The tracker forgets one connection, given as its first packet was before its translation.
 
     ``source_port``, ``destination_port``: of ICMP the identifier, and type and code of the request; 0 without ports.
-    Never of ICMPv6, nor of a type of ICMP that is neither request nor reply: ovs-vswitchd 3.1 aborts.
     """
 
     zone: int

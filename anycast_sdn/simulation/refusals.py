@@ -22,7 +22,6 @@ from anycast_sdn.openflow.rules import (
     PORT_FIELDS,
     PRIORITY_TAG,
     DecTtl,
-    EndConnection,
     Field,
     FlowRule,
     Load,
@@ -32,7 +31,6 @@ from anycast_sdn.openflow.rules import (
     Track,
 )
 from anycast_sdn.simulation.matching import masked
-from anycast_sdn.simulation.tracker import REVERSED
 
 
 class Refused(AnycastError):
@@ -97,13 +95,6 @@ def check(rule: FlowRule) -> None:
     for action in rule.actions:
         if isinstance(action, Track):
             _check_track(action, state)
-
-
-def check_end(message: EndConnection) -> None:
-    """Raises Refused for what ends the whole of Open vSwitch 3.1, although it should not (NXT_CT_FLUSH)."""
-    kind = message.destination_port >> 8
-    if message.protocol == ICMPV6 or (message.protocol == ICMP and kind not in REVERSED[ICMP]):
-        raise Refused(f"{message} would abort ovs-vswitchd")
 
 
 def _changed(rule: FlowRule) -> Iterator[str]:

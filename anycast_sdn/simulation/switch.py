@@ -199,13 +199,16 @@ class SimulatedSwitch:
                 run = _Run(now, trace, [])
                 self._act(Packet(frame, in_port), actions, None, [], run)
                 return run.effects
-            case EndConnection(zone):
-                self._need_tracker()
-                refusals.check_end(message)
-                self.tracker.end(zone, FlowKey(*message[1:]), now)
+            case EndConnection():
+                self._end_connection(message, now)
             case ReportExpired(wanted):
                 self._reports_expired = wanted
         return []  # a Barrier, too: everything before it is done
+
+    def _end_connection(self, message: EndConnection, now: float) -> None:
+        self._need_tracker()
+        if connections.can_end(message):  # else no message is sent
+            self.tracker.end(message.zone, FlowKey(*message[1:]), now)
 
     def _set_group(self, message: SetGroup) -> None:
         number, buckets = message.group.number, message.group.buckets
