@@ -49,6 +49,7 @@ from anycast_sdn.openflow.reaction import Reaction, as_received, out_of, through
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
+    BeginConnection,
     DeleteFlow,
     Message,
     PacketOut,
@@ -285,7 +286,7 @@ class ManagedSwitch:
                 return self._neighbours_replied(replies, now)
         reaction = handle(in_port, frame, groups, now)
         last = reaction.messages[-1] if reaction.messages else None
-        if not (isinstance(last, PacketOut) and last.frame is frame):
+        if not (isinstance(last, PacketOut | BeginConnection) and last.frame is frame):
             lost = any(isinstance(each, PacketsDropped) and each.reason is Drop.SERVER_LOST for each in reaction.events)
             if not (lost and reaction.messages):  # many clients may have lost their connections at once, by no fault
                 self._throttle.refused(in_port)

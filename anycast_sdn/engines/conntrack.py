@@ -22,7 +22,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, FlowKey, Prefix
+from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.core.tracked_address import PEER, AnycastCodes, TrackedLayout
 from anycast_sdn.core.transitions import RELEASES, Do
@@ -52,7 +52,7 @@ class Conntrack(EdgeEngine):
         is_enrolled: Callable[[Address], bool],
     ) -> None:
         super().__init__(name, edge, subnets, anycast, answers, is_enrolled)
-        self._zones = {v6: edge.role.conntrack.zone_of(v6, udp=False) for v6 in (False, True)}
+        self._settings = edge.role.conntrack
         self._layouts = {
             v6: TrackedLayout(_client_subnets(edge.role, subnets, v6), 128 if v6 else 32) for v6 in (False, True)
         }
@@ -69,16 +69,15 @@ class Conntrack(EdgeEngine):
         yield from tracked_entries.edge(self.edge.role, self.subnets, layouts)
 
     def places_of_server(self, server: Address, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
-        zone = self._zones[len(server) == 16]
         before, now = self._groups_of.pop(server, ()), groups.of_server(server)
         if now:
             self._groups_of[server] = now
         is_wanted = now or self.flows.pinned_to(server)
-        for rule in tracked_entries.server(server, self.edge.role.translation_prefixes, zone):
+        for rule in tracked_entries.server(server, self.edge.role.translation_prefixes, self._settings):
             yield rule.key, rule if is_wanted else None
         for group in dict.fromkeys((*before, *now)):
-            rule = tracked_entries.member(server, group, zone)
-            yield rule.key, rule if group in now else None
+            for rule in tracked_entries.member(server, group, self._settings):
+                yield rule.key, rule if group in now else None
 
     def places_of_service(self, service: Prefix, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         v6 = service.is_v6
@@ -87,7 +86,7 @@ class Conntrack(EdgeEngine):
         if code is None or not layout.subnets:
             return
         name = group.name if group else ""
-        for rule in tracked_entries.service(service, code, name, layout, self._zones[v6]):
+        for rule in tracked_entries.service(service, code, name, layout, self._settings):
             yield rule.key, rule if group else None
 
     @property
@@ -103,7 +102,8 @@ class Conntrack(EdgeEngine):
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
-        return {**super().packet_handlers, Kind.MEMBER_REPLY: self._member_reply}
+        replies = dict.fromkeys((Kind.MEMBER_REPLY, Kind.MEMBER_REPLY_UDP), self._member_reply)
+        return {**super().packet_handlers, **replies}
 
     def _member_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a first reply, from the server to H': the switch has pinned its flow."""
@@ -136,12 +136,10 @@ class Conntrack(EdgeEngine):
         inside = self._inside(binding.key)
         if inside is None:
             return self.drop(Drop.NO_SERVICE)
-        return Reaction([
-            BeginConnection(
-                frame, inside, binding.key.destination, binding.translated, binding.server,
-                self._zones[len(inside) == 16],
-            )
-        ])  # fmt: skip
+        key = binding.key
+        protocol = frames.parse_ip(frame).key.protocol if key.is_whole else key.protocol
+        zone = self._zone(len(inside) == 16, protocol)
+        return Reaction([BeginConnection(frame, inside, key.destination, binding.translated, binding.server, zone)])
 
     def _inside(self, key: FlowKey) -> Address | None:
         """H' of a flow; None: its service address has no code."""
@@ -164,7 +162,11 @@ class Conntrack(EdgeEngine):
             return []
         v6 = len(inside) == 16
         key = binding.key
-        return [EndConnection(self._zones[v6], inside, PEER[v6], key.protocol, key.source_port, key.destination_port)]
+        zone = self._zone(v6, key.protocol)
+        return [EndConnection(zone, inside, PEER[v6], key.protocol, key.source_port, key.destination_port)]
+
+    def _zone(self, v6: bool, protocol: int) -> int:
+        return self._settings.zone_of(v6, protocol == UDP)
 
     def removed(self, decisions: Iterable[Decision]) -> Reaction:
         reaction = Reaction()

@@ -127,6 +127,9 @@ class Kind(enum.IntEnum):
     PIN_ELSE = 116
     RESTORE_IN = 117
     RESTORE_IN_ELSE = 118
+    TRACK_OUT_UDP = 119
+    TRACK_IN_UDP = 120
+    MEMBER_REPLY_UDP = 121
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -313,6 +316,9 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FIRST_REPLY, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
         "source an enrolled server, destination in PRh/k", "to the controller",
         "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
+    Row(Kind.TRACK_IN_UDP, Table.CLIENT_IN, 510, _SOURCE | _DESTINATION | {"ip_proto"},
+        "as the next row, UDP", "as the next row, in the zone of UDP", "as there (Open vSwitch)",
+        actions=(Load, Track), sets=_ANYCAST_OUT | _SET_SOURCE, tracked=Table.TRACKED_IN),
     Row(Kind.TRACK_IN, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
         "source an enrolled server, destination in PRh/k",
         "reg4 := ASg, source := K, connection tracker → tracked, in",
@@ -372,6 +378,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop",
         "no packet is sent to this table without such a port", counter="no_egress"),
     # ---- 6 to 10: a client edge inside the connection tracker (Open vSwitch)
+    Row(Kind.TRACK_OUT_UDP, Table.TRACK_OUT, 510, _SOURCE | _DESTINATION | {"ip_proto"},
+        "as the next row, UDP", "as the next row, in a zone of its own",
+        "M19: in Open vSwitch, UDP and protocols without ports have the same timers, except in different zones",
+        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH, tracked=Table.TRACKED_OUT),
     Row(Kind.TRACK_OUT, Table.TRACK_OUT, 500, _SOURCE | _DESTINATION,
         "source in a client subnet, destination in the ANY/n of a group",
         "reg4 := ANY, source := H', destination := K, connection tracker → tracked, out",
@@ -399,6 +409,9 @@ ROWS: tuple[Row, ...] = (
         "M16: a server's packet, but of no flow that is known", counter="no_connection"),
     Row(Kind.PINNED_REPLY, Table.PIN, 600, _SERVER_IN | {"eth_type", "ct_label"},
         "from the server in the connection's label", "→ restore, in", "M18, M20", goto=Table.RESTORE_IN),
+    Row(Kind.MEMBER_REPLY_UDP, Table.PIN, 510, _SERVER_IN | _GROUP_IN | {"eth_type", "ct_label", "ip_proto"},
+        "as the next row, UDP", "as the next row, in the zone of UDP", "as there", goto=Table.RESTORE_IN,
+        actions=(Track, SetField, Copy), sets=_SET_SOURCE, copies=(Meter.FIRST_REPLIES,)),
     Row(Kind.MEMBER_REPLY, Table.PIN, 500, _SERVER_IN | _GROUP_IN | {"eth_type", "ct_label"},
         "no label, from a server of the group", "label := ASg, a copy to the controller, metered → restore, in",
         "M17: the first reply pins the flow", goto=Table.RESTORE_IN, actions=(Track, SetField, Copy),

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycast_sdn.core.model import Address, Prefix
-from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.core.model import UDP, Address, Prefix
+from anycast_sdn.core.roles import ClientEdgeRole, Conntrack, Side, Subnet
 from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.entries import rule_of
@@ -138,7 +138,7 @@ def _upper_bits(prefix: Prefix) -> tuple[Address, Address]:
 
 
 def service(
-    prefix: Prefix, code: int, group: str, layout: TrackedLayout, zone: int
+    prefix: Prefix, code: int, group: str, layout: TrackedLayout, settings: Conntrack
 ) -> Iterator[FlowRule]:
     """The rules of one ANY/n, whose first address has this code."""
     names, v6 = NAMES[prefix.is_v6], prefix.is_v6
@@ -154,10 +154,11 @@ def service(
         if any_bits:
             at = layout.host_bits + layout.subnet_bits
             actions.append(Move(names.destination, names.source, any_bits, 0, at))
-        actions += [Load(names.destination, PEER[v6]), Track(zone, ROW[Kind.TRACK_OUT].tracked, translate=True)]
-        yield rule_of(
-            Kind.TRACK_OUT, eth_type(v6), source_in(subnet), destination_in(prefix), actions=tuple(actions)
-        )
+        actions.append(Load(names.destination, PEER[v6]))
+        for kind, protocol, zone in _by_zone(settings, v6, Kind.TRACK_OUT, Kind.TRACK_OUT_UDP):
+            track = Track(zone, ROW[kind].tracked, translate=True)
+            ends = source_in(subnet), destination_in(prefix)
+            yield rule_of(kind, eth_type(v6), protocol, *ends, actions=(*actions, track))
     block = layout.block(code, prefix.length)
     actions = [Load("xxreg2", group_mark(group)), Load(names.second, _in_register(prefix.network))]
     if any_bits:
@@ -165,29 +166,40 @@ def service(
     yield rule_of(Kind.TRACKED_IN, eth_type(v6), _state(CT_DNAT), destination_in(block), actions=tuple(actions))
 
 
-def server(address: Address, translation: Iterable[Prefix], zone: int) -> Iterator[FlowRule]:
+def server(address: Address, translation: Iterable[Prefix], settings: Conntrack) -> Iterator[FlowRule]:
     """The rules of one server, whatever its groups."""
     v6 = len(address) == LABEL
     names, value = NAMES[v6], _in_register(address)
-    track = Track(zone, ROW[Kind.TRACK_IN].tracked, translate=True)
-    actions = Load(names.first, value), Load(names.source, PEER[v6]), track
-    yield from entries.pairs(Kind.TRACK_IN, [Prefix.host(address)], translation, actions=actions)
+    prefixes = list(translation)
+    for kind, protocol, zone in _by_zone(settings, v6, Kind.TRACK_IN, Kind.TRACK_IN_UDP):
+        track = Track(zone, ROW[kind].tracked, translate=True)
+        actions = Load(names.first, value), Load(names.source, PEER[v6]), track
+        fields = () if protocol is None else (protocol,)
+        yield from entries.pairs(kind, [Prefix.host(address)], prefixes, *fields, actions=actions)
     yield rule_of(Kind.PINNED_REPLY, eth_type(v6), Field(names.first, value), Field("ct_label", label(address)))
 
 
-def member(address: Address, group: str, zone: int) -> FlowRule:
-    """The rule by which the first reply of a server of this group pins a flow."""
+def member(address: Address, group: str, settings: Conntrack) -> Iterator[FlowRule]:
+    """The rules by which the first reply of a server of this group pins a flow."""
     v6 = len(address) == LABEL
     names = NAMES[v6]
-    return rule_of(
-        Kind.MEMBER_REPLY,
-        eth_type(v6),
-        Field(names.first, _in_register(address)),
-        Field("ct_label", UNANSWERED),
-        Field("xxreg2", group_mark(group)),
-        actions=(
-            Track(zone, commit=True, label=label(address)),
-            SetField(names.source, address),
-            Copy(reply_meter(address)),
-        ),
-    )
+    for kind, protocol, zone in _by_zone(settings, v6, Kind.MEMBER_REPLY, Kind.MEMBER_REPLY_UDP):
+        yield rule_of(
+            kind,
+            eth_type(v6),
+            protocol,
+            Field(names.first, _in_register(address)),
+            Field("ct_label", UNANSWERED),
+            Field("xxreg2", group_mark(group)),
+            actions=(
+                Track(zone, commit=True, label=label(address)),
+                SetField(names.source, address),
+                Copy(reply_meter(address)),
+            ),
+        )
+
+
+def _by_zone(settings: Conntrack, v6: bool, kind: Kind, of_udp: Kind) -> Iterator[tuple[Kind, Field | None, int]]:
+    """(kind, condition, zone): of UDP and of all else, which have a rule each."""
+    yield kind, None, settings.zone_of(v6, udp=False)
+    yield of_udp, Field("ip_proto", UDP), settings.zone_of(v6, udp=True)
