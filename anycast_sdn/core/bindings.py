@@ -231,7 +231,7 @@ class BindingTable:
         if key.protocol == WHOLE:
             self._whole += 1
             self.knew_whole = True
-        if validity is not AS_THE_EDGE:
+        if validity != AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
         self._pin(number, group, server)
@@ -283,7 +283,7 @@ class BindingTable:
         self._unpin(before.number, before.group, before.server)
         add(self._clients, before.key.source, -1)
         self._whole -= before.key.protocol == WHOLE
-        if before.validity is not AS_THE_EDGE:
+        if before.validity != AS_THE_EDGE:
             add(self._validities, before.validity, -1)
         if place := self._port_of.pop(before.number, None):
             add(self._ports, place, -1)

@@ -104,7 +104,7 @@ class ClientEdge:
         return min(self._validity(group).shortest_s for group in validities)
 
     def _validity(self, group: GroupValidity) -> Validity:
-        return self.role.validity if group is AS_THE_EDGE else in_force(self.role.validity, group)
+        return self.role.validity if group == AS_THE_EDGE else in_force(self.role.validity, group)
 
     def validity_s(self, binding: Binding) -> int:
         """How long the binding may be idle, in seconds."""
@@ -299,8 +299,8 @@ class ClientEdge:
             return Drop.NO_ABLE_EDGE
         if self.bindings.of_client(key.source) >= (self.role.bindings_per_client or MOST_PER_CLIENT):
             return Drop.CLIENT_FULL
-        at_port = self.bindings.of_port(port, len(key.source) == 16) if port else 0
-        if self.role.bindings_per_port and at_port >= self.role.bindings_per_port:
+        most_at_port = self.role.bindings_per_port
+        if most_at_port and port and self.bindings.of_port(port, len(key.source) == 16) >= most_at_port:
             return Drop.PORT_FULL
         return None
 

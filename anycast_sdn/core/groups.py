@@ -19,7 +19,8 @@ class Groups:
     def __init__(self, groups: Mapping[str, AnycastGroup] | None = None) -> None:
         self._by_name: dict[str, AnycastGroup] = {}
         self._owners: dict[Prefix, str] = {}  # ANY/n → its group
-        self._lengths: Counter[tuple[int, int]] = Counter()  # (bits, length) of the ANY/n that are not one address
+        self._hosts: dict[Address, Prefix] = {}  # the ANY/n that are one address
+        self._lengths: Counter[tuple[int, int]] = Counter()  # (bits, length) of the others
         self._memberships: dict[Address, tuple[str, ...]] = {}  # server → its groups
         self._active: set[str] = set()
         self._sorted: dict[int, list[Prefix]] = {32: [], 128: []}  # all ANY/n by bits of an address
@@ -80,8 +81,7 @@ class Groups:
 
     def service(self, address: Address) -> Prefix | None:
         """The ANY/n that holds this address, if any."""
-        service = Prefix.host(address)
-        if service in self._owners:
+        if (service := self._hosts.get(address)) is not None:
             return service
         number, bits = int.from_bytes(address, "big"), 8 * len(address)
         for width, length in self._lengths:
@@ -105,7 +105,9 @@ class Groups:
     def _enter_prefixes(self, name: str, prefixes: Sequence[Prefix]) -> None:
         for prefix in prefixes:
             self._owners[prefix] = name
-            if prefix.length != prefix.bits:
+            if prefix.length == prefix.bits:
+                self._hosts[prefix.network] = prefix
+            else:
                 self._lengths[prefix.bits, prefix.length] += 1
         if len(prefixes) > FEW:
             for bits, in_order in self._sorted.items():
@@ -119,7 +121,9 @@ class Groups:
         for prefix in prefixes:
             del self._owners[prefix]
             kind = prefix.bits, prefix.length
-            if prefix.length != prefix.bits:
+            if prefix.length == prefix.bits:
+                del self._hosts[prefix.network]
+            else:
                 self._lengths[kind] -= 1
                 if not self._lengths[kind]:
                     del self._lengths[kind]
@@ -145,6 +149,7 @@ class Groups:
         was, now = (dict.fromkeys(each.prefixes if each else ()) for each in (before, group))
         if was.keys() != now.keys():
             changed._owners, changed._lengths = self._owners.copy(), self._lengths.copy()
+            changed._hosts = self._hosts.copy()
             changed._sorted = {bits: in_order.copy() for bits, in_order in self._sorted.items()}
             changed._leave_prefixes([prefix for prefix in was if prefix not in now])
             changed._enter_prefixes(name, [prefix for prefix in now if prefix not in was])

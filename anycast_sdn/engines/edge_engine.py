@@ -139,12 +139,13 @@ class EdgeEngine(Engine):
             return self._looped(key, frame, now)
         if key.protocol in COVER_ADDRESSES:
             return self._refuse(in_port, frame, Unreachable.PROTOCOL, self.dropped(Drop.UNSUPPORTED_PROTOCOL), now)
-        if packet.is_icmp_error:
-            return self._error_from_client(frame)
-        if not _is_echo_or_no_icmp(packet, frames.ECHO_REQUEST) or _cannot_follow(packet):
-            if not self.edge.binds_whole(key, groups):
-                return self._refuse_alone(in_port, frame, packet, now)
-            key = key.whole
+        if packet.icmp_type >= 0 or packet.more_fragments:
+            if packet.is_icmp_error:
+                return self._error_from_client(frame)
+            if not _is_echo_or_no_icmp(packet, frames.ECHO_REQUEST) or _cannot_follow(packet):
+                if not self.edge.binds_whole(key, groups):
+                    return self._refuse_alone(in_port, frame, packet, now)
+                key = key.whole
         syn = tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
         decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn)
         if decision.drop is None:
@@ -199,7 +200,7 @@ class EdgeEngine(Engine):
         if in_port == OFPP_CONTROLLER:
             return self._looped(key, frame, now)
         covers, strange = key.protocol in COVER_ADDRESSES, not _is_echo_or_no_icmp(packet, frames.ECHO_REPLY)
-        if covers or strange or _cannot_follow(packet):
+        if covers or strange or (packet.more_fragments and _cannot_follow(packet)):
             whole = self.edge.is_reply_to_whole(key, now)
             if covers and whole:
                 return self.drop(Drop.UNSUPPORTED_PROTOCOL)

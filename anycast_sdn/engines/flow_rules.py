@@ -90,11 +90,11 @@ class FlowRules(EdgeEngine):
     def wanted_rule(self, flow: Binding, half: Half) -> PutBinding:
         """A rule can record a FIN only by a shorter idle timeout, so only if it has one: see ``entries.binding``."""
         idle_timeout = 0 if flow.swept else self.edge.validity_s(flow)
-        can_record = self._features.tcp_flags and self._features.fin_timeout
-        records_fin = can_record and flow.key.protocol == TCP and flow.server
-        fin_timeout = idle_timeout - (half not in flow.closed) if records_fin else 0
-        marks = flow.key.protocol == WHOLE and self._features.tcp_flags
-        return PutBinding(flow, half, idle_timeout, max(0, fin_timeout), marks)
+        fin_timeout, protocol, features = 0, flow.key.protocol, self._features
+        if idle_timeout and protocol == TCP and flow.server and features.tcp_flags and features.fin_timeout:
+            is_open = not flow.closed or half not in flow.closed
+            fin_timeout = idle_timeout - is_open
+        return PutBinding(flow, half, idle_timeout, fin_timeout, protocol == WHOLE and features.tcp_flags)
 
     # ---------------------------------------------------------------- decisions become rules
 
