@@ -58,6 +58,7 @@ from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
 from anycast_sdn.openflow.rules import Barrier
 from anycast_sdn.openflow.tables import Tables
 
+_LLDP = frozenset((Kind.LLDP, Kind.LLDP_ELSE))
 _TO_GATEWAYS = frozenset((Kind.CHECK_ANSWER, Kind.GATEWAY_HERE, Kind.GATEWAY))  # of packets that may answer checks
 _NO_ROUTES: Mapping[Prefix, int | None] = {}
 
@@ -196,7 +197,7 @@ class Controller:
     def packet_in(self, dpid: int, cookie: int, in_port: int, frame: bytes, now: float) -> Outcome:
         switch = self.switches[dpid]
         kind = kind_of(cookie)
-        if kind in (Kind.LLDP, Kind.LLDP_ELSE):
+        if kind in _LLDP:
             return self._lldp(switch, in_port, frame, now)
         if kind is None:
             return Outcome(events=[PacketsDropped(switch.name, Drop.UNEXPECTED)])

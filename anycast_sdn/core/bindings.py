@@ -149,7 +149,9 @@ class BindingTable:
     def by_reply(self, key: FlowKey) -> Binding | None:
         """The binding of a packet to PR1X, as seen on the wire, whoever has sent it."""
         holder = self.holders.of(key.destination)
-        flow = self.by_key(flow_of_reply(holder.pair, key)) if holder else None
+        if holder is None:
+            return None
+        flow = self.by_key(flow_of_reply(holder.pair, key))
         return flow if flow and flow.translated == key.destination else None
 
     def by_number(self, number: int) -> Binding | None:
@@ -234,7 +236,8 @@ class BindingTable:
         if validity != AS_THE_EDGE:
             self._validities[validity] += 1
         self.holders.add(translated, key, number, port)
-        self._pin(number, group, server)
+        if server is not None:
+            self._pin(number, group, server)
         if port:
             place = self._port_of[number] = port, len(translated) == 16
             self._ports[place] += 1

@@ -177,7 +177,7 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
     elif do is Do.PIN and reply_s is None:
         reply_s = details.at - since
     server = None if state is State.UNANSWERED else details.server or server
-    installed = (installed if details.installed is None else details.installed) | put
+    installed = put if put is Half.BOTH else put | (installed if details.installed is None else details.installed)
     # As Binding(…), in less time: this is on the first-packet path.
     return tuple.__new__(
         Binding,

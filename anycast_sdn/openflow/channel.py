@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from eventlet.hubs import trampoline
 from os_ken.lib import hub
 
 from anycast_sdn.openflow.connection import Connection, Listener
@@ -88,13 +89,13 @@ class Channel(Connection):
 
     def _read_all(self) -> None:
         while not self.is_closed:
+            trampoline(self._socket, read=True)  # other green threads run, also if there is something to read already
             data = self._socket.recv(READ_SIZE)
             if not data:
                 self.close("it has closed the connection")
             self.receive(data)
             while self._take_turn():
                 hub.sleep(0)
-            hub.sleep(0)
 
     def _take_turn(self) -> bool:
         """Handle some messages → are there more?"""

@@ -151,11 +151,12 @@ class FirstPackets:
         waiting.seconds.observe_since([came for came, _ in first], time.monotonic())
         switch = self._connections.channels.get(dpid)
         if switch and waiting.window.count_sent(sent, time.monotonic()):
-            switch.probe(lambda _: self._probe_ended(waiting.window))
+            switch.probe(lambda _: self._probe_ended(waiting))
 
-    def _probe_ended(self, window: Window) -> None:
-        window.probe_ended()
-        self._wake()
+    def _probe_ended(self, waiting: Waiting) -> None:
+        waiting.window.probe_ended()
+        if waiting:
+            self._wake()
 
     @isolated
     def _serve_one(self, dpid: int, message: decoding.PacketInMessage, now: float, out: Outcome) -> None:
