@@ -158,7 +158,7 @@ class TranslationPool:
     def _address(self, index: int) -> Address:
         for run in self._runs:
             if index < run.size:
-                return (run.first + index).to_bytes(len(run.prefix.network), "big")
+                return (run.first + index).to_bytes(run.width, "big")
             index -= run.size
         raise AssertionError("index beyond the pool")
 
@@ -212,13 +212,11 @@ class _Many:
 
     def draw(self) -> int:
         """A free place; there must be one."""
-        for _ in range(_DRAWS):
-            place = self._random.randrange(self._size)
-            if place not in self._taken:
-                break
-        while place in self._taken:
-            place = (place + 1) % self._size
-        self._taken.add(place)
+        taken, place, draws = self._taken, self._random.randrange(self._size), 1
+        while place in taken:
+            place = self._random.randrange(self._size) if draws < _DRAWS else (place + 1) % self._size
+            draws += 1
+        taken.add(place)
         return place
 
     def claim(self, place: int) -> None:
@@ -229,15 +227,16 @@ class _Many:
 
 
 class _Run(NamedTuple):
-    """The usable addresses of one prefix: ``size`` of them, from ``first`` on."""
+    """The usable addresses of one prefix: ``size`` of them, from ``first`` on, each of ``width`` bytes."""
 
     prefix: Prefix
     first: int
     size: int
+    width: int
 
     @classmethod
     def of(cls, prefix: Prefix) -> _Run:
         count = (1 << (prefix.bits - prefix.length)) - 2
         if count < 1:
             raise ValueError(f"{prefix} is too small for a translation prefix")
-        return cls(prefix, int.from_bytes(prefix.network, "big") + 1, count)
+        return cls(prefix, int.from_bytes(prefix.network, "big") + 1, count, len(prefix.network))
