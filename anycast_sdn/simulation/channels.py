@@ -22,7 +22,7 @@ from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.rules import AddFlow, Barrier, Message, PacketOut, PutBinding, SetGroup
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, Barrier, Message, PacketOut, PutBinding, SetGroup
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
 from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, Trace, TtlExpired
@@ -154,7 +154,8 @@ class ControlChannels:
             if not (isinstance(message, PacketOut) and is_lldp(message.frame)):
                 self._observations.record(Sent(name, message))
             if steps:
-                self._observations.record(Passed(name, getattr(message, "in_port", 0), steps))
+                in_port = message.in_port if isinstance(message, PacketOut) else OFPP_CONTROLLER
+                self._observations.record(Passed(name, in_port, steps))
             self._carry_out(name, effects)
 
     def _refused(self, name: str, message: Message) -> None:

@@ -35,59 +35,28 @@ from anycast_sdn.core.model import (
     packed,
     text,
 )
+from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.description import enrolment
-from anycast_sdn.description.model import Host, Network, Port
-from anycast_sdn.openflow import entries, readback
+from anycast_sdn.description.model import Host, Network
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, IpPacket, parse_ip
-from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
 from anycast_sdn.openflow.rules import (
-    CT_DNAT,
-    CT_ESTABLISHED,
-    CT_INVALID,
-    CT_NEW,
-    CT_RELATED,
-    CT_REPLY,
-    CT_SNAT,
     ETH_ARP,
     OFPP_CONTROLLER,
-    OFPP_IN_PORT,
-    OFPP_TABLE,
     TCP_ACK,
     TCP_RST,
-    Action,
     AddFlow,
     BeginConnection,
-    CheckSize,
-    Copy,
-    DecTtl,
     EndConnection,
-    FinTimeout,
-    FlowRule,
-    ForgetInPort,
-    Load,
-    Move,
-    Output,
     PacketOut,
-    PopVlan,
     PutBinding,
-    Resubmit,
-    SetField,
-    ToGroup,
-    Track,
-    Unread,
-    Value,
 )
-from anycast_sdn.simulation.effects import TraceStep, TrackerStep
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.simulation.observations import Arrived, Passed, Record, Sent
+from anycast_sdn.simulation.path_text import PathText
 
 _PORTED = (TCP, UDP, SCTP)
 _SOURCE_PORT = 40000  # when none is given
-_RESERVED = {OFPP_CONTROLLER: "to the controller", OFPP_TABLE: "through the tables"}
-_STATES = {
-    CT_NEW: "no connection yet", CT_ESTABLISHED: "known", CT_RELATED: "an error about a known one",
-    CT_REPLY: "a reply", CT_INVALID: "invalid", CT_SNAT: "source translated", CT_DNAT: "destination translated",
-}  # fmt: skip
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
@@ -246,6 +215,7 @@ class _Run:
         self._names = self._server_names(network, groups) | {key.source: "H"}
         if self._anycast:
             self._names[key.destination] = "ANY"
+        self._words = PathText(self._net, self._names)
 
     def _holder(self, name: str) -> Callable[[bytes, IpPacket], Iterable[bytes]]:
         def hold(frame: bytes, packet: IpPacket) -> tuple[bytes, ...]:
@@ -308,12 +278,14 @@ class _Run:
     def _send(self, title: str, sender: str, frame: bytes) -> Iterator[str]:
         """Send one packet of a host; describe its path, and all that follows from it."""
         yield ""
-        yield f"{title.upper()}: {self._flow(parse_ip(frame).key)}"
+        yield f"{title.upper()}: {self._words.flow(parse_ip(frame).key)}"
         counted = self._counters()
         self._net.observations.journal = []
         self._net.send(sender, frame)
         self._net.settle()
         self._learn_translated()
+        for record in self._net.observations.journal:
+            self._learn_tracked(record)
         for record in self._net.observations.journal:
             yield from self._show(record)
         for (switch, name), number in (self._counters() - counted).items():
@@ -333,26 +305,31 @@ class _Run:
             for binding in switch.engine.flows:
                 self._names[binding.translated] = "PR1X"
 
+    def _learn_tracked(self, record: Record) -> None:
+        """H' and K, if the client edge is inside the connection tracker."""
+        if isinstance(record, Sent) and isinstance(record.message, BeginConnection):
+            self._names[record.message.inside] = "H'"
+            self._names[PEER[len(record.message.inside) == 16]] = "K"
+
     # ---------------------------------------------------------------- as text
 
     def _show(self, record: Record) -> Iterator[str]:
         match record:
             case Passed(switch, in_port, steps):
                 yield f"{switch}, {'from the controller' if in_port >= OFPP_CONTROLLER else f'port {in_port}'}"
-                for step in steps:
-                    yield from self._tracker(step) if isinstance(step, TrackerStep) else self._step(switch, step)
+                yield from self._words.steps(switch, steps)
             case Sent(switch, AddFlow(rule)):
-                yield f"controller → {switch}: add {self._rule(rule)}"
+                yield f"controller → {switch}: add {self._words.rule(rule)}"
             case Sent(switch, PutBinding() as put):
-                yield f"controller → {switch}: add {self._rule(entries.binding(put))}"
-            case Sent(switch, BeginConnection() as begun):
-                ends = f"{self._value(begun.inside)} translated to {self._value(begun.translated)}"
-                pinned = "" if begun.server is None else f", label {self._value(begun.server)}"
-                yield f"controller → {switch}: first packet, with its connection in zone {begun.zone}: {ends}{pinned}"
+                yield f"controller → {switch}: add {self._words.rule(entries.binding(put))}"
+            case Sent(switch, BeginConnection(_, inside, _, translated, server, zone)):
+                ends = f"{self._words.value(inside)} becomes {self._words.value(translated)}"
+                pinned = "" if server is None else f", label {self._words.value(server)}"
+                yield f"controller → {switch}: packet-out, and a connection in zone {zone}: {ends}{pinned}"
             case Sent(switch, EndConnection(zone) as ended):
                 yield f"controller → {switch}: end the connection {FlowKey(*ended[1:])} of zone {zone}"
             case Sent(switch, PacketOut(_, _, actions)):
-                did = ", ".join(self._action(switch, action) for action in actions)
+                did = ", ".join(self._words.action(switch, action) for action in actions)
                 yield f"controller → {switch}: packet-out, {did}"
             case Sent(switch, message):
                 yield f"controller → {switch}: {message}"
@@ -363,110 +340,8 @@ class _Run:
                 error = packet.icmp_type in (ICMP_ERRORS if packet.key.protocol == ICMP else ICMPV6_ERRORS)
                 what = f"ICMP error, type {packet.icmp_type} code {frame[packet.l4 + 1]}: " if error else ""
                 what = "TCP RST: " if _is_reset(frame) else what
-                yield f"{host} receives {what}{self._flow(packet.key)}"
+                yield f"{host} receives {what}{self._words.flow(packet.key)}"
 
     def _is_for(self, host: str, frame: bytes) -> bool:
         """A frame reaches all hosts at its port; is it addressed to this one?"""
         return bool(frame[0] & 1) or frame[:6] == self._net.host(host).mac
-
-    def _step(self, switch: str, step: TraceStep) -> Iterator[str]:
-        table = f"  {step.table.value} {step.table.name.lower():<11}"
-        rule = step.rule
-        if rule is None:
-            yield f"{table}no rule matches: dropped"
-            return
-        kind = kind_of(rule.cookie)
-        assert kind is not None
-        row = ROW[kind]
-        did = [self._action(switch, action) for action in step.done]
-        if rule.goto is not None and not step.end:
-            did.append(f"→ {Table(rule.goto).name.lower()}")
-        yield f"{table}{row.matches}: {', '.join(did) or 'dropped'}"
-        if row.counter:
-            yield f"{'':<15}why: {row.why} (counted as {row.counter})"
-        if step.end == "meter":
-            yield f"{'':<15}dropped: too many packets for the controller (meter {rule.meter})"
-        elif step.end == "ttl":
-            yield f"{'':<15}dropped: its TTL is used up"
-        elif step.before != step.after and step.after is not None:
-            yield f"{'':<15}{self._flow(step.after)}"
-
-    def _tracker(self, step: TrackerStep) -> Iterator[str]:
-        """'tracker  zone 4: known, label 10.2.0.10 (AS2), source translated → tracked_out', and its translation."""
-        found = [what for bit, what in _STATES.items() if step.state & bit]
-        found += [f"label {self._label(step.label)}"] * any(step.label)
-        onward = "" if step.table is None else f" → {step.table.name.lower()}"
-        yield f"{'  tracker':<15}zone {step.zone}: {', '.join(found)}{onward}"
-        if step.before != step.after and step.before and step.after:
-            yield f"{'':<15}{self._flow(step.before)}"
-            yield f"{'':<15}becomes {self._flow(step.after)}"
-
-    def _rule(self, rule: FlowRule) -> str:
-        kind = kind_of(rule.cookie)
-        assert kind is not None
-        matches = ", ".join(f"{field.name}={self._value(field.value)}" for field in rule.match)
-        sets = ", ".join(self._action("", action) for action in rule.actions)
-        idle = f", idle timeout {rule.idle_timeout} s" if rule.idle_timeout else ""
-        number = f" {number_of(rule.cookie)}" if number_of(rule.cookie) else ""
-        return f"{kind.name.lower()}{number} in {Table(rule.table).name.lower()}: {matches} ⇒ {sets}{idle}"
-
-    def _action(self, switch: str, action: Action) -> str:
-        match action:
-            case SetField(name, value):
-                return f"{name} := {self._value(value)}"
-            case DecTtl():
-                return "TTL − 1"
-            case PopVlan():
-                return "the tag is removed"
-            case Output(port) if port in _RESERVED:
-                return _RESERVED[port]
-            case Output(port):
-                return f"out by port {port} to {' or '.join(self._net.peers(Port(switch, port)))}"
-            case ToGroup(number):
-                slots = Counter(readback.slots(self._net.switches[switch].groups[number]))
-                several = f" of {slots.total()} slots, {len(slots)} servers (a real switch may choose another slot)"
-                return "select group" + several * (len(slots) > 1)
-            case CheckSize(limit):
-                return f"larger than {limit} bytes?"
-            case FinTimeout():
-                return "FIN and RST remembered"
-            case Copy():
-                return "copy to the controller"
-            case Resubmit(table, port):
-                name = Table(table).name.lower()
-                return f"again → {name}" if port == OFPP_IN_PORT else f"→ {name}, port {port}"
-            case ForgetInPort():
-                return "in_port := none"
-            case Load() | Move() | Track():
-                return self._tracking(action)
-            case Unread():
-                return "something unknown"
-
-    def _tracking(self, action: Load | Move | Track) -> str:
-        match action:
-            case Load(name, value, mask):
-                return f"{name}{'' if mask is None else ' in part'} := {self._value(value)}"
-            case Move(source, destination, bits, source_bit, destination_bit):
-                ends = (destination, destination_bit), (source, source_bit)
-                return " := ".join(f"{name}[{bit}..{bit + bits - 1}]" for name, bit in ends)
-            case Track(zone, table, commit, _, _, label):
-                does = [f"connection tracker, zone {zone}", *["commit"] * commit]
-                does += [] if label is None else [f"label := {self._label(label)}"]
-                return ", ".join(does) + ("" if table is None else f" → {Table(table).name.lower()}")
-
-    def _label(self, label: bytes) -> str:
-        """That of an IPv4 address has only its last 32 bits."""
-        return self._value(label if any(label[:12]) else label[12:])
-
-    def _value(self, value: Value) -> str:
-        if isinstance(value, int):
-            return str(value)
-        if len(value) == 6:
-            return value.hex(":")
-        name = self._names.get(value)
-        return f"{text(value)} ({name})" if name else text(value)
-
-    def _flow(self, key: FlowKey) -> str:
-        """'10.1.0.10:40000 → 198.18.0.1:80/tcp  (H → ANY)'."""
-        ends = [self._names.get(address) for address in key[:2]]
-        return f"{key}  ({' → '.join(name or '…' for name in ends)})" if any(ends) else str(key)

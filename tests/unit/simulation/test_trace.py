@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, ConfigurationError, FlowKey, packed
+from anycast_sdn.core.roles import EngineName
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
 from anycast_sdn.simulation.trace import parse_flow, parse_group, trace
@@ -125,6 +126,37 @@ def test_the_whole_path_is_shown_in_the_documents_notation() -> None:
     parts = ["FIRST PACKET", "add binding_out_unanswered 1", "FIRST REPLY", "add binding_out 1", "add binding_in 1"]
     assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
     assert "controller" not in text.partition("SECOND PACKET")[2].replace("without the controller", "")
+
+
+def test_a_client_edge_inside_the_tracker_is_shown_with_what_the_tracker_has_found() -> None:
+    figure1 = topology("figure1")
+    edge, *others = figure1.switches
+    assert edge.client_edge
+    role = replace(edge.client_edge, engines=(EngineName.CONNTRACK,))
+    inside = replace(figure1, switches=(replace(edge, client_edge=role), *others))
+    shown = trace(inside, "10.1.0.10:40000", "198.18.0.1:53/udp", ["web=198.18.0.1/32=10.2.0.10"])
+    first, reply, second = shown.split("\n\n")[1:]
+    zone = r"  tracker +zone \d+: "
+    for part, lines in (
+        (first, (
+            r"10\.1\.0\.10:40000.*\(H → ANY\)", zone + "no connection yet → tracked_out",
+            r"controller → arh1: packet-out, and a connection in zone \d+: [0-9.]+ \(H'\) becomes 203\..* \(PR1X\)",
+            "arh1, from the controller", zone + "no connection yet, source translated → tracked_out",
+            r" +0\..*\(H' → K\)", r" +becomes 203\..*\(PR1X → K\)", r" +203\..*\(PR1X → ANY\)",
+            r"as2 receives .*\(PR1X → AS2\)",
+        )),
+        (reply, (
+            r".*reg4 := 10\.2\.0\.10 \(AS2\), ipv4_src := 0\.0\.0\.1 \(K\), connection tracker, zone \d+ → tracked_in",
+            zone + "known, a reply, destination translated → tracked_in", r" +becomes .*\(K → H'\)",
+            r"  9 pin .*label := 10\.2\.0\.10 \(AS2\).*copy to the controller", r"h1 receives .*\(ANY → H\)",
+        )),
+        (second, (
+            zone + r"known, source translated, label 10\.2\.0\.10 \(AS2\) → tracked_out",
+            "  7 tracked_out translated: ipv4_dst := ct_label, again → service", r" +203\..*\(PR1X → AS2\)",
+        )),
+    ):  # fmt: skip
+        for line in lines:
+            assert re.search(rf"^.*{line}", part, re.MULTILINE), f"{line}\n{part}"
 
 
 def test_every_switch_and_table_on_the_path_is_shown() -> None:
