@@ -17,7 +17,7 @@ from webob import Response
 
 from anycast_sdn.control.registry import AlreadyExists, LimitReached
 from anycast_sdn.core.model import ConfigurationError, NotFound
-from anycast_sdn.description.enrolment import EnrolmentError, Overlap
+from anycast_sdn.description.enrolment import EnrolmentError, NoRoom, Overlap
 from anycast_sdn.store.store import StoreError
 
 URN = "urn:anycast-sdn:problem:"
@@ -40,6 +40,7 @@ class Problem(Exception):
 _STATUS: dict[type[ConfigurationError], int] = {
     NotFound: 404,
     AlreadyExists: 409,
+    NoRoom: 409,
     Overlap: 409,
     LimitReached: 409,
     StoreError: 503,

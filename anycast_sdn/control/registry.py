@@ -39,6 +39,7 @@ from anycast_sdn.description.enrolment import (
     check_apart,
     check_drain,
     check_group,
+    check_room,
     check_server,
     check_server_settings,
     check_settings,
@@ -347,6 +348,10 @@ class Registry:
                     f"{self._network.name}: {error}; undo the change of the network file and remove the "
                     "enrolment over REST first, or start with another database"
                 ) from error
+        try:
+            check_room(self._network, Groups(stored))
+        except EnrolmentError as error:
+            raise ConfigurationError(f"{self._store.path}: what was enrolled earlier: {error}") from error
 
 
 def _settled(wanted: Server, present: Server | None) -> Server:

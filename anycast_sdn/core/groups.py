@@ -48,6 +48,13 @@ class Groups:
         """The servers of all groups."""
         return self._memberships.keys()
 
+    def addresses(self, v6: bool) -> int:
+        """How many addresses all ANY/n of one family have together."""
+        bits = 128 if v6 else 32
+        larger = {length: count for (width, length), count in self._lengths.items() if width == bits}
+        single = len(self._sorted[bits]) - sum(larger.values())
+        return single + sum(count << bits - length for length, count in larger.items())
+
     def of_server(self, address: Address) -> tuple[str, ...]:
         """The names of the groups in which it is enrolled."""
         return self._memberships.get(address, ())

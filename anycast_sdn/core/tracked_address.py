@@ -16,12 +16,13 @@ Pure.  Source: the mechanism is that of WO 2004/014046; the addresses are ours (
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 
-LEAST_CODES = 256  # with fewer for service addresses, a client edge cannot be inside a tracker
+LEAST_SERVICES = 256  # with room for fewer service addresses, a client edge cannot be inside a tracker
 PEER = {False: bytes((0, 0, 0, 1)), True: bytes((*bytes(15), 1))}  # K, by "is IPv6"
 
 
@@ -44,6 +45,11 @@ class TrackedLayout:
     def code_bits(self) -> int:
         """Negative, or few: the clients and subnets leave no room for service addresses."""
         return self.width - self.host_bits - self.subnet_bits
+
+    @property
+    def services(self) -> int:
+        """How many service addresses there may be: all codes but 0, see ``AnycastCodes``."""
+        return (1 << max(0, self.code_bits)) - 1
 
     def encode(self, code: int, client: Address) -> Address:
         """H' of a client.  Raises ValueError when it is in none of the subnets."""
@@ -75,6 +81,17 @@ class TrackedLayout:
 
     def _packed(self, value: int) -> Address:
         return value.to_bytes(self.width // 8, "big")
+
+
+def layout_of(role: ClientEdgeRole, subnets: Iterable[Subnet], v6: bool) -> TrackedLayout:
+    """``subnets``: those of the switch; those count whose hosts may use services of this family."""
+    allowed = (
+        subnet
+        for subnet in subnets
+        if subnet.side is not Side.UPLINK and any(service.is_v6 is v6 for service in subnet.allowed(role))
+    )
+    prefixes = (gateway.prefix for subnet in allowed for gateway in subnet.gateways)
+    return TrackedLayout(tuple(prefix for prefix in prefixes if prefix.is_v6 is v6), 128 if v6 else 32)
 
 
 class AnycastCodes:

@@ -1,7 +1,8 @@
 """What must hold for client edges with the engine ``conntrack``: part of ``checks``.
 
-A client, its subnet and the service address together fit into one address (``core.tracked_bits``), and no two switches
-of a file share a zone of the connection tracker: their bridges may be in one Open vSwitch.
+A client, its subnet and the service address together fit into one address (``core.tracked_address``), so that there is
+room for a bounded number of service addresses; how many are enrolled is checked by ``enrolment``.  No two switches of a
+file share a zone of the connection tracker: their bridges may be in one Open vSwitch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycast_sdn.core.roles import ClientEdgeRole
-from anycast_sdn.core.tracked_bits import LEAST_SERVICES, bits_of, client_prefixes
+from anycast_sdn.core.tracked_address import LEAST_SERVICES, layout_of
 from anycast_sdn.description.model import Network
 from anycast_sdn.description.problems import Problem
 
@@ -30,21 +31,16 @@ def _edges(network: Network) -> Iterator[tuple[int, str, ClientEdgeRole]]:
 
 
 def _room_problems(network: Network, name: str, role: ClientEdgeRole, v6: bool, path: str) -> Iterator[Problem]:
-    if not (clients := client_prefixes(role, network.subnets_of(name), v6)):
+    layout, family = layout_of(role, network.subnets_of(name), v6), "IPv6" if v6 else "IPv4"
+    if not layout.subnets or layout.services >= LEAST_SERVICES:
         return
-    bits, family, width = bits_of(clients), "IPv6" if v6 else "IPv4", clients[0].bits
-    enrolled = sum(
-        1 << (width - prefix.length) for group in network.groups for prefix in group.prefixes if prefix.is_v6 is v6
+    needed, of_services = layout.subnet_bits + layout.host_bits, LEAST_SERVICES.bit_length()
+    of_subnets = f" and {layout.subnet_bits} for the number of their subnet" if layout.subnet_bits else ""
+    reason = (
+        f"{name} needs {needed + of_services} bits in {family}, and an address has {layout.width}: {layout.host_bits} "
+        f"for the clients of the largest subnet{of_subnets}, and {of_services} for {LEAST_SERVICES} service addresses"
     )
-    for wanted, what in ((LEAST_SERVICES, "at least"), (enrolled, "of the groups here")):
-        if bits.services < wanted:
-            needed = bits.subnet + bits.host + wanted.bit_length()
-            of_subnets = f" and {bits.subnet} for the number of their subnet" if bits.subnet else ""
-            reason = (
-                f"{name} needs {needed} bits in {family}, and an address has {width}: {bits.host} for the clients of "
-                f"the largest subnet{of_subnets}, and {wanted.bit_length()} for service addresses ({wanted} {what})"
-            )
-            return (yield Problem(f"{path}.engine", f"{reason}. Take smaller subnets or prefixes, or engine: rules"))
+    yield Problem(f"{path}.engine", f"{reason}. Take smaller subnets, or engine: rules")
 
 
 def _zone_problems(network: Network) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ from anycast_sdn.core.model import (
 )
 from anycast_sdn.core.prefixes import NestedPrefixes, reserved
 from anycast_sdn.core.roles import Side
+from anycast_sdn.core.tracked_address import layout_of
 from anycast_sdn.description import limits
 from anycast_sdn.description.model import Network
 
@@ -70,6 +71,10 @@ class OutsideAnycast(EnrolmentError):
 
 class Overlap(EnrolmentError):
     """ANY/n shares addresses with another ANY/n."""
+
+
+class NoRoom(EnrolmentError):
+    """A client edge inside a connection tracker has no room for so many service addresses."""
 
 
 class WrongFamily(EnrolmentError):
@@ -122,6 +127,32 @@ def check_group(
             raise _overlap(where, prefix, other, owner)
         if not apart:
             ours.add(prefix)
+    check_room(network, others, group)
+
+
+def check_room(network: Network, groups: Groups, group: AnycastGroup | None = None) -> None:
+    """Raises NoRoom when these are too many service addresses for a client edge (``core.tracked_address``).
+
+    ``group``: among these, in place of the one of its name.
+    """
+    edges = [switch for switch in network.switches if switch.client_edge and switch.client_edge.wants_conntrack]
+    former = groups.get(group.name) if group else None
+    for v6 in (False, True) if edges else ():
+        wanted = groups.addresses(v6) - _addresses(former, v6) + _addresses(group, v6)
+        for switch in edges:
+            assert switch.client_edge
+            layout = layout_of(switch.client_edge, network.subnets_of(switch.name), v6)
+            if layout.subnets and wanted > layout.services:
+                family = "IPv6" if v6 else "IPv4"
+                reason = f"{wanted} service addresses of {family} are more than client edge {switch.name} has room for"
+                taken = layout.host_bits + layout.subnet_bits
+                why = f"the {layout.width} bits of an address, less {taken} for its clients, leave {layout.services}"
+                raise NoRoom("prefixes", f"{reason}: {why}. Take longer prefixes, or engine: rules there")
+
+
+def _addresses(group: AnycastGroup | None, v6: bool) -> int:
+    """How many its ANY/n of one family have."""
+    return sum(1 << prefix.bits - prefix.length for prefix in group.prefixes if prefix.is_v6 is v6) if group else 0
 
 
 def check_settings(group: AnycastGroup) -> None:

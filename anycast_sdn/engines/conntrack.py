@@ -23,8 +23,8 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
-from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
-from anycast_sdn.core.tracked_address import PEER, AnycastCodes, TrackedLayout
+from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.tracked_address import PEER, AnycastCodes, layout_of
 from anycast_sdn.core.transitions import RELEASES, Do
 from anycast_sdn.engines.edge_engine import EdgeEngine, tcp_flags
 from anycast_sdn.engines.engine import PacketHandler
@@ -53,9 +53,7 @@ class Conntrack(EdgeEngine):
     ) -> None:
         super().__init__(name, edge, subnets, anycast, answers, is_enrolled)
         self._settings = edge.role.conntrack
-        self._layouts = {
-            v6: TrackedLayout(_client_subnets(edge.role, subnets, v6), 128 if v6 else 32) for v6 in (False, True)
-        }
+        self._layouts = {v6: layout_of(edge.role, subnets, v6) for v6 in (False, True)}
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
         self._features = Features()
@@ -209,10 +207,3 @@ class Conntrack(EdgeEngine):
     @property
     def audit(self) -> FlowAudit:
         return self._audit
-
-
-def _client_subnets(role: ClientEdgeRole, subnets: Sequence[Subnet], v6: bool) -> tuple[Prefix, ...]:
-    """Those of one family whose hosts may use services."""
-    allowed = (subnet for subnet in subnets if subnet.side is not Side.UPLINK and subnet.allowed(role))
-    prefixes = (gateway.prefix for subnet in allowed for gateway in subnet.gateways)
-    return tuple(prefix for prefix in prefixes if prefix.is_v6 is v6)

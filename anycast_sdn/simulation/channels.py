@@ -29,6 +29,7 @@ from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, Trace,
 from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
 from anycast_sdn.simulation.refusals import EqualBuckets, TableFull
 from anycast_sdn.simulation.switch import SimulatedSwitch
+from anycast_sdn.simulation.tracker import Timeouts
 from anycast_sdn.views.counters import Counters
 
 WORK_S = 0.0001  # from one slice of the controller's work to the next
@@ -95,6 +96,9 @@ class ControlChannels:
         react(self.controller.end_reading(dpid, ports, self.now))
         while self.controller.is_busy():
             react(self.controller.work(self.now))
+        for zone, timeouts in self.controller.switches[dpid].engine.zone_timeouts.items():  # in reality, over OVSDB
+            own = {state: timeouts[state] for state in Timeouts._fields}
+            self.switches[name].tracker.timeouts[zone] = Timeouts(**own)
         return sent
 
     def open(self, name: str) -> None:

@@ -71,3 +71,14 @@ def test_a_switch_that_is_updated_is_served_as_the_file_prefers(engines: tuple[E
     ask(net, False)
     assert len(managed(net, "arh1").engine.flows) == 1
     net.check_recompute_changes_nothing()
+
+
+def test_connections_in_a_tracker_end_as_validity_says(v6: bool) -> None:  # M19
+    net = network("figure1", "as2", engines=(EngineName.CONNTRACK,), validity={"udp_s": 200, "unanswered_s": 7})
+    role = managed(net, "arh1").described.client_edge
+    assert role
+    timeouts = net.switches["arh1"].tracker.timeouts
+    assert timeouts.keys() == set(role.conntrack.zones)
+    assert timeouts[role.conntrack.zone_of(v6, udp=True)].udp_multiple == 200
+    assert {each.udp_first for each in timeouts.values()} == {7}
+    assert net.switches["ars2"].tracker.timeouts == {}

@@ -77,7 +77,7 @@ def test_clients_and_services_have_to_fit_into_one_address() -> None:
     changes = {ENGINE: "conntrack", "subnets[0].gateways[0]": "172.0.0.1/8"}
     lines = refusal(edited(changes))
     assert_refused(lines, ENGINE, "west needs 33 bits in IPv4, and an address has 32: 24 for the clients of the")
-    assert_refused(lines, ENGINE, "9 for service addresses (256 at least). Take smaller subnets or prefixes, or")
+    assert_refused(lines, ENGINE, "and 9 for 256 service addresses. Take smaller subnets, or engine: rules")
     assert len(lines) - 1 == len(refusal(edited(changes | {ENGINE: "rules"})))  # the hosts are in no subnet now
 
 
@@ -89,9 +89,11 @@ def test_the_number_of_the_subnet_counts() -> None:
 
 def test_all_service_prefixes_have_to_fit() -> None:
     changes: dict[str, Any] = {ENGINE: ["conntrack", "rules"], "groups[1].prefixes[0]": "2001:db8:a::/64"}
-    lines = refusal(edited(changes))
-    assert_refused(lines, ENGINE, "west needs 129 bits in IPv6, and an address has 128: 64 for the clients")
-    assert_refused(lines, ENGINE, "(18446744073709551616 of the groups here)")
+    reason = "18446744073709551616 service addresses of IPv6 are more than client edge west has room for: the 128 bits"
+    assert_refused(refusal(edited(changes)), "groups[1].prefixes", reason)
+    more = {"name": "more", "prefixes": ["2001:db8:a::/65", "2001:db8:a:0:8000::/65"]}
+    assert_refused(refusal(edited(changes | {"groups[1].prefixes[0]": "2001:db8:a:f::/65", "groups[2]": more})),
+                   "groups[2].prefixes", "are more than client edge west has room for")  # fmt: skip
     assert role(changes | {"groups[1].prefixes[0]": "2001:db8:a::/65"})
 
 

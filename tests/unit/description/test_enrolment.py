@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Prefix, packed
 from anycast_sdn.description import enrolment, reading
-from tests.unit.network_files import VALID
+from tests.unit.network_files import EDGE, VALID, edited
 
 NETWORK = reading.parse(VALID, "net.yaml")
 WEB, DNS = NETWORK.groups
@@ -35,6 +36,23 @@ def test_a_group_that_may_not_be_enrolled_has_an_error_of_its_own(
     with pytest.raises(error) as caught:
         enrolment.check_group(NETWORK, NETWORK.groups, group)
     assert caught.value.where == where
+
+
+def test_service_addresses_have_to_fit_beside_the_clients_of_an_edge_inside_a_connection_tracker() -> None:
+    network = reading.parse(edited({f"{EDGE}.engine": "conntrack"}), "net.yaml")
+    half = AnycastGroup("half", (Prefix.parse("2001:db8:a::/65"),))
+    enrolled = Groups({"half": half})
+    enrolment.check_group(network, enrolled, half)  # again, in place of itself
+    for prefix, fits in (("2001:db8:a:1::/65", False), ("2001:db8:a:1::/66", True)):
+        more = AnycastGroup("more", (Prefix.parse(prefix),))
+        enrolment.check_group(NETWORK, enrolled, more)
+        if fits:
+            enrolment.check_group(network, enrolled, more)
+            continue
+        with pytest.raises(enrolment.NoRoom, match="leave 18446744073709551615"):
+            enrolment.check_group(network, enrolled, more)
+        with pytest.raises(enrolment.NoRoom):
+            enrolment.check_room(network, enrolled.replaced(more))
 
 
 @pytest.mark.parametrize(
