@@ -208,7 +208,7 @@ class ManagedSwitch:
         """The switch has connected and holds ``found``; see ``reading_back``."""
         self.features = features
         begins = not self.ever_synchronised
-        flows = self.engine.begin_reading(features, begins=begins, wiped=not begins and not found.flows)
+        flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
         self._packet_handlers = self._all_packet_handlers()
         self.reading = ReadingBack(found, flows, self.wanted.route, begins)
         self._found = Tables({}, found.groups, found.meters)

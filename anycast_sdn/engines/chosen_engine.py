@@ -101,8 +101,10 @@ class ChosenEngine(Engine):
         return self._engine.lose(numbers, server, groups, now)
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
+        before = self._chosen
         self._chosen = next(each for each in self._candidates if each.suits(features))
-        return self._engine.begin_reading(features, begins=begins, wiped=wiped)
+        other = self._chosen is not before and not begins  # it holds all flows as another engine has put them
+        return self._engine.begin_reading(features, begins=begins, wiped=wiped or other)
 
     def begin_sweep(self, now: float) -> Sweep | None:
         return self._engine.begin_sweep(now)

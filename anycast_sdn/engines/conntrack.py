@@ -26,12 +26,12 @@ from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.tracked_address import PEER, AnycastCodes, layout_of
 from anycast_sdn.core.transitions import RELEASES, Do
+from anycast_sdn.engines.connection_reading import ConnectionReading
 from anycast_sdn.engines.edge_engine import EdgeEngine, tcp_flags
 from anycast_sdn.engines.engine import PacketHandler
 from anycast_sdn.engines.flow_audit import FlowAudit
-from anycast_sdn.engines.flow_reading import Strays
 from anycast_sdn.engines.no_client_edge import no_rule
-from anycast_sdn.openflow import entries, frames, tracked_entries
+from anycast_sdn.openflow import connections, entries, frames, readback, tracked_entries
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
@@ -197,9 +197,28 @@ class Conntrack(EdgeEngine):
 
     # ---------------------------------------------------------------- what is asked of the switch
 
-    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Strays:
+    def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> ConnectionReading:
         self._features = features
-        return Strays(BindingTable())
+        return ConnectionReading(self, begins, wiped)
+
+    def adopt_code(self, rule: FlowRule) -> None:
+        """Services keep the codes by which the connections in the tracker are known."""
+        if found := readback.tracked_service(rule, self._layouts):
+            service, code = found
+            self._codes[service.is_v6].adopt(service, code)
+
+    def put_back(self, flow: Binding, groups: Groups) -> Sequence[Message]:
+        v6 = len(flow.translated) == 16
+        if service := groups.service(flow.key.destination):
+            self._codes[v6].give(service)
+        inside = self._inside(flow.key)
+        if inside is None:
+            return ()
+        zone = self._zone(v6, flow.key.protocol)
+        return connections.put_back(flow, inside, zone)
+
+    def end_reading(self) -> None:
+        self.flow_record.settle()
 
     def begin_sweep(self, now: float) -> None:
         return None

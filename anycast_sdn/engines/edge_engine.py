@@ -14,15 +14,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
-from anycast_sdn.core.events import Drop, Event, FrameMalformed, PacketsDropped
+from anycast_sdn.core.events import BindingNotAdopted, Drop, Event, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
 from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
-from anycast_sdn.engines import icmp_errors
+from anycast_sdn.engines import found_rules, icmp_errors
 from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics
+from anycast_sdn.engines.flow_reading import Found
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
@@ -262,6 +263,24 @@ class EdgeEngine(Engine):
 
     def dropped(self, reason: Drop) -> PacketsDropped:
         return PacketsDropped(self.name, reason)
+
+    # ---------------------------------------------------------------- what is found on the switch
+
+    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
+        """Rules of flows that were found at the controller's start: their bindings go on."""
+        events: list[Event] = []
+        for number, rules in found.items():
+            if self.flows.by_number(number):
+                continue  # adopted already, before the switch reconnected in the middle of reading
+            binding = found_rules.binding_of(number, rules, groups, now)
+            if binding is None:
+                continue
+            host = hosts.get(binding.key.source)
+            try:
+                self.edge.adopt(binding, host.port if host else 0, now)
+            except ValueError:
+                events.append(BindingNotAdopted(self.name, number))  # PRh/k has changed, or the address is in use
+        return events
 
     # ---------------------------------------------------------------- ends of flows
 

@@ -201,7 +201,7 @@ class Engine(Protocol):
         """The switch has connected, and what it holds is read next.
 
         ``begins``: for the first time since the controller was started.  ``wiped``: it has lost all its rules, as in a
-        power cut.
+        power cut, or never had any.
         """
 
     def begin_sweep(self, now: float) -> Sweep | None:

@@ -15,26 +15,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
-from anycast_sdn.core.events import (
-    BindingNotAdopted,
-    Event,
-    Fault,
-    RuleRefused,
-    repaired,
-)
+from anycast_sdn.core.events import Fault, RuleRefused, repaired
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, WHOLE, Address, Neighbour, Prefix
+from anycast_sdn.core.model import TCP, WHOLE, Address, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules
 from anycast_sdn.engines.edge_engine import EdgeEngine
 from anycast_sdn.engines.flow_audit import FlowAudit
-from anycast_sdn.engines.flow_reading import FlowReading, Found
+from anycast_sdn.engines.flow_reading import FlowReading
 from anycast_sdn.engines.flow_sweep import FlowSweep
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.answers import Answers
@@ -216,21 +210,6 @@ class FlowRules(EdgeEngine):
         self._sweep_ended = -math.inf
         self._lost.clear()
         return FlowReading(self, begins, wiped)
-
-    def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
-        events: list[Event] = []
-        for number, rules in found.items():
-            if self.flows.by_number(number):
-                continue  # adopted already, before the switch reconnected in the middle of reading
-            binding = found_rules.binding_of(number, rules, groups, now)
-            if binding is None:
-                continue
-            host = hosts.get(binding.key.source)
-            try:
-                self.edge.adopt(binding, host.port if host else 0, now)
-            except ValueError:
-                events.append(BindingNotAdopted(self.name, number))  # PRh/k has changed, or the address is in use
-        return events
 
     def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
         """A flow keeps the directions for which the switch has rules.  It ends only when there are none (M20).

@@ -13,12 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from typing import NamedTuple
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, WHOLE, Address
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, WHOLE, Address, FlowKey
 from anycast_sdn.core.tracked_address import PEER
+from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
+    TCP_SYN,
     Action,
     BeginConnection,
     EndConnection,
@@ -29,6 +36,8 @@ from anycast_sdn.openflow.rules import (
 )
 
 _LABEL_BYTES = 16
+_NO_MAC = bytes(6)
+_NUMBERS = Struct("!II")  # of a TCP header: sequence number, acknowledgment number
 
 
 def with_first_packet(message: BeginConnection) -> PacketOut:
@@ -40,15 +49,14 @@ def with_first_packet(message: BeginConnection) -> PacketOut:
         SetField("xxreg1", anycast) if v6 else SetField("reg4", int.from_bytes(anycast, "big")),
         SetField(f"{family}_src", inside),
         SetField(f"{family}_dst", PEER[v6]),
-        Track(
-            zone,
-            Table.TRACKED_OUT,
-            commit=True,
-            nat=Nat(True, translated, translated),
-            label=None if server is None else server.rjust(_LABEL_BYTES, b"\0"),
-        ),
+        _commit(zone, translated, server, Table.TRACKED_OUT),
     )
     return PacketOut(message.frame, OFPP_CONTROLLER, actions)
+
+
+def _commit(zone: int, translated: Address, server: Address | None, table: int | None = None) -> Track:
+    label = None if server is None else server.rjust(_LABEL_BYTES, b"\0")
+    return Track(zone, table, commit=True, nat=Nat(True, translated, translated), label=label)
 
 
 class Beginnings:
@@ -88,6 +96,58 @@ class Beginnings:
             parts.append(before)
         parts += rest.split(server) if sample.server else (b"", rest)
         return len(whole), parts
+
+
+# ------------------------------------------------------------------------------ put back
+
+
+class Numbers(NamedTuple):
+    """Of a TCP connection: the next that its client sends, and the next that it awaits."""
+
+    sequence: int = 1
+    acknowledged: int = 1
+
+
+MADE_UP = Numbers()
+
+
+def put_back(flow: Binding, inside: Address, zone: int, numbers: Numbers = MADE_UP) -> list[PacketOut]:
+    """What makes a tracker know a flow as it was before it lost it, by packets that are sent nowhere.
+
+    A flow that has a server was seen in both directions then, and has its full validity again.  A TCP connection is
+    picked up in the middle.  Where ``numbers`` are made up, packets with other ones count as invalid, which refreshes
+    nothing; but they are translated (Open vSwitch's userspace datapath, 3.1).
+
+    None for a TCP connection that no server has answered, which its client begins again; for echoes, whose identifiers
+    are not known; and for whole clients.
+    """
+    key, server = flow.key, flow.server
+    if key.protocol in (ICMP, ICMPV6, WHOLE) or (key.protocol == TCP and server is None):
+        return []
+    sent = FlowKey(inside, PEER[len(inside) == 16], key.protocol, key.source_port, key.destination_port)
+    out = _made_up(sent, numbers.sequence, numbers.acknowledged)
+    first = PacketOut(out, OFPP_CONTROLLER, (_commit(zone, flow.translated, server),))
+    if server is None:
+        return [first]
+    look_up = (Track(zone, translate=True),)
+    back = _made_up(sent.reverse._replace(destination=flow.translated), numbers.acknowledged, numbers.sequence)
+    return [first, PacketOut(back, OFPP_CONTROLLER, look_up), PacketOut(out, OFPP_CONTROLLER, look_up)]
+
+
+def _made_up(key: FlowKey, sequence: int, acknowledged: int) -> bytes:
+    return builders.ip_packet(
+        key, eth_src=_NO_MAC, eth_dst=_NO_MAC, tcp_flags=TCP_ACK, sequence=sequence, acknowledged=acknowledged
+    )
+
+
+def numbers_of(frame: bytes, packet: frames.IpPacket) -> Numbers | None:
+    """Those after a client's TCP segment; None: it opens or ends a connection, or acknowledges nothing."""
+    l4 = packet.l4
+    flags, header = frame[l4 + 13], 4 * (frame[l4 + 12] >> 4)
+    if flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK) != TCP_ACK:
+        return None
+    sequence, acknowledged = _NUMBERS.unpack_from(frame, l4 + 4)
+    return Numbers(sequence + packet.end - l4 - header & 0xFFFFFFFF, acknowledged)
 
 
 # ------------------------------------------------------------------------------ their end

@@ -12,7 +12,8 @@ from typing import NamedTuple, cast
 from anycast_sdn.core.bindings import Half, State
 from anycast_sdn.core.model import WHOLE, Address, FlowKey, Prefix
 from anycast_sdn.core.slots import MANY, Slots
-from anycast_sdn.openflow import entries
+from anycast_sdn.core.tracked_address import TrackedLayout
+from anycast_sdn.openflow import entries, tracked_entries
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, kind_of, number_of
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
@@ -23,6 +24,7 @@ from anycast_sdn.openflow.rules import (
     FlowRule,
     ForgetInPort,
     GroupRule,
+    Load,
     Output,
     Resubmit,
     SetField,
@@ -30,7 +32,7 @@ from anycast_sdn.openflow.rules import (
     Value,
 )
 
-_DESTINATIONS = ("ipv4_dst", "ipv6_dst")
+_SOURCES, _DESTINATIONS = ("ipv4_src", "ipv6_src"), ("ipv4_dst", "ipv6_dst")
 _ANY_FAMILY = {"ipv4_src": "src", "ipv6_src": "src", "ipv4_dst": "dst", "ipv6_dst": "dst"}
 
 # ------------------------------------------------------------------------------ bindings
@@ -132,16 +134,37 @@ def service(rule: FlowRule) -> tuple[Prefix, int] | None:
     numbers = [action.group for action in rule.actions if isinstance(action, ToGroup)]
     if kind_of(rule.cookie) is not Kind.SERVICE or not numbers:
         return None
-    fields = {field.name: field for field in rule.match}
-    is_v6 = "ipv6_dst" in fields
-    destination = fields.get("ipv6_dst" if is_v6 else "ipv4_dst")
-    if destination is None or not isinstance(destination.value, bytes):
+    prefix = _matched(rule, "dst")
+    return (prefix, numbers[0]) if prefix and entries.service(prefix, numbers[0]) == rule else None
+
+
+def tracked_service(rule: FlowRule, layouts: Mapping[bool, TrackedLayout]) -> tuple[Prefix, int] | None:
+    """What leads to the connection tracker with an ANY/n → (ANY/n, the code of its first address).
+
+    ``layouts``: by "is IPv6".  None where H' was made of other client subnets, or in another order.
+    """
+    if kind_of(rule.cookie) not in (Kind.TRACK_OUT, Kind.TRACK_OUT_UDP):
         return None
-    length = 8 * len(destination.value)
-    if isinstance(destination.mask, bytes):
-        length = int.from_bytes(destination.mask, "big").bit_count()
-    prefix = Prefix(destination.value, length)
-    return (prefix, numbers[0]) if entries.service(prefix, numbers[0]) == rule else None
+    service, subnet = _matched(rule, "dst"), _matched(rule, "src")
+    if not service or not subnet or subnet not in layouts[service.is_v6].subnets:
+        return None
+    layout = layouts[service.is_v6]
+    loaded = [action for action in rule.actions if isinstance(action, Load) and action.name in _SOURCES]
+    upper = [int.from_bytes(each.value, "big") for each in loaded if isinstance(each.value, bytes)]
+    if len(upper) != 1:
+        return None
+    code, index = divmod(upper[0] >> layout.host_bits, 1 << layout.subnet_bits)
+    is_ours = layout.subnets[index : index + 1] == (subnet,)
+    return (service, code) if is_ours and loaded == [tracked_entries.inside_of(layout, code, index)] else None
+
+
+def _matched(rule: FlowRule, end: str) -> Prefix | None:
+    """The prefix that its match says of one end; None: it says nothing."""
+    for name, value, mask in rule.match:
+        if _ANY_FAMILY.get(name) == end and isinstance(value, bytes):
+            bits = int.from_bytes(mask, "big").bit_count() if isinstance(mask, bytes) else 8 * len(value)
+            return Prefix(value, bits)
+    return None
 
 
 def slots(group: GroupRule) -> Slots:

@@ -137,6 +137,14 @@ def _upper_bits(prefix: Prefix) -> tuple[Address, Address]:
     return prefix.network, prefix.mask
 
 
+def inside_of(layout: TrackedLayout, code: int, index: int) -> Load:
+    """What makes H' of a client's address in the subnet with this index, apart from the bits of a wider ANY/n."""
+    bits, size = layout.width, layout.width // 8
+    value = (code << layout.subnet_bits | index) << layout.host_bits
+    above_host = (1 << bits) - (1 << bits - layout.subnets[index].length)
+    return Load(NAMES[bits == 128].source, value.to_bytes(size, "big"), above_host.to_bytes(size, "big"))
+
+
 def service(
     prefix: Prefix, code: int, group: str, layout: TrackedLayout, settings: Conntrack
 ) -> Iterator[FlowRule]:
@@ -144,13 +152,9 @@ def service(
     names, v6 = NAMES[prefix.is_v6], prefix.is_v6
     any_bits = prefix.bits - prefix.length
     for index, subnet in enumerate(layout.subnets):
-        upper = code << layout.subnet_bits | index
-        value = (upper << layout.host_bits).to_bytes(layout.width // 8, "big")
-        above_host = ((1 << layout.width) - (1 << layout.width - subnet.length)).to_bytes(layout.width // 8, "big")
         actions: list[Action] = [
-            Move(names.destination, names.first, names.bits),
-            Load(names.source, value, above_host),
-        ]
+            Move(names.destination, names.first, names.bits), inside_of(layout, code, index)
+        ]  # fmt: skip
         if any_bits:
             at = layout.host_bits + layout.subnet_bits
             actions.append(Move(names.destination, names.source, any_bits, 0, at))

@@ -10,6 +10,7 @@ from anycast_sdn.core.roles import EngineName
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, check, kind_of
+from anycast_sdn.openflow.rules import Message, PacketOut, PutBinding
 from tests.unit.engines.samples import CLIENT_EDGE, FEATURES, GROUPS, KEY, NETWORK, Ascending, controller, packet
 
 PORT = 1
@@ -25,10 +26,13 @@ def engine(*engines: EngineName) -> Engine:
     return type(controller())(network, GROUPS, Ascending()).switches[CLIENT_EDGE].engine
 
 
-def connect(one: Engine, features: Features, begins: bool = True) -> None:
+def connect(one: Engine, features: Features, begins: bool = True) -> list[Message]:
+    """→ what is sent because of that."""
     reading = one.begin_reading(features, begins=begins, wiped=False)
-    while reading.step(GROUPS, 1, {}):
-        pass
+    sent: list[Message] = []
+    while reaction := reading.step(GROUPS, 1, {}):
+        sent += reaction.messages
+    return sent
 
 
 def begin_flow(one: Engine) -> None:
@@ -78,11 +82,8 @@ def test_flows_and_what_is_told_of_them_stay_the_same_objects(engines: tuple[Eng
         assert [*map(id, now)] == [*map(id, known)]
 
 
-@pytest.mark.parametrize("engines", [(CONNTRACK,), (CONNTRACK, RULES)])
-def test_flows_end_that_the_switch_does_not_hold_when_it_connects_with_another_engine(
-    engines: tuple[EngineName, ...],
-) -> None:
-    one = engine(*engines)
+def test_flows_end_when_the_switch_connects_and_can_be_served_by_no_engine_any_more() -> None:
+    one = engine(CONNTRACK)
     connect(one, ABLE)
     begin_flow(one)
     connect(one, UNABLE, begins=False)
@@ -91,3 +92,14 @@ def test_flows_end_that_the_switch_does_not_hold_when_it_connects_with_another_e
     connect(one, ABLE, begins=False)
     begin_flow(one)
     assert one.flows.by_key(KEY)
+
+
+def test_flows_move_when_the_switch_connects_and_is_served_by_another_engine() -> None:
+    one = engine(CONNTRACK, RULES)
+    connect(one, ABLE)
+    begin_flow(one)
+    flow = one.flows.by_key(KEY)
+    for features, kind in ((UNABLE, PutBinding), (ABLE, PacketOut)):
+        (message,) = connect(one, features, begins=False)
+        assert isinstance(message, kind)
+        assert one.flows.by_key(KEY) == flow

@@ -1,0 +1,126 @@
+"""A client edge inside the connection tracker: controller or switch restart, or the engine is another one (M20)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from scenes import SECOND_SERVICE, SERVICE, ask, group, managed, network, payloads
+
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import TCP, UDP, Prefix
+from anycast_sdn.core.roles import EngineName
+from anycast_sdn.core.tracked_address import TrackedLayout
+from anycast_sdn.openflow import readback
+from anycast_sdn.openflow.frames import source_of
+from anycast_sdn.openflow.rules import TCP_ACK
+from anycast_sdn.simulation.network import SimulatedNetwork
+
+BOTH = (EngineName.CONNTRACK, EngineName.RULES)
+
+
+def busy(*engines: EngineName) -> SimulatedNetwork:
+    """Flows of TCP and UDP in both families, that as2 has answered."""
+    net = network("figure1", "as2", engines=engines or (EngineName.CONNTRACK,))
+    for v6 in (False, True):
+        ask(net, service=SERVICE[v6])
+        ask(net, "h2", SERVICE[v6], protocol=TCP, service_port=80)
+    assert all(flow.server for flow in flows(net))
+    return net
+
+
+def flows(net: SimulatedNetwork) -> list[Binding]:
+    return list(managed(net, "arh1").engine.flows)
+
+
+def speak(net: SimulatedNetwork, flow: Binding) -> None:
+    """The server of the flow sends something, unasked."""
+    host = net.host("as2")
+    ports = flow.key.destination_port, flow.key.source_port
+    net.send("as2", host.packet(flow.translated, flow.key.protocol, *ports, payload=b"news", tcp_flags=TCP_ACK))
+    net.settle()
+
+
+def serve_all(net: SimulatedNetwork, known: list[Binding]) -> None:
+    """The flows go on in both directions, as they were; what the server sends reaches the client first."""
+    for flow in known:
+        client = "h1" if flow.key.protocol == UDP else "h2"
+        before = len(net.host(client).received)
+        speak(net, flow)
+        assert payloads(net.host(client).received[before:], 8 if flow.key.protocol == UDP else 20) == [b"news"]
+        sent = net.host(client).packet(
+            flow.key.destination, flow.key.protocol, flow.key.source_port, flow.key.destination_port, tcp_flags=TCP_ACK
+        )
+        before = len(net.host("as2").received)
+        net.send(client, sent)
+        net.settle()
+        assert source_of(net.host("as2").received[before]) == flow.translated
+    assert [flow[:6] for flow in flows(net)] == [flow[:6] for flow in known]
+
+
+def test_connections_are_put_back_when_a_switch_has_lost_them() -> None:
+    net = busy()
+    known = flows(net)
+    net.kill("arh1")
+    net.connect("arh1")
+    net.settle()
+    serve_all(net, known)
+    net.check_recompute_changes_nothing()
+
+
+def test_nothing_is_sent_about_connections_when_a_switch_only_connects_again() -> None:
+    net = busy()
+    net.disconnect("arh1")
+    assert net.connect("arh1") == []
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["from rules", "to rules"])
+def test_flows_move_when_another_engine_takes_them_over(first: bool) -> None:
+    net = network("figure1", "as2", engines=BOTH)
+    for has_tracker in (not first, first):
+        known = flows(net)
+        net.disconnect("arh1")
+        net.channels.features = replace(net.channels.features, connections=has_tracker)
+        net.connect("arh1")
+        net.settle()
+        serve_all(net, known)
+        for v6 in (False, True):
+            ask(net, service=SERVICE[v6])
+            ask(net, "h2", SERVICE[v6], protocol=TCP, service_port=80)
+    net.check_recompute_changes_nothing()
+
+
+def test_a_controller_that_uses_the_tracker_takes_over_flows_that_rules_have() -> None:
+    net = busy(EngineName.RULES)
+    known = flows(net)
+    described = replace(net.network, switches=tuple(
+        replace(switch, client_edge=switch.client_edge and replace(switch.client_edge, engines=BOTH))
+        for switch in net.network.switches
+    ))  # fmt: skip
+    net.network = described
+    net.restart_controller()
+    net.settle()
+    serve_all(net, [flow._replace(since=again.since) for flow, again in zip(known, flows(net), strict=True)])
+    net.check_recompute_changes_nothing()
+
+
+def codes(net: SimulatedNetwork) -> dict[bytes, int]:
+    """ANY → its code, by the switch's rules."""
+    layouts = {v6: TrackedLayout((Prefix.parse("2001:db8:1::/64" if v6 else "10.1.0.0/24"),), 128 if v6 else 32)
+               for v6 in (False, True)}  # fmt: skip
+    found = [readback.tracked_service(rule, layouts) for rule in net.switches["arh1"].flows.values()]
+    return {service.network: code for service, code in filter(None, found)}
+
+
+def test_services_keep_their_codes_when_the_controller_restarts() -> None:
+    net = network("figure1", "as2", engines=(EngineName.CONNTRACK,))
+    both = {"web": net.controller.groups.get("web"), "other": group(net.network, "other", SECOND_SERVICE, "as3")}
+    net.set_groups(Groups(both))
+    net.settle()
+    before = codes(net)
+    assert len(set(before.values())) == 4 // 2
+    net.restart_controller()
+    net.settle()
+    assert codes(net) == before
+    net.check_recompute_changes_nothing()
