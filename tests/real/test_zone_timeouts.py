@@ -8,10 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support import ARH1_MAC, ARS2_MAC, FIRST_PORT, PORT, V4, Running, edited, running, until
+from support import FIRST_PORT, PORT, V4, WEB, Running, edited, is_userspace, running, until
 
-from anycast_sdn.core.model import UDP, FlowKey, packed
-from anycast_sdn.openflow import builders
 from anycast_sdn.ovsdb.zone_policies import Unsuitable
 from anycast_sdn.process import zone_timeouts
 
@@ -21,13 +19,18 @@ ARH1 = 1  # its datapath id
 DATABASE = "unix:/var/run/openvswitch/db.sock"
 
 
+def datapath() -> str:
+    """The type of the switches' datapath."""
+    return "netdev" if is_userspace() else "system"
+
+
 def vsctl(*words: str) -> str:
     return subprocess.run(["ovs-vsctl", *words], capture_output=True, text=True, timeout=30, check=True).stdout
 
 
 def policies() -> dict[int, dict[str, int]]:
     """The timeouts of our zones, as Open vSwitch's own program lists them."""
-    shown = subprocess.run(["ovs-vsctl", "list-zone-tp", "netdev"], capture_output=True, text=True, timeout=30).stdout
+    shown = subprocess.run(["ovs-vsctl", "list-zone-tp", datapath()], capture_output=True, text=True, timeout=30).stdout
     found = {}
     for zone, timeouts in re.findall(r"Zone:(\d+), Timeout Policies: (.*)", shown):
         found[int(zone)] = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", timeouts)}
@@ -37,15 +40,10 @@ def policies() -> dict[int, dict[str, int]]:
 def timeout_of(port: int) -> int | None:
     """In how many seconds the UDP connection from this port ends; None: there is none."""
     shown = subprocess.run(["ovs-appctl", "dpctl/dump-conntrack", "-s"], capture_output=True, text=True, timeout=30)
-    (found,) = [line for line in shown.stdout.splitlines() if f"sport={port},dport={PORT}" in line] or [""]
+    ours = (f"sport={port},dport={PORT}", f"zone={ZONE + 1}")
+    (found,) = [line for line in shown.stdout.splitlines() if all(part in line for part in ours)] or [""]
     timeout = re.search(r"timeout=(\d+)", found)
     return int(timeout[1]) if timeout else None
-
-
-def send(network: Running, key: FlowKey) -> None:
-    """A packet goes through the zone for UDP of arh1's tracker, and no further."""
-    frame = builders.ip_packet(key, eth_src=ARS2_MAC, eth_dst=ARH1_MAC).hex()
-    network.testbed.ofctl("packet-out", "arh1", f"in_port=LOCAL,packet={frame},actions=ct(commit,zone={ZONE + 1})")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             yield network
     finally:
         for zone in policies():
-            vsctl("del-zone-tp", "netdev", f"zone={zone}")
+            vsctl("del-zone-tp", datapath(), f"zone={zone}")
 
 
 def test_the_zones_of_a_client_edge_have_the_timeouts_of_its_validity(network: Running) -> None:
@@ -73,11 +71,10 @@ def test_the_zones_of_a_client_edge_have_the_timeouts_of_its_validity(network: R
 
 def test_a_udp_connection_ends_when_it_has_been_idle_for_its_validity(network: Running) -> None:
     until(lambda: len(policies()) == 4, "the zones have policies")
-    flow = FlowKey(packed(V4.h1), packed(V4.as2), UDP, FIRST_PORT, PORT)
-    send(network, flow)
-    assert 20 < (timeout_of(FIRST_PORT) or 0) <= 30  # nobody has answered
+    network.serve_udp("as2")
+    network.enrol("web", WEB, [V4.as2])
+    assert network.ask("h1", V4.web, "--source-port", FIRST_PORT) == ["as2 hello"]
     began = time.monotonic()
-    send(network, flow.reverse)
     assert (timeout_of(FIRST_PORT) or 0) <= UDP_S
     until(lambda: timeout_of(FIRST_PORT) is None, "the connection has ended", UDP_S + 15)
     assert time.monotonic() - began >= UDP_S - 0.5  # the tracker is swept every few seconds
@@ -85,10 +82,10 @@ def test_a_udp_connection_ends_when_it_has_been_idle_for_its_validity(network: R
 
 def test_policies_of_the_database_are_found_again_after_they_were_taken_away(network: Running) -> None:
     until(lambda: len(policies()) == 4, "the zones have policies")
-    vsctl("del-zone-tp", "netdev", f"zone={ZONE}")
-    changed = zone_timeouts.set_timeouts(DATABASE, ARH1, policies() | {ZONE: {"udp_first": 9, "icmp_first": 9}})
-    assert changed
-    assert policies()[ZONE] == {"udp_first": 9, "icmp_first": 9}
+    vsctl("del-zone-tp", datapath(), f"zone={ZONE}")
+    other = {"udp_first": 9, "icmp_first": 9, "icmp_reply": 9}
+    assert zone_timeouts.set_timeouts(DATABASE, ARH1, policies() | {ZONE: other})
+    assert policies()[ZONE] == other
     assert not zone_timeouts.set_timeouts(DATABASE, ARH1, policies())
     with pytest.raises(Unsuitable):
         zone_timeouts.set_timeouts(DATABASE, 0xDEAD, policies())
