@@ -18,25 +18,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.core import tracker_timeouts
-from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.bindings import BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
+from anycast_sdn.core.model import Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Subnet
-from anycast_sdn.core.tracked_address import PEER, AnycastCodes, layout_of
-from anycast_sdn.core.transitions import RELEASES, Do
+from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
+from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
 from anycast_sdn.engines.connection_reading import ConnectionReading
 from anycast_sdn.engines.edge_engine import EdgeEngine, tcp_flags
 from anycast_sdn.engines.engine import PacketHandler
 from anycast_sdn.engines.flow_audit import FlowAudit
+from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
 from anycast_sdn.engines.no_client_edge import no_rule
-from anycast_sdn.openflow import connections, entries, frames, readback, tracked_entries
+from anycast_sdn.openflow import connection_queries, connections, entries, frames, readback, tracked_entries
 from anycast_sdn.openflow.answers import Answers
+from anycast_sdn.openflow.connection_queries import Ends
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import TCP_RST, BeginConnection, EndConnection, FlowRule, Message, RuleKey
+from anycast_sdn.openflow.rules import TCP_RST, BeginConnection, FlowRule, Message, RuleKey
 
 
 class Conntrack(EdgeEngine):
@@ -56,6 +58,7 @@ class Conntrack(EdgeEngine):
         self._layouts = {v6: layout_of(edge.role, subnets, v6) for v6 in (False, True)}
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
+        self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
         self._features = Features()
         self._audit = FlowAudit(name, BindingTable(), no_rule)
 
@@ -100,8 +103,13 @@ class Conntrack(EdgeEngine):
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
-        replies = dict.fromkeys((Kind.MEMBER_REPLY, Kind.MEMBER_REPLY_UDP), self._member_reply)
-        return {**super().packet_handlers, **replies}
+        return {
+            **super().packet_handlers,
+            Kind.MEMBER_REPLY: self._member_reply,
+            Kind.MEMBER_REPLY_UDP: self._member_reply,
+            Kind.CONNECTION_FOUND: self._connection_found,
+            Kind.CONNECTION_MISSING: self._connection_missing,
+        }
 
     def _member_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a first reply, from the server to H': the switch has pinned its flow."""
@@ -120,6 +128,26 @@ class Conntrack(EdgeEngine):
             self.first_replies.replied(decision.binding, server, reset, now)
         return Reaction() if decision.drop is None else self.drop(decision.drop)
 
+    def _connection_found(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
+        answer = connection_queries.answer(frame, True)
+        binding = self._connections.answered(answer, True, now)
+        if binding is None:
+            return Reaction()
+        if binding.closed is Half.BOTH:  # the tracker waits longer for packets that are on their way
+            return self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now)])
+        if answer.server and binding.server is None:
+            protocol, first, second = answer.ends
+            self.edge.reply(FlowKey(answer.server, binding.translated, protocol, second, first), groups, now)
+        return Reaction()
+
+    def _connection_missing(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """The tracker has no such connection any more: both directions have been idle (M19)."""
+        binding = self._connections.answered(connection_queries.answer(frame, False), False, now)
+        if binding is None or self._connections.has_any(binding):
+            return Reaction()
+        return self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now)])
+
     def _ends_of(self, tracked: Address) -> tuple[Address | None, Address | None]:
         """→ (the client, the service address) that H' stands for."""
         v6 = len(tracked) == 16
@@ -134,10 +162,13 @@ class Conntrack(EdgeEngine):
         inside = self._inside(binding.key)
         if inside is None:
             return self.drop(Drop.NO_SERVICE)
-        key = binding.key
-        protocol = frames.parse_ip(frame).key.protocol if key.is_whole else key.protocol
-        zone = self._zone(len(inside) == 16, protocol)
-        return Reaction([BeginConnection(frame, inside, key.destination, binding.translated, binding.server, zone)])
+        ends = connection_queries.ends_of(frame) if has_several(binding) else Ends(*binding.key[2:])
+        if self._connections.is_full(binding, ends):
+            return self.drop(Drop.CLIENT_FULL)
+        self._connections.begun(binding, Connection(ends))
+        zone = self._connections.zone(binding, ends)
+        anycast, translated, server = binding.key.destination, binding.translated, binding.server
+        return Reaction([BeginConnection(frame, inside, anycast, translated, server, zone)])
 
     def _inside(self, key: FlowKey) -> Address | None:
         """H' of a flow; None: its service address has no code."""
@@ -148,30 +179,21 @@ class Conntrack(EdgeEngine):
         return self._layouts[v6].encode(self._codes[v6].code_of(service, key.destination), key.source)
 
     def messages_of(self, decision: Decision) -> list[Message]:
-        """A connection that is as it should be needs none; one that is to be another is ended, and asked for again."""
-        if decision.do is Do.FREE or decision.do in RELEASES:
-            assert decision.binding is not None
-            return self._end_connection(decision.binding)
+        """A connection that goes on needs none, but may end sooner now."""
+        binding = decision.binding
+        if binding is not None and decision.do is not Do.KEEP:
+            self._connections.recheck(binding)
         return []
-
-    def _end_connection(self, binding: Binding) -> list[Message]:
-        inside = self._inside(binding.key)
-        if inside is None:
-            return []
-        v6 = len(inside) == 16
-        key = binding.key
-        zone = self._zone(v6, key.protocol)
-        return [EndConnection(zone, inside, PEER[v6], key.protocol, key.source_port, key.destination_port)]
-
-    def _zone(self, v6: bool, protocol: int) -> int:
-        return self._settings.zone_of(v6, protocol == UDP)
 
     def removed(self, decisions: Iterable[Decision]) -> Reaction:
         reaction = Reaction()
         for decision in decisions:
-            assert decision.binding is not None
-            server = decision.binding.server
-            reaction.messages += self._end_connection(decision.binding)
+            binding = decision.binding
+            assert binding is not None
+            inside, server = self._inside(binding.key), binding.server
+            if inside is not None:
+                reaction.messages += self._connections.end(binding, inside)
+            self._connections.forget(binding)
             if server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server):
                 reaction.changed = True
         return reaction
@@ -185,15 +207,22 @@ class Conntrack(EdgeEngine):
         return Reaction()
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        """A flow that goes on with another server keeps its connection, and PR1X; it only loses its label."""
         decisions = self.edge.lose(numbers, server, groups, now)
-        reaction = Reaction([message for decision in decisions for message in self.messages_of(decision)])
-        reaction.changed = not self.is_enrolled(server) and not self.flows.pinned_to(server)
+        reaction = self.removed(decision for decision in decisions if decision.do in RELEASES)
+        for decision in decisions:
+            if decision.do is Do.FREE and decision.binding:
+                reaction.messages += self._connections.unpin(decision.binding)
+                self._connections.recheck(decision.binding)
+        reaction.changed |= not self.is_enrolled(server) and not self.flows.pinned_to(server)
         return reaction, len(decisions)
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         reaction, ended = self.end_connections(now, most)
+        inquiries, more = self._connections.tick(now, most)
+        reaction.messages += inquiries
         reaction.events += self.watch_pools(now)
-        return reaction, ended == most
+        return reaction, more or ended == most
 
     # ---------------------------------------------------------------- what is asked of the switch
 

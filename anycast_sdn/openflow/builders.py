@@ -207,6 +207,13 @@ def unreachable(
     return _ip_frame(packet.eth_src, mac, source, sender, _icmp_protocol(sender), segment, ttl)
 
 
+def quoting_error(eth_dst: bytes, eth_src: bytes, source: Address, destination: Address, quoted: bytes) -> bytes:
+    """An ICMP error from ``source`` that a host is unreachable; ``quoted``: the packet that it is about."""
+    kind, code = Unreachable.HOST.value[len(source) == 16]
+    segment = _icmp(source, destination, _ICMP.pack(kind, code, 0, 0) + quoted)
+    return _ip_frame(eth_dst, eth_src, source, destination, _icmp_protocol(source), segment)
+
+
 def _is_error(protocol: int, icmp_type: int) -> bool:
     if protocol == ICMP:
         return icmp_type in ICMP_ERRORS or icmp_type in (4, 5)  # source quench, redirect

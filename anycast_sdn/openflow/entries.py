@@ -91,7 +91,7 @@ def rule_of(
         priority=row.priority + (length if row.spread else 0),
         match=match(*fields),
         cookie=cookie(kind, number),
-        actions=(Output(OFPP_CONTROLLER),) if row.to_controller else actions,
+        actions=(*actions, Output(OFPP_CONTROLLER)) if row.to_controller else actions,
         goto=row.goto,
         meter=port_meter(row.meter, port_index) if row.meter else None,
     )

@@ -130,6 +130,8 @@ class Kind(enum.IntEnum):
     TRACK_OUT_UDP = 119
     TRACK_IN_UDP = 120
     MEMBER_REPLY_UDP = 121
+    CONNECTION_FOUND = 122
+    CONNECTION_MISSING = 123
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -184,10 +186,11 @@ class Row(NamedTuple):
     spread: int = 0
     counter: str = ""  # the name under which packets that end at this row are counted
     untags: bool = False
+    answers: bool = False  # the controller has asked for these packets: no meter limits them
 
     @property
     def to_controller(self) -> bool:
-        return self.meter is not None
+        return self.meter is not None or self.answers
 
 
 _IN_PORT = frozenset({"in_port"})
@@ -402,6 +405,12 @@ ROWS: tuple[Row, ...] = (
         actions=(Move, Load, SetField, Resubmit), sets=_SET_BOTH | {"reg2"}, resubmit=Table.CLIENT_OUT),
     Row(Kind.TRACKED_OUT_ELSE, Table.TRACKED_OUT, 0, frozenset(), "anything else", "drop",
         "no packet is sent to this table by another one", counter="not_tracked_out"),
+    Row(Kind.CONNECTION_FOUND, Table.TRACKED_IN, 900, _STATE | {"reg3"},
+        "reg3 = 1, related to a known connection", "source := label → to the controller",
+        "M19: the controller has asked whether a flow goes on, and its connection is there",
+        actions=(Move, Output), sets=_SET_SOURCE, answers=True),
+    Row(Kind.CONNECTION_MISSING, Table.TRACKED_IN, 800, frozenset({"reg3"}), "reg3 = 1", "to the controller",
+        "M19: as the previous row, and there is no connection any more", actions=_PUNT, answers=True),
     Row(Kind.TRACKED_IN, Table.TRACKED_IN, 500, _STATE | _DESTINATION,
         "of a known connection, H' with an ANY/n", "xxreg2 := the group, reg12 := ANY → pin", "M15, M17",
         goto=Table.PIN, actions=(Load, Move), sets=_ANYCAST_IN | {"xxreg2"}),
@@ -528,7 +537,7 @@ def as_markdown() -> str:
     """The rows as the table of docs/pipeline.md, highest priority first."""
     lines = ["| table | priority | matches | does | why |", "| --- | --- | --- | --- | --- |"]
     for row in ROWS:
-        metered = ""
+        metered = ", without a meter" * row.answers
         if row.meter:
             metered = ", metered" + _SHARES.get(row.meter, " per port" * (row.meter in PER_PORT))
         untagged = "; a priority tag (VID 0) is removed" * row.untags

@@ -18,11 +18,13 @@ from anycast_sdn.core.model import UDP, Address, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Conntrack, Side, Subnet
 from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.connection_queries import ASKED
 from anycast_sdn.openflow.entries import rule_of
 from anycast_sdn.openflow.meters import reply_meter
 from anycast_sdn.openflow.pipeline import ROW, Kind
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
+    CT_RELATED,
     CT_SNAT,
     CT_TRACKED,
     Action,
@@ -96,6 +98,7 @@ def edge(
     for kind in (Kind.TRACKED_OUT_ELSE, Kind.TRACKED_IN_ELSE, Kind.PIN_ELSE, Kind.RESTORE_IN_ELSE):
         yield rule_of(kind)
     yield rule_of(Kind.TRACK_OUT_ELSE, actions=_back_to_client_out())
+    yield rule_of(Kind.CONNECTION_MISSING, ASKED)
     for layout in layouts:
         yield from _family(layout)
 
@@ -114,6 +117,8 @@ def _family(layout: TrackedLayout) -> Iterator[FlowRule]:
     yield rule_of(Kind.TRACKED_OUT_UNANSWERED, *translated, unanswered, actions=(to_any, to_server_edge))
     to_label = Move("ct_label", names.destination, names.bits)
     yield rule_of(Kind.TRACKED_OUT, *translated, actions=(to_label, to_server_edge))
+    label_shown = Move("ct_label", names.source, names.bits)
+    yield rule_of(Kind.CONNECTION_FOUND, eth_type(v6), _state(CT_RELATED), ASKED, actions=(label_shown,))
     for index, subnet in enumerate(layout.subnets):
         value, mask = layout.within(index)
         recognised = mask if any(mask) else None

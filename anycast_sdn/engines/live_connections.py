@@ -1,0 +1,161 @@
+"""LiveConnections: which connections of a switch's tracker bindings have, as far as known, and whether they go on.
+
+The tracker ends connections by itself, and reports nothing.  So each connection is asked for (``openflow.
+connection_queries``): the first time when the validity of its binding has passed since it began, and from then on
+``PARTS`` times in that time.  A connection that is not there any more has been idle (M19).
+
+A flow of TCP, UDP or a protocol without ports has one connection; a flow of ICMP has one for each identifier, and a
+client that is bound as a whole any number.
+
+Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.inquiries import Inquiries
+from anycast_sdn.core.model import ICMP, ICMPV6, UDP
+from anycast_sdn.core.roles import MOST_PER_CLIENT, Conntrack
+from anycast_sdn.core.tracked_address import PEER
+from anycast_sdn.openflow import connection_queries
+from anycast_sdn.openflow.connection_queries import Answer, Ends
+from anycast_sdn.openflow.rules import EndConnection, Message
+
+PARTS = 4  # a connection is found to have ended after this part of its validity at the latest
+LEAST_S = 1.0  # from one inquiry about a connection to the next
+PER_S, AT_ONCE = 2000, 256  # inquiries about all connections of a switch: some µs each, with their answers
+ANSWER_S = 2.0  # a switch answers sooner
+_NEW_AT_ONCE = 2048  # planned in one tick: about a millisecond
+
+_Key: TypeAlias = int | tuple[int, Ends]  # the binding's number, and which of its connections where it may have several
+
+
+class Connection(NamedTuple):
+    ends: Ends
+    inward: bool = False  # a packet of the server has begun it
+
+
+def has_several(binding: Binding) -> bool:
+    """May it have more than one connection?"""
+    return binding.key.is_whole or binding.key.protocol in (ICMP, ICMPV6)
+
+
+def _only_ends(binding: Binding) -> Ends:
+    return Ends(*binding.key[2:])
+
+
+class LiveConnections:
+    """``validity_s``: how long a binding may be idle."""
+
+    def __init__(self, flows: BindingTable, validity_s: Callable[[Binding], int], settings: Conntrack) -> None:
+        self._flows = flows
+        self._validity_s = validity_s
+        self._settings = settings
+        self._inquiries: Inquiries[_Key] = Inquiries(PER_S, AT_ONCE, ANSWER_S)
+        self._several: dict[int, dict[Ends, bool]] = {}  # number → its connections → were they begun inward?
+        self._inward: set[int] = set()  # those of bindings with one connection
+        self._new: list[_Key] = []  # not planned yet
+
+    def of(self, binding: Binding) -> list[Connection]:
+        if has_several(binding):
+            return [Connection(*each) for each in self._several.get(binding.number, {}).items()]
+        return [Connection(_only_ends(binding), binding.number in self._inward)]
+
+    def is_full(self, binding: Binding, ends: Ends) -> bool:
+        """Has it so many connections that it may not have this one, too?"""
+        known = self._several.get(binding.number, ())
+        return len(known) >= MOST_PER_CLIENT and ends not in known
+
+    def begun(self, binding: Binding, connection: Connection) -> None:
+        """A packet that begins it is on its way to the switch; or begins it again."""
+        number = binding.number
+        key: _Key = number
+        if has_several(binding):
+            key = number, connection.ends
+            self._several.setdefault(number, {})[connection.ends] = connection.inward
+        elif connection.inward:
+            self._inward.add(number)
+        else:
+            self._inward.discard(number)
+        self._inquiries.overtaken(key)
+        self._new.append(key)
+
+    def recheck(self, binding: Binding) -> None:
+        """Its validity may be shorter now."""
+        self._new += self._keys(binding)
+
+    def _keys(self, binding: Binding) -> list[_Key]:
+        if not has_several(binding):
+            return [binding.number]
+        return [(binding.number, ends) for ends in self._several.get(binding.number, ())]
+
+    def forget(self, binding: Binding) -> None:
+        """The binding has ended."""
+        for key in self._keys(binding):
+            self._inquiries.forget(key)
+        self._several.pop(binding.number, None)
+        self._inward.discard(binding.number)
+
+    # ---------------------------------------------------------------- inquiries
+
+    def tick(self, now: float, most: int) -> tuple[list[Message], bool]:
+        """The inquiries that are due, up to ``most`` → are there new connections to be planned?"""
+        new, self._new = self._new[:_NEW_AT_ONCE], self._new[_NEW_AT_ONCE:]
+        for key in new:
+            binding = self._flows.by_number(key if isinstance(key, int) else key[0])
+            if binding is not None:
+                self._inquiries.plan_by(key, now + self._validity_s(binding))
+        asked = (self._ask(key, inquiry) for key, inquiry in self._inquiries.pop(now, min(most, AT_ONCE)))
+        return [message for message in asked if message], bool(self._new)
+
+    def _ask(self, key: _Key, inquiry: int) -> Message | None:
+        number = key if isinstance(key, int) else key[0]
+        binding = self._flows.by_number(number)
+        if binding is None:
+            self._inquiries.forget(key)
+            return None
+        ends = _only_ends(binding) if isinstance(key, int) else key[1]
+        return connection_queries.ask(inquiry, number, binding.translated, ends, self.zone(binding, ends))
+
+    def answered(self, answer: Answer, found: bool, now: float) -> Binding | None:
+        """→ the binding, if this is the answer to the last inquiry about one of its connections."""
+        number = answer.number
+        binding = self._flows.by_number(number)
+        if binding is None:
+            return None
+        key: _Key = (number, answer.ends) if has_several(binding) else number
+        if not self._inquiries.take_answer(key, answer.inquiry):
+            return None
+        if found:
+            self._inquiries.plan(key, now + max(LEAST_S, self._validity_s(binding) / PARTS))
+        else:
+            self._inquiries.forget(key)
+            self._several.get(number, {}).pop(answer.ends, None)
+            self._inward.discard(number)
+        return binding
+
+    def has_any(self, binding: Binding) -> bool:
+        """Is there one that was not found to have ended?"""
+        return bool(self._several.get(binding.number)) if has_several(binding) else binding.number in self._inquiries
+
+    # ---------------------------------------------------------------- single connections at the switch
+
+    def zone(self, binding: Binding, ends: Ends) -> int:
+        return self._settings.zone_of(len(binding.translated) == 16, ends.protocol == UDP)
+
+    def end(self, binding: Binding, inside: bytes) -> Iterable[Message]:
+        """``inside``: H'."""
+        peer = PEER[len(inside) == 16]
+        for (protocol, first, second), inward in self.of(binding):
+            zone = self.zone(binding, Ends(protocol, first, second))
+            if inward and protocol not in (ICMP, ICMPV6):
+                yield EndConnection(zone, peer, binding.translated, protocol, second, first)
+            else:
+                yield EndConnection(zone, inside, peer, protocol, first, second)
+
+    def unpin(self, binding: Binding) -> Iterable[Message]:
+        for ends, _ in self.of(binding):
+            yield connection_queries.unpin(binding.translated, ends, self.zone(binding, ends))
