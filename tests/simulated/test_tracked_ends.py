@@ -1,0 +1,126 @@
+"""How flows end at a client edge inside the connection tracker (M19, M30, M32)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scenes import SERVICE, ask, managed
+
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP
+from anycast_sdn.core.roles import EngineName
+from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.simulation.tracker import Connection, Timeouts
+
+GRE = 47
+SHORT = {"udp_s": 4, "icmp_s": 2, "other_s": 3, "unanswered_s": 2}
+LATE_S = 3.0  # from the end of a connection until its binding has ended: a second until it is asked for, and some more
+
+
+@pytest.fixture
+def tracked(build: Any) -> Any:
+    def make(*hosts: str, **options: Any) -> SimulatedNetwork:
+        validity = options.pop("validity", SHORT)
+        net: SimulatedNetwork = build("figure1", *hosts, engines=(EngineName.CONNTRACK,), validity=validity, **options)
+        conntrack = net.network.switches[0].client_edge.conntrack
+        for zone in conntrack.zones:
+            other = zone in (conntrack.zone_of(False, True), conntrack.zone_of(True, True))
+            idle = SHORT["udp_s" if other else "other_s"]
+            net.switches["arh1"].tracker.timeouts[zone] = Timeouts(
+                udp_first=2, udp_single=2, udp_multiple=idle, icmp_first=2, icmp_reply=2, tcp_syn_sent=2
+            )
+        return net
+
+    return make
+
+
+def flows(net: SimulatedNetwork) -> list[Binding]:
+    return list(managed(net, "arh1").engine.flows)
+
+
+def connections(net: SimulatedNetwork) -> list[Connection]:
+    role = next(switch.client_edge for switch in net.network.switches if switch.name == "arh1")
+    assert role
+    tracker = net.switches["arh1"].tracker
+    return [each for zone in role.conntrack.zones for each in tracker.connections(zone, net.now)]
+
+
+def resting(net: SimulatedNetwork) -> int:
+    return sum(pool.resting for pool in managed(net, "arh1").engine.statistics(net.now).pools.values())
+
+
+def stay_silent(frame: bytes, packet: object) -> tuple[()]:
+    return ()
+
+
+def send(net: SimulatedNetwork, protocol: int, v6: bool) -> None:
+    ports = (40000, 53) if protocol in (TCP, UDP) else (0, 0)
+    ask(net, service=SERVICE[v6], protocol=ICMPV6 if v6 and protocol == ICMP else protocol, port=ports[0],
+        service_port=ports[1])  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [UDP, ICMP, GRE])
+def test_an_idle_flow_ends_and_its_address_rests(tracked: Any, v6: bool, protocol: int) -> None:
+    net = tracked("as2")
+    send(net, protocol, v6)
+    (flow,) = flows(net)
+    assert flow.server is not None
+    net.advance(managed(net, "arh1").engine.validity_s(flow) + LATE_S)
+    assert flows(net) == []
+    assert resting(net) == 1
+
+
+@pytest.mark.parametrize("protocol", [UDP, ICMP, GRE, TCP])
+def test_an_unanswered_flow_ends_soon(tracked: Any, v6: bool, protocol: int) -> None:
+    net = tracked("as2")
+    net.host("as2").on_packet = stay_silent
+    send(net, protocol, v6)
+    assert len(flows(net)) == 1
+    net.advance(SHORT["unanswered_s"] + LATE_S)
+    assert flows(net) == []
+
+
+@pytest.mark.parametrize("protocol", [UDP, ICMP, GRE])
+def test_a_flow_in_use_stays_and_keeps_its_server(tracked: Any, v6: bool, protocol: int) -> None:
+    net = tracked("as2")
+    send(net, protocol, v6)
+    before = flows(net)
+    for _ in range(12):
+        net.advance(1.0)
+        send(net, protocol, v6)
+    assert flows(net) == before
+    assert len(connections(net)) == 1
+
+
+def test_a_connection_that_was_asked_for_does_not_live_longer(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", validity=SHORT | {"udp_s": 2})
+    send(net, UDP, v6)
+    (before,) = connections(net)
+    ends_at = before.ends_at
+    net.advance(3.0)
+    assert connections(net)[0].ends_at == ends_at
+    assert len(flows(net)) == 1
+
+
+def test_a_closed_connection_ends_within_seconds_although_the_tracker_waits_longer(tracked: Any, v6: bool) -> None:
+    net = tracked("as2")
+    send(net, TCP, v6)
+    net.host("as2").on_packet = stay_silent
+    (flow,) = flows(net)
+    ask(net, service=SERVICE[v6], protocol=TCP, service_port=53, tcp_flags=0x11)
+    host = net.host("as2")
+    net.send("as2", host.packet(flow.translated, TCP, 53, 40000, tcp_flags=0x11))
+    net.settle()
+    net.advance(8)
+    assert flows(net) == []
+    assert connections(net) == []
+
+
+def test_a_connection_that_was_reset_is_ended_in_the_tracker_too(tracked: Any, v6: bool) -> None:
+    net = tracked("as2")
+    send(net, TCP, v6)
+    ask(net, service=SERVICE[v6], protocol=TCP, service_port=53, tcp_flags=0x04)
+    net.advance(2)
+    assert flows(net) == []
+    assert connections(net) == []
