@@ -64,11 +64,12 @@ def test_a_row_that_drops_is_counted_and_no_other() -> None:
     assert len({(name, ROW[kind].table) for kind, name in DROPS.items()}) == len(set(DROPS.values()))
 
 
-def test_whatever_goes_to_the_controller_is_metered() -> None:
-    rows = [row for row in ROWS if row.to_controller]
+def test_whatever_goes_to_the_controller_unasked_is_metered() -> None:
+    rows = [row for row in ROWS if row.to_controller and not row.answers]
     copied = {meter for row in ROWS for meter in row.copies}
     assert {row.meter for row in rows} | copied == set(Meter)
     assert all(row.actions == (Output,) for row in rows)
+    assert {row.kind for row in ROWS if row.answers} == {Kind.CONNECTION_FOUND, Kind.CONNECTION_MISSING}
 
 
 @pytest.mark.parametrize("rule", [ROUTE, HOST, GATEWAY, *entries.constant()], ids=lambda rule: kind(rule).name)
