@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.core import tracker_timeouts
-from anycast_sdn.core.bindings import BindingTable, Half
+from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, FlowKey, Prefix
+from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
@@ -243,8 +243,8 @@ class Conntrack(EdgeEngine):
         inside = self._inside(flow.key)
         if inside is None:
             return ()
-        zone = self._zone(v6, flow.key.protocol)
-        return connections.put_back(flow, inside, zone)
+        self._connections.recheck(flow)
+        return connections.put_back(flow, inside, self._settings.zone_of(v6, flow.key.protocol == UDP))
 
     def end_reading(self) -> None:
         self.flow_record.settle()
