@@ -198,6 +198,9 @@ class Edge(Section):
     pools: dict[str, Pool] = said("by address family, ipv4 and ipv6: of a client edge")
     bindings: int = said("how many flows it has")
     rules: Rules
+    engine: Literal["rules", "conntrack"] | None = said(
+        "how it carries the method out, of those that the network file names; null: it serves no clients"
+    )
     pooling: Literal["flow", "paired", "auto"] | None = said(
         "which flows share a translation address; null: it is no client edge"
     )

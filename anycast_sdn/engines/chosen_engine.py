@@ -40,6 +40,10 @@ class ChosenEngine(Engine):
         self.flow_record = self._engine.flow_record
 
     @property
+    def shown_as(self) -> str:
+        return self._engine.shown_as
+
+    @property
     def _engine(self) -> Engine:
         return self._chosen.engine
 

@@ -23,7 +23,7 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
-from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
 from anycast_sdn.engines.connection_reading import ConnectionReading
@@ -61,6 +61,10 @@ class Conntrack(EdgeEngine):
         self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
         self._features = Features()
         self._audit = FlowAudit(name, BindingTable(), no_rule)
+
+    @property
+    def shown_as(self) -> str:
+        return EngineName.CONNTRACK.value
 
     # ---------------------------------------------------------------- what the switch should hold
 

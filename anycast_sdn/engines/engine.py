@@ -121,6 +121,10 @@ class Engine(Protocol):
     first_replies: FirstReplies  # what becomes of first packets: ``control.ReplyTimes`` pops it
     flow_record: FlowRecord  # what becomes of flows: to be watched and popped by those who ask for it
 
+    @property
+    def shown_as(self) -> str:
+        """In the network file's words, for operators; "": no clients are served."""
+
     # ---------------------------------------------------------------- what is shown
 
     @property

@@ -23,7 +23,7 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Fault, RuleRefused, repaired
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, WHOLE, Address, Prefix
-from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules
 from anycast_sdn.engines.edge_engine import EdgeEngine
@@ -63,6 +63,10 @@ class FlowRules(EdgeEngine):
         self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
         self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
         self._sweep_ended = -math.inf  # the last one; while one is under way, inf
+
+    @property
+    def shown_as(self) -> str:
+        return EngineName.RULES.value
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 

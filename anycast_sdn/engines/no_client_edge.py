@@ -32,6 +32,10 @@ class NoClientEdge(Engine):
         self._audit = FlowAudit(name, self._flows, no_rule)
 
     @property
+    def shown_as(self) -> str:
+        return ""
+
+    @property
     def flows(self) -> BindingTable:
         return self._flows
 

@@ -102,6 +102,7 @@ def _without_lists(switch: ManagedSwitch, counters: Counters, trends: Trends, no
             "other": len(switch.installed),
             "groups": len(switch.installed.groups),
         },
+        "engine": engine.shown_as or None,
         "pooling": role.pooling.value if role else None,
         "drops": drops,
         "drops_per_s": trends.drops_per_s(switch.name, drops, now),

@@ -41,6 +41,7 @@ def test_rules_serve_its_clients_if_the_file_allows_it(v6: bool) -> None:
     net = without_tracker(EngineName.CONNTRACK, EngineName.RULES)
     ask(net, v6)
     assert len(managed(net, "arh1").engine.flows) == 1
+    assert managed(net, "arh1").engine.shown_as == "rules"
     assert reasons(net) == []
     net.check_recompute_changes_nothing()
 
@@ -49,6 +50,7 @@ def test_its_clients_get_an_error_at_once_if_the_file_names_nothing_else(v6: boo
     net = without_tracker(EngineName.CONNTRACK)
     ask(net, v6)
     assert len(managed(net, "arh1").engine.flows) == 0
+    assert managed(net, "arh1").engine.shown_as == ""
     assert errors(net.host("h1")) == [PROHIBITED[v6]]
     net.check_recompute_changes_nothing()
 
@@ -68,6 +70,7 @@ def test_a_switch_that_is_updated_is_served_as_the_file_prefers(engines: tuple[E
     net.connect("arh1")
     net.settle()
     assert managed(net, "arh1").engine.shortcoming is None
+    assert managed(net, "arh1").engine.shown_as == "conntrack"
     ask(net, False)
     assert len(managed(net, "arh1").engine.flows) == 1
     net.check_recompute_changes_nothing()

@@ -94,7 +94,8 @@ def test_a_trend_says_when_a_pool_becomes_exhausted_and_counters_how_fast_they_g
     assert pool["trend_per_min"] == pytest.approx(6, abs=0.5)
     assert pool["exhausted_in_s"] == pytest.approx(180, abs=20)
     assert shown["drops_per_s"].keys() == shown["drops"].keys()
-    assert shown["pooling"] == "flow"
+    assert (shown["pooling"], shown["engine"]) == ("flow", "rules")
+    assert edge(net, "ars2")["engine"] is None
     growing = {name: rate for name, rate in shown["drops_per_s"].items() if rate}
     assert growing, shown["drops"]
     assert all(0 < rate < 1 for rate in growing.values())

@@ -29,7 +29,7 @@ function site(app, edge) {
   const subnets = edge.announces.filter((prefix) => !translated.includes(prefix));
   return html`<section class="card" data-key="${name}" id="site-${name}" aria-labelledby="title-${name}">
     <div class="card-head"><h2 class="name" id="title-${name}">${name}</h2><span class="mono">${subnets.join(' ')}</span>${SPACE}<span class="quiet small">${
-    count(edge.bindings, 'flow')}${edge.pooling && `, pooling ${edge.pooling}`}</span>${!edge.connected && status('down', 'not connected')}</div>
+    count(edge.bindings, 'flow')}${edge.engine && `, engine ${edge.engine}`}${edge.pooling && `, pooling ${edge.pooling}`}</span>${!edge.connected && status('down', 'not connected')}</div>
     <div class="pad stack">${Object.entries(pools).map(([family, pool]) => poolOf(app, name, family, pool))}${
     sessions.length > 0 && html`<dl class="pairs">${sessions.map(bgp)}</dl>`}</div>${drops(edge)}</section>`;
 }
