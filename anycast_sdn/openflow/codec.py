@@ -236,6 +236,7 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
         table_id=rule.table,
         command=command,
         idle_timeout=rule.idle_timeout,
+        hard_timeout=rule.hard_timeout,
         priority=rule.priority,
         buffer_id=ofp.OFP_NO_BUFFER,
         out_port=ofp.OFPP_ANY,
@@ -246,7 +247,7 @@ def _flow_mod(datapath: Any, rule: FlowRule, command: int) -> Any:
     )
 
 
-_UNKNOWN_TO_OS_KEN = frozenset(("ct_nw_src", "ct_ipv6_src"))
+_UNKNOWN_TO_OS_KEN = frozenset(("ct_nw_src", "ct_ipv6_src", "ct_tp_src"))
 
 
 class _MatchAsFound(parser.OFPMatch):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.openflow import nicira, oxm
 from anycast_sdn.openflow.layout import Layout
-from anycast_sdn.openflow.pipeline import kind_of, number_of
+from anycast_sdn.openflow.pipeline import REPORTS, kind_of, number_of
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     UNREAD,
@@ -36,6 +36,7 @@ from anycast_sdn.openflow.rules import (
     Unread,
     one_object,
 )
+from anycast_sdn.openflow.tracked_frame import NO_LABEL, TrackedFrame
 
 USUAL_BUCKET = 256  # bytes: none of ours is longer
 MOST_KEPT = 1 << 14  # buckets
@@ -166,7 +167,10 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
             length = int.from_bytes(head[2:4], "big")
             frame = _PACKET_IN.size + length + -length % 8 + 2  # padding before the frame, OF 1.3.5 §7.4.1
             if _USUAL_PACKET_IN.size <= frame <= len(body):
-                return PacketInMessage(cookie, in_port, body[frame:])
+                whole = body[frame:]
+                if kind_of(cookie) in REPORTS:
+                    whole = _with_origin(whole, _Reader(body, _PACKET_IN.size + 4, _PACKET_IN.size + length))
+                return PacketInMessage(cookie, in_port, whole)
     reader = _Reader(body)
     _, _, _, _, cookie = reader.take(_PACKET_IN)
     kind, length = reader.take(_U16_PAIR)
@@ -180,6 +184,22 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
         if header == _IN_PORT:
             return PacketInMessage(cookie, int.from_bytes(value, "big"), body[reader.at :])
     raise BadMessage("packet-in without in_port")
+
+
+_ORIGIN = {oxm.header(name): name for name in ("ct_nw_src", "ct_ipv6_src", "ct_tp_src", "ct_label")}
+
+
+def _with_origin(frame: bytes, oxms: _Reader) -> bytes:
+    """The frame of a connection that the switch has begun, with what its tracker says about it."""
+    found: dict[str, bytes] = {}
+    while oxms:
+        header = oxms.bytes(oxm.HEADER.size)
+        value = oxms.bytes(header[-1])
+        if header in _ORIGIN:
+            found[_ORIGIN[header]] = value
+    source = found.get("ct_nw_src") or found.get("ct_ipv6_src")
+    port = int.from_bytes(found.get("ct_tp_src", b""), "big")
+    return TrackedFrame.of(frame, source, port, found.get("ct_label", NO_LABEL)) if source else frame
 
 
 def is_expired(body: bytes) -> bool:
@@ -207,10 +227,10 @@ def decode_flow_stats(body: bytes, layout: Layout) -> tuple[list[FlowRule], set[
             meter, actions, goto = _instructions(entry)
         except _Unknown:
             meter, actions, goto = None, (Unread(),), None
-        if hard or flags & ~ofp.OFPFF_SEND_FLOW_REM:
+        if flags & ~ofp.OFPFF_SEND_FLOW_REM:
             actions = (*actions, Unread())
         notify = bool(flags & ofp.OFPFF_SEND_FLOW_REM)
-        held = FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify)
+        held = FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify, hard)
         rules.append(layout.logical(held))
     return rules, foreign
 

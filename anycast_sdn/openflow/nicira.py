@@ -102,6 +102,8 @@ _NAT = struct.Struct("!HHIH2xHH")  # an action's header, vendor, subtype, flags,
 _NAT_SOURCE, _NAT_DESTINATION = 1, 2  # NX_NAT_F_*
 _RANGE = {4: (0b0001, 0b0010), 16: (0b0100, 0b1000)}  # NX_NAT_RANGE_*, by an address's bytes: the first, the last
 _LABEL = struct.pack("!HH", ofp.OFPAT_SET_FIELD, 24) + oxm.header("ct_label")
+_MARK = struct.pack("!HH", ofp.OFPAT_SET_FIELD, 16) + oxm.header("ct_mark")
+_SET_MARK = struct.Struct("!I4x")
 
 
 def track(action: Track) -> bytes:
@@ -109,7 +111,8 @@ def track(action: Track) -> bytes:
     table = _NO_TABLE if action.table is None else action.table
     head = _CT.pack(_COMMIT if action.commit else 0, 0, action.zone, table, 0)
     inside = _nat(action.nat) if action.nat or action.translate else b""
-    return head + inside + (b"" if action.label is None else _LABEL + action.label)
+    inside += b"" if action.label is None else _LABEL + action.label
+    return head + inside + (b"" if action.mark is None else _MARK + _SET_MARK.pack(action.mark))
 
 
 def _nat(nat: Nat | None) -> bytes:
@@ -184,10 +187,22 @@ def _read_track(body: bytes) -> Track | None:
         return None
     flags, _, zone, table, _ = _CT.unpack_from(body)
     nat, inside = _read_nat(body[_CT.size :])
-    label = inside[len(_LABEL) :] if inside.startswith(_LABEL) else None
     translate = len(inside) < len(body) - _CT.size
-    found = Track(zone, None if table == _NO_TABLE else table, flags == _COMMIT, translate and not nat, nat, label)
+    label, inside = _read_set(_LABEL, 16, inside)
+    mark, _ = _read_set(_MARK, _SET_MARK.size, inside)
+    found = Track(
+        zone, None if table == _NO_TABLE else table, flags == _COMMIT, translate and not nat, nat, label,
+        None if mark is None else int.from_bytes(mark[:4], "big"),
+    )  # fmt: skip
     return found if track(found) == body else None
+
+
+def _read_set(head: bytes, size: int, actions: bytes) -> tuple[bytes | None, bytes]:
+    """(what this set-field sets, what follows the action); the same bytes if it is not the first action."""
+    if not actions.startswith(head):
+        return None, actions
+    end = len(head) + size
+    return actions[len(head) : end].ljust(size, b"\0"), actions[end:]
 
 
 def _read_nat(actions: bytes) -> tuple[Nat | None, bytes]:

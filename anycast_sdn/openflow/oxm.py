@@ -51,14 +51,16 @@ NUMBERS = {
     "ip_frag": Number(ofp.OFPXMC_NXM_1, 26, 1),
     "ct_state": Number(ofp.OFPXMC_NXM_1, 105, 4),
     "ct_zone": Number(ofp.OFPXMC_NXM_1, 106, 2),
+    "ct_mark": Number(ofp.OFPXMC_NXM_1, 107, 4),
     "ct_label": Number(ofp.OFPXMC_NXM_1, 108, 16),
     "ct_nw_src": Number(ofp.OFPXMC_NXM_1, 120, 4),
     "ct_ipv6_src": Number(ofp.OFPXMC_NXM_1, 122, 16),
+    "ct_tp_src": Number(ofp.OFPXMC_NXM_1, 124, 2),
     "tcp_flags": Number(EXPERIMENTER, 42, 2),
 }
 BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, width) in NUMBERS.items()}
 # Written behind all others, because what they require (OF 1.3.5 §7.2.3.8) has higher numbers.
-LAST = frozenset(("ip_frag", "ct_nw_src", "ct_ipv6_src"))
+LAST = frozenset(("ip_frag", "ct_nw_src", "ct_ipv6_src", "ct_tp_src"))
 WIDE = frozenset(("ct_label", "xxreg0", "xxreg1", "xxreg2", "xxreg3"))  # as bytes, but no addresses
 ADDRESSES = frozenset((
     "eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ct_nw_src", "ct_ipv6_src"

@@ -55,8 +55,8 @@ class Packer:
         return b"".join((
             _HEADER.pack(_VERSION, ofp.OFPT_FLOW_MOD, length, xid),
             _FLOW_MOD.pack(
-                rule.cookie, 0, rule.table, command, rule.idle_timeout, 0, rule.priority, ofp.OFP_NO_BUFFER,
-                ofp.OFPP_ANY, ofp.OFPG_ANY, ofp.OFPFF_SEND_FLOW_REM if rule.notify else 0,
+                rule.cookie, 0, rule.table, command, rule.idle_timeout, rule.hard_timeout, rule.priority,
+                ofp.OFP_NO_BUFFER, ofp.OFPP_ANY, ofp.OFPG_ANY, ofp.OFPFF_SEND_FLOW_REM if rule.notify else 0,
             ),
             match,
             instructions,

@@ -8,8 +8,8 @@ dictionaries (see ``control.reconcile``).  ``codec`` turns these values into byt
 Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and those that Open vSwitch has besides: ``tcp_flags``;
 ``ip_frag``; the registers ``reg0`` to ``reg15`` of 32 bits, which a packet carries through the tables, and ``xxreg0``
 to ``xxreg3``, each of which is four of them (``xxreg1`` is ``reg4`` to ``reg7``, the highest bits first); and of the
-connection tracker ``ct_state``, ``ct_zone``, ``ct_label``, and ``ct_nw_src`` and ``ct_ipv6_src``, the source of the
-connection's first packet as it was before its translation.  Addresses, ``xxreg*`` and ``ct_label`` are packed bytes,
+connection tracker ``ct_state``, ``ct_zone``, ``ct_mark``, ``ct_label``, and ``ct_nw_src``, ``ct_ipv6_src`` and
+``ct_tp_src``, the source and its port of the connection's first packet as it was before its translation.  Addresses, ``xxreg*`` and ``ct_label`` are packed bytes,
 everything else is an integer.
 """
 
@@ -205,6 +205,7 @@ class Track:
     translate: bool = False  # a packet of a known connection is translated as that is
     nat: Nat | None = None  # the translation of a connection that is committed; implies ``translate``
     label: bytes | None = None  # with ``commit``: ct_label of the connection from now on
+    mark: int | None = None  # likewise, its ct_mark
 
     def __post_init__(self) -> None:
         if self.nat:  # written either way, it is the same action
@@ -246,6 +247,7 @@ class FlowRule:
     meter: int | None = None
     idle_timeout: int = 0  # seconds, 0 = never
     notify: bool = False  # OFPFF_SEND_FLOW_REM: the switch reports that the entry is gone
+    hard_timeout: int = 0  # seconds, 0 = never: so long after it was put, used or not
 
     @property
     def key(self) -> RuleKey:
