@@ -37,6 +37,7 @@ from anycast_sdn.openflow.rules import (
     Move,
     Value,
 )
+from anycast_sdn.openflow.tracked_frame import TrackedFrame
 from anycast_sdn.simulation import tracked_packets
 from anycast_sdn.simulation.tracker import NO_LABEL, NOTHING, Found, Tracked
 
@@ -61,9 +62,11 @@ _WIDE_OF = {name: wide for wide, names in _IN_WIDE.items() for name in names}
 _NOT_TRACKED: dict[str, Value] = {
     "ct_state": 0,
     "ct_zone": 0,
+    "ct_mark": 0,
     "ct_label": NO_LABEL,
     "ct_nw_src": bytes(4),
     "ct_ipv6_src": bytes(16),
+    "ct_tp_src": 0,
 }
 _FIRST_SOURCES = frozenset(("ct_nw_src", "ct_ipv6_src"))
 _HAS_FIRST_SOURCE = CT_NEW | CT_ESTABLISHED | CT_REPLY  # with none of these states, Open vSwitch does not read them
@@ -206,6 +209,13 @@ class Packet:
 
     # ---------------------------------------------------------------- the connection tracker
 
+    @property
+    def to_controller(self) -> bytes:
+        """Its frame, with what the tracker has found."""
+        get = self.fields.__getitem__
+        source = next((get(name) for name in ("ct_nw_src", "ct_ipv6_src") if any(get(name))), None)
+        return TrackedFrame.of(self.frame, source, get("ct_tp_src"), get("ct_label")) if source else self.frame
+
     def tracked(self) -> Tracked | None:
         return tracked_packets.tracked(self._untagged)
 
@@ -216,14 +226,17 @@ class Packet:
         """
         self.found = found
         self._untagged = tracked_packets.translated(self._untagged, found)
-        source = found.first.source if found.first and found.state & _HAS_FIRST_SOURCE else b""
+        first = found.first if found.state & _HAS_FIRST_SOURCE else None
+        source = first.source if first else b""
         packet = copy(self)
         packet.fields = self.fields | {
             "ct_state": found.state,
             "ct_zone": found.zone,
+            "ct_mark": found.mark,
             "ct_label": found.label,
             "ct_nw_src": source if len(source) == 4 else bytes(4),
             "ct_ipv6_src": source if len(source) == 16 else bytes(16),
+            "ct_tp_src": first.source_port if first else 0,
         }
         if found.becomes:
             packet._read_ip(packet.fields["eth_type"])
@@ -275,15 +288,20 @@ def _change_header(frame: bytes, at: int, value: bytes) -> bytes:
 
 
 class Entry:
-    """An installed rule; its idle timeout counts from ``used``."""
+    """An installed rule; its idle timeout counts from ``used``, its hard timeout from ``put``."""
 
-    __slots__ = ("idle_timeout", "packets", "rule", "used")
+    __slots__ = ("idle_timeout", "packets", "put", "rule", "used")
 
     def __init__(self, rule: FlowRule, now: float) -> None:
         self.rule = rule
         self.idle_timeout = rule.idle_timeout
-        self.used = now
+        self.used = self.put = now
         self.packets = 0
+
+    def is_over(self, now: float) -> bool:
+        """Has one of its timeouts passed?"""
+        idle_s, hard_s = self.idle_timeout, self.rule.hard_timeout
+        return bool((idle_s and now - self.used >= idle_s) or (hard_s and now - self.put >= hard_s))
 
 
 class _Space:

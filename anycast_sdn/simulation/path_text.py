@@ -99,6 +99,7 @@ class PathText:
         matches = ", ".join(f"{field.name}={self.value(field.value)}" for field in rule.match)
         sets = ", ".join(self.action("", action) for action in rule.actions)
         idle = f", idle timeout {rule.idle_timeout} s" if rule.idle_timeout else ""
+        idle += f", hard timeout {rule.hard_timeout} s" if rule.hard_timeout else ""
         number = f" {number_of(rule.cookie)}" if number_of(rule.cookie) else ""
         return f"{kind.name.lower()}{number} in {Table(rule.table).name.lower()}: {matches} ⇒ {sets}{idle}"
 
@@ -145,9 +146,12 @@ class PathText:
             case Move(source, destination, bits, source_bit, destination_bit):
                 ends = (destination, destination_bit), (source, source_bit)
                 return " := ".join(f"{name}[{bit}..{bit + bits - 1}]" for name, bit in ends)
-            case Track(zone, table, commit, _, _, label):
+            case Track(zone, table, commit, _, nat, label, mark):
                 does = [f"connection tracker, zone {zone}", *["commit"] * commit]
+                if nat and nat.first != nat.last:
+                    does.append(f"source {self.value(nat.first)} to {self.value(nat.last)}")
                 does += [] if label is None else [f"label := {self._label(label)}"]
+                does += [] if mark is None else [f"mark := {mark}"]
                 return ", ".join(does) + ("" if table is None else f" → {Table(table).name.lower()}")
 
     def _label(self, label: bytes) -> str:

@@ -64,8 +64,8 @@ _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
 }
 
 
-_ORIGINAL = frozenset(("ct_nw_src", "ct_ipv6_src"))
-_OF_TRACKER = frozenset(("ct_state", "ct_zone", "ct_label", *_ORIGINAL))  # only the tracker sets them
+_ORIGINAL = frozenset(("ct_nw_src", "ct_ipv6_src", "ct_tp_src"))
+_OF_TRACKER = frozenset(("ct_state", "ct_zone", "ct_mark", "ct_label", *_ORIGINAL))  # only the tracker sets them
 _OF_CONNECTION = CT_NEW | CT_ESTABLISHED | CT_RELATED | CT_REPLY | CT_SNAT | CT_DNAT
 
 

@@ -272,10 +272,10 @@ class SimulatedSwitch:
         return effects
 
     def expire(self, now: float) -> list[Effect]:
-        """Remove the rules that have been idle for their timeout, and forget the connections that have ended."""
+        """Remove the rules whose timeouts have passed, and forget the connections that have ended."""
         self.tracker.expire(now)
         return self._remove(
-            [key for key, e in self._entries.items() if e.idle_timeout and now - e.used >= e.idle_timeout],
+            [key for key, entry in self._entries.items() if entry.is_over(now)],
             deleted=False,
         )
 
@@ -392,7 +392,7 @@ class SimulatedSwitch:
         if port == OFPP_TABLE:
             self._pipeline(packet, run)
         elif port == OFPP_CONTROLLER:
-            run.effects.append(PacketIn(entry.rule.cookie if entry else _NO_COOKIE, in_port, packet.frame))
+            run.effects.append(PacketIn(entry.rule.cookie if entry else _NO_COOKIE, in_port, packet.to_controller))
         elif port == OFPP_IN_PORT:
             run.effects.append(Transmit(in_port, packet.frame))
         elif port != in_port:  # OF 1.3.5 §4.5: only OFPP_IN_PORT sends a packet back by its ingress port

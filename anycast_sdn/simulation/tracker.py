@@ -12,12 +12,12 @@ Rules kept here, all of them Open vSwitch's:
   unless its flags are impossible; an ICMP error about a connection never does.
 - What has ended is found no more; but until the next sweep its translated ends are taken, and replies to them invalid.
   Only ``end`` frees them at once.  A SYN that reuses the ports of a closed connection ends it, too.
-- Committing a connection that is known changes its label and nothing else.
+- Committing a connection that is known changes its label and mark, and nothing else.
 - Where the address from the range is in use, or the zone is full, a packet goes on as it is, as +new.
 - Translation is independent of validity: an invalid packet of a known connection is translated, too.
 - A packet that has been translated in a zone is found there by the key of the reply to it, or by the connection's own.
 
-Not here: sequence numbers (as with ``dpctl/ct-disable-tcp-seq-chk``), helpers (FTP, TFTP), ct_mark, fragments.
+Not here: sequence numbers (as with ``dpctl/ct-disable-tcp-seq-chk``), helpers (FTP, TFTP), fragments.
 Ports are those of TCP and UDP alone: SCTP has them from Open vSwitch 3.2 on.
 """
 
@@ -100,6 +100,7 @@ class Found(NamedTuple):
     # The connection, and does the packet go in the direction of replies?  Where it was looked up without a translation:
     # the next look-up takes it from here, and changes nothing about it but the label.
     known: tuple[Connection, bool] | None = None
+    mark: int = 0
 
 
 NOTHING = Found()  # of a packet that has not been looked up
@@ -126,6 +127,7 @@ class Connection:
     nat: Nat | None
     ends_at: float = 0.0
     label: bytes = NO_LABEL
+    mark: int = 0
     peers: list[Peer] = field(default_factory=lambda: [Peer.SYN_SENT, Peer.CLOSED])  # of TCP: its client, its server
     answered: bool = False  # not of TCP
 
@@ -264,8 +266,11 @@ class Tracker:
             becomes = reversed_key(connection.key if reply else connection.reply)
         if action.label is not None:
             connection.label = action.label
+        if action.mark is not None:
+            connection.mark = action.mark
         known = None if _translates(action) else (connection, reply)
-        return Found(action.zone, state | CT_TRACKED, connection.label, connection.key, becomes, known)
+        label, mark = connection.label, connection.mark
+        return Found(action.zone, state | CT_TRACKED, label, connection.key, becomes, known, mark)
 
     # ---------------------------------------------------------------- connections
 
