@@ -1,5 +1,7 @@
 """Addresses: the translation addresses of one client edge, of both families.
 
+Those from which the switch chooses by itself are not among them (``core.shared_addresses``).
+
 They say which address a new flow gets: one of its own, or one that its pair of client and service has already
 (``Pooling``), and how many a client and a port may have.  ``pool`` keeps which addresses are free, leased and resting;
 ``holders`` which pair each leased one stands for.
@@ -25,7 +27,7 @@ class Addresses:
         self._pooling = role.pooling
         self._holders = holders
         self._pools = {
-            v6: TranslationPool(prefixes, role.quarantine_s, random, role.quarantine_min_s)
+            v6: TranslationPool(prefixes, role.quarantine_s, random, role.quarantine_min_s, role.switch_range(v6))
             for v6 in _FAMILIES
             if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
         }

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, WHOLE, Address, FlowKey, GroupValidity
+from anycast_sdn.core.roles import AddressRange
+from anycast_sdn.core.shared_addresses import SharedAddresses
 from anycast_sdn.core.sorted_numbers import SortedNumbers
 
 LOW_BITS = 8  # of a number: bindings with the same low bits are found without a scan of the table
@@ -75,11 +77,17 @@ class Binding(NamedTuple):
     validity: GroupValidity = AS_THE_EDGE  # what its group had set when it was made
     choice: int = 0  # number of the decision by which its packets got a server (``selection.Choice``); 0: not known
     reply_s: float | None = None  # from its first packet to the first reply of a server; None: there was none
+    translated_port: int = 0  # beside PR1X, where the switch has chosen another than the client's; 0: the client's
 
     @property
     def closing(self) -> bool:
         """Has a TCP connection ended, at least in one direction?"""
         return bool(self.closed) or self.reset
+
+    @property
+    def port_there(self) -> int:
+        """The source port of its packets in the network, beside PR1X; 0 where there are no ports."""
+        return self.translated_port or self.key.source_port
 
     @property
     def pair(self) -> Pair:
@@ -102,9 +110,9 @@ class Loss(NamedTuple):
 
 
 class BindingTable:
-    """All bindings of one client edge."""
+    """All bindings of one client edge.  ``ranges``: the addresses from which its switch chooses by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranges: Sequence[AddressRange] = ()) -> None:
         self._by_key: dict[FlowKey, Binding] = {}
         self._by_number: dict[int, Binding] = {}
         self._numbers = SortedNumbers()
@@ -117,6 +125,8 @@ class BindingTable:
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.holders = Holders()  # of their addresses
+        self.shared = SharedAddresses(ranges)  # of the others: those that the switch has chosen by itself
+        self._shares = bool(ranges)
         self._whole = 0  # how many bindings are of whole clients
         self.knew_whole = False  # has there been any of a whole client?
         self._losses: dict[int, tuple[Loss, ...]] = {}  # of bindings that have lost servers, by number
@@ -150,7 +160,7 @@ class BindingTable:
         """The binding of a packet to PR1X, as seen on the wire, whoever has sent it."""
         holder = self.holders.of(key.destination)
         if holder is None:
-            return None
+            return self._by_number.get(self.shared.of_reply(key) or 0) if self._shares else None
         flow = self.by_key(flow_of_reply(holder.pair, key))
         return flow if flow and flow.translated == key.destination else None
 
@@ -210,7 +220,7 @@ class BindingTable:
 
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, _, group, _, server, installed, _, swept, _, _, _, _ = binding
+        number, key, _, group, _, server, installed, _, swept, _, _, _, _, _ = binding
         before = self._by_number.get(number)
         if before is None:
             self._enter(binding, port)
@@ -224,7 +234,7 @@ class BindingTable:
         self._by_key[key] = self._by_number[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, group, _, server, installed, _, swept, _, validity, _, _ = binding
+        number, key, translated, group, _, server, installed, _, swept, _, validity, _, _, translated_port = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
@@ -235,7 +245,10 @@ class BindingTable:
             self.knew_whole = True
         if validity != AS_THE_EDGE:
             self._validities[validity] += 1
-        self.holders.add(translated, key, number, port)
+        if self._shares and translated in self.shared:
+            self.shared.add(translated, translated_port or key.source_port, key, number)
+        else:
+            self.holders.add(translated, key, number, port)
         if server is not None:
             self._pin(number, group, server)
         if port:
@@ -293,4 +306,7 @@ class BindingTable:
         self.rules -= len(before.installed.parts)
         self.swept -= before.swept
         del self._by_key[binding.key]
-        self.holders.remove(binding.translated, binding.number)
+        if self._shares and binding.translated in self.shared:
+            self.shared.remove(binding.translated, binding.port_there, binding.key, binding.number)
+        else:
+            self.holders.remove(binding.translated, binding.number)

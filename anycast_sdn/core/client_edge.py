@@ -83,7 +83,8 @@ class ClientEdge:
         self._is_announced = is_announced
         self._choice_of = choice_of
         self._is_lost = is_lost
-        self.bindings = BindingTable()
+        self.bindings = BindingTable(role.switch_ranges)
+        self.switch_allocates = False  # does the switch choose PR1X of all single flows?  Its engine says so
         self.sweep = Sweep()
         self.record = FlowRecord()  # of what becomes of flows, for those who watch it
         self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
@@ -166,7 +167,8 @@ class ClientEdge:
     def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
         self.opened += do is not Do.ADOPT
         if do is not Do.LEASE:  # of a new flow, it is leased already
-            self.addresses.claim(binding.translated, binding.pair)
+            if binding.translated not in self.bindings.shared:
+                self.addresses.claim(binding.translated, binding.pair)
             if binding.closing:
                 self._plan_end(binding, now)
         self._ended.forget(binding.key)
@@ -179,18 +181,21 @@ class ClientEdge:
         self.sweep.forget(binding.number)
         if binding.server:
             self.bindings.note_loss(binding.number, Loss(now, binding.server))
-        holder = self.bindings.holders.of(binding.translated)
-        assert holder is not None
-        holder.carried = True
+        if holder := self.bindings.holders.of(binding.translated):
+            holder.carried = True
 
     def _end(self, binding: Binding, do: Do, unused: bool, now: float) -> None:
-        """An address without bindings rests (M19), unless no packet can have carried it: then it is free at once."""
+        """An address without bindings rests (M19), unless no packet can have carried it: then it is free at once.
+
+        One that the switch has chosen is its own again.
+        """
         holder = self.bindings.holders.of(binding.translated)
-        assert holder is not None
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
         self._ends.cancel(binding.number)
         self._renewed.pop(binding.number, None)
+        if holder is None:
+            return
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
         if do is Do.CANCEL or (unused and binding.server is None):
             rest = Rest.NONE
@@ -223,6 +228,31 @@ class ClientEdge:
         if key.protocol == TCP:
             return self.apply(former, FlowEvent.RETURN_LOST, now)
         return self._lease(key, event, groups, now, port)
+
+    def chosen_by_switch(
+        self, key: FlowKey, translated: Address, translated_port: int, groups: Groups, now: float, *, port: int = 0
+    ) -> list[Decision]:
+        """The switch has begun a flow by itself, with this PR1X (M13) → what has changed: flows that it replaces, and it.
+
+        What has the same five fields, or the same PR1X and ports, has ended: the switch knows better.  Nothing happens
+        when the flow is known, the address is not one that the switch may choose, or no group has the service address.
+        """
+        shared, group = self.bindings.shared, groups.covering(key.destination)
+        there = translated_port or key.source_port
+        known = self.bindings.by_key(key)
+        if group is None or translated not in shared:
+            return []
+        if known and known.translated == translated and known.port_there == there:
+            return []
+        reply = FlowKey(key.destination, translated, key.protocol, key.destination_port, there)
+        former = self.bindings.by_number(shared.of_reply(reply) or 0)
+        decisions = [self.apply(each, FlowEvent.ALL_IDLE, now) for each in (known, former) if each]
+        number, choice = self._last_number + 1, self._choice_of(group.name, len(translated) == 16)
+        new = Binding(
+            number, key, translated, group.name, now, validity=group.validity, choice=choice,
+            translated_port=0 if there == key.source_port else there,
+        )  # fmt: skip
+        return [*decisions, self.apply(new, FlowEvent.CLIENT_PACKET, now, port=port)]
 
     def reply(self, key: FlowKey, groups: Groups, now: float = 0.0) -> Decision:
         """A packet to an address of PRh/k for which no rule was found (M16–M18).
@@ -283,6 +313,8 @@ class ClientEdge:
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
         if group.binds_clients and not self.bindings.overlaps(key.whole):
             key = key.whole
+        elif self.switch_allocates:  # and it had no address for this one
+            return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
         translated = self._refusal(key, service, port) or self.addresses.lease((key.source, key.destination), port, now)
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)

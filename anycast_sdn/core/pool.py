@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from anycast_sdn.core.holders import Pair
 from anycast_sdn.core.model import Address, AnycastError, Prefix
 from anycast_sdn.core.resting import Resting
+from anycast_sdn.core.roles import AddressRange
 
 LEAST_S = 5.0
 FEW = 1 << 16  # addresses; a pool with more than these is a large one
@@ -68,16 +69,21 @@ class PoolUse(NamedTuple):
 class TranslationPool:
     """The translation addresses of one family at one client edge.
 
-    ``prefixes``: one or more PRh/k of the same family, not overlapping.
+    ``prefixes``: one or more PRh/k of the same family, not overlapping; ``without``: addresses that it does not have.
     ``quarantine_s``: how long a released address rests, in seconds, 0 or more; ``least_s``: how long when nothing else
     is free.
     """
 
     def __init__(
-        self, prefixes: Sequence[Prefix], quarantine_s: float, random: RandomSource, least_s: float = LEAST_S
+        self,
+        prefixes: Sequence[Prefix],
+        quarantine_s: float,
+        random: RandomSource,
+        least_s: float = LEAST_S,
+        without: AddressRange | None = None,
     ) -> None:
         self._quarantine_s = quarantine_s
-        self._runs = [_Run.of(prefix) for prefix in prefixes]
+        self._runs = [run for prefix in prefixes for run in _runs(prefix, without)]
         self.size = sum(run.size for run in self._runs)
         self._places: _Few | _Many = _Few(self.size, random) if self.size <= FEW else _Many(self.size, random)
         self._leased: set[Address] = set()
@@ -227,16 +233,24 @@ class _Many:
 
 
 class _Run(NamedTuple):
-    """The usable addresses of one prefix: ``size`` of them, from ``first`` on, each of ``width`` bytes."""
+    """Usable addresses of one prefix: ``size`` of them, from ``first`` on, each of ``width`` bytes."""
 
     prefix: Prefix
     first: int
     size: int
     width: int
 
-    @classmethod
-    def of(cls, prefix: Prefix) -> _Run:
-        count = (1 << (prefix.bits - prefix.length)) - 2
-        if count < 1:
-            raise ValueError(f"{prefix} is too small for a translation prefix")
-        return cls(prefix, int.from_bytes(prefix.network, "big") + 1, count, len(prefix.network))
+
+def _runs(prefix: Prefix, without: AddressRange | None) -> Iterator[_Run]:
+    first, width = int.from_bytes(prefix.network, "big") + 1, len(prefix.network)
+    end = first + (1 << (prefix.bits - prefix.length)) - 2
+    if first >= end:
+        raise ValueError(f"{prefix} is too small for a translation prefix")
+    if without is None or without.first not in prefix:
+        yield _Run(prefix, first, end - first, width)
+        return
+    left, right = (int.from_bytes(address, "big") for address in without)
+    if first < left:
+        yield _Run(prefix, first, left - first, width)
+    if right + 1 < end:
+        yield _Run(prefix, right + 1, end - right - 1, width)

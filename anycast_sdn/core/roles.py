@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Gateway, GroupValidity, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, Gateway, GroupValidity, Prefix
 
 MOST_PER_CLIENT = 1 << 14  # bindings of one client, where the network file has no limit
 
@@ -93,6 +94,13 @@ class Conntrack:
         return self.zone + 2 * v6 + udp
 
 
+class AddressRange(NamedTuple):
+    """All addresses from the first to the last."""
+
+    first: Address
+    last: Address
+
+
 @dataclass(frozen=True, slots=True)
 class ClientEdgeRole:
     """The settings of a client edge, ARh."""
@@ -125,6 +133,32 @@ class ClientEdgeRole:
         if not (prefixes and self.conntrack.reserve and self.conntrack.allocation is Allocation.CONTROLLER):
             return None
         return _last_part(min(prefixes, key=lambda prefix: prefix.length), self.conntrack.reserve)
+
+
+    def switch_range(self, v6: bool) -> AddressRange | None:
+        """The addresses from which the switch chooses by itself; the pool has all others.
+
+        With ``Allocation.CONTROLLER`` it is the reserve.  With ``Allocation.SWITCH`` it is all of the family's largest
+        prefix but the part which would be the reserve otherwise: with that the controller serves clients as a whole.
+        """
+        prefixes = [prefix for prefix in self.translation_prefixes if prefix.is_v6 is v6]
+        if not (self.wants_conntrack and prefixes):
+            return None
+        whole = min(prefixes, key=lambda prefix: prefix.length)
+        part = _last_part(whole, self.conntrack.reserve) if self.conntrack.reserve else None
+        first, size = int.from_bytes(whole.network, "big"), 1 << whole.bits - whole.length
+        last = first + size - 2
+        if self.conntrack.allocation is Allocation.CONTROLLER:
+            if part is None:
+                return None
+            first = int.from_bytes(part.network, "big") - 1
+        elif part:
+            last = int.from_bytes(part.network, "big") - 1
+        return AddressRange(*(end.to_bytes(whole.bits // 8, "big") for end in (first + 1, last)))
+
+    @property
+    def switch_ranges(self) -> tuple[AddressRange, ...]:
+        return tuple(found for v6 in (False, True) if (found := self.switch_range(v6)))
 
 
 def _last_part(whole: Prefix, parts: int) -> Prefix | None:

@@ -165,7 +165,9 @@ NO_DETAILS = Details()
 
 def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, details: Details) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
-    number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s = binding
+    number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s, there = (
+        binding
+    )
     if do is Do.NOTE or do is Do.SHORTEN:
         closed |= details.closed
         reset = reset or event is FlowEvent.RESET
@@ -181,5 +183,8 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
     # As Binding(…), in less time: this is on the first-packet path.
     return tuple.__new__(
         Binding,
-        (number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s),
+        (
+            number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s,
+            there,
+        ),
     )
