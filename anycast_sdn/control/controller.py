@@ -319,6 +319,13 @@ class Controller:
         reaction, more = self.switches[dpid].tick_flows(now, most)
         return self._follow(dpid, reaction, now), more
 
+    def retire(self, now: float) -> Outcome:
+        """The controller ends in an orderly way: what switches have to know for the time without one."""
+        out = Outcome()
+        for dpid, switch in self.switches.items():
+            out.add(self._follow(dpid, switch.retire(), now))
+        return out
+
     def check_servers(self, now: float) -> Outcome:
         """Make the checks of servers that are due.  To be called about 20 times a second."""
         return self.health.step(now)

@@ -414,6 +414,10 @@ class ManagedSwitch:
             reaction.changed = True
         return reaction
 
+    def retire(self) -> Reaction:
+        """The controller ends in an orderly way."""
+        return Reaction([*self.engine.retire()] if self.synchronised else [])
+
     def tick_flows(self, now: float, most: int) -> tuple[Reaction, bool]:
         """What time brings for up to ``most`` flows → is there more to do now?"""
         if not self.synchronised:

@@ -9,15 +9,21 @@ They say which address a new flow gets: one of its own, or one that its pair of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.holders import Holders, Pair
-from anycast_sdn.core.model import Address
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import PoolEmpty, PoolUse, RandomSource, Rest, TranslationPool
 from anycast_sdn.core.pool_watch import Level, Outlook, PoolWatch
 from anycast_sdn.core.roles import ClientEdgeRole, Pooling
 
 SHARE = 4  # a client has at most one of so many addresses; as many of its port's share are left to pairs
 _FAMILIES = {False: "ipv4", True: "ipv6"}
+
+
+def _pool(role: ClientEdgeRole, v6: bool, prefixes: Sequence[Prefix], random: RandomSource) -> TranslationPool:
+    return TranslationPool(prefixes, role.quarantine_s, random, role.quarantine_min_s, role.switch_range(v6))
 
 
 class Addresses:
@@ -27,9 +33,10 @@ class Addresses:
         self._pooling = role.pooling
         self._holders = holders
         self._pools = {
-            v6: TranslationPool(prefixes, role.quarantine_s, random, role.quarantine_min_s, role.switch_range(v6))
+            v6: pool
             for v6 in _FAMILIES
             if (prefixes := [prefix for prefix in role.translation_prefixes if prefix.is_v6 is v6])
+            and (pool := _pool(role, v6, prefixes, random)).size
         }
         soon_share = 1 / 2 if role.pooling is Pooling.FLOW else 1 / 4
         self._watches = {v6: PoolWatch(pool.size, soon_share) for v6, pool in self._pools.items()}

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.addresses import Addresses
-from anycast_sdn.core.bindings import Binding, BindingTable, Half, Loss, State
+from anycast_sdn.core.bindings import NOT_KNOWN, Binding, BindingTable, Half, Loss, State
 from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
@@ -230,19 +230,17 @@ class ClientEdge:
         return self._lease(key, event, groups, now, port)
 
     def chosen_by_switch(
-        self, key: FlowKey, translated: Address, translated_port: int, groups: Groups, now: float, *, port: int = 0
+        self, key: FlowKey, at: tuple[Address, int], server: Address | None, groups: Groups, now: float, port: int
     ) -> list[Decision]:
-        """The switch has begun a flow by itself, with this PR1X (M13) → what has changed: flows that it replaces, and it.
+        """The switch has begun a flow by itself (M13) → the ends of flows that it replaces, and its own beginning.
 
-        What has the same five fields, or the same PR1X and ports, has ended: the switch knows better.  Nothing happens
-        when the flow is known, the address is not one that the switch may choose, or no group has the service address.
+        ``at``: PR1X and the source port beside it; ``server``: that has answered already; ``port``: the client's.
+        What has the same five fields, or the same PR1X and ports, has ended.  Nothing happens when the flow is known,
+        the address is not one that the switch may choose, or no group has the service address.
         """
-        shared, group = self.bindings.shared, groups.covering(key.destination)
-        there = translated_port or key.source_port
+        shared, group, (translated, there) = self.bindings.shared, groups.covering(key.destination), at
         known = self.bindings.by_key(key)
-        if group is None or translated not in shared:
-            return []
-        if known and known.translated == translated and known.port_there == there:
+        if group is None or translated not in shared or (known and (known.translated, known.port_there) == at):
             return []
         reply = FlowKey(key.destination, translated, key.protocol, key.destination_port, there)
         former = self.bindings.by_number(shared.of_reply(reply) or 0)
@@ -250,9 +248,10 @@ class ClientEdge:
         number, choice = self._last_number + 1, self._choice_of(group.name, len(translated) == 16)
         new = Binding(
             number, key, translated, group.name, now, validity=group.validity, choice=choice,
-            translated_port=0 if there == key.source_port else there,
+            reply_s=NOT_KNOWN if server else None, translated_port=0 if there == key.source_port else there,
         )  # fmt: skip
-        return [*decisions, self.apply(new, FlowEvent.CLIENT_PACKET, now, port=port)]
+        begun = self.apply(new, FlowEvent.CLIENT_PACKET, now, port=port)
+        return [*decisions, self.apply(new, FlowEvent.MEMBER_REPLY, now, Details(server)) if server else begun]
 
     def reply(self, key: FlowKey, groups: Groups, now: float = 0.0) -> Decision:
         """A packet to an address of PRh/k for which no rule was found (M16–M18).

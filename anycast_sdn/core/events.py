@@ -35,6 +35,7 @@ class Drop(enum.Enum):
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     UNSUPPORTED_ICMP = "icmp_unsupported"
     WAITED_TOO_LONG = "shed"  # the controller is overloaded
+    UNREPORTED = "unreported"  # a copy that tells of a flow which the switch has begun by itself
 
     # ARP and neighbour discovery, and packets to hosts.
     MAC_MISMATCH = "arp_mac_mismatch"

@@ -134,7 +134,6 @@ class ClientEdgeRole:
             return None
         return _last_part(min(prefixes, key=lambda prefix: prefix.length), self.conntrack.reserve)
 
-
     def switch_range(self, v6: bool) -> AddressRange | None:
         """The addresses from which the switch chooses by itself; the pool has all others.
 

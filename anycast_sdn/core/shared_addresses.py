@@ -24,10 +24,7 @@ class SharedAddresses:
         self._numbers: dict[_Place, int] = {}
 
     def __contains__(self, address: Address) -> bool:
-        for first, last in self._ranges:
-            if first <= address <= last and len(address) == len(first):
-                return True
-        return False
+        return any(first <= address <= last and len(address) == len(first) for first, last in self._ranges)
 
     def __len__(self) -> int:
         """How many flows there are."""

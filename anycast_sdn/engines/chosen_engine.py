@@ -18,7 +18,7 @@ from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Sh
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule, RuleKey
+from anycast_sdn.openflow.rules import FlowRule, Message, RuleKey
 
 
 class Candidate(NamedTuple):
@@ -94,6 +94,9 @@ class ChosenEngine(Engine):
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         return self._engine.tick(now, most)
+
+    def retire(self) -> Sequence[Message]:
+        return self._engine.retire()
 
     def end(self, number: int, now: float) -> Reaction:
         return self._engine.end(number, now)

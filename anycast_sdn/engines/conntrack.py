@@ -27,16 +27,17 @@ from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
 from anycast_sdn.engines.connection_reading import ConnectionReading
-from anycast_sdn.engines.edge_engine import EdgeEngine, tcp_flags
-from anycast_sdn.engines.engine import PacketHandler
+from anycast_sdn.engines.edge_engine import COVER_ADDRESSES, EdgeEngine, tcp_flags
+from anycast_sdn.engines.engine import PacketHandler, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
 from anycast_sdn.engines.no_client_edge import no_rule
+from anycast_sdn.engines.switch_allocation import SwitchAllocation
 from anycast_sdn.openflow import connection_queries, connections, entries, frames, readback, tracked_entries
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.connection_queries import Ends
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.pipeline import REPORTS, Kind, kind_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import TCP_RST, BeginConnection, FlowRule, Message, RuleKey
 
@@ -61,6 +62,7 @@ class Conntrack(EdgeEngine):
         self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
         self._features = Features()
         self._audit = FlowAudit(name, BindingTable(), no_rule)
+        self._switchs = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
 
     @property
     def shown_as(self) -> str:
@@ -70,8 +72,11 @@ class Conntrack(EdgeEngine):
 
     def wanted_rules(self) -> Iterator[FlowRule]:
         layouts = [layout for layout in self._layouts.values() if layout.subnets]
-        yield from entries.client_edge(self.edge.role, self.subnets, self.anycast, self._features.tcp_flags)
+        for rule in entries.client_edge(self.edge.role, self.subnets, self.anycast, self._features.tcp_flags):
+            if kind_of(rule.cookie) is not Kind.SYN or not self._switchs.some_flows:
+                yield rule  # a SYN of which the tracker knows no connection is a first packet without that, too
         yield from tracked_entries.edge(self.edge.role, self.subnets, layouts)
+        yield from self._switchs.wanted_rules()
 
     def places_of_server(self, server: Address, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         before, now = self._groups_of.pop(server, ()), groups.of_server(server)
@@ -91,7 +96,8 @@ class Conntrack(EdgeEngine):
         if code is None or not layout.subnets:
             return
         name = group.name if group else ""
-        for rule in tracked_entries.service(service, code, name, layout, self._settings):
+        asks = self._switchs.some_flows and group is not None and group.binds_clients
+        for rule in tracked_entries.service(service, code, name, layout, self._settings, asks=asks):
             yield rule.key, rule if group else None
 
     @property
@@ -109,11 +115,29 @@ class Conntrack(EdgeEngine):
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return {
             **super().packet_handlers,
+            **dict.fromkeys(REPORTS, self._reported),
             Kind.MEMBER_REPLY: self._member_reply,
             Kind.MEMBER_REPLY_UDP: self._member_reply,
             Kind.CONNECTION_FOUND: self._connection_found,
             Kind.CONNECTION_MISSING: self._connection_missing,
         }
+
+    def _reported(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A copy of a packet whose PR1X the switch has chosen by itself."""
+        changes = self._switchs.reported(in_port, frame, groups, now)
+        reaction = Reaction()
+        for decision in changes[:-1]:  # the switch has replaced these flows: nothing is left of them there
+            assert decision.binding is not None
+            self._connections.forget(decision.binding)
+            reaction.changed |= self._is_left(decision.binding.server)
+        if changes and (binding := changes[-1].binding):
+            ends = connection_queries.ends_of(frame) if has_several(binding) else Ends(*binding.key[2:])
+            self._connections.begun(binding, Connection(ends))
+        return reaction
+
+    def _is_left(self, server: Address | None) -> bool:
+        """May the rules of this server, that a flow has had, be no longer wanted?"""
+        return server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server)
 
     def _member_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a first reply, from the server to H': the switch has pinned its flow."""
@@ -122,10 +146,15 @@ class Conntrack(EdgeEngine):
         client, anycast = self._ends_of(tracked)
         if client is None or anycast is None:
             return self.drop(Drop.NO_BINDING)
-        binding = self.flows.by_key(FlowKey(client, anycast, protocol, destination_port, source_port))
+        key = FlowKey(client, anycast, protocol, destination_port, source_port)
+        binding = self.flows.by_key(key)
+        if binding is None and self._switchs.some_flows:  # nothing is dropped: it is a copy
+            self._switchs.answered(key, server)
+            return Reaction()
         if binding is None:
             return self.drop(Drop.NO_BINDING)
-        reply = packet.key._replace(destination=binding.translated)
+        port = binding.translated_port or destination_port
+        reply = packet.key._replace(destination=binding.translated, destination_port=port)
         decision = self.edge.reply(reply, groups, now)
         if decision.do is Do.PIN and decision.binding:
             reset = tcp_flags(packet, frame) & TCP_RST != 0
@@ -198,8 +227,7 @@ class Conntrack(EdgeEngine):
             if inside is not None:
                 reaction.messages += self._connections.end(binding, inside)
             self._connections.forget(binding)
-            if server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server):
-                reaction.changed = True
+            reaction.changed |= self._is_left(server)
         return reaction
 
     # ---------------------------------------------------------------- events
@@ -218,20 +246,25 @@ class Conntrack(EdgeEngine):
             if decision.do is Do.FREE and decision.binding:
                 reaction.messages += self._connections.unpin(decision.binding)
                 self._connections.recheck(decision.binding)
-        reaction.changed |= not self.is_enrolled(server) and not self.flows.pinned_to(server)
+        reaction.changed |= self._is_left(server)
         return reaction, len(decisions)
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         reaction, ended = self.end_connections(now, most)
         inquiries, more = self._connections.tick(now, most)
         reaction.messages += inquiries
+        reaction.messages += self._switchs.tick(now)
         reaction.events += self.watch_pools(now)
         return reaction, more or ended == most
+
+    def retire(self) -> list[Message]:
+        return self._switchs.retire()
 
     # ---------------------------------------------------------------- what is asked of the switch
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> ConnectionReading:
         self._features = features
+        self._switchs.begin_reading()
         return ConnectionReading(self, begins, wiped)
 
     def adopt_code(self, rule: FlowRule) -> None:
@@ -253,8 +286,8 @@ class Conntrack(EdgeEngine):
     def end_reading(self) -> None:
         self.flow_record.settle()
 
-    def begin_sweep(self, now: float) -> None:
-        return None
+    def begin_sweep(self, now: float) -> Sweep | None:
+        return self._switchs.begin_sweep(now)
 
     @property
     def audit(self) -> FlowAudit:

@@ -284,6 +284,9 @@ class EdgeEngine(Engine):
 
     # ---------------------------------------------------------------- ends of flows
 
+    def retire(self) -> list[Message]:
+        return []
+
     def end(self, number: int, now: float) -> Reaction:
         binding = self.flows.by_number(number)
         return self.removed([self.edge.apply(binding, FlowEvent.ENDED, now)]) if binding else Reaction()

@@ -27,7 +27,7 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
-from anycast_sdn.openflow.rules import FlowRule, RuleKey
+from anycast_sdn.openflow.rules import FlowRule, Message, RuleKey
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
 
@@ -186,6 +186,9 @@ class Engine(Protocol):
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         """What time brings, for up to ``most`` flows, several times a second → is there more to do now?"""
+
+    def retire(self) -> Sequence[Message]:
+        """The controller ends in an orderly way: what the switch has to know for the time without one."""
 
     def end(self, number: int, now: float) -> Reaction:
         """An operator ends a flow."""

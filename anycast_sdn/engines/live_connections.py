@@ -47,6 +47,11 @@ def _only_ends(binding: Binding) -> Ends:
     return Ends(*binding.key[2:])
 
 
+def _translated(binding: Binding, ends: Ends) -> Ends:
+    """As its packets have them beside PR1X."""
+    return ends._replace(first=binding.translated_port) if binding.translated_port else ends
+
+
 class LiveConnections:
     """``validity_s``: how long a binding may be idle."""
 
@@ -118,7 +123,8 @@ class LiveConnections:
             self._inquiries.forget(key)
             return None
         ends = _only_ends(binding) if isinstance(key, int) else key[1]
-        return connection_queries.ask(inquiry, number, binding.translated, ends, self.zone(binding, ends))
+        zone = self.zone(binding, ends)
+        return connection_queries.ask(inquiry, number, binding.translated, _translated(binding, ends), zone)
 
     def answered(self, answer: Answer, found: bool, now: float) -> Binding | None:
         """→ the binding, if this is the answer to the last inquiry about one of its connections."""
@@ -158,4 +164,5 @@ class LiveConnections:
 
     def unpin(self, binding: Binding) -> Iterable[Message]:
         for ends, _ in self.of(binding):
-            yield connection_queries.unpin(binding.translated, ends, self.zone(binding, ends))
+            zone = self.zone(binding, ends)
+            yield connection_queries.unpin(binding.translated, _translated(binding, ends), zone)

@@ -17,7 +17,7 @@ from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import FlowRule, PutBinding, RuleKey
+from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding, RuleKey
 
 
 class NoClientEdge(Engine):
@@ -82,6 +82,9 @@ class NoClientEdge(Engine):
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         return Reaction(), False
+
+    def retire(self) -> Sequence[Message]:
+        return ()
 
     def end(self, number: int, now: float) -> Reaction:
         return Reaction()

@@ -84,6 +84,7 @@ def rule_of(
     length: int = 0,
     port_index: int = 0,
     number: int = 0,
+    hard_timeout: int = 0,
 ) -> FlowRule:
     row = ROW[kind]
     return FlowRule(
@@ -94,6 +95,7 @@ def rule_of(
         actions=(*actions, Output(OFPP_CONTROLLER)) if row.to_controller else actions,
         goto=row.goto,
         meter=port_meter(row.meter, port_index) if row.meter else None,
+        hard_timeout=hard_timeout,
     )
 
 

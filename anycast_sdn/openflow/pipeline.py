@@ -132,6 +132,12 @@ class Kind(enum.IntEnum):
     MEMBER_REPLY_UDP = 121
     CONNECTION_FOUND = 122
     CONNECTION_MISSING = 123
+    CONTROLLER_LIVES = 99
+    REPORT = 100
+    REPORT_UDP = 101
+    ALLOCATE = 102
+    ALLOCATE_UDP = 103
+    NOT_ALLOCATED = 37
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -154,7 +160,10 @@ _SET_SOURCE = frozenset({"ipv4_src", "ipv6_src"})
 _SET_BOTH = _SET_SOURCE | {"ipv4_dst", "ipv6_dst"}
 _MARK = frozenset({"reg0"})
 _SET_MACS = frozenset({"eth_src", "eth_dst"})
+_IN_PORT = frozenset({"in_port"})
 _STATE = frozenset({"eth_type", "ct_state"})
+_NEW = _IN_PORT | _STATE | {"reg2", "reg8"}  # outward: reg2: was it tried; reg8: does the controller live
+_NEW_TO_CONTROLLER = _IN_PORT | _STATE | {"reg8", "ct_mark"}
 _ANYCAST_OUT = frozenset({"reg4", "xxreg1"})  # outward: ANY
 _SERVER_IN = frozenset({"reg4", "reg5", "reg6", "reg7"})  # inward: the server; in IPv4 the first of them
 _GROUP_IN = frozenset({"reg8", "reg9", "reg10", "reg11"})  # xxreg2
@@ -190,10 +199,10 @@ class Row(NamedTuple):
 
     @property
     def to_controller(self) -> bool:
-        return self.meter is not None or self.answers
+        """Do its rules send packets to the controller, and not only copies?"""
+        return Output in self.actions and (self.meter is not None or self.answers)
 
 
-_IN_PORT = frozenset({"in_port"})
 _TWINS_FIELDS = frozenset({"vlan_vid"})
 _BINDING: tuple[type[Action], ...] = (SetField, FinTimeout)
 _PUNT: tuple[type[Action], ...] = (Output,)
@@ -384,21 +393,45 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.TRACK_OUT_UDP, Table.TRACK_OUT, 510, _SOURCE | _DESTINATION | {"ip_proto"},
         "as the next row, UDP", "as the next row, in a zone of its own",
         "M19: in Open vSwitch, UDP and protocols without ports have the same timers, except in different zones",
-        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH, tracked=Table.TRACKED_OUT),
+        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH | {"reg2"}, tracked=Table.TRACKED_OUT),
     Row(Kind.TRACK_OUT, Table.TRACK_OUT, 500, _SOURCE | _DESTINATION,
         "source in a client subnet, destination in the ANY/n of a group",
-        "reg4 := ANY, source := H', destination := K, connection tracker → tracked, out",
+        "reg4 := ANY, source := H', destination := K, connection tracker → tracked, out; with `affinity: client` "
+        "reg2 := 2, too: only the controller chooses PR1X",
         "M13, M14: H' says which client and which ANY, so that the tracker's key has neither ANY nor ASg",
-        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH, tracked=Table.TRACKED_OUT),
+        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH | {"reg2"}, tracked=Table.TRACKED_OUT),
     Row(Kind.TRACK_OUT_ELSE, Table.TRACK_OUT, 0, frozenset(), "anything else",
         "reg2 := 1 → client edge, out", "no group has this service address: the controller answers",
         actions=(SetField, Resubmit), sets=frozenset({"reg2"}), resubmit=Table.CLIENT_OUT),
+    Row(Kind.CONTROLLER_LIVES, Table.TRACKED_OUT, 700, frozenset({"reg8"}), "reg8 = 0",
+        "reg8 := 1 → tracked, out again",
+        "the controller lives: it puts this rule again and again, which has a hard timeout",
+        actions=(SetField, Resubmit), sets=frozenset({"reg8"}), resubmit=Table.TRACKED_OUT),
+    Row(Kind.REPORT_UDP, Table.TRACKED_OUT, 660, _NEW_TO_CONTROLLER | {"ip_proto"},
+        "as the next row, UDP", "as the next row, in the zone of UDP", "as there",
+        actions=(Copy, Track), copies=(Meter.CLIENT_ENDS,), tracked=Table.TRACKED_OUT),
+    Row(Kind.REPORT, Table.TRACKED_OUT, 650, _NEW_TO_CONTROLLER, "translated, its mark is 1, reg8 = 1",
+        "a copy to the controller, metered; mark := 0, connection tracker → tracked, out again",
+        "the switch has chosen PR1X by itself: the controller learns of it when it lives",
+        actions=(Copy, Track), copies=(Meter.CLIENT_ENDS,), tracked=Table.TRACKED_OUT),
     Row(Kind.TRACKED_OUT_UNANSWERED, Table.TRACKED_OUT, 600, _STATE | {"ct_label"},
         "translated, its connection has no label", "destination := ANY → server edge",
         "M14, before the first reply", actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
     Row(Kind.TRACKED_OUT, Table.TRACKED_OUT, 500, _STATE, "translated",
         "destination := label → server edge", "M14, M20: the label of the connection is ASg",
         actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
+    Row(Kind.NOT_ALLOCATED, Table.TRACKED_OUT, 470, _STATE | {"reg2", "ip_proto"},
+        "not translated, a protocol whose checksum covers the addresses", "reg2 := 2 → tracked, out again",
+        "servers would drop it: the controller refuses it", actions=(SetField, Resubmit), sets=frozenset({"reg2"}),
+        resubmit=Table.TRACKED_OUT),
+    Row(Kind.ALLOCATE_UDP, Table.TRACKED_OUT, 460, _NEW | {"ip_proto"},
+        "as the next row, UDP", "as the next row, in the zone of UDP", "as there",
+        meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
+    Row(Kind.ALLOCATE, Table.TRACKED_OUT, 450, _NEW,
+        "not translated, of no connection, reg2 = 0; with `allocation: controller` only where reg8 = 0",
+        "reg2 := 2, mark := 1, source := an address of the switch's own, connection tracker → tracked, out again",
+        "M13 with `allocation: switch`, and the reserve while the controller is away",
+        meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
     Row(Kind.UNTRACKED, Table.TRACKED_OUT, 400, _SOURCE, "not translated, H' of a client subnet",
         "destination := ANY, source := H, reg2 := 1 → client edge, out",
         "no connection yet: a first packet, as the client has sent it",
@@ -435,6 +468,7 @@ ROWS: tuple[Row, ...] = (
 )
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
+REPORTS = frozenset((Kind.REPORT, Kind.REPORT_UDP))  # their packets tell of connections that a switch has begun
 DROPS: Mapping[Kind, str] = {row.kind: row.counter for row in ROWS if row.counter}
 
 # ------------------------------------------------------------------------------ cookies

@@ -18,6 +18,7 @@ from anycast_sdn.core.model import UDP, Address, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Conntrack, Side, Subnet
 from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.allocation_entries import TO_CONTROLLER
 from anycast_sdn.openflow.connection_queries import ASKED
 from anycast_sdn.openflow.entries import rule_of
 from anycast_sdn.openflow.meters import reply_meter
@@ -151,9 +152,9 @@ def inside_of(layout: TrackedLayout, code: int, index: int) -> Load:
 
 
 def service(
-    prefix: Prefix, code: int, group: str, layout: TrackedLayout, settings: Conntrack
+    prefix: Prefix, code: int, group: str, layout: TrackedLayout, settings: Conntrack, *, asks: bool = False
 ) -> Iterator[FlowRule]:
-    """The rules of one ANY/n, whose first address has this code."""
+    """The rules of one ANY/n, whose first address has this code.  ``asks``: PR1X is always the controller's choice."""
     names, v6 = NAMES[prefix.is_v6], prefix.is_v6
     any_bits = prefix.bits - prefix.length
     for index, subnet in enumerate(layout.subnets):
@@ -163,7 +164,7 @@ def service(
         if any_bits:
             at = layout.host_bits + layout.subnet_bits
             actions.append(Move(names.destination, names.source, any_bits, 0, at))
-        actions.append(Load(names.destination, PEER[v6]))
+        actions += [Load(names.destination, PEER[v6]), *[Load("reg2", TO_CONTROLLER)] * asks]
         for kind, protocol, zone in _by_zone(settings, v6, Kind.TRACK_OUT, Kind.TRACK_OUT_UDP):
             track = Track(zone, ROW[kind].tracked, translate=True)
             ends = source_in(subnet), destination_in(prefix)

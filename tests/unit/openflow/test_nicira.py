@@ -53,7 +53,8 @@ def tracks(draw: st.DrawFn) -> Track:
     nat = draw(st.none() | st.builds(Nat, st.booleans(), address, address))
     label = draw(st.none() | st.binary(min_size=16, max_size=16))
     table = draw(st.none() | st.integers(0, 254))
-    return Track(draw(st.integers(0, 65535)), table, draw(st.booleans()), draw(st.booleans()), nat, label)
+    mark = draw(st.none() | st.integers(0, (1 << 32) - 1))
+    return Track(draw(st.integers(0, 65535)), table, draw(st.booleans()), draw(st.booleans()), nat, label, mark)
 
 
 bits = st.integers(0, 65535)

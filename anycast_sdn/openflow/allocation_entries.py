@@ -1,0 +1,88 @@
+"""Flow entries by which a switch chooses PR1X of new flows by itself, as FlowRule.
+
+With ``Allocation.SWITCH`` it does so for all flows, with ``Allocation.CONTROLLER`` only while no controller is there,
+out of the reserve.  Both have the same rules:
+
+- ``lives`` says that the controller lives.  It expires soon after the last time that it was put.
+- A packet that the tracker does not know comes to ALLOCATE: the tracker commits a connection for it with an address of
+  the range, marks it, and the packet goes through table TRACKED_OUT once more.  If there was no address for it, it has
+  not been translated, and the controller gets it (reg2 = 2).
+- A packet of a marked connection is reported while the controller lives: a copy of it, with all that the tracker knows
+  of the connection, and the mark goes.  So flows that began without a controller are reported when it is back.
+
+A meter for each port limits how many flows begin there, so that a flood does not fill the tracker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from anycast_sdn.core.model import UDP
+from anycast_sdn.core.roles import AddressRange, Allocation, ClientEdgeRole, Side, Subnet
+from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.entries import rule_of
+from anycast_sdn.openflow.meters import Meter, port_meter
+from anycast_sdn.openflow.pipeline import ROW, Kind
+from anycast_sdn.openflow.rules import (
+    CT_NEW,
+    CT_SNAT,
+    CT_TRACKED,
+    Copy,
+    Field,
+    FlowRule,
+    Nat,
+    Resubmit,
+    SetField,
+    Track,
+    eth_type,
+)
+
+LIVES_S = 2  # the hard timeout of ``lives``
+TO_CONTROLLER = 2  # reg2 of a packet whose connection is the controller's to begin
+_REPORTED, _NOT_REPORTED = 0, 1  # ct_mark
+_NEW = Field("ct_state", CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | CT_SNAT)
+_TRANSLATED = Field("ct_state", CT_TRACKED | CT_SNAT, CT_TRACKED | CT_SNAT)
+
+
+def lives() -> FlowRule:
+    actions = SetField("reg8", 1), Resubmit(ROW[Kind.CONTROLLER_LIVES].resubmit or 0)
+    return rule_of(Kind.CONTROLLER_LIVES, Field("reg8", 0), actions=actions, hard_timeout=LIVES_S)
+
+
+def edge(role: ClientEdgeRole, subnets: Sequence[Subnet], refused: Sequence[int]) -> Iterator[FlowRule]:
+    """``subnets``: those of the switch; ``refused``: protocols that are not translated."""
+    ranges = {v6: found for v6 in (False, True) if (found := role.switch_range(v6))}
+    if not ranges:
+        return
+    yield lives()
+    clients = {port for subnet in subnets if subnet.side is not Side.UPLINK for port in subnet.ports}
+    for v6, addresses in ranges.items():
+        for protocol in refused:
+            yield _not_allocated(v6, protocol)
+        for index, port in enumerate(entries.host_ports(subnets)):
+            if port in clients:
+                yield from _of_port(role, v6, addresses, port, index)
+
+
+def _not_allocated(v6: bool, protocol: int) -> FlowRule:
+    actions = SetField("reg2", TO_CONTROLLER), Resubmit(ROW[Kind.NOT_ALLOCATED].resubmit or 0)
+    fields = eth_type(v6), Field("ip_proto", protocol), _NEW, Field("reg2", 0)
+    return rule_of(Kind.NOT_ALLOCATED, *fields, actions=actions)
+
+
+def _of_port(role: ClientEdgeRole, v6: bool, addresses: AddressRange, port: int, index: int) -> Iterator[FlowRule]:
+    away = None if role.conntrack.allocation is Allocation.SWITCH else Field("reg8", 0)
+    copy, here = Copy(port_meter(Meter.CLIENT_ENDS, index)), (eth_type(v6), Field("in_port", port))
+    for report, allocate, protocol in (
+        (Kind.REPORT, Kind.ALLOCATE, None),
+        (Kind.REPORT_UDP, Kind.ALLOCATE_UDP, Field("ip_proto", UDP)),
+    ):
+        zone = role.conntrack.zone_of(v6, udp=protocol is not None)
+        known = Track(zone, ROW[report].tracked, commit=True, mark=_REPORTED)
+        marked = Field("ct_mark", _NOT_REPORTED), Field("reg8", 1)
+        yield rule_of(report, *here, protocol, _TRANSLATED, *marked, actions=(copy, known))
+        chosen = Track(zone, ROW[allocate].tracked, commit=True, nat=Nat(True, *addresses), mark=_NOT_REPORTED)
+        actions = SetField("reg2", TO_CONTROLLER), chosen
+        yield rule_of(
+            allocate, *here, protocol, _NEW, Field("reg2", 0), away, actions=actions, port_index=index
+        )
