@@ -45,18 +45,14 @@ class Waiting:
         self._new_replies: list[Arrived] = []  # not queued yet; none while others are
         self._new_first: list[Arrived] = []
         self._new_since = 0.0  # when the first of these came
+        self.is_queued = False  # do some wait for turns?
         self._shed = 0
 
     def __len__(self) -> int:
         return len(self._new_replies) + len(self._new_first) + len(self._replies) + len(self._first)
 
     def __bool__(self) -> bool:
-        return bool(self._new_replies or self._new_first) or self.is_queued
-
-    @property
-    def is_queued(self) -> bool:
-        """Do some of them wait for turns?"""
-        return bool(self._replies or self._first)
+        return bool(self.is_queued or self._new_first or self._new_replies)
 
     def may_be_served(self, now: float) -> bool:
         return bool(self) and self.window.is_open(now)
@@ -74,6 +70,7 @@ class Waiting:
         for arrived in self._new_first:
             self._first.add(arrived[1].in_port, arrived, arrived[0])
         self._new_replies, self._new_first = [], []
+        self.is_queued = True
 
     def pop_shed(self) -> int:
         """How many packets were dropped since the last call."""
@@ -88,7 +85,9 @@ class Waiting:
         replies, first = self._new_replies, self._new_first
         if self.is_queued or len(first) > most or now - self._new_since > self._wait_s * IN_ORDER:
             self._queue()
-            return self._replies.pop(2 * most, now), self._first.pop(most, now)
+            popped = self._replies.pop(2 * most, now), self._first.pop(most, now)
+            self.is_queued = bool(self._replies or self._first)
+            return popped
         self._new_replies, self._new_first = [], []
         return replies, first
 

@@ -40,7 +40,8 @@ def network(engine: str) -> dict[str, Any]:
         "limits": LIMITS,
         "anycast_prefixes": ["198.18.0.0/16", "2001:db8:a::/48"],
         "switches": [
-            {"name": "arh1", "dpid": 1, "client_edge": {"translation_prefixes": prefixes, **ENGINES[engine]}},
+            {"name": "arh1", "dpid": 1, "client_edge": {"translation_prefixes": prefixes, **ENGINES[engine]},
+             "ovsdb": "unix:/var/run/openvswitch/db.sock"},
             {"name": "ars2", "dpid": 2, "server_edge": True},
         ],
         "links": [{"ends": ["arh1:10", "ars2:10"]}],

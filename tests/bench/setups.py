@@ -108,8 +108,8 @@ def _show(every: Sequence[Case], results: dict[tuple[str, Case], list[Result]]) 
             "anycast-sdn /s": rate,
             "textbook /s": _rates(theirs),
             "ratio": f"{rate.median / _rates(theirs).median:.1f}",
-            "p50, p99 ms": _latency(ours),
-            "textbook p50, p99 ms": _latency(theirs),
+            "p50, p99, longest ms": _latency(ours),
+            "textbook p50, p99, longest ms": _latency(theirs),
             "lost": f"{sum(r.lost for r in ours)}, {sum(r.lost for r in theirs)}",
             "generator busy": f"{max(result.busy for result in ours):.0%}",
         })  # fmt: skip
@@ -131,8 +131,8 @@ def _show(every: Sequence[Case], results: dict[tuple[str, Case], list[Result]]) 
 
 
 def _latency(results: Sequence[Result]) -> str:
-    p50, p99 = (Spread.of(values).median for values in zip(*((r.p50_ms, r.p99_ms) for r in results), strict=True))
-    return f"{p50:.3g}, {p99:.3g}"
+    times = zip(*((result.p50_ms, result.p99_ms, result.worst_ms) for result in results), strict=True)
+    return ", ".join(f"{Spread.of(values).median:.3g}" for values in times)
 
 
 def _as_json(case: Case, results: dict[tuple[str, Case], list[Result]]) -> dict[str, Any]:
