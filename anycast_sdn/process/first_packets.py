@@ -122,8 +122,8 @@ class FirstPackets:
         waiting = self.waiting[dpid]
         if not waiting:
             return
-        may_serve = not waiting.is_queued and waiting.may_be_served(time.monotonic())
-        if may_serve and self._controller.switches[dpid].serves_flows:
+        may_serve = self._controller.switches[dpid].serves_flows and waiting.window.is_open(time.monotonic())
+        if may_serve and not waiting.is_queued:
             self.serve(dpid)
         else:
             self._wake()

@@ -62,7 +62,7 @@ def main() -> int:
             return 0
         failed = measure(
             {name: TABLES[name] for name in arguments.only or TABLES},
-            Options(rounds, arguments.quick, Path(directory), arguments.design, tuple(arguments.engine or ["rules"])),
+            Options(rounds, arguments.quick, Path(directory), arguments.design, tuple(arguments.engine or ENGINES)),
             arguments.json, {"machine": machine},
         )  # fmt: skip
     if failed:
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=TABLES, action="append", help="this table alone; may be repeated")
     parser.add_argument(
         "--engine", choices=ENGINES, action="append",
-        help="this engine alone, in the tables packets, size and throughput; may be repeated (default: rules)",
+        help="this engine alone, in the tables packets, size and throughput; may be repeated (default: all of them)",
     )
     parser.add_argument("--rounds", type=_positive, help="repetitions of each measurement (default 3, quick: 1)")
     parser.add_argument("--quick", action="store_true", help="short measurements: a look, not a result")
