@@ -69,6 +69,7 @@ def test_the_zones_of_a_client_edge_have_the_timeouts_of_its_validity(network: R
     assert "have the timeouts of its validity" in network.controller.log()
 
 
+@pytest.mark.row("M19", "in the connection tracker, a UDP flow ends when it has been idle for its validity")
 def test_a_udp_connection_ends_when_it_has_been_idle_for_its_validity(network: Running) -> None:
     until(lambda: len(policies()) == 4, "the zones have policies")
     network.serve_udp("as2")
