@@ -51,6 +51,7 @@ _ENDED_BY = {
     FlowEvent.SWEPT: EndedBy.IDLE,
     FlowEvent.OVER: EndedBy.RESET,
     FlowEvent.REFUSED: EndedBy.REFUSED,
+    FlowEvent.ADDRESS_REFUSED: EndedBy.REFUSED,
     FlowEvent.ENDED: EndedBy.OPERATOR,
     FlowEvent.FOUND_GONE: EndedBy.GONE,
     FlowEvent.CONNECTION_LOST: EndedBy.SERVER_LOST,

@@ -48,6 +48,7 @@ class FlowEvent(enum.Enum):
     ALL_IDLE = "all its rules have expired"
     SWEPT = "the counters of all its rules have not moved for its validity"
     REFUSED = "the switch has refused one of its rules"
+    ADDRESS_REFUSED = "the switch cannot translate its packets to its PR1X, as for a while after another flow's end"
     ENDED = "an operator ends it"
     # Its server is lost (M32)
     SERVER_LOST = "its server is lost; it is no TCP connection"
@@ -89,6 +90,7 @@ _ENDS = {
     FlowEvent.SWEPT: (State.NONE, Do.RELEASE),
     FlowEvent.OVER: (State.NONE, Do.RELEASE),
     FlowEvent.REFUSED: (State.NONE, Do.RELEASE),
+    FlowEvent.ADDRESS_REFUSED: (State.NONE, Do.END),
     FlowEvent.ENDED: (State.NONE, Do.END),
     FlowEvent.FOUND_GONE: (State.NONE, Do.RELEASE),
 }

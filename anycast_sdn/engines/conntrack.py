@@ -22,7 +22,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import UDP, Address, FlowKey, Prefix
+from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
@@ -118,6 +118,7 @@ class Conntrack(EdgeEngine):
             **dict.fromkeys(REPORTS, self._reported),
             Kind.MEMBER_REPLY: self._member_reply,
             Kind.MEMBER_REPLY_UDP: self._member_reply,
+            Kind.UNTRACKED_REPLY: self._first_reply,
             Kind.CONNECTION_FOUND: self._connection_found,
             Kind.CONNECTION_MISSING: self._connection_missing,
         }
@@ -159,7 +160,32 @@ class Conntrack(EdgeEngine):
         if decision.do is Do.PIN and decision.binding:
             reset = tcp_flags(packet, frame) & TCP_RST != 0
             self.first_replies.replied(decision.binding, server, reset, now)
-        return Reaction() if decision.drop is None else self.drop(decision.drop)
+        if decision.drop is None:
+            return Reaction()
+        reaction = self.drop(decision.drop)  # by the connection's label, it is pinned: to a server that was lost
+        if binding.server is None:
+            reaction.messages += self._connections.unpin(binding)
+        return reaction
+
+    def looped(self, key: FlowKey, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """No connection could begin with a packet that the controller has sent, and it came back.
+
+        For some seconds after the end of a connection, Open vSwitch (before 3.2) begins no other one with the same
+        ends.  A client's flow begins anew then, with another address; once, for there may be another reason.
+        """
+        binding = self.flows.by_key(key)
+        if binding is None or binding.key.is_whole:
+            return self.drop(Drop.LOOPED)
+        is_first = self.edge.missed(key, now).drop is None
+        port = self.flows.port_of(binding.translated)
+        reaction = self.removed([self.edge.apply(binding, FlowEvent.ADDRESS_REFUSED, now)])
+        reaction.events.append(self.dropped(Drop.LOOPED))
+        if is_first:
+            decision = self.edge.client_packet(key, groups, now, port=port)
+            if decision.drop is None:
+                self.edge.missed(key, now)  # the next time it is not the first
+                reaction.messages += self.carry_out(decision, frame).messages
+        return reaction
 
     def _connection_found(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
@@ -195,13 +221,29 @@ class Conntrack(EdgeEngine):
         inside = self._inside(binding.key)
         if inside is None:
             return self.drop(Drop.NO_SERVICE)
+        if frames.destination_of(frame) == binding.translated:
+            return self._begin_inward(binding, inside, frame)
         ends = connection_queries.ends_of(frame) if has_several(binding) else Ends(*binding.key[2:])
         if self._connections.is_full(binding, ends):
             return self.drop(Drop.CLIENT_FULL)
         self._connections.begun(binding, Connection(ends))
         zone = self._connections.zone(binding, ends)
         anycast, translated, server = binding.key.destination, binding.translated, binding.server
-        return Reaction([BeginConnection(frame, inside, anycast, translated, server, zone)])
+        returned = decision.do is Do.REVIVE and server is not None and not self.is_enrolled(server)
+        port = binding.translated_port or ends.first if ends.protocol in (TCP, UDP) else 0
+        return Reaction([BeginConnection(frame, inside, anycast, translated, server, zone, port)], changed=returned)
+
+    def _begin_inward(self, binding: Binding, inside: Address, frame: bytes) -> Reaction:
+        """A server's packet, of no connection that the tracker has: it begins one with the client."""
+        ends = connection_queries.ends_of_reply(frame)
+        if ends is None or binding.server is None or binding.translated_port:
+            return self.drop(Drop.NO_BINDING)
+        if self._connections.is_full(binding, ends):
+            return self.drop(Drop.CLIENT_FULL)
+        self._connections.begun(binding, Connection(ends, inward=True))
+        zone = self._connections.zone(binding, ends)
+        begun = connections.with_reply(frame, inside, binding.server, zone)
+        return Reaction([begun], changed=not self.is_enrolled(binding.server))
 
     def _inside(self, key: FlowKey) -> Address | None:
         """H' of a flow; None: its service address has no code."""

@@ -137,7 +137,7 @@ class EdgeEngine(Engine):
             return self._later_fragment(error, in_port, frame, groups, now)
         key = packet.key
         if in_port == OFPP_CONTROLLER:
-            return self._looped(key, frame, now)
+            return self.looped(key, frame, groups, now)
         if key.protocol in COVER_ADDRESSES:
             return self._refuse(in_port, frame, Unreachable.PROTOCOL, self.dropped(Drop.UNSUPPORTED_PROTOCOL), now)
         if packet.icmp_type >= 0 or packet.more_fragments:
@@ -182,7 +182,7 @@ class EdgeEngine(Engine):
         if binding is None or not binding.key.is_whole:
             raise error
         if in_port == OFPP_CONTROLLER:
-            return self._looped(key, frame, now)
+            return self.looped(key, frame, groups, now)
         if binding.key == key:
             return self.carry_out(self.edge.client_packet(key, groups, now, port=in_port), frame)
         decision = self.edge.reply(key, groups, now)
@@ -199,7 +199,7 @@ class EdgeEngine(Engine):
             return self._later_fragment(error, in_port, frame, groups, now)
         key = packet.key
         if in_port == OFPP_CONTROLLER:
-            return self._looped(key, frame, now)
+            return self.looped(key, frame, groups, now)
         covers, strange = key.protocol in COVER_ADDRESSES, not _is_echo_or_no_icmp(packet, frames.ECHO_REPLY)
         if covers or strange or (packet.more_fragments and _cannot_follow(packet)):
             whole = self.edge.is_reply_to_whole(key, now)
@@ -217,7 +217,7 @@ class EdgeEngine(Engine):
             self.first_replies.replied(decision.binding, key.source, tcp_flags(packet, frame) & TCP_RST != 0, now)
         return self.carry_out(decision, frame) if decision.drop is None else self.drop(decision.drop)
 
-    def _looped(self, key: FlowKey, frame: bytes, now: float) -> Reaction:
+    def looped(self, key: FlowKey, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A packet from the controller to a binding's rule has not matched that: it is lost, refused or different."""
         decision = self.edge.missed(key, now)
         reaction = self.carry_out(decision, frame) if decision.drop is None else Reaction()

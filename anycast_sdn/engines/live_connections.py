@@ -20,7 +20,7 @@ from anycast_sdn.core.inquiries import Inquiries
 from anycast_sdn.core.model import ICMP, ICMPV6, UDP
 from anycast_sdn.core.roles import MOST_PER_CLIENT, Conntrack
 from anycast_sdn.core.tracked_address import PEER
-from anycast_sdn.openflow import connection_queries
+from anycast_sdn.openflow import connection_queries, frames
 from anycast_sdn.openflow.connection_queries import Answer, Ends
 from anycast_sdn.openflow.rules import EndConnection, Message
 
@@ -157,8 +157,10 @@ class LiveConnections:
         peer = PEER[len(inside) == 16]
         for (protocol, first, second), inward in self.of(binding):
             zone = self.zone(binding, Ends(protocol, first, second))
-            if inward and protocol not in (ICMP, ICMPV6):
-                yield EndConnection(zone, peer, binding.translated, protocol, second, first)
+            if inward:
+                icmp = protocol in (ICMP, ICMPV6)
+                ports = (first, frames.ECHO_REQUEST[protocol] << 8) if icmp else (second, first)
+                yield EndConnection(zone, peer, binding.translated, protocol, *ports)
             else:
                 yield EndConnection(zone, inside, peer, protocol, first, second)
 

@@ -31,7 +31,7 @@ class Ends(NamedTuple):
 
     protocol: int
     first: int  # source port; of ICMP the identifier; 0 without ports
-    second: int  # destination port; of ICMP type and code of the request
+    second: int  # destination port; of ICMP the client's type and code
 
 
 class Answer(NamedTuple):
@@ -49,6 +49,19 @@ def ends_of(frame: bytes) -> Ends:
     if protocol in (ICMP, ICMPV6):
         return _icmp_ends(protocol, frame, packet.l4)
     return Ends(protocol, source_port, destination_port)
+
+
+def ends_of_reply(frame: bytes) -> Ends | None:
+    """Of a server's packet, as the client's packets have them; None: no connection can begin with it.
+
+    Raises BadFrame.
+    """
+    protocol, first, second = ends_of(frame)
+    if protocol not in (ICMP, ICMPV6):
+        return Ends(protocol, second, first)
+    if second != frames.ECHO_REQUEST[protocol] << 8:
+        return None
+    return Ends(protocol, first, frames.ECHO_REPLY[protocol] << 8)
 
 
 def ask(inquiry: int, number: int, translated: Address, ends: Ends, zone: int) -> PacketOut:

@@ -42,43 +42,64 @@ _NUMBERS = Struct("!II")  # of a TCP header: sequence number, acknowledgment num
 
 def with_first_packet(message: BeginConnection) -> PacketOut:
     """Its packet as the tracker is to see it, with a connection committed for it; ANY is remembered in a register."""
-    _, inside, anycast, translated, server, zone = message
+    _, inside, anycast, translated, server, zone, port = message
     v6 = len(anycast) == 16
     family = "ipv6" if v6 else "ipv4"
     actions: tuple[Action, ...] = (
         SetField("xxreg1", anycast) if v6 else SetField("reg4", int.from_bytes(anycast, "big")),
         SetField(f"{family}_src", inside),
         SetField(f"{family}_dst", PEER[v6]),
-        _commit(zone, translated, server, Table.TRACKED_OUT),
+        _commit(zone, translated, port, server, Table.TRACKED_OUT),
     )
     return PacketOut(message.frame, OFPP_CONTROLLER, actions)
 
 
-def _commit(zone: int, translated: Address, server: Address | None, table: int | None = None) -> Track:
+def source_port_of(flow: Binding) -> int:
+    """That of its packets to servers; 0 where the tracker has none."""
+    return (flow.translated_port or flow.key.source_port) if flow.key.protocol in (TCP, UDP) else 0
+
+
+def with_reply(frame: bytes, inside: Address, server: Address, zone: int) -> PacketOut:
+    """As ``with_first_packet``, for a packet of a server: the connection begins in the other direction, from K to PR1X.
+
+    Its packets have the same ends on both sides as if the client had begun it.
+    """
+    v6 = len(server) == _LABEL_BYTES
+    family = "ipv6" if v6 else "ipv4"
+    label = server.rjust(_LABEL_BYTES, b"\0")
+    actions: tuple[Action, ...] = (
+        SetField("xxreg1", server) if v6 else SetField("reg4", int.from_bytes(server, "big")),
+        SetField(f"{family}_src", PEER[v6]),
+        Track(zone, Table.TRACKED_IN, commit=True, nat=Nat(False, inside, inside), label=label),
+    )
+    return PacketOut(frame, OFPP_CONTROLLER, actions)
+
+
+def _commit(zone: int, translated: Address, port: int, server: Address | None, table: int | None = None) -> Track:
     label = None if server is None else server.rjust(_LABEL_BYTES, b"\0")
-    return Track(zone, table, commit=True, nat=Nat(True, translated, translated), label=label)
+    return Track(zone, table, commit=True, nat=Nat(True, translated, translated, port), label=label)
 
 
 class Beginnings:
-    """Packs them from templates: one for each zone, family, and whether there is a server.
+    """Packs them from templates: one for each zone, family, whether there is a port, and whether there is a server.
 
     ``serialise``: the packet-out as bytes, with transaction id 0.
     """
 
     def __init__(self, serialise: Callable[[PacketOut], bytes]) -> None:
         self._serialise = serialise
-        self._known: dict[tuple[int, int, bool], tuple[int, list[bytes]]] = {}
+        self._known: dict[tuple[int, int, bool, bool], tuple[int, list[bytes]]] = {}
 
     def pack(self, message: BeginConnection) -> bytes:
-        frame, inside, anycast, translated, server, zone = message
-        shape = (zone, len(anycast), server is None)
+        frame, inside, anycast, translated, server, zone, port = message
+        shape = (zone, len(anycast), server is None, port == 0)
         template = self._known.get(shape)
         if template is None:
             template = self._known[shape] = self._template(message)
         length, (version, to_anycast, to_inside, to_translated, to_server, rest) = template
         return b"".join((
             version, (length + len(frame)).to_bytes(2, "big"), to_anycast, anycast, to_inside, inside, to_translated,
-            translated, to_server, server or b"", rest, frame,
+            translated, port.to_bytes(2, "big") if port else b"", to_server, server or b"", rest, frame,
         ))  # fmt: skip
 
     def _template(self, message: BeginConnection) -> tuple[int, list[bytes]]:
@@ -86,7 +107,7 @@ class Beginnings:
         size = len(message.anycast)
         inside, anycast, translated, server = (bytes([0xC1 + 7 * end] * size) for end in range(4))
         sample = BeginConnection(
-            b"", inside, anycast, translated, None if message.server is None else server, message.zone
+            b"", inside, anycast, translated, None if message.server is None else server, message.zone, message.port
         )
         rest = whole = self._serialise(with_first_packet(sample))
         parts = [rest[:2]]
@@ -94,6 +115,7 @@ class Beginnings:
         for marker in (anycast, inside, translated):
             before, rest = rest.split(marker)
             parts.append(before)
+        rest = rest[2 if message.port else 0 :]  # the port, which is behind the address
         parts += rest.split(server) if sample.server else (b"", rest)
         return len(whole), parts
 
@@ -126,7 +148,7 @@ def put_back(flow: Binding, inside: Address, zone: int, numbers: Numbers = MADE_
         return []
     sent = FlowKey(inside, PEER[len(inside) == 16], key.protocol, key.source_port, key.destination_port)
     out = _made_up(sent, numbers.sequence, numbers.acknowledged)
-    first = PacketOut(out, OFPP_CONTROLLER, (_commit(zone, flow.translated, server),))
+    first = PacketOut(out, OFPP_CONTROLLER, (_commit(zone, flow.translated, source_port_of(flow), server),))
     if server is None:
         return [first]
     look_up = (Track(zone, translate=True),)

@@ -101,6 +101,7 @@ _NO_TABLE = 0xFF  # NX_CT_RECIRC_NONE
 _NAT = struct.Struct("!HHIH2xHH")  # an action's header, vendor, subtype, flags, which ends of a range there are
 _NAT_SOURCE, _NAT_DESTINATION = 1, 2  # NX_NAT_F_*
 _RANGE = {4: (0b0001, 0b0010), 16: (0b0100, 0b1000)}  # NX_NAT_RANGE_*, by an address's bytes: the first, the last
+_FIRST_PORT = 0b01_0000  # NX_NAT_RANGE_PROTO_MIN; without a last one, it is the only one
 _LABEL = struct.pack("!HH", ofp.OFPAT_SET_FIELD, 24) + oxm.header("ct_label")
 _MARK = struct.pack("!HH", ofp.OFPAT_SET_FIELD, 16) + oxm.header("ct_mark")
 _SET_MARK = struct.Struct("!I4x")
@@ -124,6 +125,8 @@ def _nat(nat: Nat | None) -> bytes:
         has_first, has_last = _RANGE[len(nat.first)]
         one = nat.first == nat.last
         present, addresses = (has_first, nat.first) if one else (has_first | has_last, nat.first + nat.last)
+        if nat.port:
+            present, addresses = present | _FIRST_PORT, addresses + nat.port.to_bytes(2, "big")
     length = _NAT.size + len(addresses)
     length += -length % 8
     head = _NAT.pack(ofp.OFPAT_EXPERIMENTER, length, VENDOR, NAT, flags, present)
@@ -216,5 +219,7 @@ def _read_nat(actions: bytes) -> tuple[Nat | None, bytes]:
     size = next((size for size, (has_first, _) in _RANGE.items() if present & has_first), 0)
     first, last = addresses[:size], addresses[size : 2 * size]
     one = not any(present & has_last for _, has_last in _RANGE.values())
-    nat = Nat(flags == _NAT_SOURCE, first, first if one else last) if len(first) == size > 0 else None
+    at = size if one else 2 * size
+    port = int.from_bytes(addresses[at : at + 2], "big") if present & _FIRST_PORT else 0
+    nat = Nat(flags == _NAT_SOURCE, first, first if one else last, port) if len(first) == size > 0 else None
     return nat, actions[length:]

@@ -132,6 +132,7 @@ class Kind(enum.IntEnum):
     MEMBER_REPLY_UDP = 121
     CONNECTION_FOUND = 122
     CONNECTION_MISSING = 123
+    UNTRACKED_REPLY = 140
     CONTROLLER_LIVES = 99
     REPORT = 100
     REPORT_UDP = 101
@@ -447,6 +448,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.TRACKED_IN, Table.TRACKED_IN, 500, _STATE | _DESTINATION,
         "of a known connection, H' with an ANY/n", "xxreg2 := the group, reg12 := ANY → pin", "M15, M17",
         goto=Table.PIN, actions=(Load, Move), sets=_ANYCAST_IN | {"xxreg2"}),
+    Row(Kind.UNTRACKED_REPLY, Table.TRACKED_IN, 400, _STATE | _SERVER_IN,
+        "not translated, from an enrolled server", "source := ASg → to the controller",
+        "M16, M17: of no connection that is known; its flow may have a binding, or have had one a moment ago",
+        meter=Meter.FIRST_REPLIES, actions=(SetField, Output), sets=_SET_SOURCE),
     Row(Kind.TRACKED_IN_ELSE, Table.TRACKED_IN, 0, frozenset(), "anything else", "drop",
         "M16: a server's packet, but of no flow that is known", counter="no_connection"),
     Row(Kind.PINNED_REPLY, Table.PIN, 600, _SERVER_IN | {"eth_type", "ct_label"},

@@ -188,6 +188,7 @@ class Nat(NamedTuple):
     source: bool  # the source of its packets, or their destination
     first: bytes
     last: bytes  # as ``first``: exactly that address
+    port: int = 0  # exactly this port, too; 0: the same as before if that is free, and else any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +364,7 @@ class BeginConnection(NamedTuple):
     translated: bytes  # PR1X
     server: bytes | None  # ASg, of a flow that is revived
     zone: int
+    port: int = 0  # the source port behind the translation, which is to be no other; 0 without ports
 
 
 class EndConnection(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -187,6 +188,10 @@ def server(address: Address, translation: Iterable[Prefix], settings: Conntrack)
         fields = () if protocol is None else (protocol,)
         yield from entries.pairs(kind, [Prefix.host(address)], prefixes, *fields, actions=actions)
     yield rule_of(Kind.PINNED_REPLY, eth_type(v6), Field(names.first, value), Field("ct_label", label(address)))
+    from_server = SetField(names.source, address)
+    unknown = Field("ct_state", CT_TRACKED, CT_TRACKED | CT_DNAT)
+    ends = eth_type(v6), unknown, Field(names.first, value)
+    yield replace(rule_of(Kind.UNTRACKED_REPLY, *ends, actions=(from_server,)), meter=reply_meter(address))
 
 
 def member(address: Address, group: str, settings: Conntrack) -> Iterator[FlowRule]:

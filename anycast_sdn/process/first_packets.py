@@ -111,7 +111,7 @@ class FirstPackets:
 
     def add(self, dpid: int, kind: Kind | None, message: decoding.PacketInMessage) -> bool:
         """Keep a first packet or a first reply until ``turn_ended``.  False: it is neither, and need not wait."""
-        is_reply = kind is Kind.FIRST_REPLY
+        is_reply = kind is Kind.FIRST_REPLY or kind is Kind.UNTRACKED_REPLY
         if is_reply or kind is Kind.FIRST_PACKET or kind is Kind.SYN or kind is Kind.CLIENT_ERROR:
             self.waiting[dpid].add(is_reply, message, time.monotonic())
             return True

@@ -386,13 +386,15 @@ def _translations(reply: FlowKey, nat: Nat) -> Iterator[FlowKey]:
     """The keys that replies may have, in the order in which they are tried.
 
     One address of the range, which the flow alone decides, and no other when that is in use: then TCP and UDP get
-    another source port on it, and other protocols are not translated.
+    another source port on it, unless one is given, and other protocols are not translated.
     """
     first, last = (int.from_bytes(address, "big") for address in (nat.first, nat.last))
     chosen = first + zlib.crc32(repr(reply).encode()) % (last - first + 1)
     address = chosen.to_bytes(len(nat.first), "big")
     if not nat.source:
         yield reply._replace(source=address)
+    elif nat.port and reply.protocol in (TCP, UDP):
+        yield reply._replace(destination=address, destination_port=nat.port)
     elif reply.protocol in (TCP, UDP):
         for port in _ports(reply.destination_port):
             yield reply._replace(destination=address, destination_port=port)

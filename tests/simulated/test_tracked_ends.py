@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scenes import SERVICE, ask, managed
+from scenes import SERVICE, ask, drops, managed, payloads
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP
@@ -21,7 +21,7 @@ LATE_S = 3.0  # from the end of a connection until its binding has ended: a seco
 @pytest.fixture
 def tracked(build: Any) -> Any:
     def make(*hosts: str, **options: Any) -> SimulatedNetwork:
-        validity = options.pop("validity", SHORT)
+        validity = SHORT | options.pop("validity", {})
         net: SimulatedNetwork = build("figure1", *hosts, engines=(EngineName.CONNTRACK,), validity=validity, **options)
         conntrack = net.network.switches[0].client_edge.conntrack
         for zone in conntrack.zones:
@@ -124,3 +124,57 @@ def test_a_connection_that_was_reset_is_ended_in_the_tracker_too(tracked: Any, v
     net.advance(2)
     assert flows(net) == []
     assert connections(net) == []
+
+
+def reply(net: SimulatedNetwork, flow: Binding, payload: bytes = b"late", server: str = "as2", port: int = 53) -> None:
+    """A server sends to the client of a flow by itself."""
+    frame = net.host(server).packet(flow.translated, flow.key.protocol, port, flow.key.source_port, payload=payload)
+    net.send(server, frame)
+    net.settle()
+
+
+def forget_connections(net: SimulatedNetwork) -> None:
+    """Its tracker ends all of them at once, as by a flush."""
+    role = next(switch.client_edge for switch in net.network.switches if switch.name == "arh1")
+    assert role
+    tracker = net.switches["arh1"].tracker
+    for zone in role.conntrack.zones:
+        for each in tracker.connections(zone, net.now):
+            tracker.end(zone, each.key, net.now)
+
+
+def test_a_servers_packet_after_the_end_of_the_connection_still_arrives(tracked: Any, v6: bool) -> None:
+    net = tracked("as2")
+    send(net, UDP, v6)
+    net.host("as2").on_packet = stay_silent
+    (flow,) = flows(net)
+    forget_connections(net)
+    reply(net, flow)
+    assert payloads(net.host("h1").received)[-1] == b"late"
+    assert flows(net) == [flow]
+    ask(net, service=SERVICE[v6], payload=b"thanks")
+    assert payloads(net.host("as2").received)[-1] == b"thanks"
+    assert len(connections(net)) == 1
+
+
+def test_a_flow_whose_address_the_switch_cannot_use_yet_goes_on_with_another(
+    tracked: Any, v6: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = tracked("as2", validity={"udp_s": 60, "other_s": 60})
+    send(net, UDP, v6)
+    (before,) = flows(net)
+    monkeypatch.setattr(net.switches["arh1"].tracker, "expire", lambda now: None)
+    net.advance(5)  # its connection has ended, and holds its ends until the tracker is swept
+    send(net, UDP, v6)
+    (after,) = flows(net)
+    assert after.translated != before.translated
+    assert after.server == before.server
+    assert len(net.host("h1").received) == 2
+
+
+def test_an_unknown_servers_packet_is_counted_as_with_rules(tracked: Any, v6: bool) -> None:
+    net = tracked("as2")
+    send(net, UDP, v6)
+    (flow,) = flows(net)
+    reply(net, flow, port=54)
+    assert drops(net, "arh1") == {"stranger": 1}

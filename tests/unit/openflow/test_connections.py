@@ -20,8 +20,9 @@ ECHO = 8 << 8  # type and code of an echo request
 def beginnings(draw: st.DrawFn) -> BeginConnection:
     size = draw(st.sampled_from((4, 16)))
     address = st.binary(min_size=size, max_size=size)
-    frame, zone = draw(st.binary(max_size=1600)), draw(st.integers(1, 65535))
-    return BeginConnection(frame, draw(address), draw(address), draw(address), draw(st.none() | address), zone)
+    frame, zone, port = draw(st.binary(max_size=1600)), draw(st.integers(1, 65535)), draw(st.integers(0, 65535))
+    server = draw(st.none() | address)
+    return BeginConnection(frame, draw(address), draw(address), draw(address), server, zone, port)
 
 
 @pytest.mark.parametrize("layout", [FIVE_TABLES, THREE_TABLES], ids=["five tables", "three"])
