@@ -99,9 +99,8 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
         "Nothing, if it is rare: late packets, scans. If the source is a server, enrol it.",
     ),
     "no_connection": Meaning(
-        "A packet of a server to an address of PRh/k belongs to no flow that the switch's connection tracker knows "
-        "(M16).",
-        "Nothing, if it is rare: late packets, scans.",
+        "A packet of a server belongs to a flow whose service address the switch knows no more.",
+        "This should not happen: report it, with `ovs-ofctl dump-flows`.",
     ),
     "not_tracked_in": Meaning(
         "A packet from the connection tracker towards a client had no known form.",
@@ -110,10 +109,6 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
     "not_tracked_out": Meaning(
         "A packet from the connection tracker towards a server had no known form.",
         "This should not happen: report it, with `ovs-ofctl dump-flows`.",
-    ),
-    "strange_reply": Meaning(
-        "A reply came from another server than the one that has the flow, or from a server of another group (M17).",
-        "Nothing, if it is rare. If it goes on, see who sends: the server may answer with another address.",
     ),
     "wrong_source": Meaning(
         "The source address does not belong to a subnet of the ingress port.",
@@ -332,6 +327,14 @@ def _section(title: str, part: Mapping[str, Meaning]) -> str:
 def _rows_of(counter: str) -> Iterator[str]:
     """Table and priority of the rules that count under this name, as in docs/pipeline.md."""
     return (f"table {row.table.value}, priority {row.priority}" for row in ROWS if row.counter == counter)
+
+
+def together(*counted: Mapping[str, int]) -> dict[str, int]:
+    """The same may be counted in several places: by a rule of the switch, and by the controller."""
+    total: Counter[str] = Counter()
+    for each in counted:
+        total.update(each)
+    return dict(total)
 
 
 def packets_dropped(counted: Mapping[str, int]) -> int:

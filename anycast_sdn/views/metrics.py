@@ -33,7 +33,7 @@ from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address, AnycastGroup, Server, text
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.engines.engine import Statistics
-from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters
+from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters, together
 from anycast_sdn.views.reasons import Session
 from anycast_sdn.views.servers import effective_weights
 
@@ -234,7 +234,8 @@ def _dropped(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
         # What alerts are about is there from the beginning: rates are of counters that have been 0.
         always = OF_FLOWS if switch.described.client_edge else ()
-        counted = {**dict.fromkeys(always, 0), **switch.dropped, **scrape.process.counters.drops.get(switch.name, {})}
+        by_controller: Mapping[str, int] = scrape.process.counters.drops.get(switch.name, {})
+        counted = together(dict.fromkeys(always, 0), switch.dropped, by_controller)
         for reason, packets in sorted(counted.items()):
             if reason not in INCIDENTS:
                 yield (switch.name, reason), packets

@@ -13,7 +13,7 @@ from anycast_sdn.core.model import NotFound, Prefix, text
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.core.slots import Spread
-from anycast_sdn.views.counters import Counters
+from anycast_sdn.views.counters import Counters, together
 from anycast_sdn.views.servers import buckets
 from anycast_sdn.views.trends import Trends
 from anycast_sdn.views.turns import with_turns
@@ -85,7 +85,7 @@ def _without_lists(switch: ManagedSwitch, counters: Counters, trends: Trends, no
     role = switch.described.client_edge
     roles = ["client edge"] * bool(switch.described.client_edge) + ["server edge"] * switch.described.server_edge
     engine, statistics = switch.engine, switch.engine.statistics(now)
-    drops = {**switch.dropped, **counters.drops[switch.name]}
+    drops = together(switch.dropped, counters.drops[switch.name])
     return {
         "name": switch.name,
         "dpid": switch.dpid,

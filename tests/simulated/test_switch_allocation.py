@@ -145,7 +145,7 @@ def test_a_stranger_and_a_second_server_get_nothing_through(v6: bool) -> None:
         net.settle()
     assert len(net.host("h1").flows()) == heard
     counted = drops(net, "arh1")
-    assert (counted["strange_reply"], counted["unknown_translated"]) == (1, 1)
+    assert (counted["stranger_reply"], counted["unknown_translated"]) == (1, 1)
     assert flows(net) == [flow]
 
 

@@ -177,4 +177,4 @@ def test_an_unknown_servers_packet_is_counted_as_with_rules(tracked: Any, v6: bo
     send(net, UDP, v6)
     (flow,) = flows(net)
     reply(net, flow, port=54)
-    assert drops(net, "arh1") == {"stranger": 1}
+    assert drops(net, "arh1") == {"stranger_reply": 1}

@@ -50,7 +50,7 @@ def loads(draw: st.DrawFn) -> Load:
 def tracks(draw: st.DrawFn) -> Track:
     size = draw(st.sampled_from((4, 16)))
     address = st.binary(min_size=size, max_size=size)
-    nat = draw(st.none() | st.builds(Nat, st.booleans(), address, address))
+    nat = draw(st.none() | st.builds(Nat, st.booleans(), address, address, st.integers(0, 65535)))
     label = draw(st.none() | st.binary(min_size=16, max_size=16))
     table = draw(st.none() | st.integers(0, 254))
     mark = draw(st.none() | st.integers(0, (1 << 32) - 1))
@@ -109,6 +109,9 @@ def test_no_bytes_of_an_action_raise_anything(body: bytes, subtype: int) -> None
         (Track(4, 7, commit=True, nat=Nat(True, PR1X, LAST)),  # ct(commit,zone=4,table=7,nat(src=10.1.0.2-10.1.0.9))
          "ffff003000002320" "0023" "0001" "00000000" "0004" "07" "000000" "0000"
          "ffff001800002320" "0024" "0000" "0001" "0003" "0a010002" "0a010009"),
+        (Track(4, 7, commit=True, nat=Nat(True, PR1X, PR1X, 80)),  # ct(commit,zone=4,table=7,nat(src=10.1.0.2:80))
+         "ffff003000002320" "0023" "0001" "00000000" "0004" "07" "000000" "0000"
+         "ffff001800002320" "0024" "0000" "0001" "0011" "0a010002" "0050" "0000"),
         (Track(4, commit=True, label=LABEL),  # ct(commit,zone=4,exec(set_field:0xa01000a->ct_label))
          "ffff003000002320" "0023" "0001" "00000000" "0004" "ff" "000000" "0000"
          "00190018" "0001d810" "0000000000000000000000000a01000a"),
