@@ -45,6 +45,7 @@ from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, Event, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.core.slots import Slots
@@ -134,6 +135,11 @@ class Controller:
         while dpid in self._comparing:
             out.add(self.work(now))
         return out
+
+    def remember(self, edge: str, flows: Iterable[KeptFlow], to_epoch: float, now: float) -> int:
+        """At the start: flows of this edge that an earlier run has kept → how many are known now."""
+        switch = self._by_name.get(edge)
+        return switch.engine.remember(flows, self.groups, to_epoch, now) if switch else 0
 
     def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
         """The first step of ``synchronise``; then call ``read_on`` until it returns None, then ``end_reading``."""

@@ -209,6 +209,10 @@ class BindingTable:
         """How many bindings of one family the clients at this port have."""
         return self._ports.get((port, v6), 0)
 
+    def port_of_flow(self, number: int) -> int:
+        """The port of its client; 0 when it is not known."""
+        return self._port_of.get(number, (0, False))[0]
+
     def port_of(self, translated: Address) -> int:
         """The port of the client that has this PR1X; 0 when it is not known, or no client has it."""
         holder = self.holders.of(translated)

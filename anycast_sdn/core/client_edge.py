@@ -41,6 +41,7 @@ from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import EndedBy, FlowRecord, ended_by
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
+from anycast_sdn.core.kept_flows import FlowChanges
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.pool import RandomSource, Rest
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
@@ -86,6 +87,7 @@ class ClientEdge:
         self.bindings = BindingTable(role.switch_ranges)
         self.switch_allocates = False  # does the switch choose PR1X of all single flows?  Its engine says so
         self.sweep = Sweep()
+        self.changes = FlowChanges()  # of bindings, for whoever keeps them
         self.record = FlowRecord()  # of what becomes of flows, for those who watch it
         self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
         self.addresses = Addresses(role, self.bindings.holders, random, ports)
@@ -137,11 +139,13 @@ class ClientEdge:
             return Decision(do, binding, drop=Drop.SERVER_LOST)
         if before is None:
             self._begin(binding, do, port, now)
+            self.changes.note(None, binding)
             if self.record.is_watched:
                 self.record.note(do, event, None, binding, now)
             return Decision(do, binding, rules_to_put(binding, do, state))
         if state is State.NONE:
             self._end(before, do, details.unused, now)
+            self.changes.note(before, None)
             if self.record.is_watched:
                 self.record.note(do, event, before, before, now)
             why = ended_by(event, before)
@@ -154,6 +158,7 @@ class ClientEdge:
         if not put and after == before:
             return Decision(do, before)
         self.bindings.put(after)
+        self.changes.note(before, after)
         if self.record.is_watched:
             self.record.note(do, event, before, after, now)
         if before.swept and not after.swept:

@@ -148,6 +148,43 @@ class JournalRecovered(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
+class FlowsNotKept(_OfController):
+    """Flows of client edges with the engine conntrack are not kept on disk: a restart would not know those since."""
+
+    type: ClassVar[str] = "flows.not_kept"
+    usual: ClassVar[Severity] = Severity.WARNING
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"flows in connection trackers are not kept on disk: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsKept(_OfController):
+    """Flows of client edges with the engine conntrack are kept on disk again."""
+
+    type: ClassVar[str] = "flows.kept"
+
+    def sentence(self) -> str:
+        return "flows in connection trackers are kept on disk again"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsNotRead(_OfController):
+    """What was kept of flows cannot be read, or not to its end: those that are missing are not known any more."""
+
+    type: ClassVar[str] = "flows.not_read"
+    usual: ClassVar[Severity] = Severity.WARNING
+
+    file: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"flows that were in connection trackers cannot all be read from {self.file}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class BindingLogFailed(_OfController):
     """The binding log is not written: who has which translation address is not recorded for now."""
 

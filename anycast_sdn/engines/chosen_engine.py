@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Shortcoming, Statistics, Sweep
 from anycast_sdn.openflow.features import Features
@@ -37,6 +38,7 @@ class ChosenEngine(Engine):
         self._candidates = candidates
         self._chosen = candidates[0]
         self.first_replies = self._engine.first_replies
+        self.flow_changes = self._engine.flow_changes
         self.flow_record = self._engine.flow_record
 
     @property
@@ -106,6 +108,9 @@ class ChosenEngine(Engine):
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return self._engine.lose(numbers, server, groups, now)
+
+    def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
+        return self._engine.remember(flows, groups, to_epoch, now)
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         before = self._chosen

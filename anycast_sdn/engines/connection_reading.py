@@ -3,7 +3,8 @@
 The tracker is never asked for all that it has: that stops forwarding.  What the controller knows of flows is known
 from itself, or from what an earlier run of it has noted (``Engine.remember``).  So there are three cases:
 
-- The switch holds rules of ours: its tracker has its connections.  Nothing is put back.
+- The switch holds rules of ours: its tracker has its connections, and nothing is put back.  A controller that has just
+  been started asks for those that it knows of; flows of which the tracker has none end.
 - It has lost all rules, so ovs-vswitchd was started anew, and its tracker is empty: every connection is put back, each
   with its PR1X and its server.  Clients' packets are admitted by the last rules that are sent, so later.
 - It holds rules of flows: it was served by these before.  Their flows become connections, and the rules go.
@@ -35,6 +36,8 @@ class Owner(Protocol):
 
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]: ...
 
+    def doubt(self, flow: Binding, now: float) -> None: ...
+
     def put_back(self, flow: Binding, groups: Groups) -> Sequence[Message]: ...
 
     def end_reading(self) -> None: ...
@@ -50,6 +53,7 @@ class ConnectionReading(Strays):
         self._wiped = wiped
         self._to_adopt: list[int] | None = None
         self._to_put_back: list[int] | None = None
+        self._to_doubt: list[int] | None = None
 
     def take(self, rule: FlowRule) -> bool:
         if self._begins:
@@ -67,6 +71,13 @@ class ConnectionReading(Strays):
             self._to_put_back = list(lost)
         if self._to_put_back:
             return self._put_back_some(groups)
+        if self._to_doubt is None:
+            self._to_doubt = [flow.number for flow in self._owner.flows] if self._begins and not self._wiped else []
+        if self._to_doubt:
+            some, self._to_doubt[-COMPARED_AT_ONCE:] = self._to_doubt[-COMPARED_AT_ONCE:], []
+            for flow in filter(None, map(self._owner.flows.by_number, some)):
+                self._owner.doubt(flow, now)
+            return Reaction()
         if (reaction := super().step(groups, now, hosts)) is None:
             self._owner.end_reading()
         return reaction

@@ -315,6 +315,10 @@ class Conntrack(EdgeEngine):
             service, code = found
             self._codes[service.is_v6].adopt(service, code)
 
+    def doubt(self, flow: Binding, now: float) -> None:
+        """It was there when the controller ended."""
+        self._connections.ask_soon(flow, now)
+
     def put_back(self, flow: Binding, groups: Groups) -> Sequence[Message]:
         v6 = len(flow.translated) == 16
         if service := groups.service(flow.key.destination):

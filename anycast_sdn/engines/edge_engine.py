@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import BindingNotAdopted, Drop, Event, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
 from anycast_sdn.core.pool_watch import Level
@@ -73,6 +75,7 @@ class EdgeEngine(Engine):
         self._answers = answers
         self.is_enrolled = is_enrolled
         self.first_replies = edge.first_replies
+        self.flow_changes = edge.changes
         self.flow_record = edge.record
         self.last_sweep_s: float | None = None
 
@@ -265,6 +268,14 @@ class EdgeEngine(Engine):
         return PacketsDropped(self.name, reason)
 
     # ---------------------------------------------------------------- what is found on the switch
+
+    def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
+        count = 0
+        for flow in flows:
+            with suppress(ValueError):  # PRh/k has changed, for example
+                self.edge.adopt(flow.binding(groups, min(now, flow.since - to_epoch)), flow.port, now)
+                count += 1
+        return count
 
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
         """Rules of flows that were found at the controller's start: their bindings go on."""

@@ -20,6 +20,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import EndedBy, FlowRecord
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import FlowChanges, KeptFlow
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
@@ -119,6 +120,7 @@ class Audit(Protocol):
 
 class Engine(Protocol):
     first_replies: FirstReplies  # what becomes of first packets: ``control.ReplyTimes`` pops it
+    flow_changes: FlowChanges  # of bindings: to be watched and popped by who keeps them
     flow_record: FlowRecord  # what becomes of flows: to be watched and popped by those who ask for it
 
     @property
@@ -203,6 +205,12 @@ class Engine(Protocol):
         """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 
     # ---------------------------------------------------------------- what is asked of the switch
+
+    def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
+        """Flows that were there when the controller ended are known again, until the switch says otherwise → how many.
+
+        At the controller's start.  ``to_epoch``: what makes ``now`` a time of day.
+        """
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         """The switch has connected, and what it holds is read next.

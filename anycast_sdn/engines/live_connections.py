@@ -92,6 +92,10 @@ class LiveConnections:
         """Its validity may be shorter now."""
         self._new += self._keys(binding)
 
+    def ask_soon(self, binding: Binding, now: float) -> None:
+        for key in self._keys(binding):
+            self._inquiries.plan(key, now)
+
     def _keys(self, binding: Binding) -> list[_Key]:
         if not has_several(binding):
             return [binding.number]

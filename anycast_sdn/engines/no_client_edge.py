@@ -8,6 +8,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import FlowChanges, KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics, Sweep
@@ -27,6 +28,7 @@ class NoClientEdge(Engine):
         self._subnets = subnets
         self._anycast = anycast
         self.first_replies = FirstReplies()
+        self.flow_changes = FlowChanges()
         self.flow_record = FlowRecord()
         self._flows = BindingTable()
         self._audit = FlowAudit(name, self._flows, no_rule)
@@ -94,6 +96,9 @@ class NoClientEdge(Engine):
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return Reaction(), 0
+
+    def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
+        return 0
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Strays:
         return Strays(self._flows)

@@ -29,6 +29,7 @@ class UnservedEdge(NoClientEdge):
         super().__init__(name, subnets, anycast)
         self._edge = edge
         self.first_replies, self.flow_record = edge.first_replies, edge.record
+        self.flow_changes = edge.changes
 
     @property
     def flows(self) -> BindingTable:

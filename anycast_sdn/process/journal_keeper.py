@@ -22,7 +22,7 @@ RETRY_S = 5.0
 AT_ONCE = 1000
 
 
-def _start_thread() -> None:
+def start_thread() -> None:
     """At once: a later start could get the number of a file that is just being closed, and is still waited for."""
     from eventlet import tpool
 
@@ -36,7 +36,7 @@ class JournalKeeper:
         self._report = report
         self._waiting: deque[Entry] = deque(maxlen=KEPT)
         self._problem = ""
-        _start_thread()
+        start_thread()
 
     def __call__(self, entry: Entry) -> None:
         """A listener of the journal."""

@@ -31,6 +31,7 @@ from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.flow_keeper import known_again
 from anycast_sdn.process.journal_keeper import JournalKeeper
 from anycast_sdn.process.lifecycle import Lifecycle
 from anycast_sdn.process.listening import listening
@@ -93,6 +94,9 @@ def run(
         hub.spawn(keeper.run)
     if binding_log:
         app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
+    flow_keeper = known_again(database, app.controller, app.report)
+    if flow_keeper:
+        hub.spawn(flow_keeper.run)
     app.controller.drain_edges(registry.edges, time.monotonic())
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
@@ -120,6 +124,8 @@ def run(
         app.binding_log.stop()
     manager.close()
     store.close()
+    if flow_keeper:
+        flow_keeper.finish()
     if keeper:
         keeper.finish()
     LOG.info("stopped")

@@ -19,6 +19,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Host, Link, Network, Port
@@ -195,10 +196,19 @@ class SimulatedNetwork:
         self.disconnect(name)
 
     def replace_controller(self) -> None:
-        """Start a new controller, which has the enrolments only; no switch is connected to it yet."""
+        """Start a new controller; no switch is connected to it yet.
+
+        It has the enrolments, and what the former one has kept of flows in connection trackers.
+        """
         self.settle()
         self._seed += 1
-        self.channels.replace_controller(self._new_controller(self.controller.groups))
+        former = self.controller
+        self.channels.replace_controller(self._new_controller(former.groups))
+        for switch in former.switches.values():
+            if (role := switch.described.client_edge) and role.wants_conntrack:
+                flows = switch.engine.flows
+                kept = [KeptFlow.of(flow, flows.port_of_flow(flow.number), 0.0) for flow in flows]
+                self.controller.remember(switch.name, kept, 0.0, self.now)
 
     def restart_controller(self) -> list[Message]:
         """As ``replace_controller``; then all switches connect.  → the messages that are sent to them."""

@@ -15,12 +15,12 @@ from pathlib import Path
 
 RUN = Path("/run/openvswitch")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 
 
 def run_inside(program: Path, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """A program of Python in namespaces of its own, which end with it."""
-    words = [*NAMESPACES, sys.executable, str(program), *arguments]
+    words = ["unshare", *NAMESPACES, sys.executable, str(program), *arguments]
     return subprocess.run(words, capture_output=True, text=True, timeout=timeout_s)
 
 

@@ -12,6 +12,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, UDP, Prefix
 from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.tracked_address import TrackedLayout
+from anycast_sdn.description.model import Network
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.frames import source_of
 from anycast_sdn.openflow.rules import TCP_ACK
@@ -28,6 +29,14 @@ def busy(*engines: EngineName) -> SimulatedNetwork:
         ask(net, "h2", SERVICE[v6], protocol=TCP, service_port=80)
     assert all(flow.server for flow in flows(net))
     return net
+
+
+def with_engines(described: Network, *engines: EngineName) -> Network:
+    switches = [
+        replace(switch, client_edge=switch.client_edge and replace(switch.client_edge, engines=engines))
+        for switch in described.switches
+    ]
+    return replace(described, switches=tuple(switches))
 
 
 def flows(net: SimulatedNetwork) -> list[Binding]:
@@ -94,11 +103,7 @@ def test_flows_move_when_another_engine_takes_them_over(first: bool) -> None:
 def test_a_controller_that_uses_the_tracker_takes_over_flows_that_rules_have() -> None:
     net = busy(EngineName.RULES)
     known = flows(net)
-    described = replace(net.network, switches=tuple(
-        replace(switch, client_edge=switch.client_edge and replace(switch.client_edge, engines=BOTH))
-        for switch in net.network.switches
-    ))  # fmt: skip
-    net.network = described
+    net.network = with_engines(net.network, *BOTH)
     net.restart_controller()
     net.settle()
     serve_all(net, [flow._replace(since=again.since) for flow, again in zip(known, flows(net), strict=True)])
@@ -123,4 +128,74 @@ def test_services_keep_their_codes_when_the_controller_restarts() -> None:
     net.restart_controller()
     net.settle()
     assert codes(net) == before
+    net.check_recompute_changes_nothing()
+
+
+def as_known(flow: Binding) -> tuple[object, ...]:
+    """What of a binding outlives a restart of the controller."""
+    return (*flow[:4], flow.server)
+
+
+def test_a_restarted_controller_knows_the_flows_that_the_tracker_has() -> None:
+    net = busy()
+    known = flows(net)
+    used = managed(net, "arh1").engine.flows.of_port(1, False)
+    net.restart_controller()
+    net.settle()
+    assert list(map(as_known, flows(net))) == list(map(as_known, known))
+    assert managed(net, "arh1").engine.flows.of_port(1, False) == used
+    net.advance(5)
+    assert list(map(as_known, flows(net))) == list(map(as_known, known))
+    serve_all(net, flows(net))
+    net.check_recompute_changes_nothing()
+
+
+def test_flows_that_ended_while_no_controller_was_there_are_found_to_be_gone() -> None:
+    net = busy()
+    (lost, *others) = flows(net)
+    net.replace_controller()
+    tracker, role = net.switches["arh1"].tracker, managed(net, "arh1").described.client_edge
+    for zone in role.conntrack.zones if role else ():
+        for connection in tracker.connections(zone, net.now):
+            if connection.reply.destination == lost.translated:
+                tracker.end(zone, connection.key, net.now)
+    for name in net.switches:
+        net.connect(name)
+    net.advance(3)
+    assert list(map(as_known, flows(net))) == list(map(as_known, others))
+
+
+def test_new_flows_get_no_address_of_flows_from_before() -> None:
+    net = busy()
+    before = {flow.translated for flow in flows(net)}
+    net.restart_controller()
+    for port in range(41000, 41040):
+        ask(net, port=port)
+    new = [flow.translated for flow in flows(net)][len(before) :]
+    assert len(new) == 40
+    assert not before & set(new)
+
+
+def test_connections_are_put_back_when_controller_and_switch_have_lost_them_at_once() -> None:
+    net = busy()
+    known = flows(net)
+    net.kill("arh1")
+    net.restart_controller()
+    net.settle()
+    serve_all(net, [flow._replace(since=again.since) for flow, again in zip(known, flows(net), strict=True)])
+
+
+def test_flows_go_on_by_rules_when_the_controller_is_started_with_these() -> None:
+    net = busy()
+    known = flows(net)
+    net.network = with_engines(net.network, EngineName.RULES)
+    net.restart_controller()
+    net.settle()
+    assert flows(net) == []  # rules say so; but they are remembered, and their next packets have the same PR1X
+    for flow in known:
+        client = "h1" if flow.key.protocol == UDP else "h2"
+        ask(net, client, flow.key.destination, flow.key.source_port, flow.key.protocol, flow.key.destination_port,
+            tcp_flags=TCP_ACK)  # fmt: skip
+        again = flows(net)[-1]
+        assert (again.key, again.translated, again.server) == (flow.key, flow.translated, flow.server)
     net.check_recompute_changes_nothing()
