@@ -31,5 +31,9 @@ class Outcome:
     def add(self, more: Outcome) -> None:
         """Add a later outcome."""
         for dpid, messages in more.outbox.items():
-            self.send(dpid, messages)
-        self.events += more.events
+            if dpid in self.outbox:
+                self.outbox[dpid] += messages
+            else:
+                self.outbox[dpid] = [*messages]
+        if more.events:
+            self.events += more.events

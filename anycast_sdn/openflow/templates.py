@@ -15,14 +15,13 @@ from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, Half, State
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, FlowKey
+from anycast_sdn.core.model import WHOLE, FlowKey
 from anycast_sdn.openflow import entries, oxm
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, cookie
 from anycast_sdn.openflow.rules import FlowRule, PutBinding
 
 Serialise = Callable[[FlowRule], bytes]  # the flow-mod that adds a rule, with transaction id 0
 
-_LAYOUTS = frozenset((TCP, UDP, SCTP, ICMP, ICMPV6, WHOLE))  # those with fields of their own; all others share one
 _COMMAND_AT = 25  # in an ofp_flow_mod (OF 1.3.5 §7.3.4.2)
 _ADD, _DELETE_STRICT = 0, 4  # OFPFC_*
 _FIN_MARK = 0xE1E2
@@ -33,7 +32,7 @@ class _Shape(NamedTuple):
     half: Half
     pinned: bool
     v6: bool
-    protocol: int  # 0: none of _LAYOUTS
+    protocol: int
     fin_timeout: bool
     marks: bool
 
@@ -102,30 +101,31 @@ class Templates:
 
     def put(self, put: PutBinding) -> bytes:
         """The flow-mod that adds the rule, with transaction id 0."""
-        return self._template(put).fill(_values(put, _ADD))
+        return self._filled(put, _ADD)
 
     def remove(self, put: PutBinding) -> bytes:
         """The flow-mod that deletes it.  Strict deletion looks at table, priority and match alone."""
-        return self._template(put).fill(_values(put, _DELETE_STRICT))
+        return self._filled(put, _DELETE_STRICT)
 
-    def _template(self, put: PutBinding) -> _Template:
-        binding = put.binding
-        key = binding.key
-        protocol = key.protocol if key.protocol in _LAYOUTS else 0
-        shape = (put.half, binding.server is not None, len(key.source) == 16, protocol, put.fin_timeout > 0, put.marks)
-        template = self._known.get(shape)
-        if template is None:
-            sample = _sample(_Shape(*shape))
-            message = self._serialise(entries.binding(sample))
-            marked = _values(sample._replace(fin_timeout=_FIN_MARK), _ADD)
-            template = self._known[shape] = _Template(message, marked)
-        return template
+    def _filled(self, put: PutBinding, command: int) -> bytes:
+        binding, half, _, fin, marks = put
+        source, _, protocol, _, _ = binding.key
+        shape = half, binding.server is not None, len(source) == 16, protocol, fin > 0, marks
+        template = self._known.get(shape) or self._make(shape)
+        return template.fill(_values(put, command))
+
+    def _make(self, shape: tuple[Half, bool, bool, int, bool, bool]) -> _Template:
+        sample = _sample(_Shape(*shape))
+        message = self._serialise(entries.binding(sample))
+        marked = _values(sample._replace(fin_timeout=_FIN_MARK), _ADD)
+        self._known[shape] = _Template(message, marked)
+        return self._known[shape]
 
 
 def _sample(shape: _Shape) -> PutBinding:
     """A binding of this shape with values that occur nowhere else in a flow-mod."""
     size = 16 if shape.v6 else 4
     client, service, translated, server = (bytes([0xC1 + 7 * end] * size) for end in range(4))
-    key = FlowKey(client, service, shape.protocol or 253, 0xA1A2, 0xA3A4)
+    key = FlowKey(client, service, shape.protocol, 0xA1A2, 0xA3A4)
     binding = Binding(0xB1B2B3B4B5, key, translated, "", 0.0, server if shape.pinned else None)
     return PutBinding(binding, shape.half, 0xD1D2, _FIN_MARK if shape.fin_timeout else 0, shape.marks)
