@@ -129,12 +129,13 @@ class Losses:
         self._watch(server)
 
     def flows_changed(self, edge: str) -> None:
-        """A client edge may have its first flow to a removed server, or no longer any."""
+        """A client edge may have its first flow to a removed server, or to a service without a group, or none now."""
         if edge not in self._edges:
             return
         before, switch = set(self._removed), self._edges[edge]
         for server in self._removed.recheck_edge(edge, switch.engine.flows):
             switch.reconciler.recheck_server(server)
+        switch.reconciler.recheck_anycast(switch.engine.left_services)
         for server in before ^ set(self._removed):
             self._watch(server)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
-from anycast_sdn.core.model import AS_THE_EDGE, WHOLE, Address, FlowKey, GroupValidity
+from anycast_sdn.core.model import AS_THE_EDGE, WHOLE, Address, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.roles import AddressRange
 from anycast_sdn.core.shared_addresses import SharedAddresses
 from anycast_sdn.core.sorted_numbers import SortedNumbers
@@ -121,6 +121,7 @@ class BindingTable:
         self._in_group: dict[str, dict[Address, int]] = {}  # group → server → how many of its bindings are pinned to it
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
+        self._anycast: Counter[Address] = Counter()
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
         self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
         self._ports: Counter[tuple[int, bool]] = Counter()
@@ -205,6 +206,12 @@ class BindingTable:
         """How many bindings this client has."""
         return self._clients.get(client, 0)  # Counter's own look-up is slow for a missing key
 
+    def use_any_of(self, service: Prefix) -> bool:
+        """Are there bindings of any address of this ANY/n?"""
+        if service.length == service.bits:
+            return service.network in self._anycast
+        return any(address in service for address in self._anycast)
+
     def of_port(self, port: int, v6: bool) -> int:
         """How many bindings of one family the clients at this port have."""
         return self._ports.get((port, v6), 0)
@@ -244,6 +251,7 @@ class BindingTable:
         self._numbers.add(number)
         self._by_low_bits[number & _LOW].add(number)
         self._clients[key.source] += 1
+        self._anycast[key.destination] += 1
         if key.protocol == WHOLE:
             self._whole += 1
             self.knew_whole = True
@@ -302,6 +310,7 @@ class BindingTable:
         self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._unpin(before.number, before.group, before.server)
         add(self._clients, before.key.source, -1)
+        add(self._anycast, before.key.destination, -1)
         self._whole -= before.key.protocol == WHOLE
         if before.validity != AS_THE_EDGE:
             add(self._validities, before.validity, -1)

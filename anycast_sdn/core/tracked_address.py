@@ -16,9 +16,11 @@ Pure.  Source: the mechanism is that of WO 2004/014046; the addresses are ours (
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from anycast_sdn.core.holders import add
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 
@@ -105,6 +107,7 @@ class AnycastCodes:
         self._codes: dict[Prefix, int] = {}  # the first of its block
         self._services: dict[int, Prefix] = {}  # the reverse
         self._starts: list[int] = []  # the same codes in ascending order
+        self._lengths: Counter[int] = Counter()  # of the ANY/n
 
     def get(self, service: Prefix) -> int | None:
         return self._codes.get(service)
@@ -123,8 +126,21 @@ class AnycastCodes:
             return None
         return (int.from_bytes(service.network, "big") + offset).to_bytes(service.bits // 8, "big")
 
-    def code_of(self, service: Prefix, anycast: Address) -> int:
-        """The code of one address of an ANY/n that has codes."""
+    def service(self, anycast: Address) -> Prefix | None:
+        """The ANY/n with codes that holds this address."""
+        number, bits = int.from_bytes(anycast, "big"), 8 * len(anycast)
+        for length in sorted(self._lengths, reverse=True):
+            shift = bits - length
+            service = Prefix((number >> shift << shift).to_bytes(bits // 8, "big") if shift else anycast, length)
+            if service in self._codes:
+                return service
+        return None
+
+    def code_of(self, anycast: Address) -> int | None:
+        """The code of one address."""
+        service = self.service(anycast)
+        if service is None:
+            return None
         return self._codes[service] + int.from_bytes(anycast, "big") - int.from_bytes(service.network, "big")
 
     def give(self, service: Prefix) -> int | None:
@@ -147,11 +163,13 @@ class AnycastCodes:
     def discard(self, service: Prefix) -> None:
         """No connection has its codes any more."""
         if (code := self._codes.pop(service, None)) is not None:
+            add(self._lengths, service.length, -1)
             del self._services[code]
             self._starts.remove(code)
 
     def _put(self, service: Prefix, code: int) -> None:
         self._codes[service] = code
+        self._lengths[service.length] += 1
         self._services[code] = service
         insort(self._starts, code)
 

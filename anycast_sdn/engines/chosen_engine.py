@@ -77,6 +77,10 @@ class ChosenEngine(Engine):
         return self._engine.services
 
     @property
+    def left_services(self) -> Iterable[Prefix]:
+        return self._engine.left_services
+
+    @property
     def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
         return self._engine.zone_timeouts
 

@@ -59,6 +59,7 @@ class Conntrack(EdgeEngine):
         self._layouts = {v6: layout_of(edge.role, subnets, v6) for v6 in (False, True)}
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
+        self._without_group: set[Prefix] = set()  # services that only flows have
         self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
         self._features = Features()
         self._audit = FlowAudit(name, BindingTable(), no_rule)
@@ -90,6 +91,7 @@ class Conntrack(EdgeEngine):
                 yield rule.key, rule if group in now else None
 
     def places_of_service(self, service: Prefix, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
+        """Where no group has it any more, its flows go on (M20)."""
         v6 = service.is_v6
         group, codes, layout = groups.owner(service), self._codes[v6], self._layouts[v6]
         code = codes.give(service) if group else codes.get(service)
@@ -97,13 +99,23 @@ class Conntrack(EdgeEngine):
             return
         name = group.name if group else ""
         asks = self._switchs.some_flows and group is not None and group.binds_clients
+        is_wanted = group or self.flows.use_any_of(service)
         for rule in tracked_entries.service(service, code, name, layout, self._settings, asks=asks):
-            yield rule.key, rule if group else None
+            yield rule.key, rule if is_wanted else None
+        self._without_group.discard(service)
+        if not is_wanted:
+            codes.discard(service)
+        elif not group:
+            self._without_group.add(service)
 
     @property
     def services(self) -> Iterator[Prefix]:
         for codes in self._codes.values():
             yield from codes
+
+    @property
+    def left_services(self) -> list[Prefix]:
+        return [service for service in self._without_group if not self.flows.use_any_of(service)]
 
     @property
     def zone_timeouts(self) -> dict[int, Mapping[str, int]]:
@@ -248,10 +260,8 @@ class Conntrack(EdgeEngine):
     def _inside(self, key: FlowKey) -> Address | None:
         """H' of a flow; None: its service address has no code."""
         v6 = len(key.source) == 16
-        service = next((each for each in self._codes[v6] if key.destination in each), None)
-        if service is None:
-            return None
-        return self._layouts[v6].encode(self._codes[v6].code_of(service, key.destination), key.source)
+        code = self._codes[v6].code_of(key.destination)
+        return None if code is None else self._layouts[v6].encode(code, key.source)
 
     def messages_of(self, decision: Decision) -> list[Message]:
         """A connection that goes on needs none, but may end sooner now."""
@@ -270,6 +280,8 @@ class Conntrack(EdgeEngine):
                 reaction.messages += self._connections.end(binding, inside)
             self._connections.forget(binding)
             reaction.changed |= self._is_left(server)
+            if self._without_group:
+                reaction.changed |= bool(self.left_services)
         return reaction
 
     # ---------------------------------------------------------------- events

@@ -161,6 +161,11 @@ class Engine(Protocol):
         """The ANY/n that it has rules for."""
 
     @property
+    def left_services(self) -> Iterable[Prefix]:
+        """Those of ``services`` that neither a group nor flows have any more."""
+        return ()
+
+    @property
     def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
         """Zone of the switch's connection tracker → how long connections may be idle there (``tracker_timeouts``).
 

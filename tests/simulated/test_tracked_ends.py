@@ -8,8 +8,10 @@ import pytest
 from scenes import SERVICE, ask, drops, managed, payloads
 
 from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP
 from anycast_sdn.core.roles import EngineName
+from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.simulation.tracker import Connection, Timeouts
 
@@ -178,3 +180,25 @@ def test_an_unknown_servers_packet_is_counted_as_with_rules(tracked: Any, v6: bo
     (flow,) = flows(net)
     reply(net, flow, port=54)
     assert drops(net, "arh1") == {"stranger_reply": 1}
+
+
+def of_the_service(net: SimulatedNetwork) -> int:
+    """How many rules of single services and servers the client edge has."""
+    kinds = (Kind.TRACK_OUT, Kind.TRACK_OUT_UDP, Kind.TRACKED_IN, Kind.TRACK_IN, Kind.MEMBER_REPLY)
+    return sum(kind_of(rule.cookie) in kinds for rule in net.switches["arh1"].flows.values())
+
+
+def test_flows_of_a_group_that_is_removed_go_on_until_they_end(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", "as3")
+    send(net, UDP, v6)
+    before = flows(net)
+    net.set_groups(Groups())
+    net.settle()
+    for _ in range(3):
+        net.advance(2)
+        ask(net, service=SERVICE[v6], payload=b"again")
+    assert flows(net) == before
+    assert payloads(net.host("h1").received)[-1] == b"again"
+    net.advance(SHORT["udp_s"] + LATE_S)
+    assert flows(net) == []
+    assert of_the_service(net) == 0
