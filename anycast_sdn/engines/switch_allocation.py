@@ -48,6 +48,7 @@ class SwitchAllocation:
         self._ends_of = ends_of
         self._rules = [*allocation_entries.edge(edge.role, subnets, refused)]
         self._put_at = 0.0
+        self._has_retired = False
         self._copies = 0  # that have arrived
         self._missed = 0  # how many copies have not, of those that the rules have made: as reported,
         self._behind = 0  # and as counted the last time, when some may have been on their way
@@ -78,13 +79,14 @@ class SwitchAllocation:
     # ---------------------------------------------------------------- the controller lives
 
     def tick(self, now: float) -> list[Message]:
-        if not self._rules or now < self._put_at:
+        if not self._rules or self._has_retired or now < self._put_at:
             return []
         self._put_at = now + PUT_S
         return [AddFlow(allocation_entries.lives())]
 
     def retire(self) -> list[Message]:
         """The controller ends: from now on the switch chooses."""
+        self._has_retired = True
         return [DeleteFlow(allocation_entries.lives())] if self._rules else []
 
     # ---------------------------------------------------------------- flows that the switch has begun

@@ -60,6 +60,7 @@ SLICE_S = 0.004  # of work that may wait; then other green threads run
 FLOWS_AT_ONCE = 256  # that end, or whose rules are put back: some milliseconds
 FLOW_TURNS = 64  # of one switch in a tick: another program may delete rules as fast as they are put back
 STEP_S = 0.02  # confirmations of this time are handled together
+ON_THEIR_WAY_S = 0.1  # packets that switches have sent before they knew something may come so much later
 CONFIRMATION_S = 2.0  # a change by an operator is answered after this at the latest
 
 
@@ -225,6 +226,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @isolated
     def _confirm(self, tickets: list[tuple[int, int]], now: float) -> None:
         self._react(self.controller.confirmed(tickets, now))
+
+    def retire(self) -> None:
+        """The controller ends soon: switches are told, and go on by themselves.  Returns when they know, or too late."""
+        out = self.controller.retire(time.monotonic())
+        told = [self.connections.channels[dpid] for dpid in out.outbox if dpid in self.connections]
+        self._react(out)
+        answers: list[bool] = []
+        for switch in told:
+            switch.probe(answers.append)
+        deadline = time.monotonic() + CONFIRMATION_S
+        while len(answers) < len(told) and time.monotonic() < deadline:
+            hub.sleep(STEP_S)
+        if told:
+            hub.sleep(ON_THEIR_WAY_S)
 
     # ---------------------------------------------------------------- changes by operators
 

@@ -119,6 +119,7 @@ def run(
     app.report(ControllerStopping(ending.asked))
     service.stopping()
     lifecycle.stop()
+    app.retire()
     _finish(rest, acceptor)
     if app.binding_log:
         app.binding_log.stop()
