@@ -228,7 +228,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._react(self.controller.confirmed(tickets, now))
 
     def retire(self) -> None:
-        """The controller ends soon: switches are told, and go on by themselves.  Returns when they know, or too late."""
+        """The controller ends soon: switches are told, and go on by themselves.  Returns when they know."""
         out = self.controller.retire(time.monotonic())
         told = [self.connections.channels[dpid] for dpid in out.outbox if dpid in self.connections]
         self._react(out)
