@@ -42,6 +42,7 @@ from anycast_sdn.openflow.rules import (
     SetField,
     match,
 )
+from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
 DATAPATH = ProtocolDesc(version=ofp.OFP_VERSION)
 DATAPATH.set_xid = lambda message: message.set_xid(0)
@@ -172,6 +173,14 @@ def test_a_packet_is_read_behind_its_registers_and_what_the_tracker_has_found() 
     assert decoding.decode_packet_in(body) == (cookie(Kind.ROUTE, 3), OFPP_CONTROLLER, b"a frame")
     later = TRACKED.replace("80000004fffffffd" "80000a020800", "80000a020800" "80000004fffffffd")
     assert decoding.decode_packet_in(bytes.fromhex(later) + b"a frame") == decoding.decode_packet_in(body)
+
+
+def test_a_frame_that_reports_a_flow_has_what_the_tracker_says_of_its_connection() -> None:
+    body = bytes.fromhex(TRACKED.replace(f"{cookie(Kind.ROUTE, 3):016x}", f"{cookie(Kind.REPORT):016x}")) + b"a frame"
+    frame = decoding.decode_packet_in(body).frame
+    assert isinstance(frame, TrackedFrame)
+    assert (frame, frame.source, frame.source_port) == (b"a frame", bytes((0, 1, 0, 10)), 1001)
+    assert frame.label == bytes(12) + bytes((10, 2, 0, 10))
 
 
 @given(st.integers(0, len(TRACKED) // 2 - 1), st.integers(0, 255), st.integers(0, 40))
