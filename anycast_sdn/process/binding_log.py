@@ -346,11 +346,12 @@ def _now_ms() -> int:
 
 def _record(edge: str, change: FlowChange, to_epoch: float) -> Message:
     """As ``records.Record``; a plain tuple, which ``marshal`` can write."""
-    what, (number, key, translated, group, since, server, *_), when, _, ended_by = change
+    what, (number, key, translated, group, since, server, *_, there), when, _, ended_by = change
     client, service, protocol, client_port, service_port = key
     return (
         what._value_, round((when + to_epoch) * 1000), edge, number, group, client, client_port, service, service_port,
         protocol, translated, server, round((since + to_epoch) * 1000), ended_by._value_ if ended_by else "",
+        there,
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ def test_a_flow_without_an_address_gets_an_error(network: Running) -> None:
         run("ovs-appctl", "dpctl/ct-set-limits", f"zone={zone},limit=1")
     try:
         network.ask("h1", V4.web, "--wait", 1)
+        network.run("h1", *program("tcp_client.py", V4.web, PORT))
         with network.counts("arh1", "pool_empty", 2):
             (said,) = network.ask("h1", V4.web, "--answers", 1, "--wait", 5)
             assert said.startswith("error ")

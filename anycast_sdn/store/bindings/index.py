@@ -26,7 +26,7 @@ from anycast_sdn.store.bindings.records import CLOSED, Record
 SLICE = 1000  # lines that are read, or flows that are stored, before others have their turn: some 5 ms
 PIECE = 1 << 17  # bytes that are compressed at once: some 5 ms
 LEVEL = 4  # of compression
-_FORM = 1
+_FORM = 2
 _COLUMNS = [name for name in Record._fields if name != "event"]
 _MADE = f"""
     CREATE TABLE held (ended INTEGER, {', '.join(f'"{name}"' for name in _COLUMNS)});

@@ -57,6 +57,7 @@ class Record(NamedTuple):
     server: Address | None
     since: int  # when it was opened
     ended_by: str = ""
+    translated_port: int = 0  # beside PR1X, where the switch has chosen another than the client's
 
     @property
     def id(self) -> tuple[str, int]:
@@ -72,23 +73,28 @@ def line(record: Record) -> bytes:
     """With its end of line."""
     (
         event, when, edge, number, group, client, client_port, service, service_port, protocol, translated, server,
-        since, ended_by,
+        since, ended_by, translated_port,
     ) = record  # fmt: skip
     second, millisecond = divmod(when, 1000)
     values: list[object] = [_second(second), millisecond, _quoted(edge), number, _quoted(group), shown(client),
                             shown(translated), shown(service), protocol, client_port, service_port]  # fmt: skip
+    if translated_port:
+        values.append(translated_port)
     if server:
         values.append(shown(server))
     if since != when:
         values.append(moment(since))
     if ended_by:
         values.append(ended_by)
-    form = _form(event, len(translated) == 4, protocol == WHOLE, not server, since == when, not ended_by)
+    missing = not translated_port, not server, since == when, not ended_by
+    form = _form(event, len(translated) == 4, protocol == WHOLE, *missing)
     return (form % tuple(values)).encode()
 
 
 @lru_cache
-def _form(event: str, is_v4: bool, whole: bool, no_server: bool, no_since: bool, no_end: bool) -> str:
+def _form(
+    event: str, is_v4: bool, whole: bool, no_port: bool, no_server: bool, no_since: bool, no_end: bool
+) -> str:
     """For ``%``; what is not written takes its value as an empty string."""
     v, nat = 4 if is_v4 else 6, _NAT_EVENTS.get(event)
     parts = [
@@ -96,6 +102,7 @@ def _form(event: str, is_v4: bool, whole: bool, no_server: bool, no_since: bool,
         ',"edge":%s,"number":%d,"group":%s',
         f',"sourceIPv{v}Address":"%s","postNATSourceIPv{v}Address":"%s","destinationIPv{v}Address":"%s"',
         "%.0s%.0s%.0s" if whole else ',"protocolIdentifier":%d,"sourceTransportPort":%d,"destinationTransportPort":%d',
+        "" if no_port else ',"postNAPTSourceTransportPort":%d',
         "" if no_server else f',"postNATDestinationIPv{v}Address":"%s"',
         "" if no_since else ',"since":"%s"',
         "" if no_end else ',"endedBy":"%s"',
@@ -139,6 +146,7 @@ def record_of(found: dict[str, Any]) -> Record | None:
             _packed(found[service]), get("destinationTransportPort", 0), get("protocolIdentifier", WHOLE),
             _packed(found[translated]), _packed(found[server]) if server in found else None,
             milliseconds(found["since"]) if "since" in found else when, get("endedBy", ""),
+            get("postNAPTSourceTransportPort", 0),
         )  # fmt: skip
     except (KeyError, ValueError, TypeError, OSError):
         return None
@@ -147,12 +155,16 @@ def record_of(found: dict[str, Any]) -> Record | None:
 
 def _is_plausible(record: Record) -> bool:
     """Has each member the type and the range that were written?  What damages a file can make JSON of another kind."""
-    _, _, edge, number, group, client, client_port, service, service_port, protocol, translated, server, _, end = record
+    (
+        _, _, edge, number, group, client, client_port, service, service_port, protocol, translated, server, _, end,
+        there,
+    ) = record  # fmt: skip
     return (
         type(edge) is type(group) is type(end) is str
         and type(number) is int
         and 0 <= number <= MOST_NUMBER
-        and type(client_port) is type(service_port) is type(protocol) is int
+        and type(client_port) is type(service_port) is type(protocol) is type(there) is int
+        and 0 <= there <= MOST_PORT
         and 0 <= client_port <= MOST_PORT
         and 0 <= service_port <= MOST_PORT
         and len(client) == len(service) == len(translated)

@@ -46,7 +46,7 @@ class Found:
 
 
 def search(path: Path, translated: Address, at: int, port: int | None = None) -> Found:
-    """``at``: milliseconds since 1970; ``port``: the client's, which the server has seen.  Raises OSError."""
+    """``at``: milliseconds since 1970; ``port``: the source port that the server has seen.  Raises OSError."""
     for _ in range(MOST_TRIES):
         try:
             return _search(path, translated, at, port)
@@ -71,7 +71,7 @@ def _search(path: Path, translated: Address, at: int, port: int | None) -> Found
         for each in {id: each for path in reversed(near) for id, each in in_file(path).items()}.values()
         if each.flow.since <= at
         and (each.ended is None or each.ended >= at)
-        and (port is None or not each.flow.client_port or each.flow.client_port == port)
+        and (port is None or not each.flow.client_port or (each.flow.translated_port or each.flow.client_port) == port)
     ]
     had_it.sort(key=lambda each: -each.flow.since)
     found = [_to_its_end(each, paths[here + 1 :], in_file) for each in had_it[:MOST_FOUND]]

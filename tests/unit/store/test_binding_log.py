@@ -76,6 +76,7 @@ def log(path: Path) -> Log:
     {"client": packed("2001:db8::1"), "service": packed("2001:db8::2"), "translated": packed("2001:db8::3"),
      "server": packed("2001:db8::4")},
     {"group": ""},
+    {"translated_port": 700},
 ])  # fmt: skip
 def test_a_record_is_read_as_it_was_written(changes: dict[str, Any]) -> None:
     written = record(OPENED, 0, **changes)
@@ -139,6 +140,11 @@ def test_flows_that_share_an_address_are_told_apart_by_their_port(log: Log) -> N
     log.take(record(OPENED, 1000), record(OPENED, 1001, number=2, client_port=40001))
     assert [each.flow.number for each in log.who(2000).held] == [2, 1]
     assert [each.flow.number for each in log.who(2000, port=40000).held] == [1]
+
+
+def test_a_flow_is_found_by_the_port_that_its_switch_has_chosen(log: Log) -> None:
+    log.take(record(OPENED, 0, translated_port=700))
+    assert [len(log.who(1, port=port).held) for port in (700, 40000)] == [1, 0]
 
 
 def test_the_ends_of_many_flows_that_share_an_address_are_found_together(path: Path) -> None:
