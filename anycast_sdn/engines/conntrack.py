@@ -61,6 +61,7 @@ class Conntrack(EdgeEngine):
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
         self._without_group: set[Prefix] = set()  # services that only flows have
         self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
+        self._made_up: set[int] = set()  # TCP connections that were put back with made-up sequence numbers
         self._features = Features()
         self._audit = FlowAudit(name, BindingTable(), no_rule)
         self._switchs = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
@@ -131,6 +132,7 @@ class Conntrack(EdgeEngine):
             Kind.MEMBER_REPLY: self._member_reply,
             Kind.MEMBER_REPLY_UDP: self._member_reply,
             Kind.UNTRACKED_REPLY: self._first_reply,
+            Kind.OTHER_NUMBERS: self._other_numbers,
             Kind.CONNECTION_FOUND: self._connection_found,
             Kind.CONNECTION_MISSING: self._connection_missing,
         }
@@ -198,6 +200,20 @@ class Conntrack(EdgeEngine):
                 self.edge.missed(key, now)  # the next time it is not the first
                 reaction.messages += self.carry_out(decision, frame).messages
         return reaction
+
+    def _other_numbers(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A copy of a client's TCP segment with others than the tracker expects: perhaps those were made up."""
+        packet = frames.parse_ip(frame)
+        binding = self.flows.by_reply(packet.key.reverse)
+        numbers = connections.numbers_of(frame, packet)
+        inside = self._inside(binding.key) if binding and binding.number in self._made_up else None
+        if binding is None or numbers is None or inside is None:
+            return Reaction()
+        self._made_up.discard(binding.number)
+        zone = self._settings.zone_of(len(inside) == 16, udp=False)
+        return Reaction([
+            *self._connections.end(binding, inside), *connections.put_back(binding, inside, zone, numbers)
+        ])  # fmt: skip
 
     def _connection_found(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
@@ -279,6 +295,7 @@ class Conntrack(EdgeEngine):
             if inside is not None:
                 reaction.messages += self._connections.end(binding, inside)
             self._connections.forget(binding)
+            self._made_up.discard(binding.number)
             reaction.changed |= self._is_left(server)
             if self._without_group:
                 reaction.changed |= bool(self.left_services)
@@ -339,6 +356,8 @@ class Conntrack(EdgeEngine):
         if inside is None:
             return ()
         self._connections.recheck(flow)
+        if flow.key.protocol == TCP:
+            self._made_up.add(flow.number)
         return connections.put_back(flow, inside, self._settings.zone_of(v6, flow.key.protocol == UDP))
 
     def end_reading(self) -> None:

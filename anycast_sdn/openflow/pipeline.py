@@ -139,6 +139,7 @@ class Kind(enum.IntEnum):
     ALLOCATE = 102
     ALLOCATE_UDP = 103
     NOT_ALLOCATED = 37
+    OTHER_NUMBERS = 36
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -418,6 +419,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.TRACKED_OUT_UNANSWERED, Table.TRACKED_OUT, 600, _STATE | {"ct_label"},
         "translated, its connection has no label", "destination := ANY → server edge",
         "M14, before the first reply", actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
+    Row(Kind.OTHER_NUMBERS, Table.TRACKED_OUT, 550, _IN_PORT | _STATE | {"ip_proto"},
+        "translated, but not valid, TCP", "as the next row, and a copy to the controller, metered",
+        "M20: the tracker was lost, and the connection was put back with made-up sequence numbers",
+        actions=(Move, Copy, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE, copies=(Meter.CLIENT_ENDS,)),
     Row(Kind.TRACKED_OUT, Table.TRACKED_OUT, 500, _STATE, "translated",
         "destination := label → server edge", "M14, M20: the label of the connection is ASg",
         actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),

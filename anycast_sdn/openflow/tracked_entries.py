@@ -15,17 +15,18 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycast_sdn.core.model import UDP, Address, Prefix
+from anycast_sdn.core.model import TCP, UDP, Address, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Conntrack, Side, Subnet
 from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.allocation_entries import TO_CONTROLLER
 from anycast_sdn.openflow.connection_queries import ASKED
 from anycast_sdn.openflow.entries import rule_of
-from anycast_sdn.openflow.meters import reply_meter
+from anycast_sdn.openflow.meters import Meter, port_meter, reply_meter
 from anycast_sdn.openflow.pipeline import ROW, Kind
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
+    CT_INVALID,
     CT_RELATED,
     CT_SNAT,
     CT_TRACKED,
@@ -97,12 +98,22 @@ def edge(
             yield from entries.pairs(
                 Kind.TO_TRACKER, own, subnet.allowed(role), in_port, NOT_LOOKED_UP, port_index=index
             )
+            for v6 in {prefix.is_v6 for prefix in own}:
+                yield _other_numbers(v6, in_port, port_meter(Meter.CLIENT_ENDS, index))
     for kind in (Kind.TRACKED_OUT_ELSE, Kind.TRACKED_IN_ELSE, Kind.PIN_ELSE, Kind.RESTORE_IN_ELSE):
         yield rule_of(kind)
     yield rule_of(Kind.TRACK_OUT_ELSE, actions=_back_to_client_out())
     yield rule_of(Kind.CONNECTION_MISSING, ASKED)
     for layout in layouts:
         yield from _family(layout)
+
+
+def _other_numbers(v6: bool, in_port: Field, meter: int) -> FlowRule:
+    to_label = Move("ct_label", NAMES[v6].destination, NAMES[v6].bits)
+    return rule_of(
+        Kind.OTHER_NUMBERS, eth_type(v6), in_port, _state(CT_SNAT | CT_INVALID), Field("ip_proto", TCP),
+        actions=(to_label, Copy(meter), Resubmit(ROW[Kind.OTHER_NUMBERS].resubmit or 0)),
+    )  # fmt: skip
 
 
 def _back_to_client_out() -> tuple[Action, ...]:

@@ -21,7 +21,13 @@ NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-pr
 def run_inside(program: Path, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """A program of Python in namespaces of its own, which end with it."""
     words = ["unshare", *NAMESPACES, sys.executable, str(program), *arguments]
-    return subprocess.run(words, capture_output=True, text=True, timeout=timeout_s)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    finally:
+        process.kill()  # and the kernel ends all that is inside
+    return subprocess.CompletedProcess(words, process.returncode, output)
 
 
 class OwnSwitch:
@@ -48,7 +54,7 @@ class OwnSwitch:
 
 
 def _daemon(name: str) -> Sequence[str]:
-    return (f"--pidfile={RUN}/{name}.pid", f"--unixctl={RUN}/{name}.ctl", "--detach", f"--log-file={RUN}/{name}.log")
+    return (f"--pidfile={RUN}/{name}.pid", "--detach", f"--log-file={RUN}/{name}.log")
 
 
 def _do(*words: str) -> None:

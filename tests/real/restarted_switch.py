@@ -1,0 +1,55 @@
+"""ovs-vswitchd is killed and started anew under flows that its connection tracker has: they go on as they were.
+
+A program of its own, for ``own_switch.run_inside``: python restarted_switch.py DIRECTORY
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from own_switch import OwnSwitch
+from support import CONNTRACK, PORT, V4, V6, WEB, Running, edited, program, running, until
+
+SIZE, RATE = 1_500_000, 500_000  # bytes, bytes per second: 3 s
+FLOWS = 100  # of UDP
+
+
+def known(network: Running) -> list[tuple[object, ...]]:
+    members = ("number", "client", "client_port", "protocol", "translated", "server")
+    return [tuple(flow[member] for member in members) for flow in network.flows()]
+
+
+def ask_all(network: Running) -> list[str]:
+    words = program("udp_client.py", V4.web, PORT, "--first-port", 24000, "--flows", FLOWS, "--answers", FLOWS)
+    return network.run("h2", *words).splitlines()
+
+
+def main(directory: Path) -> None:
+    switch = OwnSwitch()
+    with running(edited("figure1.yaml", directory, CONNTRACK), directory) as network:
+        network.enrol("web", WEB, [V4.as2, V6.as2])
+        network.serve_udp("as2")
+        network.serve_tcp("as2")
+        words = ["--bytes", SIZE, "--rate", RATE]
+        transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
+        until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
+        asked = [ask_all(network)]
+        before = known(network)
+        assert len(before) == FLOWS + len(transfers), before
+
+        switch.kill()
+        switch.start()
+        until(lambda: None not in [each.process.poll() for each in transfers], "the transfers end", 60)
+        asked.append(ask_all(network))
+
+        assert [each.output().splitlines()[1] for each in transfers] == [f"{SIZE} bytes, checksum right"] * 2
+        assert asked == [["as2 hello"] * FLOWS] * 2, asked
+        after = known(network)
+        assert [flow for flow in after if flow[3] == "udp"] == [flow for flow in before if flow[3] == "udp"]
+        assert set(after) <= set(before), after
+    print("all went on")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

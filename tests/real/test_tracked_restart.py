@@ -1,0 +1,46 @@
+"""Flows in the connection tracker: the controller is killed, and so is ovs-vswitchd, and they go on (M20)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from own_switch import run_inside
+from restarted_switch import RATE, ask_all, known
+from support import CONNTRACK, PORT, V4, V6, WEB, edited, program, running, until
+
+SIZE = 3_000_000  # bytes: 6 s
+
+
+@pytest.mark.row("M20", "the controller is killed under flows in the tracker: they go on, and all are known again")
+def test_flows_in_the_tracker_are_known_again_when_the_controller_was_killed(tmp_path: Path) -> None:
+    with running(edited("figure1.yaml", tmp_path, CONNTRACK), tmp_path) as network:
+        network.enrol("web", WEB, [V4.as2, V6.as2])
+        network.serve_udp("as2")
+        network.serve_tcp("as2")
+        words = ["--bytes", SIZE, "--rate", RATE]
+        transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
+        until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
+        answers = ask_all(network)
+        before = known(network)
+
+        network.controller.kill()
+        assert ask_all(network) == answers  # no controller is needed
+        network.controller.start()
+
+        assert known(network) == before
+        network.wait_for_servers("web")
+        assert ask_all(network) == answers
+        assert [each.process.poll() for each in transfers] == [None, None], "this was to happen during the transfers"
+        assert network.ask("h2", V4.web, "--source-port", 25000) == ["as2 hello"]
+        addresses = {flow["translated"] for flow in network.flows() if flow["client_port"] == 25000}
+        assert not addresses & {flow[4] for flow in before if flow[1] != V4.h2}
+        until(lambda: None not in [each.process.poll() for each in transfers], "the transfers end")
+        assert [each.output().splitlines()[1] for each in transfers] == [f"{SIZE} bytes, checksum right"] * 2
+        assert {flow for flow in before if flow[3] == "udp"} <= set(known(network))
+
+
+@pytest.mark.row("M20", "ovs-vswitchd is killed under flows in its tracker: they go on, also TCP, with the same PR1X")
+def test_flows_in_the_tracker_go_on_when_open_vswitch_was_killed(tmp_path: Path) -> None:
+    done = run_inside(Path(__file__).with_name("restarted_switch.py"), str(tmp_path), timeout_s=150)
+    assert done.stdout.endswith("all went on\n"), done.stdout
