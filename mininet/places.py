@@ -22,21 +22,30 @@ from typing import IO, NamedTuple
 
 from programs import TestbedError, wait_until
 
+from anycast_sdn.core.roles import FIRST_ZONE
+
 RUN = Path("/run")
 NAME = "anycast-sdn-testbed"
 DEADLINE_S = 900.0
 
 
 class Names(NamedTuple):
-    """``prefix``: what the names of bridges begin with; ``mark``: what these carry; ``lock``: who has the names."""
+    """``prefix``: what the names of bridges begin with; ``mark``: what these carry; ``lock``: who has the names.
+
+    ``zone``: the first of a thousand zones of the connection tracker, which all bridges share as well.
+    """
 
     prefix: str
     mark: str
     lock: str
+    zone: int
 
 
-AS_IN_THE_FILE = Names("", f"external_ids:made-by={NAME}", f"{NAME}.lock")
-OF_PLACES = [Names(f"t{n}-", f"external_ids:made-by={NAME}-{n}", f"{NAME}-{n}.lock") for n in range(4)]
+AS_IN_THE_FILE = Names("", f"external_ids:made-by={NAME}", f"{NAME}.lock", FIRST_ZONE)
+OF_PLACES = [
+    Names(f"t{n}-", f"external_ids:made-by={NAME}-{n}", f"{NAME}-{n}.lock", FIRST_ZONE + 1000 * (n + 1))
+    for n in range(4)
+]
 ALL_NAMES = (AS_IN_THE_FILE, *OF_PLACES)
 
 _of_this_process = threading.Lock()
@@ -76,7 +85,7 @@ def _first_free(*locks: str) -> Iterator[str]:
 
         lock = free()
         if lock is None:
-            holders = ", ".join((RUN / lock).read_text().strip() for lock in locks)
+            holders = ", ".join(sorted({(RUN / lock).read_text().strip() for lock in locks}))
             print(f"testbed: waiting for the testbed of process {holders}", file=sys.stderr)
             lock = wait_until(free, f"process {holders} gives up its testbed", DEADLINE_S)
         assert lock

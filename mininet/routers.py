@@ -30,7 +30,7 @@ from anycast_sdn.description.model import BgpSession, LegacyCore, LegacyRouter, 
 
 FRR = Path("/usr/lib/frr")
 DAEMONS = ("zebra", "staticd", "ospfd", "ospf6d", "bgpd")  # in the order of their start
-PROTOCOL = "172"  # marks our routes in the root namespace; not used in rt_protos
+PROTOCOL = "173"  # marks our routes in the root namespace; not used in rt_protos
 FOLDER = "anycast-sdn-frr-"  # in /run; a run's own
 READY_S = 60.0
 

@@ -172,6 +172,11 @@ class Testbed:
         """A name of something in the root namespace, made such that no other testbed has it at the same time."""
         return f"{self._names.prefix}{name}"
 
+    @property
+    def first_zone(self) -> int:
+        """Of the connection tracker's zones that no other testbed uses, if that one asks, too."""
+        return self._names.zone
+
     def run(self, host: str, command: Command, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Runs a program on a host to its end; subprocess.TimeoutExpired when that does not come."""
         words = _words(command)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+import yaml
 
+from anycast_sdn.core.roles import ZONES
 from anycast_sdn.description import reading
 
 if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
@@ -231,10 +233,27 @@ def running(network_file: Path, directory: Path, *options: str) -> Iterator[Runn
     controller = ControllerProcess(network_file, directory, options)
     network = reading.load(network_file)
     testbed = Testbed(network, controller.openflow_port, alone=Turn.alone, as_in_the_file=False)
-    with testbed, controller:
+    with testbed, _zones_of_its_own(controller, testbed.first_zone, directory), controller:
         yield Running(testbed, controller)
         log = controller.log()
     assert "Traceback" not in log, log
+
+
+@contextmanager
+def _zones_of_its_own(controller: ControllerProcess, first: int, directory: Path) -> Iterator[None]:
+    """The controller gets a copy of its file with these zones of the connection tracker; at the end they are empty."""
+    content = yaml.safe_load(controller.network_file.read_text())
+    edges = [switch["client_edge"] for switch in content["switches"] if "client_edge" in switch]
+    tracked = [edge for edge in edges if "conntrack" in edge.get("engine", ())]
+    zones = range(first, first + len(tracked) * ZONES)
+    for edge, zone in zip(tracked, zones[::ZONES], strict=True):
+        edge["conntrack"] = edge.get("conntrack", {}) | {"zone": zone}
+    if tracked:
+        controller.network_file = directory / f"zones-{controller.network_file.name}"
+        controller.network_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    yield
+    for zone in zones:
+        subprocess.run(["ovs-appctl", "dpctl/flush-conntrack", f"zone={zone}"], check=True, timeout=30)
 
 
 def edited(topology: str, directory: Path, *changes: tuple[str, str]) -> Path:
