@@ -74,14 +74,17 @@ def cut(network: Running, switch: str, port: int) -> Iterator[None]:
 
 @contextmanager
 def deafened(network: Running, *ports: tuple[str, int]) -> Iterator[None]:
-    """What comes in by these ports is lost, and the carrier stays."""
+    """What comes in by these ports is lost, and the carrier stays.
+
+    By the ports' settings, because the controller removes rules of others.
+    """
     for switch, port in ports:
-        network.testbed.ofctl("add-flow", switch, f"cookie=0xdead,priority=65000,in_port={port},actions=drop")
+        network.testbed.ofctl("mod-port", switch, str(port), "no-receive")
     try:
         yield
     finally:
         for switch, port in ports:
-            network.testbed.ofctl("del-flows", switch, "--strict", f"priority=65000,in_port={port}")
+            network.testbed.ofctl("mod-port", switch, str(port), "receive")
 
 
 @contextmanager
