@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,18 @@ class Running:
             self.testbed.spawn(host, program("tcp_server.py", host, port))
         for host in hosts:
             self.testbed.wait_listening(host, port)
+
+    @contextmanager
+    def transfer(self, host: str, address: str, server: str) -> Iterator[int]:
+        """A TCP connection to this server, with traffic as long as the block lasts; it arrives whole → its port."""
+        size, rate = 3_000_000, 30_000  # bytes, bytes per second: more time than any block takes
+        client = self.testbed.spawn(host, program("tcp_client.py", address, PORT, "--bytes", size, "--rate", rate))
+        until(lambda: f"connected to {server}" in client.output(), f"the transfer from {server} begins")
+        yield int(client.output().split()[-1])
+        assert client.process.poll() is None, "all this was to happen during the transfer"
+        client.process.send_signal(signal.SIGUSR1)
+        until(lambda: client.process.poll() is not None, "the transfer ends", 60)
+        assert client.output().splitlines()[1] == f"{size} bytes, checksum right"
 
     def ask(self, host: str, address: str, *options: object, port: int = PORT) -> list[str]:
         """What programs/udp_client.py prints, line by line: "NAME TEXT" for each answer.

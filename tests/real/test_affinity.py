@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -177,11 +178,11 @@ def test_ike(network: Running, service: Service, tunnels: Tunnels) -> None:
 @pytest.mark.row("M31", "WireGuard goes on when its client changes its port")
 @everywhere
 def test_wireguard_with_a_client_that_roams(network: Running, service: Service, tunnels: Tunnels) -> None:
+    ask = ["ping", "-c", "1", "-W", "1", WIREGUARD_INSIDE]  # wireguard-go loses what it has in hand when it moves
     with tunnels.wireguard(service.client, f"{service.in_url}:51820") as move:
         for port in (40001, 40002, 40003, 40004):
             move(port)
-            said = network.run(service.client, "ping", "-c", "3", "-i", "0.1", "-W", "2", WIREGUARD_INSIDE)
-            assert "3 packets transmitted, 3 received" in said
+            until(lambda: network.testbed.run(service.client, ask).returncode == 0, "the tunnel goes on")
         bound_to(network, service)
 
 
@@ -205,15 +206,12 @@ PUNTING = {"FIRST_PACKET": 0x12, "SYN": 0x17, "FIRST_REPLY": 0x32, "ICMP_ERROR":
            "TCP_END": 0x48}  # fmt: skip
 
 
-def sent_up(network: Running) -> int:
-    """How many packets of flows the client edge has sent to the controller."""
-    rules = network.testbed.ofctl("dump-flows", "arh1").splitlines()
-    kinds = [f"cookie=0xa17c{kind:02x}" for kind in PUNTING.values()]
-    return sum(
-        int(re.search(r"n_packets=(\d+)", rule).group(1))  # type: ignore[union-attr]
-        for rule in rules
-        if any(f" {kind}" in rule for kind in kinds)
-    )
+def sent_up(network: Running) -> Counter[str]:
+    """How many packets of flows the client edge has sent to the controller, by why."""
+    dumped, sent = network.testbed.ofctl("dump-flows", "arh1"), Counter[str]()
+    for why, kind in PUNTING.items():
+        sent[why] = sum(map(int, re.findall(rf" cookie=0xa17c{kind:02x}.* n_packets=(\d+)", dumped)))
+    return sent
 
 
 @pytest.mark.row("M31", "whatever a client does, the controller sees its first packet and the first reply")
@@ -224,4 +222,4 @@ def test_the_controller_sees_two_packets(network: Running, service: Service) -> 
         network.run("h2", "curl", "-gsS", "-m", "10", f"ftp://{service.in_url}/name")
         network.run("h2", "curl", "-gsS", "-m", "10", f"tftp://{service.in_url}/name")
         network.run("h2", "ping", "-c", "3", "-i", "0.1", "-W", "2", service.address)
-    assert sent_up(network) - before == 2
+    assert (sent_up(network) - before).total() == 2, (before, sent_up(network))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, in_both_families, program, until
+from support import PORT, V4, V6, WEB, Family, Running, in_both_families
 
 TO_AS3, TO_AS4, UNKNOWN_TO_EACH = PORT + 10, PORT + 20, PORT + 30  # ports of as2's servers that hand over
 CORE_TO_ARS2 = "/v1/topology/links/core:11"
@@ -72,28 +72,20 @@ def test_a_pinned_flow_hears_its_server_alone(network: Running, family: Family) 
 @pytest.mark.row("M23", "while the costs change, new flows follow them")
 @in_both_families
 def test_a_connection_keeps_its_server_whatever_happens(network: Running, family: Family) -> None:
-    size, rate = 4_000_000, 500_000  # bytes, bytes per second: 8 s
-    client = network.testbed.spawn("h2", program("tcp_client.py", family.web, PORT, "--bytes", size, "--rate", rate))
-    until(lambda: "connected to as2" in client.output(), "the transfer begins")
-    source_port = int(client.output().split()[-1])
-    pinned = network.flow(family.h2, source_port)
     server = f"/v1/groups/web/servers/{family.as2}"
-
-    network.call("PATCH", CORE_TO_ARS2, {"cost": 9})
-    assert network.ask("h1", family.web) == ["as3 hello"]
-    network.call("PATCH", CORE_TO_ARS2, {"cost": 1})
-    assert network.ask("h1", family.web) == ["as2 hello"]
-    network.call("PUT", f"/v1/groups/web/servers/{family.as4}", {"weight": 5})
-    network.call("PATCH", server, {"state": "draining"})
-    assert network.ask("h1", family.web)[0] in ("as3 hello", "as4 hello")
-    network.call("DELETE", server)
-    assert network.ask("h1", family.web)[0] in ("as3 hello", "as4 hello")
-    for other in (family.as3, family.as4):
-        network.call("DELETE", f"/v1/groups/web/servers/{other}")
-    during = network.flow(family.h2, source_port)
-    assert client.process.poll() is None, "all this was to happen during the transfer"
-
-    until(lambda: client.process.poll() is not None, "the transfer ends")
-    assert client.output().splitlines()[1] == f"{size} bytes, checksum right"
+    with network.transfer("h2", family.web, "as2") as source_port:
+        pinned = network.flow(family.h2, source_port)
+        network.call("PATCH", CORE_TO_ARS2, {"cost": 9})
+        assert network.ask("h1", family.web) == ["as3 hello"]
+        network.call("PATCH", CORE_TO_ARS2, {"cost": 1})
+        assert network.ask("h1", family.web) == ["as2 hello"]
+        network.call("PUT", f"/v1/groups/web/servers/{family.as4}", {"weight": 5})
+        network.call("PATCH", server, {"state": "draining"})
+        assert network.ask("h1", family.web)[0] in ("as3 hello", "as4 hello")
+        network.call("DELETE", server)
+        assert network.ask("h1", family.web)[0] in ("as3 hello", "as4 hello")
+        for other in (family.as3, family.as4):
+            network.call("DELETE", f"/v1/groups/web/servers/{other}")
+        during = network.flow(family.h2, source_port)
     assert (during["server"], during["translated"]) == (family.as2, pinned["translated"])
     network.enrol("web", WEB, [V4.as2, V6.as2, V4.as3, V6.as3])

@@ -2,6 +2,8 @@
 
     python3 tcp_client.py ADDRESS PORT [--bytes N] [--rate BYTES_PER_S] [--end close|reset]
 
+After a SIGUSR1 there is no bound any more.
+
 It prints "connected to NAME from PORT", later "N bytes, checksum right" (or wrong), and ends the
 connection in order, or by a reset.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import signal
 import socket
 import struct
 import sys
@@ -18,6 +21,7 @@ import threading
 import time
 
 BLOCK = 1 << 14
+UNBOUND = threading.Event()
 
 
 def send(connection: socket.socket, size: int, rate: float, digest: hashlib._Hash) -> None:
@@ -28,7 +32,7 @@ def send(connection: socket.socket, size: int, rate: float, digest: hashlib._Has
         digest.update(block)
         connection.sendall(block)
         sent += len(block)
-        time.sleep(max(0.0, start + sent / rate - time.monotonic()))
+        UNBOUND.wait(max(0.0, start + sent / rate - time.monotonic()))
 
 
 def main() -> int:
@@ -39,6 +43,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1e9)
     parser.add_argument("--end", choices=["close", "reset"], default="close")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGUSR1, lambda *_: UNBOUND.set())
     with socket.create_connection((arguments.address, arguments.port), timeout=20) as connection:
         name = b""
         while not name.endswith(b"\n"):
