@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anycast_sdn.core.holders import add
 from anycast_sdn.core.model import Address, Prefix
@@ -34,14 +34,13 @@ class TrackedLayout:
 
     subnets: tuple[Prefix, ...]
     width: int  # bits of an address
+    host_bits: int = field(init=False)  # these two are computed once: ``encode`` is on the first-packet path
+    subnet_bits: int = field(init=False)
 
-    @property
-    def host_bits(self) -> int:
-        return max((subnet.bits - subnet.length for subnet in self.subnets), default=0)
-
-    @property
-    def subnet_bits(self) -> int:
-        return max(0, len(self.subnets) - 1).bit_length()
+    def __post_init__(self) -> None:
+        host_bits = max((subnet.bits - subnet.length for subnet in self.subnets), default=0)
+        object.__setattr__(self, "host_bits", host_bits)
+        object.__setattr__(self, "subnet_bits", max(0, len(self.subnets) - 1).bit_length())
 
     @property
     def code_bits(self) -> int:
