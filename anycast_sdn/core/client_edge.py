@@ -244,7 +244,7 @@ class ClientEdge:
         the address is not one that the switch may choose, or no group has the service address.
         """
         shared, group, (translated, there) = self.bindings.shared, groups.covering(key.destination), at
-        known = self.bindings.by_key(key)
+        known = found if (found := self.bindings.by_key(key)) and found.key == key else None
         if group is None or translated not in shared or (known and (known.translated, known.port_there) == at):
             return []
         reply = FlowKey(key.destination, translated, key.protocol, key.destination_port, there)

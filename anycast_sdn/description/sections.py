@@ -63,14 +63,17 @@ class Conntrack(Section):
         "allocation",
         "who chooses the address of PRh/k for a new flow (M13): controller, the controller, as with rules; switch, the "
         "switch by itself: the controller is not asked, addresses of ended flows do not rest, and pooling and the "
-        "limits per client and port do not apply",
+        "limits per client and port do not apply. Several clients may have one address then, and the switch may give "
+        "their flows other source ports. Clients of a group with affinity: client are still the controller's",
     )
     reserve: Part = as_in(
         roles.Conntrack,
         "reserve",
         "with allocation: controller, the part of each family's largest prefix of PRh/k from which the switch chooses "
-        "by itself while no controller answers, its end; the controller does not use it. A prefix too small to be "
-        "divided so (1/8: a /30 or a /29) has none. none: new flows wait for the controller",
+        "by itself while no controller answers, its end; the controller does not use it. For such flows the same "
+        "holds as with allocation: switch. A prefix too small to be divided so (1/8: a /30 or a /29) has none. none: "
+        "new flows wait for the controller. With allocation: switch it is the other way round: this part is the controller's, for "
+        "clients of groups with affinity: client, and the switch has the rest of the prefix",
     )
     zone: Zone | None = optional(
         f"the first of the {roles.ZONES} zones of the connection tracker that the switch uses: two per family, one of "
@@ -275,7 +278,11 @@ class Group(GroupSettings, Service):
 class Limits(Section):
     """Packets that a switch may send to the controller, by purpose (OpenFlow meters). The switch drops the rest."""
 
-    first_packets: Rate = as_in(model.Limits, "first_packets", "of new flows, from each host port")
+    first_packets: Rate = as_in(
+        model.Limits,
+        "first_packets",
+        "of new flows, from each host port; as many may begin there by the switch itself (engine conntrack)",
+    )
     first_replies: Rate = as_in(
         model.Limits,
         "first_replies",

@@ -10,7 +10,7 @@ from scenes import SERVICE, ask, drops, errors, group, managed, network, topolog
 
 from anycast_sdn.core.bindings import NOT_KNOWN, Binding, State
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, UDP, Affinity, FlowKey, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Affinity, FlowKey, Prefix
 from anycast_sdn.core.roles import Allocation, ClientEdgeRole, Conntrack, EngineName
 from anycast_sdn.openflow.frames import parse_ip, source_of
 from anycast_sdn.openflow.meters import Meter, port_meter
@@ -19,6 +19,7 @@ from anycast_sdn.openflow.rules import TCP_RST, TCP_SYN, MeterRule, SetMeter
 from anycast_sdn.simulation.network import SimulatedNetwork
 
 PROHIBITED = {False: (3, 13), True: (1, 1)}
+UDP_LITE = 136
 GONE_S = 4.0  # after so long the switch knows that no controller lives
 ENGINES = (EngineName.CONNTRACK,)
 
@@ -174,6 +175,21 @@ def test_clients_that_are_bound_as_a_whole_are_the_controllers(v6: bool) -> None
     assert flow.key.is_whole
     assert flow.translated not in managed(net, "arh1").engine.flows.shared
     assert {source for host in ("as2", "as3") for source, _ in sources(net, host)} == {flow.translated}
+
+
+def test_a_protocol_whose_checksum_covers_addresses_is_refused_by_the_controller(v6: bool) -> None:
+    net = switched("as2")
+    send(net, v6, 0, protocol=UDP_LITE, service_port=0)
+    assert sources(net, "as2") == flows(net) == []
+    assert drops(net, "arh1") == {"unsupported_protocol": 1}
+
+
+def test_pings_are_begun_by_the_switch_too(v6: bool) -> None:
+    net = switched("as2")
+    send(net, v6, 7, protocol=ICMPV6 if v6 else ICMP, service_port=0, identifier=7)
+    (flow,) = flows(net)
+    assert flow.server == net.host("as2").address(v6)
+    assert len(net.host("h1").flows()) == 1
 
 
 def test_flows_that_are_not_reported_are_counted() -> None:
