@@ -74,7 +74,11 @@ class WantedRules:
         """``held_ports``: those that are throttled."""
         ports = entries.host_ports(self.connected)
         held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
-        return meters.rules(self._limits, len(ports), len(self._fabric_ports()), held, checks=self._switch.server_edge)
+        role = self._switch.client_edge
+        return meters.rules(
+            self._limits, len(ports), len(self._fabric_ports()), held,
+            checks=self._switch.server_edge, reports=role is not None and role.wants_conntrack,
+        )  # fmt: skip
 
     def host(self, address: Address, neighbour: Neighbour) -> FlowRule:
         own, limit = self._switch.mac, self._limit(neighbour.port)

@@ -154,6 +154,7 @@ class Limits:
     neighbours: int = 500  # ARP and neighbour discovery from each host port; packets to unknown hosts
     icmp_errors: int = 500  # from each eighth of all senders: about flows, to be translated; packets larger than an mtu
     undeliverable: int = 100  # from each host port: packets that cannot be forwarded; ICMP errors answer them
+    reports: int = 5000  # from each host port: of flows that the switch has begun by itself
     wait_ms: int = 500  # a first packet that waits longer for the controller is dropped; its client sends again
 
 

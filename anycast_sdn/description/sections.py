@@ -72,8 +72,8 @@ class Conntrack(Section):
         "with allocation: controller, the part of each family's largest prefix of PRh/k from which the switch chooses "
         "by itself while no controller answers, its end; the controller does not use it. For such flows the same "
         "holds as with allocation: switch. A prefix too small to be divided so (1/8: a /30 or a /29) has none. none: "
-        "new flows wait for the controller. With allocation: switch it is the other way round: this part is the controller's, for "
-        "clients of groups with affinity: client, and the switch has the rest of the prefix",
+        "new flows wait for the controller. With allocation: switch it is the other way round: this part is the "
+        "controller's, for clients of groups with affinity: client, and the switch has the rest of the prefix",
     )
     zone: Zone | None = optional(
         f"the first of the {roles.ZONES} zones of the connection tracker that the switch uses: two per family, one of "
@@ -282,6 +282,12 @@ class Limits(Section):
         model.Limits,
         "first_packets",
         "of new flows, from each host port; as many may begin there by the switch itself (engine conntrack)",
+    )
+    reports: Rate = as_in(
+        model.Limits,
+        "reports",
+        "from each host port: copies of packets by which the controller learns of flows that the switch has begun by "
+        "itself (engine conntrack). Flows beyond that go on, but are not known, and counted as unreported",
     )
     first_replies: Rate = as_in(
         model.Limits,

@@ -5,10 +5,10 @@ out of the reserve.  Both have the same rules:
 
 - ``lives`` says that the controller lives.  It expires soon after the last time that it was put.
 - A packet that the tracker does not know comes to ALLOCATE: the tracker commits a connection for it with an address of
-  the range, marks it, and the packet goes through table TRACKED_OUT once more.  If there was no address for it, it has
-  not been translated, and the controller gets it (reg2 = 2).
-- A packet of a marked connection is reported while the controller lives: a copy of it, with all that the tracker knows
-  of the connection, and the mark goes.  So flows that began without a controller are reported when it is back.
+  the range, and the packet goes through table TRACKED_OUT once more (reg2 = 2).  If there was no address for it, it has
+  not been translated, and the controller gets it.
+- It is reported: the controller gets a copy, with all that the tracker knows of the connection.  Without a controller
+  the connection is marked instead.  Its first packet when the controller is back is reported, and the mark goes.
 
 A meter for each port limits how many flows begin there, so that a flood does not fill the tracker.
 """
@@ -30,6 +30,7 @@ from anycast_sdn.openflow.rules import (
     Copy,
     Field,
     FlowRule,
+    Move,
     Nat,
     Resubmit,
     SetField,
@@ -38,8 +39,10 @@ from anycast_sdn.openflow.rules import (
 )
 
 LIVES_S = 2  # the hard timeout of ``lives``
-TO_CONTROLLER = 2  # reg2 of a packet whose connection is the controller's to begin
+TRIED = 2  # reg2 of a packet for which the switch has tried to begin a connection; …
+TO_CONTROLLER = 3  # … for which it does not try
 _REPORTED, _NOT_REPORTED = 0, 1  # ct_mark
+_LIVES = Field("reg8", 1)
 _NEW = Field("ct_state", CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | CT_SNAT)
 _TRANSLATED = Field("ct_state", CT_TRACKED | CT_SNAT, CT_TRACKED | CT_SNAT)
 
@@ -71,18 +74,24 @@ def _not_allocated(v6: bool, protocol: int) -> FlowRule:
 
 
 def _of_port(role: ClientEdgeRole, v6: bool, addresses: AddressRange, port: int, index: int) -> Iterator[FlowRule]:
-    away = None if role.conntrack.allocation is Allocation.SWITCH else Field("reg8", 0)
-    copy, here = Copy(port_meter(Meter.CLIENT_ENDS, index)), (eth_type(v6), Field("in_port", port))
+    to_any = Move("xxreg1", "ipv6_dst", 128) if v6 else Move("reg4", "ipv4_dst", 32)
+    copy, here = Copy(port_meter(Meter.REPORTS, index)), (eth_type(v6), Field("in_port", port))
+    begun = Field("reg2", TRIED), _LIVES
+    onward = Resubmit(ROW[Kind.REPORT_NEW].resubmit or 0)
+    yield rule_of(Kind.REPORT_NEW, *here, _TRANSLATED, *begun, actions=(copy, to_any, onward))
+    marks: dict[Field, int | None] = {Field("reg8", 0): _NOT_REPORTED}  # does the controller live? → ct_mark
+    if role.conntrack.allocation is Allocation.SWITCH:
+        marks[_LIVES] = None
     for report, allocate, protocol in (
         (Kind.REPORT, Kind.ALLOCATE, None),
         (Kind.REPORT_UDP, Kind.ALLOCATE_UDP, Field("ip_proto", UDP)),
     ):
         zone = role.conntrack.zone_of(v6, udp=protocol is not None)
         known = Track(zone, ROW[report].tracked, commit=True, mark=_REPORTED)
-        marked = Field("ct_mark", _NOT_REPORTED), Field("reg8", 1)
+        marked = Field("ct_mark", _NOT_REPORTED), _LIVES
         yield rule_of(report, *here, protocol, _TRANSLATED, *marked, actions=(copy, known))
-        chosen = Track(zone, ROW[allocate].tracked, commit=True, nat=Nat(True, *addresses), mark=_NOT_REPORTED)
-        actions = SetField("reg2", TO_CONTROLLER), chosen
-        yield rule_of(
-            allocate, *here, protocol, _NEW, Field("reg2", 0), away, actions=actions, port_index=index
-        )
+        for lives, mark in marks.items():
+            chosen = Track(zone, ROW[allocate].tracked, commit=True, nat=Nat(True, *addresses), mark=mark)
+            actions = SetField("reg2", TRIED), chosen
+            new = _NEW, Field("reg2", 0), lives
+            yield rule_of(allocate, *here, protocol, *new, actions=actions, port_index=index)

@@ -34,12 +34,14 @@ class Meter(enum.IntEnum):
     REFUSED = 83
     CONNECTED = 84
     CLIENT_ENDS = 85
+    REPORTS = 86
 
 
 PARTS = 8
 REPLY_METERS = 31  # a prime: addresses that differ in one bit never share a meter
 PER_PORT = frozenset(
-    (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.CONNECTED, Meter.CLIENT_ENDS)
+    (Meter.FIRST_PACKETS, Meter.NEIGHBOURS, Meter.LINK, Meter.REFUSED, Meter.CONNECTED, Meter.CLIENT_ENDS,
+     Meter.REPORTS)
 )
 
 
@@ -72,12 +74,19 @@ def fits(number: int | None, declared: Meter | None) -> bool:
 
 
 def rules(
-    limits: Limits, hosts: int, links: int, held: Mapping[int, int] = MappingProxyType({}), *, checks: bool = False
+    limits: Limits,
+    hosts: int,
+    links: int,
+    held: Mapping[int, int] = MappingProxyType({}),
+    *,
+    checks: bool = False,
+    reports: bool = False,
 ) -> Iterator[MeterRule]:
     """What may reach the controller, with a burst of a tenth of a second's worth, at least 50.
 
     ``hosts``, ``links``: how many ports of the switch lead to hosts, and to other switches; ``held``: a lower limit of
-    first packets, by the index of a port to hosts; ``checks``: may servers behind it be checked?
+    first packets, by the index of a port to hosts; ``checks``: may servers behind it be checked?  ``reports``: may it
+    begin flows by itself?
     """
     rates: dict[int, int] = {
         Meter.GATEWAY: limits.neighbours,
@@ -96,6 +105,8 @@ def rules(
     for index in range(hosts):
         rates[port_meter(Meter.FIRST_PACKETS, index)] = min(limits.first_packets, held.get(index, limits.first_packets))
         rates[port_meter(Meter.CLIENT_ENDS, index)] = limits.first_packets
+        if reports:
+            rates[port_meter(Meter.REPORTS, index)] = limits.reports
         rates[port_meter(Meter.NEIGHBOURS, index)] = limits.neighbours
         rates[port_meter(Meter.REFUSED, index)] = limits.undeliverable
         rates[port_meter(Meter.CONNECTED, index)] = limits.neighbours

@@ -140,6 +140,7 @@ class Kind(enum.IntEnum):
     ALLOCATE_UDP = 103
     NOT_ALLOCATED = 37
     OTHER_NUMBERS = 36
+    REPORT_NEW = 38
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -399,7 +400,7 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.TRACK_OUT, Table.TRACK_OUT, 500, _SOURCE | _DESTINATION,
         "source in a client subnet, destination in the ANY/n of a group",
         "reg4 := ANY, source := H', destination := K, connection tracker → tracked, out; with `affinity: client` "
-        "reg2 := 2, too: only the controller chooses PR1X",
+        "reg2 := 3, too: only the controller chooses PR1X",
         "M13, M14: H' says which client and which ANY, so that the tracker's key has neither ANY nor ASg",
         actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH | {"reg2"}, tracked=Table.TRACKED_OUT),
     Row(Kind.TRACK_OUT_ELSE, Table.TRACK_OUT, 0, frozenset(), "anything else",
@@ -409,13 +410,17 @@ ROWS: tuple[Row, ...] = (
         "reg8 := 1 → tracked, out again",
         "the controller lives: it puts this rule again and again, which has a hard timeout",
         actions=(SetField, Resubmit), sets=frozenset({"reg8"}), resubmit=Table.TRACKED_OUT),
+    Row(Kind.REPORT_NEW, Table.TRACKED_OUT, 670, _NEW, "translated, reg2 = 2, reg8 = 1",
+        "a copy to the controller, metered; destination := ANY → server edge",
+        "the switch has just chosen PR1X by itself: the controller learns of it",
+        actions=(Copy, Move, Resubmit), copies=(Meter.REPORTS,), sets=_SET_BOTH, resubmit=Table.SERVICE),
     Row(Kind.REPORT_UDP, Table.TRACKED_OUT, 660, _NEW_TO_CONTROLLER | {"ip_proto"},
         "as the next row, UDP", "as the next row, in the zone of UDP", "as there",
-        actions=(Copy, Track), copies=(Meter.CLIENT_ENDS,), tracked=Table.TRACKED_OUT),
+        actions=(Copy, Track), copies=(Meter.REPORTS,), tracked=Table.TRACKED_OUT),
     Row(Kind.REPORT, Table.TRACKED_OUT, 650, _NEW_TO_CONTROLLER, "translated, its mark is 1, reg8 = 1",
         "a copy to the controller, metered; mark := 0, connection tracker → tracked, out again",
-        "the switch has chosen PR1X by itself: the controller learns of it when it lives",
-        actions=(Copy, Track), copies=(Meter.CLIENT_ENDS,), tracked=Table.TRACKED_OUT),
+        "the switch has chosen PR1X by itself while no controller was there, which learns of it now",
+        actions=(Copy, Track), copies=(Meter.REPORTS,), tracked=Table.TRACKED_OUT),
     Row(Kind.TRACKED_OUT_UNANSWERED, Table.TRACKED_OUT, 600, _STATE | {"ct_label"},
         "translated, its connection has no label", "destination := ANY → server edge",
         "M14, before the first reply", actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
@@ -427,7 +432,7 @@ ROWS: tuple[Row, ...] = (
         "destination := label → server edge", "M14, M20: the label of the connection is ASg",
         actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
     Row(Kind.NOT_ALLOCATED, Table.TRACKED_OUT, 470, _STATE | {"reg2", "ip_proto"},
-        "not translated, a protocol whose checksum covers the addresses", "reg2 := 2 → tracked, out again",
+        "not translated, a protocol whose checksum covers the addresses", "reg2 := 3 → tracked, out again",
         "servers would drop it: the controller refuses it", actions=(SetField, Resubmit), sets=frozenset({"reg2"}),
         resubmit=Table.TRACKED_OUT),
     Row(Kind.ALLOCATE_UDP, Table.TRACKED_OUT, 460, _NEW | {"ip_proto"},
@@ -435,7 +440,8 @@ ROWS: tuple[Row, ...] = (
         meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
     Row(Kind.ALLOCATE, Table.TRACKED_OUT, 450, _NEW,
         "not translated, of no connection, reg2 = 0; with `allocation: controller` only where reg8 = 0",
-        "reg2 := 2, mark := 1, source := an address of the switch's own, connection tracker → tracked, out again",
+        "reg2 := 2, mark := 1 if reg8 = 0, source := an address of the switch's own, connection tracker "
+        "→ tracked, out again",
         "M13 with `allocation: switch`, and the reserve while the controller is away",
         meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
     Row(Kind.UNTRACKED, Table.TRACKED_OUT, 400, _SOURCE, "not translated, H' of a client subnet",
@@ -478,7 +484,8 @@ ROWS: tuple[Row, ...] = (
 )
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
-REPORTS = frozenset((Kind.REPORT, Kind.REPORT_UDP))  # their packets tell of connections that a switch has begun
+# Their packets tell of connections that a switch has begun.
+REPORTS = frozenset((Kind.REPORT, Kind.REPORT_UDP, Kind.REPORT_NEW))
 DROPS: Mapping[Kind, str] = {row.kind: row.counter for row in ROWS if row.counter}
 
 # ------------------------------------------------------------------------------ cookies

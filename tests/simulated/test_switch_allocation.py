@@ -196,7 +196,7 @@ def test_flows_that_are_not_reported_are_counted() -> None:
     net = switched("as2")
     net.advance(1)  # counters have been read once
     send(net, False, 40000)
-    no_more = MeterRule(port_meter(Meter.CLIENT_ENDS, 0), rate=0, burst=0)
+    no_more = MeterRule(port_meter(Meter.REPORTS, 0), rate=0, burst=0)
     net.switches["arh1"].apply(SetMeter(no_more, exists=True), net.now)
     send(net, False, 40001)
     send(net, False, 40002)
