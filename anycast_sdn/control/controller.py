@@ -500,6 +500,8 @@ class Controller:
             name = switch.name
             routes = ready.get(name, _NO_ROUTES)
             if not routes and not switch.reconciler.needs_comparison:
+                if switch.synchronised and switch.reconciler.has_more_to_compare:
+                    self._comparing[dpid] = None
                 continue
             if not routes and switch.reconciler.has_much_to_compare:
                 if large == LARGE_AT_ONCE:

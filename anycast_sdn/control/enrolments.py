@@ -63,7 +63,7 @@ class Enrolments:
             others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
             for switch in self._switches_of(servers):
                 self._announcements.recheck(switch.dpid, others)
-        if not (old and new and dict.fromkeys(old.prefixes).keys() == dict.fromkeys(new.prefixes).keys()):
+        if not (alike and len(same) == len(prefixes)):
             for switch in self._switches.values():
                 switch.reconciler.recheck_anycast(prefixes)
         for address in changed:

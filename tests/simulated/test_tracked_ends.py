@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from scenes import SERVICE, ask, drops, managed, payloads
+from scenes import SERVICE, ask, drops, managed, payloads, web
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP
+from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Affinity
 from anycast_sdn.core.roles import EngineName
+from anycast_sdn.description.model import Port
+from anycast_sdn.engines.edge_engine import tcp_flags
+from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.rules import TCP_RST
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.simulation.tracker import Connection, Timeouts
 
@@ -128,10 +133,9 @@ def test_a_connection_that_was_reset_is_ended_in_the_tracker_too(tracked: Any, v
     assert connections(net) == []
 
 
-def reply(net: SimulatedNetwork, flow: Binding, payload: bytes = b"late", server: str = "as2", port: int = 53) -> None:
-    """A server sends to the client of a flow by itself."""
-    frame = net.host(server).packet(flow.translated, flow.key.protocol, port, flow.key.source_port, payload=payload)
-    net.send(server, frame)
+def reply(net: SimulatedNetwork, flow: Binding, payload: bytes = b"late", port: int = 53, to: int = 40000) -> None:
+    """A server sends a datagram to the client of a flow by itself."""
+    net.send("as2", net.host("as2").packet(flow.translated, UDP, port, to, payload=payload))
     net.settle()
 
 
@@ -202,3 +206,88 @@ def test_flows_of_a_group_that_is_removed_go_on_until_they_end(tracked: Any, v6:
     net.advance(SHORT["udp_s"] + LATE_S)
     assert flows(net) == []
     assert of_the_service(net) == 0
+
+
+# ------------------------------------------------------------------------------ ends that are not idleness
+
+
+def test_an_operators_end_leaves_no_connection(tracked: Any, v6: bool) -> None:
+    net = tracked("as2")
+    for protocol in (UDP, TCP, GRE):
+        send(net, protocol, v6)
+    for flow in flows(net):
+        net.react(net.controller.end_flow("arh1", flow.number, net.now))
+    net.settle()
+    assert (flows(net), connections(net)) == ([], [])
+
+
+def test_a_flow_that_loses_its_server_keeps_its_connection_and_goes_to_another(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", "as3", validity={"udp_s": 40, "icmp_s": 40})
+    for zone in managed(net, "arh1").engine.zone_timeouts:
+        net.switches["arh1"].tracker.timeouts[zone] = Timeouts(udp_multiple=40, icmp_reply=40)
+    for protocol in (UDP, ICMP):
+        send(net, protocol, v6)
+    before = {flow.number: flow.translated for flow in flows(net)}
+    net.set_port(Port("ars2", 1), False)
+    net.advance(5)
+    assert {flow.server for flow in flows(net)} == {None}
+    asked = net.switches["arh1"].packets()[Kind.FIRST_PACKET]
+    for protocol in (UDP, ICMP):
+        send(net, protocol, v6)
+    assert net.switches["arh1"].packets()[Kind.FIRST_PACKET] == asked  # the controller need not be asked
+    assert {flow.number: flow.translated for flow in flows(net)} == before
+    assert {flow.server for flow in flows(net)} == {net.host("as3").address(v6)}
+
+
+def test_a_connection_that_loses_its_server_is_reset_at_its_next_packet(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", "as3")
+    send(net, TCP, v6)
+    net.set_port(Port("ars2", 1), False)
+    net.advance(5)
+    assert (flows(net), connections(net)) == ([], [])
+    ask(net, service=SERVICE[v6], protocol=TCP, service_port=53, tcp_flags=0x10)
+    last = net.host("h1").received[-1]
+    assert tcp_flags(parse_ip(last), last) & TCP_RST
+
+
+def test_a_client_that_is_bound_as_a_whole_lives_as_long_as_its_last_connection(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", validity={"other_s": 4})
+    (group,) = web(net.network, "as2")
+    net.set_groups(Groups({"web": replace(group, affinity=Affinity.CLIENT)}))
+    net.settle()
+    for port in range(500, 505):
+        ask(net, service=SERVICE[v6], port=port)
+    (flow,) = flows(net)
+    assert flow.key.is_whole
+    assert len(connections(net)) == 5
+    net.advance(SHORT["udp_s"] - 1)
+    reply(net, flow, payload=b"from another port", port=69)
+    assert payloads(net.host("h1").received)[-1] == b"from another port"
+    net.advance(2)
+    assert flows(net) == [flow]
+    net.advance(SHORT["udp_s"] + LATE_S)
+    assert (flows(net), connections(net)) == ([], [])
+
+
+def test_an_operators_end_of_a_whole_client_ends_all_its_connections(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", validity={"other_s": 4})
+    (group,) = web(net.network, "as2")
+    net.set_groups(Groups({"web": replace(group, affinity=Affinity.CLIENT)}))
+    net.settle()
+    for protocol in (UDP, TCP, GRE):
+        send(net, protocol, v6)
+    (flow,) = flows(net)
+    reply(net, flow, port=69, to=7000)
+    assert len(connections(net)) == 4
+    net.react(net.controller.end_flow("arh1", flow.number, net.now))
+    net.settle()
+    assert (flows(net), connections(net)) == ([], [])
+
+
+def test_a_group_that_comes_later_or_changes_its_affinity_has_its_rules_at_once(tracked: Any) -> None:
+    net = tracked("as2")
+    (group,) = web(net.network, "as2")
+    for groups in (Groups(), Groups({"web": group}), Groups({"web": replace(group, affinity=Affinity.CLIENT)})):
+        net.set_groups(groups)
+        net.settle()
+        net.check_recompute_changes_nothing()
