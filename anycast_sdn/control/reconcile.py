@@ -282,7 +282,7 @@ class Reconciler:
         services = self._serving.services_of(spread)
         first, key = next((service, self._wanted.fragments_key(service)) for service in services)
         has_fragments = self._wanted.features.fragment_flags
-        if has_fragments and self._installed.flows.get(key) != self._fragments_of(first, groups):
+        if has_fragments and self._installed.flows.get(key) != self._fragments_of(first, groups)[0]:
             self._comparisons.postpone_services(services)  # those of the others differ, too
 
     def _slots_of(self, service: Prefix, group: AnycastGroup) -> Slots:
@@ -323,7 +323,9 @@ class Reconciler:
             rule = entries.service(prefix, number or 0)
             yield rule.key, None if number is None else rule
             if self._wanted.features.fragment_flags:
-                yield self._wanted.fragments_key(prefix), self._fragments_of(prefix, groups)
+                fragments, server = self._fragments_of(prefix, groups)
+                yield self._wanted.fragments_key(prefix), fragments
+                yield from self._wanted.tracked_fragments(prefix, server)
         for address in due.servers:
             yield from self._engine.places_of_server(address, groups)
         for service in due.anycast:
@@ -363,12 +365,12 @@ class Reconciler:
         slots = self._serving.slots(spread)
         return self._wanted.server_group(number, slots, self._server_places.of(slots))
 
-    def _fragments_of(self, service: Prefix, groups: Groups) -> FlowRule | None:
-        """What sends all fragments to one server, while a client that is bound as a whole has none (M31)."""
+    def _fragments_of(self, service: Prefix, groups: Groups) -> tuple[FlowRule | None, Address | None]:
+        """What sends all fragments to one server, while their flow has none; → (the rule, the server)."""
         group = groups.owner(service)
-        if group is None or not group.binds_clients:
-            return None
+        if group is None or not (group.binds_clients or self._wanted.fragments_come):
+            return None, None
         served_by = self._serving.slots(self._serving.spread(service))
         hosts = self._server_places.of(served_by)
         server = most_slots(server for server in served_by if server in hosts)
-        return self._wanted.service_fragments(service, server, hosts[server]) if server else None
+        return (self._wanted.service_fragments(service, server, hosts[server]), server) if server else (None, None)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 
 from anycast_sdn.control.throttle import HELD_PER_S
-from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.core.model import TCP, UDP, Address, Neighbour, Prefix
 from anycast_sdn.core.slots import Slots, filled
 from anycast_sdn.description.model import Network, Switch
-from anycast_sdn.openflow import entries, meters
+from anycast_sdn.openflow import entries, fragment_entries, meters
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
@@ -39,6 +39,10 @@ class WantedRules:
         self._gateways = [gateway for subnet in self.connected for gateway in subnet.gateways]
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
+        # Does any client edge let fragments pass, and not only those of clients that are bound as a whole?
+        self.fragments_come = any(
+            each.client_edge is not None and each.client_edge.wants_conntrack for each in network.switches
+        )
 
     @property
     def features(self) -> Features:
@@ -67,8 +71,11 @@ class WantedRules:
         yield from entries.no_route(self.connected)
         yield from entries.for_each_port(self.connected, switch.addresses)
         yield from entries.egress(self.mtus if features.packet_size else {})
-        if features.fragment_flags and not features.fragments and switch.is_edge:
-            yield from entries.spoiled_fragments((*self._anycast, *switch.translation_prefixes))
+        if features.spoils_fragments and switch.is_edge:
+            protocols = (TCP,) if self._tracks_fragments else (TCP, UDP)
+            yield from entries.spoiled_fragments((*self._anycast, *switch.translation_prefixes), protocols)
+            if self._tracks_fragments:
+                yield from fragment_entries.restored()
 
     def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:
         """``held_ports``: those that are throttled."""
@@ -104,6 +111,16 @@ class WantedRules:
     def fragments_key(self, service: Prefix) -> RuleKey:
         return entries.service_fragments(service, service.network, self._switch.mac, None).key
 
+    def tracked_fragments(self, service: Prefix, server: Address | None) -> Iterator[tuple[RuleKey, FlowRule | None]]:
+        """The rule for those that the switch would spoil, where it has to be.  ``server``: where they all go."""
+        if not service.is_v6 and self._tracks_fragments:
+            rule = fragment_entries.to_server(service, server or service.network, self.features.hairpin)
+            yield rule.key, rule if server else None
+
+    @property
+    def _tracks_fragments(self) -> bool:
+        return tracks_fragments(self._switch, self.features)
+
     def server_group(self, number: int, slots: Slots, hosts: Mapping[Address, Neighbour | None]) -> GroupRule:
         """``hosts``: where the servers are that can be reached now, see ``ServerPlaces``; these get all slots."""
         own, hairpin = self._switch.mac, self.features.hairpin
@@ -113,6 +130,12 @@ class WantedRules:
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: no limit, or none that the switch can enforce."""
         return self.mtus.get(port, 0) if self.features.packet_size else 0
+
+
+def tracks_fragments(switch: Switch, features: Features) -> bool:
+    """Does its connection tracker translate fragments of UDP over IPv4, which it would spoil otherwise?"""
+    role = switch.client_edge
+    return features.spoils_fragments and features.connections and (role is None or role.wants_conntrack)
 
 
 def _unmetered(rule: FlowRule) -> FlowRule:

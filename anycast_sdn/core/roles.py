@@ -75,6 +75,7 @@ class Allocation(enum.Enum):
 
 FIRST_ZONE = 0x8000  # of the first switch of a file; programs that number from 1, such as OVN, are far below
 ZONES = 4  # of one switch
+FRAGMENT_ZONES = range(0xF000, 0xFFF0)  # of all server edges, for fragments: each zone is of few servers
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,17 +33,28 @@ from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
 from anycast_sdn.engines.no_client_edge import no_rule
 from anycast_sdn.engines.switch_allocation import SwitchAllocation
-from anycast_sdn.openflow import connection_queries, connections, entries, frames, readback, tracked_entries
+from anycast_sdn.engines.tracked_fragments import TrackedFragments
+from anycast_sdn.openflow import (
+    connection_queries,
+    connections,
+    entries,
+    fragment_entries,
+    frames,
+    readback,
+    tracked_entries,
+)
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.connection_queries import Ends
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import REPORTS, Kind, kind_of
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.rules import TCP_RST, BeginConnection, FlowRule, Message, RuleKey
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_RST, BeginConnection, FlowRule, Message, RuleKey
 
 
 class Conntrack(EdgeEngine):
     """The bindings of one switch and their connections; for the arguments see ``EdgeEngine``."""
+
+    follows_fragments = True
 
     def __init__(
         self,
@@ -63,6 +74,7 @@ class Conntrack(EdgeEngine):
         self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
         self._made_up: set[int] = set()  # TCP connections that were put back with made-up sequence numbers
         self._features = Features()
+        self._fragments = TrackedFragments(self._settings)
         self._audit = FlowAudit(name, BindingTable(), no_rule)
         self._switchs = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
 
@@ -78,6 +90,7 @@ class Conntrack(EdgeEngine):
             if kind_of(rule.cookie) is not Kind.SYN or not self._switchs.some_flows:
                 yield rule  # a SYN of which the tracker knows no connection is a first packet without that, too
         yield from tracked_entries.edge(self.edge.role, self.subnets, layouts)
+        yield from fragment_entries.edge(self.edge.role, self.subnets, spoils=self._fragments.spoils)
         yield from self._switchs.wanted_rules()
 
     def places_of_server(self, server: Address, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
@@ -85,7 +98,8 @@ class Conntrack(EdgeEngine):
         if now:
             self._groups_of[server] = now
         is_wanted = now or self.flows.pinned_to(server)
-        for rule in tracked_entries.server(server, self.edge.role.translation_prefixes, self._settings):
+        prefixes, spoils = self.edge.role.translation_prefixes, self._fragments.spoils
+        for rule in tracked_entries.server(server, prefixes, self._settings, spoils=spoils):
             yield rule.key, rule if is_wanted else None
         for group in dict.fromkeys((*before, *now)):
             for rule in tracked_entries.member(server, group, self._settings):
@@ -133,6 +147,7 @@ class Conntrack(EdgeEngine):
             Kind.MEMBER_REPLY_UDP: self._member_reply,
             Kind.UNTRACKED_REPLY: self._first_reply,
             Kind.OTHER_NUMBERS: self._other_numbers,
+            Kind.FIRST_FRAGMENT_IN: self._fragment_in,
             Kind.CONNECTION_FOUND: self._connection_found,
             Kind.CONNECTION_MISSING: self._connection_missing,
         }
@@ -156,7 +171,12 @@ class Conntrack(EdgeEngine):
 
     def _member_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a first reply, from the server to H': the switch has pinned its flow."""
-        packet = frames.parse_ip(frame)
+        try:
+            packet = frames.parse_ip(frame)
+        except frames.BadFrame as error:
+            if str(error) == "fragment":
+                return Reaction()  # the first one of its packet has said it all
+            raise
         server, tracked, protocol, source_port, destination_port = packet.key
         client, anycast = self._ends_of(tracked)
         if client is None or anycast is None:
@@ -174,6 +194,7 @@ class Conntrack(EdgeEngine):
         if decision.do is Do.PIN and decision.binding:
             reset = tcp_flags(packet, frame) & TCP_RST != 0
             self.first_replies.replied(decision.binding, server, reset, now)
+            return Reaction([*self._fragments.pinned(decision.binding)])
         if decision.drop is None:
             return Reaction()
         reaction = self.drop(decision.drop)  # by the connection's label, it is pinned: to a server that was lost
@@ -226,6 +247,7 @@ class Conntrack(EdgeEngine):
         if answer.server and binding.server is None:
             protocol, first, second = answer.ends
             self.edge.reply(FlowKey(answer.server, binding.translated, protocol, second, first), groups, now)
+            return Reaction([*self._fragments.pinned(binding)])
         return Reaction()
 
     def _connection_missing(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
@@ -273,6 +295,71 @@ class Conntrack(EdgeEngine):
         begun = connections.with_reply(frame, inside, binding.server, zone)
         return Reaction([begun], changed=not self.is_enrolled(binding.server))
 
+    # ---------------------------------------------------------------- fragments
+
+    def carry_out_fragment(self, decision: Decision, packet: frames.IpPacket, frame: bytes, now: float) -> Reaction:
+        binding, key = decision.binding, packet.key
+        assert binding is not None
+        reaction = self.carry_out(decision, frame)
+        if not reaction.messages:
+            return reaction
+        self._fragments.remember(frame, binding.number, key, now)
+        if self._fragments.are_translated(key):
+            reaction.messages = [*self._known(binding, key), *self._fragments.begin_out(binding, key)]
+            reaction.messages.append(self._fragments.out(frame, binding, key))
+        return reaction
+
+    def later_fragment(self, in_port: int, frame: bytes, now: float) -> Reaction | None:
+        found = self._fragments.flow_of(frame, now)
+        binding = self.flows.by_number(found[0]) if found else None
+        if found is None or binding is None:
+            return None
+        if in_port == OFPP_CONTROLLER:
+            return self.drop(Drop.LOOPED)
+        return Reaction([*self._onward(binding, found[1], frame)])
+
+    def _onward(self, binding: Binding, key: FlowKey, frame: bytes) -> Iterator[Message]:
+        """One fragment of a packet goes on.  ``key``: the packet's."""
+        if self._fragments.are_translated(key):
+            inward = key.destination == binding.translated
+            yield self._fragments.back(frame, binding) if inward else self._fragments.out(frame, binding, key)
+        elif (inside := self._inside(binding.key)) is not None:
+            zone = self._settings.zone_of(len(inside) == 16, key.protocol == UDP)
+            if key.destination == binding.translated and binding.server:
+                yield connections.with_reply(frame, inside, binding.server, zone)
+            elif key.destination != binding.translated:
+                ends, port = (key.destination, binding.translated), connections.source_port_of(binding, key)
+                yield BeginConnection(frame, inside, *ends, binding.server, zone, port)
+
+    def _fragment_in(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A server's packet in fragments to PR1X, for which the tracker has no connection."""
+        try:
+            key = frames.parse_ip(frame).key
+        except frames.BadFrame as error:
+            return self._later_fragment(error, in_port, frame, groups, now)
+        if in_port == OFPP_CONTROLLER:
+            return self.drop(Drop.LOOPED)
+        decision = self.edge.reply(key, groups, now)
+        binding = decision.binding
+        if decision.drop or binding is None:
+            return self.drop(decision.drop or Drop.NO_BINDING)
+        self._fragments.remember(frame, binding.number, key, now)
+        sent = binding.key
+        if sent.is_whole:
+            sent = FlowKey(*sent[:2], key.protocol, key.destination_port, key.source_port)
+        reaction = Reaction([*self._fragments.begin_in(binding, sent)])
+        if decision.do is Do.PIN:
+            self.first_replies.replied(binding, key.source, False, now)
+            reaction.messages += self._known(binding, sent)
+        reaction.messages += self._onward(binding, key, frame)
+        return reaction
+
+    def _known(self, binding: Binding, key: FlowKey) -> Iterator[Message]:
+        """The connection of whole packets is there, and has the binding's server.  ``key``: of the client's packets."""
+        if (inside := self._inside(binding.key)) is not None:
+            yield connections.known(inside, key, binding, self._settings.zone_of(len(inside) == 16, udp=True))
+            self._connections.recheck(binding)
+
     def _inside(self, key: FlowKey) -> Address | None:
         """H' of a flow; None: its service address has no code."""
         v6 = len(key.source) == 16
@@ -294,6 +381,7 @@ class Conntrack(EdgeEngine):
             inside, server = self._inside(binding.key), binding.server
             if inside is not None:
                 reaction.messages += self._connections.end(binding, inside)
+            reaction.messages += self._fragments.end(binding)
             self._connections.forget(binding)
             self._made_up.discard(binding.number)
             reaction.changed |= self._is_left(server)
@@ -316,6 +404,7 @@ class Conntrack(EdgeEngine):
         for decision in decisions:
             if decision.do is Do.FREE and decision.binding:
                 reaction.messages += self._connections.unpin(decision.binding)
+                reaction.messages += self._fragments.unpin(decision.binding, server)
                 self._connections.recheck(decision.binding)
         reaction.changed |= self._is_left(server)
         return reaction, len(decisions)
@@ -335,6 +424,7 @@ class Conntrack(EdgeEngine):
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> ConnectionReading:
         self._features = features
+        self._fragments.spoils = features.spoils_fragments
         self._switchs.begin_reading()
         return ConnectionReading(self, begins, wiped)
 

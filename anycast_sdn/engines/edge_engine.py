@@ -59,6 +59,8 @@ def _is_echo_or_no_icmp(packet: frames.IpPacket, echo: Mapping[int, int]) -> boo
 class EdgeEngine(Engine):
     """``subnets``: those of the switch; ``anycast``: ANY/m; ``is_enrolled``: is this server in any group?"""
 
+    follows_fragments = False  # does the switch know of later fragments which flow they are of?
+
     def __init__(
         self,
         name: str,
@@ -92,6 +94,14 @@ class EdgeEngine(Engine):
     @abstractmethod
     def removed(self, decisions: Iterable[Decision]) -> Reaction:
         """Bindings have ended.  ``changed``: rules for a server may no longer be wanted either."""
+
+    def carry_out_fragment(self, decision: Decision, packet: frames.IpPacket, frame: bytes, now: float) -> Reaction:
+        """As ``carry_out``, of the first of several fragments."""
+        return self.carry_out(decision, frame)
+
+    def later_fragment(self, in_port: int, frame: bytes, now: float) -> Reaction | None:
+        """What becomes of a further fragment; None: that is not decided by its first one."""
+        return None
 
     # ---------------------------------------------------------------- what is shown
 
@@ -140,13 +150,16 @@ class EdgeEngine(Engine):
             return self._later_fragment(error, in_port, frame, groups, now)
         key = packet.key
         if in_port == OFPP_CONTROLLER:
+            if packet.more_fragments and self.follows_fragments:
+                return self.drop(Drop.LOOPED)
             return self.looped(key, frame, groups, now)
         if key.protocol in COVER_ADDRESSES:
             return self._refuse(in_port, frame, Unreachable.PROTOCOL, self.dropped(Drop.UNSUPPORTED_PROTOCOL), now)
         if packet.icmp_type >= 0 or packet.more_fragments:
             if packet.is_icmp_error:
                 return self._error_from_client(frame)
-            if not _is_echo_or_no_icmp(packet, frames.ECHO_REQUEST) or _cannot_follow(packet):
+            follows = self.follows_fragments or not _cannot_follow(packet)
+            if not _is_echo_or_no_icmp(packet, frames.ECHO_REQUEST) or not follows:
                 if not self.edge.binds_whole(key, groups):
                     return self._refuse_alone(in_port, frame, packet, now)
                 key = key.whole
@@ -155,6 +168,8 @@ class EdgeEngine(Engine):
         if decision.drop is None:
             if decision.do is Do.LEASE and decision.binding:
                 self.first_replies.asked(decision.binding)
+            if packet.more_fragments:
+                return self.carry_out_fragment(decision, packet, frame, now)
             return self.carry_out(decision, frame)
         self.flow_record.refused(key.source, decision.drop)
         if syn or decision.do is Do.RESET:
@@ -180,6 +195,8 @@ class EdgeEngine(Engine):
         """Not the first of a packet.  Without a binding of the whole client it raises ``error``."""
         if str(error) != "fragment":
             raise error
+        if (reaction := self.later_fragment(in_port, frame, now)) is not None:
+            return reaction
         key = FlowKey(frames.source_of(frame), frames.destination_of(frame), WHOLE, 0, 0)
         binding = self.flows.by_key(key) or self.flows.by_reply(key)
         if binding is None or not binding.key.is_whole:
@@ -204,13 +221,14 @@ class EdgeEngine(Engine):
         if in_port == OFPP_CONTROLLER:
             return self.looped(key, frame, groups, now)
         covers, strange = key.protocol in COVER_ADDRESSES, not _is_echo_or_no_icmp(packet, frames.ECHO_REPLY)
-        if covers or strange or (packet.more_fragments and _cannot_follow(packet)):
+        in_parts = packet.more_fragments and not self.follows_fragments and _cannot_follow(packet)
+        if covers or strange or in_parts:
             whole = self.edge.is_reply_to_whole(key, now)
             if covers and whole:
                 return self.drop(Drop.UNSUPPORTED_PROTOCOL)
             if strange and not whole:
                 return self.drop(Drop.UNSUPPORTED_ICMP)
-            if _cannot_follow(packet) and not whole:
+            if in_parts and not whole:
                 raise frames.BadFrame("fragment")
         decision = self.edge.reply(key, groups, now)
         if decision.do is Do.RESET and decision.binding:
@@ -218,7 +236,11 @@ class EdgeEngine(Engine):
             return Reaction([*resets], events=[self.dropped(Drop.SERVER_LOST)])
         if decision.do is Do.PIN and decision.binding:
             self.first_replies.replied(decision.binding, key.source, tcp_flags(packet, frame) & TCP_RST != 0, now)
-        return self.carry_out(decision, frame) if decision.drop is None else self.drop(decision.drop)
+        if decision.drop is not None:
+            return self.drop(decision.drop)
+        if packet.more_fragments:
+            return self.carry_out_fragment(decision, packet, frame, now)
+        return self.carry_out(decision, frame)
 
     def looped(self, key: FlowKey, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A packet from the controller to a binding's rule has not matched that: it is lost, refused or different."""

@@ -27,6 +27,7 @@ from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,
     CT_TRACKED,
+    FRAGMENT,
     Copy,
     Field,
     FlowRule,
@@ -61,15 +62,17 @@ def edge(role: ClientEdgeRole, subnets: Sequence[Subnet], refused: Sequence[int]
     clients = {port for subnet in subnets if subnet.side is not Side.UPLINK for port in subnet.ports}
     for v6, addresses in ranges.items():
         for protocol in refused:
-            yield _not_allocated(v6, protocol)
+            yield _not_allocated(v6, Field("ip_proto", protocol))
+        if v6:  # of which zone they are is known of the first one alone
+            yield _not_allocated(v6, Field("ip_frag", FRAGMENT, FRAGMENT))
         for index, port in enumerate(entries.host_ports(subnets)):
             if port in clients:
                 yield from _of_port(role, v6, addresses, port, index)
 
 
-def _not_allocated(v6: bool, protocol: int) -> FlowRule:
+def _not_allocated(v6: bool, which: Field) -> FlowRule:
     actions = SetField("reg2", TO_CONTROLLER), Resubmit(ROW[Kind.NOT_ALLOCATED].resubmit or 0)
-    fields = eth_type(v6), Field("ip_proto", protocol), _NEW, Field("reg2", 0)
+    fields = eth_type(v6), which, _NEW, Field("reg2", 0)
     return rule_of(Kind.NOT_ALLOCATED, *fields, actions=actions)
 
 
@@ -89,7 +92,8 @@ def _of_port(role: ClientEdgeRole, v6: bool, addresses: AddressRange, port: int,
         zone = role.conntrack.zone_of(v6, udp=protocol is not None)
         known = Track(zone, ROW[report].tracked, commit=True, mark=_REPORTED)
         marked = Field("ct_mark", _NOT_REPORTED), _LIVES
-        yield rule_of(report, *here, protocol, _TRANSLATED, *marked, actions=(copy, known))
+        found = protocol and Field("ct_zone", zone)  # later IPv6 fragments have another protocol
+        yield rule_of(report, *here, found, _TRANSLATED, *marked, actions=(copy, known))
         for lives, mark in marks.items():
             chosen = Track(zone, ROW[allocate].tracked, commit=True, nat=Nat(True, *addresses), mark=mark)
             actions = SetField("reg2", TRIED), chosen

@@ -54,9 +54,10 @@ def with_first_packet(message: BeginConnection) -> PacketOut:
     return PacketOut(message.frame, OFPP_CONTROLLER, actions)
 
 
-def source_port_of(flow: Binding) -> int:
-    """That of its packets to servers; 0 where the tracker has none."""
-    return (flow.translated_port or flow.key.source_port) if flow.key.protocol in (TCP, UDP) else 0
+def source_port_of(flow: Binding, key: FlowKey | None = None) -> int:
+    """That of its packets to servers; 0 where the tracker has none.  ``key``: of one of a whole client's flows."""
+    key = key or flow.key
+    return (flow.translated_port or key.source_port) if key.protocol in (TCP, UDP) else 0
 
 
 def with_reply(frame: bytes, inside: Address, server: Address, zone: int) -> PacketOut:
@@ -154,6 +155,13 @@ def put_back(flow: Binding, inside: Address, zone: int, numbers: Numbers = MADE_
     look_up = (Track(zone, translate=True),)
     back = _made_up(sent.reverse._replace(destination=flow.translated), numbers.acknowledged, numbers.sequence)
     return [first, PacketOut(back, OFPP_CONTROLLER, look_up), PacketOut(out, OFPP_CONTROLLER, look_up)]
+
+
+def known(inside: Address, key: FlowKey, flow: Binding, zone: int) -> PacketOut:
+    """The tracker knows a flow, and its server, from now on.  ``key``: of the client's packets."""
+    sent = FlowKey(inside, PEER[len(inside) == 16], *key[2:])
+    commit = _commit(zone, flow.translated, source_port_of(flow, key), flow.server)
+    return PacketOut(_made_up(sent, 1, 1), OFPP_CONTROLLER, (commit,))
 
 
 def _made_up(key: FlowKey, sequence: int, acknowledged: int) -> bytes:

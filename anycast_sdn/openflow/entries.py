@@ -240,10 +240,10 @@ def _errors_to(kind: Kind, prefix: Prefix, *fields: Field, port_index: int = 0) 
         yield rule_of(kind, eth_type(prefix.is_v6), destination_in(prefix), *error, *fields, port_index=port_index)
 
 
-def spoiled_fragments(translated: Iterable[Prefix]) -> Iterator[FlowRule]:
+def spoiled_fragments(translated: Iterable[Prefix], protocols: Iterable[int] = (TCP, UDP)) -> Iterator[FlowRule]:
     """Table 0 of a switch that would spoil them.  ``translated``: destinations of packets whose addresses it sets."""
     for prefix in translated:
-        for protocol in () if prefix.is_v6 else (TCP, UDP):
+        for protocol in () if prefix.is_v6 else protocols:
             fields = Field("ip_proto", protocol), _LATER_FRAGMENT
             yield rule_of(Kind.SPOILED, eth_type(False), destination_in(prefix), *fields)
 

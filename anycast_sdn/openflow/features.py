@@ -22,3 +22,8 @@ class Features:
     equal_buckets: bool = True  # a select group may have as many buckets as a table has slots, also equal ones
     connections: bool = True  # its connection tracker translates, labels and forgets single connections
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions
+
+    @property
+    def spoils_fragments(self) -> bool:
+        """And can it be kept from that by rules?"""
+        return self.fragment_flags and not self.fragments

@@ -185,6 +185,21 @@ def destination_of(frame: bytes) -> Address:
     return frame[L3 + 24 : L3 + 40] if frame[12:14] == _IPV6_TYPE else frame[L3 + 16 : L3 + 20]
 
 
+def packet_of(fragment: bytes) -> bytes:
+    """What the fragments of one packet have in common, and those of others do not (RFC 791 §3.2, RFC 8200 §4.5).
+
+    Without any check, of an untagged frame.  b"": it is no fragment of IPv6.
+    """
+    if fragment[12:14] != _IPV6_TYPE:
+        return fragment[L3 + 4 : L3 + 6] + fragment[L3 + 9 : L3 + 10] + fragment[L3 + 12 : L3 + 20]
+    kind, at = fragment[L3 + 6], L3 + 40
+    while kind in _EXTENSION_HEADERS and at + 8 <= len(fragment):
+        if kind == _FRAGMENT:
+            return fragment[at + 4 : at + 8] + fragment[L3 + 8 : L3 + 40]
+        kind, at = fragment[at], at + (fragment[at + 1] + 1) * 8
+    return b""
+
+
 # source, destination, protocol, TTL, start of the upper layer, announced end of packet, more fragments
 _Header: TypeAlias = tuple[Address, Address, int, int, int, int, bool]
 

@@ -90,6 +90,7 @@ class Kind(enum.IntEnum):
     SPOILED = 27
     SERVICE = 32
     SERVICE_ELSE = 33
+    SERVICE_FRAGMENT_UDP = 34
     SERVICE_FRAGMENT = 35
     BINDING_IN = 48
     ICMP_ERROR = 49
@@ -141,6 +142,21 @@ class Kind(enum.IntEnum):
     NOT_ALLOCATED = 37
     OTHER_NUMBERS = 36
     REPORT_NEW = 38
+    # The same, fragments
+    FRAGMENT_RESTORED = 82
+    FRAGMENT_RESTORE_ELSE = 83
+    FRAGMENT_OUT = 84
+    FRAGMENT_TRACKED_OUT = 85
+    FRAGMENT_UNTRACKED = 86
+    FRAGMENT_OUT_ELSE = 87
+    FRAGMENT_OTHER_ZONE_OUT = 88
+    FRAGMENT_TRACK_OUT = 89
+    FRAGMENT_IN = 90
+    FRAGMENT_TRACK_IN = 91
+    FRAGMENT_TRACKED_IN = 92
+    FIRST_FRAGMENT_IN = 93
+    FRAGMENT_IN_ELSE = 94
+    FRAGMENT_OTHER_ZONE_IN = 95
     # Of whole clients: the numbers of the same rules of single flows, and one bit more (``cookies_of``).
     WHOLE_OUT_UNANSWERED = BINDING_OUT_UNANSWERED | 128
     WHOLE_OUT = BINDING_OUT | 128
@@ -167,6 +183,8 @@ _IN_PORT = frozenset({"in_port"})
 _STATE = frozenset({"eth_type", "ct_state"})
 _NEW = _IN_PORT | _STATE | {"reg2", "reg8"}  # outward: reg2: was it tried; reg8: does the controller live
 _NEW_TO_CONTROLLER = _IN_PORT | _STATE | {"reg8", "ct_mark"}
+_UDP_FRAGMENT = frozenset({"eth_type", "ip_proto", "ip_frag"})
+_OTHER_ZONE = _STATE | {"ip_frag", "ct_zone"}
 _ANYCAST_OUT = frozenset({"reg4", "xxreg1"})  # outward: ANY
 _SERVER_IN = frozenset({"reg4", "reg5", "reg6", "reg7"})  # inward: the server; in IPv4 the first of them
 _GROUP_IN = frozenset({"reg8", "reg9", "reg10", "reg11"})  # xxreg2
@@ -220,7 +238,8 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.SPOILED, Table.INGRESS, 920, _DESTINATION | {"ip_proto", "ip_frag"},
         "IPv4 fragment of TCP or UDP, not the first of its packet; destination in an ANY/m or in PRh/k", "drop",
         "where an edge would spoil it: when userspace Open vSwitch sets an address, it changes two bytes of data, too, "
-        "as if they were a checksum", counter="spoiled_fragment"),
+        "as if they were a checksum.  TCP alone where the connection tracker translates those of UDP",
+        counter="spoiled_fragment"),
     Row(Kind.FROM_CONTROLLER, Table.INGRESS, 900, _IN_PORT, "packets that the controller makes",
         "→ client edge, out", "they take the same path as any packet; one that comes back is recognised",
         Table.CLIENT_OUT),
@@ -282,6 +301,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.BINDING_OUT, Table.CLIENT_OUT, 900, _FLOW, "a binding's five fields",
         "source := PR1X, destination := ASg → server edge", "M14, M20", Table.SERVICE,
         actions=_BINDING, sets=_SET_BOTH),
+    Row(Kind.FRAGMENT_OUT, Table.CLIENT_OUT, 925, _IN_PORT | _SOURCE | _DESTINATION | _UDP_FRAGMENT | {"reg2"},
+        "as the next row, fragment of UDP over IPv4", "connection tracker → tracked, out",
+        "userspace Open vSwitch spoils it when it sets an address; its tracker makes PR1X → ANY of H → ANY",
+        actions=(Track,), tracked=Table.TRACKED_OUT),
     Row(Kind.TO_TRACKER, Table.CLIENT_OUT, 920, _IN_PORT | _SOURCE | _DESTINATION | {"reg2"},
         "source in a subnet of the port, destination in an ANY/m that its hosts may use, reg2 = 0", "→ track, out",
         "a client edge inside the connection tracker (Open vSwitch)", goto=Table.TRACK_OUT),
@@ -302,8 +325,14 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.OUT_ELSE, Table.CLIENT_OUT, 0, frozenset(), "anything else", "→ server edge", "transit",
         Table.SERVICE),
     # ---- 2 server edge
+    Row(Kind.SERVICE_FRAGMENT_UDP, Table.SERVICE, 610, _DESTINATION | _UDP_FRAGMENT,
+        "as the next row, UDP over IPv4, where the switch would spoil it",
+        "connection tracker: destination := one ASg → restore, in",
+        "the tracker sets the address, and spoils nothing; its zone is one for this server (Open vSwitch)",
+        actions=(ForgetInPort, Track), tracked=Table.RESTORE_IN),
     Row(Kind.SERVICE_FRAGMENT, Table.SERVICE, 600, _DESTINATION | {"ip_frag"},
-        "fragment, destination in the ANY/n of a group with `affinity: client` and servers here",
+        "fragment, destination in the ANY/n of a group with servers here, and with `affinity: client` or behind a "
+        "client edge inside the connection tracker",
         "destination := one ASg, MACs, TTL, port; or destination := ASg behind another edge, in_port := none → routes",
         "M31: a select group may give the parts of one packet to several servers, until one of them has answered "
         "(Open vSwitch)", actions=(SetField, DecTtl, Output, Resubmit, ForgetInPort), resubmit=Table.ROUTES,
@@ -331,6 +360,14 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FIRST_REPLY, Table.CLIENT_IN, 500, _SOURCE | _DESTINATION,
         "source an enrolled server, destination in PRh/k", "to the controller",
         "M17: the first reply pins the flow", meter=Meter.FIRST_REPLIES, actions=_PUNT),
+    Row(Kind.FRAGMENT_IN, Table.CLIENT_IN, 530, _SOURCE | _DESTINATION | _UDP_FRAGMENT,
+        "as the next but one, fragment of UDP over IPv4", "connection tracker → tracked, in",
+        "as clients' fragments: ASg → PR1X becomes ANY → PR1X",
+        actions=(Track,), tracked=Table.TRACKED_IN),
+    Row(Kind.FRAGMENT_TRACK_IN, Table.CLIENT_IN, 520, _SOURCE | _DESTINATION | {"ip_frag"},
+        "as the next row, IPv6 fragment", "as the next row",
+        "only the first fragment says that it is of UDP; all have to be looked up in the same zone",
+        actions=(Load, Track), sets=_ANYCAST_OUT | _SET_SOURCE, tracked=Table.TRACKED_IN),
     Row(Kind.TRACK_IN_UDP, Table.CLIENT_IN, 510, _SOURCE | _DESTINATION | {"ip_proto"},
         "as the next row, UDP", "as the next row, in the zone of UDP", "as there (Open vSwitch)",
         actions=(Load, Track), sets=_ANYCAST_OUT | _SET_SOURCE, tracked=Table.TRACKED_IN),
@@ -393,6 +430,10 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.EGRESS_ELSE, Table.EGRESS, 0, frozenset(), "anything else", "drop",
         "no packet is sent to this table without such a port", counter="no_egress"),
     # ---- 6 to 10: a client edge inside the connection tracker (Open vSwitch)
+    Row(Kind.FRAGMENT_TRACK_OUT, Table.TRACK_OUT, 520, _SOURCE | _DESTINATION | {"ip_frag"},
+        "as the next row, IPv6 fragment", "as the next row",
+        "only the first fragment says that it is of UDP; all have to be looked up in the same zone",
+        actions=(Move, Load, Track), sets=_ANYCAST_OUT | _SET_BOTH | {"reg2"}, tracked=Table.TRACKED_OUT),
     Row(Kind.TRACK_OUT_UDP, Table.TRACK_OUT, 510, _SOURCE | _DESTINATION | {"ip_proto"},
         "as the next row, UDP", "as the next row, in a zone of its own",
         "M19: in Open vSwitch, UDP and protocols without ports have the same timers, except in different zones",
@@ -410,12 +451,23 @@ ROWS: tuple[Row, ...] = (
         "reg8 := 1 → tracked, out again",
         "the controller lives: it puts this rule again and again, which has a hard timeout",
         actions=(SetField, Resubmit), sets=frozenset({"reg8"}), resubmit=Table.TRACKED_OUT),
+    Row(Kind.FRAGMENT_TRACKED_OUT, Table.TRACKED_OUT, 800, _STATE | _UDP_FRAGMENT,
+        "fragment of UDP over IPv4, translated", "connection tracker, another zone → server edge",
+        "M14, M20: PR1X → ANY becomes PR1X → ASg, once a server has answered",
+        actions=(Track,), tracked=Table.SERVICE),
+    Row(Kind.FRAGMENT_UNTRACKED, Table.TRACKED_OUT, 790, _STATE | _UDP_FRAGMENT,
+        "fragment of UDP over IPv4, of no connection", "reg2 := 1 → client edge, out",
+        "the controller begins connections for the fragments of a flow when there are any",
+        actions=(SetField, Resubmit), sets=frozenset({"reg2"}), resubmit=Table.CLIENT_OUT),
+    Row(Kind.FRAGMENT_OUT_ELSE, Table.TRACKED_OUT, 780, _UDP_FRAGMENT,
+        "any other fragment of UDP over IPv4", "drop",
+        "its packet is not complete, or wrong", counter="bad_fragment_out"),
     Row(Kind.REPORT_NEW, Table.TRACKED_OUT, 670, _NEW, "translated, reg2 = 2, reg8 = 1",
         "a copy to the controller, metered; destination := ANY → server edge",
         "the switch has just chosen PR1X by itself: the controller learns of it",
         actions=(Copy, Move, Resubmit), copies=(Meter.REPORTS,), sets=_SET_BOTH, resubmit=Table.SERVICE),
-    Row(Kind.REPORT_UDP, Table.TRACKED_OUT, 660, _NEW_TO_CONTROLLER | {"ip_proto"},
-        "as the next row, UDP", "as the next row, in the zone of UDP", "as there",
+    Row(Kind.REPORT_UDP, Table.TRACKED_OUT, 660, _NEW_TO_CONTROLLER | {"ct_zone"},
+        "as the next row, found in the zone of UDP", "as the next row, in the zone of UDP", "as there",
         actions=(Copy, Track), copies=(Meter.REPORTS,), tracked=Table.TRACKED_OUT),
     Row(Kind.REPORT, Table.TRACKED_OUT, 650, _NEW_TO_CONTROLLER, "translated, its mark is 1, reg8 = 1",
         "a copy to the controller, metered; mark := 0, connection tracker → tracked, out again",
@@ -431,10 +483,11 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.TRACKED_OUT, Table.TRACKED_OUT, 500, _STATE, "translated",
         "destination := label → server edge", "M14, M20: the label of the connection is ASg",
         actions=(Move, Resubmit), sets=_SET_BOTH, resubmit=Table.SERVICE),
-    Row(Kind.NOT_ALLOCATED, Table.TRACKED_OUT, 470, _STATE | {"reg2", "ip_proto"},
-        "not translated, a protocol whose checksum covers the addresses", "reg2 := 3 → tracked, out again",
-        "servers would drop it: the controller refuses it", actions=(SetField, Resubmit), sets=frozenset({"reg2"}),
-        resubmit=Table.TRACKED_OUT),
+    Row(Kind.NOT_ALLOCATED, Table.TRACKED_OUT, 470, _STATE | {"reg2", "ip_proto", "ip_frag"},
+        "not translated, a protocol whose checksum covers the addresses, or an IPv6 fragment",
+        "reg2 := 3 → tracked, out again",
+        "servers would drop it: the controller refuses it; and it knows of which protocol fragments are",
+        actions=(SetField, Resubmit), sets=frozenset({"reg2"}), resubmit=Table.TRACKED_OUT),
     Row(Kind.ALLOCATE_UDP, Table.TRACKED_OUT, 460, _NEW | {"ip_proto"},
         "as the next row, UDP", "as the next row, in the zone of UDP", "as there",
         meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
@@ -444,6 +497,9 @@ ROWS: tuple[Row, ...] = (
         "→ tracked, out again",
         "M13 with `allocation: switch`, and the reserve while the controller is away",
         meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
+    Row(Kind.FRAGMENT_OTHER_ZONE_OUT, Table.TRACKED_OUT, 480, _OTHER_ZONE,
+        "IPv6 fragment, of no connection in the zone of UDP", "connection tracker, the other zone → tracked, out",
+        "it may be of another protocol", actions=(Track,), tracked=Table.TRACKED_OUT),
     Row(Kind.UNTRACKED, Table.TRACKED_OUT, 400, _SOURCE, "not translated, H' of a client subnet",
         "destination := ANY, source := H, reg2 := 1 → client edge, out",
         "no connection yet: a first packet, as the client has sent it",
@@ -456,9 +512,22 @@ ROWS: tuple[Row, ...] = (
         actions=(Move, Output), sets=_SET_SOURCE, answers=True),
     Row(Kind.CONNECTION_MISSING, Table.TRACKED_IN, 800, frozenset({"reg3"}), "reg3 = 1", "to the controller",
         "M19: as the previous row, and there is no connection any more", actions=_PUNT, answers=True),
+    Row(Kind.FRAGMENT_TRACKED_IN, Table.TRACKED_IN, 800, _STATE | _UDP_FRAGMENT,
+        "fragment of UDP over IPv4, translated", "connection tracker, another zone → restore, in",
+        "M18: ANY → PR1X becomes ANY → H", actions=(Track,), tracked=Table.RESTORE_IN),
+    Row(Kind.FIRST_FRAGMENT_IN, Table.TRACKED_IN, 790, _STATE | _UDP_FRAGMENT | _SOURCE,
+        "fragment of UDP over IPv4, from an enrolled server, of no connection", "to the controller",
+        "M17: it begins connections for the fragments of a flow when there are any", meter=Meter.FIRST_REPLIES,
+        actions=_PUNT),
+    Row(Kind.FRAGMENT_IN_ELSE, Table.TRACKED_IN, 780, _UDP_FRAGMENT,
+        "any other fragment of UDP over IPv4", "drop",
+        "its packet is not complete, or wrong", counter="bad_fragment_in"),
     Row(Kind.TRACKED_IN, Table.TRACKED_IN, 500, _STATE | _DESTINATION,
         "of a known connection, H' with an ANY/n", "xxreg2 := the group, reg12 := ANY → pin", "M15, M17",
         goto=Table.PIN, actions=(Load, Move), sets=_ANYCAST_IN | {"xxreg2"}),
+    Row(Kind.FRAGMENT_OTHER_ZONE_IN, Table.TRACKED_IN, 480, _OTHER_ZONE,
+        "IPv6 fragment, of no connection in the zone of UDP", "connection tracker, the other zone → tracked, in",
+        "it may be of another protocol", actions=(Track,), tracked=Table.TRACKED_IN),
     Row(Kind.UNTRACKED_REPLY, Table.TRACKED_IN, 400, _STATE | _SERVER_IN,
         "not translated, from an enrolled server", "source := ASg → to the controller",
         "M16, M17: of no connection that is known; its flow may have a binding, or have had one a moment ago",
@@ -467,8 +536,8 @@ ROWS: tuple[Row, ...] = (
         "no packet is sent to this table by another one", counter="no_connection"),
     Row(Kind.PINNED_REPLY, Table.PIN, 600, _SERVER_IN | {"eth_type", "ct_label"},
         "from the server in the connection's label", "→ restore, in", "M18, M20", goto=Table.RESTORE_IN),
-    Row(Kind.MEMBER_REPLY_UDP, Table.PIN, 510, _SERVER_IN | _GROUP_IN | {"eth_type", "ct_label", "ip_proto"},
-        "as the next row, UDP", "as the next row, in the zone of UDP", "as there", goto=Table.RESTORE_IN,
+    Row(Kind.MEMBER_REPLY_UDP, Table.PIN, 510, _SERVER_IN | _GROUP_IN | {"eth_type", "ct_label", "ct_zone"},
+        "as the next row, found in the zone of UDP", "as the next row, in that zone", "as there", goto=Table.RESTORE_IN,
         actions=(Track, SetField, Copy), sets=_SET_SOURCE, copies=(Meter.FIRST_REPLIES,)),
     Row(Kind.MEMBER_REPLY, Table.PIN, 500, _SERVER_IN | _GROUP_IN | {"eth_type", "ct_label"},
         "no label, from a server of the group", "label := ASg, a copy to the controller, metered → restore, in",
@@ -476,6 +545,12 @@ ROWS: tuple[Row, ...] = (
         sets=_SET_SOURCE, copies=(Meter.FIRST_REPLIES,)),
     Row(Kind.PIN_ELSE, Table.PIN, 0, frozenset(), "anything else", "drop",
         "M17: another server answers, or one of another group", counter="stranger_reply"),
+    Row(Kind.FRAGMENT_RESTORED, Table.RESTORE_IN, 800, _STATE | _UDP_FRAGMENT,
+        "fragment of UDP over IPv4, translated", "→ routes", "M18, M9: it has the addresses that it is to have",
+        actions=(Resubmit,), resubmit=Table.ROUTES),
+    Row(Kind.FRAGMENT_RESTORE_ELSE, Table.RESTORE_IN, 780, _UDP_FRAGMENT,
+        "any other fragment of UDP over IPv4", "drop",
+        "its packet is not complete, or wrong", counter="bad_fragment_restored"),
     Row(Kind.RESTORE_IN, Table.RESTORE_IN, 500, _DESTINATION, "H' of a client subnet",
         "source := ANY, destination := H → routes", "M18",
         actions=(Move, Load, Resubmit), sets=_SET_BOTH, resubmit=Table.ROUTES),

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from anycast_sdn.core.model import TCP, UDP, Address, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Conntrack, Side, Subnet
 from anycast_sdn.core.tracked_address import PEER, TrackedLayout
-from anycast_sdn.openflow import entries
+from anycast_sdn.openflow import entries, fragment_entries
 from anycast_sdn.openflow.allocation_entries import TO_CONTROLLER
 from anycast_sdn.openflow.connection_queries import ASKED
 from anycast_sdn.openflow.entries import rule_of
@@ -181,6 +181,8 @@ def service(
             track = Track(zone, ROW[kind].tracked, translate=True)
             ends = source_in(subnet), destination_in(prefix)
             yield rule_of(kind, eth_type(v6), protocol, *ends, actions=(*actions, track))
+            if protocol:
+                yield from fragment_entries.service(prefix, subnet, (*actions, track))
     block = layout.block(code, prefix.length)
     actions = [Load("xxreg2", group_mark(group)), Load(names.second, _in_register(prefix.network))]
     if any_bits:
@@ -188,8 +190,10 @@ def service(
     yield rule_of(Kind.TRACKED_IN, eth_type(v6), _state(CT_DNAT), destination_in(block), actions=tuple(actions))
 
 
-def server(address: Address, translation: Iterable[Prefix], settings: Conntrack) -> Iterator[FlowRule]:
-    """The rules of one server, whatever its groups."""
+def server(
+    address: Address, translation: Iterable[Prefix], settings: Conntrack, *, spoils: bool = False
+) -> Iterator[FlowRule]:
+    """The rules of one server, whatever its groups.  ``spoils``: see ``fragment_entries``."""
     v6 = len(address) == LABEL
     names, value = NAMES[v6], _in_register(address)
     prefixes = list(translation)
@@ -198,6 +202,8 @@ def server(address: Address, translation: Iterable[Prefix], settings: Conntrack)
         actions = Load(names.first, value), Load(names.source, PEER[v6]), track
         fields = () if protocol is None else (protocol,)
         yield from entries.pairs(kind, [Prefix.host(address)], prefixes, *fields, actions=actions)
+        if protocol:
+            yield from fragment_entries.server(address, prefixes, settings, actions, spoils=spoils)
     yield rule_of(Kind.PINNED_REPLY, eth_type(v6), Field(names.first, value), Field("ct_label", label(address)))
     from_server = SetField(names.source, address)
     unknown = Field("ct_state", CT_TRACKED, CT_TRACKED | CT_DNAT)
@@ -213,7 +219,7 @@ def member(address: Address, group: str, settings: Conntrack) -> Iterator[FlowRu
         yield rule_of(
             kind,
             eth_type(v6),
-            protocol,
+            protocol and Field("ct_zone", zone),  # later IPv6 fragments have another protocol
             Field(names.first, _in_register(address)),
             Field("ct_label", UNANSWERED),
             Field("xxreg2", group_mark(group)),

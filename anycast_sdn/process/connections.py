@@ -16,6 +16,7 @@ from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
+from anycast_sdn.control.wanted import tracks_fragments
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import SwitchConnected, SwitchDegraded, SwitchLost, SwitchMastered
 from anycast_sdn.openflow.channel import Channel
@@ -36,6 +37,11 @@ WITHOUT = {  # one of ``Features`` → what is reported of a switch without it
     "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
     "meters": "has no meters: nothing limits what it sends to the controller",
 }
+
+_SPOILS_TCP = (
+    "spoils later fragments of TCP over IPv4 when it sets an address: to and from services they are dropped, and "
+    "counted as spoiled_fragment; those of UDP its connection tracker translates"
+)
 
 
 class Found(NamedTuple):
@@ -229,7 +235,8 @@ class Connections:
         features = managed.features
         for feature, effect in WITHOUT.items():
             if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
-                yield SwitchDegraded(name, feature, effect)
+                tracked = feature == "fragments" and tracks_fragments(managed.described, features)
+                yield SwitchDegraded(name, feature, _SPOILS_TCP if tracked else effect)
         if short := managed.engine.shortcoming:
             yield SwitchDegraded(name, short.lacks, f"{short.sentence}. {short.remedy}".rstrip(". "))
         for port, mtu in managed.mtus.items() if not features.packet_size else ():

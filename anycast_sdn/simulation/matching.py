@@ -39,6 +39,7 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tracked_frame import TrackedFrame
 from anycast_sdn.simulation import tracked_packets
+from anycast_sdn.simulation.reassembly import part_of
 from anycast_sdn.simulation.tracker import NO_LABEL, NOTHING, Found, Tracked
 
 # ------------------------------------------------------------------------------ packets
@@ -80,7 +81,7 @@ class Packet:
     ``xxreg0`` to ``xxreg3`` are kept equal to the registers of 32 bits that each of them consists of.
     """
 
-    __slots__ = ("_tags", "_untagged", "_whole", "fields", "found")
+    __slots__ = ("_tags", "_untagged", "_whole", "fields", "found", "whole")
 
     def __init__(self, frame: bytes, in_port: int) -> None:
         behind = 12
@@ -90,6 +91,7 @@ class Packet:
         self._untagged = frame[:12] + frame[behind:]
         self._whole = True  # its transport header is complete
         self.found = NOTHING  # by the connection tracker, the last time
+        self.whole: bytes | None = None  # the packet that this fragment is of, once the tracker has put it together
         kind = int.from_bytes(self._untagged[12:14], "big")
         self.fields: dict[str, Any] = {
             "in_port": in_port,
@@ -106,6 +108,10 @@ class Packet:
     @property
     def frame(self) -> bytes:
         return self._untagged[:12] + self._tags + self._untagged[12:]
+
+    @property
+    def untagged(self) -> bytes:
+        return self._untagged
 
     def _vlan_vid(self) -> int:
         """The VLAN id of the outermost tag; 0 when there is none."""
@@ -217,7 +223,7 @@ class Packet:
         return TrackedFrame.of(self.frame, source, get("ct_tp_src"), get("ct_label")) if source else self.frame
 
     def tracked(self) -> Tracked | None:
-        return tracked_packets.tracked(self._untagged)
+        return tracked_packets.tracked(self.whole or self._untagged)
 
     def track(self, found: Found) -> Packet:
         """The tracker has found this.  → a packet of its own, which goes on from there.
@@ -225,7 +231,11 @@ class Packet:
         The frame of this one is translated, too; but its fields stay as they are, and none of them says what was found.
         """
         self.found = found
-        self._untagged = tracked_packets.translated(self._untagged, found)
+        if self.whole is None:
+            self._untagged = tracked_packets.translated(self._untagged, found)
+        elif found.becomes:
+            self.whole = tracked_packets.translated(self.whole, found)
+            self._untagged = part_of(self.whole, self._untagged)
         first = found.first if found.state & _HAS_FIRST_SOURCE else None
         source = first.source if first else b""
         packet = copy(self)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -79,6 +80,7 @@ from anycast_sdn.simulation.effects import (
     TtlExpired,
 )
 from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.reassembly import Reassembly
 from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
 from anycast_sdn.simulation.tracker import Tracker
 
@@ -132,6 +134,7 @@ class SimulatedSwitch:
         self._equal_buckets = equal_buckets
         self._connections = connections
         self.tracker = Tracker() if tracker is None else tracker
+        self._reassembly: Reassembly[Packet] = Reassembly()
         self._tables = {layout.table(table): FlowTable() for table in Table}
         self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule in its logical table
         self._meters: dict[int, _Meter] = {}
@@ -379,6 +382,10 @@ class SimulatedSwitch:
 
     def _track(self, packet: Packet, action: Track, run: _Run) -> None:
         """Look the packet up in the connection tracker; with a table, a packet of its own goes on there."""
+        if packet.fields["ip_frag"] and packet.whole is None:
+            for part in self._reassembly.take(copy(packet), action.zone, run.now):
+                self._track(part, action, run)
+            return
         found = self.tracker.track(packet.tracked(), action, packet.found, run.now)
         before, tracked = packet.flow, packet.track(found)
         if run.trace is not None:

@@ -79,7 +79,7 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
     "spoiled_fragment": Meaning(
         "A fragment of TCP or UDP over IPv4, other than the first of its packet, would have been spoiled by the switch "
         "when it sets an address (userspace Open vSwitch).",
-        "Use smaller packets, or IPv6, or Open vSwitch with the kernel's datapath.",
+        "Use smaller packets, or IPv6, or Open vSwitch with the kernel's datapath; for UDP also `engine: conntrack`.",
     ),
     "tagged": Meaning(
         "The frame had a VLAN tag, or two tags. Ports here are untagged.",
@@ -101,6 +101,18 @@ IN_THE_SWITCH: Mapping[str, Meaning] = {
     "no_connection": Meaning(
         "A packet of a server belongs to a flow whose service address the switch knows no more.",
         "This should not happen: report it, with `ovs-ofctl dump-flows`.",
+    ),
+    "bad_fragment_in": Meaning(
+        "The fragments of a server's UDP packet to an address of PRh/k make no whole packet, or a wrong one.",
+        "Nothing, if it is rare: fragments get lost. Open vSwitch takes none below 1,200 bytes but the last one.",
+    ),
+    "bad_fragment_out": Meaning(
+        "The fragments of a client's UDP packet make no whole packet, or a wrong one.",
+        "Nothing, if it is rare: fragments get lost. Open vSwitch takes none below 1,200 bytes but the last one.",
+    ),
+    "bad_fragment_restored": Meaning(
+        "The fragments of a UDP packet to a service make no whole packet, or belong to no flow that is known any more.",
+        "Nothing, if it is rare: fragments get lost. Open vSwitch takes none below 1,200 bytes but the last one.",
     ),
     "not_tracked_in": Meaning(
         "A packet from the connection tracker towards a client had no known form.",

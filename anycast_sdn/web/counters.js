@@ -2,6 +2,9 @@
 
 export const COUNTERS = {
   "anycast_source": "A host or router sent a packet whose source is an anycast address (M22).",
+  "bad_fragment_in": "The fragments of a server's UDP packet to an address of PRh/k make no whole packet, or a wrong one.",
+  "bad_fragment_out": "The fragments of a client's UDP packet make no whole packet, or a wrong one.",
+  "bad_fragment_restored": "The fragments of a UDP packet to a service make no whole packet, or belong to no flow that is known any more.",
   "link_local": "A packet had a link-local or unspecified source (MLD, mDNS, DHCP). These are never routed.",
   "lldp_from_host": "LLDP was received at a port of hosts or of a router.",
   "martian": "The destination was multicast, loopback, link-local or reserved; such packets follow no default route.",

@@ -21,7 +21,7 @@ import time
 
 def report(client: socket.socket) -> None:
     try:
-        print(client.recv(2048).decode(), flush=True)
+        print(client.recv(1 << 16).decode(), flush=True)
     except OSError as error:
         print("error", errno.errorcode[error.errno or 0], flush=True)
 

@@ -2,7 +2,8 @@
 
     python3 udp_server.py NAME PORT [--pass-to ADDRESS ...]
 
-- A text that begins with "quiet" gets no answer; "repeat COUNT SECONDS" gets COUNT answers, that far apart.
+- A text that begins with "quiet" gets no answer; "repeat COUNT SECONDS" gets COUNT answers, that far apart; "fill SIZE"
+  gets one of SIZE bytes.
 - ``--pass-to``: requests are passed on to the server at the address of the same family, which answers the
   client itself, from its own address (the document's hand-over, blocks B5 and B6).  Servers hand over to
   each other on PORT + 1.
@@ -36,10 +37,13 @@ def answer(server: socket.socket, name: str, text: str, client: tuple[str, int])
     count, interval_s = 1, 0.0
     if text.startswith("repeat"):
         count, interval_s = int(text.split()[1]), float(text.split()[2])
+    answered = f"{name} {text}"
+    if text.startswith("fill"):
+        answered = answered.ljust(int(text.split()[1]), ".")
     for number in range(0 if text.startswith("quiet") else count):
         if number:
             time.sleep(interval_s)
-        server.sendto(f"{name} {text}".encode(), (mapped(client[0]), client[1]))
+        server.sendto(answered.encode(), (mapped(client[0]), client[1]))
 
 
 def serve(name: str, port: int, pass_to: list[str]) -> None:
@@ -47,12 +51,12 @@ def serve(name: str, port: int, pass_to: list[str]) -> None:
 
     def take_over() -> None:
         while True:
-            address, client_port, text = handed_over.recv(2048).decode().split(" ", 2)
+            address, client_port, text = handed_over.recv(1 << 16).decode().split(" ", 2)
             answer(server, name, text, (address, int(client_port)))
 
     threading.Thread(target=take_over, daemon=True).start()
     while True:
-        data, client = server.recvfrom(2048)
+        data, client = server.recvfrom(1 << 16)
         text = data.decode()
         print(f"{text} from {client[0].removeprefix('::ffff:')} {client[1]}", flush=True)
         if pass_to:
