@@ -254,10 +254,13 @@ def running(network_file: Path, directory: Path, *options: str) -> Iterator[Runn
 
 @contextmanager
 def _zones_of_its_own(controller: ControllerProcess, first: int, directory: Path) -> Iterator[None]:
-    """The controller gets a copy of its file with these zones of the connection tracker; at the end they are empty."""
+    """Where the file leaves zones of the connection tracker out, the controller gets a copy that has these; at the end
+    they are empty.
+    """
     content = yaml.safe_load(controller.network_file.read_text())
     edges = [switch["client_edge"] for switch in content["switches"] if "client_edge" in switch]
     tracked = [edge for edge in edges if "conntrack" in edge.get("engine", ())]
+    tracked = [edge for edge in tracked if "zone" not in edge.get("conntrack", ())]
     zones = range(first, first + len(tracked) * ZONES)
     for edge, zone in zip(tracked, zones[::ZONES], strict=True):
         edge["conntrack"] = edge.get("conntrack", {}) | {"zone": zone}
