@@ -20,6 +20,7 @@ from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow import decoding
 from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.process import garbage
 from anycast_sdn.process.backlog import IN_ORDER, RoundRobin, Window
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.faults import isolated
@@ -136,6 +137,7 @@ class FirstPackets:
 
     def serve(self, dpid: int) -> None:
         """Serve one switch for a turn."""
+        garbage.collect_new()
         waiting = self.waiting[dpid]
         out = Outcome()
         replies, first = waiting.pop(TURN, time.monotonic())
@@ -147,6 +149,8 @@ class FirstPackets:
             out.add(self._controller.shed(dpid, shed))
         sent = len(out.outbox.get(dpid, ()))
         self._react(out)
+        if not out.events:
+            garbage.exempt_new()  # bindings; packets that are refused may leave cycles
         waiting.seconds.observe_since([came for came, _ in first], time.monotonic())
         switch = self._connections.channels.get(dpid)
         if switch and waiting.window.count_sent(sent, time.monotonic()):

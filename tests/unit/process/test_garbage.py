@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from anycast_sdn.cluster.alone import Alone
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.events import Drop, PacketsDropped
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.description import reading
+from anycast_sdn.openflow.decoding import PacketInMessage
+from anycast_sdn.openflow.pipeline import Kind, cookie
 from anycast_sdn.openflow.rules import AddFlow
 from anycast_sdn.process import garbage
+from anycast_sdn.process.app import AnycastApp
 from tests.unit.rest_client import Client
 from tests.unit.switch_end import PACKET_IN, RULE, Peer
+
+ROOT = Path(__file__).parents[3]
 
 
 class Knot:
@@ -83,3 +93,18 @@ def test_a_closed_connection_is_freed_without_a_collection() -> None:
     connection = weakref.ref(peer.connection)
     del peer
     assert connection() is None
+
+
+def test_what_refused_packets_leave_is_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = AnycastApp(reading.load(ROOT / "topologies/figure1.yaml"), Groups(), Alone())
+    knots: list[weakref.ref[Knot]] = []
+
+    def refuse(*_: object, now: float) -> Outcome:
+        knots.append(weakref.ref(Knot()))
+        return Outcome(events=[PacketsDropped("arh1", Drop.NO_SERVICE)])
+
+    monkeypatch.setattr(app.controller, "packet_in", refuse)
+    app.first_packets.add(1, Kind.FIRST_PACKET, PacketInMessage(cookie(Kind.FIRST_PACKET), 1, b""))
+    app.first_packets.serve(1)
+    garbage.collect_new()
+    assert [knot() for knot in knots] == [None]
