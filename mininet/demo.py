@@ -17,14 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from network_copy import with_engine, with_short_times
 from report import Report
 from roles import Roles, choose
 from scene import DNS_NAME, REST_PORT, Scene
-from short_times import with_short_times
 from steps import run_all
 from testbed import ControllerProcess, Testbed, TestbedError, obstacle
 
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.words import counted
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
@@ -43,7 +44,7 @@ def main() -> int:
     if reason := obstacle():
         return _refuse(reason)
     try:
-        with _stage(arguments.topology, Report()) as scene:
+        with _stage(arguments.topology, arguments.engine, Report()) as scene:
             run_all(scene)
             scene.report.summary()
             if arguments.cli:
@@ -60,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "topology", nargs="?", type=_topology, default="figure1", metavar="TOPOLOGY",
         help=f"one of {', '.join(_names())}, or the path of a network file (default %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=[engine.value for engine in EngineName], default="",
+        help="how client edges carry the method out: by rules of each flow, or in the connection tracker of Open "
+        "vSwitch (default: as the network file says)")  # fmt: skip
     parser.add_argument("--cli", action="store_true", help="then leave the network up, with a Mininet prompt")
     return parser
 
@@ -79,12 +84,13 @@ def _topology(name: str) -> Path:
 
 
 @contextmanager
-def _stage(file: Path, report: Report) -> Iterator[Scene]:
+def _stage(file: Path, engine: str, report: Report) -> Iterator[Scene]:
     """The network, its controller and its servers, all running; taken down at the end."""
     roles = choose(reading.load(file))
     with tempfile.TemporaryDirectory(prefix="anycast-sdn-") as directory:
         copy = Path(directory, file.name)
-        copy.write_text(with_short_times(file.read_text(encoding="utf-8")), encoding="utf-8")
+        content = with_engine(with_short_times(file.read_text(encoding="utf-8")), engine)
+        copy.write_text(content, encoding="utf-8")
         network = reading.load(copy)
         controller = ControllerProcess(copy, directory, ["--binding-log", str(Path(directory, "bindings.jsonl"))])
         if _is_free(REST_PORT):
@@ -92,9 +98,10 @@ def _stage(file: Path, report: Report) -> Iterator[Scene]:
         testbed = Testbed(network, controller.openflow_port)
         report.progress(f"building {network.name}: {_counted(network)}")
         with testbed:
+            testbed.take_zones(copy)
             report.progress("starting the controller (anycast-sdn run); switches connect and get their rules")
             with controller:
-                scene = Scene(testbed, controller, report, choose(network))
+                scene = Scene(testbed, controller, report, choose(reading.load(copy)))
                 _introduce(scene, roles)
                 yield scene
                 report.progress("taking everything down")
@@ -115,6 +122,8 @@ def _introduce(scene: Scene, as_written: Roles) -> None:
     scene.start_servers()
     report.progress(f"enrolling them over REST in the group {roles.group!r}")
     scene.enrol()
+    if new.wants_conntrack:
+        report.text(f"{roles.edge.name} has the engine {new.engines[0].value}: flows are connections in its tracker.")
     services = ", ".join(family.service for family in roles.families)
     report.text(f"The dashboard is at {scene.page} for as long as the demo runs.")
     report.text(f"H is {roles.client}, ARh is {roles.edge.name}, ANY is {services}.")
@@ -142,12 +151,14 @@ def _prompt(scene: Scene) -> None:
     """Mininet's prompt, until the user leaves it; Ctrl-C ends only what runs there."""
     family, client = scene.family, scene.roles.client
     shown, _ = scene.listing("flows")
+    zones = scene.zones[:2]  # of IPv4
+    tracker = "".join(f"\n  sh ovs-appctl dpctl/dump-conntrack zone={zone}" for zone in zones)
     print(f"""
 The network stays up until you leave this prompt (exit, or Ctrl-D).  For example:
   {client} curl {family.url}
   {client} ping -c 3 {family.service}
   {client} dig @{family.service} {DNS_NAME} TXT
-  sh ovs-ofctl -O OpenFlow13 dump-flows {scene.testbed.bridge(scene.roles.edge.name)}
+  sh ovs-ofctl -O OpenFlow13 dump-flows {scene.testbed.bridge(scene.roles.edge.name)}{tracker}
 and from another terminal:
   .venv/bin/{shown}
 and in a browser on this machine, to see all of it as it happens:

@@ -41,7 +41,7 @@ class Names(NamedTuple):
     zone: int
 
 
-AS_IN_THE_FILE = Names("", f"external_ids:made-by={NAME}", f"{NAME}.lock", FIRST_ZONE)
+AS_IN_THE_FILE = Names("", f"external_ids:made-by={NAME}", f"{NAME}.lock", FIRST_ZONE + 5000)
 OF_PLACES = [
     Names(f"t{n}-", f"external_ids:made-by={NAME}-{n}", f"{NAME}-{n}.lock", FIRST_ZONE + 1000 * (n + 1))
     for n in range(4)

@@ -12,8 +12,9 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import zones
 from programs import DEADLINE_S, output_of
 from report import Report
 from roles import Family, Roles
@@ -21,6 +22,8 @@ from testbed import ControllerProcess, Program, Testbed, TestbedError, wait_unti
 from wire import Wire
 
 from anycast_sdn.core.model import text
+from anycast_sdn.core.roles import EngineName
+from anycast_sdn.core.words import counted
 
 HOSTS = Path(__file__).parent / "hosts"
 REST_PORT = 8080  # the command line's default
@@ -31,6 +34,28 @@ DNS_NAME = "whoami.demo"  # its TXT record is the name of the server that answer
 def program(name: str, *arguments: object) -> list[str]:
     """The words that start one of ``hosts/`` on a host."""
     return [sys.executable, str(HOSTS / name), *map(str, arguments)]
+
+
+class Held(NamedTuple):
+    """What a client edge has for one PR1X."""
+
+    rules: int  # each of which names it in one place
+    connections: int | None  # of its tracker; None: its engine needs none
+
+    @property
+    def is_whole(self) -> bool:
+        """Is it what the engine has for a flow?"""
+        return self in (Held(2, None), Held(0, 1))
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.rules and not self.connections
+
+    def __str__(self) -> str:
+        rules = f"{self.rules} rules for it"
+        if self.connections is None:
+            return rules
+        return f"{rules}, and in its connection tracker {counted(self.connections, 'connection')}"
 
 
 def await_end(program: Program, timeout_s: float = DEADLINE_S) -> None:
@@ -193,7 +218,15 @@ class Scene:
         """The use of the addresses of PRh/k at H's edge."""
         return dict(self.get(f"/v1/edges/{self.roles.edge.name}")["pools"][family.name.lower()])
 
-    def rules(self, translated: str) -> int:
-        """How many rules of H's edge name this PR1X, each in one place, as the switch itself says."""
+    def held(self, translated: str) -> Held:
+        """What H's edge has for this PR1X, as the switch itself says."""
         shown = self.testbed.ofctl("dump-flows", self.roles.edge.name)
-        return len(re.findall(rf"[:=]{re.escape(translated)}(?![\w.:])", shown))
+        rules = len(re.findall(rf"[:=]{re.escape(translated)}(?![\w.:])", shown))
+        tracks = self.get(f"/v1/edges/{self.roles.edge.name}")["engine"] == EngineName.CONNTRACK.value
+        return Held(rules, len(zones.connections(self.zones, translated)) if tracks else None)
+
+    @property
+    def zones(self) -> range:
+        """Those of the connection tracker that H's edge has; none, if it has another engine only."""
+        role = self.roles.edge.client_edge
+        return role.conntrack.zones if role and role.wants_conntrack else range(0)

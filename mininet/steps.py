@@ -304,18 +304,18 @@ def expiry(scene: Scene) -> None:
     begin = time.monotonic()
     scene.ask(family, *program("udp_client.py", family.service, UDP, "hello"))
     flow = scene.newest_flow(family, UDP)
-    translated, rules = flow["translated"], scene.rules(flow["translated"])
-    report.line(rules == 2, f"{translated} is {flow['state']} to {flow['server']}; {edge} has {rules} rules for it")
+    translated, held = flow["translated"], scene.held(flow["translated"])
+    report.line(held.is_whole, f"{translated} is {flow['state']} to {flow['server']}; {edge} has {held}")
     wait_until(
         lambda: translated not in {flow["translated"] for flow in scene.flows(family)},
         f"the flow of {translated} is forgotten",
         EXPIRY_DEADLINE_S,
     )
     idle_s = time.monotonic() - begin
-    rules, pool = scene.rules(translated), scene.pool(family)
+    held, pool = scene.held(translated), scene.pool(family)
     report.line(
-        rules == 0 and idle_s >= udp_s and (pool["resting"] > 0 or not quarantine_s),
-        f"after {idle_s:.1f} s it is not in the state table; {edge} has {rules} rules for it; "
+        held.is_nothing and idle_s >= udp_s and (pool["resting"] > 0 or not quarantine_s),
+        f"after {idle_s:.1f} s it is not in the state table; {edge} has {held}; "
         f"resting addresses: {pool['resting']}",
     )
     wait_until(lambda: scene.pool(family)["resting"] == 0, "no address rests any more", EXPIRY_DEADLINE_S)

@@ -6,7 +6,8 @@ Rules that it keeps:
   what a run that was killed left behind goes with the next ``start``.
 - Switch ports have no address, and hosts no link but those of the file.  ``start`` returns when every
   host's addresses are in place in its own namespace: nothing sent there can leave by another way.
-- Names of bridges are global, so testbeds with the same ones take turns (``places``).
+- Names of bridges are global, and so are zones of the connection tracker: testbeds with the same ones take turns
+  (``places``).
 - Every wait is for a condition, with a deadline.
 """
 
@@ -23,10 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+import zones
 from capture import Capture
 from mininet.link import Intf
 from mininet.net import Mininet
 from mininet.node import Node, OVSBridge, OVSSwitch
+from network_copy import with_zones
 from nodes import CLI, Anycast, datapath_of_this_machine
 from places import ALL_NAMES, AS_IN_THE_FILE, routers_taken, taken
 from plan import Plan
@@ -119,6 +122,7 @@ class Testbed:
         self._plan = Plan(network)
         self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
+        self.zones = range(0)
         self._undo = ExitStack()
 
     def __enter__(self) -> Testbed:
@@ -172,10 +176,14 @@ class Testbed:
         """A name of something in the root namespace, made such that no other testbed has it at the same time."""
         return f"{self._names.prefix}{name}"
 
-    @property
-    def first_zone(self) -> int:
-        """Of the connection tracker's zones that no other testbed uses, if that one asks, too."""
-        return self._names.zone
+    def take_zones(self, network_file: Path) -> None:
+        """Where a network file names no zones of the connection tracker, it gets ``zones``, which no other testbed has.
+
+        They are empty now, and at the end, when they lose their timeouts, too.
+        """
+        content, self.zones = with_zones(network_file.read_text(encoding="utf-8"), self._names.zone)
+        network_file.write_text(content, encoding="utf-8")
+        zones.clear(self.zones)
 
     def run(self, host: str, command: Command, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Runs a program on a host to its end; subprocess.TimeoutExpired when that does not come."""
@@ -272,6 +280,7 @@ class Testbed:
         for node in self._mininet.nameToNode.values():
             node.terminate()
         delete(list(self._plan.bridges()), self._interfaces())
+        zones.clear(self.zones)
 
     def _remove_leftovers(self) -> None:
         """What an earlier run left when it was killed; refuses to take over bridges of others."""

@@ -43,9 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        case = f" [{item.callspec.id}]" if hasattr(item, "callspec") else ""  # of a parametrised test
+        parameters, case = {}, ""
+        if hasattr(item, "callspec"):  # a parametrised test
+            parameters = item.callspec.params
+            ids = [each for each in item.callspec.id.split("-") if each != parameters.get("engine")]
+            case = f" [{'-'.join(ids)}]" if ids else ""
         for marker in item.iter_markers("row"):
             row = _row(*marker.args, **marker.kwargs)
+            if parameters.get("engine") == "conntrack":  # how client edges of a real network carry the method out
+                row = row._replace(on=f"{row.on}, conntrack")
             # A plain tuple, which a process of pytest-xdist can send to the one that prints the table.
             item.user_properties.append(("row", tuple(row._replace(shown=row.shown + case))))
 

@@ -37,9 +37,15 @@ def _turn(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def figure1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine of client edges, see ``support.on_both_engines``; "": as the network file says."""
+    return str(getattr(request, "param", ""))
+
+
+@pytest.fixture(scope="module")
+def figure1(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """topologies/figure1.yaml; nothing is enrolled yet (``figure1.enrol``)."""
-    with running(TOPOLOGIES / "figure1.yaml", tmp_path_factory.mktemp("figure1")) as network:
+    with running(TOPOLOGIES / "figure1.yaml", tmp_path_factory.mktemp("figure1"), engine=engine) as network:
         yield network
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-import yaml
 
-from anycast_sdn.core.roles import ZONES
 from anycast_sdn.description import reading
 
 if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
@@ -49,6 +47,8 @@ V4 = Family("IPv4", "198.18.0.1", "10.1.0.1", "10.1.0.10", "10.1.0.11", "10.2.0.
             "203.0.113.", "ip")  # fmt: skip
 V6 = Family("IPv6", "2001:db8:a::1", "2001:db8:1::1", "2001:db8:1::10", "2001:db8:1::11", "2001:db8:2::10",
             "2001:db8:3::10", "2001:db8:3::11", "2001:db8:1:f:", "ip6")  # fmt: skip
+# Marks all tests of a file: its networks have client edges with each engine in turn.
+on_both_engines = pytest.mark.parametrize("engine", ["rules", "conntrack"], indirect=True, scope="module")
 in_both_families = pytest.mark.parametrize("family", [V4, V6], ids=["IPv4", "IPv6"])
 ARH1_MAC, ARS2_MAC, ARS3_MAC = (b"\x02\xac" + dpid.to_bytes(4, "big") for dpid in (1, 2, 3))  # as hosts see them
 CONNTRACK = ("    client_edge:\n", "    client_edge:\n      engine: conntrack\n")  # of figure 1: see ``edited``
@@ -235,41 +235,26 @@ class Turn:
 
 
 @contextmanager
-def running(network_file: Path, directory: Path, *options: str) -> Iterator[Running]:
+def running(network_file: Path, directory: Path, *options: str, engine: str = "") -> Iterator[Running]:
     """The network of a file and its controller, all switches connected; database in ``directory``.
 
-    ``options``: further ones of ``anycast-sdn run``.
+    ``options``: further ones of ``anycast-sdn run``.  ``engine``: of client edges, instead of what the file says.
     Fails at the end when the controller has met an error of its own.
     """
+    from network_copy import with_engine
     from testbed import ControllerProcess, Testbed
 
-    controller = ControllerProcess(network_file, directory, options)
-    network = reading.load(network_file)
+    copy = directory / f"run-{network_file.name}"
+    copy.write_text(with_engine(network_file.read_text(), engine))
+    controller = ControllerProcess(copy, directory, options)
+    network = reading.load(controller.network_file)
     testbed = Testbed(network, controller.openflow_port, alone=Turn.alone, as_in_the_file=False)
-    with testbed, _zones_of_its_own(controller, testbed.first_zone, directory), controller:
-        yield Running(testbed, controller)
-        log = controller.log()
+    with testbed:
+        testbed.take_zones(controller.network_file)
+        with controller:
+            yield Running(testbed, controller)
+            log = controller.log()
     assert "Traceback" not in log, log
-
-
-@contextmanager
-def _zones_of_its_own(controller: ControllerProcess, first: int, directory: Path) -> Iterator[None]:
-    """Where the file leaves zones of the connection tracker out, the controller gets a copy that has these; at the end
-    they are empty.
-    """
-    content = yaml.safe_load(controller.network_file.read_text())
-    edges = [switch["client_edge"] for switch in content["switches"] if "client_edge" in switch]
-    tracked = [edge for edge in edges if "conntrack" in edge.get("engine", ())]
-    tracked = [edge for edge in tracked if "zone" not in edge.get("conntrack", ())]
-    zones = range(first, first + len(tracked) * ZONES)
-    for edge, zone in zip(tracked, zones[::ZONES], strict=True):
-        edge["conntrack"] = edge.get("conntrack", {}) | {"zone": zone}
-    if tracked:
-        controller.network_file = directory / f"zones-{controller.network_file.name}"
-        controller.network_file.write_text(yaml.safe_dump(content, sort_keys=False))
-    yield
-    for zone in zones:
-        subprocess.run(["ovs-appctl", "dpctl/flush-conntrack", f"zone={zone}"], check=True, timeout=30)
 
 
 def edited(topology: str, directory: Path, *changes: tuple[str, str]) -> Path:

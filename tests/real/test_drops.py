@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support import ARH1_MAC, ARS2_MAC, PORT, V4, V6, WEB, Family, Running, in_both_families, until
+from support import ARH1_MAC, ARS2_MAC, PORT, V4, V6, WEB, Family, Running, in_both_families, on_both_engines, until
 
 from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, packed
 from anycast_sdn.openflow import builders
 
 if TYPE_CHECKING:
     from capture import Capture
+
+pytestmark = on_both_engines
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support import PORT, V4, V6, WEB, Running, program, until
+from support import PORT, V4, V6, WEB, Running, on_both_engines, program, until
+
+pytestmark = on_both_engines
 
 SILENCE_S = 8  # longer than tcp_closed_s, and than a reset connection's address needs to be another's
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, in_both_families, program, until
+from support import PORT, V4, V6, WEB, Family, Running, in_both_families, on_both_engines, program, until
+
+pytestmark = on_both_engines
 
 CLOSED = PORT + 50
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, in_both_families
+from support import PORT, V4, V6, WEB, Family, Running, in_both_families, on_both_engines
+
+pytestmark = on_both_engines
 
 TO_AS3, TO_AS4, UNKNOWN_TO_EACH = PORT + 10, PORT + 20, PORT + 30  # ports of as2's servers that hand over
 CORE_TO_ARS2 = "/v1/topology/links/core:11"

@@ -6,7 +6,9 @@ import json
 import sys
 
 import pytest
-from support import ROOT, WEB, Family, Running, in_both_families
+from support import ROOT, WEB, Family, Running, in_both_families, on_both_engines
+
+pytestmark = on_both_engines
 
 DNS = ("198.18.53.53/32", "2001:db8:a::53/128")
 SERVERS = ("10.2.0.10", "2001:db8:2::10")

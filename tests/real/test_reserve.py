@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support import PORT, V4, V6, Running, program, until
-from tracked import UDP_ZONES, is_served, tracked, translated
+from tracked import is_served, tracked, translated
 
 from anycast_sdn.openflow.allocation_entries import LIVES_S
 
@@ -27,13 +27,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.mark.row("M20", "kill -9 of the controller: known flows go on, flows out of the reserve go on when it is back")
 def test_new_flows_are_served_without_a_controller_and_known_when_it_is_back(network: Running) -> None:
     assert is_served(network, V4.web, "--source-port", 21000)
-    before = translated(UDP_ZONES[V4], 21000)
+    before = translated(network, V4, 21000)
     network.controller.kill()
     until(lambda: is_served(network, V4.web), "the switch serves new flows by itself", NOTICED_S)
     for address, port in ((V4.web, 21000), (V4.web, 21001), (V6.web, 21002)):
         assert is_served(network, address, "--source-port", port)
     assert "connected to as2" in network.run("h1", *program("tcp_client.py", V4.web, PORT))
-    addresses = [translated(UDP_ZONES[V4], 21000), translated(UDP_ZONES[V4], 21001)]
+    addresses = [translated(network, V4, 21000), translated(network, V4, 21001)]
     assert addresses[0] == before
     assert IPv4Address(addresses[1]) in RESERVE
     assert IPv4Address(before) not in RESERVE

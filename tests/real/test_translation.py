@@ -6,7 +6,9 @@ import ipaddress
 from contextlib import ExitStack
 
 import pytest
-from support import PORT, WEB, Family, Running, in_both_families
+from support import PORT, WEB, Family, Running, in_both_families, on_both_engines
+
+pytestmark = on_both_engines
 
 TRANSLATION = {4: ipaddress.ip_network("203.0.113.0/24"), 6: ipaddress.ip_network("2001:db8:1:f::/64")}
 UPLINK = 10  # the port of arh1 and of ars2 that leads to core

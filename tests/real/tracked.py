@@ -1,43 +1,33 @@
-"""Figure 1 with its client edge inside the connection tracker, in zones that no other test uses."""
+"""Figure 1 with its client edge inside the connection tracker."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bridge import run
-from support import V4, V6, WEB, Running, edited, running
-
-from anycast_sdn.core.roles import ZONES
-
-ZONE = 20000 + ZONES * (os.getpid() % 5000)  # zones are shared by all bridges of the machine's Open vSwitch
-UDP_ZONES = {V4: ZONE + 1, V6: ZONE + 3}
+from support import V4, V6, WEB, Family, Running, edited, running
 
 
 @contextmanager
 def tracked(directory: Path, settings: str = "") -> Iterator[Running]:
     """``settings``: of ``conntrack``.  as2 serves the group web by UDP and TCP."""
-    edge = f"    client_edge:\n      engine: conntrack\n      conntrack: {{zone: {ZONE}{settings}}}"
-    try:
-        with running(edited("figure1.yaml", directory, ("    client_edge:", edge)), directory) as network:
-            network.enrol("web", WEB, [V4.as2, V6.as2])
-            network.serve_udp("as2")
-            network.serve_tcp("as2")
-            network.wait_for_servers("web")
-            for family in (V4, V6):  # the client knows its gateway from now on
-                network.ask("h1", family.web)
-            yield network
-    finally:
-        for zone in range(ZONE, ZONE + ZONES):
-            subprocess.run(["ovs-appctl", "dpctl/flush-conntrack", f"zone={zone}"], stderr=subprocess.DEVNULL)
+    edge = f"    client_edge:\n      engine: conntrack\n      conntrack: {{{settings}}}"
+    with running(edited("figure1.yaml", directory, ("    client_edge:", edge)), directory) as network:
+        network.enrol("web", WEB, [V4.as2, V6.as2])
+        network.serve_udp("as2")
+        network.serve_tcp("as2")
+        network.wait_for_servers("web")
+        for family in (V4, V6):  # the client knows its gateway from now on
+            network.ask("h1", family.web)
+        yield network
 
 
-def translated(zone: int, port: int) -> str:
-    """PR1X of the connection from this port."""
+def translated(network: Running, family: Family, port: int) -> str:
+    """PR1X of the UDP connection from this port."""
+    zone = network.testbed.zones[3 if family is V6 else 1]
     lines = run("ovs-appctl", "dpctl/dump-conntrack", f"zone={zone}").splitlines()
     (line,) = (line for line in lines if f"sport={port}," in line.partition("reply=")[0])
     found = re.search(r"reply=\(src=[^,]*,dst=([^,]*)", line)
