@@ -45,7 +45,8 @@ class FlowSweep(Sweep):
         self._unused += self._record(request.table is Table.CLIENT_IN, counters, asked, now)
 
     def end_some(self, most: int, now: float) -> Reaction:
-        some, self._unused = self._unused[:most], self._unused[most:]
+        some = self._unused[-most:]
+        del self._unused[-most:]  # in less time than those at the front: there may be a million
         try:
             return self._end_idle(some, now)
         finally:  # after an error of our own, too: the next sweep begins only after the end of this one
