@@ -28,6 +28,7 @@ from anycast_sdn.openflow.meters import reply_meter
 from anycast_sdn.openflow.pipeline import ROW, Kind
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
+    CT_INVALID,
     CT_NEW,
     CT_SNAT,
     CT_TRACKED,
@@ -66,6 +67,10 @@ def _unknown(translated: int) -> Field:
     return Field("ct_state", CT_TRACKED | CT_NEW, CT_TRACKED | CT_NEW | translated)
 
 
+def _invalid(translated: int) -> Field:
+    return Field("ct_state", CT_TRACKED | CT_INVALID, CT_TRACKED | CT_INVALID | translated)
+
+
 # ------------------------------------------------------------------------------ client edge
 
 
@@ -75,11 +80,16 @@ def edge(role: ClientEdgeRole, subnets: Sequence[Subnet], *, spoils: bool) -> It
     ``subnets``: those of the switch; ``spoils``: it would spoil fragments of UDP over IPv4.
     """
     settings = role.conntrack
+    in_zone_of_udp = Field("ct_zone", settings.zone_of(v6=True, udp=True))
+    other_zone = settings.zone_of(v6=True, udp=False)
+    for v6 in (False, True):  # not of connections that are known, whose packets are translated all the same
+        yield rule_of(Kind.FRAGMENT_OUT_ELSE, eth_type(v6), _FRAGMENT, _invalid(CT_SNAT))
+        last = Field("ct_zone", other_zone) if v6 else None
+        yield rule_of(Kind.FRAGMENT_IN_ELSE, eth_type(v6), _FRAGMENT, _invalid(CT_DNAT), last)
     for kind, back in (
         (Kind.FRAGMENT_OTHER_ZONE_OUT, CT_SNAT), (Kind.FRAGMENT_OTHER_ZONE_IN, CT_DNAT)
     ):  # fmt: skip
-        in_zone_of_udp = Field("ct_zone", settings.zone_of(v6=True, udp=True))
-        track = Track(settings.zone_of(v6=True, udp=False), ROW[kind].tracked, translate=True)
+        track = Track(other_zone, ROW[kind].tracked, translate=True)
         not_found = Field("ct_state", CT_TRACKED, CT_TRACKED | back)  # an echo's reply is invalid there, not new
         yield rule_of(kind, eth_type(True), _FRAGMENT, not_found, in_zone_of_udp, actions=(track,))
     if not spoils:

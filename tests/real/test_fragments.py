@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support import V4, V6, WEB, Family, Running, edited, in_both_families, running
+from support import CONNTRACK, V4, V6, WEB, Family, Running, edited, in_both_families, running
 
 SMALL = ("198.18.53.0/24", "2001:db8:a:53::/112")  # a service prefix, of two servers behind one edge
 ONE = {V4: "198.18.53.7", V6: "2001:db8:a:53::7"}  # one of its addresses
-TRACKER = ("    client_edge:\n", "    client_edge:\n      engine: conntrack\n")
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("fragments")
-    with running(edited("figure1.yaml", directory, TRACKER), directory) as made:
+    with running(edited("figure1.yaml", directory, CONNTRACK), directory) as made:
         made.enrol("web", WEB, [V4.as2, V6.as2])
         made.enrol("small", SMALL, [V4.as3, V4.as4, V6.as3, V6.as4])
         made.serve_udp("as2", "as3", "as4")

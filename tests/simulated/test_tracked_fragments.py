@@ -147,6 +147,20 @@ def test_a_packet_of_which_a_part_is_missing_goes_nowhere(tracked: Any, v6: bool
     assert not list(managed(net, "arh1").engine.flows)
 
 
+@pytest.mark.parametrize("protocol", [UDP, ICMP])
+def test_fragments_of_a_wrong_packet_are_dropped_and_counted_and_bind_nothing(
+    tracked: Any, v6: bool, protocol: int
+) -> None:
+    net = tracked("as2")
+    protocol = ICMPV6 if v6 and protocol == ICMP else protocol
+    ports = (40000, 53) if protocol == UDP else (0, 0)
+    *parts, last = parts_of(net.host("h1").packet(SERVICE[v6], protocol, *ports, payload=PAYLOAD), v6)
+    net.send("h1", *parts, last[:-2] + b"??")
+    net.settle()
+    assert drops(net, "arh1") == {"bad_fragment_out": 3}
+    assert not list(managed(net, "arh1").engine.flows)
+
+
 def test_fragments_of_tcp_are_dropped_and_counted_where_they_would_be_spoiled(tracked: Any, spoils: bool) -> None:
     net = tracked("as2")
     net.send("h1", *parts_of(net.host("h1").packet(SERVICE[False], TCP, 40000, 80, payload=PAYLOAD), False))
