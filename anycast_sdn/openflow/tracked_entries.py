@@ -105,7 +105,7 @@ def edge(
     yield rule_of(Kind.TRACK_OUT_ELSE, actions=_back_to_client_out())
     yield rule_of(Kind.CONNECTION_MISSING, ASKED)
     for layout in layouts:
-        yield from _family(layout)
+        yield from family(layout)
 
 
 def _other_numbers(v6: bool, in_port: Field, meter: int) -> FlowRule:
@@ -120,7 +120,7 @@ def _back_to_client_out() -> tuple[Action, ...]:
     return SetField("reg2", 1), Resubmit(ROW[Kind.UNTRACKED].resubmit or 0)
 
 
-def _family(layout: TrackedLayout) -> Iterator[FlowRule]:
+def family(layout: TrackedLayout) -> Iterator[FlowRule]:
     v6 = layout.width == 128
     names = NAMES[v6]
     to_server_edge = Resubmit(ROW[Kind.TRACKED_OUT].resubmit or 0)

@@ -67,9 +67,9 @@ class Bridge:
     def ofctl(self, command: str, *words: str) -> str:
         return run("ovs-ofctl", "-O", "OpenFlow13", command, self.name, *words)
 
-    def connections(self, zone: int) -> list[str]:
-        """What the connection tracker knows in this zone, in its words."""
-        return run("ovs-appctl", "dpctl/dump-conntrack", f"zone={zone}").splitlines()
+    def connections(self, zone: int, *options: str) -> list[str]:
+        """What the connection tracker knows in this zone, in its words; with ``-s`` also how long."""
+        return run("ovs-appctl", "dpctl/dump-conntrack", *options, f"zone={zone}").splitlines()
 
     def _set_xid(self, message: Any) -> None:
         self._xid += 1

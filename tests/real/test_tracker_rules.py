@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from bridge import Bridge, bridge, run
 from support import V4, V6, Family, in_both_families
 
-from anycast_sdn.core.model import ICMP, TCP, UDP, FlowKey, packed, text
-from anycast_sdn.core.tracked_address import PEER
-from anycast_sdn.openflow import builders, frames
-from anycast_sdn.openflow.pipeline import Kind, Table, cookie
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, packed, text
+from anycast_sdn.core.tracked_address import PEER, TrackedLayout
+from anycast_sdn.openflow import builders, frames, tracked_entries
+from anycast_sdn.openflow.connection_queries import ASKED, Answer, Ends, answer, ask, ends_of, unpin
+from anycast_sdn.openflow.decoding import PacketInMessage
+from anycast_sdn.openflow.entries import rule_of
+from anycast_sdn.openflow.pipeline import Kind, Table, cookie, kind_of
 from anycast_sdn.openflow.questions import TRIALS
 from anycast_sdn.openflow.rules import (
     CT_NEW,
@@ -116,7 +121,7 @@ GRE, ECHO = 47, 8 << 8  # type and code of an echo request
 
 def first_packet(family: Family, protocol: int, source_port: int, destination_port: int) -> bytes:
     """From h1 to group web; with ICMP, an echo request whose identifier is the source port."""
-    if protocol == ICMP:
+    if protocol in (ICMP, ICMPV6):
         key = FlowKey(packed(family.h1), packed(family.web), protocol, 0, 0)
         return builders.ip_packet(key, eth_src=MAC, eth_dst=MAC, identifier=source_port)
     key = FlowKey(packed(family.h1), packed(family.web), protocol, source_port, destination_port)
@@ -173,3 +178,78 @@ def test_just_the_connection_that_is_named_ends(switch: Bridge, family: Family) 
         (ended,) = set(known) - set(switch.connections(ZONE))
         assert f"dst={PR1X[family]}{number + 1}," in ended
         switch.send(EndConnection(ZONE, inside, peer, *flows[number]))  # a second time: nothing happens
+
+
+ANSWERS = (Kind.CONNECTION_FOUND, Kind.CONNECTION_MISSING)
+DATA = b"a packet of no other test"
+
+
+def next_of(switch: Bridge, wanted: Callable[[PacketInMessage], bool]) -> PacketInMessage:
+    """The next packet of these that it has sent up: those of other tests may still arrive."""
+    while not wanted(message := switch.packet_in()):
+        pass
+    return message
+
+
+def known_ends(line: str) -> tuple[str, int]:
+    """Of a line of the tracker: PR1X, and the seconds that are left."""
+    translated = re.search(r"reply=\(src=[^,]+,dst=([^,]+),", line)
+    left = re.search(r"timeout=(\d+)", line)
+    assert translated
+    assert left
+    return translated[1], int(left[1])
+
+
+@in_both_families
+def test_the_controller_asks_for_connections_which_does_not_keep_them_alive_and_can_unpin_them(
+    switch: Bridge, family: Family
+) -> None:
+    v6 = family is V6
+    layout = TrackedLayout((), 128 if v6 else 32)
+    rules = [*tracked_entries.family(layout), rule_of(Kind.CONNECTION_MISSING, ASKED)]
+    switch.send(*(AddFlow(rule) for rule in rules if rule.table == Table.TRACKED_IN))
+    run("ovs-appctl", "dpctl/flush-conntrack", f"zone={ZONE}")
+    server = packed(family.as2)
+    flows = [(TCP, 3000, 80), (UDP, 3000, 80), (ICMPV6 if v6 else ICMP, 3000, 0), (GRE, 0, 0), (SCTP, 3000, 80)]
+    asked: dict[str, Ends] = {}
+    for number, flow in enumerate(flows):
+        translated, frame = f"{PR1X[family]}{number + 1}", first_packet(family, *flow)
+        asked[translated] = ends_of(frame)
+        switch.send(BeginConnection(frame, INSIDE[family], packed(family.web), packed(translated), server, ZONE))
+
+    def answers() -> Iterator[tuple[Kind | None, Answer]]:
+        for number, (translated, ends) in enumerate(asked.items()):
+            switch.send(ask(number, number + 7, packed(translated), ends, ZONE))
+            message = next_of(switch, lambda message: kind_of(message.cookie) in ANSWERS)
+            kind = kind_of(message.cookie)
+            found = answer(message.frame, kind is Kind.CONNECTION_FOUND)
+            assert found[:4] == (number, number + 7, packed(translated), ends)
+            yield kind, found
+
+    began = dict(map(known_ends, switch.connections(ZONE, "-s")))
+    time.sleep(2.5)  # of the lives of these connections
+    assert [(kind, found.server) for kind, found in answers()] == [(Kind.CONNECTION_FOUND, server)] * len(flows)
+    for translated, left_s in map(known_ends, switch.connections(ZONE, "-s")):
+        assert left_s <= began[translated] - 2
+    switch.send(*(unpin(packed(translated), ends, ZONE) for translated, ends in asked.items()))
+    assert [(kind, found.server) for kind, found in answers()] == [(Kind.CONNECTION_FOUND, None)] * len(flows)
+    run("ovs-appctl", "dpctl/flush-conntrack", f"zone={ZONE}")
+    assert {kind for kind, _ in answers()} == {Kind.CONNECTION_MISSING}
+
+
+@in_both_families
+def test_a_packet_keeps_its_source_port_or_stays_as_it_is(switch: Bridge, family: Family) -> None:
+    """While another connection has the same ends, as for some seconds after its own end."""
+    run("ovs-appctl", "dpctl/flush-conntrack", f"zone={ZONE}")
+    untranslated = FlowRule(Table.TRACKED_OUT, 5, (), cookie(Kind.HOST), (Output(OFPP_CONTROLLER),))
+    switch.send(*map(AddFlow, onward(family)), AddFlow(untranslated))
+    translated, web = packed(f"{PR1X[family]}1"), packed(family.web)
+    for protocol in (TCP, UDP):
+        key = FlowKey(packed(family.h1), web, protocol, 4000, 80)
+        frame = builders.ip_packet(key, eth_src=MAC, eth_dst=MAC, payload=DATA)
+        for last, kind in ((10, Kind.ROUTE), (11, Kind.HOST)):
+            inside = INSIDE[family][:-1] + bytes((last,))
+            switch.send(BeginConnection(frame, inside, web, translated, None, ZONE, 4000))
+            message = next_of(switch, lambda message: message.frame[-len(DATA) :] == DATA)
+            assert kind_of(message.cookie) is kind
+            assert frames.parse_ip(message.frame).key.source_port == 4000
