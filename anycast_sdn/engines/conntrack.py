@@ -269,7 +269,8 @@ class Conntrack(EdgeEngine):
         binding = decision.binding
         assert binding is not None
         inside = self._inside(binding.key)
-        if inside is None:
+        if inside is None:  # the flow had ended, and nobody has its service any more
+            self._connections.begun(binding, Connection(Ends(*binding.key[2:])))  # so that it is found to have none
             return self.drop(Drop.NO_SERVICE)
         if frames.destination_of(frame) == binding.translated:
             return self._begin_inward(binding, inside, frame)
@@ -361,10 +362,13 @@ class Conntrack(EdgeEngine):
             self._connections.recheck(binding)
 
     def _inside(self, key: FlowKey) -> Address | None:
-        """H' of a flow; None: its service address has no code."""
+        """H' of a flow; None: its service address has no code, or its client is in no subnet of this edge."""
         v6 = len(key.source) == 16
         code = self._codes[v6].code_of(key.destination)
-        return None if code is None else self._layouts[v6].encode(code, key.source)
+        try:
+            return None if code is None else self._layouts[v6].encode(code, key.source)
+        except ValueError:
+            return None
 
     def messages_of(self, decision: Decision) -> list[Message]:
         """A connection that goes on needs none, but may end sooner now."""

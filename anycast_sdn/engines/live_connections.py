@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.inquiries import Inquiries
-from anycast_sdn.core.model import ICMP, ICMPV6, UDP
+from anycast_sdn.core.model import UDP
 from anycast_sdn.core.roles import MOST_PER_CLIENT, Conntrack
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import connection_queries, frames
@@ -40,7 +40,7 @@ class Connection(NamedTuple):
 
 def has_several(binding: Binding) -> bool:
     """May it have more than one connection?"""
-    return binding.key.is_whole or binding.key.protocol in (ICMP, ICMPV6)
+    return binding.key.is_whole or connection_queries.is_icmp(binding.key.protocol, binding.translated)
 
 
 def _only_ends(binding: Binding) -> Ends:
@@ -162,7 +162,7 @@ class LiveConnections:
         for (protocol, first, second), inward in self.of(binding):
             zone = self.zone(binding, Ends(protocol, first, second))
             if inward:
-                icmp = protocol in (ICMP, ICMPV6)
+                icmp = connection_queries.is_icmp(protocol, inside)
                 ports = (first, frames.ECHO_REQUEST[protocol] << 8) if icmp else (second, first)
                 yield EndConnection(zone, peer, binding.translated, protocol, *ports)
             else:

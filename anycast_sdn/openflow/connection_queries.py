@@ -42,11 +42,16 @@ class Answer(NamedTuple):
     server: Address | None  # the label, if there is a connection that has one
 
 
+def is_icmp(protocol: int, address: Address) -> bool:
+    """In a packet of this address's family.  The ICMP of the other family is a protocol without ports."""
+    return protocol == (ICMPV6 if len(address) == 16 else ICMP)
+
+
 def ends_of(frame: bytes) -> Ends:
     """Of a client's packet.  Raises BadFrame."""
     packet = frames.parse_ip(frame)
     _, _, protocol, source_port, destination_port = packet.key
-    if protocol in (ICMP, ICMPV6):
+    if packet.icmp_type >= 0:
         return _icmp_ends(protocol, frame, packet.l4)
     return Ends(protocol, source_port, destination_port)
 
@@ -57,7 +62,7 @@ def ends_of_reply(frame: bytes) -> Ends | None:
     Raises BadFrame.
     """
     protocol, first, second = ends_of(frame)
-    if protocol not in (ICMP, ICMPV6):
+    if not is_icmp(protocol, frames.source_of(frame)):
         return Ends(protocol, second, first)
     if second != frames.ECHO_REQUEST[protocol] << 8:
         return None
@@ -80,7 +85,7 @@ def answer(frame: bytes, found: bool) -> Answer:
     error = frames.parse_icmp_error(frame)
     quoted = error.quoted
     ends = Ends(quoted.protocol, quoted.source_port, quoted.destination_port)
-    if quoted.protocol in (ICMP, ICMPV6):
+    if is_icmp(quoted.protocol, quoted.source):
         ends = _icmp_ends(quoted.protocol, frame, error.quoted_l4)
     server = error.source if found and any(error.source) else None
     inquiry, number = (int.from_bytes(mac, "big") for mac in (error.eth_dst, error.eth_src))
@@ -96,7 +101,7 @@ def _icmp_ends(protocol: int, frame: bytes, l4: int) -> Ends:
 def _question(inquiry: int, number: int, translated: Address, ends: Ends) -> bytes:
     v6 = len(translated) == 16
     protocol, first, second = ends
-    icmp = protocol in (ICMP, ICMPV6)
+    icmp = is_icmp(protocol, translated)
     key = FlowKey(translated, PEER[v6], protocol, 0 if icmp else first, 0 if icmp else second)
     quoted = builders.ip_packet(
         key, eth_src=bytes(_MAC), eth_dst=bytes(_MAC), tcp_flags=TCP_ACK, icmp_type=second >> 8, identifier=first
