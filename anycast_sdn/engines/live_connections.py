@@ -12,6 +12,7 @@ Nothing is sent from here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
@@ -26,7 +27,8 @@ from anycast_sdn.openflow.rules import EndConnection, Message
 
 PARTS = 4  # a connection is found to have ended after this part of its validity at the latest
 LEAST_S = 1.0  # from one inquiry about a connection to the next
-PER_S, AT_ONCE = 2000, 256  # inquiries about all connections of a switch: some µs each, with their answers
+PER_S, BURST = 2000, 500  # inquiries about all connections of a switch: less than 30 µs each, with their answers
+AT_ONCE = 192  # inquiries in one turn: some milliseconds
 ANSWER_S = 2.0  # a switch answers sooner
 _NEW_AT_ONCE = 2048  # planned in one tick: about a millisecond
 
@@ -59,10 +61,10 @@ class LiveConnections:
         self._flows = flows
         self._validity_s = validity_s
         self._settings = settings
-        self._inquiries: Inquiries[_Key] = Inquiries(PER_S, AT_ONCE, ANSWER_S)
+        self._inquiries: Inquiries[_Key] = Inquiries(PER_S, BURST, ANSWER_S)
         self._several: dict[int, dict[Ends, bool]] = {}  # number → its connections → were they begun inward?
         self._inward: set[int] = set()  # those of bindings with one connection
-        self._new: list[_Key] = []  # not planned yet
+        self._new: deque[_Key] = deque()  # not planned yet
 
     def of(self, binding: Binding) -> list[Connection]:
         if has_several(binding):
@@ -111,14 +113,15 @@ class LiveConnections:
     # ---------------------------------------------------------------- inquiries
 
     def tick(self, now: float, most: int) -> tuple[list[Message], bool]:
-        """The inquiries that are due, up to ``most`` → are there new connections to be planned?"""
-        new, self._new = self._new[:_NEW_AT_ONCE], self._new[_NEW_AT_ONCE:]
-        for key in new:
+        """Some of the inquiries that are due, up to ``most`` → may there be more to do now?"""
+        for _ in range(min(_NEW_AT_ONCE, len(self._new))):
+            key = self._new.popleft()
             binding = self._flows.by_number(key if isinstance(key, int) else key[0])
             if binding is not None:
                 self._inquiries.plan_by(key, now + self._validity_s(binding))
-        asked = (self._ask(key, inquiry) for key, inquiry in self._inquiries.pop(now, min(most, AT_ONCE)))
-        return [message for message in asked if message], bool(self._new)
+        most = min(most, AT_ONCE)
+        asked = [self._ask(key, inquiry) for key, inquiry in self._inquiries.pop(now, most)]
+        return [message for message in asked if message], bool(self._new) or len(asked) == most
 
     def _ask(self, key: _Key, inquiry: int) -> Message | None:
         number = key if isinstance(key, int) else key[0]
