@@ -31,7 +31,7 @@ from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
 from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
 PUT_S = 0.5  # from one time that the rule is put to the next
-COUNTED_S = 15.0  # from one reading of counters to the next
+COUNTED_S = 5.0  # from one reading of counters to the next
 _MOST_EARLY = 1000  # first replies whose flows are not known yet
 
 Ends = Callable[[Address], tuple[Address | None, Address | None]]  # H' → client, service address

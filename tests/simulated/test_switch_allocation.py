@@ -200,7 +200,7 @@ def test_flows_that_are_not_reported_are_counted() -> None:
     net.switches["arh1"].apply(SetMeter(no_more, exists=True), net.now)
     send(net, False, 40001)
     send(net, False, 40002)
-    net.advance(31)
+    net.advance(12)
     assert [flow.key.source_port for flow in flows(net)] == [40000]
     assert drops(net, "arh1") == {"unreported": 2}
 
