@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from anycast_sdn.core.bindings import NOT_KNOWN, Binding
+from anycast_sdn.core.bindings import NOT_KNOWN, Binding, Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AS_THE_EDGE, Address, FlowKey
 
@@ -35,8 +35,9 @@ class KeptFlow(NamedTuple):
         """``since``: on the clock of ``now``."""
         group = groups.covering(self.key.destination)
         name, validity = (group.name, group.validity) if group else ("", AS_THE_EDGE)
+        installed = Half.BOTH if self.server else Half.OUT
         return Binding(
-            self.number, self.key, self.translated, name, since, self.server, validity=validity,
+            self.number, self.key, self.translated, name, since, self.server, installed, validity=validity,
             reply_s=NOT_KNOWN if self.server else None, translated_port=self.translated_port,
         )  # fmt: skip
 

@@ -37,94 +37,94 @@ class ChosenEngine(Engine):
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
         self._chosen = candidates[0]
-        self.first_replies = self._engine.first_replies
-        self.flow_changes = self._engine.flow_changes
-        self.flow_record = self._engine.flow_record
+        self.first_replies = self.engine.first_replies
+        self.flow_changes = self.engine.flow_changes
+        self.flow_record = self.engine.flow_record
 
     @property
     def shown_as(self) -> str:
-        return self._engine.shown_as
+        return self.engine.shown_as
 
     @property
-    def _engine(self) -> Engine:
+    def engine(self) -> Engine:
         return self._chosen.engine
 
     @property
     def flows(self) -> BindingTable:
-        return self._engine.flows
+        return self.engine.flows
 
     def validity_s(self, flow: Binding) -> int:
-        return self._engine.validity_s(flow)
+        return self.engine.validity_s(flow)
 
     def statistics(self, now: float) -> Statistics:
-        return self._engine.statistics(now)
+        return self.engine.statistics(now)
 
     @property
     def shortcoming(self) -> Shortcoming | None:
         return self._chosen.shortcoming
 
     def wanted_rules(self) -> Iterable[FlowRule]:
-        return self._engine.wanted_rules()
+        return self.engine.wanted_rules()
 
     def places_of_server(self, server: Address, groups: Groups) -> Iterable[tuple[RuleKey, FlowRule | None]]:
-        return self._engine.places_of_server(server, groups)
+        return self.engine.places_of_server(server, groups)
 
     def places_of_service(self, service: Prefix, groups: Groups) -> Iterable[tuple[RuleKey, FlowRule | None]]:
-        return self._engine.places_of_service(service, groups)
+        return self.engine.places_of_service(service, groups)
 
     @property
     def services(self) -> Iterable[Prefix]:
-        return self._engine.services
+        return self.engine.services
 
     @property
     def left_services(self) -> Iterable[Prefix]:
-        return self._engine.left_services
+        return self.engine.left_services
 
     @property
     def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:
-        return self._engine.zone_timeouts
+        return self.engine.zone_timeouts
 
     @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
-        return self._engine.packet_handlers
+        return self.engine.packet_handlers
 
     @property
     def checked_kinds(self) -> Collection[Kind]:
-        return self._engine.checked_kinds
+        return self.engine.checked_kinds
 
     def rule_removed(self, cookie: int, deleted: bool, unused: bool, now: float) -> Reaction:
-        return self._engine.rule_removed(cookie, deleted, unused, now)
+        return self.engine.rule_removed(cookie, deleted, unused, now)
 
     def rule_refused(self, number: int, now: float) -> Reaction:
-        return self._engine.rule_refused(number, now)
+        return self.engine.rule_refused(number, now)
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
-        return self._engine.tick(now, most)
+        return self.engine.tick(now, most)
 
     def retire(self) -> Sequence[Message]:
-        return self._engine.retire()
+        return self.engine.retire()
 
     def end(self, number: int, now: float) -> Reaction:
-        return self._engine.end(number, now)
+        return self.engine.end(number, now)
 
     def close(self, numbers: Iterable[int], now: float) -> Reaction:
-        return self._engine.close(numbers, now)
+        return self.engine.close(numbers, now)
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
-        return self._engine.lose(numbers, server, groups, now)
+        return self.engine.lose(numbers, server, groups, now)
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
-        return self._engine.remember(flows, groups, to_epoch, now)
+        return self.engine.remember(flows, groups, to_epoch, now)
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         before = self._chosen
         self._chosen = next(each for each in self._candidates if each.suits(features))
         other = self._chosen is not before and not begins  # it holds all flows as another engine has put them
-        return self._engine.begin_reading(features, begins=begins, wiped=wiped or other)
+        return self.engine.begin_reading(features, begins=begins, wiped=wiped or other)
 
     def begin_sweep(self, now: float) -> Sweep | None:
-        return self._engine.begin_sweep(now)
+        return self.engine.begin_sweep(now)
 
     @property
     def audit(self) -> Audit:
-        return self._engine.audit
+        return self.engine.audit

@@ -8,17 +8,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import UDP, AnycastGroup, FlowKey, Prefix, Server, ServerState, packed
-from anycast_sdn.core.roles import ClientEdgeRole
+from anycast_sdn.core.roles import ClientEdgeRole, EngineName
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
-from anycast_sdn.engines.flow_rules import FlowRules
+from anycast_sdn.engines.chosen_engine import ChosenEngine
+from anycast_sdn.engines.edge_engine import EdgeEngine
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_arp, parse_ip, parse_nd
+from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.openflow.rules import ETH_ARP
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
@@ -32,6 +36,16 @@ GATEWAY = {False: packed("10.1.0.1"), True: packed("2001:db8:1::1")}  # of h1's 
 UNUSED = {False: packed("10.1.0.99"), True: packed("2001:db8:1::99")}
 STRANGE_MAC = bytes.fromhex("06000000aaaa")
 SECOND_SERVICE = {False: packed("198.18.0.2"), True: packed("2001:db8:a::2")}
+
+# Marks of tests, or of all tests of a file: the client edges of networks that the fixture ``build`` makes have each of
+# these engines in turn.
+both_engines = pytest.mark.engines(*EngineName)
+rules_alone = pytest.mark.engines(EngineName.RULES)  # the test looks at rules of flows, or at their expiry
+
+
+def not_with_conntrack(reason: str, **parameters: Any) -> pytest.MarkDecorator:
+    """The test fails with that engine, where it has these parameters, and the reason is known."""
+    return pytest.mark.fails_with_conntrack(reason, **parameters)
 
 
 _load = cache(reading.load)
@@ -87,7 +101,9 @@ def managed(net: SimulatedNetwork, name: str) -> ManagedSwitch:
 def client_edge(net: SimulatedNetwork, name: str = "arh1") -> ClientEdge:
     """The client edge of this switch."""
     engine = managed(net, name).engine
-    assert isinstance(engine, FlowRules)
+    if isinstance(engine, ChosenEngine):
+        engine = engine.engine
+    assert isinstance(engine, EdgeEngine)
     return engine.edge
 
 
@@ -99,6 +115,15 @@ def the_binding(net: SimulatedNetwork, name: str = "arh1") -> Binding:
     """The only binding there is."""
     (binding,) = bindings(net, name)
     return binding
+
+
+def carried_out(net: SimulatedNetwork, name: str = "arh1") -> int:
+    """How many flows the switch carries out: by rules, or by connections of its tracker."""
+    switch = net.switches[name]
+    ours = (Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_OUT, Kind.BINDING_IN)
+    flows = {number_of(rule.cookie) for rule in switch.flows.values() if kind_of(rule.cookie) in ours}
+    connections = (switch.tracker.connections(zone, net.now) for zone in client_edge(net, name).role.conntrack.zones)
+    return len(flows) + sum(len(list(each)) for each in connections)
 
 
 def drops(net: SimulatedNetwork, name: str) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from lives import EPOCH, TICK_S, Lives, server_of, talk
-from scenes import SERVICE, ask, bindings, network
+from scenes import SERVICE, ask, bindings, both_engines, network
 
 from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.controller import Pace
@@ -17,6 +17,8 @@ from anycast_sdn.core.model import TCP, UDP, AfterDrain, AtDeadline, NotFound, P
 from anycast_sdn.core.server_events import OperationEnded, ServerChanged, ServerDrained, ServerDraining, ServerRemoved
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.simulation.host import TCP_ACK
+
+pytestmark = both_engines
 
 RST = 0x04
 

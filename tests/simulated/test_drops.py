@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, drops, errors
+from scenes import SERVICE, ask, bindings, both_engines, drops, errors
 
 from anycast_sdn.core.model import ICMP, SCTP, TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import readback
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
 from anycast_sdn.openflow.rules import DeleteFlow
+
+pytestmark = both_engines
 
 ELSEWHERE = {False: packed("192.0.2.77"), True: packed("2001:db8:77::1")}
 LINK_LOCAL = packed("fe80::1")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from lives import Lives, server_of, talk
-from scenes import SERVICE, ask, bindings, catchment, served_by
+from scenes import SERVICE, ask, bindings, both_engines, catchment, served_by
 
 from anycast_sdn.control.life import LINGER_S
 from anycast_sdn.control.operations import Kind, State
 from anycast_sdn.core.model import UDP, AtDeadline, NotFound, Server
 from anycast_sdn.core.server_events import EdgeDraining, EdgeResumed, OperationEnded
+
+pytestmark = both_engines
 
 
 @pytest.fixture

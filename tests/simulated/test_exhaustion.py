@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, client_edge, drops
+from scenes import SERVICE, ask, bindings, both_engines, client_edge, drops, rules_alone
 
 from anycast_sdn.core.model import ICMP, ICMPV6, Prefix
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.openflow.frames import parse_icmp_error
 from anycast_sdn.views.flows import flow_summary
+
+pytestmark = both_engines
 
 SMALL = Prefix.parse("203.0.113.0/30")
 TINY = {  # two addresses of each family, which one client may have
@@ -78,6 +80,7 @@ def test_ipv6_goes_on_when_ipv4_has_no_address(build):
     assert len(bindings(net)) == 3
 
 
+@rules_alone
 @pytest.mark.parametrize("room", [0, 1])
 def test_a_flow_that_the_switch_has_no_room_for_is_ended(build, room):
     plenty = build("figure1", "as2")

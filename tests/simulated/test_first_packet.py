@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 
-from scenes import SERVICE, ask, bindings, client_edge, payloads, the_binding
+from scenes import SERVICE, ask, bindings, both_engines, client_edge, payloads, the_binding
 
 from anycast_sdn.core.bindings import State
 from anycast_sdn.core.model import TCP, UDP, FlowKey
 from anycast_sdn.simulation.host import TCP_ACK
+
+pytestmark = both_engines
 
 
 def test_the_clients_first_packet_crosses_the_network_from_pr1x_to_any(build, v6):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from scenes import SERVICE, ask, drops, the_binding
+from scenes import SERVICE, ask, both_engines, drops, the_binding
 
 from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.openflow.builders import Unreachable, ip_packet, unreachable
 from anycast_sdn.openflow.frames import IcmpError, parse_icmp_error, parse_ip
 from anycast_sdn.simulation.host import SimulatedHost
+
+pytestmark = both_engines
 
 PROHIBITED = Unreachable.ADMINISTRATIVELY_PROHIBITED
 

@@ -6,12 +6,14 @@ import time
 
 import pytest
 from lives import Lives, server_of, talk
-from scenes import bindings
+from scenes import bindings, both_engines
 
 from anycast_sdn.control.leases import Leases
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.model import Lease, NotFound, Server
 from anycast_sdn.core.server_events import LeaseExpired, LeaseRenewed, ServerRemoved
+
+pytestmark = both_engines
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, drops, payloads, the_binding
+from scenes import SERVICE, ask, bindings, both_engines, drops, payloads, the_binding
 
 from anycast_sdn.core.model import TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.core.roles import Pooling
@@ -11,6 +11,8 @@ from anycast_sdn.openflow.builders import Unreachable as Reason
 from anycast_sdn.openflow.builders import unreachable
 from anycast_sdn.openflow.frames import checksum, parse_icmp_error, parse_ip
 from anycast_sdn.simulation.host import TCP_ACK, TCP_SYN
+
+pytestmark = both_engines
 
 HTTP = {"protocol": TCP, "service_port": 80}
 ERRORS = [each for each in Reason if each is not Reason.TOO_LARGE]
@@ -28,7 +30,7 @@ def errors_to(host):
 @pytest.mark.parametrize("protocol", [UDP, TCP])
 def test_no_icmp_error_ends_a_binding_or_keeps_it_alive(build, v6, protocol):
     """RFC 4787 REQ-12, RFC 5382 REQ-10, RFC 5508 REQ-6: of any kind, from the server and from a router on the path."""
-    net = build("figure1", "as2", validity={"udp_s": 10, "tcp_s": 10})
+    net = build("figure1", "as2", validity={"udp_s": 10, "tcp_s": 10, "tcp_closing_s": 10})
     ask(net, service=SERVICE[v6], protocol=protocol)
     before, as2, as3, h1 = the_binding(net), net.host("as2"), net.host("as3"), net.host("h1")
     seen = as2.received[0]

@@ -5,16 +5,33 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from scenes import SECOND_SERVICE, SERVICE, ask, bindings, claim, client_edge, drops, group, payloads, web
+from scenes import (
+    SECOND_SERVICE,
+    SERVICE,
+    ask,
+    bindings,
+    both_engines,
+    carried_out,
+    claim,
+    client_edge,
+    drops,
+    group,
+    not_with_conntrack,
+    payloads,
+    rules_alone,
+    web,
+)
 
 from anycast_sdn.core.events import Fault
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Prefix
-from anycast_sdn.core.roles import Expiry, Pooling
+from anycast_sdn.core.roles import EngineName, Expiry, Pooling
 from anycast_sdn.openflow.builders import Unreachable, ip_packet, unreachable
 from anycast_sdn.openflow.frames import parse_icmp_error
 from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
 from anycast_sdn.simulation.host import TCP_ACK
+
+pytestmark = both_engines
 
 FIRST, SECOND = 40000, 40001  # ports of h1's flows; as2 serves the first one, as3 the second
 GRE = 47
@@ -112,6 +129,7 @@ def test_one_ends_and_the_other_keeps_the_address_until_it_ends_itself(shared, v
     assert rules_of_bindings(net) == {}
 
 
+@not_with_conntrack("what has ended in the tracker keeps its ends until Open vSwitch searches for it, up to 20 s")
 def test_a_late_packet_of_either_side_restores_one_flow_while_the_other_goes_on(shared, v6):
     net = shared(validity={"udp_s": 4})
     h1, as2 = net.host("h1"), net.host("as2")
@@ -130,6 +148,7 @@ def test_a_late_packet_of_either_side_restores_one_flow_while_the_other_goes_on(
         assert payloads(h1.received)[-1] == b"late"
 
 
+@rules_alone
 def test_an_audit_puts_back_what_others_delete_of_one_and_leaves_the_other(shared, v6):
     net = shared()
     before, rules = bindings(net), rules_of_bindings(net)
@@ -206,14 +225,14 @@ def test_two_clients_have_a_prefix_of_two_addresses_for_all_their_flows(build, v
     assert drops(net, "arh1") == {}
 
 
-def test_without_quarantine_an_address_is_free_when_its_last_flow_has_ended(build, v6):
+def test_without_quarantine_an_address_is_free_when_its_last_flow_has_ended(build, engine, v6):
     tiny = (Prefix.parse("203.0.113.0/30"), Prefix.parse("2001:db8:1:f::/126"))
     options = {"translation_prefixes": tiny, "pooling": Pooling.PAIRED, "quarantine_s": 0, "validity": {"udp_s": 3}}
     net = build("figure1", "as2", **options)
     for port in (FIRST, SECOND):
         ask(net, service=SERVICE[v6], port=port)
         ask(net, "h2", SERVICE[v6], port)
-    net.advance(5)
+    net.advance(5 if engine is EngineName.RULES else 25)  # Open vSwitch frees what has ended after 20 s
     assert bindings(net) == []
     assert client_edge(net).addresses.use(net.now)["ipv6" if v6 else "ipv4"].free == 2
     ask(net, service=SERVICE[v6], port=FIRST)
@@ -234,5 +253,5 @@ def test_a_port_that_a_closed_connection_had_is_used_again_at_once(build, v6):
         net.advance(3)
     net.advance(10)
     assert [binding.key.protocol for binding in bindings(net)] == [UDP]
-    assert len(rules_of_bindings(net)) == 2
+    assert carried_out(net) == 1
     assert net.counters.repairs["arh1"] == {}

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from checks import AS2, be_silent, change, checked, refuse
-from scenes import SERVICE, ask
+from scenes import SERVICE, ask, both_engines
 
 from anycast_sdn.core.first_replies import WAIT_S, Totals
 from anycast_sdn.core.model import TCP, UDP
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.replies import reply_views
+
+pytestmark = both_engines
 
 AS3S, AS4S = (b"\n\3\0\n", b"\n\3\0\x0b")  # behind one edge
 IN_BOTH = pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, bindings, client_edge, drops, managed, payloads, web
+from scenes import SERVICE, ask, bindings, both_engines, client_edge, drops, managed, payloads, rules_alone, web
 
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import UDP
@@ -12,6 +12,8 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, PutBinding, RemoveBinding
 from anycast_sdn.openflow.tables import Tables
+
+pytestmark = both_engines
 
 OF_BINDINGS = (Kind.BINDING_OUT, Kind.BINDING_OUT_UNANSWERED, Kind.BINDING_IN)
 
@@ -121,6 +123,7 @@ def test_flows_of_a_group_that_is_gone_after_the_restart_live_on(build):
     assert payloads(net.host("h1").received)[-1] == b"still there?"
 
 
+@rules_alone
 def test_rules_that_expired_while_a_switch_was_away_end_their_bindings(build):
     net = build("figure1", "as2", validity={"udp_s": 3}, quarantine_s=60)
     ask(net)
@@ -169,6 +172,7 @@ def small_slices(monkeypatch):
     monkeypatch.setattr("anycast_sdn.engines.flow_reading.COMPARED_AT_ONCE", 3)
 
 
+@rules_alone
 def test_what_happens_while_a_switch_is_read_back_is_newer_than_what_was_found(build, small_slices):
     """Known flows are served, new ones bound once, and neither is undone by what was found before."""
     net = build("figure1", "as2", validity={"udp_s": 3})
@@ -199,6 +203,7 @@ def test_a_flow_whose_rules_are_not_read_yet_gets_no_second_binding(build, small
         net.connect(name)
 
 
+@rules_alone
 def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build, small_slices):
     net = busy_network(build)
     net.replace_controller()

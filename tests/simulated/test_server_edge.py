@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from scenes import SERVICE, ask, bindings, drops, served_by, the_binding, web
+from scenes import SERVICE, ask, bindings, both_engines, drops, served_by, the_binding, web
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, TCP, AnycastGroup, Prefix, Server, packed
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.pipeline import Kind, kind_of
+
+pytestmark = both_engines
 
 
 def test_several_servers_behind_one_edge_share_the_flows(build, v6):

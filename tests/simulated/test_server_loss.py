@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 from lost_servers import AS2, LINK, NOTICED_S, OVER_S, counted, die, pinned, poll, server
-from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, group, managed, the_binding, web
+from scenes import SECOND_SERVICE, SERVICE, ask, bindings, both_engines, client_edge, group, managed, the_binding, web
 
 from anycast_sdn.control.losses import LOST_AFTER_S
 from anycast_sdn.core.bindings import State
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import OnServerLoss
+
+pytestmark = both_engines
 
 
 def test_a_silent_server_is_noticed_and_its_flows_are_freed(build, v6):

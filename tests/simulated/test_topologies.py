@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from scenes import SERVICE, ask, bindings, errors, the_binding
+from scenes import SERVICE, ask, bindings, both_engines, errors, the_binding
 
 from anycast_sdn.core.model import ICMP, ICMPV6, UDP, FlowKey, packed
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.frames import parse_ip
+
+pytestmark = both_engines
 
 FILES = {False: packed("198.19.0.1"), True: packed("2001:db8:b::1")}
 
