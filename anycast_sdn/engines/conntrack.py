@@ -417,6 +417,10 @@ class Conntrack(EdgeEngine):
         reaction, ended = self.end_connections(now, most)
         inquiries, more = self._connections.tick(now, most)
         reaction.messages += inquiries
+        if idle := self._connections.pop_ended():
+            removed = self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now) for binding in idle])
+            reaction.messages += removed.messages
+            reaction.changed |= removed.changed
         reaction.messages += self._switchs.tick(now)
         reaction.events += self.watch_pools(now)
         return reaction, more or ended == most

@@ -5,7 +5,8 @@ connection_queries``): the first time when the validity of its binding has passe
 ``PARTS`` times in that time.  A connection that is not there any more has been idle (M19).
 
 A flow of TCP, UDP or a protocol without ports has one connection; a flow of ICMP has one for each identifier, and a
-client that is bound as a whole any number.
+client that is bound as a whole any number.  Which these are is not known after a restart of the controller: such a
+binding ends when it has begun none in its validity, and those that were known have ended.
 
 Nothing is sent from here.
 """
@@ -65,6 +66,7 @@ class LiveConnections:
         self._several: dict[int, dict[Ends, bool]] = {}  # number → its connections → were they begun inward?
         self._inward: set[int] = set()  # those of bindings with one connection
         self._new: deque[_Key] = deque()  # not planned yet
+        self._ended: list[Binding] = []  # see ``pop_ended``
 
     def of(self, binding: Binding) -> list[Connection]:
         if has_several(binding):
@@ -95,18 +97,20 @@ class LiveConnections:
         self._new += self._keys(binding)
 
     def ask_soon(self, binding: Binding, now: float) -> None:
+        """Is its connection still there?  Or which ones has it, if there may be several?  That is not known."""
+        wait_s = self._validity_s(binding) if has_several(binding) else 0
         for key in self._keys(binding):
-            self._inquiries.plan(key, now)
+            self._inquiries.plan(key, now + wait_s)
 
     def _keys(self, binding: Binding) -> list[_Key]:
-        if not has_several(binding):
-            return [binding.number]
-        return [(binding.number, ends) for ends in self._several.get(binding.number, ())]
+        known: list[_Key] = [(binding.number, ends) for ends in self._several.get(binding.number, ())]
+        return known or [binding.number]
 
     def forget(self, binding: Binding) -> None:
         """The binding has ended."""
         for key in self._keys(binding):
             self._inquiries.forget(key)
+        self._inquiries.forget(binding.number)
         self._several.pop(binding.number, None)
         self._inward.discard(binding.number)
 
@@ -129,9 +133,19 @@ class LiveConnections:
         if binding is None:
             self._inquiries.forget(key)
             return None
+        if isinstance(key, int) and has_several(binding):
+            self._inquiries.forget(key)
+            if not self._several.get(number):
+                self._ended.append(binding)
+            return None
         ends = _only_ends(binding) if isinstance(key, int) else key[1]
         zone = self.zone(binding, ends)
         return connection_queries.ask(inquiry, number, binding.translated, _translated(binding, ends), zone)
+
+    def pop_ended(self) -> list[Binding]:
+        """Bindings without any connection, as far as known, since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def answered(self, answer: Answer, found: bool, now: float) -> Binding | None:
         """→ the binding, if this is the answer to the last inquiry about one of its connections."""
@@ -152,7 +166,7 @@ class LiveConnections:
 
     def has_any(self, binding: Binding) -> bool:
         """Is there one that was not found to have ended?"""
-        return bool(self._several.get(binding.number)) if has_several(binding) else binding.number in self._inquiries
+        return binding.number in self._inquiries or bool(self._several.get(binding.number))
 
     # ---------------------------------------------------------------- single connections at the switch
 

@@ -291,3 +291,14 @@ def test_a_group_that_comes_later_or_changes_its_affinity_has_its_rules_at_once(
         net.set_groups(groups)
         net.settle()
         net.check_recompute_changes_nothing()
+
+
+@pytest.mark.parametrize("protocol", [UDP, ICMP])
+def test_flows_that_a_new_controller_knows_end_too(tracked: Any, v6: bool, protocol: int) -> None:
+    net = tracked("as2", validity={"icmp_s": 4})
+    send(net, protocol, v6)
+    net.restart_controller()
+    net.advance(2)
+    assert len(flows(net)) == 1
+    net.advance(SHORT["udp_s"] + LATE_S)
+    assert flows(net) == []
