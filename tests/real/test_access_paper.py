@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "access.md").read_tex
 PLACE = """set -e
 ip link set lo up
 mount --bind hosts /etc/hosts
-serve() { "$@" > log 2>&1 & }
+serve() { : > log; "$@" > log 2>&1 & }
 await() { for _ in $(seq 300); do if grep -q "waiting for" log; then return; fi; sleep 0.1; done; cat log; false; }
 end() { kill %% && wait %%; }
 set -x
