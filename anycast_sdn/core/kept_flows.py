@@ -7,11 +7,22 @@ to a file; and a ``KeptFlow`` is what is found there.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import NOT_KNOWN, Binding, Half
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AS_THE_EDGE, Address, FlowKey
+
+
+class KeptConnection(NamedTuple):
+    """One of a flow that may have several, or one that a server has begun."""
+
+    number: int  # the flow's
+    protocol: int
+    first: int  # the client's port, or the identifier of an echo
+    second: int  # the service's port; of ICMP the client's type and code
+    inward: bool  # begun by the server
 
 
 class KeptFlow(NamedTuple):
@@ -24,12 +35,15 @@ class KeptFlow(NamedTuple):
     since: float  # seconds since 1970
     port: int  # of its client; 0: not known
     translated_port: int = 0
+    connections: tuple[KeptConnection, ...] = ()
 
     @classmethod
-    def of(cls, flow: Binding, port: int, to_epoch: float) -> KeptFlow:
+    def of(
+        cls, flow: Binding, port: int, to_epoch: float, connections: Iterable[KeptConnection] = ()
+    ) -> KeptFlow:
         """``to_epoch``: what makes ``since`` a time of day."""
         since, there = flow.since + to_epoch, flow.translated_port
-        return cls(flow.number, flow.key, flow.translated, flow.server, since, port, there)
+        return cls(flow.number, flow.key, flow.translated, flow.server, since, port, there, tuple(connections))
 
     def binding(self, groups: Groups, since: float) -> Binding:
         """``since``: on the clock of ``now``."""
@@ -42,12 +56,15 @@ class KeptFlow(NamedTuple):
         )  # fmt: skip
 
 
+Noted: TypeAlias = Binding | KeptConnection | int  # as it is now; begun; the number of a binding that has ended
+
+
 class FlowChanges:
     """Of one client edge.  Nothing is noted while nobody watches it; who does has to ``pop`` several times a second."""
 
     def __init__(self) -> None:
         self.is_watched = False
-        self._noted: list[Binding | int] = []
+        self._noted: list[Noted] = []
 
     def note(self, before: Binding | None, after: Binding | None) -> None:
         """None: there was no binding, or there is none any more."""
@@ -59,7 +76,11 @@ class FlowChanges:
         elif before is None or before.server != after.server:
             self._noted.append(after)
 
-    def pop(self) -> list[Binding | int]:
-        """In order: bindings as they are now, and the numbers of those that have ended."""
+    def begun(self, connection: KeptConnection) -> None:
+        if self.is_watched:
+            self._noted.append(connection)
+
+    def pop(self) -> list[Noted]:
+        """In order."""
         noted, self._noted = self._noted, []
         return noted

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Shortcoming, Statistics, Sweep
 from anycast_sdn.openflow.features import Features
@@ -112,6 +112,9 @@ class ChosenEngine(Engine):
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return self.engine.lose(numbers, server, groups, now)
+
+    def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
+        return self._engine.kept_connections(flow)
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         return self.engine.remember(flows, groups, to_epoch, now)

@@ -36,7 +36,7 @@ class Owner(Protocol):
 
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]: ...
 
-    def doubt(self, flow: Binding, now: float) -> None: ...
+    def doubt(self, flow: Binding, now: float) -> Reaction: ...
 
     def put_back(self, flow: Binding, groups: Groups) -> Sequence[Message]: ...
 
@@ -75,9 +75,9 @@ class ConnectionReading(Strays):
             self._to_doubt = [flow.number for flow in self._owner.flows] if self._begins and not self._wiped else []
         if self._to_doubt:
             some, self._to_doubt[-COMPARED_AT_ONCE:] = self._to_doubt[-COMPARED_AT_ONCE:], []
-            for flow in filter(None, map(self._owner.flows.by_number, some)):
-                self._owner.doubt(flow, now)
-            return Reaction()
+            doubted = [self._owner.doubt(flow, now) for flow in filter(None, map(self._owner.flows.by_number, some))]
+            messages = [message for each in doubted for message in each.messages]
+            return Reaction(messages, any(each.changed for each in doubted))
         if (reaction := super().step(groups, now, hosts)) is None:
             self._owner.end_reading()
         return reaction

@@ -22,6 +22,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
@@ -32,6 +33,7 @@ from anycast_sdn.engines.engine import PacketHandler, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
 from anycast_sdn.engines.no_client_edge import no_rule
+from anycast_sdn.engines.put_back import PutBack
 from anycast_sdn.engines.switch_allocation import SwitchAllocation
 from anycast_sdn.engines.tracked_fragments import TrackedFragments
 from anycast_sdn.openflow import (
@@ -71,8 +73,8 @@ class Conntrack(EdgeEngine):
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
         self._without_group: set[Prefix] = set()  # services that only flows have
-        self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings)
-        self._made_up: set[int] = set()  # TCP connections that were put back with made-up sequence numbers
+        self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings, edge.changes)
+        self._put_back = PutBack(self._connections)
         self._features = Features()
         self._fragments = TrackedFragments(self._settings)
         self._audit = FlowAudit(name, BindingTable(), no_rule)
@@ -226,15 +228,10 @@ class Conntrack(EdgeEngine):
         """A copy of a client's TCP segment with others than the tracker expects: perhaps those were made up."""
         packet = frames.parse_ip(frame)
         binding = self.flows.by_reply(packet.key.reverse)
-        numbers = connections.numbers_of(frame, packet)
-        inside = self._inside(binding.key) if binding and binding.number in self._made_up else None
-        if binding is None or numbers is None or inside is None:
+        inside = self._inside(binding.key) if binding and self._put_back.is_made_up(binding) else None
+        if binding is None or inside is None:
             return Reaction()
-        self._made_up.discard(binding.number)
-        zone = self._settings.zone_of(len(inside) == 16, udp=False)
-        return Reaction([
-            *self._connections.end(binding, inside), *connections.put_back(binding, inside, zone, numbers)
-        ])  # fmt: skip
+        return Reaction([*self._put_back.with_numbers_of(frame, binding, inside)])
 
     def _connection_found(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
@@ -387,7 +384,7 @@ class Conntrack(EdgeEngine):
                 reaction.messages += self._connections.end(binding, inside)
             reaction.messages += self._fragments.end(binding)
             self._connections.forget(binding)
-            self._made_up.discard(binding.number)
+            self._put_back.forget(binding)
             reaction.changed |= self._is_left(server)
             if self._without_group:
                 reaction.changed |= bool(self.left_services)
@@ -442,21 +439,31 @@ class Conntrack(EdgeEngine):
             service, code = found
             self._codes[service.is_v6].adopt(service, code)
 
-    def doubt(self, flow: Binding, now: float) -> None:
+    def doubt(self, flow: Binding, now: float) -> Reaction:
         """It was there when the controller ended."""
-        self._connections.ask_soon(flow, now)
+        if self._connections.of(flow):
+            self._connections.ask_soon(flow, now)
+            return Reaction()
+        return self.removed([self.edge.apply(flow, FlowEvent.ALL_IDLE, now)])
 
     def put_back(self, flow: Binding, groups: Groups) -> Sequence[Message]:
-        v6 = len(flow.translated) == 16
         if service := groups.service(flow.key.destination):
-            self._codes[v6].give(service)
+            self._codes[service.is_v6].give(service)
         inside = self._inside(flow.key)
-        if inside is None:
-            return ()
-        self._connections.recheck(flow)
-        if flow.key.protocol == TCP:
-            self._made_up.add(flow.number)
-        return connections.put_back(flow, inside, self._settings.zone_of(v6, flow.key.protocol == UDP))
+        return () if inside is None else [*self._put_back.connections_of(flow, inside)]
+
+    def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
+        known = list(flows)
+        count = super().remember(known, groups, to_epoch, now)
+        for number, protocol, first, second, inward in (each for flow in known for each in flow.connections):
+            if binding := self.flows.by_number(number):
+                self._connections.begun(binding, Connection(Ends(protocol, first, second), inward))
+        return count
+
+    def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
+        for ends, inward in self._connections.of(flow):
+            if inward or has_several(flow):
+                yield KeptConnection(flow.number, *ends, inward)
 
     def end_reading(self) -> None:
         self.flow_record.settle()

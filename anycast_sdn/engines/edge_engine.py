@@ -17,7 +17,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import BindingNotAdopted, Drop, Event, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
 from anycast_sdn.core.pool_watch import Level
@@ -290,6 +290,9 @@ class EdgeEngine(Engine):
         return PacketsDropped(self.name, reason)
 
     # ---------------------------------------------------------------- what is found on the switch
+
+    def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
+        return ()
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         count = 0

@@ -20,7 +20,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import EndedBy, FlowRecord
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.kept_flows import FlowChanges, KeptFlow
+from anycast_sdn.core.kept_flows import FlowChanges, KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
@@ -210,6 +210,9 @@ class Engine(Protocol):
         """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 
     # ---------------------------------------------------------------- what is asked of the switch
+
+    def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
+        """What has to be kept beside the flow itself."""
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         """Flows that were there when the controller ended are known again, until the switch says otherwise → how many.

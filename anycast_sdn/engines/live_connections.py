@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.inquiries import Inquiries
+from anycast_sdn.core.kept_flows import FlowChanges, KeptConnection
 from anycast_sdn.core.model import UDP
 from anycast_sdn.core.roles import MOST_PER_CLIENT, Conntrack
 from anycast_sdn.core.tracked_address import PEER
@@ -56,10 +57,14 @@ def _translated(binding: Binding, ends: Ends) -> Ends:
 
 
 class LiveConnections:
-    """``validity_s``: how long a binding may be idle."""
+    """``validity_s``: how long a binding may be idle; ``changes``: are told of what a binding alone does not say."""
 
-    def __init__(self, flows: BindingTable, validity_s: Callable[[Binding], int], settings: Conntrack) -> None:
+    def __init__(
+        self, flows: BindingTable, validity_s: Callable[[Binding], int], settings: Conntrack,
+        changes: FlowChanges,
+    ) -> None:
         self._flows = flows
+        self._changes = changes
         self._validity_s = validity_s
         self._settings = settings
         self._inquiries: Inquiries[_Key] = Inquiries(PER_S, BURST, ANSWER_S)
@@ -82,6 +87,8 @@ class LiveConnections:
         """A packet that begins it is on its way to the switch; or begins it again."""
         number = binding.number
         key: _Key = number
+        if connection.inward or has_several(binding):
+            self._changes.begun(KeptConnection(number, *connection.ends, connection.inward))
         if has_several(binding):
             key = number, connection.ends
             self._several.setdefault(number, {})[connection.ends] = connection.inward
@@ -175,15 +182,16 @@ class LiveConnections:
 
     def end(self, binding: Binding, inside: bytes) -> Iterable[Message]:
         """``inside``: H'."""
-        peer = PEER[len(inside) == 16]
-        for (protocol, first, second), inward in self.of(binding):
-            zone = self.zone(binding, Ends(protocol, first, second))
-            if inward:
-                icmp = connection_queries.is_icmp(protocol, inside)
-                ports = (first, frames.ECHO_REQUEST[protocol] << 8) if icmp else (second, first)
-                yield EndConnection(zone, peer, binding.translated, protocol, *ports)
-            else:
-                yield EndConnection(zone, inside, peer, protocol, first, second)
+        return [self.end_one(binding, each, inside) for each in self.of(binding)]
+
+    def end_one(self, binding: Binding, connection: Connection, inside: bytes) -> EndConnection:
+        (protocol, first, second), inward = connection
+        peer, zone = PEER[len(inside) == 16], self.zone(binding, connection.ends)
+        if not inward:
+            return EndConnection(zone, inside, peer, protocol, first, second)
+        icmp = connection_queries.is_icmp(protocol, inside)
+        ports = (first, frames.ECHO_REQUEST[protocol] << 8) if icmp else (second, first)
+        return EndConnection(zone, peer, binding.translated, protocol, *ports)
 
     def unpin(self, binding: Binding) -> Iterable[Message]:
         for ends, _ in self.of(binding):

@@ -8,7 +8,7 @@ from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.first_replies import FirstReplies
 from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.kept_flows import FlowChanges, KeptFlow
+from anycast_sdn.core.kept_flows import FlowChanges, KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics, Sweep
@@ -96,6 +96,9 @@ class NoClientEdge(Engine):
 
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return Reaction(), 0
+
+    def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
+        return ()
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         return 0

@@ -19,6 +19,7 @@ from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, WHOLE, Address, FlowKey
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import builders, frames
+from anycast_sdn.openflow.connection_queries import Ends, is_icmp
 from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
@@ -134,40 +135,44 @@ class Numbers(NamedTuple):
 MADE_UP = Numbers()
 
 
-def put_back(flow: Binding, inside: Address, zone: int, numbers: Numbers = MADE_UP) -> list[PacketOut]:
-    """What makes a tracker know a flow as it was before it lost it, by packets that are sent nowhere.
+def put_back(
+    flow: Binding, ends: Ends, inside: Address, zone: int, numbers: Numbers = MADE_UP
+) -> list[PacketOut]:
+    """What makes a tracker know a connection of a flow as it was, by packets that are sent nowhere.
 
-    A flow that has a server was seen in both directions then, and has its full validity again.  A TCP connection is
-    picked up in the middle.  Where ``numbers`` are made up, packets with other ones count as invalid, which refreshes
-    nothing; but they are translated (Open vSwitch's userspace datapath, 3.1).
-
-    None for a TCP connection that no server has answered, which its client begins again; for echoes, whose identifiers
-    are not known; and for whole clients.
+    One that has a server was seen in both directions then, and has its full validity again.  A TCP connection is
+    picked up in the middle.  None for a TCP connection that no server has answered: its client begins it again.
     """
-    key, server = flow.key, flow.server
-    if key.protocol in (ICMP, ICMPV6, WHOLE) or (key.protocol == TCP and server is None):
+    server, (protocol, first, second) = flow.server, ends
+    if protocol == TCP and server is None:
         return []
-    sent = FlowKey(inside, PEER[len(inside) == 16], key.protocol, key.source_port, key.destination_port)
-    out = _made_up(sent, numbers.sequence, numbers.acknowledged)
-    first = PacketOut(out, OFPP_CONTROLLER, (_commit(zone, flow.translated, source_port_of(flow), server),))
+    peer = PEER[len(inside) == 16]
+    there = source_port_of(flow, FlowKey(flow.key.source, flow.key.destination, *ends))
+    sent = _made_up(FlowKey(inside, peer, protocol, first, second), False, numbers.sequence, numbers.acknowledged)
+    begun = PacketOut(sent, OFPP_CONTROLLER, (_commit(zone, flow.translated, there, server),))
     if server is None:
-        return [first]
+        return [begun]
     look_up = (Track(zone, translate=True),)
-    back = _made_up(sent.reverse._replace(destination=flow.translated), numbers.acknowledged, numbers.sequence)
-    return [first, PacketOut(back, OFPP_CONTROLLER, look_up), PacketOut(out, OFPP_CONTROLLER, look_up)]
+    key = FlowKey(peer, flow.translated, protocol, second, there or first)
+    answered = _made_up(key, True, numbers.acknowledged, numbers.sequence)
+    return [begun, PacketOut(answered, OFPP_CONTROLLER, look_up), PacketOut(sent, OFPP_CONTROLLER, look_up)]
 
 
 def known(inside: Address, key: FlowKey, flow: Binding, zone: int) -> PacketOut:
     """The tracker knows a flow, and its server, from now on.  ``key``: of the client's packets."""
     sent = FlowKey(inside, PEER[len(inside) == 16], *key[2:])
     commit = _commit(zone, flow.translated, source_port_of(flow, key), flow.server)
-    return PacketOut(_made_up(sent, 1, 1), OFPP_CONTROLLER, (commit,))
+    return PacketOut(_made_up(sent, False, 1, 1), OFPP_CONTROLLER, (commit,))
 
 
-def _made_up(key: FlowKey, sequence: int, acknowledged: int) -> bytes:
+def _made_up(key: FlowKey, answers: bool, sequence: int, acknowledged: int) -> bytes:
+    """With ICMP, the identifier and the type of the request are in the place of the client's ports (``Ends``)."""
+    identifier, kind = (key.destination_port, key.source_port) if answers else (key.source_port, key.destination_port)
+    icmp_type = frames.ECHO_REPLY[key.protocol] if answers and is_icmp(key.protocol, key.source) else kind >> 8
     return builders.ip_packet(
-        key, eth_src=_NO_MAC, eth_dst=_NO_MAC, tcp_flags=TCP_ACK, sequence=sequence, acknowledged=acknowledged
-    )
+        key, eth_src=_NO_MAC, eth_dst=_NO_MAC, tcp_flags=TCP_ACK, sequence=sequence, acknowledged=acknowledged,
+        identifier=identifier, icmp_type=icmp_type,
+    )  # fmt: skip
 
 
 def numbers_of(frame: bytes, packet: frames.IpPacket) -> Numbers | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from os_ken.lib import hub
@@ -18,6 +19,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.controller_events import FlowsKept, FlowsNotKept, FlowsNotRead
 from anycast_sdn.core.events import Event
+from anycast_sdn.core.kept_flows import KeptConnection, Noted
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.journal_keeper import start_thread
@@ -103,11 +105,7 @@ class FlowKeeper:
         for number, engine in self._engines.items():
             changes = engine.flow_changes.pop()
             for at in range(0, len(changes), AT_ONCE):
-                records = [
-                    flow_file.ended(number, each) if isinstance(each, int)
-                    else flow_file.packed(number, each, engine.flows.port_of_flow(each.number), to_epoch)
-                    for each in changes[at : at + AT_ONCE]
-                ]  # fmt: skip
+                records = [_record(number, engine, each, to_epoch) for each in changes[at : at + AT_ONCE]]
                 write(self._file.append, b"".join(records))
 
     def _begin_again(self) -> None:
@@ -129,12 +127,15 @@ class FlowKeeper:
 
     def _carry_some(self, number: int, after: int) -> int | None:
         """→ the number of the last flow; None: that was all."""
-        flows, to_epoch = self._engines[number].flows, time.time() - time.monotonic()
-        numbers = flows.numbers_after(after, AT_ONCE)
-        found = filter(None, map(flows.by_number, numbers))
-        records = [flow_file.packed(number, flow, flows.port_of_flow(flow.number), to_epoch) for flow in found]
+        engine, to_epoch = self._engines[number], time.time() - time.monotonic()
+        numbers = engine.flows.numbers_after(after, AT_ONCE)
+        found = [*filter(None, map(engine.flows.by_number, numbers))]
+        records = [_record(number, engine, flow, to_epoch) for flow in found]
         if records:
             _by_thread(self._file.carry, b"".join(records))
+        connections = (flow_file.begun(number, each) for flow in found for each in engine.kept_connections(flow))
+        while some := b"".join(islice(connections, AT_ONCE)):
+            _by_thread(self._file.carry, some)
         return numbers[-1] if numbers else None
 
     def finish(self) -> None:
@@ -142,6 +143,15 @@ class FlowKeeper:
         self._is_active = False
         if self._has_file:
             isolated(self._write_changes)(lambda write, records: write(records))
+
+
+def _record(number: int, engine: Engine, change: Noted, to_epoch: float) -> bytes:
+    """``number``: of the engine's edge."""
+    if isinstance(change, int):
+        return flow_file.ended(number, change)
+    if isinstance(change, KeptConnection):
+        return flow_file.begun(number, change)
+    return flow_file.packed(number, change, engine.flows.port_of_flow(change.number), to_epoch)
 
 
 def _by_thread(write: Callable[[bytes], None], records: bytes) -> None:

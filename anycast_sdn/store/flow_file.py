@@ -25,7 +25,7 @@ from struct import Struct, error
 from typing import NamedTuple
 
 from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, FlowKey
 
 MODE = 0o600  # clients' addresses are personal data
@@ -36,8 +36,9 @@ _MOST_FRAME = 64 << 20
 _NAMES, _RECORDS = b"N", b"R"  # what a frame has: the form and the names of edges, in JSON; records
 _FORM = 1
 # Kind, number of the edge, of the flow; then since when, port, protocol, both ports, port beside PR1X; then addresses.
-_ENDED, _V4, _V4_PINNED, _V6, _V6_PINNED = range(5)
+_ENDED, _V4, _V4_PINNED, _V6, _V6_PINNED, _CONNECTION = range(6)
 _END, _FLOW = Struct("!BHQ"), Struct("!BHQdIHHHH")
+_CONNECTION_OF = Struct("!BHQHHH?")  # as a ``KeptConnection``
 _ADDRESSES = {
     _V4: Struct("4s4s4s"), _V4_PINNED: Struct("4s4s4s4s"), _V6: Struct("16s16s16s"), _V6_PINNED: Struct("16s16s16s16s")
 }  # fmt: skip
@@ -57,6 +58,10 @@ def packed(edge: int, flow: Binding, port: int, to_epoch: float) -> bytes:
     kind = (_V6 if len(source) == 16 else _V4) + (server is not None)
     head = _FLOW.pack(kind, edge, number, since + to_epoch, port, protocol, first, second, there)
     return b"".join((head, source, destination, translated, server or b""))
+
+
+def begun(edge: int, connection: KeptConnection) -> bytes:
+    return _CONNECTION_OF.pack(_CONNECTION, edge, *connection)
 
 
 def ended(edge: int, number: int) -> bytes:
@@ -141,14 +146,14 @@ def read(path: Path) -> Flows:
         content = path.read_bytes()
     except FileNotFoundError:
         return Flows({})
-    found: list[dict[int, KeptFlow]] = []
+    found: list[_Edge] = []
     names: list[str] = []
     read_to = 0
     try:
         for frame, end in _frames(content):
             if frame[:1] == _NAMES:
                 names = _names(frame[1:])
-                found = [{} for _ in names]
+                found = [_Edge({}, {}) for _ in names]
             elif frame[:1] == _RECORDS:
                 _take(frame, found)
             read_to = end
@@ -156,7 +161,7 @@ def read(path: Path) -> Flows:
         pass  # a frame that is whole, but not one of ours
     rest = len(content) - read_to
     damage = f"{rest} bytes after the first {read_to} are not as they were written" if rest else ""
-    return Flows(dict(zip(names, found, strict=True)), damage)
+    return Flows({name: edge.whole() for name, edge in zip(names, found, strict=True)}, damage)
 
 
 def _frames(content: bytes) -> Iterator[tuple[bytes, int]]:
@@ -179,19 +184,40 @@ def _names(text: bytes) -> list[str]:
     return names
 
 
-def _take(frame: bytes, found: list[dict[int, KeptFlow]]) -> None:
+class _Edge(NamedTuple):
+    flows: dict[int, KeptFlow]
+    connections: dict[int, list[KeptConnection]]
+
+    def whole(self) -> dict[int, KeptFlow]:
+        for number, connections in self.connections.items():
+            self.flows[number] = self.flows[number]._replace(connections=tuple(dict.fromkeys(connections)))
+        return self.flows
+
+
+def _take(frame: bytes, found: list[_Edge]) -> None:
     at = 1
     while at < len(frame):
         kind = frame[at]
         if kind == _ENDED:
             _, edge, number = _END.unpack_from(frame, at)
-            found[edge].pop(number, None)
+            found[edge].flows.pop(number, None)
+            found[edge].connections.pop(number, None)
             at += _END.size
+            continue
+        if kind == _CONNECTION:
+            _, edge, *rest = _CONNECTION_OF.unpack_from(frame, at)
+            connection = KeptConnection._make(rest)
+            if connection.number in found[edge].flows:
+                found[edge].connections.setdefault(connection.number, []).append(connection)
+            at += _CONNECTION_OF.size
             continue
         _, edge, number, since, port, protocol, first, second, there = _FLOW.unpack_from(frame, at)
         at += _FLOW.size
-        client, service, translated, *rest = _ADDRESSES[kind].unpack_from(frame, at)
+        client, service, translated, *pinned = _ADDRESSES[kind].unpack_from(frame, at)
         at += _ADDRESSES[kind].size
-        server: Address | None = rest[0] if rest else None
+        server: Address | None = pinned[0] if pinned else None
         key = FlowKey(client, service, protocol, first, second)
-        found[edge][number] = KeptFlow(number, key, translated, server, since, port, there)
+        flows, connections = found[edge]
+        if number in flows and flows[number].key != key:
+            connections.pop(number, None)  # numbers are given again after a restart
+        flows[number] = KeptFlow(number, key, translated, server, since, port, there)

@@ -9,6 +9,8 @@ from own_switch import run_inside
 from restarted_switch import RATE, ask_all, known
 from support import CONNTRACK, PORT, V4, V6, WEB, edited, program, running, until
 
+from anycast_sdn.store import flow_file
+
 SIZE = 3_000_000  # bytes: 6 s
 
 
@@ -23,12 +25,14 @@ def test_flows_in_the_tracker_are_known_again_when_the_controller_was_killed(tmp
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
         answers = ask_all(network)
         before = known(network)
+        file = network.controller.database.with_suffix(".connections")
+        until(lambda: len(flow_file.read(file).by_edge["arh1"]) == len(before), "all flows are kept")
 
         network.controller.kill()
         assert ask_all(network) == answers  # no controller is needed
         network.controller.start()
 
-        assert known(network) == before
+        until(lambda: known(network) == before, "all are known, also those that were pinned at the last moment")
         network.wait_for_servers("web")
         assert ask_all(network) == answers
         assert [each.process.poll() for each in transfers] == [None, None], "this was to happen during the transfers"

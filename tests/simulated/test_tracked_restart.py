@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,13 @@ from scenes import SECOND_SERVICE, SERVICE, ask, group, managed, network, payloa
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import TCP, UDP, Prefix
+from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.model import ICMP, TCP, UDP, Affinity, Prefix
 from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.tracked_address import TrackedLayout
 from anycast_sdn.description.model import Network
 from anycast_sdn.openflow import readback
-from anycast_sdn.openflow.frames import source_of
+from anycast_sdn.openflow.frames import parse_ip, source_of
 from anycast_sdn.openflow.rules import TCP_ACK
 from anycast_sdn.simulation.network import SimulatedNetwork
 
@@ -199,3 +201,55 @@ def test_flows_go_on_by_rules_when_the_controller_is_started_with_these() -> Non
         again = flows(net)[-1]
         assert (again.key, again.translated, again.server) == (flow.key, flow.translated, flow.server)
     net.check_recompute_changes_nothing()
+
+
+def several(net: SimulatedNetwork) -> list[Binding]:
+    """An echo of h1, and all that h2 sends, as one flow: with several connections."""
+    ask(net, protocol=ICMP, port=0, service_port=0)
+    web = net.controller.groups.get("web")
+    assert web
+    net.set_groups(Groups({"web": replace(web, affinity=Affinity.CLIENT)}))
+    net.settle()
+    for port in (41000, 41001):
+        ask(net, "h2", port=port)
+    ask(net, "h2", protocol=TCP, service_port=80)
+    assert all(flow.server for flow in flows(net))
+    return flows(net)
+
+
+def news(net: SimulatedNetwork, whole: Binding) -> list[int]:
+    """The server sends something to all ports of h2 → at which of them that has arrived."""
+    before = len(net.host("h2").received)
+    for protocol, ports in ((UDP, (53, 41000)), (UDP, (53, 41001)), (TCP, (80, 40000))):
+        net.send("as2", net.host("as2").packet(whole.translated, protocol, *ports, tcp_flags=TCP_ACK))
+        net.settle()
+    return [parse_ip(frame).key.destination_port for frame in net.host("h2").received[before:]]
+
+
+@pytest.mark.parametrize("restart", ["controller", "switch", "both"])
+def test_flows_with_several_connections_go_on_after_a_restart(restart: str) -> None:
+    net = network("figure1", "as2", engines=(EngineName.CONNTRACK,), validity={"icmp_s": 4})
+    echo, whole = several(net)
+    if restart != "controller":
+        net.kill("arh1")
+    if restart == "switch":
+        net.connect("arh1")
+    else:
+        net.restart_controller()
+    net.settle()
+    assert list(map(as_known, flows(net))) == [as_known(echo), as_known(whole)]
+    assert news(net, whole) == [41000, 41001, 40000]
+    net.advance(40)  # the tracker has forgotten the echo, and is asked for it
+    assert echo.number not in [flow.number for flow in flows(net)]
+
+
+def test_a_flow_without_connections_ends_when_the_controller_is_back() -> None:
+    net = network("figure1", "as2", engines=(EngineName.CONNTRACK,), validity={"icmp_s": 4})
+    several(net)
+    kept = [KeptFlow.of(flow, 1, 0.0) for flow in flows(net)]
+    net.channels.replace_controller(type(net.controller)(net.network, net.controller.groups, random.Random(1)))
+    net.controller.remember("arh1", kept, 0.0, net.now)
+    for name in net.switches:
+        net.connect(name)
+    net.settle()
+    assert flows(net) == []

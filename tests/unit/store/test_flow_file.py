@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anycast_sdn.core.bindings import Binding
-from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import TCP, UDP, FlowKey, packed
 from anycast_sdn.store import flow_file
 from anycast_sdn.store.flow_file import FlowFile
@@ -43,6 +43,20 @@ def test_flows_are_found_as_they_were_last(tmp_path: Path) -> None:
     assert kept(tmp_path / "f") == [KeptFlow.of(flow, 2, 1000.0) for flow in (pinned, *FLOWS[2:])]
     assert flow_file.read(tmp_path / "f").damage == ""
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+
+
+def test_connections_are_those_of_their_flow_as_long_as_it_lives(tmp_path: Path) -> None:
+    file = begun(tmp_path / "f", FLOWS[:2])
+    first, second = KeptConnection(1, UDP, 40000, 53, False), KeptConnection(1, UDP, 40000, 54, True)
+    for each in (first, second, first, KeptConnection(2, TCP, 1, 2, True), KeptConnection(9, TCP, 1, 2, True)):
+        file.append(flow_file.begun(1, each))
+    file.append(flow_file.packed(1, FLOWS[0]._replace(server=SERVER), 2, 1000.0) + flow_file.ended(1, 2))
+    file.append(flow_file.packed(1, FLOWS[1], 2, 1000.0))
+    found = [(flow.server, flow.connections) for flow in kept(tmp_path / "f")]
+    assert found == [(SERVER, (first, second)), (SERVER, ())]
+    other = FLOWS[0]._replace(key=FLOWS[1].key)
+    file.append(flow_file.packed(1, other, 2, 1000.0))
+    assert kept(tmp_path / "f")[0].connections == ()
 
 
 def test_there_is_nothing_where_there_is_no_file(tmp_path: Path) -> None:
