@@ -114,7 +114,7 @@ class ChosenEngine(Engine):
         return self.engine.lose(numbers, server, groups, now)
 
     def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
-        return self._engine.kept_connections(flow)
+        return self.engine.kept_connections(flow)
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         return self.engine.remember(flows, groups, to_epoch, now)
