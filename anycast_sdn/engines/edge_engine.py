@@ -164,7 +164,9 @@ class EdgeEngine(Engine):
                     return self._refuse_alone(in_port, frame, packet, now)
                 key = key.whole
         syn = tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
-        decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn)
+        decision = self.edge.client_packet(
+            key, groups, now, port=in_port, syn=syn, fragment=packet.more_fragments
+        )
         if decision.drop is None:
             if decision.do is Do.LEASE and decision.binding:
                 self.first_replies.asked(decision.binding)

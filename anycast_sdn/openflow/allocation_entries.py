@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from anycast_sdn.core.model import UDP
 from anycast_sdn.core.roles import AddressRange, Allocation, ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.entries import rule_of
@@ -85,17 +84,14 @@ def _of_port(role: ClientEdgeRole, v6: bool, addresses: AddressRange, port: int,
     marks: dict[Field, int | None] = {Field("reg8", 0): _NOT_REPORTED}  # does the controller live? → ct_mark
     if role.conntrack.allocation is Allocation.SWITCH:
         marks[_LIVES] = None
-    for report, allocate, protocol in (
-        (Kind.REPORT, Kind.ALLOCATE, None),
-        (Kind.REPORT_UDP, Kind.ALLOCATE_UDP, Field("ip_proto", UDP)),
-    ):
-        zone = role.conntrack.zone_of(v6, udp=protocol is not None)
-        known = Track(zone, ROW[report].tracked, commit=True, mark=_REPORTED)
+    for udp in (False, True):  # by zone and not by protocol, which later fragments of IPv6 do not have
+        zone = role.conntrack.zone_of(v6, udp)
+        of = *here, Field("ct_zone", zone)
+        known = Track(zone, ROW[Kind.REPORT].tracked, commit=True, mark=_REPORTED)
         marked = Field("ct_mark", _NOT_REPORTED), _LIVES
-        found = protocol and Field("ct_zone", zone)  # later IPv6 fragments have another protocol
-        yield rule_of(report, *here, found, _TRANSLATED, *marked, actions=(copy, known))
+        yield rule_of(Kind.REPORT, *of, _TRANSLATED, *marked, actions=(copy, known))
         for lives, mark in marks.items():
-            chosen = Track(zone, ROW[allocate].tracked, commit=True, nat=Nat(True, *addresses), mark=mark)
+            chosen = Track(zone, ROW[Kind.ALLOCATE].tracked, commit=True, nat=Nat(True, *addresses), mark=mark)
             actions = SetField("reg2", TRIED), chosen
             new = _NEW, Field("reg2", 0), lives
-            yield rule_of(allocate, *here, protocol, *new, actions=actions, port_index=index)
+            yield rule_of(Kind.ALLOCATE, *of, *new, actions=actions, port_index=index)

@@ -136,9 +136,7 @@ class Kind(enum.IntEnum):
     UNTRACKED_REPLY = 140
     CONTROLLER_LIVES = 99
     REPORT = 100
-    REPORT_UDP = 101
     ALLOCATE = 102
-    ALLOCATE_UDP = 103
     NOT_ALLOCATED = 37
     OTHER_NUMBERS = 36
     REPORT_NEW = 38
@@ -181,8 +179,8 @@ _MARK = frozenset({"reg0"})
 _SET_MACS = frozenset({"eth_src", "eth_dst"})
 _IN_PORT = frozenset({"in_port"})
 _STATE = frozenset({"eth_type", "ct_state"})
-_NEW = _IN_PORT | _STATE | {"reg2", "reg8"}  # outward: reg2: was it tried; reg8: does the controller live
-_NEW_TO_CONTROLLER = _IN_PORT | _STATE | {"reg8", "ct_mark"}
+_NEW = _IN_PORT | _STATE | {"ct_zone", "reg2", "reg8"}  # outward: reg2: was it tried; reg8: does the controller live
+_NEW_TO_CONTROLLER = _IN_PORT | _STATE | {"ct_zone", "reg8", "ct_mark"}
 _UDP_FRAGMENT = frozenset({"eth_type", "ip_proto", "ip_frag"})
 _OTHER_ZONE = _STATE | {"ip_frag", "ct_zone"}
 _ANYCAST_OUT = frozenset({"reg4", "xxreg1"})  # outward: ANY
@@ -466,9 +464,6 @@ ROWS: tuple[Row, ...] = (
         "a copy to the controller, metered; destination := ANY → server edge",
         "the switch has just chosen PR1X by itself: the controller learns of it",
         actions=(Copy, Move, Resubmit), copies=(Meter.REPORTS,), sets=_SET_BOTH, resubmit=Table.SERVICE),
-    Row(Kind.REPORT_UDP, Table.TRACKED_OUT, 660, _NEW_TO_CONTROLLER | {"ct_zone"},
-        "as the next row, found in the zone of UDP", "as the next row, in the zone of UDP", "as there",
-        actions=(Copy, Track), copies=(Meter.REPORTS,), tracked=Table.TRACKED_OUT),
     Row(Kind.REPORT, Table.TRACKED_OUT, 650, _NEW_TO_CONTROLLER, "translated, its mark is 1, reg8 = 1",
         "a copy to the controller, metered; mark := 0, connection tracker → tracked, out again",
         "the switch has chosen PR1X by itself while no controller was there, which learns of it now",
@@ -488,9 +483,6 @@ ROWS: tuple[Row, ...] = (
         "reg2 := 3 → tracked, out again",
         "servers would drop it: the controller refuses it; and it knows of which protocol fragments are",
         actions=(SetField, Resubmit), sets=frozenset({"reg2"}), resubmit=Table.TRACKED_OUT),
-    Row(Kind.ALLOCATE_UDP, Table.TRACKED_OUT, 460, _NEW | {"ip_proto"},
-        "as the next row, UDP", "as the next row, in the zone of UDP", "as there",
-        meter=Meter.FIRST_PACKETS, actions=(SetField, Track), sets=frozenset({"reg2"}), tracked=Table.TRACKED_OUT),
     Row(Kind.ALLOCATE, Table.TRACKED_OUT, 450, _NEW,
         "not translated, of no connection, reg2 = 0; with `allocation: controller` only where reg8 = 0",
         "reg2 := 2, mark := 1 if reg8 = 0, source := an address of the switch's own, connection tracker "
@@ -560,7 +552,7 @@ ROWS: tuple[Row, ...] = (
 
 ROW: Mapping[Kind, Row] = {row.kind: row for row in ROWS}
 # Their packets tell of connections that a switch has begun.
-REPORTS = frozenset((Kind.REPORT, Kind.REPORT_UDP, Kind.REPORT_NEW))
+REPORTS = frozenset((Kind.REPORT, Kind.REPORT_NEW))
 DROPS: Mapping[Kind, str] = {row.kind: row.counter for row in ROWS if row.counter}
 
 # ------------------------------------------------------------------------------ cookies

@@ -11,7 +11,7 @@ from scenes import SERVICE, ask, drops, managed, web
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Affinity
-from anycast_sdn.core.roles import FRAGMENT_ZONES, EngineName
+from anycast_sdn.core.roles import FRAGMENT_ZONES, Allocation, Conntrack, EngineName
 from anycast_sdn.openflow.frames import destination_of, source_of
 from anycast_sdn.simulation.network import SimulatedNetwork
 
@@ -27,8 +27,9 @@ def spoils(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def tracked(build: Any, spoils: bool) -> Any:
-    def make(*hosts: str) -> SimulatedNetwork:
-        return build("figure1", *hosts, engines=(EngineName.CONNTRACK,), switch={"fragments": not spoils})
+    def make(*hosts: str, **settings: Any) -> SimulatedNetwork:
+        changes = {"conntrack": Conntrack(**settings)} if settings else {}
+        return build("figure1", *hosts, engines=(EngineName.CONNTRACK,), switch={"fragments": not spoils}, **changes)
 
     return make
 
@@ -62,9 +63,12 @@ def connections(net: SimulatedNetwork) -> int:
     return sum(len(tracker.connections(zone, net.now)) for zone in (*role.conntrack.zones, *FRAGMENT_ZONES))
 
 
+@pytest.mark.parametrize("allocation", Allocation)
 @pytest.mark.parametrize("protocol", [UDP, ICMP, GRE])
-def test_a_first_packet_in_fragments_arrives_at_one_server(tracked: Any, v6: bool, protocol: int) -> None:
-    net = tracked("as2", "as3", "as4")
+def test_a_first_packet_in_fragments_arrives_at_one_server(
+    tracked: Any, v6: bool, protocol: int, allocation: Allocation
+) -> None:
+    net = tracked("as2", "as3", "as4", allocation=allocation)
     silence(net, "as2", "as3", "as4")
     protocol = ICMPV6 if v6 and protocol == ICMP else protocol
     for _ in range(2):  # the second one meets the connections
