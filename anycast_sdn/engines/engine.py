@@ -39,6 +39,7 @@ class Statistics(NamedTuple):
     last_sweep_s: float | None = None  # how long it took to read all counters
     opened: int = 0  # bindings that began with a packet, since the controller's start
     closed: Mapping[EndedBy, int] = {}  # how many have ended, and why
+    rules: int = 0  # that the switch holds for single flows, as far as is known
 
 
 class Shortcoming(NamedTuple):

@@ -27,6 +27,7 @@ from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
 from anycast_sdn.engines import found_rules
 from anycast_sdn.engines.edge_engine import EdgeEngine
+from anycast_sdn.engines.engine import Statistics
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import FlowReading
 from anycast_sdn.engines.flow_sweep import FlowSweep
@@ -67,6 +68,9 @@ class FlowRules(EdgeEngine):
     @property
     def shown_as(self) -> str:
         return EngineName.RULES.value
+
+    def statistics(self, now: float) -> Statistics:
+        return super().statistics(now)._replace(rules=self.flows.rules)
 
     # ---------------------------------------------------------------- what the switch should hold, besides flows
 

@@ -147,7 +147,7 @@ def _switch_up(scrape: Scrape) -> Iterator[Value]:
 
 def _switch_rules(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
-        yield (switch.name, "bindings"), switch.engine.flows.rules
+        yield (switch.name, "bindings"), scrape.statistics[switch.name].rules if switch.name in scrape.statistics else 0
         yield (switch.name, "other"), len(switch.installed)
 
 

@@ -98,7 +98,7 @@ def _without_lists(switch: ManagedSwitch, counters: Counters, trends: Trends, no
         },
         "bindings": len(engine.flows),
         "rules": {
-            "bindings": engine.flows.rules,
+            "bindings": statistics.rules,
             "other": len(switch.installed),
             "groups": len(switch.installed.groups),
         },

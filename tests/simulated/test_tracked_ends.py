@@ -73,6 +73,7 @@ def test_an_idle_flow_ends_and_its_address_rests(tracked: Any, v6: bool, protoco
     send(net, protocol, v6)
     (flow,) = flows(net)
     assert flow.server is not None
+    assert managed(net, "arh1").engine.statistics(net.now).rules == 0  # it is a connection
     net.advance(managed(net, "arh1").engine.validity_s(flow) + LATE_S)
     assert flows(net) == []
     assert resting(net) == 1
