@@ -25,6 +25,7 @@ from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 
 LEAST_SERVICES = 256  # with room for fewer service addresses, a client edge cannot be inside a tracker
+_MOST_KNOWN = 1 << 12
 PEER = {False: bytes((0, 0, 0, 1)), True: bytes((*bytes(15), 1))}  # K, by "is IPv6"
 
 
@@ -107,6 +108,7 @@ class AnycastCodes:
         self._services: dict[int, Prefix] = {}  # the reverse
         self._starts: list[int] = []  # the same codes in ascending order
         self._lengths: Counter[int] = Counter()  # of the ANY/n
+        self._known: dict[Address, int] = {}  # codes that ``code_of`` has found, since the last change
 
     def get(self, service: Prefix) -> int | None:
         return self._codes.get(service)
@@ -137,10 +139,17 @@ class AnycastCodes:
 
     def code_of(self, anycast: Address) -> int | None:
         """The code of one address."""
+        known = self._known.get(anycast)
+        if known is not None:
+            return known
         service = self.service(anycast)
         if service is None:
             return None
-        return self._codes[service] + int.from_bytes(anycast, "big") - int.from_bytes(service.network, "big")
+        code = self._codes[service] + int.from_bytes(anycast, "big") - int.from_bytes(service.network, "big")
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[anycast] = code
+        return code
 
     def give(self, service: Prefix) -> int | None:
         """The code of an ANY/n from now on; None: there is no room for so many addresses."""
@@ -163,12 +172,14 @@ class AnycastCodes:
         """No connection has its codes any more."""
         if (code := self._codes.pop(service, None)) is not None:
             add(self._lengths, service.length, -1)
+            self._known.clear()
             del self._services[code]
             self._starts.remove(code)
 
     def _put(self, service: Prefix, code: int) -> None:
         self._codes[service] = code
         self._lengths[service.length] += 1
+        self._known.clear()
         self._services[code] = service
         insort(self._starts, code)
 

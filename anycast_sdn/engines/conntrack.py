@@ -271,11 +271,14 @@ class Conntrack(EdgeEngine):
             return self.drop(Drop.NO_SERVICE)
         if frames.destination_of(frame) == binding.translated:
             return self._begin_inward(binding, inside, frame)
-        ends = connection_queries.ends_of(frame) if has_several(binding) else Ends(*binding.key[2:])
-        if self._connections.is_full(binding, ends):
-            return self.drop(Drop.CLIENT_FULL)
+        if has_several(binding):
+            ends = connection_queries.ends_of(frame)
+            if self._connections.is_full(binding, ends):
+                return self.drop(Drop.CLIENT_FULL)
+        else:
+            ends = Ends(*binding.key[2:])
         self._connections.begun(binding, Connection(ends))
-        zone = self._connections.zone(binding, ends)
+        zone = self._settings.zone_of(len(inside) == 16, ends.protocol == UDP)
         anycast, translated, server = binding.key.destination, binding.translated, binding.server
         returned = decision.do is Do.REVIVE and server is not None and not self.is_enrolled(server)
         port = binding.translated_port or ends.first if ends.protocol in (TCP, UDP) else 0

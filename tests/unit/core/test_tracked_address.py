@@ -76,3 +76,19 @@ def test_as_many_services_have_a_code_as_there_is_room_for() -> None:
     given = [codes.give(service) for service in services]
     assert sorted(code for code in given if code is not None) == list(range(1, room.services + 1))
     assert given[-1] is None
+
+
+def test_the_code_of_an_address_is_that_of_its_service_as_long_as_that_has_codes() -> None:
+    codes, address = AnycastCodes(24), packed("198.18.1.7")
+    one, wide = Prefix.host(address), Prefix.parse("198.18.1.0/24")
+    assert codes.code_of(address) is None
+    codes.give(Prefix.parse("198.18.2.0/24"))
+    first = codes.give(wide)
+    assert first is not None
+    assert codes.code_of(address) == first + 7
+    own = codes.give(one)
+    assert (codes.service(address), codes.code_of(address)) == (one, own)
+    codes.discard(one)
+    assert (codes.service(address), codes.code_of(address)) == (wide, first + 7)
+    codes.discard(wide)
+    assert (codes.service(address), codes.code_of(address)) == (None, None)
