@@ -243,7 +243,8 @@ class Conntrack(EdgeEngine):
             return self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now)])
         if answer.server and binding.server is None:
             protocol, first, second = answer.ends
-            self.edge.reply(FlowKey(answer.server, binding.translated, protocol, second, first), groups, now)
+            reply = FlowKey(answer.server, binding.translated, protocol, second, first)
+            binding = self.edge.reply(reply, groups, now).binding or binding
             return Reaction([*self._fragments.pinned(binding)])
         return Reaction()
 
@@ -306,8 +307,8 @@ class Conntrack(EdgeEngine):
             return reaction
         self._fragments.remember(frame, binding.number, key, now)
         if self._fragments.are_translated(key):
-            reaction.messages = [*self._known(binding, key), *self._fragments.begin_out(binding, key)]
-            reaction.messages.append(self._fragments.out(frame, binding, key))
+            reaction.messages = [*self._known(binding, key), *self._fragments.begin(binding, key, now)]
+            reaction.messages.append(self._fragments.out(frame))
         return reaction
 
     def later_fragment(self, in_port: int, frame: bytes, now: float) -> Reaction | None:
@@ -323,7 +324,7 @@ class Conntrack(EdgeEngine):
         """One fragment of a packet goes on.  ``key``: the packet's."""
         if self._fragments.are_translated(key):
             inward = key.destination == binding.translated
-            yield self._fragments.back(frame, binding) if inward else self._fragments.out(frame, binding, key)
+            yield self._fragments.back(frame) if inward else self._fragments.out(frame)
         elif (inside := self._inside(binding.key)) is not None:
             zone = self._settings.zone_of(len(inside) == 16, key.protocol == UDP)
             if key.destination == binding.translated and binding.server:
@@ -348,7 +349,7 @@ class Conntrack(EdgeEngine):
         sent = binding.key
         if sent.is_whole:
             sent = FlowKey(*sent[:2], key.protocol, key.destination_port, key.source_port)
-        reaction = Reaction([*self._fragments.begin_in(binding, sent)])
+        reaction = Reaction([*self._fragments.begin(binding, sent, now)])
         if decision.do is Do.PIN:
             self.first_replies.replied(binding, key.source, False, now)
             reaction.messages += self._known(binding, sent)
@@ -358,7 +359,8 @@ class Conntrack(EdgeEngine):
     def _known(self, binding: Binding, key: FlowKey) -> Iterator[Message]:
         """The connection of whole packets is there, and has the binding's server.  ``key``: of the client's packets."""
         if (inside := self._inside(binding.key)) is not None:
-            yield connections.known(inside, key, binding, self._settings.zone_of(len(inside) == 16, udp=True))
+            ends = Ends(UDP, key.source_port, key.destination_port)
+            yield from connections.put_back(binding, ends, inside, self._settings.zone_of(len(inside) == 16, udp=True))
             self._connections.recheck(binding)
 
     def _inside(self, key: FlowKey) -> Address | None:
@@ -422,6 +424,7 @@ class Conntrack(EdgeEngine):
             reaction.messages += removed.messages
             reaction.changed |= removed.changed
         reaction.messages += self._switchs.tick(now)
+        reaction.messages += self._fragments.tick(self.flows, now, most)
         reaction.events += self.watch_pools(now)
         return reaction, more or ended == most
 

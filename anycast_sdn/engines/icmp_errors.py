@@ -26,7 +26,8 @@ def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collect
     """
     key = binding.key
     sent_to = error.quoted.destination
-    is_ours = error.quoted.source == binding.translated and (key.is_whole or error.quoted[2:] == key[2:])
+    there = key.protocol, binding.port_there, key.destination_port
+    is_ours = error.quoted.source == binding.translated and (key.is_whole or error.quoted[2:] == there)
     if not is_ours or sent_to not in (key.destination, *servers):
         return None
     return builders.translate_icmp_error(
@@ -35,6 +36,7 @@ def to_client(frame: bytes, error: IcmpError, binding: Binding, servers: Collect
         destination=key.source,
         quoted_source=key.source,
         quoted_destination=key.destination,
+        quoted_ports=key[3:] if binding.translated_port else None,
     )
 
 
@@ -48,4 +50,5 @@ def to_server(frame: bytes, error: IcmpError, binding: Binding) -> bytes | None:
         destination=binding.server,
         quoted_source=binding.server,
         quoted_destination=binding.translated,
+        quoted_ports=(error.quoted.source_port, binding.port_there) if binding.translated_port else None,
     )

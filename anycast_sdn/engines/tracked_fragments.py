@@ -3,7 +3,7 @@
 The tracker puts the fragments of a packet together, looks it up, and lets them go on, one behind the other.  So a first
 packet in fragments comes to the controller in all its parts, but only the first part shows the ports: which flow the
 others are of is remembered, for as long as the tracker waits for them.  Each part goes back to the switch with the same
-actions; the last one that gets there begins the connection.
+actions; where they begin a connection, the last one that gets there does.
 
 Where the switch would spoil fragments of UDP over IPv4, they have connections of their own
 (``openflow.fragment_entries``), which begin and end here.
@@ -17,7 +17,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.due import Due
 from anycast_sdn.core.model import UDP, Address, FlowKey
 from anycast_sdn.core.roles import Conntrack
 from anycast_sdn.openflow import builders, fragment_entries, frames
@@ -27,6 +28,7 @@ from anycast_sdn.openflow.rules import OFPP_CONTROLLER, EndConnection, Message, 
 
 WAIT_S = 15.0  # so long Open vSwitch waits for the other fragments of a packet
 MOST_PACKETS = 1000  # so many fragments it holds at once
+KEEP_S = 20.0  # less than any timeout that Open vSwitch has by itself
 MOST_FLOWS = 256  # of one binding whose ends are remembered; others end when they are idle
 _NO_MAC = bytes(6)
 
@@ -46,6 +48,7 @@ class TrackedFragments:
         self._redirected_zone = fragment_entries.redirected_zone(settings)
         self._packets: OrderedDict[bytes, _Packet] = OrderedDict()
         self._flows: dict[int, dict[FlowKey, None]] = {}  # number of a binding → its flows with such connections
+        self._due: Due[int] = Due()  # when these are to be kept alive
 
     # ---------------------------------------------------------------- packets in several parts
 
@@ -66,31 +69,46 @@ class TrackedFragments:
 
     # ---------------------------------------------------------------- connections for fragments
 
-    def begin_out(self, binding: Binding, key: FlowKey) -> Iterator[Message]:
-        """A flow with fragments to ANY: what has to be there before they go on.  ``key``: of the client's packet."""
-        self._note(binding.number, key)
+    def begin(self, binding: Binding, key: FlowKey, now: float) -> Iterator[Message]:
+        """A flow with fragments: what has to be there before they go on.  ``key``: of the client's packets."""
+        self._due.plan_by(binding.number, now + KEEP_S)
+        flows = self._flows.setdefault(binding.number, {})
+        if len(flows) < MOST_FLOWS:
+            flows[key] = None
+        yield from self._translate(binding, key, begins=True)
         if binding.server:
-            yield self._redirect(binding, binding.server, key)
+            yield from self._redirect(binding, binding.server, key, begins=True)
 
-    def out(self, frame: bytes, binding: Binding, key: FlowKey) -> PacketOut:
-        nat = Nat(True, binding.translated, binding.translated, source_port_of(binding, key))
-        return _sent_on(frame, Track(self._translated_zone, Table.TRACKED_OUT, commit=True, nat=nat))
+    def out(self, frame: bytes) -> PacketOut:
+        return _sent_on(frame, Track(self._translated_zone, Table.TRACKED_OUT, translate=True))
 
-    def begin_in(self, binding: Binding, key: FlowKey) -> Iterator[Message]:
-        """A flow with fragments to PR1X.  ``key``: of the client's packets."""
-        self._note(binding.number, key)
-        nat = Nat(True, binding.translated, binding.translated, source_port_of(binding, key))
-        yield _known(key, Track(self._translated_zone, commit=True, nat=nat))
-
-    def back(self, frame: bytes, binding: Binding) -> PacketOut:
-        nat = Nat(True, binding.key.destination, binding.key.destination)
-        return _sent_on(frame, Track(self._redirected_zone, Table.TRACKED_IN, commit=True, nat=nat))
+    def back(self, frame: bytes) -> PacketOut:
+        return _sent_on(frame, Track(self._redirected_zone, Table.TRACKED_IN, translate=True))
 
     def pinned(self, binding: Binding) -> Iterator[Message]:
         """A server has answered: further fragments are for it."""
         if binding.server:
             for key in self._flows.get(binding.number, ()):
-                yield self._redirect(binding, binding.server, key)
+                yield from self._redirect(binding, binding.server, key, begins=True)
+
+    def tick(self, flows: BindingTable, now: float, most: int) -> Iterator[Message]:
+        """While flows go on, their connections for fragments do, too, although no fragments come for a while.
+
+        For some seconds after the end of a connection, Open vSwitch (before 3.2) begins no other one with the same
+        ends; so they had better not end before the binding does.
+        """
+        for _ in range(most):
+            number = self._due.pop(now)
+            if number is None:
+                return
+            binding = flows.by_number(number)
+            if binding is None:
+                continue
+            self._due.plan(number, now + KEEP_S)
+            for key in self._flows.get(number, ()):
+                yield from self._translate(binding, key, begins=False)
+                if binding.server:
+                    yield from self._redirect(binding, binding.server, key, begins=False)
 
     def unpin(self, binding: Binding, server: Address) -> Iterator[EndConnection]:
         """Further fragments are no longer for this server."""
@@ -101,26 +119,34 @@ class TrackedFragments:
         """``binding``: as it was."""
         if binding.server:
             yield from self.unpin(binding, binding.server)
+        self._due.cancel(binding.number)
         for key in self._flows.pop(binding.number, ()):
             yield EndConnection(self._translated_zone, *key)
 
-    def _note(self, number: int, key: FlowKey) -> None:
-        flows = self._flows.setdefault(number, {})
-        if len(flows) < MOST_FLOWS:
-            flows[key] = None
+    def _translate(self, binding: Binding, key: FlowKey, *, begins: bool) -> Iterator[PacketOut]:
+        nat = Nat(True, binding.translated, binding.translated, source_port_of(binding, key))
+        reply = FlowKey(key.destination, binding.translated, UDP, key.destination_port, nat.port)
+        yield from _known(self._translated_zone, key, reply, nat if begins else None)
 
-    def _redirect(self, binding: Binding, server: Address, key: FlowKey) -> PacketOut:
+    def _redirect(self, binding: Binding, server: Address, key: FlowKey, *, begins: bool) -> Iterator[PacketOut]:
+        sent = _reply(binding, server, key)
+        answered = FlowKey(binding.translated, key.destination, UDP, sent.destination_port, sent.source_port)
         nat = Nat(True, key.destination, key.destination)
-        return _known(_reply(binding, server, key), Track(self._redirected_zone, commit=True, nat=nat))
+        yield from _known(self._redirected_zone, sent, answered, nat if begins else None)
 
 
 def _reply(binding: Binding, server: Address, key: FlowKey) -> FlowKey:
     return FlowKey(server, binding.translated, UDP, key.destination_port, source_port_of(binding, key))
 
 
-def _known(key: FlowKey, track: Track) -> PacketOut:
-    """The tracker knows this flow from now on, by a packet that is sent nowhere."""
-    return _sent_on(builders.ip_packet(key, eth_src=_NO_MAC, eth_dst=_NO_MAC), track)
+def _known(zone: int, key: FlowKey, reply: FlowKey, nat: Nat | None) -> Iterator[PacketOut]:
+    """The tracker knows this flow from now on, or goes on to know it, by packets that are sent nowhere.
+
+    Both directions: with packets of one alone, a connection has a shorter timeout.
+    """
+    begin = Track(zone, commit=nat is not None, translate=True, nat=nat)
+    for each, track in ((key, begin), (reply, Track(zone, translate=True))):
+        yield _sent_on(builders.ip_packet(each, eth_src=_NO_MAC, eth_dst=_NO_MAC), track)
 
 
 def _sent_on(frame: bytes, track: Track) -> PacketOut:

@@ -158,13 +158,6 @@ def put_back(
     return [begun, PacketOut(answered, OFPP_CONTROLLER, look_up), PacketOut(sent, OFPP_CONTROLLER, look_up)]
 
 
-def known(inside: Address, key: FlowKey, flow: Binding, zone: int) -> PacketOut:
-    """The tracker knows a flow, and its server, from now on.  ``key``: of the client's packets."""
-    sent = FlowKey(inside, PEER[len(inside) == 16], *key[2:])
-    commit = _commit(zone, flow.translated, source_port_of(flow, key), flow.server)
-    return PacketOut(_made_up(sent, False, 1, 1), OFPP_CONTROLLER, (commit,))
-
-
 def _made_up(key: FlowKey, answers: bool, sequence: int, acknowledged: int) -> bytes:
     """With ICMP, the identifier and the type of the request are in the place of the client's ports (``Ends``)."""
     identifier, kind = (key.destination_port, key.source_port) if answers else (key.source_port, key.destination_port)

@@ -9,11 +9,13 @@ import pytest
 from parts import data, parts_of
 from scenes import SERVICE, ask, drops, managed, web
 
+from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Affinity
 from anycast_sdn.core.roles import FRAGMENT_ZONES, Allocation, Conntrack, EngineName
 from anycast_sdn.openflow.frames import destination_of, source_of
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.simulation.tracker import Timeouts
 
 GRE = 47
 PAYLOAD = bytes(range(64))
@@ -54,6 +56,11 @@ def arrived(net: SimulatedNetwork, *hosts: str) -> dict[str, list[bytes]]:
     for host in hosts:
         net.host(host).received.clear()
     return got
+
+
+def the_flow(net: SimulatedNetwork) -> Binding:
+    (flow,) = managed(net, "arh1").engine.flows
+    return flow
 
 
 def connections(net: SimulatedNetwork) -> int:
@@ -140,6 +147,27 @@ def test_nothing_is_left_of_a_flow_that_has_ended(tracked: Any, v6: bool) -> Non
     net.react(net.controller.end_flow("arh1", flow.number, net.now))
     net.settle()
     assert connections(net) == 0
+
+
+def test_connections_for_fragments_last_as_long_as_their_flow(tracked: Any, v6: bool) -> None:
+    """Their own end would keep others from beginning, for some seconds."""
+    net = tracked("as2")
+    role = next(switch.client_edge for switch in net.network.switches if switch.name == "arh1")
+    assert role
+    for zone in role.conntrack.zones:
+        net.switches["arh1"].tracker.timeouts[zone] = Timeouts(udp_multiple=role.validity.udp_s)
+    as2, size = net.host("as2"), len(PAYLOAD)
+    as2.on_packet = lambda frame, packet: parts_of(as2.packet(source_of(frame), UDP, 53, 40000, payload=PAYLOAD), v6)
+    for _ in range(12):  # every minute, but fragments only at the beginning and at the end
+        ask(net, service=SERVICE[v6])
+        as2.on_packet = lambda frame, packet: [as2.packet(source_of(frame), UDP, 53, 40000)]
+        net.advance(60)
+    net.host("h1").received.clear()
+    asked = connections(net)
+    net.send("as2", *parts_of(as2.packet(the_flow(net).translated, UDP, 53, 40000, payload=PAYLOAD), v6))
+    net.settle()
+    assert len(data(net.host("h1").received, v6)) == 8 + size
+    assert connections(net) == asked
 
 
 def test_a_packet_of_which_a_part_is_missing_goes_nowhere(tracked: Any, v6: bool) -> None:
