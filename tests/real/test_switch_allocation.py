@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from bridge import run
-from support import PORT, V4, V6, Running, program
+from support import PORT, V4, V6, Running, program, until
 from tracked import is_served, tracked, translated
 
 
@@ -16,10 +16,16 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield network
 
 
+def is_pinned(network: Running, client: str) -> bool:
+    flows = network.flows(f"client={client}")
+    return any(flow["client_port"] == 23000 and flow["server"] for flow in flows)
+
+
 @pytest.mark.row("M13", "allocation: switch: the controller is not asked, and knows the flows by copies")
 def test_the_switch_chooses_addresses_network_and_the_controller_learns_of_flows(network: Running) -> None:
     for family in (V4, V6):
         assert is_served(network, family.web, "--source-port", 23000)
+        until(lambda address=family.h1: is_pinned(network, address), "the flow is known")
         flow = network.flow(family.h1, 23000)
         assert (flow["translated"], flow["server"]) == (translated(network, family, 23000), family.as2)
     assert "connected to as2" in network.run("h1", *program("tcp_client.py", V6.web, PORT))
@@ -31,7 +37,7 @@ def test_a_flow_without_an_address_gets_an_error(network: Running) -> None:
     for zone in network.testbed.zones:
         run("ovs-appctl", "dpctl/ct-set-limits", f"zone={zone},limit=1")
     try:
-        network.ask("h1", V4.web, "--wait", 1)
+        network.ask("h1", V4.web, "--answers", 1, "--wait", 5)
         network.run("h1", *program("tcp_client.py", V4.web, PORT))
         with network.counts("arh1", "pool_empty", 2):
             (said,) = network.ask("h1", V4.web, "--answers", 1, "--wait", 5)

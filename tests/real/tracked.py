@@ -15,7 +15,8 @@ from support import V4, V6, WEB, Family, Running, edited, running
 def tracked(directory: Path, settings: str = "") -> Iterator[Running]:
     """``settings``: of ``conntrack``.  as2 serves the group web by UDP and TCP."""
     edge = f"    client_edge:\n      engine: conntrack\n      conntrack: {{{settings}}}"
-    with running(edited("figure1.yaml", directory, ("    client_edge:", edge)), directory) as network:
+    changes = [("    client_edge:", edge), ("wait_ms: 500", "wait_ms: 10000")]  # the machine may be busy
+    with running(edited("figure1.yaml", directory, *changes), directory) as network:
         network.enrol("web", WEB, [V4.as2, V6.as2])
         network.serve_udp("as2")
         network.serve_tcp("as2")
@@ -35,5 +36,5 @@ def translated(network: Running, family: Family, port: int) -> str:
     return found.group(1)
 
 
-def is_served(network: Running, address: str, *options: object) -> bool:
-    return network.ask("h1", address, "--wait", 1, *options) == ["as2 hello"]
+def is_served(network: Running, address: str, *options: object, within_s: int = 10) -> bool:
+    return network.ask("h1", address, "--answers", 1, "--wait", within_s, *options) == ["as2 hello"]
