@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from scenes import SERVICE, ask, drops, managed, payloads, web
 
+from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Affinity
@@ -303,3 +305,38 @@ def test_flows_that_a_new_controller_knows_end_too(tracked: Any, v6: bool, proto
     assert len(flows(net)) == 1
     net.advance(SHORT["udp_s"] + LATE_S)
     assert flows(net) == []
+
+
+def test_echoes_of_several_programs_are_one_flow_with_a_connection_each(tracked: Any, v6: bool) -> None:
+    net = tracked("as2", validity={"icmp_s": 4})
+    protocol = ICMPV6 if v6 else ICMP
+    for identifier in (7, 8):
+        ask(net, service=SERVICE[v6], protocol=protocol, port=0, service_port=0, identifier=identifier)
+    (flow,) = flows(net)
+    assert len(connections(net)) == 2
+    for _ in range(4):  # one of them goes on
+        net.advance(1.5)
+        ask(net, service=SERVICE[v6], protocol=protocol, port=0, service_port=0, identifier=8)
+    assert (flows(net), len(connections(net))) == ([flow], 1)
+    net.advance(4 + LATE_S)
+    assert flows(net) == []
+
+
+def test_an_answer_says_which_server_has_pinned_a_flow_if_the_copy_of_its_reply_was_lost(
+    tracked: Any, v6: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = tracked("as2", "as3")
+    monkeypatch.setattr(net.controller, "packet_in", _without(Kind.MEMBER_REPLY_UDP, net.controller.packet_in))
+    send(net, UDP, v6)
+    (flow,) = flows(net)
+    assert flow.server is None
+    net.advance(SHORT["unanswered_s"] + 1)
+    (flow,) = flows(net)
+    assert flow.server == net.host("as2").address(v6)
+
+
+def _without(lost: Kind, packet_in: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    def some(dpid: int, cookie: int, *rest: Any) -> Outcome:
+        return Outcome() if kind_of(cookie) is lost else packet_in(dpid, cookie, *rest)
+
+    return some
