@@ -23,7 +23,7 @@ from anycast_sdn.engines.flow_reading import COMPARED_AT_ONCE, Found, Strays
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import FlowRule, Message
 
-PUT_BACK_AT_ONCE = 20  # connections in one slice: some milliseconds
+PUT_BACK_AT_ONCE = 20  # flows in one slice: some milliseconds
 
 
 class Owner(Protocol):
@@ -52,8 +52,8 @@ class ConnectionReading(Strays):
         self._begins = begins
         self._wiped = wiped
         self._to_adopt: list[int] | None = None
-        self._to_put_back: list[int] | None = None
-        self._to_doubt: list[int] | None = None
+        self._walked_to = 0  # the number of a flow
+        self._is_walked = not (begins or wiped)
 
     def take(self, rule: FlowRule) -> bool:
         if self._begins:
@@ -66,24 +66,24 @@ class ConnectionReading(Strays):
         if self._to_adopt:
             some, self._to_adopt = self._to_adopt[:COMPARED_AT_ONCE], self._to_adopt[COMPARED_AT_ONCE:]
             return Reaction(events=self._owner.adopt({each: self._found[each] for each in some}, groups, now, hosts))
-        if self._to_put_back is None:
-            lost = (flow.number for flow in self._owner.flows) if self._wiped else self._found
-            self._to_put_back = list(lost)
-        if self._to_put_back:
-            return self._put_back_some(groups)
-        if self._to_doubt is None:
-            self._to_doubt = [flow.number for flow in self._owner.flows] if self._begins and not self._wiped else []
-        if self._to_doubt:
-            some, self._to_doubt[-COMPARED_AT_ONCE:] = self._to_doubt[-COMPARED_AT_ONCE:], []
-            doubted = [self._owner.doubt(flow, now) for flow in filter(None, map(self._owner.flows.by_number, some))]
-            messages = [message for each in doubted for message in each.messages]
-            return Reaction(messages, any(each.changed for each in doubted))
+        if not self._is_walked:
+            return self._walk(groups, now)
         if (reaction := super().step(groups, now, hosts)) is None:
             self._owner.end_reading()
         return reaction
 
-    def _put_back_some(self, groups: Groups) -> Reaction:
-        assert self._to_put_back
-        some, self._to_put_back[-PUT_BACK_AT_ONCE:] = self._to_put_back[-PUT_BACK_AT_ONCE:], []
-        flows = filter(None, map(self._owner.flows.by_number, some))
-        return Reaction([message for flow in flows for message in self._owner.put_back(flow, groups)])
+    def _walk(self, groups: Groups, now: float) -> Reaction:
+        """The next flows, in the order of their numbers."""
+        flows = self._owner.flows
+        numbers = flows.numbers_after(self._walked_to, PUT_BACK_AT_ONCE)
+        self._is_walked = not numbers
+        reaction = Reaction()
+        for flow in filter(None, map(flows.by_number, numbers)):
+            self._walked_to = flow.number
+            if self._wiped or flow.number in self._found:
+                reaction.messages += self._owner.put_back(flow, groups)
+            elif self._begins:
+                doubted = self._owner.doubt(flow, now)
+                reaction.messages += doubted.messages
+                reaction.changed |= doubted.changed
+        return reaction

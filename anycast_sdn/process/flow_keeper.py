@@ -21,6 +21,7 @@ from anycast_sdn.core.controller_events import FlowsKept, FlowsNotKept, FlowsNot
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptConnection, Noted
 from anycast_sdn.engines.engine import Engine
+from anycast_sdn.process import garbage
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.journal_keeper import start_thread
 from anycast_sdn.store import flow_file
@@ -48,6 +49,7 @@ def known_again(
     now = time.monotonic()
     for edge, flows in found.by_edge.items():
         controller.remember(edge, flows.values(), time.time() - now, now)
+    garbage.exempt_new()
     if found.damage:
         report(FlowsNotRead(str(path), found.damage))
     edges = [
