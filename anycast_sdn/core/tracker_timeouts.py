@@ -2,7 +2,8 @@
 
 A zone of the tracker has a timeout for each state of a connection.  Their names are those of Open vSwitch
 (ovs-vswitchd.conf.db(5), table CT_Timeout_Policy).  Its userspace datapath has fewer states than the kernel and ignores
-the others' names; protocols that are neither TCP nor ICMP have the timeouts of UDP there.
+the others' names.  Protocols other than TCP, UDP and ICMP have the datapath's own timeouts, whatever is set (3.1).
+Where these are shorter than ``other_s``, the binding begins the connection again.
 
 Validities of single groups are not in here: a zone holds the connections of all groups.
 """

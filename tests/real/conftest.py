@@ -27,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             module = item.getparent(pytest.Module)
             assert module
             module.stash[_ALONE] = True
+    items[:] = [item for item in items if not (_tracks(item) and item.get_closest_marker("rules_alone"))]
+
+
+def _tracks(item: pytest.Item) -> bool:
+    return hasattr(item, "callspec") and item.callspec.params.get("engine") == "conntrack"
 
 
 @pytest.fixture(scope="module", autouse=True)

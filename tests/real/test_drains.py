@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import PORT, V4, V6, WEB, Running, program, until
+from support import PORT, V4, V6, WEB, Running, edited, on_both_engines, program, running, until
+
+pytestmark = on_both_engines
 
 DOWNLOADS = 8800
 FAMILIES = (V4, V6)
 
 
 @pytest.fixture(scope="module")
-def network(figure1: Running) -> Running:
+def network(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """as2 is the nearest; as2 and as3 have both their addresses in group web, each as one enrolment.
 
     A flow of UDP is over as soon as it has been idle for a short time, so that drains need not wait for that.
     """
-    figure1.call("PUT", "/v1/groups/web", {"prefixes": WEB, "validity": {"udp_s": 2}})
-    for one, other in ((V4.as2, V6.as2), (V4.as3, V6.as3)):
-        figure1.call("POST", "/v1/groups/web/servers", {"addresses": [one, other]})
-    figure1.serve_udp("as2", "as3")
-    for host in ("as2", "as3"):
-        figure1.testbed.spawn(host, program("download.py", "serve", host, DOWNLOADS))
-        figure1.testbed.wait_listening(host, DOWNLOADS)
-    figure1.wait_for_servers("web")
-    until(lambda: served_by(figure1) == {"as2"}, "as2 serves")
-    return figure1
+    directory = tmp_path_factory.mktemp("drains")
+    with running(edited("figure1.yaml", directory, ("udp_s: 300", "udp_s: 2")), directory, engine=engine) as network:
+        network.call("PUT", "/v1/groups/web", {"prefixes": WEB})
+        for one, other in ((V4.as2, V6.as2), (V4.as3, V6.as3)):
+            network.call("POST", "/v1/groups/web/servers", {"addresses": [one, other]})
+        network.serve_udp("as2", "as3")
+        for host in ("as2", "as3"):
+            network.testbed.spawn(host, program("download.py", "serve", host, DOWNLOADS))
+            network.testbed.wait_listening(host, DOWNLOADS)
+        network.wait_for_servers("web")
+        until(lambda: served_by(network) == {"as2"}, "as2 serves")
+        yield network
 
 
 def served_by(network: Running) -> set[str]:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from support import TOPOLOGIES, Running, program, running
+from support import TOPOLOGIES, Running, on_both_engines, program, running
+
+pytestmark = on_both_engines
 
 TCP_PORT = 7100
 SERVICES = pytest.mark.parametrize(
@@ -17,8 +19,8 @@ SERVICES = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(TOPOLOGIES / "one-switch.yaml", tmp_path_factory.mktemp("one-switch")) as network:
+def network(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(TOPOLOGIES / "one-switch.yaml", tmp_path_factory.mktemp("one-switch"), engine=engine) as network:
         network.serve_udp("s1", "s2")
         network.serve_tcp("s1", "s2", port=TCP_PORT)
         network.wait_for_servers("web", "dns")

@@ -7,7 +7,22 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, edited, in_both_families, running, until
+from support import (
+    PORT,
+    V4,
+    V6,
+    WEB,
+    Family,
+    Running,
+    edited,
+    in_both_families,
+    on_both_engines,
+    rules_alone,
+    running,
+    until,
+)
+
+pytestmark = on_both_engines
 
 PREFIXES = {
     "IPv4": ("203.0.113.8/29", "203.0.113.32/29"),
@@ -19,15 +34,15 @@ PROHIBITED = {"IPv4": "error EHOSTUNREACH", "IPv6": "error EACCES"}  # what Linu
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def network(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("pool")
     changes = [
-        ("pooling: auto", "pooling: flow"),
+        ("pooling: auto", "pooling: flow\n      conntrack: {reserve: none}"),
         ("quarantine_s: 120", f"bindings_per_client: {SHARE}\n      bindings_per_port: {SIZE}"),
         ("- 203.0.113.0/24", "\n        - ".join(["- " + PREFIXES["IPv4"][0], *PREFIXES["IPv4"][1:]])),
         ("- 2001:db8:1:f::/64", "\n        - ".join(["- " + PREFIXES["IPv6"][0], *PREFIXES["IPv6"][1:]])),
     ]
-    with running(edited("figure1.yaml", directory, *changes), directory) as network:
+    with running(edited("figure1.yaml", directory, *changes), directory, engine=engine) as network:
         network.enrol("web", WEB, [V4.as2, V6.as2])
         network.serve_udp("as2")
         yield network
@@ -90,6 +105,7 @@ def test_an_exhausted_pool_is_named(network: Running, family: Family) -> None:
     assert len(lines) == 1
 
 
+@rules_alone("whoever refuses flows, errors have the same limits")
 @pytest.mark.row("M13", "the errors are rate limited: 100 at once and 100 a second, whatever is sent")
 @in_both_families
 def test_the_errors_are_rate_limited(network: Running, family: Family) -> None:

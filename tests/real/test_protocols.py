@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support import ARH1_MAC, PORT, V4, V6, WEB, Family, Running, in_both_families, is_userspace, program, until
+from support import (
+    ARH1_MAC,
+    PORT,
+    V4,
+    V6,
+    WEB,
+    Family,
+    Running,
+    in_both_families,
+    is_userspace,
+    on_both_engines,
+    program,
+    rules_alone,
+    until,
+)
 
 from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import checksum
+
+pytestmark = on_both_engines
 
 SCTP, GRE, EXPERIMENT = 132, 47, 253
 HOP_BY_HOP, FRAGMENT, DESTINATION_OPTIONS = 0, 44, 60  # IPv6 extension headers
@@ -152,10 +168,15 @@ UNUSUAL: list[tuple[Family, Callable[[bytes], bytes]]] = [
 ]
 NAMES = ["IPv4 options", "no UDP checksum", "IPv4 padded", "hop-by-hop options", "destination options",
          "atomic fragment", "IPv6 padded"]  # fmt: skip
+SPOILED = rules_alone("userspace Open vSwitch's tracker does not correct its checksum")
+CASES = [
+    pytest.param(number, id=name, marks=[SPOILED] if name == "atomic fragment" else [])
+    for number, name in enumerate(NAMES)
+]
 
 
 @pytest.mark.row("M12", "unusual but valid packets: one binding, every packet once")
-@pytest.mark.parametrize("case", range(len(UNUSUAL)), ids=NAMES)
+@pytest.mark.parametrize("case", CASES)
 def test_unusual_packets_are_flows_like_others(network: Running, case: int) -> None:
     family, change = UNUSUAL[case]
     frame = change(udp_frame(network, family, 20110 + case))
@@ -168,6 +189,7 @@ def test_unusual_packets_are_flows_like_others(network: Running, case: int) -> N
     assert packed(network.flow(family.h1, 20110 + case)["translated"]) in arrived[0]
 
 
+@rules_alone("the tracker puts them together first: test_fragments.py")
 @pytest.mark.row("M12", "fragments carry no ports, so they cannot be told apart: dropped, counted, and refused at once")
 @in_both_families
 def test_fragments_are_dropped_and_counted(network: Running, family: Family) -> None:
@@ -186,8 +208,8 @@ def test_fragments_of_a_protocol_without_ports_arrive(network: Running) -> None:
     (flow,) = [flow for flow in network.flows(f"client={V4.h2}") if flow["protocol"] == str(GRE)]
     whole = builders.ip_packet(
         FlowKey(packed(V4.h2), packed(V4.web), GRE, 0, 0), eth_src=network.mac("h2"), eth_dst=ARH1_MAC,
-        payload=b"\0\0\x88\xb5" + b"part" * 7)  # fmt: skip
-    parts = [in_part(whole, 0x2000, whole[34:50]), in_part(whole, 2, whole[50:])]
+        payload=b"\0\0\x88\xb5" + b"part" * 400)  # fmt: skip
+    parts = [in_part(whole, 0x2000, whole[34:1434]), in_part(whole, 175, whole[1434:])]
     with network.testbed.capture("as2", 0, f"ip proto {GRE} and dst host {V4.as2}") as at_server:
         network.send_frames("h2", parts)
         arrived = at_server.wait_for(2)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
-from support import TOPOLOGIES, Running, running
+from support import TOPOLOGIES, Running, on_both_engines, running
+
+pytestmark = on_both_engines
 
 WEB = {4: "198.18.0.1", 6: "2001:db8:a::1"}
 FILES = {4: "198.19.0.1", 6: "2001:db8:b::1"}
@@ -16,8 +18,8 @@ in_both_families = pytest.mark.parametrize("v", [4, 6], ids=["IPv4", "IPv6"])
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(TOPOLOGIES / "two-sites.yaml", tmp_path_factory.mktemp("two-sites")) as network:
+def network(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(TOPOLOGIES / "two-sites.yaml", tmp_path_factory.mktemp("two-sites"), engine=engine) as network:
         network.serve_udp("as1", "as2", "as3", "as4")
         network.wait_for_servers("web", "files")
         yield network
