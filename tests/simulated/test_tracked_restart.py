@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from dataclasses import replace
 
 import pytest
@@ -11,13 +12,14 @@ from scenes import SECOND_SERVICE, SERVICE, ask, group, managed, network, payloa
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptFlow
-from anycast_sdn.core.model import ICMP, TCP, UDP, Affinity, Prefix
+from anycast_sdn.core.model import ICMP, TCP, UDP, Affinity, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.tracked_address import TrackedLayout
 from anycast_sdn.description.model import Network
-from anycast_sdn.openflow import readback
+from anycast_sdn.openflow import builders, readback
 from anycast_sdn.openflow.frames import parse_ip, source_of
-from anycast_sdn.openflow.rules import TCP_ACK
+from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.rules import TCP_ACK, TCP_RST, EndConnection
 from anycast_sdn.simulation.network import SimulatedNetwork
 
 BOTH = (EngineName.CONNTRACK, EngineName.RULES)
@@ -253,3 +255,27 @@ def test_a_flow_without_connections_ends_when_the_controller_is_back() -> None:
         net.connect(name)
     net.settle()
     assert flows(net) == []
+
+
+def test_tcp_is_put_back_once_more_with_the_numbers_of_its_clients_next_segment() -> None:
+    net = busy()
+    net.kill("arh1")
+    net.connect("arh1")
+    net.settle()
+    flow = next(flow for flow in flows(net) if flow.key.protocol == TCP and len(flow.translated) == 4)
+    assert flow.server
+    key = FlowKey(flow.translated, flow.server, *flow.key[2:])
+    segment = builders.ip_packet(
+        key, eth_src=bytes(6), eth_dst=bytes(6), tcp_flags=TCP_ACK, payload=b"four", sequence=0xFFFFFFFE,
+        acknowledged=7,
+    )  # fmt: skip
+    reset = builders.ip_packet(key, eth_src=bytes(6), eth_dst=bytes(6), tcp_flags=TCP_RST, sequence=9)
+    sent = []
+    for frame in (reset, segment, segment):
+        handle = managed(net, "arh1").engine.packet_handlers[Kind.OTHER_NUMBERS]
+        sent.append(handle(1, frame, net.controller.groups, net.now).messages)
+    first, (end, *put_back), again = sent
+    assert (first, again) == ([], [])
+    assert isinstance(end, EndConnection)
+    numbers = [struct.unpack_from("!II", each.frame, parse_ip(each.frame).l4 + 4) for each in put_back]
+    assert numbers == [(2, 7), (7, 2), (2, 7)]
