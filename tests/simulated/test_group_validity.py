@@ -13,7 +13,7 @@ from anycast_sdn.openflow.pipeline import Kind, kind_of
 from anycast_sdn.simulation.host import TCP_ACK
 from anycast_sdn.simulation.observations import Sent
 
-# The tracker's timeouts are those of its zone: a group's own validity has no effect there (docs/engines.md).
+# The tracker's timeouts are those of its zone: a group's shorter validity has no effect there (docs/engines.md).
 pytestmark = rules_alone
 
 FIN = 0x01
