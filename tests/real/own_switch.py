@@ -20,7 +20,7 @@ NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-pr
 
 def run_inside(program: Path, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """A program of Python in namespaces of its own, which end with it."""
-    words = ["unshare", *NAMESPACES, sys.executable, str(program), *arguments]
+    words = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, sys.executable, str(program), *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     try:
