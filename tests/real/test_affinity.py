@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import pytest
 from affinity_hosts import IKE_INSIDE, WIREGUARD_INSIDE, Tunnels, serve_all
-from support import PROGRAMS, TOPOLOGIES, Running, is_userspace, running, until
+from support import PROGRAMS, TOPOLOGIES, Running, is_userspace, on_both_engines, rules_alone, running, until
+
+pytestmark = on_both_engines
 
 SERVERS = {"as2": ("10.2.0.10", "2001:db8:2::10"), "as3": ("10.3.0.10", "2001:db8:3::10"),
            "as4": ("10.3.0.11", "2001:db8:3::11")}  # fmt: skip
@@ -40,14 +42,19 @@ SERVICES = [
     Service("198.18.0.2", TWO_EDGES, "h1", "IPv4, behind two"),
     Service("2001:db8:a::2", TWO_EDGES, "h1", "IPv6, behind two"),
 ]
-everywhere = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-in_ipv6 = pytest.mark.parametrize("service", SERVICES[1::2], ids=lambda service: service.name)
-in_ipv4 = pytest.mark.parametrize("service", SERVICES[::2], ids=lambda service: service.name)
+ONCE = rules_alone("where the servers are makes no difference")
+CASES = [
+    pytest.param(service, id=service.name, marks=[ONCE] if number in (1, 2) else [])
+    for number, service in enumerate(SERVICES)
+]
+everywhere = pytest.mark.parametrize("service", CASES)
+in_ipv6 = pytest.mark.parametrize("service", CASES[1::2])
+in_ipv4 = pytest.mark.parametrize("service", CASES[::2])
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(TOPOLOGIES / "figure1.yaml", tmp_path_factory.mktemp("figure1")) as made:
+def network(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(TOPOLOGIES / "figure1.yaml", tmp_path_factory.mktemp("figure1"), engine=engine) as made:
         directory = tmp_path_factory.mktemp("hosts")
         for host in SERVERS:
             serve_all(made, host, SERVERS[host], directory / host)
@@ -134,6 +141,7 @@ def test_answers_in_fragments(network: Running, service: Service) -> None:
     assert len(fragments.packets()) >= 4
 
 
+@rules_alone("the tracker's translation spoils none")
 @pytest.mark.row("M31", "fragments of UDP over IPv4 that userspace Open vSwitch would spoil are dropped and counted")
 @in_ipv4
 def test_fragments_that_the_switch_would_spoil(network: Running, service: Service) -> None:
@@ -160,12 +168,6 @@ def test_sip_with_rtp(network: Running, service: Service) -> None:
     bound_to(network, service)
 
 
-def goes_on(network: Running, client: str, inside: str) -> None:
-    """The tunnel's programs lose what they have in hand when ports and keys change; then three echoes in a row pass."""
-    ping = ["ping", "-c", "3", "-i", "0.1", "-W", "1", inside]
-    until(lambda: "3 packets transmitted, 3 received" in network.testbed.run(client, ping).stdout, "the tunnel goes on")
-
-
 @pytest.mark.row("M31", "IKEv2: ports 500 and 4500, traffic, and new keys for both of its parts; three times")
 @everywhere
 def test_ike(network: Running, service: Service, tunnels: Tunnels) -> None:
@@ -176,17 +178,19 @@ def test_ike(network: Running, service: Service, tunnels: Tunnels) -> None:
             for words in ([], ["--rekey", "--child", "net"], ["--rekey", "--ike", "service"]):
                 if words:
                     swanctl(*words)
-                goes_on(network, service.client, IKE_INSIDE)
+                said = network.run(service.client, "ping", "-c", "3", "-i", "0.1", "-W", "2", IKE_INSIDE)
+                assert "3 packets transmitted, 3 received" in said
             assert bound_to(network, service) == server
 
 
 @pytest.mark.row("M31", "WireGuard goes on when its client changes its port")
 @everywhere
 def test_wireguard_with_a_client_that_roams(network: Running, service: Service, tunnels: Tunnels) -> None:
+    ask = ["ping", "-c", "1", "-W", "1", WIREGUARD_INSIDE]  # wireguard-go loses what it has in hand when it moves
     with tunnels.wireguard(service.client, f"{service.in_url}:51820") as move:
         for port in (40001, 40002, 40003, 40004):
             move(port)
-            goes_on(network, service.client, WIREGUARD_INSIDE)
+            until(lambda: network.testbed.run(service.client, ask).returncode == 0, "the tunnel goes on")
         bound_to(network, service)
 
 
@@ -218,6 +222,7 @@ def sent_up(network: Running) -> Counter[str]:
     return sent
 
 
+@rules_alone("each of its connections begins at the controller")
 @pytest.mark.row("M31", "whatever a client does, the controller sees its first packet and the first reply")
 @everywhere
 def test_the_controller_sees_two_packets(network: Running, service: Service) -> None:
