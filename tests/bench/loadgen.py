@@ -357,7 +357,7 @@ class LoadGenerator:
         latencies = [latency for load in loads for latency in load.latencies]
         if len(latencies) < 2:
             raise Wrong("the controller sets up no flows")
-        cuts = statistics.quantiles(latencies, n=100)
+        cuts = statistics.quantiles(latencies, n=100, method="inclusive")
         lost = sum(load.outstanding for load in loads)
         p50, p99, worst = (1e3 * latency for latency in (cuts[49], cuts[98], max(latencies)))
         return Result(len(latencies), end - start, lost, p50, p99, worst, busy / (end - start))
@@ -375,7 +375,7 @@ class LoadGenerator:
             busy = time.process_time() - cpu
             self._until_done([load], start + seconds)
         load.check()
-        cuts = statistics.quantiles(load.first_latencies, n=100)
+        cuts = statistics.quantiles(load.first_latencies, n=100, method="inclusive")
         p50, p99, worst = (1e3 * latency for latency in (cuts[49], cuts[98], max(load.first_latencies)))
         return Paced(begun, seconds, load.outstanding, p50, p99, worst, busy / seconds)
 

@@ -170,7 +170,7 @@ def ask(interface: str, address: str, window: int, first: int, most: int, second
 
 def times(took: list[int]) -> dict[str, float]:
     in_ms = [each / 1e6 for each in took]
-    cuts = statistics.quantiles(in_ms, n=100) if len(in_ms) > 1 else [float("nan")] * 99
+    cuts = statistics.quantiles(in_ms, n=100, method="inclusive") if len(in_ms) > 1 else [float("nan")] * 99
     return {"p50_ms": cuts[49], "p99_ms": cuts[98], "worst_ms": max(in_ms, default=float("nan"))}
 
 
