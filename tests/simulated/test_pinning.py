@@ -209,7 +209,7 @@ def test_a_pinned_flow_reaches_its_server_by_another_path_when_a_link_fails(buil
     assert len(net.host("h1").received) == 2
 
 
-@not_with_conntrack("rules of a server are not put for a flow that comes back to it")
+@not_with_conntrack("a flow does not come back to a service whose group is gone: its rules and its code are gone, too")
 def test_a_flow_revived_to_a_server_that_is_not_enrolled_any_more_has_all_rules_that_it_needs(build, v6):
     net = build("figure1", "as2", validity={"udp_s": 3})
     ask(net, service=SERVICE[v6], payload=b"first")

@@ -61,7 +61,7 @@ def test_pings_are_answered_by_the_service_address(build, v6):
     assert [(packet.key.source, packet.icmp_type) for packet in replies] == [(SERVICE[v6], 129 if v6 else 0)] * 3
 
 
-@not_with_conntrack("the tracker takes no ICMP of the other family")
+@not_with_conntrack("Open vSwitch tracks no ICMP of the other family, and such packets are dropped")
 def test_icmp_of_the_other_family_is_a_protocol_without_ports(build, v6):
     net = build("figure1", "as2")
     ask(net, service=SERVICE[v6], protocol=ICMP if v6 else ICMPV6, port=0, service_port=0, payload=bytes(8))
@@ -76,7 +76,7 @@ def test_protocols_of_one_client_do_not_share_a_binding(build, v6):
     assert len({binding.translated for binding in bindings(net)}) == 3
 
 
-@not_with_conntrack("fragments do not pass the tracker yet")
+@rules_alone  # the tracker waits for all fragments of a packet: test_tracked_fragments
 def test_a_fragmented_packet_without_ports_arrives_whole(build):
     """Fragments carry no ports; a protocol that has none is translated all the same."""
     net = build("figure1", "as2")
