@@ -7,9 +7,9 @@ from collections import defaultdict
 from itertools import pairwise
 
 import pytest
-from support import PORT, V4, V6, WEB, Family, Running, program, until
+from support import PORT, V4, V6, WEB, Family, Running, on_both_engines, program, until
 
-pytestmark = pytest.mark.alone("it measures gaps in answers")
+pytestmark = [on_both_engines, pytest.mark.alone("it measures gaps in answers")]
 
 GRE = 47
 UDP_PORTS = (123, 514, 5060)  # NTP, syslog and SIP: clients and servers use the same port
