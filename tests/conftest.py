@@ -50,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             case = f" [{'-'.join(ids)}]" if ids else ""
         for marker in item.iter_markers("row"):
             row = _row(*marker.args, **marker.kwargs)
-            if parameters.get("engine") == "conntrack":  # how client edges of a real network carry the method out
+            # How the client edges of a real network carry the method out.
+            if parameters.get("engine") == "conntrack" or item.get_closest_marker("with_conntrack"):
                 row = row._replace(on=f"{row.on}, conntrack")
             # A plain tuple, which a process of pytest-xdist can send to the one that prints the table.
             item.user_properties.append(("row", tuple(row._replace(shown=row.shown + case))))

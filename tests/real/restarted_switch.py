@@ -20,8 +20,9 @@ def of_udp(network: Running) -> list[tuple[object, ...]]:
     return [tuple(flow[member] for member in members) for flow in network.flows() if flow["protocol"] == "udp"]
 
 
-def ask_all(network: Running) -> list[str]:
-    words = program("udp_client.py", V4.web, PORT, "--first-port", 24000, "--flows", FLOWS, "--answers", FLOWS)
+def ask_all(network: Running, flows: int = FLOWS) -> list[str]:
+    options = ("--first-port", 24000, "--flows", flows, "--apart", 0.001, "--answers", flows)  # no burst
+    words = program("udp_client.py", V4.web, PORT, *options)
     return network.run("h2", *words).splitlines()
 
 

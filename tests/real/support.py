@@ -50,6 +50,7 @@ V6 = Family("IPv6", "2001:db8:a::1", "2001:db8:1::1", "2001:db8:1::10", "2001:db
 # Marks all tests of a file: its networks have client edges with each engine in turn.
 on_both_engines = pytest.mark.parametrize("engine", ["rules", "conntrack"], indirect=True, scope="module")
 rules_alone = pytest.mark.rules_alone
+with_conntrack = pytest.mark.with_conntrack
 in_both_families = pytest.mark.parametrize("family", [V4, V6], ids=["IPv4", "IPv6"])
 ARH1_MAC, ARS2_MAC, ARS3_MAC = (b"\x02\xac" + dpid.to_bytes(4, "big") for dpid in (1, 2, 3))  # as hosts see them
 CONNTRACK = ("    client_edge:\n", "    client_edge:\n      engine: conntrack\n")  # of figure 1: see ``edited``

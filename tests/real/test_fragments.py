@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support import CONNTRACK, V4, V6, WEB, Family, Running, edited, in_both_families, running
+from support import CONNTRACK, V4, V6, WEB, Family, Running, edited, in_both_families, running, with_conntrack
+
+pytestmark = with_conntrack
 
 SMALL = ("198.18.53.0/24", "2001:db8:a:53::/112")  # a service prefix, of two servers behind one edge
 ONE = {V4: "198.18.53.7", V6: "2001:db8:a:53::7"}  # one of its addresses

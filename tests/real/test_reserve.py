@@ -8,10 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from support import PORT, V4, V6, Running, program, until
+from support import PORT, V4, V6, Running, program, until, with_conntrack
 from tracked import is_served, tracked, translated
 
 from anycast_sdn.openflow.allocation_entries import LIVES_S
+
+pytestmark = with_conntrack
 
 RESERVE = IPv4Network("203.0.113.224/27")
 NOTICED_S = LIVES_S + 8.0  # from the controller's death until the switch has noticed it, on a machine that is busy

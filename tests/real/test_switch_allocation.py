@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from bridge import run
-from support import PORT, V4, V6, Running, program, until
+from support import PORT, V4, V6, Running, program, until, with_conntrack
 from tracked import is_served, tracked, translated
+
+pytestmark = with_conntrack
 
 
 @pytest.fixture(scope="module")

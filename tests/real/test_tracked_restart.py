@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from own_switch import run_inside
 from restarted_switch import RATE, ask_all, of_udp
-from support import CONNTRACK, PORT, V4, V6, WEB, edited, program, running, until
+from support import CONNTRACK, PORT, V4, V6, WEB, edited, program, running, until, with_conntrack
 
 from anycast_sdn.store import flow_file
 
+pytestmark = with_conntrack
+
 SIZE = 3_000_000  # bytes: 6 s
+MANY = 320  # flows of UDP
 
 
 @pytest.mark.row("M20", "the controller is killed under flows in the tracker: they go on, and all are known again")
@@ -23,18 +26,18 @@ def test_flows_in_the_tracker_are_known_again_when_the_controller_was_killed(tmp
         words = ["--bytes", SIZE, "--rate", RATE]
         transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
-        answers = ask_all(network)
+        answers = ask_all(network, MANY)
         before = of_udp(network)
         file, numbers = network.controller.database.with_suffix(".connections"), {flow[0] for flow in before}
         until(lambda: numbers <= flow_file.read(file).by_edge["arh1"].keys(), "all flows are kept")
 
         network.controller.kill()
-        assert ask_all(network) == answers  # no controller is needed
+        assert ask_all(network, MANY) == answers  # no controller is needed
         network.controller.start()
 
         until(lambda: of_udp(network) == before, "all are known, also those that were pinned at the last moment")
         network.wait_for_servers("web")
-        assert ask_all(network) == answers
+        assert ask_all(network, MANY) == answers
         assert network.ask("h1", V4.web, "--source-port", 25000) == ["as2 hello"]
         assert network.flow(V4.h1, 25000)["translated"] not in {flow[4] for flow in before}
         until(lambda: None not in [each.process.poll() for each in transfers], "the transfers end", 60)

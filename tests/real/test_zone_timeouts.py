@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support import FIRST_PORT, PORT, V4, WEB, Running, edited, is_userspace, running, until
+from support import FIRST_PORT, PORT, V4, WEB, Running, edited, is_userspace, running, until, with_conntrack
 
 from anycast_sdn.ovsdb.zone_policies import Unsuitable
 from anycast_sdn.process import zone_timeouts
+
+pytestmark = with_conntrack
 
 UDP_S = 4
 ARH1 = 1  # its datapath id
