@@ -54,8 +54,9 @@ from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
 from anycast_sdn.openflow.reaction import Reaction, in_order, out_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import Barrier
 from anycast_sdn.openflow.tables import Tables
 

@@ -14,7 +14,8 @@ from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.sharded import ShardedDict
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow import readback
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
 

@@ -44,8 +44,9 @@ from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import DROPS, ROW, Kind, Table, binding_of, kind_of, number_of
+from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.reaction import Reaction, as_received, out_of, through_pipeline
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,

@@ -17,8 +17,8 @@ from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Shortcoming, Statistics, Sweep
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FlowRule, Message, RuleKey
 
 

@@ -48,8 +48,9 @@ from anycast_sdn.openflow import (
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.connection_queries import Ends
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import REPORTS, Kind, kind_of
+from anycast_sdn.openflow.pipeline import REPORTS, kind_of
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_RST, BeginConnection, FlowRule, Message, RuleKey
 
 

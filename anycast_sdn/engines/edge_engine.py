@@ -29,8 +29,8 @@ from anycast_sdn.engines.flow_reading import Found
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
-from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction, through_pipeline
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Message
 
 _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which rules match header fields

@@ -25,9 +25,9 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FlowRule, Message, RuleKey
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.engines.engine import Sweep
-from anycast_sdn.openflow.pipeline import Table, cookies_of
+from anycast_sdn.openflow.pipeline import cookies_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Table
 
 SLICE = 2048  # rules per answer: a few milliseconds, for which first packets wait
 _TABLES = {Half.OUT: Table.CLIENT_OUT, Half.IN: Table.CLIENT_IN}

@@ -16,8 +16,8 @@ from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import Strays
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding, RuleKey
 
 

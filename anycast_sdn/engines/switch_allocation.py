@@ -24,9 +24,10 @@ from anycast_sdn.core.model import TCP, UDP, Address, FlowKey
 from anycast_sdn.core.roles import Allocation, Subnet
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import allocation_entries, frames
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, REPORTS, Table, cookie
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, REPORTS, cookie
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
 from anycast_sdn.openflow.tracked_frame import TrackedFrame
 

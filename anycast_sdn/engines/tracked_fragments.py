@@ -23,7 +23,7 @@ from anycast_sdn.core.model import UDP, Address, FlowKey
 from anycast_sdn.core.roles import Conntrack
 from anycast_sdn.openflow import builders, fragment_entries, frames
 from anycast_sdn.openflow.connections import source_port_of
-from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, EndConnection, Message, Nat, PacketOut, Track
 
 WAIT_S = 15.0  # so long Open vSwitch waits for the other fragments of a packet

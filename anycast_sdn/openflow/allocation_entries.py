@@ -21,7 +21,8 @@ from anycast_sdn.core.roles import AddressRange, Allocation, ClientEdgeRole, Sid
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.entries import rule_of
 from anycast_sdn.openflow.meters import Meter, port_meter
-from anycast_sdn.openflow.pipeline import ROW, Kind
+from anycast_sdn.openflow.pipeline import ROW
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from anycast_sdn.core.model import ICMP, ICMPV6, Address, FlowKey
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import builders, frames
-from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_ACK, Action, Field, PacketOut, SetField, Track
 
 ASKED = Field("reg3", 1)  # in all packets by which the controller asks, and in no others

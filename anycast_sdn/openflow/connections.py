@@ -20,7 +20,7 @@ from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, WHOLE, Address, FlowK
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.connection_queries import Ends, is_icmp
-from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     TCP_ACK,

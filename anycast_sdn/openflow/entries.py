@@ -25,7 +25,8 @@ from anycast_sdn.openflow.frames import (
     NEIGHBOUR_SOLICITATION,
 )
 from anycast_sdn.openflow.meters import PARTS, Meter, check_meter, port_meter, reply_meter
-from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, Table, cookie
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, cookie
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     ETH_ARP,
     ETH_LLDP,

@@ -25,7 +25,8 @@ from anycast_sdn.core.roles import FRAGMENT_ZONES, ClientEdgeRole, Conntrack, Si
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.entries import rule_of
 from anycast_sdn.openflow.meters import reply_meter
-from anycast_sdn.openflow.pipeline import ROW, Kind
+from anycast_sdn.openflow.pipeline import ROW
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
     CT_INVALID,

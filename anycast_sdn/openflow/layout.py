@@ -1,6 +1,6 @@
 """Layouts: which table of a switch carries which logical table of the pipeline.
 
-Rules, the pipeline and the engines name logical tables only (``pipeline.Table``).  A layout is applied where bytes
+Rules, the pipeline and the engines name logical tables only (``row.Table``).  A layout is applied where bytes
 are written and read (``codec``, ``decoding``), and the simulated switch executes what it makes of a rule.  A rule has
 exactly one place on the switch and is found there again, so that what is installed can be compared, rule by rule, with
 what is wanted.
@@ -40,7 +40,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Resubmit, Track, Unread, one_object
 
 

@@ -16,8 +16,8 @@ from anycast_sdn.core.model import TCP
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Table
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     CT_SNAT,
     LATER_FRAGMENT,

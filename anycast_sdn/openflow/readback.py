@@ -14,8 +14,9 @@ from anycast_sdn.core.model import WHOLE, Address, FlowKey, Prefix
 from anycast_sdn.core.slots import MANY, Slots
 from anycast_sdn.core.tracked_address import TrackedLayout
 from anycast_sdn.openflow import entries, tracked_entries
-from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, kind_of, number_of
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     PORT_FIELDS,

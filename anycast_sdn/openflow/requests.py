@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.row import Table
 
 
 class RulesRequest(NamedTuple):

@@ -23,7 +23,8 @@ from anycast_sdn.openflow.allocation_entries import TO_CONTROLLER
 from anycast_sdn.openflow.connection_queries import ASKED
 from anycast_sdn.openflow.entries import rule_of
 from anycast_sdn.openflow.meters import Meter, port_meter, reply_meter
-from anycast_sdn.openflow.pipeline import ROW, Kind
+from anycast_sdn.openflow.pipeline import ROW
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
     CT_INVALID,

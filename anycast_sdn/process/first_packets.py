@@ -19,7 +19,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow import decoding
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.process import garbage
 from anycast_sdn.process.backlog import IN_ORDER, RoundRobin, Window
 from anycast_sdn.process.connections import Connections

@@ -28,17 +28,9 @@ from anycast_sdn.core.events import Event, Fault, RulesRepaired
 from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.pipeline import (
-    COOKIE_KIND_MASK,
-    DROPS,
-    MAGIC,
-    MAGIC_MASK,
-    Kind,
-    binding_of,
-    cookie,
-    kind_of,
-)
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, MAGIC, MAGIC_MASK, binding_of, cookie, kind_of
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import Barrier, FlowRule, GroupRule
 
 LOG = logging.getLogger(__name__)

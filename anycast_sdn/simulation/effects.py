@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.model import FlowKey
-from anycast_sdn.openflow.pipeline import Table
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import Action, FlowRule
 
 

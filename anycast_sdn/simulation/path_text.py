@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from anycast_sdn.core.model import Address, FlowKey, text
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow import readback
-from anycast_sdn.openflow.pipeline import ROW, Table, kind_of, number_of
+from anycast_sdn.openflow.pipeline import ROW, kind_of, number_of
+from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
     CT_ESTABLISHED,

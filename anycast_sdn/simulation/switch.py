@@ -27,7 +27,8 @@ from anycast_sdn.core.token_bucket import TokenBucket
 from anycast_sdn.openflow import connections, entries
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
-from anycast_sdn.openflow.pipeline import Kind, Table, check, kind_of
+from anycast_sdn.openflow.pipeline import check, kind_of
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     OFPP_ANY,
     OFPP_CONTROLLER,

@@ -13,7 +13,8 @@ from anycast_sdn.core.checks import AnyCheck, HealthStatus, IcmpCheck, TcpCheck,
 from anycast_sdn.core.model import ICMP, TCP, UDP, AnycastGroup, Prefix, Server
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import parse_ip
-from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.pipeline import cookie
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import TCP_ACK, TCP_SYN, Output, PacketOut
 
 if TYPE_CHECKING:

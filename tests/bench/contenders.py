@@ -23,7 +23,7 @@ from flows import EDGE_PORT, FABRIC_PORT, SERVER, SERVICE, Edge
 from programs import ControllerProcess, Program, wait_until
 
 from anycast_sdn.core.model import packed
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.row import Kind
 
 HERE = Path(__file__).parent
 SERVER_EDGE_DPID = 1000

@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from anycast_sdn.core.model import ICMPV6, Address
 from anycast_sdn.openflow import builders, frames
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, Kind, kind_of
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, kind_of
+from anycast_sdn.openflow.row import Kind
 
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1, 2, 3, 5, 6
 PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (

@@ -28,7 +28,8 @@ from anycast_sdn.core.model import Gateway, Prefix  # noqa: E402
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet  # noqa: E402
 from anycast_sdn.description.model import Link, Network, Port, Switch  # noqa: E402
 from anycast_sdn.openflow.features import Features  # noqa: E402
-from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
+from anycast_sdn.openflow.pipeline import cookie  # noqa: E402
+from anycast_sdn.openflow.row import Kind  # noqa: E402
 from anycast_sdn.openflow.rules import AddFlow, Barrier, DeleteFlow, Output, PacketOut  # noqa: E402
 from anycast_sdn.openflow.tables import Tables  # noqa: E402
 from anycast_sdn.process import garbage  # noqa: E402

@@ -51,7 +51,8 @@ from anycast_sdn.fabric.egress import Route  # noqa: E402
 from anycast_sdn.openflow import builders, codec  # noqa: E402
 from anycast_sdn.openflow.features import Features  # noqa: E402
 from anycast_sdn.openflow.layout import FIVE_TABLES  # noqa: E402
-from anycast_sdn.openflow.pipeline import Kind, cookie  # noqa: E402
+from anycast_sdn.openflow.pipeline import cookie  # noqa: E402
+from anycast_sdn.openflow.row import Kind  # noqa: E402
 from anycast_sdn.openflow.rules import Barrier, Message, Output, PacketOut  # noqa: E402
 from anycast_sdn.openflow.tables import Tables  # noqa: E402
 from anycast_sdn.process import garbage  # noqa: E402

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import pytest
 from support import PORT, V4, V6, WEB, Running, program, until
 
-from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.pipeline import cookie
+from anycast_sdn.openflow.row import Kind
 
 pytestmark = pytest.mark.alone("rules are put right before servers are missed, which is a matter of seconds")
 

@@ -19,7 +19,7 @@ from support import SLACK_S
 
 from anycast_sdn.core.model import ICMP, FlowKey, packed
 from anycast_sdn.openflow import builders
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.row import Kind
 
 NETWORK = """
 name: two

@@ -16,7 +16,8 @@ from support import is_userspace
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, packed
 from anycast_sdn.openflow.builders import ip_packet
-from anycast_sdn.openflow.pipeline import Kind, Table, cookie, number_of
+from anycast_sdn.openflow.pipeline import cookie, number_of
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
     CT_ESTABLISHED,

@@ -17,8 +17,9 @@ from anycast_sdn.openflow import builders, frames, tracked_entries
 from anycast_sdn.openflow.connection_queries import ASKED, Answer, Ends, answer, ask, ends_of, unpin
 from anycast_sdn.openflow.decoding import PacketInMessage
 from anycast_sdn.openflow.entries import rule_of
-from anycast_sdn.openflow.pipeline import Kind, Table, cookie, kind_of
+from anycast_sdn.openflow.pipeline import cookie, kind_of
 from anycast_sdn.openflow.questions import TRIALS
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,

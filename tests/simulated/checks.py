@@ -14,7 +14,8 @@ from anycast_sdn.core.model import TCP, UDP, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.frames import IpPacket, parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
 

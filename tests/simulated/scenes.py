@@ -22,7 +22,8 @@ from anycast_sdn.engines.chosen_engine import ChosenEngine
 from anycast_sdn.engines.edge_engine import EdgeEngine
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import ICMP_ERRORS, ICMPV6_ERRORS, parse_arp, parse_ip, parse_nd
-from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import kind_of, number_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import ETH_ARP
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork

@@ -28,7 +28,8 @@ from anycast_sdn.core.roles import EngineName
 from anycast_sdn.engines.edge_engine import COVER_ADDRESSES
 from anycast_sdn.openflow.builders import Unreachable, unreachable
 from anycast_sdn.openflow.frames import IcmpError, parse_icmp_error, parse_ip, source_of
-from anycast_sdn.openflow.pipeline import BINDING_KINDS, Kind, cookie, cookies_of, kind_of
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, cookie, cookies_of, kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import TCP_ACK, TCP_FIN
 from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork

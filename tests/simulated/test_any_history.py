@@ -19,7 +19,8 @@ from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName, Expiry
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.frames import IpPacket, parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import ETH_ARP
 from anycast_sdn.simulation.host import TCP_ACK
 from anycast_sdn.simulation.network import SimulatedNetwork

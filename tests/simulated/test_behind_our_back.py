@@ -9,7 +9,8 @@ from scenes import SERVICE, ask, bindings, client_edge, payloads, web
 
 from anycast_sdn.core.events import Fault
 from anycast_sdn.core.transitions import FlowEvent
-from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
+from anycast_sdn.openflow.pipeline import cookie, kind_of, number_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     AddFlow,
     Field,

@@ -7,7 +7,8 @@ from scenes import SERVICE, ask, bindings, both_engines, carried_out, client_edg
 
 from anycast_sdn.core.model import ICMP, TCP, UDP
 from anycast_sdn.core.roles import EngineName
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.host import TCP_ACK
 
 pytestmark = both_engines

@@ -9,7 +9,8 @@ from scenes import SECOND_SERVICE, SERVICE, ask, bindings, client_edge, group, r
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, TCP, UDP, GroupValidity
 from anycast_sdn.core.roles import Expiry
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.host import TCP_ACK
 from anycast_sdn.simulation.observations import Sent
 

@@ -17,7 +17,7 @@ from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Network, Port
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.effects import Effect
 from anycast_sdn.simulation.network import SimulatedNetwork
 

@@ -14,7 +14,8 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Affinity
 from anycast_sdn.core.roles import EngineName, Expiry
 from anycast_sdn.openflow.frames import parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.host import TCP_ACK
 
 pytestmark = both_engines

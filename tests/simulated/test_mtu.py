@@ -13,7 +13,8 @@ from anycast_sdn.description.model import Host, Network, Port
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow.answers import ERRORS_PER_S
 from anycast_sdn.openflow.frames import parse_icmp_error, parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.topology import topology_view
 

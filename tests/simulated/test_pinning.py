@@ -21,7 +21,8 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import UDP, FlowKey
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.frames import parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 
 pytestmark = both_engines
 

@@ -28,7 +28,8 @@ from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName, Expiry, Pooling
 from anycast_sdn.openflow.builders import Unreachable, ip_packet, unreachable
 from anycast_sdn.openflow.frames import parse_icmp_error
-from anycast_sdn.openflow.pipeline import Kind, kind_of, number_of
+from anycast_sdn.openflow.pipeline import kind_of, number_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.host import TCP_ACK
 
 pytestmark = both_engines

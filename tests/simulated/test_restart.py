@@ -9,7 +9,8 @@ from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import UDP
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, PutBinding, RemoveBinding
 from anycast_sdn.openflow.tables import Tables
 

@@ -10,7 +10,8 @@ from scenes import SERVICE, ask, bindings, both_engines, drops, served_by, the_b
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, TCP, AnycastGroup, Prefix, Server, packed
 from anycast_sdn.description.model import Port
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 
 pytestmark = both_engines
 

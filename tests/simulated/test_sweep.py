@@ -6,7 +6,8 @@ from scenes import SERVICE, ask, bindings, client_edge, payloads, the_binding
 
 from anycast_sdn.core.model import TCP, UDP
 from anycast_sdn.core.roles import Expiry
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.host import TCP_ACK
 
 SHORT = {"udp_s": 4, "unanswered_s": 2}

@@ -23,7 +23,8 @@ from scenes import (
 from anycast_sdn.core.model import TCP, Prefix
 from anycast_sdn.core.roles import Expiry
 from anycast_sdn.description.model import Limits, Port
-from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of
+from anycast_sdn.openflow.pipeline import cookie, kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import DeleteCookie, PutBinding
 from anycast_sdn.simulation.host import TCP_ACK
 from anycast_sdn.simulation.network import SimulatedNetwork

@@ -17,7 +17,8 @@ from anycast_sdn.core.roles import EngineName
 from anycast_sdn.description.model import Port
 from anycast_sdn.engines.edge_engine import tcp_flags
 from anycast_sdn.openflow.frames import parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import TCP_RST
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.simulation.tracker import Connection, Timeouts

@@ -18,7 +18,7 @@ from anycast_sdn.core.tracked_address import TrackedLayout
 from anycast_sdn.description.model import Network
 from anycast_sdn.openflow import builders, readback
 from anycast_sdn.openflow.frames import parse_ip, source_of
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import TCP_ACK, TCP_RST, EndConnection
 from anycast_sdn.simulation.network import SimulatedNetwork
 

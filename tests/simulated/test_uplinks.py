@@ -17,7 +17,8 @@ from anycast_sdn.description.model import Host, Network, Port, Uplink
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders, entries
 from anycast_sdn.openflow.frames import parse_ip
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER
 from anycast_sdn.simulation.network import SimulatedNetwork
 

@@ -11,7 +11,8 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.openflow import codec
 from anycast_sdn.openflow.connection import Connection, State
 from anycast_sdn.openflow.decoding import BadMessage
-from anycast_sdn.openflow.pipeline import Kind, Table, cookie
+from anycast_sdn.openflow.pipeline import cookie
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import AddFlow, FlowRule, Message
 
 DPID = 0xA1

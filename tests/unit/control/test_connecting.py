@@ -20,7 +20,8 @@ from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteFlow,

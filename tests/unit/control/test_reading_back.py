@@ -18,7 +18,8 @@ from anycast_sdn.core.model import TCP, UDP, FlowKey, packed
 from anycast_sdn.description import reading as network_file
 from anycast_sdn.openflow import decoding, entries, readback
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of, number_of
+from anycast_sdn.openflow.pipeline import cookie, kind_of, number_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     UNREAD,
     AddFlow,

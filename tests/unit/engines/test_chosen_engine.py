@@ -9,7 +9,8 @@ import pytest
 from anycast_sdn.core.roles import EngineName
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import Kind, check, kind_of
+from anycast_sdn.openflow.pipeline import check, kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import Message, PacketOut, PutBinding
 from tests.unit.engines.samples import CLIENT_EDGE, FEATURES, GROUPS, KEY, NETWORK, Ascending, controller, packet
 

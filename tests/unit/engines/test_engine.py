@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from anycast_sdn.openflow.pipeline import Kind, check, cookie
+from anycast_sdn.openflow.pipeline import check, cookie
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.tables import Tables
 from tests.unit.engines.samples import (
     CLIENT_EDGE,

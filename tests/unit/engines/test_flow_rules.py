@@ -6,8 +6,9 @@ from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, readback
-from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.pipeline import cookie
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FlowRule, PacketOut
 from tests.unit.engines.samples import FEATURES, GROUPS, KEY, POOL, SERVER, controller, engine, held, packet, reply
 

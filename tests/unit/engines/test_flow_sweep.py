@@ -9,8 +9,9 @@ import pytest
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.engines import flow_sweep
 from anycast_sdn.engines.flow_sweep import FlowSweep, requests
-from anycast_sdn.openflow.pipeline import BINDING_KINDS, Kind, Table, cookie
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, cookie
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.row import Kind, Table
 
 
 class Swept:

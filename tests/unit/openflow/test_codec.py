@@ -20,7 +20,8 @@ from anycast_sdn.description.model import Limits
 from anycast_sdn.openflow import codec, decoding, entries, meters
 from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.meters import PARTS, REPLY_METERS
-from anycast_sdn.openflow.pipeline import Kind, cookie, kind_of
+from anycast_sdn.openflow.pipeline import cookie, kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,

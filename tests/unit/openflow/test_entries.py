@@ -11,7 +11,8 @@ from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, FlowKey,
 from anycast_sdn.description.model import Limits
 from anycast_sdn.openflow import entries, meters
 from anycast_sdn.openflow.meters import PARTS, REPLY_METERS
-from anycast_sdn.openflow.pipeline import Kind, check, kind_of
+from anycast_sdn.openflow.pipeline import check, kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FinTimeout, PutBinding, SetField
 from anycast_sdn.simulation.switch import SimulatedSwitch
 

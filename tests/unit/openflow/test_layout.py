@@ -13,7 +13,8 @@ from anycast_sdn.core.model import Gateway, Neighbour, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
-from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, Kind, Table, check, kind_of
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, check, kind_of
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     AddFlow,
     DeleteFlow,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycast_sdn.openflow import decoding, nicira, oxm
-from anycast_sdn.openflow.pipeline import Kind, Table, cookie
+from anycast_sdn.openflow.pipeline import cookie
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     CT_SNAT,
     CT_TRACKED,

@@ -10,19 +10,8 @@ from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import TCP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.meters import Meter
-from anycast_sdn.openflow.pipeline import (
-    DROPS,
-    ROW,
-    ROWS,
-    Kind,
-    Table,
-    Undeclared,
-    as_markdown,
-    check,
-    cookie,
-    kind_of,
-    number_of,
-)
+from anycast_sdn.openflow.pipeline import DROPS, ROW, ROWS, Undeclared, as_markdown, check, cookie, kind_of, number_of
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, DecTtl, Field, FlowRule, Output, PutBinding, SetField, match
 
 ROUTE = entries.route(Prefix.parse("10.2.0.0/24"), 10)

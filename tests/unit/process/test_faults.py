@@ -18,7 +18,8 @@ from anycast_sdn.core.events import Event, RuleRefused
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.description import reading
 from anycast_sdn.openflow.decoding import PacketInMessage
-from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.pipeline import cookie
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import Barrier, Message
 from anycast_sdn.process.app import AnycastApp
 

@@ -14,7 +14,7 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import UDP, FlowKey
 from anycast_sdn.core.roles import EngineName
 from anycast_sdn.engines.engine import Engine
-from anycast_sdn.openflow.pipeline import Kind
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
 from tests.unit.engines.samples import CLIENT_EDGE, FEATURES, GROUPS, KEY, NETWORK, Ascending, packet

@@ -18,7 +18,8 @@ from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import decoding, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES
-from anycast_sdn.openflow.pipeline import Kind, kind_of
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import DeleteCookie, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import inspection

@@ -20,7 +20,8 @@ from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.description import reading
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.decoding import PacketInMessage
-from anycast_sdn.openflow.pipeline import Kind, cookie
+from anycast_sdn.openflow.pipeline import cookie
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import Barrier, Message
 from anycast_sdn.process.app import FLOW_TURNS, AnycastApp
 from anycast_sdn.process.backlog import BEHIND_S

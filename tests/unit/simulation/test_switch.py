@@ -17,7 +17,8 @@ from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import ip_packet
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.meters import Meter
-from anycast_sdn.openflow.pipeline import Kind, Table, Undeclared
+from anycast_sdn.openflow.pipeline import Undeclared
+from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     OFPP_TABLE,
