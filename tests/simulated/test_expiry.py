@@ -180,6 +180,7 @@ def test_without_fin_timeout_a_closed_connection_follows_its_idle_validity(build
     assert bindings(net) == []
 
 
+@rules_alone
 def test_an_established_connection_survives_two_hours_of_silence(build):
     net = build("figure1", "as2")
     ask(net, protocol=TCP, service_port=80)
