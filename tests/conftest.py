@@ -16,7 +16,12 @@ from collections import defaultdict
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tabulate import tabulate
+
+# How long an example takes says something of the machine, which others use, and nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 OUTCOMES = ("passed", "skipped", "failed", "error")  # the later, the worse
 
