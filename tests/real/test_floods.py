@@ -81,11 +81,21 @@ def test_a_flood_from_one_port_keeps_nobody_else_from_a_service(network: Running
 def test_a_flood_of_new_flows_delays_nobody_much_who_asks_the_same_server(network: Running) -> None:
     """Those from a wrong source are dropped; of the others, some thousand get an answer, as the victim's do."""
     took: dict[str, list[dict[str, Any]]] = {"dropped": [], "served": []}
-    for _ in range(2):
+
+    def is_alike() -> bool:
+        """The least of all rounds is compared: what else the machine does only makes them longer."""
+        least = {
+            share: {name: min(each[share] for each in measured) for name, measured in took.items()}
+            for share in ("p50_ms", "p99_ms")
+        }
+        limits = {"p50_ms": AS_A_RULE, "p99_ms": AT_MOST}
+        return all(each["served"] <= limits[share] * each["dropped"] + SLACK_MS for share, each in least.items())
+
+    for _ in range(4):
         for name, source in (("dropped", "2001:db8:99::9"), ("served", V6.h1)):
             with flood(network, "ports", "h1", source, V6.web):
                 took[name].append(opened(network, V6))
+        if is_alike():
+            break
     assert all(each["answered"] == FLOWS for measured in took.values() for each in measured), took
-    for share, times in (("p50_ms", AS_A_RULE), ("p99_ms", AT_MOST)):
-        least = {name: min(each[share] for each in measured) for name, measured in took.items()}
-        assert least["served"] <= times * least["dropped"] + SLACK_MS, took
+    assert is_alike(), took
