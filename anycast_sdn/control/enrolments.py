@@ -63,7 +63,8 @@ class Enrolments:
             others = dict.fromkeys(prefix for prefix in prefixes if prefix not in same)
             for switch in self._switches_of(servers):
                 self._announcements.recheck(switch.dpid, others)
-        if not (alike and len(same) == len(prefixes)):
+        serves, served = bool(new and groups.is_active(new)), bool(old and before.is_active(old))
+        if not (alike and len(same) == len(prefixes)) or serves is not served:
             for switch in self._switches.values():
                 switch.reconciler.recheck_anycast(prefixes)
         for address in changed:

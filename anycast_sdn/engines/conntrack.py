@@ -109,14 +109,14 @@ class Conntrack(EdgeEngine):
                 yield rule.key, rule if group in now else None
 
     def places_of_service(self, service: Prefix, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
-        """Where no group has it any more, its flows go on (M20)."""
+        """Where no group has it any more, its flows go on (M20); new ones are the controller's, which refuses them."""
         v6 = service.is_v6
         group, codes, layout = groups.owner(service), self._codes[v6], self._layouts[v6]
         code = codes.give(service) if group else codes.get(service)
         if code is None or not layout.subnets:
             return
         name = group.name if group else ""
-        asks = self._switchs.some_flows and group is not None and group.binds_clients
+        asks = self._switchs.some_flows and (group is None or group.binds_clients or not groups.is_active(group))
         is_wanted = group or self.flows.use_any_of(service)
         for rule in tracked_entries.service(service, code, name, layout, self._settings, asks=asks):
             yield rule.key, rule if is_wanted else None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scenes import SERVICE, ask, drops, errors, group, managed, network, topology
+from scenes import SERVICE, ask, drops, errors, group, managed, network, topology, web
 
 from anycast_sdn.core.bindings import NOT_KNOWN, Binding, State
 from anycast_sdn.core.groups import Groups
@@ -162,6 +162,28 @@ def test_when_the_switch_has_no_address_left_the_client_gets_an_error(v6: bool, 
     assert errors(net.host("h1")) == ([] if syn else [PROHIBITED[v6]])
     last = net.host("h1").received[-1]
     assert not syn or last[parse_ip(last).l4 + 13] & TCP_RST
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["no active server", "no group"])
+@pytest.mark.parametrize("syn", [False, True])
+def test_a_new_flow_to_a_service_that_only_flows_have_gets_an_error(v6: bool, syn: bool, removed: bool) -> None:
+    """The switch begins none, although it has the rules of the service for the flows that go on."""
+    net = switched("as2")
+    send(net, v6, 40000)
+    if removed:
+        net.set_groups(Groups({}))
+    else:
+        net.set_groups(web(net.network, "as2", draining=("as2",)))
+    net.advance(1.0)
+    before = len(net.host("h1").received)
+    protocol, options = (TCP, {"tcp_flags": TCP_SYN}) if syn else (UDP, {})
+    send(net, v6, 40001, protocol=protocol, service_port=53, **options)
+    assert [flow.key.source_port for flow in flows(net)] == [40000]
+    assert drops(net, "arh1") == {"no_service": 1}
+    (answer,) = net.host("h1").received[before:]
+    assert not syn or answer[parse_ip(answer).l4 + 13] & TCP_RST
+    send(net, v6, 40000)
+    assert len(sources(net, "as2")) == 2
 
 
 def test_clients_that_are_bound_as_a_whole_are_the_controllers(v6: bool) -> None:
