@@ -33,7 +33,10 @@ from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
 PUT_S = 0.5  # from one time that the rule is put to the next
 COUNTED_S = 5.0  # from one reading of counters to the next
-_MOST_EARLY = 1000  # first replies whose flows are not known yet
+_MOST_EARLY = 1000  # first replies whose flows are not known yet; …
+_EARLY_S = 2.0  # … so long they wait for the report of their flow, which may never come
+
+_NOBODY: tuple[Address | None, float] = None, 0.0
 
 Ends = Callable[[Address], tuple[Address | None, Address | None]]  # H' → client, service address
 
@@ -53,7 +56,8 @@ class SwitchAllocation:
         self._copies = 0  # that have arrived
         self._missed = 0  # how many copies have not, of those that the rules have made: as reported,
         self._behind = 0  # and as counted the last time, when some may have been on their way
-        self._early: dict[FlowKey, Address] = {}  # flows that are not known yet → the server that has answered
+        # Flows that are not known yet → the server that has answered, and until when that counts.
+        self._early: dict[FlowKey, tuple[Address, float]] = {}
         self._first: int | None = None  # what the counters were before the first copy that has arrived
         self._count_at = 0.0
 
@@ -107,17 +111,18 @@ class SwitchAllocation:
         translated, _, protocol, there, port = packet.key
         source_port = frame.source_port if protocol in (TCP, UDP) and frame.source_port else there
         key = FlowKey(client, anycast, protocol, source_port, port)
-        label = frame.label[-len(client) :]
-        server = self._early.pop(key, None) or (label if any(label) else None)
+        label, (early, until) = frame.label[-len(client) :], self._early.pop(key, _NOBODY)
+        server = label if any(label) else early if now < until else None
         decisions = self._edge.chosen_by_switch(key, (translated, there), server, groups, now, in_port)
         if decisions and not server:
             assert decisions[-1].binding
             self._edge.first_replies.asked(decisions[-1].binding)
         return decisions
 
-    def answered(self, key: FlowKey, server: Address) -> None:
+    def answered(self, key: FlowKey, server: Address, now: float) -> None:
         """A copy of the first reply to a flow that is not known (yet)."""
-        self._early[key] = server
+        self._early.pop(key, None)  # so that the latest is the last
+        self._early[key] = server, now + _EARLY_S
         if len(self._early) > _MOST_EARLY:
             del self._early[next(iter(self._early))]
 

@@ -227,6 +227,20 @@ def test_flows_that_are_not_reported_are_counted() -> None:
     assert drops(net, "arh1") == {"unreported": 2}
 
 
+def test_a_reply_to_a_flow_that_was_never_reported_says_nothing_of_a_later_one_with_its_ports() -> None:
+    net = switched("as2")
+    reports = port_meter(Meter.REPORTS, 0)
+    limit = net.switches["arh1"].meters[reports]
+    net.switches["arh1"].apply(SetMeter(MeterRule(reports, rate=0, burst=0), exists=True), net.now)
+    send(net, False)
+    net.switches["arh1"].tracker.end(*_connection(net), net.now)
+    net.advance(60)
+    net.switches["arh1"].apply(SetMeter(limit, exists=True), net.now)
+    net.host("as2").on_packet = lambda frame, packet: ()
+    send(net, False)
+    assert [flow.state for flow in flows(net)] == [State.UNANSWERED]
+
+
 # ------------------------------------------------------------------------------ the reserve
 
 
