@@ -113,6 +113,10 @@ class ChosenEngine(Engine):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return self.engine.lose(numbers, server, groups, now)
 
+    @property
+    def needs_keeping(self) -> bool:
+        return any(candidate.engine.needs_keeping for candidate in self._candidates)
+
     def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
         return self.engine.kept_connections(flow)
 

@@ -26,7 +26,7 @@ from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName, Subnet
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
-from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
+from anycast_sdn.core.transitions import Do, FlowEvent
 from anycast_sdn.engines.connection_reading import ConnectionReading
 from anycast_sdn.engines.edge_engine import COVER_ADDRESSES, EdgeEngine, tcp_flags
 from anycast_sdn.engines.engine import PacketHandler, Sweep
@@ -79,22 +79,26 @@ class Conntrack(EdgeEngine):
         self._features = Features()
         self._fragments = TrackedFragments(self._settings)
         self._audit = FlowAudit(name, BindingTable(), no_rule)
-        self._switchs = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
+        self._allocation = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
 
     @property
     def shown_as(self) -> str:
         return EngineName.CONNTRACK.value
+
+    @property
+    def needs_keeping(self) -> bool:
+        return True
 
     # ---------------------------------------------------------------- what the switch should hold
 
     def wanted_rules(self) -> Iterator[FlowRule]:
         layouts = [layout for layout in self._layouts.values() if layout.subnets]
         for rule in entries.client_edge(self.edge.role, self.subnets, self.anycast, self._features.tcp_flags):
-            if kind_of(rule.cookie) is not Kind.SYN or not self._switchs.some_flows:
+            if kind_of(rule.cookie) is not Kind.SYN or not self._allocation.some_flows:
                 yield rule  # a SYN of which the tracker knows no connection is a first packet without that, too
         yield from tracked_entries.edge(self.edge.role, self.subnets, layouts)
         yield from fragment_entries.edge(self.edge.role, self.subnets, spoils=self._fragments.spoils)
-        yield from self._switchs.wanted_rules()
+        yield from self._allocation.wanted_rules()
 
     def places_of_server(self, server: Address, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         before, now = self._groups_of.pop(server, ()), groups.of_server(server)
@@ -116,7 +120,7 @@ class Conntrack(EdgeEngine):
         if code is None or not layout.subnets:
             return
         name = group.name if group else ""
-        asks = self._switchs.some_flows and (group is None or group.binds_clients or not groups.is_active(group))
+        asks = self._allocation.some_flows and (group is None or group.binds_clients or not groups.is_active(group))
         is_wanted = group or self.flows.use_any_of(service)
         for rule in tracked_entries.service(service, code, name, layout, self._settings, asks=asks):
             yield rule.key, rule if is_wanted else None
@@ -157,20 +161,16 @@ class Conntrack(EdgeEngine):
 
     def _reported(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a packet whose PR1X the switch has chosen by itself."""
-        changes = self._switchs.reported(in_port, frame, groups, now)
+        changes = self._allocation.reported(in_port, frame, groups, now)
         reaction = Reaction()
         for decision in changes[:-1]:  # the switch has replaced these flows: nothing is left of them there
             assert decision.binding is not None
             self._connections.forget(decision.binding)
-            reaction.changed |= self._is_left(decision.binding.server)
+            reaction.changed |= self.is_left(decision.binding.server)
         if changes and (binding := changes[-1].binding):
             ends = connection_queries.ends_of(frame) if has_several(binding) else Ends(*binding.key[2:])
             self._connections.begun(binding, Connection(ends))
         return reaction
-
-    def _is_left(self, server: Address | None) -> bool:
-        """May the rules of this server, that a flow has had, be no longer wanted?"""
-        return server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server)
 
     def _member_reply(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a first reply, from the server to H': the switch has pinned its flow."""
@@ -186,8 +186,8 @@ class Conntrack(EdgeEngine):
             return self.drop(Drop.NO_BINDING)
         key = FlowKey(client, anycast, protocol, destination_port, source_port)
         binding = self.flows.by_key(key)
-        if binding is None and self._switchs.some_flows:  # nothing is dropped: it is a copy
-            self._switchs.answered(key, server)
+        if binding is None and self._allocation.some_flows:  # nothing is dropped: it is a copy
+            self._allocation.answered(key, server, now)
             return Reaction()
         if binding is None:
             return self.drop(Drop.NO_BINDING)
@@ -282,9 +282,9 @@ class Conntrack(EdgeEngine):
         self._connections.begun(binding, Connection(ends))
         zone = self._settings.zone_of(len(inside) == 16, ends.protocol == UDP)
         anycast, translated, server = binding.key.destination, binding.translated, binding.server
-        returned = decision.do is Do.REVIVE and server is not None and not self.is_enrolled(server)
         port = binding.translated_port or ends.first if ends.protocol in (TCP, UDP) else 0
-        return Reaction([BeginConnection(frame, inside, anycast, translated, server, zone, port)], changed=returned)
+        begun = BeginConnection(frame, inside, anycast, translated, server, zone, port)
+        return Reaction([begun], changed=self.is_wanted_again(decision))
 
     def _begin_inward(self, binding: Binding, inside: Address, frame: bytes) -> Reaction:
         """A server's packet, of no connection that the tracker has: it begins one with the client."""
@@ -391,7 +391,7 @@ class Conntrack(EdgeEngine):
             reaction.messages += self._fragments.end(binding)
             self._connections.forget(binding)
             self._put_back.forget(binding)
-            reaction.changed |= self._is_left(server)
+            reaction.changed |= self.is_left(server)
             if self._without_group:
                 reaction.changed |= bool(self.left_services)
         return reaction
@@ -404,17 +404,12 @@ class Conntrack(EdgeEngine):
     def rule_refused(self, number: int, now: float) -> Reaction:
         return Reaction()
 
-    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
-        """A flow that goes on with another server keeps its connection, and PR1X; it only loses its label."""
-        decisions = self.edge.lose(numbers, server, groups, now)
-        reaction = self.removed(decision for decision in decisions if decision.do in RELEASES)
-        for decision in decisions:
-            if decision.do is Do.FREE and decision.binding:
-                reaction.messages += self._connections.unpin(decision.binding)
-                reaction.messages += self._fragments.unpin(decision.binding, server)
-                self._connections.recheck(decision.binding)
-        reaction.changed |= self._is_left(server)
-        return reaction, len(decisions)
+    def unpinned(self, decision: Decision, server: Address) -> list[Message]:
+        """The flow keeps its connection, and PR1X; it only loses its label, and perhaps ends sooner now."""
+        binding = decision.binding
+        assert binding is not None
+        self._connections.recheck(binding)
+        return [*self._connections.unpin(binding), *self._fragments.unpin(binding, server)]
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         reaction, ended = self.end_connections(now, most)
@@ -424,20 +419,20 @@ class Conntrack(EdgeEngine):
             removed = self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now) for binding in idle])
             reaction.messages += removed.messages
             reaction.changed |= removed.changed
-        reaction.messages += self._switchs.tick(now)
+        reaction.messages += self._allocation.tick(now)
         reaction.messages += self._fragments.tick(self.flows, now, most)
         reaction.events += self.watch_pools(now)
         return reaction, more or ended == most
 
     def retire(self) -> list[Message]:
-        return self._switchs.retire()
+        return self._allocation.retire()
 
     # ---------------------------------------------------------------- what is asked of the switch
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> ConnectionReading:
         self._features = features
         self._fragments.spoils = features.spoils_fragments
-        self._switchs.begin_reading()
+        self._allocation.begin_reading()
         return ConnectionReading(self, begins, wiped)
 
     def adopt_code(self, rule: FlowRule) -> None:
@@ -476,7 +471,7 @@ class Conntrack(EdgeEngine):
         self.flow_record.settle()
 
     def begin_sweep(self, now: float) -> Sweep | None:
-        return self._switchs.begin_sweep(now)
+        return self._allocation.begin_sweep(now)
 
     @property
     def audit(self) -> FlowAudit:

@@ -95,6 +95,10 @@ class EdgeEngine(Engine):
     def removed(self, decisions: Iterable[Decision]) -> Reaction:
         """Bindings have ended.  ``changed``: rules for a server may no longer be wanted either."""
 
+    @abstractmethod
+    def unpinned(self, decision: Decision, server: Address) -> Iterable[Message]:
+        """What takes a binding that goes on away from this server, which it has lost."""
+
     def carry_out_fragment(self, decision: Decision, packet: frames.IpPacket, frame: bytes, now: float) -> Reaction:
         """As ``carry_out``, of the first of several fragments."""
         return self.carry_out(decision, frame)
@@ -331,6 +335,24 @@ class EdgeEngine(Engine):
 
     def close(self, numbers: Iterable[int], now: float) -> Reaction:
         return self.removed(self.edge.close(numbers, now))
+
+    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
+        decisions = self.edge.lose(numbers, server, groups, now)
+        reaction = self.removed(decision for decision in decisions if decision.do in RELEASES)
+        for decision in decisions:
+            if decision.do is Do.FREE:
+                reaction.messages += self.unpinned(decision, server)
+        reaction.changed |= self.is_left(server)
+        return reaction, len(decisions)
+
+    def is_left(self, server: Address | None) -> bool:
+        """May the rules of this server, that a flow has had, be no longer wanted?"""
+        return server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server)
+
+    def is_wanted_again(self, decision: Decision) -> bool:
+        """Has a flow come back to a server that is no longer enrolled?  Then the rules of that are wanted."""
+        server = decision.binding.server if decision.do is Do.REVIVE and decision.binding else None
+        return server is not None and not self.is_enrolled(server)
 
     def end_connections(self, now: float, most: int) -> tuple[Reaction, int]:
         decisions = self.edge.end_due(now, most)

@@ -212,6 +212,14 @@ class Engine(Protocol):
 
     # ---------------------------------------------------------------- what is asked of the switch
 
+    @property
+    def needs_keeping(self) -> bool:
+        """Can the switch not tell of its flows after a restart of the controller?  Then somebody else has to keep them.
+
+        It is the same at every connection of the switch.
+        """
+        return False
+
     def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
         """What has to be kept beside the flow itself."""
 

@@ -24,7 +24,7 @@ from anycast_sdn.core.events import Fault, RuleRefused, repaired
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, WHOLE, Address, Prefix
 from anycast_sdn.core.roles import EngineName, Subnet
-from anycast_sdn.core.transitions import RELEASES, Details, Do, FlowEvent
+from anycast_sdn.core.transitions import RELEASES, Details, FlowEvent
 from anycast_sdn.engines import found_rules
 from anycast_sdn.engines.edge_engine import EdgeEngine
 from anycast_sdn.engines.engine import Statistics
@@ -46,6 +46,8 @@ from anycast_sdn.openflow.rules import (
 )
 
 LONGEST_SWEEP_S = 15.0  # from one sweep to the next
+
+
 class FlowRules(EdgeEngine):
     """The bindings of one switch and their rules; for the arguments see ``EdgeEngine``."""
 
@@ -101,11 +103,9 @@ class FlowRules(EdgeEngine):
     # ---------------------------------------------------------------- decisions become rules
 
     def carry_out(self, decision: Decision, frame: bytes) -> Reaction:
-        server = decision.binding.server if decision.do is Do.REVIVE and decision.binding else None
-        returned = server is not None and not self.is_enrolled(server)
         if self._used is not None:
             self._note_used(decision)
-        return Reaction([*self._rules_of(decision), through_pipeline(frame)], changed=returned)
+        return Reaction([*self._rules_of(decision), through_pipeline(frame)], changed=self.is_wanted_again(decision))
 
     def messages_of(self, decision: Decision) -> list[Message]:
         """The rules that a decision installs."""
@@ -129,9 +129,13 @@ class FlowRules(EdgeEngine):
             binding, server = decision.binding, decision.binding.server
             for half in (Half.BOTH if server else Half.OUT).parts:
                 reaction.messages.append(RemoveBinding(self.wanted_rule(binding, half)))
-            if server is not None and not self.is_enrolled(server) and not self.flows.pinned_to(server):
-                reaction.changed = True
+            reaction.changed |= self.is_left(server)
         return reaction
+
+    def unpinned(self, decision: Decision, server: Address) -> list[Message]:
+        assert decision.binding is not None
+        pinned = decision.binding._replace(server=server)
+        return [RemoveBinding(self.wanted_rule(pinned, Half.IN)), *self._rules_of(decision)]
 
     # ---------------------------------------------------------------- what becomes of rules
 
@@ -162,18 +166,6 @@ class FlowRules(EdgeEngine):
         reaction = self.removed([self.edge.apply(binding, FlowEvent.REFUSED, now)])
         reaction.events.append(RuleRefused(self.name, number))
         return reaction
-
-    def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
-        decisions = self.edge.lose(numbers, server, groups, now)
-        reaction = self.removed(decision for decision in decisions if decision.do in RELEASES)
-        for decision in decisions:
-            if decision.do is Do.FREE:
-                assert decision.binding is not None
-                pinned = decision.binding._replace(server=server)
-                reaction.messages.append(RemoveBinding(self.wanted_rule(pinned, Half.IN)))
-                reaction.messages += self._rules_of(decision)
-        reaction.changed = not self.is_enrolled(server) and not self.flows.pinned_to(server)
-        return reaction, len(decisions)
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         """Connections that have ended come first: another program may delete rules as fast as they are put back."""

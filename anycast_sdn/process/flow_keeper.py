@@ -52,10 +52,7 @@ def known_again(
     garbage.exempt_new()
     if found.damage:
         report(FlowsNotRead(str(path), found.damage))
-    edges = [
-        switch for switch in controller.switches_by_name()
-        if (role := switch.described.client_edge) and role.wants_conntrack
-    ]  # fmt: skip
+    edges = [switch for switch in controller.switches_by_name() if switch.engine.needs_keeping]
     if not edges:
         with suppress(OSError):
             path.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ class ZoneTimeouts:
                 self._report(SwitchDegraded(switch.name, "timeouts", _NOT_CONFIGURED))
 
     def look(self, now: float) -> None:
-        """Begin to look at the databases that are due.  To be called about once a second."""
+        """Begin to look at the databases that are due.  To be called about twice a second."""
         for dpid, due in self._due.items():
             switch = self._controller.switches[dpid]
             if not switch.engine.zone_timeouts:

@@ -205,7 +205,7 @@ class SimulatedNetwork:
         former = self.controller
         self.channels.replace_controller(self._new_controller(former.groups))
         for switch in former.switches.values():
-            if (role := switch.described.client_edge) and role.wants_conntrack:
+            if switch.engine.needs_keeping:
                 flows, connections = switch.engine.flows, switch.engine.kept_connections
                 kept = [KeptFlow.of(each, flows.port_of_flow(each.number), 0.0, connections(each)) for each in flows]
                 self.controller.remember(switch.name, kept, 0.0, self.now)

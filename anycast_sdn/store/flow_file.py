@@ -32,7 +32,6 @@ MODE = 0o600  # clients' addresses are personal data
 MOST_OBSOLETE = 16 << 20  # bytes of records beyond those of the flows that there were when the file began
 
 _FRAME = Struct("!II")  # length, checksum
-_MOST_FRAME = 64 << 20
 _NAMES, _RECORDS = b"N", b"R"  # what a frame has: the form and the names of edges, in JSON; records
 _FORM = 1
 # Kind, number of the edge, of the flow; then since when, port, protocol, both ports, port beside PR1X; then addresses.

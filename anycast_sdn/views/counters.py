@@ -190,7 +190,7 @@ OF_FLOWS: Mapping[str, Meaning] = {
     "unreported": Meaning(
         "With the engine conntrack, a copy of a packet that was to tell the controller of a flow which the switch has "
         "begun by itself was lost. The flow goes on, but no listing, log or count has it.",
-        "More flows begin than the controller keeps up with, or than `limits.first_packets` allows.",
+        "More flows begin than the controller keeps up with, or than `limits.reports` allows.",
     ),
     "stranger_reply": Meaning(
         "The source of a reply is not a server of the flow's group, or not the server to which the flow is pinned "
