@@ -118,7 +118,10 @@ class EdgeEngine(Engine):
 
     def statistics(self, now: float) -> Statistics:
         addresses, opened, closed = self.edge.addresses, self.edge.opened, self.edge.closed
-        return Statistics(addresses.use(now), addresses.outlooks(now), self.last_sweep_s, opened, closed)
+        return Statistics(
+            addresses.use(now), addresses.outlooks(now), self.last_sweep_s, opened, closed,
+            switch_allocates=self.edge.switch_allocates,
+        )  # fmt: skip
 
     @property
     def shortcoming(self) -> Shortcoming | None:

@@ -40,6 +40,7 @@ class Statistics(NamedTuple):
     opened: int = 0  # bindings that began with a packet, since the controller's start
     closed: Mapping[EndedBy, int] = {}  # how many have ended, and why
     rules: int = 0  # that the switch holds for single flows, as far as is known
+    switch_allocates: bool = False  # are the pools only for clients that are bound as a whole?
 
 
 class Shortcoming(NamedTuple):

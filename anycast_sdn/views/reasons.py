@@ -143,7 +143,8 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
     statistics = switch.engine.statistics(now)
     for family, outlook in statistics.outlooks.items():
         if outlook.level:
-            yield _of_pool(switch, family, statistics.pools[family], outlook)
+            reason = _of_pool(switch, family, statistics.pools[family], outlook)
+            yield _of_whole_clients(reason) if statistics.switch_allocates else reason
 
 
 def _without_controller(switch: ManagedSwitch) -> str:
@@ -158,6 +159,12 @@ def _without_controller(switch: ManagedSwitch) -> str:
     if not effects:
         effects.append("It goes on forwarding, and is used only where there is no other path.")
     return " ".join(effects)
+
+
+def _of_whole_clients(reason: Reason) -> Reason:
+    """Of a pool from which only clients of groups with ``affinity: client`` get addresses: others are the switch's."""
+    effect = "While it is exhausted, clients that are new to a group with affinity: client are refused, others served."
+    return reason._replace(effect=effect, severity=Severity.WARNING)
 
 
 def _of_pool(switch: ManagedSwitch, family: str, use: PoolUse, outlook: Outlook) -> Reason:

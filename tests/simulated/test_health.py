@@ -12,9 +12,9 @@ from scenes import SERVICE, ask, catchment, group, managed, network, topology, w
 
 from anycast_sdn.core.events import Event, Severity, Subject
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import Affinity, Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow
-from anycast_sdn.core.roles import Pooling
+from anycast_sdn.core.roles import Allocation, Conntrack, EngineName, Pooling
 from anycast_sdn.description.model import Port
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.counters import Counters
@@ -133,6 +133,20 @@ def test_a_pool_without_a_free_address_is_named() -> None:
     for port in (40001, 40002):
         ask(net, port=port)
     assert reasons(net) == ["the IPv4 pool of arh1 is exhausted: 2 of 2 addresses in use, 0 resting"]
+
+
+def test_the_pool_of_clients_that_are_bound_as_a_whole_is_not_that_of_all_flows() -> None:
+    """Where the switch chooses addresses, the controller has a few: without one, most new flows go on."""
+    small = (Prefix.parse("203.0.113.0/28"), Prefix.parse("2001:db8:1:f::/64"))
+    settings: dict[str, Any] = {"engines": (EngineName.CONNTRACK,), "conntrack": Conntrack(Allocation.SWITCH)}
+    description = topology("figure1", translation_prefixes=small, **settings)
+    bound = replace(group(description, "web", SERVICE, "as2"), affinity=Affinity.CLIENT)
+    net = SimulatedNetwork(description, Groups({"web": bound}))
+    ask(net)
+    (reason,) = look(net)["reasons"]
+    assert reason["detail"] == "The IPv4 pool of arh1 is exhausted: 1 of 1 addresses in use, 0 resting."
+    assert reason["effect"].endswith("a group with affinity: client are refused, others served.")
+    assert reason["severity"] == "warning"
 
 
 class Recording(Counters):
