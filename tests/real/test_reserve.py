@@ -25,7 +25,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield network
 
 
-@pytest.mark.row("M13", "no controller: new flows are served out of a reserve by the switch, and known when it is back")
+@pytest.mark.row("M36", "no controller: new flows are served out of a reserve by the switch, and known when it is back")
 @pytest.mark.row("M20", "kill -9 of the controller: known flows go on, flows out of the reserve go on when it is back")
 def test_new_flows_are_served_without_a_controller_and_known_when_it_is_back(network: Running) -> None:
     assert is_served(network, V4.web, "--source-port", 21000)

@@ -23,7 +23,7 @@ def is_pinned(network: Running, client: str) -> bool:
     return any(flow["client_port"] == 23000 and flow["server"] for flow in flows)
 
 
-@pytest.mark.row("M13", "allocation: switch: the controller is not asked, and knows the flows by copies")
+@pytest.mark.row("M36", "allocation: switch: the controller is not asked, and knows the flows by copies")
 def test_the_switch_chooses_addresses_network_and_the_controller_learns_of_flows(network: Running) -> None:
     for family in (V4, V6):
         assert is_served(network, family.web, "--source-port", 23000)

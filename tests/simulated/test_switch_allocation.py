@@ -1,4 +1,4 @@
-"""Flows whose PR1X the switch chooses by itself: all (``allocation: switch``), or those without a controller."""
+"""Flows whose PR1X the switch chooses by itself: all (``allocation: switch``, M36), or those without a controller."""
 
 from __future__ import annotations
 
