@@ -318,7 +318,9 @@ class SimulatedSwitch:
                     end = "ttl"
             if run.trace is not None:
                 step = self._step(table, entry, tuple(done))
-                run.trace.insert(place, step._replace(before=before, after=packet.flow, end=end))
+                onward = (later.before for later in run.trace[place:] if later.table is not None)
+                after = next(onward, packet.flow)  # as it went on from here, and not what became of it there
+                run.trace.insert(place, step._replace(before=before, after=after, end=end))
             table = entry.rule.goto if entry and not end else None
 
     def _step(self, table: int, entry: Entry | None, done: tuple[Action, ...]) -> TraceStep:

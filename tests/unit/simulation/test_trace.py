@@ -159,6 +159,18 @@ def test_a_client_edge_inside_the_tracker_is_shown_with_what_the_tracker_has_fou
             assert re.search(rf"^.*{line}", part, re.MULTILINE), f"{line}\n{part}"
 
 
+def test_a_rule_that_sends_a_packet_through_tables_again_is_shown_with_the_packet_as_it_went_there() -> None:
+    one_switch = topology("one-switch")
+    (edge,) = one_switch.switches
+    assert edge.client_edge
+    role = replace(edge.client_edge, engines=(EngineName.CONNTRACK,))
+    inside = replace(one_switch, switches=(replace(edge, client_edge=role),))
+    lines = trace(inside, "10.1.0.10:40000", "198.18.53.1:53/udp").splitlines()
+    at = next(number for number, line in enumerate(lines) if "its connection has no label: ipv4_dst := reg4" in line)
+    assert lines[at - 1].endswith("7 tracked_out reg8 = 0: reg8 := 1, again → tracked_out")
+    assert lines[at + 1].endswith("(PR1X → ANY)")
+
+
 def test_every_switch_and_table_on_the_path_is_shown() -> None:
     first = output("10.1.0.10:40000", "198.18.0.1:80/tcp", [WEB]).partition("FIRST REPLY")[0]
     assert re.findall(r"^(\w+), (?:port \d+|from the controller)$", first, re.M) == ["arh1", "arh1", "core", "ars2"]
