@@ -29,6 +29,7 @@ class Flow(Section):
     service_port: int = said("0 for protocols without ports")
     protocol: str = said("its name, or its number where it has none here; any: all that the client sends there")
     translated: IpAddress = said("PR1X")
+    translated_port: int = said("the source port beside PR1X, where the switch has chosen another one; 0: the client's")
     server: IpAddress | None = said("ASg, once it is pinned")
     since: str = said("when the binding was made (RFC 3339)", json_schema_extra={"format": "date-time"})
     validity_s: int = said("how long it may be idle in both directions")

@@ -66,7 +66,7 @@ def _flow_rows(answer: Any) -> list[dict[str, Any]]:
             "group": flow["group"],
             "H": endpoint(flow["client"], flow["client_port"]),
             "ANY": f"{endpoint(flow['service'], flow['service_port'])}/{flow['protocol']}",
-            "PR1X": flow["translated"],
+            "PR1X": endpoint(flow["translated"], flow["translated_port"]),
             "ASg": flow["server"] or "",
             "since": _clock(flow["since"], today),
         }

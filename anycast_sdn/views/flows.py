@@ -43,6 +43,7 @@ class FlowView(NamedTuple):
     service_port: int
     protocol: int
     translated: Address  # PR1X
+    translated_port: int  # beside it, where that is not the client's; else 0
     server: Address | None  # ASg, once pinned
     since: float  # when the binding was made, seconds since 1970
     validity_s: int  # how long it may be idle in both directions
@@ -75,7 +76,7 @@ class FlowFilter:
         if address is not None:
             return address in (key.source, key.destination, binding.translated, binding.server)
         shown = [_endpoint(key.source, key.source_port), _endpoint(key.destination, key.destination_port),
-                 _text(binding.translated), f"{edge}/{binding.number}"]  # fmt: skip
+                 _endpoint(binding.translated, binding.translated_port), f"{edge}/{binding.number}"]  # fmt: skip
         return any(self.q in text for text in shown) or (
             binding.server is not None and self.q in _endpoint(binding.server, key.destination_port)
         )
@@ -172,6 +173,7 @@ def view_of(name: str, engine: Engine, binding: Binding, now: float, epoch: floa
         key.destination_port,
         key.protocol,
         binding.translated,
+        binding.translated_port,
         server,
         epoch - (now - binding.since),
         engine.validity_s(binding),
@@ -195,6 +197,7 @@ def flow_as_json(view: FlowView) -> dict[str, Any]:
         "service_port": view.service_port,
         "protocol": PROTOCOL_NAMES.get(view.protocol) or str(view.protocol),
         "translated": _text(view.translated),
+        "translated_port": view.translated_port,
         "server": _text(view.server) if view.server is not None else None,
         "since": _rfc3339(view.since),
         "validity_s": view.validity_s,

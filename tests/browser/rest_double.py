@@ -291,6 +291,7 @@ class RestDouble:
             "service_port": _PORTS.get(group["name"], 443),
             "protocol": "tcp" if group["name"] == "web" else "udp",
             "translated": f"2001:db8:{subnet}:f::{index:x}" if is_v6 else f"203.0.{112 + subnet}.{1 + index % 254}",
+            "translated_port": 0,
             "server": server["address"] if pinned else None,
             "since": written(time.time() - 2 - index * 3.7),
             "validity_s": 300 if pinned else 30,

@@ -65,6 +65,7 @@ def flow(number: int, edge: str = "arh1", **changes: Any) -> FlowView:
         service_port=80,
         protocol=TCP,
         translated=packed("203.0.113.7"),
+        translated_port=0,
         server=packed("10.2.0.10"),
         since=1_700_000_000.25,
         validity_s=7440,

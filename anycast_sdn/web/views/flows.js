@@ -158,7 +158,7 @@ function rows(app, flow) {
     String(isOpen)}"><span aria-hidden="true">${isOpen ? '▾' : '▸'}</span> ${name}</button></td>
     <td data-title="State"><span class="status">${icon(SHAPES[flow.state])}${flow.state}</span></td>
     ${cell('H', endpoint(flow.client, flow.client_port), 'mono')}${cell('ANY', endpoint(flow.service, flow.service_port), 'mono')}${cell('Protocol', flow.protocol)}
-    ${cell('PR1X', flow.translated, 'mono')}${cell('ASg', flow.server ?? '–', 'mono')}${cell('Group', flow.group)}
+    ${cell('PR1X', endpoint(flow.translated, flow.translated_port), 'mono')}${cell('ASg', flow.server ?? '–', 'mono')}${cell('Group', flow.group)}
     ${cell('Age', `${age}${flow.idle && `, idle ${flow.idle}`}`, 'right nowrap')}</tr>${
     isOpen && html`<tr class="opened" data-key="${name} decision"><td colspan="9">${decision(flow, app.value(detail(name)), app.error(detail(name)))}</td></tr>`}`;
 }

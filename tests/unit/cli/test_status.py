@@ -127,7 +127,8 @@ def test_words_of_health_are_coloured_on_terminals_alone(monkeypatch: pytest.Mon
 
 FLOW = {"number": 17, "edge": "arh1", "state": "pinned", "group": "web", "client": "10.1.0.10", "client_port": 41428,
         "service": "198.18.0.1", "service_port": 443, "protocol": "tcp", "translated": "203.0.113.7",
-        "server": "10.21.0.10", "since": "2026-11-25T20:36:12.000Z", "validity_s": 300, "idle": ""}  # fmt: skip
+        "translated_port": 0, "server": "10.21.0.10", "since": "2026-11-25T20:36:12.000Z", "validity_s": 300,
+        "idle": ""}  # fmt: skip
 CANDIDATE = {"server": "10.21.0.10", "edge": "ars1", "cost": 0.0, "share": 1.0, "weight": 10, "health": "passing",
              "sessions": 5, "capacity": None, "load": 0.58, "limit": None, "factor": 1, "excluded": None,
              "why_not": ""}  # fmt: skip

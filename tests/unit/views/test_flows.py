@@ -157,6 +157,14 @@ def test_texts_are_those_of_the_model(controller: Controller) -> None:
     assert (shown["protocol"], shown["since"]) == ("253", "2023-11-14T22:13:11.250Z")
 
 
+def test_a_port_that_the_switch_has_chosen_is_shown_and_found(controller: Controller) -> None:
+    table = next(iter(tables(controller).values()))
+    key = FlowKey(packed("10.1.0.10"), packed("198.18.0.1"), 17, 40000, 53)
+    table.put(Binding(1, key, packed("203.0.113.9"), "web", since=1.25, translated_port=40001))
+    (found,) = every(controller, FlowFilter(q="203.0.113.9:40001"))
+    assert flow_as_json(found)["translated_port"] == 40001
+
+
 @pytest.mark.parametrize("parse", [packed, Prefix.parse])
 @pytest.mark.parametrize("written", ["fe80::1%eth0", "2001:db8::1%1", "10.0.0.1%a", "2001:db8::%/128", "%"])
 def test_no_address_has_a_zone(parse: Callable[[str], object], written: str) -> None:
