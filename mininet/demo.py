@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from network_copy import with_engine, with_short_times
+from programs import is_free
 from report import Report
 from roles import Roles, choose
 from scene import DNS_NAME, REST_PORT, Scene
@@ -93,7 +93,7 @@ def _stage(file: Path, engine: str, report: Report) -> Iterator[Scene]:
         copy.write_text(content, encoding="utf-8")
         network = reading.load(copy)
         controller = ControllerProcess(copy, directory, ["--binding-log", str(Path(directory, "bindings.jsonl"))])
-        if _is_free(REST_PORT):
+        if is_free(REST_PORT):
             controller.rest_port = REST_PORT
         testbed = Testbed(network, controller.openflow_port)
         report.progress(f"building {network.name}: {_counted(network)}")
@@ -137,14 +137,6 @@ def _counted(network: Network) -> str:
     if core:
         parts["FRR router"] = core.routers
     return ", ".join(counted(len(those), thing) for thing, those in parts.items())
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def _prompt(scene: Scene) -> None:

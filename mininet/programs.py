@@ -223,10 +223,11 @@ _PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 100))
 
 def free_ports(count: int) -> list[int]:
     """TCP ports of the loopback interface for programs that this process starts."""
-    return list(itertools.islice(filter(_is_free, _PORTS), count))
+    return list(itertools.islice(filter(is_free, _PORTS), count))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """A TCP port of the loopback interface."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
