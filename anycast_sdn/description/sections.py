@@ -53,8 +53,9 @@ class Conntrack(Section):
 
     Needs Open vSwitch. A client edge then has room for a bounded number of service addresses: of the 32 bits of an
     address (IPv6: 128) its clients take the host bits of the largest of their subnets, and further bits if there are
-    several subnets (1 for 2, 2 for up to 4, …); 2 to the power of what is left, less 1, is how many service addresses
-    there may be. For example, clients in one /24 leave 24 bits, 16,777,215 addresses; in three /20, 18 bits, 262,143.
+    several subnets, those of servers included (1 for 2, 2 for up to 4, …); 2 to the power of what is left, less 1, is
+    how many service addresses there may be.
+    For example, clients in one /24 leave 24 bits, 16,777,215 addresses; in three /20, 18 bits, 262,143.
     A prefix ANY/n takes as many as it has. check refuses a file in which less than 256 have room.
     """
 
