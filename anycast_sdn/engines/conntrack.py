@@ -381,7 +381,7 @@ class Conntrack(EdgeEngine):
         return []
 
     def removed(self, decisions: Iterable[Decision]) -> Reaction:
-        reaction = Reaction()
+        reaction, binding = Reaction(), None
         for decision in decisions:
             binding = decision.binding
             assert binding is not None
@@ -392,8 +392,8 @@ class Conntrack(EdgeEngine):
             self._connections.forget(binding)
             self._put_back.forget(binding)
             reaction.changed |= self.is_left(server)
-            if self._without_group:
-                reaction.changed |= bool(self.left_services)
+        if binding:
+            reaction.changed |= bool(self.left_services)
         return reaction
 
     # ---------------------------------------------------------------- events

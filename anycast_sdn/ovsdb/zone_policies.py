@@ -48,7 +48,14 @@ def questions(dpid: int) -> list[Operation]:
 
 
 def read(answers: Sequence[Rows]) -> Found:
-    """Raises Unsuitable when the switch is no bridge there."""
+    """Raises Unsuitable when the switch is no bridge there, or the database is no Open vSwitch's."""
+    try:
+        return _read(answers)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unsuitable(f"it answers otherwise than the database of Open vSwitch: {error!r}") from error
+
+
+def _read(answers: Sequence[Rows]) -> Found:
     bridges, (root,), datapaths, zones, policies = answers
     kinds = {bridge["datapath_type"] or KERNEL for bridge in bridges}
     if len(kinds) != 1:

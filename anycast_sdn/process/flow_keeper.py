@@ -29,6 +29,7 @@ from anycast_sdn.store.flow_file import FlowFile, Flows
 
 BATCH_S = 0.05
 RETRY_S = 5.0
+FINISH_S = 5.0  # a write that is under way at the controller's end may take so long
 AT_ONCE = 500  # flows: about a millisecond
 
 
@@ -70,6 +71,7 @@ class FlowKeeper:
         self._problem = ""
         self._has_file = False
         self._is_active = True
+        self._is_writing = False
         for engine in self._engines.values():
             engine.flow_changes.is_watched = True
         start_thread()
@@ -83,6 +85,7 @@ class FlowKeeper:
 
     def write(self) -> None:
         """What has happened since the last call."""
+        self._is_writing = True
         try:
             if self._has_file:
                 self._write_changes(_by_thread)
@@ -90,6 +93,8 @@ class FlowKeeper:
                 self._begin_again()
         except OSError as error:
             self._fails(error)
+        finally:
+            self._is_writing = False
 
     def _fails(self, error: OSError) -> None:
         self._has_file = False
@@ -138,8 +143,11 @@ class FlowKeeper:
         return numbers[-1] if numbers else None
 
     def finish(self) -> None:
-        """The controller ends: write what is left."""
+        """The controller ends: write what is left, behind what is being written."""
         self._is_active = False
+        deadline = time.monotonic() + FINISH_S
+        while self._is_writing and time.monotonic() < deadline:
+            hub.sleep(BATCH_S / 10)
         if self._has_file:
             isolated(self._write_changes)(lambda write, records: write(records))
 

@@ -39,6 +39,13 @@ def test_the_switch_is_found_by_its_datapath_id() -> None:
         read([[{"datapath_type": "netdev"}, {"datapath_type": ""}], *answers()[1:]])
 
 
+@pytest.mark.parametrize("table", range(5))
+def test_a_database_of_another_form_is_none_of_open_vswitch(table: int) -> None:
+    strange = [*answers()[:table], [{"something": "else"}], *answers()[table + 1 :]]
+    with pytest.raises(Unsuitable, match="otherwise than the database of Open vSwitch"):
+        read(strange)
+
+
 def test_the_policies_of_its_datapath_are_read() -> None:
     found = read(answers(zones=[[7, ["uuid", "z7"]], [9, ["uuid", "z9"]]]))
     assert (found.kind, found.datapath, found.zones) == ("netdev", DATAPATH, {7: {"udp_first": 5}})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from os_ken.lib import hub
 
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.controller_events import FlowsKept, FlowsNotKept, FlowsNotRead
@@ -119,3 +121,23 @@ def test_there_is_no_file_where_no_client_edge_needs_one(tmp_path: Path) -> None
     assert (tmp_path / "x.connections").exists()
     assert started(tmp_path, controller(EngineName.RULES)) is None
     assert not (tmp_path / "x.connections").exists()
+
+
+def test_what_is_being_written_when_the_controller_ends_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(write: Callable[[bytes], None], records: bytes) -> None:
+        hub.sleep(0.02)
+        write(records)
+
+    monkeypatch.setattr("eventlet.tpool.execute", slowly)
+    first = controller()
+    keeper = started(tmp_path, first)
+    assert keeper
+    begin_flow(connected(first), 40000)
+    hub.spawn(keeper.run)
+    hub.sleep(0.01)  # the first file has begun, and has nothing yet
+    keeper.finish()
+    second = controller()
+    started(tmp_path, second)
+    assert ports(second.switches[CLIENT_EDGE].engine) == [40000]
