@@ -7,20 +7,22 @@ The product stands there once for each engine of its client edge (``ENGINES``), 
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import zones
 from contenders import Product, Textbook
 from flows import SERVICE
 from programs import wait_until
 from tables import progress
 from testbed import Testbed
 
+from anycast_sdn.core.roles import FIRST_ZONE, ZONES
 from anycast_sdn.description import reading
 
+TRACKER_ZONES = range(FIRST_ZONE, FIRST_ZONE + ZONES)  # of the file's first switch
 SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
 # The switch's meters are set so high that they limit nothing: otherwise they would be what is measured.
 LIMITS = {"first_packets": 1_000_000, "neighbours": 10_000}
@@ -68,7 +70,10 @@ def testbed(directory: Path, engines: Sequence[str]) -> Iterator[tuple[Testbed, 
         product.name = engine
         product.openflow_port = products[0].openflow_port  # the switches look for their controller there
     with Testbed(reading.load(products[0].network_file), products[0].openflow_port, alone=True) as bed:
-        yield bed, products
+        try:
+            yield bed, products
+        finally:
+            zones.clear(TRACKER_ZONES)
 
 
 def textbook(bed: Testbed, product: Product, directory: Path) -> Textbook:
@@ -96,7 +101,7 @@ def controlled(bed: Testbed, contender: Product | Textbook) -> Iterator[None]:
         bed.ofctl("del-flows", switch)
         bed.ofctl("del-groups", switch)
         bed.ofctl("del-meters", switch)
-    subprocess.run(["ovs-appctl", "dpctl/flush-conntrack"], check=True)
+    zones.clear(TRACKER_ZONES)
     try:
         with contender:
             if isinstance(contender, Product):
