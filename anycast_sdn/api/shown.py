@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from anycast_sdn.api.members import WHOLE, fixed, observed, said
 from anycast_sdn.api.models import DrainShown
 from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.selection import Exclusion
 from anycast_sdn.description.section import Section
 from anycast_sdn.description.values import Cost, IpAddress, LinkEnd, choice
@@ -199,7 +200,7 @@ class Edge(Section):
     pools: dict[str, Pool] = said("by address family, ipv4 and ipv6: of a client edge")
     bindings: int = said("how many flows it has")
     rules: Rules
-    engine: Literal["rules", "conntrack"] | None = said(
+    engine: Annotated[EngineName, choice(EngineName)] | None = said(
         "how it carries the method out, of those that the network file names; null: it serves no clients"
     )
     pooling: Literal["flow", "paired", "auto"] | None = said(

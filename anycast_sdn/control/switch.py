@@ -84,24 +84,22 @@ class ManagedSwitch:
         self.uplinks = network.uplinks_of(described.name)
         self.features = Features()
         self.fabric_ports: list[int] = []  # to other switches
-        self.wanted = WantedRules(described, network, lambda: self.features, lambda: self.fabric_ports)
+        connected = network.connected_to(described.name)
         self.mac = described.mac
-        self.mtus = self.wanted.mtus
-        self.neighbours = Neighbours(self.mac, self.wanted.connected)
+        self.neighbours = Neighbours(self.mac, connected)
         self.repaired_at: float | None = None  # when rules were last found to differ from what they should be
         self._throttle = Throttle()
-        self._answers = Answers(described, self.wanted.connected, Gateways(network))
+        self._answers = Answers(described, connected, Gateways(network))
         self.engine = engine_of(
-            described, network, self.wanted.connected, self._answers, random, is_announced, is_lost, is_enrolled,
-            choice_of,
-        )  # fmt: skip
+            described, network, connected, self._answers, random, is_announced, is_lost, is_enrolled, choice_of
+        )
+        self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
+        self.mtus = self.wanted.mtus
         self._removed = removed
         self.serving = Serving(choose, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
-        places = ServerPlaces(
-            self.wanted.connected, self.neighbours, self.installed, self.egress, lambda: self.features
-        )
+        places = ServerPlaces(connected, self.neighbours, self.installed, self.egress, lambda: self.features)
         self.reconciler = Reconciler(
             described, self.wanted, self.installed, self.serving, self.egress, self.neighbours, places, self.engine,
             self._throttle,

@@ -13,6 +13,8 @@ from anycast_sdn.control.throttle import HELD_PER_S
 from anycast_sdn.core.model import TCP, UDP, Address, Neighbour, Prefix
 from anycast_sdn.core.slots import Slots, filled
 from anycast_sdn.description.model import Network, Switch
+from anycast_sdn.engines.choice import fragments_come
+from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, fragment_entries, meters
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
@@ -20,29 +22,29 @@ from anycast_sdn.openflow.tables import Tables
 
 
 class WantedRules:
-    """``features``, ``fabric_ports``: of the switch, as it is now; the ports lead to other switches."""
+    """``features``, ``fabric_ports``: of the switch, as it is now; the ports lead to other switches.
+
+    What its engine wants for flows is not here, but ``engine`` says what it needs of other rules.
+    """
 
     def __init__(
         self,
         switch: Switch,
         network: Network,
+        engine: Engine,
         features: Callable[[], Features],
         fabric_ports: Callable[[], Sequence[int]],
     ) -> None:
+        self._engine = engine
         self._features = features
         self._fabric_ports = fabric_ports
         self.mtus = network.mtus_of(switch.name)
-        self.connected = (
-            *network.subnets_of(switch.name), *(uplink.subnet for uplink in network.uplinks_of(switch.name))
-        )  # fmt: skip
+        self.connected = network.connected_to(switch.name)
         self._switch = switch
         self._gateways = [gateway for subnet in self.connected for gateway in subnet.gateways]
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
-        # Does any client edge let fragments pass, and not only those of clients that are bound as a whole?
-        self.fragments_come = any(
-            each.client_edge is not None and each.client_edge.wants_conntrack for each in network.switches
-        )
+        self.fragments_come = fragments_come(network)
 
     @property
     def features(self) -> Features:
@@ -72,19 +74,18 @@ class WantedRules:
         yield from entries.for_each_port(self.connected, switch.addresses)
         yield from entries.egress(self.mtus if features.packet_size else {})
         if features.spoils_fragments and switch.is_edge:
-            protocols = (TCP,) if self._tracks_fragments else (TCP, UDP)
+            protocols = (TCP,) if self._engine.tracks_fragments else (TCP, UDP)
             yield from entries.spoiled_fragments((*self._anycast, *switch.translation_prefixes), protocols)
-            if self._tracks_fragments:
+            if self._engine.tracks_fragments:
                 yield from fragment_entries.restored()
 
     def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:
         """``held_ports``: those that are throttled."""
         ports = entries.host_ports(self.connected)
         held = {ports.index(port): HELD_PER_S for port in held_ports if port in ports}
-        role = self._switch.client_edge
         return meters.rules(
             self._limits, len(ports), len(self._fabric_ports()), held,
-            checks=self._switch.server_edge, reports=role is not None and role.wants_conntrack,
+            checks=self._switch.server_edge, reports=self._engine.may_report,
         )  # fmt: skip
 
     def host(self, address: Address, neighbour: Neighbour) -> FlowRule:
@@ -113,13 +114,9 @@ class WantedRules:
 
     def tracked_fragments(self, service: Prefix, server: Address | None) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """The rule for those that the switch would spoil, where it has to be.  ``server``: where they all go."""
-        if not service.is_v6 and self._tracks_fragments:
+        if not service.is_v6 and self._engine.tracks_fragments:
             rule = fragment_entries.to_server(service, server or service.network, self.features.hairpin)
             yield rule.key, rule if server else None
-
-    @property
-    def _tracks_fragments(self) -> bool:
-        return tracks_fragments(self._switch, self.features)
 
     def server_group(self, number: int, slots: Slots, hosts: Mapping[Address, Neighbour | None]) -> GroupRule:
         """``hosts``: where the servers are that can be reached now, see ``ServerPlaces``; these get all slots."""
@@ -130,12 +127,6 @@ class WantedRules:
     def _limit(self, port: int) -> int:
         """The largest IP packet that may leave by this port; 0: no limit, or none that the switch can enforce."""
         return self.mtus.get(port, 0) if self.features.packet_size else 0
-
-
-def tracks_fragments(switch: Switch, features: Features) -> bool:
-    """Does its connection tracker translate fragments of UDP over IPv4, which it would spoil otherwise?"""
-    role = switch.client_edge
-    return features.spoils_fragments and features.connections and (role is None or role.wants_conntrack)
 
 
 def _unmetered(rule: FlowRule) -> FlowRule:

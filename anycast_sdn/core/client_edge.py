@@ -85,7 +85,6 @@ class ClientEdge:
         self._choice_of = choice_of
         self._is_lost = is_lost
         self.bindings = BindingTable(role.switch_ranges)
-        self.switch_allocates = False  # does the switch choose PR1X of all single flows?  Its engine says so
         self.sweep = Sweep()
         self.changes = FlowChanges()  # of bindings, for whoever keeps them
         self.record = FlowRecord()  # of what becomes of flows, for those who watch it
@@ -215,11 +214,12 @@ class ClientEdge:
     # ---------------------------------------------------------------- packets
 
     def client_packet(
-        self, key: FlowKey, groups: Groups, now: float, *, port: int = 0, syn: bool = False, fragment: bool = False
+        self, key: FlowKey, groups: Groups, now: float, *, port: int = 0, syn: bool = False, leases: bool = True
     ) -> Decision:
         """A client's packet to a service address, for which the switch has no rule (M13, M14).
 
-        ``port``: by which it came in; ``syn``: it opens a TCP connection; ``fragment``: it is the first of several.
+        ``port``: by which it came in; ``syn``: it opens a TCP connection; ``leases``: may a new flow have an address
+        of the pool, also if it is bound by itself?
         """
         event = FlowEvent.SYN if syn else FlowEvent.CLIENT_PACKET
         binding = self.bindings.by_key(key)
@@ -229,12 +229,12 @@ class ClientEdge:
         if former is None and not syn and self.bindings.knew_whole:
             former = self._former(key.whole, now)
         if former is None:
-            return self._lease(key, event, groups, now, port, fragment)
+            return self._lease(key, event, groups, now, port, leases)
         if not self._has_lost_server(former, groups):
             return self._revive(former, now, port)
         if key.protocol == TCP:
             return self.apply(former, FlowEvent.RETURN_LOST, now)
-        return self._lease(key, event, groups, now, port, fragment)
+        return self._lease(key, event, groups, now, port, leases)
 
     def chosen_by_switch(
         self, key: FlowKey, at: tuple[Address, int], server: Address | None, groups: Groups, now: float, port: int
@@ -312,14 +312,14 @@ class ClientEdge:
         lost = member and self._is_lost(key.source, binding.group) and _repins(group)
         return FlowEvent.MEMBER_REPLY if member and not lost else FlowEvent.STRANGER_REPLY
 
-    def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int, part: bool) -> Decision:
+    def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int, leases: bool) -> Decision:
         service = groups.service(key.destination)
         group = groups.owner(service) if service is not None else None
         if service is None or group is None or not groups.is_active(group):
             return Decision(Do.DROP, drop=Drop.NO_SERVICE)
         if group.binds_clients and not self.bindings.overlaps(key.whole):
             key = key.whole
-        elif self.switch_allocates and not part:  # and it had no address for this one
+        elif not leases:
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
         translated = self._refusal(key, service, port) or self.addresses.lease((key.source, key.destination), port, now)
         if isinstance(translated, Drop):

@@ -186,6 +186,10 @@ class Network:
     def uplinks_of(self, edge: str) -> tuple[Uplink, ...]:
         return tuple(uplink for uplink in self.uplinks if uplink.edge == edge)
 
+    def connected_to(self, switch: str) -> tuple[Subnet, ...]:
+        """The subnets at the ports of a switch, those of uplinks among them."""
+        return *self.subnets_of(switch), *(uplink.subnet for uplink in self.uplinks_of(switch))
+
     def mtus_of(self, switch: str) -> dict[int, int]:
         """The ports of a switch whose link or uplink has an mtu → that mtu."""
         ends = [(end, link.mtu) for link in self.links for end in (link.a, link.b)]

@@ -61,6 +61,12 @@ def engine_of(
     return ChosenEngine([Candidate(made[EngineName.CONNTRACK], _tracks), otherwise])
 
 
+def fragments_come(network: Network) -> bool:
+    """Does any client edge let fragments pass, and not only those of clients that are bound as a whole?"""
+    roles = (switch.client_edge for switch in network.switches if switch.client_edge)
+    return any(ENGINES[name].follows_fragments for role in roles for name in role.engines)
+
+
 ENGINES: dict[EngineName, type[FlowRules | Conntrack]] = {
     EngineName.RULES: FlowRules, EngineName.CONNTRACK: Conntrack
 }  # fmt: skip

@@ -85,6 +85,14 @@ class ChosenEngine(Engine):
         return self.engine.zone_timeouts
 
     @property
+    def tracks_fragments(self) -> bool:
+        return self.engine.tracks_fragments
+
+    @property
+    def may_report(self) -> bool:
+        return any(candidate.engine.may_report for candidate in self._candidates)
+
+    @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return self.engine.packet_handlers
 

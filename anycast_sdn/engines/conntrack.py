@@ -80,6 +80,7 @@ class Conntrack(EdgeEngine):
         self._fragments = TrackedFragments(self._settings)
         self._audit = FlowAudit(name, BindingTable(), no_rule)
         self._allocation = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
+        self.switch_allocates = self._allocation.all_flows
 
     @property
     def shown_as(self) -> str:
@@ -87,6 +88,10 @@ class Conntrack(EdgeEngine):
 
     @property
     def needs_keeping(self) -> bool:
+        return True
+
+    @property
+    def may_report(self) -> bool:
         return True
 
     # ---------------------------------------------------------------- what the switch should hold
@@ -142,6 +147,10 @@ class Conntrack(EdgeEngine):
     @property
     def zone_timeouts(self) -> dict[int, Mapping[str, int]]:
         return tracker_timeouts.of_zones(self.edge.role.conntrack, self.edge.role.validity)
+
+    @property
+    def tracks_fragments(self) -> bool:
+        return self._fragments.spoils
 
     # ---------------------------------------------------------------- packets
 
@@ -219,7 +228,7 @@ class Conntrack(EdgeEngine):
         reaction = self.removed([self.edge.apply(binding, FlowEvent.ADDRESS_REFUSED, now)])
         reaction.events.append(self.dropped(Drop.LOOPED))
         if is_first:
-            decision = self.edge.client_packet(key, groups, now, port=port)
+            decision = self.edge.client_packet(key, groups, now, port=port, leases=not self.switch_allocates)
             if decision.drop is None:
                 self.edge.missed(key, now)  # the next time it is not the first
                 reaction.messages += self.carry_out(decision, frame).messages

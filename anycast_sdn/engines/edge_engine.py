@@ -60,6 +60,7 @@ class EdgeEngine(Engine):
     """``subnets``: those of the switch; ``anycast``: ANY/m; ``is_enrolled``: is this server in any group?"""
 
     follows_fragments = False  # does the switch know of later fragments which flow they are of?
+    switch_allocates = False  # does the switch choose PR1X of all flows that are bound by themselves?
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class EdgeEngine(Engine):
         addresses, opened, closed = self.edge.addresses, self.edge.opened, self.edge.closed
         return Statistics(
             addresses.use(now), addresses.outlooks(now), self.last_sweep_s, opened, closed,
-            switch_allocates=self.edge.switch_allocates,
+            switch_allocates=self.switch_allocates,
         )  # fmt: skip
 
     @property
@@ -171,9 +172,8 @@ class EdgeEngine(Engine):
                     return self._refuse_alone(in_port, frame, packet, now)
                 key = key.whole
         syn = tcp_flags(packet, frame) & (TCP_SYN | TCP_ACK) == TCP_SYN
-        decision = self.edge.client_packet(
-            key, groups, now, port=in_port, syn=syn, fragment=packet.more_fragments
-        )
+        leases = packet.more_fragments or not self.switch_allocates  # else it had no address for this flow
+        decision = self.edge.client_packet(key, groups, now, port=in_port, syn=syn, leases=leases)
         if decision.drop is None:
             if decision.do is Do.LEASE and decision.binding:
                 self.first_replies.asked(decision.binding)

@@ -174,6 +174,18 @@ class Engine(Protocol):
         Empty where there are none.  They are set by OVSDB, and not by rules.
         """
 
+    @property
+    def tracks_fragments(self) -> bool:
+        """Does the switch's tracker translate fragments of UDP over IPv4, which the switch would spoil otherwise?"""
+
+    @property
+    def may_report(self) -> bool:
+        """May rules of its copy packets to the controller to report flows, so that meters for them are needed?
+
+        It is the same at every connection of the switch.
+        """
+        return False
+
     # ---------------------------------------------------------------- events
 
     @property

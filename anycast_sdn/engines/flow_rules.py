@@ -88,6 +88,10 @@ class FlowRules(EdgeEngine):
         return ()
 
     @property
+    def tracks_fragments(self) -> bool:
+        return False
+
+    @property
     def services(self) -> Iterable[Prefix]:
         return ()
 
@@ -206,7 +210,6 @@ class FlowRules(EdgeEngine):
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> FlowReading:
         """A sweep that was under way at an earlier connection will not end; all lost rules are found."""
         self._features = features
-        self.edge.switch_allocates = False
         self._used = set()
         self._sweep_ended = -math.inf
         self._lost.clear()

@@ -31,6 +31,7 @@ class NoClientEdge(Engine):
         self.flow_changes = FlowChanges()
         self.flow_record = FlowRecord()
         self._flows = BindingTable()
+        self._features = Features()
         self._audit = FlowAudit(name, self._flows, no_rule)
 
     @property
@@ -69,6 +70,10 @@ class NoClientEdge(Engine):
         return {}
 
     @property
+    def tracks_fragments(self) -> bool:
+        return self._features.spoils_fragments and self._features.connections
+
+    @property
     def packet_handlers(self) -> Mapping[Kind, PacketHandler]:
         return {}
 
@@ -104,6 +109,7 @@ class NoClientEdge(Engine):
         return 0
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Strays:
+        self._features = features
         return Strays(self._flows)
 
     def begin_sweep(self, now: float) -> Sweep | None:

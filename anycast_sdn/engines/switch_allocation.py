@@ -76,7 +76,6 @@ class SwitchAllocation:
 
     def begin_reading(self) -> None:
         """The switch has connected; its counters may begin anew."""
-        self._edge.switch_allocates = self.all_flows
         self._put_at = self._count_at = 0.0
         self._copies = self._missed = self._behind = 0
         self._first = None

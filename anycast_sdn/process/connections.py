@@ -16,7 +16,6 @@ from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
-from anycast_sdn.control.wanted import tracks_fragments
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import SwitchConnected, SwitchDegraded, SwitchLost, SwitchMastered
 from anycast_sdn.openflow.channel import Channel
@@ -235,7 +234,7 @@ class Connections:
         features = managed.features
         for feature, effect in WITHOUT.items():
             if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
-                tracked = feature == "fragments" and tracks_fragments(managed.described, features)
+                tracked = feature == "fragments" and managed.engine.tracks_fragments
                 yield SwitchDegraded(name, feature, _SPOILS_TCP if tracked else effect)
         if short := managed.engine.shortcoming:
             yield SwitchDegraded(name, short.lacks, f"{short.sentence}. {short.remedy}".rstrip(". "))
