@@ -135,7 +135,7 @@ class Losses:
         before, switch = set(self._removed), self._edges[edge]
         for server in self._removed.recheck_edge(edge, switch.engine.flows):
             switch.reconciler.recheck_server(server)
-        switch.reconciler.recheck_anycast(switch.engine.left_services)
+        switch.reconciler.recheck_anycast(switch.engine.services_to_recheck)
         for server in before ^ set(self._removed):
             self._watch(server)
 

@@ -26,6 +26,7 @@ from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 
 LEAST_SERVICES = 256  # with room for fewer service addresses, a client edge cannot be inside a tracker
 _MOST_KNOWN = 1 << 12
+_MOST_FORMER = 1 << 10
 PEER = {False: bytes((0, 0, 0, 1)), True: bytes((*bytes(15), 1))}  # K, by "is IPv6"
 
 
@@ -109,6 +110,7 @@ class AnycastCodes:
         self._starts: list[int] = []  # the same codes in ascending order
         self._lengths: Counter[int] = Counter()  # of the ANY/n
         self._known: dict[Address, int] = {}  # codes that ``code_of`` has found, since the last change
+        self._former: dict[Prefix, None] = {}  # ANY/n that were discarded, in this order
 
     def get(self, service: Prefix) -> int | None:
         return self._codes.get(service)
@@ -168,8 +170,23 @@ class AnycastCodes:
         self._put(service, code)
         return True
 
+    def give_again(self, anycast: Address) -> Prefix | None:
+        """The discarded ANY/n that held this address has a code again → which one that is.
+
+        None: it is not remembered, or others have addresses of it now, or there is no room.
+        """
+        service = next((each for each in reversed(self._former) if anycast in each), None)
+        if service is None or any(each.overlaps(service) for each in self._codes) or self.give(service) is None:
+            return None
+        return service
+
     def discard(self, service: Prefix) -> None:
         """No connection has its codes any more."""
+        if service in self._codes:
+            self._former.pop(service, None)  # so that the latest is the last
+            self._former[service] = None
+            if len(self._former) > _MOST_FORMER:
+                del self._former[next(iter(self._former))]
         if (code := self._codes.pop(service, None)) is not None:
             add(self._lengths, service.length, -1)
             self._known.clear()

@@ -77,8 +77,8 @@ class ChosenEngine(Engine):
         return self.engine.services
 
     @property
-    def left_services(self) -> Iterable[Prefix]:
-        return self.engine.left_services
+    def services_to_recheck(self) -> Iterable[Prefix]:
+        return self.engine.services_to_recheck
 
     @property
     def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:

@@ -74,6 +74,8 @@ class Conntrack(EdgeEngine):
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
         self._without_group: set[Prefix] = set()  # services that only flows have
+        self._returned: set[Prefix] = set()  # services that flows have again, and that have no rules yet
+        self._unserved: list[Binding] = []  # that have come back, and have no connection for want of a code
         self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings, edge.changes)
         self._put_back = PutBack(self._connections)
         self._features = Features()
@@ -130,6 +132,7 @@ class Conntrack(EdgeEngine):
         for rule in tracked_entries.service(service, code, name, layout, self._settings, asks=asks):
             yield rule.key, rule if is_wanted else None
         self._without_group.discard(service)
+        self._returned.discard(service)
         if not is_wanted:
             codes.discard(service)
         elif not group:
@@ -141,8 +144,8 @@ class Conntrack(EdgeEngine):
             yield from codes
 
     @property
-    def left_services(self) -> list[Prefix]:
-        return [service for service in self._without_group if not self.flows.use_any_of(service)]
+    def services_to_recheck(self) -> list[Prefix]:
+        return [*self._returned, *(each for each in self._without_group if not self.flows.use_any_of(each))]
 
     @property
     def zone_timeouts(self) -> dict[int, Mapping[str, int]]:
@@ -276,9 +279,9 @@ class Conntrack(EdgeEngine):
     def carry_out(self, decision: Decision, frame: bytes) -> Reaction:
         binding = decision.binding
         assert binding is not None
-        inside = self._inside(binding.key)
-        if inside is None:  # the flow had ended, and nobody has its service any more
-            self._connections.begun(binding, Connection(Ends(*binding.key[2:])))  # so that it is found to have none
+        inside = self._inside(binding.key) or self._inside_again(binding.key)
+        if inside is None:
+            self._unserved.append(binding)
             return self.drop(Drop.NO_SERVICE)
         if frames.destination_of(frame) == binding.translated:
             return self._begin_inward(binding, inside, frame)
@@ -293,7 +296,7 @@ class Conntrack(EdgeEngine):
         anycast, translated, server = binding.key.destination, binding.translated, binding.server
         port = binding.translated_port or ends.first if ends.protocol in (TCP, UDP) else 0
         begun = BeginConnection(frame, inside, anycast, translated, server, zone, port)
-        return Reaction([begun], changed=self.is_wanted_again(decision))
+        return Reaction([begun], changed=self.is_wanted_again(decision) or bool(self._returned))
 
     def _begin_inward(self, binding: Binding, inside: Address, frame: bytes) -> Reaction:
         """A server's packet, of no connection that the tracker has: it begins one with the client."""
@@ -382,6 +385,12 @@ class Conntrack(EdgeEngine):
         except ValueError:
             return None
 
+    def _inside_again(self, key: FlowKey) -> Address | None:
+        """As ``_inside``, of a flow that had ended, and whose service had no group, and no flow, any more."""
+        if service := self._codes[len(key.source) == 16].give_again(key.destination):
+            self._returned.add(service)
+        return self._inside(key)
+
     def messages_of(self, decision: Decision) -> list[Message]:
         """A connection that goes on needs none, but may end sooner now."""
         binding = decision.binding
@@ -402,7 +411,7 @@ class Conntrack(EdgeEngine):
             self._put_back.forget(binding)
             reaction.changed |= self.is_left(server)
         if binding:
-            reaction.changed |= bool(self.left_services)
+            reaction.changed |= bool(self.services_to_recheck)
         return reaction
 
     # ---------------------------------------------------------------- events
@@ -421,17 +430,20 @@ class Conntrack(EdgeEngine):
         return [*self._connections.unpin(binding), *self._fragments.unpin(binding, server)]
 
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
-        reaction, ended = self.end_connections(now, most)
+        reaction, count = self.end_connections(now, most)
         inquiries, more = self._connections.tick(now, most)
         reaction.messages += inquiries
-        if idle := self._connections.pop_ended():
-            removed = self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now) for binding in idle])
+        ended = [self.edge.apply(binding, FlowEvent.ALL_IDLE, now) for binding in self._connections.pop_ended()]
+        ended += [self.edge.apply(binding, FlowEvent.ADDRESS_REFUSED, now) for binding in self._unserved]
+        self._unserved.clear()
+        if ended:
+            removed = self.removed(ended)
             reaction.messages += removed.messages
             reaction.changed |= removed.changed
         reaction.messages += self._allocation.tick(now)
         reaction.messages += self._fragments.tick(self.flows, now, most)
         reaction.events += self.watch_pools(now)
-        return reaction, more or ended == most
+        return reaction, more or count == most
 
     def retire(self) -> list[Message]:
         return self._allocation.retire()

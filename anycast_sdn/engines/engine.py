@@ -163,8 +163,8 @@ class Engine(Protocol):
         """The ANY/n that it has rules for."""
 
     @property
-    def left_services(self) -> Iterable[Prefix]:
-        """Those of ``services`` that neither a group nor flows have any more."""
+    def services_to_recheck(self) -> Iterable[Prefix]:
+        """Those of ``services`` that neither a group nor flows have any more, or that flows have again."""
         return ()
 
     @property

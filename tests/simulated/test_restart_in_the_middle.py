@@ -15,7 +15,6 @@ from scenes import (
     drops,
     errors,
     group,
-    not_with_conntrack,
     payloads,
 )
 
@@ -88,20 +87,23 @@ def test_a_pool_that_is_used_up_while_the_controller_is_away_loses_and_doubles_n
     assert without_age(bindings(net)) == without_age(before)
 
 
-@not_with_conntrack("the address of a flow that ended while the controller was away is not leased soon")
 def test_an_address_that_became_free_while_the_controller_was_away_is_leased_once(build, engine, v6):
     net = build("figure1", "as2", **SMALL, expiry=Expiry.IDLE_TIMEOUT)
     for host, port in FLOWS:
         ask(net, host, SERVICE[v6], port)
     before, (ended, *going_on) = bindings(net), FLOWS
     net.replace_controller()
-    for _ in range(10):
-        net.advance(1)
-        for host, port in going_on:
-            ask(net, host, SERVICE[v6], port)
+
+    def go_on(seconds):
+        for _ in range(seconds):
+            net.advance(1)
+            for host, port in going_on:
+                ask(net, host, SERVICE[v6], port)
+
+    go_on(10)
     connect_all(net)
     if engine is EngineName.CONNTRACK:
-        net.advance(3)  # until the tracker has been asked for all flows
+        go_on(8)  # until the tracker has been asked for all flows, and an address that rests may be leased early
     left = bindings(net)
     assert len(left) == SIZE - 1
     assert {binding.number for binding in left} < {binding.number for binding in before}
@@ -112,7 +114,11 @@ def test_an_address_that_became_free_while_the_controller_was_away_is_leased_onc
     assert len({binding.translated for binding in after}) == len({binding.number for binding in after}) == SIZE
     assert drops(net, "arh1")["pool_empty"] == 1
     ask(net, ended[0], SERVICE[v6], ended[1])
-    assert len(bindings(net)) == SIZE
+    new = {binding.key: binding.translated for binding in bindings(net) if binding not in after}
+    if engine is EngineName.CONNTRACK:  # flows that are kept in a file are remembered also when they have ended
+        assert list(new.values()) == [before[0].translated]
+    else:
+        assert not new
 
 
 @pytest.mark.parametrize("dies", ["before the controller ends", "while the controller is away"])

@@ -92,3 +92,18 @@ def test_the_code_of_an_address_is_that_of_its_service_as_long_as_that_has_codes
     assert (codes.service(address), codes.code_of(address)) == (wide, first + 7)
     codes.discard(wide)
     assert (codes.service(address), codes.code_of(address)) == (None, None)
+
+
+def test_a_service_that_was_discarded_has_a_code_again_unless_another_one_has_its_addresses() -> None:
+    codes = AnycastCodes(8)
+    wide, one = Prefix.parse("198.18.0.0/28"), Prefix.parse("198.18.0.3")
+    codes.give(wide)
+    codes.discard(wide)
+    assert codes.code_of(packed("198.18.0.5")) is None
+    assert codes.give_again(packed("198.18.0.77")) is None
+    assert codes.give_again(packed("198.18.0.5")) == wide
+    assert codes.code_of(packed("198.18.0.5")) is not None
+    codes.discard(wide)
+    codes.give(one)
+    assert codes.give_again(packed("198.18.0.5")) is None
+    assert list(codes) == [one]
