@@ -183,7 +183,7 @@ class Hub:
             self._appears(address, port, dpid)
         self._finish(encode=False)
         assert not self.controller.updating()
-        self.controller._pace = Pace()
+        self.controller.slices.pace = Pace()
 
     def _hosts(self) -> Iterator[tuple[str, int, int]]:
         """(address, port, dpid): all servers, and the router."""

@@ -13,7 +13,9 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anycast_sdn.control.controller import LARGE_AT_ONCE, Controller, Pace
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.pace import Pace
+from anycast_sdn.control.slices import LARGE_AT_ONCE
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Neighbour, Prefix, Server, packed
 from anycast_sdn.description import reading

@@ -1,0 +1,104 @@
+"""Parts: what the ``Controller`` is made of, and how its parts are joined.
+
+Those of one switch are in its ``ManagedSwitch``; all others are about the network: which links there are, which servers
+take flows, who announces what, and the routes that follow.  Parts that depend on each other ask by functions that are
+given to them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from anycast_sdn.control.announcements import Announcements
+from anycast_sdn.control.choices import Choices
+from anycast_sdn.control.discovery import Discovery
+from anycast_sdn.control.edge_distances import EdgeDistances
+from anycast_sdn.control.enrolments import Enrolments
+from anycast_sdn.control.health import Health
+from anycast_sdn.control.losses import Losses
+from anycast_sdn.control.removed_servers import RemovedServers
+from anycast_sdn.control.reply_times import ReplyTimes
+from anycast_sdn.control.reroutes import Reroutes
+from anycast_sdn.control.routes import Routes
+from anycast_sdn.control.selecting import Selecting
+from anycast_sdn.control.service_reports import ServiceReports
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.control.uplinks import Uplinks
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix
+from anycast_sdn.core.pool import RandomSource
+from anycast_sdn.core.slots import Slots
+from anycast_sdn.description.model import Network
+
+
+class Parts:
+    """Of a network without groups.  ``random``: see ``core.pool``."""
+
+    def __init__(self, network: Network, random: RandomSource) -> None:
+        self.network = network
+        self.groups = Groups()
+        self.announcements = Announcements(network, self._delivers)
+        removed = RemovedServers(lambda: self.groups.servers())
+        self.choices = Choices(lambda client, group, is_v6: self.selecting.choice(client, group, is_v6))
+        self.switches = {
+            switch.dpid: ManagedSwitch(
+                switch, network, random, removed,
+                self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
+                partial(self._slots, switch.name), partial(self.choices.number, switch.name),
+            )
+            for switch in network.switches
+        }  # fmt: skip
+        self.by_name = {switch.name: switch for switch in self.switches.values()}
+        self._in_order = [switch for _, switch in sorted(self.by_name.items())]
+        self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
+        self.routes = Routes(self.by_name, self._delivers)
+        self.uplinks = Uplinks(self.by_name, self.routes.graph, self.announcements, self._delivers)
+        self.reroutes = Reroutes(self._is_routed)
+        self.losses = Losses(
+            network, self.by_name, self.routes.next_hops, self.routes.has_route, removed,
+            lambda group, server: self.selecting.takes_flows(group, server),
+        )  # fmt: skip
+        self.reply_times = ReplyTimes(self.by_name, self.choices.get)
+        self.health = Health(
+            network, self.by_name, random, self.reply_times,
+            lambda client, group, is_v6: self.selecting.shares(client, group, is_v6),
+        )  # fmt: skip
+        distances = EdgeDistances(self.by_name, self.routes.graph, self.routes.has_route)
+        self.selecting = Selecting(
+            network, self.by_name, distances, self.health.status, lambda server: self.groups.of_server(server),
+            self.choices,
+        )  # fmt: skip
+        self.service_reports = ServiceReports(
+            network, self.by_name, self.selecting, self.routes.graph, self.routes.covering, self.uplinks.destinations,
+            self.announcements.announcers_of,
+        )  # fmt: skip
+        self.enrolments = Enrolments(network, self.by_name, self.selecting, self.announcements, self.losses)
+        for switch in self.switches.values():
+            switch.watch_servers_and_routers()
+
+    def _is_enrolled(self, server: Address) -> bool:
+        return bool(self.groups.of_server(server))
+
+    def _is_lost(self, name: str, server: Address, group: str) -> bool:
+        return self.losses.has_lost(name, server, group)
+
+    def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
+        return self.selecting.slots(name, group, is_v6)
+
+    def _delivers(self, name: str, prefix: Prefix) -> bool:
+        """Could this switch still deliver packets to a prefix that it no longer announces?"""
+        switch, group = self.by_name[name], self.groups.covering(prefix.network)
+        return prefix in switch.egress.selected or (group is not None and bool(switch.serving.leaving(group, prefix)))
+
+    def _is_routed(self) -> bool:
+        return not (self.uplinks.waiting() or self.routes.is_busy() or self.routes.unconfirmed())
+
+    # ---------------------------------------------------------------- what may be read
+
+    def switch(self, name: str) -> ManagedSwitch | None:
+        return self.by_name.get(name)
+
+    def switches_by_name(self) -> Sequence[ManagedSwitch]:
+        """All of them, in the order of their names."""
+        return self._in_order
