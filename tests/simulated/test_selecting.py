@@ -14,7 +14,7 @@ import pytest
 from checks import freeze, recover
 from scenes import SECOND_SERVICE, SERVICE, ask, bindings, catchment, group, managed
 
-from anycast_sdn.api.shown import DecisionShown
+from anycast_sdn.api.shown_flows import DecisionShown
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import UDP, AnycastGroup, Distance, Prefix, SelectionSettings, Server, ServerState, text
