@@ -33,7 +33,7 @@ from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
 PUT_S = 0.5  # from one time that the rule is put to the next
 COUNTED_S = 5.0  # from one reading of counters to the next
-_MOST_EARLY = 1000  # first replies whose flows are not known yet; …
+_MOST_EARLY = 1 << 14  # first replies whose flows are not known yet; …
 _EARLY_S = 2.0  # … so long they wait for the report of their flow, which may never come
 
 _NOBODY: tuple[Address | None, float] = None, 0.0

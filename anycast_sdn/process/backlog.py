@@ -30,10 +30,11 @@ Item = TypeVar("Item")
 
 
 class Backlog(Generic[Item]):
-    """``wait_s``: seconds that an item may wait."""
+    """``wait_s``: seconds that an item may wait; ``in_order``: the part of these in which the oldest is the next."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self, wait_s: float, in_order: float = IN_ORDER) -> None:
         self._wait_s = wait_s
+        self._in_order_s = wait_s * in_order
         self._waiting: deque[tuple[float, Item]] = deque()
         self.shed = 0
 
@@ -55,15 +56,16 @@ class Backlog(Generic[Item]):
             self.shed += 1
         if not waiting:
             return None
-        oldest_first = now - waiting[0][0] <= self._wait_s * IN_ORDER
+        oldest_first = now - waiting[0][0] <= self._in_order_s
         return (waiting.popleft() if oldest_first else waiting.pop())[1]
 
 
 class RoundRobin(Generic[Key, Item]):
-    """The backlogs of one switch."""
+    """The backlogs of one switch; for the arguments see ``Backlog``."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self, wait_s: float, in_order: float = IN_ORDER) -> None:
         self._wait_s = wait_s
+        self._in_order = in_order
         self._backlogs: dict[Key, Backlog[Item]] = {}  # those that are not empty
         self._order: deque[Key] = deque()  # of their turns
         self._waiting = 0
@@ -74,6 +76,10 @@ class RoundRobin(Generic[Key, Item]):
 
     def __bool__(self) -> bool:
         return bool(self._order)
+
+    def __contains__(self, key: Key) -> bool:
+        """Does an item with this key wait?"""
+        return key in self._backlogs
 
     @property
     def shed(self) -> int:
@@ -86,7 +92,7 @@ class RoundRobin(Generic[Key, Item]):
             if len(self._order) >= MAX_BACKLOGS:
                 self._shed += 1
                 return
-            backlog = self._backlogs[key] = Backlog(self._wait_s)
+            backlog = self._backlogs[key] = Backlog(self._wait_s, self._in_order)
             self._order.append(key)
         before = len(backlog)
         backlog.add(item, now, MAX_TOGETHER // len(self._order) if self._waiting >= MAX_TOGETHER else MAX_ITEMS)

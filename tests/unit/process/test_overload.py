@@ -25,7 +25,7 @@ from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import Barrier, Message
 from anycast_sdn.process.app import FLOW_TURNS, AnycastApp
 from anycast_sdn.process.backlog import BEHIND_S
-from anycast_sdn.process.first_packets import TURN
+from anycast_sdn.process.first_packets import COPIED_REPLIES, COPIES, COPY_WAIT_S, TURN
 
 ROOT = Path(__file__).parents[3]
 ARH1 = 1
@@ -219,3 +219,57 @@ def test_rules_deleted_as_fast_as_they_are_put_back_hold_up_no_other_switch(
     app._tick()
     assert turns.keys() == app.controller.switches.keys()
     assert turns[ARH1] == FLOW_TURNS
+
+
+def copies(app: AnycastApp, port: int, count: int, kind: Kind = Kind.REPORT_NEW) -> None:
+    """Of packets of flows that the switch has begun by itself."""
+    for _ in range(count):
+        app.packet_in(ARH1, PacketInMessage(cookie(kind), port, bytes(64)))
+
+
+@pytest.mark.parametrize("kind", [Kind.REPORT_NEW, Kind.REPORT, Kind.MEMBER_REPLY_UDP, Kind.OTHER_NUMBERS])
+def test_first_packets_are_served_before_any_number_of_copies(app: AnycastApp, kind: Kind) -> None:
+    copies(app, 1, 1000, kind)
+    first_packets(app, 2, 1)
+    app.turn_ended(ARH1)
+    assert (sent(app), wakes(app)) == ([Barrier(2)] * 2, True)
+    app.first_packets.serve(ARH1)
+    turn = COPIED_REPLIES if kind is Kind.MEMBER_REPLY_UDP else COPIES
+    assert len(sent(app)) == 2 + 2 * turn, "a turn has its limit"
+    first_packets(app, 2, 1)
+    app.turn_ended(ARH1)
+    assert sent(app)[-2:] == [Barrier(2)] * 2
+    assert serve_while_allowed(app) == 2 * (1000 - turn)
+
+
+def test_copies_of_a_port_do_not_wait_behind_those_of_a_flood(app: AnycastApp) -> None:
+    copies(app, 1, 1000)
+    copies(app, 2, 1)
+    app.turn_ended(ARH1)
+    app.first_packets.serve(ARH1)
+    assert Barrier(2) in sent(app)[:4], "it is the first or the second"
+
+
+def test_a_few_copies_are_served_by_the_thread_that_has_read_them(app: AnycastApp) -> None:
+    copies(app, 1, COPIES)
+    app.turn_ended(ARH1)
+    assert (len(sent(app)), wakes(app)) == (2 * COPIES, False)
+
+
+def test_copies_are_served_in_their_order_and_are_no_dropped_packets_when_they_waited_too_long(app: AnycastApp) -> None:
+    count = COPIES + 3
+    for number in range(count):
+        app.packet_in(ARH1, PacketInMessage(cookie(Kind.REPORT_NEW), 1, bytes([number])))
+    waiting, now = app.first_packets.waiting[ARH1], time.monotonic()
+    served = [message.frame[0] for _, message in waiting.pop_copies(now + 0.9 * COPY_WAIT_S)]
+    assert served == list(range(COPIES)), "the oldest ones are the first"
+    assert waiting.pop_copies(now + 2 * COPY_WAIT_S) == []
+    assert (waiting.pop_shed(), bool(waiting)) == (0, False)
+
+
+def test_the_end_of_a_connection_is_learned_of_behind_its_beginning(app: AnycastApp) -> None:
+    copies(app, 1, 1)
+    copies(app, 2, 1, Kind.TCP_END)
+    copies(app, 1, 1, Kind.TCP_END)
+    assert sent(app) == [Barrier(2)] * 2, "no beginning waits at that port"
+    assert serve_while_allowed(app) == 4
