@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from anycast_sdn.core.roles import AddressRange, Allocation, ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.entries import rule_of
+from anycast_sdn.openflow.entry import IN_FRAGMENTS, rule_of
 from anycast_sdn.openflow.meters import Meter, port_meter
 from anycast_sdn.openflow.pipeline import ROW
 from anycast_sdn.openflow.row import Kind
@@ -27,7 +27,6 @@ from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,
     CT_TRACKED,
-    FRAGMENT,
     Copy,
     Field,
     FlowRule,
@@ -64,7 +63,7 @@ def edge(role: ClientEdgeRole, subnets: Sequence[Subnet], refused: Sequence[int]
         for protocol in refused:
             yield _not_allocated(v6, Field("ip_proto", protocol))
         if v6:  # of which zone they are is known of the first one alone
-            yield _not_allocated(v6, Field("ip_frag", FRAGMENT, FRAGMENT))
+            yield _not_allocated(v6, IN_FRAGMENTS)
         for index, port in enumerate(entries.host_ports(subnets)):
             if port in clients:
                 yield from _of_port(role, v6, addresses, port, index)

@@ -6,7 +6,6 @@ and the neighbours; ``binding`` makes the two rules of one flow.  ``readback`` i
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, FlowKey, Neighbour, Prefix
 from anycast_sdn.core.prefixes import SPECIAL
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.openflow.entry import IN_FRAGMENTS, pairs, rule_of
 from anycast_sdn.openflow.frames import (
     ECHO_REPLY,
     ECHO_REQUEST,
@@ -32,7 +32,6 @@ from anycast_sdn.openflow.rules import (
     ETH_LLDP,
     ETH_QINQ,
     ETH_VLAN,
-    FRAGMENT,
     LATER_FRAGMENT,
     OFPP_CONTROLLER,
     PORT_FIELDS,
@@ -72,32 +71,9 @@ MOST_KEPT = 1 << 17  # cached rules, shared by all switches that want them
 # (protocol, bytes of an address) → the field of the type; ICMP over IPv6 is treated as any other protocol
 _ICMP_TYPE = {(ICMP, 4): "icmpv4_type", (ICMPV6, 16): "icmpv6_type"}
 _ICMP_ERRORS = {False: ("icmpv4_type", ICMP, sorted(ICMP_ERRORS)), True: ("icmpv6_type", ICMPV6, sorted(ICMPV6_ERRORS))}
-_FRAGMENT = Field("ip_frag", FRAGMENT, FRAGMENT)
 _LATER_FRAGMENT = Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT)
 _SYN = (Field("ip_proto", TCP), Field("tcp_flags", TCP_SYN, TCP_SYN | TCP_ACK))
 _HARMLESS_SOURCES = (Prefix.parse("fe80::/10"), Prefix.parse("::/128"), Prefix.parse("0.0.0.0/32"))
-
-
-def rule_of(
-    kind: Kind,
-    *fields: Field | None,
-    actions: tuple[Action, ...] = (),
-    length: int = 0,
-    port_index: int = 0,
-    number: int = 0,
-    hard_timeout: int = 0,
-) -> FlowRule:
-    row = ROW[kind]
-    return FlowRule(
-        table=row.table,
-        priority=row.priority + (length if row.spread else 0),
-        match=match(*fields),
-        cookie=cookie(kind, number),
-        actions=(*actions, Output(OFPP_CONTROLLER)) if row.to_controller else actions,
-        goto=row.goto,
-        meter=port_meter(row.meter, port_index) if row.meter else None,
-        hard_timeout=hard_timeout,
-    )
 
 
 def _with_twin(rule: FlowRule) -> Iterator[FlowRule]:
@@ -294,21 +270,6 @@ def first_replies(role: ClientEdgeRole, servers: Iterable[Address]) -> Iterator[
             yield replace(rule, meter=reply_meter(server))
 
 
-def pairs(
-    kind: Kind,
-    sources: Iterable[Prefix],
-    destinations: Iterable[Prefix],
-    *fields: Field,
-    port_index: int = 0,
-    actions: tuple[Action, ...] = (),
-) -> Iterator[FlowRule]:
-    """A rule for each source and destination of the same family."""
-    for source, destination in itertools.product(sources, destinations):
-        if source.is_v6 is destination.is_v6:
-            ends = (eth_type(source.is_v6), source_in(source), destination_in(destination))
-            yield rule_of(kind, *ends, *fields, port_index=port_index, actions=actions)
-
-
 def binding(put: PutBinding) -> FlowRule:
     """The rule of one direction of a binding (M14, M18), for one flow or a whole client (M31).  IN needs a pinned one.
 
@@ -379,7 +340,7 @@ def service_fragments(
 ) -> FlowRule:
     """Table 2: fragments to ANY/n all go to this server.  See ``bucket``."""
     actions = bucket(server, own_mac, host, hairpin).actions
-    return rule_of(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), _FRAGMENT, actions=actions)
+    return rule_of(Kind.SERVICE_FRAGMENT, eth_type(prefix.is_v6), destination_in(prefix), IN_FRAGMENTS, actions=actions)
 
 
 @lru_cache(MOST_KEPT)

@@ -23,7 +23,7 @@ from dataclasses import replace
 from anycast_sdn.core.model import UDP, Address, Prefix
 from anycast_sdn.core.roles import FRAGMENT_ZONES, ClientEdgeRole, Conntrack, Side, Subnet
 from anycast_sdn.openflow import entries
-from anycast_sdn.openflow.entries import rule_of
+from anycast_sdn.openflow.entry import IN_FRAGMENTS, pairs, rule_of
 from anycast_sdn.openflow.meters import reply_meter
 from anycast_sdn.openflow.pipeline import ROW
 from anycast_sdn.openflow.row import Kind
@@ -33,7 +33,6 @@ from anycast_sdn.openflow.rules import (
     CT_NEW,
     CT_SNAT,
     CT_TRACKED,
-    FRAGMENT,
     Action,
     Field,
     FlowRule,
@@ -47,8 +46,7 @@ from anycast_sdn.openflow.rules import (
     source_in,
 )
 
-_FRAGMENT = Field("ip_frag", FRAGMENT, FRAGMENT)
-UDP_FRAGMENT = (eth_type(False), Field("ip_proto", UDP), _FRAGMENT)
+UDP_FRAGMENT = (eth_type(False), Field("ip_proto", UDP), IN_FRAGMENTS)
 
 
 def translated_zone(settings: Conntrack) -> int:
@@ -84,15 +82,15 @@ def edge(role: ClientEdgeRole, subnets: Sequence[Subnet], *, spoils: bool) -> It
     in_zone_of_udp = Field("ct_zone", settings.zone_of(v6=True, udp=True))
     other_zone = settings.zone_of(v6=True, udp=False)
     for v6 in (False, True):  # not of connections that are known, whose packets are translated all the same
-        yield rule_of(Kind.FRAGMENT_OUT_ELSE, eth_type(v6), _FRAGMENT, _invalid(CT_SNAT))
+        yield rule_of(Kind.FRAGMENT_OUT_ELSE, eth_type(v6), IN_FRAGMENTS, _invalid(CT_SNAT))
         last = Field("ct_zone", other_zone) if v6 else None
-        yield rule_of(Kind.FRAGMENT_IN_ELSE, eth_type(v6), _FRAGMENT, _invalid(CT_DNAT), last)
+        yield rule_of(Kind.FRAGMENT_IN_ELSE, eth_type(v6), IN_FRAGMENTS, _invalid(CT_DNAT), last)
     for kind, back in (
         (Kind.FRAGMENT_OTHER_ZONE_OUT, CT_SNAT), (Kind.FRAGMENT_OTHER_ZONE_IN, CT_DNAT)
     ):  # fmt: skip
         track = Track(other_zone, ROW[kind].tracked, translate=True)
         not_found = Field("ct_state", CT_TRACKED, CT_TRACKED | back)  # an echo's reply is invalid there, not new
-        yield rule_of(kind, eth_type(True), _FRAGMENT, not_found, in_zone_of_udp, actions=(track,))
+        yield rule_of(kind, eth_type(True), IN_FRAGMENTS, not_found, in_zone_of_udp, actions=(track,))
     if not spoils:
         return
     translate = Track(translated_zone(settings), ROW[Kind.FRAGMENT_OUT].tracked, translate=True)
@@ -102,7 +100,7 @@ def edge(role: ClientEdgeRole, subnets: Sequence[Subnet], *, spoils: bool) -> It
         for subnet in (subnet for subnet in hosts if port in subnet.ports):
             own = [gateway.prefix for gateway in subnet.gateways if not gateway.prefix.is_v6]
             fields = Field("in_port", port), *UDP_FRAGMENT[1:], not_looked_up
-            yield from entries.pairs(Kind.FRAGMENT_OUT, own, subnet.allowed(role), *fields, actions=(translate,))
+            yield from pairs(Kind.FRAGMENT_OUT, own, subnet.allowed(role), *fields, actions=(translate,))
     redirect = Track(redirected_zone(settings), ROW[Kind.FRAGMENT_TRACKED_OUT].tracked, translate=True)
     yield rule_of(Kind.FRAGMENT_TRACKED_OUT, *UDP_FRAGMENT, _found(CT_SNAT), actions=(redirect,))
     again = SetField("reg2", 1), Resubmit(ROW[Kind.FRAGMENT_UNTRACKED].resubmit or 0)
@@ -119,11 +117,11 @@ def server(
     """The rules of one server.  ``actions``: of the rule for its whole packets of UDP."""
     prefixes, itself = list(translation), Prefix.host(address)
     if itself.is_v6:
-        yield from entries.pairs(Kind.FRAGMENT_TRACK_IN, [itself], prefixes, _FRAGMENT, actions=actions)
+        yield from pairs(Kind.FRAGMENT_TRACK_IN, [itself], prefixes, IN_FRAGMENTS, actions=actions)
     if itself.is_v6 or not spoils:
         return
     redirect = Track(redirected_zone(settings), ROW[Kind.FRAGMENT_IN].tracked, translate=True)
-    yield from entries.pairs(Kind.FRAGMENT_IN, [itself], prefixes, *UDP_FRAGMENT[1:], actions=(redirect,))
+    yield from pairs(Kind.FRAGMENT_IN, [itself], prefixes, *UDP_FRAGMENT[1:], actions=(redirect,))
     first = rule_of(Kind.FIRST_FRAGMENT_IN, *UDP_FRAGMENT, _unknown(CT_SNAT), source_in(itself))
     yield replace(first, meter=reply_meter(address))
 
@@ -132,7 +130,7 @@ def service(prefix: Prefix, subnet: Prefix, actions: tuple[Action, ...]) -> Iter
     """Of one ANY/n and one client subnet.  ``actions``: of the rule for whole packets of UDP."""
     if prefix.is_v6:
         ends = eth_type(True), source_in(subnet), destination_in(prefix)
-        yield rule_of(Kind.FRAGMENT_TRACK_OUT, *ends, _FRAGMENT, actions=actions)
+        yield rule_of(Kind.FRAGMENT_TRACK_OUT, *ends, IN_FRAGMENTS, actions=actions)
 
 
 # ------------------------------------------------------------------------------ server edge

@@ -21,7 +21,7 @@ from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import entries, fragment_entries
 from anycast_sdn.openflow.allocation_entries import TO_CONTROLLER
 from anycast_sdn.openflow.connection_queries import ASKED
-from anycast_sdn.openflow.entries import rule_of
+from anycast_sdn.openflow.entry import pairs, rule_of
 from anycast_sdn.openflow.meters import Meter, port_meter, reply_meter
 from anycast_sdn.openflow.pipeline import ROW
 from anycast_sdn.openflow.row import Kind
@@ -96,7 +96,7 @@ def edge(
         for subnet in (subnet for subnet in hosts if port in subnet.ports):
             own = [gateway.prefix for gateway in subnet.gateways]
             in_port = Field("in_port", port)
-            yield from entries.pairs(
+            yield from pairs(
                 Kind.TO_TRACKER, own, subnet.allowed(role), in_port, NOT_LOOKED_UP, port_index=index
             )
             for v6 in {prefix.is_v6 for prefix in own}:
@@ -202,7 +202,7 @@ def server(
         track = Track(zone, ROW[kind].tracked, translate=True)
         actions = Load(names.first, value), Load(names.source, PEER[v6]), track
         fields = () if protocol is None else (protocol,)
-        yield from entries.pairs(kind, [Prefix.host(address)], prefixes, *fields, actions=actions)
+        yield from pairs(kind, [Prefix.host(address)], prefixes, *fields, actions=actions)
         if protocol:
             yield from fragment_entries.server(address, prefixes, settings, actions, spoils=spoils)
     yield rule_of(Kind.PINNED_REPLY, eth_type(v6), Field(names.first, value), Field("ct_label", label(address)))

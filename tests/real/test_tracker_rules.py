@@ -16,7 +16,7 @@ from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import builders, frames, tracked_entries
 from anycast_sdn.openflow.connection_queries import ASKED, Answer, Ends, answer, ask, ends_of, unpin
 from anycast_sdn.openflow.decoding import PacketInMessage
-from anycast_sdn.openflow.entries import rule_of
+from anycast_sdn.openflow.entry import rule_of
 from anycast_sdn.openflow.pipeline import cookie, kind_of
 from anycast_sdn.openflow.questions import TRIALS
 from anycast_sdn.openflow.row import Kind, Table
