@@ -25,10 +25,10 @@ from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.service_reports import ServiceReports
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
+from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix
+from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.slots import Slots
 from anycast_sdn.description.model import Network
 
 
@@ -42,13 +42,9 @@ class Parts:
         removed = RemovedServers(lambda: self.groups.servers())
         self.choices = Choices(lambda client, group, is_v6: self.selecting.choice(client, group, is_v6))
         self.switches = {
-            switch.dpid: ManagedSwitch(
-                switch, network, random, removed,
-                self.announcements.is_announced, partial(self._is_lost, switch.name), self._is_enrolled,
-                partial(self._slots, switch.name), partial(self.choices.number, switch.name),
-            )
+            switch.dpid: ManagedSwitch(switch, network, random, removed, self._decided_for(switch.name))
             for switch in network.switches
-        }  # fmt: skip
+        }
         self.by_name = {switch.name: switch for switch in self.switches.values()}
         self._in_order = [switch for _, switch in sorted(self.by_name.items())]
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
@@ -77,14 +73,14 @@ class Parts:
         for switch in self.switches.values():
             switch.watch_servers_and_routers()
 
-    def _is_enrolled(self, server: Address) -> bool:
-        return bool(self.groups.of_server(server))
-
-    def _is_lost(self, name: str, server: Address, group: str) -> bool:
-        return self.losses.has_lost(name, server, group)
-
-    def _slots(self, name: str, group: AnycastGroup, is_v6: bool) -> Slots:
-        return self.selecting.slots(name, group, is_v6)
+    def _decided_for(self, switch: str) -> Decided:
+        return Decided(
+            is_enrolled=lambda server: bool(self.groups.of_server(server)),
+            is_announced=self.announcements.is_announced,
+            is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
+            slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
+            choice_of=partial(self.choices.number, switch),
+        )
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
+from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.events import (
     Drop,
     Event,
@@ -34,9 +35,8 @@ from anycast_sdn.core.events import (
     RulesRepaired,
 )
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Neighbour, Prefix
+from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.slots import Slots
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import PacketHandler, Sweep
@@ -69,15 +69,9 @@ class ManagedSwitch:
         network: Network,
         random: RandomSource,
         removed: RemovedServers,
-        is_announced: Callable[[Prefix], bool],
-        is_lost: Callable[[Address, str], bool],
-        is_enrolled: Callable[[Address], bool],
-        choose: Callable[[AnycastGroup, bool], Slots],
-        choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
+        decided: Decided,
     ) -> None:
-        """``described``: the switch as the network file describes it; ``is_announced``: is this ANY/n announced by any
-        switch?; ``is_lost``: see ``Losses.has_lost``; ``is_enrolled``: is this server in any group?; ``choose``: see
-        ``Serving``; ``choice_of``: see ``ClientEdge``"""
+        """``described``: the switch as the network file describes it."""
         self.described = described
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
@@ -90,13 +84,11 @@ class ManagedSwitch:
         self.repaired_at: float | None = None  # when rules were last found to differ from what they should be
         self._throttle = Throttle()
         self._answers = Answers(described, connected, Gateways(network))
-        self.engine = engine_of(
-            described, network, connected, self._answers, random, is_announced, is_lost, is_enrolled, choice_of
-        )
+        self.engine = engine_of(described, network, self._answers, random, decided)
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
         self._removed = removed
-        self.serving = Serving(choose, self._answers_now)
+        self.serving = Serving(decided.slots, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         places = ServerPlaces(connected, self.neighbours, self.installed, self.egress, lambda: self.features)

@@ -6,16 +6,14 @@ need one that can be translated and labelled by rules (``Features.connections``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from anycast_sdn.core.client_edge import ClientEdge
-from anycast_sdn.core.model import Address, Prefix
+from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.pool import RandomSource
-from anycast_sdn.core.roles import EngineName, Side, Subnet
+from anycast_sdn.core.roles import EngineName, Side
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.chosen_engine import Candidate, ChosenEngine
 from anycast_sdn.engines.conntrack import Conntrack
-from anycast_sdn.engines.engine import Engine, Shortcoming
+from anycast_sdn.engines.engine import Engine, Shortcoming, Surroundings
 from anycast_sdn.engines.flow_rules import FlowRules
 from anycast_sdn.engines.no_client_edge import NoClientEdge
 from anycast_sdn.engines.unserved_edge import UnservedEdge
@@ -32,30 +30,21 @@ UNSERVED = Shortcoming(
 
 
 def engine_of(
-    switch: Switch,
-    network: Network,
-    connected: Sequence[Subnet],
-    answers: Answers,
-    random: RandomSource,
-    is_announced: Callable[[Prefix], bool],
-    is_lost: Callable[[Address, str], bool],
-    is_enrolled: Callable[[Address], bool],
-    choice_of: Callable[[str, bool], int],
+    switch: Switch, network: Network, answers: Answers, random: RandomSource, decided: Decided
 ) -> Engine:
-    """``connected``: the subnets at its ports, those of uplinks among them; for the rest see ``ClientEdge``."""
-    role, anycast = switch.client_edge, network.anycast_prefixes
+    role, subnets = switch.client_edge, network.connected_to(switch.name)
+    around = Surroundings(switch.name, subnets, network.anycast_prefixes, answers, decided.is_enrolled)
     if role is None:
-        return NoClientEdge(switch.name, connected, anycast)
+        return NoClientEdge(around)
     ports = entries.host_ports(subnet for subnet in network.subnets_of(switch.name) if subnet.side is Side.CLIENT)
     edge = ClientEdge(
-        role, random, ports=len(ports), is_announced=is_announced, is_lost=is_lost, choice_of=choice_of
-    )
-    made = {
-        name: ENGINES[name](switch.name, edge, connected, anycast, answers, is_enrolled) for name in role.engines
-    }
+        role, random, ports=len(ports),
+        is_announced=decided.is_announced, is_lost=decided.is_lost, choice_of=decided.choice_of,
+    )  # fmt: skip
+    made = {name: ENGINES[name](around, edge) for name in role.engines}
     if EngineName.CONNTRACK not in made:
         return made[EngineName.RULES]
-    otherwise = Candidate(UnservedEdge(switch.name, edge, connected, anycast), _any, UNSERVED)
+    otherwise = Candidate(UnservedEdge(around, edge), _any, UNSERVED)
     if EngineName.RULES in made:
         otherwise = Candidate(made[EngineName.RULES], _any, BY_RULES)
     return ChosenEngine([Candidate(made[EngineName.CONNTRACK], _tracks), otherwise])

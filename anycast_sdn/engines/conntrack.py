@@ -15,7 +15,7 @@ Nothing is sent from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from anycast_sdn.core import tracker_timeouts
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
@@ -24,12 +24,12 @@ from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
-from anycast_sdn.core.roles import EngineName, Subnet
+from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 from anycast_sdn.core.transitions import Do, FlowEvent
 from anycast_sdn.engines.connection_reading import ConnectionReading
 from anycast_sdn.engines.edge_engine import COVER_ADDRESSES, EdgeEngine, tcp_flags
-from anycast_sdn.engines.engine import PacketHandler, Sweep
+from anycast_sdn.engines.engine import PacketHandler, Surroundings, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
 from anycast_sdn.engines.no_client_edge import no_rule
@@ -45,7 +45,6 @@ from anycast_sdn.openflow import (
     readback,
     tracked_entries,
 )
-from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.connection_queries import Ends
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import REPORTS, kind_of
@@ -55,22 +54,14 @@ from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_RST, BeginConnection
 
 
 class Conntrack(EdgeEngine):
-    """The bindings of one switch and their connections; for the arguments see ``EdgeEngine``."""
+    """The bindings of one switch and their connections."""
 
     follows_fragments = True
 
-    def __init__(
-        self,
-        name: str,
-        edge: ClientEdge,
-        subnets: Sequence[Subnet],
-        anycast: Sequence[Prefix],
-        answers: Answers,
-        is_enrolled: Callable[[Address], bool],
-    ) -> None:
-        super().__init__(name, edge, subnets, anycast, answers, is_enrolled)
+    def __init__(self, around: Surroundings, edge: ClientEdge) -> None:
+        super().__init__(around, edge)
         self._settings = edge.role.conntrack
-        self._layouts = {v6: layout_of(edge.role, subnets, v6) for v6 in (False, True)}
+        self._layouts = {v6: layout_of(edge.role, self.subnets, v6) for v6 in (False, True)}
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
         self._without_group: set[Prefix] = set()  # services that only flows have
@@ -80,8 +71,8 @@ class Conntrack(EdgeEngine):
         self._put_back = PutBack(self._connections)
         self._features = Features()
         self._fragments = TrackedFragments(self._settings)
-        self._audit = FlowAudit(name, BindingTable(), no_rule)
-        self._allocation = SwitchAllocation(name, edge, subnets, self._ends_of, [*COVER_ADDRESSES])
+        self._audit = FlowAudit(self.name, BindingTable(), no_rule)
+        self._allocation = SwitchAllocation(self.name, edge, self.subnets, self._ends_of, [*COVER_ADDRESSES])
         self.switch_allocates = self._allocation.all_flows
 
     @property

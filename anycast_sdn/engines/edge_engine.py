@@ -10,7 +10,7 @@ Nothing is sent from here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
@@ -18,16 +18,14 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import BindingNotAdopted, Drop, Event, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
 from anycast_sdn.core.pool_watch import Level
-from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
-from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics
+from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics, Surroundings
 from anycast_sdn.engines.flow_reading import Found
 from anycast_sdn.openflow import frames
-from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.reaction import Reaction, through_pipeline
 from anycast_sdn.openflow.row import Kind
@@ -57,26 +55,14 @@ def _is_echo_or_no_icmp(packet: frames.IpPacket, echo: Mapping[int, int]) -> boo
 
 
 class EdgeEngine(Engine):
-    """``subnets``: those of the switch; ``anycast``: ANY/m; ``is_enrolled``: is this server in any group?"""
+    """``edge`` decides, and has the flows."""
 
     follows_fragments = False  # does the switch know of later fragments which flow they are of?
     switch_allocates = False  # does the switch choose PR1X of all flows that are bound by themselves?
 
-    def __init__(
-        self,
-        name: str,
-        edge: ClientEdge,
-        subnets: Sequence[Subnet],
-        anycast: Sequence[Prefix],
-        answers: Answers,
-        is_enrolled: Callable[[Address], bool],
-    ) -> None:
-        self.name = name
+    def __init__(self, around: Surroundings, edge: ClientEdge) -> None:
+        self.name, self.subnets, self.anycast, self._answers, self.is_enrolled = around
         self.edge = edge
-        self.subnets = subnets
-        self.anycast = anycast
-        self._answers = answers
-        self.is_enrolled = is_enrolled
         self.first_replies = edge.first_replies
         self.flow_changes = edge.changes
         self.flow_record = edge.record

@@ -24,6 +24,8 @@ from anycast_sdn.core.kept_flows import FlowChanges, KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
+from anycast_sdn.core.roles import Subnet
+from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
@@ -31,6 +33,16 @@ from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import FlowRule, Message, RuleKey
 
 PacketHandler: TypeAlias = Callable[[int, bytes, Groups, float], Reaction]  # port, frame, groups, now; raises BadFrame
+
+
+class Surroundings(NamedTuple):
+    """What an engine has to know of the switch that it works at."""
+
+    name: str  # the switch's
+    subnets: Sequence[Subnet]  # at its ports, those of uplinks among them
+    anycast: Sequence[Prefix]  # the network's ANY/m
+    answers: Answers
+    is_enrolled: Callable[[Address], bool]  # is this server in any group?
 
 
 class Statistics(NamedTuple):

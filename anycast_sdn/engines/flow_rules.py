@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from anycast_sdn.core.bindings import Binding, Half
@@ -23,16 +23,15 @@ from anycast_sdn.core.client_edge import ClientEdge, Decision
 from anycast_sdn.core.events import Fault, RuleRefused, repaired
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import TCP, WHOLE, Address, Prefix
-from anycast_sdn.core.roles import EngineName, Subnet
+from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.transitions import RELEASES, Details, FlowEvent
 from anycast_sdn.engines import found_rules
 from anycast_sdn.engines.edge_engine import EdgeEngine
-from anycast_sdn.engines.engine import Statistics
+from anycast_sdn.engines.engine import Statistics, Surroundings
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import FlowReading
 from anycast_sdn.engines.flow_sweep import FlowSweep
 from anycast_sdn.openflow import entries, readback
-from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import kind_of, number_of
 from anycast_sdn.openflow.reaction import Reaction, through_pipeline
@@ -49,22 +48,14 @@ LONGEST_SWEEP_S = 15.0  # from one sweep to the next
 
 
 class FlowRules(EdgeEngine):
-    """The bindings of one switch and their rules; for the arguments see ``EdgeEngine``."""
+    """The bindings of one switch and their rules."""
 
-    def __init__(
-        self,
-        name: str,
-        edge: ClientEdge,
-        subnets: Sequence[Subnet],
-        anycast: Sequence[Prefix],
-        answers: Answers,
-        is_enrolled: Callable[[Address], bool],
-    ) -> None:
-        super().__init__(name, edge, subnets, anycast, answers, is_enrolled)
+    def __init__(self, around: Surroundings, edge: ClientEdge) -> None:
+        super().__init__(around, edge)
         self._features = Features()
         self._lost: dict[int, Half] = {}  # binding's number → its rules that another program has deleted
         self._used: set[int] | None = None  # bindings used while the switch is being read; None: it is not being read
-        self._audit = FlowAudit(name, edge.bindings, self.wanted_rule)
+        self._audit = FlowAudit(self.name, edge.bindings, self.wanted_rule)
         self._sweep_ended = -math.inf  # the last one; while one is under way, inf
 
     @property

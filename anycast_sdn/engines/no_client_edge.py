@@ -10,8 +10,7 @@ from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import FlowChanges, KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Prefix
-from anycast_sdn.core.roles import Subnet
-from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics, Sweep
+from anycast_sdn.engines.engine import Engine, PacketHandler, Shortcoming, Statistics, Surroundings, Sweep
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import Strays
 from anycast_sdn.openflow import entries
@@ -22,17 +21,15 @@ from anycast_sdn.openflow.rules import FlowRule, Message, PutBinding, RuleKey
 
 
 class NoClientEdge(Engine):
-    """``subnets``: those of the switch; ``anycast``: the network's ANY/m, which hosts here may not use (M6)."""
-
-    def __init__(self, name: str, subnets: Sequence[Subnet], anycast: Sequence[Prefix]) -> None:
-        self._subnets = subnets
-        self._anycast = anycast
+    def __init__(self, around: Surroundings) -> None:
+        self._subnets = around.subnets
+        self._anycast = around.anycast  # which hosts here may not use (M6)
         self.first_replies = FirstReplies()
         self.flow_changes = FlowChanges()
         self.flow_record = FlowRecord()
         self._flows = BindingTable()
         self._features = Features()
-        self._audit = FlowAudit(name, self._flows, no_rule)
+        self._audit = FlowAudit(around.name, self._flows, no_rule)
 
     @property
     def shown_as(self) -> str:

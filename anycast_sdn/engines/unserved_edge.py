@@ -11,10 +11,9 @@ from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, Neighbour, Prefix
-from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.core.transitions import FlowEvent
-from anycast_sdn.engines.engine import Statistics
+from anycast_sdn.engines.engine import Statistics, Surroundings
 from anycast_sdn.engines.flow_reading import FlowReading, Found
 from anycast_sdn.engines.no_client_edge import NoClientEdge
 from anycast_sdn.openflow.features import Features
@@ -23,10 +22,10 @@ from anycast_sdn.openflow.rules import DeleteFlow, FlowRule
 
 
 class UnservedEdge(NoClientEdge):
-    """For the arguments see ``NoClientEdge``; ``edge`` has the flows."""
+    """``edge`` has the flows."""
 
-    def __init__(self, name: str, edge: ClientEdge, subnets: Sequence[Subnet], anycast: Sequence[Prefix]) -> None:
-        super().__init__(name, subnets, anycast)
+    def __init__(self, around: Surroundings, edge: ClientEdge) -> None:
+        super().__init__(around)
         self._edge = edge
         self.first_replies, self.flow_record = edge.first_replies, edge.record
         self.flow_changes = edge.changes

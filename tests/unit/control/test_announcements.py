@@ -17,6 +17,7 @@ from anycast_sdn.control.selecting import Selecting
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
 from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Neighbour, Prefix, Server, ServerState, packed
 from anycast_sdn.core.slots import Slots
@@ -51,8 +52,10 @@ class Fabric:
         self.switches = {
             switch.dpid: ManagedSwitch(
                 switch, NETWORK, Random(1), RemovedServers(set),
-                self.announcements.is_announced, lambda server: False, lambda server: True,
-                partial(self._slots, switch.name),
+                Decided(
+                    lambda server: True, self.announcements.is_announced, lambda server, group: False,
+                    partial(self._slots, switch.name),
+                ),
             )
             for switch in NETWORK.switches
         }  # fmt: skip

@@ -7,6 +7,7 @@ from random import Random
 
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.model import Gateway, Prefix, packed
 from anycast_sdn.description.model import Network, Switch, Uplink
 from anycast_sdn.fabric.egress import MOST_NEXT_HOPS, Route, next_hops
@@ -71,7 +72,7 @@ def test_after_each_advertisement_the_changed_prefixes_alone_give_the_same_resul
     uplinks = (replace(NEAR, routers=(R1, packed("2001:db8:9::ffff"))), replace(FAR, routes=(THERE,)))
     network = Network("one", (), (Switch("e", 1),), (), (), uplinks=uplinks)
     yes, no = lambda *asked: True, lambda *asked: False
-    edge = ManagedSwitch(network.switches[0], network, draw, RemovedServers(set), yes, no, yes, lambda *_: ())
+    edge = ManagedSwitch(network.switches[0], network, draw, RemovedServers(set), Decided(yes, yes, no, lambda *_: ()))
     some = [Prefix.parse(f"2001:db8:7:{number:x}::/64") for number in range(30)]
     prefixes = [THERE, Prefix.parse("127.0.0.0/9"), *some]
     hops = [packed(f"2001:db8:9::{number:x}") for number in range(2, 40)]
