@@ -46,6 +46,7 @@ from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, Flow
 from anycast_sdn.core.pool import RandomSource, Rest
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
+from anycast_sdn.core.switch_ranges import SwitchRanges
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
@@ -85,6 +86,7 @@ class ClientEdge:
         self._choice_of = choice_of
         self._is_lost = is_lost
         self.bindings = BindingTable(role.switch_ranges)
+        self.ranges = SwitchRanges(role.switch_ranges)
         self.sweep = Sweep()
         self.changes = FlowChanges()  # of bindings, for whoever keeps them
         self.record = FlowRecord()  # of what becomes of flows, for those who watch it
@@ -320,6 +322,7 @@ class ClientEdge:
         if group.binds_clients and not self.bindings.overlaps(key.whole):
             key = key.whole
         elif not leases:
+            self.ranges.refused(len(key.source) == 16)
             return Decision(Do.DROP, drop=Drop.POOL_EMPTY)
         translated = self._refusal(key, service, port) or self.addresses.lease((key.source, key.destination), port, now)
         if isinstance(translated, Drop):

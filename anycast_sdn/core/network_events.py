@@ -273,3 +273,35 @@ class PoolRecovered(_OfPool):
 
     def sentence(self) -> str:
         return f"{self._name} has addresses again: {self.left} of {self.size} left"
+
+
+@dataclass(frozen=True, slots=True)
+class RangeExhausted(_OfPool):
+    """A switch that chooses addresses by itself found none for a flow, or had no room in its connection tracker."""
+
+    type: ClassVar[str] = "range.exhausted"
+    usual: ClassVar[Severity] = Severity.CRITICAL
+
+    switch: str
+    family: str
+
+    def sentence(self) -> str:
+        return f"{self.switch} {cannot_begin(self.family)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRecovered(_OfPool):
+    """A switch that chooses addresses by itself found one for each flow of the last seconds, or none has come."""
+
+    type: ClassVar[str] = "range.recovered"
+
+    switch: str
+    family: str
+
+    def sentence(self) -> str:
+        return f"{self.switch} has refused no {FAMILIES[self.family]} flow for some seconds"
+
+
+def cannot_begin(family: str) -> str:
+    """What is wrong with a switch that chooses addresses by itself."""
+    return f"begins no {FAMILIES[family]} flows: no address and port is free, or its connection tracker is full"

@@ -19,7 +19,7 @@ from anycast_sdn.core.events import BindingNotAdopted, Drop, Event, FrameMalform
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Address, FlowKey, Neighbour
-from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered
+from anycast_sdn.core.network_events import PoolExhausted, PoolLow, PoolRecovered, RangeExhausted, RangeRecovered
 from anycast_sdn.core.pool_watch import Level
 from anycast_sdn.core.transitions import RELEASES, Do, FlowEvent
 from anycast_sdn.engines import found_rules, icmp_errors
@@ -107,7 +107,7 @@ class EdgeEngine(Engine):
         addresses, opened, closed = self.edge.addresses, self.edge.opened, self.edge.closed
         return Statistics(
             addresses.use(now), addresses.outlooks(now), self.last_sweep_s, opened, closed,
-            switch_allocates=self.switch_allocates,
+            switch_allocates=self.switch_allocates, ranges=self.edge.ranges.uses() if self.switch_allocates else {},
         )  # fmt: skip
 
     @property
@@ -361,6 +361,9 @@ class EdgeEngine(Engine):
                 events.append(PoolRecovered(self.name, family, outlook.left, use.size))
             else:
                 events.append(PoolLow(self.name, family, outlook.left, use.size, outlook.used_up_in_s))
+        for family, level in self.edge.ranges.watch(now).items():
+            exhausted = level is Level.EXHAUSTED
+            events.append(RangeExhausted(self.name, family) if exhausted else RangeRecovered(self.name, family))
         return events
 
 

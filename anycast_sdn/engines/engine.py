@@ -25,6 +25,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.core.roles import Subnet
+from anycast_sdn.core.switch_ranges import RangeUse
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.reaction import Reaction
@@ -53,6 +54,7 @@ class Statistics(NamedTuple):
     closed: Mapping[EndedBy, int] = {}  # how many have ended, and why
     rules: int = 0  # that the switch holds for single flows, as far as is known
     switch_allocates: bool = False  # are the pools only for clients that are bound as a whole?
+    ranges: Mapping[str, RangeUse] = {}  # by family: out of which the switch chooses for all others
 
 
 class Shortcoming(NamedTuple):

@@ -230,6 +230,16 @@ def _pools(scrape: Scrape) -> Iterator[Value]:
             yield (name, family, "free"), use.free
 
 
+def _ranges(scrape: Scrape) -> Iterator[Value]:
+    for name, statistics in scrape.statistics.items():
+        yield from (((name, family), use.size) for family, use in statistics.ranges.items())
+
+
+def _range_refused(scrape: Scrape) -> Iterator[Value]:
+    for name, statistics in scrape.statistics.items():
+        yield from (((name, family), use.refused) for family, use in statistics.ranges.items())
+
+
 def _dropped(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
         # What alerts are about is there from the beginning: rates are of counters that have been 0.
@@ -397,6 +407,11 @@ METRICS: Mapping[str, Sequence[Metric]] = {
         Metric("bindings_closed", CounterFamily, ("edge", "reason"), "Bindings that have ended.", _closed),
         Metric("pool_addresses", GaugeFamily, ("edge", "family", "state"),
                "Translation addresses, PR1X: leased, resting after a lease, or free.", _pools),
+        Metric("range_addresses", GaugeFamily, ("edge", "family"),
+               "Translation addresses out of which a switch chooses by itself (allocation: switch).", _ranges),
+        Metric("range_refused_packets", CounterFamily, ("edge", "family"),
+               "Packets of new flows for which the switch found no address and port, or no room in its tracker.",
+               _range_refused),
         Metric("dropped_packets", CounterFamily, ("edge", "reason"),
                "Packets dropped by rules of a switch or by the controller, see docs/counters.md.", _dropped),
         Metric("first_packet_seconds", HistogramFamily, ("edge",),

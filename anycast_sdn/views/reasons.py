@@ -18,6 +18,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Severity, Subject
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, ServerState, text
+from anycast_sdn.core.network_events import cannot_begin
 from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Level, Outlook
 from anycast_sdn.core.roles import Pooling
@@ -140,11 +141,21 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
                     "Nothing is sent to it; networks beyond it are reached by other routers, or not at all.",
                     Severity.WARNING, early=True, about=text(router),
                 )  # fmt: skip
+    yield from _of_addresses(switch, now)
+
+
+def _of_addresses(switch: ManagedSwitch, now: float) -> Iterator[Reason]:
+    """Of its pools, and of the ranges out of which it chooses by itself."""
     statistics = switch.engine.statistics(now)
     for family, outlook in statistics.outlooks.items():
         if outlook.level:
             reason = _of_pool(switch, family, statistics.pools[family], outlook)
             yield _of_whole_clients(reason) if statistics.switch_allocates else reason
+    for family, use in statistics.ranges.items():
+        if use.level:
+            sentence = f"{switch.name} {cannot_begin(family)}; refused until now: {counted(use.refused, 'packet')}"
+            effect = f"New {FAMILIES[family]} flows of its clients are refused while that lasts; others go on."
+            yield Reason("range.exhausted", Subject("pool", switch.name), sentence, effect, about=family)
 
 
 def _without_controller(switch: ManagedSwitch) -> str:

@@ -41,7 +41,7 @@ function together(some) {
 const MANY = {
   'switch.missing': 'switches have not connected', 'switch.lost': 'switches have lost the controller', 'link.down': 'links are down',
   'server.critical': 'servers are critical', 'group.unserved': 'services have no server', 'pool.low': 'pools are low',
-  'pool.exhausted': 'pools are exhausted', 'router.silent': 'routers do not answer', 'bgp.down': 'BGP sessions are down',
+  'pool.exhausted': 'pools are exhausted', 'range.exhausted': 'switches begin no flows', 'router.silent': 'routers do not answer', 'bgp.down': 'BGP sessions are down',
 };
 
 /* 41 servers are critical */

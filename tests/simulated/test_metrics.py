@@ -14,12 +14,13 @@ from checks import be_silent, checked
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
-from scenes import SECOND_SERVICE, SERVICE, ask, group, topology
+from scenes import SECOND_SERVICE, SERVICE, ask, group, network, topology
 
 from anycast_sdn.core.first_replies import WAIT_S
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Server
+from anycast_sdn.core.roles import Allocation, Conntrack, EngineName
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.exposition import exposition
 from anycast_sdn.views.metrics import METRICS, PREFIX, BindingLog, Process
@@ -85,11 +86,23 @@ def test_a_scraper_that_asks_for_a_version_that_there_is_not_gets_one_that_there
     assert given.startswith(media_type)
 
 
+def test_what_a_switch_that_chooses_addresses_could_not_begin_is_counted() -> None:
+    engines, conntrack = (EngineName.CONNTRACK,), Conntrack(Allocation.SWITCH)
+    net = network("figure1", "as2", engines=engines, conntrack=conntrack)
+    net.switches["arh1"].tracker.limits.update(dict.fromkeys(conntrack.zones, 0))
+    ask(net)
+    assert value(net, "range_refused_packets_total", edge="arh1", family="ipv4") == 1
+    assert value(net, "range_refused_packets_total", edge="arh1", family="ipv6") == 0
+    assert value(net, "range_addresses", edge="arh1", family="ipv4") > 200
+
+
+
 def test_every_row_has_samples_with_its_labels(in_use: SimulatedNetwork) -> None:
     found = families(in_use)
     missing = [row.name for row in ROWS if PREFIX + row.name not in found]
-    assert missing == ["server_load"], "nothing has been reported"
-    assert len([name for name in found if name.startswith(PREFIX)]) == len(ROWS) - 1
+    ranges = ["range_addresses", "range_refused_packets"]
+    assert missing == [*ranges, "server_load"], "no switch chooses addresses, and nothing has been reported"
+    assert len([name for name in found if name.startswith(PREFIX)]) == len(ROWS) - len(missing)
     assert {"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"} <= found.keys()
     for row in ROWS:
         for sample in found[PREFIX + row.name].samples if row.name not in missing else ():

@@ -9,14 +9,17 @@ import pytest
 from scenes import SERVICE, ask, drops, errors, group, managed, network, topology, web
 
 from anycast_sdn.core.bindings import NOT_KNOWN, Binding, State
+from anycast_sdn.core.events import Severity
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Affinity, FlowKey, Prefix
+from anycast_sdn.core.network_events import RangeExhausted, RangeRecovered
 from anycast_sdn.core.roles import Allocation, ClientEdgeRole, Conntrack, EngineName
 from anycast_sdn.openflow.frames import parse_ip, source_of
 from anycast_sdn.openflow.meters import Meter, port_meter
 from anycast_sdn.openflow.pipeline import REPORTS, kind_of
 from anycast_sdn.openflow.rules import TCP_RST, TCP_SYN, MeterRule, SetMeter
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.reasons import Reason, reasons
 
 PROHIBITED = {False: (3, 13), True: (1, 1)}
 UDP_LITE = 136
@@ -162,6 +165,31 @@ def test_when_the_switch_has_no_address_left_the_client_gets_an_error(v6: bool, 
     assert errors(net.host("h1")) == ([] if syn else [PROHIBITED[v6]])
     last = net.host("h1").received[-1]
     assert not syn or last[parse_ip(last).l4 + 13] & TCP_RST
+
+
+def test_it_is_told_that_the_switch_has_no_address_left_and_that_it_has_again(v6: bool) -> None:
+    net = switched("as2")
+    family = "ipv6" if v6 else "ipv4"
+    fill(net)
+    send(net, v6, 40000)
+    net.advance(1)
+    assert _exhaustion(net) == []
+    send(net, v6, 40001)
+    net.advance(1)
+    (reason,) = _exhaustion(net)
+    assert (reason.about, reason.subject.name, reason.severity) == (family, "arh1", Severity.CRITICAL)
+    assert "refused until now: 1 packet" in reason.sentence
+    use = managed(net, "arh1").engine.statistics(net.now).ranges
+    assert {of: found.refused for of, found in use.items()} == {"ipv4": 0, "ipv6": 0} | {family: 1}
+    net.advance(20)
+    assert _exhaustion(net) == []
+    told = [event for event in net.channels.reported if isinstance(event, RangeExhausted | RangeRecovered)]
+    assert told == [RangeExhausted("arh1", family), RangeRecovered("arh1", family)]
+
+
+def _exhaustion(net: SimulatedNetwork) -> list[Reason]:
+    found = reasons(net.controller, net.counters, [], "", net.now)
+    return [each for each in found if each.code.startswith(("range.", "pool."))]
 
 
 @pytest.mark.parametrize("removed", [False, True], ids=["no active server", "no group"])

@@ -37,6 +37,7 @@ NOT_COUNTED = (
     server_events.OperationEnded("s1", "", "4f2a", "drain of edge s1", True, ""),
     network_events.PoolLow("s1", "ipv4", 20, 254, 12.5),
     network_events.PoolExhausted("s1", "ipv6", 254, 200, 54),
+    network_events.RangeExhausted("s1", "ipv6"),
     server_events.ServerHealthChanged("s1", bytes(4), ("web",), HealthStatus.PASSING, HealthStatus.CRITICAL, "refused"),
 )
 
