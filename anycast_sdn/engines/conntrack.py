@@ -286,7 +286,8 @@ class Conntrack(EdgeEngine):
         zone = self._settings.zone_of(len(inside) == 16, ends.protocol == UDP)
         anycast, translated, server = binding.key.destination, binding.translated, binding.server
         port = binding.translated_port or ends.first if ends.protocol in (TCP, UDP) else 0
-        begun = BeginConnection(frame, inside, anycast, translated, server, zone, port)
+        in_port = self.flows.port_of(translated) or OFPP_CONTROLLER
+        begun = BeginConnection(frame, inside, anycast, translated, server, zone, port, in_port)
         return Reaction([begun], changed=self.is_wanted_again(decision) or bool(self._returned))
 
     def _begin_inward(self, binding: Binding, inside: Address, frame: bytes) -> Reaction:

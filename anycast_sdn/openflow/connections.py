@@ -30,29 +30,36 @@ from anycast_sdn.openflow.rules import (
     Action,
     BeginConnection,
     EndConnection,
+    Field,
     Nat,
     PacketOut,
     SetField,
     Track,
 )
 
+BEGUN = Field("pkt_mark", 1)  # in first packets on their way to the tracker, and in no others
 _LABEL_BYTES = 16
 _NO_MAC = bytes(6)
 _NUMBERS = Struct("!II")  # of a TCP header: sequence number, acknowledgment number
 
 
 def with_first_packet(message: BeginConnection) -> PacketOut:
-    """Its packet as the tracker is to see it, with a connection committed for it; ANY is remembered in a register."""
-    _, inside, anycast, translated, server, zone, port = message
+    """Its packet as the tracker is to see it, with a connection committed for it; ANY is remembered in a register.
+
+    With the ingress port and the registers of a packet that comes to the tracker by itself, it goes on by the datapath
+    flow of those.  Open vSwitch would make one for it alone if any of these were different; the mark may be.
+    """
+    _, inside, anycast, translated, server, zone, port, in_port = message
     v6 = len(anycast) == 16
     family = "ipv6" if v6 else "ipv4"
     actions: tuple[Action, ...] = (
         SetField("xxreg1", anycast) if v6 else SetField("reg4", int.from_bytes(anycast, "big")),
         SetField(f"{family}_src", inside),
         SetField(f"{family}_dst", PEER[v6]),
+        SetField(*BEGUN[:2]),
         _commit(zone, translated, port, server, Table.TRACKED_OUT),
     )
-    return PacketOut(message.frame, OFPP_CONTROLLER, actions)
+    return PacketOut(message.frame, in_port, actions)
 
 
 def source_port_of(flow: Binding, key: FlowKey | None = None) -> int:
@@ -83,18 +90,18 @@ def _commit(zone: int, translated: Address, port: int, server: Address | None, t
 
 
 class Beginnings:
-    """Packs them from templates: one for each zone, family, whether there is a port, and whether there is a server.
+    """Packs them from templates: one for each zone, family, ingress port, whether there is a port, and a server.
 
     ``serialise``: the packet-out as bytes, with transaction id 0.
     """
 
     def __init__(self, serialise: Callable[[PacketOut], bytes]) -> None:
         self._serialise = serialise
-        self._known: dict[tuple[int, int, bool, bool], tuple[int, list[bytes]]] = {}
+        self._known: dict[tuple[int, int, int, bool, bool], tuple[int, list[bytes]]] = {}
 
     def pack(self, message: BeginConnection) -> bytes:
-        frame, inside, anycast, translated, server, zone, port = message
-        shape = (zone, len(anycast), server is None, port == 0)
+        frame, inside, anycast, translated, server, zone, port, in_port = message
+        shape = (zone, len(anycast), in_port, server is None, port == 0)
         template = self._known.get(shape)
         if template is None:
             template = self._known[shape] = self._template(message)
@@ -108,8 +115,8 @@ class Beginnings:
         """(its length without a frame, the bytes between length, ANY, H', PR1X and ASg)."""
         size = len(message.anycast)
         inside, anycast, translated, server = (bytes([0xC1 + 7 * end] * size) for end in range(4))
-        sample = BeginConnection(
-            b"", inside, anycast, translated, None if message.server is None else server, message.zone, message.port
+        sample = message._replace(
+            frame=b"", inside=inside, anycast=anycast, translated=translated, server=message.server and server
         )
         rest = whole = self._serialise(with_first_packet(sample))
         parts = [rest[:2]]

@@ -48,6 +48,7 @@ NUMBERS = {
     **{name: Number(ofp.OFPXMC_OPENFLOW_BASIC, *number) for name, number in _BASIC.items()},
     **{f"reg{number}": Number(ofp.OFPXMC_NXM_1, number, 4) for number in range(16)},
     **{f"xxreg{number}": Number(ofp.OFPXMC_NXM_1, 111 + number, 16) for number in range(4)},
+    "pkt_mark": Number(ofp.OFPXMC_NXM_1, 33, 4),
     "ip_frag": Number(ofp.OFPXMC_NXM_1, 26, 1),
     "ct_state": Number(ofp.OFPXMC_NXM_1, 105, 4),
     "ct_zone": Number(ofp.OFPXMC_NXM_1, 106, 2),

@@ -114,6 +114,7 @@ class Kind(enum.IntEnum):
     NOT_ALLOCATED = 37
     OTHER_NUMBERS = 36
     REPORT_NEW = 38
+    BEGUN = 39
     # The same, fragments
     FRAGMENT_RESTORED = 82
     FRAGMENT_RESTORE_ELSE = 83

@@ -365,6 +365,7 @@ class BeginConnection(NamedTuple):
     server: bytes | None  # ASg, of a flow that is revived
     zone: int
     port: int = 0  # the source port behind the translation, which is to be no other; 0 without ports
+    in_port: int = OFPP_CONTROLLER  # the client's, if known
 
 
 class EndConnection(NamedTuple):

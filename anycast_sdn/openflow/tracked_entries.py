@@ -21,6 +21,7 @@ from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import entries, fragment_entries
 from anycast_sdn.openflow.allocation_entries import TO_CONTROLLER
 from anycast_sdn.openflow.connection_queries import ASKED
+from anycast_sdn.openflow.connections import BEGUN
 from anycast_sdn.openflow.entry import pairs, rule_of
 from anycast_sdn.openflow.meters import Meter, port_meter, reply_meter
 from anycast_sdn.openflow.pipeline import ROW
@@ -31,6 +32,7 @@ from anycast_sdn.openflow.rules import (
     CT_RELATED,
     CT_SNAT,
     CT_TRACKED,
+    OFPP_CONTROLLER,
     Action,
     Copy,
     Field,
@@ -103,6 +105,8 @@ def edge(
                 yield _other_numbers(v6, in_port, port_meter(Meter.CLIENT_ENDS, index))
     for kind in (Kind.TRACKED_OUT_ELSE, Kind.TRACKED_IN_ELSE, Kind.PIN_ELSE, Kind.RESTORE_IN_ELSE):
         yield rule_of(kind)
+    from_controller = SetField("in_port", OFPP_CONTROLLER), SetField("pkt_mark", 0)
+    yield rule_of(Kind.BEGUN, BEGUN, actions=(*from_controller, Resubmit(ROW[Kind.BEGUN].resubmit or 0)))
     yield rule_of(Kind.TRACK_OUT_ELSE, actions=_back_to_client_out())
     yield rule_of(Kind.CONNECTION_MISSING, ASKED)
     for layout in layouts:

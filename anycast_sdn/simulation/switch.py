@@ -433,7 +433,7 @@ def _uses_registers(action: Action) -> bool:
 
 
 def _is_extension(name: str) -> bool:
-    return name == "tcp_flags" or name.startswith(("reg", "xxreg", "ct_"))
+    return name == "tcp_flags" or name.startswith(("reg", "xxreg", "ct_", "pkt_"))
 
 
 _NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry caused the packet-in

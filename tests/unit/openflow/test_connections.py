@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, packed
-from anycast_sdn.openflow import codec
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, WHOLE, Prefix, packed
+from anycast_sdn.core.roles import Conntrack
+from anycast_sdn.core.tracked_address import TrackedLayout
+from anycast_sdn.openflow import codec, tracked_entries
 from anycast_sdn.openflow.connections import can_end, with_first_packet
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
-from anycast_sdn.openflow.rules import BeginConnection, EndConnection
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    Action,
+    BeginConnection,
+    EndConnection,
+    Load,
+    Move,
+    SetField,
+    Track,
+)
 from tests.unit.openflow.test_codec import DATAPATH, encode
 
 ECHO = 8 << 8  # type and code of an echo request
@@ -22,7 +37,8 @@ def beginnings(draw: st.DrawFn) -> BeginConnection:
     address = st.binary(min_size=size, max_size=size)
     frame, zone, port = draw(st.binary(max_size=1600)), draw(st.integers(1, 65535)), draw(st.integers(0, 65535))
     server = draw(st.none() | address)
-    return BeginConnection(frame, draw(address), draw(address), draw(address), server, zone, port)
+    in_port = draw(st.integers(1, OFPP_CONTROLLER))
+    return BeginConnection(frame, draw(address), draw(address), draw(address), server, zone, port, in_port)
 
 
 @pytest.mark.parametrize("layout", [FIVE_TABLES, THREE_TABLES], ids=["five tables", "three"])
@@ -33,6 +49,30 @@ def test_a_template_gives_the_bytes_of_the_serialiser(
     encode = codec.encoder(layout).encode
     messages = [first, second, first]
     assert encode(DATAPATH, messages) == encode(DATAPATH, map(with_first_packet, messages))
+
+
+def registers(actions: Iterable[Action]) -> set[str]:
+    written = {action.name for action in actions if isinstance(action, SetField | Load)}
+    written |= {action.destination for action in actions if isinstance(action, Move)}
+    return {name for name in written if "reg" in name}
+
+
+@pytest.mark.parametrize(
+    ("client", "web"), [("10.1.0.0/24", "198.18.0.1/32"), ("2001:db8:1::/64", "2001:db8:a::1/128")]
+)
+def test_a_first_packet_comes_to_the_tracker_as_any_packet_of_its_client(client: str, web: str) -> None:
+    """Open vSwitch makes a datapath flow for it alone if its ingress port, registers or next table are different."""
+    subnet, service = Prefix.parse(client), Prefix.parse(web)
+    rules = tracked_entries.service(service, 1, "web", TrackedLayout((subnet,), subnet.bits), Conntrack())
+    rule = next(rule for rule in rules if kind_of(rule.cookie) is Kind.TRACK_OUT)
+    own = rule.actions[-1]
+    assert isinstance(own, Track)
+    inside = translated = subnet.network
+    sent = with_first_packet(BeginConnection(b"", inside, service.network, translated, None, own.zone, 7, in_port=3))
+    (*_, begun) = sent.actions
+    assert isinstance(begun, Track)
+    assert (sent.in_port, begun.zone, begun.table) == (3, own.zone, own.table)
+    assert registers(sent.actions) == registers(rule.actions)
 
 
 def flow(source: str, destination: str, protocol: int, source_port: int, destination_port: int) -> EndConnection:
