@@ -15,12 +15,15 @@ Switches with no path between them are no problem: links come and go.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import AnycastGroup, Prefix, text
 from anycast_sdn.core.prefixes import SPECIAL, reserved
 from anycast_sdn.core.roles import ClientEdgeRole, Pooling, Side, Subnet
+from anycast_sdn.core.words import listed
 from anycast_sdn.description import conntrack_checks, enrolment, uplink_checks
 from anycast_sdn.description.model import Host, Network, Port
 from anycast_sdn.description.problems import Problem, no_such
@@ -50,6 +53,7 @@ def problems(network: Network) -> Iterator[Problem]:
     yield from conntrack_checks.problems(network)
     for index, group in enumerate(network.groups):
         yield from _group_problems(network, network.groups[:index], group, f"groups[{index}]")
+    yield from _room_problems(network)
 
 
 def _unique(network: Network) -> Iterator[tuple[str, str]]:
@@ -250,6 +254,8 @@ def _group_problems(
 ) -> Iterator[Problem]:
     try:
         enrolment.check_group(network, others, group)
+    except enrolment.NoRoom:
+        pass  # it is the same for all groups behind the first one: ``_room_problems``
     except enrolment.EnrolmentError as error:
         yield Problem(f"{path}.{error.where}", str(error))
     index, before = -1, None
@@ -267,3 +273,23 @@ def _group_problems(
             if server.twin and where == "address":
                 where = f"addresses[{int(is_second)}]"
             yield Problem(f"{path}.servers[{index}].{where}", str(error))
+
+
+def _room_problems(network: Network) -> Iterator[Problem]:
+    """A client edge has no room for all service addresses: told once, at the first group that is too much."""
+    if (error := _no_room(network, len(network.groups))) is None:
+        return
+    counts = range(1, len(network.groups) + 1)
+    first = bisect_left(counts, True, key=lambda count: _no_room(network, count) is not None)
+    beyond = [group.name for group in network.groups[first:] if any(each.is_v6 is error.v6 for each in group.prefixes)]
+    what = f"{'groups' if len(beyond) > 1 else 'group'} {listed(beyond)}"
+    yield Problem(f"groups[{first}].{error.where}", f"{error}. There is no room for {what}" if beyond else str(error))
+
+
+def _no_room(network: Network, count: int) -> enrolment.NoRoom | None:
+    """What is wrong with the first ``count`` groups together."""
+    try:
+        enrolment.check_room(network, Groups({group.name: group for group in network.groups[:count]}))
+    except enrolment.NoRoom as error:
+        return error
+    return None

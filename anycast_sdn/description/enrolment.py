@@ -74,7 +74,11 @@ class Overlap(EnrolmentError):
 
 
 class NoRoom(EnrolmentError):
-    """A client edge inside a connection tracker has no room for so many service addresses."""
+    """A client edge inside a connection tracker has no room for so many service addresses of a family."""
+
+    def __init__(self, where: str, reason: str, v6: bool) -> None:
+        super().__init__(where, reason)
+        self.v6 = v6
 
 
 class WrongFamily(EnrolmentError):
@@ -147,7 +151,7 @@ def check_room(network: Network, groups: Groups, group: AnycastGroup | None = No
                 reason = f"{wanted} service addresses of {family} are more than client edge {switch.name} has room for"
                 taken = layout.host_bits + layout.subnet_bits
                 why = f"the {layout.width} bits of an address, less {taken} for its clients, leave {layout.services}"
-                raise NoRoom("prefixes", f"{reason}: {why}. Take longer prefixes, or engine: rules there")
+                raise NoRoom("prefixes", f"{reason}: {why}. Take longer prefixes, or engine: rules there", v6)
 
 
 def _addresses(group: AnycastGroup | None, v6: bool) -> int:

@@ -97,6 +97,16 @@ def test_all_service_prefixes_have_to_fit() -> None:
     assert role(changes | {"groups[1].prefixes[0]": "2001:db8:a::/65"})
 
 
+def test_it_is_told_once_for_which_groups_there_is_no_room() -> None:
+    halves = [{"name": f"more-{number}", "prefixes": [f"2001:db8:a:{number}::/65"]} for number in (1, 2, 3)]
+    only4 = {"name": "only-4", "prefixes": ["198.18.1.0/24"]}
+    added = {f"groups[{2 + index}]": group for index, group in enumerate([*halves, only4])}
+    lines = refusal(edited({ENGINE: "conntrack", "groups[1].prefixes[0]": "2001:db8:a:f::/65", **added}))
+    told = [line for line in lines if "has room for" in line]
+    assert len(told) == 1
+    assert_refused(told, "groups[2].prefixes", "There is no room for groups more-1, more-2, more-3")
+
+
 def test_no_two_switches_share_a_zone() -> None:
     second = "switches[3].client_edge.conntrack"
     zone = f"{second}.zone"
