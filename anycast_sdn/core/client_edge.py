@@ -12,8 +12,8 @@ Rules kept here:
   from the binding as soon as a packet needs it (M19).  A rule that the switch holds is not installed again.
 - When a TCP connection has closed in both directions, its rules get ``tcp_closed_s`` as their timeout at once, so
   that it also ends while the controller is away.  When it has closed in one direction, its rules get
-  ``tcp_closing_s``, but a little later, because usually the other side closes soon, too (``_plan_end``).  A connection
-  that was reset ends after ``RESET_S``.
+  ``tcp_closing_s``, but a little later, because usually the other side closes soon, too.  A connection that was
+  reset ends after ``RESET_S`` (``core.planned_ends``).
 - Each pair of a client and a service address has addresses of its own.  A new flow of it gets another address, or
   shares one that the pair has (``core.addresses``); then only protocol and ports tell its flows apart.
 - In a group with ``Affinity.CLIENT`` one binding stands for all that a client sends to a service address (M31).  The
@@ -34,7 +34,6 @@ from typing import NamedTuple
 
 from anycast_sdn.core.addresses import Addresses
 from anycast_sdn.core.bindings import NOT_KNOWN, Binding, BindingTable, Half, Loss, State
-from anycast_sdn.core.due import Due
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.first_replies import FirstReplies
@@ -43,6 +42,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.kept_flows import FlowChanges
 from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix
+from anycast_sdn.core.planned_ends import PlannedEnds, event_of
 from anycast_sdn.core.pool import RandomSource, Rest
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
 from anycast_sdn.core.sweep import Sweep
@@ -50,9 +50,6 @@ from anycast_sdn.core.switch_ranges import SwitchRanges
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
-RENEWED_S = 2.0  # from the SYN of a new connection until the switch has processed all packets of the old one
-RESET_S = 0.75  # from a RST until the binding ends; 4 s later its address may be leased again: within 5 s
-_CLOSING_GRACE_S = 1.0  # from the first FIN, for the other side to close as well
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
 
 
@@ -96,8 +93,7 @@ class ClientEdge:
         self._last_number = 0
         self.opened = 0  # bindings that began with a packet, since the controller's start
         self.closed: dict[EndedBy, int] = {}  # how many have ended, and why
-        self._ends: Due[int] = Due()  # of TCP connections
-        self._renewed: dict[int, float] = {}  # number → until then, reports of its rules' ends are about those before
+        self._ends = PlannedEnds()
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
 
@@ -198,8 +194,7 @@ class ClientEdge:
         holder = self.bindings.holders.of(binding.translated)
         self.bindings.remove(binding)
         self.sweep.forget(binding.number)
-        self._ends.cancel(binding.number)
-        self._renewed.pop(binding.number, None)
+        self._ends.forget(binding.number)
         if holder is None:
             return
         rest = Rest.ENDED if binding.reset or binding.closed is Half.BOTH else Rest.QUARANTINE
@@ -422,22 +417,14 @@ class ClientEdge:
             binding = self.bindings.by_number(number)
             if binding is None or (binding.swept and not binding.reset):
                 continue  # it has ended for another reason, or its rules have no timeouts
-            decision = self.apply(binding, _due(binding), now)
+            decision = self.apply(binding, event_of(binding), now)
             if decision.do is not Do.KEEP:
                 decisions.append(decision)
         return decisions
 
     def _plan_end(self, binding: Binding, now: float) -> None:
         """After a FIN, a RST or a new SYN: plan when ``end_due`` is to act on the binding."""
-        if binding.reset:
-            self._ends.plan(binding.number, now + RESET_S)
-        elif binding.closed is Half.BOTH:
-            self._ends.cancel(binding.number)  # its rules have short timeouts
-        elif binding.closed:
-            self._ends.plan(binding.number, now + self._validity(binding.validity).tcp_closed_s + _CLOSING_GRACE_S)
-        else:  # the switch may still process the old connection's FIN, and shorten the new rules' timeouts
-            self._ends.plan(binding.number, now + RENEWED_S)
-            self._renewed[binding.number] = now + min(RENEWED_S, self._validity(binding.validity).tcp_closed_s)
+        self._ends.plan(binding, self._validity(binding.validity).tcp_closed_s, now)
 
     # ---------------------------------------------------------------- rules
 
@@ -449,7 +436,7 @@ class ClientEdge:
         ``unused``: no packet has ever met the rule.
         """
         binding = self.bindings.by_number(number)
-        if binding is None or binding.state is not state or now < self._renewed.get(number, now):
+        if binding is None or binding.state is not state or self._ends.has_just_begun_anew(number, now):
             return Decision(Do.KEEP, binding)
         left = binding.installed & ~half
         event = FlowEvent.HALF_IDLE if left else FlowEvent.ALL_IDLE
@@ -483,22 +470,12 @@ class ClientEdge:
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
         self.apply(binding, event, binding.since, port=port)
         self.record.adopted(binding, now)
-        if binding.closed is Half.BOTH:
-            self._ends.plan(binding.number, binding.since)  # it may have closed while the controller was away
+        self._ends.adopted(binding)
 
 
 def _repins(group: AnycastGroup | None) -> bool:
     """Do flows of this group leave a lost server?  Also those of a group that there is no more."""
     return group is None or not group.keeps_at_lost_server
-
-
-def _due(binding: Binding) -> FlowEvent:
-    """The event of a TCP connection whose planned end is due."""
-    if binding.reset:
-        return FlowEvent.OVER
-    if binding.closed is Half.BOTH:
-        return FlowEvent.CLOSED
-    return FlowEvent.HALF_OVER if binding.closed else FlowEvent.RENEWED
 
 
 _NO_BINDING = Decision(TRANSITIONS[State.NONE][FlowEvent.STRANGER_REPLY][1], drop=Drop.NO_BINDING)
