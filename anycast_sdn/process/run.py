@@ -31,7 +31,7 @@ from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
-from anycast_sdn.process.flow_keeper import known_again
+from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
 from anycast_sdn.process.journal_keeper import JournalKeeper
 from anycast_sdn.process.lifecycle import Lifecycle
 from anycast_sdn.process.listening import listening
@@ -88,15 +88,7 @@ def run(
     events = _events_file(database)
     journal = Journal(before=_earlier(events))
     app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal)
-    keeper = JournalKeeper(events, app.report) if events else None
-    if keeper:
-        journal.listen(keeper)
-        hub.spawn(keeper.run)
-    if binding_log:
-        app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
-    flow_keeper = known_again(database, app.controller, app.report)
-    if flow_keeper:
-        hub.spawn(flow_keeper.run)
+    keepers = _keep(app, journal, events, database, binding_log)
     app.controller.drain_edges(registry.edges, time.monotonic())
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
@@ -106,10 +98,7 @@ def run(
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app, app.report)
     hub.spawn(lifecycle.run)
-    servers = sum(len(group.servers) for group in registry.groups)
-    app.report(ControllerStarted(
-        __version__, network.name, shown(openflow), str(rest), len(registry.groups), servers, store.path
-    ))  # fmt: skip
+    app.report(_started(network, registry.groups, shown(openflow), str(rest), store))
     rest.report()
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.disable_automatic()
@@ -125,11 +114,31 @@ def run(
         app.binding_log.stop()
     manager.close()
     store.close()
-    if flow_keeper:
-        flow_keeper.finish()
-    if keeper:
-        keeper.finish()
+    for each in reversed(keepers):
+        each.finish()
     LOG.info("stopped")
+
+
+def _keep(
+    app: AnycastApp, journal: Journal, events: JournalFile | None, database: str, binding_log: BindingLogOptions | None
+) -> list[JournalKeeper | FlowKeeper]:
+    """Begin to keep on disk what happens → those that have to ``finish``, the last one first."""
+    keepers: list[JournalKeeper | FlowKeeper] = []
+    if events:
+        keepers.append(keeper := JournalKeeper(events, app.report))
+        journal.listen(keeper)
+        hub.spawn(keeper.run)
+    if binding_log:
+        app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
+    if flow_keeper := known_again(database, app.controller, app.report):
+        keepers.append(flow_keeper)
+        hub.spawn(flow_keeper.run)
+    return keepers
+
+
+def _started(network: Network, groups: Groups, openflow: str, rest: str, store: Store) -> ControllerStarted:
+    servers = sum(len(group.servers) for group in groups)
+    return ControllerStarted(__version__, network.name, openflow, rest, len(groups), servers, store.path)
 
 
 def _prepare_tls(network: Network, files: TlsFiles | None) -> None:
