@@ -5,17 +5,19 @@ from __future__ import annotations
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from support import until
 
+from anycast_sdn.core.switch_events import TimeoutsFailed, TimeoutsSet
 from anycast_sdn.ovsdb.database import Database, OvsdbError, TlsFiles, use_tls
 from anycast_sdn.ovsdb.zone_policies import DATABASE
 from anycast_sdn.process.zone_timeouts import set_timeouts
 from tests.unit.certificates import Authority
+from tests.unit.process.test_zone_timeouts import CONNECTED, WEST, Scene
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DPID = 0xA1
@@ -43,6 +45,42 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+def make(directory: Path) -> None:
+    """A new database."""
+    subprocess.run(["ovsdb-tool", "create", f"{directory}/conf.db", SCHEMA], check=True, timeout=30)
+
+
+@contextmanager
+def served(directory: Path, *options: str) -> Iterator[str]:
+    """→ where the database is reached on this machine."""
+    place = f"unix:{directory}/db.sock"
+    server = subprocess.Popen(
+        ["ovsdb-server", f"{directory}/conf.db", f"--remote=p{place}", *options, f"--unixctl={directory}/ctl",
+         f"--log-file={directory}/log"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with ends(server):
+        until(lambda: answers(place), "the database answers")
+        yield place
+
+
+def answers(place: str) -> bool:
+    return subprocess.run(["ovsdb-client", "list-dbs", place], timeout=30, capture_output=True).returncode == 0
+
+
+def add_bridge(place: str, dpid: int) -> None:
+    for words in (["init"], ["add-br", "b0", "--", "set", "bridge", "b0", "datapath_type=netdev"]):
+        command = ["ovs-vsctl", f"--db={place}", "--no-wait", *words]
+        subprocess.run(command, check=True, timeout=30, capture_output=True)
+    name_bridge(place, dpid)
+
+
+def name_bridge(place: str, dpid: int) -> None:
+    """As a switch does whenever it reaches its database, which keeps this in no file."""
+    command = ["ovs-vsctl", f"--db={place}", "--no-wait", "set", "bridge", "b0", f'datapath_id="{dpid:016x}"']
+    subprocess.run(command, check=True, timeout=30, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     """Of a database with one bridge."""
@@ -51,24 +89,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     authority.certify("server")
     authority.certify("controller")
     Authority(directory, "stranger")
-    tcp, tls, unix = free_port(), free_port(), f"unix:{directory}/db.sock"
-    subprocess.run(["ovsdb-tool", "create", f"{directory}/conf.db", SCHEMA], check=True, timeout=30)
-    server = subprocess.Popen(
-        ["ovsdb-server", f"{directory}/conf.db", f"--remote=p{unix}", f"--remote=ptcp:{tcp}:127.0.0.1",
-         f"--remote=pssl:{tls}:127.0.0.1", f"--private-key={directory}/server.key",
-         f"--certificate={directory}/server.pem", f"--ca-cert={directory}/ca.pem", f"--unixctl={directory}/ctl",
-         f"--log-file={directory}/log"],
-        stderr=subprocess.DEVNULL,
+    tcp, tls = free_port(), free_port()
+    options = (
+        f"--remote=ptcp:{tcp}:127.0.0.1", f"--remote=pssl:{tls}:127.0.0.1", f"--private-key={directory}/server.key",
+        f"--certificate={directory}/server.pem", f"--ca-cert={directory}/ca.pem",
     )  # fmt: skip
-    with ExitStack() as stack:
-        stack.enter_context(ends(server))
-        until(Path(directory / "db.sock").exists, "the database listens")
-        for words in (
-            ["init"],
-            ["add-br", "b0", "--", "set", "bridge", "b0", "datapath_type=netdev", f'datapath_id="{DPID:016x}"'],
-        ):
-            command = ["ovs-vsctl", f"--db={unix}", "--no-wait", *words]
-            subprocess.run(command, check=True, timeout=30, capture_output=True)
+    make(directory)
+    with served(directory, *options) as unix:
+        add_bridge(unix, DPID)
         use_tls(files(directory, "ca"))
         yield Places(unix, f"tcp:127.0.0.1:{tcp}", f"ssl:127.0.0.1:{tls}")
 
@@ -109,3 +137,25 @@ def test_one_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPa
         for kind in ("tcp", "ssl"):
             with pytest.raises(OvsdbError, match="timed out"):
                 set_timeouts(f"{kind}:127.0.0.1:{silent.getsockname()[1]}", DPID, TIMEOUTS)
+
+
+def test_one_that_goes_and_comes_back_while_the_controller_runs_is_told_of_and_put_right(tmp_path: Path) -> None:
+    make(tmp_path)
+    with served(tmp_path) as place:
+        add_bridge(place, WEST)
+        scene = Scene(place)
+        scene.service.note(CONNECTED)
+        zones = scene.controller.switches[WEST].engine.zone_timeouts
+        assert not set_timeouts(place, WEST, zones), "they have been set"
+    for _ in range(2):
+        scene.look()
+    assert "timeouts.failed" in scene.reasons()
+    with served(tmp_path):
+        scene.look()
+        assert "timeouts.failed" in scene.reasons(), "the switch has not reached it yet"
+        name_bridge(place, WEST)
+        set_timeouts(place, WEST, dict.fromkeys(zones, TIMEOUTS[7]))  # somebody else
+        scene.look()
+        assert not set_timeouts(place, WEST, zones)
+    assert [type(event) for event in scene.events] == [TimeoutsSet, TimeoutsFailed, TimeoutsFailed, TimeoutsSet]
+    assert "timeouts.failed" not in scene.reasons()

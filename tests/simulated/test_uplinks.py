@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from scenes import SERVICE, drops, managed, the_binding, topology, web
+import scenes
+from scenes import SERVICE, both_engines, drops, managed, the_binding, topology, web
 
 from anycast_sdn.control.announcements import RETIRE_S
 from anycast_sdn.control.discovery import START_S
@@ -22,10 +24,17 @@ from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER
 from anycast_sdn.simulation.network import SimulatedNetwork
 
+pytestmark = both_engines
+
 FAR = {False: packed("10.77.0.9"), True: packed("2001:db8:77::9")}
 PREFIXES = [Prefix.parse("10.77.0.0/16"), Prefix.parse("2001:db8:77::/48")]
 ROUTE = Route(1, 0, 0, packed("198.51.100.2"))
 UP1 = topology("legacy-core").uplinks[0]
+
+
+@pytest.fixture(autouse=True)
+def engine_of_topologies(engine, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "topology", lambda name: scenes.topology(name, engines=(engine,)))
 
 
 def legacy(routes: tuple[Prefix, ...] = ()) -> SimulatedNetwork:

@@ -18,6 +18,7 @@ from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import Health
 from tests.unit.network_files import EDGE, edited
 
+WEST = 1  # its datapath id
 CONNECTED = SwitchConnected("west", "", 0, 0)
 LONG_AFTER = 1e9
 
@@ -28,7 +29,7 @@ class Scene:
     def __init__(self, place: str | None, *, engine: object = "conntrack", tracks: bool = True) -> None:
         changes = {f"{EDGE}.engine": engine} | ({"switches[0].ovsdb": place} if place else {})
         self.controller = Controller(reading.parse(edited(changes), "net.yaml"), Groups(), random.Random(1))
-        self.controller.synchronise(1, Tables(), Features(connections=tracks), 0.0)
+        self.controller.synchronise(WEST, Tables(), Features(connections=tracks), 0.0)
         self.events: list[Event] = []
         self.looks = 0
         self.service = ZoneTimeouts(self.controller, Alone(), self.events.append, self._carry_out)
