@@ -114,16 +114,15 @@ class BindingTable:
 
     def __init__(self, ranges: Sequence[AddressRange] = ()) -> None:
         self._by_key: dict[FlowKey, Binding] = {}
-        self._by_number: dict[int, Binding] = {}
+        self._by_number: list[dict[int, Binding]] = [{} for _ in range(1 << LOW_BITS)]  # by the low bits of its number
         self._numbers = SortedNumbers()
-        self._by_low_bits: list[set[int]] = [set() for _ in range(1 << LOW_BITS)]
         self._of_server: dict[Address, set[int]] = {}  # the numbers of the bindings that are pinned to it
         self._in_group: dict[str, dict[Address, int]] = {}  # group → server → how many of its bindings are pinned to it
         self._has_server = 0
         self._clients: Counter[Address] = Counter()
         self._anycast: Counter[Address] = Counter()
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
-        self._port_of: dict[int, tuple[int, bool]] = {}  # number → its client's port, and the family; where known
+        self._port_of: dict[int, int] = {}  # number → its client's port, where known
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.holders = Holders()  # of their addresses
         self.shared = SharedAddresses(ranges)  # of the others: those that the switch has chosen by itself
@@ -135,17 +134,17 @@ class BindingTable:
         self.swept = 0  # how many bindings the sweep ends
 
     def __len__(self) -> int:
-        return len(self._by_number)
+        return len(self._by_key)
 
     def __iter__(self) -> Iterator[Binding]:
-        """The oldest entry first.  The table may be changed meanwhile."""
-        return iter(list(self._by_number.values()))
+        """In the order of their numbers.  The table may be changed meanwhile."""
+        return iter([self._by_number[number & _LOW][number] for number in self._numbers])
 
     def ending_with(self, bits: int, count: int) -> list[Binding]:
         """The bindings whose numbers end with ``bits``, compared in the lowest ``count`` bits."""
         mask = (1 << count) - 1
-        parts = self._by_low_bits[bits & _LOW :: min(mask, _LOW) + 1]
-        return [self._by_number[number] for part in parts for number in part if number & mask == bits]
+        parts = self._by_number[bits & _LOW :: min(mask, _LOW) + 1]
+        return [binding for part in parts for number, binding in part.items() if number & mask == bits]
 
     def by_key(self, key: FlowKey) -> Binding | None:
         """The binding of a client's packet: that of its flow, or of the whole client."""
@@ -161,12 +160,12 @@ class BindingTable:
         """The binding of a packet to PR1X, as seen on the wire, whoever has sent it."""
         holder = self.holders.of(key.destination)
         if holder is None:
-            return self._by_number.get(self.shared.of_reply(key) or 0) if self._shares else None
+            return self.by_number(self.shared.of_reply(key) or 0) if self._shares else None
         flow = self.by_key(flow_of_reply(holder.pair, key))
         return flow if flow and flow.translated == key.destination else None
 
     def by_number(self, number: int) -> Binding | None:
-        return self._by_number.get(number)
+        return self._by_number[number & _LOW].get(number)
 
     def numbers_after(self, number: int, limit: int) -> list[int]:
         """The next bindings' numbers, in ascending order.
@@ -218,7 +217,7 @@ class BindingTable:
 
     def port_of_flow(self, number: int) -> int:
         """The port of its client; 0 when it is not known."""
-        return self._port_of.get(number, (0, False))[0]
+        return self._port_of.get(number, 0)
 
     def port_of(self, translated: Address) -> int:
         """The port of the client that has this PR1X; 0 when it is not known, or no client has it."""
@@ -232,7 +231,8 @@ class BindingTable:
     def put(self, binding: Binding, port: int = 0) -> None:
         """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
         number, key, _, group, _, server, installed, _, swept, _, _, _, _, _ = binding
-        before = self._by_number.get(number)
+        numbered = self._by_number[number & _LOW]
+        before = numbered.get(number)
         if before is None:
             self._enter(binding, port)
         else:
@@ -242,14 +242,13 @@ class BindingTable:
             if before.server != server:
                 self._unpin(number, group, before.server)
                 self._pin(number, group, server)
-        self._by_key[key] = self._by_number[number] = binding
+        self._by_key[key] = numbered[number] = binding
 
     def _enter(self, binding: Binding, port: int) -> None:
         number, key, translated, group, _, server, installed, _, swept, _, validity, _, _, translated_port = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
-        self._by_low_bits[number & _LOW].add(number)
         self._clients[key.source] += 1
         self._anycast[key.destination] += 1
         if key.protocol == WHOLE:
@@ -264,8 +263,8 @@ class BindingTable:
         if server is not None:
             self._pin(number, group, server)
         if port:
-            place = self._port_of[number] = port, len(translated) == 16
-            self._ports[place] += 1
+            self._port_of[number] = port
+            self._ports[port, len(translated) == 16] += 1
 
     def _pin(self, number: int, group: str, server: Address | None) -> None:
         if server is not None:
@@ -303,19 +302,18 @@ class BindingTable:
         return self._losses.get(number, ())
 
     def remove(self, binding: Binding) -> None:
-        before = self._by_number.pop(binding.number)
+        before = self._by_number[binding.number & _LOW].pop(binding.number)
         if self._losses:
             self._losses.pop(binding.number, None)
         self._numbers.remove(binding.number)
-        self._by_low_bits[binding.number & _LOW].discard(binding.number)
         self._unpin(before.number, before.group, before.server)
         add(self._clients, before.key.source, -1)
         add(self._anycast, before.key.destination, -1)
         self._whole -= before.key.protocol == WHOLE
         if before.validity != AS_THE_EDGE:
             add(self._validities, before.validity, -1)
-        if place := self._port_of.pop(before.number, None):
-            add(self._ports, place, -1)
+        if port := self._port_of.pop(before.number, 0):
+            add(self._ports, (port, len(before.translated) == 16), -1)
         self.rules -= len(before.installed.parts)
         self.swept -= before.swept
         del self._by_key[binding.key]

@@ -41,7 +41,7 @@ from anycast_sdn.core.flow_events import EndedBy, FlowRecord, ended_by
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.kept_flows import FlowChanges
-from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix, interned
 from anycast_sdn.core.planned_ends import PlannedEnds, event_of
 from anycast_sdn.core.pool import RandomSource, Rest
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
@@ -251,11 +251,12 @@ class ClientEdge:
         decisions = [self.apply(each, FlowEvent.ALL_IDLE, now) for each in (known, former) if each]
         number, choice = self._last_number + 1, self._choice_of(group.name, len(translated) == 16)
         new = Binding(
-            number, key, translated, group.name, now, validity=group.validity, choice=choice,
+            number, _interned(key), translated, group.name, now, validity=group.validity, choice=choice,
             reply_s=NOT_KNOWN if server else None, translated_port=0 if there == key.source_port else there,
         )  # fmt: skip
         begun = self.apply(new, FlowEvent.CLIENT_PACKET, now, port=port)
-        return [*decisions, self.apply(new, FlowEvent.MEMBER_REPLY, now, Details(server)) if server else begun]
+        pinned = server and self.apply(new, FlowEvent.MEMBER_REPLY, now, Details(interned(server)))
+        return [*decisions, pinned or begun]
 
     def reply(self, key: FlowKey, groups: Groups, now: float = 0.0) -> Decision:
         """A packet to an address of PRh/k for which no rule was found (M16–M18).
@@ -264,7 +265,8 @@ class ClientEdge:
         """
         binding = self.bindings.by_reply(key)
         if binding is not None:
-            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, Details(key.source, at=now))
+            details = Details(interned(key.source), at=now)
+            return self.apply(binding, self._kind_of_reply(binding, key, groups), now, details)
         former = self._former_of_reply(key, now)
         if former and former.server is None and key.protocol == TCP:
             return self.apply(former, FlowEvent.RETURN_LOST, now)
@@ -322,6 +324,7 @@ class ClientEdge:
         translated = self._refusal(key, service, port) or self.addresses.lease((key.source, key.destination), port, now)
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
+        key = _interned(key)
         number, swept = self._last_number + 1, self._is_next_swept()
         choice = self._choice_of(group.name, len(translated) == 16)
         new = Binding(
@@ -468,9 +471,16 @@ class ClientEdge:
         if self.bindings.by_number(binding.number) or self.bindings.overlaps(binding.key):
             raise ValueError("another binding has this number or these five fields")
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
+        binding = binding._replace(key=_interned(binding.key), server=binding.server and interned(binding.server))
         self.apply(binding, event, binding.since, port=port)
         self.record.adopted(binding, now)
         self._ends.adopted(binding)
+
+
+def _interned(key: FlowKey) -> FlowKey:
+    """The same, for a new binding: its addresses are those of others, too."""
+    source, destination, *ends = key
+    return tuple.__new__(FlowKey, (interned(source), interned(destination), *ends))
 
 
 def _repins(group: AnycastGroup | None) -> bool:

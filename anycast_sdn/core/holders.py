@@ -70,9 +70,10 @@ class Holders:
             return
         pair = key.source, key.destination
         older = self._addresses.get(pair)
-        self._holders[translated] = Holder(pair, port, number, older=older)
         if older:
-            self._holders[older].newer = translated
+            former = self._holders[older]
+            former.newer, pair = translated, former.pair  # the same object, as there are many
+        self._holders[translated] = Holder(pair, port, number, older=older)
         self._addresses[pair] = translated
         self._clients[key.source] += 1
         if port:

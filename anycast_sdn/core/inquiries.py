@@ -23,15 +23,25 @@ Key = TypeVar("Key", bound=Any)  # hashable
 SLOT_S = 0.25  # so much later than planned an inquiry may be made
 
 
+class _Slot(Generic[Key]):
+    """The keys whose inquiries are due at one time."""
+
+    __slots__ = ("keys", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.keys: list[Key] = []
+
+
 class Inquiries(Generic[Key]):
     """``per_s``, ``burst``: the most inquiries; ``answer_s``: an answer takes no longer."""
 
     def __init__(self, per_s: float, burst: int, answer_s: float) -> None:
         self._tokens = TokenBucket(per_s, burst)
         self._answer_s = answer_s
-        self._slots: dict[int, list[Key]] = {}  # entries that ``_slot_of`` does not confirm are obsolete
-        self._order: list[int] = []  # a heap of the slots that there are
-        self._slot_of: dict[Key, int] = {}
+        self._slots: dict[int, _Slot[Key]] = {}  # by number; keys that ``_slot_of`` does not confirm are obsolete
+        self._order: list[int] = []  # a heap of the slots' numbers
+        self._slot_of: dict[Key, _Slot[Key]] = {}
         self._asked: dict[Key, int] = {}  # key → number of the inquiry that is not answered yet
         self._number = 0  # of the last inquiry
 
@@ -49,8 +59,8 @@ class Inquiries(Generic[Key]):
 
     def plan_by(self, key: Key, when: float) -> None:
         """At this time at the latest."""
-        slot = math.ceil(when / SLOT_S)
-        if slot < self._slot_of.get(key, slot + 1):
+        planned = self._slot_of.get(key)
+        if planned is None or math.ceil(when / SLOT_S) < planned.number:
             self.plan(key, when)
 
     def overtaken(self, key: Key) -> None:
@@ -65,11 +75,11 @@ class Inquiries(Generic[Key]):
         """(key, number of the inquiry) of up to ``most`` inquiries that are due and are made now."""
         last = math.floor(now / SLOT_S)
         while most and self._order and self._order[0] <= last:
-            slot = self._order[0]
-            keys = self._slots[slot]
+            slot = self._slots[self._order[0]]
+            keys = slot.keys
             while keys:
                 key = keys[-1]
-                if self._slot_of.get(key) == slot:
+                if self._slot_of.get(key) is slot:
                     if not most or not self._tokens.take(now):
                         return
                     most -= 1
@@ -80,9 +90,9 @@ class Inquiries(Generic[Key]):
                     yield key, self._number
                 else:
                     keys.pop()
-            if not self._slots[slot]:
+            if not keys:
                 heapq.heappop(self._order)
-                del self._slots[slot]
+                del self._slots[slot.number]
 
     def take_answer(self, key: Key, number: int) -> bool:
         """Is this the answer to the last inquiry about it?  Then ``plan`` the next one, or ``forget`` the key."""
@@ -91,12 +101,11 @@ class Inquiries(Generic[Key]):
         del self._asked[key]
         return True
 
-    def _place(self, key: Key, slot: int) -> None:
-        if self._slot_of.get(key) == slot:
-            return
-        self._slot_of[key] = slot
-        keys = self._slots.get(slot)
-        if keys is None:
-            keys = self._slots[slot] = []
-            heapq.heappush(self._order, slot)
-        keys.append(key)
+    def _place(self, key: Key, number: int) -> None:
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = _Slot(number)
+            heapq.heappush(self._order, number)
+        if self._slot_of.get(key) is not slot:
+            self._slot_of[key] = slot
+            slot.keys.append(key)

@@ -45,6 +45,12 @@ class NotFound(ConfigurationError):
     """Nothing has the name that the operator has given."""
 
 
+@lru_cache(1 << 13)
+def interned(address: Address) -> Address:
+    """The same address, as one object for all the bindings that have it: servers, services and clients are few."""
+    return address
+
+
 def packed(address: str) -> Address:
     """'10.1.0.10' → b'\\n\\x01\\x00\\n'.  Raises ValueError when it is not an IP address."""
     return ipaddress.ip_address(_without_zone(address)).packed

@@ -9,8 +9,8 @@ Rules kept here:
 - An address that no packet has carried yet need not rest.
 - The order of leases is hard to guess.  A small pool is an array of its free addresses, which is shuffled while it is
   used up (Fisher–Yates), so that a lease takes the same time when the pool is nearly empty.  A large pool draws
-  addresses until one is free, and stores only those that are taken: a /64 needs the memory of what is leased and
-  resting, however many flows there have been.
+  addresses until one is free, and stores none of those that are: a /64 needs the memory of what is leased and resting,
+  however many flows there have been.
 - IPv4: never a network's first or last address.  IPv6: never the first, which is the subnet-router
   anycast address (RFC 4291 §2.6.1), nor the last, for symmetry.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from anycast_sdn.core.holders import Pair
@@ -85,7 +85,8 @@ class TranslationPool:
         self._quarantine_s = quarantine_s
         self._runs = [run for prefix in prefixes for run in _runs(prefix, without)]
         self.size = sum(run.size for run in self._runs)
-        self._places: _Few | _Many = _Few(self.size, random) if self.size <= FEW else _Many(self.size, random)
+        few = self.size <= FEW
+        self._places: _Few | _Many = _Few(self.size, random) if few else _Many(self.size, random, self._is_taken)
         self._leased: set[Address] = set()
         self.denied = 0  # how many leases have found no address
         self._resting = Resting(min(least_s, quarantine_s))
@@ -161,6 +162,11 @@ class TranslationPool:
             self._resting.remove(address)
             self._places.put_back(self._index(address))
 
+    def _is_taken(self, index: int) -> bool:
+        """Is the address leased, or does it rest?"""
+        address = self._address(index)
+        return address in self._leased or address in self._resting
+
     def _address(self, index: int) -> Address:
         for run in self._runs:
             if index < run.size:
@@ -209,27 +215,26 @@ class _Few:
 
 
 class _Many:
-    """A large pool: the set of the taken places, which are few."""
+    """A large pool, of which most is free.  Nothing is stored: ``is_taken`` tells."""
 
-    def __init__(self, size: int, random: RandomSource) -> None:
+    def __init__(self, size: int, random: RandomSource, is_taken: Callable[[int], bool]) -> None:
         self._size = size
         self._random = random
-        self._taken: set[int] = set()
+        self._is_taken = is_taken
 
     def draw(self) -> int:
         """A free place; there must be one."""
-        taken, place, draws = self._taken, self._random.randrange(self._size), 1
-        while place in taken:
+        place, draws = self._random.randrange(self._size), 1
+        while self._is_taken(place):
             place = self._random.randrange(self._size) if draws < _DRAWS else (place + 1) % self._size
             draws += 1
-        taken.add(place)
         return place
 
     def claim(self, place: int) -> None:
-        self._taken.add(place)
+        pass
 
     def put_back(self, place: int) -> None:
-        self._taken.remove(place)
+        pass
 
 
 class _Run(NamedTuple):

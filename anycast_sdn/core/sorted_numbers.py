@@ -7,6 +7,8 @@ many there are.  A number larger than all others, which is the usual case, is ad
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+from itertools import chain
 from operator import itemgetter
 
 CHUNK = 512  # numbers, at the most
@@ -17,6 +19,9 @@ _largest = itemgetter(-1)
 class SortedNumbers:
     def __init__(self) -> None:
         self._chunks: list[list[int]] = []  # none is empty
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self._chunks)
 
     def add(self, number: int) -> None:
         """Add a number that is not in the set."""

@@ -20,11 +20,11 @@ from collections.abc import Iterable
 class _Seen:
     """The last counters of one binding.  A class with slots, because there is one for each binding."""
 
-    __slots__ = ("asked", "packets", "used")
+    __slots__ = ("asked_in", "asked_out", "packets_in", "packets_out", "used")
 
     def __init__(self, used: float) -> None:
-        self.packets = [-1, -1]  # outward, inward; -1: not read yet
-        self.asked = [-1.0, -1.0]  # when their counters were requested
+        self.packets_out = self.packets_in = -1  # not read yet
+        self.asked_out = self.asked_in = -1.0  # when their counters were requested
         self.used = used
 
 
@@ -45,11 +45,13 @@ class Sweep:
             one = seen.get(number)
             if one is None:
                 one = seen[number] = _Seen(now)
-            one.asked[inward] = asked
-            if one.packets[inward] == count:
+            if inward:
+                before, one.packets_in, one.asked_in = one.packets_in, count, asked
+            else:
+                before, one.packets_out, one.asked_out = one.packets_out, count, asked
+            if before == count:
                 unused.append(number)
             else:
-                one.packets[inward] = count
                 one.used = now
         return unused
 
@@ -59,13 +61,15 @@ class Sweep:
         ``both``: has it rules in both directions?  A binding whose server was lost has an outward one alone.
         """
         one = self._seen.get(number)
-        asked = [asked for asked in (one.asked if both else one.asked[:1]) if asked >= 0] if one else ()
-        return max(0.0, min(asked) - one.used) if one and asked else 0.0
+        if one is None:
+            return 0.0
+        asked = [asked for asked in (one.asked_out, one.asked_in if both else -1.0) if asked >= 0]
+        return max(0.0, min(asked) - one.used) if asked else 0.0
 
     def is_unused(self, number: int) -> bool:
         """Had no packet met its rules when they were read last?"""
         one = self._seen.get(number)
-        return one is not None and max(one.packets) == 0
+        return one is not None and max(one.packets_out, one.packets_in) == 0
 
     def forget(self, number: int) -> None:
         """The binding has ended."""

@@ -284,7 +284,7 @@ class LifeOfMany(PoolLife):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool._places = _Many(self.pool.size, random.Random(7))
+        self.pool._places = _Many(self.pool.size, random.Random(7), self.pool._is_taken)
 
 
 TestLifeOfMany = LifeOfMany.TestCase
