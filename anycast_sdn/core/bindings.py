@@ -77,6 +77,7 @@ class Binding(NamedTuple):
     validity: GroupValidity = AS_THE_EDGE  # what its group had set when it was made
     choice: int = 0  # number of the decision by which its packets got a server (``selection.Choice``); 0: not known
     reply_s: float | None = None  # from its first packet to the first reply of a server; None: there was none
+    port: int = 0  # of the switch, where its client was when it was made; 0: not known
     translated_port: int = 0  # beside PR1X, where the switch has chosen another than the client's; 0: the client's
 
     @property
@@ -122,7 +123,6 @@ class BindingTable:
         self._clients: Counter[Address] = Counter()
         self._anycast: Counter[Address] = Counter()
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
-        self._port_of: dict[int, int] = {}  # number → its client's port, where known
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.holders = Holders()  # of their addresses
         self.shared = SharedAddresses(ranges)  # of the others: those that the switch has chosen by itself
@@ -215,10 +215,6 @@ class BindingTable:
         """How many bindings of one family the clients at this port have."""
         return self._ports.get((port, v6), 0)
 
-    def port_of_flow(self, number: int) -> int:
-        """The port of its client; 0 when it is not known."""
-        return self._port_of.get(number, 0)
-
     def port_of(self, translated: Address) -> int:
         """The port of the client that has this PR1X; 0 when it is not known, or no client has it."""
         holder = self.holders.of(translated)
@@ -228,13 +224,13 @@ class BindingTable:
         """Those of the bindings' groups, where they set one."""
         return self._validities.keys()
 
-    def put(self, binding: Binding, port: int = 0) -> None:
-        """Add a binding, or replace the one with its number.  ``port``: that of a new one's client, if known."""
-        number, key, _, group, _, server, installed, _, swept, _, _, _, _, _ = binding
+    def put(self, binding: Binding) -> None:
+        """Add a binding, or replace the one with its number."""
+        number, key, _, group, _, server, installed, _, swept, *_ = binding
         numbered = self._by_number[number & _LOW]
         before = numbered.get(number)
         if before is None:
-            self._enter(binding, port)
+            self._enter(binding)
         else:
             if before.installed is not installed:
                 self.rules += len(installed.parts) - len(before.installed.parts)
@@ -244,8 +240,8 @@ class BindingTable:
                 self._pin(number, group, server)
         self._by_key[key] = numbered[number] = binding
 
-    def _enter(self, binding: Binding, port: int) -> None:
-        number, key, translated, group, _, server, installed, _, swept, _, validity, _, _, translated_port = binding
+    def _enter(self, binding: Binding) -> None:
+        number, key, translated, group, _, server, installed, _, swept, _, validity, _, _, port, port_there = binding
         self.rules += len(installed.parts)
         self.swept += swept
         self._numbers.add(number)
@@ -257,13 +253,12 @@ class BindingTable:
         if validity != AS_THE_EDGE:
             self._validities[validity] += 1
         if self._shares and translated in self.shared:
-            self.shared.add(translated, translated_port or key.source_port, key, number)
+            self.shared.add(translated, port_there or key.source_port, key, number)
         else:
             self.holders.add(translated, key, number, port)
         if server is not None:
             self._pin(number, group, server)
         if port:
-            self._port_of[number] = port
             self._ports[port, len(translated) == 16] += 1
 
     def _pin(self, number: int, group: str, server: Address | None) -> None:
@@ -312,8 +307,8 @@ class BindingTable:
         self._whole -= before.key.protocol == WHOLE
         if before.validity != AS_THE_EDGE:
             add(self._validities, before.validity, -1)
-        if port := self._port_of.pop(before.number, 0):
-            add(self._ports, (port, len(before.translated) == 16), -1)
+        if before.port:
+            add(self._ports, (before.port, len(before.translated) == 16), -1)
         self.rules -= len(before.installed.parts)
         self.swept -= before.swept
         del self._by_key[binding.key]

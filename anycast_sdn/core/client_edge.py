@@ -118,12 +118,12 @@ class ClientEdge:
     # ---------------------------------------------------------------- the machine
 
     def apply(
-        self, binding: Binding, event: FlowEvent, now: float, details: Details = NO_DETAILS, *, port: int = 0
+        self, binding: Binding, event: FlowEvent, now: float, details: Details = NO_DETAILS
     ) -> Decision:
         """Carry out the table's row for an event; an event without a row changes nothing, and is a KEEP.
 
-        ``binding``: a known one, found by its number, or a new one for a flow that has none; then ``port`` is that of
-        its client, if known.  Raises ValueError and changes nothing when PR1X is not in the pool, or is another pair's.
+        ``binding``: a known one, found by its number, or a new one for a flow that has none.  Raises ValueError and
+        changes nothing when PR1X is not in the pool, or is another pair's.
         """
         before = self.bindings.by_number(binding.number)
         row = TRANSITIONS[before.state if before else State.NONE].get(event)
@@ -135,7 +135,7 @@ class ClientEdge:
         if do is Do.RESET:
             return Decision(do, binding, drop=Drop.SERVER_LOST)
         if before is None:
-            self._begin(binding, do, port, now)
+            self._begin(binding, do, now)
             self.changes.note(None, binding)
             if self.record.is_watched:
                 self.record.note(do, event, None, binding, now)
@@ -166,7 +166,7 @@ class ClientEdge:
             self._plan_end(after, now)
         return Decision(do, after, put)
 
-    def _begin(self, binding: Binding, do: Do, port: int, now: float) -> None:
+    def _begin(self, binding: Binding, do: Do, now: float) -> None:
         self.opened += do is not Do.ADOPT
         if do is not Do.LEASE:  # of a new flow, it is leased already
             if binding.translated not in self.bindings.shared:
@@ -176,7 +176,7 @@ class ClientEdge:
         self._ended.forget(binding.key)
         if binding.number > self._last_number:
             self._last_number = binding.number
-        self.bindings.put(binding, port)
+        self.bindings.put(binding)
 
     def _freed(self, binding: Binding, now: float) -> None:
         """It has lost its server.  Its rule is new, but packets have carried its address before."""
@@ -252,9 +252,10 @@ class ClientEdge:
         number, choice = self._last_number + 1, self._choice_of(group.name, len(translated) == 16)
         new = Binding(
             number, _interned(key), translated, group.name, now, validity=group.validity, choice=choice,
-            reply_s=NOT_KNOWN if server else None, translated_port=0 if there == key.source_port else there,
+            reply_s=NOT_KNOWN if server else None, port=port,
+            translated_port=0 if there == key.source_port else there,
         )  # fmt: skip
-        begun = self.apply(new, FlowEvent.CLIENT_PACKET, now, port=port)
+        begun = self.apply(new, FlowEvent.CLIENT_PACKET, now)
         pinned = server and self.apply(new, FlowEvent.MEMBER_REPLY, now, Details(interned(server)))
         return [*decisions, pinned or begun]
 
@@ -328,9 +329,10 @@ class ClientEdge:
         number, swept = self._last_number + 1, self._is_next_swept()
         choice = self._choice_of(group.name, len(translated) == 16)
         new = Binding(
-            number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity, choice
-        )
-        return self.apply(new, event, now, port=port)
+            number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity, choice,
+            None, port,
+        )  # fmt: skip
+        return self.apply(new, event, now)
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int) -> Drop | None:
         """Why this flow to an ANY/n of an active group gets no binding; None when it gets one."""
@@ -364,8 +366,8 @@ class ClientEdge:
         It gets another number, because reports about its former rules may still be on their way.
         """
         number, swept = self._last_number + 1, self._is_next_swept()
-        again = former._replace(number=number, installed=Half.BOTH, reset=False, swept=swept)
-        return self.apply(again, FlowEvent.RETURN, now, port=port)
+        again = former._replace(number=number, installed=Half.BOTH, reset=False, swept=swept, port=port)
+        return self.apply(again, FlowEvent.RETURN, now)
 
     def _is_next_swept(self) -> bool:
         """Is the next binding to be ended by the sweep, and not by timeouts?"""
@@ -462,17 +464,17 @@ class ClientEdge:
             for binding in idle
         ]
 
-    def adopt(self, binding: Binding, port: int = 0, now: float = 0.0) -> None:
+    def adopt(self, binding: Binding, now: float = 0.0) -> None:
         """Take over a binding that was found on the switch, after a restart of the controller.
 
-        ``port``: that of its client, if known.  Raises ValueError and changes nothing when PR1X is in no pool, or
-        another pair has it, or another binding has the same number or five fields.
+        Raises ValueError and changes nothing when PR1X is in no pool, or another pair has it, or another binding has
+        the same number or five fields.
         """
         if self.bindings.by_number(binding.number) or self.bindings.overlaps(binding.key):
             raise ValueError("another binding has this number or these five fields")
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
         binding = binding._replace(key=_interned(binding.key), server=binding.server and interned(binding.server))
-        self.apply(binding, event, binding.since, port=port)
+        self.apply(binding, event, binding.since)
         self.record.adopted(binding, now)
         self._ends.adopted(binding)
 

@@ -38,12 +38,10 @@ class KeptFlow(NamedTuple):
     connections: tuple[KeptConnection, ...] = ()
 
     @classmethod
-    def of(
-        cls, flow: Binding, port: int, to_epoch: float, connections: Iterable[KeptConnection] = ()
-    ) -> KeptFlow:
+    def of(cls, flow: Binding, to_epoch: float, connections: Iterable[KeptConnection] = ()) -> KeptFlow:
         """``to_epoch``: what makes ``since`` a time of day."""
-        since, there = flow.since + to_epoch, flow.translated_port
-        return cls(flow.number, flow.key, flow.translated, flow.server, since, port, there, tuple(connections))
+        since, ports = flow.since + to_epoch, (flow.port, flow.translated_port)
+        return cls(flow.number, flow.key, flow.translated, flow.server, since, *ports, tuple(connections))
 
     def binding(self, groups: Groups, since: float) -> Binding:
         """``since``: on the clock of ``now``."""
@@ -52,7 +50,7 @@ class KeptFlow(NamedTuple):
         installed = Half.BOTH if self.server else Half.OUT
         return Binding(
             self.number, self.key, self.translated, name, since, self.server, installed, validity=validity,
-            reply_s=NOT_KNOWN if self.server else None, translated_port=self.translated_port,
+            reply_s=NOT_KNOWN if self.server else None, port=self.port, translated_port=self.translated_port,
         )  # fmt: skip
 
 

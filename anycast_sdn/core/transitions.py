@@ -167,9 +167,7 @@ NO_DETAILS = Details()
 
 def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Half, details: Details) -> Binding:
     """The binding as it is in its next ``state``, which is not NONE; ``put``: the rules that are installed for it."""
-    number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s, there = (
-        binding
-    )
+    number, key, translated, group, since, server, installed, closed, swept, reset, *_, reply_s, port, there = binding
     if do is Do.NOTE or do is Do.SHORTEN:
         closed |= details.closed
         reset = reset or event is FlowEvent.RESET
@@ -186,7 +184,7 @@ def successor(binding: Binding, event: FlowEvent, do: Do, state: State, put: Hal
     return tuple.__new__(
         Binding,
         (
-            number, key, translated, group, since, server, installed, closed, swept, reset, validity, choice, reply_s,
-            there,
+            number, key, translated, group, since, server, installed, closed, swept, reset, binding.validity,
+            binding.choice, reply_s, port, there,
         ),
     )

@@ -293,7 +293,7 @@ class EdgeEngine(Engine):
         count = 0
         for flow in flows:
             with suppress(ValueError):  # PRh/k has changed, for example
-                self.edge.adopt(flow.binding(groups, min(now, flow.since - to_epoch)), flow.port, now)
+                self.edge.adopt(flow.binding(groups, min(now, flow.since - to_epoch)), now)
                 count += 1
         return count
 
@@ -308,7 +308,7 @@ class EdgeEngine(Engine):
                 continue
             host = hosts.get(binding.key.source)
             try:
-                self.edge.adopt(binding, host.port if host else 0, now)
+                self.edge.adopt(binding._replace(port=host.port if host else 0), now)
             except ValueError:
                 events.append(BindingNotAdopted(self.name, number))  # PRh/k has changed, or the address is in use
         return events

@@ -158,7 +158,7 @@ def _record(number: int, engine: Engine, change: Noted, to_epoch: float) -> byte
         return flow_file.ended(number, change)
     if isinstance(change, KeptConnection):
         return flow_file.begun(number, change)
-    return flow_file.packed(number, change, engine.flows.port_of_flow(change.number), to_epoch)
+    return flow_file.packed(number, change, to_epoch)
 
 
 def _by_thread(write: Callable[[bytes], None], records: bytes) -> None:

@@ -207,7 +207,7 @@ class SimulatedNetwork:
         for switch in former.switches.values():
             if switch.engine.needs_keeping:
                 flows, connections = switch.engine.flows, switch.engine.kept_connections
-                kept = [KeptFlow.of(each, flows.port_of_flow(each.number), 0.0, connections(each)) for each in flows]
+                kept = [KeptFlow.of(each, 0.0, connections(each)) for each in flows]
                 self.controller.remember(switch.name, kept, 0.0, self.now)
 
     def restart_controller(self) -> list[Message]:

@@ -50,9 +50,9 @@ class Flows(NamedTuple):
     damage: str = ""
 
 
-def packed(edge: int, flow: Binding, port: int, to_epoch: float) -> bytes:
-    """``edge``: its number among the names; ``port``: the client's; ``to_epoch``: see ``Engine.remember``."""
-    number, key, translated, _, since, server, *_, there = flow
+def packed(edge: int, flow: Binding, to_epoch: float) -> bytes:
+    """``edge``: its number among the names; ``to_epoch``: see ``Engine.remember``."""
+    number, key, translated, _, since, server, *_, port, there = flow
     source, destination, protocol, first, second = key
     kind = (_V6 if len(source) == 16 else _V4) + (server is not None)
     head = _FLOW.pack(kind, edge, number, since + to_epoch, port, protocol, first, second, there)

@@ -248,7 +248,7 @@ def test_flows_with_several_connections_go_on_after_a_restart(restart: str) -> N
 def test_a_flow_without_connections_ends_when_the_controller_is_back() -> None:
     net = network("figure1", "as2", engines=(EngineName.CONNTRACK,), validity={"icmp_s": 4})
     several(net)
-    kept = [KeptFlow.of(flow, 1, 0.0) for flow in flows(net)]
+    kept = [KeptFlow.of(flow, 0.0) for flow in flows(net)]
     net.channels.replace_controller(type(net.controller)(net.network, net.controller.groups, random.Random(1)))
     net.controller.remember("arh1", kept, 0.0, net.now)
     for name in net.switches:

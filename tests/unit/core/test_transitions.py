@@ -64,10 +64,10 @@ class WatchedEdge(ClientEdge):
     """Every event that reaches a binding is compared with the table."""
 
     def apply(
-        self, binding: Binding, event: FlowEvent, now: float, details: Details = NO_DETAILS, *, port: int = 0
+        self, binding: Binding, event: FlowEvent, now: float, details: Details = NO_DETAILS
     ) -> Decision:
         state, before = self.state_of(binding), self.everything(now)
-        decision = super().apply(binding, event, now, details, port=port)
+        decision = super().apply(binding, event, now, details)
         following, do = TRANSITIONS[state].get(event, (state, Do.KEEP))
         assert (self.state_of(binding), decision.do) == (following, do)
         if event not in TRANSITIONS[state] or do is Do.DROP:

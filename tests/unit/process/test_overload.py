@@ -178,7 +178,7 @@ def test_replies_to_a_flood_do_not_delay_replies_of_the_same_server_to_another_p
     translated = {port: packed(f"203.0.113.{port}") for port in (1, 2)}
     for port, address in translated.items():
         key = FlowKey(packed(f"10.1.0.{9 + port}"), ANY, UDP, 5000, 7000)
-        bindings.put(Binding(port, key, address, "web", 0.0), port)
+        bindings.put(Binding(port, key, address, "web", 0.0, port=port))
     for count, port in ((3000, 1), (1, 2)):
         for _ in range(count):
             frame = reply(SERVER, translated[port])
@@ -190,7 +190,7 @@ def test_replies_to_a_flood_do_not_delay_replies_of_the_same_server_to_another_p
 def test_a_server_that_floods_a_client_does_not_delay_replies_of_other_servers_to_it(app: AnycastApp) -> None:
     bindings = app.controller.switches[ARH1].engine.flows
     translated = packed("203.0.113.1")
-    bindings.put(Binding(1, FlowKey(packed("10.1.0.10"), ANY, UDP, 5000, 7000), translated, "web", 0.0), 1)
+    bindings.put(Binding(1, FlowKey(packed("10.1.0.10"), ANY, UDP, 5000, 7000), translated, "web", 0.0, port=1))
     for server, count in ((OTHER_SERVER, 3000), (SERVER, 1)):
         for _ in range(count):
             frame = reply(server, translated)

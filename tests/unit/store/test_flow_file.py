@@ -16,9 +16,9 @@ from anycast_sdn.store.flow_file import FlowFile
 CLIENT, SERVICE, SERVER, PR1X = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10", "203.0.113.7"))
 CLIENT_6, SERVICE_6, SERVER_6 = map(packed, ("2001:db8:1::10", "2001:db8:a::1", "2001:db8:2::10"))
 FLOWS = [
-    Binding(1, FlowKey(CLIENT, SERVICE, UDP, 40000, 53), PR1X, "web", 5.0),
-    Binding(2, FlowKey(CLIENT, SERVICE, TCP, 40001, 80), PR1X, "web", 6.5, SERVER, translated_port=1024),
-    Binding(3, FlowKey(CLIENT_6, SERVICE_6, UDP, 40000, 53), packed("2001:db8:1:f::7"), "web", 7.0),
+    Binding(1, FlowKey(CLIENT, SERVICE, UDP, 40000, 53), PR1X, "web", 5.0, port=2),
+    Binding(2, FlowKey(CLIENT, SERVICE, TCP, 40001, 80), PR1X, "web", 6.5, SERVER, port=2, translated_port=1024),
+    Binding(3, FlowKey(CLIENT_6, SERVICE_6, UDP, 40000, 53), packed("2001:db8:1:f::7"), "web", 7.0, port=3),
     Binding(1 << 39, FlowKey(CLIENT_6, SERVICE_6, TCP, 1, 65535), packed("2001:db8:1:f::8"), "web", 8.0, SERVER_6),
 ]
 
@@ -27,7 +27,7 @@ def begun(path: Path, flows: list[Binding]) -> FlowFile:
     """A file of edges arh1 and arh2 with the flows of arh2."""
     file = FlowFile(path, ["arh1", "arh2"])
     file.begin()
-    file.carry(b"".join(flow_file.packed(1, flow, 2, 1000.0) for flow in flows))
+    file.carry(b"".join(flow_file.packed(1, flow, 1000.0) for flow in flows))
     file.take_over()
     return file
 
@@ -39,8 +39,8 @@ def kept(path: Path) -> list[KeptFlow]:
 def test_flows_are_found_as_they_were_last(tmp_path: Path) -> None:
     file = begun(tmp_path / "f", FLOWS)
     pinned = FLOWS[0]._replace(server=SERVER)
-    file.append(flow_file.packed(1, pinned, 2, 1000.0) + flow_file.ended(1, 2) + flow_file.ended(1, 99))
-    assert kept(tmp_path / "f") == [KeptFlow.of(flow, 2, 1000.0) for flow in (pinned, *FLOWS[2:])]
+    file.append(flow_file.packed(1, pinned, 1000.0) + flow_file.ended(1, 2) + flow_file.ended(1, 99))
+    assert kept(tmp_path / "f") == [KeptFlow.of(flow, 1000.0) for flow in (pinned, *FLOWS[2:])]
     assert flow_file.read(tmp_path / "f").damage == ""
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
 
@@ -50,12 +50,12 @@ def test_connections_are_those_of_their_flow_as_long_as_it_lives(tmp_path: Path)
     first, second = KeptConnection(1, UDP, 40000, 53, False), KeptConnection(1, UDP, 40000, 54, True)
     for each in (first, second, first, KeptConnection(2, TCP, 1, 2, True), KeptConnection(9, TCP, 1, 2, True)):
         file.append(flow_file.begun(1, each))
-    file.append(flow_file.packed(1, FLOWS[0]._replace(server=SERVER), 2, 1000.0) + flow_file.ended(1, 2))
-    file.append(flow_file.packed(1, FLOWS[1], 2, 1000.0))
+    file.append(flow_file.packed(1, FLOWS[0]._replace(server=SERVER), 1000.0) + flow_file.ended(1, 2))
+    file.append(flow_file.packed(1, FLOWS[1], 1000.0))
     found = [(flow.server, flow.connections) for flow in kept(tmp_path / "f")]
     assert found == [(SERVER, (first, second)), (SERVER, ())]
     other = FLOWS[0]._replace(key=FLOWS[1].key)
-    file.append(flow_file.packed(1, other, 2, 1000.0))
+    file.append(flow_file.packed(1, other, 1000.0))
     assert kept(tmp_path / "f")[0].connections == ()
 
 
@@ -68,7 +68,7 @@ def test_what_happens_while_another_file_is_made_is_in_both(tmp_path: Path) -> N
     file.begin()
     file.append(flow_file.ended(1, 1))
     before = kept(tmp_path / "f")
-    file.carry(b"".join(flow_file.packed(1, flow, 2, 1000.0) for flow in FLOWS[1:3]))
+    file.carry(b"".join(flow_file.packed(1, flow, 1000.0) for flow in FLOWS[1:3]))
     file.append(flow_file.ended(1, 2))
     file.take_over()
     assert [[flow.number for flow in flows] for flows in (before, kept(tmp_path / "f"))] == [[2, 3, 1 << 39], [3]]
