@@ -33,8 +33,8 @@ import setups  # noqa: E402
 import size  # noqa: E402
 import throughput  # noqa: E402
 import watching  # noqa: E402
+from contenders import ENGINES  # noqa: E402
 from programs import output_of  # noqa: E402
-from realnet import ENGINES  # noqa: E402
 from tables import Options, progress  # noqa: E402
 
 TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -28,6 +28,12 @@ from anycast_sdn.openflow.row import Kind
 HERE = Path(__file__).parent
 SERVER_EDGE_DPID = 1000
 FIRST_FABRIC_PORT = 100  # of the server edge
+# Name → what the network file has for a client edge.
+ENGINES: Mapping[str, Mapping[str, Any]] = {
+    "rules": {"engine": "rules"},
+    "conntrack controller": {"engine": "conntrack", "conntrack": {"allocation": "controller"}},
+    "conntrack switch": {"engine": "conntrack", "conntrack": {"allocation": "switch"}},
+}
 Punting = tuple[tuple[int, int], tuple[int, int]]  # (table, cookie) of first packets and of first replies
 
 

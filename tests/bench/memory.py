@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "mininet")]  # this project, also where it is not installed
 
 import yaml  # noqa: E402
-from contenders import SERVER_EDGE_DPID, network  # noqa: E402
+from contenders import ENGINES, SERVER_EDGE_DPID, network  # noqa: E402
 from flows import EDGE_PORT, FABRIC_PORT, SERVER, SERVICE, Packets, edges  # noqa: E402
 from tables import Options, progress, show  # noqa: E402
 
@@ -43,12 +43,6 @@ from anycast_sdn.views.counters import Counters  # noqa: E402
 
 SIZES, QUICK = (100_000, 500_000), (20_000,)
 FAMILY = 4
-# Name → the settings of the client edge.
-ENGINES: Mapping[str, Mapping[str, Any]] = {
-    "rules": {"engine": "rules"},
-    "conntrack controller": {"engine": "conntrack", "conntrack": {"allocation": "controller"}},
-    "conntrack switch": {"engine": "conntrack", "conntrack": {"allocation": "switch"}},
-}
 PER_S = 10_000  # new connections, by the controller's clock
 TICK = 500  # connections from one tick to the next
 MOST = 256  # of what ends in one step
@@ -59,7 +53,7 @@ class Held(NamedTuple):
     resident: int  # bytes of the process
 
 
-class Edge:
+class ClientEdge:
     """The controller, and packets of the flows of its one client edge."""
 
     def __init__(self, engine: str) -> None:
@@ -166,7 +160,7 @@ class Edge:
 
 def alone(engine: str, sizes: Sequence[int]) -> Iterator[Held]:
     """In this process: without connections, with so many, after their end, and with the most again."""
-    edge = Edge(engine)
+    edge = ClientEdge(engine)
     for size in (0, *sizes):
         edge.fill(size)
         yield _held(size)
@@ -178,7 +172,7 @@ def alone(engine: str, sizes: Sequence[int]) -> Iterator[Held]:
 
 def where(engine: str, size: int) -> None:
     """Which lines have made what is kept for so many connections; with all other figures of Python's memory."""
-    edge = Edge(engine)
+    edge = ClientEdge(engine)
     tracemalloc.start()
     edge.fill(size)
     rows = [

@@ -7,13 +7,13 @@ The product stands there once for each engine of its client edge (``ENGINES``), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import zones
-from contenders import Product, Textbook
+from contenders import ENGINES, Product, Textbook
 from flows import SERVICE
 from programs import wait_until
 from tables import progress
@@ -26,12 +26,6 @@ TRACKER_ZONES = range(FIRST_ZONE, FIRST_ZONE + ZONES)  # of the file's first swi
 SERVER = {4: "172.31.0.10", 6: "2001:db8:0:5::10"}
 # The switch's meters are set so high that they limit nothing: otherwise they would be what is measured.
 LIMITS = {"first_packets": 1_000_000, "neighbours": 10_000}
-# Name → what the network file has for ARh.
-ENGINES: Mapping[str, Mapping[str, Any]] = {
-    "rules": {"engine": "rules"},
-    "conntrack controller": {"engine": "conntrack", "conntrack": {"allocation": "controller"}},
-    "conntrack switch": {"engine": "conntrack", "conntrack": {"allocation": "switch"}},
-}
 
 
 def network(engine: str) -> dict[str, Any]:

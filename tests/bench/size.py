@@ -2,7 +2,7 @@
 
 With the engine ``rules`` and one emulated switch, which stores its rules and reports them when the product sweeps.  The
 rate is taken between two sweeps; set-ups one at a time during a sweep show what the sweep costs them.  With each engine
-and real Open vSwitch: ``connections``.
+and real Open vSwitch: ``connections``; without any switch: ``memory``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from typing import Any, NamedTuple
 
 import connections
+import memory
 from contenders import Product, network
 from flows import edges
 from loadgen import EdgeLoad, LoadGenerator, Result
@@ -52,7 +53,7 @@ def run(options: Options) -> dict[str, Any]:
                 costs[size].append(bench.cost(3000 if options.quick else 10000))
     _show(costs)
     by_size = {str(size): [cost._asdict() for cost in measured] for size, measured in costs.items()}
-    return {"emulated": by_size, "real": connections.run(options)}
+    return {"emulated": by_size, "alone": memory.run(options), "real": connections.run(options)}
 
 
 class _Filled:
@@ -70,9 +71,9 @@ class _Filled:
             self._run(256, min(BATCH, size - self._bindings), 60.0)
 
     def cost(self, most: int) -> Cost:
-        bindings, memory = self._bindings, connections.resident(self._product.pid)
+        bindings, held = self._bindings, connections.resident(self._product.pid)
         if not bindings:
-            return Cost(self._rate(most), 0, memory)
+            return Cost(self._rate(most), 0, held)
         self._await_sweep()  # for the first of this size the emulated switch has to sort its rules
         sweep_s = self._await_sweep()
         rate = self._rate(most)
@@ -80,7 +81,7 @@ class _Filled:
         with self._generator.serving():
             wait_until(lambda: self._rules.asked > asked, "the next sweep begins")
         during = self._run(1, most, min(1.0, sweep_s))
-        return Cost(rate, bindings, memory, sweep_s, during.p50_ms, during.p99_ms, during.worst_ms)
+        return Cost(rate, bindings, held, sweep_s, during.p50_ms, during.p99_ms, during.worst_ms)
 
     def _rate(self, most: int) -> float:
         return Spread.of(self._run(WINDOW, most, 1.0).rate for _ in range(3)).median

@@ -15,7 +15,7 @@ from tabulate import tabulate
 @dataclass(frozen=True, slots=True)
 class Options:
     """``directory``: for files of this run; it is removed afterwards.  ``design``: see ``holds``; ``engines``: names
-    in ``realnet.ENGINES``.
+    in ``contenders.ENGINES``.
     """
 
     rounds: int

@@ -33,3 +33,16 @@ def test_a_group_counts_the_bindings_that_are_pinned_to_each_server_whatever_hap
     for each in alive.values():
         table.remove(each)
     assert not table.in_group("web")
+
+
+def test_bindings_are_in_the_order_of_their_numbers_whatever_the_order_they_came_in():
+    table, numbers = BindingTable(), random.Random(1).sample(range(1, 5000), 1000)
+    for number in numbers:
+        table.put(binding(number, "web", None))
+    assert [each.number for each in table] == sorted(numbers)
+    assert [each.number for each in table.ending_with(0b101, 3)] == [
+        number for low in range(0b101, 256, 8) for number in numbers if number % 256 == low
+    ]
+    for number in numbers:
+        table.remove(binding(number, "web", None))
+    assert (len(table), list(table), table.ending_with(0, 0)) == (0, [], [])
