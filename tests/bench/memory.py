@@ -148,12 +148,13 @@ class ClientEdge:
 
     def end(self) -> None:
         """All connections end, and their addresses rest no more."""
-        for number in [flow.number for flow in self._engine.flows]:
+        numbers = [flow.number for flow in self._engine.flows]
+        for number in numbers:
             self._take(self._controller.end_flow("c0", number, self.now))
             if number % TICK == 0:
                 self._tick(0.01)
-        for _ in range(20):
-            self._tick(20.0)
+        for _ in range(len(numbers) // MOST + 1000):
+            self._tick(0.25)
         assert not len(self._engine.flows)
 
 

@@ -77,5 +77,20 @@ def test_a_key_costs_little_memory() -> None:
     keys = range(1000, 101_000)
     for key in keys:
         made.plan(key, key / 300)
-    places = sys.getsizeof(made._slot_of) + sum(map(sys.getsizeof, made._slots.values()))
+    places = sys.getsizeof(made._slot_of) + sum(sys.getsizeof(slot.keys) for slot in made._slots.values())
     assert places / len(keys) < 100
+
+
+def test_nothing_is_kept_of_what_is_forgotten_or_planned_for_another_time() -> None:
+    """Short connections: each ends long before it was to be asked about."""
+    made = inquiries()
+    for key in range(50_000):
+        now = key / 1000
+        made.plan(key, now + 7440)
+        made.plan(key, now + 10)
+        if key >= 1000:
+            made.forget(key - 1000)
+    assert len(made) == 1000
+    assert sum(len(slot.keys) for slot in made._slots.values()) <= 2 * 1000
+    asked = {key for number in range(20) for key, _ in made.pop(60 + number, 999)}
+    assert asked == {*range(49_000, 50_000)}
