@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Found by trials when the switch connects (``questions``); True also stands for "not tried yet".
+    """Found by trials when the switch connects (``trials``); True also stands for "not tried yet".
 
     That it does not take ``equal_buckets`` is found when it refuses such a group.
     """

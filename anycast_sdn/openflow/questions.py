@@ -1,7 +1,7 @@
 """Dialogues with a switch, one question after the other, without waiting for answers.
 
-``Introduction``: what a switch that has just connected supports and holds.  ``SweepRun``: the counters of the
-bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
+``Introduction``: what a switch that has just connected supports (``trials``) and holds.  ``SweepRun``: the counters of
+the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
 """
 
 from __future__ import annotations
@@ -10,98 +10,20 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
-from anycast_sdn.core.model import TCP
-from anycast_sdn.openflow import codec, decoding, fragments
+from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.requests import RulesRequest
-from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
-    CT_SNAT,
-    LATER_FRAGMENT,
     OFPG_ALL,
-    TCP_FIN,
-    Action,
-    AddFlow,
-    CheckSize,
-    Copy,
     DeleteCookie,
     DeleteEverything,
     DeleteGroup,
-    EndConnection,
-    Field,
-    FinTimeout,
-    FlowRule,
-    ForgetInPort,
-    Load,
-    Match,
-    Message,
-    Move,
-    Nat,
     ReportExpired,
-    Resubmit,
-    SetField,
-    Track,
-    match,
 )
 from anycast_sdn.openflow.tables import Tables
-
-_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
-_NOBODY = bytes((127, 0, 0, 1))
-_NO_ZONE = 65535
-_NO_PACKET = match(
-    Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
-)  # no packet has these addresses
-
-
-class Trial(NamedTuple):
-    """A rule that is installed for a moment, to see whether the switch accepts it."""
-
-    rule: FlowRule
-    extension: bool = False  # of Open vSwitch, and tried there only: others may crash
-    message: EndConnection | None = None  # is to be accepted, too; it changes nothing
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        rule = AddFlow(self.rule)
-        return (rule,) if self.message is None else (rule, self.message)
-
-
-def _trial(*actions: Action, conditions: Match = _NO_PACKET) -> FlowRule:
-    """It has a timeout: Open vSwitch may crash when a rule with fin_timeout and without one is removed."""
-    return FlowRule(Table.ROUTES, 1, conditions, _TRIAL_COOKIE, actions, idle_timeout=10)
-
-
-TRIALS = {  # by the field of ``Features`` that the result is for
-    "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
-    "tcp_flags": Trial(
-        _trial(
-            Copy(None),
-            SetField("reg0", 1),
-            Resubmit(Table.ROUTES),
-            conditions=match(*_NO_PACKET, Field("tcp_flags", TCP_FIN, TCP_FIN), Field("reg0", 0)),
-        ),
-        extension=True,
-    ),
-    "hairpin": Trial(_trial(ForgetInPort()), extension=True),
-    "fragment_flags": Trial(
-        _trial(conditions=match(*_NO_PACKET, Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT))), extension=True
-    ),
-    "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
-    "connections": Trial(
-        _trial(
-            Load("reg4", 0),
-            Load("ipv4_src", bytes(4), b"\xff\xff\0\0"),
-            Move("ipv4_dst", "ipv4_src", 8),
-            Track(_NO_ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, _NOBODY, _NOBODY), label=bytes(16)),
-            conditions=match(*_NO_PACKET, Field("ct_state", CT_SNAT, CT_SNAT), Field("ct_label", bytes(16))),
-        ),
-        extension=True,
-        message=EndConnection(_NO_ZONE, _NOBODY, _NOBODY, TCP, 1, 1),
-    ),
-}
+from anycast_sdn.openflow.trials import Trials
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 
@@ -122,8 +44,6 @@ class Introduction:
         self._done = done
         self._ports: dict[int, bool] = {}
         self._found = Tables()
-        self._results: dict[str, list[bool | None]] = {}  # of each trial
-        self._left = 0  # results that are still to come
         self._foreign = False  # it holds rules of other programs
         self._may_ask_again = True  # for its rules, once
 
@@ -139,36 +59,12 @@ class Introduction:
         if body is not None:
             open_vswitch = any("Open vSwitch" in words for words in decoding.decode_description(body))
             self._features = replace(self._features, open_vswitch=open_vswitch)
-        if not self._features.open_vswitch:
-            missing = {name: False for name, trial in TRIALS.items() if trial.extension}
-            self._features = replace(self._features, **missing)
-        else:
+        if self._features.open_vswitch:
             self._switch.watch()
-        tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
-        self._results = {name: [] for name in tried}
-        attempts = [(name, message) for name, trial in tried.items() for message in trial.messages]
-        self._left = len(attempts)
-        for name, message in attempts:
-            self._switch.try_out(message, partial(self._take_trial, name))
-        if not attempts:
-            self._ask_meter_features()
+        Trials(self._switch, self._features, self._take_features).begin()
 
-    def _take_trial(self, name: str, taken: bool | None) -> None:
-        self._results[name].append(taken)
-        self._left -= 1
-        if not self._left:
-            for each, results in self._results.items():
-                if None not in results or False in results:
-                    self._features = replace(self._features, **{each: all(results)})
-            self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
-            if self._features.fragment_flags:
-                self._switch.bounce(self._take_fragment)
-            else:
-                self._ask_meter_features()
-
-    def _take_fragment(self, frame: bytes | None) -> None:
-        """A switch that does not send it back is taken to spoil fragments."""
-        self._features = replace(self._features, fragments=frame is not None and fragments.is_as_it_was(frame))
+    def _take_features(self, features: Features) -> None:
+        self._features = features
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:

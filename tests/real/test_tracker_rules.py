@@ -18,7 +18,6 @@ from anycast_sdn.openflow.connection_queries import ASKED, Answer, Ends, answer,
 from anycast_sdn.openflow.decoding import PacketInMessage
 from anycast_sdn.openflow.entry import rule_of
 from anycast_sdn.openflow.pipeline import cookie, kind_of
-from anycast_sdn.openflow.questions import TRIALS
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
     CT_NEW,
@@ -40,6 +39,7 @@ from anycast_sdn.openflow.rules import (
     Track,
     match,
 )
+from anycast_sdn.openflow.trials import TRIALS
 
 ZONE = 40000 + os.getpid() % 20000  # zones are shared by all bridges of the machine's Open vSwitch
 IPV4, IPV6 = Field("eth_type", 0x0800), Field("eth_type", 0x86DD)

@@ -16,10 +16,11 @@ from anycast_sdn.engines.flow_sweep import requests
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.openflow.pipeline import ROW, cookie, kind_of
-from anycast_sdn.openflow.questions import TRIALS, Introduction, SweepRun
+from anycast_sdn.openflow.questions import Introduction, SweepRun
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, FinTimeout, FlowRule
+from anycast_sdn.openflow.trials import TRIALS
 from tests.unit.openflow.test_codec import as_flow_stats
 from tests.unit.switch_end import PORT, Peer, error, message, multipart
 

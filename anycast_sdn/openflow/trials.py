@@ -1,0 +1,142 @@
+"""Trials: what a switch supports is found by what it accepts.
+
+Rules are installed for a moment, and a fragment is sent through the switch: of all that is asked of a switch when it
+connects, this alone has to write to find something out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from anycast_sdn.core.model import TCP
+from anycast_sdn.openflow import fragments
+from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.row import Table
+from anycast_sdn.openflow.rules import (
+    CT_SNAT,
+    LATER_FRAGMENT,
+    TCP_FIN,
+    Action,
+    AddFlow,
+    CheckSize,
+    Copy,
+    DeleteCookie,
+    EndConnection,
+    Field,
+    FinTimeout,
+    FlowRule,
+    ForgetInPort,
+    Load,
+    Match,
+    Message,
+    Move,
+    Nat,
+    Resubmit,
+    SetField,
+    Track,
+    match,
+)
+
+_TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
+_NOBODY = bytes((127, 0, 0, 1))
+_NO_ZONE = 65535
+_NO_PACKET = match(
+    Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
+)  # no packet has these addresses
+
+
+class Trial(NamedTuple):
+    """A rule that is installed for a moment, to see whether the switch accepts it."""
+
+    rule: FlowRule
+    extension: bool = False  # of Open vSwitch, and tried there only: others may crash
+    message: EndConnection | None = None  # is to be accepted, too; it changes nothing
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        rule = AddFlow(self.rule)
+        return (rule,) if self.message is None else (rule, self.message)
+
+
+def _trial(*actions: Action, conditions: Match = _NO_PACKET) -> FlowRule:
+    """It has a timeout: Open vSwitch may crash when a rule with fin_timeout and without one is removed."""
+    return FlowRule(Table.ROUTES, 1, conditions, _TRIAL_COOKIE, actions, idle_timeout=10)
+
+
+TRIALS = {  # by the field of ``Features`` that the result is for
+    "fin_timeout": Trial(_trial(FinTimeout(1)), extension=True),
+    "tcp_flags": Trial(
+        _trial(
+            Copy(None),
+            SetField("reg0", 1),
+            Resubmit(Table.ROUTES),
+            conditions=match(*_NO_PACKET, Field("tcp_flags", TCP_FIN, TCP_FIN), Field("reg0", 0)),
+        ),
+        extension=True,
+    ),
+    "hairpin": Trial(_trial(ForgetInPort()), extension=True),
+    "fragment_flags": Trial(
+        _trial(conditions=match(*_NO_PACKET, Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT))), extension=True
+    ),
+    "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
+    "connections": Trial(
+        _trial(
+            Load("reg4", 0),
+            Load("ipv4_src", bytes(4), b"\xff\xff\0\0"),
+            Move("ipv4_dst", "ipv4_src", 8),
+            Track(_NO_ZONE, Table.TRACKED_OUT, commit=True, nat=Nat(True, _NOBODY, _NOBODY), label=bytes(16)),
+            conditions=match(*_NO_PACKET, Field("ct_state", CT_SNAT, CT_SNAT), Field("ct_label", bytes(16))),
+        ),
+        extension=True,
+        message=EndConnection(_NO_ZONE, _NOBODY, _NOBODY, TCP, 1, 1),
+    ),
+}
+
+
+class Trials:
+    """``features``: as far as they are known; ``done`` is called with what has been found.
+
+    What the switch does not answer stays as it was.
+    """
+
+    def __init__(self, switch: Channel, features: Features, done: Callable[[Features], None]) -> None:
+        self._switch = switch
+        self._features = features
+        self._done = done
+        self._results: dict[str, list[bool | None]] = {}  # of each trial
+        self._left = 0  # results that are still to come
+
+    def begin(self) -> None:
+        if not self._features.open_vswitch:
+            missing = {name: False for name, trial in TRIALS.items() if trial.extension}
+            self._features = replace(self._features, **missing)
+        tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
+        self._results = {name: [] for name in tried}
+        attempts = [(name, message) for name, trial in tried.items() for message in trial.messages]
+        self._left = len(attempts)
+        for name, message in attempts:
+            self._switch.try_out(message, partial(self._take_trial, name))
+        if not attempts:
+            self._done(self._features)
+
+    def _take_trial(self, name: str, taken: bool | None) -> None:
+        self._results[name].append(taken)
+        self._left -= 1
+        if not self._left:
+            for each, results in self._results.items():
+                if None not in results or False in results:
+                    self._features = replace(self._features, **{each: all(results)})
+            self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
+            if self._features.fragment_flags:
+                self._switch.bounce(self._take_fragment)
+            else:
+                self._done(self._features)
+
+    def _take_fragment(self, frame: bytes | None) -> None:
+        """A switch that does not send it back is taken to spoil fragments."""
+        self._features = replace(self._features, fragments=frame is not None and fragments.is_as_it_was(frame))
+        self._done(self._features)
