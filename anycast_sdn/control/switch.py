@@ -45,6 +45,7 @@ from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
+from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction, as_received, out_of, through_pipeline
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
@@ -83,6 +84,7 @@ class ManagedSwitch:
         self.neighbours = Neighbours(self.mac, connected)
         self.repaired_at: float | None = None  # when rules were last found to differ from what they should be
         self._throttle = Throttle()
+        self._presence = Presence()
         self._answers = Answers(described, connected, Gateways(network))
         self.engine = engine_of(described, network, self._answers, random, decided)
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
@@ -201,6 +203,7 @@ class ManagedSwitch:
         begins = not self.ever_synchronised
         flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
         self._packet_handlers = self._all_packet_handlers()
+        self._presence.connected(self.wanted.presence())
         self.reading = ReadingBack(found, flows, self.wanted.route, begins)
         self._found = Tables({}, found.groups, found.meters)
 
@@ -398,6 +401,7 @@ class ManagedSwitch:
         reaction = self._neighbours_replied(self.neighbours.tick(now), now)
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
+        reaction.messages += self._presence.tick(now)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
@@ -407,7 +411,7 @@ class ManagedSwitch:
 
     def retire(self) -> Reaction:
         """The controller ends in an orderly way."""
-        return Reaction([*self.engine.retire()] if self.synchronised else [])
+        return Reaction([*self._presence.retire(), *self.engine.retire()] if self.synchronised else [])
 
     def tick_flows(self, now: float, most: int) -> tuple[Reaction, bool]:
         """What time brings for up to ``most`` flows → is there more to do now?"""

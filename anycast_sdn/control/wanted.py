@@ -13,9 +13,9 @@ from anycast_sdn.control.throttle import HELD_PER_S
 from anycast_sdn.core.model import TCP, UDP, Address, Neighbour, Prefix
 from anycast_sdn.core.slots import Slots, filled
 from anycast_sdn.description.model import Network, Switch
-from anycast_sdn.engines.choice import fragments_come
+from anycast_sdn.engines.choice import flows_begin_alone, fragments_come
 from anycast_sdn.engines.engine import Engine
-from anycast_sdn.openflow import entries, fragment_entries, meters
+from anycast_sdn.openflow import entries, fragment_entries, gateway_entries, meters
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
@@ -45,6 +45,7 @@ class WantedRules:
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
         self.fragments_come = fragments_come(network)
+        self._flows_begin_alone = flows_begin_alone(network)
 
     @property
     def features(self) -> Features:
@@ -65,6 +66,9 @@ class WantedRules:
         yield from entries.ingress(
             self.connected, self._fabric_ports(), self._anycast, features.hairpin, switch.translation_prefixes
         )
+        if self._answers_for_gateways:
+            yield from gateway_entries.answers(self.connected, switch.mac)
+            yield from self.presence()
         for subnet in self.connected:
             for gateway in subnet.gateways:
                 yield entries.gateway(gateway.address)
@@ -78,6 +82,22 @@ class WantedRules:
             yield from entries.spoiled_fragments((*self._anycast, *switch.translation_prefixes), protocols)
             if self._engine.tracks_fragments:
                 yield from fragment_entries.restored()
+
+    @property
+    def _answers_for_gateways(self) -> bool:
+        """Does the switch answer its hosts' ARP and ND for their gateways while no controller does?
+
+        Where no flow begins without a controller it does not: each time that the controller says that it lives, Open
+        vSwitch examines all flows that it has in its cache.
+        """
+        features = self.features
+        able = features.gateway_answers and features.tcp_flags  # with which come registers
+        return self._flows_begin_alone and able and bool(self.connected)
+
+    def presence(self) -> Iterator[FlowRule]:
+        """The rules that say that the controller lives."""
+        if self._answers_for_gateways:
+            yield from gateway_entries.lives()
 
     def meters(self, held_ports: Collection[int]) -> Iterator[MeterRule]:
         """``held_ports``: those that are throttled."""

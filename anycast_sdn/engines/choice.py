@@ -56,6 +56,12 @@ def fragments_come(network: Network) -> bool:
     return any(ENGINES[name].follows_fragments for role in roles for name in role.engines)
 
 
+def flows_begin_alone(network: Network) -> bool:
+    """May flows begin at any client edge while no controller is there?"""
+    roles = (switch.client_edge for switch in network.switches if switch.client_edge)
+    return any(ENGINES[name].begins_flows_alone for role in roles for name in role.engines)
+
+
 ENGINES: dict[EngineName, type[FlowRules | Conntrack]] = {
     EngineName.RULES: FlowRules, EngineName.CONNTRACK: Conntrack
 }  # fmt: skip

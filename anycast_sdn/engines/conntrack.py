@@ -57,6 +57,7 @@ class Conntrack(EdgeEngine):
     """The bindings of one switch and their connections."""
 
     follows_fragments = True
+    begins_flows_alone = True
 
     def __init__(self, around: Surroundings, edge: ClientEdge) -> None:
         super().__init__(around, edge)

@@ -58,6 +58,7 @@ class EdgeEngine(Engine):
     """``edge`` decides, and has the flows."""
 
     follows_fragments = False  # does the switch know of later fragments which flow they are of?
+    begins_flows_alone = False  # do flows begin while no controller is there?
     switch_allocates = False  # does the switch choose PR1X of all flows that are bound by themselves?
 
     def __init__(self, around: Surroundings, edge: ClientEdge) -> None:

@@ -3,8 +3,7 @@
 That is all of them with ``allocation: switch``, and those that begin while no controller is there otherwise, out of the
 reserve.  The rules: ``openflow.allocation_entries``.
 
-- The switch knows that the controller lives by a rule with a hard timeout, which is put with every tick, and deleted
-  when the controller ends in an orderly way.
+- The switch knows that the controller lives by a rule that is put again and again (``openflow.presence``).
 - The controller learns of the flows by copies of their packets.  Such a flow has no address of the pool, no quarantine
   and no limits, but otherwise it is a flow as any other.
 - A copy may be lost, by its meter or because the controller is behind.  Its flow goes on all the same, and is not
@@ -25,13 +24,13 @@ from anycast_sdn.core.roles import Allocation, Subnet
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import allocation_entries, frames
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, REPORTS, cookie
+from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Table
-from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, FlowRule, Message
+from anycast_sdn.openflow.rules import FlowRule, Message
 from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
-PUT_S = 0.5  # from one time that the rule is put to the next
 COUNTED_S = 5.0  # from one reading of counters to the next
 _MOST_EARLY = 1 << 14  # first replies whose flows are not known yet; …
 _EARLY_S = 2.0  # … so long they wait for the report of their flow, which may never come
@@ -51,8 +50,7 @@ class SwitchAllocation:
         self._edge = edge
         self._ends_of = ends_of
         self._rules = [*allocation_entries.edge(edge.role, subnets, refused)]
-        self._put_at = 0.0
-        self._has_retired = False
+        self._presence = Presence()
         self._copies = 0  # that have arrived
         self._missed = 0  # how many copies have not, of those that the rules have made: as reported,
         self._behind = 0  # and as counted the last time, when some may have been on their way
@@ -76,22 +74,19 @@ class SwitchAllocation:
 
     def begin_reading(self) -> None:
         """The switch has connected; its counters may begin anew."""
-        self._put_at = self._count_at = 0.0
+        self._presence.connected([allocation_entries.lives()] if self._rules else ())
+        self._count_at = 0.0
         self._copies = self._missed = self._behind = 0
         self._first = None
 
     # ---------------------------------------------------------------- the controller lives
 
     def tick(self, now: float) -> list[Message]:
-        if not self._rules or self._has_retired or now < self._put_at:
-            return []
-        self._put_at = now + PUT_S
-        return [AddFlow(allocation_entries.lives())]
+        return self._presence.tick(now)
 
     def retire(self) -> list[Message]:
         """The controller ends: from now on the switch chooses."""
-        self._has_retired = True
-        return [DeleteFlow(allocation_entries.lives())] if self._rules else []
+        return self._presence.retire()
 
     # ---------------------------------------------------------------- flows that the switch has begun
 

@@ -22,6 +22,7 @@ from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.entry import IN_FRAGMENTS, rule_of
 from anycast_sdn.openflow.meters import Meter, port_meter
 from anycast_sdn.openflow.pipeline import ROW
+from anycast_sdn.openflow.presence import LIVES_S
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     CT_NEW,
@@ -38,7 +39,6 @@ from anycast_sdn.openflow.rules import (
     eth_type,
 )
 
-LIVES_S = 2  # the hard timeout of ``lives``
 TRIED = 2  # reg2 of a packet for which the switch has tried to begin a connection; …
 TO_CONTROLLER = 3  # … for which it does not try
 _REPORTED, _NOT_REPORTED = 0, 1  # ct_mark

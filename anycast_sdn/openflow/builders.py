@@ -59,6 +59,7 @@ _SCTP = Struct("!HHII")
 _ND = Struct("!BBHI16s")
 _LINK_LAYER = Struct("!BB6s")
 _ROUTER, _SOLICITED, _OVERRIDE = 1 << 31, 1 << 30, 1 << 29
+ROUTER_ANSWERS = _ROUTER | _SOLICITED | _OVERRIDE  # the flags of a router's answer to a neighbour solicitation
 
 
 # ------------------------------------------------------------------------------ layers

@@ -21,6 +21,7 @@ class Features:
     fragments: bool = True  # fragments without a transport header stay as they are when an IPv4 address is set
     equal_buckets: bool = True  # a select group may have as many buckets as a table has slots, also equal ones
     connections: bool = True  # its connection tracker translates, labels and forgets single connections
+    gateway_answers: bool = True  # it can make the answer of ARP and of neighbour solicitations
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions
 
     @property

@@ -64,10 +64,16 @@ _NXM = {
     "tcp_dst": (ofp.OFPXMC_NXM_0, 10),
     "udp_src": (ofp.OFPXMC_NXM_0, 11),
     "udp_dst": (ofp.OFPXMC_NXM_0, 12),
+    "arp_op": (ofp.OFPXMC_NXM_0, 15),
+    "arp_spa": (ofp.OFPXMC_NXM_0, 16),
+    "arp_tpa": (ofp.OFPXMC_NXM_0, 17),
+    "arp_sha": (ofp.OFPXMC_NXM_1, 17),
+    "arp_tha": (ofp.OFPXMC_NXM_1, 18),
     "ipv6_src": (ofp.OFPXMC_NXM_1, 19),
     "ipv6_dst": (ofp.OFPXMC_NXM_1, 20),
 }
-_OTHERS = frozenset(name for name, number in oxm.NUMBERS.items() if number.oxm_class == ofp.OFPXMC_NXM_1)
+_SAME = (ofp.OFPXMC_NXM_1, oxm.ERICSSON)  # the classes of fields that have the same number everywhere
+_OTHERS = frozenset(name for name, number in oxm.NUMBERS.items() if number.oxm_class in _SAME)
 
 
 def _header(name: str, masked: bool = False) -> bytes:

@@ -1,7 +1,7 @@
 """The numbers of match fields: OXM TLVs (OF 1.3.5 §7.2.3).
 
-Some are Open vSwitch's extensions: ``tcp_flags`` of the ONF's experimenter, and of Nicira's extensible match
-``ip_frag``, the registers, and what the connection tracker has found.
+Some are Open vSwitch's extensions: ``tcp_flags`` of the ONF's experimenter, of Nicira's extensible match ``ip_frag``,
+the registers, and what the connection tracker has found, and of Ericsson's parts of neighbour discovery.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from anycast_sdn.openflow.rules import Value
 
 HEADER = Struct("!HBB")  # class, field number and "has a mask", bytes that follow
 EXPERIMENTER = ofp.OFPXMC_EXPERIMENTER
+ERICSSON = 0x1000  # ERICOXM_OF_*
 ONF = b"ONF\0"  # the experimenter of ``tcp_flags``; it stands before the value
 
 
@@ -40,9 +41,16 @@ _BASIC = {
     "sctp_src": (17, 2),
     "sctp_dst": (18, 2),
     "icmpv4_type": (19, 1),
+    "arp_op": (21, 2),
+    "arp_spa": (22, 4),
+    "arp_tpa": (23, 4),
+    "arp_sha": (24, 6),
+    "arp_tha": (25, 6),
     "ipv6_src": (26, 16),
     "ipv6_dst": (27, 16),
     "icmpv6_type": (29, 1),
+    "ipv6_nd_target": (31, 16),
+    "ipv6_nd_tll": (33, 6),
 }
 NUMBERS = {
     **{name: Number(ofp.OFPXMC_OPENFLOW_BASIC, *number) for name, number in _BASIC.items()},
@@ -57,6 +65,8 @@ NUMBERS = {
     "ct_nw_src": Number(ofp.OFPXMC_NXM_1, 120, 4),
     "ct_ipv6_src": Number(ofp.OFPXMC_NXM_1, 122, 16),
     "ct_tp_src": Number(ofp.OFPXMC_NXM_1, 124, 2),
+    "nd_options_type": Number(ERICSSON, 1, 1),
+    "nd_reserved": Number(ERICSSON, 2, 4),
     "tcp_flags": Number(EXPERIMENTER, 42, 2),
 }
 BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, width) in NUMBERS.items()}
@@ -64,7 +74,8 @@ BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, widt
 LAST = frozenset(("ip_frag", "ct_nw_src", "ct_ipv6_src", "ct_tp_src"))
 WIDE = frozenset(("ct_label", "xxreg0", "xxreg1", "xxreg2", "xxreg3"))  # as bytes, but no addresses
 ADDRESSES = frozenset((
-    "eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ct_nw_src", "ct_ipv6_src"
+    "eth_dst", "eth_src", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ct_nw_src", "ct_ipv6_src",
+    "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_nd_target", "ipv6_nd_tll",
 ))  # fmt: skip
 _AS_BYTES = ADDRESSES | WIDE  # all others are integers
 

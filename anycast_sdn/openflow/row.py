@@ -62,6 +62,9 @@ class Kind(enum.IntEnum):
     LOOPED = 24
     CLIENT_ERROR = 26
     SPOILED = 27
+    CONTROLLER_ANSWERS = 28
+    GATEWAY_ASKED = 29
+    GATEWAY_ANSWER = 30
     SERVICE = 32
     SERVICE_ELSE = 33
     SERVICE_FRAGMENT_UDP = 34
@@ -184,6 +187,13 @@ SET_BOTH = SET_SOURCE | {"ipv4_dst", "ipv6_dst"}
 MARK = frozenset({"reg0"})
 SET_MACS = frozenset({"eth_src", "eth_dst"})
 IN_PORT = frozenset({"in_port"})
+NEIGHBOUR = frozenset({
+    "eth_type", "arp_op", "arp_spa", "arp_tpa", "ip_proto", "icmpv6_type", "ipv6_src", "ipv6_nd_target", "reg8"
+})  # fmt: skip
+SET_NEIGHBOUR = SET_MACS | {
+    "arp_op", "arp_sha", "arp_tha", "arp_spa", "arp_tpa",
+    "ipv6_src", "ipv6_dst", "nd_options_type", "ipv6_nd_tll", "nd_reserved",
+}  # fmt: skip
 STATE = frozenset({"eth_type", "ct_state"})
 NEW = IN_PORT | STATE | {"ct_zone", "reg2", "reg8"}  # outward: reg2: was it tried; reg8: does the controller live
 NEW_TO_CONTROLLER = IN_PORT | STATE | {"ct_zone", "reg8", "ct_mark"}

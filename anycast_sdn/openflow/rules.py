@@ -7,7 +7,9 @@ dictionaries (see ``control.reconcile``).  ``codec`` turns these values into byt
 
 Field names are the OXM names of OpenFlow 1.3.5 §7.2.3.7, and those that Open vSwitch has besides: ``tcp_flags``;
 ``ip_frag``; the registers ``reg0`` to ``reg15`` of 32 bits, which a packet carries through the tables, and ``xxreg0``
-to ``xxreg3``, each of which is four of them (``xxreg1`` is ``reg4`` to ``reg7``, the highest bits first); and of the
+to ``xxreg3``, each of which is four of them (``xxreg1`` is ``reg4`` to ``reg7``, the highest bits first);
+``nd_options_type`` and ``nd_reserved``, the type of a neighbour discovery message's first option, and the word that has
+the flags of an advertisement; and of the
 connection tracker ``ct_state``, ``ct_zone``, ``ct_mark``, ``ct_label``, and ``ct_nw_src``, ``ct_ipv6_src`` and
 ``ct_tp_src``, the source and its port of the connection's first packet as it was before its translation.  Addresses,
 ``xxreg*`` and ``ct_label`` are packed bytes, everything else is an integer.

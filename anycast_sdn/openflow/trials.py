@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from anycast_sdn.core.model import TCP
+from anycast_sdn.core.model import ICMPV6, TCP
 from anycast_sdn.openflow import fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     CT_SNAT,
@@ -47,6 +48,10 @@ _NO_ZONE = 65535
 _NO_PACKET = match(
     Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
 )  # no packet has these addresses
+_NO_ADVERTISEMENT = match(
+    Field("eth_type", 0x86DD), Field("ip_proto", ICMPV6), Field("icmpv6_type", NEIGHBOUR_ADVERTISEMENT),
+    Field("ipv6_src", bytes(16)), Field("ipv6_dst", bytes(16)),
+)  # fmt: skip  # likewise
 
 
 class Trial(NamedTuple):
@@ -83,6 +88,16 @@ TRIALS = {  # by the field of ``Features`` that the result is for
         _trial(conditions=match(*_NO_PACKET, Field("ip_frag", LATER_FRAGMENT, LATER_FRAGMENT))), extension=True
     ),
     "packet_size": Trial(_trial(CheckSize(1500), Resubmit(Table.EGRESS, 1)), extension=True),
+    "gateway_answers": Trial(
+        _trial(
+            Move("eth_src", "eth_dst", 48),
+            SetField("ipv6_nd_tll", bytes(6)),
+            Load("nd_options_type", 2),
+            Load("nd_reserved", 0),
+            conditions=_NO_ADVERTISEMENT,
+        ),
+        extension=True,
+    ),
     "connections": Trial(
         _trial(
             Load("reg4", 0),

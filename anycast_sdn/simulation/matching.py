@@ -23,6 +23,7 @@ from anycast_sdn.openflow.rules import (
     CT_ESTABLISHED,
     CT_NEW,
     CT_REPLY,
+    ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
     ETH_QINQ,
@@ -38,7 +39,7 @@ from anycast_sdn.openflow.rules import (
     Value,
 )
 from anycast_sdn.openflow.tracked_frame import TrackedFrame
-from anycast_sdn.simulation import tracked_packets
+from anycast_sdn.simulation import neighbour_packets, tracked_packets
 from anycast_sdn.simulation.reassembly import part_of
 from anycast_sdn.simulation.tracker import NO_LABEL, NOTHING, Found, Tracked
 
@@ -105,6 +106,8 @@ class Packet:
         }
         if kind in _ADDRESSES:
             self._read_ip(kind)
+        elif kind == ETH_ARP:
+            self.fields |= neighbour_packets.arp_fields(self._untagged)
 
     @property
     def frame(self) -> bytes:
@@ -138,6 +141,7 @@ class Packet:
             self._set_flow(kind, FlowKey(*packet.key[:3], 0, 0), 0)
         else:
             self._set_flow(kind, packet.key, packet.icmp_type)
+            self.fields |= neighbour_packets.nd_fields(self._untagged, packet)
             if packet.key.protocol == TCP:
                 self.fields["tcp_flags"] = self._untagged[packet.l4 + 13]
 
@@ -183,6 +187,11 @@ class Packet:
             self._set_register(name, value)
         elif name in _NOT_IN_FRAME:
             pass
+        elif name in neighbour_packets.ARP_FIELDS:
+            self._untagged = neighbour_packets.with_arp_field(self._untagged, name, value)
+        elif name in neighbour_packets.ND_FIELDS:
+            packet = parse_ip(self._untagged)
+            self._untagged = neighbour_packets.with_nd_field(self._untagged, packet, name, value)
         elif self._whole or name not in _OFFSETS:
             self._untagged = builders.rewrite(self._untagged, name, value)
         else:

@@ -71,6 +71,7 @@ class SimulatedNetwork:
         table_size: int | None = None,
         equal_buckets: bool = True,
         connections: bool = True,
+        gateway_answers: bool = True,
         tracker: Tracker | None = None,
         cables: Iterable[Link] | None = None,
         slowest_s: float = CHANNEL_S,
@@ -83,7 +84,7 @@ class SimulatedNetwork:
         has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
         has |= {"fragment_flags": fragment_flags, "fragments": fragments}
-        has["connections"] = connections
+        has |= {"connections": connections, "gateway_answers": gateway_answers}
         self._new_switch = partial(
             SimulatedSwitch, layout=layout, table_size=table_size, equal_buckets=equal_buckets, tracker=tracker, **has
         )

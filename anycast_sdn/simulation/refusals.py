@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError
+from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
     CT_ESTABLISHED,
@@ -17,6 +18,7 @@ from anycast_sdn.openflow.rules import (
     CT_REPLY,
     CT_SNAT,
     CT_TRACKED,
+    ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
     PORT_FIELDS,
@@ -48,6 +50,8 @@ class EqualBuckets(Refused):
 _IP = frozenset((ETH_IPV4, ETH_IPV6))
 # OF 1.3.5 §7.2.3.8: a field may be matched or set only if the match ensures that the packet has it.
 _V4, _V6 = ("eth_type", frozenset((ETH_IPV4,))), ("eth_type", frozenset((ETH_IPV6,)))
+_ICMPV6 = ("ip_proto", frozenset((ICMPV6,)))
+_DISCOVERY = ("icmpv6_type", frozenset((NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT)))
 _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
     "ip_proto": (("eth_type", _IP),),
     "ipv4_src": (_V4,),
@@ -58,6 +62,9 @@ _PREREQUISITES: Mapping[str, tuple[tuple[str, frozenset[int]], ...]] = {
     "icmpv6_type": (_V6, ("ip_proto", frozenset((ICMPV6,)))),
     "tcp_flags": (("ip_proto", frozenset((TCP,))),),
     "ip_frag": (("eth_type", _IP),),
+    **dict.fromkeys(("arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"), (("eth_type", frozenset((ETH_ARP,))),)),
+    **dict.fromkeys(("ipv6_nd_target", "nd_options_type", "nd_reserved"), (_V6, _ICMPV6, _DISCOVERY)),
+    "ipv6_nd_tll": (_V6, _ICMPV6, ("icmpv6_type", frozenset((NEIGHBOUR_ADVERTISEMENT,)))),
     "ct_nw_src": (_V4,),
     "ct_ipv6_src": (_V6,),
     **{name: (("ip_proto", frozenset((protocol,))),) for protocol, names in PORT_FIELDS.items() for name in names},

@@ -81,6 +81,7 @@ from anycast_sdn.simulation.effects import (
     TtlExpired,
 )
 from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.neighbour_packets import ND_FIELDS
 from anycast_sdn.simulation.reassembly import Reassembly
 from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
 from anycast_sdn.simulation.tracker import Tracker
@@ -106,7 +107,7 @@ class SimulatedSwitch:
     a transport header as they are when it sets an address?  ``table_size``: how many rules it has room for, in all
     tables together.  ``equal_buckets``: does it take groups in which several buckets are the same?  ``tracker``: its
     connection tracker, which it may share with other switches as bridges of one Open vSwitch do; None: its own.
-    ``connections``: does it have one at all?
+    ``connections``: does it have one at all?  ``gateway_answers``: can it set the fields of neighbour discovery?
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class SimulatedSwitch:
         table_size: int | None = None,
         equal_buckets: bool = True,
         connections: bool = True,
+        gateway_answers: bool = True,
         tracker: Tracker | None = None,
     ) -> None:
         self._layout = layout
@@ -134,6 +136,7 @@ class SimulatedSwitch:
         self._table_size = table_size
         self._equal_buckets = equal_buckets
         self._connections = connections
+        self._gateway_answers = gateway_answers
         self.tracker = Tracker() if tracker is None else tracker
         self._reassembly: Reassembly[Packet] = Reassembly()
         self._tables = {layout.table(table): FlowTable() for table in Table}
@@ -253,6 +256,8 @@ class SimulatedSwitch:
                 raise Refused("this switch has no registers")
             if isinstance(action, Track):
                 self._need_tracker()
+            if isinstance(action, Load) and action.name in ND_FIELDS and not self._gateway_answers:
+                raise Refused("this switch cannot make advertisements of solicitations")
         old = self._entries.get(key)
         if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
             raise TableFull(f"{self._table_size} rules are here already")

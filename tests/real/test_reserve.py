@@ -11,7 +11,7 @@ import pytest
 from support import PORT, V4, V6, Running, program, until, with_conntrack
 from tracked import is_served, tracked, translated
 
-from anycast_sdn.openflow.allocation_entries import LIVES_S
+from anycast_sdn.openflow.presence import LIVES_S
 
 pytestmark = with_conntrack
 

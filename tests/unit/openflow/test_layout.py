@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from anycast_sdn.core.model import Gateway, Neighbour, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
-from anycast_sdn.openflow import codec, decoding, entries
+from anycast_sdn.openflow import codec, decoding, entries, gateway_entries
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, check, kind_of
 from anycast_sdn.openflow.row import Kind, Table
@@ -32,11 +32,14 @@ from tests.unit.openflow.test_codec import DATAPATH, puts
 
 LAYOUTS = pytest.mark.parametrize("layout", [FIVE_TABLES, THREE_TABLES], ids=["five tables", "three"])
 HERE, ANY, PR = map(Prefix.parse, ("10.1.0.0/24", "198.18.0.0/16", "203.0.113.0/24"))
-SUBNETS = [Subnet("n1", "e", Side.CLIENT, (Gateway.parse("10.1.0.1/24"),), (1, 2))]
+GATEWAYS = Gateway.parse("10.1.0.1/24"), Gateway.parse("2001:db8:1::1/64")
+SUBNETS = [Subnet("n1", "e", Side.CLIENT, GATEWAYS, (1, 2))]
 ROLE = ClientEdgeRole((PR,), (ANY,))
 RULES = [
     *entries.constant(),
     *entries.ingress(SUBNETS, [10], [ANY], hairpin=True),
+    *gateway_entries.lives(),
+    *gateway_entries.answers(SUBNETS, bytes(6)),
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
@@ -60,8 +63,8 @@ def held(layout: Layout, message: AddFlow | PutBinding) -> bytes:
     mod = codec.encoder(layout).encode(DATAPATH, [message])
     table, priority = mod[24], int.from_bytes(mod[30:32], "big")
     rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
-    head = struct.pack("!HBxIIHHHH4xQQQ", len(mod), table, 1, 0, priority, rule.idle_timeout, 0, rule.notify,
-                       rule.cookie, 5, 500)  # fmt: skip
+    head = struct.pack("!HBxIIHHHH4xQQQ", len(mod), table, 1, 0, priority, rule.idle_timeout, rule.hard_timeout,
+                       rule.notify, rule.cookie, 5, 500)  # fmt: skip
     return head + mod[48:]
 
 

@@ -22,6 +22,7 @@ from anycast_sdn.openflow.rules import (
     Load,
     Move,
     Nat,
+    SetField,
     Track,
     match,
 )
@@ -32,6 +33,7 @@ V6 = bytes.fromhex("20010db8000100000000000000000005")
 FULL_32, LABEL = b"\xff" * 4, bytes(12) + H
 FIELDS = [
     *("eth_src", "eth_dst", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "tcp_src", "tcp_dst", "udp_src", "udp_dst"),
+    *("arp_op", "arp_sha", "arp_spa", "arp_tha", "arp_tpa", "nd_options_type", "nd_reserved"),
     *(f"reg{number}" for number in range(16)), "xxreg0", "xxreg1", "xxreg2", "xxreg3", "ct_label",
 ]  # fmt: skip
 
@@ -101,6 +103,11 @@ def test_no_bytes_of_an_action_raise_anything(body: bytes, subtype: int) -> None
          "ffff001800002320" "0006" "0008" "0000" "0008" "00001004" "00000e04"),
         (Move("ct_label", "ipv6_dst", 128),  # move:NXM_NX_CT_LABEL[]->NXM_NX_IPV6_DST[]
          "ffff001800002320" "0006" "0080" "0000" "0000" "0001d810" "00012810"),
+        (Move("arp_sha", "arp_tha", 48),  # move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]
+         "ffff001800002320" "0006" "0030" "0000" "0000" "00012206" "00012406"),
+        (Move("arp_spa", "arp_tpa", 32),  # move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]
+         "ffff001800002320" "0006" "0020" "0000" "0000" "00002004" "00002204"),
+        (SetField("arp_op", 2), "0019001080002a020002000000000000"),  # set_field:2->arp_op
         (Track(4, 7, translate=True),  # ct(zone=4,table=7,nat)
          "ffff002800002320" "0023" "0000" "00000000" "0004" "07" "000000" "0000"
          "ffff001000002320" "0024" "0000" "0000" "0000"),
