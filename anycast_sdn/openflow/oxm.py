@@ -65,8 +65,8 @@ NUMBERS = {
     "ct_nw_src": Number(ofp.OFPXMC_NXM_1, 120, 4),
     "ct_ipv6_src": Number(ofp.OFPXMC_NXM_1, 122, 16),
     "ct_tp_src": Number(ofp.OFPXMC_NXM_1, 124, 2),
-    "nd_options_type": Number(ERICSSON, 1, 1),
-    "nd_reserved": Number(ERICSSON, 2, 4),
+    "nd_reserved": Number(ERICSSON, 1, 4),
+    "nd_options_type": Number(ERICSSON, 2, 1),
     "tcp_flags": Number(EXPERIMENTER, 42, 2),
 }
 BY_NUMBER = {(oxm_class, field): (name, width) for name, (oxm_class, field, width) in NUMBERS.items()}

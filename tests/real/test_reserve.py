@@ -50,6 +50,24 @@ def test_new_flows_are_served_without_a_controller_and_known_when_it_is_back(net
     assert (flow["translated"], flow["server"], flow["state"]) == (addresses[1], V4.as2, "pinned")
 
 
+@pytest.mark.row("M36", "no controller: hosts find their gateway by ARP and ND, flows go on and begin")
+def test_hosts_find_their_gateway_without_a_controller(network: Running) -> None:
+    """All answers are of the host's own kernel, which checks them."""
+    for family, port in ((V4, 23000), (V6, 23001)):
+        assert is_served(network, family.web, "--source-port", port)
+    before = [translated(network, V4, 23000), translated(network, V6, 23001)]
+    network.controller.kill()
+    for host in ("h1", "as2"):
+        for family in ("-4", "-6"):
+            network.run(host, "ip", family, "neigh", "flush", "dev", network.testbed.interface(host))
+    for family, port in ((V4, 23000), (V6, 23001)):
+        until(lambda: is_served(network, family.web, "--source-port", port, within_s=1), "the flow goes on", NOTICED_S)
+        assert is_served(network, family.web, "--source-port", port + 10)
+    assert [translated(network, V4, 23000), translated(network, V6, 23001)] == before
+    network.controller.start()
+    network.wait_for_servers("web")
+
+
 @pytest.mark.row("M13", "a controller that is asked to end: no new flow is lost meanwhile")
 def test_no_new_flow_is_lost_when_the_controller_is_asked_to_end(network: Running) -> None:
     load = network.testbed.spawn("h1", program("udp_client.py", V4.web, PORT, "--flows", 300, "--first-port", 22000,

@@ -53,7 +53,9 @@ def matched(net: SimulatedNetwork, switch: str = "arh1") -> Counter[Kind]:
 
 @pytest.mark.row("M36", "no controller: the switch answers ARP and ND for its gateways, as the controller does")
 @pytest.mark.parametrize(
-    ("switch", "host", "gateways"), [("arh1", "h1", GATEWAY), ("ars2", "as2", SERVERS_GATEWAY)], ids=["client", "server"]
+    ("switch", "host", "gateways"),
+    [("arh1", "h1", GATEWAY), ("ars2", "as2", SERVERS_GATEWAY)],
+    ids=["client", "server"],
 )
 def test_the_switch_gives_the_answer_that_the_controller_gives(v6: bool, switch: str, host: str, gateways: Any) -> None:
     net = tracked()

@@ -107,6 +107,10 @@ def test_no_bytes_of_an_action_raise_anything(body: bytes, subtype: int) -> None
          "ffff001800002320" "0006" "0030" "0000" "0000" "00012206" "00012406"),
         (Move("arp_spa", "arp_tpa", 32),  # move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]
          "ffff001800002320" "0006" "0020" "0000" "0000" "00002004" "00002204"),
+        (Load("nd_options_type", 2),  # ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE
+         "ffff001000002320" "0021" "10000401" "02" "00"),
+        (Load("nd_reserved", 0xE0000000),  # ERICOXM_OF_ICMPV6_ND_RESERVED
+         "ffff001800002320" "0021" "10000204" "e0000000" "000000000000"),
         (SetField("arp_op", 2), "0019001080002a020002000000000000"),  # set_field:2->arp_op
         (Track(4, 7, translate=True),  # ct(zone=4,table=7,nat)
          "ffff002800002320" "0023" "0000" "00000000" "0004" "07" "000000" "0000"
