@@ -39,6 +39,7 @@ from anycast_sdn.openflow.rules import (
     SetField,
     eth_type,
     source_in,
+    within,
 )
 
 _ASKED, _LIVES, _ANSWERED = 0, 1, 2  # reg8 of a question: who answers it is not known, the controller, the switch
@@ -84,8 +85,7 @@ def _asked(gateway: Address, hosts: Prefix, port: int, index: int) -> Iterator[F
             question = *_nd(NEIGHBOUR_SOLICITATION), source_in(senders), Field("ipv6_nd_target", gateway)
             yield rule_of(Kind.GATEWAY_ASKED, *here, *question, actions=actions, port_index=index)
         return
-    sender = Field("arp_spa", hosts.network, hosts.mask)
-    request = _ARP, Field("arp_op", _REQUEST), sender, Field("arp_tpa", gateway)
+    request = _ARP, Field("arp_op", _REQUEST), within("arp_spa", hosts), Field("arp_tpa", gateway)
     yield rule_of(Kind.GATEWAY_ASKED, *here, *request, actions=again, port_index=index)
 
 

@@ -426,14 +426,15 @@ def eth_type(v6: bool) -> Field:
 
 
 def source_in(prefix: Prefix) -> Field | None:
-    return _within("ipv6_src" if prefix.is_v6 else "ipv4_src", prefix)
+    return within("ipv6_src" if prefix.is_v6 else "ipv4_src", prefix)
 
 
 def destination_in(prefix: Prefix) -> Field | None:
-    return _within("ipv6_dst" if prefix.is_v6 else "ipv4_dst", prefix)
+    return within("ipv6_dst" if prefix.is_v6 else "ipv4_dst", prefix)
 
 
-def _within(name: str, prefix: Prefix) -> Field | None:
+def within(name: str, prefix: Prefix) -> Field | None:
+    """None: any address is."""
     if prefix.length == 0:
         return None
     return Field(name, prefix.network, None if prefix.length == prefix.bits else prefix.mask)

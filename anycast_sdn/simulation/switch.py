@@ -10,7 +10,7 @@ does what Open vSwitch does:
 - Of several rules that match, the one with the highest priority applies; a packet that matches none is dropped.
 - Nothing here reads a clock; ``now`` is in seconds.
 
-Not implemented: IP reassembly, flow-mods other than add and strict delete, hard timeouts, actions after a group action.
+Not implemented: IP reassembly, flow-mods other than add and strict delete, actions after a group action.
 """
 
 from __future__ import annotations

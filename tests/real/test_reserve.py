@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -60,9 +61,9 @@ def test_hosts_find_their_gateway_without_a_controller(network: Running) -> None
     for host in ("h1", "as2"):
         for family in ("-4", "-6"):
             network.run(host, "ip", family, "neigh", "flush", "dev", network.testbed.interface(host))
-    for family, port in ((V4, 23000), (V6, 23001)):
-        until(lambda: is_served(network, family.web, "--source-port", port, within_s=1), "the flow goes on", NOTICED_S)
-        assert is_served(network, family.web, "--source-port", port + 10)
+    for address, port in ((V4.web, 23000), (V6.web, 23001)):
+        for each, what in ((port, "the flow goes on"), (port + 10, "a new one begins")):
+            until(partial(is_served, network, address, "--source-port", each, within_s=1), what, NOTICED_S)
     assert [translated(network, V4, 23000), translated(network, V6, 23001)] == before
     network.controller.start()
     network.wait_for_servers("web")
