@@ -38,7 +38,7 @@ COPY_WAIT_S = 2.0  # that copies may wait
 _REPLIES = frozenset((Kind.FIRST_REPLY, Kind.UNTRACKED_REPLY))
 _FIRST = frozenset((Kind.FIRST_PACKET, Kind.SYN, Kind.CLIENT_ERROR))
 _COPIED_REPLIES = frozenset((Kind.MEMBER_REPLY, Kind.MEMBER_REPLY_UDP))
-_COPIES = REPORTS | _COPIED_REPLIES | {Kind.OTHER_NUMBERS, Kind.TCP_END}
+_COPIES = REPORTS | _COPIED_REPLIES | {Kind.OTHER_NUMBERS, Kind.TCP_END, Kind.ICMP_ERROR}
 
 Arrived: TypeAlias = tuple[float, decoding.PacketInMessage]  # when it came
 
@@ -87,13 +87,15 @@ class Waiting:
             self._queue()
 
     def add_copy(self, kind: Kind, message: decoding.PacketInMessage, now: float) -> bool:
-        """False: it need not wait, because it ends a connection, and none waits that has told of a beginning."""
+        """False: it need not wait, because it is about a flow that has begun, and none waits that tells of that."""
         if kind in _COPIED_REPLIES:
             self._copied_replies.add(frames.source_of(message.frame), (now, message), now)
-        elif kind is not Kind.TCP_END or message.in_port in self._copies:
-            self._copies.add(message.in_port, (now, message), now)
-        else:
+        elif (kind is Kind.ICMP_ERROR and not self._copies) or (
+            kind is Kind.TCP_END and message.in_port not in self._copies
+        ):
             return False
+        else:
+            self._copies.add(message.in_port, (now, message), now)
         return True
 
     def _queue(self) -> None:

@@ -273,3 +273,15 @@ def test_the_end_of_a_connection_is_learned_of_behind_its_beginning(app: Anycast
     copies(app, 1, 1, Kind.TCP_END)
     assert sent(app) == [Barrier(2)] * 2, "no beginning waits at that port"
     assert serve_while_allowed(app) == 4
+
+
+def test_an_error_about_a_flow_is_served_behind_the_report_of_that(app: AnycastApp) -> None:
+    copies(app, 3, 1, Kind.ICMP_ERROR)
+    assert sent(app) == [Barrier(3)] * 2, "no report waits"
+    copies(app, 1, 1000)
+    copies(app, 2, 1)
+    copies(app, 3, 1, Kind.ICMP_ERROR)
+    app.turn_ended(ARH1)
+    app.first_packets.serve(ARH1)
+    turns = [message.ticket for message in sent(app)[2::2] if isinstance(message, Barrier)]
+    assert turns[:3] == [1, 2, 3]
