@@ -38,6 +38,7 @@ COPY_WAIT_S = 2.0  # that copies may wait
 _REPLIES = frozenset((Kind.FIRST_REPLY, Kind.UNTRACKED_REPLY))
 _FIRST = frozenset((Kind.FIRST_PACKET, Kind.SYN, Kind.CLIENT_ERROR))
 _COPIED_REPLIES = frozenset((Kind.MEMBER_REPLY, Kind.MEMBER_REPLY_UDP))
+# Copies, and what may be about flows that only these tell of: it waits behind them where there are any.
 _COPIES = REPORTS | _COPIED_REPLIES | {Kind.OTHER_NUMBERS, Kind.TCP_END, Kind.ICMP_ERROR}
 
 Arrived: TypeAlias = tuple[float, decoding.PacketInMessage]  # when it came
