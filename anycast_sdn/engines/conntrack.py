@@ -157,6 +157,7 @@ class Conntrack(EdgeEngine):
             Kind.MEMBER_REPLY: self._member_reply,
             Kind.MEMBER_REPLY_UDP: self._member_reply,
             Kind.UNTRACKED_REPLY: self._first_reply,
+            Kind.NOT_BEGUN: self._not_begun,
             Kind.OTHER_NUMBERS: self._other_numbers,
             Kind.FIRST_FRAGMENT_IN: self._fragment_in,
             Kind.CONNECTION_FOUND: self._connection_found,
@@ -228,6 +229,10 @@ class Conntrack(EdgeEngine):
                 self.edge.missed(key, now)  # the next time it is not the first
                 reaction.messages += self.carry_out(decision, frame).messages
         return reaction
+
+    def _not_begun(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
+        """A first packet has come back, which the controller has sent in by the port of its client."""
+        return self._first_packet(OFPP_CONTROLLER, frame, groups, now)
 
     def _other_numbers(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A copy of a client's TCP segment with others than the tracker expects: perhaps those were made up."""

@@ -118,6 +118,7 @@ class Kind(enum.IntEnum):
     OTHER_NUMBERS = 36
     REPORT_NEW = 38
     BEGUN = 39
+    NOT_BEGUN = 40
     # The same, fragments
     FRAGMENT_RESTORED = 82
     FRAGMENT_RESTORE_ELSE = 83

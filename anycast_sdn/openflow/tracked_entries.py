@@ -32,7 +32,6 @@ from anycast_sdn.openflow.rules import (
     CT_RELATED,
     CT_SNAT,
     CT_TRACKED,
-    OFPP_CONTROLLER,
     Action,
     Copy,
     Field,
@@ -103,10 +102,13 @@ def edge(
             )
             for v6 in {prefix.is_v6 for prefix in own}:
                 yield _other_numbers(v6, in_port, port_meter(Meter.CLIENT_ENDS, index))
+    for subnet in hosts:
+        own = [gateway.prefix for gateway in subnet.gateways]
+        yield from pairs(Kind.NOT_BEGUN, own, subnet.allowed(role), Field("reg9", 1))
     for kind in (Kind.TRACKED_OUT_ELSE, Kind.TRACKED_IN_ELSE, Kind.PIN_ELSE, Kind.RESTORE_IN_ELSE):
         yield rule_of(kind)
-    from_controller = SetField("in_port", OFPP_CONTROLLER), SetField("pkt_mark", 0)
-    yield rule_of(Kind.BEGUN, BEGUN, actions=(*from_controller, Resubmit(ROW[Kind.BEGUN].resubmit or 0)))
+    asked = SetField("pkt_mark", 0), SetField("reg2", TO_CONTROLLER), SetField("reg9", 1)
+    yield rule_of(Kind.BEGUN, BEGUN, actions=(*asked, Resubmit(ROW[Kind.BEGUN].resubmit or 0)))
     yield rule_of(Kind.TRACK_OUT_ELSE, actions=_back_to_client_out())
     yield rule_of(Kind.CONNECTION_MISSING, ASKED)
     for layout in layouts:

@@ -45,10 +45,10 @@ TRACKED_ROWS: tuple[Row, ...] = (
         "reg2 := 1 → client edge, out", "no group has this service address: the controller answers",
         actions=(SetField, Resubmit), sets=frozenset({"reg2"}), resubmit=Table.CLIENT_OUT),
     Row(Kind.BEGUN, Table.TRACKED_OUT, 900, frozenset({"pkt_mark"}), "pkt_mark = 1",
-        "pkt_mark := 0, in_port := the controller → tracked, out again",
+        "pkt_mark := 0, reg2 := 3, reg9 := 1 → tracked, out again",
         "M13: the controller has begun its connection: it came to the tracker as any packet of its client does, for "
-        "which the switch has a datapath flow; one that comes back from here is recognised",
-        actions=(SetField, Resubmit), sets=IN_PORT | {"pkt_mark"}, resubmit=Table.TRACKED_OUT),
+        "which the switch has a datapath flow",
+        actions=(SetField, Resubmit), sets=frozenset({"pkt_mark", "reg2", "reg9"}), resubmit=Table.TRACKED_OUT),
     Row(Kind.CONTROLLER_LIVES, Table.TRACKED_OUT, 700, frozenset({"reg8"}), "reg8 = 0",
         "reg8 := 1 → tracked, out again",
         "the controller lives: it puts this rule again and again, which has a hard timeout",

@@ -72,7 +72,6 @@ _NOT_TRACKED: dict[str, Value] = {
 }
 _FIRST_SOURCES = frozenset(("ct_nw_src", "ct_ipv6_src"))
 _HAS_FIRST_SOURCE = CT_NEW | CT_ESTABLISHED | CT_REPLY  # with none of these states, Open vSwitch does not read them
-_NOT_IN_FRAME = frozenset(("in_port", "pkt_mark"))
 # What a packet has besides what is in its frame, when it comes in.
 _BESIDES = {"pkt_mark": 0, **dict.fromkeys(_REGISTERS, 0), **dict.fromkeys(_IN_WIDE, bytes(16)), **_NOT_TRACKED}
 
@@ -185,8 +184,8 @@ class Packet:
     def set_field(self, name: str, value: Value) -> None:
         if name in _WIDE_OF or name in _IN_WIDE:
             self._set_register(name, value)
-        elif name in _NOT_IN_FRAME:
-            pass
+        elif name == "pkt_mark":
+            pass  # not in the frame
         elif name in neighbour_packets.ARP_FIELDS:
             self._untagged = neighbour_packets.with_arp_field(self._untagged, name, value)
         elif name in neighbour_packets.ND_FIELDS:

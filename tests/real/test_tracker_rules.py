@@ -12,6 +12,7 @@ from bridge import Bridge, bridge, run
 from support import V4, V6, Family, in_both_families
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, FlowKey, packed, text
+from anycast_sdn.core.roles import ClientEdgeRole
 from anycast_sdn.core.tracked_address import PEER, TrackedLayout
 from anycast_sdn.openflow import builders, frames, tracked_entries
 from anycast_sdn.openflow.connection_queries import ASKED, Answer, Ends, answer, ask, ends_of, unpin
@@ -27,6 +28,7 @@ from anycast_sdn.openflow.rules import (
     Action,
     AddFlow,
     BeginConnection,
+    DeleteFlow,
     EndConnection,
     Field,
     FlowRule,
@@ -117,6 +119,7 @@ def test_what_the_tracker_must_be_able_to_do_is_tried_and_taken(switch: Bridge) 
 INSIDE = {V4: packed("1.0.0.10"), V6: packed("0:0:0:1::10")}  # H'
 PR1X = {V4: "203.0.113.", V6: "2001:db8:1:f::"}
 MAC = bytes.fromhex("060000000001")
+OFPP_LOCAL = 0xFFFFFFFE  # the one port that the bridge has
 GRE, ECHO = 47, 8 << 8  # type and code of an echo request
 
 
@@ -158,6 +161,26 @@ def test_a_packet_out_commits_a_connection_with_its_address_and_the_packet_goes_
         (known,) = [line for line in switch.connections(ZONE) if original in line]
         assert f"dst={text(translated)}," in known
         assert ("labels=" in known) is (pinned is not None)
+
+
+@in_both_families
+def test_what_the_controller_sends_in_by_a_clients_port_is_known_behind_the_tracker(
+    switch: Bridge, family: Family
+) -> None:
+    v6 = family is V6
+    rules = tracked_entries.edge(ClientEdgeRole((), ()), (), ())
+    marked = [rule for rule in rules if kind_of(rule.cookie) is Kind.BEGUN]
+    fields = match(Field("reg9", 1), IPV6 if v6 else IPV4)
+    there = FlowRule(Table.TRACKED_OUT, 30, fields, cookie(Kind.NOT_BEGUN), (Output(OFPP_CONTROLLER),))
+    switch.send(*map(AddFlow, (*marked, there)))
+    frame, anycast, translated = first_packet(family, UDP, 1500, 80), packed(family.web), packed(f"{PR1X[family]}9")
+    other = INSIDE[family][:-1] + b"\x0b"  # PR1X and the port are taken when it comes
+    for inside, source in (INSIDE[family], translated), (other, other):
+        switch.send(BeginConnection(frame, inside, anycast, translated, None, ZONE, 1500, OFPP_LOCAL))
+        came = switch.packet_in()
+        assert (kind_of(came.cookie), came.in_port) == (Kind.NOT_BEGUN, OFPP_LOCAL)
+        assert frames.parse_ip(came.frame).key.source == source
+    switch.send(*map(DeleteFlow, (*marked, there)))
 
 
 @in_both_families
