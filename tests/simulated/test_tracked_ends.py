@@ -341,3 +341,25 @@ def _without(lost: Kind, packet_in: Callable[..., Outcome]) -> Callable[..., Out
         return Outcome() if kind_of(cookie) is lost else packet_in(dpid, cookie, *rest)
 
     return some
+
+
+def test_a_first_packet_whose_connection_cannot_begin_comes_back_and_its_flow_begins_anew(
+    tracked: Any, v6: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ends of its connection are taken, by one that the controller does not know."""
+    net = tracked("as2")
+    ask(net, service=SERVICE[v6], port=39000)  # all that is watched is known now
+    tracker, refused = net.switches["arh1"].tracker, list[object]()
+    is_free = tracker._is_free
+
+    def taken_once(*arguments: Any) -> Any:
+        if not refused:
+            refused.append(arguments)
+            return False
+        return is_free(*arguments)
+
+    monkeypatch.setattr(tracker, "_is_free", taken_once)
+    ask(net, service=SERVICE[v6])
+    assert drops(net, "arh1") == {"looped": 1}
+    assert len(connections(net)) == len(flows(net)) == 2
+    assert len(net.host("h1").received) == 2
