@@ -366,7 +366,7 @@ class ClientEdge:
         It gets another number, because reports about its former rules may still be on their way.
         """
         number, swept = self._last_number + 1, self._is_next_swept()
-        again = former._replace(number=number, installed=Half.BOTH, reset=False, swept=swept, port=port)
+        again = former._replace(number=number, installed=Half.BOTH, reset=False, swept=swept, port=port or former.port)
         return self.apply(again, FlowEvent.RETURN, now)
 
     def _is_next_swept(self) -> bool:
