@@ -98,7 +98,7 @@ class _Unmanaged(OVSBridge):  # type: ignore[misc]
 
 
 class Testbed:
-    """``network`` on this machine; a context manager.  ``openflow_port``: where the controller listens.
+    """``network`` on this machine; a context manager.  ``openflow_ports``: where controllers listen.
 
     ``alone``: there is no other testbed meanwhile.  ``as_in_the_file``: bridges have the names of the network file;
     otherwise others may be of the same file, and ask by ``bridge`` and ``interface`` for what they are called.
@@ -109,13 +109,12 @@ class Testbed:
     def __init__(
         self,
         network: Network,
-        openflow_port: int | None = None,
-        *,
+        *openflow_ports: int,
         alone: bool = False,
         as_in_the_file: bool = True,
     ) -> None:
         self.network = network
-        self.openflow_port = openflow_port
+        self.openflow_ports = openflow_ports
         self._is_alone = alone
         self._as_in_the_file = as_in_the_file
         self._names = AS_IN_THE_FILE
@@ -246,16 +245,18 @@ class Testbed:
         self._mininet.start()
 
     def _configure_switches(self, switches: Collection[Switch]) -> None:
-        """Waits until each port has its number; then sets the switches' controller."""
+        """Waits until each port has its number; then sets the switches' controllers."""
         names = [switch.name for switch in switches]
         commands = []
         for port in self._plan.ports():
             if port.switch in names:
                 commands += ["--", "wait-until", "Interface", self.interface(*port), f"ofport={port.number}"]
-        for bridge in map(self._plan.bridge, names if self.openflow_port else ()):
-            commands += ["--", "set-controller", bridge, f"tcp:127.0.0.1:{self.openflow_port}"]
-            commands += ["--", "set", "Controller", bridge]
-            commands += [f"max_backoff={RECONNECT_MS}", f"inactivity_probe={PROBE_MS}"]
+        for bridge in map(self._plan.bridge, names if self.openflow_ports else ()):
+            made = [f"@{bridge}-{listens}" for listens in self.openflow_ports]
+            for name, listens in zip(made, self.openflow_ports, strict=True):
+                commands += ["--", f"--id={name}", "create", "Controller", f'target="tcp:127.0.0.1:{listens}"']
+                commands += [f"max_backoff={RECONNECT_MS}", f"inactivity_probe={PROBE_MS}"]
+            commands += ["--", "set", "Bridge", bridge, f"controller=[{','.join(made)}]"]
         output_of("ovs-vsctl", f"--timeout={DEADLINE_S:.0f}", *commands)
 
     def _is_addressed(self, host: Host) -> bool:

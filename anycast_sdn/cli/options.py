@@ -113,3 +113,18 @@ def path(text: str) -> str:
     if not text:  # to SQLite, an empty path is a temporary database
         raise argparse.ArgumentTypeError("the path is empty")
     return text
+
+
+def endpoints(given: str) -> list[str]:
+    """The type of --etcd."""
+    found = [each.strip() for each in given.split(",") if each.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("write URL[,URL…], for example http://192.0.2.1:2379")
+    return found
+
+
+def member(given: str) -> str:
+    """The type of --member."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,62})", given, re.IGNORECASE):
+        raise argparse.ArgumentTypeError(f"{given!r}: a name has letters, digits, '.' and '-', 63 at most")
+    return given

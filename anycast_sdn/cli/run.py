@@ -47,6 +47,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--binding-log-days", type=options.seconds, default=90.0, metavar="DAYS",
                         help="how long its records are kept (default 90)")
     _add_ovsdb(parser)
+    _add_etcd(parser)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
                         help="how much to log (default %(default)s)")
     parser.add_argument("--log-format", default="text", choices=sorted(FORMATS, reverse=True),
@@ -86,6 +87,20 @@ def _add_ovsdb(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=options.path, metavar="PEM", help=meaning)
 
 
+def _add_etcd(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--etcd", type=options.endpoints, metavar="URL[,URL…]",
+                        help="several controllers share this network: they keep enrolments here instead of in "
+                             "--database, and agree here who leads (docs/cluster.md)")
+    parser.add_argument("--member", type=options.member, metavar="NAME",
+                        help="how this controller is called among them (default: the name of the host)")
+    for option, meaning in (
+        ("--etcd-cert", "the controller's certificate for etcd, if its URLs are https"),
+        ("--etcd-key", "its key, unencrypted"),
+        ("--etcd-ca", "the certificates of the CAs that have signed etcd's"),
+    ):
+        parser.add_argument(option, type=options.path, metavar="PEM", help=meaning)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     places = arguments.rest or [options.listening(options.REST)]
     for place in places:
@@ -107,8 +122,10 @@ def _run(arguments: argparse.Namespace) -> int:
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` reports the same once, and shorter
+    from anycast_sdn.etcd.client import Tls
     from anycast_sdn.ovsdb.database import TlsFiles
     from anycast_sdn.process.binding_log import BindingLogOptions
+    from anycast_sdn.process.deployment import EtcdOptions, default_member
     from anycast_sdn.process.rest_service import RestOptions
     from anycast_sdn.process.run import run
 
@@ -128,7 +145,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if any(files) and not all(files):
         raise ConfigurationError("--ovsdb-key, --ovsdb-cert and --ovsdb-ca go together: give all three")
     ovsdb = TlsFiles(*files) if all(files) else None
-    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb)
+    etcd = None
+    if arguments.etcd:
+        tls = Tls(arguments.etcd_cert, arguments.etcd_key, arguments.etcd_ca)
+        etcd = EtcdOptions(arguments.etcd, arguments.member or default_member(), tls)
+    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, etcd)
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from anycast_sdn.cluster.cluster import Claim, RoleAnswer
+
 
 class Alone:
     """A ``Cluster`` in which this controller is the leader, and the master of all switches."""
@@ -16,3 +18,18 @@ class Alone:
 
     def watch(self, changed: Callable[[Collection[int]], None]) -> None:
         pass  # nothing ever changes
+
+    def connected(self, dpid: int) -> None:
+        pass
+
+    def disconnected(self, dpid: int) -> None:
+        pass
+
+    def claim(self, dpid: int) -> Claim | None:
+        return None
+
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
+        pass
+
+    def refused(self, dpid: int) -> None:
+        pass

@@ -31,7 +31,17 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
-from anycast_sdn.openflow.pending import MULTIPART, Bounced, PartOfReply, Pending, ProbeResult, Reply, TrialResult
+from anycast_sdn.openflow.pending import (
+    MULTIPART,
+    Bounced,
+    PartOfReply,
+    Pending,
+    ProbeResult,
+    Reply,
+    RoleReply,
+    RoleResult,
+    TrialResult,
+)
 from anycast_sdn.openflow.rules import Message
 
 LOG = logging.getLogger(__name__)
@@ -47,6 +57,7 @@ VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1
 
 _HEADER = struct.Struct("!BBHI")
 _ERROR = struct.Struct("!HH")
+_ROLE = struct.Struct("!I4xQ")  # role, generation
 _EXPERIMENTER = ofp.OFPMP_EXPERIMENTER.to_bytes(2, "big")  # the kind of a multipart message
 
 
@@ -75,6 +86,7 @@ TAKEN: dict[int, frozenset[State]] = {
     ofp.OFPT_PORT_STATUS: _ADMITTED,
     ofp.OFPT_MULTIPART_REPLY: _ADMITTED,
     ofp.OFPT_BARRIER_REPLY: _ADMITTED,
+    ofp.OFPT_ROLE_REPLY: _ADMITTED,
 }
 # … and in which it is ignored.  Rules of an earlier connection may send packets at once.
 IGNORED: dict[int, frozenset[State]] = {
@@ -84,7 +96,6 @@ IGNORED: dict[int, frozenset[State]] = {
     ofp.OFPT_PORT_STATUS: _BEFORE_ADMITTED,
     ofp.OFPT_EXPERIMENTER: _AFTER_HELLO,
     ofp.OFPT_GET_CONFIG_REPLY: _AFTER_HELLO,
-    ofp.OFPT_ROLE_REPLY: _ADMITTED,
     ofp.OFPT_GET_ASYNC_REPLY: _ADMITTED,
 }
 
@@ -123,6 +134,9 @@ class Listener(Protocol):
         """Others have modified the rules with these cookies; see ``watch``."""
 
     def confirmed(self, dpid: int, ticket: int) -> None: ...
+
+    def is_slave(self, dpid: int) -> None:
+        """The switch has refused a write: another controller is its master."""
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
 
@@ -296,6 +310,14 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._pending.bounce(back)
         self.send([fragments.QUESTION])
 
+    def ask_role(self, role: int, generation: int, answer: RoleResult) -> None:
+        """Ask to be the switch's master or slave; ``answer`` is called with what it says."""
+        if self.is_closed:
+            return
+        xid = self._next_xid()
+        self._pending.ask_role(xid, answer)
+        self._queue(_message(ofp.OFPT_ROLE_REQUEST, xid, _ROLE.pack(role, generation)))
+
     def probe(self, answer: ProbeResult) -> None:
         """``answer`` is called: does the switch answer an echo request in time?  False also if the connection ends."""
         if self.is_closed:
@@ -361,6 +383,10 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             self._queue(_message(ofp.OFPT_ECHO_REPLY, xid, body))
         elif kind == ofp.OFPT_ECHO_REPLY:
             self._echoed(xid)
+        elif kind == ofp.OFPT_ROLE_REPLY:
+            if len(body) < _ROLE.size:
+                raise BadMessage("role reply cut short")
+            self._pending.role(xid, RoleReply(*_ROLE.unpack_from(body)))
         elif kind == ofp.OFPT_HELLO:
             self._hello(version, body)
         else:
@@ -441,7 +467,11 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             raise BadMessage("error message cut short")
         kind, code = _ERROR.unpack_from(body)
         quoted = body[_ERROR.size :]
-        if self._pending.concerns(xid):
+        if self._pending.is_role(xid):
+            self._pending.role(xid, (kind, code) == _STALE)
+        elif (kind, code) == _IS_SLAVE:
+            self._listener.is_slave(self.id)
+        elif self._pending.concerns(xid):
             self._pending.error(xid, decoding.means_unsupported(kind, code))
         elif len(quoted) >= 16 and quoted[1] in _MODS:
             full = (kind, code) in _FULL
@@ -461,6 +491,8 @@ _FULL = frozenset((
     (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
     (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
 ))  # fmt: skip
+_STALE = (ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE)
+_IS_SLAVE = (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_IS_SLAVE)
 _EVENTS = frozenset((ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS))
 
 

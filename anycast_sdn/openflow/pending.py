@@ -36,6 +36,13 @@ Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when th
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
 TrialResult = Callable[[bool | None], None]  # supported or not; None: unknown
 ProbeResult = Callable[[bool], None]
+class RoleReply(NamedTuple):
+    role: int
+    generation: int
+
+
+# The reply; True: the generation is stale; False: the switch has no roles; None: it has not answered.
+RoleResult = Callable[[RoleReply | bool | None], None]
 Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
 
 
@@ -81,6 +88,11 @@ class _Probe(_Waiting):
 
 
 @dataclass(slots=True)
+class _Role(_Waiting):
+    act: RoleResult
+
+
+@dataclass(slots=True)
 class _Bounce(_Waiting):
     act: Bounced
 
@@ -93,6 +105,7 @@ class Pending:
         self.unanswered: frozenset[str] = frozenset()
         self._changed = changed
         self._probes: dict[int, _Probe] = {}
+        self._roles: dict[int, _Role] = {}
         self._questions: dict[int, _Question] = {}
         self._trials: dict[int, _Trial] = {}  # by the transaction id of what is tried
         self._barriers: dict[int, int] = {}  # of a barrier → of what is tried before it
@@ -109,6 +122,9 @@ class Pending:
 
     def probe(self, xid: int, answer: ProbeResult) -> None:
         self._probes[xid] = _Probe(PROBE_S, answer)
+
+    def ask_role(self, xid: int, answer: RoleResult) -> None:
+        self._roles[xid] = _Role(PROBE_S, answer)
 
     def bounce(self, back: Bounced) -> None:
         self._bounce = _Bounce(BOUNCE_S, back)
@@ -164,6 +180,14 @@ class Pending:
         """A probe's reply."""
         self._probes.pop(xid).act(True)
 
+    def is_role(self, xid: int) -> bool:
+        return xid in self._roles
+
+    def role(self, xid: int, answer: RoleReply | bool) -> None:
+        """What the switch says to a request for a role; one that comes late is ignored."""
+        if asked := self._roles.pop(xid, None):
+            asked.act(answer)
+
     def concerns(self, xid: int) -> bool:
         """Is this, or was it, the transaction id of a question or a trial?"""
         return xid in self._questions or xid in self._trials or xid in self._late
@@ -183,7 +207,7 @@ class Pending:
 
     def tick(self, passed: float) -> None:
         """So many seconds have passed."""
-        waiting: tuple[Mapping[int, _Waiting], ...] = (self._probes, self._questions, self._trials)
+        waiting: tuple[Mapping[int, _Waiting], ...] = (self._probes, self._questions, self._trials, self._roles)
         for each in waiting:
             for one in each.values():
                 one.left -= passed
@@ -194,6 +218,9 @@ class Pending:
         for xid in _overdue(self._probes):
             if probe := self._probes.pop(xid, None):  # a callback may end the connection, and with it all others
                 probe.act(False)
+        for xid in _overdue(self._roles):
+            if asked := self._roles.pop(xid, None):
+                asked.act(None)
         for xid in _overdue(self._questions):
             if question := self._questions.pop(xid, None):
                 self._late.append(xid)
@@ -208,7 +235,7 @@ class Pending:
     def end(self) -> None:
         """The connection has ended: probes fail, and all else is dropped."""
         probes = [probe.act for probe in self._probes.values()]
-        for kept in (self._probes, self._questions, self._trials, self._barriers, self._late):
+        for kept in (self._probes, self._roles, self._questions, self._trials, self._barriers, self._late):
             kept.clear()
         self._bounce = None
         for answer in probes:

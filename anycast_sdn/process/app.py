@@ -130,6 +130,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
         self.unanswered = self.connections.unanswered
+        self.is_slave = self.connections.is_slave
         cluster.watch(self._masters_changed)
 
     def start(self) -> None:
@@ -279,7 +280,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _masters_changed(self, gained: Collection[int]) -> None:
         """Leadership needs nothing here: each tick asks for it."""
         for dpid in gained:
-            self.connections.synchronise(dpid)
+            self.connections.take_role(dpid)
 
     # ---------------------------------------------------------------- the clock
 

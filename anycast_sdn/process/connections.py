@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
@@ -23,7 +23,7 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.questions import Introduction
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.openflow.tables import Tables
-from anycast_sdn.process import garbage
+from anycast_sdn.process import garbage, roles
 from anycast_sdn.process.faults import isolated
 
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
@@ -130,7 +130,52 @@ class Connections:
     def _admit(self, switch: Channel) -> None:
         switch.admit(self.name(switch.id))
         self.channels[switch.id] = switch
-        self._introduce(switch)
+        self._cluster.connected(switch.id)
+        claim = self._cluster.claim(switch.id)
+        if claim is None:
+            self._introduce(switch)
+        else:
+            self._ask_role(switch, claim)
+
+    # ---------------------------------------------------------------- roles
+
+    def take_role(self, dpid: int) -> None:
+        """In a cluster: this switch is to be asked for another role."""
+        switch, claim = self.channels.get(dpid), self._cluster.claim(dpid)
+        if claim is None:
+            self.synchronise(dpid)
+        elif switch:
+            self._ask_role(switch, claim)
+
+    def _ask_role(self, switch: Channel, claim: Claim) -> None:
+        roles.ask(switch, claim, partial(self._take_answer, switch, claim))
+
+    @isolated
+    def _take_answer(self, switch: Channel, claim: Claim, answer: RoleAnswer, generation: int) -> None:
+        if self.channels.get(switch.id) is not switch:
+            return
+        was_master = self._cluster.is_master(switch.id)
+        self._cluster.answered(switch.id, claim, answer, generation)
+        if answer is RoleAnswer.STALE and claim.master:
+            self.take_role(switch.id)
+        elif self._cluster.is_master(switch.id):
+            self.synchronise(switch.id)
+        elif was_master:
+            self._lay_down(switch)
+
+    def is_slave(self, dpid: int) -> None:
+        """The switch has refused a write of ours."""
+        switch = self.channels.get(dpid)
+        if switch and self._cluster.is_master(dpid):
+            self._cluster.refused(dpid)
+            self._lay_down(switch)
+
+    def _lay_down(self, switch: Channel) -> None:
+        """This controller is the switch's master no more."""
+        self._introducing.pop(switch, None)
+        self._to_introduce_again.discard(switch)
+        self._comparing.pop(switch, None)
+        self._react(self._controller.disconnected(switch.id, time.monotonic()))
 
     def _introduce(self, switch: Channel) -> None:
         self._introducing[switch] = time.monotonic()
@@ -148,6 +193,7 @@ class Connections:
         self._to_resync.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
+            self._cluster.disconnected(switch.id)
             self._react(self._controller.disconnected(switch.id, time.monotonic()))
 
     @isolated

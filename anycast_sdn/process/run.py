@@ -15,7 +15,6 @@ from os_ken.lib import hub
 from anycast_sdn import __version__
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
-from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.control.life import Life
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.controller_events import ControllerStarted, ControllerStopping
@@ -29,6 +28,7 @@ from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
+from anycast_sdn.process.deployment import EtcdOptions, alone, in_etcd
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
@@ -39,8 +39,6 @@ from anycast_sdn.process.rest_service import RestOptions, RestService
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.journal_file import JournalFile
-from anycast_sdn.store.memory import MemoryStore
-from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
 from anycast_sdn.views.journal import KEPT, Entry, Journal
 
@@ -64,6 +62,7 @@ def run(
     database: str,
     binding_log: BindingLogOptions | None = None,
     ovsdb: TlsFiles | None = None,
+    etcd: EtcdOptions | None = None,
 ) -> None:
     """Serve until a signal asks for the end.  ``ovsdb``: for databases of switches.  Raises ConfigurationError."""
     network = reading.load(file)
@@ -78,8 +77,8 @@ def run(
         if app:
             app.set_groups(groups, registry.edges)
 
-    store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
-    cluster = Alone()
+    deployment = in_etcd(etcd, network, str(rest)) if etcd else alone(database)
+    store, cluster = deployment.store, deployment.cluster
     registry = Registry(network, store, on_change)
     raise_file_limit()
     with listening("OpenFlow", "--openflow", openflow):
@@ -98,6 +97,7 @@ def run(
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app, app.report)
     hub.spawn(lifecycle.run)
+    deployment.start()
     app.report(_started(network, registry.groups, shown(openflow), str(rest), store))
     rest.report()
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
@@ -110,6 +110,7 @@ def run(
     lifecycle.stop()
     app.retire()
     _finish(rest, acceptor)
+    deployment.stop()
     if app.binding_log:
         app.binding_log.stop()
     manager.close()

@@ -144,7 +144,9 @@ class Store(Protocol):
     """``path``: its name in messages; ``problem``: why nothing can be stored now, "" when changes can be stored."""
 
     path: str
-    problem: str
+
+    @property
+    def problem(self) -> str: ...
 
     def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:
         """All enrolments.  A store that was never opened before begins with ``first``.  Raises StoreError."""

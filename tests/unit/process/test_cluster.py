@@ -11,7 +11,7 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.cluster.alone import Alone
-from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.description import reading
@@ -42,6 +42,21 @@ class Member:
 
     def watch(self, changed: Callable[[Collection[int]], None]) -> None:
         self._changed = changed
+
+    def connected(self, dpid: int) -> None:
+        pass
+
+    def disconnected(self, dpid: int) -> None:
+        pass
+
+    def claim(self, dpid: int) -> Claim | None:
+        return None
+
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
+        raise AssertionError("nothing is asked")
+
+    def refused(self, dpid: int) -> None:
+        self.masters.discard(dpid)
 
     def become_master(self, *dpids: int) -> None:
         self.masters |= set(dpids)

@@ -1,0 +1,103 @@
+"""Deployment: one controller, or several that agree in etcd.  Nobody else asks which.
+
+``Deployment`` is what ``run`` needs of either: the store, the cluster, and what has to run beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventlet import patcher
+from os_ken.lib import hub
+
+from anycast_sdn.cluster.alone import Alone
+from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.cluster.etcd_cluster import EtcdCluster
+from anycast_sdn.cluster.lease import Lease
+from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.description.model import Network
+from anycast_sdn.etcd.client import Etcd, EtcdError, Tls
+from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.process.faults import isolated
+from anycast_sdn.store.etcd import EtcdStore
+from anycast_sdn.store.memory import MemoryStore
+from anycast_sdn.store.sqlite import SqliteStore
+from anycast_sdn.store.store import Store
+
+LOG = logging.getLogger(__name__)
+
+BEAT_S = 0.5
+
+
+@dataclass(frozen=True)
+class EtcdOptions:
+    """What the command line says."""
+
+    endpoints: Sequence[str]
+    member: str
+    tls: Tls
+
+
+@dataclass(frozen=True)
+class Deployment:
+    store: Store
+    cluster: Cluster
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
+def alone(database: str) -> Deployment:
+    store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
+    return Deployment(store, Alone(), lambda: None, lambda: None)
+
+
+def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
+    """Raises ConfigurationError."""
+    etcd = Etcd(options.endpoints, options.tls)
+    sockets, threads = patcher.original("socket"), patcher.original("threading")
+    lease = Lease(lambda: Etcd(options.endpoints, options.tls, sockets.create_connection, threads.Lock()))
+    mirror = Mirror(etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
+    try:
+        mirror.load()
+    except EtcdError as error:
+        raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
+    store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")
+    member = f"{options.member}-{secrets.token_hex(4)}"
+    cluster = EtcdCluster(mirror, lease, member, options.member, rest, [switch.dpid for switch in network.switches])
+    ended = threading.Event()
+
+    @isolated
+    def beat() -> None:
+        try:
+            cluster.beat()
+        except EtcdError as error:
+            LOG.debug("etcd: %s", error)
+
+    def beat_all() -> None:
+        while not ended.wait(BEAT_S):
+            beat()
+
+    def start() -> None:
+        hub.spawn(mirror.run)
+        hub.spawn(beat_all)
+
+    def stop() -> None:
+        ended.set()
+        mirror.stop()
+        lease.stop()
+        try:
+            etcd.revoke(lease.number)
+        except EtcdError as error:
+            LOG.warning("the lease of this member could not be given back: %s", error)
+
+    return Deployment(store, cluster, start, stop)
+
+
+def default_member() -> str:
+    return socket.gethostname().partition(".")[0] or "member"
