@@ -4,10 +4,12 @@ The rules that it keeps:
 
 - Whatever waits has a deadline.  While etcd elects a leader it accepts requests and answers none, so the deadline is
   short, and the next request goes to the next endpoint.
-- A request that was not answered may have been carried out.  That is ``Unsure``, and it is never repeated here: whoever
-  asked knows how to find out.  ``EtcdError`` is certain: nothing was changed.
+- A change that was not answered may have been made.  That is ``Unsure``, and it is never repeated here: whoever
+  asked knows how to find out.  ``EtcdError`` is certain: nothing was changed.  What only reads is repeated at each
+  endpoint, and so is what could not be sent.
 - Nothing is ever read that may be out of date: all reads are linearizable.
 - Green threads share one connection, a request at a time; each watch has one of its own.
+- A message names the endpoint that it comes from.  What etcd answers is bounded.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ import json
 import socket
 import ssl
 import threading
+import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anycast_sdn.core.model import ConfigurationError
 
 DEADLINE_S = 0.5  # an election makes requests wait; another endpoint may answer at once
-LARGE_S = 5.0  # for what is long: everything below a prefix
+PAGE = 250  # keys in an answer: read and decoded in some milliseconds
 MOST_OPERATIONS = 100  # of a transaction; etcd takes 128
+MOST_BYTES = 64 << 20  # of an answer, or of what a watch sends at a time
 
 # Without it a watch at a member that has lost the others is silent for ever.
 _WATCH_HEADERS = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true"}
@@ -76,10 +80,14 @@ class Is(NamedTuple):
 
 
 class Done(NamedTuple):
-    """``revision``: of etcd, after the transaction; ``succeeded``: the conditions held, and it was carried out."""
+    """``revision``: of etcd, after the transaction; ``succeeded``: the conditions held, and it was carried out.
+
+    ``found``: what keys have that were asked for, if not.
+    """
 
     succeeded: bool
     revision: int
+    found: Mapping[str, Value]
 
 
 class Change(NamedTuple):
@@ -90,6 +98,8 @@ class Change(NamedTuple):
 
 
 class Changes(NamedTuple):
+    """All that changed at one revision."""
+
     revision: int
     changes: Sequence[Change]
 
@@ -123,19 +133,42 @@ class Etcd:
         self._connection: http.client.HTTPConnection | None = None
         self._turn = lock or threading.Lock()
 
-    def below(self, prefix: str) -> tuple[int, dict[str, Value]]:
-        """All keys that begin so, at one revision.  Raises EtcdError."""
-        answer = self._ask("kv/range", {"key": _coded(prefix), "range_end": _coded(_after(prefix))}, LARGE_S)
-        return _revision(answer), {key: value for key, value in map(_pair, answer.get("kvs", ()))}
+    def below(self, prefix: str, pause: Callable[[], None] = lambda: None) -> tuple[int, dict[str, Value]]:
+        """All keys that begin so, at one revision; ``pause``: called between pages.  Raises EtcdError."""
+        found: dict[str, Value] = {}
+        start, revision = prefix, 0
+        while True:
+            request = {"key": _coded(start), "range_end": _coded(_after(prefix)), "limit": PAGE, "revision": revision}
+            answer = self._ask("kv/range", request, repeat=True)
+            revision = revision or _revision(answer)
+            found.update(map(_pair, answer.get("kvs", ())))
+            if not answer.get("more"):
+                return revision, found
+            start = next(reversed(found)) + "\0"
+            pause()
 
-    def transact(self, conditions: Sequence[Is], operations: Sequence[Operation]) -> Done:
-        """Carry out all operations if all conditions hold, else none.  Raises EtcdError, Unsure."""
+    def read(self, key: str, revision: int = 0) -> Value | None:
+        """What the key has, or had at this revision; None: there is no such key.  Raises EtcdError."""
+        answer = self._ask("kv/range", {"key": _coded(key), "revision": revision}, repeat=True)
+        return next((_pair(found)[1] for found in answer.get("kvs", ())), None)
+
+    def transact(
+        self, conditions: Sequence[Is], operations: Sequence[Operation], otherwise: Sequence[str] = ()
+    ) -> Done:
+        """Carry out all operations if all conditions hold; if not, none, and read these keys.
+
+        Raises EtcdError, Unsure.
+        """
         compare = [
             {"key": _coded(each.key), "target": "MOD", "result": "EQUAL", "mod_revision": each.modified}
             for each in conditions
         ]
-        answer = self._ask("kv/txn", {"compare": compare, "success": list(map(_request, operations))})
-        return Done(answer.get("succeeded", False), _revision(answer))
+        reads = [{"request_range": {"key": _coded(key)}} for key in otherwise]
+        body = {"compare": compare, "success": list(map(_request, operations)), "failure": reads}
+        answer = self._ask("kv/txn", body)
+        succeeded = answer.get("succeeded", False)
+        found = () if succeeded else (each.get("response_range", {}) for each in answer.get("responses", ()))
+        return Done(succeeded, _revision(answer), dict(_pair(kv) for each in found for kv in each.get("kvs", ())))
 
     def grant(self, seconds: int) -> int:
         """→ a new lease.  Raises EtcdError, Unsure."""
@@ -143,13 +176,13 @@ class Etcd:
 
     def keep_alive(self, lease: int) -> bool:
         """False: the lease has expired.  Raises EtcdError."""
-        answer = self._ask("lease/keepalive", {"ID": lease})
+        answer = self._ask("lease/keepalive", {"ID": lease}, repeat=True)
         return int(answer.get("result", {}).get("TTL", 0)) > 0  # etcd answers 200 for a lease that it does not know
 
     def revoke(self, lease: int) -> None:
         """With all its keys; nothing happens where there is none.  Raises EtcdError, Unsure."""
         try:
-            self._ask("lease/revoke", {"ID": lease})
+            self._ask("lease/revoke", {"ID": lease}, repeat=True)
         except Unsure:
             raise
         except EtcdError as error:
@@ -159,22 +192,30 @@ class Etcd:
     def watch(self, prefix: str, after: int, deaf_s: float) -> Iterator[Changes]:
         """What changes below ``prefix`` after this revision, until the connection ends: then EtcdError.
 
-        So it does if nothing at all comes for ``deaf_s`` seconds.
+        So it does if nothing at all comes for ``deaf_s`` seconds, and if etcd has forgotten what was at that revision.
         """
         request = {"key": _coded(prefix), "range_end": _coded(_after(prefix)), "start_revision": after + 1}
         body = json.dumps({"create_request": request})
-        connection = self._opened(deaf_s)
+        endpoint = self._endpoint
+        try:
+            connection = self._opened(endpoint, deaf_s)
+        except OSError as error:
+            raise EtcdError(f"{endpoint}: {_reason(error)}") from error
         try:
             connection.request("POST", "/v3/watch", body, _WATCH_HEADERS)
             response = connection.getresponse()
-            while line := response.readline():
+            while line := response.readline(MOST_BYTES):
                 result = json.loads(line).get("result")
                 if result is None or result.get("canceled"):
-                    raise EtcdError(f"the watch was ended: {line.decode(errors='replace').strip()}")
-                yield Changes(_revision(result), list(map(_change, result.get("events", ()))))
-            raise EtcdError("the watch was ended")
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise EtcdError(f"{self._endpoint}: {error}") from error
+                    said = line.decode(errors="replace").strip()[:200]
+                    raise EtcdError(f"{endpoint}: the watch was ended: {said}")
+                by_revision: dict[int, list[Change]] = {}
+                for event in result.get("events", ()):  # of several revisions, each of them whole
+                    by_revision.setdefault(int(event["kv"]["mod_revision"]), []).append(_change(event))
+                yield from (Changes(revision, changes) for revision, changes in by_revision.items())
+            raise EtcdError(f"{endpoint}: the watch was ended")
+        except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError) as error:
+            raise EtcdError(f"{endpoint}: {_reason(error)}") from error
         finally:
             connection.close()
 
@@ -188,36 +229,56 @@ class Etcd:
     def _endpoint(self) -> str:
         return self.endpoints[self._at]
 
-    def _ask(self, path: str, body: dict[str, Any], deadline_s: float = DEADLINE_S) -> Any:
-        """Raises EtcdError, Unsure."""
+    def _ask(self, path: str, body: dict[str, Any], repeat: bool = False) -> Any:
+        """``repeat``: it changes nothing, so another endpoint may be asked the same.  Raises EtcdError, Unsure."""
+        text = json.dumps(body)
         with self._turn:
-            try:
-                if self._connection is None:
-                    self._connection = self._opened(deadline_s)
-            except OSError as error:
+            for last in [*[False] * max(1, len(self.endpoints) - 1), True]:  # at least twice: etcd may have restarted
                 endpoint = self._endpoint
-                self.use_another_endpoint()
-                raise EtcdError(f"{endpoint}: {error.strerror or error}") from error
-            try:
-                if self._connection.sock:
-                    self._connection.sock.settimeout(deadline_s)
-                self._connection.request("POST", f"/v3/{path}", json.dumps(body), {"Content-Type": "application/json"})
-                response = self._connection.getresponse()
-                answer = json.loads(response.read())
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                endpoint = self._endpoint
-                self.use_another_endpoint()
-                raise Unsure(f"{endpoint}: {error or type(error).__name__}") from error
-            if response.status == http.client.OK:
-                return answer
-            if response.status == http.client.SERVICE_UNAVAILABLE or response.status >= 500:
-                self.use_another_endpoint()
-                raise Unsure(f"{self._endpoint}: {answer.get('error', response.status)}")
-            raise EtcdError(f"{self._endpoint}: {answer.get('error', response.status)}")
+                try:
+                    return self._answered(endpoint, path, text)
+                except Unsure:
+                    self.use_another_endpoint()
+                    if last or not repeat:
+                        raise
+                except OSError as error:  # it was not sent
+                    self.use_another_endpoint()
+                    if last:
+                        raise EtcdError(f"{endpoint}: {_reason(error)}") from error
+            raise AssertionError
 
-    def _opened(self, deadline_s: float) -> http.client.HTTPConnection:
+    def _answered(self, endpoint: str, path: str, text: str) -> Any:
+        """Raises OSError if the request could not be sent, EtcdError, Unsure."""
+        ends_at = time.monotonic() + DEADLINE_S
+        if self._connection is None or self._connection.sock is None:
+            self._connection = self._opened(endpoint, DEADLINE_S)
+        try:
+            self._connection.sock.settimeout(DEADLINE_S)
+            self._connection.request("POST", f"/v3/{path}", text, {"Content-Type": "application/json"})
+            response = self._connection.getresponse()
+            content = _content(response, ends_at)
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, ssl.SSLError) and "ALERT" in str(error):  # it refuses our certificate
+                self._drop()
+                raise EtcdError(f"{endpoint}: {_reason(error)}") from error
+            raise Unsure(f"{endpoint}: {_reason(error)}") from error
+        try:
+            answer = json.loads(content)
+            said = str(answer.get("error", response.status))
+        except (ValueError, AttributeError):
+            answer, said = None, f"{response.status} {content[:100].decode(errors='replace').strip()!a}"
+        if response.status == http.client.OK and answer is not None:
+            return answer
+        if response.status >= 500:
+            raise Unsure(f"{endpoint}: {said}")
+        if response.status == http.client.OK:
+            self._drop()
+            raise Unsure(f"{endpoint}: not an answer of etcd: {said}")
+        raise EtcdError(f"{endpoint}: {said}{_advice(said)}")
+
+    def _opened(self, endpoint: str, deadline_s: float) -> http.client.HTTPConnection:
         """Raises OSError."""
-        place = urlsplit(self._endpoint)
+        place = urlsplit(endpoint)
         host, port = place.hostname or "", place.port or 2379
         connection: http.client.HTTPConnection
         if place.scheme == "https":
@@ -233,6 +294,43 @@ class Etcd:
         if self._connection:
             self._connection.close()
             self._connection = None
+
+
+def _content(response: http.client.HTTPResponse, ends_at: float) -> bytes:
+    """Raises OSError, also for one that is too large or comes too slowly."""
+    content = bytearray()
+    while part := response.read1(1 << 16):
+        content += part
+        if len(content) > MOST_BYTES:
+            raise OSError(f"it answers more than {MOST_BYTES >> 20} MiB")
+        if time.monotonic() > ends_at:
+            raise TimeoutError("timed out")
+    return bytes(content)
+
+
+# What etcd or TLS says → what to do.
+_ADVICE = (
+    ("user name is empty", "it wants a user's name and password, which this program has not: give it certificates "
+                           "instead (etcd --client-cert-auth, and --etcd-cert here)"),
+    ("permission denied", "the user of this certificate may not do that in etcd"),
+    ("invalid auth token", "it wants a user's name and password, which this program has not"),
+    ("CERTIFICATE_REQUIRED", "it wants a certificate: --etcd-cert and --etcd-key"),
+    ("BAD_CERTIFICATE", "it does not accept the certificate of --etcd-cert, or wants one"),
+    ("UNKNOWN_CA", "it does not know the CA of the certificate of --etcd-cert"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not accepted here: --etcd-ca"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// instead of https://"),
+    ("HTTP request to an HTTPS server", "it speaks TLS: write https:// instead of http://"),
+    ("404", "it has no API v3 in JSON: etcd 3.4 or later is needed"),
+)  # fmt: skip
+
+
+def _advice(said: str) -> str:
+    return next((f": {advice}" for words, advice in _ADVICE if words in said), "")
+
+
+def _reason(error: Exception) -> str:
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{said}{_advice(said.replace(' ', '_').upper() if isinstance(error, ssl.SSLError) else said)}"
 
 
 def _checked(endpoint: str) -> str:

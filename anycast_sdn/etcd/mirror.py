@@ -2,10 +2,13 @@
 
 The rules that it keeps:
 
-- ``values`` is what etcd had at ``revision``; it only moves forwards.  After a break everything is read anew, and
-  the difference is handed over as if it had been watched.
+- ``values`` is what etcd had at ``revision``, all of it.  It changes in place, a revision at a time, and listeners are
+  called before anything else runs.
+- After a break of the watch everything is read anew, and the difference is handed over as if it had been watched.
 - A watch can be silent for ever although packets are lost: whoever runs the mirror changes a key below the prefix every
   second (a canary), so silence means that the watch is deaf.
+- etcd may have less than it had: rebuilt, or restored from an older state.  Then ``revision`` goes back, and
+  ``times_gone_back`` says so.
 - Listeners are called one after the other, with the keys that have changed; a fault in one does not concern the others.
 """
 
@@ -15,28 +18,36 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from anycast_sdn.etcd.client import Etcd, EtcdError, Value
+from anycast_sdn.etcd.client import Changes, Etcd, EtcdError, Value
 
 LOG = logging.getLogger(__name__)
 
 DEAF_S = 2.5  # without any change, the canary's included
 PAUSE_S = 0.1  # between two attempts
+STEP_S = 0.005  # between two looks for a revision
 
 Listener = Callable[[Collection[str]], None]
 
 
 class Mirror:
-    """``prefix`` ends with a slash; keys are without it here."""
+    """``prefix`` ends with a slash; keys are without it here.  ``pause``: lets others run for so many seconds."""
 
     def __init__(self, etcd: Etcd, prefix: str, pause: Callable[[float], None] = time.sleep) -> None:
         self.etcd = etcd
         self.prefix = prefix
         self.revision = 0
-        self.values: Mapping[str, Value] = {}
+        self.times_gone_back = 0
         self.problem = "etcd has not been read yet"
+        self._values: dict[str, Value] = {}
         self._pause = pause
         self._listeners: list[Listener] = []
         self._is_active = True
+        self._is_watching = False
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """To be looked at, not to be kept: it changes."""
+        return self._values
 
     def listen(self, listener: Listener) -> None:
         """From now on it is called with the keys that have changed."""
@@ -44,42 +55,62 @@ class Mirror:
 
     def load(self) -> None:
         """Read everything.  Raises EtcdError."""
-        revision, found = self.etcd.below(self.prefix)
+        before = self.revision
+        revision, found = self.etcd.below(self.prefix, lambda: self._pause(0))
+        if before != self.revision > revision:
+            return  # the watch has been faster
         at = len(self.prefix)
         values = {key[at:]: value for key, value in found.items()}
-        changed = {key for key in self.values.keys() | values if self.values.get(key) != values.get(key)}
-        self.values, self.revision, self.problem = values, revision, ""
+        changed = {key for key in self._values.keys() | values if self._values.get(key) != values.get(key)}
+        self.times_gone_back += revision < before
+        self._values, self.revision, self.problem = values, revision, ""
         self._tell(changed)
 
+    def reach(self, revision: int, deadline_s: float = 0.2) -> None:
+        """Have what etcd had at this revision: by the watch, or else by reading everything.  Raises EtcdError."""
+        ends_at = time.monotonic() + deadline_s
+        while self._is_watching and self.revision < revision and time.monotonic() < ends_at:
+            self._pause(STEP_S)
+        if self.revision < revision:
+            self.load()
+
     def run(self) -> None:
-        """Watches until ``stop``."""
+        """Follows until ``stop``."""
         while self._is_active:
-            try:
-                self.load()
-                self._watch()
-            except EtcdError as error:
-                self.problem = str(error)
-                self.etcd.use_another_endpoint()
+            self.follow()
+            if self._is_active:
                 self._pause(PAUSE_S)
 
     def stop(self) -> None:
         self._is_active = False
 
-    def _watch(self) -> None:
-        """Raises EtcdError."""
+    def follow(self) -> None:
+        """Read everything if there was a break, then take what a watch sends, until that breaks."""
+        try:
+            if self.problem:
+                self.load()
+            self._is_watching = True
+            for changes in self.etcd.watch(self.prefix, self.revision, DEAF_S):
+                if not self._is_active:
+                    return
+                self._take(changes)
+        except EtcdError as error:
+            self.problem = str(error)
+            self.etcd.use_another_endpoint()
+        finally:
+            self._is_watching = False
+
+    def _take(self, changes: Changes) -> None:
+        if changes.revision <= self.revision:  # read already
+            return
         at = len(self.prefix)
-        for revision, changes in self.etcd.watch(self.prefix, self.revision, DEAF_S):
-            if not self._is_active:
-                return
-            self.revision = max(self.revision, revision)
-            values = dict(self.values)
-            for key, value in changes:
-                if value is None:
-                    values.pop(key[at:], None)
-                else:
-                    values[key[at:]] = value
-            self.values = values
-            self._tell({key[at:] for key, _ in changes})
+        for key, value in changes.changes:
+            if value is None:
+                self._values.pop(key[at:], None)
+            else:
+                self._values[key[at:]] = value
+        self.revision = changes.revision
+        self._tell({key[at:] for key, _ in changes.changes})
 
     def _tell(self, changed: Collection[str]) -> None:
         if not changed:
