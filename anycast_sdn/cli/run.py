@@ -93,6 +93,9 @@ def _add_etcd(parser: argparse.ArgumentParser) -> None:
                              "--database, and agree here who leads (docs/cluster.md)")
     parser.add_argument("--member", type=options.member, metavar="NAME",
                         help="how this controller is called among them (default: the name of the host)")
+    parser.add_argument("--peer", type=options.address, default=("127.0.0.1", 0), metavar="HOST:PORT",
+                        help="where the others reach this one; an address of this host (default 127.0.0.1, any port: "
+                             "for members on one machine). With --etcd-cert, --etcd-key and --etcd-ca it is encrypted")
     for option, meaning in (
         ("--etcd-cert", "the controller's certificate for etcd, if its URLs are https"),
         ("--etcd-key", "its key, unencrypted"),
@@ -148,7 +151,7 @@ def _run(arguments: argparse.Namespace) -> int:
     etcd = None
     if arguments.etcd:
         tls = Tls(arguments.etcd_cert, arguments.etcd_key, arguments.etcd_ca)
-        etcd = EtcdOptions(arguments.etcd, arguments.member or default_member(), tls)
+        etcd = EtcdOptions(arguments.etcd, arguments.member or default_member(), tls, arguments.peer)
     run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, etcd)
     return 0
 

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from anycast_sdn import __version__
 from anycast_sdn.cluster.assignment import wanted_masters
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer
 from anycast_sdn.cluster.lease import LEASE_S, Lease
@@ -40,6 +42,9 @@ class MemberKey(NamedTuple):
     name: str
     rest: str
     switches: list[int]  # that are connected to it
+    peer: str = ""  # URL for other members
+    release: str = ""
+    since: float = 0.0  # when it has started, by its clock
 
     def text(self) -> str:
         return json.dumps(self._asdict(), sort_keys=True)
@@ -48,18 +53,18 @@ class MemberKey(NamedTuple):
     def of(cls, text: str) -> MemberKey:
         """Members that a later release has added are ignored."""
         found = json.loads(text)
-        return cls(found["name"], found["rest"], found["switches"])
+        return cls(**{name: found[name] for name in cls._fields if name in found})
 
 
 class EtcdCluster:
     """``member``: this member's id, which no other process ever has; ``dpids``: all switches of the network."""
 
-    def __init__(self, mirror: Mirror, lease: Lease, member: str, name: str, rest: str, dpids: Collection[int]) -> None:
+    def __init__(self, mirror: Mirror, lease: Lease, member: str, name: str, rest: str, dpids: Collection[int],
+                 peer: str = "") -> None:  # fmt: skip
         self._mirror = mirror
         self._lease = lease
         self.member = member
-        self._name = name
-        self._rest = rest
+        self._told = MemberKey(name, rest, [], peer, __version__, round(time.time(), 3))
         self._dpids = dpids
         self._connected: set[int] = set()
         self._granted: dict[int, int] = {}  # switches whose master this controller is → by which generation
@@ -124,7 +129,7 @@ class EtcdCluster:
     def _wanted(self) -> Iterator[tuple[list[Is], list[Operation]]]:
         values, lease = self._mirror.values, self._lease.number
         path = self._mirror.prefix
-        own = MemberKey(self._name, self._rest, sorted(self._connected)).text()
+        own = self._told._replace(switches=sorted(self._connected)).text()
         yield [], [Put(f"{path}{CANARY}{self.member}", str(self._beats), lease)]
         if (there := values.get(MEMBERS + self.member)) is None or there.text != own or there.lease != lease:
             yield [], [Put(f"{path}{MEMBERS}{self.member}", own, lease)]

@@ -16,15 +16,18 @@ from pathlib import Path
 from eventlet import patcher
 from os_ken.lib import hub
 
+from anycast_sdn.api.server import Application
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.lease import Lease
+from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Etcd, EtcdError, Tls
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.peers import PeerOptions, Peers
 from anycast_sdn.store.etcd import EtcdStore
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
@@ -42,6 +45,7 @@ class EtcdOptions:
     endpoints: Sequence[str]
     member: str
     tls: Tls
+    peer: tuple[str, int] = ("127.0.0.1", 0)
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,12 @@ class Deployment:
     cluster: Cluster
     start: Callable[[], None]
     stop: Callable[[], None]
+    serve: Callable[[Application, Callable[[Event], None]], Application]  # REST of this controller → what clients get
 
 
 def alone(database: str) -> Deployment:
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
-    return Deployment(store, Alone(), lambda: None, lambda: None)
+    return Deployment(store, Alone(), lambda: None, lambda: None, lambda own, report: own)
 
 
 def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
@@ -69,7 +74,9 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
         raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
     store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")
     member = f"{options.member}-{secrets.token_hex(4)}"
-    cluster = EtcdCluster(mirror, lease, member, options.member, rest, [switch.dpid for switch in network.switches])
+    peers = Peers(PeerOptions(options.peer, options.tls), mirror, member)
+    dpids = [switch.dpid for switch in network.switches]
+    cluster = EtcdCluster(mirror, lease, member, options.member, rest, dpids, peers.url)
     ended = threading.Event()
 
     @isolated
@@ -89,6 +96,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
 
     def stop() -> None:
         ended.set()
+        peers.stop()
         mirror.stop()
         lease.stop()
         try:
@@ -96,7 +104,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
         except EtcdError as error:
             LOG.warning("the lease of this member could not be given back: %s", error)
 
-    return Deployment(store, cluster, start, stop)
+    return Deployment(store, cluster, start, stop, peers.serve)
 
 
 def default_member() -> str:

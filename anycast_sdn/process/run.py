@@ -93,7 +93,7 @@ def run(
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
     views, pause = ControllerViews(app), server.pause_in_line()
     api = RestApi(registry, views, lifecycle, pause, require_match=rest_options.require_match)
-    rest.serve(api, app.report)
+    rest.serve(deployment.serve(api, app.report), app.report)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app, app.report)
     hub.spawn(lifecycle.run)

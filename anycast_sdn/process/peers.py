@@ -1,0 +1,307 @@
+"""Peers: the members of a cluster among themselves, without etcd between them.
+
+Each member listens for the others, and follows each of them: a stream that lasts as long as both processes do.
+
+The rules this file keeps:
+
+- Members know each other by a secret in etcd (``meta/secret``), which is made once.
+- The end of a process is certain when a stream of it has ended and a new connection is refused, or another process
+  answers at its address.  Then its lease is revoked, so that others take over at once.  Whoever is silent is left
+  to its lease: it may be frozen, or cut off from us alone.
+- What is said to others is a line, TOPIC TEXT.  Who does not take its lines in time loses the stream, and begins anew.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import closing
+from typing import NamedTuple
+
+from os_ken.lib import hub
+
+from anycast_sdn.api import endpoints, server
+from anycast_sdn.api.access import Access
+from anycast_sdn.api.any_member import AnyMember, BetweenMembers, Leader
+from anycast_sdn.api.endpoints import Endpoint
+from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer
+from anycast_sdn.api.server import Application, Server
+from anycast_sdn.api.streams import Stream
+from anycast_sdn.api.tls import Tls
+from anycast_sdn.api.tokens import Token, Tokens, secret_of, sha256_of
+from anycast_sdn.cluster.etcd_cluster import LEADER, MEMBERS
+from anycast_sdn.cluster.overview import Overview, overview
+from anycast_sdn.core.events import Event
+from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.words import listed
+from anycast_sdn.etcd.client import EtcdError, Is, Put
+from anycast_sdn.etcd.client import Tls as TlsFiles
+from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.process.listening import listening
+
+LOG = logging.getLogger(__name__)
+
+SECRET = "meta/secret"
+SILENT_S = 3.0  # without a line of a member, its stream counts as lost
+ALIVE_S = 1.0  # a line is sent at least so often
+AGAIN_S = 0.5  # between two attempts to reach a member
+SOON_S, SOON_TIMES = 0.005, 40  # after its stream has ended: its listener may end a moment later
+MOST_LINES = 10_000  # that wait for one member
+
+_EVERYTHING = 1_000_000  # requests a second, and at once
+
+
+class PeerOptions(NamedTuple):
+    """What the command line says.  ``place``: host and port; port 0: any."""
+
+    place: tuple[str, int]
+    tls: TlsFiles
+
+
+class Peers:
+    """``member``: the id of this one.  It listens from now on, and answers when ``serve`` is called."""
+
+    def __init__(self, options: PeerOptions, mirror: Mirror, member: str) -> None:
+        """Raises ConfigurationError."""
+        self.own = member
+        self._mirror = mirror
+        self._tls, self._context = _tls(options.tls)
+        self._endpoint = self._opened(options.place)
+        self._access = Access(Tokens())
+        self._secret = ""
+        self._server: Server | None = None
+        self._clients: dict[str, MemberClient] = {}  # by id, of members that are there
+        self._streams: set[_Lines] = set()  # of those who listen to this member
+        self._listeners: dict[str, list[Callable[[str, str], None]]] = {}  # by topic
+        self._greetings: dict[str, Callable[[], Iterable[str]]] = {}  # by topic
+        self.reached: set[str] = set()  # ids of the members whose streams come here now
+        self._is_active = True
+        mirror.listen(self._look)
+
+    @property
+    def url(self) -> str:
+        """Where other members reach this one."""
+        host, port, *_ = self._endpoint.listener.getsockname()
+        shown = f"[{host}]" if ":" in host else host
+        return f"{self._endpoint.scheme}://{shown}:{port}"
+
+    def serve(self, own: Application, report: Callable[[Event], None]) -> AnyMember:
+        """``own``: REST of this member by itself → REST of any member."""
+        self._make_secret()
+        between = BetweenMembers(own, self, self._stream)
+        self._server = server.serve(between, [self._endpoint], self._access, server.pause_in_line(), report)
+        self._look([SECRET, MEMBERS])
+        hub.spawn(self._keep_secret)
+        return AnyMember(own, self)
+
+    def stop(self) -> None:
+        self._is_active = False
+        for client in self._clients.values():
+            client.close()
+        if self._server:
+            self._server.close()
+
+    # ---------------------------------------------------------------- what members say to each other
+
+    def publish(self, topic: str, text: str) -> None:
+        """To all members that listen; ``text`` is one line."""
+        line = f"{topic} {text}\n".encode()
+        for stream in [*self._streams]:
+            stream.add(line)
+
+    def greet(self, topic: str, first: Callable[[], Iterable[str]]) -> None:
+        """Who begins to listen is told this first."""
+        self._greetings[topic] = first
+
+    def listen(self, topic: str, listener: Callable[[str, str], None]) -> None:
+        """It is called with the id of the member that says it, and the text."""
+        self._listeners.setdefault(topic, []).append(listener)
+
+    def _stream(self) -> Stream:
+        first = [f"{topic} {text}\n".encode() for topic, greeting in self._greetings.items() for text in greeting()]
+        return _Lines(self._streams, first)
+
+    # ---------------------------------------------------------------- Members, for REST
+
+    @property
+    def overview(self) -> Overview:
+        return overview(self._mirror.values)
+
+    def leads(self) -> bool:
+        leader = self._mirror.values.get(LEADER)
+        return leader is not None and leader.text == self.own
+
+    def leader(self) -> Leader | None:
+        leader = self._mirror.values.get(LEADER)
+        client = leader and self._clients.get(leader.text)
+        return Leader(leader.text, self.overview.name(leader.text), client) if leader and client else None
+
+    def missing(self) -> str:
+        if self._mirror.problem:
+            return f"etcd does not answer this member, so it does not know who leads: {self._mirror.problem}"
+        seen = self.overview
+        if seen.leader:
+            return f"{seen.name(seen.leader)} leads, but is not there"
+        here = listed([each.name for each in seen.members.values()])
+        return f"no member leads now; there {'is' if len(seen.members) == 1 else 'are'} {here or 'none'}"
+
+    def written(self) -> int:
+        return self._mirror.etcd.written
+
+    def read(self) -> int:
+        return self._mirror.told
+
+    # ---------------------------------------------------------------- the others
+
+    def _look(self, changed: Collection[str]) -> None:
+        """etcd has changed."""
+        if any(key.startswith(MEMBERS) for key in changed):
+            self._look_at_members()
+        if SECRET in changed and (found := self._mirror.values.get(SECRET)):
+            self._secret = found.text
+            self._access.replace(Tokens([_entry(found.text)]))
+            for id in [*self._clients]:
+                self._clients.pop(id).close()
+            self._look_at_members()
+
+    def _look_at_members(self) -> None:
+        members = self.overview.members
+        for id in self._clients.keys() - members.keys():
+            self._clients.pop(id).close()
+        for id in members.keys() - self._clients.keys() - {self.own}:
+            if self._secret and members[id].told.peer:
+                client = MemberClient(members[id].told.peer, id, self._secret, self._context)
+                self._clients[id] = client
+                hub.spawn(self._follow, id, client)
+
+    def _follow(self, id: str, client: MemberClient) -> None:
+        """As long as the member is there."""
+        soon, is_known = 0, False
+        while self._is_active and self._clients.get(id) is client:
+            try:
+                with closing(client.lines(SILENT_S)) as lines:
+                    for line in lines:
+                        self.reached.add(id)
+                        soon, is_known = SOON_TIMES, True
+                        self._take(id, line)
+            except (ConnectionRefusedError, Elsewhere) as error:
+                if is_known:
+                    self._revoke(id, str(error))
+            except NoAnswer as error:
+                LOG.debug("member %s: %s", id, error)
+            except Exception:
+                LOG.exception("internal error with the stream of member %s; it goes on", id)
+            self.reached.discard(id)
+            hub.sleep(SOON_S if soon else AGAIN_S)
+            soon = max(0, soon - 1)
+
+    def _take(self, id: str, line: bytes) -> None:
+        topic, _, text = line.decode(errors="replace").rstrip("\n").partition(" ")
+        for listener in self._listeners.get(topic, ()):
+            try:
+                listener(id, text)
+            except Exception:
+                LOG.exception("internal error with what member %s says of %s", id, topic)
+
+    def _revoke(self, id: str, reason: str) -> None:
+        member = self.overview.members.get(id)
+        if member and member.lease:
+            LOG.info("cluster: the process of %s has ended (%s)", member.name, reason)
+            try:
+                self._mirror.etcd.revoke(member.lease)
+            except EtcdError as error:
+                LOG.debug("etcd: %s", error)  # tried again with the next attempt to connect
+
+    # ---------------------------------------------------------------- the secret
+
+    def _keep_secret(self) -> None:
+        """etcd may be made anew."""
+        while self._is_active:
+            if SECRET not in self._mirror.values and not self._mirror.problem:
+                self._make_secret()
+            hub.sleep(AGAIN_S)
+
+    def _make_secret(self) -> None:
+        if SECRET in self._mirror.values:
+            return
+        key = self._mirror.prefix + SECRET
+        try:
+            self._mirror.etcd.transact([Is(key, 0)], [Put(key, secret_of(secrets.token_bytes(32)))])
+        except EtcdError as error:
+            LOG.debug("etcd: %s", error)
+
+    # ---------------------------------------------------------------- where it listens
+
+    def _opened(self, place: tuple[str, int]) -> Endpoint:
+        host, _ = place
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            address = None
+        if address and address.is_unspecified:
+            raise ConfigurationError(f"--peer {host}: other members cannot connect to it; give an address of this host")
+        with listening("for other members", "--peer", place):
+            endpoint = endpoints.at_address(place, (), self._tls)
+        if not self._tls and not (host == "localhost" or (address and address.is_loopback)):
+            LOG.warning("what members say to each other at %s is not encrypted: use --etcd-cert, --etcd-key and "
+                        "--etcd-ca", host)  # fmt: skip
+        return endpoint
+
+
+class _Lines(Stream):
+    """What this member says to one other."""
+
+    def __init__(self, all: set[_Lines], first: Iterable[bytes]) -> None:
+        self._all = all
+        self._waiting = deque(first)
+        self._wake = threading.Event()
+        self._ends = False
+        all.add(self)
+
+    def add(self, line: bytes) -> None:
+        if len(self._waiting) >= MOST_LINES:
+            self._all.discard(self)
+            self.end()
+        else:
+            self._waiting.append(line)
+            self._wake.set()
+
+    def end(self) -> None:
+        self._ends = True
+        self._wake.set()
+
+    def __iter__(self) -> Generator[bytes]:
+        try:
+            while not self._ends:
+                self._wake.clear()
+                lines = b"".join(self._waiting) or b"\n"
+                self._waiting.clear()
+                yield lines
+                if not self._waiting:
+                    self._wake.wait(ALIVE_S)
+        finally:
+            self._all.discard(self)
+
+
+def _entry(secret: str) -> Token:
+    return Token(
+        name="member", sha256=sha256_of(secret), scopes=("admin",),
+        requests_per_s=_EVERYTHING, burst=_EVERYTHING, concurrent=1000,
+    )  # fmt: skip
+
+
+def _tls(files: TlsFiles) -> tuple[Tls | None, ssl.SSLContext | None]:
+    """→ (as a server, as a client); None without certificates of our own.  Raises ConfigurationError."""
+    if not (files.certificate and files.ca):
+        return None, None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # see ``member_client``
+    tls = Tls(files.certificate, files.key, files.ca)
+    context.load_verify_locations(files.ca)
+    context.load_cert_chain(files.certificate, files.key)
+    return tls, context
