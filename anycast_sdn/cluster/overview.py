@@ -15,6 +15,7 @@ class Member(NamedTuple):
     id: str
     told: MemberKey
     lease: int
+    draining: bool = False
 
     @property
     def name(self) -> str:

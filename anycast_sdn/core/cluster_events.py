@@ -1,0 +1,106 @@
+"""Events of a cluster of controllers, as this member sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from anycast_sdn.core.events import Reported, Severity, Subject
+
+
+class _OfMember(Reported):
+    __slots__ = ()
+
+    member: str
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("member", self.member)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined(_OfMember):
+    """A controller takes part in the cluster.  ``id``: of its process; ``rest``: where clients reach it."""
+
+    type: ClassVar[str] = "member.joined"
+
+    member: str
+    id: str
+    rest: str
+    release: str
+
+    def sentence(self) -> str:
+        return f"member {self.member} has joined (REST on {self.rest}, release {self.release})"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft(_OfMember):
+    """A controller has ended because it was asked to; others do what it did."""
+
+    type: ClassVar[str] = "member.left"
+
+    member: str
+    id: str
+
+    def sentence(self) -> str:
+        return f"member {self.member} has left"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLost(_OfMember):
+    """A controller has ended, hangs, or does not reach etcd; others take over from it."""
+
+    type: ClassVar[str] = "member.lost"
+    usual: ClassVar[Severity] = Severity.WARNING
+
+    member: str
+    id: str
+
+    def sentence(self) -> str:
+        return f"member {self.member} is lost: it has ended, hangs, or does not reach etcd"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChanged(_OfMember):
+    """Another member leads: it decides on links and routes.  ``term``: grows with each leader."""
+
+    type: ClassVar[str] = "leader.changed"
+
+    member: str
+    term: int
+
+    def sentence(self) -> str:
+        return f"member {self.member} leads (term {self.term})"
+
+
+class _OfEtcd(Reported):
+    __slots__ = ()
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("controller", "")
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdLost(_OfEtcd):
+    """This member does not reach etcd: it serves on, but what is enrolled cannot be changed through it."""
+
+    type: ClassVar[str] = "etcd.lost"
+    usual: ClassVar[Severity] = Severity.CRITICAL
+
+    reason: str
+
+    def sentence(self) -> str:
+        return f"etcd does not answer: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdBack(_OfEtcd):
+    """This member reaches etcd again.  ``away_s``: how long it did not."""
+
+    type: ClassVar[str] = "etcd.back"
+
+    away_s: float
+
+    def sentence(self) -> str:
+        return f"etcd answers again, after {self.away_s:.0f} s"

@@ -1,0 +1,127 @@
+"""The cluster as one of its members sees it: for REST, for health, and for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anycast_sdn.cluster.overview import Overview
+from anycast_sdn.core.events import Severity, Subject
+from anycast_sdn.core.times import rfc3339
+from anycast_sdn.core.words import listed
+from anycast_sdn.views.reasons import Reason
+
+LEADERLESS_S = 3.0  # a take-over takes less
+
+ALONE: Mapping[str, Any] = {
+    "mode": "alone", "member": None, "leader": None, "term": 0, "members": [], "switches": [], "incomplete": [],
+    "etcd": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    own: str  # the id of this member
+    seen: Overview
+    reached: Collection[str]  # ids of other members that are heard
+    missing: Collection[str]  # names of members that were there
+    leaderless_s: float | None  # for how long nobody leads
+    etcd_away_s: float | None  # for how long etcd does not answer
+    problem: str  # why etcd is not read, "" if it is
+    revision: int  # of etcd, as it is known here
+    behind_s: float  # the last that was heard of etcd is so old
+    endpoints: Mapping[str, str]  # of etcd → why it is not healthy, "" if it is
+    takeovers: int
+
+    @property
+    def leads(self) -> bool:
+        return self.seen.leader == self.own
+
+    @property
+    def masters(self) -> int:
+        """Of how many switches this member is to be the master."""
+        return sum(each.member == self.own for each in self.seen.masters.values())
+
+    @property
+    def unheard(self) -> list[str]:
+        """The names of members that are in etcd, and cannot be reached."""
+        others = self.seen.members.keys() - {self.own} - {*self.reached}
+        return sorted(self.seen.members[id].name for id in others)
+
+
+def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any]:
+    """``names``: of all switches, by datapath id."""
+    seen = state.seen
+    return {
+        "mode": "cluster",
+        "member": seen.name(state.own),
+        "leader": seen.name(seen.leader) if seen.leader else None,
+        "term": seen.term,
+        "members": [_member(state, id, names) for id in sorted(seen.members, key=lambda id: (seen.name(id), id))],
+        "switches": [_switch(seen, dpid, name) for dpid, name in sorted(names.items())],
+        "incomplete": sorted({*state.missing, *state.unheard}),
+        "etcd": {
+            "up": not state.problem,
+            "problem": state.problem,
+            "revision": state.revision,
+            "behind_s": round(state.behind_s, 3),
+            "endpoints": [
+                {"url": url, "up": not problem, "problem": problem} for url, problem in state.endpoints.items()
+            ],
+        },
+    }
+
+
+def _member(state: ClusterState, id: str, names: Mapping[int, str]) -> dict[str, Any]:
+    member = state.seen.members[id]
+    told = member.told
+    return {
+        "name": member.name,
+        "id": id,
+        "release": told.release,
+        "rest": told.rest,
+        "peer": told.peer,
+        "since": rfc3339(told.since, "seconds"),
+        "leads": id == state.seen.leader,
+        "draining": member.draining,
+        "reached": id == state.own or id in state.reached,
+        "switches": [names[dpid] for dpid in told.switches if dpid in names],
+    }
+
+
+def _switch(seen: Overview, dpid: int, name: str) -> dict[str, Any]:
+    master = seen.masters.get(dpid)
+    return {
+        "switch": name,
+        "master": seen.name(master.member) if master else None,
+        "generation": master.generation if master else None,
+    }
+
+
+def cluster_reasons(state: ClusterState | None) -> Iterator[Reason]:
+    """What is wrong with the cluster."""
+    if state is None:
+        return
+    if state.etcd_away_s is not None:
+        yield Reason(
+            "etcd.lost", Subject("controller", ""), f"etcd does not answer this member: {state.problem}",
+            "Flows go on and new ones are served; what is enrolled cannot be changed here, and this member does not "
+            "take over from others.",
+        )  # fmt: skip
+    elif state.leaderless_s is not None and state.leaderless_s >= LEADERLESS_S:
+        yield Reason(
+            "leader.none", Subject("controller", ""), "no member of the cluster leads",
+            "Flows go on; routes do not follow when links change, and nothing that is enrolled can be changed.",
+        )  # fmt: skip
+    for name in sorted(state.missing):
+        yield Reason(
+            "member.lost", Subject("member", name), f"member {name} of the cluster is missing",
+            "Others do what it did; until it is back, fewer can take over.", Severity.WARNING,
+        )  # fmt: skip
+    if unheard := state.unheard:
+        yield Reason(
+            "member.unreached", Subject("member", unheard[0]),
+            f"this member does not reach {listed(unheard)}, which etcd has (--peer)",
+            "Its end would be noticed seconds later; REST here fails where it leads.", Severity.WARNING, early=True,
+        )  # fmt: skip
