@@ -23,7 +23,18 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from anycast_sdn.api import access, pages
-from anycast_sdn.api.member_client import AFTER, BASE, CALLER, MOVED, REVISION, STREAM, TO, Elsewhere, MemberClient, NoAnswer
+from anycast_sdn.api.member_client import (
+    AFTER,
+    BASE,
+    CALLER,
+    MOVED,
+    REVISION,
+    STREAM,
+    TO,
+    Elsewhere,
+    MemberClient,
+    NoAnswer,
+)
 from anycast_sdn.api.member_client import Request as Passed
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import MAX_BODY
@@ -31,12 +42,12 @@ from anycast_sdn.api.server import PROBES, Application
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tokens import Caller
 from anycast_sdn.core.model import packed, text
+from anycast_sdn.etcd.client import EtcdError
 
 OWN = PROBES | {"/metrics", "/v1/cluster", "/v1/caller", "/openapi.json"}
 FIELDS = ("Accept", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID")
 PATIENCE_S = 0.5  # for a leader, when there is none: a take-over takes less
 STEP_S = 0.02
-CATCH_UP_S = 1.0  # for what etcd has to arrive
 LONGEST_WAIT_S = 600.0  # that a request may ask for
 
 StartResponse = Callable[..., Any]
@@ -63,11 +74,14 @@ class Members(Protocol):
     def missing(self) -> str:
         """Who leads, or why nobody does, in a sentence."""
 
-    def written(self) -> int:
-        """The revision of etcd after what this member has written last."""
+    def revision(self) -> int:
+        """That of etcd which this member knows, or has made."""
 
-    def read(self) -> int:
-        """That up to which all that etcd has is known here."""
+    def times_gone_back(self) -> int:
+        """How often etcd was made anew: then its revisions are others."""
+
+    def reach(self, revision: int) -> None:
+        """Have what etcd had then.  Raises EtcdError."""
 
 
 class AnyMember:
@@ -76,7 +90,7 @@ class AnyMember:
     def __init__(self, own: Application, members: Members) -> None:
         self._own = own
         self._members = members
-        self._seen = (0, "")  # the last revision that a client has seen, and the member that has shown it
+        self._seen = (0, 0, "")  # (how often etcd had gone back, revision, who showed it), last
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -112,29 +126,29 @@ class AnyMember:
 
     def _lead(self, environ: dict[str, Any], start_response: StartResponse, passed: Passed | None) -> Iterable[bytes]:
         """Raises Problem."""
-        revision, member = self._seen
-        if member != self._members.own:
-            catch_up(self._members, revision)
+        catch_up(self._members, self._after(self._members.own))
         if passed and passed.body:
             environ["wsgi.input"] = _Read(passed.body)  # leadership has come while it was tried elsewhere
         answer = self._own(environ, start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            self._note(self._members.written(), self._members.own)
+            self._note(self._members.revision(), self._members.own)
         return answer
 
     def _pass_on(self, leader: Leader, passed: Passed, start_response: StartResponse) -> Iterable[bytes]:
         """Raises Elsewhere, NoAnswer."""
-        revision, member = self._seen
-        if member != leader.id:
-            passed = passed._replace(fields={**passed.fields, AFTER: str(revision)})
+        passed = passed._replace(fields={**passed.fields, AFTER: str(self._after(leader.id))})
         reply = leader.client.ask(passed, _wait_s(passed.target))
         self._note(reply.revision, leader.id)
         start_response(reply.status, reply.fields)
         return reply.body
 
+    def _after(self, member: str) -> int:
+        """What this member must have read before it answers; 0: it knows what clients have seen."""
+        gone_back, revision, shown_by = self._seen
+        return revision if shown_by != member and gone_back == self._members.times_gone_back() else 0
+
     def _note(self, revision: int, member: str) -> None:
-        if revision >= self._seen[0]:
-            self._seen = revision, member
+        self._seen = max(self._seen, (self._members.times_gone_back(), revision, member))
 
 
 class BetweenMembers:
@@ -167,7 +181,7 @@ class BetweenMembers:
         return self._own(environ, start)
 
     def _revision(self) -> tuple[str, str]:
-        return REVISION, str(max(self._members.written(), self._members.read()))
+        return REVISION, str(self._members.revision())
 
 
 class _Read:
@@ -183,11 +197,10 @@ class _Read:
 
 def catch_up(members: Members, revision: int) -> None:
     """Returns when this member has read what etcd had then.  Raises Problem."""
-    deadline = time.monotonic() + CATCH_UP_S
-    while members.read() < revision:
-        if time.monotonic() > deadline:
-            raise _unavailable("this member leads since a moment, and has not read from etcd yet what was changed last")
-        time.sleep(STEP_S / 10)
+    try:
+        members.reach(revision)
+    except EtcdError as error:
+        raise _unavailable(f"this member has not read what was changed last: etcd does not answer: {error}") from error
 
 
 def _unavailable(sentence: str) -> Problem:

@@ -15,6 +15,7 @@ from anycast_sdn.api.conditions import Condition
 from anycast_sdn.api.queries import Nothing
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tokens import Caller, Need
+from anycast_sdn.cluster.steering import NoSteering, Steering
 from anycast_sdn.control.agent_checks import Reported
 from anycast_sdn.control.operations import Operation as OperationOfLife
 from anycast_sdn.control.registry import Registry
@@ -102,6 +103,9 @@ class Views(Protocol):
     def health(self) -> dict[str, Any]:
         """``status`` is "ok" when everything is; anything else is answered with 503."""
 
+    def cluster(self) -> dict[str, Any]:
+        """Who takes part, who leads, and who is the master of which switch."""
+
     def services(self, turn: Callable[[], None]) -> list[dict[str, Any]]:
         """How the servers of each group are, in all and behind each edge."""
 
@@ -165,6 +169,7 @@ class Asked:
     body: Any = None  # of the operation's model
     query: Any = None
     fields: Mapping[str, str] = field(default_factory=dict)  # of its header
+    steering: Steering = field(default_factory=NoSteering)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class InPath(Section):
     switch: str = said("the name of a switch")
     number: Annotated[int, text_form("[0-9]{1,13}", int, "a flow's number")] = said("a flow's number at its edge")
     id: str = said("an operation's id")
+    member: str = said("a member of the cluster")
     end: LinkEnd = said("a port of a link, written switch:port")
 
 

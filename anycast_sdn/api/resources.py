@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from anycast_sdn.api import (
+    cluster,
     events,
     flows,
     groups,
@@ -20,6 +21,7 @@ from anycast_sdn.api import (
     queries,
     reports,
     shown,
+    shown_cluster,
     shown_flows,
     shown_health,
     shown_network,
@@ -33,6 +35,7 @@ OPEN, READ, ENROL, ADMIN, OWN = Need
 _GROUPS, _GROUP = "/v1/groups", "/v1/groups/{group}"
 _SERVERS, _SERVER = "/v1/groups/{group}/servers", "/v1/groups/{group}/servers/{address}"
 _FLOWS, _FLOW = "/v1/flows", "/v1/flows/{edge}/{number}"
+_MEMBER = "/v1/cluster/members/{member}"
 _LINK = "/v1/topology/links/{end}"
 _TEXT: Mapping[int, None] = {200: None}
 _NONE: Mapping[int, None] = {204: None}
@@ -109,6 +112,13 @@ OPERATIONS = (
     Operation("GET", "/v1/events", events.list_events, READ,
               "What has happened; with Accept: text/event-stream, as it happens", {200: shown.Events},
               query=queries.Events, streams=True),
+    Operation("GET", "/v1/cluster", cluster.get_cluster, READ,
+              "The cluster as the member that answers sees it: members, leader, masters, etcd",
+              {200: shown_cluster.Cluster}),
+    Operation("POST", f"{_MEMBER}/drain", cluster.drain_member, ADMIN,
+              "Drain a member, for an upgrade: it hands over its switches and leadership, and takes none", _NONE),
+    Operation("POST", f"{_MEMBER}/resume", cluster.resume_member, ADMIN, "A drained member takes part again", _NONE),
+    Operation("POST", f"{_MEMBER}/lead", cluster.lead, ADMIN, "Let this member lead", _NONE),
     Operation("GET", "/livez", network.get_live, OPEN, "Does the controller answer? For whoever restarts it if not",
               {200: shown.Probe}),
     Operation("GET", "/readyz", network.get_ready, OPEN,

@@ -27,8 +27,10 @@ from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.resources import OPERATIONS, description
 from anycast_sdn.api.server import PROBES
 from anycast_sdn.api.tokens import Need
+from anycast_sdn.cluster.steering import NoSteering, Steering
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.etcd.client import EtcdError
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class RestApi:
         pause: Callable[[], None] = lambda: None,
         *,
         require_match: bool = False,
+        steering: Steering | None = None,
     ) -> None:
         """``require_match``: groups and servers are changed only on the condition that they are as they were read."""
         self._registry = registry
@@ -59,6 +62,7 @@ class RestApi:
         self._life = life
         self._pause = pause
         self._require_match = require_match
+        self._steering = steering or NoSteering()
         self._pages = pages.of_package()
         description()  # made once, here: it takes longer than a request may
 
@@ -71,7 +75,7 @@ class RestApi:
             if self._pages.has(environ.get("PATH_INFO", "")):
                 return self._page(environ, start_response)
             response = self._respond(request, path)
-        except (Problem, ConfigurationError) as error:
+        except (Problem, ConfigurationError, EtcdError) as error:
             response = response_to(error, quote(path))
         except Exception:
             LOG.exception("REST: %s %s failed", request.method, quote(path))
@@ -99,7 +103,7 @@ class RestApi:
             condition.check(lambda: "")  # it is there, and has no tag
         body = operation.body and reading.content(request, operation.body, turn.over, operation.needs_body)
         asked = Asked(self._registry, self._views, self._life, access.caller(request), turn, condition, body, query,
-                      request.headers)
+                      request.headers, self._steering)
         return _response(operation.handler(asked, *variables), turn)
 
 

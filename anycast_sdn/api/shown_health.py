@@ -29,7 +29,7 @@ class Hub(Section):
 class ReasonSubject(Section):
     """What is wrong."""
 
-    kind: Literal["switch", "link", "server", "group", "pool", "uplink", "controller"]
+    kind: Literal["switch", "link", "server", "group", "pool", "uplink", "controller", "member"]
     name: str = said("of a link both ends, as in c1:1-c2:2; of a pool its client edge")
     group: str | None = said("of a server: its group, or the first of those where it is critical", default=None)
 

@@ -2,9 +2,9 @@
 
 A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``status``, ``listings``,
 ``replies``, ``topology``, ``watch``, ``why`` and ``who`` (questions to a running controller), ``groups``, ``servers``,
-``edges`` and ``operations`` (changes of what it serves), ``agent`` (on a server).  Each adds its commands to the parser
-and names the function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub
-before anything else is imported.
+``edges`` and ``operations`` (changes of what it serves), ``cluster`` (of several controllers), ``agent`` (on a
+server).  Each adds its commands to the parser and names the function that carries one out.  That function imports what
+it needs itself: ``run`` must choose the hub before anything else is imported.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from anycast_sdn import __version__
 from anycast_sdn.cli import (
     agent,
+    cluster,
     edges,
     files,
     groups,
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     servers.add_to(commands)
     edges.add_to(commands)
     operations.add_to(commands)
+    cluster.add_to(commands)
     token.add_to(commands)
     agent.add_to(commands)
     return parser

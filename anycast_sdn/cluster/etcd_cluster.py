@@ -18,42 +18,19 @@ The rules that it keeps:
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
 
 from anycast_sdn import __version__
 from anycast_sdn.cluster.assignment import wanted_masters
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer
+from anycast_sdn.cluster.keys import CANARY, LEADER, MASTERS, MEMBERS, MemberKey
 from anycast_sdn.cluster.lease import LEASE_S, Lease
 from anycast_sdn.etcd.client import Delete, EtcdError, Is, Operation, Put, Value
 from anycast_sdn.etcd.mirror import Mirror
 
 LOG = logging.getLogger(__name__)
-
-LEADER, MEMBERS, MASTERS, CANARY = "leader", "members/", "masters/", "canary/"
-
-
-class MemberKey(NamedTuple):
-    """What a member tells of itself."""
-
-    name: str
-    rest: str
-    switches: list[int]  # that are connected to it
-    peer: str = ""  # URL for other members
-    release: str = ""
-    since: float = 0.0  # when it has started, by its clock
-
-    def text(self) -> str:
-        return json.dumps(self._asdict(), sort_keys=True)
-
-    @classmethod
-    def of(cls, text: str) -> MemberKey:
-        """Members that a later release has added are ignored."""
-        found = json.loads(text)
-        return cls(**{name: found[name] for name in cls._fields if name in found})
 
 
 class EtcdCluster:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from anycast_sdn.cluster.etcd_cluster import LEADER, MASTERS, MEMBERS, MemberKey
+from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, MemberKey
 from anycast_sdn.etcd.client import Value
 
 

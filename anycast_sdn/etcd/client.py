@@ -132,6 +132,7 @@ class Etcd:
         self._at = 0  # the endpoint in use
         self._connection: http.client.HTTPConnection | None = None
         self._turn = lock or threading.Lock()
+        self.written = 0  # the revision after the last transaction that was carried out
 
     def below(self, prefix: str, pause: Callable[[], None] = lambda: None) -> tuple[int, dict[str, Value]]:
         """All keys that begin so, at one revision; ``pause``: called between pages.  Raises EtcdError."""
@@ -167,6 +168,7 @@ class Etcd:
         body = {"compare": compare, "success": list(map(_request, operations)), "failure": reads}
         answer = self._ask("kv/txn", body)
         succeeded = answer.get("succeeded", False)
+        self.written = _revision(answer) if succeeded else self.written
         found = () if succeeded else (each.get("response_range", {}) for each in answer.get("responses", ()))
         return Done(succeeded, _revision(answer), dict(_pair(kv) for each in found for kv in each.get("kvs", ())))
 
@@ -216,6 +218,22 @@ class Etcd:
             raise EtcdError(f"{endpoint}: the watch was ended")
         except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError) as error:
             raise EtcdError(f"{endpoint}: {_reason(error)}") from error
+        finally:
+            connection.close()
+
+    def problem_of(self, endpoint: str) -> str:
+        """Why this one is not healthy; "" if it is."""
+        try:
+            connection = self._opened(endpoint, DEADLINE_S)
+        except OSError as error:
+            return _reason(error)
+        try:
+            connection.request("GET", "/health")
+            answer = json.loads(_content(connection.getresponse(), time.monotonic() + DEADLINE_S))
+            healthy = str(answer.get("health")).lower() == "true"
+            return "" if healthy else str(answer.get("reason") or "it says that it is not healthy")
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            return _reason(error)
         finally:
             connection.close()
 

@@ -38,6 +38,7 @@ class Mirror:
         self.revision = 0
         self.times_gone_back = 0
         self.problem = "etcd has not been read yet"
+        self.heard_at = time.monotonic()  # when a change came last, or all was read
         self._values: dict[str, Value] = {}
         self._pause = pause
         self._listeners: list[Listener] = []
@@ -64,6 +65,7 @@ class Mirror:
         changed = {key for key in self._values.keys() | values if self._values.get(key) != values.get(key)}
         self.times_gone_back += revision < before
         self._values, self.revision, self.problem = values, revision, ""
+        self.heard_at = time.monotonic()
         self._tell(changed)
 
     def reach(self, revision: int, deadline_s: float = 0.2) -> None:
@@ -109,7 +111,7 @@ class Mirror:
                 self._values.pop(key[at:], None)
             else:
                 self._values[key[at:]] = value
-        self.revision = changes.revision
+        self.revision, self.heard_at = changes.revision, time.monotonic()
         self._tell({key[at:] for key, _ in changes.changes})
 
     def _tell(self, changed: Collection[str]) -> None:

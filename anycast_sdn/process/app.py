@@ -43,6 +43,7 @@ from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
 from anycast_sdn.process.zone_timeouts import ZoneTimeouts
+from anycast_sdn.views.cluster import ClusterState
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 from anycast_sdn.views.history import EVERY_S, History
@@ -102,6 +103,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
+        self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
         self.bgp = BgpSessions(controller, self._cluster, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep, self.report)
@@ -349,7 +351,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _look_at_health(self, now: float) -> None:
         log = self.binding_log.wrong(now) if self.binding_log else ""
-        self._health.update(self.controller, self.bgp.states(), now, self._database_problem(), log)
+        cluster = self.cluster_state()
+        self._health.update(self.controller, self.bgp.states(), now, self._database_problem(), log, cluster)
 
     def _sample(self) -> None:
         self.history.sample(self.controller, self.counters, time.monotonic())

@@ -21,17 +21,20 @@ from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.lease import Lease
+from anycast_sdn.cluster.steering import NoSteering, Steering
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Etcd, EtcdError, Tls
 from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.process.cluster_watch import ClusterWatch
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.peers import PeerOptions, Peers
 from anycast_sdn.store.etcd import EtcdStore
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
+from anycast_sdn.views.cluster import ClusterState
 
 LOG = logging.getLogger(__name__)
 
@@ -54,12 +57,14 @@ class Deployment:
     cluster: Cluster
     start: Callable[[], None]
     stop: Callable[[], None]
+    state: Callable[[], ClusterState | None]  # of the cluster; None: this controller is alone
+    steering: Steering
     serve: Callable[[Application, Callable[[Event], None]], Application]  # REST of this controller → what clients get
 
 
 def alone(database: str) -> Deployment:
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
-    return Deployment(store, Alone(), lambda: None, lambda: None, lambda own, report: own)
+    return Deployment(store, Alone(), lambda: None, lambda: None, lambda: None, NoSteering(), lambda own, report: own)
 
 
 def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
@@ -77,6 +82,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
     peers = Peers(PeerOptions(options.peer, options.tls), mirror, member)
     dpids = [switch.dpid for switch in network.switches]
     cluster = EtcdCluster(mirror, lease, member, options.member, rest, dpids, peers.url)
+    watch = ClusterWatch(peers, mirror)
     ended = threading.Event()
 
     @isolated
@@ -96,6 +102,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
 
     def stop() -> None:
         ended.set()
+        watch.stop()
         peers.stop()
         mirror.stop()
         lease.stop()
@@ -104,7 +111,11 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
         except EtcdError as error:
             LOG.warning("the lease of this member could not be given back: %s", error)
 
-    return Deployment(store, cluster, start, stop, peers.serve)
+    def serve(own: Application, report: Callable[[Event], None]) -> Application:
+        watch.start(report)
+        return peers.serve(own, report)
+
+    return Deployment(store, cluster, start, stop, watch.state, NoSteering(), serve)
 
 
 def default_member() -> str:

@@ -34,7 +34,7 @@ from anycast_sdn.api.server import Application, Server
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import Tls
 from anycast_sdn.api.tokens import Token, Tokens, secret_of, sha256_of
-from anycast_sdn.cluster.etcd_cluster import LEADER, MEMBERS
+from anycast_sdn.cluster.keys import LEADER, MEMBERS
 from anycast_sdn.cluster.overview import Overview, overview
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
@@ -47,6 +47,7 @@ from anycast_sdn.process.listening import listening
 LOG = logging.getLogger(__name__)
 
 SECRET = "meta/secret"
+LEAVING = "leaving"  # a topic: the process ends because it was asked to
 SILENT_S = 3.0  # without a line of a member, its stream counts as lost
 ALIVE_S = 1.0  # a line is sent at least so often
 AGAIN_S = 0.5  # between two attempts to reach a member
@@ -79,8 +80,10 @@ class Peers:
         self._streams: set[_Lines] = set()  # of those who listen to this member
         self._listeners: dict[str, list[Callable[[str, str], None]]] = {}  # by topic
         self._greetings: dict[str, Callable[[], Iterable[str]]] = {}  # by topic
+        self.left: set[str] = set()  # ids of members that have said that they leave
         self.reached: set[str] = set()  # ids of the members whose streams come here now
         self._is_active = True
+        self.listen(LEAVING, lambda id, _: self.left.add(id))
         mirror.listen(self._look)
 
     @property
@@ -101,6 +104,7 @@ class Peers:
 
     def stop(self) -> None:
         self._is_active = False
+        self.publish(LEAVING, "")
         for client in self._clients.values():
             client.close()
         if self._server:
@@ -150,11 +154,14 @@ class Peers:
         here = listed([each.name for each in seen.members.values()])
         return f"no member leads now; there {'is' if len(seen.members) == 1 else 'are'} {here or 'none'}"
 
-    def written(self) -> int:
-        return self._mirror.etcd.written
+    def revision(self) -> int:
+        return max(self._mirror.revision, self._mirror.etcd.written)
 
-    def read(self) -> int:
-        return self._mirror.told
+    def times_gone_back(self) -> int:
+        return self._mirror.times_gone_back
+
+    def reach(self, revision: int) -> None:
+        self._mirror.reach(revision)
 
     # ---------------------------------------------------------------- the others
 
@@ -277,12 +284,12 @@ class _Lines(Stream):
 
     def __iter__(self) -> Generator[bytes]:
         try:
-            while not self._ends:
+            while not self._ends or self._waiting:
                 self._wake.clear()
                 lines = b"".join(self._waiting) or b"\n"
                 self._waiting.clear()
                 yield lines
-                if not self._waiting:
+                if not self._waiting and not self._ends:
                     self._wake.wait(ALIVE_S)
         finally:
             self._all.discard(self)

@@ -14,6 +14,7 @@ from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.views import decisions, flows, switches, topology
+from anycast_sdn.views.cluster import ALONE, cluster_view
 from anycast_sdn.views.exposition import exposition
 from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
@@ -113,6 +114,7 @@ class ControllerViews:
             app.counters, app.status, app.bgp.states(), {names[dpid]: each.seconds for dpid, each in waiting.items()},
             {names[dpid]: len(each) for dpid, each in waiting.items()}, app.gauge.stalls.late, self._answers,
             app.counters.events, BindingLog(not log.problem, log.missing) if (log := app.binding_log) else None,
+            app.cluster_state(),
         )  # fmt: skip
         return exposition(self._controller, process, accept, time.monotonic(), turn)
 
@@ -123,6 +125,11 @@ class ControllerViews:
     def health(self) -> dict[str, Any]:
         now = time.monotonic()
         return self._app.health(now) | {"hub": self._app.gauge.stalls.view(now)}
+
+    def cluster(self) -> dict[str, Any]:
+        state = self._app.cluster_state()
+        names = {dpid: switch.name for dpid, switch in self._controller.switches.items()}
+        return cluster_view(state, names) if state else dict(ALONE)
 
     def services(self, turn: Callable[[], None]) -> list[dict[str, Any]]:
         return self._services.all(time.monotonic(), turn)

@@ -92,7 +92,10 @@ def run(
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
     views, pause = ControllerViews(app), server.pause_in_line()
-    api = RestApi(registry, views, lifecycle, pause, require_match=rest_options.require_match)
+    app.cluster_state = deployment.state
+    api = RestApi(
+        registry, views, lifecycle, pause, require_match=rest_options.require_match, steering=deployment.steering
+    )
     rest.serve(deployment.serve(api, app.report), app.report)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app, app.report)

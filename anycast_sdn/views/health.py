@@ -9,6 +9,7 @@ Rules kept here:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from anycast_sdn import __version__
@@ -18,6 +19,7 @@ from anycast_sdn.core.controller_events import HealthChanged
 from anycast_sdn.core.events import Reported, Severity
 from anycast_sdn.core.switch_events import SwitchesComplete, SwitchesMissing
 from anycast_sdn.core.times import rfc3339
+from anycast_sdn.views.cluster import ClusterState, cluster_reasons
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session, reasons
 
@@ -38,11 +40,13 @@ class Health:
         self._told = "starting"
 
     def update(
-        self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "", binding_log: str = ""
-    ) -> None:
+        self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "",
+        binding_log: str = "", cluster: ClusterState | None = None,
+    ) -> None:  # fmt: skip
         """To be called about once a second; see ``reasons``."""
+        found = reasons(controller, self._counters, sessions, database, now, binding_log)
         self.set_reasons(
-            reasons(controller, self._counters, sessions, database, now, binding_log),
+            chain(cluster_reasons(cluster), found),
             controller.discovery.starting, now,
         )  # fmt: skip
 

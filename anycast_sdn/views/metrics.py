@@ -33,6 +33,7 @@ from anycast_sdn.core.histogram import Histogram
 from anycast_sdn.core.model import Address, AnycastGroup, Server, text
 from anycast_sdn.core.slots import Spread
 from anycast_sdn.engines.engine import Statistics
+from anycast_sdn.views.cluster import ClusterState
 from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters, together
 from anycast_sdn.views.reasons import Session
 from anycast_sdn.views.servers import effective_weights
@@ -66,6 +67,7 @@ class Process:
     requests: Mapping[tuple[str, str, int], int] = field(default_factory=dict)  # of REST: method, resource, status
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)  # that operators are told of: type, severity
     binding_log: BindingLog | None = None
+    cluster: ClusterState | None = None
 
 
 class Enrolled(NamedTuple):
@@ -123,6 +125,31 @@ def _log_up(scrape: Scrape) -> Iterator[Value]:
 def _log_missing(scrape: Scrape) -> Iterator[Value]:
     if log := scrape.process.binding_log:
         yield (), log.missing
+
+
+def _members(scrape: Scrape) -> Iterator[Value]:
+    if state := scrape.process.cluster:
+        yield (), len(state.seen.members)
+
+
+def _leads(scrape: Scrape) -> Iterator[Value]:
+    if state := scrape.process.cluster:
+        yield (), int(state.leads)
+
+
+def _masters(scrape: Scrape) -> Iterator[Value]:
+    if state := scrape.process.cluster:
+        yield (), state.masters
+
+
+def _etcd_up(scrape: Scrape) -> Iterator[Value]:
+    if state := scrape.process.cluster:
+        yield (), int(not state.problem)
+
+
+def _takeovers(scrape: Scrape) -> Iterator[Value]:
+    if state := scrape.process.cluster:
+        yield (), state.takeovers
 
 
 def _requests(scrape: Scrape) -> Iterator[Value]:
@@ -378,6 +405,14 @@ METRICS: Mapping[str, Sequence[Metric]] = {
                _log_up),
         Metric("binding_log_missing_records", CounterFamily, (),
                "Records that the binding log could not take. Only with --binding-log.", _log_missing),
+        Metric("cluster_members", GaugeFamily, (), "Members of the cluster, this one included. Only with --etcd.",
+               _members),
+        Metric("cluster_leads", GaugeFamily, (), "1: this member leads. Only with --etcd.", _leads),
+        Metric("cluster_masters", GaugeFamily, (),
+               "Switches whose master this member is, as etcd has it. Only with --etcd.", _masters),
+        Metric("cluster_etcd_up", GaugeFamily, (), "1: this member reads etcd. Only with --etcd.", _etcd_up),
+        Metric("cluster_takeovers", CounterFamily, (),
+               "How often this member has begun to lead after another one. Only with --etcd.", _takeovers),
         Metric("backlog_packets", GaugeFamily, ("edge",), "First packets and first replies that wait to be served.",
                _waiting),
         Metric("hub_stall_seconds", HistogramFamily, (),

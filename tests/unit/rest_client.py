@@ -38,6 +38,7 @@ from anycast_sdn.store.bindings.messages import Unavailable
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
+from anycast_sdn.views.cluster import ALONE
 from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
@@ -87,6 +88,7 @@ class Facts:
         self.journal = Journal(lambda: 1_700_000_000.0)
         self.flow_sample = FlowSample(lambda on: None)
         self.no_log = False
+        self.cluster = lambda: dict(ALONE)
         self.log_problem = ""
         self.asked: Any = None
         self.reported: list[tuple[str, Address, list[Reported]]] = []  # results of agents' checks

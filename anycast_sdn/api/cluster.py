@@ -1,0 +1,24 @@
+"""The cluster over REST: who is there, and what operators may ask it."""
+
+from __future__ import annotations
+
+from anycast_sdn.api.asked import Answer, Asked
+
+
+def get_cluster(asked: Asked) -> Answer:
+    return Answer(asked.views.cluster())
+
+
+def drain_member(asked: Asked, name: str) -> Answer:
+    asked.steering.drain(name)
+    return Answer()
+
+
+def resume_member(asked: Asked, name: str) -> Answer:
+    asked.steering.resume(name)
+    return Answer()
+
+
+def lead(asked: Asked, name: str) -> Answer:
+    asked.steering.lead(name)
+    return Answer()

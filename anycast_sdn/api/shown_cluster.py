@@ -1,0 +1,60 @@
+"""What the REST interface shows of a cluster of controllers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from anycast_sdn.api.members import said
+from anycast_sdn.description.section import Section
+
+
+class MemberShown(Section):
+    """A controller that takes part now."""
+
+    name: str = said("how operators call it (run --member)")
+    id: str = said("of its process: another one after each start")
+    release: str = said("its version")
+    rest: str = said("where REST clients reach it")
+    peer: str = said("where other members reach it")
+    since: str = said("when it has started, by its clock (RFC 3339)", json_schema_extra={"format": "date-time"})
+    leads: bool = said("it decides on links and routes")
+    draining: bool = said("it gives up what it has, and takes nothing")
+    reached: bool = said("the member that answers hears it")
+    switches: list[str] = said("the switches that are connected to it")
+
+
+class MasterShown(Section):
+    """Who may write to a switch."""
+
+    switch: str
+    master: str | None = said("the member; null: none")
+    generation: int | None = said("by which it has asked the switch for that (OpenFlow generation_id)")
+
+
+class EndpointShown(Section):
+    url: str
+    up: bool
+    problem: str = said("why it is not healthy")
+
+
+class EtcdShown(Section):
+    """etcd, as the member that answers sees it."""
+
+    up: bool = said("what is there is read")
+    problem: str = said("why not")
+    revision: int = said("the last that is known here")
+    behind_s: float = said("how long ago something was heard of it last; each member writes twice a second")
+    endpoints: list[EndpointShown]
+
+
+class Cluster(Section):
+    """The cluster as the member that answers sees it; each member answers this by itself."""
+
+    mode: Literal["alone", "cluster"] = said("alone: run without --etcd; nothing else has a meaning then")
+    member: str | None = said("the one that answers")
+    leader: str | None = said("the one that decides on links and routes; null: none now")
+    term: int = said("grows with each leader")
+    members: list[MemberShown] = said("those that are there")
+    switches: list[MasterShown] = said("all of the network file")
+    incomplete: list[str] = said("members that were there and are missing, or cannot be reached")
+    etcd: EtcdShown | None

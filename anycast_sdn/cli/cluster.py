@@ -1,0 +1,121 @@
+"""``cluster``: who takes part, who leads, who is the master of which switch; and what operators may change of that."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from anycast_sdn.cli import client, options
+from anycast_sdn.cli.tables import table
+from anycast_sdn.cli.terminal import harmless, styled
+from anycast_sdn.core.model import AnycastError
+from anycast_sdn.core.words import counted, listed
+
+_ABOUT = """\
+Show the cluster as the controller that is asked sees it: its members, who leads, who is the master of which switch,
+and etcd."""
+_DRAIN = """\
+Drain a member, for an upgrade: it hands over its switches and leadership to others, and takes none until it is resumed
+or started again."""
+_MOVE = "Let a member be the master of a switch. Not yet: the leader is the master of all switches."
+
+
+def add_to(commands: Any) -> None:
+    parser = options.command(
+        commands, "cluster", "show the controllers of a cluster, or change who does what", _ABOUT,
+        "cluster", "cluster drain m1", "cluster resume m1", "cluster lead m0", parents=[client.arguments()],
+    )  # fmt: skip
+    parser.set_defaults(act=_show)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add(verbs, "drain", "let a member hand over what it has", _DRAIN, "{} hands over, and takes nothing")
+    _add(verbs, "resume", "end its drain", "Let a drained member take part again.", "{} takes part again")
+    _add(verbs, "lead", "let a member lead", "Let a member lead: decide on links and routes.", "{} leads now")
+    move = _verb(verbs, "move", "let a member be the master of a switch", _MOVE, "cluster move arh1 m1")
+    move.add_argument("switch", metavar="SWITCH")
+    move.add_argument("member", metavar="MEMBER")
+    move.set_defaults(act=_move)
+
+
+def _add(verbs: Any, name: str, summary: str, about: str, sentence: str) -> None:
+    verb = _verb(verbs, name, summary, about, f"cluster {name} m1")
+    verb.add_argument("member", metavar="MEMBER")
+    verb.set_defaults(act=_asking(name, sentence))
+
+
+def _verb(verbs: Any, name: str, summary: str, about: str, example: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = options.command(verbs, name, summary, about, example)
+    client.add_arguments(verb, default=argparse.SUPPRESS)
+    verb.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                      help="print the controller's answer as JSON, for programs")  # fmt: skip
+    return verb
+
+
+def _asking(verb: str, sentence: str) -> Callable[[argparse.Namespace], int]:
+    def act(arguments: argparse.Namespace) -> int:
+        path = client.path("cluster", "members", arguments.member, verb)
+        answer = client.ask(client.controller(arguments), path, "POST")
+        return options.said(arguments, answer, sentence.format(arguments.member))
+
+    return act
+
+
+def _move(arguments: argparse.Namespace) -> int:
+    raise AnycastError(
+        f"{arguments.switch} cannot be moved to {arguments.member} alone: the leader is the master of all switches; "
+        f"'anycast-sdn cluster lead {arguments.member}' moves all of them"
+    )
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    controller = client.controller(arguments)
+    known = client.get(controller, "/v1/cluster", "members")
+    print(json.dumps(known, indent=2) if arguments.json else "\n".join(screen(known, str(controller))))
+    return 0
+
+
+def screen(known: Any, where: str) -> Iterator[str]:
+    """The lines; ``known``: what the controller has answered."""
+    if known["mode"] == "alone":
+        yield f"the controller at {where} is alone: it was started without --etcd"
+        return
+    leader = styled("no member leads", "critical") if known["leader"] is None else f"{harmless(known['leader'])} leads"
+    yield f"{leader} (term {known['term']}), as {harmless(known['member'])} at {where} sees it"
+    if known["incomplete"]:
+        yield styled(f"missing, or not reached: {harmless(listed(known['incomplete']))}", "warning")
+    yield from _etcd(known["etcd"])
+    if known["members"]:
+        yield ""
+        yield harmless(table([_member(member, known) for member in known["members"]]))
+    yield ""
+    yield harmless(table([_switch(switch) for switch in known["switches"]]))
+
+
+def _etcd(etcd: Any) -> Iterator[str]:
+    bad = [each for each in etcd["endpoints"] if not each["up"]]
+    state = f"read {etcd['behind_s']:.1f} s ago" if etcd["up"] else f"{styled('away', 'critical')}: {etcd['problem']}"
+    yield harmless(f"etcd: {state}; {len(etcd['endpoints']) - len(bad)} of "
+                   f"{counted(len(etcd['endpoints']), 'endpoint')} healthy")  # fmt: skip
+    yield from (harmless(f"  {each['url']}: {each['problem']}") for each in bad)
+
+
+def _member(member: Any, known: Any) -> dict[str, Any]:
+    state = [
+        "leads" if member["leads"] else "",
+        "draining" if member["draining"] else "",
+        "" if member["reached"] else "not reached",
+    ]
+    return {
+        "member": member["name"],
+        "state": ", ".join(filter(None, state)),
+        "master of": sum(each["master"] == member["name"] for each in known["switches"]),
+        "connected": len(member["switches"]),
+        "release": member["release"],
+        "since": member["since"],
+        "REST": member["rest"],
+    }
+
+
+def _switch(switch: Any) -> dict[str, Any]:
+    return {"switch": switch["switch"], "master": switch["master"] or "none", "generation": switch["generation"]}

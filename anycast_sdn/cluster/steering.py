@@ -1,0 +1,33 @@
+"""Steering: what operators may ask a cluster for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from anycast_sdn.core.model import ConfigurationError
+
+
+class CannotSteer(ConfigurationError):
+    """It is not done as things are now: why."""
+
+
+class Steering(Protocol):
+    """``name``: of a member.  Each raises NotFound when none of this name is there, CannotSteer, EtcdError."""
+
+    def drain(self, name: str) -> None:
+        """The member hands over all that it has, and takes nothing until ``resume``."""
+
+    def resume(self, name: str) -> None:
+        """It may lead, and be the master of switches, again."""
+
+    def lead(self, name: str) -> None:
+        """It leads from now on."""
+
+
+class NoSteering:
+    """Of a controller that is alone."""
+
+    def drain(self, name: str) -> None:
+        raise CannotSteer("this controller is alone: it was started without --etcd")
+
+    resume = lead = drain

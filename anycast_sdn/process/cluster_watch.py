@@ -1,0 +1,76 @@
+"""ClusterWatch: looks at the cluster, tells what has become of it, and how it is now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from os_ken.lib import hub
+
+from anycast_sdn.cluster.keys import LEADER, MEMBERS
+from anycast_sdn.cluster.watching import Watching
+from anycast_sdn.core.events import Event
+from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.peers import Peers
+from anycast_sdn.views.cluster import ClusterState
+
+LOOK_S = 0.5
+ENDPOINTS_S = 3.0  # between two looks at the endpoints of etcd
+
+
+class ClusterWatch:
+    def __init__(self, peers: Peers, mirror: Mirror) -> None:
+        self._peers = peers
+        self._mirror = mirror
+        self._watching = Watching(peers.own)
+        self._endpoints = dict.fromkeys(mirror.etcd.endpoints, "")
+        self._is_active = True
+
+    def start(self, report: Callable[[Event], None]) -> None:
+        """``report`` gets the events."""
+
+        @isolated
+        def look() -> None:
+            events = self._watching.look(
+                self._peers.overview, self._mirror.problem, self._peers.left, time.monotonic()
+            )
+            for event in events:
+                report(event)
+
+        def changed(keys: Collection[str]) -> None:
+            if any(key == LEADER or key.startswith(MEMBERS) for key in keys):
+                look()
+
+        look()
+        self._mirror.listen(changed)
+        hub.spawn(self._every, LOOK_S, look)
+        hub.spawn(self._every, ENDPOINTS_S, isolated(self._look_at_endpoints))
+
+    def stop(self) -> None:
+        self._is_active = False
+
+    def state(self) -> ClusterState:
+        now, watching = time.monotonic(), self._watching
+        return ClusterState(
+            own=self._peers.own,
+            seen=self._peers.overview,
+            reached=self._peers.reached,
+            missing=[*watching.missing],
+            leaderless_s=None if watching.leaderless_since is None else now - watching.leaderless_since,
+            etcd_away_s=None if watching.etcd_away_since is None else now - watching.etcd_away_since,
+            problem=self._mirror.problem,
+            revision=self._mirror.revision,
+            behind_s=max(0.0, now - self._mirror.heard_at),
+            endpoints=dict(self._endpoints),
+            takeovers=watching.takeovers,
+        )
+
+    def _look_at_endpoints(self) -> None:
+        for endpoint in self._endpoints:
+            self._endpoints[endpoint] = self._mirror.etcd.problem_of(endpoint)
+
+    def _every(self, seconds: float, act: Callable[[], None]) -> None:
+        while self._is_active:
+            act()
+            hub.sleep(seconds)
