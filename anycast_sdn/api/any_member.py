@@ -40,7 +40,7 @@ from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import MAX_BODY
 from anycast_sdn.api.server import PROBES, Application
 from anycast_sdn.api.streams import Stream
-from anycast_sdn.api.tokens import Caller
+from anycast_sdn.api.tokens import NOBODY, Caller
 from anycast_sdn.core.model import packed, text
 from anycast_sdn.etcd.client import EtcdError
 
@@ -254,7 +254,7 @@ def _client(environ: dict[str, Any]) -> dict[str, Any]:
     """Who has asked the other member, and where.  Raises Problem."""
     try:
         name, scopes, servers = json.loads(environ.get(_variable(CALLER), ""))
-        caller = Caller(name, frozenset(scopes), frozenset(map(packed, servers)))
+        caller = Caller(name, frozenset(scopes), frozenset(map(packed, servers))) if name else NOBODY
         scheme, _, host = environ.get(_variable(BASE), "").partition("://")
         return {access.CALLER: caller, "wsgi.url_scheme": scheme, "HTTP_HOST": host}
     except (ValueError, TypeError) as error:

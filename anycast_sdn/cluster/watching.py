@@ -31,13 +31,20 @@ class Watching:
         self.etcd_away_since: float | None = None
         self.takeovers = 0  # how often this member has begun to lead after another one
 
-    def look(self, seen: Overview, problem: str, left: Collection[str], now: float) -> list[Event]:
-        """``problem``: why etcd is not read; ``left``: ids of members that have said that they leave."""
-        events = [*self._of_members(seen, left, now), *self._of_leader(seen, now), *self._of_etcd(problem, now)]
+    def look(
+        self, seen: Overview, problem: str, left: Collection[str], ended: Collection[str], now: float
+    ) -> list[Event]:
+        """``problem``: why etcd is not read.
+
+        ``left``: ids of members that have said that they leave; ``ended``: of those whose process has ended for sure.
+        """
+        events = [*self._of_members(seen, left, ended, now), *self._of_leader(seen, now), *self._of_etcd(problem, now)]
         self._before = seen
         return events
 
-    def _of_members(self, seen: Overview, left: Collection[str], now: float) -> Iterator[Event]:
+    def _of_members(
+        self, seen: Overview, left: Collection[str], ended: Collection[str], now: float
+    ) -> Iterator[Event]:
         if self._before is None:
             return
         before = self._before.members
@@ -47,7 +54,7 @@ class Watching:
                     yield MemberLeft(member.name, id)
                 else:
                     self.missing[member.name] = now
-                    yield MemberLost(member.name, id)
+                    yield MemberLost(member.name, id, id in ended)
         for id, member in seen.members.items():
             if id not in before and id != self._own:
                 yield MemberJoined(member.name, id, member.told.rest, member.told.release)

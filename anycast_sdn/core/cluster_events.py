@@ -48,16 +48,18 @@ class MemberLeft(_OfMember):
 
 @dataclass(frozen=True, slots=True)
 class MemberLost(_OfMember):
-    """A controller has ended, hangs, or does not reach etcd; others take over from it."""
+    """Others take over from a controller.  ``ended``: its process has ended; else it hangs, or does not reach etcd."""
 
     type: ClassVar[str] = "member.lost"
     usual: ClassVar[Severity] = Severity.WARNING
 
     member: str
     id: str
+    ended: bool
 
     def sentence(self) -> str:
-        return f"member {self.member} is lost: it has ended, hangs, or does not reach etcd"
+        why = "its process has ended" if self.ended else "it has ended, hangs, or does not reach etcd"
+        return f"member {self.member} is lost: {why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,8 @@ class ClusterWatch:
 
         @isolated
         def look() -> None:
-            events = self._watching.look(
-                self._peers.overview, self._mirror.problem, self._peers.left, time.monotonic()
-            )
-            for event in events:
+            peers, now = self._peers, time.monotonic()
+            for event in self._watching.look(peers.overview, self._mirror.problem, peers.left, peers.ended, now):
                 report(event)
 
         def changed(keys: Collection[str]) -> None:

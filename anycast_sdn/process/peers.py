@@ -81,6 +81,7 @@ class Peers:
         self._listeners: dict[str, list[Callable[[str, str], None]]] = {}  # by topic
         self._greetings: dict[str, Callable[[], Iterable[str]]] = {}  # by topic
         self.left: set[str] = set()  # ids of members that have said that they leave
+        self.ended: set[str] = set()  # ids of members whose processes are known to have ended
         self.reached: set[str] = set()  # ids of the members whose streams come here now
         self._is_active = True
         self.listen(LEAVING, lambda id, _: self.left.add(id))
@@ -218,7 +219,8 @@ class Peers:
     def _revoke(self, id: str, reason: str) -> None:
         member = self.overview.members.get(id)
         if member and member.lease:
-            LOG.info("cluster: the process of %s has ended (%s)", member.name, reason)
+            LOG.debug("member %s: its process has ended: %s", id, reason)
+            self.ended.add(id)
             try:
                 self._mirror.etcd.revoke(member.lease)
             except EtcdError as error:

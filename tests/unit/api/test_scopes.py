@@ -41,7 +41,7 @@ def status(client: Client, who: Caller, method: str, path: str, body: Any = None
 
 def path_of(operation: Any, group: str = "web", address: str = OTHER) -> str:
     values = {"group": group, "address": address, "edge": "arh1", "number": "1", "switch": "arh1", "end": "arh1:1",
-              "id": "d1"}  # fmt: skip
+              "id": "d1", "member": "m1"}  # fmt: skip
     return re.sub(r"{(\w+)}", lambda variable: values[variable[1]], operation.path)
 
 

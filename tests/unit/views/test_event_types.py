@@ -45,5 +45,5 @@ def test_only_events_and_what_belongs_to_none_is_logged() -> None:
     }
     assert {name for name, count in lines.items() if count} <= {
         "process/run.py", "process/rest_service.py", "process/service_manager.py", "process/acceptor.py",
-        "store/sqlite.py",
+        "store/sqlite.py", "process/peers.py", "process/deployment.py",
     }  # fmt: skip

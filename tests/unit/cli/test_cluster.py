@@ -1,0 +1,70 @@
+"""``cluster``: what is printed of what a controller answers, and what it is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from anycast_sdn.cli import main
+from anycast_sdn.views.cluster import ALONE, cluster_view
+from tests.unit.command_line import serving
+from tests.unit.views.test_cluster import NAMES, STATE
+
+
+class Controller:
+    """Answers ``shown``, and notes what it was asked."""
+
+    def __init__(self, shown: Any) -> None:
+        self._shown = shown
+        self.asked: list[str] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.asked.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        if environ["REQUEST_METHOD"] == "POST":
+            start_response("204 No Content", [])
+            return []
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(self._shown).encode()]
+
+
+def printed(capsys: pytest.CaptureFixture[str], shown: Any, *words: str) -> tuple[int, str, list[str]]:
+    controller = Controller(shown)
+    with serving(controller) as place:
+        status = main.main(["cluster", *words, "--rest", place])
+    out, err = capsys.readouterr()
+    return status, out + err, controller.asked
+
+
+def test_the_cluster_is_shown_on_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text, asked = printed(capsys, cluster_view(replace(STATE, missing=["m2"]), NAMES))
+    assert (status, asked) == (0, ["GET /v1/cluster"])
+    assert text.startswith("m1 leads (term 6), as m0 at http://127.0.0.1:")
+    assert "missing, or not reached: m2" in text
+    assert "1 of 2 endpoints healthy" in text
+    assert "http://b:2379: Connection refused" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["arh1", "m1", "9"] in rows
+    assert ["ars2", "none"] in rows
+
+
+def test_a_controller_that_is_alone_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text, _ = printed(capsys, dict(ALONE))
+    assert status == 0
+    assert "is alone: it was started without --etcd" in text
+
+
+@pytest.mark.parametrize("verb", ["drain", "resume", "lead"])
+def test_members_are_steered(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    status, text, asked = printed(capsys, None, verb, "m1")
+    assert (status, asked) == (0, [f"POST /v1/cluster/members/m1/{verb}"])
+    assert text.startswith("m1 ")
+
+
+def test_a_switch_cannot_be_moved_alone_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text, asked = printed(capsys, None, "move", "arh1", "m1")
+    assert (status, asked) == (1, [])
+    assert "the leader is the master of all switches" in text

@@ -1,0 +1,66 @@
+"""The cluster as one of its members shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anycast_sdn.api.shown_cluster import Cluster
+from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, MemberKey
+from anycast_sdn.cluster.overview import overview
+from anycast_sdn.etcd.client import Value
+from anycast_sdn.views.cluster import ALONE, LEADERLESS_S, ClusterState, cluster_reasons, cluster_view
+
+NAMES = {1: "arh1", 2: "ars2"}
+
+
+def member(name: str, *switches: int) -> Value:
+    return Value(MemberKey(name, f"http://{name}", [*switches], "http://p", "1.0", 1.8e9).text(), 3, 3, 5)
+
+
+STATE = ClusterState(
+    own="m0-1",
+    seen=overview({
+        f"{MEMBERS}m0-1": member("m0", 1, 2), f"{MEMBERS}m1-2": member("m1", 1), LEADER: Value("m1-2", 6, 6),
+        f"{MASTERS}{1:016x}": Value("m1-2", 8, 9), "meta/secret": Value("x", 1, 1),
+    }),
+    reached={"m1-2"}, missing=[], leaderless_s=None, etcd_away_s=None, problem="", revision=12, behind_s=0.2,
+    endpoints={"http://a:2379": "", "http://b:2379": "Connection refused"}, takeovers=1,
+)  # fmt: skip
+
+
+def test_it_names_members_leader_and_masters() -> None:
+    shown = cluster_view(STATE, NAMES)
+    Cluster.model_validate(shown)
+    assert (shown["member"], shown["leader"], shown["incomplete"]) == ("m0", "m1", [])
+    assert [(each["name"], each["leads"], each["switches"]) for each in shown["members"]] == [
+        ("m0", False, ["arh1", "ars2"]), ("m1", True, ["arh1"]),
+    ]  # fmt: skip
+    assert shown["switches"] == [
+        {"switch": "arh1", "master": "m1", "generation": 9}, {"switch": "ars2", "master": None, "generation": None},
+    ]  # fmt: skip
+    assert [each["up"] for each in shown["etcd"]["endpoints"]] == [True, False]
+    assert (STATE.leads, STATE.masters) == (False, 0)
+    assert not list(cluster_reasons(STATE))
+
+
+def test_a_controller_that_is_alone_says_so() -> None:
+    Cluster.model_validate(ALONE)
+    assert ALONE["mode"] == "alone"
+    assert not list(cluster_reasons(None))
+
+
+def test_what_is_missing_is_named_and_is_a_reason() -> None:
+    state = replace(STATE, missing=["m2"], reached=set())
+    assert cluster_view(state, NAMES)["incomplete"] == ["m1", "m2"]
+    assert [(each.code, each.subject.name) for each in cluster_reasons(state)] == [
+        ("member.lost", "m2"), ("member.unreached", "m1"),
+    ]  # fmt: skip
+
+
+def test_without_etcd_or_a_leader_health_says_what_follows() -> None:
+    (away,) = cluster_reasons(replace(STATE, etcd_away_s=3.0, leaderless_s=9.0, problem="timed out"))
+    assert away.code == "etcd.lost"
+    assert "timed out" in away.sentence
+    (none,) = cluster_reasons(replace(STATE, leaderless_s=LEADERLESS_S))
+    assert none.code == "leader.none"
+    assert not list(cluster_reasons(replace(STATE, leaderless_s=LEADERLESS_S - 1)))
