@@ -10,7 +10,7 @@ import { sorted } from './alarms.js';
 import { Connection } from './connection.js';
 import { Events } from './events.js';
 import { bindKeys } from './keyboard.js';
-import { HEALTH, Resources } from './resources.js';
+import { CLUSTER, HEALTH, Resources } from './resources.js';
 import { Route } from './router.js';
 import { Shell } from './shell.js';
 import * as theme from './theme.js';
@@ -60,6 +60,10 @@ class App {
 
   get health() {
     return this.value(HEALTH.path);
+  }
+
+  get cluster() {
+    return this.value(CLUSTER.path);
   }
 
   get alarms() {
@@ -142,7 +146,7 @@ class App {
 
   #tick() {
     if (!this.route) return;
-    this.#resources.want([HEALTH, ...this.view.needs(this)], Date.now());
+    this.#resources.want([HEALTH, CLUSTER, ...this.view.needs(this)], Date.now());
     if (document.hidden || this.paused || !this.connection.answers) return;
     this.#resources.fetchDue(Date.now());
   }

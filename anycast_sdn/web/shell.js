@@ -53,8 +53,8 @@ export class Shell {
   }
 
   #drawHeader() {
-    const { connection, health, alarms, paused } = this.#app;
-    patch(element('#network'), html`${health?.network && `network ${health.network}`}`);
+    const { connection, health, cluster, alarms, paused } = this.#app;
+    patch(element('#network'), html`${health?.network && `network ${health.network}`}${memberOf(cluster)}`);
     patch(element('#state'), this.#state(connection.state, health, alarms));
     const silent = (Date.now() - connection.since) / 1000;
     const word = paused ? 'paused' : 'live';
@@ -132,4 +132,11 @@ function tokenForm(refusal) {
     <form class="pad" data-form="token" autocomplete="off"><p>It is kept for this tab until it is closed. One is made on the controller's host:</p>
     <p class="mono">anycast-sdn token add NAME --scope read</p>${refusal && html`<p>${status('critical', refusal)}</p>`}
     <p class="fields"><label>Token <input type="password" name="token" required spellcheck="false" autocomplete="off"></label><button class="button primary">Open</button></p></form></section>`;
+}
+
+/* Of several controllers: which one has answered, and who leads. */
+function memberOf(cluster) {
+  if (cluster?.mode !== 'cluster') return '';
+  const leads = cluster.leader === null ? 'no member leads' : `${cluster.leader} leads`;
+  return html` <span class="quiet" id="member">${cluster.member}${cluster.leader === cluster.member ? ' (leads)' : ` (${leads})`}</span>`;
 }

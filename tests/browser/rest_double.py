@@ -62,6 +62,8 @@ class RestDouble:
         self.events: list[Json] = sorted(self._answers.pop("/v1/events")["events"], key=itemgetter("id"))
         self.changed = threading.Condition()
         self.scopes = ["admin"]
+        self.cluster: Json = {"mode": "alone", "member": None, "leader": None, "term": 0, "members": [], "switches": [],
+                              "incomplete": [], "etcd": None}  # fmt: skip
         if case in ("well", "empty"):
             self._mend()
         if case == "empty":
@@ -157,6 +159,8 @@ class RestDouble:
             return {"services": [self._service(group) for group in self.groups]}
         if path == "/v1/bindings/history":
             return self.history_of_bindings(query)
+        if path == "/v1/cluster":
+            return self.cluster
         if path == "/v1/caller":
             return {"name": "loopback", "scopes": self.scopes}
         if path in ("/healthz", "/v1/health"):

@@ -48,3 +48,14 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_sent(fixture: FixtureServer, 
     page.page.wait_for_selector(".servers")
     assert page.page.evaluate("localStorage.length") == 0
     assert not any(fixture.token in path for _, path in fixture.requests)
+
+
+def test_of_several_controllers_the_page_says_which_one_answers_and_who_leads(
+    fixture: FixtureServer, open_page: Open
+) -> None:
+    fixture.rest.cluster |= {"mode": "cluster", "member": "m1", "leader": "m0"}
+    page = open_page(f"{fixture.url}/ui/")
+    page.page.wait_for_selector("#member:text-is('m1 (m0 leads)')")
+    fixture.rest.cluster |= {"leader": None}
+    fixture.rest.emit("member.lost", "warning", "member", "m0", "member m0 is lost")
+    page.page.wait_for_selector("#member:text-is('m1 (no member leads)')")

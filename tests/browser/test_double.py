@@ -18,6 +18,7 @@ ASKED: dict[str, dict[str, list[str]]] = {
     "/v1/flows": {},
     "/v1/history": {},
     "/v1/events": {},
+    "/v1/cluster": {},
     "/v1/bindings/history": {"translated": ["203.0.112.161"]},
 }
 
