@@ -323,6 +323,7 @@ def _content(response: http.client.HTTPResponse, ends_at: float) -> bytes:
             raise OSError(f"it answers more than {MOST_BYTES >> 20} MiB")
         if time.monotonic() > ends_at:
             raise TimeoutError("timed out")
+    response.close()  # read1 does not, and a connection takes no other request before
     return bytes(content)
 
 
