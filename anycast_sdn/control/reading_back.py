@@ -6,9 +6,11 @@ newer than what was found.  What becomes of flows' rules is decided by the engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.slots import MANY, SLOTS, Slots, Spread
 from anycast_sdn.engines.engine import Reading
@@ -18,16 +20,27 @@ from anycast_sdn.openflow.rules import AddFlow, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
 READ_AT_ONCE = 500  # rules in one slice: some milliseconds
+RECALLED_AT_ONCE = 200  # flows in one slice: likewise
+
+Remember = Callable[[Iterable[KeptFlow], Groups, float], object]
 
 
 class ReadingBack:
     """Call ``step`` until it returns None; then ``routes`` and ``others`` are what the switch holds besides flows.
 
     ``route``: the rule for a prefix and a port, as it should be.  ``begins``: the controller was started, and this
-    switch connects for the first time.
+    switch connects for the first time.  ``recalled``: flows that somebody else has kept, to be remembered before.
     """
 
-    def __init__(self, found: Tables, flows: Reading, route: Callable[[Prefix, int], FlowRule], begins: bool) -> None:
+    def __init__(
+        self,
+        found: Tables,
+        flows: Reading,
+        route: Callable[[Prefix, int], FlowRule],
+        begins: bool,
+        recalled: Iterator[KeptFlow] | None = None,
+        remember: Remember = lambda flows, groups, now: None,
+    ) -> None:
         self.resized: list[Message] = []  # for routes to the right port with another limit of the packets' size
         self._route = route
         self.routes: dict[Prefix, int] = {}
@@ -38,6 +51,7 @@ class ReadingBack:
         self.has_weights = False  # have the groups a weighted bucket for each server?
         self.begins = begins
         self._flows = flows
+        self._recalled, self._remember = recalled or iter(()), remember
         self._rules = list(found.flows.values())
         self._groups = found.groups
 
@@ -49,6 +63,9 @@ class ReadingBack:
         """One slice of the work; None when all is done."""
         if self._rules:
             self._classify(groups)
+            return Reaction()
+        if some := list(islice(self._recalled, RECALLED_AT_ONCE)):
+            self._remember(some, groups, now)
             return Reaction()
         return self._flows.step(groups, now, self.hosts)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -35,6 +35,7 @@ from anycast_sdn.core.events import (
     RulesRepaired,
 )
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
@@ -103,6 +104,8 @@ class ManagedSwitch:
         self.ever_synchronised = False
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
+        self._recalled: Iterator[KeptFlow] = iter(())
+        self._to_epoch = 0.0
         self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
@@ -197,6 +200,16 @@ class ManagedSwitch:
 
     # ---------------------------------------------------------------- connection
 
+    def recall(self, flows: Iterator[KeptFlow], to_epoch: float) -> None:
+        """What the switch holds is read next, and these flows, which somebody has kept, are known again by then.
+
+        ``to_epoch``: see ``Engine.remember``.
+        """
+        self._recalled, self._to_epoch = flows, to_epoch
+
+    def _remember(self, flows: Iterable[KeptFlow], groups: Groups, now: float) -> None:
+        self.engine.remember(flows, groups, self._to_epoch, now)
+
     def begin_reading(self, found: Tables, features: Features) -> None:
         """The switch has connected and holds ``found``; see ``reading_back``."""
         self.features = features
@@ -204,7 +217,8 @@ class ManagedSwitch:
         flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
         self._packet_handlers = self._all_packet_handlers()
         self._presence.connected(self.wanted.presence())
-        self.reading = ReadingBack(found, flows, self.wanted.route, begins)
+        recalled, self._recalled = self._recalled, iter(())
+        self.reading = ReadingBack(found, flows, self.wanted.route, begins, recalled, self._remember)
         self._found = Tables({}, found.groups, found.meters)
 
     def end_reading(self, now: float) -> list[Message]:

@@ -246,6 +246,9 @@ class Conntrack(EdgeEngine):
     def _connection_found(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
         answer = connection_queries.answer(frame, True)
+        binding = self.flows.by_number(answer.number)
+        if binding and answer.inside not in (None, self._inside(binding.key)):  # another client's, with the same PR1X
+            return self._connection_missing(in_port, frame, groups, now)
         binding = self._connections.answered(answer, True, now)
         if binding is None:
             return Reaction()
@@ -476,9 +479,9 @@ class Conntrack(EdgeEngine):
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         known = list(flows)
         count = super().remember(known, groups, to_epoch, now)
-        for number, protocol, first, second, inward in (each for flow in known for each in flow.connections):
-            if binding := self.flows.by_number(number):
-                self._connections.begun(binding, Connection(Ends(protocol, first, second), inward))
+        for flow in known:
+            if binding := self.flows.by_number(flow.number):
+                self._connections.remembered(binding, flow.connections)
         return count
 
     def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:

@@ -99,6 +99,12 @@ class LiveConnections:
         self._inquiries.overtaken(key)
         self._new.append(key)
 
+    def remembered(self, binding: Binding, connections: Iterable[KeptConnection]) -> None:
+        """The binding was there before; of its connections these are known that it does not tell by itself."""
+        for _, protocol, first, second, inward in connections:
+            self.begun(binding, Connection(Ends(protocol, first, second), inward))
+        self.recheck(binding)
+
     def recheck(self, binding: Binding) -> None:
         """Its validity may be shorter now."""
         self._new += self._keys(binding)

@@ -19,6 +19,7 @@ from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import builders, frames
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, TCP_ACK, Action, Field, PacketOut, SetField, Track
+from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
 ASKED = Field("reg3", 1)  # in all packets by which the controller asks, and in no others
 _MARK = SetField(ASKED.name, ASKED.value)
@@ -40,6 +41,7 @@ class Answer(NamedTuple):
     translated: Address  # PR1X
     ends: Ends
     server: Address | None  # the label, if there is a connection that has one
+    inside: Address | None = None  # H' of the client that has begun it, if that is known
 
 
 def is_icmp(protocol: int, address: Address) -> bool:
@@ -89,7 +91,8 @@ def answer(frame: bytes, found: bool) -> Answer:
         ends = _icmp_ends(quoted.protocol, frame, error.quoted_l4)
     server = error.source if found and any(error.source) else None
     inquiry, number = (int.from_bytes(mac, "big") for mac in (error.eth_dst, error.eth_src))
-    return Answer(inquiry, number, quoted.source, ends, server)
+    inside = frame.source if isinstance(frame, TrackedFrame) and frame.source not in PEER.values() else None
+    return Answer(inquiry, number, quoted.source, ends, server, inside)
 
 
 def _icmp_ends(protocol: int, frame: bytes, l4: int) -> Ends:

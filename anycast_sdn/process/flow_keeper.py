@@ -3,20 +3,23 @@
 Beyond what happened in the last ``BATCH_S`` nothing is lost when the controller is killed.  Records are made here, in
 slices, and written by a thread: the disk may be slow, and nobody waits for it.  What cannot be written is not kept in
 memory: as soon as writing works again, a file begins with all flows that there are.
+
+Where the records come from is a ``Source``: the engines of this controller's switches (``EngineFlows``).  Whoever else
+wants them gets the same as the file (``Copy``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from os_ken.lib import hub
 
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.controller_events import FlowsKept, FlowsNotKept, FlowsNotRead
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptConnection, Noted
@@ -24,13 +27,41 @@ from anycast_sdn.engines.engine import Engine
 from anycast_sdn.process import garbage
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.journal_keeper import start_thread
-from anycast_sdn.store import flow_file
+from anycast_sdn.store import flow_file, flow_records
 from anycast_sdn.store.flow_file import FlowFile, Flows
 
 BATCH_S = 0.05
 RETRY_S = 5.0
 FINISH_S = 5.0  # a write that is under way at the controller's end may take so long
 AT_ONCE = 500  # flows: about a millisecond
+
+
+class Source(Protocol):
+    """Records of flows, in parts of some milliseconds; nothing is left out when ``everything`` is read anew."""
+
+    @property
+    def edges(self) -> Sequence[str]:
+        """Records have numbers of these."""
+
+    def changes(self) -> Iterator[bytes]:
+        """Since the last call."""
+
+    def everything(self) -> Iterator[bytes]:
+        """All flows that are open; others may run, and ``changes`` be called, between two parts."""
+
+
+class Copy(Protocol):
+    """Gets, beside the file, first all flows that are open, and then what changes."""
+
+    is_begun: bool
+    is_closed: bool
+
+    def begin(self, edges: Sequence[str]) -> None:
+        """``put`` of all that is open follows, and of what changes meanwhile; then ``whole``."""
+
+    def put(self, records: bytes) -> None: ...
+
+    def whole(self) -> None: ...
 
 
 def known_again(
@@ -43,104 +74,163 @@ def known_again(
     if database == ":memory:":
         return None
     path = Path(database).absolute().with_suffix(".connections")
-    try:
-        found = flow_file.read(path)
-    except OSError as error:
-        found = Flows({}, error.strerror or str(error))
+    found = _read(path, report)
     now = time.monotonic()
     for edge, flows in found.by_edge.items():
         controller.remember(edge, flows.values(), time.time() - now, now)
     garbage.exempt_new()
-    if found.damage:
-        report(FlowsNotRead(str(path), found.damage))
-    edges = [switch for switch in controller.switches_by_name() if switch.engine.needs_keeping]
-    if not edges:
+    source = EngineFlows(controller)
+    if not source.edges:
         with suppress(OSError):
             path.unlink(missing_ok=True)
         return None
-    return FlowKeeper(FlowFile(path, [edge.name for edge in edges]), edges, report)
+    return FlowKeeper(FlowFile(path), source, report)
+
+
+def _read(path: Path, report: Callable[[Event], None]) -> Flows:
+    try:
+        found = flow_file.read(path)
+    except OSError as error:
+        found = Flows({}, error.strerror or str(error))
+    if found.damage:
+        report(FlowsNotRead(str(path), found.damage))
+    return found
+
+
+class EngineFlows:
+    """The ``Source`` of a controller that serves client edges."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.edges = [switch.name for switch in controller.switches_by_name() if switch.engine.needs_keeping]
+        self._controller = controller
+        self.engines: dict[str, Engine] = {}  # those that are watched: a controller that begins anew has others
+        for edge in self.edges:
+            self._engine(edge)
+
+    def _engine(self, edge: str) -> Engine:
+        """The present one; its changes are noted from now on."""
+        engine = self.engines[edge] = self._controller.by_name[edge].engine
+        engine.flow_changes.is_watched = True
+        return engine
+
+    def changes(self) -> Iterator[bytes]:
+        to_epoch = time.time() - time.monotonic()
+        for number, edge in enumerate(self.edges):
+            former = self.engines[edge].flow_changes  # what it has done last counts, too
+            changes = former.pop()
+            if (present := self._engine(edge).flow_changes) is not former:
+                changes += present.pop()
+            for at in range(0, len(changes), AT_ONCE):
+                yield b"".join(_record(number, each, to_epoch) for each in changes[at : at + AT_ONCE])
+
+    def everything(self) -> Iterator[bytes]:
+        for number in range(len(self.edges)):
+            yield from self.open_at(number)
+
+    def open_at(self, number: int) -> Iterator[bytes]:
+        """Those of one edge."""
+        after = 0
+        while True:
+            engine, to_epoch = self._engine(self.edges[number]), time.time() - time.monotonic()
+            numbers = engine.flows.numbers_after(after, AT_ONCE)
+            if not numbers:
+                return
+            after = numbers[-1]
+            found = [*filter(None, map(engine.flows.by_number, numbers))]
+            yield b"".join(_record(number, flow, to_epoch) for flow in found)
+            connections = (flow_records.begun(number, each) for flow in found for each in engine.kept_connections(flow))
+            while some := b"".join(islice(connections, AT_ONCE)):
+                yield some
 
 
 class FlowKeeper:
-    """``edges``: the client edges whose flows are kept."""
-
-    def __init__(self, file: FlowFile, edges: Sequence[ManagedSwitch], report: Callable[[Event], None]) -> None:
+    def __init__(self, file: FlowFile, source: Source, report: Callable[[Event], None]) -> None:
         self._file = file
-        self._engines: Mapping[int, Engine] = {number: edge.engine for number, edge in enumerate(edges)}
+        self._source = source
         self._report = report
+        self._copies: list[Copy] = []
         self._problem = ""
-        self._has_file = False
+        self._retry_at = 0.0
+        self._has_file = self._is_beginning = self._is_obsolete = False
         self._is_active = True
         self._is_writing = False
-        for engine in self._engines.values():
-            engine.flow_changes.is_watched = True
         start_thread()
 
     def run(self) -> None:
         """To be spawned; until ``finish``."""
         write = isolated(self.write)
         while self._is_active:
-            write()
-            hub.sleep(RETRY_S if self._problem else BATCH_S)
+            write(time.monotonic() >= self._retry_at)
+            hub.sleep(BATCH_S)
 
-    def write(self) -> None:
-        """What has happened since the last call."""
+    def copy_to(self, copy: Copy) -> None:
+        """Until that is closed."""
+        self._copies.append(copy)
+
+    def begin_anew(self) -> None:
+        """What the source has does not follow from what it had before and its changes."""
+        self._is_obsolete = True
+
+    def write(self, tries: bool = True) -> None:
+        """What has happened since the last call.  ``tries``: a file may begin."""
         self._is_writing = True
         try:
-            if self._has_file:
-                self._write_changes(_by_thread)
-            if not self._has_file or self._file.is_due:
+            self._copies = [copy for copy in self._copies if not copy.is_closed]
+            self._write_changes(_by_thread)
+            if tries and (not self._has_file or self._is_obsolete or self._file.is_due):
+                self._is_obsolete = False
+                self._is_beginning = self._on_disk(_by_thread, lambda _: self._file.begin(self._source.edges), b"")
+            if self._is_beginning or not all(copy.is_begun for copy in self._copies):
                 self._begin_again()
+        finally:
+            self._is_writing = self._is_beginning = False
+
+    def _on_disk(self, write: _Write, act: Callable[[bytes], None], records: bytes) -> bool:
+        """Has it worked?"""
+        try:
+            write(act, records)
         except OSError as error:
             self._fails(error)
-        finally:
-            self._is_writing = False
+            return False
+        return True
 
     def _fails(self, error: OSError) -> None:
-        self._has_file = False
+        self._has_file = self._is_beginning = False
+        self._retry_at = time.monotonic() + RETRY_S
         self._file.give_up()
         problem = f"{self._file.path}: {error.strerror or error}"
         if problem != self._problem:
             self._problem = problem
             self._report(FlowsNotKept(problem))
 
-    def _write_changes(self, write: Callable[[Callable[[bytes], None], bytes], None]) -> None:
-        to_epoch = time.time() - time.monotonic()
-        for number, engine in self._engines.items():
-            changes = engine.flow_changes.pop()
-            for at in range(0, len(changes), AT_ONCE):
-                records = [_record(number, engine, each, to_epoch) for each in changes[at : at + AT_ONCE]]
-                write(self._file.append, b"".join(records))
+    def _write_changes(self, write: _Write) -> None:
+        for records in self._source.changes():
+            for copy in self._copies:
+                if copy.is_begun:
+                    copy.put(records)
+            if self._has_file or self._is_beginning:
+                self._on_disk(write, self._file.append, records)
 
     def _begin_again(self) -> None:
-        """A file with all flows takes the place of the one before."""
-        if not self._has_file:
-            for engine in self._engines.values():
-                engine.flow_changes.pop()
-        _by_thread(lambda _: self._file.begin(), b"")
-        for number in self._engines:
-            after: int | None = 0
-            while after is not None:
-                after = self._carry_some(number, after)
-                self._write_changes(_by_thread)
-        _by_thread(lambda _: self._file.take_over(), b"")
-        self._has_file = True
-        if self._problem:
-            self._problem = ""
-            self._report(FlowsKept())
-
-    def _carry_some(self, number: int, after: int) -> int | None:
-        """→ the number of the last flow; None: that was all."""
-        engine, to_epoch = self._engines[number], time.time() - time.monotonic()
-        numbers = engine.flows.numbers_after(after, AT_ONCE)
-        found = [*filter(None, map(engine.flows.by_number, numbers))]
-        records = [_record(number, engine, flow, to_epoch) for flow in found]
-        if records:
-            _by_thread(self._file.carry, b"".join(records))
-        connections = (flow_file.begun(number, each) for flow in found for each in engine.kept_connections(flow))
-        while some := b"".join(islice(connections, AT_ONCE)):
-            _by_thread(self._file.carry, some)
-        return numbers[-1] if numbers else None
+        """A file with all flows takes the place of the one before, and copies begin."""
+        begun = [copy for copy in self._copies if not copy.is_begun]
+        for copy in begun:
+            copy.begin(self._source.edges)
+        for records in self._source.everything():
+            for copy in begun:
+                copy.put(records)
+            if self._is_beginning:
+                self._on_disk(_by_thread, self._file.carry, records)
+            else:
+                hub.sleep(0)
+            self._write_changes(_by_thread)
+        for copy in begun:
+            copy.whole()
+        if self._is_beginning and self._on_disk(_by_thread, lambda _: self._file.take_over(), b""):
+            self._has_file = True
+            if self._problem:
+                self._problem = ""
+                self._report(FlowsKept())
 
     def finish(self) -> None:
         """The controller ends: write what is left, behind what is being written."""
@@ -152,13 +242,16 @@ class FlowKeeper:
             isolated(self._write_changes)(lambda write, records: write(records))
 
 
-def _record(number: int, engine: Engine, change: Noted, to_epoch: float) -> bytes:
+_Write = Callable[[Callable[[bytes], None], bytes], None]
+
+
+def _record(number: int, change: Noted, to_epoch: float) -> bytes:
     """``number``: of the engine's edge."""
     if isinstance(change, int):
-        return flow_file.ended(number, change)
+        return flow_records.ended(number, change)
     if isinstance(change, KeptConnection):
-        return flow_file.begun(number, change)
-    return flow_file.packed(number, change, to_epoch)
+        return flow_records.begun(number, change)
+    return flow_records.packed(number, change, to_epoch)
 
 
 def _by_thread(write: Callable[[bytes], None], records: bytes) -> None:

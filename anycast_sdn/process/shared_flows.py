@@ -1,0 +1,231 @@
+"""SharedFlows: in a cluster each member has the records of flows that no switch can tell of (M20).
+
+The leader's switches have their flows in its memory.  It sends the records of these to the other members, as it writes
+them to its own file: first all that are open, then what changes.  Each of the others keeps the latest record of each
+flow, in memory and in a file of its own.  When one of them becomes the master of a switch it knows the flows from
+these, as after a restart, and asks for their connections one by one.
+
+The rules this file keeps:
+
+- What is received counts when all that is open has come; until then, what there was before does.
+- What a member has received goes into its memory of a switch once.  When it loses the switch and gets it again before
+  it has received anything, it goes on with what it knew itself.
+- Until the flows of a switch are in the memory of its new master, their records are written and sent as received.
+
+Nothing here asks for how long the leader has been silent: records that are older than their flows do no harm, because
+each connection is asked for.  ``age_s`` tells operators.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.core.events import Event
+from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.switch_events import SwitchMastered
+from anycast_sdn.engines.engine import Engine
+from anycast_sdn.process.flow_keeper import AT_ONCE, EngineFlows
+from anycast_sdn.store import flow_records
+from anycast_sdn.store.flow_records import BEAT, NAMES, RECORDS, WHOLE, BadRecords, OpenFlows, framed
+
+LOG = logging.getLogger(__name__)
+
+TOPIC = "flows"
+BEAT_S = 1.0  # the leader sends something at least so often
+MOST_WAITING = 32 << 20  # bytes of records that are to be written, while the disk does not take them
+
+
+class SharedFlows:
+    """A ``Source`` of records for this member's file, and a ``Copy`` of its own records for the others.
+
+    ``leads``: does this member lead?  ``publish``: sends a line of text to all other members.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        own: EngineFlows,
+        before: OpenFlows,
+        leads: Callable[[], bool],
+        publish: Callable[[str], None],
+        began_anew: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``before``: what this member has found in its file; ``began_anew``: is called when all that is open has come,
+        and when the leader is another member.
+        """
+        self._controller = controller
+        self._own = own
+        self._is_our_own: set[str] = set()  # edges whose flows this member has known, and received none of since
+        self.edges: Sequence[str] = own.edges
+        self._leads = leads
+        self._publish = publish
+        self._began_anew = began_anew
+        self._former: dict[str, Engine] = {}  # of these edges, which the controller has forgotten
+        self._received = before.among(own.edges)
+        self._from = ""  # the member that has sent it
+        self._coming: tuple[str, OpenFlows] | None = None  # from a member, not whole yet
+        self._heard_at = -math.inf
+        self._to_write: list[bytes] = []
+        self._waiting = 0  # bytes of these
+        self._has_led = False
+        self._greeted = self._said_whole = False  # have all the others been sent everything?
+        self._said_at = 0.0
+
+    # ---------------------------------------------------------------- what the leader sends
+
+    def hear(self, member: str, text: str) -> None:
+        """A line that another member has published."""
+        try:
+            content = base64.b64decode(text, validate=True)
+            read_to = 0
+            for frame, end in flow_records.frames(content):
+                self._take(member, frame)
+                read_to = end
+            if read_to < len(content):
+                raise BadRecords("they are not as they were sent")
+        except ValueError as error:
+            LOG.warning("records of flows from member %s: %s", member, error)
+            self._coming = None
+
+    def _take(self, member: str, frame: bytes) -> None:
+        if frame[:1] == NAMES:
+            self._coming = member, OpenFlows()
+        if self._coming and self._coming[0] == member:
+            coming = self._coming[1]
+            coming.take(frame)
+            if frame[:1] == WHOLE:
+                self._coming = None
+                self._received, self._from = coming.among(self.edges), member
+                self._is_our_own.clear()
+                self._former.clear()
+                self._heard_at = time.monotonic()
+                self._write_anew()
+        elif member == self._from:
+            self._heard_at = time.monotonic()
+            if frame[:1] == RECORDS:
+                self._take_changes(frame)
+
+    def _take_changes(self, frame: bytes) -> None:
+        self._received.take(frame)
+        if not self._has_led:
+            self._write(frame[1:])
+        for edge in self._is_our_own:  # what the former leader has done last
+            late = [*self._received.of(edge)]
+            self._received.forget(edge)
+            if late:
+                now = time.monotonic()
+                self._controller.remember(edge, late, time.time() - now, now)
+
+    def _write(self, records: bytes) -> None:
+        self._to_write.append(records)
+        self._waiting += len(records)
+        if self._waiting > MOST_WAITING:
+            self._write_anew()
+
+    def _write_anew(self) -> None:
+        self._to_write, self._waiting = [], 0
+        self._began_anew()
+
+    def age_s(self, now: float) -> float:
+        """How long ago the leader has said something; inf: it has not sent all yet."""
+        return now - self._heard_at
+
+    @property
+    def open(self) -> int:
+        """How many flows are open, as received."""
+        return len(self._received)
+
+    # ---------------------------------------------------------------- a switch is gained
+
+    def note(self, event: Event) -> None:
+        """A subscriber: this member has become the master of a switch, and knows nothing of it, or all as before."""
+        if not isinstance(event, SwitchMastered) or event.switch not in self.edges:
+            return
+        switch = self._controller.by_name[event.switch]
+        if not switch.ever_synchronised:
+            switch.recall(self._flows_of(switch.name), time.time() - time.monotonic())
+
+    def begin_anew(self) -> None:
+        """The controller has forgotten all flows.  What it has known of them is of use until others send theirs."""
+        self._former |= {edge: self._own.engines[edge] for edge in self._is_our_own}
+        self._is_our_own.clear()
+
+    def _flows_of(self, edge: str) -> Iterator[KeptFlow]:
+        """To be remembered, in slices."""
+        if former := self._former.pop(edge, None):
+            yield from _flows_in(former, time.time() - time.monotonic())
+        yield from self._received.of(edge)
+        self._received.forget(edge)  # they are in the memory of the controller now
+        self._is_our_own.add(edge)
+
+    # ---------------------------------------------------------------- Source
+
+    def changes(self) -> Iterator[bytes]:
+        if self._has_led:
+            yield from self._own.changes()  # also the last of them, when this member leads no more
+        if self._leads() is not self._has_led:
+            self._has_led = not self._has_led
+            self._said_whole = False
+            self._write_anew()
+        if self._has_led:
+            return
+        for _ in self._own.changes():
+            pass
+        to_write, self._to_write, self._waiting = self._to_write, [], 0
+        for at in range(0, len(to_write), AT_ONCE):
+            yield b"".join(to_write[at : at + AT_ONCE])
+
+    def everything(self) -> Iterator[bytes]:
+        for number, edge in enumerate(self.edges):
+            if edge in self._received.edges:
+                yield from self._received.records(edge, AT_ONCE)
+            if self._has_led:
+                yield from self._own.open_at(number)
+
+    # ---------------------------------------------------------------- Copy
+
+    is_closed = False
+
+    @property
+    def is_begun(self) -> bool:
+        """Nothing is sent by a member that does not lead."""
+        return self._said_whole or not self._has_led
+
+    def greet(self) -> Iterator[str]:
+        """Another member has begun to listen: everything is sent anew."""
+        self._said_whole = False
+        return iter(())
+
+    def begin(self, edges: Sequence[str]) -> None:
+        self._said_whole = True  # what changes from now on is sent
+        self._say(flow_records.names_frame(edges))
+
+    def put(self, records: bytes) -> None:
+        if self._has_led:
+            self._say(framed(RECORDS, records))
+
+    def whole(self) -> None:
+        self._say(framed(WHOLE))
+
+    def beat(self) -> None:
+        """To be called about as often as ``BEAT_S``."""
+        if self._has_led and self._said_whole and time.monotonic() - self._said_at >= BEAT_S:
+            self._say(framed(BEAT))
+
+    def _say(self, frame: bytes) -> None:
+        self._said_at = time.monotonic()
+        self._publish(base64.b64encode(frame).decode())
+
+
+def _flows_in(engine: Engine, to_epoch: float) -> Iterator[KeptFlow]:
+    """Those that it has, while it may be replaced by another one."""
+    after = 0
+    while numbers := engine.flows.numbers_after(after, AT_ONCE):
+        after = numbers[-1]
+        for flow in filter(None, map(engine.flows.by_number, numbers)):
+            yield KeptFlow.of(flow, to_epoch, engine.kept_connections(flow))

@@ -1,0 +1,248 @@
+"""In a cluster the leader's flows in connection trackers are known to the other members, and to whoever leads next."""
+
+from __future__ import annotations
+
+import base64
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.switch_events import SwitchMastered
+from anycast_sdn.engines.engine import Engine
+from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process.flow_keeper import EngineFlows, FlowKeeper
+from anycast_sdn.process.shared_flows import SharedFlows
+from anycast_sdn.store import flow_file, flow_records
+from anycast_sdn.store.flow_file import FlowFile
+from anycast_sdn.store.flow_records import OpenFlows
+from tests.unit.engines.samples import CLIENT_EDGE, FEATURES
+from tests.unit.process.test_flow_keeper import begin_flow, controller, ports
+
+
+@pytest.fixture(autouse=True)
+def _without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventlet.tpool.execute", lambda write, *arguments: write(*arguments))
+
+
+class Member:
+    """A controller with its file.  What it publishes is heard by those that ``listen``."""
+
+    def __init__(self, tmp_path: Path, name: str, *, leads: bool = False) -> None:
+        self.name = name
+        self.leads = leads
+        self.controller = controller()
+        self.file = tmp_path / f"{name}.connections"
+        self.listen: list[Member] = []
+        self.lost = False  # what it publishes does not arrive
+        self.lines = 0
+        before, _ = flow_file.read_open(self.file)
+        own = EngineFlows(self.controller)
+        self.flows = SharedFlows(self.controller, own, before, lambda: self.leads, self._publish, self._anew)
+        self._keeper = FlowKeeper(FlowFile(self.file), self.flows, lambda event: None)
+        self._keeper.copy_to(self.flows)
+
+    def _publish(self, text: str) -> None:
+        self.lines += 1
+        for other in self.listen if not self.lost else ():
+            other.flows.hear(self.name, text)
+
+    def _anew(self) -> None:
+        self._keeper.begin_anew()
+
+    def joined_by(self, other: Member) -> None:
+        self.listen.append(other)
+        assert list(self.flows.greet()) == []
+
+    @property
+    def edge(self) -> str:
+        return self.controller.switches[CLIENT_EDGE].name
+
+    @property
+    def engine(self) -> Engine:
+        return self.controller.switches[CLIENT_EDGE].engine
+
+    def become_master(self) -> Engine:
+        """The switch is connected, and says so."""
+        self.flows.note(SwitchMastered(self.edge))
+        self.controller.synchronise(CLIENT_EDGE, Tables(), FEATURES, time.monotonic())
+        return self.engine
+
+    def begin_anew(self) -> None:
+        """It was the master of a switch, and is no more."""
+        fresh = controller()
+        self.controller.switches = fresh.switches
+        self.controller.by_name = fresh.by_name
+        self.flows.begin_anew()
+
+    def write(self) -> None:
+        self._keeper.write()
+
+    def written(self) -> list[int]:
+        """The clients' ports of the flows in its file."""
+        return sorted(flow.key.source_port for flow in flow_file.read(self.file).by_edge[self.edge].values())
+
+    def received(self) -> list[int]:
+        return sorted(flow.key.source_port for flow in self.flows._received.of(self.edge))
+
+
+def pair(tmp_path: Path) -> tuple[Member, Member]:
+    """A leader that serves the switch, and another member."""
+    first, second = Member(tmp_path, "m0-a", leads=True), Member(tmp_path, "m1-b")
+    first.become_master()
+    first.write()
+    first.joined_by(second)
+    return first, second
+
+
+def test_a_member_that_joins_gets_all_that_is_open_and_then_what_changes(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    for port in (40000, 40001):
+        begin_flow(first.engine, port)
+    first.write()
+    assert second.received() == [40000, 40001]
+    begin_flow(first.engine, 40002)
+    first.engine.end(1, time.monotonic())
+    first.write()
+    assert second.received() == [40001, 40002]
+    assert second.flows.age_s(time.monotonic()) < 5
+
+
+def test_each_member_keeps_what_it_has_received_in_its_own_file(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.write()
+    begin_flow(first.engine, 40001)
+    first.write()
+    second.write()
+    assert first.written() == second.written() == [40000, 40001]
+    again = Member(tmp_path, "m1-b", leads=True)  # all were restarted, and this one is the first to lead
+    assert ports(again.become_master()) == [40000, 40001]
+
+
+def test_the_next_leader_knows_the_flows_of_the_one_before_with_their_addresses(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    for port in (40000, 40001):
+        begin_flow(first.engine, port)
+    first.write()
+    second.leads = True
+    engine = second.become_master()
+    assert [flow[:4] for flow in engine.flows] == [flow[:4] for flow in first.engine.flows]
+    begin_flow(engine, 40002)
+    assert len({flow.translated for flow in engine.flows}) == 3
+    second.write()
+    assert second.written() == [40000, 40001, 40002]
+
+
+def test_a_third_member_goes_on_with_the_second_leader(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    third = Member(tmp_path, "m2-c")
+    first.joined_by(third)
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.leads = True
+    second.joined_by(third)
+    second.write()  # before its switch has been read
+    assert third.received() == [40000]
+    begin_flow(second.become_master(), 40001)
+    second.write()
+    assert third.received() == [40000, 40001]
+    begin_flow(first.engine, 40009)  # it does not know yet that it leads no more
+    first.write()
+    assert third.received() == [40000, 40001]
+
+
+def test_what_is_not_whole_does_not_replace_what_is(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.flows.hear("m2-c", base64.b64encode(flow_records.names_frame([second.edge])).decode())
+    assert second.received() == [40000]
+    second.flows.hear("m2-c", base64.b64encode(flow_records.framed(flow_records.WHOLE)).decode())
+    assert second.received() == []
+
+
+def test_what_the_former_leader_says_last_counts_also_after_the_switch_was_read(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    begin_flow(first.engine, 40001)
+    second.leads = True
+    second.become_master()
+    second.write()
+    first.leads = False
+    first.begin_anew()
+    first.write()
+    assert ports(second.engine) == [40000, 40001]
+    assert not first.flows._has_led
+
+
+def test_a_member_that_gets_its_switch_back_before_it_has_received_anything_knows_its_flows(tmp_path: Path) -> None:
+    first, _ = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    first.leads = False
+    first.begin_anew()
+    first.write()
+    assert ports(first.engine) == []
+    first.leads = True
+    assert ports(first.become_master()) == [40000]
+
+
+def test_a_member_that_was_master_before_goes_by_what_the_leader_since_has_sent(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.leads, first.leads = True, False
+    first.begin_anew()
+    first.write()
+    second.joined_by(first)
+    second.become_master().end(1, time.monotonic())
+    begin_flow(second.engine, 40001)
+    second.write()
+    first.leads = True
+    assert ports(first.become_master()) == [40001]
+
+
+def test_a_member_with_other_edges_gets_the_flows_of_those_that_it_has(tmp_path: Path) -> None:
+    first, _ = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    found = OpenFlows()
+    found.take(flow_records.NAMES + b'{"form": 1, "edges": ["other", "%s"]}' % first.edge.encode())
+    flow = next(iter(first.engine.flows))
+    found.take(flow_records.RECORDS + flow_records.packed(1, flow, 0.0) + flow_records.packed(0, flow, 0.0))
+    mapped = found.among([first.edge])
+    assert [*mapped.of(first.edge)] == [KeptFlow.of(flow, 0.0)]
+    assert b"".join(mapped.records(first.edge, 10)) == flow_records.packed(0, flow, 0.0)
+
+
+def test_a_leader_beats_when_nothing_happens_and_the_others_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pair(tmp_path)
+    first.write()
+    lines = first.lines
+    first.flows.beat()
+    assert first.lines == lines
+    monkeypatch.setattr("anycast_sdn.process.shared_flows.BEAT_S", 0.0)
+    first.flows.beat()
+    second.flows.beat()
+    second.write()
+    assert (first.lines, second.lines) == (lines + 1, 0)
+
+
+def test_whatever_another_member_says_nothing_is_lost_by_it(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    chance = random.Random(1)
+    good = flow_records.names_frame([second.edge]) + flow_records.framed(flow_records.RECORDS, b"\x01" * 60)
+    for _ in range(200):
+        bad = bytearray(good)
+        bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
+        second.flows.hear("m2-c", base64.b64encode(bad).decode())
+    second.flows.hear("m2-c", "not base64")
+    assert second.received() == [40000]
