@@ -6,11 +6,9 @@ newer than what was found.  What becomes of flows' rules is decided by the engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.slots import MANY, SLOTS, Slots, Spread
 from anycast_sdn.engines.engine import Reading
@@ -20,16 +18,14 @@ from anycast_sdn.openflow.rules import AddFlow, FlowRule, Message, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
 READ_AT_ONCE = 500  # rules in one slice: some milliseconds
-RECALLED_AT_ONCE = 200  # flows in one slice: likewise
-
-Remember = Callable[[Iterable[KeptFlow], Groups, float], object]
 
 
 class ReadingBack:
     """Call ``step`` until it returns None; then ``routes`` and ``others`` are what the switch holds besides flows.
 
     ``route``: the rule for a prefix and a port, as it should be.  ``begins``: the controller was started, and this
-    switch connects for the first time.  ``recalled``: flows that somebody else has kept, to be remembered before.
+    switch connects for the first time.  ``recall``: lets some flows be known again that
+    somebody has kept → were there any?
     """
 
     def __init__(
@@ -38,8 +34,7 @@ class ReadingBack:
         flows: Reading,
         route: Callable[[Prefix, int], FlowRule],
         begins: bool,
-        recalled: Iterator[KeptFlow] | None = None,
-        remember: Remember = lambda flows, groups, now: None,
+        recall: Callable[[Groups, float], bool] = lambda groups, now: False,
     ) -> None:
         self.resized: list[Message] = []  # for routes to the right port with another limit of the packets' size
         self._route = route
@@ -51,7 +46,7 @@ class ReadingBack:
         self.has_weights = False  # have the groups a weighted bucket for each server?
         self.begins = begins
         self._flows = flows
-        self._recalled, self._remember = recalled or iter(()), remember
+        self._recall = recall
         self._rules = list(found.flows.values())
         self._groups = found.groups
 
@@ -64,8 +59,7 @@ class ReadingBack:
         if self._rules:
             self._classify(groups)
             return Reaction()
-        if some := list(islice(self._recalled, RECALLED_AT_ONCE)):
-            self._remember(some, groups, now)
+        if self._recall(groups, now):
             return Reaction()
         return self._flows.step(groups, now, self.hosts)
 

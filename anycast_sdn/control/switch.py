@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
@@ -40,7 +42,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
-from anycast_sdn.engines.engine import PacketHandler, Sweep
+from anycast_sdn.engines.engine import Engine, PacketHandler, Sweep
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -60,6 +62,17 @@ from anycast_sdn.openflow.rules import (
 from anycast_sdn.openflow.tables import Tables
 
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
+
+
+RECALLED_AT_ONCE = 200  # flows in one slice: some milliseconds
+
+
+class Recalled(NamedTuple):
+    """``to_epoch``: see ``Engine.remember``; ``done``: called when all flows are known again."""
+
+    flows: Iterator[KeptFlow]
+    to_epoch: float
+    done: Callable[[Engine, float], None]
 
 
 class ManagedSwitch:
@@ -104,8 +117,7 @@ class ManagedSwitch:
         self.ever_synchronised = False
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
-        self._recalled: Iterator[KeptFlow] = iter(())
-        self._to_epoch = 0.0
+        self._recalled: Recalled | None = None
         self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
@@ -200,15 +212,21 @@ class ManagedSwitch:
 
     # ---------------------------------------------------------------- connection
 
-    def recall(self, flows: Iterator[KeptFlow], to_epoch: float) -> None:
-        """What the switch holds is read next, and these flows, which somebody has kept, are known again by then.
+    def recall(self, recalled: Recalled) -> None:
+        """What the switch holds is read next, and these flows, which somebody has kept, are known again then."""
+        self._recalled = recalled
 
-        ``to_epoch``: see ``Engine.remember``.
-        """
-        self._recalled, self._to_epoch = flows, to_epoch
-
-    def _remember(self, flows: Iterable[KeptFlow], groups: Groups, now: float) -> None:
-        self.engine.remember(flows, groups, self._to_epoch, now)
+    def _recall_some(self, groups: Groups, now: float) -> bool:
+        """→ were there any?"""
+        recalled = self._recalled
+        if recalled is None:
+            return False
+        if some := list(islice(recalled.flows, RECALLED_AT_ONCE)):
+            self.engine.remember(some, groups, recalled.to_epoch, now)
+            return True
+        self._recalled = None
+        recalled.done(self.engine, now)
+        return False
 
     def begin_reading(self, found: Tables, features: Features) -> None:
         """The switch has connected and holds ``found``; see ``reading_back``."""
@@ -217,8 +235,7 @@ class ManagedSwitch:
         flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
         self._packet_handlers = self._all_packet_handlers()
         self._presence.connected(self.wanted.presence())
-        recalled, self._recalled = self._recalled, iter(())
-        self.reading = ReadingBack(found, flows, self.wanted.route, begins, recalled, self._remember)
+        self.reading = ReadingBack(found, flows, self.wanted.route, begins, self._recall_some)
         self._found = Tables({}, found.groups, found.meters)
 
     def end_reading(self, now: float) -> list[Message]:

@@ -9,7 +9,8 @@ They say which address a new flow gets: one of its own, or one that its pair of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.holders import Holders, Pair
@@ -19,6 +20,7 @@ from anycast_sdn.core.pool_watch import Level, Outlook, PoolWatch
 from anycast_sdn.core.roles import ClientEdgeRole, Pooling
 
 SHARE = 4  # a client has at most one of so many addresses; as many of its port's share are left to pairs
+MOST_ASIDE = 1024  # of a family; of a small pool a quarter
 _FAMILIES = {False: "ipv4", True: "ipv6"}
 
 
@@ -114,6 +116,20 @@ class Addresses:
     def release(self, translated: Address, pair: Pair, now: float, rest: Rest) -> None:
         """No binding has it any more."""
         self._pool_of(translated).release(translated, now, pair, rest)
+
+    def set_aside(self) -> list[Address]:
+        """Choose which addresses are leased next → those that were not set aside before."""
+        return [new for pool in self._pools.values() for new in pool.set_aside(min(MOST_ASIDE, pool.size // 4))]
+
+    @property
+    def aside(self) -> list[Address]:
+        return [address for pool in self._pools.values() for address in pool.aside]
+
+    def keep_back(self, addresses: Iterable[Address], until: float) -> None:
+        """Another controller has set these aside, and flows that nobody knows of may have them."""
+        for address in addresses:
+            with suppress(ValueError):  # PRh/k has changed
+                self._pool_of(address).keep_back(address, until)
 
     def end_rests(self, now: float, most: int) -> None:
         """Addresses that have rested are free again, up to ``most`` of each family; to be called regularly."""

@@ -7,6 +7,9 @@ Rules kept here:
   rested (M13, M19): a late packet must not reach the next client.  ``core.resting`` says which addresses are leased
   earlier.
 - An address that no packet has carried yet need not rest.
+- Addresses may be set aside: drawn before they are leased, so that somebody else knows which ones may be leased next.
+  Another controller that goes on keeps them back: flows may have them that it does not know.  They are leased again
+  after some time, or when no other address is left.
 - The order of leases is hard to guess.  A small pool is an array of its free addresses, which is shuffled while it is
   used up (Fisher–Yates), so that a lease takes the same time when the pool is nearly empty.  A large pool draws
   addresses until one is free, and stores none of those that are: a /64 needs the memory of what is leased and resting,
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import enum
 from array import array
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -90,6 +94,8 @@ class TranslationPool:
         self._leased: set[Address] = set()
         self.denied = 0  # how many leases have found no address
         self._resting = Resting(min(least_s, quarantine_s))
+        self._aside: OrderedDict[Address, None] = OrderedDict()
+        self._kept_back: OrderedDict[Address, float] = OrderedDict()  # → until when
 
     def __contains__(self, address: Address) -> bool:
         return any(address in run.prefix for run in self._runs)
@@ -98,11 +104,15 @@ class TranslationPool:
         """An address that is not in use.  Raises PoolEmpty and changes nothing when there is none."""
         if self._resting.rested(now):
             self.end_rests(now)
-        if len(self._leased) + len(self._resting) < self.size:
+        if self._aside:
+            address, _ = self._aside.popitem(last=False)
+        elif self._taken < self.size:
             address = self._address(self._places.draw())
         elif early := self._resting.early(now):
             self._resting.remove(early)
             address = early
+        elif self._kept_back:
+            address, _ = self._kept_back.popitem(last=False)
         else:
             self.denied += 1
             raise PoolEmpty
@@ -118,9 +128,40 @@ class TranslationPool:
             raise ValueError("address is leased already")
         if address in self._resting:
             self._resting.remove(address)
-        else:
+        elif not self._forget(address):
             self._places.claim(self._index(address))
         self._leased.add(address)
+
+    def _forget(self, address: Address) -> bool:
+        """Was it set aside, or kept back?"""
+        if address in self._aside:
+            del self._aside[address]
+            return True
+        return self._kept_back.pop(address, None) is not None
+
+    @property
+    def _taken(self) -> int:
+        return len(self._leased) + len(self._resting) + len(self._kept_back)
+
+    def set_aside(self, count: int) -> list[Address]:
+        """Draw addresses until so many are set aside → the new ones."""
+        new: list[Address] = []
+        while len(self._aside) < min(count, self.size - self._taken):
+            new.append(self._address(self._places.draw()))
+            self._aside[new[-1]] = None
+        return new
+
+    @property
+    def aside(self) -> list[Address]:
+        return list(self._aside)
+
+    def keep_back(self, address: Address, until: float) -> None:
+        """Not later than this, if it is not in use.  Raises ValueError when it is not in the pool."""
+        if address in self._leased or address in self._resting:
+            return
+        if not self._forget(address):
+            self._places.claim(self._index(address))
+        self._kept_back[address] = until
 
     def release(self, address: Address, now: float, pair: Pair | None = None, rest: Rest = Rest.QUARANTINE) -> None:
         """End the lease; ``pair``: that had it."""
@@ -137,12 +178,13 @@ class TranslationPool:
     @property
     def is_half_free(self) -> bool:
         """Is at least half of the pool free, neither leased nor resting?"""
-        return 2 * (len(self._leased) + len(self._resting)) <= self.size
+        return 2 * self._taken <= self.size
 
     def is_empty(self, now: float) -> bool:
         """Would ``lease`` find no address, not even one that may be leased early?"""
-        taken = len(self._leased) + len(self._resting)
-        return taken >= self.size and self._resting.rested(now) is None and self._resting.early(now) is None
+        if self._taken < self.size or self._kept_back:
+            return False
+        return self._resting.rested(now) is None and self._resting.early(now) is None
 
     def mature(self, now: float) -> None:
         """Called regularly: see ``left``."""
@@ -154,18 +196,22 @@ class TranslationPool:
         return self.size - len(self._leased) - self._resting.fresh
 
     def use(self, now: float) -> PoolUse:
-        return PoolUse(self.size, len(self._leased), self._resting.count(now))
+        return PoolUse(self.size, len(self._leased), self._resting.count(now) + len(self._kept_back))
 
     def end_rests(self, now: float, most: int | None = None) -> None:
         """Make addresses free that have rested, ``most`` at a time; called regularly, and before a lease."""
         for address in self._resting.all_rested(now, most):
             self._resting.remove(address)
             self._places.put_back(self._index(address))
+        while self._kept_back and next(iter(self._kept_back.values())) <= now:
+            address, _ = self._kept_back.popitem(last=False)
+            self._places.put_back(self._index(address))
 
     def _is_taken(self, index: int) -> bool:
-        """Is the address leased, or does it rest?"""
+        """Is the address leased, or does it rest, or is it kept for later?"""
         address = self._address(index)
-        return address in self._leased or address in self._resting
+        used = address in self._leased or address in self._resting
+        return used or address in self._aside or address in self._kept_back
 
     def _address(self, index: int) -> Address:
         for run in self._runs:

@@ -131,6 +131,16 @@ class ChosenEngine(Engine):
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         return self.engine.remember(flows, groups, to_epoch, now)
 
+    def set_aside(self) -> Sequence[Address]:
+        return self.engine.set_aside()
+
+    @property
+    def aside(self) -> Sequence[Address]:
+        return self.engine.aside
+
+    def keep_back(self, addresses: Iterable[Address], now: float) -> None:
+        self.engine.keep_back(addresses, now)
+
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         before = self._chosen
         self._chosen = next(each for each in self._candidates if each.suits(features))

@@ -298,6 +298,17 @@ class EdgeEngine(Engine):
                 count += 1
         return count
 
+    def set_aside(self) -> list[Address]:
+        return self.edge.addresses.set_aside()
+
+    @property
+    def aside(self) -> list[Address]:
+        return self.edge.addresses.aside
+
+    def keep_back(self, addresses: Iterable[Address], now: float) -> None:
+        role = self.edge.role
+        self.edge.addresses.keep_back(addresses, now + role.validity.longest_s + role.quarantine_s)
+
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
         """Rules of flows that were found at the controller's start: their bindings go on."""
         events: list[Event] = []

@@ -256,6 +256,21 @@ class Engine(Protocol):
         At the controller's start.  ``to_epoch``: what makes ``now`` a time of day.
         """
 
+    def set_aside(self) -> Sequence[Address]:
+        """Choose which PR1X the next flows get → those that were not set aside before.
+
+        To be called several times a second, where others have to know them before flows have them.
+        """
+        return ()
+
+    @property
+    def aside(self) -> Sequence[Address]:
+        return ()
+
+    def keep_back(self, addresses: Iterable[Address], now: float) -> None:
+        """Another controller, which has ended, has set these aside: no new flow gets one if there are others."""
+        return
+
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         """The switch has connected, and what it holds is read next.
 

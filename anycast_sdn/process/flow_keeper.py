@@ -98,9 +98,13 @@ def _read(path: Path, report: Callable[[Event], None]) -> Flows:
 
 
 class EngineFlows:
-    """The ``Source`` of a controller that serves client edges."""
+    """The ``Source`` of a controller that serves client edges.
 
-    def __init__(self, controller: Controller) -> None:
+    ``sets_aside``: records say also which addresses flows to come may have.
+    """
+
+    def __init__(self, controller: Controller, *, sets_aside: bool = False) -> None:
+        self._sets_aside = sets_aside
         self.edges = [switch.name for switch in controller.switches_by_name() if switch.engine.needs_keeping]
         self._controller = controller
         self.engines: dict[str, Engine] = {}  # those that are watched: a controller that begins anew has others
@@ -122,6 +126,8 @@ class EngineFlows:
                 changes += present.pop()
             for at in range(0, len(changes), AT_ONCE):
                 yield b"".join(_record(number, each, to_epoch) for each in changes[at : at + AT_ONCE])
+            if self._sets_aside and (new := self.engines[edge].set_aside()):
+                yield b"".join(flow_records.aside(number, address) for address in new)
 
     def everything(self) -> Iterator[bytes]:
         for number in range(len(self.edges)):
@@ -134,13 +140,15 @@ class EngineFlows:
             engine, to_epoch = self._engine(self.edges[number]), time.time() - time.monotonic()
             numbers = engine.flows.numbers_after(after, AT_ONCE)
             if not numbers:
-                return
+                break
             after = numbers[-1]
             found = [*filter(None, map(engine.flows.by_number, numbers))]
             yield b"".join(_record(number, flow, to_epoch) for flow in found)
             connections = (flow_records.begun(number, each) for flow in found for each in engine.kept_connections(flow))
             while some := b"".join(islice(connections, AT_ONCE)):
                 yield some
+        if self._sets_aside:
+            yield b"".join(flow_records.aside(number, address) for address in engine.aside)
 
 
 class FlowKeeper:

@@ -10,6 +10,8 @@ The rules this file keeps:
 - What is received counts when all that is open has come; until then, what there was before does.
 - What a member has received goes into its memory of a switch once.  When it loses the switch and gets it again before
   it has received anything, it goes on with what it knew itself.
+- The leader says beforehand which PR1X new flows get.  Of a flow that has begun just before its end the others have
+  heard nothing; the tracker serves it, and its PR1X is one of these: the next leader keeps them back.
 - Until the flows of a switch are in the memory of its new master, their records are written and sent as received.
 
 Nothing here asks for how long the leader has been silent: records that are older than their flows do no harm, because
@@ -23,8 +25,10 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.switch import Recalled
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.switch_events import SwitchMastered
@@ -148,7 +152,8 @@ class SharedFlows:
             return
         switch = self._controller.by_name[event.switch]
         if not switch.ever_synchronised:
-            switch.recall(self._flows_of(switch.name), time.time() - time.monotonic())
+            done = partial(self._recalled, switch.name)
+            switch.recall(Recalled(self._flows_of(switch.name), time.time() - time.monotonic(), done))
 
     def begin_anew(self) -> None:
         """The controller has forgotten all flows.  What it has known of them is of use until others send theirs."""
@@ -157,10 +162,15 @@ class SharedFlows:
 
     def _flows_of(self, edge: str) -> Iterator[KeptFlow]:
         """To be remembered, in slices."""
-        if former := self._former.pop(edge, None):
+        if former := self._former.get(edge):
             yield from _flows_in(former, time.time() - time.monotonic())
         yield from self._received.of(edge)
-        self._received.forget(edge)  # they are in the memory of the controller now
+
+    def _recalled(self, edge: str, engine: Engine, now: float) -> None:
+        """The flows of an edge are in the memory of the controller now."""
+        engine.keep_back(self._received.aside(edge), now)
+        self._received.forget(edge)
+        self._former.pop(edge, None)
         self._is_our_own.add(edge)
 
     # ---------------------------------------------------------------- Source

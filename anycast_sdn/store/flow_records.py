@@ -1,7 +1,8 @@
 """Records of flows that no switch can tell of (``core.kept_flows``): how they are written to a file, or sent to others.
 
-A record says how a flow is now, or that it has ended, or that one of its connections has begun.  The latest of a number
-counts.  Records are in frames, each with its length and a checksum:
+A record says how a flow is now, or that it has ended, or that one of its connections has begun, or that an address was
+set aside for a flow to come (``Engine.set_aside``).  The latest of a number, or of an address, counts.  Records are in
+frames, each with its length and a checksum:
 
     N  the form and the names of edges, in JSON: records have numbers of these.  All that is open follows.
     R  records
@@ -27,14 +28,14 @@ _FRAME = Struct("!II")  # length, checksum
 _FORM = 1
 _LONGEST = 1 << 20  # bytes in a frame; ours have less than a tenth of that
 # Kind, number of the edge, of the flow; then since when, port, protocol, both ports, port beside PR1X; then addresses.
-_ENDED, _V4, _V4_PINNED, _V6, _V6_PINNED, _CONNECTION = range(6)
+_ENDED, _V4, _V4_PINNED, _V6, _V6_PINNED, _CONNECTION, _ASIDE, _ASIDE_V6 = range(8)
 _HEAD, _END, _FLOW = Struct("!BHQ"), Struct("!BHQ"), Struct("!BHQdIHHHH")
 _CONNECTION_OF = Struct("!BHQHHH?")  # as a ``KeptConnection``
 _ADDRESSES = {
     _V4: Struct("4s4s4s"), _V4_PINNED: Struct("4s4s4s4s"), _V6: Struct("16s16s16s"), _V6_PINNED: Struct("16s16s16s16s")
 }  # fmt: skip
 _SIZES = {kind: _FLOW.size + addresses.size for kind, addresses in _ADDRESSES.items()} | {
-    _ENDED: _END.size, _CONNECTION: _CONNECTION_OF.size
+    _ENDED: _END.size, _CONNECTION: _CONNECTION_OF.size, _ASIDE: _HEAD.size + 4, _ASIDE_V6: _HEAD.size + 16
 }  # fmt: skip
 _PROTOCOL_AT = 23  # in the record of a flow: protocol and both ports
 
@@ -61,6 +62,10 @@ def begun(edge: int, connection: KeptConnection) -> bytes:
 
 def ended(edge: int, number: int) -> bytes:
     return _END.pack(_ENDED, edge, number)
+
+
+def aside(edge: int, address: Address) -> bytes:
+    return _HEAD.pack(_ASIDE_V6 if len(address) == 16 else _ASIDE, edge, 0) + address
 
 
 def framed(kind: bytes, content: bytes = b"") -> bytes:
@@ -98,6 +103,7 @@ def is_damaged(content: bytes | bytearray) -> bool:
 class _Edge(NamedTuple):
     flows: dict[int, bytes]  # number → its latest record
     connections: dict[int, dict[bytes, None]]  # likewise, those of its connections
+    aside: dict[Address, bytes]
 
 
 class OpenFlows:
@@ -115,7 +121,7 @@ class OpenFlows:
         try:
             if frame[:1] == NAMES:
                 self.edges = _names(frame[1:])
-                self._found = [_Edge({}, {}) for _ in self.edges]
+                self._found = [_Edge({}, {}, {}) for _ in self.edges]
             elif frame[:1] == RECORDS:
                 self._take_records(frame)
         except (ValueError, TypeError, error, IndexError, KeyError) as problem:
@@ -129,14 +135,17 @@ class OpenFlows:
             if len(record) < _SIZES[kind]:
                 raise ValueError("truncated")
             at += len(record)
-            flows, connections = self._found[edge]
+            flows, connections, aside = self._found[edge]
             if kind == _ENDED:
                 flows.pop(number, None)
                 connections.pop(number, None)
             elif kind == _CONNECTION:
                 if number in flows:
                     connections.setdefault(number, {})[record] = None
+            elif kind in (_ASIDE, _ASIDE_V6):
+                aside[record[_HEAD.size :]] = record
             else:
+                aside.pop(_translated(record), None)
                 if number in connections and _key_of(flows[number]) != _key_of(record):
                     del connections[number]  # numbers are given again after a restart
                 flows[number] = record
@@ -144,17 +153,22 @@ class OpenFlows:
     def of(self, edge: str) -> Iterator[KeptFlow]:
         """Those of an edge, as they are while this is read."""
         if edge in self.edges:
-            flows, connections = self._found[self.edges.index(edge)]
+            flows, connections, _ = self._found[self.edges.index(edge)]
             for number, record in list(flows.items()):
                 yield _flow(record, connections.get(number, ()))
 
+    def aside(self, edge: str) -> list[Address]:
+        """Which addresses of an edge are set aside."""
+        return list(self._found[self.edges.index(edge)].aside) if edge in self.edges else []
+
     def records(self, edge: str, at_once: int) -> Iterator[bytes]:
         """All of one edge, in parts of so many flows, each numbered as it is among ``edges``."""
-        flows, connections = self._found[self.edges.index(edge)]
+        flows, connections, aside = self._found[self.edges.index(edge)]
         numbers = list(flows)
         for at in range(0, len(numbers), at_once):
             some = [number for number in numbers[at : at + at_once] if number in flows]
             yield b"".join(b"".join((flows[number], *connections.get(number, ()))) for number in some)
+        yield b"".join(aside.values())
 
     def among(self, edges: Sequence[str]) -> OpenFlows:
         """The same, with records that have the numbers of these edges; flows of other edges are left out."""
@@ -163,18 +177,19 @@ class OpenFlows:
         other = OpenFlows()
         other.edges = list(edges)
         for number, edge in enumerate(edges):
-            found = self._found[self.edges.index(edge)] if edge in self.edges else _Edge({}, {})
+            found = self._found[self.edges.index(edge)] if edge in self.edges else _Edge({}, {}, {})
             flows = {each: _numbered(record, number) for each, record in found.flows.items()}
             connections = {
                 each: {_numbered(record, number): None for record in records}
                 for each, records in found.connections.items()
             }
-            other._found.append(_Edge(flows, connections))
+            aside = {each: _numbered(record, number) for each, record in found.aside.items()}
+            other._found.append(_Edge(flows, connections, aside))
         return other
 
     def forget(self, edge: str) -> None:
         if edge in self.edges:
-            self._found[self.edges.index(edge)] = _Edge({}, {})
+            self._found[self.edges.index(edge)] = _Edge({}, {}, {})
 
 
 def _names(text: bytes) -> list[str]:
@@ -187,6 +202,11 @@ def _names(text: bytes) -> list[str]:
 
 def _numbered(record: bytes, edge: int) -> bytes:
     return record[:1] + edge.to_bytes(2, "big") + record[3:]
+
+
+def _translated(record: bytes) -> bytes:
+    width = 16 if record[0] in (_V6, _V6_PINNED) else 4
+    return record[_FLOW.size + 2 * width : _FLOW.size + 3 * width]
 
 
 def _key_of(record: bytes) -> tuple[bytes, bytes]:

@@ -175,6 +175,26 @@ def test_half_of_a_pool_is_free_until_more_than_that_is_leased_or_rests():
     assert not addresses.is_half_free
 
 
+def test_what_is_kept_back_is_free_after_its_time_and_leased_before_only_when_nothing_else_is_left():
+    addresses = pool()
+    kept = sorted(_usable(V4))[:2]
+    for address in kept:
+        addresses.keep_back(address, 100.0)
+    assert lease_all(addresses)[-2:] == kept
+    addresses = pool()
+    addresses.keep_back(kept[0], 100.0)
+    assert addresses.use(0).resting == 1
+    addresses.end_rests(99.0)
+    assert addresses.use(99.0).resting == 1
+    addresses.end_rests(100.0)
+    assert addresses.use(100.0).free == 6
+    addresses.claim(kept[0])
+    addresses.keep_back(kept[0], 200.0)  # it is in use, so it is not kept back
+    assert addresses.use(100.0).leased == 1
+    with pytest.raises(ValueError, match="not in the pool"):
+        addresses.keep_back(packed("192.0.2.1"), 100.0)
+
+
 def test_memory_grows_with_leased_and_resting_addresses_not_with_ended_flows():
     """A /64 at 1,000 flows/s."""
     addresses = pool(V6, quarantine_s=1)
@@ -204,10 +224,12 @@ class PoolLife(RuleBasedStateMachine):
         self.leased: set[bytes] = set()
         self.resting: dict[bytes, float] = {}  # until when
         self.ended: dict[bytes, float] = {}  # those of ended flows: since when
+        self.kept_back: list[bytes] = []  # in order
 
     @property
     def free(self) -> set[bytes]:
-        return self.all - self.leased - {address for address, until in self.resting.items() if until > self.now}
+        resting = {address for address, until in self.resting.items() if until > self.now}
+        return self.all - self.leased - resting - set(self.kept_back)
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 4.0, 5.0]))
     def wait(self, seconds: float) -> None:
@@ -220,13 +242,15 @@ class PoolLife(RuleBasedStateMachine):
             for address, until in self.resting.items()
             if until - self.QUARANTINE + (EARLY_S if address in self.ended else self.LEAST) <= self.now
         ]
-        if not self.free and not early:
+        if not self.free and not early and not self.kept_back:
             with pytest.raises(PoolEmpty):
                 self.pool.lease(self.now)
             return
+        aside = self.pool.aside
         address = self.pool.lease(self.now)
-        assert address in (self.free or early)
+        assert address in (aside[:1] or self.free or early or self.kept_back[:1])
         self.leased.add(address)
+        self.kept_back = [each for each in self.kept_back if each != address]
         self.resting.pop(address, None)
         self.ended.pop(address, None)
 
@@ -249,6 +273,22 @@ class PoolLife(RuleBasedStateMachine):
         if rest is Rest.ENDED:
             self.resting[address] = self.now + self.QUARANTINE
             self.ended[address] = self.now
+
+    @rule(count=st.integers(1, 3))
+    def set_aside(self, count: int) -> None:
+        before = self.pool.aside
+        new = self.pool.set_aside(count)
+        assert self.pool.aside == before + new
+        assert set(new) <= self.free - set(before)
+        assert len(self.pool.aside) <= max(count, len(before))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.free - self.resting.keys())
+    def keep_back(self, data: st.DataObject) -> None:
+        """Also one that was set aside, or is kept back already."""
+        address = data.draw(st.sampled_from(sorted((self.free | {*self.kept_back}) - self.resting.keys())))
+        self.pool.keep_back(address, 1e9)
+        self.kept_back = [*(each for each in self.kept_back if each != address), address]
 
     @rule(data=st.data())
     @precondition(lambda self: self.free - self.resting.keys())

@@ -39,7 +39,7 @@ class Member:
         self.lost = False  # what it publishes does not arrive
         self.lines = 0
         before, _ = flow_file.read_open(self.file)
-        own = EngineFlows(self.controller)
+        own = EngineFlows(self.controller, sets_aside=True)
         self.flows = SharedFlows(self.controller, own, before, lambda: self.leads, self._publish, self._anew)
         self._keeper = FlowKeeper(FlowFile(self.file), self.flows, lambda event: None)
         self._keeper.copy_to(self.flows)
@@ -135,6 +135,25 @@ def test_the_next_leader_knows_the_flows_of_the_one_before_with_their_addresses(
     assert len({flow.translated for flow in engine.flows}) == 3
     second.write()
     assert second.written() == [40000, 40001, 40002]
+
+
+def test_what_has_begun_last_and_was_not_received_shares_its_address_with_no_later_flow(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    first.lost = True  # it is killed
+    for port in range(40001, 40041):
+        begin_flow(first.engine, port)
+    second.leads = True
+    engine = second.become_master()
+    assert ports(engine) == [40000]
+    for port in range(41000, 41150):
+        begin_flow(engine, port)
+    unknown = {flow.translated for flow in first.engine.flows if flow.key.source_port > 40000}
+    assert len(unknown) == 40
+    assert not unknown & {flow.translated for flow in engine.flows}
+    use = engine.statistics(time.monotonic()).pools["ipv4"]
+    assert use.resting == use.size // 4
 
 
 def test_a_third_member_goes_on_with_the_second_leader(tmp_path: Path) -> None:
