@@ -24,7 +24,7 @@ from anycast_sdn.core.model import UDP
 from anycast_sdn.core.roles import MOST_PER_CLIENT, Conntrack
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import connection_queries, frames
-from anycast_sdn.openflow.connection_queries import Answer, Ends
+from anycast_sdn.openflow.connection_queries import WHOSE, Answer, Ends
 from anycast_sdn.openflow.rules import EndConnection, Message
 
 PARTS = 4  # a connection is found to have ended after this part of its validity at the latest
@@ -72,6 +72,7 @@ class LiveConnections:
         self._inward: set[int] = set()  # those of bindings with one connection
         self._new: deque[_Key] = deque()  # not planned yet
         self._ended: list[Binding] = []  # see ``pop_ended``
+        self._doubtful: set[int] = set()  # bindings that were there before, and perhaps not until now
 
     def of(self, binding: Binding) -> list[Connection]:
         if has_several(binding):
@@ -103,6 +104,7 @@ class LiveConnections:
         """The binding was there before; of its connections these are known that it does not tell by itself."""
         for _, protocol, first, second, inward in connections:
             self.begun(binding, Connection(Ends(protocol, first, second), inward))
+        self._doubtful.add(binding.number)
         self.recheck(binding)
 
     def recheck(self, binding: Binding) -> None:
@@ -126,6 +128,7 @@ class LiveConnections:
         self._inquiries.forget(binding.number)
         self._several.pop(binding.number, None)
         self._inward.discard(binding.number)
+        self._doubtful.discard(binding.number)
 
     # ---------------------------------------------------------------- inquiries
 
@@ -153,6 +156,7 @@ class LiveConnections:
             return None
         ends = _only_ends(binding) if isinstance(key, int) else key[1]
         zone = self.zone(binding, ends)
+        inquiry |= WHOSE if number in self._doubtful else 0
         return connection_queries.ask(inquiry, number, binding.translated, _translated(binding, ends), zone)
 
     def pop_ended(self) -> list[Binding]:
@@ -167,8 +171,9 @@ class LiveConnections:
         if binding is None:
             return None
         key: _Key = (number, answer.ends) if has_several(binding) else number
-        if not self._inquiries.take_answer(key, answer.inquiry):
+        if not self._inquiries.take_answer(key, answer.inquiry & ~WHOSE):
             return None
+        self._doubtful.discard(number)
         if found:
             self._inquiries.plan(key, now + max(LEAST_S, self._validity_s(binding) / PARTS))
         else:

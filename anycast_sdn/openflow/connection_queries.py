@@ -7,7 +7,8 @@ way the frame comes back to the controller.  An ICMP error does not keep a conne
 
 All that the controller has to know of the answer is in the frame itself: the number of the inquiry and of the binding
 in its MAC addresses, and of the connection in the packet that it quotes.  Where there is one, the rule
-``CONNECTION_FOUND`` writes its label, which is ASg, over the error's source.
+``CONNECTION_FOUND`` writes its label, which is ASg, over the error's source.  Whose connection it is, the tracker says
+beside the frame; that is read only where the number of the inquiry ``asks_whose``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from anycast_sdn.openflow.tracked_frame import TrackedFrame
 
 ASKED = Field("reg3", 1)  # in all packets by which the controller asks, and in no others
 _MARK = SetField(ASKED.name, ASKED.value)
+WHOSE = 1 << 40  # in the number of an inquiry
 _MAC = 6
 _NO_LABEL = bytes(16)
 
@@ -80,6 +82,10 @@ def unpin(translated: Address, ends: Ends, zone: int) -> PacketOut:
     """The connection, if there is one, is to have no server: the next reply pins it."""
     actions: tuple[Action, ...] = (Track(zone, commit=True, label=_NO_LABEL),)
     return PacketOut(_question(0, 0, translated, ends), OFPP_CONTROLLER, actions)
+
+
+def asks_whose(frame: bytes) -> bool:
+    return frame[:1] != b"\0"
 
 
 def answer(frame: bytes, found: bool) -> Answer:

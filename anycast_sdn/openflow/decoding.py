@@ -16,9 +16,11 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.openflow import nicira, oxm
+from anycast_sdn.openflow.connection_queries import asks_whose
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.pipeline import REPORTS, kind_of, number_of
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     UNREAD,
     Action,
@@ -168,7 +170,7 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
             frame = _PACKET_IN.size + length + -length % 8 + 2  # padding before the frame, OF 1.3.5 §7.4.1
             if _USUAL_PACKET_IN.size <= frame <= len(body):
                 whole = body[frame:]
-                if kind_of(cookie) in REPORTS:
+                if _is_origin_read(kind_of(cookie), whole):
                     whole = _with_origin(whole, _Reader(body, _PACKET_IN.size + 4, _PACKET_IN.size + length))
                 return PacketInMessage(cookie, in_port, whole)
     reader = _Reader(body)
@@ -186,11 +188,15 @@ def decode_packet_in(body: bytes) -> PacketInMessage:
     raise BadMessage("packet-in without in_port")
 
 
+def _is_origin_read(kind: Kind | None, frame: bytes) -> bool:
+    return kind in REPORTS or (kind is Kind.CONNECTION_FOUND and asks_whose(frame))
+
+
 _ORIGIN = {oxm.header(name): name for name in ("ct_nw_src", "ct_ipv6_src", "ct_tp_src", "ct_label")}
 
 
 def _with_origin(frame: bytes, oxms: _Reader) -> bytes:
-    """The frame of a connection that the switch has begun, with what its tracker says about it."""
+    """The frame of a connection, with what the switch's tracker says about it."""
     found: dict[str, bytes] = {}
     while oxms:
         header = oxms.bytes(oxm.HEADER.size)

@@ -398,10 +398,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         for subscriber in self._subscribers:
             self._publish(subscriber, event)
 
+    def subscribe(self, subscriber: Callable[[Event], None]) -> None:
+        """It gets what happens from now on."""
+        self._subscribers = (*self._subscribers, subscriber)
+
     def log_bindings(self, log: BindingLogService) -> None:
         """From now on."""
         self.binding_log = log
-        self._subscribers = (*self._subscribers, log)
+        self.subscribe(log)
         self.threads.append(hub.spawn(log.run))
 
     @isolated

@@ -28,7 +28,8 @@ from anycast_sdn.process import garbage
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.journal_keeper import start_thread
 from anycast_sdn.store import flow_file, flow_records
-from anycast_sdn.store.flow_file import FlowFile, Flows
+from anycast_sdn.store.flow_file import FlowFile
+from anycast_sdn.store.flow_records import OpenFlows
 
 BATCH_S = 0.05
 RETRY_S = 5.0
@@ -53,8 +54,11 @@ class Source(Protocol):
 class Copy(Protocol):
     """Gets, beside the file, first all flows that are open, and then what changes."""
 
-    is_begun: bool
-    is_closed: bool
+    @property
+    def is_begun(self) -> bool: ...
+
+    @property
+    def is_closed(self) -> bool: ...
 
     def begin(self, edges: Sequence[str]) -> None:
         """``put`` of all that is open follows, and of what changes meanwhile; then ``whole``."""
@@ -74,10 +78,10 @@ def known_again(
     if database == ":memory:":
         return None
     path = Path(database).absolute().with_suffix(".connections")
-    found = _read(path, report)
+    found = read(path, report)
     now = time.monotonic()
-    for edge, flows in found.by_edge.items():
-        controller.remember(edge, flows.values(), time.time() - now, now)
+    for edge in found.edges:
+        controller.remember(edge, found.of(edge), time.time() - now, now)
     garbage.exempt_new()
     source = EngineFlows(controller)
     if not source.edges:
@@ -87,13 +91,14 @@ def known_again(
     return FlowKeeper(FlowFile(path), source, report)
 
 
-def _read(path: Path, report: Callable[[Event], None]) -> Flows:
+def read(path: Path, report: Callable[[Event], None]) -> OpenFlows:
+    """What an earlier run has kept."""
     try:
-        found = flow_file.read(path)
+        found, damage = flow_file.read_open(path)
     except OSError as error:
-        found = Flows({}, error.strerror or str(error))
-    if found.damage:
-        report(FlowsNotRead(str(path), found.damage))
+        found, damage = OpenFlows(), error.strerror or str(error)
+    if damage:
+        report(FlowsNotRead(str(path), damage))
     return found
 
 
@@ -152,7 +157,9 @@ class EngineFlows:
 
 
 class FlowKeeper:
-    def __init__(self, file: FlowFile, source: Source, report: Callable[[Event], None]) -> None:
+    """``file``: None: nothing is kept on disk, there are copies alone."""
+
+    def __init__(self, file: FlowFile | None, source: Source, report: Callable[[Event], None]) -> None:
         self._file = file
         self._source = source
         self._report = report
@@ -185,9 +192,10 @@ class FlowKeeper:
         try:
             self._copies = [copy for copy in self._copies if not copy.is_closed]
             self._write_changes(_by_thread)
-            if tries and (not self._has_file or self._is_obsolete or self._file.is_due):
+            file = self._file
+            if file and tries and (not self._has_file or self._is_obsolete or file.is_due):
                 self._is_obsolete = False
-                self._is_beginning = self._on_disk(_by_thread, lambda _: self._file.begin(self._source.edges), b"")
+                self._is_beginning = self._on_disk(_by_thread, lambda _: file.begin(self._source.edges), b"")
             if self._is_beginning or not all(copy.is_begun for copy in self._copies):
                 self._begin_again()
         finally:
@@ -203,6 +211,7 @@ class FlowKeeper:
         return True
 
     def _fails(self, error: OSError) -> None:
+        assert self._file
         self._has_file = self._is_beginning = False
         self._retry_at = time.monotonic() + RETRY_S
         self._file.give_up()
@@ -216,7 +225,7 @@ class FlowKeeper:
             for copy in self._copies:
                 if copy.is_begun:
                     copy.put(records)
-            if self._has_file or self._is_beginning:
+            if self._file and (self._has_file or self._is_beginning):
                 self._on_disk(write, self._file.append, records)
 
     def _begin_again(self) -> None:
@@ -227,14 +236,15 @@ class FlowKeeper:
         for records in self._source.everything():
             for copy in begun:
                 copy.put(records)
-            if self._is_beginning:
+            if self._file and self._is_beginning:
                 self._on_disk(_by_thread, self._file.carry, records)
             else:
                 hub.sleep(0)
             self._write_changes(_by_thread)
         for copy in begun:
             copy.whole()
-        if self._is_beginning and self._on_disk(_by_thread, lambda _: self._file.take_over(), b""):
+        file = self._file
+        if file and self._is_beginning and self._on_disk(_by_thread, lambda _: file.take_over(), b""):
             self._has_file = True
             if self._problem:
                 self._problem = ""

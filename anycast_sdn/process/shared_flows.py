@@ -24,8 +24,10 @@ import base64
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import Recalled
@@ -33,8 +35,11 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.switch_events import SwitchMastered
 from anycast_sdn.engines.engine import Engine
-from anycast_sdn.process.flow_keeper import AT_ONCE, EngineFlows
+from anycast_sdn.process import flow_keeper
+from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.flow_keeper import AT_ONCE, EngineFlows, FlowKeeper
 from anycast_sdn.store import flow_records
+from anycast_sdn.store.flow_file import FlowFile
 from anycast_sdn.store.flow_records import BEAT, NAMES, RECORDS, WHOLE, BadRecords, OpenFlows, framed
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +47,39 @@ LOG = logging.getLogger(__name__)
 TOPIC = "flows"
 BEAT_S = 1.0  # the leader sends something at least so often
 MOST_WAITING = 32 << 20  # bytes of records that are to be written, while the disk does not take them
+
+
+class Lines(Protocol):
+    """What members of a cluster say to each other."""
+
+    def publish(self, topic: str, text: str) -> None:
+        """To all others that listen, a line."""
+
+    def greet(self, topic: str, first: Callable[[], Iterable[str]]) -> None:
+        """Who begins to listen is told this first."""
+
+    def listen(self, topic: str, listener: Callable[[str, str], None]) -> None:
+        """It is called with the id of the member that says it, and the line."""
+
+
+def share(database: str, app: AnycastApp, leads: Callable[[], bool], lines: Lines) -> FlowKeeper | None:
+    """→ what keeps and sends them from now on; None: there are none to keep.  Before any switch can connect.
+
+    Flows that an earlier run has kept are known again if this member leads before it has heard of others'.
+    """
+    own = EngineFlows(app.controller, sets_aside=True)
+    if not own.edges:
+        return None
+    path = None if database == ":memory:" else Path(database).absolute().with_suffix(".connections")
+    before = flow_keeper.read(path, app.report) if path else OpenFlows()
+    shared = SharedFlows(app.controller, own, before, leads, partial(lines.publish, TOPIC))
+    keeper = FlowKeeper(FlowFile(path) if path else None, shared, app.report)
+    shared.began_anew = keeper.begin_anew
+    keeper.copy_to(shared)
+    lines.listen(TOPIC, shared.hear)
+    lines.greet(TOPIC, shared.greet)
+    app.subscribe(shared.note)
+    return keeper
 
 
 class SharedFlows:
@@ -57,18 +95,16 @@ class SharedFlows:
         before: OpenFlows,
         leads: Callable[[], bool],
         publish: Callable[[str], None],
-        began_anew: Callable[[], None] = lambda: None,
     ) -> None:
-        """``before``: what this member has found in its file; ``began_anew``: is called when all that is open has come,
-        and when the leader is another member.
-        """
+        """``before``: what this member has found in its file."""
         self._controller = controller
         self._own = own
         self._is_our_own: set[str] = set()  # edges whose flows this member has known, and received none of since
         self.edges: Sequence[str] = own.edges
         self._leads = leads
         self._publish = publish
-        self._began_anew = began_anew
+        # Called when all that is open has come, and when this member begins or ceases to lead.
+        self.began_anew: Callable[[], None] = lambda: None
         self._former: dict[str, Engine] = {}  # of these edges, which the controller has forgotten
         self._received = before.among(own.edges)
         self._from = ""  # the member that has sent it
@@ -133,7 +169,7 @@ class SharedFlows:
 
     def _write_anew(self) -> None:
         self._to_write, self._waiting = [], 0
-        self._began_anew()
+        self.began_anew()
 
     def age_s(self, now: float) -> float:
         """How long ago the leader has said something; inf: it has not sent all yet."""
@@ -169,6 +205,8 @@ class SharedFlows:
     def _recalled(self, edge: str, engine: Engine, now: float) -> None:
         """The flows of an edge are in the memory of the controller now."""
         engine.keep_back(self._received.aside(edge), now)
+        sender = f"member {self._from} has sent, {self.age_s(now):.1f} s ago" if self._from else "this member has kept"
+        LOG.info("%s: flows in the connection tracker are known from what %s: %d", edge, sender, len(engine.flows))
         self._received.forget(edge)
         self._former.pop(edge, None)
         self._is_our_own.add(edge)
@@ -176,6 +214,7 @@ class SharedFlows:
     # ---------------------------------------------------------------- Source
 
     def changes(self) -> Iterator[bytes]:
+        self.beat()
         if self._has_led:
             yield from self._own.changes()  # also the last of them, when this member leads no more
         if self._leads() is not self._has_led:
@@ -223,7 +262,7 @@ class SharedFlows:
         self._say(framed(WHOLE))
 
     def beat(self) -> None:
-        """To be called about as often as ``BEAT_S``."""
+        """When nothing has been said for some time, this is."""
         if self._has_led and self._said_whole and time.monotonic() - self._said_at >= BEAT_S:
             self._say(framed(BEAT))
 

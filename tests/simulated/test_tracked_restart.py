@@ -257,6 +257,24 @@ def test_a_flow_without_connections_ends_when_the_controller_is_back() -> None:
     assert flows(net) == []
 
 
+@pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
+def test_a_flow_whose_address_and_ports_another_client_has_since_is_not_taken_for_that(v6: bool) -> None:
+    net = network("figure1", "as2", engines=(EngineName.CONNTRACK,))
+    ask(net, service=SERVICE[v6])
+    (now,) = flows(net)
+    former = now._replace(key=now.key._replace(source=net.host("h2").address(v6)))
+    net.channels.replace_controller(type(net.controller)(net.network, net.controller.groups, random.Random(1)))
+    net.controller.remember("arh1", [KeptFlow.of(former, 0.0)], 0.0, net.now)
+    for name in net.switches:
+        net.connect(name)
+    net.advance(3)
+    assert flows(net) == []
+    before = len(net.host("h1").received)
+    net.send("as2", net.host("as2").packet(now.translated, UDP, 53, now.key.source_port, payload=b"news"))
+    net.settle()
+    assert payloads(net.host("h1").received[before:], 8) == [b"news"]  # the other client's goes on
+
+
 def test_tcp_is_put_back_once_more_with_the_numbers_of_its_clients_next_segment() -> None:
     net = busy()
     net.kill("arh1")

@@ -184,6 +184,15 @@ def test_a_frame_that_reports_a_flow_has_what_the_tracker_says_of_its_connection
     assert frame.label == bytes(12) + bytes((10, 2, 0, 10))
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_answer_to_an_inquiry_says_whose_the_connection_is_only_if_that_is_asked(asks: bool) -> None:
+    frame = bytes((asks, *range(20)))
+    found = TRACKED.replace(f"{cookie(Kind.ROUTE, 3):016x}", f"{cookie(Kind.CONNECTION_FOUND):016x}")
+    answer = decoding.decode_packet_in(bytes.fromhex(found) + frame).frame
+    assert answer == frame
+    assert isinstance(answer, TrackedFrame) is asks
+
+
 @given(st.integers(0, len(TRACKED) // 2 - 1), st.integers(0, 255), st.integers(0, 40))
 def test_a_damaged_packet_in_is_read_or_refused(at: int, value: int, cut: int) -> None:
     body = bytearray(bytes.fromhex(TRACKED) + b"a frame")

@@ -40,17 +40,15 @@ class Member:
         self.lines = 0
         before, _ = flow_file.read_open(self.file)
         own = EngineFlows(self.controller, sets_aside=True)
-        self.flows = SharedFlows(self.controller, own, before, lambda: self.leads, self._publish, self._anew)
+        self.flows = SharedFlows(self.controller, own, before, lambda: self.leads, self._publish)
         self._keeper = FlowKeeper(FlowFile(self.file), self.flows, lambda event: None)
         self._keeper.copy_to(self.flows)
+        self.flows.began_anew = self._keeper.begin_anew
 
     def _publish(self, text: str) -> None:
         self.lines += 1
         for other in self.listen if not self.lost else ():
             other.flows.hear(self.name, text)
-
-    def _anew(self) -> None:
-        self._keeper.begin_anew()
 
     def joined_by(self, other: Member) -> None:
         self.listen.append(other)
