@@ -34,6 +34,9 @@ class Cluster(Protocol):
     def leads(self) -> bool:
         """Is this controller the leader?"""
 
+    def term(self) -> int:
+        """Whenever another controller becomes the leader, this is greater than before."""
+
     def is_master(self, dpid: int) -> bool:
         """May this controller write to the switch?"""
 

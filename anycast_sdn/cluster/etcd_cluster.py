@@ -57,6 +57,10 @@ class EtcdCluster:
         leader = self._mirror.values.get(LEADER)
         return leader is not None and leader.text == self.member
 
+    def term(self) -> int:
+        leader = self._mirror.values.get(LEADER)
+        return leader.modified if leader else 0
+
     def is_master(self, dpid: int) -> bool:
         return dpid in self._granted
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from anycast_sdn.control.audit import Audit
+from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.parts import Parts
@@ -208,8 +209,14 @@ class Controller(Parts):
             self._recheck_services_of(switch)
         return self.slices.work_again(now) if changed else Outcome()
 
+    def take_over(self, term: int, links: Iterable[KnownLink], now: float) -> Outcome:
+        """This controller leads from now on; its predecessor knew this of links.  ``term``: see ``Discovery``."""
+        self.discovery.take_over(term, links, now)
+        self.uplinks.take_over()
+        return self._relink(now)
+
     def set_cost(self, end: Port, cost: int, now: float) -> Outcome:
-        """Change a link's cost until the controller restarts.  Raises NotFound."""
+        """Change a link's cost until the controller restarts; in a cluster, for good.  Raises NotFound."""
         self.discovery.set_cost(end, cost)
         return self._relink(now)
 

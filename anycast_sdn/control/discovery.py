@@ -24,6 +24,9 @@ Rules kept here:
 - Of a switch's ports those are kept that are up or an end of a link, ``MAX_PORTS_OF_SWITCH`` at the most: whatever port
   numbers a switch reports, and whatever frames it forges, the memory for them is limited.
 - Silence is excused when the controller itself was late (``core.lateness``).
+- Whoever begins to lead a cluster begins with what its predecessor knew: costs, and links that have failed, which are
+  down until they are confirmed.  Rounds are numbered within its term, so that no frame of an earlier term counts, but
+  none of them is taken for forged either.
 
 Events in, frames and link states out: nothing here sends, and nothing reads a clock.
 """
@@ -57,6 +60,7 @@ CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
 UNDECLARED_COST = 1
 MAX_PORTS_OF_SWITCH = 1 << 16  # of one switch
+TERM_BITS = 24  # of a round's number: those of one term; at two rounds a second they last for three months
 MAX_PORT = 0xFFFFFF00  # OFPP_MAX: numbers above are no physical ports
 
 
@@ -85,17 +89,28 @@ class WatchedLink:
         return self.link.a, self.link.b
 
 
+class KnownLink(NamedTuple):
+    """What the next leader has to know of a link, beyond the network file."""
+
+    ends: frozenset[Port]
+    cost: int | None  # that an operator has set
+    down: bool
+    failures: int
+
+
 class Discovery:
-    """All links of ``network``.  ``key``: a secret of this run of the controller."""
+    """All links of ``network``.  ``key``: a secret of the network's controllers."""
 
     def __init__(self, network: Network, key: bytes) -> None:
-        self._key = key
+        self.key = key
         self._switches = {switch.dpid: switch for switch in network.switches}
         self._dpids = {switch.name: switch.dpid for switch in network.switches}
         self._use_undeclared = network.undeclared_links
         self._host_ports = {Port(subnet.edge, port) for subnet in network.subnets for port in subnet.ports}
         self._host_ports |= {Port(uplink.edge, uplink.port) for uplink in network.uplinks}  # routers are no switches
         self._watched = {frozenset((link.a, link.b)): WatchedLink(link, True, True) for link in network.links}
+        self._costs_set: dict[frozenset[Port], int] = {}  # by an operator, also of links that are not known now
+        self._declared_costs = {frozenset((link.a, link.b)): link.cost for link in network.links}
         self._declared_peer = {
             end: there for link in network.links for end, there in ((link.a, link.b), (link.b, link.a))
         }
@@ -108,6 +123,7 @@ class Discovery:
         self._heard: dict[Port, _Heard] = {}  # the last valid frame that a port received
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
+        self._term = 0  # the rounds of the one before are below
         self._send_at = -math.inf
         # Ports that are no end of a declared link; the next one to send comes first.
         self._idle: OrderedDict[Port, None] = OrderedDict()
@@ -172,15 +188,55 @@ class Discovery:
         if cost != watched.link.cost:
             self._events.append(LinkChanged(_names(watched), watched.link.cost, cost))
         watched.link = replace(watched.link, cost=cost)
+        self._costs_set[frozenset(watched.ends)] = cost
+
+    def take_over(self, term: int, known: Iterable[KnownLink], now: float) -> None:
+        """This controller leads from now on, and its predecessor left this.  All links are watched from now on.
+
+        ``term``: greater than that of all who have led before.
+        """
+        told = {each.ends: each for each in known}
+        self._costs_set = {ends: each.cost for ends, each in told.items() if each.cost is not None}
+        for ends, watched in list(self._watched.items()):
+            if not watched.declared:
+                self._remove(watched)
+                continue
+            before = told.get(ends, KnownLink(ends, None, False, 0))
+            cost = self._declared_costs[ends] if before.cost is None else before.cost
+            both = all(end.switch in self._present for end in ends)
+            self._watched[ends] = again = WatchedLink(
+                replace(watched.link, cost=cost), True, not before.down, watched_from=now if both else math.inf,
+                failures=before.failures, changed_at=now,
+            )  # fmt: skip
+            for end in ends:
+                self._at_end[end] = [again if each is watched else each for each in self._at_end[end]]
+        self._heard.clear()
+        self._last_sequence.clear()
+        self._term = self._sequence = max(self._sequence, term << TERM_BITS)
+        self._send_at = now
+        self._lateness = Lateness(LATE_S, DEAD_S)
+        self.starting = True
+
+    def known(self) -> Iterator[KnownLink]:
+        """What a successor has to know."""
+        for ends, watched in self._watched.items():
+            known = KnownLink(ends, self._costs_set.get(ends), watched.declared and not watched.up, watched.failures)
+            if watched.declared and known != (ends, None, False, 0):
+                yield known
+        for ends, cost in self._costs_set.items():
+            if ends not in self._watched or not self._watched[ends].declared:
+                yield KnownLink(ends, cost, False, 0)
 
     def hear(self, at: Port, frame: bytes, now: float) -> bool:
         """This port has received an LLDP frame.  Raises BadFrame when the frame is forged, replayed or not ours."""
-        probe = lldp.read(frame, self._key)
+        probe = lldp.read(frame, self.key)
         switch = self._switches.get(probe.dpid)
         if switch is None or at in self._host_ports:
             raise BadFrame("lldp")
         peer = Port(switch.name, probe.port)
         newest = self._last_sequence.get(peer, 0)
+        if probe.sequence < self._term:  # of another leader's time: nothing is wrong with it, and it proves nothing
+            return False
         if not max(newest, self._sequence - FRESH_ROUNDS) < probe.sequence <= self._sequence:
             raise BadFrame("lldp replayed")
         if peer == at:
@@ -189,7 +245,7 @@ class Discovery:
         self._heard[at] = _Heard(peer, now)
         ends = frozenset((at, peer))
         if ends not in self._watched and self._hears(peer, at, now - DEAD_S):
-            link = Link(min(ends), max(ends), UNDECLARED_COST)
+            link = Link(min(ends), max(ends), self._costs_set.get(ends, UNDECLARED_COST))
             self._watched[ends] = WatchedLink(link, declared=False, up=False, watched_from=-math.inf, changed_at=now)
             self._index(self._watched[ends])
         watched = self._watched.get(ends)
@@ -230,7 +286,7 @@ class Discovery:
             if self._ports.get(port) and name in self._present:
                 switch = self._switches[self._dpids[name]]
                 probe = lldp.Probe(switch.dpid, number, self._sequence)
-                probes.append((switch.dpid, number, lldp.build(probe, switch.mac, self._key)))
+                probes.append((switch.dpid, number, lldp.build(probe, switch.mac, self.key)))
         return probes
 
     def _begin_round(self, now: float) -> None:
@@ -251,15 +307,18 @@ class Discovery:
         return any([self._judge_one(watched, now) for watched in self._watched.values()])
 
     def _forget(self, now: float) -> None:
-        for ends, watched in list(self._watched.items()):
+        for watched in list(self._watched.values()):
             if not (watched.declared or watched.up) and now - watched.changed_at > CALM_S * watched.failures:
-                del self._watched[ends]
-                for end in watched.ends:
-                    self._at_end[end].remove(watched)
-                    if not self._at_end[end]:
-                        del self._at_end[end]
-                        if self._ports.get(end) is False:
-                            self._forget_port(end)
+                self._remove(watched)
+
+    def _remove(self, watched: WatchedLink) -> None:
+        del self._watched[frozenset(watched.ends)]
+        for end in watched.ends:
+            self._at_end[end].remove(watched)
+            if not self._at_end[end]:
+                del self._at_end[end]
+                if self._ports.get(end) is False:
+                    self._forget_port(end)
 
     def _index(self, watched: WatchedLink) -> None:
         for end in watched.ends:

@@ -112,6 +112,10 @@ class Uplinks:
     def tick(self, now: float) -> None:
         self._last_seen |= {name: now for name, switch in self._with_uplinks.items() if switch.synchronised}
 
+    def take_over(self) -> None:
+        """This controller leads from now on: what it has seen when it led before counts no more."""
+        self._last_seen.clear()
+
     def connected(self, switch: ManagedSwitch) -> None:
         """What the switch holds has been read."""
         if switch.uplinks:

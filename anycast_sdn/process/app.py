@@ -17,6 +17,7 @@ from os_ken.base import app_manager
 from os_ken.lib import hub
 
 from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.cluster.notes import NoNotes, Notes
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.life import Todo
 from anycast_sdn.control.outcome import Outcome
@@ -42,6 +43,7 @@ from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
+from anycast_sdn.process.succession import Succession
 from anycast_sdn.process.zone_timeouts import ZoneTimeouts
 from anycast_sdn.views.cluster import ClusterState
 from anycast_sdn.views.counters import Counters
@@ -90,6 +92,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         cluster: Cluster,
         database_problem: Callable[[], str] = str,
         journal: Journal | None = None,
+        notes: Notes | None = None,
     ) -> None:
         """``database_problem``: why enrolments cannot be stored now, "" when they can."""
         super().__init__()
@@ -99,6 +102,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.connections = Connections(
             controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
         )
+        self.succession = Succession(controller, cluster, notes or NoNotes(), self._react)
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
@@ -265,6 +269,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def set_cost(self, end: Port, cost: int) -> None:
         """As ``set_groups``.  Raises NotFound."""
         self._react(self.controller.set_cost(end, cost, time.monotonic()))
+        self.succession.note_now()
         self._until_confirmed()
 
     def end_flow(self, edge: str, number: int) -> None:
@@ -280,7 +285,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     # ---------------------------------------------------------------- changes in the cluster
 
     def _masters_changed(self, gained: Collection[int]) -> None:
-        """Leadership needs nothing here: each tick asks for it."""
+        """A new leader begins with what its predecessor has left; for the rest, each tick asks who leads."""
+        self.succession.look(time.monotonic())
         for dpid in gained:
             self.connections.take_role(dpid)
 
@@ -301,6 +307,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         for dpid, sweep in self.controller.begin_sweeps(now).items():
             self._sweep(self.connections.channels[dpid], sweep)
         self.bgp.exchange(time.monotonic())
+        self.succession.note()
 
     @isolated
     def _tick_network(self, now: float) -> None:

@@ -20,7 +20,9 @@ from anycast_sdn.api.server import Application
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
+from anycast_sdn.cluster.etcd_notes import EtcdNotes
 from anycast_sdn.cluster.lease import Lease
+from anycast_sdn.cluster.notes import NoNotes, Notes
 from anycast_sdn.cluster.steering import NoSteering, Steering
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
@@ -39,6 +41,7 @@ from anycast_sdn.views.cluster import ClusterState
 LOG = logging.getLogger(__name__)
 
 BEAT_S = 0.5
+NOTES_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class EtcdOptions:
 class Deployment:
     store: Store
     cluster: Cluster
+    notes: Notes
     start: Callable[[], None]
     stop: Callable[[], None]
     state: Callable[[], ClusterState | None]  # of the cluster; None: this controller is alone
@@ -64,7 +68,9 @@ class Deployment:
 
 def alone(database: str) -> Deployment:
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
-    return Deployment(store, Alone(), lambda: None, lambda: None, lambda: None, NoSteering(), lambda own, report: own)
+    return Deployment(
+        store, Alone(), NoNotes(), lambda: None, lambda: None, lambda: None, NoSteering(), lambda own, report: own
+    )
 
 
 def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
@@ -83,6 +89,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
     dpids = [switch.dpid for switch in network.switches]
     cluster = EtcdCluster(mirror, lease, member, options.member, rest, dpids, peers.url)
     watch = ClusterWatch(peers, mirror)
+    notes = EtcdNotes(mirror, member)
     ended = threading.Event()
 
     @isolated
@@ -96,12 +103,19 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
         while not ended.wait(BEAT_S):
             beat()
 
+    def write_notes() -> None:
+        write = isolated(notes.flush)
+        while not ended.wait(NOTES_S):
+            write()
+
     def start() -> None:
         hub.spawn(mirror.run)
         hub.spawn(beat_all)
+        hub.spawn(write_notes)
 
     def stop() -> None:
         ended.set()
+        isolated(notes.flush)()
         watch.stop()
         peers.stop()
         mirror.stop()
@@ -115,7 +129,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
         watch.start(report)
         return peers.serve(own, report)
 
-    return Deployment(store, cluster, start, stop, watch.state, NoSteering(), serve)
+    return Deployment(store, cluster, notes, start, stop, watch.state, NoSteering(), serve)
 
 
 def default_member() -> str:

@@ -86,7 +86,9 @@ def run(
     manager = app_manager.AppManager.get_instance()
     events = _events_file(database)
     journal = Journal(before=_earlier(events))
-    app = manager.instantiate(AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal)
+    app = manager.instantiate(
+        AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal, deployment.notes
+    )
     keepers = _keep(app, journal, events, database, binding_log)
     app.controller.drain_edges(registry.edges, time.monotonic())
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)

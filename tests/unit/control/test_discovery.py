@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from anycast_sdn.control.discovery import CALM_S, DEAD_S, LAST_RESORT, LONGEST_HOLD_S, SEND_S, START_S, Discovery
+from anycast_sdn.control.discovery import (
+    CALM_S,
+    DEAD_S,
+    LAST_RESORT,
+    LONGEST_HOLD_S,
+    SEND_S,
+    START_S,
+    Discovery,
+    KnownLink,
+)
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.roles import Side, Subnet
 from anycast_sdn.description.model import Link, Network, Port, Switch
@@ -297,3 +306,50 @@ def test_the_ports_kept_of_a_switch_are_limited_and_a_port_that_goes_makes_room(
     for number in range(2000, 2010):
         cables.discovery.port_changed(Port("a", number), True, cables.now)
     assert {end.number for end in speaking(cables, 2) if end.switch == "a"} == {1, *range(2000, 2010)}
+
+
+# ------------------------------------------------------------------------------ another controller leads
+
+
+def take_over(cables: Cables, *known: KnownLink) -> None:
+    cables.discovery.take_over(3, known, cables.now)
+
+
+def test_a_link_that_has_failed_carries_nothing_before_it_is_confirmed(cables):
+    take_over(cables, KnownLink(frozenset((A, B)), 9, True, 1))
+    assert cables.costs() == []
+    cables.pass_time(SEND_S)
+    assert cables.costs() == [9 + LAST_RESORT]
+    cables.pass_time(2)
+    assert cables.costs() == [9]
+
+
+def test_a_new_leader_takes_links_that_had_not_failed_as_they_are_in_the_file(cables):
+    cables.discovery.set_cost(A, 8)
+    cables.discovery.port_changed(A, False, cables.now)
+    assert cables.costs() == []
+    cables.discovery.port_changed(A, True, cables.now)
+    take_over(cables)
+    assert cables.costs() == [7]
+
+
+def test_frames_of_another_leader_prove_nothing_and_are_not_forged():
+    cables, other = Cables(), Cables()
+    other.pass_time(3)
+    take_over(cables)
+    for end, frame in other.sent:
+        cables.discovery.hear(cables.wires.get(end, C), frame, cables.now)
+    assert not cables.view["confirmed"]
+    cables.pass_time(SEND_S)
+    assert cables.view["confirmed"]
+
+
+def test_the_cost_of_a_link_that_is_found_later_is_kept_for_it():
+    cables = Cables(undeclared_links=True)
+    take_over(cables, KnownLink(frozenset((B, C)), 44, False, 0))
+    cables.wires = {B: C, C: B}
+    for end in (B, C):
+        cables.discovery.port_changed(end, True, cables.now)
+    cables.pass_time(2 * DEAD_S)
+    assert cables.costs() == [44]
+    assert KnownLink(frozenset((B, C)), 44, False, 0) in list(cables.discovery.known())

@@ -37,6 +37,9 @@ class Member:
     def leads(self) -> bool:
         return self.leader
 
+    def term(self) -> int:
+        return int(self.leader)
+
     def is_master(self, dpid: int) -> bool:
         return dpid in self.masters
 

@@ -1,0 +1,118 @@
+"""What a new leader knows of what the one before has decided."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from anycast_sdn.cluster.notes import LLDP_KEY
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Port
+from anycast_sdn.process.app import AnycastApp
+from tests.unit.process.notes import Board, BoardNotes
+from tests.unit.process.test_cluster import ROOT, Member
+
+RING = ROOT / "topologies/ring.yaml"
+
+
+class Controller(Member):
+    """A member with its application, and without switches."""
+
+    def __init__(self, board: Board, name: str) -> None:
+        super().__init__()
+        self.board, self.name = board, name
+        self.app = AnycastApp(reading.load(RING), Groups(), self, notes=BoardNotes(board, name))
+        self.discovery = self.app.controller.discovery
+        self.end = Port(*self.app.controller.network.links[0].a)
+
+    def leads(self) -> bool:
+        return self.board.leader == self.name
+
+    def term(self) -> int:
+        return self.board.number
+
+    def take_over(self) -> None:
+        self.board.lead(self.name)
+        self._changed([])
+
+    def lose(self) -> None:
+        self._changed([])
+
+    def cost(self) -> int:
+        return self.discovery.at(self.end).link.cost
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+def test_the_cost_that_an_operator_has_set_is_that_of_the_next_leader(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    first.take_over()
+    before = first.cost()
+    first.app.set_cost(first.end, before + 7)
+    second.take_over()
+    assert second.cost() == before + 7
+    first.lose()
+    second.app.set_cost(first.end, before)
+    first.take_over()
+    assert first.cost() == before
+
+
+def test_a_link_that_had_failed_is_down_for_the_next_leader_until_it_is_confirmed(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    first.take_over()
+    dpid = first.app.controller.by_name[first.end.switch].dpid
+    first.app._react(first.app.controller.port_changed(dpid, first.end.number, False, time.monotonic()))
+    assert not first.discovery.at(first.end).up
+    first.app.succession.note()
+    second.take_over()
+    link = second.discovery.at(first.end)
+    assert (link.up, link.failures) == (False, 1)
+
+
+def test_all_leaders_sign_lldp_with_one_key(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    assert first.discovery.key != second.discovery.key
+    first.take_over()
+    second.take_over()
+    assert first.discovery.key == second.discovery.key
+    assert board.texts[LLDP_KEY] == first.discovery.key.hex()
+
+
+def test_who_leads_again_and_nobody_has_led_meanwhile_goes_on_with_what_it_knows(board: Board) -> None:
+    first = Controller(board, "first")
+    first.take_over()
+    first.app.set_cost(first.end, 77)
+    board.texts.clear()  # etcd was rebuilt
+    board.lead("")
+    first.lose()
+    first.take_over()
+    first.app.succession.note()
+    assert first.cost() == 77
+    (text,) = (text for key, text in board.texts.items() if key.startswith("links/"))
+    assert json.loads(text)["cost"] == 77
+    assert board.texts[LLDP_KEY] == first.discovery.key.hex()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cost": "x"}', "null"])
+def test_notes_that_cannot_be_read_are_left_out(board: Board, text: str) -> None:
+    keys = ("links/a:1~b", "links/a", "links/c1:1~c2:1", LLDP_KEY, "terms/1")
+    board.texts |= dict.fromkeys(keys, text)
+    member = Controller(board, "first")
+    before = member.cost()
+    member.take_over()
+    assert member.cost() == before
+
+
+def test_it_is_known_who_has_led_when(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    first.take_over()
+    second.take_over()
+    first.lose()
+    first.take_over()
+    assert [term.member for term in second.app.succession.terms()] == ["first", "second", "first"]
